@@ -1,0 +1,84 @@
+"""What a terminal is, to this project: its registration, and the frames that a reading of it brings.
+
+No sockets, no storage: those are in `session`, `transport` and the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import pandas as pd
+
+Protocol = Literal["auto", "tcp", "udp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One registered terminal. `site` defaults to the name; devices of one site share their people."""
+
+    name: str
+    ip_address: str
+    port: int = 4370
+    protocol: Protocol = "auto"
+    timezone: str = "UTC"
+    site: str = ""
+    enabled: bool = True
+    comm_key_env: str | None = None  # name of the environment variable that holds the comm key, never the key
+    encoding: str = "UTF-8"
+    id: int | None = None
+    serial_number: str | None = None
+    last_sync: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not self.site:
+            object.__setattr__(self, "site", self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerminalInfo:
+    """What a terminal says of itself, and how far its clock is from ours."""
+
+    serial_number: str
+    firmware_version: str
+    platform: str
+    device_name: str
+    mac: str
+    user_count: int
+    user_capacity: int
+    record_count: int
+    record_capacity: int
+    clock_local: datetime | None  # naive, the terminal's own wall clock; None when it encodes no real date
+    clock_drift_seconds: float | None  # terminal minus true time, half the round trip taken out; None likewise
+    round_trip_ms: float
+    transport: Literal["tcp", "udp"]
+
+
+# Columns of Reading.punches, in log order (oldest first, as the terminal sent them).
+PUNCH_COLUMNS = ["user_id", "punched_at_local", "status", "punch_state", "verify_type"]
+# Columns of Reading.rejected: records that cannot be a punch, each with the bytes as they came.
+REJECTED_COLUMNS = ["record_index", "raw", "reason"]
+# Columns of Reading.users.
+USER_COLUMNS = ["user_id", "uid", "name", "privilege", "card"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One complete reading of one terminal.
+
+    `punches`: `user_id` str, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`, `punch_state`,
+    `verify_type` uint8; columns PUNCH_COLUMNS, duplicates kept as they came.
+    `rejected`: `record_index` int64, `raw` bytes, `reason` str.
+    `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused its list.
+    """
+
+    info: TerminalInfo
+    reported_after: int  # the terminal's own counter, asked again after the log was read
+    layout: int | None  # bytes per record, None when the log was empty
+    bytes_read: int
+    punches: pd.DataFrame = field(repr=False)
+    rejected: pd.DataFrame = field(repr=False)
+    users: pd.DataFrame | None = field(repr=False)
