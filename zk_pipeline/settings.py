@@ -1,0 +1,214 @@
+"""Every environment variable: typed, checked once, handed on as one frozen value.
+
+Nothing here is read at import. Exported variables win over `.env` in the home.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from dotenv.parser import parse_stream
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.home import find_home, prepare_home
+
+
+def _wall_time(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", value.strip()):
+        raise ValueError("must be a time of day such as 09:00")
+    return value.strip().zfill(5) if isinstance(value, str) else value
+
+
+def _empty_is_unset(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _known_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is not an IANA time zone such as Europe/Istanbul") from None
+    return value
+
+
+def _plain_date(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
+        raise ValueError("must be a date such as 2020-01-01")
+    return value
+
+
+WallTime = Annotated[time, BeforeValidator(_wall_time)]
+Hours = Annotated[float, Field(ge=0, le=24, allow_inf_nan=False)]
+Timezone = Annotated[str, AfterValidator(_known_timezone)]
+OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_unset)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_unset)]
+
+
+def _variable(name: str, default: Any = ..., **bounds: Any) -> Any:
+    return Field(default, validation_alias=name, **bounds)
+
+
+class Settings(BaseSettings):
+    """One checked set of settings. `home` is absolute; `database` is absolute; secrets print as asterisks."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    home: Path
+    database: Path = _variable("ZK_PIPELINE_DATABASE", Path("data/attendance.duckdb"))
+    timezone: Timezone = _variable("ZK_PIPELINE_TIMEZONE", "UTC")
+    history_start: Annotated[date, BeforeValidator(_plain_date)] = _variable(
+        "ZK_PIPELINE_HISTORY_START", date(2020, 1, 1)
+    )
+
+    terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
+    poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
+    polling_interval_minutes: int = _variable("POLLING_INTERVAL_MINUTES", 15, ge=1, le=1440)
+
+    work_start: WallTime = _variable("WORK_START_TIME", time(9))
+    work_end: WallTime = _variable("WORK_END_TIME", time(18))
+    workday_starts_at_set: Annotated[WallTime | None, BeforeValidator(_empty_is_unset)] = _variable(
+        "WORKDAY_STARTS_AT", None
+    )
+    early_clock_in_hours: Hours = _variable("OUTLIER_EARLY_CLOCK_IN_HOURS", 2.0)
+    late_clock_in_hours: Hours = _variable("OUTLIER_LATE_CLOCK_IN_HOURS", 2.0)
+    early_clock_out_hours: Hours = _variable("OUTLIER_EARLY_CLOCK_OUT_HOURS", 2.0)
+    late_clock_out_hours: Hours = _variable("OUTLIER_LATE_CLOCK_OUT_HOURS", 3.0)
+    debounce_seconds: int = _variable("DEBOUNCE_SECONDS", 60, ge=0, le=3600)
+
+    crm_api_url: OptionalText = _variable("CRM_API_URL", None)
+    crm_api_token: OptionalSecret = _variable("CRM_API_TOKEN", None)
+    crm_api_token_file: OptionalPath = _variable("CRM_API_TOKEN_FILE", None)
+    crm_ca_bundle: OptionalPath = _variable("CRM_CA_BUNDLE", None)
+    crm_auth_scheme: str = _variable("CRM_AUTH_SCHEME", "Token", pattern=r"^[A-Za-z][A-Za-z0-9._~+-]*$")
+    crm_request_timeout: float = _variable("CRM_REQUEST_TIMEOUT", 30.0, gt=0, le=3600)
+    crm_max_retries: int = _variable("CRM_MAX_RETRIES", 3, ge=1, le=100)
+    crm_concurrency: int = _variable("CRM_CONCURRENCY", 8, ge=1, le=128)
+    crm_batch_size: int = _variable("CRM_BATCH_SIZE", 1, ge=1, le=1000)
+    crm_allow_insecure_http: bool = _variable("CRM_ALLOW_INSECURE_HTTP", False)
+
+    alert_urls: OptionalSecret = _variable("ALERT_URLS", None)
+    api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
+    raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_engine(cls, values: dict[str, Any]) -> dict[str, Any]:
+        database = str(values.get("ZK_PIPELINE_DATABASE", "")).strip()
+        if "ZK_PIPELINE_DATABASE" in values and not database:
+            raise ValueError("ZK_PIPELINE_DATABASE: is empty; name the DuckDB file, or leave the variable out")
+        if re.match(r"[A-Za-z]\w+:", database):
+            raise ValueError("ZK_PIPELINE_DATABASE: only a path of a DuckDB file is supported by this version")
+        return values
+
+    @model_validator(mode="after")
+    def _shift_has_a_length(self) -> Settings:
+        if self.work_start == self.work_end:
+            raise ValueError("WORK_END_TIME: must differ from WORK_START_TIME")
+        return self
+
+    @property
+    def workday_starts_at(self) -> time:
+        """Where one work date ends and the next begins: midnight, or the middle of an overnight shift's time off."""
+        if self.workday_starts_at_set is not None:
+            return self.workday_starts_at_set
+        if self.work_start < self.work_end:
+            return time(0)
+        day = datetime(2000, 1, 1)  # noqa: DTZ001 (wall-clock arithmetic on an arbitrary day)
+        end, start = datetime.combine(day, self.work_end), datetime.combine(day, self.work_start)
+        middle = end + (start - end) / 2
+        return (middle - timedelta(seconds=middle.second)).time()
+
+    @property
+    def database_path(self) -> Path:
+        return self.home / self.database.expanduser()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load_settings` hands in the environment it was given, so nothing is reached for here.
+        return (init_settings,)
+
+
+VARIABLES = {
+    str(field.validation_alias): name for name, field in Settings.model_fields.items() if field.validation_alias
+}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environ` (the process's own by default) over `.env` in the home.
+
+    Raises UsageError with one line that names the variable, what was wrong and where it stands.
+    """
+    environ = os.environ if environ is None else environ
+    home = find_home(environ)
+    prepare_home(home)
+    from_file = read_env_file(home / ".env")
+    values: dict[str, Any] = {k: v for k, v in {**from_file, **environ}.items() if k in VARIABLES}
+    try:
+        return Settings(home=home, **values)
+    except ValidationError as error:
+        raise UsageError(_one_line(error, values, from_file, environ, home)) from None
+
+
+def read_variable(name: str, home: Path, environ: Mapping[str, str] | None = None) -> str | None:
+    """The value of any variable, ours or not (a terminal's comm key), by the same precedence; None if unset."""
+    environ = os.environ if environ is None else environ
+    return environ[name] if name in environ else read_env_file(home / ".env").get(name)
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Name → value of a `.env`; empty where there is none.
+
+    Raises UsageError for a line that is no assignment and for a name that is a near miss of one of ours.
+    """
+    if not path.is_file():
+        return {}
+    values: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    for binding in bindings:
+        line = binding.original.line
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise UsageError(f"{path}, line {line}: not of the form NAME=value")
+        if binding.key is None or binding.value is None:
+            continue
+        near = difflib.get_close_matches(binding.key, VARIABLES, n=1, cutoff=0.9)
+        if near and binding.key not in VARIABLES:
+            raise UsageError(f"{path}, line {line}: unknown variable {binding.key}; did you mean {near[0]}?")
+        values[binding.key] = binding.value
+    return values
+
+
+def _one_line(
+    error: ValidationError,
+    values: Mapping[str, Any],
+    from_file: Mapping[str, str],
+    environ: Mapping[str, str],
+    home: Path,
+) -> str:
+    first = error.errors(include_url=False)[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return reason  # a rule over several variables names them itself
+    variable = str(first["loc"][0])
+    origin = f" (in {home / '.env'})" if variable in from_file and variable not in environ else ""
+    field = Settings.model_fields[VARIABLES[variable]]
+    shown = "" if "Secret" in str(field.annotation) else f"={values.get(variable)!r}"
+    return f"{variable}{shown}{origin}: {reason[0].lower()}{reason[1:]}"

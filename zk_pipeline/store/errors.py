@@ -1,0 +1,21 @@
+"""What can go wrong between us and the database file."""
+
+from __future__ import annotations
+
+from zk_pipeline.errors import UsageError, ZkPipelineError
+
+
+class StoreBusy(ZkPipelineError):
+    """Another process held the store for longer than the wait. Never an empty answer: ask again."""
+
+
+class StoreUnusable(UsageError):
+    """The path cannot hold a store: no permission, not a folder, no locks, not a DuckDB file, a newer version."""
+
+
+class UnknownDevice(UsageError):
+    """No device of that name."""
+
+
+class DeviceExists(UsageError):
+    """A device of that name is registered already."""
