@@ -159,6 +159,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "user_id": "Person of the day",
             "work_date": "Work date of the day",
             "revision": "Revision of the day",
+            "device_ip": "Address of the day's device when this revision was made, so that every attempt sends the same",
             "idempotency_key": "The same for every attempt at this revision",
             "state": "pending, sending, delivered, retry, failed or superseded",
             "attempts": "Requests made with this key",

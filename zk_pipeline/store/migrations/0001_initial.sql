@@ -139,6 +139,7 @@ CREATE TABLE crm_deliveries (
     user_id VARCHAR NOT NULL,
     work_date DATE NOT NULL,
     revision INTEGER NOT NULL,
+    device_ip VARCHAR NOT NULL,
     idempotency_key VARCHAR NOT NULL,
     state VARCHAR NOT NULL,
     attempts INTEGER NOT NULL,

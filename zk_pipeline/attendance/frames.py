@@ -1,0 +1,53 @@
+"""The frames between the store and the rules, with their declared schemas. Zones: `*_local` are naive wall clocks."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pandera.pandas as pa
+
+_UTC = pd.DatetimeTZDtype("us", "UTC")
+_LOCAL = "datetime64[us]"
+
+# One row per site, user and work date: the few numbers the rules need, however many punches there were.
+SUMMARIES = pa.DataFrameSchema(
+    {
+        "site": pa.Column(object),
+        "user_id": pa.Column(object),
+        "work_date": pa.Column(_LOCAL),
+        "device": pa.Column(object),
+        "timezone": pa.Column(object),
+        "first_punch": pa.Column(_UTC),
+        "last_punch": pa.Column(_UTC),
+        "first_punch_local": pa.Column(_LOCAL),
+        "last_punch_local": pa.Column(_LOCAL),
+        "punch_count": pa.Column("int32", pa.Check.ge(1)),
+    },
+    unique=["site", "user_id", "work_date"],
+    strict=True,
+    name="summaries",
+)
+
+# One judged row per site, user and work date, as it is written to daily_attendance.
+DAYS = pa.DataFrameSchema(
+    {
+        "site": pa.Column(object),
+        "device": pa.Column(object),
+        "user_id": pa.Column(object),
+        "work_date": pa.Column(_LOCAL),
+        "clock_in": pa.Column(_UTC),
+        "clock_out": pa.Column(_UTC, nullable=True),
+        "clock_in_local": pa.Column(_LOCAL),
+        "clock_out_local": pa.Column(_LOCAL, nullable=True),
+        "timezone": pa.Column(object),
+        "punch_count": pa.Column("int32", pa.Check.ge(1)),
+        "worked_minutes": pa.Column("Int32", pa.Check.ge(0), nullable=True),
+        "is_incomplete": pa.Column(bool),
+        "is_outlier": pa.Column(bool),
+        "outlier_codes": pa.Column(object),
+        "outlier_reason": pa.Column(object),
+    },
+    unique=["site", "user_id", "work_date"],
+    strict=True,
+    ordered=True,
+    name="days",
+)

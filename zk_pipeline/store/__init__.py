@@ -1,0 +1,1 @@
+"""The only place that opens the database: lock, migrations, queries. No dagster, no network, no rules of the day."""

@@ -1,0 +1,189 @@
+"""The registry of terminals: rows of `devices`. Checking addresses and zones is `zk_pipeline.devices.addresses`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.devices.models import Device, TerminalInfo
+from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.errors import DeviceExists, UnknownDevice
+from zk_pipeline.store.work_dates import mark_device_stale
+
+EDITABLE = ("ip_address", "port", "protocol", "timezone", "site", "enabled", "comm_key_env", "encoding")
+COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_sync", "created_at", "updated_at")
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a declarative registration changed, by name."""
+
+    added: list[str]
+    changed: list[str]
+    unchanged: list[str]
+
+
+@dataclass(frozen=True)
+class DeviceRegistry:
+    """Registered terminals. A removed one keeps its row, since its punches stay; adding it again revives it."""
+
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[Device]:
+        """Registered devices by name."""
+        with self.database.read("list devices") as connection:
+            rows = connection.execute(f"{_SELECT} ORDER BY name").fetchall()
+        return [_device(row) for row in rows]
+
+    def get(self, name: str) -> Device:
+        """Raises UnknownDevice, with the nearest names."""
+        return self.select([name])[0]
+
+    def select(self, names: Iterable[str]) -> list[Device]:
+        """The named devices, in the order asked. Raises UnknownDevice."""
+        known = {device.name: device for device in self.all()}
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
+            if name not in known:
+                raise UnknownDevice(_unknown(name, known))
+        return [known[name] for name in wanted]
+
+    def add(self, device: Device) -> Device:
+        """Register a device. Raises DeviceExists."""
+        with self.database.write(f"add device {device.name}") as connection:
+            if _find(connection, device.name):
+                raise DeviceExists(f"device {device.name!r} is registered already: change it with `device update`")
+            _insert(connection, device, self.clock())
+        return self.get(device.name)
+
+    def update(self, name: str, **changes: Any) -> Device:
+        """Change EDITABLE fields. Another site or zone makes the work dates of its punches stale.
+
+        Raises UnknownDevice.
+        """
+        device = replace(self.get(name), **changes)
+        with self.database.write(f"update device {name}") as connection:
+            _update(connection, device, self.clock())
+        return self.get(name)
+
+    def remove(self, name: str) -> None:
+        """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
+        self.get(name)
+        with self.database.write(f"remove device {name}") as connection:
+            connection.execute(
+                "UPDATE devices SET removed_at = $now, updated_at = $now WHERE name = $name AND removed_at IS NULL",
+                {"now": self.clock(), "name": name},
+            )
+
+    def apply(self, devices: Iterable[Device]) -> Applied:
+        """Make the named devices as declared, in one transaction; others are left alone. Doing it twice changes nothing."""
+        applied = Applied([], [], [])
+        with self.database.write("apply devices") as connection:
+            for device in devices:
+                known = _find(connection, device.name)
+                if known is None:
+                    _insert(connection, device, self.clock())
+                    applied.added.append(device.name)
+                elif any(getattr(known, field) != getattr(device, field) for field in EDITABLE):
+                    _update(connection, device, self.clock())
+                    applied.changed.append(device.name)
+                else:
+                    applied.unchanged.append(device.name)
+        return applied
+
+
+def record_success(connection: Connection, device: str, info: TerminalInfo, finished_at: datetime) -> None:
+    """What a successful poll tells about a device."""
+    connection.execute(
+        """
+        UPDATE devices
+        SET last_sync = $finished_at, serial_number = $serial_number, firmware_version = $firmware_version,
+            platform = $platform, record_capacity = $record_capacity
+        WHERE name = $device
+        """,
+        {
+            "device": device,
+            "finished_at": finished_at,
+            "serial_number": info.serial_number,
+            "firmware_version": info.firmware_version,
+            "platform": info.platform,
+            "record_capacity": info.record_capacity,
+        },
+    )
+
+
+def _device(row: tuple[Any, ...]) -> Device:
+    return Device(**dict(zip(COLUMNS, row, strict=True)))
+
+
+def _find(connection: Connection, name: str) -> Device | None:
+    row = connection.execute(f"{_SELECT} AND name = ?", [name]).fetchone()
+    return _device(row) if row else None
+
+
+def _insert(connection: Connection, device: Device, now: datetime) -> None:
+    values = {field: asdict(device)[field] for field in EDITABLE} | {"name": device.name, "now": now}
+    revived = connection.execute("SELECT id FROM devices WHERE name = ?", [device.name]).fetchone()
+    if revived:
+        _update(connection, device, now)
+        connection.execute("UPDATE devices SET removed_at = NULL WHERE name = ?", [device.name])
+        return
+    connection.execute(
+        """
+        INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabled, comm_key_env, encoding,
+                             created_at, updated_at)
+        SELECT coalesce(max(id), 0) + 1, $name, $ip_address, $port, $protocol, $timezone, $site, $enabled,
+               $comm_key_env, $encoding, $now, $now
+        FROM devices
+        """,
+        values,
+    )
+
+
+def _update(connection: Connection, device: Device, now: datetime) -> None:
+    before = connection.execute("SELECT site, timezone FROM devices WHERE name = ?", [device.name]).fetchone()
+    values = {field: asdict(device)[field] for field in EDITABLE} | {"name": device.name, "now": now}
+    connection.execute(
+        """
+        UPDATE devices
+        SET ip_address = $ip_address, port = $port, protocol = $protocol, timezone = $timezone, site = $site,
+            enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, updated_at = $now
+        WHERE name = $name
+        """,
+        values,
+    )
+    if before and before != (device.site, device.timezone):
+        mark_device_stale(connection, device.name)
+        if before[1] != device.timezone:
+            _rezone(connection, device.name, device.timezone)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `zk-pipeline device list` shows them"
+    return f"unknown device {name!r}{hint}"
+
+
+def _rezone(connection: Connection, device: str, zone: str) -> None:
+    """The wall-clock readings stay; the instants they stand for are made again. Rare, so done under the lock."""
+    readings = connection.execute(
+        "SELECT DISTINCT punched_at_local FROM raw_punches WHERE device = ?", [device]
+    ).df()
+    readings["punched_at"] = to_instants(readings["punched_at_local"], zone)
+    connection.register("rezoned", readings)
+    connection.execute(
+        """
+        UPDATE raw_punches SET punched_at = rezoned.punched_at
+        FROM rezoned
+        WHERE raw_punches.device = ? AND raw_punches.punched_at_local = rezoned.punched_at_local
+        """,
+        [device],
+    )
+    connection.unregister("rezoned")

@@ -1,0 +1,84 @@
+"""Numbered, forward-only migrations: each file in `migrations/` is applied once, in order, in a transaction of its own."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+
+from zk_pipeline.store.catalog import TABLES, VIEWS
+from zk_pipeline.store.errors import StoreUnusable
+
+
+@cache
+def migrations() -> tuple[tuple[int, str], ...]:
+    """(version, file name) of all migrations this program knows, in order."""
+    names = (item.name for item in resources.files("zk_pipeline.store.migrations").iterdir())
+    found = (re.fullmatch(r"(\d{4})_\w+\.sql", name) for name in names)
+    return tuple(sorted((int(match[1]), match[0]) for match in found if match))
+
+
+def newest_version() -> int:
+    return migrations()[-1][0]
+
+
+def read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """The version the store is at.
+
+    Raises StoreUnusable for a store newer than this program and for a DuckDB file that is no store of ours.
+    """
+    tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if "schema_migrations" not in tables:
+        if tables:
+            raise StoreUnusable(f"{path} is a DuckDB file of something else: it has no schema_migrations table")
+        return 0
+    row = connection.execute("SELECT max(version) FROM schema_migrations").fetchone()
+    version = int(row[0] or 0) if row else 0
+    if version > newest_version():
+        raise StoreUnusable(
+            f"{path} is at store version {version}, written by a newer zk_pipeline; "
+            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
+        )
+    return version
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Bring the store to the newest version; nothing to do costs one short query."""
+    version = read_version(connection, path)
+    for number, name in migrations():
+        if number > version:
+            _apply(connection, number, name)
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str) -> None:
+    sql = resources.files("zk_pipeline.store.migrations").joinpath(name).read_text(encoding="utf-8")
+    connection.begin()
+    try:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations ("
+            "version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+        )
+        connection.execute(sql)
+        if number == newest_version():
+            _write_comments(connection)
+        connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def _write_comments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Names and texts come from the catalog only; COMMENT takes no bound parameters."""
+    for kind, catalog in (("TABLE", TABLES), ("VIEW", VIEWS)):
+        for table, (text, columns) in catalog.items():
+            connection.execute(f"COMMENT ON {kind} {table} IS {_literal(text)}")
+            for column, meaning in columns.items():
+                connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {_literal(meaning)}')
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

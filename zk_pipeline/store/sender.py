@@ -1,0 +1,39 @@
+"""One sender of deliveries at a time, on this machine: a lock file that dies with the process that holds it.
+
+Whoever holds it knows that every delivery still marked as being sent was left behind by a run that died.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.store.errors import StoreUnusable
+
+
+class SenderBusy(ZkPipelineError):
+    """Another sync run is sending; its deliveries are not touched."""
+
+
+@contextmanager
+def only_sender(database_path: Path) -> Iterator[None]:
+    """Hold the sender's lock. Raises SenderBusy at once where another run holds it."""
+    path = database_path.with_name(f"{database_path.name}.crm-sender")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    except OSError as error:
+        raise StoreUnusable(f"cannot open the lock file {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise SenderBusy("another sync run is sending to the CRM; wait for it to end") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

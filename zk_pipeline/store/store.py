@@ -1,0 +1,56 @@
+"""The store as one value: the database and its parts. Queries live in the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.days import DayStore
+from zk_pipeline.store.deliveries import DeliveryStore
+from zk_pipeline.store.devices import DeviceRegistry
+from zk_pipeline.store.overview import Overview
+from zk_pipeline.store.punches import PunchStore
+from zk_pipeline.store.upkeep import Upkeep
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything that is kept, over one database. Cheap to make; opens nothing until asked."""
+
+    database: Database
+    clock: Callable[[], datetime] = utc_now
+
+    @classmethod
+    def at(cls, path: Path) -> Store:
+        return cls(Database(path))
+
+    @property
+    def devices(self) -> DeviceRegistry:
+        return DeviceRegistry(self.database, self.clock)
+
+    @property
+    def punches(self) -> PunchStore:
+        return PunchStore(self.database, self.clock)
+
+    @property
+    def days(self) -> DayStore:
+        return DayStore(self.database, self.clock)
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        return DeliveryStore(self.database, self.clock)
+
+    @property
+    def overview(self) -> Overview:
+        return Overview(self.database)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        return Upkeep(self.database, self.clock)

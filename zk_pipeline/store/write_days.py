@@ -1,0 +1,143 @@
+"""Turning staged days into revisions: what changed, what is new, what vanished, and what the CRM must be told.
+
+Works on the temporary tables `staged` (days with their content hash) and `staged_dates`, inside the caller's transaction;
+leaves `revised`, one row per revision made.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+
+from zk_pipeline.crm.payload import idempotency_key
+from zk_pipeline.store.database import Connection
+
+_CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone, punch_count,
+    worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason"""
+
+_REVISED = """
+CREATE TEMP TABLE revised AS
+WITH held AS (
+    SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)
+),
+past AS (
+    SELECT site, user_id, work_date, any_value(id) AS id, max(revision) AS revision, min(created_at) AS created_at
+    FROM daily_attendance_history
+    WHERE work_date IN (SELECT work_date FROM staged_dates)
+    GROUP BY ALL
+),
+current AS (
+    SELECT staged.*, false AS is_retracted, held.id IS NULL AS is_added
+    FROM staged LEFT JOIN held USING (site, user_id, work_date)
+    WHERE held.payload_hash IS DISTINCT FROM staged.payload_hash
+),
+vanished AS (
+    SELECT
+        site, device, user_id, work_date, NULL AS clock_in, NULL AS clock_out, NULL AS clock_in_local,
+        NULL AS clock_out_local, timezone, 0 AS punch_count, NULL AS worked_minutes, true AS is_incomplete,
+        false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, 'retracted' AS payload_hash,
+        true AS is_retracted, false AS is_added
+    FROM held ANTI JOIN staged USING (site, user_id, work_date)
+),
+changes AS (FROM current UNION ALL BY NAME FROM vanished)
+SELECT
+    changes.*,
+    coalesce(past.revision, 0) + 1 AS revision,
+    coalesce(past.created_at, $now) AS first_created_at,
+    coalesce(
+        past.id,
+        (SELECT coalesce(max(id), 0) FROM daily_attendance_history)
+            + row_number() OVER (PARTITION BY past.id IS NULL ORDER BY work_date, site, user_id)
+    ) AS id
+FROM changes LEFT JOIN past USING (site, user_id, work_date)
+"""
+
+
+def revise(connection: Connection, *, now: datetime, run_id: str | None) -> None:
+    """Write the revisions: current rows, history, and a pending delivery each; older unsent deliveries are superseded."""
+    values = {"now": now, "run_id": run_id}
+    connection.execute(_REVISED, {"now": now})
+    connection.execute(
+        """
+        DELETE FROM daily_attendance
+        WHERE work_date IN (SELECT work_date FROM staged_dates)
+          AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
+        """
+    )
+    connection.execute(
+        f"""
+        INSERT INTO daily_attendance (id, {_CONTENT}, revision, payload_hash, run_id, created_at, updated_at)
+        SELECT id, {_CONTENT}, revision, payload_hash, $run_id, first_created_at, $now
+        FROM revised WHERE NOT is_retracted ORDER BY work_date, site, user_id
+        """,  # noqa: S608 (column names of ours)
+        values,
+    )
+    connection.execute(
+        f"""
+        INSERT INTO daily_attendance_history (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
+        SELECT id, {_CONTENT}, is_retracted, revision, payload_hash, $run_id, $now
+        FROM revised ORDER BY work_date, site, user_id
+        """,  # noqa: S608 (column names of ours)
+        values,
+    )
+    _enqueue(connection, now)
+
+
+def _enqueue(connection: Connection, now: datetime) -> None:
+    connection.execute(
+        """
+        UPDATE crm_deliveries SET state = 'superseded'
+        WHERE state IN ('pending', 'retry', 'failed')
+          AND work_date IN (SELECT work_date FROM staged_dates)
+          AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
+        """
+    )
+    due = connection.execute(
+        """
+        SELECT revised.site, user_id, work_date, revision, payload_hash, coalesce(device.ip_address, '') AS device_ip
+        FROM revised LEFT JOIN devices AS device ON device.name = revised.device
+        """
+    ).to_arrow_table()
+    keys = [
+        idempotency_key(r["site"], r["user_id"], r["work_date"], r["revision"]) for r in due.to_pylist()
+    ]
+    connection.register("due", due.append_column("idempotency_key", pa.array(keys, pa.string())))
+    connection.execute(
+        """
+        INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,
+                                    rounds, created_at)
+        SELECT site, user_id, work_date, revision, device_ip, idempotency_key, 'pending', 0, 0, $now
+        FROM due ORDER BY work_date, site, user_id
+        """,
+        {"now": now},
+    )
+    connection.unregister("due")
+
+
+def count_changes(connection: Connection) -> list[tuple[Any, ...]]:
+    """Per staged work date, in order: work_date, rows, added, changed, unchanged, retracted."""
+    return connection.execute(
+        """
+        SELECT
+            work_date,
+            coalesce(kept.rows, 0) AS rows,
+            coalesce(made.added, 0) AS added,
+            coalesce(made.changed, 0) AS changed,
+            coalesce(kept.rows, 0) - coalesce(made.added, 0) - coalesce(made.changed, 0) AS unchanged,
+            coalesce(made.retracted, 0) AS retracted
+        FROM staged_dates
+        LEFT JOIN (SELECT work_date, count(*) AS rows FROM staged GROUP BY 1) AS kept USING (work_date)
+        LEFT JOIN (
+            SELECT
+                work_date,
+                count(*) FILTER (is_added) AS added,
+                count(*) FILTER (NOT is_added AND NOT is_retracted) AS changed,
+                count(*) FILTER (is_retracted) AS retracted
+            FROM revised GROUP BY 1
+        ) AS made USING (work_date)
+        ORDER BY work_date
+        """
+    ).fetchall()
