@@ -46,6 +46,13 @@ def _plain_date(value: Any) -> Any:
     return value
 
 
+def _divides_a_day(value: int) -> int:
+    if 1440 % value:
+        raise ValueError("must divide a day evenly, as 1, 5, 10, 15, 20, 30, 60 or 90 do")
+    return value
+
+
+Minutes = Annotated[int, Field(ge=1, le=1440), AfterValidator(_divides_a_day)]
 WallTime = Annotated[time, BeforeValidator(_wall_time)]
 Hours = Annotated[float, Field(ge=0, le=24, allow_inf_nan=False)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
@@ -72,7 +79,7 @@ class Settings(BaseSettings):
 
     terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
     poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
-    polling_interval_minutes: int = _variable("POLLING_INTERVAL_MINUTES", 15, ge=1, le=1440)
+    polling_interval_minutes: Minutes = _variable("POLLING_INTERVAL_MINUTES", 15)
 
     work_start: WallTime = _variable("WORK_START_TIME", time(9))
     work_end: WallTime = _variable("WORK_END_TIME", time(18))
@@ -94,6 +101,7 @@ class Settings(BaseSettings):
     crm_max_retries: int = _variable("CRM_MAX_RETRIES", 3, ge=1, le=100)
     crm_concurrency: int = _variable("CRM_CONCURRENCY", 8, ge=1, le=128)
     crm_batch_size: int = _variable("CRM_BATCH_SIZE", 1, ge=1, le=1000)
+    crm_sync_interval_minutes: Minutes = _variable("CRM_SYNC_INTERVAL_MINUTES", 30)
     crm_allow_insecure_http: bool = _variable("CRM_ALLOW_INSECURE_HTTP", False)
 
     alert_urls: OptionalSecret = _variable("ALERT_URLS", None)

@@ -1,0 +1,72 @@
+"""The asset of days: daily partitions by work date, one run for a range, an event per date."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from zk_pipeline.defs.failures import partitions_failed
+from zk_pipeline.defs.metadata import preview, table_schema
+from zk_pipeline.defs.partitions import as_dates, work_date_partitions
+from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.settings import Settings
+from zk_pipeline.store.days import DateWritten
+
+_DETAILED = 31  # dates of a run that get a preview of their own; a year's backfill does without
+
+
+def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
+    rules = work_rules(settings)
+
+    @dg.asset(
+        name="daily_attendance",
+        group_name="attendance",
+        kinds={"pandas", "duckdb"},
+        description="One row per site, person and work date: clock-in, clock-out, and what is unusual about the day.",
+        partitions_def=work_date_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        # For lineage only: what is stale is asked of the store.
+        deps=[dg.AssetDep("raw_punches", partition_mapping=dg.AllPartitionMapping())],
+        output_required=False,
+        pool="attendance",
+        metadata=table_schema("daily_attendance"),
+    )
+    def daily_attendance(
+        context: dg.AssetExecutionContext, store: StoreResource
+    ) -> Iterator[dg.Output[None]]:
+        opened = store.open()
+        opened.punches.adopt_workday_start(rules.workday_starts_at)
+        dates = as_dates(context.partition_keys)
+        result = process_dates(opened, dates, rules, run_id=context.run_id)
+        outliers = opened.days.outliers_by_code(min(dates), max(dates))
+        for written in result.written:
+            metadata = _metadata(written) | {
+                "outliers": dg.MetadataValue.json(outliers.get(written.work_date, {}))
+            }
+            if len(dates) <= _DETAILED and written.rows:
+                metadata["preview"] = preview(opened.days.preview(written.work_date, written.work_date))
+            context.log_event(
+                dg.AssetMaterialization(
+                    context.asset_key, partition=written.work_date.isoformat(), metadata=metadata
+                )
+            )
+        for day in result.overtaken:
+            context.log.info("%s: another run has made it from newer punches meanwhile", day)
+        if result.failed:
+            failed = {day.isoformat(): why for day, why in result.failed.items()}
+            raise partitions_failed("work date", failed, len(dates))
+        yield from ()
+
+    return [daily_attendance]
+
+
+def _metadata(written: DateWritten) -> dict[str, dg.MetadataValue]:  # type: ignore[type-arg]
+    return {
+        "dagster/partition_row_count": dg.MetadataValue.int(written.rows),
+        "added": dg.MetadataValue.int(written.added),
+        "changed": dg.MetadataValue.int(written.changed),
+        "unchanged": dg.MetadataValue.int(written.unchanged),
+        "retracted": dg.MetadataValue.int(written.retracted),
+    }

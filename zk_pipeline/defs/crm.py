@@ -1,0 +1,94 @@
+"""The asset of what the CRM has been told: daily partitions by work date."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.defs.metadata import table_schema
+from zk_pipeline.defs.partitions import as_dates, work_date_partitions
+from zk_pipeline.defs.resources import CrmResource, StoreResource
+from zk_pipeline.operations.sync import sync
+from zk_pipeline.settings import Settings
+from zk_pipeline.store.deliveries import Scope
+
+OPEN_STATES = ("pending", "sending", "retry", "failed")
+
+
+class SyncConfig(dg.Config):
+    """Which deliveries of the run's work dates to send, besides those that are due anyway."""
+
+    retry: bool = False  # also those that ended in `retry`: a new round
+    failed: bool = False  # also dead letters
+    force: bool = False  # also what the CRM already has, under the same keys
+    user_id: str | None = None
+    limit: int | None = None
+
+
+def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
+    @dg.asset(
+        name="crm_sync",
+        group_name="crm",
+        kinds={"python", "duckdb"},
+        description="What the CRM has been told: each day's latest revision, delivered once under a stable key.",
+        partitions_def=work_date_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=["daily_attendance"],
+        output_required=False,
+        pool="crm",
+        metadata=table_schema("crm_deliveries"),
+    )
+    def crm_sync(
+        context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
+    ) -> Iterator[dg.Output[None]]:
+        opened = store.open()
+        dates = as_dates(context.partition_keys)
+        summary = sync(
+            opened,
+            crm.settings(),
+            sync_scope(config, first=min(dates), last=max(dates)),
+            run_id=context.run_id,
+            limit=config.limit,
+            progress=lambda sofar: context.log.info("%d delivered, %d not", sofar.delivered, _not(sofar)),
+        )
+        context.log.info("%s", _words(summary))
+        for day, states in sorted(opened.deliveries.states_by_date(dates).items()):
+            if not any(state in states for state in OPEN_STATES):
+                delivered = {"delivered": states.get("delivered", 0)}
+                context.log_event(
+                    dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=delivered)
+                )
+        if _not(summary) or summary.stopped:
+            raise _failure(summary)
+        yield from ()
+
+    return [crm_sync]
+
+
+def sync_scope(config: SyncConfig, **dates: object) -> Scope:
+    """What a run with `config` sends besides `pending` deliveries and those a dead run left behind."""
+    wanted = {"retry": config.retry, "failed": config.failed, "delivered": config.force}
+    states = tuple(state for state, is_wanted in wanted.items() if is_wanted)
+    return Scope(user_id=config.user_id, states=states, **dates)  # type: ignore[arg-type]
+
+
+def _not(summary: DeliverySummary) -> int:
+    return summary.retry + summary.failed + summary.unsent
+
+
+def _words(summary: DeliverySummary) -> str:
+    return (
+        f"{summary.delivered} delivered, {summary.retry} to retry, {summary.failed} failed, {summary.unsent} unsent"
+    )
+
+
+def _failure(summary: DeliverySummary) -> dg.Failure:
+    lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
+    stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
+    return dg.Failure(
+        description=f"{_words(summary)}{stopped}",
+        metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")},
+        allow_retries=False,
+    )

@@ -1,0 +1,33 @@
+"""Runs whose process is gone. Dagster's default launcher cannot tell, and a run that stays `started` for ever would stop
+every schedule that waits for it. So each run notes its process, and whoever asks first puts a dead one on record.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from zk_pipeline.processes import is_alive, process_identity
+
+PROCESS_TAG = "zk_pipeline/process"
+
+_WITH_PROCESS = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
+    """To be called in a run's own process."""
+    instance.add_run_tags(run_id, {PROCESS_TAG: process_identity()})
+
+
+def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs as failed whose process is gone; their ids."""
+    dead = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None and not is_alive(process):
+            instance.report_run_failed(run, f"The process of this run ({process}) is gone; it was killed.")
+            dead.append(run.run_id)
+    return dead

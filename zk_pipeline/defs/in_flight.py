@@ -1,0 +1,25 @@
+"""Whether a job is already being worked on, so that ticks do not pile up behind a slow run."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from zk_pipeline.defs.dead_runs import report_dead_runs
+
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def in_flight(instance: dg.DagsterInstance, *job_names: str) -> str | None:
+    """What to say in a SkipReason when a run of one of the jobs is under way; None when none is."""
+    report_dead_runs(instance)
+    for job_name in job_names:
+        runs = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNDER_WAY), limit=1)
+        if runs:
+            return f"run {runs[0].run_id} of {job_name} is still {runs[0].status.value.lower()}"
+    return None

@@ -1,0 +1,58 @@
+"""The jobs of the contract. What they work on is decided by partitions and config."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.settings import load_settings
+
+POLL = "poll_devices"
+PROCESS = "process_attendance"
+SYNC = "sync_to_crm"
+RETRY = "retry_failed_syncs"
+CLEANUP = "daily_cleanup"
+
+
+class CleanupConfig(dg.Config):
+    """`dry_run` says what would go and deletes nothing."""
+
+    dry_run: bool = False
+
+
+@dg.op(description="Delete raw punches past RAW_RETENTION_DAYS, give space back.", out=dg.Out(dg.Nothing))
+def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: StoreResource) -> None:
+    cleaned = store.open().upkeep.clean(
+        retention_days=load_settings().raw_retention_days, dry_run=config.dry_run
+    )
+    context.log_event(dg.AssetObservation("raw_punches", metadata={"cleanup": dg.MetadataValue.md(str(cleaned))}))
+    context.log.info("%s", cleaned)
+
+
+@dg.job(name=CLEANUP, description="Retention of raw punches and space reclaim. Days and their history always stay.")
+def daily_cleanup() -> None:
+    clean_up()
+
+
+def jobs() -> Sequence[Any]:
+    return [
+        dg.define_asset_job(
+            POLL, selection=["devices", "raw_punches"], description="Read all enabled terminals, in one run."
+        ),
+        dg.define_asset_job(
+            PROCESS, selection=["daily_attendance"], description="Make the days of a range of work dates."
+        ),
+        dg.define_asset_job(
+            SYNC, selection=["crm_sync"], description="Deliver what is due of a range of work dates."
+        ),
+        dg.define_asset_job(
+            RETRY,
+            selection=["crm_sync"],
+            config={"ops": {"crm_sync": {"config": {"retry": True}}}},
+            description="A new round for deliveries that ended in `retry`.",
+        ),
+        daily_cleanup,
+    ]

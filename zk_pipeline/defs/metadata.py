@@ -1,0 +1,29 @@
+"""How results are shown in the Dagster UI: previews, counts and column schemas. No queries."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pandas as pd
+
+from zk_pipeline.store.catalog import TABLES
+
+
+def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
+    """Some rows as a Markdown table; nulls as a dash."""
+    if frame.empty:
+        return dg.MetadataValue.md("*no rows*")
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
+    for row in frame.itertuples(index=False):
+        lines.append("| " + " | ".join("–" if pd.isna(cell) else _cell(cell) for cell in row) + " |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    # Names and ids come from terminals: a pipe or a line end must not break the table.
+    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")
+
+
+def table_schema(table: str) -> dict[str, dg.TableSchemaMetadataValue]:
+    """The column schema of a table of the store, as definition metadata."""
+    columns = [dg.TableColumn(name, description=text) for name, text in TABLES[table][1].items()]
+    return {"dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))}

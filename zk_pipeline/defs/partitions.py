@@ -1,0 +1,65 @@
+"""Partitions, and turning a set of dates into as few runs as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from zk_pipeline.settings import Settings
+
+DEVICE_PARTITIONS = dg.DynamicPartitionsDefinition(name="devices")
+
+
+def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """One partition per work date from the history's start up to and including today, in the default zone."""
+    return dg.DailyPartitionsDefinition(
+        start_date=settings.history_start.isoformat(), timezone=settings.timezone, end_offset=1
+    )
+
+
+def last_work_date(settings: Settings, now: datetime) -> date:
+    """The newest work date that has a partition at the aware instant `now`."""
+    return now.astimezone(ZoneInfo(settings.timezone)).date()
+
+
+@dataclass(frozen=True)
+class DateRange:
+    """Work dates from `first` to `last`, both included."""
+
+    first: date
+    last: date
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return range_tags(self.first.isoformat(), self.last.isoformat())
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}" if self.first != self.last else str(self.first)
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """Tags that make one run cover the partitions from `first` to `last`."""
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def contiguous(dates: Iterable[date]) -> list[DateRange]:
+    """The fewest ranges that cover exactly `dates`, in order."""
+    ranges: list[DateRange] = []
+    for day in sorted(set(dates)):
+        if ranges and day - ranges[-1].last == timedelta(days=1):
+            ranges[-1] = DateRange(ranges[-1].first, day)
+        else:
+            ranges.append(DateRange(day, day))
+    return ranges
+
+
+def as_dates(keys: Sequence[str]) -> list[date]:
+    return [date.fromisoformat(key) for key in keys]

@@ -1,0 +1,89 @@
+"""Resources: how runs reach the store, the terminals, the CRM and the people. Their configuration holds no secret; those
+are read from the settings in the process that needs them, at the moment it does.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from zk_pipeline.defs.dead_runs import note_process
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.devices.models import Device
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.alerts import Alert, send_alert
+from zk_pipeline.operations.comm_keys import comm_key_of
+from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.store import Store
+
+
+class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The DuckDB store. Every run uses it, so here each run notes which process it is."""
+
+    path: str = Field(description="Absolute path of the DuckDB file (ZK_PIPELINE_DATABASE)")
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        if context.run is not None and context.instance is not None:
+            note_process(context.instance, context.run.run_id)
+
+    def open(self) -> Store:
+        return Store.at(Path(self.path))
+
+
+class TerminalsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The terminals, through one gateway with one set of limits."""
+
+    timeout: float = Field(description="Seconds for one answer (ZKTECO_TIMEOUT)")
+    deadline: float = Field(description="Seconds for one poll of one terminal (ZKTECO_POLL_DEADLINE)")
+
+    def gateway(self) -> TerminalGateway:
+        home = load_settings().home
+
+        def comm_key(device: Device) -> int:
+            return comm_key_of(device, home, os.environ)
+
+        return TerminalGateway(timeout=self.timeout, deadline=self.deadline, comm_keys=comm_key)
+
+
+class CrmResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The CRM. Address and token come from the settings when a run needs them."""
+
+    concurrency: int = Field(description="Parallel requests (CRM_CONCURRENCY)")
+    max_attempts: int = Field(description="Attempts per record and run (CRM_MAX_RETRIES)")
+    batch_size: int = Field(description="Records per request (CRM_BATCH_SIZE)")
+
+    def settings(self) -> Settings:
+        return load_settings().model_copy(
+            update={
+                "crm_concurrency": self.concurrency,
+                "crm_max_retries": self.max_attempts,
+                "crm_batch_size": self.batch_size,
+            }
+        )
+
+
+class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where people hear of trouble: the Apprise URLs of ALERT_URLS, which hold secrets and are read when needed."""
+
+    def send(self, alert: Alert) -> bool:
+        """Whether anybody was told; False where ALERT_URLS is not set. Raises ZkPipelineError when a channel fails."""
+        urls = load_settings().alert_urls
+        return urls is not None and send_alert(urls, alert)
+
+
+def resources(settings: Settings) -> dict[str, object]:
+    if not settings.database_path.is_absolute():
+        raise UsageError(f"ZK_PIPELINE_DATABASE: {settings.database_path} is not below an absolute home")
+    return {
+        "store": StoreResource(path=str(settings.database_path)),
+        "terminals": TerminalsResource(timeout=settings.terminal_timeout, deadline=settings.poll_deadline),
+        "crm": CrmResource(
+            concurrency=settings.crm_concurrency,
+            max_attempts=settings.crm_max_retries,
+            batch_size=settings.crm_batch_size,
+        ),
+        "alerts": AlertsResource(),
+    }

@@ -1,0 +1,115 @@
+"""Schedules: ask, at fixed times, for what is due then. A tick with nothing to do is skipped and says why."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Callable, Iterator, Sequence
+
+import dagster as dg
+
+from zk_pipeline.defs.in_flight import in_flight
+from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, RETRY, SYNC
+from zk_pipeline.defs.partitions import (
+    DEVICE_PARTITIONS,
+    contiguous,
+    last_work_date,
+    range_tags,
+)
+from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.settings import Settings
+from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.errors import StoreBusy
+
+MAX_RUNS = 10  # per tick; what is left over is asked for by the next one
+
+Tick = Iterator[dg.RunRequest | dg.SkipReason]
+
+
+def schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
+    """All schedules of the contract, running by default, in the default zone."""
+
+    def scheduled(
+        job: str, cron: str | Sequence[str], description: str
+    ) -> Callable[[Callable[..., Tick]], dg.ScheduleDefinition]:
+        return dg.schedule(
+            name=f"{job}_schedule",
+            job_name=job,
+            cron_schedule=cron,
+            execution_timezone=settings.timezone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=description,
+        )
+
+    @scheduled(POLL, every(settings.polling_interval_minutes), "Read all enabled terminals.")
+    def poll(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
+        yield from unless_busy(context.instance, [POLL], lambda: _poll(context.instance, store))
+
+    @scheduled(PROCESS, "5 * * * *", "Make the days of all stale work dates.")
+    def process(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
+        last = last_work_date(settings, context.scheduled_execution_time)
+        yield from unless_busy(context.instance, [PROCESS], lambda: _process(store, settings, last))
+
+    @scheduled(SYNC, every(settings.crm_sync_interval_minutes), "Deliver what is due to the CRM.")
+    def deliver(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
+        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, ()))
+
+    @scheduled(RETRY, "0 */6 * * *", "A new round for deliveries that ended in `retry`.")
+    def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
+        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, ("retry",)))
+
+    @scheduled(CLEANUP, "0 2 * * *", "Retention and space reclaim.")
+    def clean_up(context: dg.ScheduleEvaluationContext) -> Tick:
+        yield from unless_busy(context.instance, [CLEANUP], lambda: iter([dg.RunRequest()]))
+
+    return [poll, process, deliver, retry, clean_up]
+
+
+def every(minutes: int) -> str | list[str]:
+    """Cron for a number of minutes that divides a day evenly."""
+    if minutes == 1440:
+        return "0 0 * * *"
+    if 60 % minutes == 0:
+        return f"*/{minutes} * * * *" if minutes > 1 else "* * * * *"
+    starts = range(0, 1440, minutes)
+    by_minute: dict[int, list[int]] = {}
+    for start in starts:
+        by_minute.setdefault(start % 60, []).append(start // 60)
+    return [f"{minute} {','.join(map(str, hours))} * * *" for minute, hours in sorted(by_minute.items())]
+
+
+def unless_busy(instance: dg.DagsterInstance, jobs: Sequence[str], ask: Callable[[], Tick]) -> Tick:
+    """`ask`, unless a run of one of `jobs` is under way. A busy store is a skipped tick, never an empty answer."""
+    busy = in_flight(instance, *jobs)
+    if busy:
+        yield dg.SkipReason(busy)
+        return
+    try:
+        yield from list(ask())
+    except StoreBusy as error:
+        yield dg.SkipReason(str(error))
+
+
+def _poll(instance: dg.DagsterInstance, store: StoreResource) -> Tick:
+    enabled = {device.name for device in store.open().devices.all() if device.enabled}
+    keys = instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
+    if not enabled:
+        yield dg.SkipReason("no enabled device: add one with `zk-pipeline device add`")
+    elif not enabled.intersection(keys):
+        yield dg.SkipReason("the enabled devices have no partitions yet: device_registry_sensor makes them")
+    else:
+        yield dg.RunRequest(tags=range_tags(keys[0], keys[-1]))
+
+
+def _process(store: StoreResource, settings: Settings, last: object) -> Tick:
+    stale = store.open().days.stale(first=settings.history_start, last=last)  # type: ignore[arg-type]
+    if not stale:
+        yield dg.SkipReason("no work date has punches newer than its result")
+    for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
+        yield dg.RunRequest(tags=part.tags)
+
+
+def _sync(store: StoreResource, states: tuple[str, ...]) -> Tick:
+    due = store.open().deliveries.due_dates(Scope(states=states))
+    if not due:
+        yield dg.SkipReason("nothing is due at the CRM")
+    for part in contiguous(due)[:MAX_RUNS]:
+        yield dg.RunRequest(tags=part.tags)

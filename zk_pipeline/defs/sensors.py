@@ -1,0 +1,118 @@
+"""Sensors: ask earlier than the schedules for what is due. Each asks the store; none keeps a cursor that could be lost."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from zk_pipeline.defs.in_flight import UNDER_WAY
+from zk_pipeline.defs.jobs import POLL, PROCESS
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous, last_work_date
+from zk_pipeline.defs.resources import AlertsResource, StoreResource
+from zk_pipeline.defs.schedules import MAX_RUNS, unless_busy
+from zk_pipeline.operations.alerts import Alert
+from zk_pipeline.settings import Settings
+from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.store import utc_now
+from zk_pipeline.store.work_dates import StaleDate
+
+
+@dataclass(frozen=True)
+class PartitionChange:
+    """What makes the device partitions those of the registry."""
+
+    add: list[str]
+    delete: list[str]
+
+
+def partition_change(registered: Sequence[str], partitions: Sequence[str], *, poll_in_flight: bool) -> PartitionChange:
+    """A partition is not taken from under a run: deletions wait while a poll is in flight."""
+    add = [name for name in registered if name not in set(partitions)]
+    delete = [] if poll_in_flight else [name for name in partitions if name not in set(registered)]
+    return PartitionChange(add, delete)
+
+
+def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
+    """Asked once for the same punches, again for newer ones."""
+    newest = max(item.punched_seq for item in stale if part.first <= item.work_date <= part.last)
+    return f"{part}@{newest}"
+
+
+def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+    @dg.sensor(
+        name="device_registry_sensor",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Keeps one `raw_punches` partition per registered device.",
+    )
+    def device_registry_sensor(
+        context: dg.SensorEvaluationContext, store: StoreResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            registered = [device.name for device in store.open().devices.all()]
+        except StoreBusy as error:
+            return dg.SkipReason(str(error))
+        runs = context.instance.get_runs_count(dg.RunsFilter(job_name=POLL, statuses=UNDER_WAY))
+        change = partition_change(
+            registered,
+            context.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name)),
+            poll_in_flight=runs > 0,
+        )
+        requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+        if change.add:
+            requests.append(DEVICE_PARTITIONS.build_add_request(change.add))
+        if change.delete:
+            requests.append(DEVICE_PARTITIONS.build_delete_request(change.delete))
+        if not requests:
+            return dg.SkipReason("the partitions are those of the registry")
+        return dg.SensorResult(dynamic_partitions_requests=requests)
+
+    @dg.sensor(
+        name="new_punches_sensor",
+        job_name=PROCESS,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for exactly the work dates whose punches are newer than their rows.",
+    )
+    def new_punches_sensor(
+        context: dg.SensorEvaluationContext, store: StoreResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        def ask() -> Iterator[dg.RunRequest | dg.SkipReason]:
+            stale = store.open().days.stale(
+                first=settings.history_start, last=last_work_date(settings, utc_now())
+            )
+            if not stale:
+                yield dg.SkipReason("no work date has punches newer than its result")
+            for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
+                yield dg.RunRequest(run_key=run_key(part, stale), tags=part.tags)
+
+        yield from unless_busy(context.instance, [PROCESS], ask)
+
+    @dg.run_failure_sensor(
+        name="run_failure_alert_sensor",
+        minimum_interval_seconds=20,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells people of a failed run, by ALERT_URLS.",
+    )
+    def run_failure_alert_sensor(
+        context: dg.RunFailureSensorContext, alerts: AlertsResource
+    ) -> dg.SkipReason | None:
+        if alerts.send(failure_alert(context)):
+            return None
+        return dg.SkipReason("ALERT_URLS is not set: nobody was told")
+
+    return [device_registry_sensor, new_punches_sensor, run_failure_alert_sensor]
+
+
+def failure_alert(context: dg.RunFailureSensorContext) -> Alert:
+    """Which run, which step, and the first lines of what it said."""
+    run = context.dagster_run
+    parts = [
+        f"{event.step_key}: {data.error_display_string.strip()[:600]}"
+        for event in context.get_step_failure_events()
+        if (data := event.step_failure_data)
+    ]
+    words = "\n".join(parts) or (context.failure_event.message or "no reason given")
+    return Alert(title=f"zk_pipeline: {run.job_name} failed", body=f"{words}\n\nRun {run.run_id}")

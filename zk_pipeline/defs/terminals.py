@@ -1,0 +1,108 @@
+"""Assets of the terminals: the registry, and the punches with one partition per device."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from zk_pipeline.defs.failures import partitions_failed
+from zk_pipeline.defs.metadata import preview, table_schema
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
+from zk_pipeline.defs.resources import StoreResource, TerminalsResource
+from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.operations.tables import device_table
+
+
+class PollConfig(dg.Config):
+    """Which terminals of the run's partitions to read, and how."""
+
+    devices: list[str] = []  # none named: all enabled ones
+
+
+@dg.asset(
+    name="devices",
+    group_name="terminals",
+    kinds={"duckdb"},
+    description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
+    metadata=table_schema("devices"),
+)
+def devices_asset(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    devices = store.open().devices.all()
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(devices),
+            "enabled": sum(device.enabled for device in devices),
+            "sites": len({device.site for device in devices}),
+            "preview": preview(device_table(devices[:50])),
+        }
+    )
+
+
+@dg.asset(
+    name="raw_punches",
+    group_name="terminals",
+    kinds={"python", "duckdb"},
+    description="Every punch as read from the terminals; only ever added to. One partition per device.",
+    partitions_def=DEVICE_PARTITIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=["devices"],
+    output_required=False,
+    pool="terminals",
+    metadata=table_schema("raw_punches"),
+)
+def raw_punches(
+    context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
+) -> Iterator[dg.Output[None]]:
+    opened = store.open()
+    named = set(config.devices)
+    keys = set(context.partition_keys)
+    chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
+    context.log.info("polling %d devices", len(chosen))
+    failures: dict[str, str] = {}
+    for polled in poll_devices(
+        opened, chosen, terminals.gateway().read, deadline_seconds=terminals.deadline, run_id=context.run_id
+    ):
+        name = polled.device.name
+        if polled.error is not None:
+            context.log.error("%s: %s", polled.error_code, polled.error)
+            failures[name] = f"[{polled.error_code}] {polled.error}"
+            continue
+        event_metadata = _poll_metadata(polled)
+        ingested = polled.ingested
+        if ingested is not None and ingested.new:
+            event_metadata["preview"] = preview(opened.punches.preview(name, ingested.poll_id))
+        context.log_event(
+            dg.AssetMaterialization(context.asset_key, partition=name, metadata=event_metadata)
+        )
+    if failures:
+        raise partitions_failed("device", failures, len(chosen))
+    yield from ()
+
+
+def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
+    reading, ingested = polled.reading, polled.ingested
+    assert reading is not None
+    assert ingested is not None
+    values: dict[str, object] = {
+        "dagster/partition_row_count": ingested.stored,
+        "new_punches": ingested.new,
+        "fetched": ingested.fetched,
+        "reported": reading.info.record_count,
+        "quarantined": ingested.quarantined,
+        "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
+        "clock_drift_seconds": reading.info.clock_drift_seconds,
+        "fill_percent": round(100 * reading.reported_after / max(1, reading.info.record_capacity), 1),
+        "touched_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
+    }
+    return {name: _value(value) for name, value in values.items() if value is not None}
+
+
+def _value(value: object) -> dg.MetadataValue:  # type: ignore[type-arg]
+    if isinstance(value, dict):
+        return dg.MetadataValue.json(value)
+    return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value)))
+
+
+def terminal_assets() -> Sequence[dg.AssetsDefinition]:
+    return [devices_asset, raw_punches]

@@ -1,0 +1,32 @@
+"""Telling people, through Apprise."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from zk_pipeline.errors import ZkPipelineError
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message: what happened in the title; where, why and what to do in the body."""
+
+    title: str
+    body: str
+
+
+def send_alert(urls: SecretStr, alert: Alert) -> bool:
+    """Send to every URL (separated by blanks or commas). Raises ZkPipelineError, without the URLs, where one fails."""
+    import apprise  # noqa: PLC0415 (half a second that only an alert needs)
+
+    channels = [url for url in re.split(r"[\s,]+", urls.get_secret_value()) if url]
+    sender = apprise.Apprise()
+    for number, url in enumerate(channels, start=1):
+        if not sender.add(url):
+            raise ZkPipelineError(f"ALERT_URLS: number {number} of {len(channels)} is not an Apprise URL")
+    if not sender.notify(title=alert.title, body=alert.body):
+        raise ZkPipelineError("ALERT_URLS: at least one channel did not take the alert")
+    return bool(channels)

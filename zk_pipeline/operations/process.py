@@ -1,0 +1,83 @@
+"""Make days from punches: summarize in the store, judge in memory, write with revisions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from zk_pipeline.attendance.judge import judge
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.settings import Settings
+from zk_pipeline.store.days import DateWritten
+from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Processed:
+    """`written` and `failed` (date → why) together are the dates asked for, less `overtaken`.
+
+    `overtaken`: dates that another run built from newer punches while this one computed; their rows are right.
+    """
+
+    written: list[DateWritten]
+    failed: dict[date, str]
+    overtaken: list[date]
+
+
+def work_rules(settings: Settings) -> WorkRules:
+    """The rules that the settings describe."""
+    return WorkRules(
+        start=settings.work_start,
+        end=settings.work_end,
+        workday_starts_at=settings.workday_starts_at,
+        early_clock_in=timedelta(hours=settings.early_clock_in_hours),
+        late_clock_in=timedelta(hours=settings.late_clock_in_hours),
+        early_clock_out=timedelta(hours=settings.early_clock_out_hours),
+        late_clock_out=timedelta(hours=settings.late_clock_out_hours),
+        debounce_seconds=settings.debounce_seconds,
+    )
+
+
+def process_dates(store: Store, dates: Sequence[date], rules: WorkRules, *, run_id: str | None) -> Processed:
+    """Make the rows of `dates` from all their punches; doing it again changes nothing.
+
+    All dates are judged at once. Where that fails each is tried alone, so that one bad date leaves the others done.
+    Raises StoreBusy or StoreUnusable; any other failure is a date's own.
+    """
+    final = store.days.deleted_raw(dates)
+    failed = {day: "its punches were deleted by RAW_RETENTION_DAYS; its rows are final" for day in final}
+    wanted = [day for day in dates if day not in failed]
+    try:
+        written = _make(store, wanted, rules, run_id)
+    except (StoreBusy, StoreUnusable):
+        raise
+    except Exception:
+        _log.exception("processing %d dates at once failed; trying each alone", len(wanted))
+        written = []
+        for day in wanted:
+            try:
+                written += _make(store, [day], rules, run_id)
+            except (StoreBusy, StoreUnusable):
+                raise
+            except Exception as error:
+                _log.exception("processing %s failed", day)
+                failed[day] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    done = {item.work_date for item in written}
+    return Processed(written, failed, [day for day in wanted if day not in done and day not in failed])
+
+
+def _make(store: Store, dates: Sequence[date], rules: WorkRules, run_id: str | None) -> list[DateWritten]:
+    if not dates:
+        return []
+    summaries = store.days.summarize(
+        dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
+    )
+    judged = judge(summaries.frame, rules, store.clock())
+    return store.days.write(
+        judged.days, seq=summaries.seq, recheck_after=judged.recheck_after, run_id=run_id
+    )

@@ -1,0 +1,84 @@
+"""Which process is which: identities that survive the reuse of process numbers, and children that end with their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def process_identity(pid: int | None = None) -> str:
+    """`host:pid:start`, where start tells this process from a later one of the same number (empty where unknown)."""
+    number = os.getpid() if pid is None else pid
+    return f"{os.uname().nodename}:{number}:{_start_time(number) or ''}"
+
+
+def is_alive(identity: str) -> bool:
+    """Whether that very process still runs. One of another host is taken to be alive: it cannot be known from here."""
+    host, pid, start = identity.rsplit(":", 2)
+    if host != os.uname().nodename:
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return not start or _start_time(int(pid)) == start
+
+
+def _start_time(pid: int) -> str | None:
+    """Clock ticks from boot to the start of a process, and the boot itself; None where /proc does not tell or it is dead."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold anything
+    return None if fields[0] in "ZX" else f"{boot[:8]}-{fields[19]}"
+
+
+def start_child(command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, its output in a file, that is told to end when this process dies.
+
+    Linux tells it in the kernel, so that SIGKILL here leaves nothing behind. Call it from the main thread: the
+    kernel watches the thread that started the child.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("ab") as stream:
+        return subprocess.Popen(  # noqa: S603 (commands of ours)
+            command,
+            cwd=cwd,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads in the child)
+        )
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_child(child: subprocess.Popen[bytes], *, patience: float = 20.0) -> None:
+    """End a child started by `start_child` and everything in its session: politely first, then for good."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if child.poll() is None:
+            child.send_signal(number)
+            try:
+                child.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+    try:
+        os.killpg(child.pid, signal.SIGKILL)  # what it left behind in its session
+    except (ProcessLookupError, PermissionError):
+        pass
