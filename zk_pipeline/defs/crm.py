@@ -54,6 +54,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             progress=lambda sofar: context.log.info("%d delivered, %d not", sofar.delivered, _not(sofar)),
         )
         context.log.info("%s", _words(summary))
+        context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(summary)))
         for day, states in sorted(opened.deliveries.states_by_date(dates).items()):
             if not any(state in states for state in OPEN_STATES):
                 delivered = {"delivered": states.get("delivered", 0)}
@@ -72,6 +73,11 @@ def sync_scope(config: SyncConfig, **dates: object) -> Scope:
     wanted = {"retry": config.retry, "failed": config.failed, "delivered": config.force}
     states = tuple(state for state, is_wanted in wanted.items() if is_wanted)
     return Scope(user_id=config.user_id, states=states, **dates)  # type: ignore[arg-type]
+
+
+def _counts(summary: DeliverySummary) -> dict[str, int]:
+    names = ("delivered", "retry", "failed", "unsent")
+    return {name: getattr(summary, name) for name in names}
 
 
 def _not(summary: DeliverySummary) -> int:

@@ -3,6 +3,7 @@
 # No postponed annotations here: Dagster reads them when it decorates.
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -28,7 +29,8 @@ def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: Store
     cleaned = store.open().upkeep.clean(
         retention_days=load_settings().raw_retention_days, dry_run=config.dry_run
     )
-    context.log_event(dg.AssetObservation("raw_punches", metadata={"cleanup": dg.MetadataValue.md(str(cleaned))}))
+    counts = {name: value for name, value in asdict(cleaned).items() if isinstance(value, int)}
+    context.log_event(dg.AssetObservation("raw_punches", metadata=counts))
     context.log.info("%s", cleaned)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,7 +14,7 @@ import dagster as dg
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.dead_runs import report_dead_runs
 from zk_pipeline.defs.jobs import POLL, PROCESS, SYNC
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, last_work_date, range_tags
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, range_tags
 from zk_pipeline.defs.sensors import partition_change
 from zk_pipeline.errors import UsageError
 from zk_pipeline.settings import Settings
@@ -24,10 +24,13 @@ BY_COMMAND = "zk_pipeline/started_by"
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `partitions`: metadata of each partition that was materialized; `failure`: in words, None on success."""
+    """How a run ended. `partitions`: metadata of each partition that was materialized; `observed`: metadata of the run as
+    a whole; `failure`: in words, None on success.
+    """
 
     run_id: str
     partitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    observed: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
 
     @property
@@ -80,7 +83,8 @@ class Launcher:
             )
         return RunResult(
             run_id=result.run_id,
-            partitions=dict(_materialized(result)),
+            partitions=self._materialized(result.run_id),
+            observed=self._observed(result.run_id),
             failure=None if result.success else _why(result),
         )
 
@@ -91,16 +95,24 @@ class Launcher:
             self.instance.add_dynamic_partitions(name, change.add)
         return list(self.instance.get_dynamic_partitions(name))
 
+    # Asked of the event log: the result of a failed step does not carry the events it logged before it failed.
+
+    def _materialized(self, run_id: str) -> dict[str, dict[str, Any]]:
+        entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        made = [entry.asset_materialization for entry in entries]
+        return {one.partition: _plain(one) for one in made if one is not None and one.partition is not None}
+
+    def _observed(self, run_id: str) -> dict[str, Any]:
+        entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+        seen = [entry.asset_observation for entry in entries]
+        return {key: value for one in seen if one is not None for key, value in _plain(one).items()}
+
 
 @contextmanager
 def open_launcher(settings: Settings) -> Iterator[Launcher]:
     """A launcher on the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
     with dg.DagsterInstance.get() as instance:
         yield Launcher(settings, instance)
-
-
-def newest_work_date(settings: Settings, now: Callable[[], Any]) -> date:
-    return last_work_date(settings, now())
 
 
 @contextmanager
@@ -115,23 +127,17 @@ def _quiet_console() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _materialized(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, dict[str, Any]]]:
-    for event in result.get_asset_materialization_events():
-        materialization = event.step_materialization_data.materialization
-        if materialization.partition is not None:
-            values = {key: value.value for key, value in materialization.metadata.items()}
-            yield materialization.partition, values
+def _plain(event: dg.AssetMaterialization | dg.AssetObservation) -> dict[str, Any]:
+    return {key: value.value for key, value in event.metadata.items()}
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
-        data = event.event_specific_data if event.is_step_failure else None
-        if isinstance(data, dg.StepFailureData if hasattr(dg, "StepFailureData") else object) and data is not None:
-            user = getattr(data, "user_failure_data", None)
-            if user is not None and user.description:
-                return str(user.description)
-            error = getattr(data, "error", None)
-            if error is not None:
-                cause = error.cause or error
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                return str(data.user_failure_data.description)
+            if data.error is not None:
+                cause = data.error.cause or data.error
                 return str(cause.message).strip().splitlines()[0]
-    return "the run failed; its events say why"
+    return "the run failed; its events in the UI say why"
