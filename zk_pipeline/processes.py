@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -42,21 +43,26 @@ def _start_time(pid: int) -> str | None:
     return None if fields[0] in "ZX" else f"{boot[:8]}-{fields[19]}"
 
 
-def start_child(command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, its output in a file, that is told to end when this process dies.
+def start_child(
+    command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own that is told to end when this process dies; its output goes to a file or to ours.
 
     Linux tells it in the kernel, so that SIGKILL here leaves nothing behind. Call it from the main thread: the
     kernel watches the thread that started the child.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("ab") as stream:
+    with ExitStack() as files:
+        stream = None
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            stream = files.enter_context(output.open("ab"))
         return subprocess.Popen(  # noqa: S603 (commands of ours)
             command,
             cwd=cwd,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=stream,
-            stderr=subprocess.STDOUT,
+            stderr=None if stream is None else subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads in the child)
         )

@@ -13,7 +13,7 @@ import dagster as dg
 
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.dead_runs import report_dead_runs
-from zk_pipeline.defs.jobs import POLL, PROCESS, SYNC
+from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, SYNC
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, range_tags
 from zk_pipeline.defs.sensors import partition_change
 from zk_pipeline.errors import UsageError
@@ -59,6 +59,10 @@ class Launcher:
     def sync(self, dates: DateRange, config: Mapping[str, object]) -> RunResult:
         """Deliver what is due of a range of work dates; `config` as `defs.crm.SyncConfig`."""
         return self.run(SYNC, tags=dates.tags, config={"ops": {"crm_sync": {"config": dict(config)}}})
+
+    def clean_up(self, *, dry_run: bool) -> RunResult:
+        """Retention and space reclaim."""
+        return self.run(CLEANUP, config={"ops": {"clean_up": {"config": {"dry_run": dry_run}}}})
 
     def check_partitions(self, dates: DateRange, today: date) -> None:
         """Raises UsageError for work dates that have no partition."""

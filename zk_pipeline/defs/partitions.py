@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -15,19 +15,24 @@ from dagster._core.storage.tags import (
 
 from zk_pipeline.settings import Settings
 
+_EASTERNMOST = timezone(timedelta(hours=14))
+
 DEVICE_PARTITIONS = dg.DynamicPartitionsDefinition(name="devices")
 
 
 def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition per work date from the history's start up to and including today, in the default zone."""
+    """One partition per work date from the history's start up to and including tomorrow, in the default zone: sites east
+    of it begin their day before it does, and must not wait half of it to be processed.
+    """
     return dg.DailyPartitionsDefinition(
-        start_date=settings.history_start.isoformat(), timezone=settings.timezone, end_offset=1
+        start_date=settings.history_start.isoformat(), timezone=settings.timezone, end_offset=2
     )
 
 
 def last_work_date(settings: Settings, now: datetime) -> date:
-    """The newest work date that has a partition at the aware instant `now`."""
-    return now.astimezone(ZoneInfo(settings.timezone)).date()
+    """The newest work date that has begun anywhere at the aware instant `now`, among those that have a partition."""
+    newest_partition = now.astimezone(ZoneInfo(settings.timezone)).date() + timedelta(days=1)
+    return min(newest_partition, now.astimezone(_EASTERNMOST).date())
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,12 @@ class DeviceRegistry:
 
         Raises UnknownDevice.
         """
-        device = replace(self.get(name), **changes)
+        self.get(name)  # for its words about an unknown name
         with self.database.write(f"update device {name}") as connection:
-            _update(connection, device, self.clock())
+            known = _find(connection, name)
+            if known is None:
+                raise UnknownDevice(_unknown(name, []))
+            _update(connection, replace(known, **changes), self.clock())
         return self.get(name)
 
     def remove(self, name: str) -> None:

@@ -57,12 +57,13 @@ class FairLock:
         try:
             if mode == "exclusive":
                 self._sign(purpose)
+            else:
+                self._unsign()  # what a holder that was killed left: nobody holds it exclusively now
             now = time.monotonic()
             yield Held(waited_seconds=now - started, since=now)
         finally:
             if mode == "exclusive":
-                with suppress(OSError):
-                    self._holder.unlink()
+                self._unsign()
             os.close(main)
 
     def holder(self) -> str | None:
@@ -76,6 +77,10 @@ class FairLock:
     def _sign(self, purpose: str) -> None:
         with suppress(OSError):  # a message for people; a full disk is reported by the write itself
             self._holder.write_text(json.dumps({"pid": os.getpid(), "purpose": purpose, "since": time.time()}))
+
+    def _unsign(self) -> None:
+        with suppress(OSError):
+            self._holder.unlink()
 
     def _acquire(self, path: Path, mode: Mode, deadline: float) -> int:
         try:

@@ -40,6 +40,25 @@ class FailedPoll:
 
 
 @dataclass(frozen=True)
+class PollRecord:
+    """A row of `device_polls`; the counts are None where the poll failed."""
+
+    id: int
+    device: str
+    started_at: datetime
+    finished_at: datetime
+    status: str
+    reported: int | None
+    fetched: int | None
+    stored: int | None
+    new: int | None
+    quarantined: int | None
+    drift_seconds: float | None
+    error_code: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
 class PunchStore:
     database: Database
     clock: Callable[[], datetime]
@@ -63,7 +82,7 @@ class PunchStore:
                 _replace_users(connection, device.name, users, now)
             record_success(connection, device.name, reading.info, finished_at)
             ingested = Ingested(
-                poll_id, len(punches) + len(rejected), stored, new, len(rejected), touched
+                poll_id, len(reading.punches) + len(rejected), stored, new, len(rejected), touched
             )
             connection.execute(
                 """
@@ -116,6 +135,19 @@ class PunchStore:
                 """,
                 [device, poll_id, limit],
             ).df()
+
+    def polls_of(self, run_id: str) -> list[PollRecord]:
+        """The polls of one Dagster run, by device."""
+        with self.database.read("polls of a run") as connection:
+            rows = connection.execute(
+                """
+                SELECT id, device, started_at, finished_at, status, reported, fetched, stored, "new", quarantined,
+                       clock_drift_seconds, error_code, error
+                FROM device_polls WHERE run_id = ? ORDER BY device, id
+                """,
+                [run_id],
+            ).fetchall()
+        return [PollRecord(*row) for row in rows]
 
     def total(self) -> int:
         with self.database.read("count punches") as connection:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
@@ -50,6 +51,10 @@ class Store:
     @property
     def overview(self) -> Overview:
         return Overview(self.database)
+
+    @property
+    def audit(self) -> Audit:
+        return Audit(self.database)
 
     @property
     def upkeep(self) -> Upkeep:

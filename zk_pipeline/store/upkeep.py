@@ -54,6 +54,7 @@ class Upkeep:
 
 _SETTLED = """
     known.work_date < $before AND known.raw_deleted_at IS NULL AND known.punched_seq <= known.built_seq
+    AND known.recheck_after IS NULL
     AND NOT EXISTS (
         FROM crm_deliveries AS delivery
         WHERE delivery.work_date = known.work_date AND delivery.state NOT IN ('delivered', 'superseded')

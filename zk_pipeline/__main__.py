@@ -1,0 +1,5 @@
+"""`python -m zk_pipeline` is `zk-pipeline`."""
+
+from zk_pipeline.cli.main import main
+
+main()

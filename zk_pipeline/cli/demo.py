@@ -1,0 +1,119 @@
+"""`zk-pipeline demo`: the main job, end to end, without hardware."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from zk_pipeline.cli.output import as_json, print_json, print_pairs
+from zk_pipeline.cli.serve import PORT, stop_signals
+from zk_pipeline.cli.session import open_session
+from zk_pipeline.demo.live import punch_until
+from zk_pipeline.demo.place import Company, Place
+from zk_pipeline.demo.show import Show, Summary, comm_key_variable
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.home import find_home
+from zk_pipeline.settings import load_settings
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.workforce import Workforce
+from zk_pipeline.store.store import utc_now
+from zk_pipeline.supervisor import Supervisor, check_port_is_free, only_one
+
+
+@click.command()
+@click.option("--employees", type=click.IntRange(min=1), default=Company.employees, show_default=True)
+@click.option("--devices", type=click.IntRange(min=1), default=Company.devices, show_default=True)
+@click.option("--days", type=click.IntRange(min=1), default=Company.days, show_default=True)
+@click.option("--no-ui", is_flag=True, help="End after the summary.")
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the Dagster UI.")
+@as_json
+def demo(employees: int, devices: int, days: int, no_ui: bool, port: int, as_json: bool) -> int:
+    """First look without hardware: emulated terminals speaking the real protocol, a local CRM, poll → process → sync
+    through Dagster, a summary that must agree, then the Dagster UI while people go on punching.
+
+    It has a home of its own, `.demo/`, and never touches yours. The same numbers continue where the last run ended;
+    others begin anew.
+
+    Example:  zk-pipeline demo --employees 20 --days 7 --no-ui
+    """
+    began = time.monotonic()
+    if not no_ui:
+        check_port_is_free(port)
+    place = Place(_demo_home())
+    place.home.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(place.home))
+        company = Company(employees, devices, days)
+        journal = stack.enter_context(place.prepare(company, until=utc_now()))
+        fleet = stack.enter_context(Fleet.serve(journal.terminals()))
+        token = secrets.token_urlsafe(24)
+        crm = stack.enter_context(CrmReceiver(token=token, ledger_path=place.ledger))
+        truth = journal.truth()
+        place.enter(os.environ, _variables(journal.workforce, truth, crm.url, token))
+        show = Show(load_settings(), journal.workforce, fleet, crm, _say)
+        show.register()
+        with open_session().launcher() as launcher:
+            summary = show.run(launcher, truth)
+        _print(summary, time.monotonic() - began, as_json)
+        if not summary.agrees:
+            raise ZkPipelineError("the demo's numbers do not agree; see above")
+        if not no_ui:
+            stopped = stack.enter_context(stop_signals())
+            supervisor = stack.enter_context(Supervisor(place.home, dict(os.environ), port, logs=place.logs))
+            _say(f"Dagster UI at {supervisor.url} (lineage: {supervisor.url}/asset-groups)")
+            _say("People go on punching; schedules and sensors carry it to the CRM. Ctrl-C ends it.")
+            punch_until(stopped, fleet, journal.workforce, now=utc_now, check=supervisor.check)
+    return 0
+
+
+def _demo_home() -> Path:
+    try:
+        return find_home(os.environ) / ".demo"
+    except UsageError:  # an installed package, and no home named yet: a first look needs none
+        return Path.cwd() / ".demo"
+
+
+def _variables(workforce: Workforce, truth: pd.DataFrame, crm_url: str, token: str) -> dict[str, str]:
+    first = truth["punched_at_local"].min()
+    started = utc_now().date() if pd.isna(first) else first.date()
+    keys = {comm_key_variable(one.name): str(one.comm_key) for one in workforce.terminals if one.comm_key}
+    return keys | {
+        "CRM_API_URL": crm_url,
+        "CRM_API_TOKEN": token,
+        "POLLING_INTERVAL_MINUTES": "1",
+        "CRM_SYNC_INTERVAL_MINUTES": "1",
+        "ZK_PIPELINE_HISTORY_START": started.isoformat(),
+    }
+
+
+def _say(words: str) -> None:
+    click.echo(words, err=True)
+
+
+def _print(summary: Summary, seconds: float, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(summary) | {"agrees": summary.agrees, "seconds": round(seconds, 1)})
+        return
+    print_pairs(
+        {
+            "terminals": summary.terminals,
+            "employees": summary.employees,
+            "new punches stored": summary.punches_new,
+            "days made or changed": summary.days_made,
+            "days delivered to the CRM": summary.delivered,
+            "seconds": f"{seconds:.0f}",
+        }
+    )
+    for check in summary.checks:
+        sign = "ok " if check.agrees else "NOT"
+        click.echo(f"{sign} {check.what}: {check.expected} = {check.found}")
+        for wrong in check.wrong:
+            click.echo(f"      {wrong}")

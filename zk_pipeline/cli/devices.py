@@ -1,0 +1,211 @@
+"""`zk-pipeline device …`: the registry of terminals, and what is done to one terminal by hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zk_pipeline.cli.device_file import read_device_file
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
+from zk_pipeline.cli.session import open_session
+from zk_pipeline.devices.addresses import check_encoding, check_host, check_name, check_port, check_timezone
+from zk_pipeline.devices.models import Device
+from zk_pipeline.errors import UsageError
+
+_SHOWN = ["name", "ip_address", "port", "protocol", "timezone", "site", "enabled", "serial_number", "last_sync"]
+
+
+@click.group()
+def device() -> None:
+    """Register terminals and look after them."""
+
+
+def _options(command: Any) -> Any:
+    """The options that `add` and `update` share; None means not given."""
+    options = [
+        click.option("--port", type=int, help="TCP and UDP port.  [default: 4370]"),
+        click.option("--protocol", type=click.Choice(["auto", "tcp", "udp"]), help="[default: auto]"),
+        click.option("--timezone", help="IANA zone of its wall clock.  [default: ZK_PIPELINE_TIMEZONE]"),
+        click.option("--site", help="Devices of one site share their people.  [default: its name]"),
+        click.option("--comm-key-env", help="Name of the variable that holds its comm key."),
+        click.option("--encoding", help="Character encoding of names on it.  [default: UTF-8]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Only what was given, each value checked. Raises UsageError."""
+    checks = {
+        "ip_address": check_host,
+        "port": check_port,
+        "timezone": check_timezone,
+        "encoding": check_encoding,
+        "site": check_name,
+    }
+    return {
+        name: checks[name](value) if name in checks else value
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+@device.command("add")
+@click.argument("name")
+@click.argument("ip_address", metavar="IP")
+@_options
+@click.option("--disabled", is_flag=True, help="Register it without polling it.")
+def add(name: str, ip_address: str, disabled: bool, **given: Any) -> None:
+    """Register the terminal NAME at IP (address or host name).
+
+    Example:  zk-pipeline device add "Main Office" 192.0.2.10 --timezone Europe/Istanbul --site headquarters
+    """
+    session = open_session()
+    values = {"timezone": session.settings.timezone} | _checked({"ip_address": ip_address} | given)
+    added = session.store.devices.add(Device(name=check_name(name), enabled=not disabled, **values))
+    click.echo(f"added {added.name} at {added.ip_address}:{added.port}")
+    note(f"try it:  zk-pipeline test-device {added.name!r}")
+
+
+@device.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List all registered terminals.
+
+    Example:  zk-pipeline device list --json
+    """
+    devices = [asdict(one) for one in open_session().store.devices.all()]
+    if as_json:
+        print_json(devices)
+    elif devices:
+        print_table(devices, _SHOWN)
+    else:
+        note("no device is registered; add one with `zk-pipeline device add NAME IP`")
+
+
+@device.command("show")
+@click.argument("name")
+@as_json
+def show(name: str, as_json: bool) -> None:
+    """Show what is registered of NAME.
+
+    Example:  zk-pipeline device show "Main Office"
+    """
+    one = asdict(open_session().store.devices.get(name))
+    if as_json:
+        print_json(one)
+    else:
+        print_pairs(one)
+
+
+@device.command("update")
+@click.argument("name")
+@click.option("--ip", "ip_address", help="IP address or host name.")
+@_options
+def update(name: str, **given: Any) -> None:
+    """Change what is registered of NAME; what is not given stays.
+
+    Another site or zone makes the days of its punches stale, and the next processing makes them again.
+
+    Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
+    """
+    changes = _checked(given)
+    if not changes:
+        raise UsageError("nothing to change: name at least one option, such as --ip")
+    open_session().store.devices.update(name, **changes)
+    click.echo(f"updated {name}")
+
+
+@device.command("enable")
+@click.argument("name")
+def enable(name: str) -> None:
+    """Poll NAME from now on.
+
+    Example:  zk-pipeline device enable "Main Office"
+    """
+    open_session().store.devices.update(name, enabled=True)
+    click.echo(f"enabled {name}")
+
+
+@device.command("disable")
+@click.argument("name")
+def disable(name: str) -> None:
+    """Stop polling NAME; everything it brought stays.
+
+    Example:  zk-pipeline device disable "Main Office"
+    """
+    open_session().store.devices.update(name, enabled=False)
+    click.echo(f"disabled {name}")
+
+
+@device.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Take NAME out of the registry; its punches, polls and days stay.
+
+    Example:  zk-pipeline device remove "Main Office"
+    """
+    open_session().store.devices.remove(name)
+    click.echo(f"removed {name}; its history stays")
+
+
+@device.command("apply")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def apply(file: Path, as_json: bool) -> None:
+    """Make the terminals named in a YAML file as it declares them; others are left alone. Running it twice changes nothing.
+
+    \b
+    devices:
+      - name: Main Office
+        ip: 192.0.2.10
+        timezone: Europe/Istanbul
+        site: headquarters
+
+    Example:  zk-pipeline device apply devices.yaml
+    """
+    session = open_session()
+    declared = [replace(one, timezone=one.timezone or session.settings.timezone) for one in read_device_file(file)]
+    applied = session.store.devices.apply(declared)
+    if as_json:
+        print_json(applied)
+        return
+    for what, names in asdict(applied).items():
+        click.echo(f"{what}: {', '.join(names) or '–'}")
+
+
+@device.command("set-clock")
+@click.argument("name")
+@as_json
+def set_clock(name: str, as_json: bool) -> None:
+    """Set the clock of NAME to the true time in its zone.
+
+    Example:  zk-pipeline device set-clock "Main Office"
+    """
+    session = open_session()
+    change = session.terminals.set_clock(session.store.devices.get(name))
+    if as_json:
+        print_json(change)
+    else:
+        print_pairs(asdict(change))
+
+
+@device.command("users")
+@click.argument("name")
+@as_json
+def users(name: str, as_json: bool) -> None:
+    """List the people enrolled on NAME, read from the terminal now.
+
+    Example:  zk-pipeline device users "Main Office" --json
+    """
+    session = open_session()
+    enrolled = session.terminals.users(session.store.devices.get(name))
+    rows = [{str(key): value for key, value in row.items()} for row in enrolled.to_dict("records")]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, list(enrolled.columns))

@@ -1,0 +1,95 @@
+"""The command `zk-pipeline`: its subcommands, and what every one of them does with errors and interrupts.
+
+Exit codes: 0 success, 1 the work failed, 2 wrong usage or settings, 130 interrupted. Results go to stdout, diagnostics to
+stderr, each error as one line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from zk_pipeline import __version__
+from zk_pipeline.errors import UsageError, ZkPipelineError
+
+# Name, module under `zk_pipeline.cli`, and what `--help` says of it. Imported only when used: `--help` must not wait for
+# Dagster, pandas and DuckDB.
+COMMANDS = {
+    "demo": ("demo", "First look without hardware: emulated terminals, a local CRM, the Dagster UI."),
+    "up": ("serve", "Production start on one machine: webserver and daemon, schedules and sensors running."),
+    "status": ("status", "What is late, what failed, and whether the daemon is alive."),
+    "device": ("devices", "Register terminals and look after them."),
+    "test-device": ("probe", "Connect to terminals and print what they say of themselves."),
+    "poll": ("work", "Read terminals and store their punches."),
+    "process": ("work", "Make days from punches."),
+    "sync": ("work", "Deliver to the CRM what is due."),
+    "test-crm": ("probe", "Check the CRM's connection and credentials without creating a record."),
+    "cleanup": ("work", "Do what the daily clean-up job does."),
+    "simulate": ("serve", "Run emulated terminals only."),
+}
+
+
+class LazyGroup(click.Group):
+    """Subcommands by name, each imported when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"zk_pipeline.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="zk-pipeline")
+def cli() -> None:
+    """Attendance punches from ZKTeco terminals into DuckDB, daily attendance, exactly-once delivery to a CRM.
+
+    First look without hardware:  zk-pipeline demo
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; its exit code."""
+    try:
+        result = cli.main(args=arguments, prog_name="zk-pipeline", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        hint = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        _complain(error.format_message() + hint)
+        return error.exit_code
+    except UsageError as error:
+        _complain(str(error))
+        return 2
+    except ZkPipelineError as error:
+        _complain(str(error))
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _complain(words: str) -> None:
+    click.echo(f"zk-pipeline: {' '.join(words.split())}", err=True)

@@ -1,0 +1,76 @@
+"""`zk-pipeline status`: what is late, what failed, and whether anything is still running."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import click
+
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.session import open_session
+from zk_pipeline.store.overview import DeviceStatus, StoreStatus
+from zk_pipeline.store.store import utc_now
+
+_DEVICES = ["name", "site", "address", "enabled", "last_success", "last_poll", "drift_seconds", "records", "fill", "error"]
+_FEW = 10
+
+
+@click.command()
+@as_json
+def status(as_json: bool) -> int:
+    """Show devices, stale dates, the delivery queue, dead letters, and whether daemon and schedules are alive.
+
+    Example:  zk-pipeline status --json
+    """
+    from zk_pipeline.defs.orchestration import orchestration  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415
+
+    session = open_session()
+    now = utc_now()
+    store = session.store.overview.status(
+        first=session.settings.history_start, last=last_work_date(session.settings, now), now=now
+    )
+    with session.launcher() as launcher:
+        dagster = orchestration(launcher.instance, now)
+    if as_json:
+        print_json(asdict(store) | {"orchestration": asdict(dagster)})
+        return 0
+    if store.devices:
+        print_table([_device_row(one) for one in store.devices], _DEVICES)
+        click.echo()
+    print_pairs(_summary(store, now) | {"daemon": dagster.daemon_words(), "schedules and sensors": dagster.words()})
+    return 0
+
+
+def _device_row(device: DeviceStatus) -> dict[str, Any]:
+    fill = None if device.fill is None else f"{device.fill:.0%}"
+    error = device.last_error if device.last_poll_status == "failed" else None
+    return asdict(device) | {"fill": fill, "drift_seconds": device.clock_drift_seconds, "error": error}
+
+
+def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
+    queue = ", ".join(f"{count} {state}" for state, count in store.deliveries.items()) or "empty"
+    age = "" if store.oldest_due is None else f"; the oldest due for {_age(now - store.oldest_due)}"
+    return {
+        "punches": store.punches,
+        "days": store.days,
+        "stale dates": _dates(store.stale),
+        "dates without partition": _dates(store.unpartitioned),
+        "quarantined records": store.quarantined,
+        "deliveries": queue + age,
+        "dead letters": store.failed,
+    }
+
+
+def _dates(dates: list[Any]) -> str:
+    if not dates:
+        return "none"
+    shown = ", ".join(str(day) for day in dates[:_FEW])
+    return shown if len(dates) <= _FEW else f"{shown} and {len(dates) - _FEW} more"
+
+
+def _age(delta: Any) -> str:
+    minutes = int(delta.total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,88 @@
+"""Does it all agree? Counted independently of the pipeline: days by a plain loop over what the terminals recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pandas as pd
+
+from zk_pipeline.store.store import Store
+
+DayKey = tuple[str, str, date]  # site, user_id, work_date
+DayFacts = tuple[datetime, datetime | None, int]  # clock-in and clock-out on the wall clock, punches counted
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the reckoning: two numbers that must be equal, and what else was found wrong."""
+
+    what: str
+    expected: int
+    found: int
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        return self.expected == self.found and not self.wrong
+
+
+def plain_days(truth: pd.DataFrame, debounce_seconds: int = 60) -> dict[DayKey, DayFacts]:
+    """Days by the plainest loop there is, for day shifts in zones without a clock change between the punches."""
+    punches: dict[DayKey, list[datetime]] = {}
+    for row in truth.itertuples(index=False):
+        moment = row.punched_at_local.to_pydatetime()
+        punches.setdefault((row.site, row.user_id, moment.date()), []).append(moment)
+    days: dict[DayKey, DayFacts] = {}
+    for key, moments in punches.items():
+        moments.sort()
+        count = 1
+        for before, after in zip(moments, moments[1:]):
+            count += (after - before).total_seconds() >= debounce_seconds
+        days[key] = (moments[0], moments[-1] if count > 1 else None, count)
+    return days
+
+
+def check_punches(held: int, truth: pd.DataFrame, store: Store) -> Check:
+    """Punches held by the terminals against those stored."""
+    stored = set(store.audit.punches())
+    expected = {(row.device, row.user_id, row.punched_at_local.to_pydatetime()) for row in truth.itertuples(index=False)}
+    wrong = tuple(f"not stored: {key}" for key in sorted(expected - stored)[:3])
+    wrong += tuple(f"stored, but on no terminal: {key}" for key in sorted(stored - expected)[:3])
+    return Check("punches held by the terminals = punches stored", held, len(stored), wrong)
+
+
+def check_days(truth: pd.DataFrame, store: Store) -> Check:
+    """Days of the plain loop against `daily_attendance`, row by row."""
+    expected = plain_days(truth)
+    found: dict[DayKey, DayFacts] = {
+        (day.site, day.user_id, day.work_date): (day.clock_in_local, day.clock_out_local, day.punch_count)
+        for day in store.audit.days()
+    }
+    wrong = _differences(expected, found)
+    return Check("days by a plain loop over them = days stored", len(expected), len(found), wrong)
+
+
+def check_crm(latest: Mapping[tuple[str, date], Mapping[str, object]], anomalies: Iterable[object], store: Store) -> Check:
+    """The CRM's ledger against the days: the latest revision of each, none twice, none out of order."""
+    expected = {
+        (day.user_id, day.work_date): (day.revision, day.clock_in, day.clock_out) for day in store.audit.days()
+    }
+    found = {
+        key: (record["revision"], _instant(record["clock_in"]), _instant(record["clock_out"]))
+        for key, record in latest.items()
+    }
+    wrong = _differences(expected, found) + tuple(f"the CRM noticed: {anomaly}" for anomaly in anomalies)
+    return Check("days stored = latest revisions in the CRM's ledger", len(expected), len(found), wrong)
+
+
+def _differences(expected: Mapping[object, object], found: Mapping[object, object]) -> tuple[str, ...]:  # type: ignore[misc]
+    wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
+    return tuple(
+        f"{key}: expected {expected.get(key)}, found {found.get(key)}" for key in sorted(wrong, key=str)[:3]
+    )
+
+
+def _instant(value: object) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(str(value))

@@ -1,0 +1,116 @@
+"""The demo's three steps through Dagster, and the reckoning over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from zk_pipeline.demo.reckoning import Check, check_crm, check_days, check_punches
+from zk_pipeline.devices.models import Device
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.settings import Settings
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.workforce import Workforce
+from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.store import Store, utc_now
+
+if TYPE_CHECKING:
+    from zk_pipeline.defs.launch import Launcher, RunResult
+    from zk_pipeline.defs.partitions import DateRange
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the demo did in this run, and whether everything agrees."""
+
+    terminals: int
+    employees: int
+    punches_new: int
+    days_made: int
+    delivered: int
+    checks: tuple[Check, ...]
+
+    @property
+    def agrees(self) -> bool:
+        return all(check.agrees for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Show:
+    """Everything the steps need: settings of the demo's home, terminals that answer, a CRM that listens."""
+
+    settings: Settings
+    workforce: Workforce
+    fleet: Fleet
+    crm: CrmReceiver
+    say: Callable[[str], None]
+
+    @property
+    def store(self) -> Store:
+        return Store.at(self.settings.database_path)
+
+    def register(self) -> None:
+        """The emulated terminals as devices; their ports differ from run to run."""
+        self.store.devices.apply(
+            Device(
+                name=one.name,
+                ip_address=self.fleet.host,
+                port=self.fleet.port_of(one.name),
+                timezone=one.timezone,
+                site=one.site,
+                encoding=one.encoding,
+                comm_key_env=comm_key_variable(one.name) if one.comm_key else None,
+            )
+            for one in self.workforce.terminals
+        )
+
+    def run(self, launcher: Launcher, truth: pd.DataFrame) -> Summary:
+        """Poll, process, sync; then count. Raises ZkPipelineError where a run failed."""
+        names = [one.name for one in self.workforce.terminals]
+        self.say(f"polling {len(names)} terminals ...")
+        polled = _succeeded(launcher.poll(names, names))
+        self.say("making days ...")
+        made = [_succeeded(launcher.process(part)) for part in self._stale()]
+        self.say("delivering to the CRM ...")
+        sent = [_succeeded(launcher.sync(part, {"retry": True})) for part in self._due()]
+        self.say("counting ...")
+        held = sum(self.fleet.terminal(name).record_count for name in names)
+        return Summary(
+            terminals=len(names),
+            employees=len(self.workforce.people),
+            punches_new=sum(values["new_punches"] for values in polled.partitions.values()),
+            days_made=sum(values["added"] + values["changed"] for run in made for values in run.partitions.values()),
+            delivered=sum(run.observed.get("delivered", 0) for run in sent),
+            checks=(
+                check_punches(held, truth, self.store),
+                check_days(truth, self.store),
+                check_crm(self.crm.ledger.latest(), self.crm.ledger.anomalies, self.store),
+            ),
+        )
+
+    def _stale(self) -> list[DateRange]:
+        from zk_pipeline.defs.partitions import contiguous, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+
+        last = last_work_date(self.settings, utc_now())
+        stale = self.store.days.stale(first=self.settings.history_start, last=last)
+        return contiguous(item.work_date for item in stale)
+
+    def _due(self) -> list[DateRange]:
+        from zk_pipeline.defs.partitions import contiguous  # noqa: PLC0415 (Dagster, slow to import)
+
+        return contiguous(self.store.deliveries.due_dates(Scope(states=("retry",))))
+
+
+def comm_key_variable(terminal: str) -> str:
+    """The variable in which the demo passes a terminal's comm key."""
+    return "DEMO_COMM_KEY_" + "".join(c if c.isalnum() else "_" for c in terminal).upper()
+
+
+def _succeeded(result: RunResult) -> RunResult:
+    if result.failure:
+        raise ZkPipelineError(f"run {result.run_id} failed: {result.failure}")
+    return result
