@@ -19,11 +19,14 @@ TEMPLATES = ("dagster.yaml", ".env.example")
 def find_home(environ: Mapping[str, str]) -> Path:
     """Absolute path of the home: `ZK_PIPELINE_HOME`, else the checkout this package runs from.
 
-    Raises UsageError where neither is there (an installed package without the variable).
+    Raises UsageError where neither is there (an installed package without the variable), or `~name` is nobody's.
     """
     named = environ.get("ZK_PIPELINE_HOME", "").strip()
     if named:
-        return Path(named).expanduser().resolve()
+        try:
+            return Path(named).expanduser().resolve()
+        except RuntimeError as error:  # "~somebody" who does not exist
+            raise UsageError(f"ZK_PIPELINE_HOME={named!r}: {error}") from error
     checkout = PACKAGE.parent
     if (checkout / "dagster.yaml").is_file() and (checkout / "pyproject.toml").is_file():
         return checkout

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
@@ -46,6 +46,18 @@ def _plain_date(value: Any) -> Any:
     return value
 
 
+def _duckdb_file(value: Any) -> Any:
+    text = str(value).strip()
+    if not text:
+        raise ValueError("is empty; name the DuckDB file, or leave the variable out")
+    if re.match(r"[A-Za-z]\w+:", text):
+        raise ValueError("only a path of a DuckDB file is supported by this version")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # "~somebody" who does not exist
+        raise ValueError(str(error)) from None
+
+
 def _divides_a_day(value: int) -> int:
     if 1440 % value:
         raise ValueError("must divide a day evenly, as 1, 5, 10, 15, 20, 30, 60 or 90 do")
@@ -66,12 +78,14 @@ def _variable(name: str, default: Any = ..., **bounds: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """One checked set of settings. `home` is absolute; `database` is absolute; secrets print as asterisks."""
+    """One checked set of settings. `home` is absolute, `database` may be relative to it; secrets print as asterisks."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     home: Path
-    database: Path = _variable("ZK_PIPELINE_DATABASE", Path("data/attendance.duckdb"))
+    database: Annotated[Path, BeforeValidator(_duckdb_file)] = _variable(
+        "ZK_PIPELINE_DATABASE", Path("data/attendance.duckdb")
+    )
     timezone: Timezone = _variable("ZK_PIPELINE_TIMEZONE", "UTC")
     history_start: Annotated[date, BeforeValidator(_plain_date)] = _variable(
         "ZK_PIPELINE_HISTORY_START", date(2020, 1, 1)
@@ -106,17 +120,7 @@ class Settings(BaseSettings):
 
     alert_urls: OptionalSecret = _variable("ALERT_URLS", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
-    raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_engine(cls, values: dict[str, Any]) -> dict[str, Any]:
-        database = str(values.get("ZK_PIPELINE_DATABASE", "")).strip()
-        if "ZK_PIPELINE_DATABASE" in values and not database:
-            raise ValueError("ZK_PIPELINE_DATABASE: is empty; name the DuckDB file, or leave the variable out")
-        if re.match(r"[A-Za-z]\w+:", database):
-            raise ValueError("ZK_PIPELINE_DATABASE: only a path of a DuckDB file is supported by this version")
-        return values
+    raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)
 
     @model_validator(mode="after")
     def _shift_has_a_length(self) -> Settings:
@@ -138,14 +142,16 @@ class Settings(BaseSettings):
 
     @property
     def database_path(self) -> Path:
-        return self.home / self.database.expanduser()
+        return self.home / self.database
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
-        **_: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # `load_settings` hands in the environment it was given, so nothing is reached for here.
         return (init_settings,)
@@ -187,7 +193,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         return {}
     values: dict[str, str] = {}
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
@@ -213,10 +219,13 @@ def _one_line(
 ) -> str:
     first = error.errors(include_url=False)[0]
     reason = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return reason  # a rule over several variables names them itself
-    variable = str(first["loc"][0])
-    origin = f" (in {home / '.env'})" if variable in from_file and variable not in environ else ""
+    if first["loc"]:
+        variable = str(first["loc"][0])
+    else:  # a rule over several variables names the one to change
+        variable, _, reason = reason.partition(": ")
+    if variable not in values:
+        return f"{variable}: {reason}"
+    origin = "exported" if variable in environ else f"in {home / '.env'}"
     field = Settings.model_fields[VARIABLES[variable]]
-    shown = "" if "Secret" in str(field.annotation) else f"={values.get(variable)!r}"
-    return f"{variable}{shown}{origin}: {reason[0].lower()}{reason[1:]}"
+    shown = "" if "Secret" in str(field.annotation) else f"={values[variable]!r}"
+    return f"{variable}{shown} ({origin}): {reason[0].lower()}{reason[1:]}"

@@ -21,7 +21,7 @@ _CODE_LISTS[:] = [[c.value for i, c in enumerate(_CODES) if bits >> i & 1] for b
 
 @dataclass(frozen=True)
 class Judged:
-    """`days` as declared by `frames.DAYS`; `recheck_after`: work dates judged too early, and when they are over."""
+    """`days` as declared by `frames.DAYS`; `recheck_after`: work dates judged too early, and when the next of their rows is over."""
 
     days: pd.DataFrame
     recheck_after: dict[date, datetime]
@@ -69,7 +69,8 @@ def judge(summaries: pd.DataFrame, rules: WorkRules, now: datetime) -> Judged:
         }
     )
     early = ~is_over & (is_incomplete | too_early_out)
-    recheck = due["over"][early].groupby(given["work_date"][early].dt.date).max()
+    # The earliest zone decides: its rows are due then, and the others are looked at again after that.
+    recheck = due["over"][early].groupby(given["work_date"][early].dt.date).min()
     return Judged(DAYS.validate(days), {d: moment.to_pydatetime() for d, moment in recheck.items()})
 
 

@@ -48,9 +48,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         "site": check_name,
     }
     return {
-        name: checks[name](value) if name in checks else value
-        for name, value in given.items()
-        if value is not None
+        name: checks[name](value) if name in checks else value for name, value in given.items() if value is not None
     }
 
 

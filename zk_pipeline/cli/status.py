@@ -13,7 +13,18 @@ from zk_pipeline.cli.session import open_session
 from zk_pipeline.store.overview import DeviceStatus, StoreStatus
 from zk_pipeline.store.store import utc_now
 
-_DEVICES = ["name", "site", "address", "enabled", "last_success", "last_poll", "drift_seconds", "records", "fill", "error"]
+_DEVICES = [
+    "name",
+    "site",
+    "address",
+    "enabled",
+    "last_success",
+    "last_poll",
+    "drift_seconds",
+    "records",
+    "fill",
+    "error",
+]
 _FEW = 10
 
 

@@ -33,24 +33,18 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         pool="attendance",
         metadata=table_schema("daily_attendance"),
     )
-    def daily_attendance(
-        context: dg.AssetExecutionContext, store: StoreResource
-    ) -> Iterator[dg.Output[None]]:
+    def daily_attendance(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[dg.Output[None]]:
         opened = store.open()
         opened.punches.adopt_workday_start(rules.workday_starts_at)
         dates = as_dates(context.partition_keys)
         result = process_dates(opened, dates, rules, run_id=context.run_id)
         outliers = opened.days.outliers_by_code(min(dates), max(dates))
         for written in result.written:
-            metadata = _metadata(written) | {
-                "outliers": dg.MetadataValue.json(outliers.get(written.work_date, {}))
-            }
+            metadata = _metadata(written) | {"outliers": dg.MetadataValue.json(outliers.get(written.work_date, {}))}
             if len(dates) <= _DETAILED and written.rows:
                 metadata["preview"] = preview(opened.days.preview(written.work_date, written.work_date))
             context.log_event(
-                dg.AssetMaterialization(
-                    context.asset_key, partition=written.work_date.isoformat(), metadata=metadata
-                )
+                dg.AssetMaterialization(context.asset_key, partition=written.work_date.isoformat(), metadata=metadata)
             )
         for day in result.overtaken:
             context.log.info("%s: another run has made it from newer punches meanwhile", day)

@@ -85,9 +85,7 @@ def _not(summary: DeliverySummary) -> int:
 
 
 def _words(summary: DeliverySummary) -> str:
-    return (
-        f"{summary.delivered} delivered, {summary.retry} to retry, {summary.failed} failed, {summary.unsent} unsent"
-    )
+    return f"{summary.delivered} delivered, {summary.retry} to retry, {summary.failed} failed, {summary.unsent} unsent"
 
 
 def _failure(summary: DeliverySummary) -> dg.Failure:

@@ -26,9 +26,7 @@ class CleanupConfig(dg.Config):
 
 @dg.op(description="Delete raw punches past RAW_RETENTION_DAYS, give space back.", out=dg.Out(dg.Nothing))
 def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: StoreResource) -> None:
-    cleaned = store.open().upkeep.clean(
-        retention_days=load_settings().raw_retention_days, dry_run=config.dry_run
-    )
+    cleaned = store.open().upkeep.clean(retention_days=load_settings().raw_retention_days, dry_run=config.dry_run)
     counts = {name: value for name, value in asdict(cleaned).items() if isinstance(value, int)}
     context.log_event(dg.AssetObservation("raw_punches", metadata=counts))
     context.log.info("%s", cleaned)
@@ -47,9 +45,7 @@ def jobs() -> Sequence[Any]:
         dg.define_asset_job(
             PROCESS, selection=["daily_attendance"], description="Make the days of a range of work dates."
         ),
-        dg.define_asset_job(
-            SYNC, selection=["crm_sync"], description="Deliver what is due of a range of work dates."
-        ),
+        dg.define_asset_job(SYNC, selection=["crm_sync"], description="Deliver what is due of a range of work dates."),
         dg.define_asset_job(
             RETRY,
             selection=["crm_sync"],

@@ -30,7 +30,9 @@ class Orchestration:
         if not self.heartbeats:
             return "never seen; start it with `zk-pipeline up`"
         late = max(self.heartbeats.values())
-        return "alive" if self.is_daemon_alive else f"not beating for {late / 60:.0f} min; start it with `zk-pipeline up`"
+        return (
+            "alive" if self.is_daemon_alive else f"not beating for {late / 60:.0f} min; start it with `zk-pipeline up`"
+        )
 
     def words(self) -> str:
         stopped = f"; stopped: {', '.join(self.stopped)}" if self.stopped else ""
@@ -45,6 +47,4 @@ def orchestration(instance: dg.DagsterInstance, now: datetime) -> Orchestration:
     states = instance.all_instigator_state()
     running = sorted(state.instigator_name for state in states if state.is_running)
     stopped = sorted(state.instigator_name for state in states if not state.is_running)
-    return Orchestration(
-        heartbeats, running, stopped, instance.get_runs_count(dg.RunsFilter(statuses=UNDER_WAY))
-    )
+    return Orchestration(heartbeats, running, stopped, instance.get_runs_count(dg.RunsFilter(statuses=UNDER_WAY)))

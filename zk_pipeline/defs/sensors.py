@@ -80,9 +80,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         def ask() -> Iterator[dg.RunRequest | dg.SkipReason]:
-            stale = store.open().days.stale(
-                first=settings.history_start, last=last_work_date(settings, utc_now())
-            )
+            stale = store.open().days.stale(first=settings.history_start, last=last_work_date(settings, utc_now()))
             if not stale:
                 yield dg.SkipReason("no work date has punches newer than its result")
             for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
@@ -96,9 +94,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells people of a failed run, by ALERT_URLS.",
     )
-    def run_failure_alert_sensor(
-        context: dg.RunFailureSensorContext, alerts: AlertsResource
-    ) -> dg.SkipReason | None:
+    def run_failure_alert_sensor(context: dg.RunFailureSensorContext, alerts: AlertsResource) -> dg.SkipReason | None:
         if alerts.send(failure_alert(context)):
             return None
         return dg.SkipReason("ALERT_URLS is not set: nobody was told")

@@ -72,9 +72,7 @@ def raw_punches(
         ingested = polled.ingested
         if ingested is not None and ingested.new:
             event_metadata["preview"] = preview(opened.punches.preview(name, ingested.poll_id))
-        context.log_event(
-            dg.AssetMaterialization(context.asset_key, partition=name, metadata=event_metadata)
-        )
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=name, metadata=event_metadata))
     if failures:
         raise partitions_failed("device", failures, len(chosen))
     yield from ()

@@ -32,8 +32,6 @@ def punch_until(
     while not stopped.wait(pause_seconds):
         check()
         for one in workforce.next_punches(rng, now(), count=int(rng.integers(1, 4))):
-            fleet.punch(
-                one.terminal, one.user_id, verify_type=one.verify_type, punch_state=one.punch_state
-            )
+            fleet.punch(one.terminal, one.user_id, verify_type=one.verify_type, punch_state=one.punch_state)
             punches += 1
     return punches

@@ -47,7 +47,9 @@ def plain_days(truth: pd.DataFrame, debounce_seconds: int = 60) -> dict[DayKey, 
 def check_punches(held: int, truth: pd.DataFrame, store: Store) -> Check:
     """Punches held by the terminals against those stored."""
     stored = set(store.audit.punches())
-    expected = {(row.device, row.user_id, row.punched_at_local.to_pydatetime()) for row in truth.itertuples(index=False)}
+    expected = {
+        (row.device, row.user_id, row.punched_at_local.to_pydatetime()) for row in truth.itertuples(index=False)
+    }
     wrong = tuple(f"not stored: {key}" for key in sorted(expected - stored)[:3])
     wrong += tuple(f"stored, but on no terminal: {key}" for key in sorted(stored - expected)[:3])
     return Check("punches held by the terminals = punches stored", held, len(stored), wrong)
@@ -64,11 +66,11 @@ def check_days(truth: pd.DataFrame, store: Store) -> Check:
     return Check("days by a plain loop over them = days stored", len(expected), len(found), wrong)
 
 
-def check_crm(latest: Mapping[tuple[str, date], Mapping[str, object]], anomalies: Iterable[object], store: Store) -> Check:
+def check_crm(
+    latest: Mapping[tuple[str, date], Mapping[str, object]], anomalies: Iterable[object], store: Store
+) -> Check:
     """The CRM's ledger against the days: the latest revision of each, none twice, none out of order."""
-    expected = {
-        (day.user_id, day.work_date): (day.revision, day.clock_in, day.clock_out) for day in store.audit.days()
-    }
+    expected = {(day.user_id, day.work_date): (day.revision, day.clock_in, day.clock_out) for day in store.audit.days()}
     found = {
         key: (record["revision"], _instant(record["clock_in"]), _instant(record["clock_out"]))
         for key, record in latest.items()
@@ -79,9 +81,7 @@ def check_crm(latest: Mapping[tuple[str, date], Mapping[str, object]], anomalies
 
 def _differences(expected: Mapping[object, object], found: Mapping[object, object]) -> tuple[str, ...]:  # type: ignore[misc]
     wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
-    return tuple(
-        f"{key}: expected {expected.get(key)}, found {found.get(key)}" for key in sorted(wrong, key=str)[:3]
-    )
+    return tuple(f"{key}: expected {expected.get(key)}, found {found.get(key)}" for key in sorted(wrong, key=str)[:3])
 
 
 def _instant(value: object) -> datetime | None:

@@ -19,14 +19,20 @@ class Alert:
 
 
 def send_alert(urls: SecretStr, alert: Alert) -> bool:
-    """Send to every URL (separated by blanks or commas). Raises ZkPipelineError, without the URLs, where one fails."""
+    """Send to every URL (separated by blanks or commas); False where there is none.
+
+    Raises ZkPipelineError, without the URLs, where one fails.
+    """
     import apprise  # noqa: PLC0415 (half a second that only an alert needs)
 
-    channels = [url for url in re.split(r"[\s,]+", urls.get_secret_value()) if url]
+    # A comma may also be part of a URL (several recipients of one e-mail).
+    channels = [url for url in re.split(r"\s+|,(?=\s|$|[\w+.-]+://)", urls.get_secret_value()) if url]
+    if not channels:
+        return False
     sender = apprise.Apprise()
     for number, url in enumerate(channels, start=1):
         if not sender.add(url):
             raise ZkPipelineError(f"ALERT_URLS: number {number} of {len(channels)} is not an Apprise URL")
     if not sender.notify(title=alert.title, body=alert.body):
         raise ZkPipelineError("ALERT_URLS: at least one channel did not take the alert")
-    return bool(channels)
+    return True

@@ -50,7 +50,7 @@ def process_dates(store: Store, dates: Sequence[date], rules: WorkRules, *, run_
     Raises StoreBusy or StoreUnusable; any other failure is a date's own.
     """
     final = store.days.deleted_raw(dates)
-    failed = {day: "its punches were deleted by RAW_RETENTION_DAYS; its rows are final" for day in final}
+    failed = dict.fromkeys(final, "its punches were deleted by RAW_RETENTION_DAYS; its rows are final")
     wanted = [day for day in dates if day not in failed]
     try:
         written = _make(store, wanted, rules, run_id)
@@ -66,7 +66,7 @@ def process_dates(store: Store, dates: Sequence[date], rules: WorkRules, *, run_
                 raise
             except Exception as error:
                 _log.exception("processing %s failed", day)
-                failed[day] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                failed[day] = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
     done = {item.work_date for item in written}
     return Processed(written, failed, [day for day in wanted if day not in done and day not in failed])
 
@@ -78,6 +78,4 @@ def _make(store: Store, dates: Sequence[date], rules: WorkRules, run_id: str | N
         dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
     )
     judged = judge(summaries.frame, rules, store.clock())
-    return store.days.write(
-        judged.days, seq=summaries.seq, recheck_after=judged.recheck_after, run_id=run_id
-    )
+    return store.days.write(judged.days, seq=summaries.seq, recheck_after=judged.recheck_after, run_id=run_id)

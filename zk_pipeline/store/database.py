@@ -84,6 +84,8 @@ class Database:
     def _open(self, mode: Mode, purpose: str) -> Iterator[Connection]:
         _import_ahead()
         with self._lock.hold(mode, purpose, wait_seconds=self.wait_seconds) as held:
+            if mode == "exclusive" and self._is_missing():
+                self._create()
             connection = self._connect(read_only=mode == "shared")
             try:
                 connection.execute("SET TimeZone = 'UTC'")
@@ -96,12 +98,33 @@ class Database:
                     self.on_release(purpose, held.waited_seconds * 1e3, (time.monotonic() - held.since) * 1e3)
 
     def _is_current(self, purpose: str) -> bool:
-        if self._seen_current or not self.path.exists():
-            return self.path.exists()
+        if self._is_missing():
+            return False
+        if self._seen_current:
+            return True
         with self._open("shared", purpose) as connection:
             current = read_version(connection, self.path) == newest_version()
         object.__setattr__(self, "_seen_current", current)
         return current
+
+    def _is_missing(self) -> bool:
+        """Nothing there yet, or nothing in it; a folder counts, so that `_make_folder` gets to say so."""
+        try:
+            return not self.path.is_file() or self.path.stat().st_size == 0
+        except OSError as error:
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot look at {self.path}: {error.strerror}") from error
+
+    def _create(self) -> None:
+        """Made aside and renamed, so that a kill leaves no half-made file under the store's name."""
+        aside = self.path.with_name(f"{self.path.name}.new")
+        for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
+            leftover.unlink(missing_ok=True)
+        try:
+            with duckdb.connect(str(aside)) as connection:
+                migrate(connection, self.path)
+            aside.replace(self.path)
+        except (duckdb.IOException, OSError) as error:
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot create {self.path}: {_first_line(error)}") from error
 
     def _connect(self, *, read_only: bool) -> Connection:
         deadline = time.monotonic() + self.foreign_wait_seconds
@@ -128,9 +151,7 @@ class Database:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreUnusable(
-                f"ZK_PIPELINE_DATABASE: cannot create the folder {folder}: {error.strerror}"
-            ) from error
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot create the folder {folder}: {error.strerror}") from error
         if self.path.is_dir():
             raise StoreUnusable(f"ZK_PIPELINE_DATABASE: {self.path} is a folder, not a file")
         target = self.path if self.path.exists() else folder
@@ -140,8 +161,8 @@ class Database:
 
 def _import_ahead() -> None:
     """DuckDB imports these on its first bound parameter, for seconds: not while the lock is held."""
-    import pandas  # noqa: F401, ICN001, PLC0415
-    import pyarrow  # noqa: F401, ICN001, PLC0415
+    import pandas  # noqa: F401, PLC0415
+    import pyarrow  # noqa: F401, PLC0415
 
 
 def _first_line(error: Exception) -> str:

@@ -177,12 +177,13 @@ UPDATE crm_deliveries
 SET attempts = crm_deliveries.attempts + ended.attempts,
     rounds = crm_deliveries.rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
     last_attempt_at = CASE WHEN ended.attempts > 0 THEN ended.finished_at ELSE crm_deliveries.last_attempt_at END,
-    delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at END,
+    delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at ELSE crm_deliveries.delivered_at END,
     last_status = CASE WHEN ended.attempts > 0 THEN ended.status ELSE crm_deliveries.last_status END,
     last_error = CASE WHEN ended.attempts > 0 THEN ended.error ELSE crm_deliveries.last_error END,
     state = CASE
         WHEN ended.state = 'delivered' THEN 'delivered'
         WHEN ended.is_superseded THEN 'superseded'
+        WHEN ended.state = 'pending' AND crm_deliveries.delivered_at IS NOT NULL THEN 'delivered'
         WHEN ended.state = 'retry' AND crm_deliveries.rounds + 1 >= $max_rounds THEN 'failed'
         ELSE ended.state
     END

@@ -68,18 +68,14 @@ class DeviceRegistry:
 
         Raises UnknownDevice.
         """
-        self.get(name)  # for its words about an unknown name
         with self.database.write(f"update device {name}") as connection:
-            known = _find(connection, name)
-            if known is None:
-                raise UnknownDevice(_unknown(name, []))
-            _update(connection, replace(known, **changes), self.clock())
+            _update(connection, replace(_registered(connection, name), **changes), self.clock())
         return self.get(name)
 
     def remove(self, name: str) -> None:
         """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
-        self.get(name)
         with self.database.write(f"remove device {name}") as connection:
+            _registered(connection, name)
             connection.execute(
                 "UPDATE devices SET removed_at = $now, updated_at = $now WHERE name = $name AND removed_at IS NULL",
                 {"now": self.clock(), "name": name},
@@ -131,6 +127,14 @@ def _find(connection: Connection, name: str) -> Device | None:
     return _device(row) if row else None
 
 
+def _registered(connection: Connection, name: str) -> Device:
+    device = _find(connection, name)
+    if device is None:
+        names = connection.execute("SELECT name FROM devices WHERE removed_at IS NULL ORDER BY name").fetchall()
+        raise UnknownDevice(_unknown(name, [row[0] for row in names]))
+    return device
+
+
 def _insert(connection: Connection, device: Device, now: datetime) -> None:
     values = {field: asdict(device)[field] for field in EDITABLE} | {"name": device.name, "now": now}
     revived = connection.execute("SELECT id FROM devices WHERE name = ?", [device.name]).fetchone()
@@ -176,9 +180,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 def _rezone(connection: Connection, device: str, zone: str) -> None:
     """The wall-clock readings stay; the instants they stand for are made again. Rare, so done under the lock."""
-    readings = connection.execute(
-        "SELECT DISTINCT punched_at_local FROM raw_punches WHERE device = ?", [device]
-    ).df()
+    readings = connection.execute("SELECT DISTINCT punched_at_local FROM raw_punches WHERE device = ?", [device]).df()
     readings["punched_at"] = to_instants(readings["punched_at_local"], zone)
     connection.register("rezoned", readings)
     connection.execute(

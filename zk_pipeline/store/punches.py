@@ -68,7 +68,8 @@ class PunchStore:
     ) -> Ingested:
         """Store one complete reading, in one transaction; doing it again stores nothing new.
 
-        New are the punches whose (user_id, punched_at_local) this device has not brought before.
+        New are the punches whose (user_id, punched_at_local) this device has not brought before. Those of work dates that
+        retention has cleared are left out, since the terminal goes on holding them: `stored` does not count them.
         """
         punches = _punches_table(reading.punches, device.timezone)
         rejected = pa.Table.from_pandas(reading.rejected[["raw", "reason"]], preserve_index=False)
@@ -81,9 +82,7 @@ class PunchStore:
             if users is not None:
                 _replace_users(connection, device.name, users, now)
             record_success(connection, device.name, reading.info, finished_at)
-            ingested = Ingested(
-                poll_id, len(reading.punches) + len(rejected), stored, new, len(rejected), touched
-            )
+            ingested = Ingested(poll_id, len(reading.punches) + len(rejected), stored, new, len(rejected), touched)
             connection.execute(
                 """
                 INSERT INTO device_polls (id, device, started_at, finished_at, status, reported, reported_after, fetched,
@@ -178,7 +177,16 @@ def _insert_punches(
     if not len(punches):
         return 0, 0, {}
     connection.register("incoming", punches)
-    seq = next_seq(connection)
+    seq, offset = next_seq(connection), minutes(workday_starts_at(connection))
+    cleared = connection.execute(
+        """
+        SELECT count(*) FROM incoming
+        WHERE CAST(punched_at_local - to_minutes(?) AS DATE)
+              IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        """,
+        [offset],
+    ).fetchone()
+    assert cleared is not None
     connection.execute(
         """
         CREATE TEMP TABLE fresh AS
@@ -192,8 +200,9 @@ def _insert_punches(
                $seq + row_number() OVER (ORDER BY punched_at_local, user_id) - 1 AS seq,
                CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date
         FROM incoming ANTI JOIN known USING (user_id, punched_at_local)
+        WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,
-        {"device": device, "seq": seq, "offset": minutes(workday_starts_at(connection))},
+        {"device": device, "seq": seq, "offset": offset},
     )
     connection.execute(
         """
@@ -209,12 +218,10 @@ def _insert_punches(
     connection.execute("DROP TABLE fresh")
     connection.unregister("incoming")
     touched = dict(rows)
-    return len(punches), sum(touched.values()), touched
+    return len(punches) - int(cleared[0]), sum(touched.values()), touched
 
 
-def _insert_rejected(
-    connection: Connection, device: str, rejected: pa.Table, poll_id: int, now: datetime
-) -> None:
+def _insert_rejected(connection: Connection, device: str, rejected: pa.Table, poll_id: int, now: datetime) -> None:
     if not len(rejected):
         return
     connection.register("rejected", rejected)

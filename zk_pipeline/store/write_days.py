@@ -101,9 +101,7 @@ def _enqueue(connection: Connection, now: datetime) -> None:
         FROM revised LEFT JOIN devices AS device ON device.name = revised.device
         """
     ).to_arrow_table()
-    keys = [
-        idempotency_key(r["site"], r["user_id"], r["work_date"], r["revision"]) for r in due.to_pylist()
-    ]
+    keys = [idempotency_key(r["site"], r["user_id"], r["work_date"], r["revision"]) for r in due.to_pylist()]
     connection.register("due", due.append_column("idempotency_key", pa.array(keys, pa.string())))
     connection.execute(
         """

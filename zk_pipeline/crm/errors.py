@@ -1,0 +1,21 @@
+"""How delivery fails as a whole. What happens to a single record is an `Outcome`, not an exception."""
+
+from __future__ import annotations
+
+from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.errors import ZkPipelineError
+
+
+class CrmError(ZkPipelineError):
+    """Delivery to the CRM could not go on."""
+
+
+class CrmMisconfigured(CrmError):
+    """Nothing can be delivered until a person changes a setting, which the text names. No attempt was spent.
+
+    `summary` is what the run had done until then, None when it had not begun.
+    """
+
+    def __init__(self, message: str, *, summary: DeliverySummary | None = None) -> None:
+        super().__init__(message)
+        self.summary = summary

@@ -1,0 +1,71 @@
+"""A delivery as the JSON that the CRM is sent, and the key that makes sending it twice harmless.
+
+How it is sent is in `client`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime
+from hashlib import sha256
+from uuid import UUID, uuid5
+
+from zk_pipeline.crm.models import Delivery
+
+# Fixed for ever: another value would give every delivered day a second identity at the CRM.
+_KEY_NAMESPACE = UUID("7b0c5c43-0c1c-5ac6-9f0e-6a8b1f6f3d52")
+
+
+def idempotency_key(site: str, user_id: str, work_date: date, revision: int) -> str:
+    """The key of one revision of one day: the same at every attempt and in every process, and no other's.
+
+    A UUID over the JSON array of the four parts, which no two different quadruples share.
+    """
+    return str(uuid5(_KEY_NAMESPACE, json.dumps([site, user_id, work_date.isoformat(), revision])))
+
+
+def batch_key(deliveries: Sequence[Delivery]) -> str:
+    """The key of the request around a batch: the same for the same records in the same order."""
+    return sha256("\n".join(d.idempotency_key for d in deliveries).encode()).hexdigest()
+
+
+def crm_record(delivery: Delivery) -> dict[str, object]:
+    """The JSON object of one day, fields in the order of the contract.
+
+    Instants are ISO 8601 to the second with the UTC offset they carry, so they must be in the device's zone.
+    Raises ValueError on a naive one: without an offset the CRM would read another moment.
+    """
+    return {
+        "user_id": delivery.user_id,
+        "date": delivery.work_date.isoformat(),
+        "clock_in": _instant(delivery.clock_in),
+        "clock_out": _instant(delivery.clock_out),
+        "is_outlier": delivery.is_outlier,
+        "outlier_reason": delivery.outlier_reason,
+        "device_name": delivery.device_name,
+        "device_ip": delivery.device_ip,
+        "revision": delivery.revision,
+    }
+
+
+def encode_one(delivery: Delivery) -> bytes:
+    """The request body of a single record."""
+    return _encode(crm_record(delivery))
+
+
+def encode_batch(deliveries: Sequence[Delivery]) -> bytes:
+    """The request body of a batch: an array of records, each with its own `idempotency_key`."""
+    return _encode([crm_record(d) | {"idempotency_key": d.idempotency_key} for d in deliveries])
+
+
+def _instant(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    if value.utcoffset() is None:
+        raise ValueError(f"instant {value} has no UTC offset")
+    return value.isoformat(timespec="seconds")
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")

@@ -1,0 +1,190 @@
+"""Whether the CRM could be delivered to right now, step by step and without creating a record.
+
+Delivering is in `delivery`; the words for what to change are those of `failures` and `answers`.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import requests
+import urllib3
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from zk_pipeline.crm.answers import HttpAnswer, read_answer
+from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.failures import read_failure
+from zk_pipeline.crm.token import TokenSource, checked_token
+from zk_pipeline.crm.transport import MAX_CONNECT, Transport
+from zk_pipeline.crm.words import is_html
+
+EXPIRES_SOON = 14  # days a certificate should still be good for
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeStep:
+    """One thing that was looked at. `is_ok` is None where the CRM's answers do not show it."""
+
+    name: str  # dns, tcp, tls, authentication or endpoint
+    is_ok: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrmProbe:
+    """What was found, up to the first step that failed. `problem` says what to change, or is None."""
+
+    url: str  # without its query
+    steps: tuple[ProbeStep, ...]
+    problem: str | None
+    round_trip_ms: float | None = None  # of the last request
+    certificate_days_left: int | None = None  # None without TLS
+    status: int | None = None  # of the last request with the token
+
+    @property
+    def is_ok(self) -> bool:
+        return self.problem is None
+
+
+def probe(
+    endpoint: CrmEndpoint,
+    *,
+    token: TokenSource,
+    clock: Callable[[], datetime],
+    monotonic: Callable[[], float] = time.monotonic,
+) -> CrmProbe:
+    """Look up the name, connect, agree on TLS, and ask with OPTIONS, HEAD and GET; never POST.
+
+    An endpoint may answer these without looking at credentials. Authentication is only called right where the
+    same request without a token is refused, and is left open otherwise. Raises nothing for what the CRM does.
+    """
+    run = _Probe(endpoint, token=token, clock=clock, monotonic=monotonic)
+    try:
+        run.connect()
+        run.ask()
+    except CrmMisconfigured as error:
+        run.fail("authentication", str(error))
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        run.fail(run.step, read_failure(error, endpoint, secrets=run.secrets).error or "no answer")
+    finally:
+        run.transport.close()
+    return run.result()
+
+
+class _Probe:
+    def __init__(
+        self,
+        endpoint: CrmEndpoint,
+        *,
+        token: TokenSource,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.endpoint, self.token, self.clock, self.monotonic = endpoint, token, clock, monotonic
+        self.transport = Transport(endpoint, monotonic=monotonic)
+        self.secrets: set[str] = set()
+        self.step = "dns"
+        self.steps: list[ProbeStep] = []
+        self.problem: str | None = None
+        self.round_trip_ms: float | None = None
+        self.days_left: int | None = None
+        self.status: int | None = None
+
+    def result(self) -> CrmProbe:
+        return CrmProbe(
+            url=self.endpoint.shown,
+            steps=tuple(self.steps),
+            problem=self.problem,
+            round_trip_ms=self.round_trip_ms,
+            certificate_days_left=self.days_left,
+            status=self.status,
+        )
+
+    def note(self, name: str, is_ok: bool | None, detail: str) -> None:
+        self.steps.append(ProbeStep(name=name, is_ok=is_ok, detail=detail))
+
+    def fail(self, name: str, problem: str) -> None:
+        self.note(name, False, problem)
+        self.problem = problem
+
+    def connect(self) -> None:
+        host, port = self.endpoint.host, self.endpoint.port
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        self.note("dns", True, ", ".join(dict.fromkeys(str(address[0]) for *_, address in found)))
+        self.step = "tcp"
+        timeout = min(self.endpoint.timeout, MAX_CONNECT)
+        started = self.monotonic()
+        with socket.create_connection((host, port), timeout=timeout) as connection:
+            self.note("tcp", True, f"port {port} in {(self.monotonic() - started) * 1000:.0f} ms")
+            if self.endpoint.is_tls:
+                self.step = "tls"
+                self._agree_on_tls(connection)
+
+    def _agree_on_tls(self, connection: socket.socket) -> None:
+        bundle = str(self.endpoint.ca_bundle or DEFAULT_CA_BUNDLE_PATH)
+        context = ssl.create_default_context(cafile=bundle)
+        with context.wrap_socket(connection, server_hostname=self.endpoint.host) as tls:
+            ends = str((tls.getpeercert() or {})["notAfter"])
+            version = tls.version()
+        end = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), timezone.utc)
+        self.days_left = (end - self.clock()).days
+        soon = ": renew it soon" if self.days_left < EXPIRES_SOON else ""
+        self.note("tls", True, f"{version}, certificate good for {self.days_left} more days{soon}")
+
+    def ask(self) -> None:
+        self.step = "authentication"
+        token = checked_token(self.token)
+        self.secrets.add(token)
+        self.step = "endpoint"
+        answers = {method: self._send(method, token) for method in ("OPTIONS", "HEAD", "GET")}
+        if self._judge_authentication(answers):
+            self._judge_endpoint(answers)
+
+    def _send(self, method: str, token: str | None) -> HttpAnswer:
+        started = self.monotonic()
+        headers = {} if token is None else {"Authorization": f"{self.endpoint.scheme} {token}"}
+        http = self.transport.send(method, headers=headers | {"Accept": "application/json"})
+        if token is not None:
+            self.status = http.status
+            self.round_trip_ms = (self.monotonic() - started) * 1000
+        return http
+
+    def _judge_authentication(self, answers: dict[str, HttpAnswer]) -> bool:
+        bare = {method: self._send(method, None).status for method in answers}
+        refused = [method for method, http in answers.items() if http.status in (401, 403)]
+        for method in reversed(refused):  # GET first: it has words
+            if answers[method].status == 401 or bare[method] != 401:
+                self.fail("authentication", self._words(answers[method]))
+                return False
+        if refused:
+            detail = f"the token is known but may not {refused[-1]}; only a delivery shows whether it may POST"
+            self.note("authentication", None, detail)
+        elif guarded := [method for method, status in bare.items() if status in (401, 403)]:
+            self.note("authentication", True, f"{guarded[0]} is refused without the token, not with it")
+        else:
+            self.note("authentication", None, "not shown: this address answers the same without the token")
+        return True
+
+    def _judge_endpoint(self, answers: dict[str, HttpAnswer]) -> None:
+        seen = ", ".join(f"{method} {http.status}" for method, http in answers.items())
+        last = answers["GET"]
+        if all(http.status == 404 for http in answers.values()):
+            self.fail("endpoint", f"CRM_API_URL names no endpoint of the CRM ({seen}): check the address")
+        elif any(300 <= http.status < 400 for http in answers.values()):
+            moved = next(http for http in answers.values() if 300 <= http.status < 400)
+            self.fail("endpoint", self._words(moved))
+        elif all(http.status >= 500 and http.status != 501 for http in answers.values()):
+            self.fail("endpoint", f"the CRM is not well ({self._words(last)}): nothing to change here")
+        elif last.status == 200 and is_html(last.content_type, last.body):
+            self.note("endpoint", None, "GET gives a web page: is CRM_API_URL the address of the CRM's API?")
+        else:
+            self.note("endpoint", True, seen)
+
+    def _words(self, http: HttpAnswer) -> str:
+        return read_answer(http, now=self.clock(), secrets=self.secrets).error or str(http.status)

@@ -1,0 +1,67 @@
+"""Texts from outside made fit for a log, a table cell and an event: one line, bounded, without secrets.
+
+What the texts mean is in `answers` and `failures`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from urllib.parse import quote, quote_plus
+
+MAX_WORDS = 300  # characters of a foreign text that are kept
+_LOOK_AT = 20_000  # characters of a foreign text in which something to keep is looked for
+_WORD_FIELDS = ("detail", "error", "message", "title", "errors")
+_HIDDEN = "[hidden]"
+_CREDENTIALS = re.compile(
+    r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:basic|bearer|token|digest|apikey)\s+)?[^\s\"',;]+"
+)
+
+
+def one_line(text: str, *, secrets: Collection[str] = ()) -> str:
+    """`text` as one printable line of at most MAX_WORDS characters.
+
+    Every form in which one of `secrets` commonly travels (plain, JSON, URL) is hidden before the text is cut,
+    as is whatever follows the word Authorization, so that half a token cannot survive the cut.
+    """
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        in_json = json.dumps(secret)[1:-1]
+        in_url = (quote(secret, safe=""), quote(secret), quote_plus(secret))
+        for form in {secret, in_json, in_json.replace("/", r"\/"), *in_url}:
+            text = text.replace(form, _HIDDEN)
+    text = _CREDENTIALS.sub(rf"\1{_HIDDEN}", text)
+    text = " ".join(text[:_LOOK_AT].split())
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 1] + "…"
+
+
+def is_html(content_type: str, body: bytes) -> bool:
+    """Whether an answer is a web page: by its declared type, or by how it begins."""
+    if content_type.split(";", maxsplit=1)[0].strip().lower() in ("text/html", "application/xhtml+xml"):
+        return True
+    start = body[:200].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return start.startswith((b"<!doctype html", b"<html"))
+
+
+def words_of(content_type: str, body: bytes, *, secrets: Collection[str] = ()) -> str:
+    """What a body says, for a person: the error field of JSON, the title of a page, or the text itself."""
+    text = body.decode("utf-8", errors="replace")
+    if is_html(content_type, body):
+        title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text) or re.search(r"(?is)<h1[^>]*>(.*?)</h1>", text)
+        text = title.group(1) if title else re.sub(r"(?s)<[^>]*>", " ", text)
+    else:
+        text = _json_words(text)
+    return one_line(text, secrets=secrets)
+
+
+def _json_words(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, dict):
+        for name in _WORD_FIELDS:
+            if value.get(name):
+                return value[name] if isinstance(value[name], str) else json.dumps(value[name])
+    return value if isinstance(value, str) else text

@@ -1,0 +1,1 @@
+"""Terminals: transport, session, log layouts. No dagster, no SQL."""

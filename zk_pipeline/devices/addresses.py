@@ -1,0 +1,114 @@
+"""What a person may write as a device's host, port, name, zone or encoding.
+
+No look-ups on the network, no storage.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import unicodedata
+import zoneinfo
+
+from zk_pipeline.errors import UsageError
+
+MAX_NAME_CHARACTERS = 100
+MAX_NAME_BYTES = 200  # a file system takes 255; prefixes and suffixes need room
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_NUMBERS_AND_DOTS = re.compile(r"[0-9.]+")
+
+
+def check_host(text: str) -> str:
+    """The IPv4 or IPv6 address (in its usual spelling) or host name in `text`; it is not looked up.
+
+    Raises UsageError that says what is wrong.
+    """
+    if not text or text != text.strip():
+        raise UsageError(f"host {text!r} is not valid: it is empty or begins or ends with a blank")
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        if ":" in text or _NUMBERS_AND_DOTS.fullmatch(text):
+            raise UsageError(f"host {text!r} is not a valid IP address: {error}") from None
+        return _check_host_name(text)
+    if address.is_unspecified or address.is_multicast:
+        raise UsageError(f"host {text!r} is not valid: no single terminal can have this address")
+    return str(address)
+
+
+def _check_host_name(text: str) -> str:
+    labels = text.removesuffix(".").split(".")
+    if len(text) > 253:
+        raise UsageError(f"host name of {len(text)} characters is not valid: at most 253 are allowed")
+    for label in labels:
+        if not _LABEL.fullmatch(label):
+            raise UsageError(
+                f"host {text!r} is not valid: {label!r} is no part of a host name "
+                "(1 to 63 letters, digits or hyphens, no hyphen at either end)"
+            )
+    if labels[-1].isdigit():
+        raise UsageError(
+            f"host {text!r} is not valid: neither an IP address nor a host name ends in a number like this"
+        )
+    return text
+
+
+def check_port(value: int | str) -> int:
+    """A port number from 1 to 65535. Raises UsageError."""
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise UsageError(f"port {text!r} is not valid: a whole number from 1 to 65535 is expected")
+    return int(text)
+
+
+def check_name(text: str) -> str:
+    """A device's name, in Unicode's composed form, that works as a Dagster partition key and as a file name.
+
+    Raises UsageError that says what is wrong.
+    """
+    name = unicodedata.normalize("NFC", text)
+    problem = _problem_of_name(name)
+    if problem:
+        raise UsageError(f"device name {text[:120]!r} is not valid: {problem}")
+    return name
+
+
+def _problem_of_name(name: str) -> str | None:
+    # In the order of what a person should be told first.
+    problems = {
+        "it is empty": not name,
+        "it begins or ends with a blank": name != name.strip(),
+        "it holds a control character": not name.isprintable(),
+        f"it is longer than {MAX_NAME_CHARACTERS} characters": len(name) > MAX_NAME_CHARACTERS,
+        f"it is longer than {MAX_NAME_BYTES} bytes": len(name.encode(errors="replace")) > MAX_NAME_BYTES,
+        "it begins with '-', which a command line takes for an option": name.startswith("-"),
+        "it is the name of a folder": name in (".", ".."),
+        "partition keys cannot hold ',' or '...'": "," in name or "..." in name,
+        "file names cannot hold a slash or backslash": "/" in name or "\\" in name,
+    }
+    return next((problem for problem, applies in problems.items() if applies), None)
+
+
+def check_timezone(name: str) -> str:
+    """The name of an IANA time zone such as Europe/Berlin.
+
+    Raises UsageError, with the nearest name if there is one.
+    """
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "a name such as Europe/Berlin or UTC is expected"
+        raise UsageError(f"time zone {name!r} is not known: {hint}") from None
+    return name
+
+
+def check_encoding(name: str) -> str:
+    """The name of a text encoding such as UTF-8, GBK or cp1256. Raises UsageError."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise UsageError(f"encoding {name!r} is not known: a name such as UTF-8, GBK or cp1256 is expected") from None
+    return name

@@ -1,0 +1,100 @@
+"""Why a terminal could not be read, as classes a person can act on.
+
+Only the classes and their wording; where each is raised is in `transport`, `client`, `bulk` and `session`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.errors import ZkPipelineError
+
+
+class TerminalError(ZkPipelineError):
+    """Work with one terminal failed. `code` is stable: stored with the poll, shown by CLI and API alike.
+
+    The text names the device, its address, what was attempted, what went wrong and what to do about it; it
+    never holds a comm key or data of people.
+    """
+
+    code: ClassVar[str]
+    advice: ClassVar[str]
+
+    def __init__(self, device: Device, attempted: str, problem: str) -> None:
+        host = f"[{device.ip_address}]" if ":" in device.ip_address else device.ip_address
+        self.device_name = device.name
+        self.address = f"{host}:{device.port}"
+        self.attempted = attempted
+        self.problem = problem
+        super().__init__(f"{device.name} ({self.address}): {attempted} failed: {problem}. {self.advice}")
+
+
+class Unreachable(TerminalError):
+    """Nothing at that address can be reached."""
+
+    code = "unreachable"
+    advice = "Check the terminal's power and cable, its address, and the route to it."
+
+
+class Refused(TerminalError):
+    """The address answers, and turns the connection away."""
+
+    code = "refused"
+    advice = "Check the port, and that no other program holds the terminal's only connection."
+
+
+class NoAnswer(TerminalError):
+    """The terminal fell silent for longer than the time one answer may take."""
+
+    code = "no_answer"
+    advice = "The terminal may be busy or frozen: try again, then restart it; ZKTECO_TIMEOUT sets the patience."
+
+
+class WrongCommKey(TerminalError):
+    """The terminal asks for another comm key."""
+
+    code = "wrong_comm_key"
+    advice = "Set the comm key of the terminal's menu in the variable that --comm-key-env names."
+
+
+class RefusesProtocol(TerminalError):
+    """The firmware turns down a request that reading it depends on."""
+
+    code = "refuses_protocol"
+    advice = "Enable the PC connection in the terminal's menu, or ask its vendor for firmware with that protocol."
+
+
+class ProtocolViolation(TerminalError):
+    """What arrived is not what the protocol allows: nothing of it is used."""
+
+    code = "protocol_violation"
+    advice = "Try again; if it stays, check that the address is a ZKTeco terminal, and the network between."
+
+
+class DeadlineExceeded(TerminalError):
+    """The whole poll took longer than it may."""
+
+    code = "deadline_exceeded"
+    advice = "The terminal or the line to it is slow: ZKTECO_POLL_DEADLINE sets how long one poll may take."
+
+
+class IncompleteTransfer(TerminalError):
+    """Not everything that was announced arrived: nothing of it is used."""
+
+    code = "incomplete_transfer"
+    advice = "Nothing was taken over; the next poll reads it again."
+
+
+class ClockInvalid(TerminalError):
+    """The terminal's clock shows no real date, or does not take the one it is given."""
+
+    code = "clock_invalid"
+    advice = "Set the date and time in the terminal's menu; a clock that loses it again needs a new battery."
+
+
+class SerialChanged(TerminalError):
+    """Another terminal answers under the address than the one that was registered."""
+
+    code = "serial_changed"
+    advice = "If it was replaced on purpose, confirm the new serial number; otherwise check the address."

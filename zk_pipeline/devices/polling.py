@@ -1,0 +1,109 @@
+"""Reading many terminals at once, each within its own deadline.
+
+Knows neither the protocol nor where readings go.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
+from zk_pipeline.devices.errors import DeadlineExceeded
+from zk_pipeline.devices.models import Device, Reading
+
+GRACE_SECONDS = 1.0  # a reading ends by its own deadline; one that does not is given up this much later
+
+
+@dataclass(frozen=True, kw_only=True)
+class PollOutcome:
+    """How the reading of one device ended: exactly one of `reading` and `error` is set.
+
+    Instants are aware, UTC.
+    """
+
+    device: Device
+    started_at: datetime
+    finished_at: datetime
+    reading: Reading | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    device: Device
+    started_at: datetime
+    given_up_at: float
+    results: queue.SimpleQueue[tuple[_Attempt, PollOutcome]] = field(repr=False)
+
+    def run(self, read: Callable[[Device], Reading], clock: Clock) -> None:
+        reading: Reading | None = None
+        error: Exception | None = None
+        try:
+            reading = read(self.device)
+        except (
+            Exception
+        ) as raised:  # whatever it is belongs to this device's outcome and must not end the thread unheard
+            error = raised
+        outcome = PollOutcome(
+            device=self.device,
+            started_at=self.started_at,
+            finished_at=clock.now(),
+            reading=reading,
+            error=error,
+        )
+        self.results.put((self, outcome))
+
+
+def poll_many(
+    devices: Iterable[Device],
+    read: Callable[[Device], Reading],
+    *,
+    max_workers: int = 32,
+    deadline_seconds: float,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Iterator[PollOutcome]:
+    """Read all devices, at most `max_workers` at a time; yield each outcome as it comes, one per device.
+
+    `read` is expected to end within `deadline_seconds`. One that does not is given up a second later: its
+    outcome is DeadlineExceeded, its place goes to the next device, and its thread, which keeps no process
+    alive, is ignored from then on. An exception of `read`, of any class, becomes the outcome's `error`. While
+    the consumer is busy with an outcome no further device is started, so no more than `max_workers` readings
+    wait in memory.
+    """
+    waiting = deque(devices)
+    running: set[_Attempt] = set()
+    results: queue.SimpleQueue[tuple[_Attempt, PollOutcome]] = queue.SimpleQueue()
+    while waiting or running:
+        while waiting and len(running) < max_workers:
+            given_up_at = clock.monotonic() + deadline_seconds + GRACE_SECONDS
+            attempt = _Attempt(waiting.popleft(), clock.now(), given_up_at, results)
+            running.add(attempt)
+            threading.Thread(
+                target=attempt.run, args=(read, clock), name=f"poll {attempt.device.name}", daemon=True
+            ).start()
+        patience = min(attempt.given_up_at for attempt in running) - clock.monotonic()
+        try:
+            attempt, outcome = results.get(timeout=max(patience, 0.0))
+        except queue.Empty:
+            for attempt in [late for late in running if late.given_up_at <= clock.monotonic()]:
+                running.remove(attempt)
+                yield _given_up(attempt, deadline_seconds, clock)
+            continue
+        if attempt in running:
+            running.remove(attempt)
+            yield outcome
+
+
+def _given_up(attempt: _Attempt, deadline_seconds: float, clock: Clock) -> PollOutcome:
+    problem = f"it did not end within {deadline_seconds:g} s"
+    return PollOutcome(
+        device=attempt.device,
+        started_at=attempt.started_at,
+        finished_at=clock.now(),
+        error=DeadlineExceeded(attempt.device, "polling", problem),
+    )

@@ -1,0 +1,146 @@
+"""What is done with a terminal in one session. How the session is opened and closed is in `connection`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from zk_pipeline.devices.client import ClockReading, TerminalClient
+from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
+from zk_pipeline.devices.connection import open_session
+from zk_pipeline.devices.decode import decode_log
+from zk_pipeline.devices.errors import ClockInvalid, SerialChanged
+from zk_pipeline.devices.layouts import FIRST_YEAR, LAST_YEAR, LOG_LAYOUTS
+from zk_pipeline.devices.models import Device, Reading, TerminalInfo
+from zk_pipeline.devices.tables import fetch_log, fetch_users, fetch_users_if_any
+
+SET_CLOCK_TOLERANCE_SECONDS = 2.0  # the terminal counts whole seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockChange:
+    """A terminal's clock before and after it was set; drift as in TerminalInfo."""
+
+    before: ClockReading
+    after: ClockReading
+    drift_before_seconds: float | None
+    drift_after_seconds: float
+
+
+def read_terminal(
+    device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
+) -> Reading:
+    """Everything the terminal holds: complete and verified, or TerminalError.
+
+    `timeout` is the longest silence and `deadline` the longest time for all of it, in seconds. Complete
+    means: what was declared arrived, it is a whole number of records, and the terminal's own counter, asked
+    before and after, confirms that number. A record that cannot be a punch is in `rejected` and the rest in
+    `punches`. The terminal is neither locked nor changed. Raises SerialChanged when `device.serial_number` is
+    known and another terminal answers.
+    """
+    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+        info = _describe(client)
+        _check_serial(client, info)
+        log = fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
+        users = fetch_users_if_any(client, log.after)
+        bytes_read = client.transport.bytes_received
+    layout = log.layout or LOG_LAYOUTS[0]
+    punches, rejected = decode_log(log.table, layout, users=users, encoding=device.encoding)
+    return Reading(
+        info=info,
+        reported_after=log.after.records,
+        layout=log.layout.size if log.layout else None,
+        bytes_read=bytes_read,
+        punches=punches,
+        rejected=rejected,
+        users=users,
+    )
+
+
+def probe_terminal(
+    device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
+) -> TerminalInfo:
+    """What the terminal says of itself, whatever its serial number. Raises TerminalError."""
+    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+        return _describe(client)
+
+
+def read_users(
+    device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
+) -> pd.DataFrame:
+    """The terminal's user list (columns USER_COLUMNS), without passwords and templates.
+
+    Raises TerminalError.
+    """
+    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+        return fetch_users(client, client.counters())
+
+
+def set_clock(
+    device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
+) -> ClockChange:
+    """Set the terminal to the true time, as a wall clock in `device.timezone`, and read it back.
+
+    The time is taken when the request is sent, so that a slow connection does not make it late. Raises
+    ClockInvalid when the terminal shows another time afterwards.
+    """
+    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+        before = client.read_clock()
+        arrives_at = clock.now() + timedelta(seconds=before.round_trip_seconds / 2)
+        wall_clock = arrives_at.astimezone(ZoneInfo(device.timezone)).replace(tzinfo=None)
+        if not FIRST_YEAR <= wall_clock.year <= LAST_YEAR:
+            client.transport.fail(ClockInvalid, f"this computer's own clock says {wall_clock:%Y-%m-%d}")
+        client.write_clock((wall_clock + timedelta(milliseconds=500)).replace(microsecond=0))
+        after = client.read_clock()
+        drift = clock_drift(after, device.timezone)
+        if drift is None or abs(drift) > SET_CLOCK_TOLERANCE_SECONDS:
+            shown = after.clock_local or "no real date"
+            client.transport.fail(ClockInvalid, f"it shows {shown} after being set to {wall_clock:%Y-%m-%d %H:%M:%S}")
+        return ClockChange(
+            before=before,
+            after=after,
+            drift_before_seconds=clock_drift(before, device.timezone),
+            drift_after_seconds=drift,
+        )
+
+
+def clock_drift(reading: ClockReading, timezone_name: str) -> float | None:
+    """Seconds by which the terminal's clock is ahead of the true time; None when it shows no real date.
+
+    In the hour that a zone repeats, the wall clock is taken for the nearer of its two meanings.
+    """
+    if reading.clock_local is None:
+        return None
+    zone = ZoneInfo(timezone_name)
+    meanings = [reading.clock_local.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc) for fold in (0, 1)]
+    return min(((meaning - reading.read_at).total_seconds() for meaning in meanings), key=abs)
+
+
+def _describe(client: TerminalClient) -> TerminalInfo:
+    clock = client.read_clock()
+    counters = client.counters()
+    return TerminalInfo(
+        serial_number=client.option("~SerialNumber"),
+        firmware_version=client.firmware_version(),
+        platform=client.option("~Platform"),
+        device_name=client.option("~DeviceName"),
+        mac=client.option("MAC"),
+        user_count=counters.users,
+        user_capacity=counters.user_capacity,
+        record_count=counters.records,
+        record_capacity=counters.record_capacity,
+        clock_local=clock.clock_local,
+        clock_drift_seconds=clock_drift(clock, client.transport.device.timezone),
+        round_trip_ms=clock.round_trip_seconds * 1000,
+        transport=client.transport.kind,
+    )
+
+
+def _check_serial(client: TerminalClient, info: TerminalInfo) -> None:
+    registered = client.transport.device.serial_number
+    if registered and info.serial_number and registered != info.serial_number:
+        client.transport.doing = "checking the serial number"
+        client.transport.fail(SerialChanged, f"{info.serial_number} answers where {registered} is registered")

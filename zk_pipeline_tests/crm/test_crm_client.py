@@ -1,0 +1,315 @@
+"""The client against the real receiver over loopback: one request, one meaning."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.crm.answers import Answer, Meaning
+from zk_pipeline.crm.client import CrmClient
+from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.token import TokenFile
+from zk_pipeline.crm.transport import MAX_BODY
+from zk_pipeline.simulator.crm_misbehaviour import Trouble, first, html_page, redirect, refusal, whenever
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline_tests.crm.crm_doubles import DAY, NOON, TOKEN, client_of, deliveries, delivery, stub_crm
+
+
+@pytest.fixture
+def receiver() -> Iterator[CrmReceiver]:
+    with CrmReceiver(token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def client(receiver: CrmReceiver) -> Iterator[CrmClient]:
+    with client_of(receiver) as ready:
+        yield ready
+
+
+def test_a_record_is_delivered_as_the_contract_has_it(client: CrmClient, receiver: CrmReceiver) -> None:
+    assert client.post_one(delivery()) == Answer(meaning=Meaning.DELIVERED, status=201)
+    assert receiver.ledger.latest()["EMP001", DAY]["clock_in"] == "2026-11-11T08:15:30+03:00"
+    assert receiver.ledger.attempts == {delivery().idempotency_key: 1}
+
+
+@pytest.mark.parametrize("trouble", [Trouble(drop="after"), Trouble(cut_after=12), Trouble(cut_after=-4)])
+def test_a_replay_after_a_lost_answer_does_not_double(
+    client: CrmClient, receiver: CrmReceiver, trouble: Trouble
+) -> None:
+    receiver.misbehave = first(1, trouble)
+    lost = client.post_one(delivery())
+    assert (lost.meaning, lost.error is None) == (Meaning.UNKNOWN, False)
+    assert client.post_one(delivery()) == Answer(meaning=Meaning.DELIVERED, status=200)
+    assert receiver.ledger.revisions("EMP001", DAY) == [1]
+    assert receiver.ledger.anomalies == []
+
+
+def test_a_redirect_is_not_followed(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = first(1, redirect(receiver.url + "?moved=1"))
+    answer = client.post_one(delivery())
+    assert answer.meaning is Meaning.MISCONFIGURED
+    assert receiver.url in (answer.error or "")
+    assert (receiver.posts, receiver.ledger.latest()) == (1, {})
+
+
+def test_a_login_page_with_200_is_not_a_delivery(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = first(1, html_page(title="Please sign in"))
+    answer = client.post_one(delivery())
+    assert answer.meaning is Meaning.MISCONFIGURED
+    assert "Please sign in" in (answer.error or "")
+
+
+def test_an_answer_dripped_beyond_the_deadline_ends_at_the_deadline(receiver: CrmReceiver) -> None:
+    receiver.misbehave = first(1, Trouble(drip=0.05))  # about 200 bytes: some 10 s, each read far below the timeout
+    with client_of(receiver, timeout=0.6) as client:
+        started = time.monotonic()
+        answer = client.post_one(delivery())
+        assert 0.5 < time.monotonic() - started < 2.0
+        assert answer.meaning is Meaning.UNKNOWN
+        assert "too long" in (answer.error or "")
+        assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+    assert receiver.ledger.revisions("EMP001", DAY) == [1]
+
+
+def test_a_request_under_way_ends_when_the_run_is_being_ended(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = first(1, Trouble(delay_after=60))
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(client.post_one(delivery())))
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not receiver.ledger.latest():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    client.finish_within(0.1)
+    thread.join(timeout=5)
+    assert [a.meaning for a in answers] == [Meaning.UNKNOWN]
+    assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+
+
+def test_an_endless_answer_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = first(1, Trouble(status=400, body=b"x" * (MAX_BODY * 3)))
+    assert client.post_one(delivery()).meaning is Meaning.REFUSED
+    assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+    assert receiver.connections == 2, "the rest was dropped with its connection rather than read"
+
+
+def test_a_compressed_bomb_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
+    bomb = gzip.compress(b"\0" * (MAX_BODY * 20))
+    receiver.misbehave = first(1, Trouble(status=400, headers={"Content-Encoding": "gzip"}, body=bomb))
+    answer = client.post_one(delivery())
+    assert answer.meaning is Meaning.REFUSED
+    assert len(answer.error or "") < 400
+
+
+def test_a_compressed_answer_is_read(client: CrmClient, receiver: CrmReceiver) -> None:
+    body = gzip.compress(b'{"detail": "no such employee"}')
+    receiver.misbehave = first(1, Trouble(status=422, headers={"Content-Encoding": "gzip"}, body=body))
+    assert client.post_one(delivery()).error == "422: no such employee"
+
+
+def test_a_broken_compression_leaves_the_outcome_unknown(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = first(1, Trouble(status=200, headers={"Content-Encoding": "gzip"}, body=b"not gzip"))
+    assert client.post_one(delivery()).meaning is Meaning.UNKNOWN
+
+
+def test_nobody_listening_is_the_destinations_fault() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    endpoint = CrmEndpoint(url=f"http://127.0.0.1:{port}/")
+    with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
+        answer = client.post_one(delivery())
+    assert answer.meaning is Meaning.UNAVAILABLE
+    assert answer.error == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+
+
+def test_a_name_that_does_not_exist_is_the_set_ups_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such_name(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
+    endpoint = CrmEndpoint(url="https://crm.invalid/api/?key=hush")
+    with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
+        answer = client.post_one(delivery())
+    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.error == "the name crm.invalid does not exist: check CRM_API_URL"
+
+
+def test_a_resolver_that_is_down_is_nobodys_misconfiguration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_resolver(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_resolver)
+    with CrmClient(CrmEndpoint(url="https://crm.invalid/"), token=lambda: TOKEN, clock=lambda: NOON) as client:
+        assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+
+
+def test_the_environments_proxies_and_netrc_are_not_used(
+    receiver: CrmReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with client_of(receiver) as client:
+        assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+
+
+def test_a_wrong_path_is_the_set_ups_fault(receiver: CrmReceiver) -> None:
+    endpoint = CrmEndpoint(url=receiver.url.replace("attendance", "attendence"))
+    with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
+        answers = [client.post_one(delivery()), *client.post_batch(deliveries(2))]
+    assert {a.meaning for a in answers} == {Meaning.MISCONFIGURED}
+    assert "CRM_API_URL" in (answers[0].error or "")
+
+
+@pytest.mark.parametrize("detail", ["no such employee", "no such address"])
+def test_a_404_of_the_right_address_is_the_records_fault(client: CrmClient, receiver: CrmReceiver, detail: str) -> None:
+    receiver.misbehave = first(1, refusal(404, detail=detail))
+    assert client.post_one(delivery()).meaning is Meaning.REFUSED
+    assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+
+
+def test_a_404_for_a_record_is_the_records_fault_where_every_get_is_a_404_too() -> None:
+    words = {"POST": "no such employee", "GET": "no such page"}
+    with stub_crm(lambda method, _: (404, words[method])) as url:
+        client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
+        answer = client.post_one(delivery())
+        client.close()
+    assert answer == Answer(meaning=Meaning.REFUSED, status=404, error="404: no such employee")
+
+
+def test_a_404_that_repeats_the_method_is_still_the_addresss() -> None:
+    with stub_crm(lambda method, _: (404, f"Cannot {method} /")) as url:
+        client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
+        assert client.post_one(delivery()).meaning is Meaning.MISCONFIGURED
+        client.close()
+
+
+def test_a_token_rotated_during_a_run_is_used_at_once(receiver: CrmReceiver, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    with CrmClient(CrmEndpoint(url=receiver.url), token=TokenFile(path), clock=lambda: NOON) as client:
+        assert client.post_one(delivery()).status == 201
+        receiver.token = "rotated"
+        assert client.post_one(delivery("EMP002")).meaning is Meaning.MISCONFIGURED
+        path.write_text("rotated")
+        assert client.post_one(delivery("EMP002")).status == 201
+
+
+def test_a_token_rotated_between_request_and_answer_is_tried_again(receiver: CrmReceiver) -> None:
+    tokens = iter(["old", TOKEN])
+    with CrmClient(CrmEndpoint(url=receiver.url), token=lambda: next(tokens), clock=lambda: NOON) as client:
+        assert client.post_one(delivery()).status == 201
+
+
+@pytest.mark.parametrize("token", ["", "two\nlines", "ключ", " padded"])
+def test_a_token_that_cannot_be_sent_is_the_set_ups_fault_and_is_not_shown(receiver: CrmReceiver, token: str) -> None:
+    with CrmClient(CrmEndpoint(url=receiver.url), token=lambda: token, clock=lambda: NOON) as client:
+        answer = client.post_one(delivery())
+    assert answer.meaning is Meaning.MISCONFIGURED
+    assert "CRM_API_TOKEN" in (answer.error or "")
+    assert not token.strip() or token.strip() not in (answer.error or "")
+
+
+def test_the_token_is_in_no_error_and_no_log(
+    client: CrmClient, receiver: CrmReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echo = f"you sent Authorization: Token {TOKEN} and {TOKEN}"
+    troubles = [refusal(s, detail=echo) for s in (400, 401, 403, 409, 500)]
+    troubles += [html_page(title=echo), redirect(f"/{TOKEN}"), Trouble(drop="before")]
+    answers = []
+    for trouble in troubles:
+        receiver.misbehave = first(1, trouble)
+        answers.append(client.post_one(delivery()))
+    assert all(a.error for a in answers)
+    assert TOKEN not in repr(answers)
+    assert TOKEN not in caplog.text
+    assert "POST" in caplog.text, "the log that was looked at must be the one that is written"
+
+
+def test_a_batch_is_answered_record_by_record(client: CrmClient, receiver: CrmReceiver) -> None:
+    due = deliveries(5)
+    receiver.unknown_users = {"EMP00003"}
+    answers = client.post_batch(due)
+    assert [a.status for a in answers] == [201, 201, 201, 422, 201]
+    assert answers[3] == Answer(meaning=Meaning.REFUSED, status=422, error="422: no employee EMP00003")
+    assert [a.status for a in client.post_batch(due)] == [200, 200, 200, 422, 200]
+    assert receiver.posts == 2
+    assert len(receiver.ledger.latest()) == 4
+    assert receiver.ledger.anomalies == []
+
+
+def test_a_truncated_batch_answer_leaves_the_rest_unknown(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = first(1, Trouble(keep_results=2))
+    answers = client.post_batch(deliveries(4))
+    assert [a.meaning for a in answers] == [Meaning.DELIVERED] * 2 + [Meaning.UNKNOWN] * 2
+
+
+def test_a_batch_refused_for_one_record_is_refused_as_a_whole(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, refusal(400))
+    assert {a.meaning for a in client.post_batch(deliveries(4))} == {Meaning.BATCH_REFUSED}
+
+
+def test_one_thread_keeps_one_connection(client: CrmClient, receiver: CrmReceiver) -> None:
+    for due in deliveries(5):
+        client.post_one(due)
+    assert receiver.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("crm.example.com/api", "full address"),
+        ("ftp://crm.example.com/", "full address"),
+        ("https://", "full address"),
+        ("https://crm.example.com:99999/", "not a valid address"),
+        ("https://[::1/", "not a valid address"),
+        ("https://crm.example.com/a b", "full address"),
+        ("https://user:pw@crm.example.com/", "must not contain a user"),
+        ("http://crm.example.com/", "CRM_ALLOW_INSECURE_HTTP"),
+        ("http://127.0.0.1.example.com/", "CRM_ALLOW_INSECURE_HTTP"),
+    ],
+)
+def test_an_address_that_must_not_be_used_is_refused_by_name(url: str, said: str) -> None:
+    with pytest.raises(CrmMisconfigured, match=said) as caught:
+        CrmEndpoint(url=url)
+    assert "CRM_API_URL" in str(caught.value)
+    assert "pw@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost/", "http://127.9.9.9:8080/x", "http://[::1]:80/", "https://crm.example/"]
+)
+def test_loopback_may_be_plain(url: str) -> None:
+    assert CrmEndpoint(url=url).host
+
+
+def test_plain_http_elsewhere_is_possible_when_asked_for() -> None:
+    assert CrmEndpoint(url="http://crm.example.com/", allow_insecure_http=True).port == 80
+
+
+def test_a_bundle_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("nothing")
+    for each in (path, tmp_path / "missing.pem"):
+        with pytest.raises(CrmMisconfigured, match="CRM_CA_BUNDLE"):
+            CrmEndpoint(url="https://crm.example.com/", ca_bundle=each)
+
+
+def test_a_missing_token_file_is_named(receiver: CrmReceiver, tmp_path: Path) -> None:
+    source = TokenFile(tmp_path / "missing")
+    with CrmClient(CrmEndpoint(url=receiver.url), token=source, clock=lambda: NOON) as client:
+        answer = client.post_one(delivery())
+    assert answer.meaning is Meaning.MISCONFIGURED
+    assert "CRM_API_TOKEN_FILE" in (answer.error or "")

@@ -1,0 +1,400 @@
+"""The delivery service: against the real receiver, and, where time matters, against answers told to it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+
+from zk_pipeline.crm.answers import Answer, Meaning
+from zk_pipeline.crm.client import CrmClient
+from zk_pipeline.crm.delivery import LONGEST_WAIT, SETTLE_AT, Sender, deliver
+from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
+from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, first, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline_tests.crm.crm_doubles import (
+    DAY,
+    TOKEN,
+    FakeTime,
+    MemoryOutbox,
+    client_of,
+    deliveries,
+    delivery,
+)
+
+DELIVERED = Answer(meaning=Meaning.DELIVERED, status=201)
+UNAVAILABLE = Answer(meaning=Meaning.UNAVAILABLE, status=500, error="500")
+DOWN = Answer(meaning=Meaning.UNAVAILABLE, error="cannot connect")
+WRONG = Answer(meaning=Meaning.MISCONFIGURED, status=401, error="check CRM_API_TOKEN")
+
+
+@dataclass
+class ToldSender:
+    """Answers as told by a function of the delivery and of how often it was sent before."""
+
+    tell: Callable[[Delivery, int], Answer]
+    sent: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    seconds_to_finish: float | None = None
+
+    def post_one(self, delivery: Delivery) -> Answer:
+        with self.lock:
+            before = self.sent.count(delivery.user_id)
+            self.sent.append(delivery.user_id)
+        return self.tell(delivery, before)
+
+    def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        return [self.post_one(each) for each in deliveries]
+
+    def finish_within(self, seconds: float) -> None:
+        self.seconds_to_finish = seconds
+
+
+def run(
+    outbox: MemoryOutbox,
+    client: Sender,
+    *,
+    concurrency: int = 4,
+    max_attempts: int = 3,
+    batch_size: int = 1,
+    limit: int | None = None,
+    time: FakeTime | None = None,
+    progress: Callable[[DeliverySummary], None] | None = None,
+) -> DeliverySummary:
+    time = time or FakeTime()
+    return deliver(
+        outbox,
+        client,
+        concurrency=concurrency,
+        max_attempts=max_attempts,
+        batch_size=batch_size,
+        limit=limit,
+        clock=time.clock,
+        sleep=time.sleep,
+        monotonic=time.monotonic,
+        rng=random.Random(1),
+        progress=progress,
+    )
+
+
+@pytest.fixture
+def receiver() -> Iterator[CrmReceiver]:
+    with CrmReceiver(token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def client(receiver: CrmReceiver) -> Iterator[CrmClient]:
+    with client_of(receiver) as ready:
+        yield ready
+
+
+@pytest.mark.parametrize(("concurrency", "batch_size"), [(1, 1), (8, 1), (4, 7), (2, 1000)])
+def test_everything_due_is_delivered_once_and_settled_in_batches(
+    client: CrmClient, receiver: CrmReceiver, concurrency: int, batch_size: int
+) -> None:
+    outbox = MemoryOutbox(deliveries(250))
+    summary = run(outbox, client, concurrency=concurrency, batch_size=batch_size)
+    assert summary == DeliverySummary(delivered=250)
+    assert len(receiver.ledger.latest()) == 250
+    assert set(receiver.ledger.attempts.values()) == {1}
+    assert max(outbox.settlings) <= SETTLE_AT
+    assert len(outbox.settlings) <= 5
+    assert outbox.threads == {threading.get_ident()}
+
+
+def test_nothing_due_is_no_request(client: CrmClient, receiver: CrmReceiver) -> None:
+    assert run(MemoryOutbox([]), client) == DeliverySummary()
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("limit", [0, 1, 130])
+def test_a_limit_holds_for_claims_too(client: CrmClient, receiver: CrmReceiver, limit: int) -> None:
+    outbox = MemoryOutbox(deliveries(200))
+    assert run(outbox, client, limit=limit).delivered == limit == len(receiver.ledger.latest())
+    assert sum(outbox.claims) == limit
+
+
+def test_random_failures_and_lost_answers_end_in_exactly_once(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = any_of(
+        sometimes(0.1, refusal(503), seed=1),
+        sometimes(0.1, Trouble(drop="after"), seed=2),
+        sometimes(0.1, Trouble(drop="before"), seed=3),
+    )
+    outbox = MemoryOutbox(deliveries(300))
+    assert run(outbox, client, max_attempts=20) == DeliverySummary(delivered=300)
+    assert len(receiver.ledger.latest()) == 300
+    assert receiver.ledger.anomalies == []
+    assert receiver.posts > 350
+    assert sum(o.attempts for o in outbox.outcomes.values()) == receiver.posts
+
+
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_one_poison_record_fails_alone(client: CrmClient, receiver: CrmReceiver, batch_size: int) -> None:
+    receiver.unknown_users = {"EMP00042"}
+    outbox = MemoryOutbox(deliveries(100))
+    summary = run(outbox, client, batch_size=batch_size)
+    assert (summary.delivered, summary.failed) == (99, 1)
+    poison = outbox.outcome_of("EMP00042")
+    assert (poison.verdict, poison.attempts, poison.status) == (Verdict.FAILED, 1, 422)
+    assert poison.error == "422: no employee EMP00042"
+
+
+def test_a_batch_refused_as_a_whole_is_halved_until_the_culprit_stands_alone(
+    client: CrmClient, receiver: CrmReceiver
+) -> None:
+    receiver.misbehave = whenever(lambda r: "EMP00042" in r.user_ids, refusal(400, detail="bad day"))
+    outbox = MemoryOutbox(deliveries(100))
+    summary = run(outbox, client, batch_size=100)
+    assert (summary.delivered, summary.failed) == (99, 1)
+    assert outbox.outcome_of("EMP00042").error == "400: bad day"
+    assert {o.attempts for o in outbox.outcomes.values()} == {1}
+    assert receiver.posts <= 16
+
+
+def test_a_short_batch_answer_delivers_the_rest_again_under_the_same_keys(
+    client: CrmClient, receiver: CrmReceiver
+) -> None:
+    receiver.misbehave = first(1, Trouble(keep_results=4))
+    outbox = MemoryOutbox(deliveries(10))
+    assert run(outbox, client, batch_size=10).delivered == 10
+    assert sorted(o.attempts for o in outbox.outcomes.values()) == [1] * 4 + [2] * 6
+    assert receiver.ledger.anomalies == []
+
+
+def test_a_wrong_token_stops_the_run_and_spends_nothing(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.token = "another"
+    outbox = MemoryOutbox(deliveries(500))
+    with pytest.raises(CrmMisconfigured, match="CRM_API_TOKEN") as caught:
+        run(outbox, client)
+    assert caught.value.summary is not None
+    claimed = sum(outbox.claims)
+    assert caught.value.summary.unsent == caught.value.summary.total == claimed < 200
+    assert {(o.verdict, o.attempts) for o in outbox.outcomes.values()} == {(Verdict.UNSENT, 0)}
+    assert len(outbox.outcomes) == claimed
+
+
+def test_a_token_that_stops_working_keeps_what_was_delivered() -> None:
+    sender = ToldSender(lambda d, _: WRONG if d.user_id >= "EMP00010" else DELIVERED)
+    outbox = MemoryOutbox(deliveries(50))
+    with pytest.raises(CrmMisconfigured) as caught:
+        run(outbox, sender, concurrency=1)
+    assert caught.value.summary is not None
+    assert (caught.value.summary.delivered, caught.value.summary.unsent) == (10, 40)
+    assert sender.sent == [f"EMP{i:05}" for i in range(11)]
+
+
+def test_a_failure_is_tried_again_after_a_growing_pause_with_jitter() -> None:
+    time = FakeTime()
+    sender = ToldSender(lambda _, before: DELIVERED if before == 4 else UNAVAILABLE)
+    outbox = MemoryOutbox([delivery()])
+    assert run(outbox, sender, max_attempts=5, time=time).delivered == 1
+    assert outbox.outcome_of("EMP001").attempts == 5
+    assert outbox.outcome_of("EMP001").finished_at == time.clock()
+    assert len(time.slept) == 4
+    assert all(0 < pause <= ceiling for pause, ceiling in zip(time.slept, [1, 2, 4, 8], strict=True))
+    assert len({round(p / c, 3) for p, c in zip(time.slept, [1, 2, 4, 8], strict=True)}) == 4
+
+
+def test_attempts_end_in_retry_with_the_last_words() -> None:
+    outbox = MemoryOutbox([delivery()])
+    summary = run(outbox, ToldSender(lambda *_: UNAVAILABLE), max_attempts=3)
+    outcome = outbox.outcome_of("EMP001")
+    assert (outcome.verdict, outcome.attempts, outcome.status, outcome.error) == (
+        Verdict.RETRY,
+        3,
+        500,
+        "500",
+    )
+    assert (summary.retry, summary.stopped, summary.errors[0].message) == (1, None, "500")
+
+
+def test_an_answer_that_says_busy_is_never_called_failed() -> None:
+    busy = Answer(meaning=Meaning.UNKNOWN, status=409, error="409")
+    outbox = MemoryOutbox(deliveries(30))
+    summary = run(outbox, ToldSender(lambda *_: busy))
+    assert (summary.retry, summary.stopped) == (30, None)
+
+
+def in_30_seconds() -> str:
+    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
+
+
+@pytest.mark.parametrize("form", [lambda: "30", in_30_seconds])
+def test_a_pause_asked_for_holds_for_every_worker(
+    client: CrmClient, receiver: CrmReceiver, form: Callable[[], str]
+) -> None:
+    time = FakeTime()
+    moments: list[float] = []
+
+    def watch(_: object) -> Trouble | None:
+        moments.append(time.now)
+        return refusal(429, retry_after=form()) if len(moments) == 1 else None
+
+    receiver.misbehave = watch
+    assert run(MemoryOutbox(deliveries(40)), client, concurrency=1, time=time).delivered == 40
+    assert moments[0] == 1000.0
+    assert len(moments) == 41
+    assert 1029.0 <= min(moments[1:]) <= 1030.0
+
+
+def test_a_pause_closes_the_gate_for_requests_already_handed_to_workers() -> None:
+    time = FakeTime()
+    pause = Answer(meaning=Meaning.UNAVAILABLE, status=429, error="429", retry_after=60.0)
+    sent_at: list[float] = []
+
+    def tell(_: Delivery, __: int) -> Answer:
+        sent_at.append(time.now)
+        return pause if len(sent_at) == 1 else DELIVERED
+
+    assert run(MemoryOutbox(deliveries(100)), ToldSender(tell), concurrency=1, time=time).delivered == 100
+    assert sent_at[0] == 1000.0
+    assert min(sent_at[1:]) >= 1060.0
+    assert time.slept[0] == 60.0
+
+
+def test_a_pause_longer_than_a_run_waits_ends_the_run() -> None:
+    time = FakeTime()
+    pause = Answer(meaning=Meaning.UNAVAILABLE, status=503, error="503", retry_after=LONGEST_WAIT + 1)
+    outbox = MemoryOutbox(deliveries(30))
+    summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, time=time)
+    assert (summary.retry, summary.unsent) == (1, 29)
+    assert "pause of 121 s" in (summary.stopped or "")
+    assert time.slept == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 32])
+def test_a_crm_that_is_down_stops_the_run_early_and_spends_little(concurrency: int) -> None:
+    sender = ToldSender(lambda *_: DOWN)
+    outbox = MemoryOutbox(deliveries(5000))
+    summary = run(outbox, sender, concurrency=concurrency)
+    assert len(sender.sent) <= 3 * concurrency + 10
+    assert "the CRM is down" in (summary.stopped or "")
+    assert summary.retry == len({o.delivery.user_id for o in outbox.by_verdict(Verdict.RETRY)}) == len(set(sender.sent))
+    assert {o.attempts for o in outbox.by_verdict(Verdict.UNSENT)} == {0}
+    assert len(outbox.outcomes) == sum(outbox.claims) < 500
+
+
+def test_failures_between_successes_are_no_outage() -> None:
+    sender = ToldSender(lambda d, before: UNAVAILABLE if int(d.user_id[3:]) % 2 and before == 0 else DELIVERED)
+    summary = run(MemoryOutbox(deliveries(400)), sender, concurrency=1)
+    assert summary == DeliverySummary(delivered=400)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_run_settles_what_it_claimed(
+    client: CrmClient, receiver: CrmReceiver, kind: type[BaseException]
+) -> None:
+    outbox = MemoryOutbox(deliveries(400))
+
+    def interrupt(summary: DeliverySummary) -> None:
+        if summary.delivered == SETTLE_AT:
+            raise kind("stop")
+
+    with pytest.raises(kind):
+        run(outbox, client, progress=interrupt)
+    assert len(outbox.outcomes) == sum(outbox.claims)
+    applied = {user for user, _ in receiver.ledger.latest()}
+    assert {o.delivery.user_id for o in outbox.by_verdict(Verdict.DELIVERED)} == applied
+    assert len(applied) < 200
+    outbox.due = [d for d in deliveries(400) if d.user_id not in applied]
+    with client_of(receiver) as another:
+        assert run(outbox_again := MemoryOutbox(outbox.due), another).delivered == len(outbox_again.outcomes)
+    assert set(receiver.ledger.attempts.values()) == {1}
+    assert len(receiver.ledger.latest()) == 400
+
+
+def test_an_interrupted_run_gives_requests_under_way_a_bounded_time() -> None:
+    sender = ToldSender(lambda *_: DELIVERED)
+
+    def interrupt(_: DeliverySummary) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(MemoryOutbox(deliveries(300)), sender, progress=interrupt)
+    assert sender.seconds_to_finish is not None
+    assert sender.seconds_to_finish < 10
+
+
+def test_a_defect_in_a_worker_is_raised_after_everything_else_is_settled() -> None:
+    def tell(each: Delivery, _: int) -> Answer:
+        if each.user_id == "EMP00005":
+            raise ZeroDivisionError("a defect")
+        return DELIVERED
+
+    outbox = MemoryOutbox(deliveries(50))
+    with pytest.raises(ZeroDivisionError):
+        run(outbox, ToldSender(tell), concurrency=1)
+    assert len(outbox.outcomes) == sum(outbox.claims)
+    assert outbox.outcome_of("EMP00005").verdict is Verdict.UNSENT
+    assert outbox.outcome_of("EMP00004").verdict is Verdict.DELIVERED
+
+
+def test_an_outbox_that_fails_once_still_gets_its_outcomes() -> None:
+    class Busy(MemoryOutbox):
+        failures = 1
+
+        def settle(self, outcomes: list[Outcome]) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise OSError("the store is busy")
+            super().settle(outcomes)
+
+    outbox = Busy(deliveries(300))
+    with pytest.raises(OSError, match="busy"):
+        run(outbox, ToldSender(lambda *_: DELIVERED))
+    assert len(outbox.outcomes) == sum(outbox.claims)
+
+
+def test_claims_stay_about_a_page_ahead_of_what_is_settled() -> None:
+    open_now, most = 0, 0
+
+    class Counting(MemoryOutbox):
+        def claim(self, limit: int) -> list[Delivery]:
+            nonlocal open_now, most
+            claimed = super().claim(limit)
+            open_now += len(claimed)
+            most = max(most, open_now)
+            return claimed
+
+        def settle(self, outcomes: list[Outcome]) -> None:
+            nonlocal open_now
+            super().settle(outcomes)
+            open_now -= len(outcomes)
+
+    assert run(Counting(deliveries(2000)), ToldSender(lambda *_: DELIVERED)).delivered == 2000
+    assert most <= 300
+
+
+def test_a_slow_crm_is_settled_by_time() -> None:
+    time = FakeTime()
+
+    def tell(_: Delivery, __: int) -> Answer:
+        time.now += 2.0
+        return DELIVERED
+
+    outbox = MemoryOutbox(deliveries(30))
+    assert run(outbox, ToldSender(tell), concurrency=1, time=time).delivered == 30
+    assert len(outbox.settlings) >= 3
+
+
+def test_progress_counts_up_and_errors_stay_bounded() -> None:
+    refused = Answer(meaning=Meaning.REFUSED, status=422, error="422: no")
+    seen: list[int] = []
+    summary = run(
+        MemoryOutbox(deliveries(300)),
+        ToldSender(lambda *_: refused),
+        progress=lambda s: seen.append(s.failed),
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == summary.failed == 300
+    assert len(seen) >= 3
+    assert len(summary.errors) == MAX_ERRORS
+    assert (summary.errors[0].work_date, summary.errors[0].message) == (DAY, "422: no")

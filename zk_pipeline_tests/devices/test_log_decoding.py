@@ -1,0 +1,210 @@
+"""What was encoded comes back in every layout; what cannot be a punch is set aside with its bytes."""
+
+# ruff: noqa: DTZ001 - wall clocks have no zone
+
+from __future__ import annotations
+
+import struct
+import time
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zk_pipeline.devices import layouts
+from zk_pipeline.devices.decode import decode_log, decode_users
+from zk_pipeline.devices.models import USER_COLUMNS
+
+Row = tuple[str, datetime, int, int]  # user id, wall clock, verify type, punch state
+
+WALL_CLOCKS = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31, 23, 59, 59)).map(
+    lambda moment: moment.replace(microsecond=0)
+)
+BYTES = st.integers(0, 255)
+NUMBERS = st.integers(1, 2**32 - 1).map(str)
+TEXTS = st.text("aZ09-_.éш東😀", min_size=1, max_size=6)
+
+
+def clock_code(moment: datetime) -> int:
+    months = (moment.year - 2000) * 12 + moment.month - 1
+    return ((months * 31 + moment.day - 1) * 24 + moment.hour) * 3600 + moment.minute * 60 + moment.second
+
+
+def record_8(uid: int, row: Row) -> bytes:
+    return struct.pack("<HBIB", uid, row[2], clock_code(row[1]), row[3])
+
+
+def record_8_ma300(uid: int, row: Row) -> bytes:
+    return struct.pack("<HBBI", uid, row[2], row[3], clock_code(row[1]))
+
+
+def record_16(row: Row) -> bytes:
+    return struct.pack("<IIBB2sI", int(row[0]), clock_code(row[1]), row[2], row[3], b"\xaa\xbb", 77)
+
+
+def record_40(row: Row, *, tail: int = 8) -> bytes:
+    return struct.pack(f"<H24sBIB{tail}s", 9, row[0].encode(), row[2], clock_code(row[1]), row[3], b"\xff" * tail)
+
+
+def rows_of(punches: pd.DataFrame) -> list[Row]:
+    return [
+        (user_id, moment.to_pydatetime(), verify, state)
+        for user_id, moment, verify, state in zip(
+            punches["user_id"],
+            punches["punched_at_local"],
+            punches["verify_type"].tolist(),
+            punches["punch_state"].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def users(*pairs: tuple[int, str]) -> pd.DataFrame:
+    rows = [(user_id, uid, "", 0, 0) for uid, user_id in pairs]
+    known: pd.DataFrame = pd.DataFrame(rows, columns=USER_COLUMNS)
+    return known
+
+
+@given(
+    st.lists(st.tuples(TEXTS, WALL_CLOCKS, BYTES, BYTES)),
+    st.sampled_from([(layouts.LOG_40, 8), (layouts.LOG_49, 17)]),
+)
+def test_records_with_text_ids_come_back_as_they_were_encoded(
+    rows: list[Row], layout: tuple[layouts.Layout, int]
+) -> None:
+    table = b"".join(record_40(row, tail=layout[1]) for row in rows)
+    punches, rejected = decode_log(table, layout[0], users=None, encoding="UTF-8")
+    assert rows_of(punches) == rows
+    assert rejected.empty
+
+
+@given(st.lists(st.tuples(NUMBERS, WALL_CLOCKS, BYTES, BYTES)))
+def test_records_of_16_bytes_come_back_as_they_were_encoded(rows: list[Row]) -> None:
+    punches, rejected = decode_log(b"".join(map(record_16, rows)), layouts.LOG_16, users=None, encoding="UTF-8")
+    assert rows_of(punches) == rows
+    assert rejected.empty
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["007", "Ö1"]), WALL_CLOCKS, BYTES, BYTES)),
+    st.sampled_from([(layouts.LOG_8, record_8), (layouts.LOG_8_MA300, record_8_ma300)]),
+)
+def test_records_of_8_bytes_come_back_with_the_user_ids_of_the_list(rows, layout) -> None:  # type: ignore[no-untyped-def]
+    uids = {"007": 1, "Ö1": 65535}
+    table = b"".join(layout[1](uids[row[0]], row) for row in rows)
+    punches, rejected = decode_log(table, layout[0], users=users((1, "007"), (65535, "Ö1")), encoding="UTF-8")
+    assert rows_of(punches) == rows
+    assert rejected.empty
+
+
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([*layouts.LOG_LAYOUTS]),
+    st.sampled_from(["UTF-8", "GBK", "cp1256"]),
+)
+def test_any_bytes_are_either_punches_or_rejected(noise: bytes, layout: layouts.Layout, encoding: str) -> None:
+    table = noise[: len(noise) // layout.size * layout.size]
+    punches, rejected = decode_log(table, layout, users=users((1, "1")), encoding=encoding)
+    assert len(punches) + len(rejected) == len(table) // layout.size
+    assert rejected["reason"].map(bool).all()
+    for index, raw in zip(rejected["record_index"], rejected["raw"], strict=True):
+        assert raw == table[index * layout.size : (index + 1) * layout.size]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_clock_codes_are_dates_exactly_when_the_calendar_has_them(code: int) -> None:
+    months, day = divmod(code // 86400, 31)
+    second = code % 86400
+    try:
+        expected = datetime(
+            2000 + months // 12, months % 12 + 1, day + 1, second // 3600, second // 60 % 60, second % 60
+        )
+    except ValueError:
+        expected = None
+    if expected is not None and expected.year > 2099:
+        expected = None
+    assert layouts.decode_time(code) == expected
+    if expected is not None:
+        assert layouts.encode_time(expected) == code
+
+
+NOON = datetime(2026, 2, 28, 12, 0)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (record_40(("", NOON, 1, 0)), "the user id is empty or no text"),
+        (record_40(("a\nb", NOON, 1, 0)), "the user id is empty or no text"),
+        (bytes(40), "the user id is empty or no text"),
+        (b"\xff" * 40, "impossible date 2133-08-18 06:28:15; the user id is empty or no text"),
+        (record_40(("1", NOON, 1, 0))[:27] + bytes(4) + bytes(9), None),
+    ],
+    ids=["empty", "control-character", "zeros", "FF", "clock-at-2000"],
+)
+def test_a_record_of_40_bytes_is_rejected_with_its_reason(record: bytes, reason: str | None) -> None:
+    good = record_40(("1", NOON, 1, 0))
+    punches, rejected = decode_log(good + record + good, layouts.LOG_40, users=None, encoding="UTF-8")
+    assert rejected["reason"].tolist() == ([reason] if reason else [])
+    assert len(punches) == (2 if reason else 3)
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        (None, "uid 5 has no user id: the user list could not be read"),
+        (users((6, "6")), "uid 5 has no user id: the user list does not hold it once"),
+        (users((5, "A"), (5, "B")), "uid 5 has no user id: the user list does not hold it once"),
+    ],
+    ids=["no-list", "unknown", "twice"],
+)
+def test_a_uid_is_never_taken_for_a_user_id(known: pd.DataFrame | None, reason: str) -> None:
+    punches, rejected = decode_log(record_8(5, ("", NOON, 1, 0)), layouts.LOG_8, users=known, encoding="UTF-8")
+    assert punches.empty
+    assert rejected["reason"].tolist() == [reason]
+
+
+def test_user_id_0_of_16_bytes_is_rejected() -> None:
+    _, rejected = decode_log(record_16(("0", NOON, 1, 0)), layouts.LOG_16, users=None, encoding="UTF-8")
+    assert rejected["reason"].tolist() == ["the user id is 0"]
+
+
+def test_what_follows_the_end_of_a_text_is_ignored() -> None:
+    record = bytearray(record_40(("EMP1", NOON, 1, 0)))
+    record[10:26] = b"left from before"
+    punches, _ = decode_log(bytes(record), layouts.LOG_40, users=None, encoding="UTF-8")
+    assert punches["user_id"].tolist() == ["EMP1"]
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("GBK", "王小明"), ("cp1256", "أحمد"), ("UTF-8", "Şule")])
+def test_names_are_in_the_encoding_of_the_device(encoding: str, name: str) -> None:
+    record = struct.pack("<HB8s24sIB8x24s", 3, 14, b"secret", name.encode(encoding), 99, 1, b"EMP3")
+    decoded = decode_users(record, layouts.USER_72, encoding=encoding)
+    assert decoded.to_dict("records") == [{"user_id": "EMP3", "uid": 3, "name": name, "privilege": 14, "card": 99}]
+
+
+def test_a_name_cut_inside_a_character_ends_before_it() -> None:
+    record = struct.pack("<HB5s8sIxBhI", 3, 0, b"", "Müllerß".encode()[:8], 0, 1, 0, 42)
+    assert decode_users(record, layouts.USER_28, encoding="UTF-8")["name"].tolist() == ["Müller"]
+
+
+def test_a_user_without_a_user_id_is_left_out() -> None:
+    nobody = struct.pack("<HB8s24sIB8x24s", 3, 0, b"", b"Nobody", 0, 1, b"")
+    assert decode_users(nobody, layouts.USER_72, encoding="UTF-8").empty
+
+
+def test_100_000_records_decode_in_a_fraction_of_a_second() -> None:
+    """pyzk needs 24 s of CPU for these; the limit leaves room for a loaded machine."""
+    rng = np.random.default_rng(1)
+    rows = [(f"EMP{rng.integers(3000)}", NOON, 1, 0) for _ in range(1000)]
+    table = b"".join(map(record_40, rows)) * 100
+    cpu = []
+    for _ in range(3):
+        started = time.thread_time()
+        punches, _ = decode_log(table, layouts.LOG_40, users=None, encoding="UTF-8")
+        cpu.append(time.thread_time() - started)
+    assert len(punches) == 100_000
+    assert min(cpu) < 0.1

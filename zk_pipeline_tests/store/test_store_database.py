@@ -1,0 +1,231 @@
+"""Opening the database: transactions, refusals, other processes, kills."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_bench import execute, rows, store_at
+from zk_pipeline_tests.waiting import Child, child, until
+
+SETTINGS = "SELECT name, value FROM store_settings ORDER BY ALL"
+FOREIGN = """
+    import sys, duckdb
+    connection = duckdb.connect(sys.argv[1])
+    print("open", flush=True)
+    input()
+    connection.close()
+"""
+WRITER = """
+    import sys
+    from pathlib import Path
+    from zk_pipeline.store.database import Database
+    database = Database(Path(sys.argv[1]))
+    for batch in range(3):
+        with database.write("batch") as connection:
+            connection.execute("INSERT INTO store_settings SELECT ?, i FROM range(100) AS r(i)", [f"batch {batch}"])
+            if batch == 2:
+                print("half way", flush=True)
+                input()
+"""
+COUNTER = """
+    import sys
+    from pathlib import Path
+    from zk_pipeline.store.database import Database
+    database = Database(Path(sys.argv[1]))
+    for number in range(10):
+        with database.write("count") as connection:
+            (before,) = connection.execute("SELECT max(value::INTEGER) FROM store_settings").fetchone()
+            connection.execute("INSERT INTO store_settings VALUES (?, ?)", [f"{sys.argv[2]}-{number}", before + 1])
+"""
+
+
+def read(path: Path) -> None:
+    with Database(path, wait_seconds=5).read("test"):
+        pass
+
+
+def write(path: Path) -> None:
+    with Database(path, wait_seconds=5).write("test"):
+        pass
+
+
+either_way = pytest.mark.parametrize("use", [read, write])
+
+
+def test_the_first_use_makes_the_file_and_its_folder(tmp_path: Path) -> None:
+    store = store_at(tmp_path / "new" / "folder" / "store.duckdb")
+    assert store.devices.all() == []
+    assert {item.name for item in store.database.path.parent.iterdir()} == {
+        "store.duckdb",
+        "store.duckdb.lock",
+        "store.duckdb.turnstile",
+    }
+
+
+def test_a_write_is_kept_whole_or_not_at_all(store: Store) -> None:
+    execute(store, "INSERT INTO store_settings VALUES ('kept', '1')")
+    for kind in (ValueError, KeyboardInterrupt):
+        with pytest.raises(kind), store.database.write("failing") as connection:
+            connection.execute("INSERT INTO store_settings VALUES ('lost', '1')")
+            raise kind
+    with pytest.raises(duckdb.ConversionException), store.database.write("wrong SQL") as connection:
+        connection.execute("INSERT INTO store_settings VALUES ('lost', '1')")
+        connection.execute("SELECT 'x'::INTEGER")
+    assert rows(store, SETTINGS) == [("kept", "1")]
+
+
+def test_a_reader_cannot_write(store: Store) -> None:
+    with pytest.raises(duckdb.InvalidInputException), store.database.read("sneaky") as connection:
+        connection.execute("INSERT INTO store_settings VALUES ('x', 'y')")
+
+
+def test_instants_are_told_in_utc_whatever_the_machines_zone(store: Store) -> None:
+    assert rows(store, "SELECT TIMESTAMPTZ '2026-03-02 08:00:00+03:00'::VARCHAR") == [("2026-03-02 05:00:00+00",)]
+
+
+def test_how_long_the_store_was_held_is_told_with_the_purpose(store: Store) -> None:
+    told: list[tuple[str, float, float]] = []
+    watched = Database(store.database.path, on_release=lambda *what: told.append(what))
+    with watched.write("look"):
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > 0.05)
+    ((purpose, waited_ms, held_ms),) = told
+    assert purpose == "look"
+    assert 0 <= waited_ms < 5000
+    assert 50 <= held_ms < 5000
+
+
+@either_way
+@pytest.mark.parametrize("below", ["folder", "file/store.duckdb", "file/deeper/store.duckdb"])
+def test_a_path_that_cannot_be_a_file_is_refused_by_the_name_of_the_variable(
+    use: Callable[[Path], None], below: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"^ZK_PIPELINE_DATABASE: .+$"):
+        use(tmp_path / below)
+
+
+@either_way
+@pytest.mark.parametrize("path", ["/proc/store.duckdb", "/proc/none/store.duckdb"])
+def test_a_path_that_cannot_be_written_is_refused(use: Callable[[Path], None], path: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(str(Path(path).parent))) as refused:
+        use(Path(path))
+    assert "\n" not in str(refused.value)
+
+
+@either_way
+@pytest.mark.parametrize("content", ["hello", "id,name\n" * 5000])
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(
+    use: Callable[[Path], None], content: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text(content)
+    with pytest.raises(StoreUnusable, match="people.csv.*not a valid DuckDB database"):
+        use(path)
+    assert path.read_text() == content
+
+
+@either_way
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(
+    use: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE sales (amount INTEGER)")
+    with pytest.raises(StoreUnusable, match="other.duckdb is a DuckDB file of something else"):
+        use(path)
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("sales",)]
+
+
+@either_way
+def test_an_empty_file_becomes_a_store(use: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    path.touch()
+    use(path)
+    assert store_at(path).devices.all() == []
+
+
+@either_way
+def test_a_store_whose_making_was_killed_is_made_again(
+    use: Callable[[Path], None], empty_store_file: Path, tmp_path: Path
+) -> None:
+    half = (tmp_path / "store.duckdb.new", tmp_path / "store.duckdb.new.wal")
+    half[0].write_bytes(empty_store_file.read_bytes()[:5000])
+    half[1].write_bytes(b"half")
+    use(tmp_path / "store.duckdb")
+    assert store_at(tmp_path / "store.duckdb").devices.all() == []
+    assert not any(leftover.exists() for leftover in half)
+
+
+@either_way
+def test_a_foreign_process_that_holds_the_file_is_named_after_a_bounded_wait(
+    use: Callable[[Path], None], store: Store
+) -> None:
+    path = store.database.path
+    impatient = Database(path, foreign_wait_seconds=0.2)
+    with child(FOREIGN, path) as shell:
+        assert shell.hear() == "open"
+        began = time.monotonic()
+        words = rf"held open by \S*python\S* \(process {shell.pid}\), which is not zk_pipeline"
+        with pytest.raises(StoreBusy, match=words):
+            with impatient.read("test") if use is read else impatient.write("test"):
+                pass
+        assert 0.2 <= time.monotonic() - began < 5
+
+
+@either_way
+def test_a_foreign_process_that_closes_the_file_in_time_is_waited_for(
+    use: Callable[[Path], None], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with child(FOREIGN, store.database.path) as shell:
+        assert shell.hear() == "open"
+        # The first refusal is what lets the shell go on, so it was met for sure.
+        monkeypatch.setattr("zk_pipeline.store.database.time.sleep", lambda _: shell.go_on())
+        use(store.database.path)
+        assert shell.end() == 0
+
+
+def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store) -> None:
+    with child(WRITER, store.database.path) as writer:
+        assert writer.hear() == "half way"
+        writer.kill()
+        counts = rows(store, "SELECT name, count(*) FROM store_settings GROUP BY 1 ORDER BY 1")
+    assert counts == [("batch 0", 100), ("batch 1", 100)]
+    execute(store, "INSERT INTO store_settings VALUES ('after', '1')")
+
+
+def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Store) -> None:
+    execute(store, "INSERT INTO store_settings VALUES ('start', '0')")
+    writers = [Child(COUNTER, store.database.path, str(number)) for number in range(4)]
+    try:
+        assert [writer.end() for writer in writers] == [0, 0, 0, 0]
+    finally:
+        for writer in writers:
+            writer.kill()
+            assert writer.process.stdin is not None
+            assert writer.process.stdout is not None
+            writer.process.stdin.close()
+            writer.process.stdout.close()
+    assert rows(store, "SELECT count(DISTINCT name), count(DISTINCT value), max(value::INTEGER) FROM store_settings") == [
+        (41, 41, 40)
+    ]
+
+
+def test_a_store_can_be_copied_while_nobody_has_it_open(store: Store, tmp_path: Path) -> None:
+    execute(store, "INSERT INTO store_settings VALUES ('kept', '1')")
+    assert not store.database.path.with_name("store.duckdb.wal").exists()
+    shutil.copyfile(store.database.path, tmp_path / "copy.duckdb")
+    assert rows(store_at(tmp_path / "copy.duckdb"), SETTINGS) == [("kept", "1")]

@@ -1,0 +1,114 @@
+"""What importing does: nothing. And who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "zk_pipeline"
+POISON = {
+    "ZK_PIPELINE_HOME": "/proc/no/such/home",
+    "ZK_PIPELINE_DATABASE": "/proc/no/such.duckdb",
+    "WORK_START_TIME": "quarter past nine",
+    "CRM_API_URL": "not an address",
+    "CRM_CONCURRENCY": "many",
+}
+# Runs in a process of its own. `complaints` are what our own modules did while being imported.
+IMPORT_ALL = """
+import os, pkgutil, sys
+package = sys.argv[1]
+complaints = []
+
+def ours(frame, through):
+    # Our module behind a frame; the import system's own doings are nobody's.
+    while frame and through(frame.f_globals.get("__name__", "")):
+        if frame.f_code.co_filename.startswith(package):
+            break
+        frame = frame.f_back
+    name = frame.f_code.co_filename if frame else ""
+    return name if name.startswith(package) else ""
+
+read = os._Environ.__getitem__
+def watched(self, name):
+    if culprit := ours(sys._getframe(1), lambda module: module in ("os", "collections.abc")):
+        complaints.append(f"{culprit} read {name} from the environment")
+    return read(self, name)
+os._Environ.__getitem__ = watched
+
+def audit(event, arguments):
+    if event in ("open", "os.mkdir", "socket.__new__", "sqlite3.connect", "subprocess.Popen"):
+        if culprit := ours(sys._getframe(1), lambda module: not module.startswith("importlib._boot")):
+            complaints.append(f"{culprit} caused {event} {arguments[0]}")
+sys.addaudithook(audit)
+
+import zk_pipeline
+modules = [item.name for item in pkgutil.walk_packages(zk_pipeline.__path__, "zk_pipeline.")]
+for name in modules:
+    if not name.endswith("__main__"):
+        __import__(name)
+print(len(modules))
+sys.exit("\\n".join(complaints))
+"""
+
+
+def test_importing_every_module_reads_no_environment_and_opens_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", IMPORT_ALL, str(PACKAGE)],
+        env={**os.environ, **POISON},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 60
+
+
+def test_the_watch_over_imports_notices_what_it_is_there_for(tmp_path: Path) -> None:
+    """The test above cannot fail by itself, so its watch is tried on a package that does all that is forbidden."""
+    package = tmp_path / "zk_pipeline"
+    package.mkdir()
+    (package / "__init__.py").write_text("import os\nos.environ.get('HOME')\nopen('/proc/self/stat').close()\n")
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", IMPORT_ALL, str(package)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "read HOME from the environment" in done.stderr
+    assert "caused open /proc/self/stat" in done.stderr
+
+
+@pytest.mark.parametrize("domain", ["devices", "attendance", "crm", "simulator", "operations", "store"])
+def test_domain_packages_import_neither_dagster_nor_what_is_above_them(domain: str) -> None:
+    forbidden = {"dagster", "zk_pipeline.defs", "zk_pipeline.cli", "zk_pipeline.api", "zk_pipeline.web"}
+    if domain not in ("operations", "store"):
+        forbidden |= {"duckdb", "zk_pipeline.store", "zk_pipeline.operations", "zk_pipeline.settings", "zk_pipeline.home"}
+    elif domain == "operations":
+        forbidden |= {"duckdb"}
+    else:
+        forbidden |= {"zk_pipeline.operations", "zk_pipeline.settings"}
+    found = {
+        f"{path.relative_to(PACKAGE)}: {name}"
+        for path in (PACKAGE / domain).rglob("*.py")
+        for name in _imported(path)
+        for root in forbidden
+        if name == root or name.startswith(f"{root}.")
+    }
+    assert found == set()
+
+
+def _imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
