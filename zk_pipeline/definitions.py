@@ -1,4 +1,6 @@
-"""The code location that Dagster loads. Nothing happens at import; settings are read when the definitions are asked for."""
+"""The code location that Dagster loads. Nothing happens at import; settings are read when the definitions are asked
+for.
+"""
 
 from __future__ import annotations
 

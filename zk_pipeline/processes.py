@@ -1,4 +1,6 @@
-"""Which process is which: identities that survive the reuse of process numbers, and children that end with their parent."""
+"""Which process is which: identities that survive the reuse of process numbers, and children that end with their
+parent.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 
@@ -33,7 +35,9 @@ def is_alive(identity: str) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
-    """Clock ticks from boot to the start of a process, and the boot itself; None where /proc does not tell or it is dead."""
+    """Clock ticks from boot to the start of a process, and the boot itself; None where /proc does not tell or it is
+    dead.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -46,7 +50,8 @@ def _start_time(pid: int) -> str | None:
 def start_child(
     command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own that is told to end when this process dies; its output goes to a file or to ours.
+    """Start a child in a session of its own that is told to end when this process dies; its output goes to a file or
+    to ours.
 
     Linux tells it in the kernel, so that SIGKILL here leaves nothing behind. Call it from the main thread: the
     kernel watches the thread that started the child.
@@ -84,7 +89,5 @@ def end_child(child: subprocess.Popen[bytes], *, patience: float = 20.0) -> None
                 child.wait(patience)
             except subprocess.TimeoutExpired:
                 continue
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)  # what it left behind in its session
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -175,7 +175,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings(home=home, **values)
     except ValidationError as error:
-        raise UsageError(_one_line(error, values, from_file, environ, home)) from None
+        raise UsageError(_one_line(error, values, environ, home)) from None
 
 
 def read_variable(name: str, home: Path, environ: Mapping[str, str] | None = None) -> str | None:
@@ -213,7 +213,6 @@ def read_env_file(path: Path) -> dict[str, str]:
 def _one_line(
     error: ValidationError,
     values: Mapping[str, Any],
-    from_file: Mapping[str, str],
     environ: Mapping[str, str],
     home: Path,
 ) -> str:

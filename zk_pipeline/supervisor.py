@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,12 +23,15 @@ from zk_pipeline.processes import end_child, start_child
 _MODULE = "zk_pipeline.definitions"
 _LOCATION = "zk_pipeline"
 _START_SECONDS = 120.0
+_LONGEST_FOLDER = 90  # a socket's path has at most 107 characters
 LOCK_FILE = ".zk-pipeline.lock"
 
 
 @dataclass
 class Supervisor:
-    """The processes of one home, which the caller holds by `only_one`. Leaving the context ends them all, in reverse order."""
+    """The processes of one home, which the caller holds by `only_one`. Leaving the context ends them all, in reverse
+    order.
+    """
 
     home: Path
     environ: Mapping[str, str]
@@ -39,9 +43,7 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         check_port_is_free(self.port)
         try:
-            # Not below the home: a socket's path has at most 107 characters.
-            folder = Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="zk-pipeline-")))
-            self._start_all(folder)
+            self._start_all(self._run_folder())
         except BaseException:
             self._exits.close()
             raise
@@ -60,6 +62,16 @@ class Supervisor:
             if child.poll() is not None:
                 where = f"; its output is in {self.logs / f'{name}.log'}" if self.logs else ""
                 raise ZkPipelineError(f"the {name} ended with code {child.returncode}{where}")
+
+    def _run_folder(self) -> Path:
+        """An empty folder for socket and workspace: below the home, or, since a socket's path is short, elsewhere."""
+        folder = self.home / ".run"
+        if len(str(folder)) > _LONGEST_FOLDER:
+            return Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="zk-pipeline-")))
+        shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
+        folder.mkdir(mode=0o700)
+        self._exits.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def _start_all(self, folder: Path) -> None:
         code_socket = folder / "code.sock"

@@ -52,7 +52,7 @@ for name in modules:
     if not name.endswith("__main__"):
         __import__(name)
 print(len(modules))
-sys.exit("\\n".join(complaints))
+sys.exit("\\n".join(complaints) or 0)
 """
 
 

@@ -21,7 +21,9 @@ _CODE_LISTS[:] = [[c.value for i, c in enumerate(_CODES) if bits >> i & 1] for b
 
 @dataclass(frozen=True)
 class Judged:
-    """`days` as declared by `frames.DAYS`; `recheck_after`: work dates judged too early, and when the next of their rows is over."""
+    """`days` as declared by `frames.DAYS`; `recheck_after`: work dates judged too early, and when the next of their
+    rows is over.
+    """
 
     days: pd.DataFrame
     recheck_after: dict[date, datetime]
@@ -90,10 +92,28 @@ def _reasons(given: pd.DataFrame, flags: dict[OutlierCode, Mask], rules: WorkRul
     """A sentence per flagged row, the parts in the order of the day; empty for the others."""
     into, out = given["first_punch_local"], given["last_punch_local"]
     parts = [
-        _part("Clock-in", into, flags[OutlierCode.CLOCK_IN_TOO_EARLY], rules.early_clock_in, "before", rules.start),
-        _part("Clock-in", into, flags[OutlierCode.CLOCK_IN_TOO_LATE], rules.late_clock_in, "after", rules.start),
-        _part("Clock-out", out, flags[OutlierCode.CLOCK_OUT_TOO_EARLY], rules.early_clock_out, "before", rules.end),
-        _part("Clock-out", out, flags[OutlierCode.CLOCK_OUT_TOO_LATE], rules.late_clock_out, "after", rules.end),
+        _part(
+            "Clock-in",
+            into,
+            flags[OutlierCode.CLOCK_IN_TOO_EARLY],
+            rules.early_clock_in,
+            side="before",
+            hour=rules.start,
+        ),
+        _part(
+            "Clock-in", into, flags[OutlierCode.CLOCK_IN_TOO_LATE], rules.late_clock_in, side="after", hour=rules.start
+        ),
+        _part(
+            "Clock-out",
+            out,
+            flags[OutlierCode.CLOCK_OUT_TOO_EARLY],
+            rules.early_clock_out,
+            side="before",
+            hour=rules.end,
+        ),
+        _part(
+            "Clock-out", out, flags[OutlierCode.CLOCK_OUT_TOO_LATE], rules.late_clock_out, side="after", hour=rules.end
+        ),
         "No clock-out after the punch at "
         + into[flags[OutlierCode.MISSING_CLOCK_OUT]].dt.strftime("%H:%M").astype(object),
     ]
@@ -105,7 +125,7 @@ def _reasons(given: pd.DataFrame, flags: dict[OutlierCode, Mask], rules: WorkRul
 
 
 def _part(
-    what: str, punches: pd.Series[pd.Timestamp], flagged: Mask, bound: timedelta, side: str, hour: time
+    what: str, punches: pd.Series[pd.Timestamp], flagged: Mask, bound: timedelta, *, side: str, hour: time
 ) -> pd.Series[str]:
     at = punches[flagged]
     # A punch in the very minute of the bound needs its seconds to be believed.

@@ -17,6 +17,7 @@ from zk_pipeline.cli.serve import PORT, stop_signals
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.demo.live import punch_until
 from zk_pipeline.demo.place import Company, Place
+from zk_pipeline.demo.reckoning import true_punches
 from zk_pipeline.demo.show import Show, Summary, comm_key_variable
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.home import find_home
@@ -35,7 +36,7 @@ from zk_pipeline.supervisor import Supervisor, check_port_is_free, only_one
 @click.option("--no-ui", is_flag=True, help="End after the summary.")
 @click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the Dagster UI.")
 @as_json
-def demo(employees: int, devices: int, days: int, no_ui: bool, port: int, as_json: bool) -> int:
+def demo(*, employees: int, devices: int, days: int, no_ui: bool, port: int, as_json: bool) -> int:
     """First look without hardware: emulated terminals speaking the real protocol, a local CRM, poll → process → sync
     through Dagster, a summary that must agree, then the Dagster UI while people go on punching.
 
@@ -61,7 +62,7 @@ def demo(employees: int, devices: int, days: int, no_ui: bool, port: int, as_jso
         show = Show(load_settings(), journal.workforce, fleet, crm, _say)
         show.register()
         with open_session().launcher() as launcher:
-            summary = show.run(launcher, truth)
+            summary = show.run(launcher, true_punches(truth))
         _print(summary, time.monotonic() - began, as_json)
         if not summary.agrees:
             raise ZkPipelineError("the demo's numbers do not agree; see above")

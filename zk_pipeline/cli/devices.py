@@ -155,7 +155,8 @@ def remove(name: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 def apply(file: Path, as_json: bool) -> None:
-    """Make the terminals named in a YAML file as it declares them; others are left alone. Running it twice changes nothing.
+    """Make the terminals named in a YAML file as it declares them; others are left alone. Running it twice changes
+    nothing.
 
     \b
     devices:

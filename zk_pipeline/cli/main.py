@@ -1,7 +1,7 @@
 """The command `zk-pipeline`: its subcommands, and what every one of them does with errors and interrupts.
 
-Exit codes: 0 success, 1 the work failed, 2 wrong usage or settings, 130 interrupted. Results go to stdout, diagnostics to
-stderr, each error as one line.
+Exit codes: 0 success, 1 the work failed, 2 wrong usage or settings, 130 interrupted. Results go to stdout,
+diagnostics to stderr, each error as one line.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import click
 from zk_pipeline import __version__
 from zk_pipeline.errors import UsageError, ZkPipelineError
 
-# Name, module under `zk_pipeline.cli`, and what `--help` says of it. Imported only when used: `--help` must not wait for
-# Dagster, pandas and DuckDB.
+# Name, module under `zk_pipeline.cli`, and what `--help` says of it. Imported only when used: `--help` must not wait
+# for Dagster, pandas and DuckDB.
 COMMANDS = {
     "demo": ("demo", "First look without hardware: emulated terminals, a local CRM, the Dagster UI."),
     "up": ("serve", "Production start on one machine: webserver and daemon, schedules and sensors running."),
@@ -76,12 +76,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         hint = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
         _complain(error.format_message() + hint)
         return error.exit_code
-    except UsageError as error:
-        _complain(str(error))
-        return 2
     except ZkPipelineError as error:
         _complain(str(error))
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted")
         return 130

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -84,7 +83,9 @@ def _held(fleet: Fleet, name: str) -> int:
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that everything started is ended in order; a second one is not waited for."""
+    """An event that SIGINT and SIGTERM set, so that everything started is ended in order; a second one is not waited
+    for.
+    """
     stopped = threading.Event()
 
     def stop(number: int, _: object) -> None:

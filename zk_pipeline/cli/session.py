@@ -1,4 +1,4 @@
-"""What a command works with: settings, store, terminals, and the launcher of Dagster runs, each made when first used."""
+"""What a command works with: settings, store, terminals, the launcher of Dagster runs; each made when first used."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def open_session() -> Session:
     return Session(settings)
 
 
-class WorkDate(click.ParamType):
+class WorkDate(click.ParamType):  # type: ignore[type-arg]
     """A calendar date as YYYY-MM-DD."""
 
     name = "date"

@@ -119,7 +119,7 @@ def sync(
         return _print_requests(session, scope, limit)
     crm_endpoint(session.settings)  # said before anything is started, also when nothing is due
     crm_token(session.settings)
-    config = {"retry": retry_failed, "failed": retry_failed, "force": force, "user_id": user_id}
+    config: dict[str, object] = {"retry": retry_failed, "failed": retry_failed, "force": force, "user_id": user_id}
     with session.launcher() as launcher:
         results = _sync_ranges(launcher, session.store.deliveries.due_dates(scope), config, limit)
     names = ("delivered", "retry", "failed", "unsent")
@@ -175,7 +175,9 @@ def _each(work: Any, ranges: Sequence[DateRange], what: str) -> list[RunResult]:
 def _sync_ranges(
     launcher: Launcher, due: dict[date, int], config: dict[str, object], limit: int | None
 ) -> list[RunResult]:
-    """One run per contiguous range of due dates, until `limit` records were attempted or a run says that it cannot go on."""
+    """One run per contiguous range of due dates, until `limit` records were attempted or a run says that it cannot go
+    on.
+    """
     from zk_pipeline.defs.partitions import contiguous  # noqa: PLC0415 (Dagster, slow to import)
 
     results: list[RunResult] = []

@@ -51,7 +51,10 @@ class Outbox(Protocol):
     """Where deliveries come from and where outcomes go. The store implements it; each call is one short transaction."""
 
     def claim(self, limit: int) -> list[Delivery]:
-        """Mark up to `limit` due deliveries as being sent and return them; empty when nothing is due."""
+        """Mark up to `limit` due deliveries as being sent and return them; empty when nothing is due.
+
+        One that this run has settled as RETRY or FAILED is not returned again, or a run would never end.
+        """
         ...
 
     def settle(self, outcomes: list[Outcome]) -> None:

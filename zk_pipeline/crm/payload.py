@@ -17,12 +17,14 @@ from zk_pipeline.crm.models import Delivery
 _KEY_NAMESPACE = UUID("7b0c5c43-0c1c-5ac6-9f0e-6a8b1f6f3d52")
 
 
-def idempotency_key(site: str, user_id: str, work_date: date, revision: int) -> str:
+def idempotency_key(site: str, user_id: str, work_date: date, revision: int, content: str) -> str:
     """The key of one revision of one day: the same at every attempt and in every process, and no other's.
 
-    A UUID over the JSON array of the four parts, which no two different quadruples share.
+    `content` is the hash of what the revision says. It tells apart the revisions of two stores: one that was lost and
+    read anew from the terminals may number them differently, and the CRM must not take its days for repeats.
+    A UUID over the JSON array of the parts, which no two different sets share.
     """
-    return str(uuid5(_KEY_NAMESPACE, json.dumps([site, user_id, work_date.isoformat(), revision])))
+    return str(uuid5(_KEY_NAMESPACE, json.dumps([site, user_id, work_date.isoformat(), revision, content])))
 
 
 def batch_key(deliveries: Sequence[Delivery]) -> str:

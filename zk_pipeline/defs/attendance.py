@@ -56,7 +56,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     return [daily_attendance]
 
 
-def _metadata(written: DateWritten) -> dict[str, dg.MetadataValue]:  # type: ignore[type-arg]
+def _metadata(written: DateWritten) -> dict[str, dg.MetadataValue]:
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(written.rows),
         "added": dg.MetadataValue.int(written.added),

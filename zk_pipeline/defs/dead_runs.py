@@ -1,5 +1,6 @@
-"""Runs whose process is gone. Dagster's default launcher cannot tell, and a run that stays `started` for ever would stop
-every schedule that waits for it. So each run notes its process, and whoever asks first puts a dead one on record.
+"""Runs whose process is gone. Dagster's default launcher cannot tell, and a run that stays `started` for ever would
+stop every schedule that waits for it. So each run notes its process, and whoever asks first puts a dead one on
+record.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import dagster as dg
 
 from zk_pipeline.processes import is_alive, process_identity
 
-PROCESS_TAG = "zk_pipeline/process"
+PROCESS_TAG = ".dagster/zk_pipeline_process"  # this prefix keeps it out of the run list in the UI
 
 _WITH_PROCESS = [
     dg.DagsterRunStatus.STARTING,

@@ -1,4 +1,6 @@
-"""Doing a job from outside the daemon, as a run like any other: in this process, against the instance, seen in the UI."""
+"""Doing a job from outside the daemon, as a run like any other: in this process, against the instance, seen in the
+UI.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ BY_COMMAND = "zk_pipeline/started_by"
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `partitions`: metadata of each partition that was materialized; `observed`: metadata of the run as
-    a whole; `failure`: in words, None on success.
+    """How a run ended. `partitions`: metadata of each partition that was materialized; `observed`: metadata of the
+    run as a whole; `failure`: in words, None on success.
     """
 
     run_id: str

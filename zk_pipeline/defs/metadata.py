@@ -6,6 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from zk_pipeline.store.catalog import TABLES
+from zk_pipeline.store.migrate import column_types
 
 
 def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
@@ -25,5 +26,6 @@ def _cell(value: object) -> str:
 
 def table_schema(table: str) -> dict[str, dg.TableSchemaMetadataValue]:
     """The column schema of a table of the store, as definition metadata."""
-    columns = [dg.TableColumn(name, description=text) for name, text in TABLES[table][1].items()]
+    types = column_types(table)
+    columns = [dg.TableColumn(name, types[name], text) for name, text in TABLES[table][1].items()]
     return {"dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))}

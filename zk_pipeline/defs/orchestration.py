@@ -15,7 +15,9 @@ FRESH_SECONDS = 120
 
 @dataclass(frozen=True)
 class Orchestration:
-    """`heartbeats`: seconds since each daemon's last one. `running` and `stopped`: schedules and sensors the daemon knows."""
+    """`heartbeats`: seconds since each daemon's last one. `running` and `stopped`: schedules and sensors the daemon
+    knows.
+    """
 
     heartbeats: dict[str, float]
     running: list[str]

@@ -21,8 +21,8 @@ DEVICE_PARTITIONS = dg.DynamicPartitionsDefinition(name="devices")
 
 
 def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition per work date from the history's start up to and including tomorrow, in the default zone: sites east
-    of it begin their day before it does, and must not wait half of it to be processed.
+    """One partition per work date from the history's start up to and including tomorrow, in the default zone: sites
+    east of it begin their day before it does, and must not wait half of it to be processed.
     """
     return dg.DailyPartitionsDefinition(
         start_date=settings.history_start.isoformat(), timezone=settings.timezone, end_offset=2

@@ -1,5 +1,5 @@
-"""Resources: how runs reach the store, the terminals, the CRM and the people. Their configuration holds no secret; those
-are read from the settings in the process that needs them, at the moment it does.
+"""Resources: how runs reach the store, the terminals, the CRM and the people. Their configuration holds no secret;
+those are read from the settings in the process that needs them, at the moment it does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Sensors: ask earlier than the schedules for what is due. Each asks the store; none keeps a cursor that could be lost."""
+"""Sensors: ask earlier than the schedules for what is due. Each asks the store; none keeps a cursor that could be
+lost.
+"""
 
 # No postponed annotations here: Dagster reads them when it decorates.
 

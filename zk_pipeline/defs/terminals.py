@@ -5,6 +5,7 @@
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
+from pydantic import Field
 
 from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.metadata import preview, table_schema
@@ -17,7 +18,7 @@ from zk_pipeline.operations.tables import device_table
 class PollConfig(dg.Config):
     """Which terminals of the run's partitions to read, and how."""
 
-    devices: list[str] = []  # none named: all enabled ones
+    devices: list[str] = Field(default_factory=list, description="None named: all enabled ones")
 
 
 @dg.asset(
@@ -96,7 +97,7 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
     return {name: _value(value) for name, value in values.items() if value is not None}
 
 
-def _value(value: object) -> dg.MetadataValue:  # type: ignore[type-arg]
+def _value(value: object) -> dg.MetadataValue:
     if isinstance(value, dict):
         return dg.MetadataValue.json(value)
     return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value)))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
 from zk_pipeline.store.store import Store
 
+Key = TypeVar("Key")
+Facts = TypeVar("Facts")
 DayKey = tuple[str, str, date]  # site, user_id, work_date
 DayFacts = tuple[datetime, datetime | None, int]  # clock-in and clock-out on the wall clock, punches counted
 
@@ -28,34 +32,48 @@ class Check:
         return self.expected == self.found and not self.wrong
 
 
-def plain_days(truth: pd.DataFrame, debounce_seconds: int = 60) -> dict[DayKey, DayFacts]:
+class TruePunch(NamedTuple):
+    """A punch as a terminal recorded it."""
+
+    device: str
+    site: str
+    user_id: str
+    punched_at_local: datetime
+
+
+def true_punches(truth: pd.DataFrame) -> list[TruePunch]:
+    """The rows of a journal's truth as plain values."""
+    columns = [truth[name].tolist() for name in ("device", "site", "user_id")]
+    moments = [moment.to_pydatetime() for moment in truth["punched_at_local"]]
+    return [TruePunch(*row) for row in zip(*columns, moments, strict=True)]
+
+
+def plain_days(truth: Sequence[TruePunch], debounce_seconds: int = 60) -> dict[DayKey, DayFacts]:
     """Days by the plainest loop there is, for day shifts in zones without a clock change between the punches."""
     punches: dict[DayKey, list[datetime]] = {}
-    for row in truth.itertuples(index=False):
-        moment = row.punched_at_local.to_pydatetime()
-        punches.setdefault((row.site, row.user_id, moment.date()), []).append(moment)
+    for punch in truth:
+        key = (punch.site, punch.user_id, punch.punched_at_local.date())
+        punches.setdefault(key, []).append(punch.punched_at_local)
     days: dict[DayKey, DayFacts] = {}
     for key, moments in punches.items():
         moments.sort()
         count = 1
-        for before, after in zip(moments, moments[1:]):
+        for before, after in pairwise(moments):
             count += (after - before).total_seconds() >= debounce_seconds
         days[key] = (moments[0], moments[-1] if count > 1 else None, count)
     return days
 
 
-def check_punches(held: int, truth: pd.DataFrame, store: Store) -> Check:
+def check_punches(held: int, truth: Sequence[TruePunch], store: Store) -> Check:
     """Punches held by the terminals against those stored."""
     stored = set(store.audit.punches())
-    expected = {
-        (row.device, row.user_id, row.punched_at_local.to_pydatetime()) for row in truth.itertuples(index=False)
-    }
+    expected = {(punch.device, punch.user_id, punch.punched_at_local) for punch in truth}
     wrong = tuple(f"not stored: {key}" for key in sorted(expected - stored)[:3])
     wrong += tuple(f"stored, but on no terminal: {key}" for key in sorted(stored - expected)[:3])
     return Check("punches held by the terminals = punches stored", held, len(stored), wrong)
 
 
-def check_days(truth: pd.DataFrame, store: Store) -> Check:
+def check_days(truth: Sequence[TruePunch], store: Store) -> Check:
     """Days of the plain loop against `daily_attendance`, row by row."""
     expected = plain_days(truth)
     found: dict[DayKey, DayFacts] = {
@@ -79,7 +97,7 @@ def check_crm(
     return Check("days stored = latest revisions in the CRM's ledger", len(expected), len(found), wrong)
 
 
-def _differences(expected: Mapping[object, object], found: Mapping[object, object]) -> tuple[str, ...]:  # type: ignore[misc]
+def _differences(expected: Mapping[Key, Facts], found: Mapping[Key, Facts]) -> tuple[str, ...]:
     wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
     return tuple(f"{key}: expected {expected.get(key)}, found {found.get(key)}" for key in sorted(wrong, key=str)[:3])
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from zk_pipeline.demo.reckoning import Check, check_crm, check_days, check_punches
+from zk_pipeline.demo.reckoning import Check, TruePunch, check_crm, check_days, check_punches
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.settings import Settings
@@ -68,7 +66,7 @@ class Show:
             for one in self.workforce.terminals
         )
 
-    def run(self, launcher: Launcher, truth: pd.DataFrame) -> Summary:
+    def run(self, launcher: Launcher, truth: Sequence[TruePunch]) -> Summary:
         """Poll, process, sync; then count. Raises ZkPipelineError where a run failed."""
         names = [one.name for one in self.workforce.terminals]
         self.say(f"polling {len(names)} terminals ...")

@@ -69,10 +69,11 @@ USER_COLUMNS = ["user_id", "uid", "name", "privilege", "card"]
 class Reading:
     """One complete reading of one terminal.
 
-    `punches`: `user_id` str, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`, `punch_state`,
-    `verify_type` uint8; columns PUNCH_COLUMNS, duplicates kept as they came.
+    `punches`: `user_id` str, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`,
+    `punch_state`, `verify_type` uint8; columns PUNCH_COLUMNS, duplicates kept as they came.
     `rejected`: `record_index` int64, `raw` bytes, `reason` str.
-    `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused its list.
+    `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused
+    its list.
     """
 
     info: TerminalInfo

@@ -85,6 +85,7 @@ def _classify(device: Device, error: Exception | None) -> tuple[str, str]:
         return error.code, str(error)
     if isinstance(error, UsageError):
         return "misconfigured", str(error)
-    # A defect of ours: its traceback belongs in the log, and its class in the words, but it stays this device's failure.
+    # A defect of ours: its traceback belongs in the log, and its class in the words, but it stays this device's
+    # failure.
     _log.error("unexpected error while polling %s", device.name, exc_info=error)
     return "internal_error", f"{device.name}: internal error while reading it ({type(error).__name__}: {error})"

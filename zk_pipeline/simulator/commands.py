@@ -44,9 +44,7 @@ def read_sizes(terminal: EmulatedTerminal, _: bytes) -> Answer:
     fields[12] = sum(user.privilege > 0 for user in definition.users)
     capacities = definition.finger_capacity, definition.user_capacity, definition.record_capacity
     fields[14:17] = capacities
-    fields[17:20] = [
-        max(0, total - used) for total, used in zip(capacities, (users, users, records), strict=True)
-    ]
+    fields[17:20] = [max(0, total - used) for total, used in zip(capacities, (users, users, records), strict=True)]
     return ok(_SIZES.pack(*fields)[: 80 if definition.user_record_size == 28 else 92])
 
 

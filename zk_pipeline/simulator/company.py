@@ -33,17 +33,13 @@ def terminals_of(count: int) -> list[TerminalDefinition]:
 
 def people_of(count: int, terminals: Sequence[TerminalDefinition]) -> list[Person]:
     """People spread evenly over the terminals, with every habit at each of them once there are enough."""
-    return [
-        _person(index, terminals[index % len(terminals)], index // len(terminals)) for index in range(count)
-    ]
+    return [_person(index, terminals[index % len(terminals)], index // len(terminals)) for index in range(count)]
 
 
 def enrolled(terminal: TerminalDefinition, people: Sequence[Person], punches: int) -> TerminalDefinition:
     """The terminal with these people and room for twice their punches. Raises UsageError for too many."""
     if len(people) > _MOST_USERS:
-        raise UsageError(
-            f"{len(people)} employees at {terminal.site!r}, a terminal holds {_MOST_USERS}: add devices"
-        )
+        raise UsageError(f"{len(people)} employees at {terminal.site!r}, a terminal holds {_MOST_USERS}: add devices")
     # Each gate counts its people differently, so a uid taken for a user id shows.
     in_order = people if terminal.layout == 8 else people[::-1]
     users = tuple(

@@ -40,9 +40,7 @@ class SitePunches:
     state: npt.NDArray[np.uint8]
 
 
-def site_punches(
-    rng: np.random.Generator, people: Sequence[Person], days: npt.NDArray[np.datetime64]
-) -> SitePunches:
+def site_punches(rng: np.random.Generator, people: Sequence[Person], days: npt.NDArray[np.datetime64]) -> SitePunches:
     """All punches of these people on these days, unordered; a night shift ends on the day after."""
     shape = (len(people), len(days))
 
@@ -89,6 +87,4 @@ def _collected(
         people.append(person)
         times.append(days[day] + second_of_day[person, day].astype("timedelta64[s]"))
         states.append(np.full(len(person), state, np.uint8))
-    return SitePunches(
-        np.concatenate(people), np.concatenate(times).astype("datetime64[s]"), np.concatenate(states)
-    )
+    return SitePunches(np.concatenate(people), np.concatenate(times).astype("datetime64[s]"), np.concatenate(states))

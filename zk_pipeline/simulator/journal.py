@@ -114,9 +114,7 @@ class _LogFile:
     def append(self, punch: Punch) -> None:
         line = io.StringIO()
         at_local = punch.punched_at_local.isoformat(timespec="seconds")
-        csv.writer(line, lineterminator="\n").writerow(
-            (punch.user_id, at_local, punch.verify_type, punch.punch_state)
-        )
+        csv.writer(line, lineterminator="\n").writerow((punch.user_id, at_local, punch.verify_type, punch.punch_state))
         self._file.write(line.getvalue().encode())
 
     def clear(self) -> None:

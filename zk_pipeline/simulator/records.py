@@ -78,12 +78,8 @@ def check_user_id(user_id: str, layout: Layout) -> None:
     if layout == 40:
         if not (user_id.isascii() and user_id.isprintable() and 0 < len(user_id) <= 23):
             raise ValueError(f"user id {user_id!r} is not 1 to 23 printable ASCII characters")
-    elif not (
-        user_id.isascii() and user_id.isdecimal() and str(int(user_id)) == user_id and int(user_id) < 2**32
-    ):
-        raise ValueError(
-            f"user id {user_id!r} is no number without leading zeros below 2**32: {layout}-byte layout"
-        )
+    elif not (user_id.isascii() and user_id.isdecimal() and str(int(user_id)) == user_id and int(user_id) < 2**32):
+        raise ValueError(f"user id {user_id!r} is no number without leading zeros below 2**32: {layout}-byte layout")
 
 
 def encode_user(user: TerminalUser, size: UserRecordSize, encoding: str = "utf-8") -> bytes:

@@ -109,9 +109,7 @@ class Session:
 
     def _authorise(self, scrambled: bytes) -> Command:
         key = self.terminal.definition.comm_key
-        if key and (
-            len(scrambled) != 4 or scrambled != scramble_comm_key(key, self.session_id, scrambled[2])
-        ):
+        if key and (len(scrambled) != 4 or scrambled != scramble_comm_key(key, self.session_id, scrambled[2])):
             return Command.CMD_ACK_UNAUTH
         self.is_authorised = True
         return Command.CMD_ACK_OK

@@ -119,9 +119,7 @@ class EmulatedTerminal:
     def append_raw(self, record: bytes) -> None:
         """Put a record into the log byte for byte: what no punch would make, such as an impossible date."""
         if len(record) != self.definition.layout:
-            raise ValueError(
-                f"record of {len(record)} bytes in a log of {self.definition.layout}-byte records"
-            )
+            raise ValueError(f"record of {len(record)} bytes in a log of {self.definition.layout}-byte records")
         self._append(record, record)
 
     def discard_oldest(self, count: int) -> None:

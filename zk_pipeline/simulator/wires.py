@@ -72,9 +72,7 @@ class TcpWire:
 
     def reset(self) -> None:
         # Lingering for zero seconds is how a socket is told to end with an RST.
-        self._writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     def mute(self) -> None:

@@ -92,9 +92,7 @@ class Workforce:
         return LivePunch(gate.name, person.user_id, person.verify_type, state)
 
 
-def generate(
-    *, employees: int = 120, devices: int = 3, days: int = 60, seed: int = 20, until: datetime
-) -> Workforce:
+def generate(*, employees: int = 120, devices: int = 3, days: int = 60, seed: int = 20, until: datetime) -> Workforce:
     """A company with `days` calendar days of punches up to the aware instant `until`, none after it.
 
     The same arguments give the same company. Raises UsageError for numbers that make none.
@@ -161,9 +159,7 @@ def _site_log(
     gate: npt.NDArray[np.int64],
 ) -> pd.DataFrame:
     """One site's log, some punches in it twice within seconds by people who missed the beep."""
-    log = pd.DataFrame(
-        {"gate": gate, "person": staff[made.person], "at_local": made.at_local, "state": made.state}
-    )
+    log = pd.DataFrame({"gate": gate, "person": staff[made.person], "at_local": made.at_local, "state": made.state})
     doubles = log[rng.random(len(log)) < _SHARE_OF_DOUBLES].copy()
     doubles["at_local"] += rng.integers(2, 20, len(doubles)).astype("timedelta64[s]")
     both: pd.DataFrame = pd.concat([log, doubles], ignore_index=True)

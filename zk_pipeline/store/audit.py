@@ -1,4 +1,6 @@
-"""Whole tables as plain values, for those who count by other means than the pipeline: the demo's reckoning, and tests."""
+"""Whole tables as plain values, for those who count by other means than the pipeline: the demo's reckoning, and
+tests.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ class Audit:
         with self.database.read("audit days") as connection:
             rows = connection.execute(
                 """
-                SELECT site, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, revision
+                SELECT site, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
+                       revision
                 FROM daily_attendance
                 """
             ).fetchall()

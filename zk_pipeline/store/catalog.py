@@ -1,5 +1,6 @@
 """What every table and column holds, in which unit or zone: the one source of the comments in the database, of the
-column schemas in Dagster and of the API's field descriptions. Structure itself is in `migrations/`; a test holds them equal.
+column schemas in Dagster and of the API's field descriptions. Structure itself is in `migrations/`; a test holds them
+equal.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "punched_seq": "Highest raw_punches.seq among its punches",
             "built_seq": "Highest seq that its rows were made from; 0 before the first time",
             "built_at": "When its rows were made (instant, UTC)",
-            "recheck_after": "When its rows must be judged again because the day was not over; null otherwise",
+            "recheck_after": "When the day is over and must be judged again (instant, UTC); null if it was over",
             "raw_deleted_at": "When retention deleted its punches (instant, UTC); its rows are final since",
         },
     ),
@@ -159,7 +160,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "user_id": "Person of the day",
             "work_date": "Work date of the day",
             "revision": "Revision of the day",
-            "device_ip": "Address of the day's device when this revision was made, so that every attempt sends the same",
+            "device_ip": "The day's device's address when this revision was made: every attempt sends the same",
             "idempotency_key": "The same for every attempt at this revision",
             "state": "pending, sending, delivered, retry, failed or superseded",
             "attempts": "Requests made with this key",

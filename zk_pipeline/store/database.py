@@ -131,7 +131,7 @@ class Database:
         pause = 0.02
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only)
+                return self._only_if_file(duckdb.connect(str(self.path), read_only=read_only))
             except duckdb.IOException as error:
                 foreign = _FOREIGN_HOLDER.search(str(error))
                 if not foreign:
@@ -145,6 +145,14 @@ class Database:
                 raise StoreUnusable(f"{self.path} cannot be used as a store: {_first_line(error)}") from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (jitter, not a secret)
             pause = min(pause * 2, 1.0)
+
+    def _only_if_file(self, connection: Connection) -> Connection:
+        """DuckDB takes a CSV or Parquet file for a view in an empty database in memory: a store that keeps nothing."""
+        row = connection.execute("SELECT count(path) FROM duckdb_databases() WHERE NOT internal").fetchone()
+        if row != (1,):
+            connection.close()
+            raise StoreUnusable(f"{self.path} is not a valid DuckDB database file")
+        return connection
 
     def _make_folder(self) -> None:
         folder = self.path.parent

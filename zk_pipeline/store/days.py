@@ -40,7 +40,9 @@ class DayStore:
     clock: Callable[[], datetime]
 
     def stale(self, *, first: date, last: date) -> list[StaleDate]:
-        """Work dates from `first` to `last` that have punches newer than their rows, or are over and were not when judged."""
+        """Work dates from `first` to `last` that have punches newer than their rows, or are over and were not when
+        judged.
+        """
         with self.database.read("stale dates") as connection:
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
@@ -56,7 +58,10 @@ class DayStore:
         """Those of `dates` whose punches retention has deleted: their rows are final."""
         with self.database.read("dates under retention") as connection:
             rows = connection.execute(
-                "SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL AND list_contains(?, work_date) ORDER BY 1",
+                """
+                SELECT work_date FROM work_dates
+                WHERE raw_deleted_at IS NOT NULL AND list_contains(?, work_date) ORDER BY 1
+                """,
                 [list(dates)],
             ).fetchall()
         return [row[0] for row in rows]
@@ -95,8 +100,8 @@ class DayStore:
         """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.DAYS`), in one transaction.
 
         A row of equal content keeps its revision. A changed one gets the next revision, its history and a pending
-        delivery; one that vanished gets a retraction. A date that another run meanwhile built from newer punches is left
-        as it is. Returns one entry per date written, in order.
+        delivery; one that vanished gets a retraction. A date that another run meanwhile built from newer punches is
+        left as it is. Returns one entry per date written, in order.
         """
         incoming = pa.Table.from_pandas(days, preserve_index=False)
         made_from = pa.table(
@@ -137,7 +142,10 @@ class DayStore:
             rows = connection.execute(
                 """
                 SELECT work_date, code, count(*)
-                FROM (SELECT work_date, unnest(outlier_codes) AS code FROM daily_attendance WHERE work_date BETWEEN ? AND ?)
+                FROM (
+                    SELECT work_date, unnest(outlier_codes) AS code
+                    FROM daily_attendance WHERE work_date BETWEEN ? AND ?
+                )
                 GROUP BY ALL ORDER BY ALL
                 """,
                 [first, last],

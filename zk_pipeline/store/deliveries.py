@@ -65,7 +65,8 @@ class DeliveryStore:
         """Work dates with due deliveries and how many, in order."""
         with self.database.read("due work dates") as connection:
             rows = connection.execute(
-                f"{_DUE} SELECT work_date, count(*) FROM due GROUP BY 1 ORDER BY 1", _values(scope, "", -1)
+                f"{_DUE} SELECT work_date, count(*) FROM due GROUP BY 1 ORDER BY 1",  # noqa: S608 (SQL of ours)
+                _values(scope, "", -1),
             ).fetchall()
         return dict(rows)
 
@@ -143,7 +144,10 @@ class ClaimedOutbox:
 _DUE = """
 WITH due AS (
     SELECT * FROM crm_deliveries AS delivery
-    WHERE (state = 'pending' OR (run_id IS DISTINCT FROM $run_id AND (state = 'sending' OR list_contains($states, state))))
+    WHERE (
+          state = 'pending'
+          OR (run_id IS DISTINCT FROM $run_id AND (state = 'sending' OR list_contains($states, state)))
+      )
       AND ($first IS NULL OR work_date >= $first)
       AND ($last IS NULL OR work_date <= $last)
       AND ($user_id IS NULL OR user_id = $user_id)

@@ -82,7 +82,9 @@ class DeviceRegistry:
             )
 
     def apply(self, devices: Iterable[Device]) -> Applied:
-        """Make the named devices as declared, in one transaction; others are left alone. Doing it twice changes nothing."""
+        """Make the named devices as declared, in one transaction; others are left alone. Doing it twice changes
+        nothing.
+        """
         applied = Applied([], [], [])
         with self.database.write("apply devices") as connection:
             for device in devices:

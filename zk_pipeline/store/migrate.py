@@ -1,4 +1,6 @@
-"""Numbered, forward-only migrations: each file in `migrations/` is applied once, in order, in a transaction of its own."""
+"""Numbered, forward-only migrations: each file in `migrations/` is applied once, in order, in a transaction of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +53,17 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     for number, name in migrations():
         if number > version:
             _apply(connection, number, name)
+
+
+@cache
+def column_types(table: str) -> dict[str, str]:
+    """Column → DuckDB type of a table at the newest version, from the migrations themselves, without a file."""
+    with duckdb.connect(":memory:") as connection:
+        migrate(connection, Path(":memory:"))
+        rows = connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
+        ).fetchall()
+    return dict(rows)
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str) -> None:

@@ -68,8 +68,9 @@ class PunchStore:
     ) -> Ingested:
         """Store one complete reading, in one transaction; doing it again stores nothing new.
 
-        New are the punches whose (user_id, punched_at_local) this device has not brought before. Those of work dates that
-        retention has cleared are left out, since the terminal goes on holding them: `stored` does not count them.
+        New are the punches whose (user_id, punched_at_local) this device has not brought before. Those of work dates
+        that retention has cleared are left out, since the terminal goes on holding them: `stored` does not count
+        them.
         """
         punches = _punches_table(reading.punches, device.timezone)
         rejected = pa.Table.from_pandas(reading.rejected[["raw", "reason"]], preserve_index=False)
@@ -85,8 +86,9 @@ class PunchStore:
             ingested = Ingested(poll_id, len(reading.punches) + len(rejected), stored, new, len(rejected), touched)
             connection.execute(
                 """
-                INSERT INTO device_polls (id, device, started_at, finished_at, status, reported, reported_after, fetched,
-                    stored, "new", quarantined, clock_drift_seconds, round_trip_ms, transport, layout, bytes_read, run_id)
+                INSERT INTO device_polls (id, device, started_at, finished_at, status, reported, reported_after,
+                    fetched, stored, "new", quarantined, clock_drift_seconds, round_trip_ms, transport, layout,
+                    bytes_read, run_id)
                 VALUES (?, ?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
                 [

@@ -74,7 +74,9 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
         )
         SELECT
             (SELECT count(*) FROM raw_punches
-             WHERE CAST(punched_at_local - to_minutes($offset) AS DATE) IN (SELECT work_date FROM past WHERE is_settled)),
+             WHERE CAST(punched_at_local - to_minutes($offset) AS DATE) IN (
+                 SELECT work_date FROM past WHERE is_settled)
+             ),
             count(*) FILTER (is_settled),
             count(*) FILTER (NOT is_settled)
         FROM past
@@ -93,7 +95,9 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
     connection.execute(
         """
         DELETE FROM raw_punches
-        WHERE CAST(punched_at_local - to_minutes($offset) AS DATE) IN (SELECT work_date FROM work_dates WHERE raw_deleted_at = $now)
+        WHERE CAST(punched_at_local - to_minutes($offset) AS DATE) IN (
+            SELECT work_date FROM work_dates WHERE raw_deleted_at = $now
+        )
         """,
         {"now": now, "offset": minutes(workday_starts_at(connection))},
     )

@@ -1,6 +1,7 @@
 """Which work dates are stale: a question to the store, never a cursor that can be lost.
 
-`work_dates.punched_seq` is raised in the transaction that stores a punch; `built_seq` is written with the rows made from it.
+`work_dates.punched_seq` is raised in the transaction that stores a punch; `built_seq` is written with the rows made
+from it.
 """
 
 from __future__ import annotations

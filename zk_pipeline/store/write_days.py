@@ -1,7 +1,7 @@
 """Turning staged days into revisions: what changed, what is new, what vanished, and what the CRM must be told.
 
-Works on the temporary tables `staged` (days with their content hash) and `staged_dates`, inside the caller's transaction;
-leaves `revised`, one row per revision made.
+Works on the temporary tables `staged` (days with their content hash) and `staged_dates`, inside the caller's
+transaction; leaves `revised`, one row per revision made.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-
 from zk_pipeline.crm.payload import idempotency_key
 from zk_pipeline.store.database import Connection
 
-_CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone, punch_count,
-    worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason"""
+_CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
+    punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason"""
 
 _REVISED = """
 CREATE TEMP TABLE revised AS
@@ -57,7 +56,9 @@ FROM changes LEFT JOIN past USING (site, user_id, work_date)
 
 
 def revise(connection: Connection, *, now: datetime, run_id: str | None) -> None:
-    """Write the revisions: current rows, history, and a pending delivery each; older unsent deliveries are superseded."""
+    """Write the revisions: current rows, history, and a pending delivery each; older unsent deliveries are
+    superseded.
+    """
     values = {"now": now, "run_id": run_id}
     connection.execute(_REVISED, {"now": now})
     connection.execute(
@@ -101,7 +102,10 @@ def _enqueue(connection: Connection, now: datetime) -> None:
         FROM revised LEFT JOIN devices AS device ON device.name = revised.device
         """
     ).to_arrow_table()
-    keys = [idempotency_key(r["site"], r["user_id"], r["work_date"], r["revision"]) for r in due.to_pylist()]
+    keys = [
+        idempotency_key(r["site"], r["user_id"], r["work_date"], r["revision"], r["payload_hash"])
+        for r in due.to_pylist()
+    ]
     connection.register("due", due.append_column("idempotency_key", pa.array(keys, pa.string())))
     connection.execute(
         """

@@ -34,7 +34,7 @@ def delivery(user_id: str = "EMP001", *, work_date: date = DAY, revision: int = 
         user_id=user_id,
         work_date=work_date,
         revision=revision,
-        idempotency_key=idempotency_key("Main Office", user_id, work_date, revision),
+        idempotency_key=idempotency_key("Main Office", user_id, work_date, revision, "content"),
         attempts=0,
         clock_in=datetime(2026, 11, 11, 8, 15, 30, tzinfo=ZONE),
         clock_out=None,

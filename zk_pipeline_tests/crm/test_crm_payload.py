@@ -48,19 +48,21 @@ def test_a_batch_is_an_array_whose_records_carry_their_own_keys() -> None:
 
 
 def test_a_key_is_the_same_in_every_release() -> None:
-    assert idempotency_key("Main Office", "EMP001", DAY, 1) == "b7091ef7-fa69-504e-bb6f-dd72c904fecf"
+    assert idempotency_key("Main Office", "EMP001", DAY, 1, "hash") == "d472029c-fb7c-5258-b592-6f4514a264c8"
 
 
-def test_no_two_days_or_revisions_share_a_key() -> None:
+def test_no_two_days_revisions_or_contents_share_a_key() -> None:
     parts = [
-        ("a", "b", DAY, 1),
-        ("a", "b", DAY, 2),
-        ("a", "b", date(2026, 11, 12), 1),
-        ("ab", "", DAY, 1),
-        ("", "ab", DAY, 1),
-        ('a", "b', "", DAY, 1),
-        ("a", '", "b', DAY, 1),
-        ("a", "b", DAY, 11),
+        ("a", "b", DAY, 1, "x"),
+        ("a", "b", DAY, 1, "y"),
+        ("a", "b", DAY, 2, "x"),
+        ("a", "b", date(2026, 11, 12), 1, "x"),
+        ("ab", "", DAY, 1, "x"),
+        ("", "ab", DAY, 1, "x"),
+        ('a", "b', "", DAY, 1, "x"),
+        ("a", '", "b', DAY, 1, "x"),
+        ("a", "b", DAY, 11, "x"),
+        ("a", "b", DAY, 1, "1x"),
     ]
     for one, other in combinations(parts, 2):
         assert idempotency_key(*one) != idempotency_key(*other), (one, other)

@@ -243,7 +243,7 @@ WRONG_PARTS: dict[str, Change] = {
     "data-twice": lambda frames: [frames[0], *frames[1:-1], *frames[1:-1], frames[-1]],
     "data-without-end": lambda frames: [frames[0], *frames[1:-1], *frames[1:-1]],
     "short-part-as-announced": lambda frames: [
-        replace(frames[0], data=(99).to_bytes(4, "little")),
+        replace(frames[0], data=min(99, len(frames[1].data)).to_bytes(4, "little")),
         replace(frames[1], data=frames[1].data[:99]),
         frames[-1],
     ],
