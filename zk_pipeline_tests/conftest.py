@@ -1,14 +1,20 @@
-"""A migrated, empty store for whoever needs one; made once per process, copied for each test."""
+"""Places to work in: an empty store, a home, terminals and a CRM; what is slow to make is made once and copied."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from zk_pipeline.settings import VARIABLES
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
+
+CRM_TOKEN = "token-that-nobody-may-see"
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +34,60 @@ def store(empty_store_file: Path, tmp_path: Path, clock: StoppedClock) -> Store:
     path = tmp_path / "store.duckdb"
     shutil.copyfile(empty_store_file, path)  # nobody has the template open
     return store_at(path, clock)
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an empty store and an empty Dagster instance."""
+    import dagster as dg  # only for those who need it: two seconds
+
+    home = tmp_path_factory.mktemp("home")
+    shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        with dg.DagsterInstance.get() as instance:
+            assert instance.get_runs_count() == 0
+            assert instance.all_instigator_state() == []
+    (home / "data").mkdir()
+    assert store_at(home / "data" / "attendance.duckdb").devices.all() == []
+    return home
+
+
+@pytest.fixture
+def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The name of a home that does not exist yet; in the environment nothing else of ours is set."""
+    for name in (*VARIABLES, "DAGSTER_HOME"):
+        monkeypatch.setenv(name, "")  # so that what a command exports is taken back, too
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    monkeypatch.setenv("ZK_PIPELINE_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def home(bare_home: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with an empty store and an empty Dagster instance, exported."""
+    shutil.copytree(empty_home, bare_home)
+    monkeypatch.setenv("DAGSTER_HOME", str(bare_home))
+    return bare_home
+
+
+@pytest.fixture
+def home_store(home: Path) -> Store:
+    """The store of `home`, with true time."""
+    return Store.at(home / "data" / "attendance.duckdb")
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    with Fleet() as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmReceiver]:  # noqa: ARG001 (clears the variables)
+    """A CRM that the settings of `home` name."""
+    with CrmReceiver(token=CRM_TOKEN) as receiver:
+        monkeypatch.setenv("CRM_API_URL", receiver.url)
+        monkeypatch.setenv("CRM_API_TOKEN", CRM_TOKEN)
+        yield receiver

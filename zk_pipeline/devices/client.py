@@ -85,8 +85,7 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
                 self.transport.timeout = min(self.transport.timeout, GOODBYE_SECONDS)
                 self.ask(Command.EXIT)
         except TerminalError:
-            # All that was asked for has been verified by now; a terminal that hangs up first has done no
-            # harm.
+            # All that was asked for has been verified by now: a terminal that hangs up first does no harm.
             return
         finally:
             self.is_connect = False
@@ -116,15 +115,20 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
             self.transport.fail(RefusesProtocol, f"the terminal answered {answer.command}")
 
     def option(self, name: str) -> str:
-        """An option of the terminal such as `~SerialNumber`, "" where it does not have it."""
+        """An option of the terminal such as `~SerialNumber`, "" where it does not have it.
+
+        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out.
+        """
         self.transport.doing = f"reading the option {name}"
         answer = self.ask(Command.OPTIONS_RRQ, name.encode() + b"\0")
         if answer.command not in GOOD_ANSWERS:
             return ""
-        key, _, value = answer.data.partition(b"=")
-        if key != name.encode():
+        key, separator, value = answer.data.partition(b"=")
+        if not separator:
+            return self._text(key)
+        if key.lower() != name.lower().encode():
             self.transport.fail(ProtocolViolation, f"another option was answered than {name}")
-        return self._text(value)
+        return self._text(value.lstrip(b"="))
 
     def firmware_version(self) -> str:
         """The firmware's version, "" where the terminal does not say."""

@@ -73,6 +73,6 @@ def connect_tcp(device: Device, *, timeout: float, deadline: Deadline) -> TcpTra
         raise Refused(device, "connecting over TCP", "nothing listens on that port") from None
     except TimeoutError:
         raise Unreachable(device, "connecting over TCP", f"no connection within {wait:.3g} s") from None
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise Unreachable(device, "connecting over TCP", error_text(error)) from None
     return TcpTransport(device, sock, timeout=timeout, deadline=deadline)

@@ -194,8 +194,8 @@ class Transport(ABC):
     def _as_sent(self, packet: bytes) -> bytes: ...
 
 
-def error_text(error: OSError) -> str:
+def error_text(error: OSError | UnicodeError) -> str:
     """What the operating system says of a failed connection, in a person's words."""
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):  # the latter: no host name at all
         return "the host name is not known"
     return error.strerror or str(error)

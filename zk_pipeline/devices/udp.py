@@ -74,7 +74,7 @@ def connect_udp(device: Device, *, timeout: float, deadline: Deadline) -> UdpTra
         found = socket.getaddrinfo(device.ip_address, device.port, type=socket.SOCK_DGRAM)
         family, _, _, _, address = found[0]
         sock = socket.socket(family, socket.SOCK_DGRAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise Unreachable(device, "connecting over UDP", error_text(error)) from None
     try:
         sock.connect(address)

@@ -97,6 +97,24 @@ def test_a_terminal_tells_who_it_is() -> None:
     assert 0 < info.round_trip_ms < 5000
 
 
+@pytest.mark.parametrize("answer", [b"~SerialNumber=A=1\0", b"~serialnumber==A=1\0junk", b"~SerialNumber=A=1"])
+def test_a_serial_number_is_read_however_it_is_written(answer: bytes) -> None:
+    def serial_number(frames: list[Frame]) -> list[Frame]:
+        return [replace(frames[0], data=answer)] if b"Serial" in frames[0].data else frames
+
+    with serving(terminal(), Rewrite(Command.CMD_OPTIONS_RRQ, serial_number)) as one:
+        assert gateway().probe(one).serial_number == "A=1"
+
+
+@pytest.mark.parametrize(("answer", "read"), [(b"A1\0", "A1"), (b"", ""), (b"\0", "")])
+def test_a_serial_number_without_its_name_is_read(answer: bytes, read: str) -> None:
+    def serial_number(frames: list[Frame]) -> list[Frame]:
+        return [replace(frames[0], data=answer)] if b"Serial" in frames[0].data else frames
+
+    with serving(terminal(), Rewrite(Command.CMD_OPTIONS_RRQ, serial_number)) as one:
+        assert gateway().probe(one).serial_number == read
+
+
 def test_auto_falls_back_to_udp_where_nothing_takes_a_tcp_connection() -> None:
     emulated = terminal(16)
     with Fleet.serve([emulated]) as fleet, udp_only(fleet.port_of(NAME)) as port:
