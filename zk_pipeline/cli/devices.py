@@ -103,8 +103,9 @@ def show(name: str, as_json: bool) -> None:
 @device.command("update")
 @click.argument("name")
 @click.option("--ip", "ip_address", help="IP address or host name.")
+@click.option("--accept-new-serial", is_flag=True, help="It was replaced: take the terminal that answers next.")
 @_options
-def update(name: str, **given: Any) -> None:
+def update(name: str, *, accept_new_serial: bool, **given: Any) -> None:
     """Change what is registered of NAME; what is not given stays.
 
     Another site or zone makes the days of its punches stale, and the next processing makes them again.
@@ -112,9 +113,13 @@ def update(name: str, **given: Any) -> None:
     Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
     """
     changes = _checked(given)
-    if not changes:
+    if not changes and not accept_new_serial:
         raise UsageError("nothing to change: name at least one option, such as --ip")
-    open_session().store.devices.update(name, **changes)
+    devices = open_session().store.devices
+    if changes:
+        devices.update(name, **changes)
+    if accept_new_serial:
+        devices.forget_serial(name)
     click.echo(f"updated {name}")
 
 

@@ -37,7 +37,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         opened = store.open()
         opened.punches.adopt_workday_start(rules.workday_starts_at)
         dates = as_dates(context.partition_keys)
-        result = process_dates(opened, dates, rules, run_id=context.run_id)
+        result = process_dates(opened, dates, rules, run_id=context.run.run_id)
         outliers = opened.days.outliers_by_code(min(dates), max(dates))
         for written in result.written:
             metadata = _metadata(written) | {"outliers": dg.MetadataValue.json(outliers.get(written.work_date, {}))}

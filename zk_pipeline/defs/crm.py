@@ -49,7 +49,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             opened,
             crm.settings(),
             sync_scope(config, first=min(dates), last=max(dates)),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             limit=config.limit,
             progress=lambda sofar: context.log.info("%d delivered, %d not", sofar.delivered, _not(sofar)),
         )

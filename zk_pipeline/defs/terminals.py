@@ -62,7 +62,7 @@ def raw_punches(
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
     for polled in poll_devices(
-        opened, chosen, terminals.gateway().read, deadline_seconds=terminals.deadline, run_id=context.run_id
+        opened, chosen, terminals.gateway().read, deadline_seconds=terminals.deadline, run_id=context.run.run_id
     ):
         name = polled.device.name
         if polled.error is not None:

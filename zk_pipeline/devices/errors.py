@@ -97,4 +97,7 @@ class SerialChanged(TerminalError):
     """Another terminal answers under the address than the one that was registered."""
 
     code = "serial_changed"
-    advice = "If it was replaced on purpose, confirm the new serial number; otherwise check the address."
+    advice = (
+        "If it was replaced on purpose, confirm it with `zk-pipeline device update NAME --accept-new-serial`; "
+        "otherwise check the address."
+    )

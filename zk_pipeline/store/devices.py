@@ -72,6 +72,12 @@ class DeviceRegistry:
             _update(connection, replace(_registered(connection, name), **changes), self.clock())
         return self.get(name)
 
+    def forget_serial(self, name: str) -> None:
+        """Let the next poll take whatever terminal answers for this device. Raises UnknownDevice."""
+        self.get(name)
+        with self.database.write(f"forget the serial number of {name}") as connection:
+            connection.execute("UPDATE devices SET serial_number = NULL WHERE name = ?", [name])
+
     def remove(self, name: str) -> None:
         """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
         with self.database.write(f"remove device {name}") as connection:

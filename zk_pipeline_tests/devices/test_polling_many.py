@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from terminal_bench import NAME, gateway, terminal
 
 from zk_pipeline.devices import polling
 from zk_pipeline.devices.errors import DeadlineExceeded, NoAnswer
@@ -17,6 +16,7 @@ from zk_pipeline.devices.polling import poll_many
 from zk_pipeline.simulator.faults import HangAt
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command
+from zk_pipeline_tests.devices.terminal_bench import NAME, gateway, terminal
 
 
 def devices(count: int) -> list[Device]:

@@ -10,7 +10,12 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from terminal_bench import (
+
+from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Protocol
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.protocol import Command, Frame
+from zk_pipeline.simulator.records import Layout
+from zk_pipeline_tests.devices.terminal_bench import (
     NAME,
     USERS,
     Rewrite,
@@ -23,11 +28,6 @@ from terminal_bench import (
     terminal,
     udp_only,
 )
-
-from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Protocol
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout
 
 LAYOUTS: list[Layout] = [8, 16, 40]
 PROTOCOLS: list[Protocol] = ["tcp", "udp"]

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from terminal_bench import (
+
+from zk_pipeline.devices import errors
+from zk_pipeline.devices.clock import Clock
+from zk_pipeline.devices.models import Protocol
+from zk_pipeline.simulator.faults import CloseAfter, HangAt, RefuseCommand
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.protocol import Command, Frame
+from zk_pipeline_tests.devices.terminal_bench import (
     NAME,
     Rewrite,
     device,
@@ -20,13 +27,6 @@ from terminal_bench import (
     serving,
     terminal,
 )
-
-from zk_pipeline.devices import errors
-from zk_pipeline.devices.clock import Clock
-from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import CloseAfter, HangAt, RefuseCommand
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
 
 PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 
