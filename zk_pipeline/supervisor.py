@@ -81,7 +81,7 @@ class Supervisor:
         dagster = [sys.executable, "-m"]
         self._start(
             "code-server",
-            [*dagster, "dagster", "code-server", "start", "--socket", str(code_socket), "--module-name", _MODULE,
+            [*dagster, "dagster", "api", "grpc", "--socket", str(code_socket), "--module-name", _MODULE,
              "--location-name", _LOCATION, "--log-level", "warning"],
         )  # fmt: skip
         self._wait("code server", code_socket.exists)

@@ -195,7 +195,13 @@ def set_clock(name: str, as_json: bool) -> None:
     if as_json:
         print_json(change)
     else:
-        print_pairs(asdict(change))
+        before = change.drift_before_seconds
+        print_pairs(
+            {
+                "off by before (seconds)": "not a real date" if before is None else before,
+                "off by now (seconds)": change.drift_after_seconds,
+            }
+        )
 
 
 @device.command("users")

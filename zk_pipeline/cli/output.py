@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) ->
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    _stdout().print(table)
+    _print(table)
 
 
 def print_pairs(values: Mapping[str, object]) -> None:
@@ -37,7 +38,7 @@ def print_pairs(values: Mapping[str, object]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
         table.add_row(Text(name), Text(_cell(value)))
-    _stdout().print(table)
+    _print(table)
 
 
 def note(words: str) -> None:
@@ -46,8 +47,15 @@ def note(words: str) -> None:
         click.echo(words, err=True)
 
 
-def _stdout() -> Console:
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000, highlight=False)
+def _print(table: Table) -> None:
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, highlight=False).print(table)
+        return
+    wide = Console(file=io.StringIO(), width=10_000, highlight=False, color_system=None)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _cell(value: object) -> str:

@@ -39,13 +39,13 @@ def poll(names: tuple[str, ...], as_json: bool) -> int:
         raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
     note(f"polling {len(chosen)} devices ...")
     with session.launcher() as launcher:
-        result = launcher.poll([one.name for one in chosen], [one.name for one in registered])
-    polls = session.store.punches.polls_of(result.run_id)
+        results = launcher.poll([one.name for one in chosen], [one.name for one in registered])
+    polls = [one for result in results for one in session.store.punches.polls_of(result.run_id)]
     if as_json:
-        print_json({"run_id": result.run_id, "devices": polls})
+        print_json({"run_ids": [result.run_id for result in results], "devices": polls})
     else:
         print_table([asdict(one) for one in polls], _POLLED)
-    return _exit_code([result])
+    return _exit_code(results)
 
 
 @click.command()

@@ -14,6 +14,14 @@ from zk_pipeline.defs.terminals import terminal_assets
 from zk_pipeline.settings import Settings
 
 
+@dg.configured(
+    dg.colored_console_logger, config_schema={"log_level": dg.Field(str, is_required=False, default_value="WARNING")}
+)
+def run_console(config: dict[str, str]) -> dict[str, str]:
+    """What a run prints: trouble only. The whole story is in the event log; a journal need not hold it twice."""
+    return config
+
+
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Assets, jobs, schedules and sensors for `settings`. Opens no file and no connection."""
     return dg.Definitions(
@@ -24,4 +32,5 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         resources=resources(settings),
         # One process per run: a second one for its only step costs twice the CPU.
         executor=dg.in_process_executor,
+        loggers={"console": run_console},
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
@@ -45,17 +46,24 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     ) -> Iterator[dg.Output[None]]:
         opened = store.open()
         dates = as_dates(context.partition_keys)
-        summary = sync(
-            opened,
-            crm.settings(),
-            sync_scope(config, first=min(dates), last=max(dates)),
-            run_id=context.run.run_id,
-            limit=config.limit,
-            progress=lambda sofar: context.log.info("%d delivered, %d not", sofar.delivered, _not(sofar)),
-        )
+        try:
+            summary = sync(
+                opened,
+                crm.settings(),
+                sync_scope(config, first=min(dates), last=max(dates)),
+                run_id=context.run.run_id,
+                limit=config.limit,
+                progress=lambda sofar: context.log.info("%d delivered, %d not", sofar.delivered, _not(sofar)),
+            )
+        except CrmMisconfigured as error:
+            if error.summary is None:
+                raise dg.Failure(str(error), allow_retries=False) from error
+            summary = error.summary  # what went out before the CRM turned us away counts all the same
         context.log.info("%s", _words(summary))
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(summary)))
-        for day, states in sorted(opened.deliveries.states_by_date(dates).items()):
+        by_date = opened.deliveries.states_by_date(dates)
+        for day in dates:
+            states = by_date.get(day, {})  # a date on which nobody was there has nothing to deliver, and is done
             if not any(state in states for state in OPEN_STATES):
                 delivered = {"delivered": states.get("delivered", 0)}
                 context.log_event(

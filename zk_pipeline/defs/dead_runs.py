@@ -12,6 +12,7 @@ from zk_pipeline.processes import is_alive, process_identity
 PROCESS_TAG = ".dagster/zk_pipeline_process"  # this prefix keeps it out of the run list in the UI
 
 _WITH_PROCESS = [
+    dg.DagsterRunStatus.NOT_STARTED,  # a command's run has its process from the first moment
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,

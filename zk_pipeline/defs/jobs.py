@@ -17,6 +17,8 @@ SYNC = "sync_to_crm"
 RETRY = "retry_failed_syncs"
 CLEANUP = "daily_cleanup"
 
+RETRY_CONFIG = {"ops": {"crm_sync": {"config": {"retry": True}}}}
+
 
 class CleanupConfig(dg.Config):
     """`dry_run` says what would go and deletes nothing."""
@@ -49,7 +51,7 @@ def jobs() -> Sequence[Any]:
         dg.define_asset_job(
             RETRY,
             selection=["crm_sync"],
-            config={"ops": {"crm_sync": {"config": {"retry": True}}}},
+            config=RETRY_CONFIG,
             description="A new round for deliveries that ended in `retry`.",
         ),
         daily_cleanup,

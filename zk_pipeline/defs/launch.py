@@ -14,11 +14,12 @@ from typing import Any
 import dagster as dg
 
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.dead_runs import report_dead_runs
+from zk_pipeline.defs.dead_runs import PROCESS_TAG, report_dead_runs
 from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, SYNC
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, range_tags
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
 from zk_pipeline.defs.sensors import partition_change
 from zk_pipeline.errors import UsageError
+from zk_pipeline.processes import process_identity
 from zk_pipeline.settings import Settings
 
 BY_COMMAND = "zk_pipeline/started_by"
@@ -47,12 +48,14 @@ class Launcher:
     settings: Settings
     instance: dg.DagsterInstance
 
-    def poll(self, devices: Sequence[str], registered: Sequence[str]) -> RunResult:
-        """Read the named devices. Their partitions are made first, as the sensor would."""
-        keys = self._device_partitions(registered)
-        positions = [keys.index(name) for name in devices]
-        tags = range_tags(keys[min(positions)], keys[max(positions)])
-        return self.run(POLL, tags=tags, config={"ops": {"raw_punches": {"config": {"devices": list(devices)}}}})
+    def poll(self, devices: Sequence[str], registered: Sequence[str]) -> list[RunResult]:
+        """Read the named devices, in one run unless others stand between their partitions.
+
+        The partitions are made first, as the sensor would.
+        """
+        config = {"ops": {"raw_punches": {"config": {"devices": list(devices)}}}}
+        partitions = self._device_partitions(registered)
+        return [self.run(POLL, tags=tags, config=config) for tags in device_range_tags(partitions, set(devices))]
 
     def process(self, dates: DateRange) -> RunResult:
         """Make the days of a range of work dates."""
@@ -83,7 +86,7 @@ class Launcher:
         with _quiet_console():
             result = definition.execute_in_process(
                 instance=self.instance,
-                tags={**(tags or {}), BY_COMMAND: "zk-pipeline"},
+                tags={**(tags or {}), BY_COMMAND: "zk-pipeline", PROCESS_TAG: process_identity()},
                 run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )

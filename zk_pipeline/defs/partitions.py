@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -53,6 +54,16 @@ class DateRange:
 def range_tags(first: str, last: str) -> dict[str, str]:
     """Tags that make one run cover the partitions from `first` to `last`."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def device_range_tags(partitions: Sequence[str], wanted: Collection[str]) -> list[dict[str, str]]:
+    """Tags of the fewest runs that cover exactly the `wanted` ones of the device partitions, in their order.
+
+    A failed run turns every partition of its range red that it did not materialize, so one that is not wanted must not
+    lie in it.
+    """
+    runs = [list(names) for is_wanted, names in groupby(partitions, wanted.__contains__) if is_wanted]
+    return [range_tags(names[0], names[-1]) for names in runs]
 
 
 def contiguous(dates: Iterable[date]) -> list[DateRange]:

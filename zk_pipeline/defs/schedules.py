@@ -2,17 +2,18 @@
 
 # No postponed annotations here: Dagster reads them when it decorates.
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from zk_pipeline.defs.in_flight import in_flight
-from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, RETRY, SYNC
+from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, RETRY, RETRY_CONFIG, SYNC
 from zk_pipeline.defs.partitions import (
     DEVICE_PARTITIONS,
     contiguous,
+    device_range_tags,
     last_work_date,
-    range_tags,
 )
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.settings import Settings
@@ -20,6 +21,8 @@ from zk_pipeline.store.deliveries import Scope
 from zk_pipeline.store.errors import StoreBusy
 
 MAX_RUNS = 10  # per tick; what is left over is asked for by the next one
+
+# A run key tells the runs of one tick apart (Dagster demands it); it holds for that tick only.
 
 Tick = Iterator[dg.RunRequest | dg.SkipReason]
 
@@ -50,11 +53,11 @@ def schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
 
     @scheduled(SYNC, every(settings.crm_sync_interval_minutes), "Deliver what is due to the CRM.")
     def deliver(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, ()))
+        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, settings))
 
     @scheduled(RETRY, "0 */6 * * *", "A new round for deliveries that ended in `retry`.")
     def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, ("retry",)))
+        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, settings, RETRY_CONFIG, "retry"))
 
     @scheduled(CLEANUP, "0 2 * * *", "Retention and space reclaim.")
     def clean_up(context: dg.ScheduleEvaluationContext) -> Tick:
@@ -95,8 +98,8 @@ def _poll(instance: dg.DagsterInstance, store: StoreResource) -> Tick:
         yield dg.SkipReason("no enabled device: add one with `zk-pipeline device add`")
     elif not enabled.intersection(keys):
         yield dg.SkipReason("the enabled devices have no partitions yet: device_registry_sensor makes them")
-    else:
-        yield dg.RunRequest(tags=range_tags(keys[0], keys[-1]))
+    for tags in device_range_tags(keys, enabled):
+        yield dg.RunRequest(run_key="..".join(tags.values()), tags=tags)
 
 
 def _process(store: StoreResource, settings: Settings, last: object) -> Tick:
@@ -104,12 +107,13 @@ def _process(store: StoreResource, settings: Settings, last: object) -> Tick:
     if not stale:
         yield dg.SkipReason("no work date has punches newer than its result")
     for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
-        yield dg.RunRequest(tags=part.tags)
+        yield dg.RunRequest(run_key=str(part), tags=part.tags)
 
 
-def _sync(store: StoreResource, states: tuple[str, ...]) -> Tick:
-    due = store.open().deliveries.due_dates(Scope(states=states))
+def _sync(store: StoreResource, settings: Settings, config: Mapping[str, Any] | None = None, *states: str) -> Tick:
+    # What was due when the history began earlier has no partition any more.
+    due = store.open().deliveries.due_dates(Scope(first=settings.history_start, states=states))
     if not due:
         yield dg.SkipReason("nothing is due at the CRM")
     for part in contiguous(due)[:MAX_RUNS]:
-        yield dg.RunRequest(tags=part.tags)
+        yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=config)

@@ -70,7 +70,7 @@ class Show:
         """Poll, process, sync; then count. Raises ZkPipelineError where a run failed."""
         names = [one.name for one in self.workforce.terminals]
         self.say(f"polling {len(names)} terminals ...")
-        polled = _succeeded(launcher.poll(names, names))
+        polled = [_succeeded(run) for run in launcher.poll(names, names)]
         self.say("making days ...")
         made = [_succeeded(launcher.process(part)) for part in self._stale()]
         self.say("delivering to the CRM ...")
@@ -80,7 +80,7 @@ class Show:
         return Summary(
             terminals=len(names),
             employees=len(self.workforce.people),
-            punches_new=sum(values["new_punches"] for values in polled.partitions.values()),
+            punches_new=sum(values["new_punches"] for run in polled for values in run.partitions.values()),
             days_made=sum(values["added"] + values["changed"] for run in made for values in run.partitions.values()),
             delivered=sum(run.observed.get("delivered", 0) for run in sent),
             checks=(

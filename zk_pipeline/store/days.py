@@ -103,7 +103,7 @@ class DayStore:
         delivery; one that vanished gets a retraction. A date that another run meanwhile built from newer punches is
         left as it is. Returns one entry per date written, in order.
         """
-        incoming = pa.Table.from_pandas(days, preserve_index=False)
+        incoming = pa.Table.from_pandas(days, schema=_DAYS, preserve_index=False)
         made_from = pa.table(
             {
                 "work_date": pa.array(list(seq), pa.date32()),
@@ -155,6 +155,27 @@ class DayStore:
             counts.setdefault(day, {})[code] = count
         return counts
 
+
+# Types as declared, not as found: a frame without rows has none, and is how a date is emptied.
+_DAYS = pa.schema(
+    {
+        "site": pa.string(),
+        "device": pa.string(),
+        "user_id": pa.string(),
+        "work_date": pa.timestamp("us"),
+        "clock_in": pa.timestamp("us", "UTC"),
+        "clock_out": pa.timestamp("us", "UTC"),
+        "clock_in_local": pa.timestamp("us"),
+        "clock_out_local": pa.timestamp("us"),
+        "timezone": pa.string(),
+        "punch_count": pa.int32(),
+        "worked_minutes": pa.int32(),
+        "is_incomplete": pa.bool_(),
+        "is_outlier": pa.bool_(),
+        "outlier_codes": pa.list_(pa.string()),
+        "outlier_reason": pa.string(),
+    }
+)
 
 _SUMMARIZE = """
 WITH placed AS (
