@@ -64,6 +64,6 @@ def _template(name: str) -> Path:
 def export_home(home: Path, environ: MutableMapping[str, str]) -> None:
     """Make `home` the one that Dagster and every child process use; an explicit DAGSTER_HOME is kept."""
     environ["ZK_PIPELINE_HOME"] = str(home)
-    environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")  # a DAGSTER_HOME of the user's may have no dagster.yaml of ours
+    environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")  # a DAGSTER_HOME of their own may lack our dagster.yaml
     if not environ.get("DAGSTER_HOME", "").strip():
         environ["DAGSTER_HOME"] = str(home)

@@ -49,9 +49,10 @@ def test_the_variable_names_the_home_and_is_made_absolute(
         find_home({"ZK_PIPELINE_HOME": "~nobody-of-this-name/there"})
 
 
-def test_dagsters_home_follows_unless_it_was_chosen(tmp_path: Path) -> None:
+def test_dagsters_home_follows_unless_it_was_chosen_and_telemetry_is_off(tmp_path: Path) -> None:
     follows: dict[str, str] = {"DAGSTER_HOME": ""}
     export_home(tmp_path, follows)
+    assert follows.pop("DAGSTER_DISABLE_TELEMETRY") == "1"
     assert follows == {"ZK_PIPELINE_HOME": str(tmp_path), "DAGSTER_HOME": str(tmp_path)}
     chosen = {"DAGSTER_HOME": "/elsewhere"}
     export_home(tmp_path, chosen)

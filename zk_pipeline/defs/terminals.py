@@ -21,14 +21,7 @@ class PollConfig(dg.Config):
     devices: list[str] = Field(default_factory=list, description="None named: all enabled ones")
 
 
-@dg.asset(
-    name="devices",
-    group_name="terminals",
-    kinds={"duckdb"},
-    description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
-    metadata=table_schema("devices"),
-)
-def devices_asset(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     devices = store.open().devices.all()
     return dg.MaterializeResult(
         metadata={
@@ -40,19 +33,7 @@ def devices_asset(store: StoreResource) -> dg.MaterializeResult:  # type: ignore
     )
 
 
-@dg.asset(
-    name="raw_punches",
-    group_name="terminals",
-    kinds={"python", "duckdb"},
-    description="Every punch as read from the terminals; only ever added to. One partition per device.",
-    partitions_def=DEVICE_PARTITIONS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=["devices"],
-    output_required=False,
-    pool="terminals",
-    metadata=table_schema("raw_punches"),
-)
-def raw_punches(
+def _raw_punches(
     context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
 ) -> Iterator[dg.Output[None]]:
     opened = store.open()
@@ -104,4 +85,23 @@ def _value(value: object) -> dg.MetadataValue:
 
 
 def terminal_assets() -> Sequence[dg.AssetsDefinition]:
-    return [devices_asset, raw_punches]
+    devices = dg.asset(
+        name="devices",
+        group_name="terminals",
+        kinds={"duckdb"},
+        description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
+        metadata=table_schema("devices"),
+    )(_devices)
+    raw_punches = dg.asset(
+        name="raw_punches",
+        group_name="terminals",
+        kinds={"python", "duckdb"},
+        description="Every punch as read from the terminals; only ever added to. One partition per device.",
+        partitions_def=DEVICE_PARTITIONS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=["devices"],
+        output_required=False,
+        pool="terminals",
+        metadata=table_schema("raw_punches"),
+    )(_raw_punches)
+    return [devices, raw_punches]

@@ -11,7 +11,7 @@ from zk_pipeline.settings import read_variable
 
 
 def comm_key_of(device: Device, home: Path, environ: Mapping[str, str]) -> int:
-    """The device's comm key, read now; 0 where it names none. Raises UsageError naming the variable, never its value."""
+    """The device's comm key, read now; 0 where it names none. Raises UsageError naming the variable, not its value."""
     if device.comm_key_env is None:
         return 0
     value = read_variable(device.comm_key_env, home, environ)

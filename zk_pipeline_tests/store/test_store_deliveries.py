@@ -1,0 +1,295 @@
+"""The outbox: claiming, settling, and what becomes of deliveries whose run died."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.store.deliveries import MAX_ROUNDS, Scope, SyncStats
+from zk_pipeline.store.errors import StoreUnusable
+from zk_pipeline.store.sender import SenderBusy, only_sender
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_bench import (
+    LONG_AFTER,
+    MONDAY,
+    TUESDAY,
+    device,
+    execute,
+    ingest,
+    on,
+    process,
+    rows,
+)
+from zk_pipeline_tests.waiting import child
+
+STATES = "SELECT user_id, revision, state, attempts, rounds FROM crm_deliveries ORDER BY user_id, revision"
+SENDER = """
+    import sys
+    from pathlib import Path
+    from zk_pipeline.store.sender import only_sender
+    with only_sender(Path(sys.argv[1])):
+        print("sending", flush=True)
+        input()
+"""
+
+
+@pytest.fixture(autouse=True)
+def gate(store: Store) -> None:
+    store.devices.add(device("Gate", timezone="Europe/Istanbul", site="HQ", ip="192.0.2.10"))
+
+
+def days_of(store: Store, *user_ids: str, day: date = MONDAY, times: tuple[str, ...] = ("08:00", "17:00")) -> None:
+    ingest(store, "Gate", *(punch for user_id in user_ids for punch in on(day, *times, user_id=user_id)))
+    process(store, day)
+
+
+def ended(
+    delivery: Delivery, verdict: Verdict, *, attempts: int = 1, status: int | None = None, error: str | None = None
+) -> Outcome:
+    return Outcome(
+        delivery=delivery, verdict=verdict, attempts=attempts, finished_at=LONG_AFTER, status=status, error=error
+    )
+
+
+def claim(store: Store, run_id: str = "run", limit: int = 100, **scope: object) -> list[Delivery]:
+    return store.deliveries.outbox(Scope(**scope), run_id).claim(limit)  # type: ignore[arg-type]
+
+
+def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
+    store.deliveries.outbox(Scope(), run_id).settle(list(outcomes))
+
+
+def one_round(store: Store, verdict: Verdict, run_id: str, **scope: object) -> list[str]:
+    """Claim what is due and end it so; whom it was about."""
+    claimed = claim(store, run_id, **scope)
+    settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
+    return [delivery.user_id for delivery in claimed]
+
+
+def test_a_claimed_delivery_carries_the_day_in_the_zone_of_its_device(store: Store) -> None:
+    days_of(store, "1001")
+    (delivery,) = claim(store)
+    istanbul = ZoneInfo("Europe/Istanbul")
+    assert (delivery.site, delivery.user_id, delivery.work_date, delivery.revision) == ("HQ", "1001", MONDAY, 1)
+    assert (delivery.device_name, delivery.device_ip, delivery.attempts) == ("Gate", "192.0.2.10", 0)
+    assert delivery.clock_in == datetime(2026, 3, 2, 8, tzinfo=istanbul)
+    assert delivery.clock_in.isoformat() == "2026-03-02T08:00:00+03:00"
+    assert str(delivery.clock_out) == "2026-03-02 17:00:00+03:00"
+    assert (delivery.is_outlier, delivery.outlier_reason) == (False, "")
+
+
+def test_every_attempt_at_a_revision_sends_the_same_even_where_the_device_has_moved(store: Store) -> None:
+    days_of(store, "1001")
+    (first,) = claim(store, "a")
+    store.devices.update("Gate", ip_address="192.0.2.99")
+    (again,) = claim(store, "b")
+    assert again == first
+
+
+def test_claiming_marks_as_sending_and_claims_each_once_oldest_first(store: Store) -> None:
+    days_of(store, "1002", "1001", day=TUESDAY)
+    days_of(store, "1003")
+    assert [d.user_id for d in claim(store, limit=2)] == ["1003", "1001"]
+    assert [row[2] for row in rows(store, STATES)] == ["sending", "pending", "sending"]
+    assert [d.user_id for d in claim(store, limit=2)] == ["1002"]
+    assert claim(store) == []
+
+
+def test_looking_at_what_is_due_claims_nothing(store: Store) -> None:
+    days_of(store, "1001", "1002")
+    days_of(store, "1001", day=TUESDAY)
+    assert [d.user_id for d in store.deliveries.peek(Scope(), None)] == ["1001", "1002", "1001"]
+    assert [d.work_date for d in store.deliveries.peek(Scope(user_id="1001", first=TUESDAY), 5)] == [TUESDAY]
+    assert store.deliveries.peek(Scope(), 1)[0].user_id == "1001"
+    assert store.deliveries.due_dates(Scope()) == {MONDAY: 2, TUESDAY: 1}
+    assert store.deliveries.states() == {"pending": 3}
+
+
+def test_a_scope_limits_what_is_claimed(store: Store) -> None:
+    days_of(store, "1001", "1002")
+    days_of(store, "1001", day=TUESDAY)
+    assert [d.work_date for d in claim(store, first=TUESDAY)] == [TUESDAY]
+    assert [d.user_id for d in claim(store, last=MONDAY, user_id="1002")] == ["1002"]
+    assert [(d.user_id, d.work_date) for d in claim(store)] == [("1001", MONDAY)]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "error", "after"),
+    [
+        (Verdict.DELIVERED, 201, None, ("delivered", 2, 0, LONG_AFTER, LONG_AFTER, 201, None)),
+        (Verdict.RETRY, 503, "try later", ("retry", 2, 1, LONG_AFTER, None, 503, "try later")),
+        (Verdict.RETRY, None, "timed out", ("retry", 2, 1, LONG_AFTER, None, None, "timed out")),
+        (Verdict.FAILED, 400, "no such person", ("failed", 2, 0, LONG_AFTER, None, 400, "no such person")),
+    ],
+)
+def test_what_came_of_a_delivery_is_on_record(
+    verdict: Verdict, status: int | None, error: str | None, after: tuple[object, ...], store: Store
+) -> None:
+    days_of(store, "1001")
+    (delivery,) = claim(store)
+    settle(store, ended(delivery, verdict, attempts=2, status=status, error=error))
+    assert rows(
+        store,
+        "SELECT state, attempts, rounds, last_attempt_at, delivered_at, last_status, last_error FROM crm_deliveries",
+    ) == [after]
+
+
+def test_a_delivery_that_was_not_attempted_is_due_again_as_if_never_claimed(store: Store) -> None:
+    days_of(store, "1001")
+    (delivery,) = claim(store)
+    settle(store, ended(delivery, Verdict.UNSENT, attempts=0))
+    assert rows(store, "SELECT state, attempts, rounds, last_attempt_at, last_error FROM crm_deliveries") == [
+        ("pending", 0, 0, None, None)
+    ]
+    assert claim(store) == [delivery]
+
+
+def test_a_success_wipes_the_words_of_the_failure_before_it(store: Store) -> None:
+    days_of(store, "1001")
+    one_round(store, Verdict.RETRY, "a")
+    (delivery,) = claim(store, "b", states=("retry",))
+    assert delivery.attempts == 1
+    settle(store, ended(delivery, Verdict.DELIVERED, status=200))
+    assert rows(store, "SELECT state, attempts, last_error, last_status FROM crm_deliveries") == [
+        ("delivered", 2, None, 200)
+    ]
+
+
+def test_what_a_dead_run_was_sending_is_claimed_again_under_the_same_key(store: Store) -> None:
+    days_of(store, "1001", "1002")
+    dead = claim(store, "dead run")
+    assert claim(store, "next run") == dead
+    settle(store, *(ended(delivery, Verdict.DELIVERED, status=200) for delivery in dead))
+    assert claim(store, "third run") == []
+
+
+def test_a_later_revision_waits_until_the_earlier_one_is_settled(store: Store) -> None:
+    days_of(store, "1001")
+    (first,) = claim(store)
+    days_of(store, "1001", "1002", times=("08:00", "18:30"))
+    assert [d.user_id for d in claim(store)] == ["1002"]
+    settle(store, ended(first, Verdict.DELIVERED, status=201))
+    assert [(d.user_id, d.revision) for d in claim(store)] == [("1001", 2)]
+
+
+def test_a_later_revision_waits_also_for_what_a_dead_run_was_sending(store: Store) -> None:
+    days_of(store, "1001")
+    dead = claim(store, "dead run")
+    days_of(store, "1001", times=("08:00", "18:30"))
+    assert claim(store, "next run") == dead
+    settle(store, ended(dead[0], Verdict.DELIVERED, status=200))
+    assert [d.revision for d in claim(store, "next run")] == [2]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.RETRY, Verdict.FAILED, Verdict.UNSENT])
+def test_a_revision_that_did_not_arrive_and_is_no_longer_the_latest_is_superseded(verdict: Verdict, store: Store) -> None:
+    days_of(store, "1001")
+    (delivery,) = claim(store)
+    days_of(store, "1001", times=("08:00", "18:30"))
+    settle(store, ended(delivery, verdict, error="no"))
+    assert [row[:3] for row in rows(store, STATES)] == [("1001", 1, "superseded"), ("1001", 2, "pending")]
+
+
+def test_a_revision_that_arrived_is_delivered_though_a_later_one_waits(store: Store) -> None:
+    days_of(store, "1001")
+    (delivery,) = claim(store)
+    days_of(store, "1001", times=("08:00", "18:30"))
+    settle(store, ended(delivery, Verdict.DELIVERED))
+    assert [row[:3] for row in rows(store, STATES)] == [("1001", 1, "delivered"), ("1001", 2, "pending")]
+    assert store.deliveries.stats() == SyncStats(total=1, synced=0, unsynced=1, failed=0)
+
+
+def test_a_retry_waits_for_a_run_that_asks_for_it(store: Store) -> None:
+    days_of(store, "1001")
+    assert one_round(store, Verdict.RETRY, "a") == ["1001"]
+    assert one_round(store, Verdict.RETRY, "b") == []
+    assert one_round(store, Verdict.DELIVERED, "c", states=("retry",)) == ["1001"]
+
+
+def test_a_run_claims_nothing_again_that_it_has_settled_itself(store: Store) -> None:
+    days_of(store, "1001")
+    for _ in range(2):
+        one_round(store, Verdict.RETRY, "run", states=("retry", "failed", "delivered"))
+    assert rows(store, STATES) == [("1001", 1, "retry", 1, 1)]
+
+
+def test_a_delivery_becomes_a_dead_letter_after_eight_rounds_and_can_be_tried_again(store: Store) -> None:
+    assert MAX_ROUNDS == 8
+    days_of(store, "1001")
+    execute(store, "UPDATE crm_deliveries SET rounds = 6, state = 'retry'")
+    one_round(store, Verdict.RETRY, "seventh", states=("retry",))
+    assert rows(store, STATES) == [("1001", 1, "retry", 1, 7)]
+    one_round(store, Verdict.RETRY, "eighth", states=("retry",))
+    assert rows(store, STATES) == [("1001", 1, "failed", 2, 8)]
+    assert one_round(store, Verdict.RETRY, "ninth", states=("retry",)) == []
+    assert one_round(store, Verdict.DELIVERED, "by hand", states=("failed",)) == ["1001"]
+
+
+def test_a_delivered_revision_is_sent_again_only_when_forced(store: Store) -> None:
+    days_of(store, "1001")
+    one_round(store, Verdict.DELIVERED, "a")
+    assert claim(store, "b", states=("retry", "failed")) == []
+    (again,) = claim(store, "c", states=("delivered",))
+    settle(store, ended(again, Verdict.UNSENT, attempts=0))
+    assert [row[2] for row in rows(store, STATES)] == ["delivered"]  # the CRM has it all the same
+
+
+def test_only_the_latest_revision_is_sent_again_when_forced(store: Store) -> None:
+    days_of(store, "1001")
+    one_round(store, Verdict.DELIVERED, "a")
+    days_of(store, "1001", times=("08:00", "18:30"))
+    one_round(store, Verdict.DELIVERED, "b")
+    assert [d.revision for d in claim(store, "c", states=("delivered",))] == [2]
+
+
+def test_a_retraction_is_delivered_without_times(store: Store) -> None:
+    days_of(store, "1001")
+    one_round(store, Verdict.DELIVERED, "a")
+    store.devices.update("Gate", site="Elsewhere")
+    process(store, MONDAY)
+    due = {d.site: d for d in claim(store)}
+    assert (due["HQ"].revision, due["HQ"].clock_in, due["HQ"].clock_out) == (2, None, None)
+    assert (due["Elsewhere"].revision, due["Elsewhere"].clock_in is None) == (1, False)
+
+
+def test_days_are_counted_by_the_state_of_their_latest_revision(store: Store) -> None:
+    days_of(store, "1001", "1002", "1003", "1004")
+    one, two, three, _ = claim(store)
+    settle(store, ended(one, Verdict.DELIVERED), ended(two, Verdict.FAILED), ended(three, Verdict.RETRY))
+    days_of(store, "1002", day=TUESDAY)
+    assert store.deliveries.stats() == SyncStats(total=5, synced=1, unsynced=4, failed=1)
+    assert store.deliveries.states_by_date([MONDAY, TUESDAY]) == {
+        MONDAY: {"delivered": 1, "failed": 1, "retry": 1, "sending": 1},
+        TUESDAY: {"pending": 1},
+    }
+
+
+def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
+    days_of(store, *(str(number) for number in range(300)))
+    claimed = claim(store, limit=1000)
+    assert len({d.idempotency_key for d in claimed}) == 300
+    settle(store, *(ended(d, Verdict.DELIVERED) for d in claimed))
+    assert store.deliveries.states() == {"delivered": 300}
+    settle(store)
+    assert store.deliveries.due_dates(Scope(last=MONDAY + timedelta(days=1))) == {}
+
+
+def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
+    with child(SENDER, store.database.path) as sender:
+        assert sender.hear() == "sending"
+        with pytest.raises(SenderBusy, match="another sync run is sending"), store.deliveries.only_sender():
+            pass
+        sender.kill()
+        with store.deliveries.only_sender(), pytest.raises(SenderBusy), store.deliveries.only_sender():
+            pass
+        with store.deliveries.only_sender():
+            pass
+
+
+def test_a_sender_without_a_place_for_its_lock_is_told_so(store: Store) -> None:
+    below_a_file = store.database.path / "store.duckdb"
+    with pytest.raises(StoreUnusable, match="cannot open the lock file"), only_sender(below_a_file):
+        pass
