@@ -39,9 +39,7 @@ def test_without_the_variable_the_home_is_the_checkout() -> None:
     assert find_home({"ZK_PIPELINE_HOME": "  "}) == CHECKOUT
 
 
-def test_the_variable_names_the_home_and_is_made_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_variable_names_the_home_and_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_home({"ZK_PIPELINE_HOME": "here"}) == tmp_path / "here"
     assert find_home({"ZK_PIPELINE_HOME": "~/there"}) == Path.home() / "there"

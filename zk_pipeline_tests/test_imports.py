@@ -89,7 +89,13 @@ def test_the_watch_over_imports_notices_what_it_is_there_for(tmp_path: Path) -> 
 def test_domain_packages_import_neither_dagster_nor_what_is_above_them(domain: str) -> None:
     forbidden = {"dagster", "zk_pipeline.defs", "zk_pipeline.cli", "zk_pipeline.api", "zk_pipeline.web"}
     if domain not in ("operations", "store"):
-        forbidden |= {"duckdb", "zk_pipeline.store", "zk_pipeline.operations", "zk_pipeline.settings", "zk_pipeline.home"}
+        forbidden |= {
+            "duckdb",
+            "zk_pipeline.store",
+            "zk_pipeline.operations",
+            "zk_pipeline.settings",
+            "zk_pipeline.home",
+        }
     elif domain == "operations":
         forbidden |= {"duckdb"}
     else:

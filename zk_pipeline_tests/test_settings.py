@@ -139,9 +139,7 @@ def test_an_empty_exported_token_unsets_the_one_in_the_file(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("line", "meant"), [("WORK_STRAT_TIME=08:00", "WORK_START_TIME"), ("CRM_APITOKEN=x", "CRM_API_TOKEN")]
 )
-def test_a_near_miss_in_the_file_is_refused_with_the_name_that_was_meant(
-    line: str, meant: str, tmp_path: Path
-) -> None:
+def test_a_near_miss_in_the_file_is_refused_with_the_name_that_was_meant(line: str, meant: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"\n# comment\n{line}\n")
     assert refusal(tmp_path).endswith(f"unknown variable {line.partition('=')[0]}; did you mean {meant}?")
 
@@ -202,5 +200,7 @@ def test_a_work_date_begins_at_midnight_or_in_the_middle_of_an_overnight_shifts_
 
 
 def test_a_database_path_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
-    assert load(tmp_path / "home", ZK_PIPELINE_DATABASE=str(tmp_path / "x.duckdb")).database_path == tmp_path / "x.duckdb"
+    assert (
+        load(tmp_path / "home", ZK_PIPELINE_DATABASE=str(tmp_path / "x.duckdb")).database_path == tmp_path / "x.duckdb"
+    )
     assert load(tmp_path, ZK_PIPELINE_DATABASE="~/x.duckdb").database_path == Path.home() / "x.duckdb"

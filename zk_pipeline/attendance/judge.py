@@ -34,9 +34,9 @@ def judge(summaries: pd.DataFrame, rules: WorkRules, now: datetime) -> Judged:
 
     Clock-in is the first punch, clock-out the last. A single punch (after debouncing) has no clock-out; that and an
     early clock-out count as outliers only once the work date is over. Durations and bounds are compared as instants.
-    Raises pandera.errors.SchemaError where a frame is not as declared.
+    Raises pandera.errors.SchemaError, or SchemaErrors, where a frame is not as declared.
     """
-    given = SUMMARIES.validate(summaries).reset_index(drop=True)
+    given = SUMMARIES.validate(summaries.reset_index(drop=True))
     due = _due(given, rules)
     is_incomplete = (given["punch_count"] == 1).to_numpy()
     clock_out = given["last_punch"].mask(is_incomplete)

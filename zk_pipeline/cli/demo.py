@@ -37,8 +37,10 @@ from zk_pipeline.supervisor import Supervisor, check_port_is_free, only_one
 @click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the Dagster UI.")
 @as_json
 def demo(*, employees: int, devices: int, days: int, no_ui: bool, port: int, as_json: bool) -> int:
-    """First look without hardware: emulated terminals speaking the real protocol, a local CRM, poll → process → sync
-    through Dagster, a summary that must agree, then the Dagster UI while people go on punching.
+    """First look without hardware: emulated terminals, a local CRM, the Dagster UI.
+
+    The terminals speak the real protocol; poll → process → sync go through Dagster; a summary has to agree; then the UI
+    shows it all while people go on punching.
 
     It has a home of its own, `.demo/`, and never touches yours. The same numbers continue where the last run ended;
     others begin anew.
@@ -49,7 +51,7 @@ def demo(*, employees: int, devices: int, days: int, no_ui: bool, port: int, as_
     if not no_ui:
         check_port_is_free(port)
     place = Place(_demo_home())
-    place.home.mkdir(parents=True, exist_ok=True)
+    place.make()
     with ExitStack() as stack:
         stack.enter_context(only_one(place.home))
         company = Company(employees, devices, days)

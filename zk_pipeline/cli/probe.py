@@ -29,7 +29,7 @@ _AT_ONCE = 32
 @click.option("--all", "every", is_flag=True, help="All registered terminals, disabled ones too.")
 @as_json
 def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
-    """Connect to terminals and print what they say of themselves; all enabled ones without a NAME.
+    """Connect to terminals and print what they say of themselves. Without a NAME: all enabled ones.
 
     Example:  zk-pipeline test-device "Main Office"
     """

@@ -26,7 +26,7 @@ PORT = click.IntRange(1, 65535)
 @click.command()
 @click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the Dagster UI, on loopback.")
 def up(port: int) -> int:
-    """Start webserver and daemon on this machine, with all schedules and sensors running, until interrupted.
+    """Production start on one machine: webserver and daemon, schedules and sensors running. It ends when interrupted.
 
     The UI has no login of its own, so it listens on loopback only: put a reverse proxy with one in front of it.
 
@@ -50,7 +50,7 @@ def up(port: int) -> int:
 @click.option("--port", type=PORT, help="Port of the first terminal; the others follow.  [default: free ones]")
 @as_json
 def simulate(devices: int, employees: int, days: int, port: int | None, as_json: bool) -> int:
-    """Run emulated terminals on loopback until interrupted; people go on punching every few seconds.
+    """Run emulated terminals only. They listen on loopback until interrupted; people go on punching every few seconds.
 
     Example:  zk-pipeline simulate --devices 3 --employees 50 --days 30 --port 4370
     """

@@ -31,7 +31,9 @@ _FEW = 10
 @click.command()
 @as_json
 def status(as_json: bool) -> int:
-    """Show devices, stale dates, the delivery queue, dead letters, and whether daemon and schedules are alive.
+    """What is late, what failed, and whether the daemon is alive.
+
+    Shows devices, stale dates, the delivery queue, dead letters, schedules and sensors.
 
     Example:  zk-pipeline status --json
     """

@@ -28,7 +28,7 @@ _PROCESSED = ["work_date", "rows", "added", "changed", "unchanged", "retracted"]
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @as_json
 def poll(names: tuple[str, ...], as_json: bool) -> int:
-    """Read terminals and store their punches; all enabled ones without a NAME.
+    """Read terminals and store their punches. Without a NAME: all enabled ones.
 
     Example:  zk-pipeline poll "Main Office"
     """
@@ -54,7 +54,7 @@ def poll(names: tuple[str, ...], as_json: bool) -> int:
 @click.option("--end-date", type=WORK_DATE, help="Last work date of a range.")
 @as_json
 def process(day: date | None, start_date: date | None, end_date: date | None, as_json: bool) -> int:
-    """Make days from punches; without dates every work date with punches newer than its result.
+    """Make days from punches. Without dates: every work date with punches newer than its result.
 
     Example:  zk-pipeline process --start-date 2026-11-01 --end-date 2026-11-22
     """
@@ -107,7 +107,7 @@ def sync(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Deliver to the CRM what is due: each day's latest revision, once.
+    """Deliver to the CRM what is due. Each day's latest revision goes out once.
 
     Example:  zk-pipeline sync --start-date 2026-11-01 --end-date 2026-11-22 --retry-failed
     """
@@ -137,7 +137,7 @@ def sync(
 @click.option("--dry-run", is_flag=True, help="Say what would go, delete nothing.")
 @as_json
 def cleanup(dry_run: bool, as_json: bool) -> int:
-    """Do what the daily job does at 02:00: retention of raw punches (RAW_RETENTION_DAYS) and space reclaim.
+    """Do what the daily clean-up job does. That is retention of raw punches (RAW_RETENTION_DAYS) and space reclaim.
 
     Example:  zk-pipeline cleanup --dry-run
     """

@@ -43,6 +43,13 @@ class Place:
     def logs(self) -> Path:
         return self.home / "logs"
 
+    def make(self) -> None:
+        """The folder itself. Raises UsageError where it cannot be made."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the demo's home {self.home} cannot be made: {error.strerror}") from error
+
     def prepare(self, company: Company, *, until: datetime) -> Journal:
         """The company of the run before if it was asked for the same, else a new one in an emptied home.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
@@ -40,6 +41,11 @@ class StoppedClock:
 
 def store_at(path: Path, clock: StoppedClock | None = None) -> Store:
     return Store(Database(path, wait_seconds=20, foreign_wait_seconds=20), clock or StoppedClock())
+
+
+def copied(template: Path, folder: Path, clock: StoppedClock | None = None) -> Store:
+    """A store of its own that begins as `template`, which nobody has open."""
+    return store_at(Path(shutil.copyfile(template, folder / "store.duckdb")), clock)
 
 
 def reading(

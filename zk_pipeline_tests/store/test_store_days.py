@@ -22,8 +22,8 @@ from zk_pipeline_tests.store.store_bench import (
 )
 
 DAYS = (
-    "SELECT site, device, user_id, work_date, clock_in_local::TIME::VARCHAR, clock_out_local::TIME::VARCHAR, punch_count "
-    "FROM daily_attendance ORDER BY ALL"
+    "SELECT site, device, user_id, work_date, clock_in_local::TIME::VARCHAR, clock_out_local::TIME::VARCHAR, "
+    "punch_count FROM daily_attendance ORDER BY ALL"
 )
 REVISIONS = "SELECT user_id, revision, created_at, updated_at FROM daily_attendance ORDER BY ALL"
 DELIVERIES = "SELECT site, user_id, revision, state FROM crm_deliveries ORDER BY site, user_id, revision"
@@ -162,7 +162,7 @@ def test_a_device_that_moves_to_another_site_retracts_the_old_days_and_makes_new
     assert rows(store, DAYS) == [("New", "Gate", "1001", MONDAY, "08:00:00", "17:00:00", 2)]
     assert rows(
         store,
-        "SELECT site, revision, is_retracted, clock_in, punch_count FROM daily_attendance_history ORDER BY site, revision",
+        "SELECT site, revision, is_retracted, clock_in, punch_count FROM daily_attendance_history ORDER BY 1, 2",
     ) == [("New", 1, False, at(8), 2), ("Old", 1, False, at(8), 2), ("Old", 2, True, None, 0)]
     assert rows(store, DELIVERIES) == [
         ("New", "1001", 1, "pending"),
@@ -191,7 +191,7 @@ def test_another_zone_makes_a_new_revision_with_the_same_wall_clocks(store: Stor
     store.devices.update("Gate", timezone="Europe/Istanbul")
     process(store, MONDAY)
     assert rows(store, "SELECT revision, clock_in, clock_in_local, timezone FROM daily_attendance") == [
-        (2, at(5), datetime(2026, 3, 2, 8), "Europe/Istanbul")
+        (2, at(5), datetime.fromisoformat("2026-03-02 08:00"), "Europe/Istanbul")
     ]
 
 
@@ -209,7 +209,9 @@ def test_the_processed_view_shows_the_day_with_the_delivery_of_its_current_revis
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "08:00"))
     process(store, MONDAY)
-    delivered_once = "UPDATE crm_deliveries SET state = 'delivered', attempts = 2, last_attempt_at = ? WHERE revision = 1"
+    delivered_once = (
+        "UPDATE crm_deliveries SET state = 'delivered', attempts = 2, last_attempt_at = ? WHERE revision = 1"
+    )
     execute(store, delivered_once, [LONG_AFTER])
     view = (
         "SELECT device, device_name, date, revision, synced_to_crm, sync_state, sync_attempts, last_sync_attempt "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,6 +17,8 @@ from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,
     MONDAY,
     TUESDAY,
+    StoppedClock,
+    copied,
     device,
     execute,
     ingest,
@@ -36,9 +39,18 @@ SENDER = """
 """
 
 
-@pytest.fixture(autouse=True)
-def gate(store: Store) -> None:
+@pytest.fixture(scope="module")
+def one_due_day(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("due"))
     store.devices.add(device("Gate", timezone="Europe/Istanbul", site="HQ", ip="192.0.2.10"))
+    days_of(store, "1001")
+    return store.database.path
+
+
+@pytest.fixture
+def store(one_due_day: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+    """With 1001's Monday due."""
+    return copied(one_due_day, tmp_path, clock)
 
 
 def days_of(store: Store, *user_ids: str, day: date = MONDAY, times: tuple[str, ...] = ("08:00", "17:00")) -> None:
@@ -64,13 +76,12 @@ def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
 
 def one_round(store: Store, verdict: Verdict, run_id: str, **scope: object) -> list[str]:
     """Claim what is due and end it so; whom it was about."""
-    claimed = claim(store, run_id, **scope)
+    claimed = store.deliveries.outbox(Scope(**scope), run_id).claim(100)  # type: ignore[arg-type]
     settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
     return [delivery.user_id for delivery in claimed]
 
 
 def test_a_claimed_delivery_carries_the_day_in_the_zone_of_its_device(store: Store) -> None:
-    days_of(store, "1001")
     (delivery,) = claim(store)
     istanbul = ZoneInfo("Europe/Istanbul")
     assert (delivery.site, delivery.user_id, delivery.work_date, delivery.revision) == ("HQ", "1001", MONDAY, 1)
@@ -82,7 +93,6 @@ def test_a_claimed_delivery_carries_the_day_in_the_zone_of_its_device(store: Sto
 
 
 def test_every_attempt_at_a_revision_sends_the_same_even_where_the_device_has_moved(store: Store) -> None:
-    days_of(store, "1001")
     (first,) = claim(store, "a")
     store.devices.update("Gate", ip_address="192.0.2.99")
     (again,) = claim(store, "b")
@@ -90,16 +100,15 @@ def test_every_attempt_at_a_revision_sends_the_same_even_where_the_device_has_mo
 
 
 def test_claiming_marks_as_sending_and_claims_each_once_oldest_first(store: Store) -> None:
-    days_of(store, "1002", "1001", day=TUESDAY)
-    days_of(store, "1003")
-    assert [d.user_id for d in claim(store, limit=2)] == ["1003", "1001"]
-    assert [row[2] for row in rows(store, STATES)] == ["sending", "pending", "sending"]
-    assert [d.user_id for d in claim(store, limit=2)] == ["1002"]
+    days_of(store, "1003", "1002", day=TUESDAY)
+    assert [d.user_id for d in claim(store, limit=2)] == ["1001", "1002"]
+    assert [row[2] for row in rows(store, STATES)] == ["sending", "sending", "pending"]
+    assert [d.user_id for d in claim(store, limit=2)] == ["1003"]
     assert claim(store) == []
 
 
 def test_looking_at_what_is_due_claims_nothing(store: Store) -> None:
-    days_of(store, "1001", "1002")
+    days_of(store, "1002")
     days_of(store, "1001", day=TUESDAY)
     assert [d.user_id for d in store.deliveries.peek(Scope(), None)] == ["1001", "1002", "1001"]
     assert [d.work_date for d in store.deliveries.peek(Scope(user_id="1001", first=TUESDAY), 5)] == [TUESDAY]
@@ -109,7 +118,7 @@ def test_looking_at_what_is_due_claims_nothing(store: Store) -> None:
 
 
 def test_a_scope_limits_what_is_claimed(store: Store) -> None:
-    days_of(store, "1001", "1002")
+    days_of(store, "1002")
     days_of(store, "1001", day=TUESDAY)
     assert [d.work_date for d in claim(store, first=TUESDAY)] == [TUESDAY]
     assert [d.user_id for d in claim(store, last=MONDAY, user_id="1002")] == ["1002"]
@@ -128,7 +137,6 @@ def test_a_scope_limits_what_is_claimed(store: Store) -> None:
 def test_what_came_of_a_delivery_is_on_record(
     verdict: Verdict, status: int | None, error: str | None, after: tuple[object, ...], store: Store
 ) -> None:
-    days_of(store, "1001")
     (delivery,) = claim(store)
     settle(store, ended(delivery, verdict, attempts=2, status=status, error=error))
     assert rows(
@@ -138,7 +146,6 @@ def test_what_came_of_a_delivery_is_on_record(
 
 
 def test_a_delivery_that_was_not_attempted_is_due_again_as_if_never_claimed(store: Store) -> None:
-    days_of(store, "1001")
     (delivery,) = claim(store)
     settle(store, ended(delivery, Verdict.UNSENT, attempts=0))
     assert rows(store, "SELECT state, attempts, rounds, last_attempt_at, last_error FROM crm_deliveries") == [
@@ -148,7 +155,6 @@ def test_a_delivery_that_was_not_attempted_is_due_again_as_if_never_claimed(stor
 
 
 def test_a_success_wipes_the_words_of_the_failure_before_it(store: Store) -> None:
-    days_of(store, "1001")
     one_round(store, Verdict.RETRY, "a")
     (delivery,) = claim(store, "b", states=("retry",))
     assert delivery.attempts == 1
@@ -159,7 +165,7 @@ def test_a_success_wipes_the_words_of_the_failure_before_it(store: Store) -> Non
 
 
 def test_what_a_dead_run_was_sending_is_claimed_again_under_the_same_key(store: Store) -> None:
-    days_of(store, "1001", "1002")
+    days_of(store, "1002")
     dead = claim(store, "dead run")
     assert claim(store, "next run") == dead
     settle(store, *(ended(delivery, Verdict.DELIVERED, status=200) for delivery in dead))
@@ -167,7 +173,6 @@ def test_what_a_dead_run_was_sending_is_claimed_again_under_the_same_key(store: 
 
 
 def test_a_later_revision_waits_until_the_earlier_one_is_settled(store: Store) -> None:
-    days_of(store, "1001")
     (first,) = claim(store)
     days_of(store, "1001", "1002", times=("08:00", "18:30"))
     assert [d.user_id for d in claim(store)] == ["1002"]
@@ -176,7 +181,6 @@ def test_a_later_revision_waits_until_the_earlier_one_is_settled(store: Store) -
 
 
 def test_a_later_revision_waits_also_for_what_a_dead_run_was_sending(store: Store) -> None:
-    days_of(store, "1001")
     dead = claim(store, "dead run")
     days_of(store, "1001", times=("08:00", "18:30"))
     assert claim(store, "next run") == dead
@@ -185,8 +189,9 @@ def test_a_later_revision_waits_also_for_what_a_dead_run_was_sending(store: Stor
 
 
 @pytest.mark.parametrize("verdict", [Verdict.RETRY, Verdict.FAILED, Verdict.UNSENT])
-def test_a_revision_that_did_not_arrive_and_is_no_longer_the_latest_is_superseded(verdict: Verdict, store: Store) -> None:
-    days_of(store, "1001")
+def test_a_revision_that_did_not_arrive_and_is_no_longer_the_latest_is_superseded(
+    verdict: Verdict, store: Store
+) -> None:
     (delivery,) = claim(store)
     days_of(store, "1001", times=("08:00", "18:30"))
     settle(store, ended(delivery, verdict, error="no"))
@@ -194,7 +199,6 @@ def test_a_revision_that_did_not_arrive_and_is_no_longer_the_latest_is_supersede
 
 
 def test_a_revision_that_arrived_is_delivered_though_a_later_one_waits(store: Store) -> None:
-    days_of(store, "1001")
     (delivery,) = claim(store)
     days_of(store, "1001", times=("08:00", "18:30"))
     settle(store, ended(delivery, Verdict.DELIVERED))
@@ -203,14 +207,12 @@ def test_a_revision_that_arrived_is_delivered_though_a_later_one_waits(store: St
 
 
 def test_a_retry_waits_for_a_run_that_asks_for_it(store: Store) -> None:
-    days_of(store, "1001")
     assert one_round(store, Verdict.RETRY, "a") == ["1001"]
     assert one_round(store, Verdict.RETRY, "b") == []
     assert one_round(store, Verdict.DELIVERED, "c", states=("retry",)) == ["1001"]
 
 
 def test_a_run_claims_nothing_again_that_it_has_settled_itself(store: Store) -> None:
-    days_of(store, "1001")
     for _ in range(2):
         one_round(store, Verdict.RETRY, "run", states=("retry", "failed", "delivered"))
     assert rows(store, STATES) == [("1001", 1, "retry", 1, 1)]
@@ -218,7 +220,6 @@ def test_a_run_claims_nothing_again_that_it_has_settled_itself(store: Store) -> 
 
 def test_a_delivery_becomes_a_dead_letter_after_eight_rounds_and_can_be_tried_again(store: Store) -> None:
     assert MAX_ROUNDS == 8
-    days_of(store, "1001")
     execute(store, "UPDATE crm_deliveries SET rounds = 6, state = 'retry'")
     one_round(store, Verdict.RETRY, "seventh", states=("retry",))
     assert rows(store, STATES) == [("1001", 1, "retry", 1, 7)]
@@ -229,7 +230,6 @@ def test_a_delivery_becomes_a_dead_letter_after_eight_rounds_and_can_be_tried_ag
 
 
 def test_a_delivered_revision_is_sent_again_only_when_forced(store: Store) -> None:
-    days_of(store, "1001")
     one_round(store, Verdict.DELIVERED, "a")
     assert claim(store, "b", states=("retry", "failed")) == []
     (again,) = claim(store, "c", states=("delivered",))
@@ -238,7 +238,6 @@ def test_a_delivered_revision_is_sent_again_only_when_forced(store: Store) -> No
 
 
 def test_only_the_latest_revision_is_sent_again_when_forced(store: Store) -> None:
-    days_of(store, "1001")
     one_round(store, Verdict.DELIVERED, "a")
     days_of(store, "1001", times=("08:00", "18:30"))
     one_round(store, Verdict.DELIVERED, "b")
@@ -246,7 +245,6 @@ def test_only_the_latest_revision_is_sent_again_when_forced(store: Store) -> Non
 
 
 def test_a_retraction_is_delivered_without_times(store: Store) -> None:
-    days_of(store, "1001")
     one_round(store, Verdict.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
     process(store, MONDAY)
@@ -256,7 +254,7 @@ def test_a_retraction_is_delivered_without_times(store: Store) -> None:
 
 
 def test_days_are_counted_by_the_state_of_their_latest_revision(store: Store) -> None:
-    days_of(store, "1001", "1002", "1003", "1004")
+    days_of(store, "1002", "1003", "1004")
     one, two, three, _ = claim(store)
     settle(store, ended(one, Verdict.DELIVERED), ended(two, Verdict.FAILED), ended(three, Verdict.RETRY))
     days_of(store, "1002", day=TUESDAY)
@@ -268,7 +266,7 @@ def test_days_are_counted_by_the_state_of_their_latest_revision(store: Store) ->
 
 
 def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
-    days_of(store, *(str(number) for number in range(300)))
+    days_of(store, *(str(number) for number in range(299)))
     claimed = claim(store, limit=1000)
     assert len({d.idempotency_key for d in claimed}) == 300
     settle(store, *(ended(d, Verdict.DELIVERED) for d in claimed))

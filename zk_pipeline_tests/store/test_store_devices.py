@@ -46,7 +46,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(store: Store) -> None:
         lambda: store.devices.update("main-gat", port=1),
         lambda: store.devices.remove("main-gat"),
     ):
-        with pytest.raises(UnknownDevice, match="unknown device 'main-gat'; did you mean main-gate?"):
+        with pytest.raises(UnknownDevice, match=r"unknown device 'main-gat'; did you mean main-gate\?"):
             attempt()
 
 
@@ -65,7 +65,12 @@ def test_an_update_changes_what_was_asked_and_when(store: Store, clock: StoppedC
 
 def test_two_updates_at_once_both_count(store: Store) -> None:
     store.devices.add(device())
-    changes: list[dict[str, object]] = [{"port": 4371}, {"encoding": "GBK"}, {"enabled": False}, {"comm_key_env": "KEY"}]
+    changes: list[dict[str, object]] = [
+        {"port": 4371},
+        {"encoding": "GBK"},
+        {"enabled": False},
+        {"comm_key_env": "KEY"},
+    ]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda change: store.devices.update("Gate", **change), changes))
     after = store.devices.get("Gate")

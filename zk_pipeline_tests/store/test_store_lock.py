@@ -64,7 +64,9 @@ def try_to_hold(path: Path, mode: Mode, wait_seconds: float = 0.05) -> None:
         pass
 
 
-@pytest.mark.parametrize(("held", "wanted"), [("exclusive", "exclusive"), ("exclusive", "shared"), ("shared", "exclusive")])
+@pytest.mark.parametrize(
+    ("held", "wanted"), [("exclusive", "exclusive"), ("exclusive", "shared"), ("shared", "exclusive")]
+)
 def test_an_exclusive_holder_excludes_everybody_and_readers_exclude_writers(
     held: Mode, wanted: Mode, path: Path
 ) -> None:
@@ -91,23 +93,24 @@ def test_a_waiting_writer_is_not_overtaken_by_readers_that_come_later(path: Path
         with FairLock(path).hold(mode, name, wait_seconds=20):
             order.append(name)
 
-    with ThreadPoolExecutor() as pool:
-        with held_elsewhere(path, "shared") as reader:
-            writer = pool.submit(work, "exclusive", "writer")
-            until(lambda: somebody_waits(path))
-            with pytest.raises(StoreBusy):
-                try_to_hold(path, "shared")  # though a reader alone holds it
-            later = pool.submit(work, "shared", "later reader")
-            reader.go_on()
-            writer.result(20)
-            later.result(20)
+    with ThreadPoolExecutor() as pool, held_elsewhere(path, "shared") as reader:
+        writer = pool.submit(work, "exclusive", "writer")
+        until(lambda: somebody_waits(path))
+        with pytest.raises(StoreBusy):
+            try_to_hold(path, "shared")  # though a reader alone holds it
+        later = pool.submit(work, "shared", "later reader")
+        reader.go_on()
+        writer.result(20)
+        later.result(20)
     assert order == ["writer", "later reader"]
 
 
 def test_who_waits_in_vain_is_told_the_process_and_the_purpose_of_the_holder(path: Path) -> None:
     with held_elsewhere(path, "exclusive") as holder:
         for mode in ("shared", "exclusive"):
-            with pytest.raises(StoreBusy, match=rf"process {holder.pid} \(write 3 work dates, for \d+ s\) still holds it"):
+            with pytest.raises(
+                StoreBusy, match=rf"process {holder.pid} \(write 3 work dates, for \d+ s\) still holds it"
+            ):
                 try_to_hold(path, mode)
 
 

@@ -50,7 +50,12 @@ def test_a_device_is_shown_with_its_newest_poll_and_its_newest_success(store: St
         records=2,
         fill=0.002,
     )
-    assert (never.address, never.last_success, never.last_poll_status, never.fill) == ("192.0.2.11:4370", None, None, None)
+    assert (never.address, never.last_success, never.last_poll_status, never.fill) == (
+        "192.0.2.11:4370",
+        None,
+        None,
+        None,
+    )
 
 
 def test_counts_stale_dates_and_the_queue_are_told_together(store: Store, clock: StoppedClock) -> None:

@@ -126,7 +126,9 @@ def test_people_enrolled_are_replaced_by_the_list_read_last(store: Store, clock:
     ingest(store, "Gate", users=[ANNA, ZOE])
     clock.go(days=1)
     ingest(store, "Gate", users=[ANNA, ("1002", 2, "Zoë Z.", 14, 77), ("1003", 3, "New", 0, 0)])
-    people = "SELECT user_id, uid, name, privilege, card, updated_at FROM device_users WHERE device = 'Gate' ORDER BY uid"
+    people = (
+        "SELECT user_id, uid, name, privilege, card, updated_at FROM device_users WHERE device = 'Gate' ORDER BY uid"
+    )
     assert rows(store, people) == [
         (*ANNA, LONG_AFTER),
         ("1002", 2, "Zoë Z.", 14, 77, clock.now),
@@ -152,8 +154,8 @@ def test_a_success_is_on_record_with_the_device(store: Store, clock: StoppedCloc
     assert (known.serial_number, known.last_sync) == ("CEXA230760001", clock.now + timedelta(seconds=3))
     assert rows(
         store,
-        "SELECT device, finished_at - started_at, status, reported, reported_after, clock_drift_seconds, transport, layout, "
-        "bytes_read, run_id, error FROM device_polls",
+        "SELECT device, finished_at - started_at, status, reported, reported_after, clock_drift_seconds, transport, "
+        "layout, bytes_read, run_id, error FROM device_polls",
     ) == [("Gate", timedelta(seconds=3), "success", 1, 1, 1.5, "tcp", 40, 40, "abc", None)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from zk_pipeline_tests.store.store_bench import (
     MONDAY,
     TUESDAY,
     StoppedClock,
+    copied,
     device,
     execute,
     ingest,
@@ -27,13 +29,23 @@ LOG = [*on(MONDAY, "08:00", "17:00"), *on(TUESDAY, "08:00", "17:00"), *on(THURSD
 KEPT = "SELECT punched_at_local::DATE, count(*) FROM raw_punches GROUP BY 1 ORDER BY 1"
 
 
-@pytest.fixture(autouse=True)
-def three_delivered_days(store: Store, clock: StoppedClock) -> None:
-    clock.now = datetime(2026, 3, 6, 2, tzinfo=timezone.utc)
+NIGHT = datetime(2026, 3, 6, 2, tzinfo=timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def three_delivered_days(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("delivered"), StoppedClock(NIGHT))
     store.devices.add(device())
     ingest(store, "Gate", *LOG)
     process(store, MONDAY, TUESDAY, THURSDAY)
     execute(store, "UPDATE crm_deliveries SET state = 'delivered'")
+    return store.database.path
+
+
+@pytest.fixture
+def store(three_delivered_days: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+    clock.now = NIGHT
+    return copied(three_delivered_days, tmp_path, clock)
 
 
 def test_retention_deletes_the_punches_of_settled_dates_and_keeps_their_days(store: Store) -> None:
@@ -79,10 +91,12 @@ def test_a_date_that_was_judged_before_it_was_over_is_kept(store: Store, clock: 
     clock.now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
     process(store, MONDAY)
     execute(store, "UPDATE crm_deliveries SET state = 'delivered'")
-    clock.now = datetime(2026, 3, 6, 2, tzinfo=timezone.utc)
+    clock.now = NIGHT
     assert store.upkeep.clean(retention_days=1).kept_unprocessed == 1
     process(store, MONDAY)
-    assert rows(store, "SELECT outlier_codes FROM daily_attendance WHERE user_id = '1002'") == [(["MISSING_CLOCK_OUT"],)]
+    assert rows(store, "SELECT outlier_codes FROM daily_attendance WHERE user_id = '1002'") == [
+        (["MISSING_CLOCK_OUT"],)
+    ]
 
 
 def test_the_rows_of_a_date_whose_punches_were_deleted_are_final(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timezone
 
 from zk_pipeline.attendance.judge import judge
 from zk_pipeline.attendance.rules import WorkRules
@@ -22,9 +22,7 @@ from zk_pipeline_tests.store.store_bench import (
 )
 
 WEDNESDAY = date(2026, 3, 4)
-DAYS = (
-    "SELECT user_id, work_date, clock_in_local::VARCHAR, clock_out_local::VARCHAR FROM daily_attendance ORDER BY ALL"
-)
+DAYS = "SELECT user_id, work_date, clock_in_local::VARCHAR, clock_out_local::VARCHAR FROM daily_attendance ORDER BY ALL"
 
 
 def test_exactly_the_dates_with_new_punches_are_stale_and_processing_settles_them(store: Store) -> None:

@@ -1,0 +1,198 @@
+"""Wrong input is refused with one line that says what is wrong, before anything is done."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.store.store_bench import device
+
+TOMORROW_BUT_ONE = str((datetime.now(timezone.utc) + timedelta(days=3)).date())
+
+# What is typed, and what the line has to say.
+ARGUMENTS: dict[str, tuple[list[str], str]] = {
+    "unknown command": (["frobnicate"], "No such command 'frobnicate'"),
+    "unknown subcommand": (["device", "frobnicate"], "No such command 'frobnicate'"),
+    "unknown option": (["poll", "--frobnicate"], "No such option"),
+    "missing argument": (["device", "show"], "Missing argument 'NAME'"),
+    "unknown device to poll": (["poll", "Gate 2"], "unknown device 'Gate 2'; did you mean Gate 1?"),
+    "unknown device to test": (["test-device", "Nowhere"], "unknown device 'Nowhere'"),
+    "unknown device to show": (["device", "show", "Nowhere"], "unknown device 'Nowhere'"),
+    "unknown device to update": (["device", "update", "Nowhere", "--port", "4371"], "unknown device 'Nowhere'"),
+    "unknown device to enable": (["device", "enable", "Nowhere"], "unknown device 'Nowhere'"),
+    "unknown device to disable": (["device", "disable", "Nowhere"], "unknown device 'Nowhere'"),
+    "unknown device to remove": (["device", "remove", "Nowhere"], "unknown device 'Nowhere'"),
+    "unknown device to set": (["device", "set-clock", "Nowhere"], "unknown device 'Nowhere'"),
+    "unknown device's users": (["device", "users", "Nowhere"], "unknown device 'Nowhere'"),
+    "device twice": (["device", "add", "Gate 1", "192.0.2.10"], "'Gate 1' is registered already"),
+    "IP address": (["device", "add", "New", "192.0.2.300"], "'192.0.2.300' is not a valid IP address"),
+    "IPv6 address": (["device", "add", "New", "fe80::xyz"], "'fe80::xyz' is not a valid IP address"),
+    "host name": (["device", "add", "New", "gate_1..example"], "'gate_1..example' is not valid"),
+    "host with a command": (["device", "add", "New", "192.0.2.1;reboot"], "is not valid"),
+    "host of an update": (["device", "update", "Gate 1", "--ip", "192.0.2"], "'192.0.2' is not a valid IP address"),
+    "name of a device": (["device", "add", "a,b", "192.0.2.10"], "'a,b' is not valid"),
+    "two lines as a name": (["device", "add", "a\nb", "192.0.2.10"], "it holds a control character"),
+    "port 0": (["device", "add", "New", "192.0.2.10", "--port", "0"], "port '0' is not valid"),
+    "port that is none": (["device", "add", "New", "192.0.2.10", "--port", "http"], "'http' is not a valid integer"),
+    "time zone": (["device", "add", "New", "192.0.2.1", "--timezone", "Europe/Istambul"], "mean Europe/Istanbul?"),
+    "encoding": (["device", "add", "New", "192.0.2.10", "--encoding", "klingon"], "encoding 'klingon' is not known"),
+    "protocol": (["device", "add", "New", "192.0.2.10", "--protocol", "ipx"], "'ipx' is not one of"),
+    "nothing to update": (["device", "update", "Gate 1"], "nothing to change"),
+    "file that is not there": (["device", "apply", "no-such.yaml"], "'no-such.yaml' does not exist"),
+    "names and --all": (["test-device", "Gate 1", "--all"], "either names or --all"),
+    "date": (["process", "--date", "2026-13-01"], "'2026-13-01' is not a date"),
+    "date in words": (["process", "--date", "yesterday"], "'yesterday' is not a date"),
+    "31 February": (["sync", "--start-date", "2026-02-31"], "'2026-02-31' is not a date"),
+    "future date": (["process", "--date", TOMORROW_BUT_ONE], f"{TOMORROW_BUT_ONE} is in the future"),
+    "date before history": (["process", "--date", "2019-12-31"], "before ZK_PIPELINE_HISTORY_START (2020-01-01)"),
+    "end before start": (
+        ["process", "--start-date", "2024-03-05", "--end-date", "2024-03-04"],
+        "--end-date 2024-03-04 is before --start-date 2024-03-05",
+    ),
+    "end before start of a sync": (
+        ["sync", "--start-date", "2024-03-05", "--end-date", "2024-03-04"],
+        "--end-date 2024-03-04 is before --start-date 2024-03-05",
+    ),
+    "half a range": (["process", "--end-date", "2024-03-04"], "--start-date and --end-date belong together"),
+    "date and range": (
+        ["process", "--date", "2024-03-04", "--start-date", "2024-03-04", "--end-date", "2024-03-04"],
+        "either --date or --start-date and --end-date",
+    ),
+    "limit 0": (["sync", "--limit", "0"], "0 is not in the range x>=1"),
+    "demo of no days": (["demo", "--days", "0"], "'--days': 0 is not in the range x>=1"),
+    "demo of nobody": (["demo", "--employees", "0"], "'--employees': 0 is not in the range x>=1"),
+    "demo without terminals": (["demo", "--devices", "-1"], "'--devices': -1 is not in the range x>=1"),
+    "demo on a port that is none": (["demo", "--port", "65536"], "65536 is not in the range 1<=x<=65535"),
+    "simulation of no days": (["simulate", "--days", "0"], "'--days': 0 is not in the range x>=1"),
+    "simulation beyond the last port": (["simulate", "--port", "65534"], "leaves no room for 3 terminals"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_wrong_arguments_are_refused_in_one_line(zk: CommandLine, home_store: Store, case: str) -> None:
+    arguments, words = ARGUMENTS[case]
+    home_store.devices.add(device("Gate 1"))
+    before = home_store.devices.all()
+    said = zk(*arguments)
+    assert said.is_refusal()
+    assert words in said.err
+    assert home_store.devices.all() == before
+
+
+# Files of devices, and what the line has to say besides the file's name.
+FILES: dict[str, tuple[str | bytes, str]] = {
+    "not YAML": ("devices: [", "cannot be read as YAML"),
+    "not text": (b"\xff\xfe\x00", "cannot be read as YAML"),
+    "empty": ("", "must be a mapping with the one key `devices`"),
+    "a list": ("- name: Gate", "must be a mapping with the one key `devices`"),
+    "another key": ("devices: []\nsites: []", "must be a mapping with the one key `devices`"),
+    "no list": ("devices: Gate", "must be a mapping with the one key `devices`"),
+    "an entry that is none": ("devices: [Gate]", "device number 1: entry: "),
+    "no name": ("devices: [{ip: 192.0.2.1}]", "device number 1: name: Field required"),
+    "no address": ("devices: [{name: Gate}]", "device 'Gate': ip: Field required"),
+    "unknown field": ("devices: [{name: Gate, ip: 192.0.2.1, colour: red}]", "device 'Gate': colour: "),
+    "wrong address": ("devices: [{name: Gate, ip: 192.0.2.256}]", "'192.0.2.256' is not a valid IP address"),
+    "wrong port": ("devices: [{name: Gate, ip: 192.0.2.1, port: 0}]", "port '0' is not valid"),
+    "wrong zone": ("devices: [{name: Gate, ip: 192.0.2.1, timezone: Mars/Base}]", "time zone 'Mars/Base' is not known"),
+    "wrong protocol": ("devices: [{name: Gate, ip: 192.0.2.1, protocol: ipx}]", "device 'Gate': protocol: "),
+    "the same twice": (
+        "devices: [{name: Gate, ip: 192.0.2.1}, {name: Gate, ip: 192.0.2.2}]",
+        "device 'Gate' is declared 2 times",
+    ),
+    "the second wrong": ("devices: [{name: A, ip: 192.0.2.1}, {name: B, ip: 192.0.2.256}]", "device 'B': "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_wrong_file_of_devices_is_refused_as_a_whole(
+    zk: CommandLine, home_store: Store, tmp_path: Path, case: str
+) -> None:
+    content, words = FILES[case]
+    file = tmp_path / "devices.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = zk("device", "apply", str(file))
+    assert said.is_refusal()
+    assert str(file) in said.err
+    assert words in said.err
+    assert home_store.devices.all() == []
+
+
+@pytest.mark.parametrize("command", ["status", "poll", "up"])
+def test_a_malformed_setting_is_named_with_its_place(zk: CommandLine, bare_home: Path, command: str) -> None:
+    bare_home.mkdir()
+    (bare_home / ".env").write_text("WORK_START_TIME=quarter past nine\n")
+    said = zk(command)
+    assert said.is_refusal()
+    where = f"WORK_START_TIME='quarter past nine' (in {bare_home / '.env'})"
+    assert said.err == f"zk-pipeline: {where}: must be a time of day such as 09:00\n"
+
+
+def test_an_exported_setting_that_is_wrong_is_named(
+    zk: CommandLine, bare_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_TIMEZONE", "Mars/Base")
+    said = zk("status")
+    assert said.is_refusal()
+    assert "ZK_PIPELINE_TIMEZONE='Mars/Base' (exported): is not an IANA time zone" in said.err
+    assert not (bare_home / "data").exists()
+
+
+@pytest.fixture(params=["parent is a file", "is a folder", "no file system to write", "is something else"])
+def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    (tmp_path / "file").write_text("no database")
+    (tmp_path / "folder").mkdir()
+    paths = {
+        "parent is a file": tmp_path / "file" / "store.duckdb",
+        "is a folder": tmp_path / "folder",
+        "no file system to write": Path("/proc/store.duckdb"),
+        "is something else": tmp_path / "file",
+    }
+    return str(paths[request.param])
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["poll"], ["device", "list"], ["process"], ["up"], ["test-crm", "--stats"]]
+)
+@pytest.mark.usefixtures("bare_home")
+def test_a_database_that_cannot_be_used_is_refused(
+    zk: CommandLine, unusable: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_DATABASE", unusable)
+    said = zk(*command)
+    assert said.is_refusal()
+    assert Path(unusable).parent.as_posix() in said.err
+
+
+@pytest.mark.parametrize("command", [["status"], ["demo", "--no-ui"], ["up"]])
+def test_a_home_that_cannot_be_written_is_refused(
+    zk: CommandLine, bare_home: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_home.write_text("a file")
+    for home in (bare_home, bare_home / "below"):
+        monkeypatch.setenv("ZK_PIPELINE_HOME", str(home))
+        said = zk(*command)
+        assert said.is_refusal()
+        assert str(home) in said.err
+
+
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield str(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "simulate"])
+def test_a_port_that_is_taken_is_refused(zk: CommandLine, home: Path, taken_port: str, command: str) -> None:
+    said = zk(command, "--port", taken_port)
+    assert said.is_refusal()
+    assert taken_port in said.err
+    assert "address already in use" in said.err.lower()
+    assert not (home / ".demo").exists()

@@ -1,0 +1,160 @@
+"""The registry by commands, and what is done to one terminal by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.gates import MONDAY, NASTY, PEOPLE, gate, present, switch_on
+
+DEVICES = """
+devices:
+  - name: Main Office
+    ip: 192.0.2.10
+    timezone: Europe/Istanbul
+    site: headquarters
+  - {name: Yard, ip: gate.example, port: 4371, protocol: udp, enabled: false, comm_key_env: YARD_KEY, encoding: GBK}
+"""
+
+
+def test_a_device_is_added_with_the_settings_zone_and_its_name_as_site(
+    zk: CommandLine, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_TIMEZONE", "Asia/Kolkata")
+    said = zk("device", "add", "Main Office", "192.0.2.10")
+    assert (said.code, said.out, said.err) == (0, "added Main Office at 192.0.2.10:4370\n", "")
+    added = home_store.devices.get("Main Office")
+    assert (added.timezone, added.site, added.protocol, added.enabled) == ("Asia/Kolkata", "Main Office", "auto", True)
+
+
+def test_a_device_is_added_as_told(zk: CommandLine, home_store: Store) -> None:
+    options = {
+        "--port": "4371",
+        "--protocol": "udp",
+        "--timezone": "Europe/Istanbul",
+        "--site": "HQ",
+        "--comm-key-env": "GATE_KEY",
+        "--encoding": "cp1256",
+    }
+    given = [word for pair in options.items() for word in pair]
+    assert zk("device", "add", "Gate", "gate.example", *given, "--disabled").code == 0
+    added = home_store.devices.get("Gate")
+    assert (added.port, added.protocol, added.timezone, added.site) == (4371, "udp", "Europe/Istanbul", "HQ")
+    assert (added.comm_key_env, added.encoding, added.enabled) == ("GATE_KEY", "cp1256", False)
+
+
+def test_devices_are_listed_for_people_and_for_scripts(zk: CommandLine) -> None:
+    said = zk("device", "list")
+    assert (said.code, said.out) == (0, "")
+    assert zk("device", "list", "--json").json == []
+    zk("device", "add", "Main Office", "192.0.2.10")
+    header, line = zk("device", "list").out.splitlines()
+    assert header.split()[:3] == ["name", "ip_address", "port"]
+    assert "Main Office" in line
+    assert [one["name"] for one in zk("device", "list", "--json").json] == ["Main Office"]
+    assert zk("device", "show", "Main Office", "--json").json["ip_address"] == "192.0.2.10"
+    assert "192.0.2.10" in zk("device", "show", "Main Office").out
+
+
+def test_a_device_is_changed_disabled_enabled_and_removed(zk: CommandLine, home_store: Store) -> None:
+    zk("device", "add", "Gate", "192.0.2.10", "--site", "HQ")
+    assert zk("device", "update", "Gate", "--ip", "192.0.2.11", "--port", "4371").out == "updated Gate\n"
+    changed = home_store.devices.get("Gate")
+    assert (changed.ip_address, changed.port, changed.site) == ("192.0.2.11", 4371, "HQ")
+    assert zk("device", "disable", "Gate").out == "disabled Gate\n"
+    assert home_store.devices.get("Gate").enabled is False
+    assert zk("device", "enable", "Gate").out == "enabled Gate\n"
+    assert home_store.devices.get("Gate").enabled is True
+    assert zk("device", "remove", "Gate").out == "removed Gate; its history stays\n"
+    assert home_store.devices.all() == []
+
+
+def test_a_declared_set_is_applied_once_and_leaves_others_alone(
+    zk: CommandLine, home_store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "devices.yaml"
+    file.write_text(DEVICES)
+    zk("device", "add", "Other", "192.0.2.99")
+    zk("device", "add", "Yard", "192.0.2.20")
+    first = zk("device", "apply", str(file), "--json").json
+    assert first == {"added": ["Main Office"], "changed": ["Yard"], "unchanged": []}
+    yard = home_store.devices.get("Yard")
+    assert (yard.ip_address, yard.port, yard.protocol, yard.enabled) == ("gate.example", 4371, "udp", False)
+    assert (yard.comm_key_env, yard.encoding, yard.timezone) == ("YARD_KEY", "GBK", "UTC")
+
+    before = home_store.devices.all()
+    again = zk("device", "apply", str(file))
+    assert again.out.splitlines() == ["added: –", "changed: –", "unchanged: Main Office, Yard"]
+    assert home_store.devices.all() == before
+
+
+def test_a_clock_is_set_to_true_time(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:
+    switch_on(fleet, home_store, gate("Gate", clock_offset_seconds=-420))
+    change = zk("device", "set-clock", "Gate", "--json").json
+    drifts = [value for name, value in change.items() if "drift" in name]
+    assert any(value == pytest.approx(-420, abs=3) for value in drifts)
+    terminal = fleet.terminal("Gate")
+    assert abs((terminal.now_local() - terminal.true_now_local()).total_seconds()) < 3
+    assert zk("device", "set-clock", "Gate").code == 0
+
+
+def test_the_people_on_a_terminal_are_listed(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:
+    switch_on(fleet, home_store, gate("Gate"))
+    people = zk("device", "users", "Gate", "--json").json
+    assert [(one["user_id"], one["name"]) for one in people] == [
+        (user_id, f"Zoë {number}") for number, user_id in enumerate(PEOPLE, start=1)
+    ]
+    assert isinstance(people[0]["uid"], int)
+    assert NASTY in zk("device", "users", "Gate").out  # as it is: no markup, nothing cut off
+
+
+@pytest.mark.parametrize("command", [["device", "users"], ["device", "set-clock"], ["test-device"], ["poll"]])
+def test_a_terminal_that_does_not_answer_is_a_failure_of_the_work(
+    zk: CommandLine, fleet: Fleet, home_store: Store, command: list[str]
+) -> None:
+    switch_on(fleet, home_store, gate("Gate"))
+    fleet.switch_off("Gate")
+    said = zk(*command, "Gate")
+    assert said.code == 1
+    assert "Gate (127.0.0.1:" in said.out + said.err
+    assert len(said.err.splitlines()) <= 1
+
+
+def test_terminals_are_tested_side_by_side_and_say_what_they_are(
+    zk: CommandLine, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATE_KEY", "1234")
+    switch_on(fleet, home_store, gate("Good", *present(MONDAY), record_capacity=40, firmware="Ver 6.60"))
+    assert zk("test-device").code == 0
+    switch_on(fleet, home_store, gate("Locked", comm_key=4711), comm_key_env="GATE_KEY")
+    switch_on(fleet, home_store, gate("Off"), enabled=False)
+    fleet.switch_off("Off")
+
+    said = zk("test-device", "--all", "--json")
+    assert said.code == 1
+    tested = {one["name"]: one for one in json.loads(said.out)}
+    good = tested.pop("Good")
+    assert (good["ok"], good["records"], good["firmware_version"]) == (True, "2 of 40", "Ver 6.60")
+    assert good["serial_number"]
+    assert good["round_trip_ms"] > 0
+    assert abs(good["drift_seconds"]) < 3
+    codes = {name: (one["ok"], one["error_code"]) for name, one in tested.items()}
+    assert codes == {"Locked": (False, "wrong_comm_key"), "Off": (False, "refused")}
+    assert "1234" not in said.out
+
+    said = zk("test-device")  # the enabled ones
+    assert said.code == 1
+    assert "Off" not in said.out.split()
+    assert zk("test-device", "Good").code == 0
+
+
+def test_without_any_device_there_is_nothing_to_test(zk: CommandLine, home: Path) -> None:
+    assert home.exists()
+    said = zk("test-device")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == "zk-pipeline: no device to test: add one with `zk-pipeline device add NAME IP`\n"

@@ -1,0 +1,127 @@
+"""Every command explains itself, with an example that works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from zk_pipeline.cli.main import COMMANDS, cli
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+
+ENDLESS = {"demo", "up", "simulate"}  # run until interrupted: their tests are in the folder of the demo
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        yield (name,)
+        if isinstance(command, click.Group):
+            yield from ((name, sub) for sub in command.list_commands(click.Context(command)))
+
+
+EVERY = list(commands())
+LEAVES = [path for path in EVERY if path != ("device",)]
+
+
+def example_of(zk: CommandLine, *path: str) -> list[str]:
+    """The arguments of the example that `--help` gives, its dates replaced by one that has punches."""
+    said = zk(*path, "--help")
+    assert (said.code, said.err) == (0, "")
+    examples = re.findall(r"^ *Example: +zk-pipeline (.+?)\n\n", said.out, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 1, said.out
+    return shlex.split(re.sub(r"\d{4}-\d\d-\d\d", str(MONDAY), " ".join(examples[0].split())))
+
+
+@pytest.fixture
+def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registered terminal of the examples' name, a CRM, and a file of devices."""
+    switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)))
+    (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("crm", "main_office")
+@pytest.mark.parametrize("path", [path for path in LEAVES if path[0] not in ENDLESS], ids=" ".join)
+def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path: tuple[str, ...]) -> None:
+    arguments = example_of(zk, *path)
+    assert tuple(arguments[: len(path)]) == path
+    if path == ("device", "add"):
+        home_store.devices.remove("Main Office")
+    said = zk(*arguments)
+    assert (said.code, said.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(ENDLESS))
+def test_the_example_of_a_command_that_goes_on_is_understood(zk: CommandLine, name: str) -> None:
+    _, *arguments = example_of(zk, name)
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.make_context(name, arguments).params
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_the_command_says_of_itself(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.get_short_help_str(limit=200).rstrip(".") == COMMANDS[name][1].rstrip(".")
+
+
+def test_the_list_names_every_command(zk: CommandLine) -> None:
+    said = zk("--help")
+    assert said.code == 0
+    listed = [line.split()[0] for line in said.out.partition("Commands:\n")[2].splitlines() if line.startswith("  ")]
+    assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
+
+
+def test_every_option_is_explained() -> None:
+    silent = [
+        (*path, option.name)
+        for path in LEAVES
+        for option in _command(path).params
+        if isinstance(option, click.Option) and not option.help and option.name not in PLAIN
+    ]
+    assert silent == []
+
+
+PLAIN = {"employees", "devices", "days"}  # a number of what they are called
+
+
+def _command(path: tuple[str, ...]) -> click.Command:
+    command: click.Command = cli
+    for name in path:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), name)
+        assert found is not None
+        command = found
+    return command
+
+
+def test_help_waits_for_neither_dagster_nor_pandas_nor_duckdb() -> None:
+    script = "import sys; from zk_pipeline.cli.main import run; run(['--help']); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1]
+    assert "zk_pipeline.cli.main" in loaded
+    assert not [name for name in ("dagster", "pandas", "duckdb", "pydantic") if f"'{name}'" in loaded]
+
+
+def test_the_module_is_the_same_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zk_pipeline", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("zk-pipeline, version ")
+
+
+def test_without_arguments_the_help_is_shown_as_a_diagnostic(zk: CommandLine) -> None:
+    said = zk()
+    assert (said.code, said.out) == (2, "")
+    assert "Commands:" in said.err

@@ -1,0 +1,18 @@
+"""A launcher on the Dagster instance of a test's home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.defs.launch import Launcher, open_launcher
+from zk_pipeline.settings import load_settings
+
+
+@pytest.fixture
+def launcher(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:  # noqa: ARG001 (exports the home)
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "1")  # emulated terminals answer at once or never
+    with open_launcher(load_settings()) as opened:
+        yield opened

@@ -1,0 +1,136 @@
+"""What a sync run delivers, and what each work date's partition shows of it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.defs.jobs import RETRY_CONFIG
+from zk_pipeline.defs.launch import Launcher
+from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.simulator.crm_misbehaviour import first, refusal
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.defs.run_bench import deliver, metadata_of, poll_all, run_status, statuses
+from zk_pipeline_tests.gates import MONDAY, TUESDAY, WEDNESDAY, gate, present, switch_on
+from zk_pipeline_tests.store.store_bench import rows
+
+DATES = [MONDAY, TUESDAY, WEDNESDAY]
+
+
+@pytest.fixture
+def processed(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
+    """Two people on Monday, one on Wednesday, nobody on Tuesday; none delivered."""
+    punches = [*present(MONDAY, "1001"), *present(MONDAY, "1002"), *present(WEDNESDAY, "1003")]
+    switch_on(fleet, home_store, gate("Gate", *punches))
+    assert poll_all(launcher, home_store).failure is None
+    assert launcher.process(DateRange(MONDAY, WEDNESDAY)).failure is None
+
+
+def states(store: Store) -> dict[tuple[str, date], tuple[str, int]]:
+    found = rows(store, "SELECT user_id, work_date, state, attempts FROM crm_deliveries")
+    return {(user_id, day): (state, attempts) for user_id, day, state, attempts in found}
+
+
+@pytest.mark.usefixtures("processed")
+def test_without_a_crm_the_run_fails_with_a_line_that_says_so_and_counts_no_attempt(
+    launcher: Launcher, home_store: Store
+) -> None:
+    result = deliver(launcher, MONDAY, WEDNESDAY)
+    assert result.failure == "CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted"
+    assert run_status(launcher, result) is dg.DagsterRunStatus.FAILURE
+    assert set(states(home_store).values()) == {("pending", 0)}
+
+
+@pytest.mark.usefixtures("processed")
+def test_what_is_delivered_is_materialized_date_by_date_and_is_not_sent_again(
+    launcher: Launcher, crm: CrmReceiver, home_store: Store
+) -> None:
+    result = deliver(launcher, MONDAY, WEDNESDAY)
+    assert result.failure is None
+    assert result.observed == {"delivered": 3, "retry": 0, "failed": 0, "unsent": 0}
+    assert statuses(launcher, "crm_sync", DATES) == {str(day): "materialized" for day in DATES}
+    assert metadata_of(launcher, "crm_sync", str(MONDAY)) == {"delivered": 2}
+    assert metadata_of(launcher, "crm_sync", str(TUESDAY)) == {"delivered": 0}
+    assert set(crm.ledger.latest()) == {("1001", MONDAY), ("1002", MONDAY), ("1003", WEDNESDAY)}
+    assert set(states(home_store).values()) == {("delivered", 1)}
+    assert crm.posts == 3
+
+    assert deliver(launcher, MONDAY, WEDNESDAY).failure is None
+    assert crm.posts == 3
+
+
+@pytest.mark.usefixtures("processed")
+def test_a_dead_letter_fails_the_run_and_keeps_only_its_own_date_from_being_materialized(
+    launcher: Launcher, crm: CrmReceiver, home_store: Store
+) -> None:
+    crm.unknown_users = {"1002"}
+    result = deliver(launcher, MONDAY, WEDNESDAY)
+    assert result.failure == "2 delivered, 0 to retry, 1 failed, 0 unsent"
+    assert result.observed == {"delivered": 2, "retry": 0, "failed": 1, "unsent": 0}
+    assert statuses(launcher, "crm_sync", [MONDAY, WEDNESDAY]) == {
+        str(MONDAY): "failed",
+        str(WEDNESDAY): "materialized",
+    }
+    assert states(home_store)["1002", MONDAY] == ("failed", 1)
+
+    crm.unknown_users = set()
+    assert deliver(launcher, MONDAY, MONDAY).failure is None, "a dead letter is nobody's duty until asked for"
+    assert crm.posts == 3
+    assert statuses(launcher, "crm_sync", [MONDAY]) == {str(MONDAY): "failed"}
+    assert deliver(launcher, MONDAY, MONDAY, failed=True).observed["delivered"] == 1
+    assert statuses(launcher, "crm_sync", [MONDAY]) == {str(MONDAY): "materialized"}
+
+
+@pytest.mark.usefixtures("processed", "crm")
+def test_a_date_that_was_delivered_before_the_token_was_refused_is_materialized(
+    launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
+) -> None:
+    launcher = Launcher(launcher.settings.model_copy(update={"crm_concurrency": 1}), launcher.instance)
+    monkeypatch.setattr(crm, "misbehave", lambda received: refusal(401) if received.number == 3 else None)
+    result = deliver(launcher, MONDAY, WEDNESDAY)
+    assert result.failure is not None
+    assert result.failure.startswith("2 delivered, 0 to retry, 0 failed, 1 unsent; stopped: ")
+    assert "401" in result.failure
+    assert statuses(launcher, "crm_sync", [MONDAY, WEDNESDAY]) == {
+        str(MONDAY): "materialized",
+        str(WEDNESDAY): "failed",
+    }
+    assert states(home_store)["1003", WEDNESDAY] == ("pending", 0)
+
+
+@pytest.mark.usefixtures("processed")
+def test_a_limited_run_is_green_and_leaves_the_rest_pending(
+    launcher: Launcher, crm: CrmReceiver, home_store: Store
+) -> None:
+    assert deliver(launcher, MONDAY, WEDNESDAY, limit=1).failure is None
+    assert crm.posts == 1
+    assert sorted(states(home_store).values()) == [("delivered", 1), ("pending", 0), ("pending", 0)]
+    assert deliver(launcher, MONDAY, WEDNESDAY, user_id="1003").observed["delivered"] == 1
+    assert states(home_store)["1003", WEDNESDAY] == ("delivered", 1)
+
+
+@pytest.mark.usefixtures("processed")
+def test_force_sends_again_under_the_same_keys_and_the_crm_applies_nothing_twice(
+    launcher: Launcher, crm: CrmReceiver
+) -> None:
+    deliver(launcher, MONDAY, WEDNESDAY)
+    assert deliver(launcher, MONDAY, WEDNESDAY, force=True).observed["delivered"] == 3
+    assert crm.posts == 6
+    assert all(crm.ledger.revisions(user_id, day) == [1] for user_id, day in crm.ledger.latest())
+
+
+@pytest.mark.usefixtures("processed")
+def test_the_retry_job_gives_a_new_round_to_what_the_sync_job_gave_up(
+    launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
+) -> None:
+    launcher = Launcher(launcher.settings.model_copy(update={"crm_max_retries": 1}), launcher.instance)
+    monkeypatch.setattr(crm, "misbehave", first(1, refusal(500)))
+    span = DateRange(MONDAY, WEDNESDAY)
+    assert "1 to retry" in str(launcher.sync(span, {}).failure)
+    assert launcher.sync(span, {}).observed["delivered"] == 0
+    assert launcher.run("retry_failed_syncs", tags=span.tags, config=RETRY_CONFIG).observed["delivered"] == 1
+    assert {state for state, _ in states(home_store).values()} == {"delivered"}

@@ -1,0 +1,78 @@
+"""A run whose process was killed is put on record, and stops nobody from then on."""
+
+from __future__ import annotations
+
+import socket
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.defs.dead_runs import PROCESS_TAG, report_dead_runs
+from zk_pipeline.defs.in_flight import in_flight
+from zk_pipeline.defs.launch import Launcher
+from zk_pipeline.processes import process_identity
+from zk_pipeline.simulator.faults import Faults, HangAt
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.defs.run_bench import poll_all, statuses
+from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.waiting import child, until
+
+POLL = """
+    import sys
+    from zk_pipeline.cli.main import run
+    run(["poll"])
+"""
+
+
+def only_run(launcher: Launcher) -> dg.DagsterRun:
+    (run,) = launcher.instance.get_runs()
+    return run
+
+
+def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
+    launcher: Launcher, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
+    fleet.inject("Gate", HangAt(Command.CMD_CONNECT))
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "600")
+    monkeypatch.setenv("ZKTECO_POLL_DEADLINE", "600")
+    with child(POLL) as polling:
+        until(lambda: launcher.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
+        run = only_run(launcher)
+        assert run.tags[PROCESS_TAG] == process_identity(polling.pid)
+        assert in_flight(launcher.instance, "poll_devices") == f"run {run.run_id} of poll_devices is still started"
+        polling.kill()
+
+    assert in_flight(launcher.instance, "poll_devices") is None
+    assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
+    failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert ["it was killed" in str(one.get_dagster_event().message) for one in failures] == [True]
+    assert statuses(launcher, "raw_punches", ["Gate"]) == {"Gate": "failed"}
+
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "1")
+    fleet.inject("Gate", Faults())
+    assert poll_all(launcher, home_store).failure is None
+    assert statuses(launcher, "raw_punches", ["Gate"]) == {"Gate": "materialized"}
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.CANCELING])
+def test_a_command_that_was_killed_before_or_after_its_run_worked_blocks_nobody(
+    launcher: Launcher, status: dg.DagsterRunStatus
+) -> None:
+    with child("print('here', flush=True); input()") as other:
+        other.hear()
+        tags = {PROCESS_TAG: process_identity(other.pid)}
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=status, tags=tags))
+        assert in_flight(launcher.instance, "sync_to_crm") is not None
+        other.kill()
+    assert in_flight(launcher.instance, "sync_to_crm") is None
+
+
+def test_a_run_of_another_host_or_without_a_process_is_left_alone(launcher: Launcher) -> None:
+    elsewhere = {PROCESS_TAG: f"not-{socket.gethostname()}:1:1"}
+    for tags in (elsewhere, {}):
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=dg.DagsterRunStatus.STARTED, tags=tags))
+    assert report_dead_runs(launcher.instance) == []
+    assert in_flight(launcher.instance, "sync_to_crm") is not None

@@ -1,0 +1,213 @@
+"""What Dagster is told is what the contract (section 4) fixes, and telling it touches nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.defs.build import build_definitions
+from zk_pipeline.defs.partitions import DateRange, contiguous, device_range_tags, last_work_date
+from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.catalog import TABLES
+
+CHECKOUT = Path(__file__).parents[2]
+TOOLS = Path(sys.executable).parent
+
+
+@pytest.fixture
+def settings(bare_home: Path) -> Settings:
+    return load_settings({"ZK_PIPELINE_HOME": str(bare_home)})
+
+
+@pytest.fixture
+def repository(settings: Settings) -> dg.RepositoryDefinition:
+    return build_definitions(settings).get_repository_def()
+
+
+def test_the_assets_are_those_of_the_contract(repository: dg.RepositoryDefinition) -> None:
+    def said(spec: dg.AssetSpec) -> tuple[str, list[str], str | None]:
+        partitions = spec.partitions_def
+        kind = None if partitions is None else type(partitions).__name__
+        return str(spec.group_name), sorted(dep.asset_key.to_user_string() for dep in spec.deps), kind
+
+    specs = {
+        spec.key.to_user_string(): spec for asset in repository.assets_defs_by_key.values() for spec in asset.specs
+    }
+    assert {name: said(spec) for name, spec in specs.items()} == {
+        "devices": ("terminals", [], None),
+        "raw_punches": ("terminals", ["devices"], "DynamicPartitionsDefinition"),
+        "daily_attendance": ("attendance", ["raw_punches"], "DailyPartitionsDefinition"),
+        "crm_sync": ("crm", ["daily_attendance"], "DailyPartitionsDefinition"),
+    }
+    assert specs["raw_punches"].partitions_def == dg.DynamicPartitionsDefinition(name="devices")
+    for name in ("raw_punches", "daily_attendance", "crm_sync"):
+        asset = repository.assets_defs_by_key[dg.AssetKey(name)]
+        assert asset.backfill_policy == dg.BackfillPolicy.single_run()
+        assert asset.op.pool is not None
+
+
+def test_every_asset_tells_people_what_it_is_and_what_its_columns_mean(repository: dg.RepositoryDefinition) -> None:
+    tables = {
+        "devices": "devices",
+        "raw_punches": "raw_punches",
+        "daily_attendance": "daily_attendance",
+        "crm_sync": "crm_deliveries",
+    }
+    for asset, table in tables.items():
+        (spec,) = repository.assets_defs_by_key[dg.AssetKey(asset)].specs
+        assert spec.description
+        assert spec.kinds
+        schema = spec.metadata["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchemaMetadataValue)
+        columns = {column.name: column for column in schema.schema.columns}
+        assert list(columns) == list(TABLES[table][1])
+        assert all(column.description and column.type for column in columns.values())
+    (raw,) = repository.assets_defs_by_key[dg.AssetKey("raw_punches")].specs
+    punched_at = {column.name: column.type for column in raw.metadata["dagster/column_schema"].schema.columns}
+    assert punched_at["punched_at"] == "TIMESTAMP WITH TIME ZONE"
+
+
+def test_the_jobs_are_those_of_the_contract(repository: dg.RepositoryDefinition) -> None:
+    jobs = {job.name: job for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    assert {
+        name: {key.to_user_string() for key in job.asset_layer.executable_asset_keys} for name, job in jobs.items()
+    } == {
+        "poll_devices": {"devices", "raw_punches"},
+        "process_attendance": {"daily_attendance"},
+        "sync_to_crm": {"crm_sync"},
+        "retry_failed_syncs": {"crm_sync"},
+        "daily_cleanup": set(),
+    }
+    assert all(job.description for job in jobs.values())
+    assert {job.executor_def.name for job in jobs.values()} == {"in_process"}
+
+
+def test_the_schedules_are_those_of_the_contract_and_run_by_default(repository: dg.RepositoryDefinition) -> None:
+    found = {one.name: (one.job_name, one.cron_schedule, one.execution_timezone) for one in repository.schedule_defs}
+    assert found == {
+        "poll_devices_schedule": ("poll_devices", "*/15 * * * *", "UTC"),
+        "process_attendance_schedule": ("process_attendance", "5 * * * *", "UTC"),
+        "sync_to_crm_schedule": ("sync_to_crm", "*/30 * * * *", "UTC"),
+        "retry_failed_syncs_schedule": ("retry_failed_syncs", "0 */6 * * *", "UTC"),
+        "daily_cleanup_schedule": ("daily_cleanup", "0 2 * * *", "UTC"),
+    }
+    assert {one.default_status for one in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_the_sensors_are_those_of_the_contract_and_run_by_default(repository: dg.RepositoryDefinition) -> None:
+    assert {one.name: one.default_status for one in repository.sensor_defs} == dict.fromkeys(
+        ("device_registry_sensor", "new_punches_sensor", "run_failure_alert_sensor"), dg.DefaultSensorStatus.RUNNING
+    )
+
+
+def test_the_resources_are_those_of_the_contract(settings: Settings) -> None:
+    assert set(build_definitions(settings).resources or {}) == {"store", "terminals", "crm", "alerts"}
+
+
+def test_intervals_zone_and_history_are_those_of_the_settings(bare_home: Path) -> None:
+    environ = {
+        "ZK_PIPELINE_HOME": str(bare_home),
+        "ZK_PIPELINE_TIMEZONE": "Asia/Kolkata",
+        "ZK_PIPELINE_HISTORY_START": "2024-03-04",
+        "POLLING_INTERVAL_MINUTES": "5",
+        "CRM_SYNC_INTERVAL_MINUTES": "1",
+    }
+    repository = build_definitions(load_settings(environ)).get_repository_def()
+    schedules = {one.name: one for one in repository.schedule_defs}
+    assert schedules["poll_devices_schedule"].cron_schedule == "*/5 * * * *"
+    assert schedules["sync_to_crm_schedule"].cron_schedule == "* * * * *"
+    assert {one.execution_timezone for one in schedules.values()} == {"Asia/Kolkata"}
+    days = repository.assets_defs_by_key[dg.AssetKey("daily_attendance")].partitions_def
+    assert days is not None
+    evening = datetime(2024, 3, 5, 20, tzinfo=timezone.utc)  # the sixth in Kolkata
+    assert days.get_partition_keys(current_time=evening) == [f"2024-03-0{day}" for day in (4, 5, 6, 7)]
+
+
+def test_the_newest_work_date_has_begun_somewhere_and_has_a_partition(bare_home: Path) -> None:
+    settings = load_settings({"ZK_PIPELINE_HOME": str(bare_home)})
+    assert last_work_date(settings, datetime(2026, 11, 22, 9, 59, tzinfo=timezone.utc)) == date(2026, 11, 22)
+    assert last_work_date(settings, datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)) == date(2026, 11, 23)
+    east = load_settings({"ZK_PIPELINE_HOME": str(bare_home), "ZK_PIPELINE_TIMEZONE": "Pacific/Kiritimati"})
+    assert last_work_date(east, datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)) == date(2026, 11, 23)
+
+
+def test_dates_become_the_fewest_ranges_that_cover_exactly_them() -> None:
+    days = [date(2024, 2, 28) + timedelta(days=number) for number in (5, 0, 1, 2, 5, 9)]
+    assert contiguous(days) == [
+        DateRange(date(2024, 2, 28), date(2024, 3, 1)),
+        DateRange(date(2024, 3, 4), date(2024, 3, 4)),
+        DateRange(date(2024, 3, 8), date(2024, 3, 8)),
+    ]
+    assert contiguous([]) == []
+
+
+def test_devices_become_the_fewest_ranges_of_partitions_that_cover_exactly_them() -> None:
+    ranges = [tuple(tags.values()) for tags in device_range_tags(["a", "b", "c", "d"], {"d", "a", "c"})]
+    assert ranges == [("a", "a"), ("c", "d")]
+    assert device_range_tags(["a"], set()) == []
+
+
+def test_building_opens_no_file_and_no_connection(bare_home: Path) -> None:
+    """In a process of its own: every file opened, socket made and process started while building is noted."""
+    script = """
+import sys
+import dagster, zk_pipeline.defs.build
+from zk_pipeline.settings import load_settings
+settings = load_settings()
+noted = []
+watched = ("socket.connect", "socket.bind", "sqlite3.connect", "subprocess.Popen", "os.mkdir")
+home = str(settings.home)
+sys.addaudithook(lambda event, args: noted.append((event, str(args))) if event in watched else None)
+sys.addaudithook(lambda event, args: noted.append(str(args[0])) if event == "open" and home in str(args[0]) else None)
+zk_pipeline.defs.build.build_definitions(settings).get_repository_def()
+print(noted)
+"""
+    environ = os.environ | {"ZK_PIPELINE_DATABASE": "/proc/no/such.duckdb", "CRM_API_URL": "http://127.0.0.1:1/"}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert {item.name for item in bare_home.iterdir()} == {"dagster.yaml", ".env.example"}
+
+
+def in_checkout(bare_home: Path, *command: str) -> str:
+    """Run one of Dagster's own tools in the checkout, its home elsewhere; what it printed."""
+    environ = os.environ | {"DAGSTER_HOME": str(bare_home), "DG_CLI_CONFIG": str(bare_home / "dg.toml")}
+    done = subprocess.run(
+        [TOOLS / command[0], *command[1:]], cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def prepared_home(bare_home: Path) -> Path:
+    bare_home.mkdir()
+    return bare_home
+
+
+def test_dagster_validates_the_definitions_from_a_checkout(prepared_home: Path) -> None:
+    assert "All code locations passed validation" in in_checkout(
+        prepared_home, "dagster", "definitions", "validate", "--log-level", "info"
+    )
+
+
+def test_dg_checks_the_definitions_from_a_checkout(prepared_home: Path) -> None:
+    assert "All definitions loaded successfully" in in_checkout(prepared_home, "dg", "check", "defs")
+
+
+def test_dg_lists_the_definitions_from_a_checkout(prepared_home: Path) -> None:
+    listed = json.loads(in_checkout(prepared_home, "dg", "list", "defs", "--json"))
+    assert {asset["asset_key"] for asset in listed["assets"]} == {
+        "devices",
+        "raw_punches",
+        "daily_attendance",
+        "crm_sync",
+    }
+    assert len(listed["schedules"]) == 5
+    assert len(listed["sensors"]) == 3

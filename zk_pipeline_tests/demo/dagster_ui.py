@@ -1,0 +1,94 @@
+"""Commands that keep a Dagster UI running, and what that UI's API says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from zk_pipeline_tests.demo.demo_bench import environ, processes_of
+from zk_pipeline_tests.waiting import until
+
+_RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
+_LAUNCH = """
+mutation Launch($job: String!, $tags: [ExecutionTag!]!) {
+  launchRun(executionParams: {
+    selector: {repositoryLocationName: "zk_pipeline", repositoryName: "__repository__", jobName: $job},
+    runConfigData: {}, executionMetadata: {tags: $tags}
+  }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    job: str
+    status: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ui:
+    """A command that serves the Dagster UI of what lies below `home`."""
+
+    home: Path
+    url: str
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=30).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def runs(self) -> list[Run]:
+        """All runs, the newest first."""
+        found = self.ask(_RUNS)["runsOrError"]["results"]
+        return [Run(r["jobName"], r["status"], {t["key"]: t["value"] for t in r["tags"]}) for r in found]
+
+    def launch(self, job: str, tags: Mapping[str, str]) -> None:
+        given = [{"key": key, "value": value} for key, value in tags.items()]
+        launched = self.ask(_LAUNCH, job=job, tags=given)["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving_ui(home: Path, command: Sequence[str], output: Path, **settings: str) -> Iterator[Ui]:
+    """`zk-pipeline command --port P`, from the moment it says that the UI is there."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zk_pipeline", *command, "--port", str(port)],
+            env=environ(home, **settings),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+
+        def is_there() -> bool:
+            assert process.poll() is None, output.read_text()
+            return f"Dagster UI at {url}" in output.read_text()
+
+        until(is_there, seconds=100)
+        yield Ui(home, url, process, output)
+    finally:
+        process.kill()
+        process.wait()
+        for pid in processes_of(home):  # whatever a failed test has left
+            os.kill(pid, signal.SIGKILL)

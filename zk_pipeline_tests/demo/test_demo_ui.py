@@ -1,0 +1,108 @@
+"""The demo while somebody watches: the UI shows it, punches travel by themselves, Ctrl-C ends everything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
+from zk_pipeline_tests.demo.demo_bench import SMALL, ledger_days, processes_of
+from zk_pipeline_tests.waiting import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium")
+ASSETS = ("devices", "raw_punches", "daily_attendance", "crm_sync")
+GATES = ("head-office-gate-1", "head-office-gate-2", "warehouse")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    home = tmp_path_factory.mktemp("home")
+    with serving_ui(home, ["demo", *SMALL], tmp_path_factory.mktemp("output") / "demo.log") as shown:
+        yield shown
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    from playwright.sync_api import sync_playwright
+
+    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
+        )
+        try:
+            yield browser.new_page(viewport={"width": 1600, "height": 1000})
+        finally:
+            browser.close()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chosen = os.environ.get("ZK_PIPELINE_SCREENSHOTS")
+    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+def test_the_lineage_shows_the_four_assets_materialized(ui: Ui, page: Page, screenshots: Path) -> None:
+    page.goto(f"{ui.url}/asset-groups")
+    page.get_by_text("terminals", exact=True).first.wait_for()
+    expand = page.get_by_role("button", name="Expand all")
+    if expand.count():
+        expand.first.click()
+    for name in ASSETS:
+        page.get_by_text(name, exact=True).first.wait_for()
+    page.screenshot(path=screenshots / "lineage.png")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+def test_the_partitions_of_the_punches_are_the_terminals_all_materialized(
+    ui: Ui, page: Page, screenshots: Path
+) -> None:
+    page.goto(f"{ui.url}/assets/raw_punches?view=partitions")
+    for name in GATES:
+        page.get_by_text(name, exact=True).first.wait_for()
+    page.screenshot(path=screenshots / "raw_punches-partitions.png")
+
+
+def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui: Ui) -> None:
+    place = ui.home / ".demo"
+    by_command = [run for run in ui.runs() if "zk_pipeline/started_by" in run.tags]
+    delivered_by_command = len([run for run in by_command if run.job == "sync_to_crm"])
+    assert delivered_by_command > 0
+
+    def has_arrived() -> bool:
+        assert ui.process.poll() is None, ui.output.read_text()
+        return any(run.job == "sync_to_crm" and run.status == "SUCCESS" and run not in by_command for run in ui.runs())
+
+    until(has_arrived, seconds=240)
+    days = ledger_days(place)
+    assert len(days) == len(set(days))
+    asked_by = {run.job: run.tags for run in ui.runs() if run not in by_command}
+    assert asked_by["poll_devices"]["dagster/schedule_name"] == "poll_devices_schedule"
+    assert asked_by["process_attendance"]["dagster/sensor_name"] == "new_punches_sensor"
+    assert asked_by["sync_to_crm"]["dagster/schedule_name"] == "sync_to_crm_schedule"
+
+
+def test_interrupted_it_ends_everything_it_started(ui: Ui) -> None:
+    """The last test here: it ends what the others look at."""
+    mine = processes_of(ui.home)
+    assert len(mine) >= 4, mine  # the demo, code server, daemon, webserver
+    ui.process.send_signal(signal.SIGINT)
+    assert ui.process.wait(60) == 0
+    until(lambda: not processes_of(ui.home), seconds=20)
+    assert "Traceback" not in ui.output.read_text()

@@ -1,0 +1,124 @@
+"""Polling real (emulated) terminals into a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.comm_keys import comm_key_of
+from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.simulator.faults import HangAt
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.simulator.records import Layout
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.simulator.small_terminal import small_terminal
+from zk_pipeline_tests.store.store_bench import device, rows, stale
+
+NAMES = ["gate-8", "gate-16", "gate-40"]
+POLLS = 'SELECT device, status, error_code, "new", run_id FROM device_polls ORDER BY device, id'
+
+
+@pytest.fixture
+def fleet(store: Store) -> Iterator[Fleet]:
+    """A terminal per record layout, five punches each, all registered."""
+    layouts: tuple[Layout, ...] = (8, 16, 40)
+    terminals = [small_terminal(name=name, layout=layout) for name, layout in zip(NAMES, layouts, strict=True)]
+    with Fleet.serve(terminals) as running:
+        for name in NAMES:
+            store.devices.add(_at(running, name))
+        yield running
+
+
+def _at(fleet: Fleet, name: str) -> Device:
+    return Device(
+        name=name, ip_address="127.0.0.1", port=fleet.port_of(name), protocol="tcp", timezone="Africa/Nairobi"
+    )
+
+
+def read(device: Device) -> Reading:
+    return TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0).read(device)
+
+
+def poll(store: Store, run_id: str = "run") -> dict[str, DevicePolled]:
+    polled = list(poll_devices(store, store.devices.all(), read, deadline_seconds=5, run_id=run_id))
+    assert sorted(item.device.name for item in polled) == [device.name for device in store.devices.all()]
+    return {item.device.name: item for item in polled}
+
+
+def test_every_terminals_punches_are_stored_once_however_often_it_is_polled(fleet: Fleet, store: Store) -> None:
+    first = poll(store, "first")
+    assert [first[name].ingested.new for name in NAMES] == [5, 5, 5]  # type: ignore[union-attr]
+    fleet.punch("gate-16", "1002")
+    second = poll(store, "second")
+    assert [second[name].ingested.new for name in NAMES] == [0, 1, 0]  # type: ignore[union-attr]
+    assert rows(store, "SELECT device, count(*) FROM raw_punches GROUP BY 1 ORDER BY 1") == [
+        ("gate-16", 6),
+        ("gate-40", 5),
+        ("gate-8", 5),
+    ]
+    assert rows(store, "SELECT count(DISTINCT (device, user_id)), min(name) FROM device_users") == [(9, "Zoë 0")]
+    assert {run for (*_, run) in rows(store, POLLS)} == {"first", "second"}
+    assert len(stale(store)) == 2
+
+
+def test_a_dead_terminal_costs_the_others_nothing_and_its_failure_is_on_record(fleet: Fleet, store: Store) -> None:
+    fleet.switch_off("gate-16")
+    fleet.inject("gate-8", HangAt(Command.CMD_OPTIONS_RRQ))
+    polled = poll(store)
+    assert polled["gate-40"].ingested is not None
+    assert polled["gate-16"].reading is None
+    assert "gate-16 (127.0.0.1" in str(polled["gate-16"].error)
+    assert rows(store, POLLS) == [
+        ("gate-16", "failed", "refused", None, "run"),
+        ("gate-40", "success", None, 5, "run"),
+        ("gate-8", "failed", "no_answer", None, "run"),
+    ]
+    fleet.switch_on("gate-16")
+    assert poll(store)["gate-16"].ingested.new == 5  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("fleet")
+def test_what_goes_wrong_before_a_terminal_is_reached_is_that_devices_failure_too(store: Store) -> None:
+    def awkward(device: Device) -> Reading:
+        if device.name == "gate-8":
+            raise UsageError("comm key of gate-8: the variable KEY is not set")
+        if device.name == "gate-16":
+            raise ZeroDivisionError("a defect of ours")
+        return read(device)
+
+    polled = list(poll_devices(store, store.devices.all(), awkward, deadline_seconds=5, run_id=None))
+    codes = {item.device.name: (item.error_code, item.error) for item in polled}
+    assert codes["gate-40"] == (None, None)
+    assert codes["gate-8"] == ("misconfigured", "comm key of gate-8: the variable KEY is not set")
+    code, words = codes["gate-16"]
+    assert code == "internal_error"
+    assert "ZeroDivisionError" in str(words)
+    assert len(rows(store, POLLS)) == 3
+
+
+def test_no_devices_are_no_work(store: Store) -> None:
+    assert list(poll_devices(store, [], read, deadline_seconds=5, run_id=None)) == []
+    assert rows(store, POLLS) == []
+
+
+def test_a_comm_key_comes_from_the_environment_before_the_homes_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("GATE_KEY=111\n")
+    locked = replace(device(), comm_key_env="GATE_KEY")
+    assert comm_key_of(device(), tmp_path, {}) == 0
+    assert comm_key_of(locked, tmp_path, {}) == 111
+    assert comm_key_of(locked, tmp_path, {"GATE_KEY": "222"}) == 222
+
+
+def test_a_comm_key_that_is_missing_or_wrong_is_told_by_the_variables_name_only(tmp_path: Path) -> None:
+    locked = replace(device(), comm_key_env="GATE_KEY")
+    for environ in ({}, {"GATE_KEY": ""}, {"GATE_KEY": "s3cret"}):
+        with pytest.raises(UsageError, match="GATE_KEY") as refused:
+            comm_key_of(locked, tmp_path, environ)
+        assert "s3cret" not in str(refused.value)

@@ -1,0 +1,108 @@
+"""Processing dates as a service: one bad date is its own misfortune."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from zk_pipeline.attendance.judge import Judged, judge
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.operations import process as operation
+from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.settings import load_settings
+from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, execute, ingest, on, process, rows, stale
+
+WEDNESDAY = TUESDAY + timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def three_days(store: Store) -> None:
+    store.devices.add(device())
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        ingest(store, "Gate", *on(day, "08:00", "17:00"))
+
+
+def test_one_bad_date_leaves_the_others_done_and_says_why(store: Store) -> None:
+    # A device with a zone that no longer exists breaks whatever its punches are part of.
+    store.devices.add(device("Broken"))
+    ingest(store, "Broken", *on(TUESDAY, "07:00"))
+    execute(store, "UPDATE devices SET timezone = 'Mars/Olympus' WHERE name = 'Broken'")
+    done = process(store, MONDAY, TUESDAY, WEDNESDAY)
+    assert [item.work_date for item in done.written] == [MONDAY, WEDNESDAY]
+    assert list(done.failed) == [TUESDAY]
+    assert "Mars/Olympus" in done.failed[TUESDAY]
+    assert "\n" not in done.failed[TUESDAY]
+    assert done.overtaken == []
+    assert stale(store) == [TUESDAY]
+    assert rows(store, "SELECT DISTINCT work_date FROM daily_attendance ORDER BY 1") == [(MONDAY,), (WEDNESDAY,)]
+
+
+def test_an_error_without_words_is_told_by_its_class(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def speechless(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(operation, "judge", speechless)
+    assert process(store, MONDAY, TUESDAY).failed == {MONDAY: "ZeroDivisionError", TUESDAY: "ZeroDivisionError"}
+
+
+def test_a_store_that_is_busy_is_nobodys_bad_date(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> None:
+        raise StoreBusy("held by process 7")
+
+    monkeypatch.setattr(operation, "judge", busy)
+    with pytest.raises(StoreBusy):
+        process(store, MONDAY)
+    assert stale(store) == [MONDAY, TUESDAY, WEDNESDAY]
+
+
+def test_dates_that_another_run_made_from_newer_punches_are_told_apart(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(summaries: pd.DataFrame, rules: WorkRules, now: datetime) -> Judged:
+        monkeypatch.setattr(operation, "judge", judge)
+        ingest(store, "Gate", *on(MONDAY, "18:00"))
+        process(store, MONDAY, run_id="faster run")
+        return judge(summaries, rules, now)
+
+    monkeypatch.setattr(operation, "judge", slowly)
+    done = process(store, MONDAY, TUESDAY, run_id="slower run")
+    assert [item.work_date for item in done.written] == [TUESDAY]
+    assert (done.overtaken, done.failed) == ([MONDAY], {})
+    assert rows(store, "SELECT run_id FROM daily_attendance ORDER BY work_date") == [("faster run",), ("slower run",)]
+
+
+def test_the_rules_are_those_of_the_settings(tmp_path: Path) -> None:
+    chosen = {
+        "WORK_START_TIME": "22:00",
+        "WORK_END_TIME": "06:00",
+        "OUTLIER_EARLY_CLOCK_IN_HOURS": "0.5",
+        "OUTLIER_LATE_CLOCK_IN_HOURS": "1",
+        "OUTLIER_EARLY_CLOCK_OUT_HOURS": "1.5",
+        "OUTLIER_LATE_CLOCK_OUT_HOURS": "4",
+        "DEBOUNCE_SECONDS": "5",
+    }
+    assert work_rules(load_settings({"ZK_PIPELINE_HOME": str(tmp_path), **chosen})) == WorkRules(
+        start=time(22),
+        end=time(6),
+        workday_starts_at=time(14),
+        early_clock_in=timedelta(minutes=30),
+        late_clock_in=timedelta(hours=1),
+        early_clock_out=timedelta(minutes=90),
+        late_clock_out=timedelta(hours=4),
+        debounce_seconds=5,
+    )
+    assert work_rules(load_settings({"ZK_PIPELINE_HOME": str(tmp_path)})) == WorkRules()
+
+
+def test_rules_reach_the_days(store: Store) -> None:
+    strict = WorkRules(early_clock_in=timedelta(), debounce_seconds=3600 * 10)
+    process_dates(store, [MONDAY], strict, run_id=None)
+    assert rows(store, "SELECT punch_count, outlier_codes FROM daily_attendance") == [
+        (1, ["CLOCK_IN_TOO_EARLY", "MISSING_CLOCK_OUT"])
+    ]
+    assert process(store, date(2020, 1, 1)).failed == {}

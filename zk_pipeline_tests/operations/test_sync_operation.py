@@ -1,0 +1,207 @@
+"""Syncing the real store to the real CRM receiver over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.operations.sync import crm_endpoint, crm_token, sync
+from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.simulator.crm_misbehaviour import refusal, whenever
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.sender import SenderBusy
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_bench import (
+    MONDAY,
+    TUESDAY,
+    StoppedClock,
+    copied,
+    device,
+    ingest,
+    on,
+    process,
+    rows,
+)
+
+TOKEN = "s3cret-token"
+STATES = "SELECT state, count(*), sum(attempts) FROM crm_deliveries GROUP BY 1 ORDER BY 1"
+
+
+@pytest.fixture
+def crm() -> Iterator[CrmReceiver]:
+    with CrmReceiver(token=TOKEN) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def three_due_days(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("due"))
+    store.devices.add(device("Gate", timezone="Europe/Istanbul"))
+    ingest(store, "Gate", *on(MONDAY, "08:00", "18:00"), *on(MONDAY, "09:00", user_id="1002"), *on(TUESDAY, "08:00"))
+    process(store, MONDAY, TUESDAY)
+    return store.database.path
+
+
+@pytest.fixture
+def store(three_due_days: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+    return copied(three_due_days, tmp_path, clock)
+
+
+def settings(home: Path, **variables: str) -> Settings:
+    return load_settings({"ZK_PIPELINE_HOME": str(home), "CRM_MAX_RETRIES": "1", **variables})
+
+
+def run(
+    store: Store, home: Path, crm: CrmReceiver, *, scope: Scope | None = None, **options: object
+) -> DeliverySummary:
+    configured = settings(home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN)
+    run_id = f"run {len(crm.ledger.attempts)}"
+    return sync(store, configured, scope or Scope(), run_id=run_id, **options)  # type: ignore[arg-type]
+
+
+def test_every_due_day_arrives_once_with_its_content(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
+    summary = run(store, tmp_path, crm)
+    assert (summary.delivered, summary.total, summary.stopped) == (3, 3, None)
+    held = crm.ledger.latest()
+    assert set(held) == {("1001", MONDAY), ("1002", MONDAY), ("1001", TUESDAY)}
+    assert held["1001", MONDAY] == {
+        "user_id": "1001",
+        "date": "2026-03-02",
+        "clock_in": "2026-03-02T08:00:00+03:00",
+        "clock_out": "2026-03-02T18:00:00+03:00",
+        "is_outlier": False,
+        "outlier_reason": "",
+        "device_name": "Gate",
+        "device_ip": "192.0.2.10",
+        "revision": 1,
+    }
+    assert rows(store, STATES) == [("delivered", 3, 3)]
+    assert run(store, tmp_path, crm).total == 0
+    assert set(crm.ledger.attempts.values()) == {1}
+
+
+def test_a_changed_day_is_sent_again_as_its_next_revision(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
+    run(store, tmp_path, crm)
+    ingest(store, "Gate", *on(MONDAY, "17:30", user_id="1002"))
+    process(store, MONDAY, TUESDAY)
+    assert run(store, tmp_path, crm).delivered == 1
+    assert crm.ledger.revisions("1002", MONDAY) == [1, 2]
+    assert crm.ledger.latest()["1002", MONDAY]["clock_out"] == "2026-03-02T17:30:00+03:00"
+    assert crm.ledger.anomalies == []
+
+
+def test_scope_and_limit_bound_what_is_sent(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
+    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY)).delivered == 1
+    assert run(store, tmp_path, crm, limit=1).delivered == 1
+    assert set(crm.ledger.latest()) == {("1001", TUESDAY), ("1001", MONDAY)}
+
+
+def test_a_forced_sync_sends_again_under_the_same_key_and_the_crm_applies_nothing(
+    store: Store, crm: CrmReceiver, tmp_path: Path
+) -> None:
+    run(store, tmp_path, crm)
+    assert run(store, tmp_path, crm, scope=Scope(states=("delivered",))).delivered == 3
+    assert set(crm.ledger.attempts.values()) == {2}
+    assert crm.ledger.revisions("1001", MONDAY) == [1]
+
+
+def test_progress_is_told(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
+    told: list[DeliverySummary] = []
+    run(store, tmp_path, crm, progress=told.append)
+    assert told[-1].delivered == 3
+
+
+def test_one_refused_record_is_a_dead_letter_with_the_crms_words_and_the_rest_arrives(
+    store: Store, tmp_path: Path
+) -> None:
+    poison = whenever(lambda request: "1002" in request.user_ids, refusal(400, detail="no such person"))
+    with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
+        summary = run(store, tmp_path, crm)
+    assert (summary.delivered, summary.failed) == (2, 1)
+    ((user_id, status, words),) = rows(
+        store, "SELECT user_id, last_status, last_error FROM crm_deliveries WHERE state = 'failed'"
+    )
+    assert (user_id, status) == ("1002", 400)
+    assert "no such person" in words
+
+
+def test_a_crm_that_is_down_counts_a_round_and_the_next_round_delivers(store: Store, tmp_path: Path) -> None:
+    down = whenever(lambda _: True, refusal(503))
+    with CrmReceiver(token=TOKEN, misbehave=down) as crm:
+        assert run(store, tmp_path, crm).retry == 3
+    assert rows(store, STATES) == [("retry", 3, 3)]
+    with CrmReceiver(token=TOKEN) as crm:
+        configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN)
+        assert sync(store, configured, Scope(states=("retry",)), run_id="next round").delivered == 3
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({}, "CRM_API_URL is not set"),
+        ({"CRM_API_URL": "http://127.0.0.1:1/"}, "CRM_API_TOKEN is not set"),
+        ({"CRM_API_URL": "http://127.0.0.1:1/", "CRM_API_TOKEN": "s3cret", "CRM_API_TOKEN_FILE": "f"}, "both set"),
+        ({"CRM_API_URL": "http://crm.example.com/", "CRM_API_TOKEN": "s3cret"}, "CRM_ALLOW_INSECURE_HTTP"),
+        ({"CRM_API_URL": "crm", "CRM_API_TOKEN": "s3cret"}, "CRM_API_URL must be"),
+        (
+            {"CRM_API_URL": "https://127.0.0.1:1/", "CRM_API_TOKEN": "s3cret", "CRM_CA_BUNDLE": "/no/ca.pem"},
+            "CRM_CA_BUNDLE",
+        ),
+    ],
+)
+def test_a_set_up_that_cannot_work_is_told_by_the_variable_and_counts_no_attempt(
+    variables: dict[str, str], named: str, store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(CrmMisconfigured, match=named) as refused:
+        sync(store, settings(tmp_path, **variables), Scope(), run_id="run")
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.summary is None
+    assert rows(store, STATES) == [("pending", 3, 0)]
+    with store.deliveries.only_sender():
+        pass  # the sender's lock was given back
+
+
+def test_a_token_that_the_crm_refuses_stops_the_run_and_counts_no_attempt(
+    store: Store, crm: CrmReceiver, tmp_path: Path
+) -> None:
+    configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN="s3cret-but-wrong")
+    with pytest.raises(CrmMisconfigured) as refused:
+        sync(store, configured, Scope(), run_id="run")
+    assert "s3cret" not in str(refused.value)
+    assert rows(store, STATES) == [("pending", 3, 0)]
+    assert run(store, tmp_path, crm).delivered == 3
+
+
+def test_a_second_sender_is_turned_away_and_touches_nothing(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
+    with store.deliveries.only_sender(), pytest.raises(SenderBusy):
+        run(store, tmp_path, crm)
+    assert crm.ledger.attempts == {}
+    assert rows(store, STATES) == [("pending", 3, 0)]
+
+
+def test_a_token_file_is_read_when_it_is_needed(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN_FILE=str(path))
+    token = crm_token(configured)
+    path.write_text(f"{TOKEN}\n")
+    assert token() == TOKEN
+    assert sync(store, configured, Scope(last=date(2026, 3, 2)), run_id="run").delivered == 2
+
+
+def test_the_endpoint_is_that_of_the_settings(tmp_path: Path) -> None:
+    endpoint = crm_endpoint(
+        settings(
+            tmp_path,
+            CRM_API_URL="http://crm.example.com/api/",
+            CRM_AUTH_SCHEME="Bearer",
+            CRM_REQUEST_TIMEOUT="7",
+            CRM_ALLOW_INSECURE_HTTP="true",
+        )
+    )
+    assert (endpoint.url, endpoint.scheme, endpoint.timeout) == ("http://crm.example.com/api/", "Bearer", 7)
