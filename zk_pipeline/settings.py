@@ -157,6 +157,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
+_EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}
 VARIABLES = {
     str(field.validation_alias): name for name, field in Settings.model_fields.items() if field.validation_alias
 }
@@ -187,7 +188,7 @@ def read_variable(name: str, home: Path, environ: Mapping[str, str] | None = Non
 def read_env_file(path: Path) -> dict[str, str]:
     """Name → value of a `.env`; empty where there is none.
 
-    Raises UsageError for a line that is no assignment and for a name that is a near miss of one of ours.
+    Raises UsageError for a line that is no assignment, a name that is a near miss of one of ours, and the home itself.
     """
     if not path.is_file():
         return {}
@@ -203,6 +204,8 @@ def read_env_file(path: Path) -> dict[str, str]:
             raise UsageError(f"{path}, line {line}: not of the form NAME=value")
         if binding.key is None or binding.value is None:
             continue
+        if binding.key in _EXPORTED_ONLY:
+            raise UsageError(f"{path}, line {line}: {binding.key} decides where this file is looked for: export it")
         near = difflib.get_close_matches(binding.key, VARIABLES, n=1, cutoff=0.9)
         if near and binding.key not in VARIABLES:
             raise UsageError(f"{path}, line {line}: unknown variable {binding.key}; did you mean {near[0]}?")

@@ -204,3 +204,9 @@ def test_a_database_path_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
         load(tmp_path / "home", ZK_PIPELINE_DATABASE=str(tmp_path / "x.duckdb")).database_path == tmp_path / "x.duckdb"
     )
     assert load(tmp_path, ZK_PIPELINE_DATABASE="~/x.duckdb").database_path == Path.home() / "x.duckdb"
+
+
+@pytest.mark.parametrize("name", ["ZK_PIPELINE_HOME", "DAGSTER_HOME"])
+def test_the_home_cannot_be_named_by_the_file_that_is_looked_for_in_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"{name}=/elsewhere\n")
+    assert refusal(tmp_path).endswith(f"line 1: {name} decides where this file is looked for: export it")

@@ -12,8 +12,9 @@ import click
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import WORK_DATE, Session, check_span, open_session
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.operations.sync import crm_endpoint, crm_token
-from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import utc_now
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
     today = last_work_date(session.settings, utc_now())
     with session.launcher() as launcher:
         if asked is None:
-            session.store.punches.adopt_workday_start(session.settings.workday_starts_at)
-            stale = session.store.days.stale(first=session.settings.history_start, last=today)
+            stale = stale_dates(session.store, session.settings, last=today)
             ranges = contiguous(item.work_date for item in stale)
         else:
             launcher.check_partitions(asked, today)

@@ -13,7 +13,7 @@ from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import CrmResource, StoreResource
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.settings import Settings
-from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.outbox import Scope
 
 OPEN_STATES = ("pending", "sending", "retry", "failed")
 

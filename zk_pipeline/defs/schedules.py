@@ -3,6 +3,7 @@
 # No postponed annotations here: Dagster reads them when it decorates.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -16,9 +17,10 @@ from zk_pipeline.defs.partitions import (
     last_work_date,
 )
 from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.settings import Settings
-from zk_pipeline.store.deliveries import Scope
 from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.outbox import Scope
 
 MAX_RUNS = 10  # per tick; what is left over is asked for by the next one
 
@@ -102,8 +104,8 @@ def _poll(instance: dg.DagsterInstance, store: StoreResource) -> Tick:
         yield dg.RunRequest(run_key="..".join(tags.values()), tags=tags)
 
 
-def _process(store: StoreResource, settings: Settings, last: object) -> Tick:
-    stale = store.open().days.stale(first=settings.history_start, last=last)  # type: ignore[arg-type]
+def _process(store: StoreResource, settings: Settings, last: date) -> Tick:
+    stale = stale_dates(store.open(), settings, last=last)
     if not stale:
         yield dg.SkipReason("no work date has punches newer than its result")
     for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:

@@ -15,6 +15,7 @@ from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous
 from zk_pipeline.defs.resources import AlertsResource, StoreResource
 from zk_pipeline.defs.schedules import MAX_RUNS, unless_busy
 from zk_pipeline.operations.alerts import Alert
+from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import utc_now
@@ -82,7 +83,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         def ask() -> Iterator[dg.RunRequest | dg.SkipReason]:
-            stale = store.open().days.stale(first=settings.history_start, last=last_work_date(settings, utc_now()))
+            stale = stale_dates(store.open(), settings, last=last_work_date(settings, utc_now()))
             if not stale:
                 yield dg.SkipReason("no work date has punches newer than its result")
             for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:

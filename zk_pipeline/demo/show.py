@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from zk_pipeline.demo.reckoning import Check, TruePunch, check_crm, check_days, check_punches
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.settings import Settings
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.workforce import Workforce
-from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Show:
         from zk_pipeline.defs.partitions import contiguous, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
 
         last = last_work_date(self.settings, utc_now())
-        stale = self.store.days.stale(first=self.settings.history_start, last=last)
+        stale = stale_dates(self.store, self.settings, last=last)
         return contiguous(item.work_date for item in stale)
 
     def _due(self) -> list[DateRange]:

@@ -13,6 +13,7 @@ from zk_pipeline.settings import Settings
 from zk_pipeline.store.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.work_dates import StaleDate
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,12 @@ def work_rules(settings: Settings) -> WorkRules:
         late_clock_out=timedelta(hours=settings.late_clock_out_hours),
         debounce_seconds=settings.debounce_seconds,
     )
+
+
+def stale_dates(store: Store, settings: Settings, *, last: date) -> list[StaleDate]:
+    """The work dates up to `last` whose rows are older than their punches, as the settings group punches into dates."""
+    store.punches.adopt_workday_start(settings.workday_starts_at)
+    return store.days.stale(first=settings.history_start, last=last)
 
 
 def process_dates(store: Store, dates: Sequence[date], rules: WorkRules, *, run_id: str | None) -> Processed:

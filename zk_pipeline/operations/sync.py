@@ -12,7 +12,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.crm.token import TokenFile, TokenSource
 from zk_pipeline.settings import Settings
-from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
 
 

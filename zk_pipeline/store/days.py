@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 
 import pandas as pd
 import pyarrow as pa
 
-from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.work_dates import StaleDate, minutes, stale_dates
-from zk_pipeline.store.write_days import count_changes, revise
-
-
-@dataclass(frozen=True)
-class Summaries:
-    """`frame` as declared by `attendance.frames.SUMMARIES`; `seq` says what each work date is made from."""
-
-    frame: pd.DataFrame
-    seq: dict[date, int]
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.summaries import Summaries, summarize
+from zk_pipeline.store.work_dates import StaleDate, stale_dates
+from zk_pipeline.store.write_days import count_changes, mark_built, revise, stage
 
 
 @dataclass(frozen=True)
@@ -68,26 +61,7 @@ class DayStore:
 
     def summarize(self, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int) -> Summaries:
         """The few numbers the rules need, for every site, person and work date in `dates`."""
-        if not dates:
-            raise ValueError("no work dates to summarize")
-        offset = timedelta(minutes=minutes(workday_starts_at))
-        begin = datetime.combine(min(dates), time()) + offset
-        end = datetime.combine(max(dates), time()) + offset + timedelta(days=1)
-        values = {
-            "dates": list(dates),
-            "offset": minutes(workday_starts_at),
-            "debounce": debounce_seconds,
-            "begin": begin,
-            "end": end,
-        }
-        with self.database.read("summarize punches") as connection:
-            seq = connection.execute(
-                "SELECT work_date, punched_seq FROM work_dates WHERE list_contains(?, work_date)", [list(dates)]
-            ).fetchall()
-            table = connection.execute(_SUMMARIZE, values).to_arrow_table()
-        frame = table.to_pandas(timestamp_as_object=False, date_as_object=False)
-        known = dict(seq)
-        return Summaries(frame=_typed(frame), seq={day: known.get(day, 0) for day in dates})
+        return summarize(self.database, dates, workday_starts_at=workday_starts_at, debounce_seconds=debounce_seconds)
 
     def write(
         self,
@@ -115,10 +89,10 @@ class DayStore:
         with self.database.write(f"write {len(seq)} work dates") as connection:
             connection.register("incoming_days", incoming)
             connection.register("incoming_dates", made_from)
-            _stage(connection)
+            stage(connection)
             revise(connection, now=now, run_id=run_id)
             written = [DateWritten(*row) for row in count_changes(connection)]
-            _mark_built(connection, now)
+            mark_built(connection, now)
             for table in ("staged", "staged_dates", "revised"):
                 connection.execute(f"DROP TABLE {table}")
         return written
@@ -176,98 +150,3 @@ _DAYS = pa.schema(
         "outlier_reason": pa.string(),
     }
 )
-
-_SUMMARIZE = """
-WITH placed AS (
-    SELECT
-        coalesce(device.site, punch.device) AS site,
-        punch.user_id,
-        CAST(punch.punched_at_local - to_minutes($offset) AS DATE) AS work_date,
-        punch.punched_at,
-        punch.punched_at_local,
-        punch.device,
-        coalesce(device.timezone, 'UTC') AS timezone
-    FROM raw_punches AS punch
-    LEFT JOIN devices AS device ON device.name = punch.device
-    WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end
-),
-spaced AS (
-    SELECT *, punched_at - lag(punched_at) OVER (
-        PARTITION BY site, user_id, work_date ORDER BY punched_at
-    ) AS gap
-    FROM placed
-    WHERE list_contains($dates, work_date)
-),
-summed AS (
-    SELECT
-        site, user_id, work_date,
-        min(struct_pack(punched_at, device, punched_at_local, timezone)) AS first,
-        max(struct_pack(punched_at, device, punched_at_local, timezone)) AS last,
-        count(*) FILTER (gap IS NULL OR gap >= to_seconds($debounce)) AS punch_count
-    FROM spaced
-    GROUP BY ALL
-)
-SELECT
-    site, user_id, work_date,
-    first.device AS device,
-    first.timezone AS timezone,
-    first.punched_at AS first_punch,
-    last.punched_at AS last_punch,
-    first.punched_at_local AS first_punch_local,
-    last.punched_at_local AS last_punch_local,
-    punch_count::INTEGER AS punch_count
-FROM summed
-ORDER BY work_date, site, user_id
-"""
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.astype(
-        {
-            "work_date": "datetime64[us]",
-            "first_punch": "datetime64[us, UTC]",
-            "last_punch": "datetime64[us, UTC]",
-            "first_punch_local": "datetime64[us]",
-            "last_punch_local": "datetime64[us]",
-            "punch_count": "int32",
-        }
-    )
-
-
-def _stage(connection: Connection) -> None:
-    """Leave aside the dates that another run built from newer punches; give each row the hash of its content."""
-    connection.execute(
-        """
-        CREATE TEMP TABLE staged_dates AS
-        SELECT incoming.*
-        FROM incoming_dates AS incoming
-        LEFT JOIN work_dates AS known USING (work_date)
-        WHERE coalesce(known.built_seq, 0) <= incoming.seq AND known.raw_deleted_at IS NULL
-        """
-    )
-    connection.execute(
-        """
-        CREATE TEMP TABLE staged AS
-        SELECT
-            day.* REPLACE (day.work_date::DATE AS work_date),
-            sha256(json_array(
-                site, device, user_id, day.work_date::DATE::VARCHAR, epoch_us(clock_in), epoch_us(clock_out),
-                epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
-                outlier_codes, outlier_reason
-            )::VARCHAR) AS payload_hash
-        FROM incoming_days AS day
-        WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
-        """
-    )
-
-
-def _mark_built(connection: Connection, now: datetime) -> None:
-    connection.execute(
-        """
-        MERGE INTO work_dates AS known
-        USING staged_dates AS built ON known.work_date = built.work_date
-        WHEN MATCHED THEN UPDATE SET built_seq = built.seq, built_at = $now, recheck_after = built.recheck_after
-        WHEN NOT MATCHED THEN INSERT (work_date, punched_seq, built_seq, built_at) VALUES (built.work_date, 0, 0, $now)
-        """,
-        {"now": now},
-    )

@@ -143,3 +143,42 @@ def count_changes(connection: Connection) -> list[tuple[Any, ...]]:
         ORDER BY work_date
         """
     ).fetchall()
+
+
+def stage(connection: Connection) -> None:
+    """Leave aside the dates that another run built from newer punches; give each row the hash of its content."""
+    connection.execute(
+        """
+        CREATE TEMP TABLE staged_dates AS
+        SELECT incoming.*
+        FROM incoming_dates AS incoming
+        LEFT JOIN work_dates AS known USING (work_date)
+        WHERE coalesce(known.built_seq, 0) <= incoming.seq AND known.raw_deleted_at IS NULL
+        """
+    )
+    connection.execute(
+        """
+        CREATE TEMP TABLE staged AS
+        SELECT
+            day.* REPLACE (day.work_date::DATE AS work_date),
+            sha256(json_array(
+                site, device, user_id, day.work_date::DATE::VARCHAR, epoch_us(clock_in), epoch_us(clock_out),
+                epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
+                outlier_codes, outlier_reason
+            )::VARCHAR) AS payload_hash
+        FROM incoming_days AS day
+        WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
+        """
+    )
+
+
+def mark_built(connection: Connection, now: datetime) -> None:
+    connection.execute(
+        """
+        MERGE INTO work_dates AS known
+        USING staged_dates AS built ON known.work_date = built.work_date
+        WHEN MATCHED THEN UPDATE SET built_seq = built.seq, built_at = $now, recheck_after = built.recheck_after
+        WHEN NOT MATCHED THEN INSERT (work_date, punched_seq, built_seq, built_at) VALUES (built.work_date, 0, 0, $now)
+        """,
+        {"now": now},
+    )

@@ -14,7 +14,7 @@ from zk_pipeline.operations.sync import crm_endpoint, crm_token, sync
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.simulator.crm_misbehaviour import refusal, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.deliveries import Scope
+from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (

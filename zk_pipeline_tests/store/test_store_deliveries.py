@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
-from zk_pipeline.store.deliveries import MAX_ROUNDS, Scope, SyncStats
+from zk_pipeline.store.deliveries import SyncStats
+from zk_pipeline.store.outbox import MAX_ROUNDS, Scope
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.sender import SenderBusy, only_sender
 from zk_pipeline.store.store import Store

@@ -1,0 +1,117 @@
+"""The statements of one ingest, inside the caller's transaction: set-based, idempotent, bounded by what came in."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import pandas as pd
+import pyarrow as pa
+
+from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.store.database import Connection
+from zk_pipeline.store.work_dates import minutes, next_seq, touch, workday_starts_at
+
+
+def punches_table(punches: pd.DataFrame, zone: str) -> pa.Table:
+    """The frame as Arrow, with instants, each (user_id, punched_at_local) once: prepared before the lock is taken."""
+    once = punches.drop_duplicates(["user_id", "punched_at_local"])
+    once = once.assign(
+        punched_at=to_instants(once["punched_at_local"], zone),
+        punched_at_local=once["punched_at_local"].astype("datetime64[us]"),
+    )
+    return pa.Table.from_pandas(once, preserve_index=False)
+
+
+def next_poll_id(connection: Connection) -> int:
+    row = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM device_polls").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def insert_punches(
+    connection: Connection, device: str, punches: pa.Table, poll_id: int, now: datetime
+) -> tuple[int, int, dict[date, int]]:
+    if not len(punches):
+        return 0, 0, {}
+    connection.register("incoming", punches)
+    seq, offset = next_seq(connection), minutes(workday_starts_at(connection))
+    cleared = connection.execute(
+        """
+        SELECT count(*) FROM incoming
+        WHERE CAST(punched_at_local - to_minutes(?) AS DATE)
+              IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        """,
+        [offset],
+    ).fetchone()
+    assert cleared is not None
+    connection.execute(
+        """
+        CREATE TEMP TABLE fresh AS
+        WITH span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM incoming),
+        known AS (
+            SELECT user_id, punched_at_local
+            FROM raw_punches, span
+            WHERE device = $device AND punched_at_local BETWEEN span.first AND span.last
+        )
+        SELECT incoming.*,
+               $seq + row_number() OVER (ORDER BY punched_at_local, user_id) - 1 AS seq,
+               CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date
+        FROM incoming ANTI JOIN known USING (user_id, punched_at_local)
+        WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        """,
+        {"device": device, "seq": seq, "offset": offset},
+    )
+    connection.execute(
+        """
+        INSERT INTO raw_punches (device, user_id, punched_at, punched_at_local, status, punch_state, verify_type,
+                                 first_poll_id, seq, created_at)
+        SELECT $device, user_id, punched_at, punched_at_local, status, punch_state, verify_type, $poll_id, seq, $now
+        FROM fresh ORDER BY seq
+        """,
+        {"device": device, "poll_id": poll_id, "now": now},
+    )
+    touch(connection, "fresh")
+    rows = connection.execute("SELECT work_date, count(*) FROM fresh GROUP BY 1 ORDER BY 1").fetchall()
+    connection.execute("DROP TABLE fresh")
+    connection.unregister("incoming")
+    touched = dict(rows)
+    return len(punches) - int(cleared[0]), sum(touched.values()), touched
+
+
+def insert_rejected(connection: Connection, device: str, rejected: pa.Table, poll_id: int, now: datetime) -> None:
+    if not len(rejected):
+        return
+    connection.register("rejected", rejected)
+    connection.execute(
+        """
+        INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at)
+        SELECT DISTINCT $device, raw, reason, $poll_id, $now
+        FROM rejected
+        ANTI JOIN (SELECT raw, reason FROM quarantined_records WHERE device = $device) AS known USING (raw, reason)
+        """,
+        {"device": device, "poll_id": poll_id, "now": now},
+    )
+    connection.unregister("rejected")
+
+
+def replace_users(connection: Connection, device: str, users: pa.Table, now: datetime) -> None:
+    connection.register("enrolled", users)
+    connection.execute(
+        """
+        DELETE FROM device_users
+        WHERE device = $device AND (user_id, uid, name, privilege, card) NOT IN (
+            SELECT (user_id, uid::INTEGER, name, privilege::INTEGER, card::BIGINT) FROM enrolled
+        )
+        """,
+        {"device": device},
+    )
+    connection.execute(
+        """
+        INSERT INTO device_users (device, user_id, uid, name, privilege, card, updated_at)
+        SELECT $device, user_id, uid, name, privilege, card, $now
+        FROM enrolled
+        ANTI JOIN (SELECT user_id, uid FROM device_users WHERE device = $device) AS known USING (user_id, uid)
+        """,
+        {"device": device, "now": now},
+    )
+    connection.unregister("enrolled")
