@@ -72,6 +72,7 @@ def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
         "stale dates": _dates(store.stale),
         "dates without partition": _dates(store.unpartitioned),
         "quarantined records": store.quarantined,
+        "punches of clocks that jumped": store.clock_suspects,
         "deliveries": queue + age,
         "dead letters": store.failed,
     }

@@ -12,10 +12,11 @@ from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.devices.models import Device, TerminalInfo
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.errors import DeviceExists, UnknownDevice
+from zk_pipeline.store.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
 from zk_pipeline.store.work_dates import mark_device_stale
 
 EDITABLE = ("ip_address", "port", "protocol", "timezone", "site", "enabled", "comm_key_env", "encoding")
-COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_sync", "created_at", "updated_at")
+COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
 
@@ -77,6 +78,7 @@ class DeviceRegistry:
         self.get(name)
         with self.database.write(f"forget the serial number of {name}") as connection:
             connection.execute("UPDATE devices SET serial_number = NULL WHERE name = ?", [name])
+            connection.execute("DELETE FROM device_tails WHERE device = ?", [name])
 
     def remove(self, name: str) -> None:
         """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
@@ -112,7 +114,7 @@ def record_success(connection: Connection, device: str, info: TerminalInfo, fini
         """
         UPDATE devices
         SET last_sync = $finished_at, serial_number = $serial_number, firmware_version = $firmware_version,
-            platform = $platform, record_capacity = $record_capacity
+            platform = $platform, record_capacity = $record_capacity, last_transport = $transport
         WHERE name = $device
         """,
         {
@@ -122,6 +124,7 @@ def record_success(connection: Connection, device: str, info: TerminalInfo, fini
             "firmware_version": info.firmware_version,
             "platform": info.platform,
             "record_capacity": info.record_capacity,
+            "transport": info.transport,
         },
     )
 
@@ -175,9 +178,9 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
         values,
     )
     if before and before != (device.site, device.timezone):
-        mark_device_stale(connection, device.name)
         if before[1] != device.timezone:
             _rezone(connection, device.name, device.timezone)
+        mark_device_stale(connection, device.name)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -193,10 +196,13 @@ def _rezone(connection: Connection, device: str, zone: str) -> None:
     connection.register("rezoned", readings)
     connection.execute(
         """
-        UPDATE raw_punches SET punched_at = rezoned.punched_at
+        UPDATE raw_punches
+        SET punched_at = rezoned.punched_at,
+            is_clock_suspect = raw_punches.punched_at_local < $earliest
+                OR rezoned.punched_at > raw_punches.created_at + $ahead
         FROM rezoned
-        WHERE raw_punches.device = ? AND raw_punches.punched_at_local = rezoned.punched_at_local
+        WHERE raw_punches.device = $device AND raw_punches.punched_at_local = rezoned.punched_at_local
         """,
-        [device],
+        {"device": device, "earliest": CLOCK_WAS_RESET_BEFORE, "ahead": AHEAD},
     )
     connection.unregister("rezoned")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
 
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.database import Connection
-from zk_pipeline.store.work_dates import minutes, next_seq, touch, workday_starts_at
+from zk_pipeline.store.work_dates import minutes, take_seq, touch, workday_starts_at
+
+# A terminal that lost its clock starts again at 2000-01-01; one that is a day ahead did not drift there. Their punches
+# happened, but when is not known.
+CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
+AHEAD = timedelta(days=1)
 
 
 def punches_table(punches: pd.DataFrame, zone: str) -> pa.Table:
@@ -34,7 +39,7 @@ def insert_punches(
     if not len(punches):
         return 0, 0, {}
     connection.register("incoming", punches)
-    seq, offset = next_seq(connection), minutes(workday_starts_at(connection))
+    seq, offset = take_seq(connection, len(punches)), minutes(workday_starts_at(connection))
     cleared = connection.execute(
         """
         SELECT count(*) FROM incoming
@@ -55,27 +60,32 @@ def insert_punches(
         )
         SELECT incoming.*,
                $seq + row_number() OVER (ORDER BY punched_at_local, user_id) - 1 AS seq,
-               CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date
+               CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date,
+               punched_at_local < $earliest OR punched_at > $latest AS is_clock_suspect
         FROM incoming ANTI JOIN known USING (user_id, punched_at_local)
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,
-        {"device": device, "seq": seq, "offset": offset},
+        {"device": device, "seq": seq, "offset": offset, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
     )
     connection.execute(
         """
         INSERT INTO raw_punches (device, user_id, punched_at, punched_at_local, status, punch_state, verify_type,
-                                 first_poll_id, seq, created_at)
-        SELECT $device, user_id, punched_at, punched_at_local, status, punch_state, verify_type, $poll_id, seq, $now
+                                 first_poll_id, seq, created_at, is_clock_suspect)
+        SELECT $device, user_id, punched_at, punched_at_local, status, punch_state, verify_type, $poll_id, seq, $now,
+               is_clock_suspect
         FROM fresh ORDER BY seq
         """,
         {"device": device, "poll_id": poll_id, "now": now},
     )
+    counted = connection.execute("SELECT count(*) FROM fresh").fetchone()
+    assert counted is not None
+    connection.execute("DELETE FROM fresh WHERE is_clock_suspect")  # stored, but part of no day
     touch(connection, "fresh")
     rows = connection.execute("SELECT work_date, count(*) FROM fresh GROUP BY 1 ORDER BY 1").fetchall()
     connection.execute("DROP TABLE fresh")
     connection.unregister("incoming")
     touched = dict(rows)
-    return len(punches) - int(cleared[0]), sum(touched.values()), touched
+    return len(punches) - int(cleared[0]), int(counted[0]), touched
 
 
 def insert_rejected(connection: Connection, device: str, rejected: pa.Table, poll_id: int, now: datetime) -> None:

@@ -36,6 +36,7 @@ class StoreStatus:
     stale: list[date]
     unpartitioned: list[date]
     quarantined: int
+    clock_suspects: int
     deliveries: dict[str, int]
     oldest_due: datetime | None
     failed: int
@@ -53,6 +54,7 @@ class Overview:
                 """
                 SELECT (SELECT count(*) FROM raw_punches), (SELECT count(*) FROM daily_attendance),
                        (SELECT count(*) FROM quarantined_records),
+                       (SELECT count(*) FROM raw_punches WHERE is_clock_suspect),
                        (SELECT min(created_at) FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry'))
                 """
             ).fetchone()
@@ -64,7 +66,7 @@ class Overview:
                 connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
             )
         assert counts is not None
-        punches, days, quarantined, oldest_due = counts
+        punches, days, quarantined, clock_suspects, oldest_due = counts
         return StoreStatus(
             devices=[DeviceStatus(*row) for row in devices],
             punches=punches,
@@ -72,6 +74,7 @@ class Overview:
             stale=[item.work_date for item in stale],
             unpartitioned=[row[0] for row in outside],
             quarantined=quarantined,
+            clock_suspects=clock_suspects,
             deliveries=states,
             oldest_due=oldest_due,
             failed=states.get("failed", 0),

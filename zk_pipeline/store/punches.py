@@ -9,10 +9,11 @@ from datetime import date, datetime, time
 import pandas as pd
 import pyarrow as pa
 
-from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.devices import record_success
 from zk_pipeline.store.ingest import insert_punches, insert_rejected, next_poll_id, punches_table, replace_users
+from zk_pipeline.store.tails import accounted, keep_tail, usable_tails
 from zk_pipeline.store.work_dates import adopt_workday_start, workday_starts_at
 
 
@@ -83,22 +84,28 @@ class PunchStore:
             if users is not None:
                 replace_users(connection, device.name, users, now)
             record_success(connection, device.name, reading.info, finished_at)
+            keep_tail(connection, device.name, reading, now)
             ingested = Ingested(poll_id, len(reading.punches) + len(rejected), stored, new, len(rejected), touched)
             connection.execute(
                 """
                 INSERT INTO device_polls (id, device, started_at, finished_at, status, reported, reported_after,
                     fetched, stored, "new", quarantined, clock_drift_seconds, round_trip_ms, transport, layout,
-                    bytes_read, run_id)
-                VALUES (?, ?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    bytes_read, mode, accounted, run_id)
+                VALUES (?, ?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
                 [
                     poll_id, device.name, started_at, finished_at,
                     reading.info.record_count, reading.reported_after, ingested.fetched, stored, new, len(rejected),
                     reading.info.clock_drift_seconds, reading.info.round_trip_ms, reading.info.transport,
-                    reading.layout, reading.bytes_read, run_id,
+                    reading.layout, reading.bytes_read, reading.mode, accounted(reading), run_id,
                 ],
             )  # fmt: skip
         return ingested
+
+    def tails(self) -> dict[str, LogTail]:
+        """By device, where the last reading ended; none for a device whose whole log is to be read again."""
+        with self.database.read("ends of logs") as connection:
+            return usable_tails(connection, self.clock())
 
     def record_failure(self, failed: FailedPoll, *, run_id: str | None) -> int:
         """Put a failed poll on record; returns its id."""

@@ -56,7 +56,7 @@ WITH placed AS (
         coalesce(device.timezone, 'UTC') AS timezone
     FROM raw_punches AS punch
     LEFT JOIN devices AS device ON device.name = punch.device
-    WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end
+    WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end AND NOT punch.is_clock_suspect
 ),
 spaced AS (
     SELECT *, punched_at - lag(punched_at) OVER (

@@ -20,11 +20,13 @@ class StaleDate:
     punched_seq: int
 
 
-def next_seq(connection: Connection) -> int:
-    """One above every seq given so far: no punch's seq is above its work date's punched_seq."""
-    row = connection.execute("SELECT coalesce(max(punched_seq), 0) + 1 FROM work_dates").fetchone()
+def take_seq(connection: Connection, count: int = 1) -> int:
+    """The first of `count` numbers above every one given so far."""
+    row = connection.execute("SELECT value::BIGINT FROM store_settings WHERE name = 'last_seq'").fetchone()
     assert row is not None
-    return int(row[0])
+    last = int(row[0])
+    connection.execute("UPDATE store_settings SET value = ? WHERE name = 'last_seq'", [str(last + count)])
+    return last + 1
 
 
 def touch(connection: Connection, touched: str) -> None:
@@ -44,15 +46,16 @@ def mark_device_stale(connection: Connection, device: str) -> None:
     """Its punches now belong to another site or zone: every work date they are part of must be made again."""
     connection.execute(
         """
-        UPDATE work_dates SET punched_seq = $seq
-        WHERE raw_deleted_at IS NULL AND EXISTS (
-            FROM raw_punches AS punch
-            WHERE punch.device = $device
-              AND CAST(punch.punched_at_local - to_minutes($offset) AS DATE) = work_dates.work_date
-        )
+        CREATE TEMP TABLE moved AS
+        SELECT DISTINCT CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date, $seq AS seq
+        FROM raw_punches
+        WHERE device = $device
+          AND work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,
-        {"seq": next_seq(connection), "device": device, "offset": minutes(workday_starts_at(connection))},
+        {"seq": take_seq(connection), "device": device, "offset": minutes(workday_starts_at(connection))},
     )
+    touch(connection, "moved")
+    connection.execute("DROP TABLE moved")
 
 
 def minutes(at: time) -> int:
@@ -69,7 +72,7 @@ def adopt_workday_start(connection: Connection, starts_at: time) -> None:
     """Regroup the punches when the setting changed: every date of the old and of the new grouping becomes stale."""
     if starts_at == workday_starts_at(connection):
         return
-    seq = next_seq(connection)
+    seq = take_seq(connection)
     connection.execute("DELETE FROM store_settings WHERE name = 'workday_starts_at'")
     connection.execute("INSERT INTO store_settings VALUES ('workday_starts_at', ?)", [starts_at.isoformat()])
     connection.execute("UPDATE work_dates SET punched_seq = ? WHERE raw_deleted_at IS NULL", [seq])
@@ -78,7 +81,7 @@ def adopt_workday_start(connection: Connection, starts_at: time) -> None:
         INSERT INTO work_dates (work_date, punched_seq, built_seq)
         SELECT DISTINCT CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date, $seq, 0
         FROM raw_punches
-        WHERE work_date NOT IN (SELECT work_date FROM work_dates)
+        WHERE NOT is_clock_suspect AND work_date NOT IN (SELECT work_date FROM work_dates)
         """,
         {"offset": minutes(starts_at), "seq": seq},
     )

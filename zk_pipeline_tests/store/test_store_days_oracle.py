@@ -30,7 +30,8 @@ def test_any_punches_in_any_split_over_polls_make_the_days_of_the_plainest_loop(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.duckdb"
         shutil.copyfile(empty_store_file, path)
-        store = store_at(path, StoppedClock(instant(held[0].local, held[0].zone) + timedelta(hours=hours)))
+        clock = StoppedClock(max(instant(punch.local, punch.zone) for punch in held))
+        store = store_at(path, clock)
         gates = {(punch.device, punch.zone, punch.site) for punch in held}
         store.devices.apply(device(name, timezone=zone, site=site) for name, zone, site in gates)
         for part in (held[:split], held[split:], held[:1]):
@@ -38,6 +39,7 @@ def test_any_punches_in_any_split_over_polls_make_the_days_of_the_plainest_loop(
                 log = [(punch.user_id, str(punch.local)) for punch in part if punch.device == name]
                 if log:
                     ingest(store, name, *log)
+        clock.now = instant(held[0].local, held[0].zone) + timedelta(hours=hours)
         store.punches.adopt_workday_start(rules.workday_starts_at)
         assert process_dates(store, stale(store), rules, run_id=None).failed == {}
         assert stale(store) == []

@@ -10,8 +10,8 @@ import pytest
 
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.store.deliveries import SyncStats
-from zk_pipeline.store.outbox import MAX_ROUNDS, Scope
 from zk_pipeline.store.errors import StoreUnusable
+from zk_pipeline.store.outbox import MAX_ROUNDS, Scope
 from zk_pipeline.store.sender import SenderBusy, only_sender
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (

@@ -68,6 +68,6 @@ def test_counts_stale_dates_and_the_queue_are_told_together(store: Store, clock:
     status = store.overview.status(**PARTITIONS, now=clock.now)
     assert (status.punches, status.days, status.quarantined, status.failed) == (6, 2, 1, 1)
     assert status.stale == [TUESDAY]
-    assert status.unpartitioned == [date(2019, 1, 1), date(2099, 1, 1)]
+    assert (status.unpartitioned, status.clock_suspects) == ([date(2019, 1, 1)], 1)
     assert status.deliveries == {"failed": 1, "pending": 1}
     assert status.oldest_due == datetime(2026, 6, 1, 12, tzinfo=timezone.utc)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timezone
 
+import pytest
+
 from zk_pipeline.attendance.judge import judge
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.days import DateWritten
@@ -51,15 +53,38 @@ def test_a_person_of_the_same_second_makes_the_date_stale_again(store: Store) ->
     assert stale(store) == [MONDAY]
 
 
-def test_a_punch_of_the_far_future_keeps_nothing_else_from_being_found(store: Store) -> None:
+def test_a_date_before_the_first_partition_keeps_nothing_else_from_being_found(store: Store) -> None:
     store.devices.add(device())
-    future = date(2099, 1, 1)
-    ingest(store, "Gate", *on(future, "08:00"))
+    early = date(2019, 1, 1)
+    ingest(store, "Gate", *on(early, "08:00"))
     ingest(store, "Gate", *on(MONDAY, "08:00"))
-    until_today = {"first": date(2020, 1, 1), "last": date(2026, 6, 2)}
-    assert [item.work_date for item in store.days.stale(**until_today)] == [MONDAY]
-    assert store.days.dates_outside(**until_today) == [future]
+    since_2020 = {"first": date(2020, 1, 1), "last": date(2026, 6, 2)}
+    assert [item.work_date for item in store.days.stale(**since_2020)] == [MONDAY]
+    assert store.days.dates_outside(**since_2020) == [early]
     assert store.days.dates_outside(**ALL) == []
+
+
+@pytest.mark.parametrize("day", [date(2000, 1, 1), date(2099, 1, 1)])
+def test_a_punch_of_a_clock_that_jumped_is_kept_and_marked_and_is_part_of_no_day(day: date, store: Store) -> None:
+    store.devices.add(device())
+    ingest(store, "Gate", *on(day, "08:00"), *on(MONDAY, "08:00"))
+    kept = rows(store, "SELECT punched_at_local::DATE, is_clock_suspect FROM raw_punches ORDER BY 2")
+    assert kept == [(MONDAY, False), (day, True)]
+    assert stale(store) == [MONDAY]
+    process(store, MONDAY)
+    ingest(store, "Gate", *on(TUESDAY, "08:00"))
+    assert stale(store) == [TUESDAY]
+
+
+def test_a_zone_set_right_frees_the_punches_that_the_wrong_one_put_into_the_future(
+    store: Store, clock: StoppedClock
+) -> None:
+    clock.now = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    store.devices.add(device(timezone="Pacific/Pago_Pago"))
+    ingest(store, "Gate", *on(MONDAY, "13:00"))
+    assert stale(store) == []
+    store.devices.update("Gate", timezone="Pacific/Kiritimati")
+    assert stale(store) == [MONDAY]
 
 
 def test_a_stale_date_is_told_with_its_newest_sequence_number(store: Store) -> None:
