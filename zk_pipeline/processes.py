@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -64,7 +66,7 @@ def start_child(
         return subprocess.Popen(  # noqa: S603 (commands of ours)
             command,
             cwd=cwd,
-            env=dict(environ),
+            env={**environ, _STARTED_BY: process_identity()},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=None if stream is None else subprocess.STDOUT,
@@ -73,6 +75,26 @@ def start_child(
         )
 
 
+def end_with_starter(environ: Mapping[str, str], *, look_every_seconds: float = 2.0) -> None:
+    """Have this process told to end (SIGTERM) once the one that started its forebear by `start_child` is gone.
+
+    For children of such a child, the runs of a code server: the kernel tells only the child itself, and a code server
+    waits for its runs. Does nothing in a process without such a forebear.
+    """
+    starter = environ.get(_STARTED_BY)
+    if starter is None or any(thread.name == _WATCH for thread in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        while is_alive(starter):
+            time.sleep(look_every_seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name=_WATCH, daemon=True).start()
+
+
+_STARTED_BY = "ZK_PIPELINE_STARTED_BY"
+_WATCH = "watch over the starter"
 _PR_SET_PDEATHSIG = 1
 
 

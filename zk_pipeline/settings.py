@@ -141,6 +141,11 @@ class Settings(BaseSettings):
         return (middle - timedelta(seconds=middle.second)).time()
 
     @property
+    def terminal_locks(self) -> Path:
+        """Folder of the locks that keep one connection per terminal, between all processes of this home."""
+        return self.home / "data" / "terminal-locks"
+
+    @property
     def database_path(self) -> Path:
         return self.home / self.database
 

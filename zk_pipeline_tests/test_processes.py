@@ -30,6 +30,20 @@ PARENT = """
     input()
 """
 
+GRANDPARENT = """
+    import os, sys
+    from pathlib import Path
+    from zk_pipeline.processes import start_child
+    grandchild = "import os, time; from zk_pipeline.processes import end_with_starter; " \\
+        "end_with_starter(os.environ, look_every_seconds=0.05); print(os.getpid(), flush=True); time.sleep(600)"
+    stubborn = "import signal, subprocess, sys; signal.signal(15, lambda *_: None); " \\
+        "subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    start_child([sys.executable, "-c", stubborn, grandchild], cwd=Path(sys.argv[1]), environ=os.environ,
+                output=Path(sys.argv[1]) / "out.log")
+    print("started", flush=True)
+    input()
+"""
+
 
 def test_this_process_is_alive_and_one_that_ended_is_not() -> None:
     assert is_alive(process_identity())
@@ -103,3 +117,14 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         assert is_alive(identity)
         parent.kill()
         until(lambda: not is_alive(identity))
+
+
+def test_a_child_of_a_child_that_goes_on_ends_too_when_the_first_parent_is_killed(tmp_path: Path) -> None:
+    output = tmp_path / "out.log"
+    with child(GRANDPARENT, tmp_path) as starter:
+        starter.hear()
+        until(lambda: output.exists() and output.read_text().endswith("\n"))
+        grandchild = process_identity(int(output.read_text()))
+        assert is_alive(grandchild)
+        starter.kill()
+        until(lambda: not is_alive(grandchild))

@@ -25,6 +25,7 @@ class DeclaredDevice(BaseModel):
     timezone: str = ""
     site: str = ""
     enabled: bool = True
+    live: bool = False
     comm_key_env: str | None = None
     encoding: str = "UTF-8"
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.device_file import read_device_file
+from zk_pipeline.cli.device_hands import clear_log, set_clock, users
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.devices.addresses import check_encoding, check_host, check_name, check_port, check_timezone
@@ -32,6 +33,7 @@ def _options(command: Any) -> Any:
         click.option("--site", help="Devices of one site share their people.  [default: its name]"),
         click.option("--comm-key-env", help="Name of the variable that holds its comm key."),
         click.option("--encoding", help="Character encoding of names on it.  [default: UTF-8]"),
+        click.option("--live/--no-live", default=None, help="Whether `zk-pipeline live` listens to it.  [default: no]"),
     ]
     for option in reversed(options):
         command = option(command)
@@ -182,40 +184,5 @@ def apply(file: Path, as_json: bool) -> None:
         click.echo(f"{what}: {', '.join(names) or '–'}")
 
 
-@device.command("set-clock")
-@click.argument("name")
-@as_json
-def set_clock(name: str, as_json: bool) -> None:
-    """Set the clock of NAME to the true time in its zone.
-
-    Example:  zk-pipeline device set-clock "Main Office"
-    """
-    session = open_session()
-    change = session.terminals.set_clock(session.store.devices.get(name))
-    if as_json:
-        print_json(change)
-    else:
-        before = change.drift_before_seconds
-        print_pairs(
-            {
-                "off by before (seconds)": "not a real date" if before is None else before,
-                "off by now (seconds)": change.drift_after_seconds,
-            }
-        )
-
-
-@device.command("users")
-@click.argument("name")
-@as_json
-def users(name: str, as_json: bool) -> None:
-    """List the people enrolled on NAME, read from the terminal now.
-
-    Example:  zk-pipeline device users "Main Office" --json
-    """
-    session = open_session()
-    enrolled = session.terminals.users(session.store.devices.get(name))
-    rows = [{str(key): value for key, value in row.items()} for row in enrolled.to_dict("records")]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, list(enrolled.columns))
+for _by_hand in (set_clock, users, clear_log):
+    device.add_command(_by_hand)

@@ -28,6 +28,7 @@ COMMANDS = {
     "process": ("work", "Make days from punches."),
     "sync": ("work", "Deliver to the CRM what is due."),
     "test-crm": ("probe", "Check the CRM's connection and credentials without creating a record."),
+    "live": ("live", "Store punches as they happen."),
     "cleanup": ("work", "Do what the daily clean-up job does."),
     "simulate": ("serve", "Run emulated terminals only."),
 }

@@ -39,7 +39,10 @@ class Session:
             return comm_key_of(device, self.settings.home, os.environ)
 
         return TerminalGateway(
-            timeout=self.settings.terminal_timeout, deadline=self.settings.poll_deadline, comm_keys=comm_key
+            timeout=self.settings.terminal_timeout,
+            deadline=self.settings.poll_deadline,
+            comm_keys=comm_key,
+            locks=self.settings.terminal_locks,
         )
 
     @contextmanager

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from zk_pipeline.defs.launch import Launcher, RunResult
     from zk_pipeline.defs.partitions import DateRange
 
-_POLLED = ["device", "status", "fetched", "new", "quarantined", "drift_seconds", "error"]
+_POLLED = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error"]
 _PROCESSED = ["work_date", "rows", "added", "changed", "unchanged", "retracted"]
 
 
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--full", is_flag=True, help="Read the whole log, not only what is new.")
+@click.option("--lock-while-reading", is_flag=True, help="Nobody can punch while a log is read.")
 @as_json
-def poll(names: tuple[str, ...], as_json: bool) -> int:
+def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_json: bool) -> int:
     """Read terminals and store their punches. Without a NAME: all enabled ones.
 
     Example:  zk-pipeline poll "Main Office"
@@ -40,7 +42,12 @@ def poll(names: tuple[str, ...], as_json: bool) -> int:
         raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
     note(f"polling {len(chosen)} devices ...")
     with session.launcher() as launcher:
-        results = launcher.poll([one.name for one in chosen], [one.name for one in registered])
+        results = launcher.poll(
+            [one.name for one in chosen],
+            [one.name for one in registered],
+            full=full,
+            lock_while_reading=lock_while_reading,
+        )
     polls = [one for result in results for one in session.store.punches.polls_of(result.run_id)]
     if as_json:
         print_json({"run_ids": [result.run_id for result in results], "devices": polls})

@@ -5,9 +5,11 @@ record.
 
 from __future__ import annotations
 
+import os
+
 import dagster as dg
 
-from zk_pipeline.processes import is_alive, process_identity
+from zk_pipeline.processes import end_with_starter, is_alive, process_identity
 
 PROCESS_TAG = ".dagster/zk_pipeline_process"  # this prefix keeps it out of the run list in the UI
 
@@ -20,7 +22,8 @@ _WITH_PROCESS = [
 
 
 def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
-    """To be called in a run's own process."""
+    """To be called in a run's own process, which from then on ends when `up` was killed."""
+    end_with_starter(os.environ)
     instance.add_run_tags(run_id, {PROCESS_TAG: process_identity()})
 
 

@@ -48,12 +48,20 @@ class Launcher:
     settings: Settings
     instance: dg.DagsterInstance
 
-    def poll(self, devices: Sequence[str], registered: Sequence[str]) -> list[RunResult]:
+    def poll(
+        self,
+        devices: Sequence[str],
+        registered: Sequence[str],
+        *,
+        full: bool = False,
+        lock_while_reading: bool = False,
+    ) -> list[RunResult]:
         """Read the named devices, in one run unless others stand between their partitions.
 
         The partitions are made first, as the sensor would.
         """
-        config = {"ops": {"raw_punches": {"config": {"devices": list(devices)}}}}
+        how = {"devices": list(devices), "full": full, "lock_while_reading": lock_while_reading}
+        config = {"ops": {"raw_punches": {"config": how}}}
         partitions = self._device_partitions(registered)
         return [self.run(POLL, tags=tags, config=config) for tags in device_range_tags(partitions, set(devices))]
 

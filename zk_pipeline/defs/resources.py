@@ -40,12 +40,15 @@ class TerminalsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     deadline: float = Field(description="Seconds for one poll of one terminal (ZKTECO_POLL_DEADLINE)")
 
     def gateway(self) -> TerminalGateway:
-        home = load_settings().home
+        settings = load_settings()
+        home = settings.home
 
         def comm_key(device: Device) -> int:
             return comm_key_of(device, home, os.environ)
 
-        return TerminalGateway(timeout=self.timeout, deadline=self.deadline, comm_keys=comm_key)
+        return TerminalGateway(
+            timeout=self.timeout, deadline=self.deadline, comm_keys=comm_key, locks=settings.terminal_locks
+        )
 
 
 class CrmResource(dg.ConfigurableResource):  # type: ignore[type-arg]

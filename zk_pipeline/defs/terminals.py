@@ -3,6 +3,7 @@
 # No postponed annotations here: Dagster reads them when it decorates.
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import dagster as dg
 from pydantic import Field
@@ -19,6 +20,8 @@ class PollConfig(dg.Config):
     """Which terminals of the run's partitions to read, and how."""
 
     devices: list[str] = Field(default_factory=list, description="None named: all enabled ones")
+    full: bool = Field(default=False, description="Read the whole log, not only what is new")
+    lock_while_reading: bool = Field(default=False, description="Nobody can punch while a log is read")
 
 
 def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -42,8 +45,14 @@ def _raw_punches(
     chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
+    read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
     for polled in poll_devices(
-        opened, chosen, terminals.gateway().read, deadline_seconds=terminals.deadline, run_id=context.run.run_id
+        opened,
+        chosen,
+        read,
+        deadline_seconds=terminals.deadline,
+        run_id=context.run.run_id,
+        full=config.full,
     ):
         name = polled.device.name
         if polled.error is not None:
@@ -73,6 +82,8 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
         "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
         "clock_drift_seconds": reading.info.clock_drift_seconds,
         "fill_percent": round(100 * reading.reported_after / max(1, reading.info.record_capacity), 1),
+        "mode": reading.mode,
+        "bytes_read": reading.bytes_read,
         "touched_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
     }
     return {name: _value(value) for name, value in values.items() if value is not None}
@@ -81,6 +92,8 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
 def _value(value: object) -> dg.MetadataValue:
     if isinstance(value, dict):
         return dg.MetadataValue.json(value)
+    if isinstance(value, str):
+        return dg.MetadataValue.text(value)
     return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value)))
 
 

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 from zk_pipeline.demo.reckoning import Check, TruePunch, check_crm, check_days, check_punches
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.settings import Settings
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.workforce import Workforce
-from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
 
 if TYPE_CHECKING:
@@ -73,17 +71,18 @@ class Show:
         self.say(f"polling {len(names)} terminals ...")
         polled = [_succeeded(run) for run in launcher.poll(names, names)]
         self.say("making days ...")
-        made = [_succeeded(launcher.process(part)) for part in self._stale()]
+        dates = self._all_dates()
+        made = _succeeded(launcher.process(dates))
         self.say("delivering to the CRM ...")
-        sent = [_succeeded(launcher.sync(part, {"retry": True})) for part in self._due()]
+        sent = _succeeded(launcher.sync(dates, {"retry": True}))
         self.say("counting ...")
         held = sum(self.fleet.terminal(name).record_count for name in names)
         return Summary(
             terminals=len(names),
             employees=len(self.workforce.people),
             punches_new=sum(values["new_punches"] for run in polled for values in run.partitions.values()),
-            days_made=sum(values["added"] + values["changed"] for run in made for values in run.partitions.values()),
-            delivered=sum(run.observed.get("delivered", 0) for run in sent),
+            days_made=sum(values["added"] + values["changed"] for values in made.partitions.values()),
+            delivered=sent.observed["delivered"],
             checks=(
                 check_punches(held, truth, self.store),
                 check_days(truth, self.store),
@@ -91,17 +90,11 @@ class Show:
             ),
         )
 
-    def _stale(self) -> list[DateRange]:
-        from zk_pipeline.defs.partitions import contiguous, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+    def _all_dates(self) -> DateRange:
+        """Not only those that are stale or due: a date without punches shall be seen to be done, too."""
+        from zk_pipeline.defs.partitions import DateRange, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
 
-        last = last_work_date(self.settings, utc_now())
-        stale = stale_dates(self.store, self.settings, last=last)
-        return contiguous(item.work_date for item in stale)
-
-    def _due(self) -> list[DateRange]:
-        from zk_pipeline.defs.partitions import contiguous  # noqa: PLC0415 (Dagster, slow to import)
-
-        return contiguous(self.store.deliveries.due_dates(Scope(states=("retry",))))
+        return DateRange(self.settings.history_start, last_work_date(self.settings, utc_now()))
 
 
 def comm_key_variable(terminal: str) -> str:

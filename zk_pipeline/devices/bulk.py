@@ -8,11 +8,12 @@ each part as PREPARE_DATA (its size), DATA packets and ACK_OK.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from zk_pipeline.devices.client import TerminalClient
 from zk_pipeline.devices.errors import IncompleteTransfer, ProtocolViolation
 from zk_pipeline.devices.frames import Command, Frame
-from zk_pipeline.devices.transport import LostPacket
+from zk_pipeline.devices.packets import LostPacket
 
 FCT_USER = 5
 TCP_PART_BYTES = 0xFFC0  # what pyzk asks for, so what terminals are known to serve
@@ -25,49 +26,46 @@ _TABLE = struct.Struct("<bhii")
 _PART = struct.Struct("<ii")
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A table as it was when it was asked for, its own size in front: a large one to be fetched in parts."""
+
+    size: int
+    table: bytes | None = None  # a small one comes at once
+
+
 def read_log_table(client: TerminalClient) -> bytes:
     """The attendance log's records as one piece.
 
     Raises RefusesProtocol when the terminal does not give it.
     """
     client.transport.doing = "reading the log"
-    return _read_table(client, Command.ATTLOG_RRQ, 0)
+    return _read_table(client, take_log_snapshot(client))
 
 
 def read_user_table(client: TerminalClient) -> bytes:
     """The user list's records as one piece. Raises RefusesProtocol when the terminal does not give it."""
     client.transport.doing = "reading the user list"
-    return _read_table(client, Command.USERTEMP_RRQ, FCT_USER)
+    return _read_table(client, _take_snapshot(client, Command.USERTEMP_RRQ, FCT_USER))
 
 
-def _read_table(client: TerminalClient, command: int, function: int) -> bytes:
-    answer = client.ask_for(Command.DATA_WRRQ, _TABLE.pack(1, command, function, 0))
-    if answer.command == Command.ACK_OK:
-        table = _read_parts(client, _announced_size(client, answer))
-        client.ask(Command.FREE_DATA)
-    else:
-        table = _collect(client, answer)
-    return _without_size(client, table)
+def take_log_snapshot(client: TerminalClient) -> Snapshot:
+    """The attendance log as of now. Raises RefusesProtocol when the terminal does not give it."""
+    return _take_snapshot(client, Command.ATTLOG_RRQ, 0)
 
 
-def _announced_size(client: TerminalClient, answer: Frame) -> int:
-    # After a zero byte. An acknowledgement without a size announces nothing.
-    size = int.from_bytes(answer.data[1 : 1 + SIZE_BYTES], "little")
-    if size > MAX_TABLE_BYTES:
-        client.transport.fail(ProtocolViolation, f"a table of {size} bytes was announced")
-    return size
-
-
-def _read_parts(client: TerminalClient, size: int) -> bytes:
+def read_part(client: TerminalClient, start: int, end: int) -> bytes:
+    """These bytes of the snapshot taken last. Raises RefusesProtocol when the terminal does not give them."""
     transport = client.transport
     part_bytes = TCP_PART_BYTES if transport.kind == "tcp" else UDP_PART_BYTES
     table = bytearray()
     attempts = 0
-    while len(table) < size:
+    while (missing := end - start - len(table)) > 0:
         attempts += 1
-        wanted = min(part_bytes, size - len(table))
+        wanted = min(part_bytes, missing)
         try:
-            part = _collect(client, client.ask_for(Command.DATA_RDY, _PART.pack(len(table), wanted)), wanted)
+            request = _PART.pack(start + len(table), wanted)
+            part = _collect(client, client.ask_for(Command.DATA_RDY, request), wanted)
         except LostPacket:
             if transport.kind == "tcp" or attempts == PART_ATTEMPTS:
                 raise
@@ -77,6 +75,35 @@ def _read_parts(client: TerminalClient, size: int) -> bytes:
         table += part
         attempts = 0
     return bytes(table)
+
+
+def free_snapshot(client: TerminalClient) -> None:
+    """Let the terminal forget the snapshot."""
+    client.ask(Command.FREE_DATA)
+
+
+def _take_snapshot(client: TerminalClient, command: int, function: int) -> Snapshot:
+    answer = client.ask_for(Command.DATA_WRRQ, _TABLE.pack(1, command, function, 0))
+    if answer.command == Command.ACK_OK:
+        return Snapshot(_announced_size(client, answer))
+    table = _collect(client, answer)
+    return Snapshot(len(table), table)
+
+
+def _read_table(client: TerminalClient, snapshot: Snapshot) -> bytes:
+    table = snapshot.table
+    if table is None:
+        table = read_part(client, 0, snapshot.size)
+        free_snapshot(client)
+    return _without_size(client, table)
+
+
+def _announced_size(client: TerminalClient, answer: Frame) -> int:
+    # After a zero byte. An acknowledgement without a size announces nothing.
+    size = int.from_bytes(answer.data[1 : 1 + SIZE_BYTES], "little")
+    if size > MAX_TABLE_BYTES:
+        client.transport.fail(ProtocolViolation, f"a table of {size} bytes was announced")
+    return size
 
 
 def _collect(client: TerminalClient, first: Frame, wanted: int | None = None) -> bytes:

@@ -174,3 +174,18 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         """Set the terminal's wall clock to a naive local time, to the second."""
         self.transport.doing = "setting the clock"
         self.ask_for(Command.SET_TIME, encode_time(clock_local).to_bytes(4, "little"))
+
+    def disable(self) -> None:
+        """Lock the terminal: its reader and keys take nothing until `enable`."""
+        self.transport.doing = "locking the terminal"
+        self.ask_for(Command.DISABLEDEVICE)
+
+    def enable(self) -> None:
+        """Unlock the terminal."""
+        self.transport.doing = "unlocking the terminal"
+        self.ask_for(Command.ENABLEDEVICE)
+
+    def clear_log(self) -> None:
+        """Delete the attendance log, for good."""
+        self.transport.doing = "clearing the log"
+        self.ask_for(Command.CLEAR_ATTLOG)

@@ -1,7 +1,4 @@
-"""Time as it is handed to the code that reads terminals: two clocks and a deadline.
-
-No sleeping, no time zones.
-"""
+"""Time as it is handed to the code that reads terminals: two clocks, a sleep and a deadline. No time zones."""
 
 from __future__ import annotations
 
@@ -17,10 +14,11 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Clock:
-    """`now` is the true time, aware; `monotonic` counts seconds and never jumps."""
+    """`now` is the true time, aware; `monotonic` counts seconds and never jumps; `sleep` lets some pass."""
 
     now: Callable[[], datetime] = _utc_now
     monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 SYSTEM_CLOCK = Clock()
@@ -42,3 +40,7 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds left, negative once it has passed."""
         return self.expires_at - self.clock.monotonic()
+
+    def sooner(self, seconds: float) -> Deadline:
+        """The deadline that lies so many seconds before this one."""
+        return Deadline(self.seconds - seconds, self.expires_at - seconds, self.clock)

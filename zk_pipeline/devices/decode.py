@@ -20,14 +20,14 @@ Objects = npt.NDArray[np.object_]
 
 
 def decode_log(
-    table: bytes, layout: Layout, *, users: pd.DataFrame | None, encoding: str
+    table: bytes, layout: Layout, *, users: pd.DataFrame | None, encoding: str, first_index: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Punches and rejected records, in log order, with the columns and dtypes that Reading promises.
 
     `users` (columns USER_COLUMNS) gives 8-byte records their user ids. Where it is None or does not hold a
     uid, or holds it twice, the record is rejected: a uid is never taken for a user id. So is one with a date
     that does not exist or a user id that is no text. The length of `table` must be a multiple of the
-    layout's.
+    layout's; `first_index` is the place of its first record in the whole log.
     """
     records = layout.records(table)
     times = decode_times(records["time"])
@@ -43,7 +43,9 @@ def decode_log(
         },
         columns=PUNCH_COLUMNS,
     )
-    return punches, _rejected(table, layout, times, user_ids, users)
+    rejected = _rejected(table, layout, times, user_ids, users)
+    rejected["record_index"] += first_index
+    return punches, rejected
 
 
 def decode_users(table: bytes, layout: Layout, *, encoding: str) -> pd.DataFrame:
@@ -70,14 +72,15 @@ def _user_ids(records: npt.NDArray[np.void], users: pd.DataFrame | None, encodin
     """A user id per record, None where there is none."""
     fields = records.dtype.names or ()
     if "user_id" in fields:
-        return _mapped(records["user_id"], lambda raw: _text(raw, encoding))
+        return _mapped(records["user_id"], lambda raw: user_id_text(raw, encoding))
     if "number" in fields:
         return _numbers(records["number"])
-    known = _known_uids(users)
+    known = known_uids(users)
     return _mapped(records["uid"], lambda uid: known.get(int(uid)))
 
 
-def _known_uids(users: pd.DataFrame | None) -> dict[int, str]:
+def known_uids(users: pd.DataFrame | None) -> dict[int, str]:
+    """The user id of each uid that the list holds once."""
     if users is None:
         return {}
     unique = users.drop_duplicates("uid", keep=False)
@@ -112,7 +115,8 @@ def _codes(column: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     return codes
 
 
-def _text(raw: bytes, encoding: str) -> str | None:
+def user_id_text(raw: bytes, encoding: str) -> str | None:
+    """The user id in a field that zeros fill up, None where it is empty or no text."""
     try:
         text = raw.split(b"\0", 1)[0].decode(encoding)
     except UnicodeDecodeError:

@@ -101,3 +101,24 @@ class SerialChanged(TerminalError):
         "If it was replaced on purpose, confirm it with `zk-pipeline device update NAME --accept-new-serial`; "
         "otherwise check the address."
     )
+
+
+class Busy(TerminalError):
+    """Another process, or another thread of this one, holds the terminal's only connection."""
+
+    code = "busy"
+    advice = "Wait for the other poll or command to end; a terminal serves one connection at a time."
+
+
+class StillDisabled(TerminalError):
+    """The terminal was locked for the reading and could not be unlocked."""
+
+    code = "still_disabled"
+    advice = "People may not be able to punch: poll it again with the same option, or restart the terminal."
+
+
+class NotCleared(TerminalError):
+    """The log was not cleared, because not all of it is proven to be safe, or the terminal did not do it."""
+
+    code = "not_cleared"
+    advice = "Poll the terminal, look at what is missing, and try again."

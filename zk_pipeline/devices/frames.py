@@ -23,12 +23,15 @@ class Command(IntEnum):
     USERTEMP_RRQ = 9
     OPTIONS_RRQ = 11
     ATTLOG_RRQ = 13
+    CLEAR_ATTLOG = 15
     GET_FREE_SIZES = 50
     GET_TIME = 201
     SET_TIME = 202
     REG_EVENT = 500
     CONNECT = 1000
     EXIT = 1001
+    ENABLEDEVICE = 1002
+    DISABLEDEVICE = 1003
     GET_VERSION = 1100
     AUTH = 1102
     PREPARE_DATA = 1500
@@ -58,6 +61,12 @@ def checksum_fits(packet: bytes | bytearray | memoryview) -> bool:
     division, not a loop.
     """
     return int.from_bytes(packet, "little") % 0xFFFF == 0
+
+
+def build_packet(command: int, session_id: int, reply_number: int) -> bytes:
+    """A frame without data (and without the TCP top)."""
+    checksum = -(command + session_id + reply_number) % 0xFFFF
+    return _HEADER.pack(command, checksum, session_id, reply_number)
 
 
 def parse_frame(packet: bytes) -> Frame:

@@ -1,16 +1,25 @@
-"""How assets, CLI and API reach terminals: settings bound to the functions of `session`. No protocol here."""
+"""How assets, CLI and API reach terminals: settings bound to the functions that do it. No protocol here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
-from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
-from zk_pipeline.devices.models import Device, Reading, TerminalInfo
-from zk_pipeline.devices.session import ClockChange, probe_terminal, read_terminal, read_users, set_clock
+from zk_pipeline.devices.clearing import clear_log
+from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
+from zk_pipeline.devices.errors import Busy
+from zk_pipeline.devices.events import LiveEvent
+from zk_pipeline.devices.exclusive import exclusive
+from zk_pipeline.devices.live import KEEP_ALIVE_SECONDS, live_punches
+from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
+from zk_pipeline.devices.reading import read_terminal
+from zk_pipeline.devices.session import ClockChange, probe_terminal, read_users, set_clock
 from zk_pipeline.errors import UsageError
 
 MAX_COMM_KEY = 2**32 - 1
@@ -20,55 +29,107 @@ MAX_COMM_KEY = 2**32 - 1
 class TerminalGateway:
     """Reaches terminals within limits, in seconds: `timeout` for one answer, `deadline` for one device.
 
-    Every method raises TerminalError for what went wrong with the terminal and UsageError for a comm key that
-    is not set right. Safe to use from several threads at once; use it for one connection per terminal at a
-    time.
+    With a folder for `locks`, all gateways of a machine that share it, whatever thread or process they are in, hold one
+    connection per terminal at a time: who comes second waits, until the deadline, and then raises Busy. Every method
+    raises TerminalError for what went wrong with the terminal and UsageError for a comm key or a folder that is not set
+    right.
     """
 
     timeout: float
     deadline: float
     comm_keys: Callable[[Device], int]
     clock: Clock = SYSTEM_CLOCK
+    locks: Path | None = None
 
-    def read(self, device: Device) -> Reading:
-        """Everything the terminal holds, see `read_terminal`."""
-        return read_terminal(
-            device,
-            comm_key=self.comm_keys(device),
-            timeout=self.timeout,
-            deadline=self.deadline,
-            clock=self.clock,
-        )
+    def read(self, device: Device, tail: LogTail | None = None, *, lock_while_reading: bool = False) -> Reading:
+        """Everything the terminal holds, or everything since `tail`, see `read_terminal`."""
+        with self._turn(device) as turn:
+            return read_terminal(
+                device,
+                comm_key=turn.comm_key,
+                timeout=self.timeout,
+                deadline=turn.seconds,
+                tail=tail,
+                lock_while_reading=lock_while_reading,
+                clock=self.clock,
+            )
 
     def probe(self, device: Device) -> TerminalInfo:
         """What the terminal says of itself, see `probe_terminal`."""
-        return probe_terminal(
-            device,
-            comm_key=self.comm_keys(device),
-            timeout=self.timeout,
-            deadline=self.deadline,
-            clock=self.clock,
-        )
+        with self._turn(device) as turn:
+            return probe_terminal(
+                device, comm_key=turn.comm_key, timeout=self.timeout, deadline=turn.seconds, clock=self.clock
+            )
 
     def users(self, device: Device) -> pd.DataFrame:
         """The terminal's user list, see `read_users`."""
-        return read_users(
-            device,
-            comm_key=self.comm_keys(device),
-            timeout=self.timeout,
-            deadline=self.deadline,
-            clock=self.clock,
-        )
+        with self._turn(device) as turn:
+            return read_users(
+                device, comm_key=turn.comm_key, timeout=self.timeout, deadline=turn.seconds, clock=self.clock
+            )
 
     def set_clock(self, device: Device) -> ClockChange:
         """Set the terminal's clock to the true time, see `set_clock`."""
-        return set_clock(
-            device,
-            comm_key=self.comm_keys(device),
-            timeout=self.timeout,
-            deadline=self.deadline,
-            clock=self.clock,
-        )
+        with self._turn(device) as turn:
+            return set_clock(
+                device, comm_key=turn.comm_key, timeout=self.timeout, deadline=turn.seconds, clock=self.clock
+            )
+
+    def clear_log(self, device: Device, verified: Callable[[Reading], bool]) -> Reading:
+        """Clear the terminal's log once `verified` has proven all of it safe, see `clear_log`."""
+        with self._turn(device) as turn:
+            return clear_log(
+                device,
+                comm_key=turn.comm_key,
+                timeout=self.timeout,
+                deadline=turn.seconds,
+                verified=verified,
+                clock=self.clock,
+            )
+
+    def live_punches(
+        self, device: Device, stop: threading.Event, *, keep_alive: float = KEEP_ALIVE_SECONDS
+    ) -> Iterator[LiveEvent]:
+        """Punches as they happen until `stop` is set, see `live_punches`.
+
+        It lets others have the terminal when they wait for it, and listens again afterwards: each Heartbeat that comes
+        first on a connection has `record_count` to show what happened meanwhile.
+        """
+        while not stop.is_set():
+            try:
+                with self._turn(device, is_cancelled=stop.is_set) as turn:
+                    yield from live_punches(
+                        device,
+                        comm_key=turn.comm_key,
+                        timeout=self.timeout,
+                        stop=stop,
+                        clock=self.clock,
+                        deadline=self.deadline,
+                        keep_alive=keep_alive,
+                        is_wanted=turn.is_wanted,
+                    )
+            except Busy:
+                if not stop.is_set():
+                    raise
+
+    @contextmanager
+    def _turn(self, device: Device, *, is_cancelled: Callable[[], bool] = lambda: False) -> Iterator[_Turn]:
+        comm_key = self.comm_keys(device)
+        deadline = Deadline.after(self.deadline, self.clock)
+        if self.locks is None:
+            yield _Turn(comm_key, self.deadline)
+            return
+        with exclusive(self.locks, device, deadline, is_cancelled) as hold:
+            yield _Turn(comm_key, deadline.remaining(), hold.is_wanted)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """Our turn with a terminal: what opens its session, the seconds left of the deadline, whether others wait."""
+
+    comm_key: int = field(repr=False)
+    seconds: float
+    is_wanted: Callable[[], bool] = lambda: False
 
 
 def comm_keys_from(environ: Mapping[str, str]) -> Callable[[Device], int]:

@@ -38,6 +38,11 @@ class Layout:
         """Bytes per record."""
         return self.dtype.itemsize
 
+    @property
+    def names_users(self) -> bool:
+        """Whether a log's records say the user id, not only the terminal's own number of the user."""
+        return "uid" not in (self.dtype.names or ())
+
     def records(self, table: bytes) -> npt.NDArray[np.void]:
         """The records in a table, a whole number of them."""
         return np.frombuffer(table, self.dtype)

@@ -12,6 +12,7 @@ from typing import Literal
 import pandas as pd
 
 Protocol = Literal["auto", "tcp", "udp"]
+ReadingMode = Literal["full", "tail", "unchanged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +26,12 @@ class Device:
     timezone: str = "UTC"
     site: str = ""
     enabled: bool = True
+    live: bool = False  # whether `zk-pipeline live` listens to it
     comm_key_env: str | None = None  # name of the environment variable that holds the comm key, never the key
     encoding: str = "UTF-8"
     id: int | None = None
     serial_number: str | None = None
+    last_transport: Literal["tcp", "udp"] | None = None  # what `auto` found, tried first
     last_sync: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -66,20 +69,38 @@ USER_COLUMNS = ["user_id", "uid", "name", "privilege", "card"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogTail:
+    """Where the last reading of a log ended, and what stood there: all that a reading of only new records needs.
+
+    Worth storing as it is; whether it still fits a terminal is for `read_terminal` to find out.
+    """
+
+    serial_number: str
+    layout: str  # a name of `layouts.LOG_LAYOUTS`, such as "40" or "8-MA300"
+    record_count: int  # records in the log when it was read, the rejected ones included
+    total_bytes: int  # of these records
+    overlap: bytes = field(repr=False)  # the last few of them, as they came
+    user_count: int  # the terminal's counter of users, when its user list was last asked for
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One complete reading of one terminal.
+    """One complete reading of one terminal: of the whole log, or (`mode`) of what is new in it.
 
     `punches`: `user_id` str, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`,
     `punch_state`, `verify_type` uint8; columns PUNCH_COLUMNS, duplicates kept as they came.
-    `rejected`: `record_index` int64, `raw` bytes, `reason` str.
+    `rejected`: `record_index` int64 (in the whole log), `raw` bytes, `reason` str.
     `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused
-    its list.
+    its list, and where a reading of what is new had no need of it.
+    `tail`: for the next reading; None where only a full one will do.
     """
 
     info: TerminalInfo
     reported_after: int  # the terminal's own counter, asked again after the log was read
     layout: int | None  # bytes per record, None when the log was empty
-    bytes_read: int
+    bytes_read: int  # everything that arrived, failed attempts included
     punches: pd.DataFrame = field(repr=False)
     rejected: pd.DataFrame = field(repr=False)
     users: pd.DataFrame | None = field(repr=False)
+    mode: ReadingMode = "full"
+    tail: LogTail | None = field(default=None, repr=False)

@@ -1,7 +1,8 @@
-"""What is done with a terminal in one session. How the session is opened and closed is in `connection`."""
+"""What a terminal says of itself, its users and its clock, each asked in one session. Its log is read in `reading`."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -10,12 +11,11 @@ import pandas as pd
 
 from zk_pipeline.devices.client import ClockReading, TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
-from zk_pipeline.devices.connection import open_session
-from zk_pipeline.devices.decode import decode_log
+from zk_pipeline.devices.connection import Connector
 from zk_pipeline.devices.errors import ClockInvalid, SerialChanged
-from zk_pipeline.devices.layouts import FIRST_YEAR, LAST_YEAR, LOG_LAYOUTS
-from zk_pipeline.devices.models import Device, Reading, TerminalInfo
-from zk_pipeline.devices.tables import fetch_log, fetch_users, fetch_users_if_any
+from zk_pipeline.devices.layouts import FIRST_YEAR, LAST_YEAR
+from zk_pipeline.devices.models import Device, TerminalInfo
+from zk_pipeline.devices.tables import fetch_users
 
 SET_CLOCK_TOLERANCE_SECONDS = 2.0  # the terminal counts whole seconds
 
@@ -30,42 +30,12 @@ class ClockChange:
     drift_after_seconds: float
 
 
-def read_terminal(
-    device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
-) -> Reading:
-    """Everything the terminal holds: complete and verified, or TerminalError.
-
-    `timeout` is the longest silence and `deadline` the longest time for all of it, in seconds. Complete
-    means: what was declared arrived, it is a whole number of records, and the terminal's own counter, asked
-    before and after, confirms that number. A record that cannot be a punch is in `rejected` and the rest in
-    `punches`. The terminal is neither locked nor changed. Raises SerialChanged when `device.serial_number` is
-    known and another terminal answers.
-    """
-    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
-        info = _describe(client)
-        _check_serial(client, info)
-        log = fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
-        users = fetch_users_if_any(client, log.after)
-        bytes_read = client.transport.bytes_received
-    layout = log.layout or LOG_LAYOUTS[0]
-    punches, rejected = decode_log(log.table, layout, users=users, encoding=device.encoding)
-    return Reading(
-        info=info,
-        reported_after=log.after.records,
-        layout=log.layout.size if log.layout else None,
-        bytes_read=bytes_read,
-        punches=punches,
-        rejected=rejected,
-        users=users,
-    )
-
-
 def probe_terminal(
     device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
 ) -> TerminalInfo:
     """What the terminal says of itself, whatever its serial number. Raises TerminalError."""
-    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
-        return _describe(client)
+    with _session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+        return describe(client)
 
 
 def read_users(
@@ -75,7 +45,7 @@ def read_users(
 
     Raises TerminalError.
     """
-    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+    with _session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
         return fetch_users(client, client.counters())
 
 
@@ -87,7 +57,7 @@ def set_clock(
     The time is taken when the request is sent, so that a slow connection does not make it late. Raises
     ClockInvalid when the terminal shows another time afterwards.
     """
-    with open_session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+    with _session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
         before = client.read_clock()
         arrives_at = clock.now() + timedelta(seconds=before.round_trip_seconds / 2)
         wall_clock = arrives_at.astimezone(ZoneInfo(device.timezone)).replace(tzinfo=None)
@@ -107,6 +77,12 @@ def set_clock(
         )
 
 
+def _session(
+    device: Device, comm_key: int, *, timeout: float, deadline: float, clock: Clock
+) -> AbstractContextManager[TerminalClient]:
+    return Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock).session()
+
+
 def clock_drift(reading: ClockReading, timezone_name: str) -> float | None:
     """Seconds by which the terminal's clock is ahead of the true time; None when it shows no real date.
 
@@ -119,7 +95,8 @@ def clock_drift(reading: ClockReading, timezone_name: str) -> float | None:
     return min(((meaning - reading.read_at).total_seconds() for meaning in meanings), key=abs)
 
 
-def _describe(client: TerminalClient) -> TerminalInfo:
+def describe(client: TerminalClient) -> TerminalInfo:
+    """What the terminal says of itself now. Raises TerminalError."""
     clock = client.read_clock()
     counters = client.counters()
     return TerminalInfo(
@@ -139,7 +116,8 @@ def _describe(client: TerminalClient) -> TerminalInfo:
     )
 
 
-def _check_serial(client: TerminalClient, info: TerminalInfo) -> None:
+def check_serial(client: TerminalClient, info: TerminalInfo) -> None:
+    """Raises SerialChanged when another terminal answers than the registered one."""
     registered = client.transport.device.serial_number
     if registered and info.serial_number and registered != info.serial_number:
         client.transport.doing = "checking the serial number"

@@ -16,17 +16,21 @@ from zk_pipeline.devices.client import Counters, TerminalClient
 from zk_pipeline.devices.decode import decode_users
 from zk_pipeline.devices.errors import IncompleteTransfer, NoAnswer, ProtocolViolation, RefusesProtocol
 from zk_pipeline.devices.layouts import LOG_LAYOUTS, USER_LAYOUTS, Layout, fitting, most_plausible
+from zk_pipeline.devices.models import ReadingMode
 
 END_OF_TIME = np.datetime64("2099-12-31", "s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawLog:
-    """The log as bytes, confirmed by the terminal's counter before and after."""
+    """The log as bytes, or its end, confirmed by the terminal's counter before and after."""
 
+    mode: ReadingMode
     table: bytes
     layout: Layout | None  # None when the log is empty
     after: Counters
+    start: int = 0  # place in the log of the first record in `table`
+    known: int = 0  # how many records at the beginning of `table` earlier readings have brought
 
 
 def fetch_log(client: TerminalClient, *, records_before: int, clock_local: datetime | None) -> RawLog:
@@ -41,7 +45,7 @@ def fetch_log(client: TerminalClient, *, records_before: int, clock_local: datet
     if table:
         client.transport.doing = "reading the log"
         layout = _log_layout(client, table, (records_before, after.records), clock_local)
-    return RawLog(table=table, layout=layout, after=after)
+    return RawLog(mode="full", table=table, layout=layout, after=after)
 
 
 def fetch_users(client: TerminalClient, before: Counters) -> pd.DataFrame:

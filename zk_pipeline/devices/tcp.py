@@ -22,14 +22,21 @@ class TcpTransport(Transport):
         super().__init__(device, sock, timeout=timeout, deadline=deadline)
         self._buffer = bytearray()
 
-    def _write(self, packet: bytes) -> None:
-        self._wait(self.timeout)
+    def _send(self, packet: bytes) -> None:
         try:
             self._sock.sendall(tcp_top(len(packet)) + packet)
         except TimeoutError:
             self._silence()
         except OSError as error:
             self._lost(f"broke the connection ({error_text(error)})", error)
+
+    _send_request = _send
+
+    def _has_data(self, seconds: float) -> bool:
+        return bool(self._buffer) or super()._has_data(seconds)
+
+    def _read_unasked(self) -> bytes:
+        return self._read()
 
     def _read(self) -> bytes:
         self._fill(TCP_TOP_BYTES)
@@ -66,7 +73,7 @@ def connect_tcp(device: Device, *, timeout: float, deadline: Deadline) -> TcpTra
     """A TCP connection. Raises Refused, Unreachable or DeadlineExceeded."""
     wait = min(timeout, deadline.remaining())
     if wait <= 0:
-        raise DeadlineExceeded(device, "connecting over TCP", f"it was not done after {deadline.seconds:g} s")
+        raise DeadlineExceeded(device, "connecting over TCP", f"it was not done after {deadline.seconds:.3g} s")
     try:
         sock = socket.create_connection((device.ip_address, device.port), timeout=wait)
     except ConnectionRefusedError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections import deque
 from typing import Literal, NoReturn
 
 from zk_pipeline.devices.clock import Deadline
@@ -27,10 +27,12 @@ from zk_pipeline.devices.frames import (
     TCP_TOP_BYTES,
     Command,
     Frame,
+    build_packet,
     checksum_fits,
     parse_frame,
 )
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.packets import LostPacket, Packets
 
 Kind = Literal["tcp", "udp"]
 
@@ -40,42 +42,13 @@ REPLY_NUMBERS = 0xFFFF  # pyzk counts modulo this
 UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 
 
-class LostPacket(IncompleteTransfer):
-    """Data packets are missing or in no provable order; over UDP asking again can mend it."""
-
-
-@dataclass
-class Packets:
-    """The data packets that answer one request, after PREPARE_DATA announced them.
-
-    Real terminals number them, from 0, in the field of the session id (captures in pyzk's
-    test_tcp_get_users_broken_tcp and issues); others repeat the session id there, which proves no order.
-    """
-
-    is_announced: bool = False
-    count: int = 0
-    first_bytes: int = 0
-    are_numbered: bool = True
-    _next_number: int = 0
-
-    def note(self, frame: Frame) -> None:
-        """Take account of a frame that arrived."""
-        if frame.command != Command.DATA:
-            return
-        if self.count == 0:
-            self.first_bytes = len(frame.data)
-        elif frame.session_id != self._next_number:
-            self.are_numbered = False
-        self._next_number = (frame.session_id + 1) & 0xFFFF
-        self.count += 1
-
-
 class Transport(ABC):
     """One connection to one terminal, in the place of the socket that pyzk would make itself.
 
     `receive` returns only frames that answer the last request: whole, with a fitting checksum, its reply
-    number and the session's id. Late and doubled answers to earlier requests and live events are dropped.
-    Everything else raises TerminalError, and so does any wait beyond `timeout` (silence) or the deadline.
+    number and the session's id. Late and doubled answers to earlier requests are dropped, and live events too
+    unless `is_listening`, which keeps them, acknowledged, for `next_event`. Everything else raises TerminalError,
+    and so does any wait beyond `timeout` (silence) or the deadline.
     `doing` is what messages say was attempted.
     """
 
@@ -90,10 +63,12 @@ class Transport(ABC):
         self.is_broken = False
         self.was_resent = False
         self.has_answered = False
+        self.is_listening = False
         self.session_id: int | None = None
         self.reply_number = REPLY_NUMBERS - 1
         self.last_answer = Frame(0, 0, 0, b"")
         self._command = 0
+        self._events: deque[Frame] = deque()
         self._sock = sock
         self.packets = Packets()
 
@@ -109,7 +84,8 @@ class Transport(ABC):
         self._command, self.reply_number = request.command, request.reply_number
         self.packets = Packets()
         self.was_resent = False
-        self._write(packet)
+        self._wait(self.timeout)
+        self._send_request(packet)
 
     def recv(self, size: int) -> bytes:  # noqa: ARG002 - frames come whole, whatever size pyzk guesses
         """The next answer as pyzk expects it from a socket."""
@@ -126,6 +102,15 @@ class Transport(ABC):
         """The next frame of the answer to the last request."""
         return self._receive()[1]
 
+    def next_event(self, seconds: float) -> Frame | None:
+        """The next live event, None when none comes within so many seconds of waiting."""
+        if not self._events and self._has_data(seconds):
+            frame = self._verified(self._read_unasked())
+            # Nothing was asked: what is no event is a late or doubled answer.
+            if frame.command == Command.REG_EVENT:
+                self._take_event(frame)
+        return self._events.popleft() if self._events else None
+
     def fail(self, error: type[TerminalError], problem: str) -> NoReturn:
         """Raise `error`, worded for this device and what was being done."""
         raise error(self.device, self.doing, problem)
@@ -133,18 +118,26 @@ class Transport(ABC):
     def _receive(self) -> tuple[bytes, Frame]:
         while True:
             packet = self._read()
-            if len(packet) < HEADER_BYTES:
-                self._break(ProtocolViolation, f"a frame of only {len(packet)} bytes arrived")
-            if not checksum_fits(packet):
-                self._break(ProtocolViolation, "a frame arrived whose checksum does not fit")
-            frame = parse_frame(packet)
-            if self._answers_request(frame):
+            frame = self._verified(packet)
+            if frame.command == Command.REG_EVENT:
+                self._take_event(frame)
+            elif self._answers_request(frame):
                 self.has_answered = True
                 return packet, frame
 
+    def _verified(self, packet: bytes) -> Frame:
+        if len(packet) < HEADER_BYTES:
+            self._break(ProtocolViolation, f"a frame of only {len(packet)} bytes arrived")
+        if not checksum_fits(packet):
+            self._break(ProtocolViolation, "a frame arrived whose checksum does not fit")
+        return parse_frame(packet)
+
+    def _take_event(self, frame: Frame) -> None:
+        if self.is_listening and self.session_id is not None:
+            self._send(build_packet(Command.ACK_OK, self.session_id, frame.reply_number))
+            self._events.append(frame)
+
     def _answers_request(self, frame: Frame) -> bool:
-        if frame.command == Command.REG_EVENT:
-            return False
         if frame.reply_number != self.reply_number:
             if 0 < (self.reply_number - frame.reply_number) % REPLY_NUMBERS <= STALE_ANSWERS:
                 return False
@@ -169,12 +162,12 @@ class Transport(ABC):
         """Let the socket wait that long, at most until the deadline."""
         remaining = self.deadline.remaining()
         if remaining <= 0:
-            self._break(DeadlineExceeded, f"it was not done after {self.deadline.seconds:g} s")
+            self._break(DeadlineExceeded, f"it was not done after {self.deadline.seconds:.3g} s")
         self._sock.settimeout(min(seconds, remaining))
 
     def _silence(self) -> NoReturn:
         if self.deadline.remaining() <= 0:
-            self._break(DeadlineExceeded, f"it was not done after {self.deadline.seconds:g} s")
+            self._break(DeadlineExceeded, f"it was not done after {self.deadline.seconds:.3g} s")
         self._break(NoAnswer, f"no answer within {self.timeout:g} s over {self.kind.upper()}")
 
     def _lost(self, how: str, error: OSError | None = None) -> NoReturn:
@@ -184,14 +177,36 @@ class Transport(ABC):
             self._break(Unreachable, error_text(error))
         self._break(Refused, f"the terminal {how} before it said anything")
 
-    @abstractmethod
-    def _write(self, packet: bytes) -> None: ...
+    def _has_data(self, seconds: float) -> bool:
+        """Whether something to read comes within so many seconds."""
+        self._wait(seconds)
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return False
+        except OSError as error:
+            self._lost(f"broke the connection ({error_text(error)})", error)
+        return True
 
     @abstractmethod
-    def _read(self) -> bytes: ...
+    def _send(self, packet: bytes) -> None:
+        """Put one packet on its way."""
 
     @abstractmethod
-    def _as_sent(self, packet: bytes) -> bytes: ...
+    def _send_request(self, packet: bytes) -> None:
+        """The same, for one that has to be answered."""
+
+    @abstractmethod
+    def _read(self) -> bytes:
+        """The next packet, of which one is due."""
+
+    @abstractmethod
+    def _read_unasked(self) -> bytes:
+        """The next packet, which has begun to arrive."""
+
+    @abstractmethod
+    def _as_sent(self, packet: bytes) -> bytes:
+        """A packet as it came from the socket."""
 
 
 def error_text(error: OSError | UnicodeError) -> str:

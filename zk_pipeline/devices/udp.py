@@ -11,9 +11,9 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.transport import RECEIVE_BYTES, Kind, Transport, error_text
 
 SENDS = 3
-# Not sent twice: a second CONNECT would open a second session, SET_TIME would set a time that is past, EXIT
-# is a courtesy.
-SENT_ONCE = frozenset({Command.CONNECT, Command.SET_TIME, Command.EXIT})
+# Not sent twice: a second CONNECT would open a second session, SET_TIME would set a time that is past,
+# CLEAR_ATTLOG would delete what came in between, EXIT is a courtesy.
+SENT_ONCE = frozenset({Command.CONNECT, Command.SET_TIME, Command.CLEAR_ATTLOG, Command.EXIT})
 
 
 class UdpTransport(Transport):
@@ -30,15 +30,14 @@ class UdpTransport(Transport):
         self._sends = 0
         self._seen: set[bytes] = set()
 
-    def _write(self, packet: bytes) -> None:
+    def _send_request(self, packet: bytes) -> None:
         self._request, self._sends = packet, 1
         self._seen.clear()
-        self._send_datagram()
+        self._send(packet)
 
-    def _send_datagram(self) -> None:
-        self._wait(self.timeout)
+    def _send(self, packet: bytes) -> None:
         try:
-            self._sock.send(self._request)
+            self._sock.send(packet)
         except OSError as error:
             self._lost(f"turned a datagram away ({error_text(error)})", error)
 
@@ -46,23 +45,37 @@ class UdpTransport(Transport):
         while True:
             self._wait(self.timeout if self._command in SENT_ONCE else self.timeout / SENDS)
             try:
-                datagram = self._sock.recv(RECEIVE_BYTES)
+                datagram = self._receive_datagram()
             except TimeoutError:
                 self._send_again()
                 continue
-            except OSError as error:
-                self._lost(f"turned a datagram away ({error_text(error)})", error)
-            self.bytes_received += len(datagram)
             if datagram not in self._seen:
                 self._seen.add(datagram)
                 return datagram
+
+    def _read_unasked(self) -> bytes:
+        try:
+            return self._receive_datagram()  # doubled ones included: a doubled event wants a second receipt
+        except TimeoutError:
+            self._silence()
+
+    def _receive_datagram(self) -> bytes:
+        try:
+            datagram = self._sock.recv(RECEIVE_BYTES)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self._lost(f"turned a datagram away ({error_text(error)})", error)
+        self.bytes_received += len(datagram)
+        return datagram
 
     def _send_again(self) -> None:
         if self._command in SENT_ONCE or self._sends >= SENDS:
             self._silence()
         self._sends += 1
         self.was_resent = True
-        self._send_datagram()
+        self._wait(self.timeout)
+        self._send(self._request)
 
     def _as_sent(self, packet: bytes) -> bytes:
         return packet

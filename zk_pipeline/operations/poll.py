@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.devices.errors import TerminalError
-from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.devices.polling import PollOutcome, poll_many
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.punches import FailedPoll, Ingested
@@ -33,17 +33,21 @@ class DevicePolled:
 def poll_devices(
     store: Store,
     devices: Sequence[Device],
-    read: Callable[[Device], Reading],
+    read: Callable[[Device, LogTail | None], Reading],
     *,
     deadline_seconds: float,
     run_id: str | None,
+    full: bool = False,
 ) -> Iterator[DevicePolled]:
     """Poll `devices` and yield how each ended, in the order in which they did.
 
+    What was read before is not read again, unless `full`; see `read_terminal` for what makes it doubt that.
     A device that fails costs the others nothing; its failure is on record in `device_polls` before it is yielded.
     Raises only when the store cannot be written.
     """
-    for outcome in poll_many(devices, read, deadline_seconds=deadline_seconds):
+    tails = {} if full else store.punches.tails()
+    readings = poll_many(devices, lambda one: read(one, tails.get(one.name)), deadline_seconds=deadline_seconds)
+    for outcome in readings:
         if outcome.reading is not None:
             yield _stored(store, outcome, outcome.reading, run_id)
         else:

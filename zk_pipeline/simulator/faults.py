@@ -1,11 +1,14 @@
 """Ways in which an emulated terminal misbehaves on the wire, one class each. Answers come from `session`.
 
-To add one, subclass `Faults` and override what it changes.
+Those of the line between, such as lost datagrams, are in `line_faults`. To add one, subclass `Faults` and override
+what it changes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from zk_pipeline.simulator.protocol import Command, Frame
 from zk_pipeline.simulator.wires import Wire
@@ -94,3 +97,63 @@ class CorruptData(Faults):
                 packet[len(packet) - len(frame.data) + self.offset] ^= 0xFF
             packets.append(bytes(packet))
         await wire.send(packets)
+
+
+@dataclass
+class CorruptAnswer(Faults):
+    """Flips one byte in the first frame that answers this command, the checksum not following.
+
+    `offset` counts from the frame's header (2 is its checksum, 8 its first byte of data); -8 to -1 is the TCP top.
+    """
+
+    command: int
+    offset: int
+
+    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        packets = [bytearray(wire.frame(frame)) for frame in answer]
+        if request.command == self.command:
+            place = len(packets[0]) - len(answer[0].encode()) + self.offset
+            if 0 <= place < len(packets[0]):
+                packets[0][place] ^= 0xFF
+        await wire.send([bytes(packet) for packet in packets])
+
+
+@dataclass
+class ChangeAnswers(Faults):
+    """Answers one command with what `change` makes of the true frames: for all that has no class of its own here.
+
+    With `data_prefix` only where the request's data starts so; `times` limits how often.
+    """
+
+    command: int
+    change: Callable[[list[Frame]], list[Frame]]
+    data_prefix: bytes = b""
+    times: float = math.inf
+
+    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        if request.command == self.command and request.data.startswith(self.data_prefix) and self.times > 0:
+            self.times -= 1
+            answer = self.change(answer)
+        await super().deliver(request, answer, wire)
+
+
+@dataclass
+class AtFirst(Faults):
+    """Another fault for the first so many connections (on UDP: clients); all later ones find a healthy terminal."""
+
+    faults: Faults
+    connections: int = 1
+    _asked: int = 0
+    _wires: list[Wire] = field(default_factory=list)
+
+    def accepts(self) -> bool:
+        self._asked += 1
+        return self._asked > self.connections or self.faults.accepts()
+
+    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        if wire not in self._wires and len(self._wires) < self.connections:
+            self._wires.append(wire)
+        if wire in self._wires:
+            await self.faults.deliver(request, answer, wire)
+        else:
+            await super().deliver(request, answer, wire)

@@ -160,6 +160,11 @@ class EmulatedTerminal:
         size, encoding = definition.user_record_size, definition.encoding
         return b"".join(encode_user(user, size, encoding) for user in definition.users)
 
+    @property
+    def listener_count(self) -> int:
+        """How many sessions are told of punches as they happen."""
+        return len(self._listeners)
+
     def listen(self, listener: Callable[[Punch], None]) -> Callable[[], None]:
         """Call `listener` with each new punch until the returned function is called."""
         self._listeners.append(listener)

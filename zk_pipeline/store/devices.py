@@ -15,7 +15,7 @@ from zk_pipeline.store.errors import DeviceExists, UnknownDevice
 from zk_pipeline.store.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
 from zk_pipeline.store.work_dates import mark_device_stale
 
-EDITABLE = ("ip_address", "port", "protocol", "timezone", "site", "enabled", "comm_key_env", "encoding")
+EDITABLE = ("ip_address", "port", "protocol", "timezone", "site", "enabled", "comm_key_env", "encoding", "live")
 COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
@@ -156,9 +156,9 @@ def _insert(connection: Connection, device: Device, now: datetime) -> None:
     connection.execute(
         """
         INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabled, comm_key_env, encoding,
-                             created_at, updated_at)
+                             live, created_at, updated_at)
         SELECT coalesce(max(id), 0) + 1, $name, $ip_address, $port, $protocol, $timezone, $site, $enabled,
-               $comm_key_env, $encoding, $now, $now
+               $comm_key_env, $encoding, $live, $now, $now
         FROM devices
         """,
         values,
@@ -172,7 +172,7 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
         """
         UPDATE devices
         SET ip_address = $ip_address, port = $port, protocol = $protocol, timezone = $timezone, site = $site,
-            enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, updated_at = $now
+            enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, live = $live, updated_at = $now
         WHERE name = $name
         """,
         values,

@@ -88,6 +88,28 @@ def insert_punches(
     return len(punches) - int(cleared[0]), int(counted[0]), touched
 
 
+def count_missing(connection: Connection, device: str, punches: pa.Table) -> int:
+    """How many of `punches` are not stored for `device`."""
+    if not len(punches):
+        return 0
+    connection.register("sought", punches)
+    row = connection.execute(
+        """
+        WITH span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM sought),
+        known AS (
+            SELECT user_id, punched_at_local
+            FROM raw_punches, span
+            WHERE device = $device AND punched_at_local BETWEEN span.first AND span.last
+        )
+        SELECT count(*) FROM sought ANTI JOIN known USING (user_id, punched_at_local)
+        """,
+        {"device": device},
+    ).fetchone()
+    connection.unregister("sought")
+    assert row is not None
+    return int(row[0])
+
+
 def insert_rejected(connection: Connection, device: str, rejected: pa.Table, poll_id: int, now: datetime) -> None:
     if not len(rejected):
         return

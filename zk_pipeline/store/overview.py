@@ -83,11 +83,12 @@ class Overview:
 
 _DEVICES = """
 WITH last_poll AS (
-    SELECT device, max(struct_pack(id, finished_at, status, error)) AS poll FROM device_polls GROUP BY device
+    SELECT device, max(struct_pack(id, finished_at, status, error)) AS poll
+    FROM device_polls WHERE mode IS DISTINCT FROM 'live' GROUP BY device
 ),
 last_good AS (
     SELECT device, max(struct_pack(id, clock_drift_seconds, reported_after)) AS poll
-    FROM device_polls WHERE status = 'success' GROUP BY device
+    FROM device_polls WHERE status = 'success' AND mode IS DISTINCT FROM 'live' GROUP BY device
 )
 SELECT
     device.name,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 
 import pandas as pd
 import pyarrow as pa
 
+from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.devices import record_success
-from zk_pipeline.store.ingest import insert_punches, insert_rejected, next_poll_id, punches_table, replace_users
+from zk_pipeline.store.ingest import (
+    count_missing,
+    insert_punches,
+    insert_rejected,
+    next_poll_id,
+    punches_table,
+    replace_users,
+)
 from zk_pipeline.store.tails import accounted, keep_tail, usable_tails
 from zk_pipeline.store.work_dates import adopt_workday_start, workday_starts_at
 
@@ -55,6 +63,7 @@ class PollRecord:
     new: int | None
     quarantined: int | None
     drift_seconds: float | None
+    mode: str | None
     error_code: str | None
     error: str | None
 
@@ -107,6 +116,42 @@ class PunchStore:
         with self.database.read("ends of logs") as connection:
             return usable_tails(connection, self.clock())
 
+    def missing(self, device: Device, reading: Reading) -> int:
+        """How many punches of a reading the store does not hold."""
+        punches = punches_table(reading.punches, device.timezone)
+        with self.database.read(f"look for the punches of {device.name}") as connection:
+            return count_missing(connection, device.name, punches)
+
+    def begin_live(self, device: str) -> int:
+        """Put on record that a device is listened to; the poll id that its live punches come under."""
+        now = self.clock()
+        with self.database.write(f"listen to {device}") as connection:
+            poll_id = next_poll_id(connection)
+            connection.execute(
+                """
+                INSERT INTO device_polls (id, device, started_at, finished_at, status, mode)
+                VALUES (?, ?, ?, ?, 'success', 'live')
+                """,
+                [poll_id, device, now, now],
+            )
+        return poll_id
+
+    def ingest_live(self, device: Device, punches: Sequence[LivePunch], *, poll_id: int) -> int:
+        """Store punches that a terminal reported as they happened; how many were new. A poll brings them again."""
+        frame = pd.DataFrame(
+            {
+                "user_id": [one.user_id for one in punches],
+                "punched_at_local": pd.array([one.punched_at_local for one in punches], dtype="datetime64[s]"),
+                "status": pd.array([one.verify_type for one in punches], dtype="uint8"),
+                "punch_state": pd.array([one.punch_state for one in punches], dtype="uint8"),
+                "verify_type": pd.array([one.verify_type for one in punches], dtype="uint8"),
+            }
+        )
+        table = punches_table(frame, device.timezone)
+        with self.database.write(f"store live punches of {device.name}") as connection:
+            _, new, _ = insert_punches(connection, device.name, table, poll_id, self.clock())
+        return new
+
     def record_failure(self, failed: FailedPoll, *, run_id: str | None) -> int:
         """Put a failed poll on record; returns its id."""
         with self.database.write(f"record failed poll of {failed.device}") as connection:
@@ -150,7 +195,7 @@ class PunchStore:
             rows = connection.execute(
                 """
                 SELECT id, device, started_at, finished_at, status, reported, fetched, stored, "new", quarantined,
-                       clock_drift_seconds, error_code, error
+                       clock_drift_seconds, mode, error_code, error
                 FROM device_polls WHERE run_id = ? ORDER BY device, id
                 """,
                 [run_id],

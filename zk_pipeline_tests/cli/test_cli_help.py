@@ -18,7 +18,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_bench import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
-ENDLESS = {"demo", "up", "simulate"}  # run until interrupted: their tests are in the folder of the demo
+ENDLESS = {"demo", "up", "simulate", "live"}  # run until interrupted: their tests are in the folder of the demo
 
 
 def commands() -> Iterator[tuple[str, ...]]:

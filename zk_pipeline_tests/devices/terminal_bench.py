@@ -7,7 +7,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -69,14 +70,54 @@ def device(port: int, protocol: Protocol = "tcp") -> Device:
     return Device(name=NAME, ip_address="127.0.0.1", port=port, protocol=protocol, timezone="Europe/Istanbul")
 
 
-def gateway(*, timeout: float = 5.0, deadline: float = 20.0, comm_key: int = 0) -> TerminalGateway:
-    return TerminalGateway(timeout=timeout, deadline=deadline, comm_keys=lambda _: comm_key)
+def gateway(
+    *, timeout: float = 5.0, deadline: float = 20.0, comm_key: int = 0, locks: Path | None = None
+) -> TerminalGateway:
+    return TerminalGateway(timeout=timeout, deadline=deadline, comm_keys=lambda _: comm_key, locks=locks)
 
 
 def same_punches(read: pd.DataFrame, truth: pd.DataFrame) -> bool:
     """Whether the reading holds exactly these punches, in this order."""
     columns = ["user_id", "punched_at_local", "verify_type", "punch_state"]
     return [tuple(row) for row in read[columns].to_numpy()] == [tuple(row) for row in truth[columns].to_numpy()]
+
+
+@dataclass
+class Watched(Faults):
+    """Notes what a terminal is asked and how much it sends; what it sends is left to `faults`."""
+
+    faults: Faults = field(default_factory=Faults)
+    requests: list[Frame] = field(default_factory=list)
+    sent_bytes: int = 0
+
+    def count(self, command: Command, data_prefix: bytes = b"") -> int:
+        """How often the terminal was asked this."""
+        return sum(one.command == command and one.data.startswith(data_prefix) for one in self.requests)
+
+    def forget(self) -> None:
+        self.requests.clear()
+        self.sent_bytes = 0
+
+    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        before = wire.sent_bytes
+        await self.faults.deliver(request, answer, wire)
+        self.sent_bytes += wire.sent_bytes - before
+        self.requests.append(request)
+
+
+@dataclass
+class CutAt(Faults):
+    """Ends the connection instead of answering one command, so many times."""
+
+    command: Command
+    times: int = 1_000_000
+
+    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        if request.command == self.command and self.times > 0:
+            self.times -= 1
+            wire.cut()
+            return
+        await super().deliver(request, answer, wire)
 
 
 @dataclass

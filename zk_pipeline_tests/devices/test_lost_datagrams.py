@@ -69,7 +69,7 @@ def test_datagrams_that_are_always_lost_never_make_wrong_data(case: str, numbere
     emulated = terminal(16, records=3000)
     with serving(emulated, _losing(case, numbered=numbered, times=10**9), protocol="udp") as one:
         try:
-            punches = gateway(timeout=0.3).read(one).punches
+            punches = gateway(timeout=0.15).read(one).punches
         except (errors.NoAnswer, errors.IncompleteTransfer):
             return
     assert same_punches(punches, emulated.punches())

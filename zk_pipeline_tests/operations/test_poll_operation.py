@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.comm_keys import comm_key_of
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
@@ -19,7 +20,7 @@ from zk_pipeline.simulator.protocol import Command
 from zk_pipeline.simulator.records import Layout
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
-from zk_pipeline_tests.store.store_bench import device, rows, stale
+from zk_pipeline_tests.store.store_bench import StoppedClock, device, rows, stale
 
 NAMES = ["gate-8", "gate-16", "gate-40"]
 POLLS = 'SELECT device, status, error_code, "new", run_id FROM device_polls ORDER BY device, id'
@@ -42,8 +43,8 @@ def _at(fleet: Fleet, name: str) -> Device:
     )
 
 
-def read(device: Device) -> Reading:
-    return TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0).read(device)
+def read(device: Device, tail: LogTail | None = None) -> Reading:
+    return TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0).read(device, tail)
 
 
 def poll(store: Store, run_id: str = "run") -> dict[str, DevicePolled]:
@@ -86,12 +87,12 @@ def test_a_dead_terminal_costs_the_others_nothing_and_its_failure_is_on_record(f
 
 @pytest.mark.usefixtures("fleet")
 def test_what_goes_wrong_before_a_terminal_is_reached_is_that_devices_failure_too(store: Store) -> None:
-    def awkward(device: Device) -> Reading:
+    def awkward(device: Device, tail: LogTail | None) -> Reading:
         if device.name == "gate-8":
             raise UsageError("comm key of gate-8: the variable KEY is not set")
         if device.name == "gate-16":
             raise ZeroDivisionError("a defect of ours")
-        return read(device)
+        return read(device, tail)
 
     polled = list(poll_devices(store, store.devices.all(), awkward, deadline_seconds=5, run_id=None))
     codes = {item.device.name: (item.error_code, item.error) for item in polled}
@@ -122,3 +123,27 @@ def test_a_comm_key_that_is_missing_or_wrong_is_told_by_the_variables_name_only(
         with pytest.raises(UsageError, match="GATE_KEY") as refused:
             comm_key_of(locked, tmp_path, environ)
         assert "s3cret" not in str(refused.value)
+
+
+def test_a_second_poll_reads_only_what_is_new_and_a_full_one_everything(fleet: Fleet, store: Store) -> None:
+    for minute in range(40):  # a log that fits into one packet is read whole
+        fleet.punch("gate-40", "1001", datetime(2026, 11, 1, 8, minute))  # noqa: DTZ001 (a terminal's wall clock)
+    poll(store, "first")
+    assert {item.reading.mode for item in poll(store, "again").values() if item.reading} == {"unchanged"}
+    fleet.punch("gate-40", "1001")
+    one_more = poll(store, "one more")["gate-40"]
+    assert one_more.reading is not None
+    assert one_more.ingested is not None
+    assert (one_more.reading.mode, one_more.ingested.new) == ("tail", 1)
+    full = list(poll_devices(store, store.devices.all(), read, deadline_seconds=5, run_id="full", full=True))
+    assert {item.reading.mode for item in full if item.reading} == {"full"}
+    assert sum(item.ingested.new for item in full if item.ingested) == 0
+
+
+@pytest.mark.usefixtures("fleet")
+def test_the_whole_log_is_read_again_once_a_day(store: Store, clock: StoppedClock) -> None:
+    poll(store, "first")
+    clock.go(hours=23)
+    assert {item.reading.mode for item in poll(store, "later").values() if item.reading} == {"unchanged"}
+    clock.go(hours=2)
+    assert {item.reading.mode for item in poll(store, "a day later").values() if item.reading} == {"full"}

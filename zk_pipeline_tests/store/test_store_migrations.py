@@ -17,7 +17,7 @@ INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabl
 VALUES (1, 'Gate', '192.0.2.10', 4370, 'auto', 'UTC', 'HQ', true, 'UTF-8', now(), now());
 INSERT INTO raw_punches (device, user_id, punched_at, punched_at_local, status, punch_state, verify_type, first_poll_id,
                          seq, created_at)
-VALUES ('Gate', '1001', '2026-03-02 08:00+00', '2026-03-02 08:00', 1, 0, 1, 1, 7, now());
+VALUES ('Gate', '1001', '2026-03-02 08:00:00+00', '2026-03-02 08:00:00', 1, 0, 1, 1, 7, now());
 INSERT INTO work_dates (work_date, punched_seq, built_seq) VALUES ('2026-03-02', 7, 0);
 """
 

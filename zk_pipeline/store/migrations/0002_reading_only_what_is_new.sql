@@ -1,6 +1,7 @@
 -- Polls that read only what is new, punches of a clock that cannot be believed, and a counter that numbers punches.
 
 ALTER TABLE devices ADD COLUMN last_transport VARCHAR;
+ALTER TABLE devices ADD COLUMN live BOOLEAN DEFAULT false;
 
 ALTER TABLE device_polls ADD COLUMN mode VARCHAR;
 ALTER TABLE device_polls ADD COLUMN accounted BIGINT;

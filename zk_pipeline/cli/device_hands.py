@@ -1,0 +1,69 @@
+"""What is done to one terminal by hand: its clock, its people, its log. Subcommands of `zk-pipeline device`."""
+
+from __future__ import annotations
+
+import click
+
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.session import open_session
+from zk_pipeline.operations.clear import clear_log as clear_log_of
+
+
+@click.command("set-clock")
+@click.argument("name")
+@as_json
+def set_clock(name: str, as_json: bool) -> None:
+    """Set the clock of NAME to the true time in its zone.
+
+    Example:  zk-pipeline device set-clock "Main Office"
+    """
+    session = open_session()
+    change = session.terminals.set_clock(session.store.devices.get(name))
+    if as_json:
+        print_json(change)
+    else:
+        before = change.drift_before_seconds
+        print_pairs(
+            {
+                "off by before (seconds)": "not a real date" if before is None else before,
+                "off by now (seconds)": change.drift_after_seconds,
+            }
+        )
+
+
+@click.command("users")
+@click.argument("name")
+@as_json
+def users(name: str, as_json: bool) -> None:
+    """List the people enrolled on NAME, read from the terminal now.
+
+    Example:  zk-pipeline device users "Main Office" --json
+    """
+    session = open_session()
+    enrolled = session.terminals.users(session.store.devices.get(name))
+    rows = [{str(key): value for key, value in row.items()} for row in enrolled.to_dict("records")]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, list(enrolled.columns))
+
+
+@click.command("clear-log")
+@click.argument("name")
+@as_json
+def clear_log(name: str, as_json: bool) -> None:
+    """Delete the log of NAME, after every record in it was read, stored and found in the store, in the same session.
+
+    It refuses when anything is not, and the log stays as it is. Nothing else ever clears a log.
+
+    Example:  zk-pipeline device clear-log "Main Office"
+    """
+    session = open_session()
+    held = clear_log_of(session.store, session.terminals, session.store.devices.get(name))
+    counts = {"punches": len(held.punches), "quarantined": len(held.rejected)}
+    if as_json:
+        print_json({"device": name, "cleared": True} | counts)
+    else:
+        click.echo(
+            f"cleared the log of {name}: {counts['punches']} punches, {counts['quarantined']} quarantined records"
+        )

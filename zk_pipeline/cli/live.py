@@ -1,0 +1,42 @@
+"""`zk-pipeline live`: punches into the store as they happen, where a poll every quarter of an hour is too late."""
+
+from __future__ import annotations
+
+import click
+
+from zk_pipeline.cli.serve import stop_signals
+from zk_pipeline.cli.session import open_session
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.listen import Stored, listen
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+def live(names: tuple[str, ...]) -> int:
+    """Store punches as they happen. Without a NAME: the terminals that are set to `--live`.
+
+    It listens until interrupted, gives way to polls, and comes back by itself to a terminal that was lost. Polls go on
+    as usual and close any gap.
+
+    Example:  zk-pipeline live "Main Office"
+    """
+    session = open_session()
+    registry = session.store.devices
+    devices = registry.select(names) if names else [one for one in registry.all() if one.enabled and one.live]
+    if not devices:
+        raise UsageError("no device is set to live: name one, or set it with `zk-pipeline device update NAME --live`")
+    with stop_signals() as stopped:
+        click.echo(f"listening to {', '.join(one.name for one in devices)}; Ctrl-C ends it", err=True)
+        listen(
+            session.store,
+            session.terminals,
+            devices,
+            stop=stopped,
+            on_stored=_tell,
+            say=lambda words: click.echo(words, err=True),
+        )
+    return 0
+
+
+def _tell(stored: Stored) -> None:
+    click.echo(f"{stored.device}: {stored.received} received, {stored.new} new")

@@ -1,0 +1,99 @@
+"""Reading only what is new in a log, and the proof that nothing else has changed. Whole logs are read in `tables`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zk_pipeline.devices.bulk import SIZE_BYTES, free_snapshot, read_part, take_log_snapshot
+from zk_pipeline.devices.client import Counters, TerminalClient
+from zk_pipeline.devices.errors import RefusesProtocol
+from zk_pipeline.devices.layouts import LOG_LAYOUTS, Layout
+from zk_pipeline.devices.models import LogTail, TerminalInfo
+from zk_pipeline.devices.tables import RawLog
+
+READING_NEW_RECORDS: Final = "reading the new records"
+OVERLAP_RECORDS = 16
+# A full log gives up its oldest records, one by one or, where the terminal's menu says so ("Cyclic Delete ATT Data",
+# maker's F18 manual), up to 999 at once: the counter then stays or comes back, and proves nothing.
+FULL_LOG_RECORDS = 1000
+
+
+def fits(tail: LogTail, info: TerminalInfo) -> bool:
+    """Whether the terminal may still hold the log that `tail` ends; otherwise only a full reading will do.
+
+    It does not show here that a log was cleared and has grown to just the old number of records since.
+    """
+    layout = _layout(tail)
+    return (
+        tail.serial_number == info.serial_number != ""
+        and layout is not None
+        and 0 < len(tail.overlap) <= tail.total_bytes == tail.record_count * layout.size
+        and len(tail.overlap) % layout.size == 0
+        and tail.record_count <= info.record_count < info.record_capacity - FULL_LOG_RECORDS
+    )
+
+
+def unchanged_log(tail: LogTail, info: TerminalInfo) -> RawLog:
+    """The log of a terminal whose counter has not moved since `tail`, without asking for it."""
+    counted = Counters(
+        users=info.user_count,
+        records=info.record_count,
+        user_capacity=info.user_capacity,
+        record_capacity=info.record_capacity,
+    )
+    layout = _layout(tail)
+    assert layout is not None
+    known = len(tail.overlap) // layout.size
+    start = tail.record_count - known
+    return RawLog(mode="unchanged", table=tail.overlap, layout=layout, after=counted, start=start, known=known)
+
+
+def fetch_new_records(client: TerminalClient, tail: LogTail, info: TerminalInfo) -> RawLog | None:
+    """The log from the records that `tail` overlaps with on; None where it is not proven that they continue it.
+
+    Proven means: the terminal gives parts of its log, these begin with the overlap byte for byte, and the size it
+    announces and declares is that of as many records as its counter says, before and after. Raises TerminalError
+    where what goes wrong leaves the session in doubt too.
+    """
+    client.transport.doing = READING_NEW_RECORDS
+    layout = _layout(tail)
+    assert layout is not None
+    start = tail.total_bytes - len(tail.overlap)
+    try:
+        snapshot = take_log_snapshot(client)
+        if snapshot.table is not None:
+            return None
+        declared = int.from_bytes(read_part(client, 0, SIZE_BYTES), "little")
+        table = read_part(client, SIZE_BYTES + start, snapshot.size)
+    except RefusesProtocol:
+        return None
+    free_snapshot(client)
+    after = client.counters()
+    count, rest = divmod(declared, layout.size)
+    if rest or snapshot.size != SIZE_BYTES + declared or not info.record_count <= count <= after.records:
+        return None
+    if not table.startswith(tail.overlap):
+        return None
+    known = len(tail.overlap) // layout.size
+    return RawLog(mode="tail", table=table, layout=layout, after=after, start=start // layout.size, known=known)
+
+
+def tail_of(log: RawLog, info: TerminalInfo) -> LogTail | None:
+    """What the next reading can continue from; None where the terminal's counter or name is not to be relied on."""
+    if log.layout is None or not info.serial_number:
+        return None
+    count = log.start + len(log.table) // log.layout.size
+    if not info.record_count <= count <= log.after.records:  # as with firmware that always counts 0
+        return None
+    return LogTail(
+        serial_number=info.serial_number,
+        layout=log.layout.name,
+        record_count=count,
+        total_bytes=count * log.layout.size,
+        overlap=log.table[-OVERLAP_RECORDS * log.layout.size :],
+        user_count=log.after.users,
+    )
+
+
+def _layout(tail: LogTail) -> Layout | None:
+    return next((layout for layout in LOG_LAYOUTS if layout.name == tail.layout), None)

@@ -1,0 +1,23 @@
+"""Clearing a terminal's log, once everything in it is proven to be in the store."""
+
+from __future__ import annotations
+
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.store.store import Store
+
+
+def clear_log(store: Store, terminals: TerminalGateway, device: Device) -> Reading:
+    """Read the whole log, store it, look for each record in the store, and only then clear it; returns what it held.
+
+    Records that cannot be a punch count as stored when their bytes are in quarantine. Raises NotCleared, or the
+    TerminalError of what went wrong; the log is then as it was unless the text says that clearing was attempted.
+    """
+    started_at = store.clock()
+
+    def is_all_stored(reading: Reading) -> bool:
+        store.punches.ingest(device, reading, started_at=started_at, finished_at=store.clock(), run_id=None)
+        is_waiting = len(reading.rejected) > 0 and reading.users is None  # for the user list that names its people
+        return not is_waiting and store.punches.missing(device, reading) == 0
+
+    return terminals.clear_log(device, is_all_stored)

@@ -1,0 +1,119 @@
+"""How one case of the fault matrix ended: right data, records that wait for a user list, a named failure, or wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from zk_pipeline.devices.errors import TerminalError
+from zk_pipeline.devices.models import Device, LogTail, Protocol, Reading
+from zk_pipeline.devices.reading import read_terminal
+from zk_pipeline.simulator.faults import Faults
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, UIDS, USERS, ZONE, MatrixTerminal, Row, rows_of
+
+RIGHT = "right data"
+WAITING = "right, waiting for a user list"
+WRONG = "silently wrong"
+CPU_SECONDS = 3.0  # of a reading of at most 70 kB, three attempts, on a loaded machine: far above, and no busy loop
+GRACE_SECONDS = 1.5
+
+PATIENT = 1.0  # seconds of silence where an answer is due in the end
+BRIEF = 0.1  # where none will come
+
+
+@contextmanager
+def switched_on(terminal: MatrixTerminal, faults: Faults | None, protocol: Protocol) -> Iterator[tuple[Fleet, Device]]:
+    with Fleet.serve([terminal], faults={NAME: faults} if faults else None) as fleet:
+        yield (
+            fleet,
+            Device(name=NAME, ip_address="127.0.0.1", port=fleet.port_of(NAME), protocol=protocol, timezone=ZONE),
+        )
+
+
+def read(
+    device: Device, *, timeout: float = PATIENT, deadline: float = 15.0, comm_key: int = 0, tail: LogTail | None = None
+) -> Reading:
+    """One reading, held to its deadline and to little CPU time however it ends."""
+    started, cpu_started = time.monotonic(), time.thread_time()
+    try:
+        return read_terminal(device, comm_key=comm_key, timeout=timeout, deadline=deadline, tail=tail)
+    finally:
+        assert time.monotonic() - started < deadline + GRACE_SECONDS, "it took longer than its deadline"
+        assert time.thread_time() - cpu_started < CPU_SECONDS, "it kept the processor busy"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier reading has brought: the terminal's log as it truly was, and where the next one may go on."""
+
+    log: bytes
+    tail: LogTail
+
+
+def known_from(reading: Reading, terminal: MatrixTerminal) -> Known:
+    """The same, of a reading that has to be right."""
+    assert verdict(reading, terminal) == RIGHT
+    assert reading.tail is not None
+    return Known(terminal.served[-1], reading.tail)
+
+
+def outcome_of(
+    terminal: MatrixTerminal,
+    device: Device,
+    *,
+    timeout: float = PATIENT,
+    deadline: float = 15.0,
+    comm_key: int = 0,
+    known: Known | None = None,
+) -> str:
+    """RIGHT, WAITING, WRONG, or the code of the failure. Any other exception is nobody's outcome and fails the test."""
+    tail = known.tail if known else None
+    try:
+        reading = read(device, timeout=timeout, deadline=deadline, comm_key=comm_key, tail=tail)
+    except TerminalError as failure:
+        return failure.code
+    return verdict(reading, terminal, known)
+
+
+def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = None) -> str:
+    """Whether a reading brought, unaltered and in order, what the terminal held when it was last asked for its log.
+
+    After an earlier one: whether both together did.
+    """
+    size = terminal.shape.size
+    if reading.mode == "unchanged":
+        is_so = known is not None and terminal.log_on_the_wire().startswith(known.log)
+        is_so = is_so and known is not None and reading.info.record_count * size == len(known.log)
+        return RIGHT if is_so and reading.punches.empty and reading.rejected.empty else WRONG
+    log, brought_before = terminal.served[-1], 0
+    if reading.mode == "tail":
+        if known is None or not log.startswith(known.log):
+            return WRONG
+        brought_before = len(known.log) // size
+    rows = rows_of(log, terminal.shape, UIDS if reading.users is not None else {})
+    new = list(enumerate(rows))[brought_before:]
+    punches = [row for _, row in new if row is not None]
+    set_aside = [(index, log[index * size : (index + 1) * size]) for index, row in new if row is None]
+    rejected = list(zip(reading.rejected["record_index"].tolist(), reading.rejected["raw"], strict=True))
+    if (_punches(reading), rejected) != (punches, set_aside) or not _has_true_users(reading):
+        return WRONG
+    is_waiting = reading.users is None and terminal.shape.base == 8 and bool(rejected)
+    return WAITING if is_waiting else RIGHT
+
+
+def _punches(reading: Reading) -> list[Row]:
+    columns = reading.punches[["user_id", "punched_at_local", "verify_type", "punch_state"]]
+    return [
+        (user_id, moment.to_pydatetime(), verify_type, state)
+        for user_id, moment, verify_type, state in columns.itertuples(index=False)
+    ]
+
+
+def _has_true_users(reading: Reading) -> bool:
+    if reading.users is None:
+        return True
+    read_users = list(reading.users[["uid", "user_id"]].itertuples(index=False, name=None))
+    return read_users == [(user.uid, user.user_id) for user in USERS]

@@ -1,0 +1,178 @@
+"""Terminals of every record layout for the fault matrix, and a plain second opinion on what their logs say.
+
+The decoder here shares nothing with zk_pipeline.devices: it is the truth that readings are held against.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from zk_pipeline.simulator.definition import TerminalDefinition
+from zk_pipeline.simulator.faults import Faults
+from zk_pipeline.simulator.protocol import Frame, decode_time
+from zk_pipeline.simulator.records import Layout, TerminalUser
+from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.simulator.wires import Wire
+
+NAME = "Main gate"
+ZONE = "Europe/Istanbul"
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=timezone.utc)
+USERS = tuple(TerminalUser(uid=7 + i, user_id=str(1000 + i), name=f"Şule {i}", card=i) for i in range(12))
+UIDS = {user.uid: user.user_id for user in USERS}
+FIRST_PUNCH = np.datetime64("2025-12-31T22:00:00", "s")
+
+Row = tuple[str, datetime, int, int]  # user id, wall clock, verify type, punch state
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One way of writing the log on the wire, made of a layout that the simulator knows."""
+
+    name: str
+    size: int
+    base: Layout
+    time_offset: int  # of the clock code in a record of the base layout
+    encode: Callable[[bytes], bytes] = lambda log: log
+
+    @property
+    def inline(self) -> int:
+        """So many records come at once."""
+        return 20
+
+    @property
+    def in_parts(self) -> int:
+        """So many records take several requests, on TCP too."""
+        return 70_000 // self.size + 1
+
+
+def _as_ma300(log: bytes) -> bytes:
+    return np.frombuffer(log, "u1").reshape(-1, 8)[:, [0, 1, 2, 7, 3, 4, 5, 6]].tobytes()
+
+
+def _with_nine_more_bytes(log: bytes) -> bytes:
+    return b"".join(log[start : start + 40] + bytes(9) for start in range(0, len(log), 40))
+
+
+SHAPES = {
+    shape.name: shape
+    for shape in (
+        Shape("8", 8, 8, 3),
+        Shape("8-MA300", 8, 8, 3, _as_ma300),
+        Shape("16", 16, 16, 4),
+        Shape("40", 40, 40, 27),
+        Shape("49", 49, 40, 27, _with_nine_more_bytes),
+    )
+}
+
+
+class MatrixTerminal(EmulatedTerminal):
+    """A terminal of any shape that remembers every log it was asked for, as it truly was: `served`.
+
+    `alter` falsifies what goes out, after that.
+    """
+
+    def __init__(self, shape: Shape, records: int, *, alter: Callable[[bytes], bytes] = bytes, **changes: int) -> None:
+        definition = TerminalDefinition(
+            name=NAME,
+            layout=shape.base,
+            users=USERS,
+            user_record_size=28 if shape.base == 8 else 72,
+            timezone=ZONE,
+        )
+        super().__init__(replace(definition, **changes), log=_log(records), clock=lambda: NOW)  # type: ignore[arg-type]
+        self.shape = shape
+        self.alter = alter
+        self.served: list[bytes] = []
+
+    def encoded_log(self) -> bytes:
+        self.served.append(self.log_on_the_wire())
+        return self.alter(self.served[-1])
+
+    def log_on_the_wire(self) -> bytes:
+        """The log as it truly is now."""
+        return self.shape.encode(self.log_of_base())
+
+    def log_of_base(self) -> bytes:
+        """The same, in the base layout."""
+        return super().encoded_log()
+
+    def append_impossible_date(self) -> None:
+        """A record of 31 February."""
+        record = bytearray(self.log_of_base()[: self.shape.base])
+        code = (((26 * 12 + 1) * 31 + 30) * 24 + 8) * 3600
+        record[self.shape.time_offset : self.shape.time_offset + 4] = code.to_bytes(4, "little")
+        self.append_raw(bytes(record))
+
+    def punches_on(self, count: int) -> None:
+        """So many more punches, each a minute after the last."""
+        moment = datetime(2026, 6, 1, 8, 0)  # noqa: DTZ001 - a wall clock has no zone
+        for number in range(count):
+            self.punch(USERS[number % len(USERS)].user_id, moment + timedelta(minutes=self.record_count))
+
+
+@dataclass
+class Meanwhile(Faults):
+    """Something happens at the terminal between making its n-th answer and sending it."""
+
+    number: int
+    event: Callable[[], None]
+    _answers: int = 0
+
+    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        if self._answers == self.number:
+            self.event()
+        self._answers += 1
+        await super().deliver(request, answer, wire)
+
+
+@lru_cache
+def _log(records: int) -> pd.DataFrame:
+    """Several punches in the same second, every verify type and state."""
+    numbers = np.arange(records)
+    log: pd.DataFrame = pd.DataFrame(
+        {
+            "user_id": [USERS[number % len(USERS)].user_id for number in range(records)],
+            "punched_at_local": FIRST_PUNCH + (numbers // 3 * 977).astype("timedelta64[s]"),
+            "verify_type": (numbers % 5).astype("u1"),
+            "punch_state": (numbers % 6).astype("u1"),
+        }
+    )
+    return log
+
+
+def rows_of(log: bytes, shape: Shape, uids: Mapping[int, str]) -> list[Row | None]:
+    """What each record says, None for one that cannot be a punch."""
+    records = (log[start : start + shape.size] for start in range(0, len(log), shape.size))
+    return [_row(record, shape, uids) for record in records]
+
+
+def _row(record: bytes, shape: Shape, uids: Mapping[int, str]) -> Row | None:
+    user_id: str | None
+    if shape.name == "8":
+        uid, verify_type, code, state = struct.unpack("<HBIB", record)
+        user_id = uids.get(uid)
+    elif shape.name == "8-MA300":
+        uid, verify_type, state, code = struct.unpack("<HBBI", record)
+        user_id = uids.get(uid)
+    elif shape.name == "16":
+        number, code, verify_type, state = struct.unpack_from("<IIBB", record)
+        user_id = str(number) if number else None
+    else:
+        text, verify_type, code, state = struct.unpack_from("<2x24sBIB", record)
+        user_id = None
+        with suppress(UnicodeDecodeError):
+            user_id = text.split(b"\0")[0].decode()
+    if not user_id:
+        return None
+    with suppress(ValueError):
+        at_local = decode_time(code)
+        return (user_id, at_local, verify_type, state) if at_local.year < 2100 else None
+    return None

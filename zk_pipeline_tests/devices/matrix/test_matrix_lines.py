@@ -1,0 +1,126 @@
+"""Fault matrix, the line: pieces, pauses, losses. What is whole and true in the end is read, the rest is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from zk_pipeline.devices.models import Protocol
+from zk_pipeline.simulator.faults import AtFirst, Faults
+from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, Segments, SmallPackets, random_fates
+from zk_pipeline.simulator.protocol import Command
+from zk_pipeline_tests.devices.matrix.conftest import Settle
+from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_of, switched_on
+from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal
+
+PROTOCOLS: list[Protocol] = ["tcp", "udp"]
+RECORDS = ["no-records", "one-record", "records-at-once", "records-in-parts"]
+
+over_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
+over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape}-bytes")
+
+
+@pytest.mark.parametrize("records", RECORDS)
+@over_shapes
+@over_protocols
+def test_a_healthy_terminal(settle: Settle, protocol: Protocol, shape: str, records: str) -> None:
+    sizes = dict(zip(RECORDS, (0, 1, SHAPES[shape].inline, SHAPES[shape].in_parts), strict=True))
+    terminal = MatrixTerminal(SHAPES[shape], sizes[records])
+    with switched_on(terminal, None, protocol) as (_, device):
+        settle(outcome_of(terminal, device), {RIGHT})
+
+
+@pytest.mark.parametrize("is_numbered", [True, False], ids=["numbered", "unnumbered"])
+@over_shapes
+@over_protocols
+def test_packets_of_1008_bytes_in_bunches(settle: Settle, protocol: Protocol, shape: str, is_numbered: bool) -> None:
+    """The stream is cut every 2,600 bytes, in the middle of the third packet or of its header."""
+    terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].in_parts)
+    bunches = SmallPackets(1008, is_numbered, then=Segments(2_600, 0.0) if protocol == "tcp" else Faults())
+    with switched_on(terminal, bunches, protocol) as (_, device):
+        settle(outcome_of(terminal, device), {RIGHT})
+
+
+@pytest.mark.parametrize("segment_bytes", [7, 8, 17, 60])
+@over_shapes
+def test_every_answer_split_over_segments(settle: Settle, shape: str, segment_bytes: int) -> None:
+    """That of the sizes, of 108 bytes, included."""
+    terminal = MatrixTerminal(SHAPES[shape], 3)
+    with switched_on(terminal, Segments(segment_bytes, 0.0005), "tcp") as (_, device):
+        settle(outcome_of(terminal, device), {RIGHT})
+
+
+@over_protocols
+def test_a_slow_drip(settle: Settle, protocol: Protocol) -> None:
+    """Each piece comes well within the timeout, the whole never within the deadline."""
+    terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
+    with switched_on(terminal, Segments(10, 0.02), protocol) as (_, device):
+        settle(outcome_of(terminal, device, deadline=0.8), {"deadline_exceeded"})
+
+
+PACKETS = range(28)  # of the reading of a log in three data packets; the last of them is past its end
+ONE_FATE = {"lost": Fate.LOST, "doubled": Fate.DOUBLED, "overtaken": Fate.OVERTAKEN}
+
+
+def one_packet(number: int, fate: Fate) -> BadLine:
+    return BadLine(lambda each: fate if each == number else Fate.ARRIVES)
+
+
+@pytest.mark.parametrize("number", PACKETS)
+@pytest.mark.parametrize("fate", ONE_FATE)
+@over_protocols
+def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol, fate: str, number: int) -> None:
+    """Made good: over UDP by asking again, else on a fresh connection."""
+    terminal = MatrixTerminal(SHAPES["16"], 190)
+    with switched_on(terminal, one_packet(number, ONE_FATE[fate]), protocol) as (_, device):
+        settle(outcome_of(terminal, device, timeout=0.2), {RIGHT})
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3], ids=lambda share: f"{share:.0%}-each")
+@over_shapes
+def test_a_line_that_loses_doubles_and_reorders_datagrams(settle: Settle, shape: str, share: float, seed: int) -> None:
+    terminal = MatrixTerminal(SHAPES[shape], 2_000 // SHAPES[shape].size * 4)
+    line = BadLine(random_fates(seed, lost=share, doubled=share, overtaken=share))
+    with switched_on(terminal, line, "udp") as (_, device):
+        outcome = outcome_of(terminal, device, timeout=0.09, deadline=4)
+    settle(outcome, {RIGHT, "no_answer", "incomplete_transfer", "deadline_exceeded"})
+
+
+COMMANDS = [
+    Command.CMD_CONNECT,
+    Command.CMD_GET_TIME,
+    Command.CMD_GET_FREE_SIZES,
+    Command.CMD_OPTIONS_RRQ,
+    Command.CMD_GET_VERSION,
+    Command.CMD_DATA_WRRQ,
+    Command.CMD_DATA_RDY,
+    Command.CMD_FREE_DATA,
+    Command.CMD_EXIT,
+]
+over_commands = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name[4:].lower())
+
+
+@over_commands
+@over_protocols
+def test_one_answer_later_than_the_timeout(settle: Settle, protocol: Protocol, command: Command) -> None:
+    terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
+    with switched_on(terminal, LateAnswers(0.3, command, times=1), protocol) as (_, device):
+        settle(outcome_of(terminal, device, timeout=0.2), {RIGHT})
+
+
+@over_commands
+@over_protocols
+def test_answers_always_later_than_the_timeout(settle: Settle, protocol: Protocol, command: Command) -> None:
+    terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
+    with switched_on(terminal, LateAnswers(3 * BRIEF, command), protocol) as (_, device):
+        outcome = outcome_of(terminal, device, timeout=BRIEF)
+    settle(outcome, {RIGHT} if command is Command.CMD_EXIT else {"no_answer"})
+
+
+@over_shapes
+@over_protocols
+def test_a_first_connection_that_loses_everything(settle: Settle, protocol: Protocol, shape: str) -> None:
+    terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].inline)
+    nothing = AtFirst(BadLine(lambda number: Fate.LOST if number > 0 else Fate.ARRIVES))
+    with switched_on(terminal, nothing, protocol) as (_, device):
+        settle(outcome_of(terminal, device, timeout=0.3), {RIGHT})
