@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from typing import Any
@@ -45,6 +47,25 @@ def note(words: str) -> None:
     """Progress and hints for a person at a terminal; nothing in a pipe."""
     if sys.stderr.isatty():
         click.echo(words, err=True)
+
+
+@contextmanager
+def progress_of(logger_name: str) -> Iterator[None]:
+    """What a service logs while it works, as notes; the level it logs at is set for the while."""
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    logger, handler = logging.getLogger(logger_name), Notes(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _print(table: Table) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, progress_of
 from zk_pipeline.cli.session import WORK_DATE, Session, check_span, open_session
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.process import stale_dates
@@ -41,7 +41,7 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
     if not chosen:
         raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
     note(f"polling {len(chosen)} devices ...")
-    with session.launcher() as launcher:
+    with session.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
         results = launcher.poll(
             [one.name for one in chosen],
             [one.name for one in registered],

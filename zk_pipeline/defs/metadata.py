@@ -15,12 +15,12 @@ def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
         return dg.MetadataValue.md("*no rows*")
     lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
     for row in frame.itertuples(index=False):
-        lines.append("| " + " | ".join("–" if pd.isna(cell) else _cell(cell) for cell in row) + " |")
+        lines.append("| " + " | ".join("–" if pd.isna(value) else cell(value) for value in row) + " |")
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def _cell(value: object) -> str:
-    # Names and ids come from terminals: a pipe or a line end must not break the table.
+def cell(value: object) -> str:
+    """Text that stays within its cell: names and ids come from terminals, and may hold a pipe or a line end."""
     return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")
 
 

@@ -12,8 +12,10 @@ from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.metadata import preview, table_schema
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource
+from zk_pipeline.defs.terminal_checks import check_results, check_specs
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.tables import device_table
+from zk_pipeline.store.terminal_health import terminal_health
 
 
 class PollConfig(dg.Config):
@@ -38,7 +40,7 @@ def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type
 
 def _raw_punches(
     context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
-) -> Iterator[dg.Output[None]]:
+) -> Iterator[dg.AssetCheckResult]:
     opened = store.open()
     named = set(config.devices)
     keys = set(context.partition_keys)
@@ -56,17 +58,18 @@ def _raw_punches(
     ):
         name = polled.device.name
         if polled.error is not None:
-            context.log.error("%s: %s", polled.error_code, polled.error)
-            failures[name] = f"[{polled.error_code}] {polled.error}"
+            context.log.error("%s", polled.words)
+            failures[name] = polled.words
             continue
+        context.log.info("%s", polled.words)
         event_metadata = _poll_metadata(polled)
         ingested = polled.ingested
         if ingested is not None and ingested.new:
             event_metadata["preview"] = preview(opened.punches.preview(name, ingested.poll_id))
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=name, metadata=event_metadata))
+    yield from check_results(terminal_health(opened.database))
     if failures:
         raise partitions_failed("device", failures, len(chosen))
-    yield from ()
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
@@ -116,5 +119,6 @@ def terminal_assets() -> Sequence[dg.AssetsDefinition]:
         output_required=False,
         pool="terminals",
         metadata=table_schema("raw_punches"),
+        check_specs=check_specs(),
     )(_raw_punches)
     return [devices, raw_punches]

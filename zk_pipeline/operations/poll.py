@@ -29,6 +29,13 @@ class DevicePolled:
     error_code: str | None = None
     error: str | None = None
 
+    @property
+    def words(self) -> str:
+        """How it ended, in a line."""
+        if self.ingested is None or self.reading is None:
+            return f"[{self.error_code}] {self.error}"
+        return f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
+
 
 def poll_devices(
     store: Store,
@@ -47,11 +54,11 @@ def poll_devices(
     """
     tails = {} if full else store.punches.tails()
     readings = poll_many(devices, lambda one: read(one, tails.get(one.name)), deadline_seconds=deadline_seconds)
-    for outcome in readings:
-        if outcome.reading is not None:
-            yield _stored(store, outcome, outcome.reading, run_id)
-        else:
-            yield _failed(store, outcome, run_id)
+    for number, outcome in enumerate(readings, start=1):
+        reading = outcome.reading
+        polled = _failed(store, outcome, run_id) if reading is None else _stored(store, outcome, reading, run_id)
+        _log.info("%d of %d: %s", number, len(devices), polled.words)
+        yield polled
 
 
 def _stored(store: Store, outcome: PollOutcome, reading: Reading, run_id: str | None) -> DevicePolled:

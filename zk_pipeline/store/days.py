@@ -102,7 +102,8 @@ class DayStore:
         with self.database.read("preview days") as connection:
             return connection.execute(
                 """
-                SELECT site, user_id, work_date, clock_in_local, clock_out_local, punch_count, outlier_reason, revision
+                SELECT site, user_id, work_date::VARCHAR AS work_date, clock_in_local, clock_out_local, punch_count,
+                       outlier_reason, revision
                 FROM daily_attendance
                 WHERE work_date BETWEEN ? AND ?
                 ORDER BY is_outlier DESC, work_date DESC, site, user_id LIMIT ?

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from zk_pipeline_tests.cli.command_bench import CommandLine
 
 
 @pytest.fixture
-def zk(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+def zk(bare_home: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:  # noqa: ARG001 (never in the checkout)
     return CommandLine(capsys)

@@ -48,6 +48,7 @@ def test_a_device_is_added_as_told(zk: CommandLine, home_store: Store) -> None:
     assert (added.comm_key_env, added.encoding, added.enabled) == ("GATE_KEY", "cp1256", False)
 
 
+@pytest.mark.usefixtures("home")
 def test_devices_are_listed_for_people_and_for_scripts(zk: CommandLine) -> None:
     said = zk("device", "list")
     assert (said.code, said.out) == (0, "")
