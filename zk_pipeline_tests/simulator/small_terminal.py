@@ -34,7 +34,5 @@ def small_terminal(
         clock_offset_seconds=clock_offset_seconds,
         record_capacity=record_capacity,
     )
-    rows = [
-        (str(1001 + n % people), FIRST_PUNCH + timedelta(seconds=7 * n), 1, n % 2) for n in range(punches)
-    ]
+    rows = [(str(1001 + n % people), FIRST_PUNCH + timedelta(seconds=7 * n), 1, n % 2) for n in range(punches)]
     return EmulatedTerminal(definition, log=punches_frame(rows), clock=lambda: NOON)

@@ -120,6 +120,4 @@ def test_a_corrupted_byte_is_one_byte_of_data_under_the_true_checksum() -> None:
         client.send(raw.frame(raw.PREPARE_BUFFER, client.session, client.number, raw.ASK_LOG))
         packet = client.socket.recv(2_000)
     assert [n for n, (a, b) in enumerate(zip(truth, packet[8:], strict=True)) if a != b] == [50]
-    assert struct.unpack("<H", packet[2:4])[0] == raw.ones_complement(
-        packet[:2] + b"\0\0" + packet[4:8] + truth
-    )
+    assert struct.unpack("<H", packet[2:4])[0] == raw.ones_complement(packet[:2] + b"\0\0" + packet[4:8] + truth)

@@ -51,9 +51,7 @@ def test_what_is_created_is_loaded_again(tmp_path: Path, workforce: Workforce) -
     loaded = Journal.load(tmp_path / "demo")
     assert loaded.workforce.terminals == workforce.terminals
     assert loaded.workforce.people == workforce.people
-    pd.testing.assert_frame_equal(
-        loaded.workforce.punches, workforce.punches.reset_index(drop=True), check_dtype=True
-    )
+    pd.testing.assert_frame_equal(loaded.workforce.punches, workforce.punches.reset_index(drop=True), check_dtype=True)
     pd.testing.assert_frame_equal(loaded.truth(), workforce.truth())
 
 
@@ -92,9 +90,7 @@ def test_a_killed_process_loses_no_acknowledged_punch(tmp_path: Path, workforce:
 
 
 @pytest.mark.parametrize("torn", [b"1", b"EMP1003,2030-01-01T09:00:00,1", b"EMP1003,2030-01-01T09:00:00,1,0"])
-def test_a_torn_last_line_is_dropped_and_written_over(
-    tmp_path: Path, workforce: Workforce, torn: bytes
-) -> None:
+def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, workforce: Workforce, torn: bytes) -> None:
     folder = tmp_path / "demo"
     Journal.create(folder, workforce).close()
     log = log_file(folder, workforce)
@@ -142,9 +138,7 @@ def test_a_kill_while_creating_leaves_nothing_and_does_not_stand_in_the_way(
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
-def test_a_folder_in_use_is_not_overwritten_and_an_empty_one_is_taken(
-    tmp_path: Path, workforce: Workforce
-) -> None:
+def test_a_folder_in_use_is_not_overwritten_and_an_empty_one_is_taken(tmp_path: Path, workforce: Workforce) -> None:
     folder = tmp_path / "demo"
     folder.mkdir()
     Journal.create(folder, workforce).close()

@@ -101,9 +101,7 @@ def test_terminals_with_numeric_ids_enrol_numbers_only(user_id: str) -> None:
     with pytest.raises(ValueError, match="user id"):
         check_user_id(user_id, 16)
     with pytest.raises(ValueError, match="user id"):
-        TerminalDefinition(
-            name="gate", layout=8, user_record_size=28, users=(TerminalUser(uid=1, user_id=user_id),)
-        )
+        TerminalDefinition(name="gate", layout=8, user_record_size=28, users=(TerminalUser(uid=1, user_id=user_id),))
 
 
 @pytest.mark.parametrize(

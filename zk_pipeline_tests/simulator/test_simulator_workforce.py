@@ -29,14 +29,10 @@ def demo() -> Workforce:
     st.integers(1, 12),
     st.integers(1, 20),
     st.integers(0, 9),
-    st.datetimes(
-        datetime.fromisoformat("2024-01-01T00:00:00"), datetime.fromisoformat("2027-01-01T00:00:00")
-    ),
+    st.datetimes(datetime.fromisoformat("2024-01-01T00:00:00"), datetime.fromisoformat("2027-01-01T00:00:00")),
 )
 @settings(deadline=None, max_examples=60)
-def test_a_company_of_any_size_is_sound(
-    employees: int, devices: int, days: int, seed: int, at: datetime
-) -> None:
+def test_a_company_of_any_size_is_sound(employees: int, devices: int, days: int, seed: int, at: datetime) -> None:
     until = at.replace(tzinfo=timezone.utc)
     company = generate(employees=employees, devices=devices, days=days, seed=seed, until=until)
     assert (len(company.people), len(company.terminals)) == (employees, devices)
@@ -101,9 +97,7 @@ def test_the_demo_shows_what_a_real_site_shows(demo: Workforce) -> None:
     assert (by_person.size() == 1).sum() > 50, "missing outs"
     assert (by_person["device"].nunique() > 1).sum() > 100, "people who use two gates"
     assert days.loc[days["user_id"].isin(night), "punched_at_local"].dt.hour.isin([21, 22, 5, 6]).mean() > 0.9
-    assert (
-        by_person["punched_at_local"].min()[lambda first: ~first.index.isin(night, level=0)].dt.hour >= 11
-    ).any()
+    assert (by_person["punched_at_local"].min()[lambda first: ~first.index.isin(night, level=0)].dt.hour >= 11).any()
     assert (days["day"].dt.dayofweek >= 5).sum() > 50, "weekend workers"
     assert days.loc[at_day & hour.isin([12, 13]), "punch_state"].isin([2, 3, 255]).mean() > 0.8, "lunch"
     assert set(days["verify_type"]) == {1, 2, 15}

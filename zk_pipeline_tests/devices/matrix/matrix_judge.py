@@ -78,6 +78,19 @@ def outcome_of(
     return verdict(reading, terminal, known)
 
 
+def outcome_under(
+    faults: Faults | None,
+    terminal: MatrixTerminal,
+    protocol: Protocol,
+    *,
+    timeout: float = PATIENT,
+    deadline: float = 15.0,
+) -> str:
+    """How one reading of the terminal ends when it is served with these faults."""
+    with switched_on(terminal, faults, protocol) as (_, device):
+        return outcome_of(terminal, device, timeout=timeout, deadline=deadline)
+
+
 def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = None) -> str:
     """Whether a reading brought, unaltered and in order, what the terminal held when it was last asked for its log.
 

@@ -118,6 +118,11 @@ class MatrixTerminal(EmulatedTerminal):
             self.punch(USERS[number % len(USERS)].user_id, moment + timedelta(minutes=self.record_count))
 
 
+def terminal_of(shape: str, *, is_inline: bool) -> MatrixTerminal:
+    """One whose log comes at once, or in several parts."""
+    return MatrixTerminal(SHAPES[shape], SHAPES[shape].inline if is_inline else SHAPES[shape].in_parts)
+
+
 @dataclass
 class Meanwhile(Faults):
     """Something happens at the terminal between making its n-th answer and sending it."""

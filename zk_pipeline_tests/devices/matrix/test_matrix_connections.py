@@ -24,16 +24,16 @@ from zk_pipeline.simulator.faults import (
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline.simulator.server import TerminalServer
 from zk_pipeline_tests.devices.matrix.conftest import Settle
+from zk_pipeline_tests.devices.matrix.matrix_axes import (
+    LOG,
+    USER_LIST,
+    once_or_always,
+    over_all_protocols,
+    over_protocols,
+    over_shapes,
+)
 from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, WAITING, outcome_of, switched_on
 from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, SHAPES, ZONE, MatrixTerminal
-
-PROTOCOLS: list[Protocol] = ["tcp", "udp"]
-ALL_PROTOCOLS: list[Protocol] = ["tcp", "udp", "auto"]
-
-over_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
-over_all_protocols = pytest.mark.parametrize("protocol", ALL_PROTOCOLS)
-over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape}-bytes")
-once_or_always = pytest.mark.parametrize("is_once", [True, False], ids=["once", "always"])
 
 
 @contextmanager
@@ -129,9 +129,6 @@ def sessions_from(first_session: int, terminal: MatrixTerminal, protocol: Protoc
         loop.close()
 
 
-LOG, USERS = bytes.fromhex("010d00"), bytes.fromhex("010900")  # how the requests for the two tables begin
-
-
 @dataclass(frozen=True)
 class Request:
     """One of the requests of a reading, and what comes of it when the terminal never answers or refuses it."""
@@ -151,7 +148,7 @@ REQUESTS = {
     "log": Request(Command.CMD_DATA_WRRQ, data_prefix=LOG),
     "first-part": Request(Command.CMD_DATA_RDY, data_prefix=bytes(4)),
     "second-part": Request(Command.CMD_DATA_RDY, data_prefix=bytes.fromhex("c0ff0000")),
-    "users": Request(Command.CMD_DATA_WRRQ, silence=WAITING, refusal=WAITING, data_prefix=USERS),
+    "users": Request(Command.CMD_DATA_WRRQ, silence=WAITING, refusal=WAITING, data_prefix=USER_LIST),
     "goodbye": Request(Command.CMD_EXIT, silence=RIGHT, refusal=RIGHT),
 }
 over_requests = pytest.mark.parametrize("request_name", REQUESTS)

@@ -8,36 +8,27 @@ from dataclasses import replace
 import pytest
 
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import AtFirst, ChangeAnswers, CorruptAnswer, CorruptData, Faults
+from zk_pipeline.simulator.faults import AtFirst, ChangeAnswers, CorruptAnswer, CorruptData
 from zk_pipeline.simulator.protocol import Command, Frame
 from zk_pipeline_tests.devices.matrix.conftest import Settle
-from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_of, switched_on
-from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal
-
-PROTOCOLS: list[Protocol] = ["tcp", "udp"]
-COMMANDS = [
-    Command.CMD_CONNECT,
-    Command.CMD_GET_TIME,
-    Command.CMD_GET_FREE_SIZES,
-    Command.CMD_OPTIONS_RRQ,
-    Command.CMD_GET_VERSION,
-    Command.CMD_DATA_WRRQ,
-    Command.CMD_DATA_RDY,
-    Command.CMD_FREE_DATA,
-    Command.CMD_EXIT,
-]
-VIOLATION, SILENCE, LOSS, REFUSAL = "protocol_violation", "no_answer", "incomplete_transfer", "refuses_protocol"
-
-over_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
-over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape}-bytes")
-over_commands = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name[4:].lower())
-once_or_always = pytest.mark.parametrize("is_once", [True, False], ids=["once", "always"])
+from zk_pipeline_tests.devices.matrix.matrix_axes import (
+    LOSS,
+    REFUSAL,
+    SILENCE,
+    VIOLATION,
+    at_once_or_in_parts,
+    once_or_always,
+    over_commands,
+    over_protocols,
+    over_shapes,
+)
+from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_under
+from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal, terminal_of
 
 
-def outcome_under(faults: Faults, protocol: Protocol, shape: str, records: int, timeout: float) -> str:
-    terminal = MatrixTerminal(SHAPES[shape], records)
-    with switched_on(terminal, faults, protocol) as (_, device):
-        return outcome_of(terminal, device, timeout=timeout)
+def some_terminal(shape: str = "40") -> MatrixTerminal:
+    """One whose log takes one request for a part."""
+    return MatrixTerminal(SHAPES[shape], 4_000 // SHAPES[shape].size)
 
 
 PLACES = {"command": 0, "checksum": 2, "session": 4, "reply-number": 6, "data": 8}
@@ -51,7 +42,7 @@ def test_a_byte_that_changed_on_its_way(
     settle: Settle, protocol: Protocol, command: Command, place: str, is_once: bool
 ) -> None:
     corrupt = CorruptAnswer(command, PLACES[place])
-    outcome = outcome_under(AtFirst(corrupt) if is_once else corrupt, protocol, "40", 100, 0.5)
+    outcome = outcome_under(AtFirst(corrupt) if is_once else corrupt, some_terminal(), protocol, timeout=0.5)
     has_such_a_byte = place != "data" or command not in (Command.CMD_CONNECT, Command.CMD_FREE_DATA)
     is_harmless = is_once or command is Command.CMD_EXIT or not has_such_a_byte
     settle(outcome, {RIGHT} if is_harmless else {VIOLATION})
@@ -61,17 +52,17 @@ def test_a_byte_that_changed_on_its_way(
 @over_commands
 def test_a_changed_byte_in_front_of_the_frame(settle: Settle, command: Command, offset: int) -> None:
     """In TCP's own four bytes and the length: the stream is out of step from there, or waits for what never comes."""
-    outcome = outcome_under(CorruptAnswer(command, offset), "tcp", "40", 100, BRIEF)
+    outcome = outcome_under(CorruptAnswer(command, offset), some_terminal(), "tcp", timeout=BRIEF)
     settle(outcome, {RIGHT} if command is Command.CMD_EXIT else {VIOLATION, SILENCE})
 
 
 @pytest.mark.parametrize("offset", [0, 3, 4, 50, 119])
-@pytest.mark.parametrize("is_inline", [True, False], ids=["records-at-once", "records-in-parts"])
+@at_once_or_in_parts
 @over_shapes
 @over_protocols
 def test_a_corrupted_byte_of_data(settle: Settle, protocol: Protocol, shape: str, is_inline: bool, offset: int) -> None:
-    records = SHAPES[shape].inline if is_inline else SHAPES[shape].in_parts
-    settle(outcome_under(CorruptData(offset), protocol, shape, records, 1.0), {VIOLATION})
+    terminal = terminal_of(shape, is_inline=is_inline)
+    settle(outcome_under(CorruptData(offset), terminal, protocol), {VIOLATION})
 
 
 Change = Callable[[list[Frame]], list[Frame]]
@@ -110,7 +101,7 @@ WRONG_FRAMES: dict[str, Change] = {
 @over_protocols
 def test_an_answer_to_another_question(settle: Settle, protocol: Protocol, command: Command, change: str) -> None:
     faults = ChangeAnswers(command, WRONG_FRAMES[change])
-    settle(outcome_under(faults, protocol, "40", 100, BRIEF), {RIGHT, VIOLATION, SILENCE, LOSS, REFUSAL})
+    settle(outcome_under(faults, some_terminal(), protocol, timeout=BRIEF), {RIGHT, VIOLATION, SILENCE, LOSS, REFUSAL})
 
 
 @pytest.mark.parametrize("change", WRONG_FRAMES)
@@ -118,4 +109,4 @@ def test_an_answer_to_another_question(settle: Settle, protocol: Protocol, comma
 @over_protocols
 def test_one_answer_to_another_question(settle: Settle, protocol: Protocol, command: Command, change: str) -> None:
     faults = AtFirst(ChangeAnswers(command, WRONG_FRAMES[change], times=1))
-    settle(outcome_under(faults, protocol, "8", 400, 0.2), {RIGHT, REFUSAL})
+    settle(outcome_under(faults, some_terminal("8"), protocol, timeout=0.2), {RIGHT, REFUSAL})

@@ -9,14 +9,11 @@ from zk_pipeline.simulator.faults import AtFirst, Faults
 from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, Segments, SmallPackets, random_fates
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline_tests.devices.matrix.conftest import Settle
+from zk_pipeline_tests.devices.matrix.matrix_axes import numbered_or_not, over_commands, over_protocols, over_shapes
 from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_of, switched_on
 from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal
 
-PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 RECORDS = ["no-records", "one-record", "records-at-once", "records-in-parts"]
-
-over_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
-over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape}-bytes")
 
 
 @pytest.mark.parametrize("records", RECORDS)
@@ -29,7 +26,7 @@ def test_a_healthy_terminal(settle: Settle, protocol: Protocol, shape: str, reco
         settle(outcome_of(terminal, device), {RIGHT})
 
 
-@pytest.mark.parametrize("is_numbered", [True, False], ids=["numbered", "unnumbered"])
+@numbered_or_not
 @over_shapes
 @over_protocols
 def test_packets_of_1008_bytes_in_bunches(settle: Settle, protocol: Protocol, shape: str, is_numbered: bool) -> None:
@@ -84,20 +81,6 @@ def test_a_line_that_loses_doubles_and_reorders_datagrams(settle: Settle, shape:
     with switched_on(terminal, line, "udp") as (_, device):
         outcome = outcome_of(terminal, device, timeout=0.09, deadline=4)
     settle(outcome, {RIGHT, "no_answer", "incomplete_transfer", "deadline_exceeded"})
-
-
-COMMANDS = [
-    Command.CMD_CONNECT,
-    Command.CMD_GET_TIME,
-    Command.CMD_GET_FREE_SIZES,
-    Command.CMD_OPTIONS_RRQ,
-    Command.CMD_GET_VERSION,
-    Command.CMD_DATA_WRRQ,
-    Command.CMD_DATA_RDY,
-    Command.CMD_FREE_DATA,
-    Command.CMD_EXIT,
-]
-over_commands = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name[4:].lower())
 
 
 @over_commands

@@ -11,6 +11,16 @@ from zk_pipeline.simulator.faults import AtFirst, ChangeAnswers, CloseAfter, Cor
 from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, SmallPackets
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline_tests.devices.matrix.conftest import Settle
+from zk_pipeline_tests.devices.matrix.matrix_axes import (
+    LOG,
+    LOSS,
+    SILENCE,
+    USER_LIST,
+    VIOLATION,
+    numbered_or_not,
+    over_protocols,
+    over_shapes,
+)
 from zk_pipeline_tests.devices.matrix.matrix_judge import (
     BRIEF,
     RIGHT,
@@ -24,17 +34,12 @@ from zk_pipeline_tests.devices.matrix.matrix_judge import (
 )
 from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, SHAPES, MatrixTerminal, Meanwhile
 
-PROTOCOLS: list[Protocol] = ["tcp", "udp"]
-LOSS, VIOLATION, SILENCE = "incomplete_transfer", "protocol_violation", "no_answer"
 NEW = 300
 
 Event = Callable[[MatrixTerminal], None]
 
-over_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
-over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape}-bytes")
 
-
-def terminal_of(shape: str, *, record_capacity: int = 100_000) -> MatrixTerminal:
+def read_before(shape: str, *, record_capacity: int = 100_000) -> MatrixTerminal:
     """One whose log does not come at once."""
     return MatrixTerminal(SHAPES[shape], 200, record_capacity=record_capacity)
 
@@ -106,7 +111,7 @@ EVENTS: dict[str, Event] = {
 @over_shapes
 @over_protocols
 def test_what_happened_since_the_last_reading(settle: Settle, protocol: Protocol, shape: str, event: str) -> None:
-    settle(outcome_after(EVENTS[event], terminal_of(shape), protocol), {RIGHT})
+    settle(outcome_after(EVENTS[event], read_before(shape), protocol), {RIGHT})
 
 
 @pytest.mark.parametrize("new", [1, 50, 60, 200])
@@ -114,7 +119,7 @@ def test_what_happened_since_the_last_reading(settle: Settle, protocol: Protocol
 @over_protocols
 def test_a_log_that_wrapped_since_the_last_reading(settle: Settle, protocol: Protocol, shape: str, new: int) -> None:
     """It holds 250, so that 60 more records push out the oldest ten and its counter says 250 from then on."""
-    terminal = terminal_of(shape, record_capacity=250)
+    terminal = read_before(shape, record_capacity=250)
     settle(outcome_after(lambda terminal: terminal.punches_on(new), terminal, protocol), {RIGHT})
 
 
@@ -128,7 +133,7 @@ def test_punches_between_two_requests_are_neither_lost_nor_doubled(
     settle: Settle, protocol: Protocol, shape: str, number: int
 ) -> None:
     """Three readings, each going on where the one before ended, with a punch in the middle of the second."""
-    terminal = terminal_of(shape)
+    terminal = read_before(shape)
     with switched_on(terminal, None, protocol) as (fleet, device):
         known = known_from(read(device), terminal)
         fleet.call(lambda: terminal.punches_on(3))
@@ -145,7 +150,7 @@ def test_punches_between_two_requests_are_neither_lost_nor_doubled(
 @pytest.mark.parametrize("number", REQUESTS)
 @over_protocols
 def test_a_log_cleared_between_two_requests_of_a_tail_reading(settle: Settle, protocol: Protocol, number: int) -> None:
-    terminal = terminal_of("40")
+    terminal = read_before("40")
     settle(outcome_after(new_punches, terminal, protocol, Meanwhile(number, terminal.clear_log)), {RIGHT})
 
 
@@ -154,13 +159,13 @@ def test_a_log_cleared_between_two_requests_of_a_tail_reading(settle: Settle, pr
 @over_protocols
 def test_one_packet_of_a_tail_reading(settle: Settle, protocol: Protocol, fate: Fate, number: int) -> None:
     line = BadLine(lambda each: fate if each == number else Fate.ARRIVES)
-    settle(outcome_after(new_punches, terminal_of("16"), protocol, line, timeout=0.2), {RIGHT})
+    settle(outcome_after(new_punches, read_before("16"), protocol, line, timeout=0.2), {RIGHT})
 
 
 # How long a reading of new records may be silent or refused anything, and by which parts it is asked for.
 SIZE, PART = bytes(4), (4 + 184 * 40).to_bytes(4, "little")
 PARTS = {
-    "the-snapshot": ChangeAnswers(Command.CMD_DATA_WRRQ, lambda _: [], bytes.fromhex("010d00")),
+    "the-snapshot": ChangeAnswers(Command.CMD_DATA_WRRQ, lambda _: [], LOG),
     "the-size": ChangeAnswers(Command.CMD_DATA_RDY, lambda _: [], SIZE),
     "the-new-records": ChangeAnswers(Command.CMD_DATA_RDY, lambda _: [], PART),
     "all-parts": ChangeAnswers(Command.CMD_DATA_RDY, lambda _: []),
@@ -171,7 +176,7 @@ PARTS = {
 @over_protocols
 def test_silence_in_a_tail_reading(settle: Settle, protocol: Protocol, silent: str) -> None:
     """Terminals that give whole logs only are read so."""
-    outcome = outcome_after(new_punches, terminal_of("40"), protocol, PARTS[silent], timeout=BRIEF)
+    outcome = outcome_after(new_punches, read_before("40"), protocol, PARTS[silent], timeout=BRIEF)
     settle(outcome, {RIGHT} if silent == "the-new-records" else {SILENCE})
 
 
@@ -179,7 +184,7 @@ def test_silence_in_a_tail_reading(settle: Settle, protocol: Protocol, silent: s
 @over_protocols
 def test_a_part_refused_in_a_tail_reading(settle: Settle, protocol: Protocol, part: bytes) -> None:
     refusal = AtFirst(RefuseCommand(Command.CMD_DATA_RDY, data_prefix=part))
-    outcome = outcome_after(new_punches, terminal_of("40"), protocol, refusal)
+    outcome = outcome_after(new_punches, read_before("40"), protocol, refusal)
     settle(outcome, {RIGHT, "refuses_protocol"})
 
 
@@ -188,7 +193,7 @@ def test_a_part_refused_in_a_tail_reading(settle: Settle, protocol: Protocol, pa
 @over_protocols
 def test_a_corrupted_byte_in_a_tail_reading(settle: Settle, protocol: Protocol, shape: str, offset: int) -> None:
     corrupt = CorruptData(offset)
-    settle(outcome_after(new_punches, terminal_of(shape), protocol, corrupt), {VIOLATION, RIGHT})
+    settle(outcome_after(new_punches, read_before(shape), protocol, corrupt), {VIOLATION, RIGHT})
 
 
 @pytest.mark.parametrize("sent_bytes", [0, 16, 300, 409, 430, 460, 500, 1_000, 8_000, 13_000])
@@ -196,35 +201,35 @@ def test_a_corrupted_byte_in_a_tail_reading(settle: Settle, protocol: Protocol, 
 def test_a_tail_reading_cut_off(settle: Settle, end: str, sent_bytes: int) -> None:
     cut = CloseAfter(sent_bytes, with_reset=end == "reset")
     protocol: Protocol = "udp" if end == "silence" else "tcp"
-    outcome = outcome_after(new_punches, terminal_of("40"), protocol, cut, timeout=BRIEF)
+    outcome = outcome_after(new_punches, read_before("40"), protocol, cut, timeout=BRIEF)
     settle(outcome, {"refused", LOSS, SILENCE, VIOLATION})
 
 
-@pytest.mark.parametrize("is_numbered", [True, False], ids=["numbered", "unnumbered"])
+@numbered_or_not
 @over_shapes
 @over_protocols
 def test_small_packets_in_a_tail_reading(settle: Settle, protocol: Protocol, shape: str, is_numbered: bool) -> None:
-    settle(outcome_after(new_punches, terminal_of(shape), protocol, SmallPackets(1008, is_numbered)), {RIGHT})
+    settle(outcome_after(new_punches, read_before(shape), protocol, SmallPackets(1008, is_numbered)), {RIGHT})
 
 
 @pytest.mark.parametrize("command", [Command.CMD_DATA_WRRQ, Command.CMD_DATA_RDY, Command.CMD_GET_FREE_SIZES])
 @over_protocols
 def test_one_late_answer_in_a_tail_reading(settle: Settle, protocol: Protocol, command: Command) -> None:
     late = LateAnswers(0.3, command, times=1)
-    settle(outcome_after(new_punches, terminal_of("40"), protocol, late, timeout=0.2), {RIGHT})
+    settle(outcome_after(new_punches, read_before("40"), protocol, late, timeout=0.2), {RIGHT})
 
 
 @over_shapes
 @over_protocols
 def test_a_tail_reading_without_a_user_list(settle: Settle, protocol: Protocol, shape: str) -> None:
-    refusal = RefuseCommand(Command.CMD_DATA_WRRQ, data_prefix=bytes.fromhex("010900"))
-    outcome = outcome_after(new_punches, terminal_of(shape), protocol, refusal)
+    refusal = RefuseCommand(Command.CMD_DATA_WRRQ, data_prefix=USER_LIST)
+    outcome = outcome_after(new_punches, read_before(shape), protocol, refusal)
     settle(outcome, {WAITING if SHAPES[shape].base == 8 else RIGHT})
 
 
 def test_a_log_that_was_cleared_and_has_grown_to_the_very_same_number_is_found_by_a_full_reading_only() -> None:
     """Known and stated: a counter that has not moved is believed, which is why there is a full reading a day."""
-    terminal = terminal_of("40")
+    terminal = read_before("40")
     with switched_on(terminal, None, "tcp") as (fleet, device):
         known = known_from(read(device), terminal)
         fleet.call(terminal.clear_log)
