@@ -1,0 +1,137 @@
+"""Mutated answers through transport and decoder: true data or a named failure, quickly, in bounded memory.
+
+`REPRODUCE=<case number>` replays one case. Payload that changed under a checksum that fits cannot be told from truth on
+the wire: these mutations count apart, and only have to end without a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+import tracemalloc
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.devices.errors import TerminalError
+from zk_pipeline.devices.models import Protocol
+from zk_pipeline.devices.reading import read_terminal
+from zk_pipeline_tests.devices.matrix.matrix_judge import RIGHT, WAITING, WRONG, verdict
+from zk_pipeline_tests.devices.terminal_replay import Mutation, Recording, Replay, mutate, record, replaying, unchanged
+
+SEED = 20_261_122
+CASES_AT_ONCE = 250
+DEADLINE = 3.0
+# A reading here is of 3 kB, whatever a mutation announces: frames of up to 8 MB and tables of up to 256 MB are allowed.
+PEAK_BYTES = 4 << 20
+GROWTH_BYTES = 48 << 20  # of the process over thousands of cases
+
+TIMEOUT = {"tcp": 1.0, "udp": 0.006}  # over UDP nothing says that no more will come
+SHAPES_AND_RECORDS = [("8", 12), ("8", 300), ("8-MA300", 100), ("16", 150), ("40", 20), ("40", 60), ("49", 50)]
+PROTOCOLS: list[Protocol] = ["tcp", "udp"]
+FORGED = {RIGHT: "of no effect", WAITING: "of no effect", WRONG: "believed"}
+
+
+@cache
+def recordings() -> list[Recording]:
+    return [
+        record(shape, records, protocol, is_numbered=is_numbered)
+        for shape, records in SHAPES_AND_RECORDS
+        for protocol in PROTOCOLS
+        # Over UDP packets without numbers are asked for one by one, which a replay cannot answer.
+        for is_numbered in ((True, False) if protocol == "tcp" else (True,))
+    ]
+
+
+def outcome_of(replay: Replay, recording: Recording, mutation: Mutation, timeout: float) -> str:
+    replay.packets = mutation.packets
+    started = time.monotonic()
+    device = replay.device(recording.protocol)
+    try:
+        reading = read_terminal(device, comm_key=0, timeout=timeout, deadline=DEADLINE)
+    except TerminalError as failure:
+        return failure.code
+    finally:
+        assert time.monotonic() - started < DEADLINE + 1, "it hung"
+    return verdict(reading, recording.terminal)
+
+
+def run(replay: Replay, number: int) -> tuple[Mutation, str]:
+    """One case: its mutation, the same each time, and how it ended."""
+    chance = random.Random(f"{SEED}-{number}")
+    recording = chance.choice(recordings())
+    mutation = mutate(recording, chance)
+    try:
+        return mutation, outcome_of(replay, recording, mutation, TIMEOUT[recording.protocol])
+    except Exception as error:
+        raise AssertionError(f"{_case(number, mutation)} ended in {error!r}") from error
+
+
+def _case(number: int, mutation: Mutation) -> str:
+    return f"fuzz seed {SEED}, case {number} ({mutation.name})"
+
+
+def run_many(numbers: range) -> Counter[str]:
+    """Runs cases and counts how they ended; fails with the number of the first that ended wrong."""
+    outcomes: Counter[str] = Counter()
+    with replaying() as replay:
+        for number in numbers:
+            mutation, outcome = run(replay, number)
+            if outcome == WRONG and not mutation.is_forged:
+                pytest.fail(f"{_case(number, mutation)} brought wrong data without a word")
+            outcomes[f"forged, {FORGED.get(outcome, 'named')}" if mutation.is_forged else outcome] += 1
+    return outcomes
+
+
+def test_recordings_that_nothing_happened_to_are_read_as_they_are() -> None:
+    with replaying() as replay:
+        for recording in recordings():
+            assert outcome_of(replay, recording, unchanged(recording), 1.0) == RIGHT
+
+
+@pytest.mark.parametrize("first", range(0, 2_000, CASES_AT_ONCE))
+def test_mutated_answers_are_true_data_or_a_named_failure(first: int) -> None:
+    _check(run_many(range(first, first + CASES_AT_ONCE)))
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("first", range(2_000, 102_000, 2_500))
+def test_a_hundred_thousand_mutated_answers(first: int) -> None:
+    recordings()
+    before = _resident_bytes()
+    _check(run_many(range(first, first + 2_500)))
+    assert _resident_bytes() - before < GROWTH_BYTES
+
+
+def _check(outcomes: Counter[str]) -> None:
+    """That these were mutations worth the name: most are noticed, some do no harm."""
+    sys.stdout.write(f"{dict(outcomes.most_common())}\n")  # pytest -rP shows it
+    assert outcomes["protocol_violation"] > outcomes[RIGHT] > 0
+    assert outcomes["incomplete_transfer"] > 0
+
+
+def test_mutated_answers_take_little_memory() -> None:
+    recordings()
+    tracemalloc.start()
+    try:
+        run_many(range(200))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < PEAK_BYTES
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif("REPRODUCE" not in os.environ, reason="for one case by its number")
+def test_one_case_by_its_number() -> None:
+    with replaying() as replay:
+        mutation, outcome = run(replay, int(os.environ["REPRODUCE"]))
+    assert outcome != WRONG or mutation.is_forged, _case(int(os.environ["REPRODUCE"]), mutation)
