@@ -14,6 +14,9 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.punches import FailedPoll, Ingested
 from zk_pipeline.store.store import Store
 
+# Waiting for terminals costs nothing, and so many must hang before a healthy one waits for its turn.
+AT_ONCE = 128
+
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +56,12 @@ def poll_devices(
     Raises only when the store cannot be written.
     """
     tails = {} if full else store.punches.tails()
-    readings = poll_many(devices, lambda one: read(one, tails.get(one.name)), deadline_seconds=deadline_seconds)
+    readings = poll_many(
+        devices,
+        lambda one: read(one, tails.get(one.name)),
+        max_workers=AT_ONCE,
+        deadline_seconds=deadline_seconds,
+    )
     for number, outcome in enumerate(readings, start=1):
         reading = outcome.reading
         polled = _failed(store, outcome, run_id) if reading is None else _stored(store, outcome, reading, run_id)

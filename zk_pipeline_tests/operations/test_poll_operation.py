@@ -14,10 +14,12 @@ from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.comm_keys import comm_key_of
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.simulator.definition import TerminalDefinition
 from zk_pipeline.simulator.faults import HangAt
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command
-from zk_pipeline.simulator.records import Layout
+from zk_pipeline.simulator.records import Layout, TerminalUser
+from zk_pipeline.simulator.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
 from zk_pipeline_tests.store.store_bench import StoppedClock, device, rows, stale
@@ -147,3 +149,16 @@ def test_the_whole_log_is_read_again_once_a_day(store: Store, clock: StoppedCloc
     assert {item.reading.mode for item in poll(store, "later").values() if item.reading} == {"unchanged"}
     clock.go(hours=2)
     assert {item.reading.mode for item in poll(store, "a day later").values() if item.reading} == {"full"}
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("gbk", "李娜"), ("cp1256", "سلمى"), ("utf-8", "Zoë")])
+def test_people_are_stored_with_the_names_that_their_terminal_shows(encoding: str, name: str, store: Store) -> None:
+    definition = TerminalDefinition(
+        name="gate", encoding=encoding, users=(TerminalUser(uid=1, user_id="1001", name=name),)
+    )
+    with Fleet.serve([EmulatedTerminal(definition)]) as fleet:
+        gate = Device(name="gate", ip_address="127.0.0.1", port=fleet.port_of("gate"), encoding=encoding)
+        store.devices.add(gate)
+        (polled,) = poll_devices(store, [gate], read, deadline_seconds=5, run_id=None)
+    assert polled.error is None
+    assert rows(store, "SELECT user_id, uid, name FROM device_users") == [("1001", 1, name)]
