@@ -19,6 +19,8 @@ from zk_pipeline.simulator.protocol import Command, Frame, FrameError, tcp_top
 from zk_pipeline.simulator.wires import Wire
 from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, SHAPES, ZONE, MatrixTerminal
 
+FORGED = "data forged under a checksum that fits"
+SWAPPED = "data packets swapped on TCP"
 SIZES = (0, 1, 2, 7, 8, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -49,11 +51,11 @@ def record(shape: str, records: int, protocol: Protocol, *, is_numbered: bool = 
 
 @dataclass(frozen=True)
 class Mutation:
-    """What is sent in place of a recording. Forged: data was changed under a checksum that fits."""
+    """What is sent in place of a recording. `apart`: why it does not count with the others, "" where it does."""
 
     name: str
     packets: list[bytes]  # frames with their TCP top, or datagrams
-    is_forged: bool = False
+    apart: str = ""
 
 
 def unchanged(recording: Recording) -> Mutation:
@@ -67,16 +69,24 @@ def mutate(recording: Recording, chance: random.Random) -> Mutation:
     at = chance.randrange(len(recording.frames))
     if name in FRAME_MUTATIONS:
         frames = FRAME_MUTATIONS[name](recording.frames, at, chance)
-        is_forged = name == "data-forged" and frames != recording.frames
-        return Mutation(name, _packets(recording, frames), is_forged)
+        return Mutation(name, _packets(recording, frames), _apart(recording, name, at, frames))
     packets = [frame.encode() for frame in recording.frames]
     if name in BYTE_MUTATIONS:
         packets[at] = BYTE_MUTATIONS[name](packets[at], chance)
         # One in 65,535 changes leaves the sum as it was: then nothing on the wire tells.
         is_forged = packets[at] != recording.frames[at].encode() and _adds_up(packets[at])
-        return Mutation(name, _topped(recording, packets), is_forged)
+        return Mutation(name, _topped(recording, packets), FORGED if is_forged else "")
     stream = b"".join(_topped(recording, packets))
     return Mutation(name, [STREAM_MUTATIONS[name](stream, chance)])
+
+
+def _apart(recording: Recording, name: str, at: int, frames: list[Frame]) -> str:
+    """No line swaps packets on TCP. See `test_swapped_packets_of_one_part` for what becomes of them."""
+    if name == "data-forged" and frames != recording.frames:
+        return FORGED
+    pair = recording.frames[at : at + 2]
+    are_data = len(pair) == 2 and all(frame.command == Command.CMD_DATA for frame in pair)
+    return SWAPPED if name == "frames-swapped" and are_data and recording.protocol == "tcp" else ""
 
 
 def _packets(recording: Recording, frames: list[Frame]) -> list[bytes]:
@@ -101,10 +111,7 @@ def _with(frames: list[Frame], at: int, **changes: object) -> list[Frame]:
 
 
 def _swapped(frames: list[Frame], at: int, _: random.Random) -> list[Frame]:
-    pair = frames[at : at + 2]
-    if all(frame.command == Command.CMD_DATA for frame in pair):
-        return frames  # unnumbered ones on TCP: no line swaps them, and nothing in them would tell
-    return [*frames[:at], *reversed(pair), *frames[at + 2 :]]
+    return [*frames[:at], *reversed(frames[at : at + 2]), *frames[at + 2 :]]
 
 
 def _forged(frames: list[Frame], at: int, chance: random.Random) -> list[Frame]:

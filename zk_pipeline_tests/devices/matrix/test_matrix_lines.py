@@ -10,7 +10,7 @@ from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, Segmen
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import numbered_or_not, over_commands, over_protocols, over_shapes
-from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_of, switched_on
+from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_of, outcome_under, switched_on
 from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal
 
 RECORDS = ["no-records", "one-record", "records-at-once", "records-in-parts"]
@@ -107,3 +107,19 @@ def test_a_first_connection_that_loses_everything(settle: Settle, protocol: Prot
     nothing = AtFirst(BadLine(lambda number: Fate.LOST if number > 0 else Fate.ARRIVES))
     with switched_on(terminal, nothing, protocol) as (_, device):
         settle(outcome_of(terminal, device, timeout=0.3), {RIGHT})
+
+
+NOT_NOTICED = pytest.mark.xfail(strict=True, reason="over TCP the numbers of data packets are not looked at")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "is_numbered"),
+    [("udp", True), ("udp", False), pytest.param("tcp", True, marks=NOT_NOTICED)],
+    ids=["udp-numbered", "udp-unnumbered", "tcp-numbered"],
+)
+@pytest.mark.parametrize("number", [11, 12])
+def test_swapped_packets_of_one_part(settle: Settle, protocol: Protocol, is_numbered: bool, number: int) -> None:
+    """No line does this to TCP; where firmware does, without numbers nothing tells: that case is not to be had."""
+    terminal = MatrixTerminal(SHAPES["16"], 300)
+    swapped = AtFirst(SmallPackets(1008, is_numbered, then=one_packet(number, Fate.OVERTAKEN)))
+    settle(outcome_under(swapped, terminal, protocol, timeout=0.3), {RIGHT})
