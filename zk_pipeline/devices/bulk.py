@@ -136,6 +136,8 @@ def _collect(client: TerminalClient, first: Frame, wanted: int | None = None) ->
     if transport.kind == "udp" and not transport.packets.are_numbered:
         # They may have been swapped, or one lost and another doubled.
         transport.fail(LostPacket, "several datagrams arrived that nothing puts in order")
+    if transport.packets.are_shuffled:  # no line does this to TCP; if firmware does, it must not go unnoticed
+        transport.fail(LostPacket, "the packets arrived in another order than their numbers have")
     return bytes(data)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zk_pipeline.devices.errors import IncompleteTransfer
 from zk_pipeline.devices.frames import Command, Frame
@@ -24,7 +24,13 @@ class Packets:
     count: int = 0
     first_bytes: int = 0
     are_numbered: bool = True
-    _next_number: int = 0
+    _numbers: list[int] = field(default_factory=list)
+
+    @property
+    def are_shuffled(self) -> bool:
+        """Their numbers are all there, and not in order: so they are numbers, and the data is not in order either."""
+        first = min(self._numbers, default=0)
+        return not self.are_numbered and sorted(self._numbers) == list(range(first, first + self.count))
 
     def note(self, frame: Frame) -> None:
         """Take account of a frame that arrived."""
@@ -32,7 +38,7 @@ class Packets:
             return
         if self.count == 0:
             self.first_bytes = len(frame.data)
-        elif frame.session_id != self._next_number:
+        elif frame.session_id != (self._numbers[-1] + 1) & 0xFFFF:
             self.are_numbered = False
-        self._next_number = (frame.session_id + 1) & 0xFFFF
+        self._numbers.append(frame.session_id)
         self.count += 1

@@ -109,12 +109,9 @@ def test_a_first_connection_that_loses_everything(settle: Settle, protocol: Prot
         settle(outcome_of(terminal, device, timeout=0.3), {RIGHT})
 
 
-NOT_NOTICED = pytest.mark.xfail(strict=True, reason="over TCP the numbers of data packets are not looked at")
-
-
 @pytest.mark.parametrize(
     ("protocol", "is_numbered"),
-    [("udp", True), ("udp", False), pytest.param("tcp", True, marks=NOT_NOTICED)],
+    [("udp", True), ("udp", False), ("tcp", True)],
     ids=["udp-numbered", "udp-unnumbered", "tcp-numbered"],
 )
 @pytest.mark.parametrize("number", [11, 12])
