@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.home import export_home
-from zk_pipeline.operations.comm_keys import comm_key_of
+from zk_pipeline.operations.terminals import terminal_gateway
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.store import Store
 
@@ -35,15 +34,7 @@ class Session:
 
     @property
     def terminals(self) -> TerminalGateway:
-        def comm_key(device: Device) -> int:
-            return comm_key_of(device, self.settings.home, os.environ)
-
-        return TerminalGateway(
-            timeout=self.settings.terminal_timeout,
-            deadline=self.settings.poll_deadline,
-            comm_keys=comm_key,
-            locks=self.settings.terminal_locks,
-        )
+        return terminal_gateway(self.settings)
 
     @contextmanager
     def launcher(self) -> Iterator[Launcher]:

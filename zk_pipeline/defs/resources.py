@@ -4,7 +4,6 @@ those are read from the settings in the process that needs them, at the moment i
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import dagster as dg
@@ -12,10 +11,9 @@ from pydantic import Field
 
 from zk_pipeline.defs.dead_runs import note_process
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.alerts import Alert, send_alert
-from zk_pipeline.operations.comm_keys import comm_key_of
+from zk_pipeline.operations.terminals import terminal_gateway
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.store import Store
 
@@ -40,15 +38,8 @@ class TerminalsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     deadline: float = Field(description="Seconds for one poll of one terminal (ZKTECO_POLL_DEADLINE)")
 
     def gateway(self) -> TerminalGateway:
-        settings = load_settings()
-        home = settings.home
-
-        def comm_key(device: Device) -> int:
-            return comm_key_of(device, home, os.environ)
-
-        return TerminalGateway(
-            timeout=self.timeout, deadline=self.deadline, comm_keys=comm_key, locks=settings.terminal_locks
-        )
+        limits = {"terminal_timeout": self.timeout, "poll_deadline": self.deadline}
+        return terminal_gateway(load_settings().model_copy(update=limits))
 
 
 class CrmResource(dg.ConfigurableResource):  # type: ignore[type-arg]

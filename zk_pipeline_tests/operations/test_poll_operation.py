@@ -12,8 +12,8 @@ import pytest
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.comm_keys import comm_key_of
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.operations.terminals import comm_key_of
 from zk_pipeline.simulator.definition import TerminalDefinition
 from zk_pipeline.simulator.faults import HangAt
 from zk_pipeline.simulator.fleet import Fleet
