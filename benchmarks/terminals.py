@@ -22,6 +22,7 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogTail, Protocol, Reading
 from zk_pipeline.devices.polling import poll_many
 from zk_pipeline.devices.reading import read_terminal
+from zk_pipeline.operations.poll import AT_ONCE
 from zk_pipeline.simulator.records import Layout
 
 LAYOUTS: tuple[Layout, ...] = (8, 16, 40)
@@ -199,7 +200,7 @@ def _poll(pipe: Connection, devices: list[Device]) -> None:
     before = _peak_mb()
     cpu, started = time.process_time(), time.perf_counter()
     records, failures, last_good = 0, [], 0.0
-    for outcome in poll_many(devices, gateway.read, deadline_seconds=FLEET_DEADLINE):
+    for outcome in poll_many(devices, gateway.read, max_workers=AT_ONCE, deadline_seconds=FLEET_DEADLINE):
         if outcome.reading is not None:
             records += len(outcome.reading.punches)
             last_good = time.perf_counter() - started

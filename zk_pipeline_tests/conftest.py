@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from zk_pipeline.settings import VARIABLES
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
@@ -91,3 +93,21 @@ def crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmReceiver]:  
         monkeypatch.setenv("CRM_API_URL", receiver.url)
         monkeypatch.setenv("CRM_API_TOKEN", CRM_TOKEN)
         yield receiver
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the fault matrix of the terminals counted, by row."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, outcome in getattr(report, "user_properties", ()):
+                if name == OUTCOME and report.when == "call":
+                    rows[report.nodeid.partition("::")[2].partition("[")[0]][outcome] += 1
+    total = sum(rows.values(), Counter())
+    if not total:
+        return
+    terminalreporter.section("fault matrix")
+    for row, outcomes in sorted(rows.items()):
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+        terminalreporter.write_line(f"{row.removeprefix('test_').replace('_', ' ')}: {counts}")
+    terminalreporter.write_line(f"{total.total()} cases, {total[WRONG]} silently wrong")

@@ -45,6 +45,7 @@ def demo(*, employees: int, devices: int, days: int, no_ui: bool, port: int, as_
     It has a home of its own, `.demo/`, and never touches yours. The same numbers continue where the last run ended;
     others begin anew.
 
+    \b
     Example:  zk-pipeline demo --employees 20 --days 7 --no-ui
     """
     began = time.monotonic()

@@ -15,6 +15,7 @@ from zk_pipeline.operations.clear import clear_log as clear_log_of
 def set_clock(name: str, as_json: bool) -> None:
     """Set the clock of NAME to the true time in its zone.
 
+    \b
     Example:  zk-pipeline device set-clock "Main Office"
     """
     session = open_session()
@@ -37,6 +38,7 @@ def set_clock(name: str, as_json: bool) -> None:
 def users(name: str, as_json: bool) -> None:
     """List the people enrolled on NAME, read from the terminal now.
 
+    \b
     Example:  zk-pipeline device users "Main Office" --json
     """
     session = open_session()
@@ -56,6 +58,7 @@ def clear_log(name: str, as_json: bool) -> None:
 
     It refuses when anything is not, and the log stays as it is. Nothing else ever clears a log.
 
+    \b
     Example:  zk-pipeline device clear-log "Main Office"
     """
     session = open_session()

@@ -62,6 +62,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
 def add(name: str, ip_address: str, disabled: bool, **given: Any) -> None:
     """Register the terminal NAME at IP (address or host name).
 
+    \b
     Example:  zk-pipeline device add "Main Office" 192.0.2.10 --timezone Europe/Istanbul --site headquarters
     """
     session = open_session()
@@ -76,6 +77,7 @@ def add(name: str, ip_address: str, disabled: bool, **given: Any) -> None:
 def list_(as_json: bool) -> None:
     """List all registered terminals.
 
+    \b
     Example:  zk-pipeline device list --json
     """
     devices = [asdict(one) for one in open_session().store.devices.all()]
@@ -93,6 +95,7 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Show what is registered of NAME.
 
+    \b
     Example:  zk-pipeline device show "Main Office"
     """
     one = asdict(open_session().store.devices.get(name))
@@ -112,6 +115,7 @@ def update(name: str, *, accept_new_serial: bool, **given: Any) -> None:
 
     Another site or zone makes the days of its punches stale, and the next processing makes them again.
 
+    \b
     Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
     """
     changes = _checked(given)
@@ -130,6 +134,7 @@ def update(name: str, *, accept_new_serial: bool, **given: Any) -> None:
 def enable(name: str) -> None:
     """Poll NAME from now on.
 
+    \b
     Example:  zk-pipeline device enable "Main Office"
     """
     open_session().store.devices.update(name, enabled=True)
@@ -141,6 +146,7 @@ def enable(name: str) -> None:
 def disable(name: str) -> None:
     """Stop polling NAME; everything it brought stays.
 
+    \b
     Example:  zk-pipeline device disable "Main Office"
     """
     open_session().store.devices.update(name, enabled=False)
@@ -152,6 +158,7 @@ def disable(name: str) -> None:
 def remove(name: str) -> None:
     """Take NAME out of the registry; its punches, polls and days stay.
 
+    \b
     Example:  zk-pipeline device remove "Main Office"
     """
     open_session().store.devices.remove(name)
@@ -172,6 +179,7 @@ def apply(file: Path, as_json: bool) -> None:
         timezone: Europe/Istanbul
         site: headquarters
 
+    \b
     Example:  zk-pipeline device apply devices.yaml
     """
     session = open_session()

@@ -18,6 +18,7 @@ def live(names: tuple[str, ...]) -> int:
     It listens until interrupted, gives way to polls, and comes back by itself to a terminal that was lost. Polls go on
     as usual and close any gap.
 
+    \b
     Example:  zk-pipeline live "Main Office"
     """
     session = open_session()

@@ -57,6 +57,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Attendance punches from ZKTeco terminals into DuckDB, daily attendance, exactly-once delivery to a CRM.
 
+    \b
     First look without hardware:  zk-pipeline demo
     """
 

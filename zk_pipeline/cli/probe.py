@@ -31,6 +31,7 @@ _AT_ONCE = 32
 def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     """Connect to terminals and print what they say of themselves. Without a NAME: all enabled ones.
 
+    \b
     Example:  zk-pipeline test-device "Main Office"
     """
     if names and every:
@@ -73,6 +74,7 @@ def _test(session: Session, device: Device) -> dict[str, Any]:
 def test_crm(stats: bool, as_json: bool) -> int:
     """Check the CRM's connection and credentials without creating a record.
 
+    \b
     Example:  zk-pipeline test-crm --stats --json
     """
     session = open_session()

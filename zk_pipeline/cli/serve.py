@@ -30,6 +30,7 @@ def up(port: int) -> int:
 
     The UI has no login of its own, so it listens on loopback only: put a reverse proxy with one in front of it.
 
+    \b
     Example:  zk-pipeline up --port 3000
     """
     session = open_session()
@@ -52,6 +53,7 @@ def up(port: int) -> int:
 def simulate(devices: int, employees: int, days: int, port: int | None, as_json: bool) -> int:
     """Run emulated terminals only. They listen on loopback until interrupted; people go on punching every few seconds.
 
+    \b
     Example:  zk-pipeline simulate --devices 3 --employees 50 --days 30 --port 4370
     """
     from zk_pipeline.simulator.fleet import Fleet  # noqa: PLC0415 (only this command needs it)

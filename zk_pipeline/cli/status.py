@@ -35,6 +35,7 @@ def status(as_json: bool) -> int:
 
     Shows devices, stale dates, the delivery queue, dead letters, schedules and sensors.
 
+    \b
     Example:  zk-pipeline status --json
     """
     from zk_pipeline.defs.orchestration import orchestration  # noqa: PLC0415 (Dagster, slow to import)

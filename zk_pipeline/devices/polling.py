@@ -17,6 +17,7 @@ from zk_pipeline.devices.errors import DeadlineExceeded
 from zk_pipeline.devices.models import Device, Reading
 
 GRACE_SECONDS = 1.0  # a reading ends by its own deadline; one that does not is given up this much later
+LENT_AFTER_SECONDS = 5.0  # whose reading takes longer than healthy ones do lends its place to a waiting device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class PollOutcome:
 class _Attempt:
     device: Device
     started_at: datetime
+    lends_place_at: float
     given_up_at: float
     results: queue.SimpleQueue[tuple[_Attempt, PollOutcome]] = field(repr=False)
 
@@ -67,28 +69,40 @@ def poll_many(
     deadline_seconds: float,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[PollOutcome]:
-    """Read all devices, at most `max_workers` at a time; yield each outcome as it comes, one per device.
+    """Read all devices, in `max_workers` places; yield each outcome as it comes, one per device.
+
+    A reading that takes longer than LENT_AFTER_SECONDS goes on, and its place goes to the next device: so terminals
+    that hang, however many, hold up the others by that much for each `max_workers` of them, not by a deadline each.
 
     `read` is expected to end within `deadline_seconds`. One that does not is given up a second later: its
-    outcome is DeadlineExceeded, its place goes to the next device, and its thread, which keeps no process
-    alive, is ignored from then on. An exception of `read`, of any class, becomes the outcome's `error`. While
-    the consumer is busy with an outcome no further device is started, so no more than `max_workers` readings
-    wait in memory.
+    outcome is DeadlineExceeded, and its thread, which keeps no process alive, is ignored from then on. An
+    exception of `read`, of any class, becomes the outcome's `error`. While the consumer is busy with an outcome no
+    further device is started, so that few readings wait in memory.
     """
     waiting = deque(devices)
     running: set[_Attempt] = set()
     results: queue.SimpleQueue[tuple[_Attempt, PollOutcome]] = queue.SimpleQueue()
     while waiting or running:
-        while waiting and len(running) < max_workers:
-            given_up_at = clock.monotonic() + deadline_seconds + GRACE_SECONDS
-            attempt = _Attempt(waiting.popleft(), clock.now(), given_up_at, results)
+        now = clock.monotonic()
+        taken = [attempt.lends_place_at for attempt in running if attempt.lends_place_at > now]
+        for _ in range(min(len(waiting), max_workers - len(taken))):
+            attempt = _Attempt(
+                waiting.popleft(),
+                clock.now(),
+                lends_place_at=now + LENT_AFTER_SECONDS,
+                given_up_at=now + deadline_seconds + GRACE_SECONDS,
+                results=results,
+            )
             running.add(attempt)
+            taken.append(attempt.lends_place_at)
             threading.Thread(
                 target=attempt.run, args=(read, clock), name=f"poll {attempt.device.name}", daemon=True
             ).start()
-        patience = min(attempt.given_up_at for attempt in running) - clock.monotonic()
+        wakes_at = min(attempt.given_up_at for attempt in running)
+        if waiting:
+            wakes_at = min(wakes_at, *taken)
         try:
-            attempt, outcome = results.get(timeout=max(patience, 0.0))
+            attempt, outcome = results.get(timeout=max(wakes_at - clock.monotonic(), 0.0))
         except queue.Empty:
             for attempt in [late for late in running if late.given_up_at <= clock.monotonic()]:
                 running.remove(attempt)

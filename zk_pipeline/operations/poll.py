@@ -14,7 +14,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.punches import FailedPoll, Ingested
 from zk_pipeline.store.store import Store
 
-# Waiting for terminals costs nothing, and so many must hang before a healthy one waits for its turn.
+# Waiting for terminals costs little; what is bounded here is the readings that are in memory at once.
 AT_ONCE = 128
 
 _log = logging.getLogger(__name__)

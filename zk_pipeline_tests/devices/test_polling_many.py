@@ -82,6 +82,26 @@ def test_hanging_devices_are_given_up_at_the_deadline_and_hold_up_nobody(release
     assert len(outcomes) == 22
 
 
+def test_hanging_devices_lend_their_places_long_before_their_deadline(
+    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four places, forty devices that hang until the last one, behind them all, is read."""
+    monkeypatch.setattr(polling, "LENT_AFTER_SECONDS", 0.02)
+
+    def read(device: Device) -> Reading:
+        if device.name == "gate 40":
+            release.set()
+        elif not release.wait(30):
+            pytest.fail("the last device was not read while the others hung")
+        raise NoAnswer(device, "polling", "it was told to fail")
+
+    started = time.monotonic()
+    outcomes = list(poll_many(devices(41), read, max_workers=4, deadline_seconds=60))
+    assert time.monotonic() - started < 10
+    assert len(outcomes) == 41
+    assert all(isinstance(outcome.error, NoAnswer) for outcome in outcomes)
+
+
 @pytest.mark.usefixtures("short_grace")
 def test_a_device_that_answers_after_it_was_given_up_has_no_second_outcome(release: threading.Event) -> None:
     def read(device: Device) -> Reading:

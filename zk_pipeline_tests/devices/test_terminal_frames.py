@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zk_pipeline.devices.frames import (
+    SUMMED_BYTES,
     Command,
     Frame,
     checksum_fits,
@@ -41,6 +42,18 @@ def test_any_flipped_bit_breaks_the_checksum(name: str) -> None:
         flipped = bytearray(packet)
         flipped[bit // 8] ^= 1 << bit % 8
         assert not checksum_fits(flipped)
+
+
+@pytest.mark.parametrize("size", [SUMMED_BYTES - 1, SUMMED_BYTES, SUMMED_BYTES + 1, 65_000, 65_001])
+def test_a_large_packet_adds_up_like_a_small_one(size: int) -> None:
+    packet = bytearray(number * 7 % 251 for number in range(size))
+    packet[2:4] = bytes(2)
+    packet[2:4] = (-int.from_bytes(packet, "little") % 0xFFFF).to_bytes(2, "little")
+    assert checksum_fits(packet)
+    for place in (0, 3, size // 2, size - 1):
+        packet[place] ^= 4
+        assert not checksum_fits(packet)
+        packet[place] ^= 4
 
 
 def test_data_packets_carry_their_number_in_the_place_of_the_session() -> None:

@@ -17,6 +17,7 @@ from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, UIDS, USERS,
 RIGHT = "right data"
 WAITING = "right, waiting for a user list"
 WRONG = "silently wrong"
+OUTCOME = "fault matrix"  # the property of a test that holds one of these, or the code of a failure
 CPU_SECONDS = 3.0  # of a reading of at most 70 kB, three attempts, on a loaded machine: far above, and no busy loop
 GRACE_SECONDS = 1.5
 
