@@ -32,7 +32,8 @@ def key_revised(connection: Connection) -> None:
         WITH hashed AS (
             SELECT site, device, user_id, work_date, revision,
                 sha1(from_hex($namespace) || encode(concat(
-                    '[', quoted_site.json, ', ', quoted_person.json, ', "', work_date, '", ', revision, ', "', payload_hash, '"]'
+                    '[', quoted_site.json, ', ', quoted_person.json, ', "', work_date, '", ', revision, ', "',
+                    payload_hash, '"]'
                 ))) AS hash
             FROM revised
             JOIN quoted AS quoted_site ON quoted_site.plain = revised.site
