@@ -31,7 +31,7 @@ def date_metadata(written: DateWritten, shown: SpanFigures) -> dict[str, dg.Meta
     metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
     metadata["outliers"] = dg.MetadataValue.json(dict(found.codes))
     if found.punches:
-        labels = [f"{hour:02}" for hour in range(24)]
+        labels = ["" if hour % 6 else f"{hour:02}" for hour in range(24)]
         metadata["punches_by_hour"] = bars("punches by hour of the wall clock", labels, found.hours)
     if day in shown.previews:
         metadata["outliers_by_day"] = _outliers_by_day(day, shown)
@@ -43,6 +43,6 @@ def _outliers_by_day(day: date, shown: SpanFigures) -> dg.MarkdownMetadataValue:
     month = [day - BEFORE + timedelta(days=number) for number in range(BEFORE.days + 1)]
     return bars(
         "outliers by day, this date the last",
-        [f"{one:%m-%d}" for one in month],
+        ["" if (day - one).days % 10 else f"{one:%m-%d}" for one in month],
         [shown.outliers.get(one, 0) for one in month],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from xml.etree import ElementTree
 
-from zk_pipeline.defs.plots import bars
+from zk_pipeline.defs.plots import INLINE, bars
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -17,17 +17,18 @@ def drawn(labels: list[str], values: list[int]) -> ElementTree.Element:
     return ElementTree.fromstring(b64decode(image.removesuffix(")")))
 
 
-def test_bars_are_to_scale_and_say_what_they_are() -> None:
-    chart = drawn(["a", "b", "c", "d"], [0, 10, 20, 1])
-    found = {bar.findtext(f"{SVG}title"): float(bar.attrib["height"]) for bar in chart.iter(f"{SVG}rect")}
-    assert found == {"b: 10": 40, "c: 20": 80, "d: 1": 4}
-    assert [text.text for text in chart.iter(f"{SVG}text")] == ["a", "20", "d"]
+def test_bars_are_to_scale_with_the_highest_figure_and_the_labels_given() -> None:
+    chart = drawn(["a", "", "", "", "", "", "g", ""], [0, 10, 20, 1, 0, 0, 0, 5])
+    _, path = chart.iter(f"{SVG}path")
+    assert path.attrib["d"] == "M28 72V42M40 72V12M52 72V69M100 72V57"
+    assert [text.text for text in chart.iter(f"{SVG}text")] == ["a", "g", "20"]
 
 
 def test_nothing_at_all_is_an_empty_chart() -> None:
     chart = drawn(["a", "b"], [0, 0])
-    assert list(chart.iter(f"{SVG}rect")) == []
+    assert [path.attrib["d"] for path in chart.iter(f"{SVG}path")][1] == ""
 
 
-def test_a_chart_of_a_month_is_a_few_kilobytes() -> None:
-    assert len(str(bars("what", [f"{day:02}" for day in range(30)], list(range(1000, 1030))).value)) < 7000
+def test_the_largest_chart_is_small_enough_to_be_shown_beside_the_other_metadata() -> None:
+    days = ["" if day % 10 else f"12-{day:02}" for day in range(31)]
+    assert len(str(bars("outliers by day, this date the last", days, [1_000_000] * 31).value)) < INLINE
