@@ -29,6 +29,8 @@ COMMANDS = {
     "sync": ("work", "Deliver to the CRM what is due."),
     "test-crm": ("probe", "Check the CRM's connection and credentials without creating a record."),
     "live": ("live", "Store punches as they happen."),
+    "export": ("export", "Raw punches or days as a CSV, Parquet or Excel file."),
+    "month": ("month", "The month sheet of one person."),
     "cleanup": ("work", "Do what the daily clean-up job does."),
     "simulate": ("serve", "Run emulated terminals only."),
 }

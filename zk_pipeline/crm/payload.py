@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from zk_pipeline.crm.models import Delivery
 
 # Fixed for ever: another value would give every delivered day a second identity at the CRM.
-_KEY_NAMESPACE = UUID("7b0c5c43-0c1c-5ac6-9f0e-6a8b1f6f3d52")
+KEY_NAMESPACE = UUID("7b0c5c43-0c1c-5ac6-9f0e-6a8b1f6f3d52")
 
 
 def idempotency_key(site: str, user_id: str, work_date: date, revision: int, content: str) -> str:
@@ -24,7 +24,7 @@ def idempotency_key(site: str, user_id: str, work_date: date, revision: int, con
     read anew from the terminals may number them differently, and the CRM must not take its days for repeats.
     A UUID over the JSON array of the parts, which no two different sets share.
     """
-    return str(uuid5(_KEY_NAMESPACE, json.dumps([site, user_id, work_date.isoformat(), revision, content])))
+    return str(uuid5(KEY_NAMESPACE, json.dumps([site, user_id, work_date.isoformat(), revision, content])))
 
 
 def batch_key(deliveries: Sequence[Delivery]) -> str:

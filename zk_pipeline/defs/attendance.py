@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from zk_pipeline.defs.day_metadata import date_metadata
 from zk_pipeline.defs.failures import partitions_failed
-from zk_pipeline.defs.metadata import preview, table_schema
+from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import Settings
-from zk_pipeline.store.days import DateWritten
-
-_DETAILED = 31  # dates of a run that get a preview of their own; a year's backfill does without
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -38,13 +36,12 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         opened.punches.adopt_workday_start(rules.workday_starts_at)
         dates = as_dates(context.partition_keys)
         result = process_dates(opened, dates, rules, run_id=context.run.run_id)
-        outliers = opened.days.outliers_by_code(min(dates), max(dates))
+        shown = opened.days.figures(min(dates), max(dates), workday_starts_at=rules.workday_starts_at)
         for written in result.written:
-            metadata = _metadata(written) | {"outliers": dg.MetadataValue.json(outliers.get(written.work_date, {}))}
-            if len(dates) <= _DETAILED and written.rows:
-                metadata["preview"] = preview(opened.days.preview(written.work_date, written.work_date))
             context.log_event(
-                dg.AssetMaterialization(context.asset_key, partition=written.work_date.isoformat(), metadata=metadata)
+                dg.AssetMaterialization(
+                    context.asset_key, partition=written.work_date.isoformat(), metadata=date_metadata(written, shown)
+                )
             )
         for day in result.overtaken:
             context.log.info("%s: another run has made it from newer punches meanwhile", day)
@@ -54,13 +51,3 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         yield from ()
 
     return [daily_attendance]
-
-
-def _metadata(written: DateWritten) -> dict[str, dg.MetadataValue]:
-    return {
-        "dagster/partition_row_count": dg.MetadataValue.int(written.rows),
-        "added": dg.MetadataValue.int(written.added),
-        "changed": dg.MetadataValue.int(written.changed),
-        "unchanged": dg.MetadataValue.int(written.unchanged),
-        "retracted": dg.MetadataValue.int(written.retracted),
-    }

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from zk_pipeline.store.database import Database
+from zk_pipeline.store.day_figures import SpanFigures, figures
 from zk_pipeline.store.summaries import Summaries, summarize
 from zk_pipeline.store.work_dates import StaleDate, stale_dates
 from zk_pipeline.store.write_days import count_changes, mark_built, revise, stage
@@ -97,38 +98,9 @@ class DayStore:
                 connection.execute(f"DROP TABLE {table}")
         return written
 
-    def preview(self, first: date, last: date, limit: int = 10) -> pd.DataFrame:
-        """Some rows of the work dates from `first` to `last`, unusual ones first, for people."""
-        with self.database.read("preview days") as connection:
-            return connection.execute(
-                """
-                SELECT site, user_id, work_date::VARCHAR AS work_date, clock_in_local, clock_out_local, punch_count,
-                       outlier_reason, revision
-                FROM daily_attendance
-                WHERE work_date BETWEEN ? AND ?
-                ORDER BY is_outlier DESC, work_date DESC, site, user_id LIMIT ?
-                """,
-                [first, last, limit],
-            ).df()
-
-    def outliers_by_code(self, first: date, last: date) -> dict[date, dict[str, int]]:
-        """How often each outlier code holds, per work date."""
-        with self.database.read("count outliers") as connection:
-            rows = connection.execute(
-                """
-                SELECT work_date, code, count(*)
-                FROM (
-                    SELECT work_date, unnest(outlier_codes) AS code
-                    FROM daily_attendance WHERE work_date BETWEEN ? AND ?
-                )
-                GROUP BY ALL ORDER BY ALL
-                """,
-                [first, last],
-            ).fetchall()
-        counts: dict[date, dict[str, int]] = {}
-        for day, code, count in rows:
-            counts.setdefault(day, {})[code] = count
-        return counts
+    def figures(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> SpanFigures:
+        """What the work dates from `first` to `last` were made from and came to, with some rows of each, for people."""
+        return figures(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
 
 
 # Types as declared, not as found: a frame without rows has none, and is how a date is emptied.

@@ -12,7 +12,9 @@ from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
 from zk_pipeline.store.devices import DeviceRegistry
+from zk_pipeline.store.exports import ExportStore
 from zk_pipeline.store.overview import Overview
+from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.upkeep import Upkeep
 
@@ -51,6 +53,14 @@ class Store:
     @property
     def overview(self) -> Overview:
         return Overview(self.database)
+
+    @property
+    def exports(self) -> ExportStore:
+        return ExportStore(self.database)
+
+    @property
+    def people(self) -> PersonDays:
+        return PersonDays(self.database)
 
     @property
     def audit(self) -> Audit:

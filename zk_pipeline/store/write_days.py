@@ -9,10 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
-from zk_pipeline.crm.payload import idempotency_key
 from zk_pipeline.store.database import Connection
+from zk_pipeline.store.keys import key_revised
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
     punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason"""
@@ -96,27 +94,19 @@ def _enqueue(connection: Connection, now: datetime) -> None:
           AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
         """
     )
-    due = connection.execute(
-        """
-        SELECT revised.site, user_id, work_date, revision, payload_hash, coalesce(device.ip_address, '') AS device_ip
-        FROM revised LEFT JOIN devices AS device ON device.name = revised.device
-        """
-    ).to_arrow_table()
-    keys = [
-        idempotency_key(r["site"], r["user_id"], r["work_date"], r["revision"], r["payload_hash"])
-        for r in due.to_pylist()
-    ]
-    connection.register("due", due.append_column("idempotency_key", pa.array(keys, pa.string())))
+    key_revised(connection)
     connection.execute(
         """
         INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,
                                     rounds, created_at)
-        SELECT site, user_id, work_date, revision, device_ip, idempotency_key, 'pending', 0, 0, $now
-        FROM due ORDER BY work_date, site, user_id
+        SELECT keyed.site, user_id, work_date, revision, coalesce(device.ip_address, ''), idempotency_key, 'pending',
+               0, 0, $now
+        FROM keyed LEFT JOIN devices AS device ON device.name = keyed.device
+        ORDER BY work_date, keyed.site, user_id
         """,
         {"now": now},
     )
-    connection.unregister("due")
+    connection.execute("DROP TABLE keyed")
 
 
 def count_changes(connection: Connection) -> list[tuple[Any, ...]]:

@@ -59,6 +59,7 @@ def test_what_is_delivered_is_materialized_date_by_date_and_is_not_sent_again(
     assert set(states(home_store).values()) == {("delivered", 1)}
     assert crm.posts == 3
 
+    assert launcher.process(DateRange(MONDAY, WEDNESDAY)).failure is None
     assert deliver(launcher, MONDAY, WEDNESDAY).failure is None
     assert crm.posts == 3
 

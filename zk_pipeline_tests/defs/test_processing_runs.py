@@ -78,6 +78,10 @@ def test_the_metadata_of_a_date_counts_its_rows_and_shows_some(launcher: Launche
         "changed": 0,
         "unchanged": 0,
     }
+    figures = ("incomplete", "outlier_rows", "made_from_punches", "made_from_polls", "made_from_devices")
+    assert [made[name] for name in figures] == [1, 1, 3, 1, 1]
+    for plot in ("punches_by_hour", "outliers_by_day"):
+        assert "](data:image/svg+xml;base64," in str(made[plot])
     assert made["outliers"] == {"CLOCK_IN_TOO_LATE": 1, "MISSING_CLOCK_OUT": 1}
     header, rule, unusual, usual = str(made["preview"]).splitlines()
     assert [cell.strip() for cell in header.split("|")][1:3] == ["site", "user_id"]
@@ -86,7 +90,8 @@ def test_the_metadata_of_a_date_counts_its_rows_and_shows_some(launcher: Launche
         assert line.replace("\\\\", "").replace("\\|", "").count("|") == header.count("|")
     assert "Clock-in 12:30, more than 2 h after 09:00" in unusual
     assert "| 1001 |" in usual
-    assert "preview" not in metadata_of(launcher, "daily_attendance", str(THURSDAY))
+    empty = metadata_of(launcher, "daily_attendance", str(THURSDAY))
+    assert not {"preview", "punches_by_hour", "outliers_by_day"} & set(empty)
 
 
 @pytest.mark.usefixtures("punched")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zk_pipeline_tests.demo.backfills import backfill, materialize, runs_of
 from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
 from zk_pipeline_tests.demo.demo_bench import SMALL, ledger_days, processes_of
 from zk_pipeline_tests.waiting import until
@@ -111,6 +112,32 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert asked_by["poll_devices"]["dagster/schedule_name"] == "poll_devices_schedule"
     assert asked_by["process_attendance"]["dagster/sensor_name"] == "new_punches_sensor"
     assert asked_by["sync_to_crm"]["dagster/schedule_name"] == "sync_to_crm_schedule"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_crm_nothing_again(
+    ui: Ui, page: Page, screenshots: Path
+) -> None:
+    query = "{ assetNodes { assetKey { path } partitionKeys } }"
+    keys = {node["assetKey"]["path"][0]: node["partitionKeys"] for node in ui.ask(query)["assetNodes"]}["crm_sync"]
+    first, second, third = keys[:3]  # dates that are over, where nobody punches any more
+    told = [day for day in ledger_days(ui.home / ".demo") if day[1] <= third]
+    assert told
+
+    by_api = backfill(ui, "crm_sync", [first, second, third])
+    by_dialog = materialize(page, ui, "daily_attendance", first, third, partitions=3)
+    for launched in (by_api, by_dialog):
+        (run,) = runs_of(ui, launched)
+        assert run.status == "SUCCESS"
+        assert run.tags["dagster/asset_partition_range_start"] == first
+        assert run.tags["dagster/asset_partition_range_end"] == third
+    assert [day for day in ledger_days(ui.home / ".demo") if day[1] <= third] == told
+
+    page.goto(f"{ui.url}/assets/daily_attendance?view=partitions&partition={second}")
+    for name in ("punches by hour of the wall clock", "outliers by day, this date the last"):
+        page.get_by_role("img", name=name).wait_for()
+    page.screenshot(path=screenshots / "daily_attendance-partition.png")
 
 
 def test_interrupted_it_ends_everything_it_started(ui: Ui) -> None:

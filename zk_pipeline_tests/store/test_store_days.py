@@ -224,14 +224,3 @@ def test_the_processed_view_shows_the_day_with_the_delivery_of_its_current_revis
     ingest(store, "Gate", *on(MONDAY, "17:00"))
     process(store, MONDAY)
     assert rows(store, view) == [(1, "Gate", MONDAY, 2, False, "pending", 0, None)]
-
-
-def test_outliers_are_counted_by_date_and_code_and_previewed_first(store: Store) -> None:
-    store.devices.add(device())
-    ingest(store, "Gate", *on(MONDAY, "08:00", "18:00"), *on(MONDAY, "06:00", user_id="1002"), *on(TUESDAY, "12:00"))
-    process(store, MONDAY, TUESDAY)
-    assert store.days.outliers_by_code(MONDAY, TUESDAY) == {
-        MONDAY: {"CLOCK_IN_TOO_EARLY": 1, "MISSING_CLOCK_OUT": 1},
-        TUESDAY: {"CLOCK_IN_TOO_LATE": 1, "MISSING_CLOCK_OUT": 1},
-    }
-    assert list(store.days.preview(MONDAY, MONDAY)["user_id"]) == ["1002", "1001"]

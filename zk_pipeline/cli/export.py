@@ -1,0 +1,76 @@
+"""`zk-pipeline export`: raw punches or days as a file."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import PurePath
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from zk_pipeline.cli.output import as_json, print_json, progress_of
+from zk_pipeline.cli.session import WORK_DATE, check_span, open_session
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.exports import ExportScope, What
+
+if TYPE_CHECKING:
+    from zk_pipeline.operations.export_files import Format
+
+_FORMATS = ("csv", "parquet", "xlsx")
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["raw", "attendance"]))
+@click.option("--start-date", type=WORK_DATE, help="First date; from the beginning without.")
+@click.option("--end-date", type=WORK_DATE, help="Last date; to the end without.")
+@click.option("--user-id", help="Only this person.")
+@click.option("--site", help="Only this site.")
+@click.option("--device", help="Only this device (of days: the device of the clock-in).")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), help="By default what the file's name ends in.")
+@click.option("-o", "--output", "target", required=True, metavar="FILE", help="A file, replaced; - is stdout.")
+@as_json
+def export(
+    *,
+    what: str,
+    start_date: date | None,
+    end_date: date | None,
+    user_id: str | None,
+    site: str | None,
+    device: str | None,
+    kind: str | None,
+    target: str,
+    as_json: bool,
+) -> None:
+    """Raw punches or days as a CSV, Parquet or Excel file.
+
+    Dates are work dates for `attendance`, those of the terminals' wall clocks for `raw`. Instants are UTC; columns that
+    end in _local are wall clock. In CSV a text that begins as a formula does (= + - @) gets an apostrophe in front;
+    Parquet has every text exactly.
+
+    Example:  zk-pipeline export attendance --start-date 2026-11-01 --end-date 2026-11-30 -o november.xlsx
+    """
+    check_span(start_date, end_date)
+    chosen = _format(kind, target)
+    if target == "-" and as_json:
+        raise UsageError("--json and -o - would both write to standard output")
+    if target == "-" and chosen != "csv" and sys.stdout.isatty():
+        raise UsageError(f"a terminal cannot show {chosen}: name a file with -o")
+    from zk_pipeline.operations.export import export as write_export  # noqa: PLC0415 (openpyxl and pyarrow: slow)
+    from zk_pipeline.operations.replacing import replacing  # noqa: PLC0415
+
+    session = open_session()
+    scope = ExportScope(start_date, end_date, user_id, site, device)
+    with progress_of("zk_pipeline.operations.export"), replacing(target, keep=session.settings.database_path) as stream:
+        rows = write_export(session.store.exports, cast(What, what), scope, kind=chosen, stream=stream)
+    if as_json:
+        print_json({"file": target, "format": chosen, "rows": rows})
+    elif target != "-":
+        click.echo(f"{rows} rows in {target}")
+
+
+def _format(kind: str | None, target: str) -> Format:
+    chosen = kind or PurePath(target).suffix.lstrip(".").lower()
+    if chosen not in _FORMATS:
+        raise UsageError(f"{target} does not say which format: give --format {'|'.join(_FORMATS)}")
+    return cast("Format", chosen)

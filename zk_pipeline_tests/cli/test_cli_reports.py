@@ -1,0 +1,110 @@
+"""`export` and `month` as a shell calls them: files, standard output, refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, ingest, on, process
+
+SPAN = ("--start-date", str(MONDAY), "--end-date", str(TUESDAY))
+
+
+@pytest.fixture
+def worked(home_store: Store) -> None:
+    home_store.devices.add(device("Gate", site="Plant"))
+    ingest(home_store, "Gate", *on(MONDAY, "09:00", "17:30"), users=[("1001", 1, "Zoë", 0, 0)])
+    process(home_store, MONDAY)
+
+
+@pytest.mark.usefixtures("worked")
+def test_the_format_is_what_the_name_ends_in_and_an_old_file_is_replaced(zk: CommandLine, tmp_path: Path) -> None:
+    target = tmp_path / "days.parquet"
+    target.write_text("before")
+    said = zk("export", "attendance", *SPAN, "-o", str(target))
+    assert (said.code, said.out, said.err) == (0, f"1 rows in {target}\n", "")
+    assert pq.read_table(target)["user_id"].to_pylist() == ["1001"]
+    assert zk("export", "raw", *SPAN, "-o", str(target), "--json").json == {
+        "file": str(target),
+        "format": "parquet",
+        "rows": 2,
+    }
+
+
+@pytest.mark.usefixtures("worked")
+def test_an_export_to_standard_output_is_nothing_but_the_file(zk: CommandLine, home: Path) -> None:
+    assert zk("export", "raw", "-o", "-").is_refusal()
+    done = subprocess.run(
+        [sys.executable, "-m", "zk_pipeline", "export", "raw", "--format", "csv", "-o", "-"],
+        env={**os.environ, "ZK_PIPELINE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    header, first, second = done.stdout.splitlines()
+    assert header.startswith('"device","site","user_id"')
+    assert '"1001","Zoë","2026-03-02 09:00:00Z",2026-03-02 09:00:00' in first
+    assert "17:30:00Z" in second
+
+
+@pytest.mark.usefixtures("worked")
+def test_wrong_usage_is_refused_in_one_line(zk: CommandLine, tmp_path: Path) -> None:
+    target = str(tmp_path / "out")
+    for wrong in (
+        ("export", "raw", "-o", target),  # which format?
+        ("export", "raw", "--format", "json", "-o", target),
+        ("export", "everything", "--format", "csv", "-o", target),
+        ("export", "raw", "--start-date", "2026-03-05", "--end-date", "2026-03-01", "-o", f"{target}.csv"),
+        ("export", "raw", "--site", "Moon", "-o", f"{target}.csv"),
+        ("export", "raw", "-o", str(tmp_path / "missing" / "out.csv")),
+        ("export", "raw", "--format", "csv", "--json", "-o", "-"),
+        ("month", "--user-id", "Nobody"),
+        ("month", "--user-id", "1001", "--month", "March"),
+        ("month", "--user-id", "1001", "--format", "xlsx"),
+    ):
+        assert zk(*wrong).is_refusal(), wrong
+    assert list(tmp_path.glob("out*")) == []
+
+
+@pytest.mark.usefixtures("worked")
+def test_a_killed_export_leaves_no_file_under_the_name(home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    script = (
+        "import sys, os, signal\n"
+        "from zk_pipeline.operations import export_files\n"
+        "def killed(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "export_files.CsvFile.write_table = killed\n"
+        "from zk_pipeline.cli.main import run\n"
+        "run(sys.argv[1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "export", "raw", "-o", str(target)],
+        env={**os.environ, "ZK_PIPELINE_HOME": str(home)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not target.exists()
+
+
+@pytest.mark.usefixtures("worked")
+def test_the_month_sheet_is_shown_and_written(zk: CommandLine, tmp_path: Path) -> None:
+    asked = ("month", "--user-id", "1001", "--month", "2026-03")
+    said = zk(*asked)
+    assert said.out.startswith("Zoë (1001), Plant, March 2026\n")
+    assert "2026-03-02  Mon  09:00  17:30  8:30    2" in said.out
+    plain = zk(*asked, "--json").json
+    assert (plain["present"], plain["worked_minutes"], len(plain["days"])) == (1, 510, 31)
+    for kind in ("text", "html", "xlsx"):
+        target = tmp_path / f"sheet.{kind}"
+        assert zk(*asked, "--format", kind, "-o", str(target)).code == 0
+        assert target.stat().st_size > 500
+    assert "Zoë (1001)" in zk(*asked, "--format", "html").out
