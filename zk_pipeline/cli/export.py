@@ -48,6 +48,7 @@ def export(
     end in _local are wall clock. In CSV a text that begins as a formula does (= + - @) gets an apostrophe in front;
     Parquet has every text exactly.
 
+    \b
     Example:  zk-pipeline export attendance --start-date 2026-11-01 --end-date 2026-11-30 -o november.xlsx
     """
     check_span(start_date, end_date)

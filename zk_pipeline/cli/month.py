@@ -44,6 +44,7 @@ def month(*, user_id: str, asked: date | None, site: str | None, kind: str, targ
     Every date with in, out, hours worked and what is unusual, and totals. Times are wall clock at the site. A date
     without a row is shown as such.
 
+    \b
     Example:  zk-pipeline month --user-id 1001 --month 2026-11 --format html -o november.html
     """
     if as_json and kind != "text":
