@@ -13,6 +13,7 @@ from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import Settings
+from zk_pipeline.store.days import DateWritten
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -35,14 +36,17 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         opened = store.open()
         opened.punches.adopt_workday_start(rules.workday_starts_at)
         dates = as_dates(context.partition_keys)
-        result = process_dates(opened, dates, rules, run_id=context.run.run_id)
-        shown = opened.days.figures(min(dates), max(dates), workday_starts_at=rules.workday_starts_at)
-        for written in result.written:
-            context.log_event(
-                dg.AssetMaterialization(
-                    context.asset_key, partition=written.work_date.isoformat(), metadata=date_metadata(written, shown)
+
+        def tell(part: Sequence[DateWritten]) -> None:
+            first, last = part[0].work_date, part[-1].work_date
+            shown = opened.days.figures(first, last, workday_starts_at=rules.workday_starts_at)
+            for one in part:
+                event = dg.AssetMaterialization(
+                    context.asset_key, partition=one.work_date.isoformat(), metadata=date_metadata(one, shown)
                 )
-            )
+                context.log_event(event)
+
+        result = process_dates(opened, dates, rules, run_id=context.run.run_id, made=tell)
         for day in result.overtaken:
             context.log.info("%s: another run has made it from newer punches meanwhile", day)
         if result.failed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -15,6 +15,8 @@ from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates import StaleDate
 
+# Some 0.5 GB, and a hold of about a second, whatever the number of dates and people.
+_ROWS_AT_ONCE, _FIRST_PART, _LARGEST_PART = 150_000, 14, 366
 _log = logging.getLogger(__name__)
 
 
@@ -50,37 +52,65 @@ def stale_dates(store: Store, settings: Settings, *, last: date) -> list[StaleDa
     return store.days.stale(first=settings.history_start, last=last)
 
 
-def process_dates(store: Store, dates: Sequence[date], rules: WorkRules, *, run_id: str | None) -> Processed:
+def process_dates(
+    store: Store,
+    dates: Sequence[date],
+    rules: WorkRules,
+    *,
+    run_id: str | None,
+    made: Callable[[Sequence[DateWritten]], None] = lambda _: None,
+) -> Processed:
     """Make the rows of `dates` from all their punches; doing it again changes nothing.
 
-    All dates are judged at once. Where that fails each is tried alone, so that one bad date leaves the others done.
-    Raises StoreBusy or StoreUnusable; any other failure is a date's own.
+    Many dates are judged and written together, and `made` is told of each such part once it is committed. Where that
+    fails each is tried alone, so that one bad date leaves the others done. Raises StoreBusy or StoreUnusable; any other
+    failure is a date's own.
     """
     final = store.days.deleted_raw(dates)
     failed = dict.fromkeys(final, "its punches were deleted by RAW_RETENTION_DAYS; its rows are final")
     wanted = [day for day in dates if day not in failed]
-    try:
-        written = _make(store, wanted, rules, run_id)
-    except (StoreBusy, StoreUnusable):
-        raise
-    except Exception:
-        _log.exception("processing %d dates at once failed; trying each alone", len(wanted))
-        written = []
-        for day in wanted:
-            try:
-                written += _make(store, [day], rules, run_id)
-            except (StoreBusy, StoreUnusable):
-                raise
-            except Exception as error:
-                _log.exception("processing %s failed", day)
-                failed[day] = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    written: list[DateWritten] = []
+    left, size = wanted, _FIRST_PART
+    while left:
+        part, left = left[:size], left[size:]
+        committed = _make_part(store, part, rules, run_id, failed)
+        if committed:
+            made(committed)
+        written += committed
+        size = _next_size(committed)
     done = {item.work_date for item in written}
     return Processed(written, failed, [day for day in wanted if day not in done and day not in failed])
 
 
+def _next_size(written: Sequence[DateWritten]) -> int:
+    """How many dates to make at once after a part like this one, for memory and holds of the store to stay bounded."""
+    rows = sum(item.rows for item in written) / max(1, len(written))
+    return max(1, min(_LARGEST_PART, int(_ROWS_AT_ONCE / max(1.0, rows))))
+
+
+def _make_part(
+    store: Store, part: Sequence[date], rules: WorkRules, run_id: str | None, failed: dict[date, str]
+) -> list[DateWritten]:
+    """The dates of `part` together, else one by one; what fails alone is added to `failed`."""
+    try:
+        return _make(store, part, rules, run_id)
+    except (StoreBusy, StoreUnusable):
+        raise
+    except Exception:
+        _log.exception("processing %d dates at once failed; trying each alone", len(part))
+    written = []
+    for day in part:
+        try:
+            written += _make(store, [day], rules, run_id)
+        except (StoreBusy, StoreUnusable):
+            raise
+        except Exception as error:
+            _log.exception("processing %s failed", day)
+            failed[day] = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    return written
+
+
 def _make(store: Store, dates: Sequence[date], rules: WorkRules, run_id: str | None) -> list[DateWritten]:
-    if not dates:
-        return []
     summaries = store.days.summarize(
         dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
     )

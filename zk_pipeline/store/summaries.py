@@ -30,7 +30,7 @@ def summarize(
     values = {
         "dates": list(dates),
         "offset": minutes(workday_starts_at),
-        "debounce": debounce_seconds,
+        "debounce": debounce_seconds * 1_000_000,
         "begin": datetime.combine(min(dates), time()) + offset,
         "end": datetime.combine(max(dates), time()) + offset + timedelta(days=1),
     }
@@ -44,47 +44,42 @@ def summarize(
     return Summaries(frame=_typed(frame), seq={day: known.get(day, 0) for day in dates})
 
 
+# Each person's punches of a date as one sorted list: a window over all rows, which first sorts them all, takes three
+# times as long. Punches of one instant are in the order of their devices' names, so that the result is always the same.
 _SUMMARIZE = """
 WITH placed AS (
     SELECT
         coalesce(device.site, punch.device) AS site,
         punch.user_id,
         CAST(punch.punched_at_local - to_minutes($offset) AS DATE) AS work_date,
-        punch.punched_at,
-        punch.punched_at_local,
+        epoch_us(punch.punched_at) AS moment,
         punch.device,
-        coalesce(device.timezone, 'UTC') AS timezone
+        punch.punched_at_local
     FROM raw_punches AS punch
     LEFT JOIN devices AS device ON device.name = punch.device
     WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end AND NOT punch.is_clock_suspect
 ),
-spaced AS (
-    SELECT *, punched_at - lag(punched_at) OVER (
-        PARTITION BY site, user_id, work_date ORDER BY punched_at
-    ) AS gap
+listed AS (
+    SELECT site, user_id, work_date, list_sort(list(struct_pack(moment, device, punched_at_local))) AS punches
     FROM placed
     WHERE list_contains($dates, work_date)
-),
-summed AS (
-    SELECT
-        site, user_id, work_date,
-        min(struct_pack(punched_at, device, punched_at_local, timezone)) AS first,
-        max(struct_pack(punched_at, device, punched_at_local, timezone)) AS last,
-        count(*) FILTER (gap IS NULL OR gap >= to_seconds($debounce)) AS punch_count
-    FROM spaced
     GROUP BY ALL
+),
+spaced AS (
+    SELECT *, list_transform(punches, lambda punch: punch.moment) AS moments FROM listed
 )
 SELECT
-    site, user_id, work_date,
-    first.device AS device,
-    first.timezone AS timezone,
-    first.punched_at AS first_punch,
-    last.punched_at AS last_punch,
-    first.punched_at_local AS first_punch_local,
-    last.punched_at_local AS last_punch_local,
-    punch_count::INTEGER AS punch_count
-FROM summed
-ORDER BY work_date, site, user_id
+    spaced.site, user_id, work_date,
+    punches[1].device AS device,
+    coalesce(device.timezone, 'UTC') AS timezone,
+    make_timestamptz(punches[1].moment) AS first_punch,
+    make_timestamptz(punches[-1].moment) AS last_punch,
+    punches[1].punched_at_local AS first_punch_local,
+    punches[-1].punched_at_local AS last_punch_local,
+    len(list_filter(moments, lambda moment, nth: nth = 1 OR moment - moments[nth - 1] >= $debounce))::INTEGER
+        AS punch_count
+FROM spaced LEFT JOIN devices AS device ON device.name = punches[1].device
+ORDER BY work_date, spaced.site, user_id
 """
 
 

@@ -50,6 +50,7 @@ SELECT
             + row_number() OVER (PARTITION BY past.id IS NULL ORDER BY work_date, site, user_id)
     ) AS id
 FROM changes LEFT JOIN past USING (site, user_id, work_date)
+ORDER BY work_date, site, user_id
 """
 
 
@@ -70,7 +71,7 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None) -> None
         f"""
         INSERT INTO daily_attendance (id, {_CONTENT}, revision, payload_hash, run_id, created_at, updated_at)
         SELECT id, {_CONTENT}, revision, payload_hash, $run_id, first_created_at, $now
-        FROM revised WHERE NOT is_retracted ORDER BY work_date, site, user_id
+        FROM revised WHERE NOT is_retracted
         """,  # noqa: S608 (column names of ours)
         values,
     )
@@ -78,7 +79,7 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None) -> None
         f"""
         INSERT INTO daily_attendance_history (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
         SELECT id, {_CONTENT}, is_retracted, revision, payload_hash, $run_id, $now
-        FROM revised ORDER BY work_date, site, user_id
+        FROM revised
         """,  # noqa: S608 (column names of ours)
         values,
     )
@@ -102,7 +103,6 @@ def _enqueue(connection: Connection, now: datetime) -> None:
         SELECT keyed.site, user_id, work_date, revision, coalesce(device.ip_address, ''), idempotency_key, 'pending',
                0, 0, $now
         FROM keyed LEFT JOIN devices AS device ON device.name = keyed.device
-        ORDER BY work_date, keyed.site, user_id
         """,
         {"now": now},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.operations import process as operation
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import load_settings
+from zk_pipeline.store.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, execute, ingest, on, process, rows, stale
 
-WEDNESDAY = TUESDAY + timedelta(days=1)
+WEDNESDAY, THURSDAY = TUESDAY + timedelta(days=1), TUESDAY + timedelta(days=2)
 
 
 @pytest.fixture(autouse=True)
@@ -50,14 +52,34 @@ def test_an_error_without_words_is_told_by_its_class(store: Store, monkeypatch: 
     assert process(store, MONDAY, TUESDAY).failed == {MONDAY: "ZeroDivisionError", TUESDAY: "ZeroDivisionError"}
 
 
-def test_a_store_that_is_busy_is_nobodys_bad_date(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def busy(*_: object) -> None:
-        raise StoreBusy("held by process 7")
+def busy(*_: object) -> None:
+    raise StoreBusy("held by process 7")
 
+
+def test_a_store_that_is_busy_is_nobodys_bad_date(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operation, "judge", busy)
     with pytest.raises(StoreBusy):
         process(store, MONDAY)
     assert stale(store) == [MONDAY, TUESDAY, WEDNESDAY]
+
+
+def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[list[date], list[date]]] = []
+
+    def tell(part: Sequence[DateWritten]) -> None:
+        told.append(([item.work_date for item in part], stale(store)))
+        if len(told) == 2:
+            monkeypatch.setattr(operation, "judge", busy)
+
+    monkeypatch.setattr(operation, "_FIRST_PART", 2)
+    monkeypatch.setattr(operation, "_ROWS_AT_ONCE", 1)  # each date has one
+    ingest(store, "Gate", *on(THURSDAY, "08:00"))
+    with pytest.raises(StoreBusy):
+        process_dates(store, [MONDAY, TUESDAY, WEDNESDAY, THURSDAY], WorkRules(), run_id=None, made=tell)
+    assert told == [([MONDAY, TUESDAY], [WEDNESDAY, THURSDAY]), ([WEDNESDAY], [THURSDAY])]
+    assert stale(store) == [THURSDAY]
 
 
 def test_dates_that_another_run_made_from_newer_punches_are_told_apart(
