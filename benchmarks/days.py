@@ -1,0 +1,245 @@
+"""What making days costs: `python -m benchmarks.days` from a checkout; figures and what they mean are in days.md.
+
+Each way is measured in a process of its own, on a copy of the same store. Clocks and tables are here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from datetime import time as clock_time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import click
+
+from benchmarks import days_in_python, days_in_sql
+from benchmarks.punched_years import SITES, Company, punched
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.operations.process import process_dates
+from zk_pipeline.store.store import Store
+
+YEAR = Company(employees=5000, first=date(2025, 1, 1), days=365)
+ORM_PEOPLE, ORM_DATES, LOOP_DATES, GROUPED_DATES = 400, 5, 31, 3
+RULES = WorkRules()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall and CPU, the process's peak memory in MB, and the rows made."""
+
+    wall: float
+    cpu: float
+    peak: int
+    rows: int
+
+    def scaled(self, rows: int) -> Cost:
+        factor = rows / self.rows
+        return Cost(self.wall * factor, self.cpu * factor, self.peak, rows)
+
+
+Work = Callable[[Path], Callable[[], int]]  # given a store's path: prepares, and returns what is measured
+
+
+def measured(work: Work, store: Path) -> Cost:
+    """The cost of what `work` returns, in a new process and on a copy of the store."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(dir=store.parent) as folder:
+        copy = Path(shutil.copyfile(store, Path(folder) / "attendance.duckdb"))
+        here, there = context.Pipe()
+        process = context.Process(target=_measure, args=(there, work, copy))
+        process.start()
+        there.close()
+        cost: Cost = here.recv()
+        process.join()
+    return cost
+
+
+def _measure(pipe: Connection, work: Work, store: Path) -> None:
+    run = work(store)
+    Store.at(store).punches.total()  # everything is imported
+    wall, cpu = time.perf_counter(), time.process_time()
+    rows = run()
+    pipe.send(Cost(time.perf_counter() - wall, time.process_time() - cpu, _peak_mb(), rows))
+
+
+def ours(path: Path) -> Callable[[], int]:
+    store = Store.at(path)
+    return lambda: sum(one.rows for one in process_dates(store, YEAR.dates, RULES, run_id="benchmark").written)
+
+
+def through_dagster(path: Path) -> Callable[[], int]:
+    """One run of the job, in a home of its own, with all that the UI shows of each date."""
+    home = path.parent
+    (home / "data").mkdir()
+    path.rename(home / "data" / path.name)
+    os.environ.update(ZK_PIPELINE_HOME=str(home), ZK_PIPELINE_HISTORY_START=YEAR.first.isoformat())
+    from zk_pipeline.defs.launch import open_launcher  # noqa: PLC0415 (Dagster, only here)
+    from zk_pipeline.defs.partitions import DateRange  # noqa: PLC0415
+    from zk_pipeline.home import export_home  # noqa: PLC0415
+    from zk_pipeline.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings()
+    export_home(settings.home, os.environ)
+
+    def run() -> int:
+        with open_launcher(settings) as launcher:
+            result = launcher.process(DateRange(YEAR.dates[0], YEAR.dates[-1]))
+        assert result.success, result.failure
+        return sum(int(made["dagster/partition_row_count"]) for made in result.partitions.values())
+
+    return run
+
+
+def by_sql(path: Path) -> Callable[[], int]:
+    store = Store.at(path)
+
+    def run() -> int:
+        days_in_sql.make_days(store, YEAR.dates, RULES, [zone for _, zone, _ in SITES])
+        return _days(store)
+
+    return run
+
+
+def by_orm(path: Path) -> Callable[[], int]:
+    dates = YEAR.dates[:ORM_DATES]
+    punches = days_in_python.punches_of(Store.at(path), dates)
+    people = sorted({punch.user_id for punch in punches})[:ORM_PEOPLE]
+    session = days_in_python.orm_store(path.with_suffix(".sqlite"), punches)
+    return lambda: days_in_python.orm_loop(session, people, dates)
+
+
+def by_plain_loop(path: Path) -> Callable[[], int]:
+    store, dates = Store.at(path), YEAR.dates[:LOOP_DATES]
+    return lambda: len(list(days_in_python.plain_loop(days_in_python.punches_of(store, dates))))
+
+
+def by_groups(path: Path) -> Callable[[], int]:
+    store, dates = Store.at(path), YEAR.dates[:GROUPED_DATES]
+    return lambda: len(days_in_python.grouped(days_in_python.punches_of(store, dates)))
+
+
+def one_date(path: Path) -> Callable[[], int]:
+    """All that a run of one date does besides Dagster's own doings."""
+    store, day = Store.at(path), YEAR.first
+
+    def run() -> int:
+        store.punches.adopt_workday_start(RULES.workday_starts_at)
+        done = process_dates(store, [day], RULES, run_id="benchmark")
+        store.days.figures(day, day, workday_starts_at=clock_time(0))
+        return sum(one.rows for one in done.written)
+
+    return run
+
+
+@click.group(chain=True)
+def main() -> None:
+    """Measure; by name, or with `all`."""
+
+
+@main.command("all")
+@click.pass_context
+def everything(context: click.Context) -> None:
+    """All of it: about ten minutes."""
+    for command in (check, year, day):
+        context.invoke(command)
+
+
+@main.command()
+def check() -> None:
+    """That all ways make the same rows, on a smaller company."""
+    company = Company(employees=300, first=YEAR.first, days=GROUPED_DATES)
+    with tempfile.TemporaryDirectory() as folder:
+        store = punched(Path(folder) / "ours.duckdb", company)
+        other = Store.at(Path(shutil.copyfile(store.database.path, Path(folder) / "sql.duckdb")))
+        process_dates(store, company.dates, RULES, run_id="benchmark")
+        days_in_sql.make_days(other, company.dates, RULES, [zone for _, zone, _ in SITES])
+        expected = _contents(store)
+        punches = days_in_python.punches_of(store, company.dates)
+        plain = [
+            (d.site, d.user_id, d.work_date, d.clock_in, d.clock_out, d.punch_count, d.codes, d.reason)
+            for made in (days_in_python.plain_loop(punches), days_in_python.grouped(punches))
+            for d in made
+        ]
+        if (
+            _contents(other) != expected
+            or set(plain) != {row[:8] for row in expected}
+            or len(plain) != 2 * len(expected)
+        ):
+            raise click.ClickException("the ways do not make the same rows")
+    click.echo(f"All ways make the same {len(expected)} rows, keys included.\n")
+
+
+@main.command()
+def year() -> None:
+    """A year of 5,000 people in one go, against other ways."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "year.duckdb"
+        total = punched(path, YEAR).punches.total()
+        made = measured(ours, path)
+        click.echo(f"{YEAR.days} dates, {YEAR.employees:,} people, {total:,} punches, {made.rows:,} days\n")
+        click.echo("| way | measured on | wall | CPU | peak memory | wall, ours = 1 |\n" + "|---" * 6 + "|")
+        _row("`process_dates`", made, made)
+        _row("a Dagster run of the range", measured(through_dagster, path), made)
+        _row("(a) a query, a row and a commit per person and day (ORM, SQLite)", measured(by_orm, path), made)
+        _row("the same loop in memory, nothing written", measured(by_plain_loop, path), made)
+        _row("(b) pandas groupby.apply, nothing written", measured(by_groups, path), made)
+        _row("(c) DuckDB SQL alone", measured(by_sql, path), made)
+        click.echo()
+
+
+@main.command()
+def day() -> None:
+    """One date of 5,000 people, with little and with much history."""
+    click.echo("| punches in the store | CPU | wall | CPU, the least = 1 |\n" + "|---" * 4 + "|")
+    found: list[tuple[int, Cost]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for days in (1, 530):
+            path = Path(folder) / f"{days}.duckdb"
+            total = punched(path, Company(YEAR.employees, YEAR.first, days)).punches.total()
+            found.append((total, min((measured(one_date, path) for _ in range(5)), key=lambda cost: cost.cpu)))
+    least = min(cost.cpu for _, cost in found)
+    for total, cost in found:
+        click.echo(f"| {total:,} | {cost.cpu:.2f} s | {cost.wall:.2f} s | {cost.cpu / least:.2f} |")
+
+
+def _row(way: str, cost: Cost, ours: Cost) -> None:
+    full = cost.scaled(ours.rows)
+    part = "all" if cost.rows == ours.rows else f"{cost.rows:,} days, scaled"
+    click.echo(
+        f"| {way} | {part} | {full.wall:,.1f} s | {full.cpu:,.1f} s | {cost.peak:,} MB | {full.wall / ours.wall:.2f} |"
+    )
+
+
+def _days(store: Store) -> int:
+    with store.database.read("count days") as connection:
+        return int(connection.execute("SELECT count(*) FROM daily_attendance").fetchall()[0][0])
+
+
+def _contents(store: Store) -> Sequence[tuple[object, ...]]:
+    with store.database.read("days and keys") as connection:
+        return connection.execute(
+            """
+            SELECT site, user_id, work_date, clock_in, clock_out, punch_count, array_to_string(outlier_codes, ' '),
+                   outlier_reason, device, clock_in_local, clock_out_local, timezone, worked_minutes, is_incomplete,
+                   is_outlier, payload_hash, idempotency_key, device_ip, state
+            FROM daily_attendance JOIN crm_deliveries USING (site, user_id, work_date, revision)
+            ORDER BY work_date, site, user_id
+            """
+        ).fetchall()
+
+
+def _peak_mb() -> int:
+    """The most memory this process has held (Linux; getrusage would count its parent's too)."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+
+
+if __name__ == "__main__":
+    main()

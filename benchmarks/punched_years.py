@@ -1,0 +1,80 @@
+"""Stores full of punches, made in a second or two: a company that has worked for a while. No measuring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.store.store import Store
+
+# Site, its zone, its gates. Two zones change their clocks, one by night, one never does.
+SITES = (("Plant", "Europe/Berlin", 8), ("Office", "Europe/Istanbul", 4), ("Depot", "America/New_York", 4))
+
+
+@dataclass(frozen=True)
+class Company:
+    """`employees` who were there on 24 of 25 dates, with four punches each time unless one was forgotten or doubled."""
+
+    employees: int
+    first: date
+    days: int
+
+    @property
+    def dates(self) -> list[date]:
+        return [self.first + timedelta(days=number) for number in range(self.days)]
+
+
+def punched(path: Path, company: Company) -> Store:
+    """A new store at `path` with the company's punches, in the order in which polls would have brought them."""
+    store = Store.at(path)
+    for site, zone, gates in SITES:
+        for number in range(gates):
+            store.devices.add(Device(name=f"{site} {number}", ip_address="192.0.2.1", timezone=zone, site=site))
+    values = {"employees": company.employees, "first": company.first, "days": company.days}
+    with store.database.write("punch") as connection:
+        connection.execute(_PUNCH, values)
+        connection.execute(
+            """
+            INSERT INTO work_dates (work_date, punched_seq, built_seq)
+            SELECT punched_at_local::DATE, max(seq), 0 FROM raw_punches GROUP BY 1
+            """
+        )
+    return store
+
+
+# Where a punch falls is a hash of who, when and which, so that every run has the same ones.
+_PUNCH = """
+INSERT INTO raw_punches (device, user_id, punched_at, punched_at_local, status, punch_state, verify_type,
+                         first_poll_id, seq, created_at, is_clock_suspect)
+WITH present AS (
+    SELECT person, number, hash(person, number) AS chance
+    FROM range($employees) AS people(person), range($days) AS dates(number)
+    WHERE hash(person, number, 'there') % 25 > 0
+),
+moments AS (
+    SELECT person, number, unnest([
+        (8 * 3600 + 600 + chance % 6000)::BIGINT,
+        CASE WHEN chance % 97 > 2 THEN (12 * 3600 + chance % 1800)::BIGINT END,
+        CASE WHEN chance % 89 > 2 THEN (12 * 3600 + 2400 + chance % 1900)::BIGINT END,
+        CASE WHEN chance % 41 > 0 THEN (16 * 3600 + 1800 + chance % 9000)::BIGINT END,
+        CASE WHEN chance % 31 = 0 THEN (8 * 3600 + 600 + chance % 6000 + 20)::BIGINT END
+    ]) AS second
+    FROM present
+),
+punches AS (
+    SELECT
+        ['Plant', 'Plant', 'Plant', 'Office', 'Depot'][person % 5 + 1] AS site,
+        'E' || lpad(person::VARCHAR, 5, '0') AS user_id,
+        $first::TIMESTAMP + to_days(number::INTEGER) + to_seconds(second) AS punched_at_local,
+        hash(person, second) AS chance
+    FROM moments WHERE second IS NOT NULL
+)
+SELECT
+    device.name, user_id, punched_at_local AT TIME ZONE device.timezone, punched_at_local, 1, 255, 1, 1,
+    row_number() OVER (ORDER BY punched_at_local, user_id), now(), false
+FROM punches JOIN devices AS device
+    ON device.name = punches.site || ' ' || (chance % (CASE punches.site WHEN 'Plant' THEN 8 ELSE 4 END))::VARCHAR
+ORDER BY punched_at_local, user_id
+"""
