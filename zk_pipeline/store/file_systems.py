@@ -7,7 +7,7 @@ from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
 
-# Not `9p` and `virtiofs`: those are also how virtual machines and sandboxes see their own disk, and locks are tried out.
+# Not `9p` and `virtiofs`: virtual machines and sandboxes see their own disk as these, and locks are tried out anyway.
 NETWORK = frozenset(
     {"afs", "cifs", "davfs", "fuse.curlftpfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.goofys", "fuse.rclone",
      "fuse.s3fs", "fuse.sshfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}

@@ -52,7 +52,9 @@ class Holders:
         told: list[tuple[float, str]] = []
         with suppress(OSError):
             for path in self._folder.iterdir():
-                with suppress(OSError, ValueError, KeyError):  # half-written or taken away meanwhile: not a holder to name
+                with suppress(
+                    OSError, ValueError, KeyError
+                ):  # half-written or taken away meanwhile: not a holder to name
                     signed = json.loads(path.read_text())
                     if is_alive(signed["process"]):
                         told.append((float(signed["since"]), _words(signed)))

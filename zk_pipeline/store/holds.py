@@ -21,6 +21,7 @@ from typing import Any
 
 BOUNDS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 KINDS_AT_MOST = 64
+_LONGEST_TEXT = 100
 OTHER = "(other)"  # what further purposes are counted under
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class Longest:
 
 @dataclass(frozen=True)
 class HoldKind:
-    """All holds of one purpose. `mode` is `shared` or `exclusive`; `gave_up`: waits that ended in StoreBusy."""
+    """All holds of one purpose. `mode` is `shared` or `exclusive`; `gave_up`: waits for the lock that
+    lasted too long."""
 
     purpose: str
     mode: str
@@ -78,7 +80,7 @@ class HoldBook:
         try:
             with self._locked(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX) as descriptor:
                 book = self._parse(descriptor)
-                _count(book, mode, purpose, about, waited_ms, held_ms)
+                _count(book, mode, purpose, about, waited_ms=waited_ms, held_ms=held_ms)
                 text = json.dumps(book, separators=(",", ":")).encode()
                 # In place and never shorter, so that it is one write: a kill leaves the old or the new text.
                 os.pwrite(descriptor, text.ljust(os.fstat(descriptor).st_size), 0)
@@ -122,9 +124,9 @@ class HoldBook:
 
 
 def _count(
-    book: dict[str, Any], mode: str, purpose: str, about: str, waited_ms: float, held_ms: float | None
+    book: dict[str, Any], mode: str, purpose: str, about: str, *, waited_ms: float, held_ms: float | None
 ) -> None:
-    kinds = book["kinds"]
+    kinds, purpose = book["kinds"], purpose[:_LONGEST_TEXT]
     wanted = ((purpose, mode), (OTHER, mode)) if len(kinds) >= KINDS_AT_MOST else ((purpose, mode),)
     kind = next((one for name in wanted for one in kinds if (one["purpose"], one["mode"]) == name), None)
     if kind is None:
@@ -135,7 +137,7 @@ def _count(
         kind["gave_up"] += 1
         return
     if held_ms >= kind["held"]["max_ms"]:
-        kind["longest"] = {"about": about, "pid": os.getpid(), "ended_at": time.time()}
+        kind["longest"] = {"about": about[:_LONGEST_TEXT], "pid": os.getpid(), "ended_at": time.time()}
     _add(kind["held"], held_ms)
 
 

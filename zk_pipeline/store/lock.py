@@ -92,8 +92,8 @@ class FairLock:
         network = network_file_system(self._main)
         if network:
             raise StoreUnusable(
-                f"ZK_PIPELINE_DATABASE: {self._main.parent} is on a network file system ({network}), where locks cannot "
-                "be relied on: put the store on a local disk"
+                f"ZK_PIPELINE_DATABASE: {self._main.parent} is on a network file system ({network}), where locks "
+                "cannot be relied on: put the store on a local disk"
             )
         second = os.open(self._turnstile, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -103,7 +103,9 @@ class FairLock:
             return
         finally:
             os.close(second)
-        raise StoreUnusable(f"{self._turnstile}: locks on this file system exclude nobody: put the store on a local disk")
+        raise StoreUnusable(
+            f"{self._turnstile}: locks on this file system exclude nobody: put the store on a local disk"
+        )
 
     def _acquire(self, path: Path, mode: Mode, deadline: float) -> int:
         try:
