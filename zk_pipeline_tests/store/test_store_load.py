@@ -26,7 +26,6 @@ from zk_pipeline_tests.store.store_load import (
 )
 from zk_pipeline_tests.waiting import until
 
-
 HICCUP_MS = 5_000  # of a machine that others use too
 
 
@@ -66,8 +65,8 @@ def work_together(store: Store, folder: Path, *, writers: int, writes: int, read
     assert written.held.count == writers * writes
     ideal = written.ideal_ms(writers, read.held)
     figures(
-        f"{writers} writers x {writes}: held {written.held.sum_ms / written.held.count:.0f} ms on average, longest wait "
-        f"{written.waited.max_ms:.0f} ms, ideal queue {ideal:.0f} ms",
+        f"{writers} writers x {writes}: held {written.held.sum_ms / written.held.count:.0f} ms on average, longest "
+        f"wait {written.waited.max_ms:.0f} ms, ideal queue {ideal:.0f} ms",
         f"{len(told)} reads by {readers} readers, longest wait {read.waited.max_ms:.0f} ms",
     )
     assert written.waited.max_ms < 3 * ideal + HICCUP_MS
