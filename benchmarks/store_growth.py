@@ -106,12 +106,13 @@ def _measure(path: Path, punches: int, kind: Kind) -> Grown:
 
 
 NEW: Mapping[Kind, int] = {"new punches": 1_000, "a whole log": 1_000}
+BEGIN: Mapping[Kind, str] = {"new punches": "2026-01-01", "a whole log": "2026-02-01"}
 KNOWN: Mapping[Kind, int] = {"new punches": 0, "a whole log": 99_000}
 
 
 def _poll(punches: int, kind: Kind, number: int) -> pd.DataFrame:
     """1,000 punches after all that are stored, and before them the known ones of a log, spread over ten years."""
-    begin = np.datetime64("2030-01-01") + np.timedelta64(number, "h")
+    begin = np.datetime64(BEGIN[kind]) + np.timedelta64(number, "h")
     new = begin + np.arange(NEW[kind]).astype("timedelta64[s]")
     held = punches // DEVICES  # of this device
     step = YEARS * 365 * 86_400 // punches if punches < YEARS * 365 * 86_400 else 1
