@@ -148,3 +148,14 @@ class Waits:
 def waits(path: Path, purpose: str) -> Waits:
     (kind,) = (one for one in Store.at(path).holds().kinds if one.purpose == purpose)
     return Waits(kind.held, kind.waited)
+
+
+def ask_on(path: Path, acks: Path, stop: Path) -> None:
+    """Ask what a status page and an API ask, with the waits that users have, until the file `stop` is there."""
+    store = Store.at(path)
+    with acks.open("a") as told:
+        while not stop.exists():
+            store.overview.status(first=BEGIN.date(), last=store.clock().date(), now=store.clock())
+            store.devices.all()
+            store.deliveries.stats()
+            os.write(told.fileno(), b"read\n")
