@@ -33,7 +33,7 @@ def all_green(
     dates = [FIRST + timedelta(days=number) for number in range(backfills * SPAN)]
     held = [punch for day in dates for user in PEOPLE for punch in present(day, user)]
     brought = dates[-1] + timedelta(days=7)
-    switch_on(fleet, store, gate("Gate", *held, *present(brought)))
+    switch_on(fleet, store, gate("Gate", *present(dates[0]), *present(brought)))
     ingest(store, "Gate", *held)
     process(store, *dates)  # so that sensors have nothing to do but what the poll brings
     execute(
