@@ -31,6 +31,8 @@ COMMANDS = {
     "live": ("live", "Store punches as they happen."),
     "export": ("export", "Raw punches or days as a CSV, Parquet or Excel file."),
     "month": ("month", "The month sheet of one person."),
+    "backup": ("backup", "A verified copy of the store, made while runs go on."),
+    "restore": ("backup", "Put a backup in the store's place."),
     "cleanup": ("work", "Do what the daily clean-up job does."),
     "simulate": ("serve", "Run emulated terminals only."),
 }
