@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 
 import duckdb
@@ -34,37 +35,50 @@ def newest_version() -> int:
 
 
 def read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """The version the store is at.
+    """The version up to which the store has had every migration; 0 for an empty file.
 
     Raises StoreUnusable for a store newer than this program and for a DuckDB file that is no store of ours.
     """
+    known = [number for number, _ in migrations()]
+    applied = _applied(connection, path)
+    foreign = applied.difference(known)
+    if foreign:
+        raise StoreUnusable(
+            f"{path} is at store version {max(foreign)}, written by a newer zk_pipeline; "
+            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
+        )
+    in_order = takewhile(applied.__contains__, known)  # one that was numbered earlier and came later is still missing
+    return max(in_order, default=0)
+
+
+def _applied(connection: duckdb.DuckDBPyConnection, path: Path) -> set[int]:
     tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if "schema_migrations" not in tables:
         if tables:
             raise StoreUnusable(f"{path} is a DuckDB file of something else: it has no schema_migrations table")
-        return 0
-    row = connection.execute("SELECT max(version) FROM schema_migrations").fetchone()
-    version = int(row[0] or 0) if row else 0
-    if version > newest_version():
-        raise StoreUnusable(
-            f"{path} is at store version {version}, written by a newer zk_pipeline; "
-            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
-        )
-    return version
+        return set()
+    return {int(row[0]) for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: bool = True) -> None:
     """Bring the store to the newest version; nothing to do costs one short query.
 
     A store of an earlier version is first copied to `<name>.at-version-NNNN.duckdb` beside it, of which the newest
-    three stay. Raises ZkPipelineError, with the store as it was, where there is no room for that.
+    three stay. Raises ZkPipelineError, with the store as it was, where there is no room for that or a migration fails.
     """
     version = read_version(connection, path)
-    if keep_copy and 0 < version < newest_version():
+    if version == newest_version():
+        return
+    if keep_copy and version:
         _keep_copy(connection, path, version)
+    applied = _applied(connection, path)
     for number, name in migrations():
-        if number > version:
-            _apply(connection, number, name)
+        if number not in applied:
+            try:
+                _apply(connection, number, name)
+            except duckdb.Error as error:
+                why = str(error).strip().splitlines()[0]
+                raise ZkPipelineError(f"{path}: migration {name} failed and changed nothing: {why}") from error
 
 
 def copies_before_migration(path: Path) -> list[Path]:
@@ -103,17 +117,21 @@ def column_types(table: str) -> dict[str, str]:
     return dict(rows)
 
 
+def script(name: str) -> str:
+    """The SQL of a migration."""
+    return resources.files("zk_pipeline.store.migrations").joinpath(name).read_text(encoding="utf-8")
+
+
 def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str) -> None:
-    sql = resources.files("zk_pipeline.store.migrations").joinpath(name).read_text(encoding="utf-8")
     with transaction(connection):
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             "version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
         )
-        connection.execute(sql)
-        if number == newest_version():
-            _write_comments(connection)
+        connection.execute(script(name))
         connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
+        if read_version(connection, Path(name)) == newest_version():
+            _write_comments(connection)
 
 
 @contextmanager
