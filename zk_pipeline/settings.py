@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     alert_urls: OptionalSecret = _variable("ALERT_URLS", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
     raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)
+    quarantine_retention_days: int = _variable("QUARANTINE_RETENTION_DAYS", 0, ge=0, le=36500)
+    run_retention_days: int = _variable("RUN_RETENTION_DAYS", 90, ge=0, le=36500)
 
     @model_validator(mode="after")
     def _shift_has_a_length(self) -> Settings:
