@@ -74,8 +74,6 @@ def _newest_of_everything(instance: dg.DagsterInstance) -> Iterator[str]:
                 yield from (record.run_id for record in storage.get_event_records(asked))
         yield from (record.run_id for record in instance.fetch_materializations(key, limit=1).records)
         yield from (record.run_id for record in instance.fetch_observations(key, limit=1).records)
-    for job in {record.dagster_run.job_name for record in instance.get_run_records(bucket_by=None, limit=_AT_ONCE)}:
-        yield from (run.run_id for run in instance.get_runs(dg.RunsFilter(job_name=job), limit=1))
 
 
 def _files_of(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
