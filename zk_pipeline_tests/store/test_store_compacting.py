@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from zk_pipeline.store import compacting
+from zk_pipeline.store import compacting, copying
 from zk_pipeline.store.compacting import Compacting
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, device, execute, ingest, on, rows
@@ -60,13 +61,12 @@ def test_a_small_file_is_left_as_it_is(store: Store) -> None:
 def test_what_is_written_while_the_copy_is_made_is_kept(
     store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = compacting.settle_on_disk
 
     def write_meanwhile(part: Path) -> None:
-        settle(part)
+        copying.settle_on_disk(part)
         ingest(store, "Gate", *on(MONDAY, "18:00"))
 
-    monkeypatch.setattr(compacting, "settle_on_disk", write_meanwhile)
+    monkeypatch.setattr("zk_pipeline.store.compacting.settle_on_disk", write_meanwhile)
     assert dense.compact() == "written meanwhile"
     assert store.punches.total() == 3
 
@@ -100,7 +100,7 @@ def test_a_kill_just_before_the_rename_costs_nothing(store: Store, dense: Compac
 def test_without_room_for_a_copy_the_store_is_left_as_it_is(
     store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = compacting.shutil.disk_usage(store.database.path.parent)
-    monkeypatch.setattr(compacting.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = shutil.disk_usage(store.database.path.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert dense.compact() == "no room for the copy"
     assert store.punches.total() == 2
