@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+import duckdb
+
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.copying import aside, copy_file, settle_on_disk, wal_of
 from zk_pipeline.store.database import Database
@@ -59,6 +61,24 @@ class Backups:
             raise ZkPipelineError(f"the backup {file} could not be written: {error.strerror or error}") from error
         removed = self._rotate(file.parent, keep) if keep else []
         return Backup(file, file.stat().st_size, verified.version, verified.rows, held * 1e3, removed)
+
+    def publish(self, file: Path) -> float:
+        """Put a copy of the store as it is now under `file`, by one rename; milliseconds for which writers waited.
+
+        Whoever has the copy before it open goes on reading that one. Raises StoreBusy, ZkPipelineError.
+        """
+        file = self._named(file.resolve(), keep=None)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with aside(file) as part:
+                self._check_space(file)
+                held = self._copy(part)
+                with duckdb.connect(str(part)) as connection:
+                    connection.execute("CHECKPOINT")  # what a killed process left in its log: a reader cannot fold it
+                part.replace(file)
+        except OSError as error:
+            raise ZkPipelineError(f"the snapshot {file} could not be written: {error.strerror or error}") from error
+        return held * 1e3
 
     def _copy(self, part: Path) -> float:
         """Seconds for which the store was held, shared with readers."""

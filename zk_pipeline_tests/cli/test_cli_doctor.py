@@ -71,7 +71,7 @@ def test_a_disk_that_fills_is_found(
     free: float, severity: str, zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert well.exists()
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Usage(1e12, 1e12 - free, free))
+    monkeypatch.setattr("zk_pipeline.operations.doctor.shutil.disk_usage", lambda _: Usage(1e12, 1e12 - free, free))
     assert names(zk) == {"disk-space": severity}
 
 
@@ -108,5 +108,5 @@ def test_what_killed_commands_left_is_found(zk: CommandLine, well: Path) -> None
 
 def test_a_folder_that_cannot_be_written_is_found(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert well.exists()
-    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    monkeypatch.setattr("zk_pipeline.operations.doctor.os.access", lambda *_: False)
     assert names(zk) == {"read-only": "error"}
