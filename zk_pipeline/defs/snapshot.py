@@ -12,7 +12,7 @@ from zk_pipeline.store.store import Store
 
 
 def publish_snapshot(store: Store, tell: Callable[[str], object]) -> None:
-    """Renew PUBLISH_SNAPSHOT, where it is set. Raises Failure: the days are made and stay so, but analysts see old ones."""
+    """Renew PUBLISH_SNAPSHOT, where it is set. Raises Failure: the days are made, but analysts see old ones."""
     file = load_settings().snapshot_path
     if file is None:
         return

@@ -67,7 +67,8 @@ class Backups:
 
         Whoever has the copy before it open goes on reading that one. Raises StoreBusy, ZkPipelineError.
         """
-        file = self._named(file.resolve(), keep=None)
+        with self.database.read("publish"):
+            pass
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with aside(file) as part:
