@@ -16,7 +16,6 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.doctor import Doctor, Finding
 from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline.store.lock import FairLock
 from zk_pipeline.store.store import Store
 
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB left on a disk
@@ -138,7 +137,6 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
     try:
         yield from Doctor(Store.at(settings.database_path).database).examine(now)
     except StoreBusy as error:
-        holder = FairLock(settings.database_path).holder()
-        yield Finding("error", "busy", str(error), f"end {holder}" if holder else "end what holds it")
+        yield Finding("error", "busy", str(error), "end what holds it")
     except ZkPipelineError as error:
         yield Finding("error", "store", str(error), "restore a backup: `zk-pipeline restore FILE`")

@@ -67,7 +67,7 @@ def is_whole(store: Store) -> bool:
 
 def test_a_full_disk_fails_a_write_in_one_line_and_costs_nothing_that_was_stored(store: Store, disk: Path) -> None:
     others = fill(disk, leave=300_000)
-    with pytest.raises(ZkPipelineError, match="No space left|full|space") as failure:
+    with pytest.raises(ZkPipelineError, match=r"No space left|full|space") as failure:
         large(store)
     assert "\n" not in str(failure.value)
     assert is_whole(store)
@@ -89,7 +89,7 @@ def test_a_disk_that_fills_while_a_backup_is_copied_leaves_no_file(
 ) -> None:
     monkeypatch.setattr(type(store.backups), "_check_space", lambda *_: None)
     fill(disk, leave=100_000)
-    with pytest.raises(ZkPipelineError, match="could not be copied to .*: No space left on device"):
+    with pytest.raises(ZkPipelineError, match=r"could not be copied to .*: No space left on device"):
         store.backups.make(disk / "copy.duckdb")
     assert [path.name for path in disk.iterdir() if "copy" in path.name or ".part" in path.name] == []
     assert is_whole(store)

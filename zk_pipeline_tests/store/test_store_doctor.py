@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import AbstractContextManager
 
 import pytest
 
 from zk_pipeline.store import doctor
+from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.doctor import Doctor
 from zk_pipeline.store.doctor_rules import PER_SPAN, WHOLE
 from zk_pipeline.store.sender import only_sender
@@ -100,10 +101,16 @@ def test_many_free_blocks_are_noted(store: Store) -> None:
     assert "free blocks" in found(store)["free-blocks"]
 
 
-def test_each_read_is_of_a_bounded_span(store: Store) -> None:
+def test_each_read_is_of_a_bounded_span(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     holds: list[str] = []
-    watched = type(store.database)(store.database.path, on_release=lambda purpose, *_: holds.append(purpose))
-    assert list(Doctor(watched).examine(store.clock())) == []
+    read = type(store.database).read
+
+    def watched(database: Database, purpose: str, about: str = "") -> AbstractContextManager[Connection]:
+        holds.append(purpose)
+        return read(database, purpose, about)
+
+    monkeypatch.setattr(Database, "read", watched)
+    assert found(store) == {}
     assert [one for one in holds if one.startswith("doctor: 2")] == [
-        f"doctor: {day} to {day}" for day in (MONDAY, MONDAY + timedelta(days=1))
+        f"doctor: {day} to {day}" for day in (MONDAY, TUESDAY)
     ]
