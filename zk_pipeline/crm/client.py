@@ -56,7 +56,7 @@ class CrmClient:
     def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """Send records as one JSON array; one answer each, in their order.
 
-        BATCH_REFUSED for all where the CRM refused the array as a whole without saying for which record.
+        BATCH_REFUSED for all where the CRM refused the array as a whole without saying for which record, also of one.
         """
         keys = [d.idempotency_key for d in deliveries]
         http = self._post(encode_batch(deliveries), key=batch_key(deliveries))
