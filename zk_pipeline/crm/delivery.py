@@ -203,6 +203,9 @@ class _Run:
             self.ready.append(heapq.heappop(self.waiting)[2])
         while self.ready and len(self.in_flight) < 4 * self.concurrency and self.gate.may_send():
             job = self.ready.popleft()
+            if len(job) > self.batch_size:  # made before arrays of that size proved too large
+                self.ready.appendleft(job[self.batch_size :])
+                job = job[: self.batch_size]
             self.in_flight[pool.submit(self._send, job)] = job
 
     def _send(self, job: _Job) -> _Sent | None:
