@@ -151,7 +151,7 @@ def read_batch_answer(
     A record that is not accounted for is UNKNOWN; a success without any results is MISCONFIGURED.
     """
     whole = read_answer(http, now=now, secrets=secrets)
-    if whole.meaning is Meaning.REFUSED and len(keys) > 1:
+    if whole.meaning is Meaning.REFUSED:
         whole = Answer(meaning=Meaning.BATCH_REFUSED, status=whole.status, error=whole.error)
     if whole.meaning is not Meaning.DELIVERED:
         return [whole] * len(keys)

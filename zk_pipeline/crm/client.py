@@ -18,6 +18,7 @@ from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, read_answer, re
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.failures import read_failure
+from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import batch_key, encode_batch, encode_one
 from zk_pipeline.crm.token import TokenSource, checked_token
@@ -38,9 +39,11 @@ class CrmClient:
         *,
         token: TokenSource,
         clock: Callable[[], datetime],
+        mapping: FieldMapping = AS_IT_IS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
+        self._mapping = mapping
         self._token = token
         self._clock = clock
         self._transport = Transport(endpoint, monotonic=monotonic)
@@ -50,16 +53,16 @@ class CrmClient:
 
     def post_one(self, delivery: Delivery) -> Answer:
         """Send one record as a JSON object."""
-        http = self._post(encode_one(delivery), key=delivery.idempotency_key)
+        http = self._post(encode_one(delivery, self._mapping), key=delivery.idempotency_key)
         return http if isinstance(http, Answer) else self._checked(self._read(http))
 
     def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """Send records as one JSON array; one answer each, in their order.
 
-        BATCH_REFUSED for all where the CRM refused the array as a whole without saying for which record.
+        BATCH_REFUSED for all where the CRM refused the array as a whole without saying for which record, also of one.
         """
         keys = [d.idempotency_key for d in deliveries]
-        http = self._post(encode_batch(deliveries), key=batch_key(deliveries))
+        http = self._post(encode_batch(deliveries, self._mapping), key=batch_key(deliveries))
         if isinstance(http, Answer):
             return [http] * len(keys)
         if http.status == 404:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from typing import Protocol
@@ -19,11 +19,11 @@ from typing import Protocol
 from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.gate import Gate
-from zk_pipeline.crm.models import Delivery, Outbox, Outcome, Verdict
+from zk_pipeline.crm.models import Attempt, Delivery, Outbox, Outcome, Verdict
 from zk_pipeline.crm.summary import DeliverySummary, Tally
 
-PAGE = 100  # records claimed at a time, if a round of full batches is not more
-SETTLE_AT = 100  # outcomes recorded in one transaction
+PAGE = 500  # records claimed at a time, if eight rounds of full requests are not more
+SETTLE_AT = 100  # outcomes that a run records first; twice as many each time after that, up to half a page
 SETTLE_AFTER = 5.0  # seconds after which fewer are recorded, so that a slow CRM shows progress
 LONGEST_WAIT = 120.0  # seconds a run waits when the CRM asks for a pause; asked for more, it ends
 DRAIN = 8.0  # seconds that requests under way still get when a run is cancelled
@@ -91,9 +91,19 @@ class _Item:
     delivery: Delivery
     attempts: int = 0
     last: Answer | None = None
+    tried: list[Attempt] = field(default_factory=list)
 
 
 _Job = list[_Item]  # what goes into one request
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """One request that was made: an answer for each record of its job."""
+
+    answers: list[Answer]
+    started_at: datetime
+    finished_at: datetime
 
 
 class _Run:
@@ -118,14 +128,17 @@ class _Run:
         self.rng, self.progress = rng, progress
         # One burst of failures, a request of each worker, must not look like an outage.
         self.gate = Gate(breaker=max(10, 2 * concurrency), longest_wait=LONGEST_WAIT, monotonic=monotonic)
-        self.page = max(PAGE, concurrency * batch_size)
+        self.uses_arrays = batch_size > 1
+        self.page = max(PAGE, 8 * concurrency * batch_size)
+        self.settle_at = SETTLE_AT
         self.left_to_claim = limit
-        self.outbox_is_empty = False
+        self.is_exhausted = False  # the last claim brought less than was wanted
+        self.arrays_are_taken = False  # the CRM has answered a batch record by record
         self.open: dict[_Item, None] = {}  # claimed without an outcome yet, in order: accounted for at the end
         self.ready: deque[_Job] = deque()
         self.waiting: list[tuple[float, int, _Job]] = []  # heap by the moment of the next attempt
         self.numbers = count()  # keeps the heap from comparing jobs
-        self.in_flight: dict[Future[list[Answer] | None], _Job] = {}
+        self.in_flight: dict[Future[_Sent | None], _Job] = {}
         self.finished: list[Outcome] = []
         self.settled_at = monotonic()
         self.tally = Tally()
@@ -134,9 +147,7 @@ class _Run:
     def run(self) -> DeliverySummary:
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="crm") as pool:
             try:
-                while self._claim() or self.ready or self.waiting or self.in_flight:
-                    if self.gate.stopped:
-                        break
+                while self._is_going_on():
                     self._launch(pool)
                     self._wait()
             except BaseException:
@@ -149,19 +160,40 @@ class _Run:
             raise self.broken
         return self.tally.summary(self.gate.stopped)
 
-    def _claim(self) -> bool:
-        """Keep about a page of records at hand. Whether any were claimed."""
-        if self.outbox_is_empty or self.gate.stopped or len(self.open) > self.page // 2:
+    def _is_going_on(self) -> bool:
+        """Settle and claim as far as it is time to. Whether there is anything left to do."""
+        if self.gate.stopped:
             return False
-        wanted = self.page if self.left_to_claim is None else min(self.page, self.left_to_claim)
-        claimed = self.outbox.claim(wanted) if wanted > 0 else []
+        is_late = self.monotonic() - self.settled_at >= SETTLE_AFTER
+        is_idle = not (self.ready or self.waiting or self.in_flight)
+        if len(self.finished) >= self.settle_at or (self.finished and (is_late or is_idle)):
+            # What waited for an outcome of ours, such as a day revised while it was under way, is due now.
+            self.is_exhausted &= not is_idle
+            self._turn(self._wanted())
+        elif not self.is_exhausted and len(self.open) <= self.page // 2:
+            self._turn(self._wanted())
+        return bool(self.open)
+
+    def _wanted(self) -> int:
+        room = 0 if self.is_exhausted or self.gate.stopped else self.page - len(self.open)
+        return room if self.left_to_claim is None else min(room, self.left_to_claim)
+
+    def _turn(self, wanted: int) -> None:
+        """Record what has ended and claim up to `wanted`, in one transaction."""
+        self.settled_at = self.monotonic()
+        claimed = self.outbox.turn(self.finished, wanted) if self.finished or wanted > 0 else []
+        self.is_exhausted = self.is_exhausted or len(claimed) < wanted or wanted == 0 == self.left_to_claim
         if self.left_to_claim is not None:
             self.left_to_claim -= len(claimed)
-        self.outbox_is_empty = not claimed
         items = [_Item(delivery) for delivery in claimed]
         self.open.update(dict.fromkeys(items))
         self.ready.extend(items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
-        return bool(claimed)
+        if self.finished:
+            self.settle_at = min(2 * self.settle_at, self.page // 2)
+            ended, self.finished = self.finished, []
+            for outcome in ended:
+                self.tally.add(outcome)
+            self.progress(self.tally.summary())
 
     def _launch(self, pool: ThreadPoolExecutor) -> None:
         """Hand jobs to the workers, some ahead so that none idles while this thread is with the outbox."""
@@ -171,33 +203,50 @@ class _Run:
             job = self.ready.popleft()
             self.in_flight[pool.submit(self._send, job)] = job
 
-    def _send(self, job: _Job) -> list[Answer] | None:
+    def _send(self, job: _Job) -> _Sent | None:
         """In a worker: one request, or None where the gate has closed since the job was handed out."""
         if not self.gate.may_send():
             return None
-        if self.batch_size == 1:
-            answers = [self.client.post_one(job[0].delivery)]
-        else:
-            answers = self.client.post_batch([item.delivery for item in job])
+        started_at = self.clock()
+        answers = self._post_array(job) if self.uses_arrays else [self.client.post_one(job[0].delivery)]
         for answer in set(answers):  # a whole request's fate comes as one answer per record, and counts once
             self.gate.observe(answer)
-        return answers
+        return _Sent(answers, started_at, self.clock())
+
+    def _post_array(self, job: _Job) -> list[Answer]:
+        """One array. Where even an array of one is refused as a whole, and none was taken before, the same record by
+        itself shows whose fault that is: its own, or that of arrays, which this CRM then does not take at all.
+        """
+        answers = self.client.post_batch([item.delivery for item in job])
+        refused = answers[0]
+        if refused.meaning is not Meaning.BATCH_REFUSED:
+            self.arrays_are_taken |= any(a.meaning in (Meaning.DELIVERED, Meaning.REFUSED) for a in answers)
+            return answers
+        if len(job) > 1:
+            return answers
+        if self.arrays_are_taken:
+            return [replace(refused, meaning=Meaning.REFUSED)]
+        alone = self.client.post_one(job[0].delivery)
+        if alone.meaning is Meaning.DELIVERED:
+            self.gate.misconfigured(
+                f"the CRM takes single records but refuses arrays of them ({refused.error}): set CRM_BATCH_SIZE=1"
+            )
+        return [alone]
 
     def _wait(self) -> None:
         """Until a request has ended or the next one is due."""
         due = [self.gate.opens_at] if self.ready else []
         due += [self.waiting[0][0]] if self.waiting else []
         pause = max(0.0, min(due) - self.monotonic()) if due else None
-        if not self.in_flight:
-            if pause:
-                self.sleep(pause)
-            return
-        done, _ = wait(self.in_flight, timeout=pause or None, return_when=FIRST_COMPLETED)
-        self._collect(done)
-        if len(self.finished) >= SETTLE_AT or self.monotonic() - self.settled_at >= SETTLE_AFTER:
-            self._settle()
+        if self.in_flight:
+            done, _ = wait(self.in_flight, timeout=pause or None, return_when=FIRST_COMPLETED)
+            self._collect(done)
+        elif pause:
+            if self.finished:
+                self._turn(0)  # nobody should wait for these words as long as the CRM wants us to
+            self.sleep(pause)
 
-    def _collect(self, done: set[Future[list[Answer] | None]]) -> None:
+    def _collect(self, done: set[Future[_Sent | None]]) -> None:
         for future in done:
             job = self.in_flight.pop(future)
             if error := future.exception():
@@ -205,19 +254,23 @@ class _Run:
                 self.broken = self.broken or error
                 self.gate.stop("the run was interrupted")
                 continue
-            answers = future.result()
-            if answers is None:
+            sent = future.result()
+            if sent is None:
                 self.ready.appendleft(job)
-            elif answers[0].meaning is Meaning.BATCH_REFUSED:
-                middle = len(job) // 2
+            elif sent.answers[0].meaning is Meaning.BATCH_REFUSED:
+                # While it is not known that arrays are taken at all, one record shows it soonest.
+                middle = len(job) // 2 if self.arrays_are_taken else 1
+                if sent.answers[0].status == 413:
+                    self.batch_size = max(1, min(self.batch_size, len(job) // 2))
                 self.ready.extendleft([job[middle:], job[:middle]])
             else:
-                self._sort(job, answers)
+                self._sort(job, sent)
 
-    def _sort(self, job: _Job, answers: list[Answer]) -> None:
+    def _sort(self, job: _Job, sent: _Sent) -> None:
         again: _Job = []
-        for item, answer in zip(job, answers, strict=True):
+        for item, answer in zip(job, sent.answers, strict=True):
             item.last = answer
+            item.tried.append(_attempt(sent, answer))
             if answer.meaning is Meaning.MISCONFIGURED:
                 continue  # the gate has stopped; the item stays open and is accounted for at the end
             item.attempts += 1
@@ -247,19 +300,10 @@ class _Run:
                 finished_at=self.clock(),
                 status=last.status if last else None,
                 error=last.error if last else None,
+                tried=tuple(item.tried),
             )
         )
         self.open.pop(item)
-
-    def _settle(self) -> None:
-        self.settled_at = self.monotonic()
-        while self.finished:
-            batch = self.finished[:SETTLE_AT]
-            self.outbox.settle(batch)
-            del self.finished[:SETTLE_AT]
-            for outcome in batch:
-                self.tally.add(outcome)
-            self.progress(self.tally.summary())
 
     def _drain(self) -> None:
         """Let what is under way end, then account for everything that was claimed."""
@@ -268,4 +312,15 @@ class _Run:
             self._collect(wait(self.in_flight).done)
         for item in list(self.open):
             self._finish(item, Verdict.RETRY if item.attempts else Verdict.UNSENT)
-        self._settle()
+        if self.finished:
+            self._turn(0)
+
+
+def _attempt(sent: _Sent, answer: Answer) -> Attempt:
+    return Attempt(
+        started_at=sent.started_at,
+        finished_at=sent.finished_at,
+        verdict=answer.meaning.name.lower(),
+        status=answer.status,
+        error=answer.error,
+    )

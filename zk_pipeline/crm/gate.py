@@ -34,6 +34,12 @@ class Gate:
         with self._lock:
             self._stop(why)
 
+    def misconfigured(self, why: str) -> None:
+        """Stop because a person must change the set-up first."""
+        with self._lock:
+            self.is_misconfigured |= self.stopped is None
+            self._stop(why)
+
     def observe(self, answer: Answer) -> None:
         """Take one request's answer into account."""
         with self._lock:

@@ -25,6 +25,11 @@ class Delivery:
     device_name: str
     device_ip: str
 
+    @property
+    def is_retracted(self) -> bool:
+        """The day ceased to exist; no other day is without a clock-in."""
+        return self.clock_in is None
+
 
 class Verdict(str, Enum):
     """What an attempt at a delivery came to; the value explains it."""
@@ -33,6 +38,17 @@ class Verdict(str, Enum):
     RETRY = "the destination's fault or an unknown outcome: same key again later"
     FAILED = "the record's fault: refused by the CRM, goes to the dead letters"
     UNSENT = "not attempted: the run stopped before its turn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One request for one delivery and what came of it."""
+
+    started_at: datetime
+    finished_at: datetime
+    verdict: str  # name of an `answers.Meaning`, in lower case
+    status: int | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +61,18 @@ class Outcome:
     finished_at: datetime
     status: int | None = None  # HTTP status of the last answer, None where there was none
     error: str | None = None  # the CRM's own words or the network's, bounded, without secrets
+    tried: tuple[Attempt, ...] = ()  # one by one; those that only showed a wrong set-up are not in `attempts`
 
 
 class Outbox(Protocol):
     """Where deliveries come from and where outcomes go. The store implements it; each call is one short transaction."""
 
-    def claim(self, limit: int) -> list[Delivery]:
-        """Mark up to `limit` due deliveries as being sent and return them; empty when nothing is due.
+    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        """Record outcomes, then mark up to `wanted` due deliveries as being sent and return them.
 
-        One that this run has settled as RETRY or FAILED is not returned again, or a run would never end.
+        A delivery settled UNSENT is due again as if never claimed; one that this run has settled as RETRY or FAILED
+        is not returned again, or a run would never end. Of one person and date never two are under way at once (a
+        retraction first, then the lower revision), so an empty list may mean that what is due waits for what was
+        returned before.
         """
-        ...
-
-    def settle(self, outcomes: list[Outcome]) -> None:
-        """Record outcomes; a delivery settled UNSENT is due again as if never claimed."""
         ...

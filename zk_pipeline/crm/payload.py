@@ -11,6 +11,7 @@ from datetime import date, datetime
 from hashlib import sha256
 from uuid import UUID, uuid5
 
+from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
 
 # Fixed for ever: another value would give every delivered day a second identity at the CRM.
@@ -32,41 +33,47 @@ def batch_key(deliveries: Sequence[Delivery]) -> str:
     return sha256("\n".join(d.idempotency_key for d in deliveries).encode()).hexdigest()
 
 
-def crm_record(delivery: Delivery) -> dict[str, object]:
+def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
     """The JSON object of one day, fields in the order of the contract.
 
     Instants are ISO 8601 to the second with the UTC offset they carry, so they must be in the device's zone.
-    Raises ValueError on a naive one: without an offset the CRM would read another moment.
+    A retraction (the day ceased to exist at that site) is the one record whose `clock_in` is null: the contract has
+    no field that says so, and every day that exists has a clock-in. `mapping` may add `is_retracted` and the site.
+    Raises ValueError on a naive instant: without an offset the CRM would read another moment.
     """
-    return {
+    record = {
         "user_id": delivery.user_id,
         "date": delivery.work_date.isoformat(),
-        "clock_in": _instant(delivery.clock_in),
-        "clock_out": _instant(delivery.clock_out),
+        "clock_in": _aware(delivery.clock_in),
+        "clock_out": _aware(delivery.clock_out),
         "is_outlier": delivery.is_outlier,
         "outlier_reason": delivery.outlier_reason,
         "device_name": delivery.device_name,
         "device_ip": delivery.device_ip,
         "revision": delivery.revision,
     }
+    return mapping.apply(record, {"site": delivery.site, "is_retracted": delivery.is_retracted})
 
 
-def encode_one(delivery: Delivery) -> bytes:
+def encode_one(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> bytes:
     """The request body of a single record."""
-    return _encode(crm_record(delivery))
+    return _encode(crm_record(delivery, mapping))
 
 
-def encode_batch(deliveries: Sequence[Delivery]) -> bytes:
+def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = AS_IT_IS) -> bytes:
     """The request body of a batch: an array of records, each with its own `idempotency_key`."""
-    return _encode([crm_record(d) | {"idempotency_key": d.idempotency_key} for d in deliveries])
+    return _encode([batch_record(delivery, mapping) for delivery in deliveries])
 
 
-def _instant(value: datetime | None) -> str | None:
-    if value is None:
-        return None
-    if value.utcoffset() is None:
+def batch_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
+    """One record of a batch: as it would be alone, with its key."""
+    return crm_record(delivery, mapping) | {"idempotency_key": delivery.idempotency_key}
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    if value is not None and value.utcoffset() is None:
         raise ValueError(f"instant {value} has no UTC offset")
-    return value.isoformat(timespec="seconds")
+    return value
 
 
 def _encode(value: object) -> bytes:

@@ -17,11 +17,13 @@ import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from zk_pipeline.crm.answers import HttpAnswer, read_answer
+from zk_pipeline.crm.connections import MAX_CONNECT
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.failures import read_failure
+from zk_pipeline.crm.resolve import resolve
 from zk_pipeline.crm.token import TokenSource, checked_token
-from zk_pipeline.crm.transport import MAX_CONNECT, Transport
+from zk_pipeline.crm.transport import Transport
 from zk_pipeline.crm.words import is_html
 
 EXPIRES_SOON = 14  # days a certificate should still be good for
@@ -77,6 +79,16 @@ def probe(
     return run.result()
 
 
+def _connected(addresses: list[tuple[str, int]], timeout: float) -> socket.socket:
+    problem: OSError = OSError("the name has no address")
+    for address in addresses:
+        try:
+            return socket.create_connection(address, timeout=timeout)
+        except OSError as error:
+            problem = error
+    raise problem
+
+
 class _Probe:
     def __init__(
         self,
@@ -115,12 +127,12 @@ class _Probe:
 
     def connect(self) -> None:
         host, port = self.endpoint.host, self.endpoint.port
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        self.note("dns", True, ", ".join(dict.fromkeys(str(address[0]) for *_, address in found)))
+        found = resolve(host, port, seconds=min(self.endpoint.timeout, MAX_CONNECT))
+        self.note("dns", True, ", ".join(address for address, _ in found))
         self.step = "tcp"
         timeout = min(self.endpoint.timeout, MAX_CONNECT)
         started = self.monotonic()
-        with socket.create_connection((host, port), timeout=timeout) as connection:
+        with _connected(found, timeout) as connection:
             self.note("tcp", True, f"port {port} in {(self.monotonic() - started) * 1000:.0f} ms")
             if self.endpoint.is_tls:
                 self.step = "tls"

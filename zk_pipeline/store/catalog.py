@@ -189,7 +189,25 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "last_status": "HTTP status of the last answer; null when there was none",
             "last_error": "Why the last attempt failed; null after success",
             "run_id": "Dagster run that claimed it last",
+            "claimed_at": "When that run claimed it (instant, UTC)",
             "created_at": "When it became due (instant, UTC)",
+        },
+    ),
+    "crm_attempts": (
+        "Every attempt at a delivery, in the order of their recording; only ever added to",
+        {
+            "site": "Site of the day",
+            "user_id": "Person of the day",
+            "work_date": "Work date of the day",
+            "revision": "Revision of the day",
+            "idempotency_key": "Key of the delivery, the same at all its attempts",
+            "run_id": "Dagster run that made the attempt",
+            "started_at": "When the request began (instant, UTC); of an abandoned one: when it was claimed",
+            "finished_at": "When its answer was there, or the wait for it over (instant, UTC); null where abandoned",
+            "status": "HTTP status of the answer; null when there was none",
+            "verdict": "delivered, refused, unavailable, unknown, misconfigured (counts as no attempt), or "
+            "abandoned: the run died and nobody knows whether it was sent",
+            "error": "The CRM's own words or the network's; null where delivered",
         },
     ),
 }

@@ -1,16 +1,20 @@
-"""Deliveries as seen from outside: what is due, in which state, and the outbox of one run (`outbox`)."""
+"""Deliveries as seen from outside: what is due, in which state, and the outbox of one run (`turns`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.outbox import DUE, ClaimedOutbox, Scope, due_deliveries, due_values
+from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
 from zk_pipeline.store.sender import only_sender
+from zk_pipeline.store.turns import ClaimedOutbox
+
+_PAGE = 1000  # due deliveries looked at in one hold of the store
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,23 @@ class DeliveryStore:
 
     def outbox(self, scope: Scope, run_id: str) -> ClaimedOutbox:
         """The outbox that one run works off, under the sender's lock."""
-        return ClaimedOutbox(self.database, scope, run_id)
+        return ClaimedOutbox(self.database, scope, run_id, self.clock)
 
-    def peek(self, scope: Scope, limit: int | None) -> list[Delivery]:
-        """What a sync of `scope` would send first, without claiming it."""
-        with self.database.read("peek at due deliveries") as connection:
-            return due_deliveries(connection, scope, run_id="", limit=limit)
+    def peek(self, scope: Scope, limit: int | None = None) -> Iterator[Delivery]:
+        """What a sync of `scope` would send first, at most `limit`, without claiming it; read page by page."""
+        left = sys.maxsize if limit is None else limit
+        for dates in pages(self.due_dates(scope), _PAGE):
+            with self.database.read("peek at due deliveries") as connection:
+                found = due_deliveries(connection, dates, scope, run_id="", limit=left)
+            yield from found
+            left -= len(found)
+            if not left:
+                break
 
     def due_dates(self, scope: Scope) -> dict[date, int]:
         """Work dates with due deliveries and how many, in order."""
         with self.database.read("due work dates") as connection:
-            rows = connection.execute(
-                f"{DUE} SELECT work_date, count(*) FROM due GROUP BY 1 ORDER BY 1",  # noqa: S608 (SQL of ours)
-                due_values(scope, run_id="", limit=None),
-            ).fetchall()
-        return dict(rows)
+            return due_dates(connection, scope, run_id="")
 
     def states(self) -> dict[str, int]:
         """How many deliveries are in each state."""

@@ -59,6 +59,11 @@ class MemoryOutbox:
         self.settlings: list[int] = []
         self.threads: set[int] = set()
 
+    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        if outcomes:
+            self.settle(outcomes)
+        return self.claim(wanted) if wanted > 0 else []
+
     def claim(self, limit: int) -> list[Delivery]:
         self.threads.add(threading.get_ident())
         claimed, self.due = self.due[:limit], self.due[limit:]

@@ -155,7 +155,7 @@ def test_a_batch_success_without_results_names_the_setting(body: bytes) -> None:
 
 def test_a_batch_refused_as_a_whole_is_not_yet_any_records_fault() -> None:
     assert batch([], status=400) == dict.fromkeys("abc", Meaning.BATCH_REFUSED)
-    assert batch([], status=413, keys="a") == {"a": Meaning.REFUSED}
+    assert batch([], status=413, keys="a") == {"a": Meaning.BATCH_REFUSED}
     assert batch([], status=500) == dict.fromkeys("abc", Meaning.UNAVAILABLE)
     assert batch([], status=401) == dict.fromkeys("abc", Meaning.MISCONFIGURED)
 

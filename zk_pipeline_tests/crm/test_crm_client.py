@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.client import CrmClient
@@ -150,6 +151,56 @@ def test_a_resolver_that_is_down_is_nobodys_misconfiguration(monkeypatch: pytest
     monkeypatch.setattr(socket, "getaddrinfo", no_resolver)
     with CrmClient(CrmEndpoint(url="https://crm.invalid/"), token=lambda: TOKEN, clock=lambda: NOON) as client:
         assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+
+
+def test_a_resolver_that_hangs_ends_with_the_request_and_holds_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_now = threading.Event()
+
+    def hang(*_: object, **__: object) -> object:
+        answer_now.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        endpoint = CrmEndpoint(url="https://hanging.invalid/", timeout=0.3)
+        with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
+            for _ in range(3):
+                answer = client.post_one(delivery())
+                assert answer.meaning is Meaning.UNAVAILABLE
+                assert "hanging.invalid:443" in (answer.error or "")
+        assert sum(thread.name == "crm-resolve" for thread in threading.enumerate()) == 1
+    finally:
+        answer_now.set()
+
+
+def test_a_server_that_does_not_read_what_it_is_sent_ends_with_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        endpoint = CrmEndpoint(url=f"http://127.0.0.1:{deaf.getsockname()[1]}/", timeout=0.5)
+        with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
+            answers = client.post_batch(deliveries(40_000))
+    assert {answer.meaning for answer in answers} == {Meaning.UNKNOWN}
+
+
+def test_a_compressed_drip_ends_at_the_deadline_too(receiver: CrmReceiver) -> None:
+    body = gzip.compress(b'{"detail": "no such employee"}' * 1000)
+    receiver.misbehave = first(1, Trouble(status=422, headers={"Content-Encoding": "gzip"}, body=body, drip=0.05))
+    with client_of(receiver, timeout=0.5) as impatient:
+        assert impatient.post_one(delivery()).meaning is Meaning.UNKNOWN
+
+
+def test_compression_is_asked_for(client: CrmClient) -> None:
+    sent: dict[str, str] = {}
+    post = requests.Session.send
+
+    def note(self: requests.Session, request: requests.PreparedRequest, **options: object) -> requests.Response:
+        sent.update(request.headers)
+        return post(self, request, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Session, "send", note)
+        client.post_one(delivery())
+    assert sent["Accept-Encoding"] == "gzip, deflate"
 
 
 def test_the_environments_proxies_and_netrc_are_not_used(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from unittest.mock import ANY
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
 from zk_pipeline.store.deliveries import SyncStats
 from zk_pipeline.store.errors import StoreUnusable
-from zk_pipeline.store.outbox import MAX_ROUNDS, Scope
+from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy, only_sender
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.turns import MAX_ROUNDS
 from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,
     MONDAY,
@@ -68,16 +71,16 @@ def ended(
 
 
 def claim(store: Store, run_id: str = "run", limit: int = 100, **scope: object) -> list[Delivery]:
-    return store.deliveries.outbox(Scope(**scope), run_id).claim(limit)  # type: ignore[arg-type]
+    return store.deliveries.outbox(Scope(**scope), run_id).turn([], limit)  # type: ignore[arg-type]
 
 
 def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
-    store.deliveries.outbox(Scope(), run_id).settle(list(outcomes))
+    store.deliveries.outbox(Scope(), run_id).turn(list(outcomes), 0)
 
 
 def one_round(store: Store, verdict: Verdict, run_id: str, **scope: object) -> list[str]:
     """Claim what is due and end it so; whom it was about."""
-    claimed = store.deliveries.outbox(Scope(**scope), run_id).claim(100)  # type: ignore[arg-type]
+    claimed = store.deliveries.outbox(Scope(**scope), run_id).turn([], 100)  # type: ignore[arg-type]
     settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
     return [delivery.user_id for delivery in claimed]
 
@@ -111,9 +114,9 @@ def test_claiming_marks_as_sending_and_claims_each_once_oldest_first(store: Stor
 def test_looking_at_what_is_due_claims_nothing(store: Store) -> None:
     days_of(store, "1002")
     days_of(store, "1001", day=TUESDAY)
-    assert [d.user_id for d in store.deliveries.peek(Scope(), None)] == ["1001", "1002", "1001"]
+    assert [d.user_id for d in store.deliveries.peek(Scope())] == ["1001", "1002", "1001"]
     assert [d.work_date for d in store.deliveries.peek(Scope(user_id="1001", first=TUESDAY), 5)] == [TUESDAY]
-    assert store.deliveries.peek(Scope(), 1)[0].user_id == "1001"
+    assert next(store.deliveries.peek(Scope(), 1)).user_id == "1001"
     assert store.deliveries.due_dates(Scope()) == {MONDAY: 2, TUESDAY: 1}
     assert store.deliveries.states() == {"pending": 3}
 
@@ -245,13 +248,67 @@ def test_only_the_latest_revision_is_sent_again_when_forced(store: Store) -> Non
     assert [d.revision for d in claim(store, "c", states=("delivered",))] == [2]
 
 
-def test_a_retraction_is_delivered_without_times(store: Store) -> None:
+def test_a_day_that_moved_to_another_site_is_retracted_first_and_told_anew_after_that(store: Store) -> None:
     one_round(store, Verdict.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
     process(store, MONDAY)
-    due = {d.site: d for d in claim(store)}
-    assert (due["HQ"].revision, due["HQ"].clock_in, due["HQ"].clock_out) == (2, None, None)
-    assert (due["Elsewhere"].revision, due["Elsewhere"].clock_in is None) == (1, False)
+    (retraction,) = claim(store)
+    assert (retraction.site, retraction.revision) == ("HQ", 2)
+    assert (retraction.clock_in, retraction.clock_out, retraction.is_retracted) == (None, None, True)
+    assert claim(store) == [], "one at a time of one person and date"
+    settle(store, ended(retraction, Verdict.DELIVERED, status=201))
+    (moved,) = claim(store)
+    assert (moved.site, moved.is_retracted) == ("Elsewhere", False)
+
+
+def test_a_retraction_that_did_not_arrive_gets_a_new_round_because_a_row_waits_for_it(store: Store) -> None:
+    one_round(store, Verdict.DELIVERED, "a")
+    store.devices.update("Gate", site="Elsewhere")
+    process(store, MONDAY)
+    assert one_round(store, Verdict.RETRY, "b") == ["1001"]
+    assert claim(store, "b") == [], "not again in the same run"
+    (retraction,) = claim(store, "c")
+    assert retraction.is_retracted
+    settle(store, ended(retraction, Verdict.DELIVERED), run_id="c")
+    assert [d.site for d in claim(store, "c")] == ["Elsewhere"]
+
+
+def test_a_refused_retraction_is_no_longer_sent_once_the_other_site_has_its_say(store: Store) -> None:
+    one_round(store, Verdict.DELIVERED, "a")
+    store.devices.update("Gate", site="Elsewhere")
+    process(store, MONDAY)
+    one_round(store, Verdict.FAILED, "b")
+    one_round(store, Verdict.DELIVERED, "c")
+    assert rows(store, "SELECT site, state FROM crm_deliveries ORDER BY site DESC, revision") == [
+        ("HQ", "delivered"),
+        ("HQ", "superseded"),
+        ("Elsewhere", "delivered"),
+    ]
+
+
+def test_of_two_sites_with_the_same_person_one_is_under_way_at_a_time(store: Store) -> None:
+    store.devices.add(device("Annex", timezone="Europe/Istanbul"))
+    ingest(store, "Annex", *on(MONDAY, "12:00", "13:00"))
+    process(store, MONDAY)
+    (first,) = claim(store)
+    assert claim(store) == []
+    settle(store, ended(first, Verdict.FAILED))
+    (second,) = claim(store)
+    assert {first.site, second.site} == {"HQ", "Annex"}
+
+
+def test_every_attempt_is_on_record_that_of_a_dead_run_too(store: Store, clock: StoppedClock) -> None:
+    claim(store, "dead run")
+    (delivery,) = claim(store, "next run")
+    tried = Attempt(started_at=clock(), finished_at=LONG_AFTER, verdict="unavailable", status=503, error="503: busy")
+    done = Attempt(started_at=clock(), finished_at=LONG_AFTER, verdict="delivered", status=201)
+    settle(store, replace(ended(delivery, Verdict.DELIVERED, attempts=2), tried=(tried, done)), run_id="next run")
+    assert rows(store, "SELECT run_id, verdict, status, error, started_at, finished_at FROM crm_attempts") == [
+        ("dead run", "abandoned", None, ANY, clock(), None),
+        ("next run", "unavailable", 503, "503: busy", clock(), LONG_AFTER),
+        ("next run", "delivered", 201, None, clock(), LONG_AFTER),
+    ]
+    assert rows(store, "SELECT DISTINCT idempotency_key FROM crm_attempts") == [(delivery.idempotency_key,)]
 
 
 def test_days_are_counted_by_the_state_of_their_latest_revision(store: Store) -> None:

@@ -1,0 +1,191 @@
+"""Our record in the words of another CRM: the file crm_mapping.yaml, read whole and checked whole at the start.
+
+What a record is before that is in `payload`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+
+import yaml
+
+from zk_pipeline.crm.errors import CrmMisconfigured
+
+FIELDS = (
+    "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason", "device_name", "device_ip", "revision",
+)  # fmt: skip
+ADDABLE = ("site", "is_retracted")
+_SECTIONS = ("rename", "constant", "instants", "drop", "add")
+_RESERVED = "idempotency_key"  # what a batch adds to each record
+
+
+class Instants(str, Enum):
+    """How a clock-in or clock-out is written; the value is its name in the file."""
+
+    ISO = "iso"  # 2026-11-11T08:15:30+03:00, the default
+    UTC = "utc"  # 2026-11-11T05:15:30Z
+    LOCAL = "local"  # 2026-11-11T08:15:30, the terminal's wall clock
+    EPOCH = "epoch"  # 1794374130, whole seconds
+    EPOCH_MS = "epoch_ms"
+
+    def write(self, value: datetime) -> str | int:
+        """`value`, which is aware and in the device's zone, to the second."""
+        if self is Instants.UTC:
+            return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+        if self is Instants.LOCAL:
+            return value.replace(tzinfo=None).isoformat(timespec="seconds")
+        if self is Instants.EPOCH:
+            return int(value.timestamp())
+        if self is Instants.EPOCH_MS:
+            return int(value.timestamp()) * 1000
+        return value.isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldMapping:
+    """Which fields a record has, under which names. The default is the contract's record, unchanged.
+
+    The idempotency key knows nothing of it: a revision is the same revision in other words. So what the CRM has is
+    not sent again when the file changes, and a delivery whose outcome is unknown at that moment goes again under its
+    key in the new words.
+    """
+
+    rename: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    constant: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    instants: Instants = Instants.ISO
+    drop: frozenset[str] = frozenset()
+    add: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # what of ADDABLE, under which name
+
+    def apply(self, record: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+        """`record` (the contract's fields, instants as datetimes) and of `extra` what is to be added."""
+        mapped = {
+            self.rename.get(name, name): self.instants.write(value) if isinstance(value, datetime) else value
+            for name, value in record.items()
+            if name not in self.drop
+        }
+        return mapped | {name: extra[source] for source, name in self.add.items()} | dict(self.constant)
+
+
+AS_IT_IS = FieldMapping()
+
+
+def read_mapping(path: Path) -> FieldMapping:
+    """The mapping in a file. Raises CrmMisconfigured naming the file, the line and what is wrong there."""
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise CrmMisconfigured(f"{path}: cannot be read: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise CrmMisconfigured(f"{path}{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    return _Reader(path).mapping(root) if root is not None else AS_IT_IS
+
+
+class _Reader:
+    """Turns nodes, which know their lines, into values."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def mapping(self, root: yaml.Node) -> FieldMapping:
+        sections = self._pairs(root, "the file")
+        for name, (key, _) in sections.items():
+            self._check(name in _SECTIONS, key, f"unknown section {name!r}; there are {', '.join(_SECTIONS)}")
+        rename = self._texts(sections, "rename", FIELDS)
+        add = self._texts(sections, "add", ADDABLE)
+        drop = self._drop(sections)
+        constant = self._constants(sections)
+        instants = self._instants(sections)
+        for name, (key, _) in self._section(sections, "rename").items():
+            self._check(name not in drop, key, f"{name!r} is both renamed and dropped")
+        self._check_names(root, rename, drop, add, constant)
+        return FieldMapping(rename=rename, constant=constant, instants=instants, drop=drop, add=add)
+
+    def _section(
+        self, sections: dict[str, tuple[yaml.Node, yaml.Node]], name: str
+    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        return self._pairs(sections[name][1], name) if name in sections else {}
+
+    def _texts(
+        self, sections: dict[str, tuple[yaml.Node, yaml.Node]], section: str, known: tuple[str, ...]
+    ) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, (key, value) in self._section(sections, section).items():
+            self._check(name in known, key, f"{section}: unknown field {name!r}; there are {', '.join(known)}")
+            text = self._scalar(value)
+            is_name = isinstance(text, str) and bool(text.strip())
+            self._check(is_name, value, f"{section}: {name} needs the name that the CRM has for it")
+            found[name] = str(text)
+        return found
+
+    def _drop(self, sections: dict[str, tuple[yaml.Node, yaml.Node]]) -> frozenset[str]:
+        if "drop" not in sections:
+            return frozenset()
+        node = sections["drop"][1]
+        self._check(isinstance(node, yaml.SequenceNode), node, "drop must be a list of fields")
+        names = [(str(self._scalar(each)), each) for each in node.value]
+        for name, each in names:
+            self._check(name in FIELDS, each, f"drop: unknown field {name!r}; there are {', '.join(FIELDS)}")
+        return frozenset(name for name, _ in names)
+
+    def _constants(self, sections: dict[str, tuple[yaml.Node, yaml.Node]]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, (_, value) in self._section(sections, "constant").items():
+            plain = self._scalar(value)
+            is_json = plain is None or isinstance(plain, str | bool | int | float)
+            self._check(is_json, value, f"constant: {name} must be a text, number, true, false or null (quote dates)")
+            found[name] = plain
+        return found
+
+    def _instants(self, sections: dict[str, tuple[yaml.Node, yaml.Node]]) -> Instants:
+        if "instants" not in sections:
+            return Instants.ISO
+        node = sections["instants"][1]
+        names = [each.value for each in Instants]
+        text = self._scalar(node)
+        self._check(text in names, node, f"instants must be one of {', '.join(names)}")
+        return Instants(text)
+
+    def _check_names(
+        self,
+        root: yaml.Node,
+        rename: dict[str, str],
+        drop: frozenset[str],
+        add: dict[str, str],
+        constant: dict[str, object],
+    ) -> None:
+        names = [rename.get(name, name) for name in FIELDS if name not in drop] + [*add.values(), *constant]
+        for name in names:
+            self._check(names.count(name) == 1, root, f"two fields would have the name {name!r}")
+            self._check(name != _RESERVED, root, f"the name {_RESERVED!r} is taken: a batch adds it to each record")
+
+    def _pairs(self, node: yaml.Node, what: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        self._check(isinstance(node, yaml.MappingNode), node, f"{what} must be a mapping (name: value)")
+        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            name = str(self._scalar(key))
+            self._check(name not in found, key, f"{what}: {name!r} stands there twice")
+            found[name] = (key, value)
+        return found
+
+    def _scalar(self, node: yaml.Node) -> object:
+        self._check(isinstance(node, yaml.ScalarNode), node, "a single value is needed here")
+        loader = yaml.SafeLoader("")
+        try:
+            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        except (yaml.YAMLError, ValueError):
+            raise self._wrong(node, f"{node.value!r} is not a value that YAML knows") from None
+
+    def _check(self, is_right: bool, node: yaml.Node, problem: str) -> None:
+        if not is_right:
+            raise self._wrong(node, problem)
+
+    def _wrong(self, node: yaml.Node, problem: str) -> CrmMisconfigured:
+        return CrmMisconfigured(f"{self.path}, line {node.start_mark.line + 1}: {problem}")

@@ -1,0 +1,50 @@
+"""Looking up the CRM's name with an end. The system's resolver has none: it may hold its caller for minutes.
+
+Connecting and sending are in `transport`.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+Address = tuple[str, int]  # numeric address and port, as `socket.create_connection` takes them
+
+_lock = threading.Lock()
+_under_way: dict[Address, Future[list[Address]]] = {}
+
+
+def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
+    """The addresses of `host`, in the resolver's order, without doubles.
+
+    Raises what getaddrinfo raises, and `socket.gaierror(EAI_AGAIN)` when it has not answered after `seconds`: the
+    look-up then goes on in a thread of its own, and whoever asks meanwhile waits for that one, so a resolver that
+    hangs holds one thread and not one for each request.
+    """
+    with _lock:
+        found = _under_way.get((host, port))
+        if found is None:
+            found = _under_way[host, port] = Future()
+            threading.Thread(target=_look_up, args=(host, port, found), name="crm-resolve", daemon=True).start()
+    try:
+        return found.result(timeout=max(0.0, seconds))
+    except (FutureTimeoutError, TimeoutError):
+        raise socket.gaierror(socket.EAI_AGAIN, f"the name was not resolved within {seconds:.0f} s") from None
+
+
+def _look_up(host: str, port: int, found: Future[list[Address]]) -> None:
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys((str(address[0]), port) for *_, address in answers))
+    except BaseException as error:
+        outcome: BaseException | None = error
+    else:
+        outcome = None
+    with _lock:
+        del _under_way[host, port]
+    if outcome is None:
+        found.set_result(addresses)
+    else:
+        found.set_exception(outcome)

@@ -1,0 +1,174 @@
+"""The turns of one sync run at the outbox: what it claims, and what came of it. Works only under the sender's lock.
+
+States are updated in place, many rows at a time, and attempts are appended to a log beside them. A state derived from
+the log would be right just the same, but every claim would have to go through the whole log; DuckDB's report of an
+index corrupted by UPDATEs (#23645) does not touch these tables, which have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
+
+MAX_ROUNDS = 8  # sync rounds that may end in `retry` before a delivery becomes a dead letter
+
+_STATE = {Verdict.DELIVERED: "delivered", Verdict.RETRY: "retry", Verdict.FAILED: "failed", Verdict.UNSENT: "pending"}
+
+
+@dataclass(frozen=True)
+class ClaimedOutbox:
+    """`crm.models.Outbox` over the store, for one run that holds the sender's lock."""
+
+    database: Database
+    scope: Scope
+    run_id: str
+    clock: Callable[[], datetime]
+
+    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        """Settle and claim in one transaction: opening and closing the store costs more than either."""
+        with self.database.write("settle and claim deliveries") as connection:
+            if outcomes:
+                self._settle(connection, outcomes)
+            return self._claim(connection, wanted) if wanted > 0 else []
+
+    def _claim(self, connection: Connection, wanted: int) -> list[Delivery]:
+        claimed: list[Delivery] = []
+        for dates in pages(due_dates(connection, self.scope, run_id=self.run_id), wanted):
+            claimed += due_deliveries(connection, dates, self.scope, run_id=self.run_id, limit=wanted - len(claimed))
+            if len(claimed) >= wanted:
+                break
+        if claimed:
+            connection.register("claimed", _claimed_table(claimed))
+            connection.execute(_NOTE_ABANDONED)
+            connection.execute(_CLAIM, {"run_id": self.run_id, "now": self.clock()})
+            connection.unregister("claimed")
+        return claimed
+
+    def _settle(self, connection: Connection, outcomes: list[Outcome]) -> None:
+        connection.register("outcomes", _outcomes_table(outcomes))
+        connection.execute(_SETTLE, {"max_rounds": MAX_ROUNDS})
+        if connection.execute(_DEAD_LETTERS).fetchone():
+            connection.execute(_SUPERSEDE_RETRACTIONS)
+        connection.unregister("outcomes")
+        if any(outcome.tried for outcome in outcomes):
+            connection.register("tried", _tried_table(outcomes, self.run_id))
+            connection.execute("INSERT INTO crm_attempts BY NAME SELECT * FROM tried")
+            connection.unregister("tried")
+
+
+_CLAIM = """
+UPDATE crm_deliveries SET state = 'sending', run_id = $run_id, claimed_at = $now
+FROM claimed
+WHERE crm_deliveries.work_date = claimed.work_date AND crm_deliveries.idempotency_key = claimed.idempotency_key
+"""
+
+_NOTE_ABANDONED = """
+INSERT INTO crm_attempts BY NAME
+SELECT
+    left_behind.* EXCLUDE (claimed_at), claimed_at AS started_at, 'abandoned' AS verdict,
+    'the run ended without a word of it: sent or not, nobody knows' AS error
+FROM (
+    SELECT site, user_id, work_date, revision, idempotency_key, run_id, claimed_at
+    FROM crm_deliveries SEMI JOIN claimed USING (work_date, idempotency_key)
+    WHERE state = 'sending'
+) AS left_behind
+"""
+
+_SETTLE = """
+UPDATE crm_deliveries
+SET attempts = crm_deliveries.attempts + ended.attempts,
+    rounds = crm_deliveries.rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
+    last_attempt_at = CASE WHEN ended.attempts > 0 THEN ended.finished_at ELSE crm_deliveries.last_attempt_at END,
+    delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at ELSE crm_deliveries.delivered_at END,
+    last_status = CASE WHEN ended.attempts > 0 THEN ended.status ELSE crm_deliveries.last_status END,
+    last_error = CASE WHEN ended.attempts > 0 THEN ended.error ELSE crm_deliveries.last_error END,
+    state = CASE
+        WHEN ended.state = 'delivered' THEN 'delivered'
+        WHEN ended.is_superseded THEN 'superseded'
+        WHEN ended.state = 'pending' AND crm_deliveries.delivered_at IS NOT NULL THEN 'delivered'
+        WHEN ended.state = 'retry' AND crm_deliveries.rounds + 1 >= $max_rounds THEN 'failed'
+        ELSE ended.state
+    END
+FROM (
+    SELECT outcomes.*, EXISTS (
+        FROM crm_deliveries AS later
+        WHERE later.site = outcomes.site AND later.user_id = outcomes.user_id
+          AND later.work_date = outcomes.work_date AND later.revision > outcomes.revision
+    ) AS is_superseded
+    FROM outcomes
+) AS ended
+WHERE crm_deliveries.work_date = ended.work_date AND crm_deliveries.idempotency_key = ended.idempotency_key
+"""
+
+_DEAD_LETTERS = """
+SELECT 1 FROM crm_deliveries WHERE state = 'failed' AND work_date IN (SELECT work_date FROM outcomes) LIMIT 1
+"""
+
+# A retraction that the CRM refused, and after it the same person's date as it stands at another site: sent again now,
+# it would take that away. The CRM's record names no site.
+_SUPERSEDE_RETRACTIONS = """
+UPDATE crm_deliveries SET state = 'superseded'
+WHERE state = 'failed'
+  AND work_date IN (SELECT work_date FROM outcomes)
+  AND (work_date, user_id) IN (
+      SELECT (work_date, user_id) FROM outcomes WHERE state = 'delivered' AND NOT is_retracted
+  )
+  AND (site, user_id, work_date, revision) IN (
+      SELECT (site, user_id, work_date, revision) FROM daily_attendance_history
+      WHERE is_retracted AND work_date IN (SELECT work_date FROM outcomes)
+  )
+"""
+
+
+def _claimed_table(deliveries: list[Delivery]) -> pa.Table:
+    return pa.table(
+        {
+            "work_date": pa.array([d.work_date for d in deliveries], pa.date32()),
+            "idempotency_key": [d.idempotency_key for d in deliveries],
+        }
+    )
+
+
+def _outcomes_table(outcomes: list[Outcome]) -> pa.Table:
+    return pa.table(
+        {
+            "site": [o.delivery.site for o in outcomes],
+            "user_id": [o.delivery.user_id for o in outcomes],
+            "work_date": pa.array([o.delivery.work_date for o in outcomes], pa.date32()),
+            "revision": pa.array([o.delivery.revision for o in outcomes], pa.int32()),
+            "idempotency_key": [o.delivery.idempotency_key for o in outcomes],
+            "is_retracted": [o.delivery.is_retracted for o in outcomes],
+            "state": [_STATE[o.verdict] for o in outcomes],
+            "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
+            "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
+            "status": pa.array([o.status for o in outcomes], pa.int32()),
+            "error": pa.array([o.error for o in outcomes], pa.string()),
+        }
+    )
+
+
+def _tried_table(outcomes: list[Outcome], run_id: str) -> pa.Table:
+    tried = [(outcome.delivery, attempt) for outcome in outcomes for attempt in outcome.tried]
+    instant = pa.timestamp("us", "UTC")
+    return pa.table(
+        {
+            "site": [delivery.site for delivery, _ in tried],
+            "user_id": [delivery.user_id for delivery, _ in tried],
+            "work_date": pa.array([delivery.work_date for delivery, _ in tried], pa.date32()),
+            "revision": pa.array([delivery.revision for delivery, _ in tried], pa.int32()),
+            "idempotency_key": [delivery.idempotency_key for delivery, _ in tried],
+            "run_id": [run_id] * len(tried),
+            "started_at": pa.array([attempt.started_at for _, attempt in tried], instant),
+            "finished_at": pa.array([attempt.finished_at for _, attempt in tried], instant),
+            "status": pa.array([attempt.status for _, attempt in tried], pa.int32()),
+            "verdict": [attempt.verdict for _, attempt in tried],
+            "error": pa.array([attempt.error for _, attempt in tried], pa.string()),
+        }
+    )
