@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     crm_concurrency: int = _variable("CRM_CONCURRENCY", 8, ge=1, le=128)
     crm_batch_size: int = _variable("CRM_BATCH_SIZE", 1, ge=1, le=1000)
     crm_sync_interval_minutes: Minutes = _variable("CRM_SYNC_INTERVAL_MINUTES", 30)
+    crm_mapping_file: OptionalPath = _variable("CRM_MAPPING_FILE", None)
+    crm_probe_path: Annotated[str | None, BeforeValidator(_empty_is_unset)] = _variable(
+        "CRM_PROBE_PATH", None, pattern=r"^/[^\s#]*$"
+    )
     crm_allow_insecure_http: bool = _variable("CRM_ALLOW_INSECURE_HTTP", False)
 
     alert_urls: OptionalSecret = _variable("ALERT_URLS", None)
@@ -144,6 +148,14 @@ class Settings(BaseSettings):
     def terminal_locks(self) -> Path:
         """Folder of the locks that keep one connection per terminal, between all processes of this home."""
         return self.home / "data" / "terminal-locks"
+
+    @property
+    def crm_mapping_path(self) -> Path | None:
+        """The file named by CRM_MAPPING_FILE, or crm_mapping.yaml in the home if there is one; None without."""
+        if self.crm_mapping_file is not None:
+            return self.home / self.crm_mapping_file
+        usual = self.home / "crm_mapping.yaml"
+        return usual if usual.exists() else None
 
     @property
     def database_path(self) -> Path:

@@ -62,6 +62,7 @@ WRONG = {
     "CRM_CONCURRENCY": ["0", "129"],
     "CRM_BATCH_SIZE": ["0", "1001"],
     "CRM_SYNC_INTERVAL_MINUTES": ["0", "29"],
+    "CRM_PROBE_PATH": ["api/health/", "https://crm.example.com/", "/a b"],
     "CRM_ALLOW_INSECURE_HTTP": ["maybe", ""],
     "DEBOUNCE_SECONDS": ["-1", "1.5"],
     "API_TOKENS_REQUIRED": ["nope"],
@@ -103,7 +104,9 @@ def test_the_example_file_sets_nothing_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_every_variable_that_can_be_wrong_is_tried() -> None:
-    free_text = {"CRM_API_URL", "CRM_API_TOKEN", "CRM_API_TOKEN_FILE", "CRM_CA_BUNDLE", "ALERT_URLS"}
+    free_text = {
+        "CRM_API_URL", "CRM_API_TOKEN", "CRM_API_TOKEN_FILE", "CRM_CA_BUNDLE", "CRM_MAPPING_FILE", "ALERT_URLS"
+    }  # fmt: skip
     assert set(WRONG) == set(VARIABLES) - free_text
 
 

@@ -10,12 +10,10 @@ import click
 
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import Session, open_session
-from zk_pipeline.crm.probe import probe
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.operations.sync import crm_endpoint, crm_token
-from zk_pipeline.store.store import utc_now
+from zk_pipeline.operations.sync import probe_crm
 
 _SHOWN = [
     "name", "ok", "serial_number", "firmware_version", "platform", "users", "records", "drift_seconds", "round_trip_ms",
@@ -85,7 +83,7 @@ def test_crm(stats: bool, as_json: bool) -> int:
         else:
             print_pairs(asdict(counted))
         return 0
-    result = probe(crm_endpoint(session.settings), token=crm_token(session.settings), clock=utc_now)
+    result = probe_crm(session.settings)
     if as_json:
         print_json(asdict(result) | {"ok": result.is_ok})
     else:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zk_pipeline.cli.dry_run import print_requests
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, progress_of
-from zk_pipeline.cli.session import WORK_DATE, Session, check_span, open_session
+from zk_pipeline.cli.session import WORK_DATE, check_span, open_session
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import utc_now
 
@@ -101,7 +102,7 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
 @click.option("--start-date", type=WORK_DATE, help="First work date.")
 @click.option("--end-date", type=WORK_DATE, help="Last work date.")
 @click.option("--user-id", help="Only this person.")
-@click.option("--retry-failed", is_flag=True, help="Also what ended in retry or failed.")
+@click.option("--retry-failed", is_flag=True, help="Also what ended in retry, and dead letters.")
 @click.option("--force", is_flag=True, help="Also what the CRM has already, under the same keys.")
 @click.option("--dry-run", is_flag=True, help="Print the requests, send nothing.")
 @as_json
@@ -126,11 +127,10 @@ def sync(
     states = (("retry", "failed") if retry_failed else ()) + (("delivered",) if force else ())
     scope = Scope(first=start_date, last=end_date, user_id=user_id, states=states)
     if dry_run:
-        return _print_requests(session, scope, limit)
-    crm_endpoint(session.settings)  # said before anything is started, also when nothing is due
-    crm_token(session.settings)
+        return print_requests(session.settings, session.store.deliveries.peek(scope, limit))
+    check_crm(session.settings)  # said before anything is started, also when nothing is due
     config: dict[str, object] = {"retry": retry_failed, "failed": retry_failed, "force": force, "user_id": user_id}
-    with session.launcher() as launcher:
+    with session.launcher() as launcher, progress_of("zk_pipeline.operations.sync"):
         results = _sync_ranges(launcher, session.store.deliveries.due_dates(scope), config, limit)
     names = ("delivered", "retry", "failed", "unsent")
     counts = {name: sum(result.observed.get(name, 0) for result in results) for name in names}
@@ -202,17 +202,6 @@ def _sync_ranges(
         if (left is not None and left <= 0) or not result.observed or result.observed.get("unsent"):
             break
     return results
-
-
-def _print_requests(session: Session, scope: Scope, limit: int | None) -> int:
-    from zk_pipeline.crm.payload import crm_record  # noqa: PLC0415
-
-    requests = [
-        {"idempotency_key": one.idempotency_key, "body": crm_record(one)}
-        for one in session.store.deliveries.peek(scope, limit)
-    ]
-    print_json({"url": session.settings.crm_api_url, "requests": requests})
-    return 0
 
 
 def _exit_code(results: Sequence[RunResult]) -> int:

@@ -47,6 +47,11 @@ class CrmEndpoint:
     def port(self) -> int:
         return self._parts().port or (443 if self.is_tls else 80)
 
+    def elsewhere(self, path: str) -> str:
+        """Another path (with a query, if it has one) of the same server."""
+        parts = self._parts()
+        return f"{parts.scheme}://{parts.netloc}{path}"
+
     @property
     def shown(self) -> str:
         """The address without its query, which may hold a secret."""

@@ -179,7 +179,7 @@ class _Reader:
         self._check(isinstance(node, yaml.ScalarNode), node, "a single value is needed here")
         loader = yaml.SafeLoader("")
         try:
-            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return loader.construct_object(node)
         except (yaml.YAMLError, ValueError):
             raise self._wrong(node, f"{node.value!r} is not a value that YAML knows") from None
 

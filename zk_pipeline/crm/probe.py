@@ -59,14 +59,16 @@ def probe(
     *,
     token: TokenSource,
     clock: Callable[[], datetime],
+    path: str | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CrmProbe:
-    """Look up the name, connect, agree on TLS, and ask with OPTIONS, HEAD and GET; never POST.
+    """Look up the name, connect, agree on TLS, and ask with OPTIONS, HEAD and GET; never POST. `path`: another place
+    of the same server to ask at, where the endpoint itself does not like these.
 
     An endpoint may answer these without looking at credentials. Authentication is only called right where the
     same request without a token is refused, and is left open otherwise. Raises nothing for what the CRM does.
     """
-    run = _Probe(endpoint, token=token, clock=clock, monotonic=monotonic)
+    run = _Probe(endpoint, token=token, clock=clock, path=path, monotonic=monotonic)
     try:
         run.connect()
         run.ask()
@@ -96,9 +98,12 @@ class _Probe:
         *,
         token: TokenSource,
         clock: Callable[[], datetime],
+        path: str | None,
         monotonic: Callable[[], float],
     ) -> None:
         self.endpoint, self.token, self.clock, self.monotonic = endpoint, token, clock, monotonic
+        self.asked = None if path is None else endpoint.elsewhere(path)
+        self.name = "CRM_API_URL" if path is None else "CRM_PROBE_PATH"
         self.transport = Transport(endpoint, monotonic=monotonic)
         self.secrets: set[str] = set()
         self.step = "dns"
@@ -161,7 +166,7 @@ class _Probe:
     def _send(self, method: str, token: str | None) -> HttpAnswer:
         started = self.monotonic()
         headers = {} if token is None else {"Authorization": f"{self.endpoint.scheme} {token}"}
-        http = self.transport.send(method, headers=headers | {"Accept": "application/json"})
+        http = self.transport.send(method, headers=headers | {"Accept": "application/json"}, url=self.asked)
         if token is not None:
             self.status = http.status
             self.round_trip_ms = (self.monotonic() - started) * 1000
@@ -187,14 +192,14 @@ class _Probe:
         seen = ", ".join(f"{method} {http.status}" for method, http in answers.items())
         last = answers["GET"]
         if all(http.status == 404 for http in answers.values()):
-            self.fail("endpoint", f"CRM_API_URL names no endpoint of the CRM ({seen}): check the address")
+            self.fail("endpoint", f"{self.name} names no endpoint of the CRM ({seen}): check the address")
         elif any(300 <= http.status < 400 for http in answers.values()):
             moved = next(http for http in answers.values() if 300 <= http.status < 400)
             self.fail("endpoint", self._words(moved))
         elif all(http.status >= 500 and http.status != 501 for http in answers.values()):
             self.fail("endpoint", f"the CRM is not well ({self._words(last)}): nothing to change here")
         elif last.status == 200 and is_html(last.content_type, last.body):
-            self.note("endpoint", None, "GET gives a web page: is CRM_API_URL the address of the CRM's API?")
+            self.note("endpoint", None, f"GET gives a web page: is {self.name} the address of the CRM's API?")
         else:
             self.note("endpoint", True, seen)
 

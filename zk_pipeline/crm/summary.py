@@ -34,6 +34,9 @@ class DeliverySummary:
     def total(self) -> int:
         return self.delivered + self.retry + self.failed + self.unsent
 
+    def words(self) -> str:
+        return f"{self.delivered} delivered, {self.retry} to retry, {self.failed} failed, {self.unsent} unsent"
+
 
 @dataclass
 class Tally:

@@ -3,17 +3,21 @@
 # No postponed annotations here: Dagster reads them when it decorates.
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 import dagster as dg
 
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.defs.crm_checks import crm_check_results, crm_check_specs
 from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import CrmResource, StoreResource
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.sender import SenderBusy
+from zk_pipeline.store.store import Store
 
 OPEN_STATES = ("pending", "sending", "retry", "failed")
 
@@ -40,10 +44,11 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         output_required=False,
         pool="crm",
         metadata=table_schema("crm_deliveries"),
+        check_specs=crm_check_specs(),
     )
     def crm_sync(
         context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
-    ) -> Iterator[dg.Output[None]]:
+    ) -> Iterator[dg.AssetCheckResult]:
         opened = store.open()
         dates = as_dates(context.partition_keys)
         try:
@@ -53,27 +58,37 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 sync_scope(config, first=min(dates), last=max(dates)),
                 run_id=context.run.run_id,
                 limit=config.limit,
-                progress=lambda sofar: context.log.info("%d delivered, %d not", sofar.delivered, _not(sofar)),
+                progress=lambda sofar: context.log.info("%s so far", sofar.words()),
             )
         except CrmMisconfigured as error:
+            yield from crm_check_results(opened.deliveries, opened.clock())
             if error.summary is None:
                 raise dg.Failure(str(error), allow_retries=False) from error
             summary = error.summary  # what went out before the CRM turned us away counts all the same
-        context.log.info("%s", _words(summary))
+        except SenderBusy as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        except BaseException:
+            _materialize(context, opened, dates)  # a run that is cancelled has delivered something, too
+            raise
+        else:
+            yield from crm_check_results(opened.deliveries, opened.clock())
+        context.log.info("%s", summary.words())
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(summary)))
-        by_date = opened.deliveries.states_by_date(dates)
-        for day in dates:
-            states = by_date.get(day, {})  # a date on which nobody was there has nothing to deliver, and is done
-            if not any(state in states for state in OPEN_STATES):
-                delivered = {"delivered": states.get("delivered", 0)}
-                context.log_event(
-                    dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=delivered)
-                )
+        _materialize(context, opened, dates)
         if _not(summary) or summary.stopped:
             raise _failure(summary)
-        yield from ()
 
     return [crm_sync]
+
+
+def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequence[date]) -> None:
+    """Each work date on which nothing is left to deliver; one on which nobody was there has nothing, and is done."""
+    by_date = store.deliveries.states_by_date(dates)
+    for day in dates:
+        states = by_date.get(day, {})
+        if not any(state in states for state in OPEN_STATES):
+            delivered = {"delivered": states.get("delivered", 0)}
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=delivered))
 
 
 def sync_scope(config: SyncConfig, **dates: object) -> Scope:
@@ -92,15 +107,11 @@ def _not(summary: DeliverySummary) -> int:
     return summary.retry + summary.failed + summary.unsent
 
 
-def _words(summary: DeliverySummary) -> str:
-    return f"{summary.delivered} delivered, {summary.retry} to retry, {summary.failed} failed, {summary.unsent} unsent"
-
-
 def _failure(summary: DeliverySummary) -> dg.Failure:
     lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     return dg.Failure(
-        description=f"{_words(summary)}{stopped}",
+        description=f"{summary.words()}{stopped}",
         metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")},
         allow_retries=False,
     )

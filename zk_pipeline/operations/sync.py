@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
+from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.crm.token import TokenFile, TokenSource
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
+
+PROGRESS_EVERY = 5.0  # seconds between two words about how far a sync is
+
+logger = logging.getLogger(__name__)
 
 
 def crm_endpoint(settings: Settings) -> CrmEndpoint:
@@ -42,10 +51,31 @@ def crm_token(settings: Settings) -> TokenSource:
     return secret.get_secret_value
 
 
+def crm_mapping(settings: Settings) -> FieldMapping:
+    """How the CRM wants its records. Raises CrmMisconfigured, naming file and line, where the file is wrong."""
+    path = settings.crm_mapping_path
+    return AS_IT_IS if path is None else read_mapping(path)
+
+
+def check_crm(settings: Settings) -> None:
+    """Raises CrmMisconfigured for whatever of the set-up can be seen to be wrong without asking the CRM."""
+    crm_endpoint(settings)
+    crm_token(settings)
+    crm_mapping(settings)
+
+
+def probe_crm(settings: Settings) -> CrmProbe:
+    """Whether the CRM could be delivered to now, without creating a record. Raises CrmMisconfigured."""
+    crm_mapping(settings)
+    return probe(crm_endpoint(settings), token=crm_token(settings), clock=utc_now, path=settings.crm_probe_path)
+
+
 @contextmanager
 def crm_client(settings: Settings) -> Iterator[CrmClient]:
     """A client for the CRM of the settings. Raises CrmMisconfigured."""
-    with CrmClient(crm_endpoint(settings), token=crm_token(settings), clock=utc_now) as client:
+    with CrmClient(
+        crm_endpoint(settings), token=crm_token(settings), clock=utc_now, mapping=crm_mapping(settings)
+    ) as client:
         yield client
 
 
@@ -58,11 +88,13 @@ def sync(
     limit: int | None = None,
     progress: Callable[[DeliverySummary], None] | None = None,
 ) -> DeliverySummary:
-    """Deliver what of `scope` is due, at most `limit` records.
+    """Deliver what of `scope` is due, at most `limit` records. `progress` is told the counts now and then.
 
     Raises SenderBusy while another run is sending, and CrmMisconfigured where a person must change a setting first.
     """
     with store.deliveries.only_sender(), crm_client(settings) as client:
+        due = sum(store.deliveries.due_dates(scope).values())
+        words = _Progress(due if limit is None else min(due, limit), progress or (lambda _: None))
         return deliver(
             store.deliveries.outbox(scope, run_id),
             client,
@@ -71,5 +103,32 @@ def sync(
             batch_size=settings.crm_batch_size,
             clock=store.clock,
             limit=limit,
-            progress=progress,
+            progress=words.tell,
         )
+
+
+def retry_failed(
+    store: Store, *, user_id: str | None = None, first: date | None = None, last: date | None = None
+) -> int:
+    """Dead letters, and what waits for its next round, are due again: the next sync sends them, under their keys.
+
+    How many there were. Nothing is sent here, so it may be called while a sync runs.
+    """
+    return store.deliveries.requeue(Scope(user_id=user_id, first=first, last=last))
+
+
+class _Progress:
+    """Says how far a long sync is, not more often than people read it; a short one says nothing."""
+
+    def __init__(self, due: int, progress: Callable[[DeliverySummary], None]) -> None:
+        self.due, self.progress = due, progress
+        self.started = self.told = time.monotonic()
+
+    def tell(self, sofar: DeliverySummary) -> None:
+        now = time.monotonic()
+        if now - self.told < PROGRESS_EVERY:
+            return
+        self.told = now
+        rate = sofar.total / (now - self.started)
+        logger.info("%d of %d done (%.0f/s): %s", sofar.total, max(self.due, sofar.total), rate, sofar.words())
+        self.progress(sofar)

@@ -28,6 +28,31 @@ class SyncStats:
 
 
 @dataclass(frozen=True)
+class OpenDelivery:
+    """One delivery that has not arrived, and the last words about it. `due_since` is when its revision was made."""
+
+    site: str
+    user_id: str
+    work_date: date
+    revision: int
+    state: str
+    attempts: int
+    due_since: datetime
+    last_attempt_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How many deliveries there are, since when the oldest is due, and the oldest few of them."""
+
+    count: int
+    oldest: datetime | None
+    examples: list[OpenDelivery]
+
+
+@dataclass(frozen=True)
 class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
@@ -55,6 +80,43 @@ class DeliveryStore:
         """Work dates with due deliveries and how many, in order."""
         with self.database.read("due work dates") as connection:
             return due_dates(connection, scope, run_id="")
+
+    def dead_letters(self, *, examples: int = 10) -> Backlog:
+        """What no sync sends any more until a person asks for it."""
+        return self._backlog(["failed"], None, examples)
+
+    def late(self, *, due_before: datetime, examples: int = 10) -> Backlog:
+        """What became due before an instant and still waits for its turn or for the CRM."""
+        return self._backlog(["pending", "sending", "retry"], due_before, examples)
+
+    def _backlog(self, states: list[str], before: datetime | None, examples: int) -> Backlog:
+        values = {"states": states, "before": before}
+        chosen = "FROM crm_deliveries WHERE state IN $states AND ($before IS NULL OR created_at < $before)"
+        with self.database.read("deliveries that have not arrived") as connection:
+            count, oldest = connection.execute(f"SELECT count(*), min(created_at) {chosen}", values).fetchall()[0]
+            rows = connection.execute(
+                f"""
+                SELECT site, user_id, work_date, revision, state, attempts, created_at, last_attempt_at, last_status,
+                       last_error
+                {chosen} ORDER BY created_at, work_date, user_id, site LIMIT {int(examples)}
+                """,
+                values,
+            ).fetchall()
+        return Backlog(count, oldest, [OpenDelivery(*row) for row in rows])
+
+    def requeue(self, scope: Scope) -> int:
+        """Make dead letters and what waits for its next round due at once, with all its rounds again; how many."""
+        with self.database.write("requeue deliveries") as connection:
+            row = connection.execute(
+                """
+                UPDATE crm_deliveries SET state = 'pending', rounds = 0
+                WHERE state IN ('retry', 'failed')
+                  AND ($first IS NULL OR work_date >= $first) AND ($last IS NULL OR work_date <= $last)
+                  AND ($user_id IS NULL OR user_id = $user_id)
+                """,
+                {"first": scope.first, "last": scope.last, "user_id": scope.user_id},
+            ).fetchone()
+        return row[0] if row else 0
 
     def states(self) -> dict[str, int]:
         """How many deliveries are in each state."""

@@ -40,6 +40,24 @@ def test_a_crm_that_is_well_passes_every_step_and_gets_no_record(tmp_path: Path)
     assert found.round_trip_ms is not None
 
 
+def test_another_place_of_the_crm_is_asked_where_one_is_named() -> None:
+    asked: list[str] = []
+
+    with stub_crm(lambda method, has_token: (200 if has_token else 401, asked.append(method) or "{}")) as url:
+        endpoint = CrmEndpoint(url=f"{url}api/attendance/?key=hush", timeout=5)
+        assert endpoint.elsewhere("/api/health/?full=1") == f"{url}api/health/?full=1"
+        found = probe(endpoint, token=lambda: TOKEN, clock=now, path="/api/health/")
+    assert (found.is_ok, found.status, "POST" in asked) == (True, 200, False)
+
+
+def test_a_place_that_is_not_there_is_blamed_on_the_variable_that_names_it() -> None:
+    with CrmReceiver(token=TOKEN) as receiver:
+        endpoint = CrmEndpoint(url=receiver.url, timeout=5)
+        found = probe(endpoint, token=lambda: TOKEN, clock=now, path="/nowhere/")
+    assert found.problem is not None
+    assert found.problem.startswith("CRM_PROBE_PATH names no endpoint")
+
+
 def test_a_certificate_that_ends_soon_is_said(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path, ends=now() + timedelta(days=3, hours=1))
     with CrmReceiver(token=TOKEN, tls=certificate.tls) as receiver:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
-from zk_pipeline.operations.sync import crm_endpoint, crm_token, sync
+from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.simulator.crm_misbehaviour import refusal, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
@@ -58,9 +58,15 @@ def settings(home: Path, **variables: str) -> Settings:
 
 
 def run(
-    store: Store, home: Path, crm: CrmReceiver, *, scope: Scope | None = None, **options: object
+    store: Store,
+    home: Path,
+    crm: CrmReceiver,
+    *,
+    scope: Scope | None = None,
+    CRM_MAPPING_FILE: str = "",
+    **options: object,
 ) -> DeliverySummary:
-    configured = settings(home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN)
+    configured = settings(home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_MAPPING_FILE=mapping)
     run_id = f"run {len(crm.ledger.attempts)}"
     return sync(store, configured, scope or Scope(), run_id=run_id, **options)  # type: ignore[arg-type]
 
@@ -111,10 +117,57 @@ def test_a_forced_sync_sends_again_under_the_same_key_and_the_crm_applies_nothin
     assert crm.ledger.revisions("1001", MONDAY) == [1]
 
 
-def test_progress_is_told(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
+def test_progress_is_told_and_logged_of_a_sync_that_lasts(
+    store: Store, crm: CrmReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("zk_pipeline.operations.sync.PROGRESS_EVERY", 0.0)
+    caplog.set_level("INFO", "zk_pipeline.operations.sync")
     told: list[DeliverySummary] = []
     run(store, tmp_path, crm, progress=told.append)
     assert told[-1].delivered == 3
+    assert "3 of 3 done" in caplog.text
+
+
+def test_a_short_sync_says_nothing_on_its_way(
+    store: Store, crm: CrmReceiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "zk_pipeline.operations.sync")
+    told: list[DeliverySummary] = []
+    run(store, tmp_path, crm, progress=told.append)
+    assert (told, caplog.text) == ([], "")
+
+
+def test_the_file_in_the_home_says_how_the_crm_wants_its_records(
+    store: Store, crm: CrmReceiver, tmp_path: Path
+) -> None:
+    (tmp_path / "crm_mapping.yaml").write_text("rename:\n  device_ip: ip_of_device\n")
+    (tmp_path / "other.yaml").write_text("nonsense: 1\n")
+    with pytest.raises(CrmMisconfigured, match=r"other.yaml, line 1: unknown section"):
+        run(store, tmp_path, crm, mapping="other.yaml")
+    assert crm.posts == 0
+    summary = run(store, tmp_path, crm)
+    assert (summary.failed, summary.delivered) == (3, 0)  # this CRM wants the contract's fields
+    assert "unknown ip_of_device" in summary.errors[0].message
+    (tmp_path / "crm_mapping.yaml").unlink()
+    assert retry_failed(store, user_id="1002") == 1
+    assert run(store, tmp_path, crm).delivered == 1
+    assert retry_failed(store) == 2
+    assert run(store, tmp_path, crm).delivered == 2
+    assert crm.ledger.anomalies == []
+
+
+def test_dead_letters_and_what_is_late_are_counted_with_their_age_and_words(
+    store: Store, crm: CrmReceiver, tmp_path: Path, clock: StoppedClock
+) -> None:
+    crm.unknown_users = {"1002"}
+    run(store, tmp_path, crm)
+    dead = store.deliveries.dead_letters()
+    assert (dead.count, dead.oldest, len(dead.examples)) == (1, clock(), 1)
+    assert (dead.examples[0].user_id, dead.examples[0].last_error) == ("1002", "422: no employee 1002")
+    assert store.deliveries.late(due_before=clock() + timedelta(hours=1)).count == 0
+    retry_failed(store)
+    assert store.deliveries.late(due_before=clock() + timedelta(hours=1)).count == 1
+    assert store.deliveries.late(due_before=clock()).count == 0
 
 
 def test_one_refused_record_is_a_dead_letter_with_the_crms_words_and_the_rest_arrives(
