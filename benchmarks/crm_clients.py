@@ -98,8 +98,8 @@ def without_requests(concurrency: int, batch: int = 1) -> Callable[[Place], Call
         store = Store.at(place.store)
         sender: Any = _AtOnce()
         outbox = store.deliveries.outbox(Scope(), "benchmark")
-        return (
-            lambda: deliver(
+        return lambda: (
+            deliver(
                 outbox, sender, concurrency=concurrency, max_attempts=3, batch_size=batch, clock=store.clock
             ).delivered
         )
