@@ -8,15 +8,16 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.defs.jobs import RETRY_CONFIG
-from zk_pipeline.defs.launch import Launcher
+from zk_pipeline.defs.launch import Launcher, RunResult
 from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.operations.sync import retry_failed
 from zk_pipeline.simulator.crm_misbehaviour import first, refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_bench import deliver, metadata_of, poll_all, run_status, statuses
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, WEDNESDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_bench import execute, rows
 
 DATES = [MONDAY, TUESDAY, WEDNESDAY]
 
@@ -135,3 +136,36 @@ def test_the_retry_job_gives_a_new_round_to_what_the_sync_job_gave_up(
     assert launcher.sync(span, {}).observed["delivered"] == 0
     assert launcher.run("retry_failed_syncs", tags=span.tags, config=RETRY_CONFIG).observed["delivered"] == 1
     assert {state for state, _ in states(home_store).values()} == {"delivered"}
+
+
+@pytest.mark.usefixtures("processed")
+def test_dead_letters_and_lateness_are_checks_with_counts_and_the_crms_words(
+    launcher: Launcher, crm: CrmReceiver, home_store: Store
+) -> None:
+    crm.unknown_users = {"1002"}
+    result = deliver(launcher, MONDAY, WEDNESDAY)
+    checks = checks_of(launcher, result)
+    assert {name: check.passed for name, check in checks.items()} == {"no_dead_letters": False, "nothing_is_late": True}
+    told = checks["no_dead_letters"].metadata
+    assert told["count"].value == 1
+    assert "422: no employee 1002" in str(told["oldest"].value)
+
+    crm.unknown_users = set()
+    assert retry_failed(home_store) == 1
+    assert all(check.passed for check in checks_of(launcher, deliver(launcher, MONDAY, WEDNESDAY)).values())
+
+
+@pytest.mark.usefixtures("processed")
+def test_what_waits_for_a_day_is_late_also_where_the_crm_turns_the_run_away(
+    launcher: Launcher, crm: CrmReceiver, home_store: Store
+) -> None:
+    execute(home_store, "UPDATE crm_deliveries SET created_at = created_at - INTERVAL 30 HOUR")
+    crm.token = "another"
+    late = checks_of(launcher, deliver(launcher, MONDAY, WEDNESDAY))["nothing_is_late"]
+    assert (late.passed, late.metadata["count"].value, late.metadata["oldest_age_hours"].value) == (False, 3, 30.0)
+
+
+def checks_of(launcher: Launcher, result: RunResult) -> dict[str, dg.AssetCheckEvaluation]:
+    entries = launcher.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [e.dagster_event.event_specific_data for e in entries if e.dagster_event is not None]
+    return {check.check_name: check for check in found if isinstance(check, dg.AssetCheckEvaluation)}

@@ -63,7 +63,7 @@ def run(
     crm: CrmReceiver,
     *,
     scope: Scope | None = None,
-    CRM_MAPPING_FILE: str = "",
+    mapping: str = "",
     **options: object,
 ) -> DeliverySummary:
     configured = settings(home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_MAPPING_FILE=mapping)

@@ -1,0 +1,84 @@
+"""The CRM's token is nowhere others can read it: not printed, not logged, not in an event, not in `ps`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from zk_pipeline.simulator.crm_misbehaviour import Trouble, refusal
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, rows
+
+TOKEN = "s3cret/token+of=42"
+FORMS = [form.encode() for form in (TOKEN, json.dumps(TOKEN).replace("/", "\\/")[1:-1], quote(TOKEN, safe=""))]
+COMMANDS = [
+    ["sync", "--dry-run"],
+    ["test-crm"],
+    ["test-crm", "--json"],
+    ["sync"],
+    ["sync", "--retry-failed", "--json"],
+    ["test-crm", "--stats"],
+    ["status", "--json"],
+]
+
+
+@pytest.fixture
+def repeating_crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmReceiver]:  # noqa: ARG001
+    """A CRM that says the token in whatever it answers, in turn to a record's, its own and the set-up's fault."""
+    statuses = [422, 500, 500, 500, 201, 401]
+
+    def repeat(received: object) -> Trouble:
+        status = statuses[(getattr(received, "number", 1) - 1) % len(statuses)]
+        trouble = refusal(status, detail=f"Authorization: Token {TOKEN} / {quote(TOKEN, safe='')} is what you sent")
+        return trouble if status != 201 else Trouble()
+
+    with CrmReceiver(token=TOKEN, misbehave=repeat) as receiver:
+        monkeypatch.setenv("CRM_API_URL", receiver.url)
+        monkeypatch.setenv("CRM_CONCURRENCY", "1")
+        yield receiver
+
+
+def days_due(store: Store) -> None:
+    store.devices.add(device("Gate"))
+    people = [f"U{number}" for number in range(6)]
+    ingest(store, "Gate", *(punch for user in people for punch in on(MONDAY, "09:00", "18:00", user_id=user)))
+    process(store, MONDAY)
+
+
+@pytest.mark.parametrize("variable", ["CRM_API_TOKEN", "CRM_API_TOKEN_FILE"])
+def test_the_token_is_in_nothing_that_is_written_printed_or_seen_by_others(
+    variable: str, home: Path, home_store: Store, repeating_crm: CrmReceiver, tmp_path: Path
+) -> None:
+    days_due(home_store)
+    secret = tmp_path / "token"
+    secret.write_text(TOKEN)
+    environment = {**os.environ, variable: TOKEN if variable == "CRM_API_TOKEN" else str(secret)}
+    for command in COMMANDS:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "zk_pipeline", *command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        seen = Path(f"/proc/{running.pid}/cmdline").read_bytes()
+        out, err = running.communicate(timeout=60)
+        for words in (seen, out, err):
+            assert not any(form in words for form in FORMS), (command, words)
+    assert repeating_crm.posts >= 6
+    told = rows(home_store, "SELECT last_error FROM crm_deliveries WHERE last_error IS NOT NULL")
+    assert told
+    assert all("[hidden]" in words for (words,) in told)
+    assert rows(home_store, "SELECT count(*) > 0 FROM crm_attempts WHERE verdict = 'misconfigured'") == [(True,)]
+    written = [path for path in home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in written), "Dagster's event logs"
+    for path in written:
+        content = path.read_bytes()
+        assert not any(form in content for form in FORMS), path
