@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import os
 import shutil
 import tempfile
 import time
@@ -29,18 +28,18 @@ LATENCY = 0.02  # seconds
 PEOPLE, DATES = 200, 10
 
 Way = Callable[[Place], Callable[[], int]]
-WAYS: dict[str, tuple[Way, int]] = {  # what is prepared, and how often the same days are due
-    "plain loop": (plain_loop, 1),
-    "ours, 1 at a time": (ours(1), 1),
-    "ours, 8 at a time": (ours(8), 1),
-    "ours, 32 at a time": (ours(32), 1),
-    "ours, batches of 100, 8 at a time": (ours(8, 100), 1),
-    "aiohttp, 8 at a time": (aiohttp_posts(8), 1),
-    "aiohttp, 32 at a time": (aiohttp_posts(32), 1),
-    "bare sockets, 8 at a time": (bare_sockets(8), 1),
-    "bare sockets, 32 at a time": (bare_sockets(32), 1),
-    "ours without requests": (without_requests(8), 1),
-    "ours without requests, batches of 100": (without_requests(8, 100), 1),
+WAYS: dict[str, Way] = {
+    "plain loop": plain_loop,
+    "ours, 1 at a time": ours(1),
+    "ours, 8 at a time": ours(8),
+    "ours, 32 at a time": ours(32),
+    "ours, batches of 100, 8 at a time": ours(8, 100),
+    "aiohttp, 8 at a time": aiohttp_posts(8),
+    "aiohttp, 32 at a time": aiohttp_posts(32),
+    "bare sockets, 8 at a time": bare_sockets(8),
+    "bare sockets, 32 at a time": bare_sockets(32),
+    "ours without requests": without_requests(8),
+    "ours without requests, batches of 100": without_requests(8, 100),
 }
 
 
@@ -61,13 +60,12 @@ class Cost:
         return self.cpu / self.records * 1e3
 
 
-def measured(way: Way, template: Path, crm: Crm, authority: Path) -> tuple[Cost, Counts]:
-    context = multiprocessing.get_context("fork" if os.environ.get("BENCH_FORK") else "spawn")
+def measured(name: str, template: Path, crm: Crm, authority: Path) -> tuple[Cost, Counts]:
+    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(dir=template.parent) as folder:
         copy = Path(shutil.copyfile(template, Path(folder) / "attendance.duckdb"))
         here, there = context.Pipe()
         place = Place(copy, crm.url, crm.port, authority)
-        name = next(name for name, (each, _) in WAYS.items() if each is way)
         crm.counts()
         process = context.Process(target=_measure, args=(there, name, place))
         process.start()
@@ -78,7 +76,7 @@ def measured(way: Way, template: Path, crm: Crm, authority: Path) -> tuple[Cost,
 
 
 def _measure(pipe: Connection, name: str, place: Place) -> None:
-    run = WAYS[name][0](place)
+    run = WAYS[name](place)
     Store.at(place.store).deliveries.states()  # everything is imported
     wall, cpu = time.perf_counter(), time.process_time()
     records = run()
@@ -91,12 +89,12 @@ def _rows(only: tuple[str, ...], folder: Path) -> list[tuple[str, Cost, Counts]]
     certificate = make_certificate(folder, ends=datetime.now(timezone.utc) + timedelta(days=365))
     rows = []
     with serving(*certificate.tls, latency=LATENCY) as crm:
-        for name, (way, _) in WAYS.items():
+        for name in WAYS:
             if (only and not any(part in name for part in only)) or (
                 name.startswith("aiohttp") and importlib.util.find_spec("aiohttp") is None
             ):
                 continue
-            cost, counts = measured(way, template, crm, certificate.authority)
+            cost, counts = measured(name, template, crm, certificate.authority)
             assert cost.records == due
             assert counts.keys == (0 if "without" in name else due)
             click.echo(f"{name}: {cost.per_second:.0f}/s, {cost.cpu_ms:.2f} ms; {counts}", err=True)

@@ -167,7 +167,7 @@ def aiohttp_posts(concurrency: int) -> Callable[[Place], Callable[[], int]]:
 
 
 def due_days(store: Path) -> list[Delivery]:
-    return Store.at(store).deliveries.peek(Scope(), None)
+    return list(Store.at(store).deliveries.peek(Scope(), None))
 
 
 def _headers(one: Delivery) -> dict[str, str]:
