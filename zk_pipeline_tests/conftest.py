@@ -13,6 +13,7 @@ from zk_pipeline.settings import VARIABLES
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
 
@@ -96,18 +97,33 @@ def crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmReceiver]:  
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the fault matrix of the terminals counted, by row."""
-    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    """What the fault matrices of terminals and CRM counted, by row, and what the long tests of delivery saw."""
+    found: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, outcome in getattr(report, "user_properties", ()):
-                if name == OUTCOME and report.when == "call":
-                    rows[report.nodeid.partition("::")[2].partition("[")[0]][outcome] += 1
+                if report.when == "call":
+                    found[name][report.nodeid.partition("::")[2].partition("[")[0]][outcome] += 1
+    for matrix, wrong in ((OUTCOME, WRONG), (CRM_OUTCOME, CRM_WRONG)):
+        _write_matrix(terminalreporter, matrix, wrong, found[matrix])
+    for row, counts in found[CRM_COUNTS].items():
+        terminalreporter.section("delivery under fire")
+        for line in counts:
+            terminalreporter.write_line(f"{_sentence(row)}: {line}")
+
+
+def _write_matrix(
+    terminalreporter: pytest.TerminalReporter, matrix: str, wrong: str, rows: dict[str, Counter[str]]
+) -> None:
     total = sum(rows.values(), Counter())
     if not total:
         return
-    terminalreporter.section("fault matrix")
+    terminalreporter.section(matrix)
     for row, outcomes in sorted(rows.items()):
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-        terminalreporter.write_line(f"{row.removeprefix('test_').replace('_', ' ')}: {counts}")
-    terminalreporter.write_line(f"{total.total()} cases, {total[WRONG]} silently wrong")
+        terminalreporter.write_line(f"{_sentence(row)}: {counts}")
+    terminalreporter.write_line(f"{total.total()} cases, {total[wrong]} {wrong}")
+
+
+def _sentence(test: str) -> str:
+    return test.removeprefix("test_").replace("_", " ")

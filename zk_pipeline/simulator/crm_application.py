@@ -98,6 +98,8 @@ class CrmApplication:
             return Reply.of(400, detail=problem)
         if record["user_id"] in self.unknown_users:
             return Reply.of(422, detail=f"no employee {record['user_id']}")
+        if record["user_id"] in trouble.record_status:
+            return Reply.of(trouble.record_status[record["user_id"]], detail="told to refuse this record")
         applied: dict[str, object] = {"applied": record["revision"]}
         standing = self.ledger.begin(key, record)
         if standing is not Standing.NEW:

@@ -41,6 +41,7 @@ class Trouble:
         None  # reset the connection after so many bytes of the answer; negative: so many before its end
     )
     keep_results: int | None = None  # shorten the answer to a batch to so many results
+    record_status: Mapping[str, int] = field(default_factory=dict)  # by user id: given instead of applying the record
 
 
 Misbehaviour = Callable[[Received], Trouble | None]

@@ -1,0 +1,185 @@
+"""The ways to deliver that are compared: the plain loop of other bridges, ours, and async clients that only POST."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import requests
+
+from benchmarks.crm_server import TOKEN
+from zk_pipeline.crm.answers import Answer, Meaning
+from zk_pipeline.crm.delivery import deliver
+from zk_pipeline.crm.models import Delivery
+from zk_pipeline.crm.payload import encode_one
+from zk_pipeline.operations.sync import sync
+from zk_pipeline.settings import load_settings
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.store import Store
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a client works: a store with due days, and the CRM."""
+
+    store: Path
+    url: str
+    port: int
+    authority: Path
+
+
+def plain_loop(place: Place) -> Callable[[], int]:
+    """What bridges do: `requests.post` and an UPDATE per record, one after the other.
+
+    Kinder than most of them: the connection to the database stays open, and the due days are read at once.
+    """
+    due = due_days(place.store)
+    connection = duckdb.connect(str(place.store))
+
+    def run() -> int:
+        for one in due:
+            headers = _headers(one)
+            body = encode_one(one)
+            answer = requests.post(place.url, data=body, headers=headers, timeout=30, verify=str(place.authority))
+            answer.raise_for_status()
+            connection.execute(
+                "UPDATE crm_deliveries SET state = 'delivered', attempts = 1, delivered_at = now(), last_status = ? "
+                "WHERE idempotency_key = ?",
+                [answer.status_code, one.idempotency_key],
+            )
+        connection.close()
+        return len(due)
+
+    return run
+
+
+def ours(concurrency: int, batch: int = 1) -> Callable[[Place], Callable[[], int]]:
+    """`operations.sync` as a run does it."""
+
+    def prepare(place: Place) -> Callable[[], int]:
+        settings = load_settings(
+            {
+                "ZK_PIPELINE_HOME": str(place.store.parent),
+                "CRM_API_URL": place.url,
+                "CRM_API_TOKEN": TOKEN,
+                "CRM_CA_BUNDLE": str(place.authority),
+                "CRM_CONCURRENCY": str(concurrency),
+                "CRM_BATCH_SIZE": str(batch),
+            }
+        )
+        store = Store.at(place.store)
+        return lambda: sync(store, settings, Scope(), run_id="benchmark").delivered
+
+    return prepare
+
+
+class _AtOnce:
+    """A CRM that has answered before it was asked."""
+
+    def post_one(self, _: Delivery) -> Answer:
+        return Answer(meaning=Meaning.DELIVERED, status=201)
+
+    def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        return [Answer(meaning=Meaning.DELIVERED, status=201)] * len(deliveries)
+
+    def finish_within(self, seconds: float) -> None:
+        pass
+
+
+def without_requests(concurrency: int, batch: int = 1) -> Callable[[Place], Callable[[], int]]:
+    """Ours, less the requests: claims, threads, settlements."""
+
+    def prepare(place: Place) -> Callable[[], int]:
+        store = Store.at(place.store)
+        sender: Any = _AtOnce()
+        outbox = store.deliveries.outbox(Scope(), "benchmark")
+        return lambda: (
+            deliver(
+                outbox, sender, concurrency=concurrency, max_attempts=3, batch_size=batch, clock=store.clock
+            ).delivered
+        )
+
+    return prepare
+
+
+def bare_sockets(concurrency: int) -> Callable[[Place], Callable[[], int]]:
+    """asyncio streams that write requests made beforehand, and look at no more than the status."""
+
+    def prepare(place: Place) -> Callable[[], int]:
+        wire = [_wire(one, place) for one in due_days(place.store)]
+        context = ssl.create_default_context(cafile=str(place.authority))
+
+        async def worker(left: list[bytes]) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", place.port, ssl=context)
+            while left:
+                writer.write(left.pop())
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 201")
+                await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r")[0]))
+            writer.close()
+
+        async def run() -> None:
+            left = list(wire)
+            await asyncio.gather(*[worker(left) for _ in range(concurrency)])
+
+        def timed() -> int:
+            asyncio.run(run())
+            return len(wire)
+
+        return timed
+
+    return prepare
+
+
+def aiohttp_posts(concurrency: int) -> Callable[[Place], Callable[[], int]]:
+    """One aiohttp session, so many requests at a time, bodies made beforehand, nothing else done."""
+
+    def prepare(place: Place) -> Callable[[], int]:
+        import aiohttp  # noqa: PLC0415 (not among our dependencies: `uv run --with aiohttp`)
+
+        due = [(encode_one(one), _headers(one)) for one in due_days(place.store)]
+        context = ssl.create_default_context(cafile=str(place.authority))
+
+        async def worker(session: Any, left: list[tuple[bytes, dict[str, str]]]) -> None:
+            while left:
+                body, headers = left.pop()
+                async with session.post(place.url, data=body, headers=headers, ssl=context) as answer:
+                    assert answer.status == 201
+                    await answer.read()
+
+        async def run() -> None:
+            left = list(due)
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
+                await asyncio.gather(*[worker(session, left) for _ in range(concurrency)])
+
+        def timed() -> int:
+            asyncio.run(run())
+            return len(due)
+
+        return timed
+
+    return prepare
+
+
+def due_days(store: Path) -> list[Delivery]:
+    return list(Store.at(store).deliveries.peek(Scope(), None))
+
+
+def _headers(one: Delivery) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "Authorization": f"Token {TOKEN}",
+        "Idempotency-Key": one.idempotency_key,
+    }
+
+
+def _wire(one: Delivery, place: Place) -> bytes:
+    body = encode_one(one)
+    headers = {"Host": f"127.0.0.1:{place.port}", "Content-Length": str(len(body))} | _headers(one)
+    lines = ["POST /api/attendance/ HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + body

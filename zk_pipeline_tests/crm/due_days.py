@@ -1,0 +1,90 @@
+"""Stores full of days that are due at a CRM, made the way they come about: punches ingested, dates processed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.devices.models import PUNCH_COLUMNS, Device, Reading
+from zk_pipeline.operations.process import process_dates
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_bench import info
+
+FIRST = date(2024, 1, 1)
+GATE = "Gate"
+_RULES = WorkRules()
+
+
+def dates_from(count: int, first: date = FIRST) -> list[date]:
+    return [first + timedelta(days=n) for n in range(count)]
+
+
+def person(number: int) -> str:
+    return f"EMP{number:05}"
+
+
+def make_due(store: Store, *, people: int, dates: Sequence[date]) -> int:
+    """Everybody in at 08:00 and out at 17:00 on each date; how many days are due."""
+    store.devices.add(Device(name=GATE, ip_address="192.0.2.10"))
+    who = [person(n) for n in range(people)]
+    add_punches(store, ((user, day, time) for day in dates for user in who for time in ("08:00", "17:00")))
+    remake(store, dates)
+    return people * len(dates)
+
+
+def add_punches(store: Store, punches: Iterable[tuple[str, date, str]]) -> int:
+    """Ingest (user id, date, wall clock), as one poll; how many of them were new."""
+    rows = [(user, pd.Timestamp(f"{day} {time}"), 1, 0, 1) for user, day, time in punches]
+    frame = pd.DataFrame(rows, columns=PUNCH_COLUMNS).astype(
+        {"user_id": object, "punched_at_local": "datetime64[s]"}
+        | dict.fromkeys(["status", "punch_state", "verify_type"], "uint8")
+    )
+    reading = Reading(
+        info=info(len(frame)),
+        reported_after=len(frame),
+        layout=40,
+        bytes_read=40 * len(frame),
+        punches=frame,
+        rejected=pd.DataFrame({"record_index": [], "raw": [], "reason": []}),
+        users=None,
+    )
+    now = store.clock()
+    gate = store.devices.get(GATE)
+    return store.punches.ingest(gate, reading, started_at=now, finished_at=now, run_id="poll").new
+
+
+def remake(store: Store, dates: Sequence[date]) -> None:
+    """Make the days of `dates` from their punches; what changed is a new revision."""
+    made = process_dates(store, dates, _RULES, run_id="process")
+    assert made.failed == {}
+
+
+def revise(store: Store, days: Iterable[tuple[str, date]], time: str) -> None:
+    """A punch more for each (user id, date), and the days made again: a revision each, if nobody was there so late."""
+    days = list(days)
+    add_punches(store, ((user, day, time) for user, day in days))
+    remake(store, sorted({day for _, day in days}))
+
+
+def latest_revisions(store: Store) -> dict[tuple[str, date], int]:
+    """The current revision of every day."""
+    with store.database.read("test") as connection:
+        found = connection.execute("SELECT user_id, work_date, revision FROM daily_attendance").fetchall()
+    return {(user_id, work_date): revision for user_id, work_date, revision in found}
+
+
+def delivery_states(store: Store) -> dict[str, int]:
+    with store.database.read("test") as connection:
+        found = connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
+    return dict(found)
+
+
+def copied_store(template: Path, to: Path) -> Store:
+    """A store of its own, with true time, that begins as `template`, which nobody has open."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(template.read_bytes())
+    return Store.at(to)

@@ -1,0 +1,92 @@
+"""A case of the matrix: a store with a hundred due days, the receiver over TLS, syncs in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.simulator.crm_misbehaviour import behave
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.crm.crm_doubles import TOKEN, Certificate, make_certificate
+from zk_pipeline_tests.crm.due_days import copied_store, dates_from, make_due
+from zk_pipeline_tests.crm.matrix.crm_judge import CRM_OUTCOME, ONCE, outcome_of
+from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, start_sync
+from zk_pipeline_tests.store.store_bench import rows
+
+AGAIN = Scope(states=("retry",))  # what the six-hourly job sends
+
+
+@dataclass
+class Case:
+    store: Store
+    receiver: CrmReceiver
+    authority: Path
+    record: Callable[[str, object], None]
+
+    def start(self, scope: Scope | None = None, *, clock_falls: bool = False, **variables: str) -> SyncChild:
+        home = self.store.database.path.parent
+        given = {
+            "ZK_PIPELINE_HOME": str(home),
+            "CRM_API_URL": self.receiver.url,
+            "CRM_API_TOKEN": TOKEN,
+            "CRM_CA_BUNDLE": str(self.authority),
+            "CRM_CONCURRENCY": "4",
+            "CRM_REQUEST_TIMEOUT": "20",
+        }
+        chosen = {name: value for name, value in (given | variables).items() if value}
+        return start_sync(self.store, chosen, scope, clock_falls=clock_falls)
+
+    def sync(self, scope: Scope | None = None, **variables: str) -> Ended:
+        return self.start(scope, **variables).wait()
+
+    def states(self) -> dict[str, tuple[int, int]]:
+        """Per state: how many deliveries, and attempts."""
+        sql = "SELECT state, count(*), sum(attempts)::INTEGER FROM crm_deliveries GROUP BY 1"
+        return {state: (count, attempts) for state, count, attempts in rows(self.store, sql)}
+
+    def replays(self) -> int:
+        """Requests that the CRM had applied before."""
+        return sum(self.receiver.ledger.attempts.values()) - self.applied()
+
+    def applied(self) -> int:
+        ledger = self.receiver.ledger
+        return sum(len(ledger.revisions(user, day)) for user, day in ledger.latest())
+
+    def settle(self, allowed: str = ONCE) -> None:
+        """The CRM behaves again, the next round has been; then ledger and store must agree."""
+        self.receiver.misbehave = behave
+        self.sync(AGAIN)
+        before = self.receiver.posts
+        assert self.sync(AGAIN).summary.total == 0
+        assert self.receiver.posts == before, "a run with nothing due made requests"
+        outcome = outcome_of(self.store, self.receiver)
+        self.record(CRM_OUTCOME, outcome)
+        assert outcome == allowed
+
+
+@pytest.fixture(scope="session")
+def hundred_due(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = Store.at(tmp_path_factory.mktemp("hundred") / "store.duckdb")
+    assert make_due(store, people=50, dates=dates_from(2)) == 100
+    return store.database.path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    ends = datetime.now(timezone.utc) + timedelta(days=365)
+    return make_certificate(tmp_path_factory.mktemp("certificate"), ends=ends)
+
+
+@pytest.fixture
+def case(
+    hundred_due: Path, certificate: Certificate, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> Iterator[Case]:
+    store = copied_store(hundred_due, tmp_path / "home" / "store.duckdb")
+    with CrmReceiver(token=TOKEN, tls=certificate.tls) as receiver:
+        yield Case(store, receiver, certificate.authority, record_property)

@@ -1,0 +1,84 @@
+"""Sync runs in processes of their own, cheap to start and free to be killed: forked from a server that has imported all.
+
+Each does what a run does, `operations.sync` over the store's file; nothing is replaced but, where asked, the clock.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.operations.sync import sync
+from zk_pipeline.settings import load_settings
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.sender import SenderBusy
+from zk_pipeline.store.store import Store, utc_now
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["zk_pipeline_tests.crm.sync_children", "pandas", "pyarrow", "duckdb"])
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended by itself: its summary, and the error it raised, if any."""
+
+    summary: DeliverySummary
+    error: str | None = None
+    kind: str | None = None
+
+
+class SyncChild:
+    """A running sync. `wait` for its end, or `kill` it."""
+
+    def __init__(self, store: Path, variables: Mapping[str, str], scope: Scope, *, clock_falls: bool) -> None:
+        self._pipe, there = _context.Pipe()
+        arguments = (there, store, dict(variables), scope, f"run {next(_numbers)}", clock_falls)
+        self.process = _context.Process(target=_run, args=arguments, daemon=True)
+        self.process.start()
+        there.close()
+
+    def wait(self, seconds: float = 60) -> Ended:
+        assert self._pipe.poll(seconds), "the sync run did not end"
+        ended: Ended = self._pipe.recv()
+        self.process.join(10)
+        return ended
+
+    def kill(self, after: float = 0.0) -> bool:
+        """SIGKILL; whether it was still at work."""
+        self.process.join(after)
+        was_alive = self.process.is_alive()
+        self.process.kill()
+        self.process.join()
+        return was_alive and self.process.exitcode == -9
+
+
+def start_sync(
+    store: Store, variables: Mapping[str, str], scope: Scope | None = None, *, clock_falls: bool = False
+) -> SyncChild:
+    """`clock_falls`: the wall clock is set back an hour while it runs."""
+    return SyncChild(store.database.path, variables, scope or Scope(), clock_falls=clock_falls)
+
+
+def _run(pipe: Connection, path: Path, variables: dict[str, str], scope: Scope, run_id: str, clock_falls: bool) -> None:
+    falling = _falling()
+    store = Store(Database(path), (lambda: next(falling)) if clock_falls else utc_now)
+    try:
+        ended = Ended(sync(store, load_settings(variables), scope, run_id=run_id))
+    except (CrmMisconfigured, SenderBusy) as error:
+        summary = getattr(error, "summary", None) or DeliverySummary()
+        ended = Ended(summary, str(error), type(error).__name__)
+    pipe.send(ended)
+
+
+def _falling() -> Iterator[datetime]:
+    for number in count():
+        yield utc_now() - timedelta(hours=int(number > 20))
