@@ -30,8 +30,12 @@ class Scope:
 
 @contextmanager
 def regrouping(connection: Connection, scope: Scope | None) -> Iterator[None]:
-    """Around a change, inside its transaction: makes the dates stale that it touches. None: it can touch none."""
-    if scope is None:
+    """Around a change, inside its transaction: makes the dates stale that it touches. None: it can touch none.
+
+    Inside another one it leaves all to that one, whose scope must be as wide.
+    """
+    under_way = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'rows_before')").fetchall()
+    if scope is None or under_way[0][0]:
         yield
         return
     _fingerprint(connection, "rows_before", scope)
@@ -68,11 +72,13 @@ def _fingerprint(connection: Connection, table: str, scope: Scope) -> None:
         AND ($sites IS NULL OR list_contains($sites, coalesce(device.site, punch.device)))
     """
     placing = place(connection)
-    judged, join = ("NULL", "")
+    # What a row without a shift is judged by must read the same whether or not others have one.
+    own = ["NULL"] * (4 + len(BOUNDS))
+    dates, join = ["NULL", "NULL"], ""
     if placing.by_shifts:
-        own = ", ".join(f"shift.{bound}" for bound in BOUNDS)
         works = "contains(shift.weekdays, lower(strftime(work_date, '%a')))"
-        judged = f"(today.shift, today.begins, tomorrow.begins, shift.start_time, shift.end_time, {own}, {works})"
+        own = ["shift.name", "shift.start_time", "shift.end_time", *(f"shift.{bound}" for bound in BOUNDS), works]
+        dates = ["today.begins", "tomorrow.begins"]
         join = """
             LEFT JOIN roster AS today ON today.device = row.device AND today.user_id = row.user_id
                 AND work_date BETWEEN today.first AND today.last
@@ -80,6 +86,8 @@ def _fingerprint(connection: Connection, table: str, scope: Scope) -> None:
                 AND work_date + 1 BETWEEN tomorrow.first AND tomorrow.last
             LEFT JOIN shifts AS shift ON shift.name = today.shift
         """
+    parts = [f"coalesce({one}::VARCHAR, '')" for one in own]
+    parts += [f"coalesce({one}, {placing.usual})::VARCHAR" for one in dates]
     connection.execute(
         f"""
         CREATE TEMP TABLE {table} AS
@@ -97,7 +105,7 @@ def _fingerprint(connection: Connection, table: str, scope: Scope) -> None:
         )
         SELECT
             row.site, row.user_id, row.work_date,
-            hash((row.device, device.timezone, punches, content, is_trusted), (own.name, common.name), {judged})
+            hash((row.device, device.timezone, punches, content, is_trusted), own.name, common.name, concat_ws('|', {", ".join(parts)}))
                 AS made_from
         FROM row
         LEFT JOIN devices AS device ON device.name = row.device

@@ -9,8 +9,9 @@ from datetime import datetime
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, check_overlaps
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.holidays import drop_holidays, put_holidays, read_holidays
+from zk_pipeline.store.regroup import Scope, regrouping
 from zk_pipeline.store.roster import read_assignments, read_shifts
-from zk_pipeline.store.shifts import drop_assignment, drop_shift, put_assignment, put_shift
+from zk_pipeline.store.shifts import drop_assignments, drop_shift, put_assignments, put_shift
 
 
 @dataclass(frozen=True)
@@ -40,54 +41,70 @@ def apply_plan(
     What the plan does not name stays, or goes with `prune`. Raises UsageError, and then nothing has changed.
     """
     check_overlaps(plan.assignments)
-    added: list[str] = []
-    changed: list[str] = []
-    removed: list[str] = []
     with database.write("apply a plan of shifts") as connection:
-        now = clock()
-        unchanged = _shifts(connection, plan, now, added, changed)
-        unchanged += _assignments(connection, plan, now, prune, added, removed)
-        put = put_holidays(connection, list(plan.holidays), now)
-        added += [_holiday(one) for one in put.added]
-        changed += [_holiday(one) for one in put.renamed]
-        if prune:
-            named = {(one.day, one.site) for one in plan.holidays}
-            surplus = [one for one in read_holidays(connection) if (one.day, one.site) not in named]
-            drop_holidays(connection, surplus)
-            names = [name for name in read_shifts(connection) if name not in {one.name for one in plan.shifts}]
-            for name in names:
+        todo = _compare(connection, plan, prune=prune)
+        if not todo.differs:
+            return PlanApplied([], [], [], todo.kept)
+        with regrouping(connection, Scope()):
+            now = clock()
+            for shift in todo.shifts:
+                put_shift(connection, shift, now)
+            drop_assignments(connection, todo.unassigned)
+            put_assignments(connection, todo.assigned, now)
+            put = put_holidays(connection, todo.holidays, now)
+            drop_holidays(connection, todo.unholy)
+            for name in todo.dropped:
                 drop_shift(connection, name)
-            removed += [*(_holiday(one) for one in surplus), *(f"shift {name}" for name in names)]
-    return PlanApplied(added, changed, removed, unchanged + len(put.unchanged))
+    return PlanApplied(
+        added=[f"shift {one.name}" for one in todo.shifts if one.name not in todo.known]
+        + [_assignment(one) for one in todo.assigned]
+        + [_holiday(one) for one in put.added],
+        changed=[f"shift {one.name}" for one in todo.shifts if one.name in todo.known]
+        + [_holiday(one) for one in put.renamed],
+        removed=[f"shift {name}" for name in todo.dropped]
+        + [_assignment(one) for one in todo.unassigned]
+        + [_holiday(one) for one in todo.unholy],
+        unchanged=todo.kept,
+    )
 
 
-def _shifts(connection: Connection, plan: ShiftPlan, now: datetime, added: list[str], changed: list[str]) -> int:
+@dataclass(frozen=True)
+class _ToDo:
+    """What has to change; `kept`: how much of the plan is true already."""
+
+    known: frozenset[str]
+    shifts: list[Shift]
+    dropped: list[str]
+    assigned: list[Assignment]
+    unassigned: list[Assignment]
+    holidays: list[Holiday]
+    unholy: list[Holiday]
+    kept: int
+
+    @property
+    def differs(self) -> bool:
+        return any((self.shifts, self.dropped, self.assigned, self.unassigned, self.holidays, self.unholy))
+
+
+def _compare(connection: Connection, plan: ShiftPlan, *, prune: bool) -> _ToDo:
     known = read_shifts(connection)
-    for shift in plan.shifts:
-        if known.get(shift.name) != shift:
-            put_shift(connection, shift, now)
-            (changed if shift.name in known else added).append(f"shift {shift.name}")
-    return sum(known.get(shift.name) == shift for shift in plan.shifts)
-
-
-def _assignments(
-    connection: Connection, plan: ShiftPlan, now: datetime, prune: bool, added: list[str], removed: list[str]
-) -> int:
+    held = {replace(one, id=None): one for one in read_assignments(connection)}
+    holidays = {(one.day, one.site): one for one in read_holidays(connection)}
     wanted = [replace(one, id=None) for one in plan.assignments]
-    targets = {one.target for one in wanted}
-    kept = 0
-    for held in read_assignments(connection):
-        if replace(held, id=None) in wanted:
-            wanted.remove(replace(held, id=None))
-            kept += 1
-        elif prune or held.target in targets:
-            assert held.id is not None
-            drop_assignment(connection, held.id)
-            removed.append(_assignment(held))
-    for one in wanted:
-        put_assignment(connection, one, now)
-        added.append(_assignment(one))
-    return kept
+    declared = set(wanted)
+    targets, named = {one.target for one in wanted}, {(one.day, one.site) for one in plan.holidays}
+    todo = _ToDo(
+        known=frozenset(known),
+        shifts=[one for one in plan.shifts if known.get(one.name) != one],
+        dropped=[name for name in known if prune and name not in {one.name for one in plan.shifts}],
+        assigned=[one for one in wanted if one not in held],
+        unassigned=[one for bare, one in held.items() if bare not in declared and (prune or one.target in targets)],
+        holidays=[one for one in plan.holidays if holidays.get((one.day, one.site)) != one],
+        unholy=[one for key, one in holidays.items() if prune and key not in named],
+        kept=0,
+    )
+    total = len(plan.shifts) + len(wanted) + len(plan.holidays)
+    return replace(todo, kept=total - len(todo.shifts) - len(todo.assigned) - len(todo.holidays))
 
 
 def _assignment(one: Assignment) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, Target, check_overlaps
+import pyarrow as pa
+
+from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, check_overlaps
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.regroup import Scope, regrouping
@@ -61,12 +63,16 @@ class ShiftStore:
         Raises UsageError for an unknown shift, device or site, and where it overlaps one of the same target.
         """
         with self.database.write(f"assign shift {assignment.shift}") as connection:
-            return put_assignment(connection, assignment, self.clock())
+            return put_assignments(connection, [assignment], self.clock())[0]
 
     def unassign(self, assignment_id: int) -> Assignment:
         """Take an assignment back; returns it. Raises UsageError for an unknown one."""
         with self.database.write("remove a shift assignment") as connection:
-            return drop_assignment(connection, assignment_id)
+            for one in read_assignments(connection):
+                if one.id == assignment_id:
+                    drop_assignments(connection, [one])
+                    return one
+        raise UsageError(f"there is no shift assignment {assignment_id}; `zk-pipeline shift list` shows them")
 
 
 def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
@@ -96,33 +102,36 @@ def drop_shift(connection: Connection, name: str) -> None:
     connection.execute("DELETE FROM shifts WHERE name = ?", [name])
 
 
-def put_assignment(connection: Connection, assignment: Assignment, now: datetime) -> Assignment:
-    """Store a new assignment; returns it with its id. Raises UsageError as `ShiftStore.assign`."""
-    _known(connection, assignment.shift)
-    _check_target(connection, assignment.target)
-    check_overlaps([*read_assignments(connection), assignment])
-    target = assignment.target
-    with regrouping(connection, scope_of(connection, [assignment])):
-        row = connection.execute(
-            """
-            INSERT INTO shift_assignments
-            SELECT coalesce(max(id), 0) + 1, ?, ?, ?, ?, ?, ?, ? FROM shift_assignments RETURNING id
-            """,
-            [
-                assignment.shift, target.user_id, target.site, target.device,
-                assignment.valid_from, assignment.valid_to, now,
-            ],
-        ).fetchall()  # fmt: skip
-    return replace(assignment, id=row[0][0])
+def put_assignments(connection: Connection, assignments: Sequence[Assignment], now: datetime) -> list[Assignment]:
+    """Store new assignments; returns them with their ids. Raises UsageError as `ShiftStore.assign`."""
+    check_overlaps([*read_assignments(connection), *assignments])
+    _check_names(connection, assignments)
+    row = connection.execute("SELECT coalesce(max(id), 0) FROM shift_assignments").fetchone()
+    assert row is not None
+    made = [replace(one, id=row[0] + number) for number, one in enumerate(assignments, start=1)]
+    texts = {
+        "shift": [one.shift for one in made],
+        "user_id": [one.target.user_id for one in made],
+        "site": [one.target.site for one in made],
+        "device": [one.target.device for one in made],
+    }
+    table = {"id": pa.array([one.id for one in made], pa.int64())}
+    table |= {name: pa.array(values, pa.string()) for name, values in texts.items()}
+    table |= {name: pa.array([getattr(one, name) for one in made], pa.date32()) for name in ("valid_from", "valid_to")}
+    with regrouping(connection, scope_of(connection, made)):
+        connection.register("new_assignments", pa.table(table))
+        connection.execute(
+            "INSERT INTO shift_assignments BY NAME SELECT *, $now AS created_at FROM new_assignments", {"now": now}
+        )
+        connection.unregister("new_assignments")
+    return made
 
 
-def drop_assignment(connection: Connection, assignment_id: int) -> Assignment:
-    for one in read_assignments(connection):
-        if one.id == assignment_id:
-            with regrouping(connection, scope_of(connection, [one])):
-                connection.execute("DELETE FROM shift_assignments WHERE id = ?", [assignment_id])
-            return one
-    raise UsageError(f"there is no shift assignment {assignment_id}; `zk-pipeline shift list` shows them")
+def drop_assignments(connection: Connection, assignments: Sequence[Assignment]) -> None:
+    with regrouping(connection, scope_of(connection, assignments)):
+        connection.execute(
+            "DELETE FROM shift_assignments WHERE list_contains(?, id)", [[one.id for one in assignments]]
+        )
 
 
 def scope_of(connection: Connection, assignments: Sequence[Assignment]) -> Scope | None:
@@ -161,11 +170,15 @@ def _known(connection: Connection, name: str) -> Shift:
     return shifts[name]
 
 
-def _check_target(connection: Connection, target: Target) -> None:
-    """A device or site that does not exist is a slip of the pen; a person may come later."""
-    for what, wanted in (("name", target.device), ("site", target.site)):
-        if wanted is not None:
-            known = connection.execute(f"SELECT DISTINCT {what} FROM devices ORDER BY 1").fetchall()  # noqa: S608
-            if wanted not in [row[0] for row in known]:
-                kind = "device" if what == "name" else "site"
-                raise UsageError(f"no {kind} {wanted!r}; there are: {', '.join(row[0] for row in known) or 'none'}")
+def _check_names(connection: Connection, assignments: Sequence[Assignment]) -> None:
+    """A shift, device or site that does not exist is a slip of the pen; a person may come later."""
+    devices = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
+    known = {
+        "shift": list(read_shifts(connection)),
+        "device": [name for name, _ in devices],
+        "site": sorted({site for _, site in devices}),
+    }
+    for one in assignments:
+        for kind, name in (("shift", one.shift), ("device", one.target.device), ("site", one.target.site)):
+            if name is not None and name not in known[kind]:
+                raise UsageError(f"no {kind} {name!r}; there are: {', '.join(known[kind]) or 'none'}")
