@@ -130,7 +130,7 @@ def one_date(path: Path) -> Callable[[], int]:
     store, day = Store.at(path), YEAR.first
 
     def run() -> int:
-        store.punches.adopt_workday_start(RULES.workday_starts_at)
+        store.punches.adopt_settings(RULES)
         done = process_dates(store, [day], RULES, run_id="benchmark")
         store.days.figures(day, day, workday_starts_at=clock_time(0))
         return sum(one.rows for one in done.written)

@@ -33,6 +33,11 @@ def _options(command: Any) -> Any:
         click.option("--site", help="Devices of one site share their people.  [default: its name]"),
         click.option("--comm-key-env", help="Name of the variable that holds its comm key."),
         click.option("--encoding", help="Character encoding of names on it.  [default: UTF-8]"),
+        click.option(
+            "--trust-punch-states/--no-trust-punch-states",
+            default=None,
+            help="Whether minutes worked are taken from its in, out and break states.  [default: no]",
+        ),
         click.option("--live/--no-live", default=None, help="Whether `zk-pipeline live` listens to it.  [default: no]"),
     ]
     for option in reversed(options):
