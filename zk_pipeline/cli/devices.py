@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from zk_pipeline.cli.device_clock import correct_clock
 from zk_pipeline.cli.device_file import read_device_file
 from zk_pipeline.cli.device_hands import clear_log, set_clock, users
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
@@ -197,5 +198,5 @@ def apply(file: Path, as_json: bool) -> None:
         click.echo(f"{what}: {', '.join(names) or '–'}")
 
 
-for _by_hand in (set_clock, users, clear_log):
+for _by_hand in (set_clock, correct_clock, users, clear_log):
     device.add_command(_by_hand)

@@ -68,7 +68,11 @@ class DeclaredHoliday(_Declared):
         return Holiday(day=self.date, name=self.name, site=self.site)
 
 
-_SECTIONS = {"shifts": DeclaredShift, "assignments": DeclaredAssignment, "holidays": DeclaredHoliday}
+_SECTIONS: dict[str, type[_Declared]] = {
+    "shifts": DeclaredShift,
+    "assignments": DeclaredAssignment,
+    "holidays": DeclaredHoliday,
+}
 
 
 def read_shift_file(path: Path) -> ShiftPlan:

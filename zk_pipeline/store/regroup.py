@@ -105,8 +105,8 @@ def _fingerprint(connection: Connection, table: str, scope: Scope) -> None:
         )
         SELECT
             row.site, row.user_id, row.work_date,
-            hash((row.device, device.timezone, punches, content, is_trusted), own.name, common.name, concat_ws('|', {", ".join(parts)}))
-                AS made_from
+            hash((row.device, device.timezone, punches, content, is_trusted), own.name, common.name,
+                 concat_ws('|', {", ".join(parts)})) AS made_from
         FROM row
         LEFT JOIN devices AS device ON device.name = row.device
         LEFT JOIN holidays AS own ON own.holiday_date = work_date AND own.site = row.site
