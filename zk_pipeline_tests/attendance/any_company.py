@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -87,7 +88,7 @@ def assignments(
     for target in targets:
         cuts = sorted(draw(st.sets(st.sampled_from(DATES), max_size=2)))
         edges = [date.min, *(middle + timedelta(days=cut) for cut in cuts), date.max]
-        for first, until in zip(edges, edges[1:], strict=False):
+        for first, until in pairwise(edges):
             if shift := draw(st.sampled_from([None, *known])):
                 last = until if until == date.max else until - timedelta(days=1)
                 made.append(PlainAssignment(shift, first=first, last=last, **target))

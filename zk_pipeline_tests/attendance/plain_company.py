@@ -1,4 +1,4 @@
-"""Days with shifts, days off, holidays and trusted states as the plainest Python: one person, one date, one punch at a time.
+"""Days with shifts, holidays and trusted states as the plainest Python: one person, one date, one punch at a time.
 
 Written from the description of what a day is and from nothing of the program: it shares no code with what it checks.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 ONE_DAY = timedelta(days=1)
@@ -112,7 +113,7 @@ def begins(company: PlainCompany, site: str, user: str, device: str, day: date) 
     if on.workday_starts_at is not None:
         return on.workday_starts_at
     before = shift_of(company, site, user, device, day - ONE_DAY)
-    nominal = datetime(2001, 1, 1)  # stands for day - 1
+    nominal = datetime.combine(date(2001, 1, 1), time())  # stands for day - 1
     ended = datetime.combine(nominal, before.end)
     if before.end <= before.start:
         ended += ONE_DAY
@@ -140,18 +141,20 @@ def plain_days(company: PlainCompany, punches: Iterable[PlainPunch], now: dateti
         if (punch.gate.name, punch.user, punch.local) not in seen:
             seen.add((punch.gate.name, punch.user, punch.local))
             held.setdefault((punch.gate.site, punch.user, work_date(company, punch)), []).append(punch)
-    return sorted(_day(company, *key, part, now) for key, part in held.items())
+    return sorted(_day(company, *key, held=part, now=now) for key, part in held.items())
 
 
-def _day(company: PlainCompany, site: str, user: str, day: date, held: list[PlainPunch], now: datetime) -> PlainDay:
+def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[PlainPunch], now: datetime) -> PlainDay:
     held = sorted(held, key=lambda one: (one.instant, one.gate.name, one.local))
     first, last, count = held[0], held[-1], 1
-    for before, one in zip(held, held[1:], strict=False):
+    for before, one in pairwise(held):
         if one.instant - before.instant >= company.debounce:
             count += 1
     shift = shift_of(company, site, user, first.gate.name, day)
     day_off = _day_off(company, shift, site, day)
-    codes, words = _unusual(company, shift, site, user, day, first, last if count > 1 else None, now, day_off)
+    codes, words = _unusual(
+        company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
+    )
     minutes, worked_by = _worked(company, held) if count > 1 else (None, None)
     return PlainDay(
         site=site,
@@ -189,6 +192,7 @@ def _unusual(
     site: str,
     user: str,
     day: date,
+    *,
     first: PlainPunch,
     last: PlainPunch | None,
     now: datetime,
@@ -237,7 +241,7 @@ def _worked(company: PlainCompany, held: list[PlainPunch]) -> tuple[int, str | N
     if not all(one.gate.trusted for one in held):
         return whole, None
     pressed = held[:1]
-    for before, one in zip(held, held[1:], strict=False):
+    for before, one in pairwise(held):
         again = one.state == before.state and one.instant - before.instant < company.debounce
         if not again:
             pressed.append(one)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zk_pipeline.cli.shift_file import read_shift_file
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.store import Store
@@ -32,7 +33,7 @@ LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)
 CASES = cases(PAGE.read_text("utf-8"))
 DAYS = """
 SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
-       outlier_codes, outlier_reason, revision, is_incomplete, is_outlier
+       outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_by
 FROM daily_attendance ORDER BY user_id, site, work_date
 """
 
@@ -46,21 +47,24 @@ def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
     if not any(isinstance(step, Terminal) for step in case.steps):
         store.devices.add(device("Gate", timezone="Europe/Istanbul"))
     for step in (*case.steps, Processed()):
-        take(step, store, clock, settings)
+        take(step, store, clock, settings, tmp_path)
     found = [shown(row, case) for row in rows(store, DAYS)]
     assert found == sorted(case.rows, key=lambda row: (row["person"], row["site"], row["work date"]))
     assert stale_dates(store, settings, last=date(2200, 1, 1)) == []
 
 
-def take(step: Step, store: Store, clock: StoppedClock, settings: Settings) -> None:
+def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_path: Path) -> None:
     if isinstance(step, Terminal):
-        store.devices.apply([device(step.name, timezone=step.zone, site=step.site)])
+        gate = device(step.name, timezone=step.zone, site=step.site)
+        store.devices.apply([replace(gate, trust_punch_states=step.trusted)])
     elif isinstance(step, Clock):
         clock.now = step.now
     elif isinstance(step, Log):
         read(step, store)
     elif isinstance(step, ShiftFile):
-        raise NotImplementedError
+        file = tmp_path / "shifts.yaml"
+        file.write_text(step.text, "utf-8")
+        store.apply_shifts(read_shift_file(file))
     else:
         dates = [one.work_date for one in stale_dates(store, settings, last=date(2200, 1, 1))]
         assert process_dates(store, dates, work_rules(settings), run_id=None).failed == {}
@@ -80,7 +84,8 @@ def read(log: Log, store: Store) -> None:
 
 def shown(row: tuple[Any, ...], case: Case) -> dict[str, str]:
     """A stored row in the words of the page, with the columns that the case shows."""
-    person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row
+    person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row[:14]
+    shift, day_off, worked_by = (text or "" for text in row[14:])
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,
@@ -95,6 +100,9 @@ def shown(row: tuple[Any, ...], case: Case) -> dict[str, str]:
         "in UTC": moment(came),
         "out UTC": moment(left),
         "revision": str(revision),
+        "shift": shift,
+        "day off": day_off,
+        "worked by": worked_by,
     }
     return {name: said[name] for name in case.columns}
 

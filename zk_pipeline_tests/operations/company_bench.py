@@ -9,18 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Shift, Target
 from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
 from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.any_company import Worked
-from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch
+from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch, PlainShift
 from zk_pipeline_tests.store.store_bench import device, reading, rows
 
 LAST = date(2200, 1, 1)
 BOUNDS = ("EARLY_CLOCK_IN", "LATE_CLOCK_IN", "EARLY_CLOCK_OUT", "LATE_CLOCK_OUT")
 _DAYS = """
 SELECT site, user_id, work_date, device, timezone, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
-       worked_minutes, outlier_codes, outlier_reason
+       worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_by
 FROM daily_attendance ORDER BY site, user_id, work_date
 """
 
@@ -43,8 +45,42 @@ def settings_of(company: PlainCompany, home: Path) -> Settings:
 
 
 def establish(store: Store, worked: Worked) -> None:
-    """Register gates, shifts and holidays."""
-    store.devices.apply(device(gate.name, timezone=gate.zone, site=gate.site) for gate in worked.gates)
+    """Register gates, shifts, who has them, and holidays."""
+    store.devices.apply(
+        replace(device(gate.name, timezone=gate.zone, site=gate.site), trust_punch_states=gate.trusted)
+        for gate in worked.gates
+    )
+    store.apply_shifts(plan_of(worked.company))
+
+
+def plan_of(company: PlainCompany) -> ShiftPlan:
+    """What `shift apply` makes of a file that declares the company's."""
+    shifts = dict.fromkeys(one.shift for one in company.assignments)
+    return ShiftPlan(
+        shifts=tuple(_shift(one) for one in shifts),
+        assignments=tuple(
+            Assignment(
+                shift=str(one.shift.name),
+                target=Target(user_id=one.user, site=one.site, device=one.device),
+                valid_from=None if one.first == date.min else one.first,
+                valid_to=None if one.last == date.max else one.last,
+            )
+            for one in company.assignments
+        ),
+        holidays=tuple(Holiday(day=one.day, name=one.name, site=one.site) for one in company.holidays),
+    )
+
+
+def _shift(one: PlainShift) -> Shift:
+    hours = [bound.total_seconds() / 3600 for bound in one.bounds]
+    return Shift(
+        name=str(one.name),
+        start=one.start,
+        end=one.end,
+        weekdays=tuple(WEEKDAYS[number] for number in one.weekdays),
+        workday_starts_at=one.workday_starts_at,
+        **{f"{what.lower()}_hours": number for what, number in zip(BOUNDS, hours, strict=True)},
+    )
 
 
 def read(store: Store, punches: Sequence[PlainPunch]) -> None:
@@ -73,16 +109,8 @@ def process_stale(store: Store, settings: Settings) -> Processed:
 
 
 def made_days(store: Store) -> list[PlainDay]:
-    return [
-        PlainDay(
-            *row[:11],
-            codes=tuple(row[11]),
-            reason=row[12],
-            shift=None,
-            shift_start=None,
-            shift_end=None,
-            day_off=None,
-            worked_by=None,
-        )
-        for row in rows(store, _DAYS)
-    ]
+    found = []
+    for row in rows(store, _DAYS):
+        *given, codes, reason, shift, starts, ends, day_off, worked_by = row
+        found.append(PlainDay(*given, tuple(codes), reason, shift, starts, ends, day_off, worked_by))
+    return found
