@@ -93,8 +93,8 @@ class PlainDay:
     codes: tuple[str, ...]
     reason: str
     shift: str | None
-    shift_start: time
-    shift_end: time
+    shift_start: time | None
+    shift_end: time | None
     day_off: str | None
     worked_by: str | None
 
@@ -171,8 +171,8 @@ def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[P
         codes=tuple(codes),
         reason="; ".join(words),
         shift=shift.name,
-        shift_start=shift.start,
-        shift_end=shift.end,
+        shift_start=shift.start if shift.name else None,
+        shift_end=shift.end if shift.name else None,
         day_off=day_off,
         worked_by=worked_by,
     )
