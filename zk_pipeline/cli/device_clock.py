@@ -19,9 +19,7 @@ _SHOWN = ["id", "device", "from_local", "to_local", "add_seconds", "punches", "r
 @click.argument("name", required=False)
 @click.option("--from", "from_local", type=_READING, help="First wrong reading, as the terminal recorded it.")
 @click.option("--to", "to_local", type=_READING, help="Last wrong reading, as the terminal recorded it.")
-@click.option(
-    "--add-seconds", type=int, help="What to add to a reading to get the right time; negative if it was fast."
-)
+@click.option("--add-seconds", type=int, help="To add to a reading for the right time; negative if it was fast.")
 @click.option("--reason", default="", help="Why, for the record.")
 @click.option("--revoke", "correction_id", type=int, help="Take the correction of this id back.")
 @as_json

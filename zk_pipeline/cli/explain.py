@@ -16,7 +16,7 @@ from zk_pipeline.store.explanations import Explanation, Revision
 _STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[datetime]):
     """An ISO 8601 date or instant; without a zone it is this machine's."""
 
     name = "instant"
@@ -66,9 +66,9 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
 
 
 def _said(one: Revision) -> dict[str, object]:
-    hours = (
-        "those of the settings" if one.shift is None else f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
-    )
+    hours = "those of the settings"
+    if one.shift is not None:
+        hours = f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
     worked = {None: "first to last punch", "states": "punch states", "unmatched": "first to last: states do not pair"}
     return {
         "site": one.site,
@@ -79,7 +79,7 @@ def _said(one: Revision) -> dict[str, object]:
         "hours": hours,
         "day off": one.day_off,
         "unusual": one.outlier_reason or None,
-        "rules": "; ".join(f"{code}: {OutlierCode(code).explanation}" for code in one.outlier_codes) or None,
+        "rules": "; ".join(f"{code}: {OutlierCode[code].explanation}" for code in one.outlier_codes) or None,
     }
 
 

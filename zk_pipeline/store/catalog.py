@@ -79,7 +79,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null on failure",
+            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: failed",
             "reported": "Punches the terminal said it holds, before its log was read",
             "reported_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",
