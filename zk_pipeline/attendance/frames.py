@@ -8,7 +8,9 @@ import pandera.pandas as pa
 _UTC = pd.DatetimeTZDtype("us", "UTC")
 _LOCAL = "datetime64[us]"
 
-# One row per site, user and work date: the few numbers the rules need, however many punches there were.
+# One row per site, user and work date: the few numbers the rules need, however many punches there were. The columns
+# that are not required say what a row is judged by; where one is missing, that is the same for all rows: the hours of
+# the settings, no holiday, no trusted punch states.
 SUMMARIES = pa.DataFrameSchema(
     {
         "site": pa.Column(object),
@@ -21,6 +23,13 @@ SUMMARIES = pa.DataFrameSchema(
         "first_punch_local": pa.Column(_LOCAL),
         "last_punch_local": pa.Column(_LOCAL),
         "punch_count": pa.Column("int32", pa.Check.ge(1)),
+        "shift": pa.Column(object, nullable=True, required=False),  # its name; null: the hours of the settings
+        "begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),  # minutes after midnight of the date
+        "next_begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),  # the same of the date after
+        "holiday": pa.Column(object, nullable=True, required=False),  # its name
+        # By punch states: microseconds at work, null where the states do not pair; whether they are trusted at all.
+        "paired": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
+        "is_trusted": pa.Column(bool, required=False),
     },
     unique=["site", "user_id", "work_date"],
     strict=True,
@@ -50,4 +59,15 @@ DAYS = pa.DataFrameSchema(
     strict=True,
     ordered=True,
     name="days",
+)
+
+# The same with what a row was judged by; a column that is missing is null in every row.
+JUDGED = DAYS.add_columns(
+    {
+        "shift": pa.Column(object, nullable=True, required=False),
+        "shift_start": pa.Column(object, nullable=True, required=False),  # datetime.time
+        "shift_end": pa.Column(object, nullable=True, required=False),
+        "day_off": pa.Column(object, nullable=True, required=False),
+        "worked_by": pa.Column(object, nullable=True, required=False),
+    }
 )

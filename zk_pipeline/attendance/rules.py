@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import time, timedelta
 from enum import Enum
+from typing import TypeAlias
 
 import pandas as pd
 
 from zk_pipeline.attendance.zones import to_instants
+
+Offsets: TypeAlias = "pd.Series[pd.Timedelta] | None"
 
 
 class OutlierCode(str, Enum):
@@ -34,7 +37,8 @@ class WorkRules:
     """Working hours on the wall clock, and how far from them a punch is still usual (bounds are exclusive).
 
     An `end` before `start` is an overnight shift. A work date begins at `workday_starts_at` and lasts until that time
-    on the next calendar day, so every punch belongs to exactly one work date.
+    on the next calendar day, so every punch belongs to exactly one work date. `workday_is_set`: somebody said so,
+    rather than it following from the hours.
     """
 
     start: time = time(9)
@@ -45,23 +49,28 @@ class WorkRules:
     early_clock_out: timedelta = timedelta(hours=2)
     late_clock_out: timedelta = timedelta(hours=3)
     debounce_seconds: int = 60
+    workday_is_set: bool = False
 
-    def due(self, work_dates: pd.Series[pd.Timestamp], zone: str) -> pd.DataFrame:
+    def due(
+        self, work_dates: pd.Series[pd.Timestamp], zone: str, begins: Offsets = None, next_begins: Offsets = None
+    ) -> pd.DataFrame:
         """When work starts and ends and when the date is over, for each work date in `zone`.
 
-        Returns columns `starts`, `ends`, `over`, datetime64[us, UTC], indexed like `work_dates`.
+        `begins` and `next_begins`: how long after midnight each work date, and the one after it, begin (timedelta64);
+        None takes `workday_starts_at`. Returns columns `starts`, `ends`, `over`, datetime64[us, UTC], indexed like
+        `work_dates`.
         """
-        begins = _offset(self.workday_starts_at)
-        start = _offset(self.start) + (timedelta(days=1) if self.start < self.workday_starts_at else timedelta())
-        end = _offset(self.end)
-        while end <= start:
-            end += timedelta(days=1)
+        usual = pd.Series(_offset(self.workday_starts_at), index=work_dates.index, dtype="timedelta64[us]")
+        begins, next_begins = (usual if one is None else one for one in (begins, next_begins))
         day = work_dates.astype("datetime64[us]")
+        start, end, whole_day = _offset(self.start), _offset(self.end), timedelta(days=1)
+        starts = day + start
+        starts = starts.where(begins <= start, starts + whole_day)
         return pd.DataFrame(
             {
-                "starts": to_instants(day + start, zone),
-                "ends": to_instants(day + end, zone),
-                "over": to_instants(day + begins + timedelta(days=1), zone),
+                "starts": to_instants(starts, zone),
+                "ends": to_instants(starts + ((end - start) % whole_day or whole_day), zone),
+                "over": to_instants(day + whole_day + next_begins, zone),
             }
         )
 

@@ -26,6 +26,7 @@ class DeclaredDevice(BaseModel):
     site: str = ""
     enabled: bool = True
     live: bool = False
+    trust_punch_states: bool = False
     comm_key_env: str | None = None
     encoding: str = "UTF-8"
 

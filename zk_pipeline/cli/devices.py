@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from zk_pipeline.cli.device_clock import correct_clock
 from zk_pipeline.cli.device_file import read_device_file
 from zk_pipeline.cli.device_hands import clear_log, set_clock, users
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
@@ -33,6 +34,11 @@ def _options(command: Any) -> Any:
         click.option("--site", help="Devices of one site share their people.  [default: its name]"),
         click.option("--comm-key-env", help="Name of the variable that holds its comm key."),
         click.option("--encoding", help="Character encoding of names on it.  [default: UTF-8]"),
+        click.option(
+            "--trust-punch-states/--no-trust-punch-states",
+            default=None,
+            help="Whether minutes worked are taken from its in, out and break states.  [default: no]",
+        ),
         click.option("--live/--no-live", default=None, help="Whether `zk-pipeline live` listens to it.  [default: no]"),
     ]
     for option in reversed(options):
@@ -192,5 +198,5 @@ def apply(file: Path, as_json: bool) -> None:
         click.echo(f"{what}: {', '.join(names) or '–'}")
 
 
-for _by_hand in (set_clock, users, clear_log):
+for _by_hand in (set_clock, correct_clock, users, clear_log):
     device.add_command(_by_hand)

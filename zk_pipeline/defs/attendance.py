@@ -35,7 +35,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     )
     def daily_attendance(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[dg.Output[None]]:
         opened = store.open()
-        opened.punches.adopt_workday_start(rules.workday_starts_at)
+        opened.punches.adopt_settings(rules)
         dates = as_dates(context.partition_keys)
 
         def tell(part: Sequence[DateWritten]) -> None:

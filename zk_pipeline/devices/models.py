@@ -27,6 +27,7 @@ class Device:
     site: str = ""
     enabled: bool = True
     live: bool = False  # whether `zk-pipeline live` listens to it
+    trust_punch_states: bool = False  # whether minutes worked are taken from its in, out and break states
     comm_key_env: str | None = None  # name of the environment variable that holds the comm key, never the key
     encoding: str = "UTF-8"
     id: int | None = None

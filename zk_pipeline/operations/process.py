@@ -43,12 +43,13 @@ def work_rules(settings: Settings) -> WorkRules:
         early_clock_out=timedelta(hours=settings.early_clock_out_hours),
         late_clock_out=timedelta(hours=settings.late_clock_out_hours),
         debounce_seconds=settings.debounce_seconds,
+        workday_is_set=settings.workday_starts_at_set is not None,
     )
 
 
 def stale_dates(store: Store, settings: Settings, *, last: date) -> list[StaleDate]:
     """The work dates up to `last` whose rows are older than their punches, as the settings group punches into dates."""
-    store.punches.adopt_workday_start(settings.workday_starts_at)
+    store.punches.adopt_settings(work_rules(settings))
     return store.days.stale(first=settings.history_start, last=last)
 
 
@@ -114,5 +115,5 @@ def _make(store: Store, dates: Sequence[date], rules: WorkRules, run_id: str | N
     summaries = store.days.summarize(
         dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
     )
-    judged = judge(summaries.frame, rules, store.clock())
+    judged = judge(summaries.frame, rules, store.clock(), summaries.shifts)
     return store.days.write(judged.days, seq=summaries.seq, recheck_after=judged.recheck_after, run_id=run_id)

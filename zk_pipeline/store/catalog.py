@@ -22,6 +22,11 @@ _DAY = {
     "is_outlier": "At least one outlier rule holds",
     "outlier_codes": "Codes of the outlier rules that hold, in the order of the day",
     "outlier_reason": "Why, as a sentence with times and bounds; empty when nothing is unusual",
+    "shift": "Shift the day was judged by; null: the hours of the settings",
+    "shift_start": "Wall-clock time at which that shift starts; null without a shift",
+    "shift_end": "Wall-clock time at which that shift ends; null without a shift",
+    "day_off": "Why no hours bind: a holiday's name, or `day off`; null on a working day",
+    "worked_by": "states: minutes from in/out pairs; unmatched: the trusted states do not pair; null: first to last",
     "revision": "1 for the first content of the day, one more each time the content changed",
     "payload_hash": "SHA-256 of the content that a revision stands for",
     "run_id": "Dagster run that made this revision",
@@ -59,6 +64,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "record_capacity": "Punches its log can hold",
             "last_transport": "tcp or udp: what `auto` found last, tried first",
             "live": "Whether `zk-pipeline live` listens to it",
+            "trust_punch_states": "Whether minutes worked are taken from its in, out and break states",
             "last_sync": "Last successful poll (instant, UTC)",
             "created_at": "When it was registered (instant, UTC)",
             "updated_at": "When its registration last changed (instant, UTC)",
@@ -73,7 +79,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, tail (only new records), unchanged (the counter had not moved), live; null on failure",
+            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: failed",
             "reported": "Punches the terminal said it holds, before its log was read",
             "reported_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",
@@ -115,6 +121,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "reason": "Why it cannot be a punch",
             "first_poll_id": "Poll that brought it first (device_polls.id)",
             "created_at": "When it was stored (instant, UTC)",
+            "released_at": "When it could be read after all and became a punch (instant, UTC); null while it cannot",
         },
     ),
     "device_tails": (
@@ -141,6 +148,70 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "privilege": "0 user, 14 administrator; others by firmware",
             "card": "Card number, 0 for none",
             "updated_at": "When this was last read different (instant, UTC)",
+        },
+    ),
+    "shifts": (
+        "Working hours with a name; what is null is taken from the settings",
+        {
+            "name": "Unique name",
+            "start_time": "Wall-clock time at which it starts",
+            "end_time": "Wall-clock time at which it ends; before start_time: overnight",
+            "weekdays": "Weekdays on which it works, as `mon tue wed`; the others are days off",
+            "workday_starts_at": "Wall-clock time at which its work dates begin; null: see docs/attendance.md",
+            "early_clock_in_hours": "Hours before the start from which a clock-in is too early",
+            "late_clock_in_hours": "Hours after the start from which a clock-in is too late",
+            "early_clock_out_hours": "Hours before the end from which a clock-out is too early",
+            "late_clock_out_hours": "Hours after the end from which a clock-out is too late",
+            "created_at": "When it was made (instant, UTC)",
+            "updated_at": "When it last changed (instant, UTC)",
+        },
+    ),
+    "shift_assignments": (
+        "Who has which shift: a user at a site, before a user, before a device, before a site",
+        {
+            "id": "Number of the assignment",
+            "shift": "Name of the shift",
+            "user_id": "The person; null for a device or a site",
+            "site": "The site; with user_id: the person there only",
+            "device": "The device, alone",
+            "valid_from": "First work date; null: open",
+            "valid_to": "Last work date; null: open",
+            "created_at": "When it was made (instant, UTC)",
+        },
+    ),
+    "holidays": (
+        "Work dates on which nobody is expected",
+        {
+            "holiday_date": "The work date",
+            "name": "Its name",
+            "site": "The site; null: all sites",
+            "created_at": "When it was entered (instant, UTC)",
+        },
+    ),
+    "clock_corrections": (
+        "Spans of a terminal's wall clock that were wrong, and by how much; only ever added to, or revoked",
+        {
+            "id": "Number of the correction",
+            "device": "Name of the device",
+            "from_local": "First wall-clock reading it holds for, as recorded",
+            "to_local": "Last wall-clock reading it holds for, as recorded",
+            "add_seconds": "Seconds to add to a reading to get the right one",
+            "reason": "Why, in words",
+            "created_at": "When it was made (instant, UTC)",
+            "revoked_at": "When it was taken back (instant, UTC); null while it holds",
+        },
+    ),
+    "corrected_punches": (
+        "Punches under a clock correction, as days see them; the readings themselves stay in raw_punches",
+        {
+            "seq": "The punch (raw_punches.seq)",
+            "device": "Device that recorded it",
+            "user_id": "The person's id",
+            "punched_at": "The corrected instant (UTC)",
+            "punched_at_local": "The corrected wall clock",
+            "punch_state": "As in raw_punches",
+            "first_poll_id": "As in raw_punches",
+            "correction_id": "The correction (clock_corrections.id)",
         },
     ),
     "work_dates": (
@@ -212,11 +283,23 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
+_AS_JUDGED = {"shift", "shift_start", "shift_end", "day_off", "worked_by"}
+_NOT_IN_VIEW = _AS_JUDGED | {"timezone", "payload_hash", "run_id"}
+
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {
+    "absences": (
+        "Work dates on which an assigned shift works and the person has no punch; a view, never rows",
+        {
+            "site": "The site",
+            "user_id": "The person",
+            "work_date": "The work date",
+            "shift": "The shift that was expected",
+        },
+    ),
     "processed_attendance": (
         "The day with its delivery, in the words of the REST API",
         {
-            **{name: text for name, text in _DAY.items() if name not in {"timezone", "payload_hash", "run_id"}},
+            **{name: text for name, text in _DAY.items() if name not in _NOT_IN_VIEW},
             "device": "Number of the device of the clock-in (devices.id)",
             "device_name": "Device of the clock-in",
             "date": "The work date, in the device's zone",
@@ -228,6 +311,6 @@ VIEWS: dict[str, tuple[str, dict[str, str]]] = {
             "created_at": "When the day first appeared (instant, UTC)",
             "updated_at": "When this revision was made (instant, UTC)",
         },
-    )
+    ),
 }
 del VIEWS["processed_attendance"][1]["work_date"]

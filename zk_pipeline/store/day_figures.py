@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from typing import Any
 
 import pandas as pd
 
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.work_dates import minutes
+from zk_pipeline.store.placing import believed, place
 
 BEFORE = timedelta(days=29)  # outliers are counted from so long before a span: a month of them with its first date
 
@@ -41,10 +41,18 @@ class SpanFigures:
 
 def figures(database: Database, first: date, last: date, *, workday_starts_at: time, rows: int) -> SpanFigures:
     """The figures of the work dates from `first` to `last`, with at most `rows` rows of each, in one read."""
-    begin, end = (datetime.combine(day, workday_starts_at) for day in (first, last + timedelta(days=1)))
-    values = {"offset": minutes(workday_starts_at), "begin": begin, "end": end}
+    # A work date begins at its date's midnight or later, and ends within the next date.
+    values = {"first": first, "last": last, "begin": first, "end": last + timedelta(days=2)}
     with database.read("figures of work dates") as connection:
-        punches = connection.execute(_PUNCHES, values).fetchall()
+        # Without `pairs` the whole history would be asked who has ever punched.
+        pairs = f"""
+            SELECT DISTINCT device, user_id FROM {believed(connection)}
+            WHERE punched_at_local >= $begin AND punched_at_local < $end
+        """  # noqa: S608 (SQL of ours)
+        span = {name: values[name] for name in ("begin", "end")}
+        placing = place(connection, pairs=pairs, values=span, workday_starts_at=workday_starts_at)
+        sql = _PUNCHES.format(punches=placing.punches, join=placing.join, work_date=placing.work_date)
+        punches = connection.execute(sql, values).fetchall()
         kinds = connection.execute(_KINDS_OF_DAYS, [first - BEFORE, last]).fetchall()
         table = connection.execute(_PREVIEW, {"first": first, "last": last, "rows": rows}).to_arrow_table()
     shown = table.to_pandas()
@@ -67,10 +75,10 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
 
 
 _PUNCHES = """
-SELECT CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date, count(*), count(DISTINCT first_poll_id),
-       count(DISTINCT device), histogram(hour(punched_at_local))
-FROM raw_punches
-WHERE punched_at_local >= $begin AND punched_at_local < $end AND NOT is_clock_suspect
+SELECT {work_date} AS work_date, count(*), count(DISTINCT punch.first_poll_id), count(DISTINCT punch.device),
+       histogram(hour(punch.punched_at_local))
+FROM {punches} AS punch {join}
+WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end AND work_date BETWEEN $first AND $last
 GROUP BY work_date
 """
 

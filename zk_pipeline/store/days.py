@@ -72,13 +72,17 @@ class DayStore:
         recheck_after: Mapping[date, datetime],
         run_id: str | None,
     ) -> list[DateWritten]:
-        """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.DAYS`), in one transaction.
+        """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.JUDGED`), in one transaction.
 
         A row of equal content keeps its revision. A changed one gets the next revision, its history and a pending
         delivery; one that vanished gets a retraction. A date that another run meanwhile built from newer punches is
         left as it is. Returns one entry per date written, in order.
         """
-        incoming = pa.Table.from_pandas(days, schema=_DAYS, preserve_index=False)
+        known = [field for field in _DAYS if field.name in days]
+        incoming = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
+        for field in _DAYS:  # what no row was judged by costs nothing
+            if field.name not in days:
+                incoming = incoming.append_column(field, pa.nulls(len(days), field.type))
         made_from = pa.table(
             {
                 "work_date": pa.array(list(seq), pa.date32()),
@@ -121,5 +125,10 @@ _DAYS = pa.schema(
         "is_outlier": pa.bool_(),
         "outlier_codes": pa.list_(pa.string()),
         "outlier_reason": pa.string(),
+        "shift": pa.string(),
+        "shift_start": pa.time64("us"),
+        "shift_end": pa.time64("us"),
+        "day_off": pa.string(),
+        "worked_by": pa.string(),
     }
 )

@@ -10,12 +10,24 @@ from typing import Any
 
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.devices.models import Device, TerminalInfo
+from zk_pipeline.store.corrections import correct
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.errors import DeviceExists, UnknownDevice
 from zk_pipeline.store.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
-from zk_pipeline.store.work_dates import mark_device_stale
+from zk_pipeline.store.regroup import Scope, regrouping
 
-EDITABLE = ("ip_address", "port", "protocol", "timezone", "site", "enabled", "comm_key_env", "encoding", "live")
+EDITABLE = (
+    "ip_address",
+    "port",
+    "protocol",
+    "timezone",
+    "site",
+    "enabled",
+    "comm_key_env",
+    "encoding",
+    "live",
+    "trust_punch_states",
+)
 COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
@@ -65,7 +77,7 @@ class DeviceRegistry:
         return self.get(device.name)
 
     def update(self, name: str, **changes: Any) -> Device:
-        """Change EDITABLE fields. Another site or zone makes the work dates of its punches stale.
+        """Change EDITABLE fields. Another site, zone or trust makes exactly the work dates stale whose rows it touches.
 
         Raises UnknownDevice.
         """
@@ -156,9 +168,9 @@ def _insert(connection: Connection, device: Device, now: datetime) -> None:
     connection.execute(
         """
         INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabled, comm_key_env, encoding,
-                             live, created_at, updated_at)
+                             live, trust_punch_states, created_at, updated_at)
         SELECT coalesce(max(id), 0) + 1, $name, $ip_address, $port, $protocol, $timezone, $site, $enabled,
-               $comm_key_env, $encoding, $live, $now, $now
+               $comm_key_env, $encoding, $live, $trust_punch_states, $now, $now
         FROM devices
         """,
         values,
@@ -166,21 +178,28 @@ def _insert(connection: Connection, device: Device, now: datetime) -> None:
 
 
 def _update(connection: Connection, device: Device, now: datetime) -> None:
-    before = connection.execute("SELECT site, timezone FROM devices WHERE name = ?", [device.name]).fetchone()
+    before = connection.execute(
+        "SELECT site, timezone, trust_punch_states FROM devices WHERE name = ?", [device.name]
+    ).fetchone()
+    touches = before is not None and before != (device.site, device.timezone, device.trust_punch_states)
+    with regrouping(connection, Scope(sites=(before[0], device.site)) if before and touches else None):
+        _change(connection, device, now)
+        if before and before[1] != device.timezone:
+            _rezone(connection, device.name, device.timezone)
+
+
+def _change(connection: Connection, device: Device, now: datetime) -> None:
     values = {field: asdict(device)[field] for field in EDITABLE} | {"name": device.name, "now": now}
     connection.execute(
         """
         UPDATE devices
         SET ip_address = $ip_address, port = $port, protocol = $protocol, timezone = $timezone, site = $site,
-            enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, live = $live, updated_at = $now
+            enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, live = $live,
+            trust_punch_states = $trust_punch_states, updated_at = $now
         WHERE name = $name
         """,
         values,
     )
-    if before and before != (device.site, device.timezone):
-        if before[1] != device.timezone:
-            _rezone(connection, device.name, device.timezone)
-        mark_device_stale(connection, device.name)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -206,3 +225,4 @@ def _rezone(connection: Connection, device: str, zone: str) -> None:
         {"device": device, "earliest": CLOCK_WAS_RESET_BEFORE, "ahead": AHEAD},
     )
     connection.unregister("rezoned")
+    correct(connection, device)

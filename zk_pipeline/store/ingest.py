@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.store.corrections import correct_fresh
 from zk_pipeline.store.database import Connection
-from zk_pipeline.store.work_dates import minutes, take_seq, touch, workday_starts_at
+from zk_pipeline.store.placing import place
+from zk_pipeline.store.sequence import take_seq, touch
 
 # A terminal that lost its clock starts again at 2000-01-01; one that is a day ahead did not drift there. Their punches
 # happened, but when is not known.
@@ -40,33 +42,30 @@ def insert_punches(
     if not len(punches):
         return 0, 0, {}
     connection.register("incoming", punches)
-    seq, offset = take_seq(connection, len(punches)), minutes(workday_starts_at(connection))
+    seq = take_seq(connection, len(punches))
+    placing = place(
+        connection, pairs="SELECT DISTINCT $device AS device, user_id FROM incoming", values={"device": device}
+    )
+    incoming = f"(SELECT *, $device AS device FROM incoming) AS punch {placing.join}"  # noqa: S608 (SQL of ours)
     cleared = connection.execute(
-        """
-        SELECT count(*) FROM incoming
-        WHERE CAST(punched_at_local - to_minutes(?) AS DATE)
-              IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
-        """,
-        [offset],
+        f"""
+        SELECT count(*) FROM {incoming}
+        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        """,  # noqa: S608 (SQL of ours)
+        {"device": device},
     ).fetchone()
     assert cleared is not None
     connection.execute(
         f"""
         CREATE TEMP TABLE fresh AS
-        SELECT incoming.*,
-               $seq + row_number() OVER (ORDER BY punched_at_local, user_id) - 1 AS seq,
-               CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date,
-               punched_at_local < $earliest OR punched_at > $latest AS is_clock_suspect
-        FROM {_UNKNOWN}
+        SELECT punch.* EXCLUDE (device),
+               $seq + row_number() OVER (ORDER BY punch.punched_at_local, punch.user_id) - 1 AS seq,
+               {placing.work_date} AS work_date,
+               punch.punched_at_local < $earliest OR punch.punched_at > $latest AS is_clock_suspect
+        FROM (SELECT *, $device AS device FROM {_UNKNOWN}) AS punch {placing.join}
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,  # noqa: S608 (SQL of ours)
-        {
-            **_span(device, punches),
-            "seq": seq,
-            "offset": offset,
-            "earliest": CLOCK_WAS_RESET_BEFORE,
-            "latest": now + AHEAD,
-        },
+        {**_span(device, punches), "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
     )
     connection.execute(
         """
@@ -80,6 +79,7 @@ def insert_punches(
     )
     counted = connection.execute("SELECT count(*) FROM fresh").fetchone()
     assert counted is not None
+    correct_fresh(connection, device)
     connection.execute("DELETE FROM fresh WHERE is_clock_suspect")  # stored, but part of no day
     touch(connection, "fresh")
     rows = connection.execute("SELECT work_date, count(*) FROM fresh GROUP BY 1 ORDER BY 1").fetchall()

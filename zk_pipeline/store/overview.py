@@ -53,8 +53,9 @@ class Overview:
             counts = connection.execute(
                 """
                 SELECT (SELECT count(*) FROM raw_punches), (SELECT count(*) FROM daily_attendance),
-                       (SELECT count(*) FROM quarantined_records),
-                       (SELECT count(*) FROM raw_punches WHERE is_clock_suspect),
+                       (SELECT count(*) FROM quarantined_records WHERE released_at IS NULL),
+                       (SELECT count(*) FROM raw_punches
+                        WHERE is_clock_suspect AND seq NOT IN (SELECT seq FROM corrected_punches)),
                        (SELECT min(created_at) FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry'))
                 """
             ).fetchone()
@@ -84,11 +85,11 @@ class Overview:
 _DEVICES = """
 WITH last_poll AS (
     SELECT device, max(struct_pack(id, finished_at, status, error)) AS poll
-    FROM device_polls WHERE mode IS DISTINCT FROM 'live' GROUP BY device
+    FROM device_polls WHERE coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
 ),
 last_good AS (
     SELECT device, max(struct_pack(id, clock_drift_seconds, reported_after)) AS poll
-    FROM device_polls WHERE status = 'success' AND mode IS DISTINCT FROM 'live' GROUP BY device
+    FROM device_polls WHERE status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
 )
 SELECT
     device.name,

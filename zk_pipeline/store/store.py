@@ -9,16 +9,22 @@ from pathlib import Path
 
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
+from zk_pipeline.store.corrections import CorrectionStore
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
 from zk_pipeline.store.devices import DeviceRegistry
+from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
+from zk_pipeline.store.holidays import HolidayStore
 from zk_pipeline.store.holds import Holds
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.restoring import Restoring
+from zk_pipeline.store.quarantine import QuarantineStore
+from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
+from zk_pipeline.store.shifts import ShiftStore
 from zk_pipeline.store.upkeep import Upkeep
 
 
@@ -64,6 +70,30 @@ class Store:
     @property
     def people(self) -> PersonDays:
         return PersonDays(self.database)
+
+    @property
+    def shifts(self) -> ShiftStore:
+        return ShiftStore(self.database, self.clock)
+
+    @property
+    def holidays(self) -> HolidayStore:
+        return HolidayStore(self.database, self.clock)
+
+    def apply_shifts(self, plan: ShiftPlan, *, prune: bool = False) -> PlanApplied:
+        """Make a declared plan of shifts, assignments and holidays true, in one transaction."""
+        return apply_plan(self.database, self.clock, plan, prune=prune)
+
+    @property
+    def corrections(self) -> CorrectionStore:
+        return CorrectionStore(self.database, self.clock)
+
+    @property
+    def quarantine(self) -> QuarantineStore:
+        return QuarantineStore(self.database, self.clock)
+
+    @property
+    def explanations(self) -> Explanations:
+        return Explanations(self.database)
 
     @property
     def audit(self) -> Audit:

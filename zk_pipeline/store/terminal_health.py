@@ -41,12 +41,12 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                         id, finished_at, reported, reported_after, accounted, clock_drift_seconds
                     )) AS poll
                 FROM device_polls
-                WHERE status = 'success' AND mode IS DISTINCT FROM 'live'
+                WHERE status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release')
                 GROUP BY device
             ),
             of_all AS (
                 SELECT device, max(struct_pack(id, error)) AS poll
-                FROM device_polls WHERE mode IS DISTINCT FROM 'live'
+                FROM device_polls WHERE coalesce(mode, '') NOT IN ('live', 'release')
                 GROUP BY device
             )
             SELECT

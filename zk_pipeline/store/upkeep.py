@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.compacting import Compacting
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.work_dates import minutes, workday_starts_at
+from zk_pipeline.store.placing import place
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
     """Punches and work dates that may go, and work dates past retention that may not yet."""
     if before is None:
         return 0, 0, 0
+    placing = place(connection)
     row = connection.execute(
         f"""
         WITH past AS (
@@ -122,15 +123,13 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
             WHERE work_date < $before AND raw_deleted_at IS NULL
         )
         SELECT
-            (SELECT count(*) FROM raw_punches
-             WHERE CAST(punched_at_local - to_minutes($offset) AS DATE) IN (
-                 SELECT work_date FROM past WHERE is_settled)
-             ),
+            (SELECT count(*) FROM {placing.punches} AS punch {placing.join}
+             WHERE {placing.work_date} IN (SELECT work_date FROM past WHERE is_settled)),
             count(*) FILTER (is_settled),
             count(*) FILTER (NOT is_settled)
         FROM past
         """,  # noqa: S608 (SQL of ours)
-        {"before": before, "offset": minutes(workday_starts_at(connection))},
+        {"before": before},
     ).fetchone()
     assert row is not None
     return row[0], row[1], row[2]
@@ -141,12 +140,15 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
         f"UPDATE work_dates AS known SET raw_deleted_at = $now WHERE {_SETTLED}",  # noqa: S608 (SQL of ours)
         {"before": before, "now": now},
     )
+    placing = place(connection)
     connection.execute(
-        """
-        DELETE FROM raw_punches
-        WHERE CAST(punched_at_local - to_minutes($offset) AS DATE) IN (
-            SELECT work_date FROM work_dates WHERE raw_deleted_at = $now
-        )
-        """,
-        {"now": now, "offset": minutes(workday_starts_at(connection))},
+        f"""
+        CREATE TEMP TABLE expired AS
+        SELECT punch.seq FROM {placing.punches} AS punch {placing.join}
+        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at = $now)
+        """,  # noqa: S608 (SQL of ours)
+        {"now": now},
     )
+    for table in ("raw_punches", "corrected_punches"):
+        connection.execute(f"DELETE FROM {table} WHERE seq IN (FROM expired)")  # noqa: S608 (tables of ours)
+    connection.execute("DROP TABLE expired")

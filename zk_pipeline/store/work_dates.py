@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, time
 
+from zk_pipeline.attendance.shifts import Hours
 from zk_pipeline.store.database import Connection
+from zk_pipeline.store.placing import place, stored_hours, stored_workday_start
+from zk_pipeline.store.regroup import Scope, regrouping
+from zk_pipeline.store.roster import has_assignments
+from zk_pipeline.store.sequence import take_seq
 
 
 @dataclass(frozen=True)
@@ -20,71 +25,37 @@ class StaleDate:
     punched_seq: int
 
 
-def take_seq(connection: Connection, count: int = 1) -> int:
-    """The first of `count` numbers above every one given so far."""
-    row = connection.execute("SELECT value::BIGINT FROM store_settings WHERE name = 'last_seq'").fetchone()
-    assert row is not None
-    last = int(row[0])
-    connection.execute("UPDATE store_settings SET value = ? WHERE name = 'last_seq'", [str(last + count)])
-    return last + 1
-
-
-def touch(connection: Connection, touched: str) -> None:
-    """Raise punched_seq from the relation `touched(work_date, seq)`."""
-    connection.execute(
-        f"""
-        MERGE INTO work_dates AS known
-        USING (SELECT work_date, max(seq) AS seq FROM {touched} GROUP BY work_date) AS touched
-        ON known.work_date = touched.work_date
-        WHEN MATCHED THEN UPDATE SET punched_seq = greatest(known.punched_seq, touched.seq)
-        WHEN NOT MATCHED THEN INSERT (work_date, punched_seq, built_seq) VALUES (touched.work_date, touched.seq, 0)
-        """  # noqa: S608 (a relation's name of ours)
-    )
-
-
-def mark_device_stale(connection: Connection, device: str) -> None:
-    """Its punches now belong to another site or zone: every work date they are part of must be made again."""
-    connection.execute(
-        """
-        CREATE TEMP TABLE moved AS
-        SELECT DISTINCT CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date, $seq AS seq
-        FROM raw_punches
-        WHERE device = $device
-          AND work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
-        """,
-        {"seq": take_seq(connection), "device": device, "offset": minutes(workday_starts_at(connection))},
-    )
-    touch(connection, "moved")
-    connection.execute("DROP TABLE moved")
-
-
-def minutes(at: time) -> int:
-    return at.hour * 60 + at.minute
-
-
-def workday_starts_at(connection: Connection) -> time:
-    """Where the work dates now stored begin; midnight in a store that has none."""
-    row = connection.execute("SELECT value FROM store_settings WHERE name = 'workday_starts_at'").fetchone()
-    return time.fromisoformat(row[0]) if row else time(0)
-
-
 def adopt_workday_start(connection: Connection, starts_at: time) -> None:
     """Regroup the punches when the setting changed: every date of the old and of the new grouping becomes stale."""
-    if starts_at == workday_starts_at(connection):
+    if starts_at == stored_workday_start(connection):
         return
     seq = take_seq(connection)
-    connection.execute("DELETE FROM store_settings WHERE name = 'workday_starts_at'")
-    connection.execute("INSERT INTO store_settings VALUES ('workday_starts_at', ?)", [starts_at.isoformat()])
+    keep_setting(connection, "workday_starts_at", starts_at.isoformat())
     connection.execute("UPDATE work_dates SET punched_seq = ? WHERE raw_deleted_at IS NULL", [seq])
+    placing = place(connection)
     connection.execute(
-        """
+        f"""
         INSERT INTO work_dates (work_date, punched_seq, built_seq)
-        SELECT DISTINCT CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date, $seq, 0
-        FROM raw_punches
-        WHERE NOT is_clock_suspect AND work_date NOT IN (SELECT work_date FROM work_dates)
-        """,
-        {"offset": minutes(starts_at), "seq": seq},
+        SELECT DISTINCT {placing.work_date} AS work_date, $seq, 0
+        FROM {placing.punches} AS punch {placing.join}
+        WHERE work_date NOT IN (SELECT work_date FROM work_dates)
+        """,  # noqa: S608 (SQL of ours)
+        {"seq": seq},
     )
+
+
+def adopt_hours(connection: Connection, hours: Hours) -> None:
+    """Take the settings' hours for where work dates begin between them and a shift; without shifts none does."""
+    if hours == stored_hours(connection, stored_workday_start(connection)):
+        return
+    with regrouping(connection, Scope() if has_assignments(connection) else None):
+        is_set = hours.workday_starts_at is not None
+        keep_setting(connection, "work_hours", f"{hours.start:%H:%M} {hours.end:%H:%M} {is_set}")
+
+
+def keep_setting(connection: Connection, name: str, value: str) -> None:
+    connection.execute("DELETE FROM store_settings WHERE name = ?", [name])
+    connection.execute("INSERT INTO store_settings VALUES (?, ?)", [name, value])
 
 
 def stale_dates(connection: Connection, *, first: date, last: date, now: datetime) -> list[StaleDate]:

@@ -13,7 +13,8 @@ from zk_pipeline.store.database import Connection
 from zk_pipeline.store.keys import key_revised
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
-    punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason"""
+    punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, shift, shift_start,
+    shift_end, day_off, worked_by"""
 
 _REVISED = """
 CREATE TEMP TABLE revised AS
@@ -26,6 +27,20 @@ past AS (
     WHERE work_date IN (SELECT work_date FROM staged_dates)
     GROUP BY ALL
 ),
+-- The CRM's record has no site: what it was told of this person and date elsewhere, and then told to forget.
+elsewhere AS (
+    SELECT user_id, work_date, max(told.revision) AS revision
+    FROM (
+        SELECT site, user_id, work_date, max(revision) AS revision FROM daily_attendance_history
+        WHERE work_date IN (SELECT work_date FROM staged_dates)
+        GROUP BY ALL
+        HAVING arg_max(is_retracted, revision)
+        UNION ALL
+        SELECT site, user_id, work_date, past.revision + 1
+        FROM held ANTI JOIN staged USING (site, user_id, work_date) JOIN past USING (site, user_id, work_date)
+    ) AS told
+    GROUP BY ALL
+),
 current AS (
     SELECT staged.*, false AS is_retracted, held.id IS NULL AS is_added
     FROM staged LEFT JOIN held USING (site, user_id, work_date)
@@ -35,7 +50,8 @@ vanished AS (
     SELECT
         site, device, user_id, work_date, NULL AS clock_in, NULL AS clock_out, NULL AS clock_in_local,
         NULL AS clock_out_local, timezone, 0 AS punch_count, NULL AS worked_minutes, true AS is_incomplete,
-        false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, 'retracted' AS payload_hash,
+        false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
+        NULL AS day_off, NULL AS worked_by, 'retracted' AS payload_hash,
         true AS is_retracted, false AS is_added
     FROM held ANTI JOIN staged USING (site, user_id, work_date)
 ),
@@ -47,15 +63,21 @@ floor AS ( -- set where a store was restored and nobody knows which revisions th
 )
 SELECT
     changes.*,
-    greatest(coalesce(past.revision, 0), CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END) + 1
-        AS revision,
+    greatest(
+        coalesce(past.revision, 0),
+        CASE WHEN is_added THEN coalesce(elsewhere.revision, 0) ELSE 0 END,
+        CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END
+    ) + 1 AS revision,
     coalesce(past.created_at, $now) AS first_created_at,
     coalesce(
         past.id,
         (SELECT coalesce(max(id), 0) FROM daily_attendance_history)
             + row_number() OVER (PARTITION BY past.id IS NULL ORDER BY work_date, site, user_id)
     ) AS id
-FROM changes LEFT JOIN past USING (site, user_id, work_date) CROSS JOIN floor
+FROM changes
+LEFT JOIN past USING (site, user_id, work_date)
+LEFT JOIN elsewhere USING (user_id, work_date)
+CROSS JOIN floor
 ORDER BY work_date, site, user_id
 """
 
@@ -157,11 +179,12 @@ def stage(connection: Connection) -> None:
         CREATE TEMP TABLE staged AS
         SELECT
             day.* REPLACE (day.work_date::DATE AS work_date),
-            sha256(json_array(
+            sha256(concat(json_array(
                 site, device, user_id, day.work_date::DATE::VARCHAR, epoch_us(clock_in), epoch_us(clock_out),
                 epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
                 outlier_codes, outlier_reason
-            )::VARCHAR) AS payload_hash
+            ), CASE WHEN coalesce(shift, day_off, worked_by) IS NOT NULL
+                THEN json_array(shift, shift_start, shift_end, day_off, worked_by) END)) AS payload_hash
         FROM incoming_days AS day
         WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from zk_pipeline.attendance.judge import Judged, judge
 from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.operations import process as operation
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import load_settings
@@ -85,11 +86,11 @@ def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
 def test_dates_that_another_run_made_from_newer_punches_are_told_apart(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(summaries: pd.DataFrame, rules: WorkRules, now: datetime) -> Judged:
+    def slowly(summaries: pd.DataFrame, rules: WorkRules, now: datetime, shifts: Mapping[str, Shift]) -> Judged:
         monkeypatch.setattr(operation, "judge", judge)
         ingest(store, "Gate", *on(MONDAY, "18:00"))
         process(store, MONDAY, run_id="faster run")
-        return judge(summaries, rules, now)
+        return judge(summaries, rules, now, shifts)
 
     monkeypatch.setattr(operation, "judge", slowly)
     done = process(store, MONDAY, TUESDAY, run_id="slower run")

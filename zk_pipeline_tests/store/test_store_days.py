@@ -163,9 +163,9 @@ def test_a_device_that_moves_to_another_site_retracts_the_old_days_and_makes_new
     assert rows(
         store,
         "SELECT site, revision, is_retracted, clock_in, punch_count FROM daily_attendance_history ORDER BY 1, 2",
-    ) == [("New", 1, False, at(8), 2), ("Old", 1, False, at(8), 2), ("Old", 2, True, None, 0)]
+    ) == [("New", 3, False, at(8), 2), ("Old", 1, False, at(8), 2), ("Old", 2, True, None, 0)]
     assert rows(store, DELIVERIES) == [
-        ("New", "1001", 1, "pending"),
+        ("New", "1001", 3, "pending"),
         ("Old", "1001", 1, "superseded"),
         ("Old", "1001", 2, "pending"),
     ]
@@ -179,9 +179,9 @@ def test_a_day_that_comes_back_goes_on_with_its_number_and_revisions(store: Stor
         store.devices.update("Gate", site=site)
         process(store, MONDAY)
         clock.go(hours=1)
-    assert rows(store, "SELECT site, id, revision, created_at FROM daily_attendance") == [("Old", 1, 3, LONG_AFTER)]
+    assert rows(store, "SELECT site, id, revision, created_at FROM daily_attendance") == [("Old", 1, 5, LONG_AFTER)]
     held = rows(store, "SELECT revision, is_retracted FROM daily_attendance_history WHERE site = 'New' ORDER BY 1")
-    assert held == [(1, False), (2, True)]
+    assert held == [(3, False), (4, True)]
 
 
 def test_another_zone_makes_a_new_revision_with_the_same_wall_clocks(store: Store) -> None:

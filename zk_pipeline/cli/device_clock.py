@@ -1,0 +1,60 @@
+"""`zk-pipeline device correct-clock`: a terminal's clock that was wrong for a while, set right afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+import click
+
+from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.session import open_session
+from zk_pipeline.errors import UsageError
+
+_READING = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
+_SHOWN = ["id", "device", "from_local", "to_local", "add_seconds", "punches", "reason", "created_at", "revoked_at"]
+
+
+@click.command("correct-clock")
+@click.argument("name", required=False)
+@click.option("--from", "from_local", type=_READING, help="First wrong reading, as the terminal recorded it.")
+@click.option("--to", "to_local", type=_READING, help="Last wrong reading, as the terminal recorded it.")
+@click.option("--add-seconds", type=int, help="To add to a reading for the right time; negative if it was fast.")
+@click.option("--reason", default="", help="Why, for the record.")
+@click.option("--revoke", "correction_id", type=int, help="Take the correction of this id back.")
+@as_json
+def correct_clock(
+    name: str | None,
+    *,
+    from_local: datetime | None,
+    to_local: datetime | None,
+    add_seconds: int | None,
+    reason: str,
+    correction_id: int | None,
+    as_json: bool,
+) -> None:
+    """Correct what NAME recorded while its clock was wrong. Without options: list all corrections. Readings stay as
+    recorded; days are made from the corrected ones, those that come later included.
+
+    \b
+    Example:  zk-pipeline device correct-clock "Back Gate" --from 2000-01-01 --to 2000-01-03 --add-seconds 846720000
+    """
+    corrections = open_session().store.corrections
+    given = (from_local, to_local, add_seconds)
+    if correction_id is not None:
+        if name is not None or given != (None, None, None):
+            raise UsageError("--revoke takes nothing but the id of a correction")
+        done = [corrections.revoke(correction_id)]
+    elif given == (None, None, None):
+        done = [one for one in corrections.all() if name in (None, one.device)]
+    elif name is None or from_local is None or to_local is None or add_seconds is None:
+        raise UsageError("a correction needs NAME, --from, --to and --add-seconds")
+    else:
+        done = [corrections.add(name, from_local=from_local, to_local=to_local, add_seconds=add_seconds, reason=reason)]
+    rows = [asdict(one) | {"from_local": str(one.from_local), "to_local": str(one.to_local)} for one in done]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, _SHOWN)
+    else:
+        note("no clock was ever corrected")

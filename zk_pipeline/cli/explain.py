@@ -1,0 +1,96 @@
+"""`zk-pipeline explain`: what was said of a person's day, when, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date, datetime
+
+import click
+
+from zk_pipeline.attendance.rules import OutlierCode
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.session import WORK_DATE, open_session
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.explanations import Explanation, Revision
+
+_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 date or instant; without a zone it is this machine's."""
+
+    name = "instant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return datetime.fromisoformat(str(value).replace("Z", "+00:00")).astimezone()
+        except ValueError:
+            self.fail(f"{value!r} is no instant such as 2026-11-03T17:00", param, ctx)
+
+
+@click.command()
+@click.option("--user-id", required=True, help="The person.")
+@click.option("--date", "day", type=WORK_DATE, required=True, help="The work date.")
+@click.option("--site", help="Only at this site.")
+@click.option("--as-of", type=Instant(), help="What was said then, such as 2026-11-03T17:00.  [default: now]")
+@as_json
+def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None, as_json: bool) -> None:
+    """What was said of a person's day, when, and why. That is its punches, the hours it was judged by, every revision
+    with the run that made it, and whether the CRM was told.
+
+    \b
+    Example:  zk-pipeline explain --user-id EMP001 --date 2026-11-02 --as-of 2026-11-03T17:00
+    """
+    found = open_session().store.explanations.explain(user_id, day, as_of=as_of)
+    punches = [one for one in found.punches if site in (None, one.site)]
+    revisions = [one for one in found.revisions if site in (None, one.site)]
+    if not punches and not revisions:
+        raise UsageError(f"nothing is known of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}"))
+    found = Explanation(user_id, day, as_of, punches, revisions)
+    if as_json:
+        print_json(found)
+        return
+    for name in sorted({one.site for one in punches} | {one.site for one in revisions}):
+        said = [one for one in revisions if one.site == name]
+        print_pairs(_said(said[-1]) if said else {"site": name, "said": "nothing yet: not processed"})
+        click.echo()
+    print_table(
+        [asdict(one) | {"state": _STATES.get(one.punch_state, one.punch_state)} for one in punches],
+        ["site", "device", "punched_at_local", "state", "poll_id", "stored_at", "read_local"],
+    )
+    click.echo()
+    print_table(
+        [_revision(one) for one in revisions],
+        ["site", "revision", "made_at", "in", "out", "worked", "why", "run_id", "delivery", "delivered_at"],
+    )
+
+
+def _said(one: Revision) -> dict[str, object]:
+    hours = "those of the settings"
+    if one.shift is not None:
+        hours = f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
+    worked = {None: "first to last punch", "states": "punch states", "unmatched": "first to last: states do not pair"}
+    return {
+        "site": one.site,
+        "said": "retracted: there is no such day" if one.is_retracted else f"revision {one.revision}",
+        "in, out": f"{_clock(one.clock_in_local)}, {_clock(one.clock_out_local)}",
+        "worked (minutes)": one.worked_minutes,
+        "worked from": worked[one.worked_by],
+        "hours": hours,
+        "day off": one.day_off,
+        "unusual": one.outlier_reason or None,
+        "rules": "; ".join(f"{code}: {OutlierCode[code].explanation}" for code in one.outlier_codes) or None,
+    }
+
+
+def _revision(one: Revision) -> dict[str, object]:
+    return asdict(one) | {
+        "in": _clock(one.clock_in_local),
+        "out": _clock(one.clock_out_local),
+        "worked": one.worked_minutes,
+        "why": "retracted" if one.is_retracted else one.outlier_reason or None,
+    }
+
+
+def _clock(local: datetime | None) -> str:
+    return "–" if local is None else f"{local:%Y-%m-%d %H:%M:%S}"

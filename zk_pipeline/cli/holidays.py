@@ -1,0 +1,82 @@
+"""`zk-pipeline holiday …`: dates on which nobody is expected."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+import click
+
+from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.cli.holiday_file import read_holiday_file
+from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.session import WORK_DATE, open_session
+
+
+@click.group()
+def holiday() -> None:
+    """Dates on which nobody is expected: no punch of theirs is early or late."""
+
+
+@holiday.command("add")
+@click.argument("day", metavar="DATE", type=WORK_DATE)
+@click.argument("name")
+@click.option("--site", help="Only at this site.  [default: all sites]")
+def add(day: date, name: str, site: str | None) -> None:
+    """Enter the holiday NAME on DATE.
+
+    \b
+    Example:  zk-pipeline holiday add 2026-05-01 "Labour Day"
+    """
+    open_session().store.holidays.put([Holiday(day=day, name=name, site=site)])
+    click.echo(f"{day} is {name}" + ("" if site is None else f" at {site}"))
+
+
+@holiday.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--site", help="Only at this site.  [default: all sites, or the column `site` of a CSV]")
+@as_json
+def import_(file: Path, site: str | None, as_json: bool) -> None:
+    """Enter the holidays of a calendar (.ics: all-day events) or of a table (.csv: date,name[,site]). Importing again
+    changes only what is different.
+
+    \b
+    Example:  zk-pipeline holiday import holidays.ics --site headquarters
+    """
+    done = open_session().store.holidays.put(read_holiday_file(file, site))
+    if as_json:
+        print_json(done)
+    else:
+        for what, holidays in asdict(done).items():
+            click.echo(f"{what}: {len(holidays)}")
+
+
+@holiday.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List all holidays.
+
+    \b
+    Example:  zk-pipeline holiday list
+    """
+    held = [{"date": one.day, "name": one.name, "site": one.site} for one in open_session().store.holidays.all()]
+    if as_json:
+        print_json(held)
+    elif held:
+        print_table(held, ["date", "name", "site"])
+    else:
+        note("there are no holidays; import some with `zk-pipeline holiday import FILE`")
+
+
+@holiday.command("remove")
+@click.argument("day", metavar="DATE", type=WORK_DATE)
+@click.option("--site", help="That of this site.  [default: that of all sites]")
+def remove(day: date, site: str | None) -> None:
+    """Take back the holiday on DATE.
+
+    \b
+    Example:  zk-pipeline holiday remove 2026-05-01
+    """
+    gone = open_session().store.holidays.remove(day, site)
+    click.echo(f"{day} is no longer {gone.name}")

@@ -1,0 +1,66 @@
+"""`zk-pipeline quarantine …`: records of terminals that could not be read as punches."""
+
+from __future__ import annotations
+
+import click
+
+from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.session import open_session
+
+
+@click.group()
+def quarantine() -> None:
+    """Records that could not be read as punches; their bytes are kept."""
+
+
+@quarantine.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also those that were released.")
+@as_json
+def list_(everything: bool, as_json: bool) -> None:
+    """List the records in quarantine, and why each is there.
+
+    \b
+    Example:  zk-pipeline quarantine list --json
+    """
+    rows: list[dict[str, object]] = [
+        {
+            "device": one.device,
+            "reason": one.reason,
+            "poll_id": one.poll_id,
+            "created_at": one.created_at,
+            "released_at": one.released_at,
+            "raw": one.raw.hex(),
+        }
+        for one in open_session().store.quarantine.all()
+        if everything or one.released_at is None
+    ]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(
+            rows, ["device", "reason", "poll_id", "created_at", *(["released_at"] if everything else []), "raw"]
+        )
+    else:
+        note("nothing is in quarantine")
+
+
+@quarantine.command("release")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@as_json
+def release(names: tuple[str, ...], as_json: bool) -> None:
+    """Read the records of the named terminals (default: all) again. That helps after `device update NAME --encoding`,
+    or once people are enrolled whose number alone was in the record. What is a punch now is stored, and the next
+    processing makes its days again.
+
+    \b
+    Example:  zk-pipeline quarantine release "Main Office"
+    """
+    from zk_pipeline.operations.release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
+
+    done = release_records(open_session().store, names or None)
+    if as_json:
+        print_json(done)
+    elif done:
+        print_table([vars(one) for one in done], ["device", "records", "new", "left"])
+    else:
+        note("nothing is in quarantine")

@@ -1,0 +1,61 @@
+"""Quarantined records, read again: after an encoding was set right, or once the terminal's user list is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from zk_pipeline.devices.decode import decode_log
+from zk_pipeline.devices.layouts import LOG_LAYOUTS, Layout
+from zk_pipeline.store.quarantine import QuarantinedRecord
+from zk_pipeline.store.store import Store
+
+
+@dataclass(frozen=True)
+class Released:
+    """What reading the records of one device again came to."""
+
+    device: str
+    records: int  # that could be read now
+    new: int  # punches among them that were not stored yet
+    left: int  # records that still cannot be a punch
+
+
+def release(store: Store, devices: Sequence[str] | None = None) -> list[Released]:
+    """Read every record in quarantine again; what is a punch now is stored, its dates become stale.
+
+    The record stays, marked as released. Only of `devices`, where given. Raises UnknownDevice.
+    """
+    registered = store.devices.all() if devices is None else store.devices.select(devices)
+    done = []
+    for device in registered:
+        held = store.quarantine.of(device.name)
+        if not held:
+            continue
+        users, layout_name = store.quarantine.decoding(device.name)
+        punches, freed = _decode(held, users, layout_name, device.encoding)
+        new = store.quarantine.release(device, punches, freed) if freed else 0
+        done.append(Released(device.name, len(freed), new, len(held) - len(freed)))
+    return done
+
+
+def _decode(
+    held: Sequence[QuarantinedRecord], users: pd.DataFrame, layout_name: str | None, encoding: str
+) -> tuple[pd.DataFrame, list[QuarantinedRecord]]:
+    frames, freed = [], []
+    for one in held:
+        layout = _layout(len(one.raw), layout_name)
+        if layout is not None:
+            punches, rejected = decode_log(one.raw, layout, users=users, encoding=encoding)
+            if rejected.empty:
+                frames.append(punches)
+                freed.append(one)
+    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), freed
+
+
+def _layout(size: int, name: str | None) -> Layout | None:
+    """The layout the terminal's log was read in last, else the only or usual one of that size."""
+    fitting = [layout for layout in LOG_LAYOUTS if layout.size == size]
+    return next((layout for layout in fitting if layout.name == name), next(iter(fitting), None))

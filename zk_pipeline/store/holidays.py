@@ -1,0 +1,92 @@
+"""Dates on which nobody is expected: rows of `holidays`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.regroup import Scope, regrouping
+
+
+@dataclass(frozen=True)
+class HolidaysPut:
+    """What entering holidays changed."""
+
+    added: list[Holiday]
+    renamed: list[Holiday]
+    unchanged: list[Holiday]
+
+
+@dataclass(frozen=True)
+class HolidayStore:
+    """Every change makes exactly the work dates stale that have rows on the holiday."""
+
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[Holiday]:
+        """By date, those of all sites first."""
+        with self.database.read("list holidays") as connection:
+            return read_holidays(connection)
+
+    def put(self, holidays: Iterable[Holiday]) -> HolidaysPut:
+        """Enter holidays, in one transaction; one of the same date and site gets the new name."""
+        with self.database.write("enter holidays") as connection:
+            return put_holidays(connection, list(holidays), self.clock())
+
+    def remove(self, day: date, site: str | None = None) -> Holiday:
+        """Take back that of a site, or (None) of all sites. Raises UsageError where there is none."""
+        with self.database.write(f"remove the holiday of {day}") as connection:
+            for one in read_holidays(connection):
+                if (one.day, one.site) == (day, site):
+                    drop_holidays(connection, [one])
+                    return one
+        raise UsageError(f"there is no holiday on {day} " + ("for all sites" if site is None else f"at {site!r}"))
+
+
+def read_holidays(connection: Connection) -> list[Holiday]:
+    rows = connection.execute(
+        "SELECT holiday_date, name, site FROM holidays ORDER BY holiday_date, site NULLS FIRST"
+    ).fetchall()
+    return [Holiday(day=day, name=name, site=site) for day, name, site in rows]
+
+
+def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> HolidaysPut:
+    """Raises UsageError for a site that no device has."""
+    sites = [row[0] for row in connection.execute("SELECT DISTINCT site FROM devices ORDER BY 1").fetchall()]
+    for one in holidays:
+        if one.site is not None and one.site not in sites:
+            raise UsageError(f"holiday {one.day}: no site {one.site!r}; there are: {', '.join(sites) or 'none'}")
+    wanted = {(one.day, one.site): one for one in holidays}
+    held = {(one.day, one.site): one for one in read_holidays(connection)}
+    done = HolidaysPut([], [], [])
+    for key, one in wanted.items():
+        (done.added if key not in held else done.unchanged if held[key] == one else done.renamed).append(one)
+    with regrouping(connection, _scope([*done.added, *done.renamed])):
+        for one in done.renamed:
+            _delete(connection, one)
+        for one in (*done.added, *done.renamed):
+            connection.execute("INSERT INTO holidays VALUES (?, ?, ?, ?)", [one.day, one.name, one.site, now])
+    return done
+
+
+def drop_holidays(connection: Connection, holidays: list[Holiday]) -> None:
+    with regrouping(connection, _scope(holidays)):
+        for one in holidays:
+            _delete(connection, one)
+
+
+def _delete(connection: Connection, one: Holiday) -> None:
+    connection.execute(
+        "DELETE FROM holidays WHERE holiday_date = ? AND site IS NOT DISTINCT FROM ?", [one.day, one.site]
+    )
+
+
+def _scope(holidays: list[Holiday]) -> Scope | None:
+    if not holidays:
+        return None
+    return Scope(first=min(one.day for one in holidays), last=max(one.day for one in holidays))

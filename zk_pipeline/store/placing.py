@@ -1,0 +1,101 @@
+"""Which work date each punch belongs to, in SQL: the one place that says it, for every query that asks.
+
+Nothing of it is stored: with the hours of the settings alone it is one subtraction; with shifts, a join to the roster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import time
+from typing import Any
+
+from zk_pipeline.attendance.shifts import Hours, minutes
+from zk_pipeline.store.database import Connection
+from zk_pipeline.store.roster import has_assignments, make_roster
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Fragments of a query over punches under the name `punch`; they hold for the connection they were made for.
+
+    `FROM {punches} AS punch {join}` and then `{work_date}`; `punches` are those that are part of a day: device,
+    user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id.
+    """
+
+    punches: str
+    join: str
+    work_date: str
+    usual: int  # minutes after midnight at which work dates begin without a shift
+
+    @property
+    def by_shifts(self) -> bool:
+        """Whether there is a temporary table `roster` that says who has which shift."""
+        return bool(self.join)
+
+
+_BELIEVED = """
+    SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id
+    FROM raw_punches WHERE NOT is_clock_suspect
+"""
+# A reading under a correction counts as what it should have been, also where the clock was beyond belief.
+_CORRECTED = f"""
+    {_BELIEVED} AND seq NOT IN (SELECT seq FROM corrected_punches)
+    UNION ALL
+    SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id FROM corrected_punches
+"""  # noqa: S608 (SQL of ours)
+_BEGUN = """
+    LEFT JOIN roster AS begun ON begun.device = punch.device AND begun.user_id = punch.user_id
+        AND punch.punched_at_local::DATE BETWEEN begun.first AND begun.last
+"""
+
+
+def place(
+    connection: Connection,
+    *,
+    pairs: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    workday_starts_at: time | None = None,
+) -> Placing:
+    """How to place punches; `pairs` (with parameters `values`) is a query of the (device, user_id) that can occur.
+
+    `workday_starts_at`: of the settings; None takes what the store was grouped by last.
+    """
+    usual = stored_workday_start(connection) if workday_starts_at is None else workday_starts_at
+    punches = believed(connection)
+    if not has_assignments(connection):
+        plain = f"CAST(punch.punched_at_local - INTERVAL {minutes(usual)} MINUTE AS DATE)"
+        return Placing(punches, "", plain, minutes(usual))
+    make_roster(
+        connection,
+        pairs or f"SELECT DISTINCT device, user_id FROM {punches}",  # noqa: S608 (SQL of ours)
+        values or {},
+        settings=stored_hours(connection, usual),
+        workday_starts_at=usual,
+    )
+    begun = f"coalesce(begun.begins, {minutes(usual)})"
+    return Placing(punches, _BEGUN, f"CAST(punch.punched_at_local - to_minutes({begun}) AS DATE)", minutes(usual))
+
+
+def believed(connection: Connection) -> str:
+    """The punches that are part of a day, as a subquery."""
+    is_corrected = connection.execute("SELECT EXISTS (FROM corrected_punches)").fetchall()[0][0]
+    return f"({_CORRECTED if is_corrected else _BELIEVED})"
+
+
+def stored_workday_start(connection: Connection) -> time:
+    """Where the work dates now stored begin by the settings; midnight in a store that has none."""
+    value = _setting(connection, "workday_starts_at")
+    return time.fromisoformat(value) if value else time(0)
+
+
+def stored_hours(connection: Connection, workday_starts_at: time) -> Hours:
+    """The settings' hours that the work dates now stored were grouped by."""
+    hours = _setting(connection, "work_hours")
+    start, end, is_set = hours.split() if hours else ("09:00", "18:00", str(workday_starts_at != time(0)))
+    return Hours(time.fromisoformat(start), time.fromisoformat(end), workday_starts_at if is_set == "True" else None)
+
+
+def _setting(connection: Connection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM store_settings WHERE name = ?", [name]).fetchone()
+    return None if row is None else str(row[0])

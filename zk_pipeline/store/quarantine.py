@@ -1,0 +1,88 @@
+"""Records that could not be read as punches: rows of `quarantined_records`, and their release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.ingest import insert_punches, next_poll_id, punches_table
+
+
+@dataclass(frozen=True)
+class QuarantinedRecord:
+    """A record with its bytes; `released_at`: when it could be read after all."""
+
+    device: str
+    raw: bytes
+    reason: str
+    poll_id: int
+    created_at: datetime
+    released_at: datetime | None
+
+
+@dataclass(frozen=True)
+class QuarantineStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[QuarantinedRecord]:
+        """Every record that ever was in quarantine, the released ones included, by device and time."""
+        with self.database.read("quarantined records") as connection:
+            rows = connection.execute(f"{_SELECT} ORDER BY device, created_at, raw").fetchall()
+        return [QuarantinedRecord(*row) for row in rows]
+
+    def of(self, device: str) -> list[QuarantinedRecord]:
+        """Those of a device that are still in quarantine."""
+        with self.database.read(f"quarantined records of {device}") as connection:
+            rows = connection.execute(
+                f"{_SELECT} WHERE device = ? AND released_at IS NULL ORDER BY created_at, raw", [device]
+            ).fetchall()
+        return [QuarantinedRecord(*row) for row in rows]
+
+    def decoding(self, device: str) -> tuple[pd.DataFrame, str | None]:
+        """What reading them again takes: the people now known (as `Reading.users`) and the log's layout, if known."""
+        with self.database.read(f"how to read records of {device}") as connection:
+            users = connection.execute(
+                "SELECT user_id, uid, name, privilege, card FROM device_users WHERE device = ?", [device]
+            ).df()
+            layout = connection.execute("SELECT layout FROM device_tails WHERE device = ?", [device]).fetchone()
+        return users, None if layout is None else str(layout[0])
+
+    def release(self, device: Device, punches: pd.DataFrame, records: Sequence[QuarantinedRecord]) -> int:
+        """Store `punches` (as `Reading.punches`) that `records` turned out to be; returns how many were new."""
+        table, now = punches_table(punches, device.timezone), self.clock()
+        freed = pa.table(
+            {
+                "raw": pa.array([one.raw for one in records], pa.binary()),
+                "reason": pa.array([one.reason for one in records], pa.string()),
+            }
+        )
+        with self.database.write(f"release quarantined records of {device.name}") as connection:
+            poll_id = next_poll_id(connection)
+            stored, new, _ = insert_punches(connection, device.name, table, poll_id, now)
+            connection.execute(
+                """
+                INSERT INTO device_polls (id, device, started_at, finished_at, status, mode, fetched, stored, "new")
+                VALUES (?, ?, ?, ?, 'success', 'release', ?, ?, ?)
+                """,
+                [poll_id, device.name, now, now, len(records), stored, new],
+            )
+            connection.register("freed", freed)
+            connection.execute(
+                """
+                UPDATE quarantined_records SET released_at = $now
+                WHERE device = $device AND released_at IS NULL AND (raw, reason) IN (SELECT (raw, reason) FROM freed)
+                """,
+                {"now": now, "device": device.name},
+            )
+            connection.unregister("freed")
+        return new
+
+
+_SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at FROM quarantined_records"
