@@ -31,6 +31,8 @@ COMMANDS = {
     "live": ("live", "Store punches as they happen."),
     "export": ("export", "Raw punches or days as a CSV, Parquet or Excel file."),
     "month": ("month", "The month sheet of one person."),
+    "api": ("api", "Serve the REST API and the web admin."),
+    "api-token": ("api_tokens", "Tokens of the REST API and the web admin."),
     "cleanup": ("work", "Do what the daily clean-up job does."),
     "simulate": ("serve", "Run emulated terminals only."),
 }

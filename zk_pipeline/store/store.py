@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
@@ -69,3 +70,7 @@ class Store:
     @property
     def upkeep(self) -> Upkeep:
         return Upkeep(self.database, self.clock)
+
+    @property
+    def tokens(self) -> TokenStore:
+        return TokenStore(self.database, self.clock)
