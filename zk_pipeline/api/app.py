@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from zk_pipeline import __version__
-from zk_pipeline.api import operations
+from zk_pipeline.api import actions, attendance, devices, docs, operations, runs
 from zk_pipeline.api.errors import add_error_handlers
 from zk_pipeline.api.guard import Guard
 from zk_pipeline.api.services import Parts, Services, make_services
@@ -43,7 +43,10 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     app.state.services = services
     app.state.stopping = asyncio.Event()
     add_error_handlers(app)
-    for router in (operations.router, login.router):
+    # `actions` before `devices`: /api/devices/poll_all/ is not a device.
+    for router in (actions.router, attendance.router, devices.router, runs.router, operations.router, docs.router):
+        app.include_router(router)
+    for router in (login.router,):
         app.include_router(router)
     mount_web(app)
     app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
@@ -61,6 +64,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         noting.cancel()
         await run_in_threadpool(services.actions.stop, RUN_PATIENCE_SECONDS)
         await run_in_threadpool(_write_uses, services)
+        services.close()
 
 
 async def _note_uses(services: Services) -> None:

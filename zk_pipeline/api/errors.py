@@ -72,6 +72,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if any(one["loc"][0] == "path" for one in error.errors()):
+        return answer(request, 404, {"detail": "Not found."})
     return answer(request, 400, {"detail": words_for_input(list(error.errors()))})
 
 

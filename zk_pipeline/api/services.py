@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Annotated
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -18,6 +20,9 @@ from zk_pipeline.api.traffic import Traffic
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.store import Store
+
+if TYPE_CHECKING:
+    from zk_pipeline.defs.watch import Watch
 
 # A person or a script waits for an answer: what a run may wait for the store is too long here.
 STORE_PATIENCE_SECONDS = 10.0
@@ -36,6 +41,28 @@ class Services:
     failed_logins: Attempts
     traffic: Traffic
     patience: float
+    exits: ExitStack = field(default_factory=ExitStack)
+    _watches: list[Watch] = field(default_factory=list)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def watch(self) -> Watch:
+        """Dagster's instance, opened at the first look at it."""
+        from zk_pipeline.defs.watch import open_watch  # noqa: PLC0415 (Dagster, slow to import)
+
+        with self._opening:
+            if not self._watches:
+                self._watches.append(self.exits.enter_context(open_watch()))
+        return self._watches[0]
+
+    def last_work_date(self) -> date:
+        """The newest work date that has begun anywhere."""
+        from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+
+        return last_work_date(self.settings, self.clock())
+
+    def close(self) -> None:
+        self.exits.close()
 
     @property
     def clock(self) -> Callable[[], datetime]:

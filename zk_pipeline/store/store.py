@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
 from zk_pipeline.store.devices import DeviceRegistry
 from zk_pipeline.store.exports import ExportStore
+from zk_pipeline.store.lists import ListStore
 from zk_pipeline.store.overview import Overview
+from zk_pipeline.store.pages import BucketCache
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.upkeep import Upkeep
@@ -30,6 +32,7 @@ class Store:
 
     database: Database
     clock: Callable[[], datetime] = utc_now
+    page_cache: BucketCache = field(default_factory=BucketCache, repr=False, compare=False)
 
     @classmethod
     def at(cls, path: Path) -> Store:
@@ -70,6 +73,10 @@ class Store:
     @property
     def upkeep(self) -> Upkeep:
         return Upkeep(self.database, self.clock)
+
+    @property
+    def lists(self) -> ListStore:
+        return ListStore(self.database, self.page_cache)
 
     @property
     def tokens(self) -> TokenStore:

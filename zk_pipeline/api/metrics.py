@@ -1,0 +1,119 @@
+"""Figures as Prometheus' text format has them. Written by hand: its client library would add a registry and no rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Protocol
+
+from zk_pipeline.api.traffic import BUCKETS, Histogram, Traffic
+from zk_pipeline.store.figures import StoreFigures
+
+_STATES = ("pending", "sending", "delivered", "retry", "failed", "superseded")
+
+
+class Orchestration(Protocol):
+    """What is asked of Dagster, see `defs.orchestration`."""
+
+    @property
+    def heartbeats(self) -> dict[str, float]: ...
+    @property
+    def runs_in_flight(self) -> int: ...
+    @property
+    def is_daemon_alive(self) -> bool: ...
+
+
+def metrics_text(store: StoreFigures, dagster: Orchestration, traffic: Traffic, now: datetime) -> str:
+    return "".join(f"{line}\n" for line in _lines(store, dagster, traffic, now))
+
+
+def _lines(store: StoreFigures, dagster: Orchestration, traffic: Traffic, now: datetime) -> Iterator[str]:
+    yield from _of_store(store, now)
+    yield from _of_devices(store)
+    daemon = max(dagster.heartbeats.values(), default=None)
+    yield from _metric("zk_daemon_alive", "gauge", "Whether every daemon beat lately", [({}, dagster.is_daemon_alive)])
+    if daemon is not None:
+        yield from _metric("zk_daemon_heartbeat_age_seconds", "gauge", "Age of the oldest heartbeat", [({}, daemon)])
+    yield from _metric("zk_runs_in_flight", "gauge", "Dagster runs queued or running", [({}, dagster.runs_in_flight)])
+    served = sorted(traffic.requests.items())
+    yield from _metric(
+        "zk_http_requests_total",
+        "counter",
+        "Requests answered by this process",
+        [({"method": m, "route": r, "status": str(s)}, count) for (m, r, s), count in served],
+    )
+    yield from _histogram(
+        "zk_http_request_seconds",
+        "Time to answer",
+        [({"route": route}, taken) for route, taken in sorted(traffic.seconds.items())],
+    )
+    yield from _histogram("zk_store_wait_seconds", "Waits of this process for the store", [({}, traffic.store_waits)])
+    yield from _histogram("zk_store_hold_seconds", "Holds of the store by this process", [({}, traffic.store_holds)])
+
+
+def _of_store(store: StoreFigures, now: datetime) -> Iterator[str]:
+    for name, words, value in (
+        ("zk_punches", "Punches stored", store.punches),
+        ("zk_days", "Days made", store.days),
+        ("zk_outlier_days", "Days that are unusual", store.outliers),
+        ("zk_quarantined_records", "Records that cannot be a punch", store.quarantined),
+        ("zk_stale_dates", "Work dates with punches newer than their days", store.stale),
+    ):
+        yield from _metric(name, "gauge", words, [({}, value)])
+    states = {state: store.deliveries.get(state, 0) for state in _STATES} | store.deliveries
+    yield from _metric(
+        "zk_deliveries", "gauge", "Deliveries by state", [({"state": state}, count) for state, count in states.items()]
+    )
+    age = 0.0 if store.oldest_due is None else (now - store.oldest_due).total_seconds()
+    yield from _metric(
+        "zk_delivery_queue_age_seconds", "gauge", "Age of the oldest delivery that is due; 0 for none", [({}, age)]
+    )
+
+
+def _of_devices(store: StoreFigures) -> Iterator[str]:
+    polls = [({"device": one.device, "status": one.status}, one) for one in store.polls]
+    for name, words, values in (
+        ("zk_polls_total", "Polls by how they ended", [(labels, one.polls) for labels, one in polls]),
+        ("zk_poll_seconds_total", "Time spent polling", [(labels, one.seconds) for labels, one in polls]),
+        ("zk_new_punches_total", "New punches brought by polls", [(labels, one.new) for labels, one in polls]),
+    ):
+        yield from _metric(name, "counter", words, values)
+    for name, words, attribute in (
+        ("zk_device_last_success_timestamp_seconds", "Last successful poll", "last_success"),
+        ("zk_device_clock_drift_seconds", "Terminal's clock minus true time", "clock_drift_seconds"),
+        ("zk_device_fill_ratio", "Records in its log over its capacity", "fill"),
+        ("zk_device_last_poll_seconds", "How long the last successful poll took", "last_seconds"),
+    ):
+        found = [({"device": one.device}, getattr(one, attribute)) for one in store.devices]
+        plain = [(labels, v.timestamp() if isinstance(v, datetime) else v) for labels, v in found if v is not None]
+        yield from _metric(name, "gauge", words, plain)
+
+
+def _metric(name: str, kind: str, words: str, values: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
+    yield f"# HELP {name} {words}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in values:
+        yield f"{name}{_labels(labels)} {_number(value)}"
+
+
+def _histogram(name: str, words: str, values: Iterable[tuple[dict[str, str], Histogram]]) -> Iterator[str]:
+    yield f"# HELP {name} {words}"
+    yield f"# TYPE {name} histogram"
+    for labels, held in values:
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        for bound, count in zip(bounds, [*held.counts, held.count], strict=True):
+            yield f"{name}_bucket{_labels({**labels, 'le': bound})} {count}"
+        yield f"{name}_sum{_labels(labels)} {_number(held.total)}"
+        yield f"{name}_count{_labels(labels)} {held.count}"
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}" if labels else ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
