@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES, TerminalProblem
 from zk_pipeline.api.attendance import DayId
 from zk_pipeline.api.auth import Operator
 from zk_pipeline.api.devices import DeviceId
-from zk_pipeline.api.launching import Action, ActionResult
+from zk_pipeline.api.launching import Action, ActionLost, ActionResult
 from zk_pipeline.api.paging import DateText, FlagText, Text, flag
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
@@ -195,7 +196,11 @@ async def _run(
         await asyncio.wait({future, stopping}, timeout=services.patience, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if future.done() and not future.cancelled():
-            return await run_in_threadpool(told, services, future.result())
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                raise ActionLost("the process that did it is gone; what it did until then is stored") from None
+            return await run_in_threadpool(told, services, result)
     future.add_done_callback(lambda one: one.cancelled() or one.exception())  # told where its state is asked for
     url = str(request.url.replace(path=f"/api/runs/{action.run_id}/", query=""))
     started = Started(run_id=action.run_id, status="started", status_url=url)

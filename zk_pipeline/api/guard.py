@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -79,6 +78,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
+        if "host" in headers and not _is_host(headers["host"]):
+            return _refuse(400, "the Host header is no host")
         if not self.any_host and not is_loopback_name(headers.get("host", "")):
             return _refuse(403, "without tokens only the names of this machine are answered to, such as localhost")
         if scope["method"] not in SAFE_METHODS and "authorization" not in headers and not _is_from_here(headers):
@@ -96,7 +97,7 @@ class _Exchange:
         self._scope, self._receive, self._send = scope, receive, send
         self._began = time.perf_counter()
         self._received, self._sent, self._status = 0, 0, 0
-        self._is_complete = False
+        self._is_complete = _has_no_body(Headers(scope=scope))
 
     async def receive(self) -> Message:
         if self._is_complete:
@@ -171,6 +172,10 @@ def _is_from_here(headers: Headers) -> bool:
     return site in (None, "same-origin", "none")
 
 
+def _has_no_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+
+
 def _add_slash(scope: Scope) -> None:
     path: str = scope["path"]
     if path.startswith("/api/") and not path.endswith("/") and path not in _UNSLASHED:
@@ -186,5 +191,5 @@ def _add_headers(headers: MutableHeaders, scope: Scope) -> None:
         headers.setdefault("strict-transport-security", "max-age=31536000")
 
 
-def _refuse(status: int, detail: str, headers: Iterable[tuple[str, str]] = ()) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status, dict(headers))
+def _refuse(status: int, detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status)

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, Protocol
 
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.processes import end_with, is_alive, process_identity
+from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
 WORKERS = 2  # as many runs at a time as dagster.yaml gives to the daemon
 MOST_WAITING = 64
@@ -147,10 +148,23 @@ def _begin_worker(starter: str, begun: Any) -> None:
 
 
 def perform(action: Action) -> ActionResult:
-    """Do an action in this process, with settings read now. Raises ZkPipelineError before anything is started."""
+    """Do an action in this process, with settings read now.
+
+    Raises StoreBusy, UnknownDevice, UsageError or ZkPipelineError for what went wrong before anything was started, and
+    ActionLost for a bug; nothing else, since not every exception survives the way to another process.
+    """
     from zk_pipeline.defs.actions import do  # noqa: PLC0415 (Dagster, only in the workers)
 
-    results = do(action.kind, action.arguments, first_run_id=action.run_id)
+    try:
+        results = do(action.kind, action.arguments, first_run_id=action.run_id)
+    except ZkPipelineError as error:
+        kind = next(one for one in (StoreBusy, UnknownDevice, UsageError, ZkPipelineError) if isinstance(error, one))
+        raise kind(str(error)) from None
+    except Exception as error:
+        _log.exception("action %s failed", action.kind)
+        raise ActionLost(
+            f"the action could not be done ({type(error).__name__}); the log of the API says why"
+        ) from None
     observed: dict[str, int] = {}
     for result in results:
         for name, value in result.observed.items():

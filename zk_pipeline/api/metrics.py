@@ -8,6 +8,7 @@ from typing import Protocol
 
 from zk_pipeline.api.traffic import BUCKETS, Histogram, Traffic
 from zk_pipeline.store.figures import StoreFigures
+from zk_pipeline.store.holds import BOUNDS_MS, Holds
 
 _STATES = ("pending", "sending", "delivered", "retry", "failed", "superseded")
 
@@ -23,11 +24,11 @@ class Orchestration(Protocol):
     def is_daemon_alive(self) -> bool: ...
 
 
-def metrics_text(store: StoreFigures, dagster: Orchestration, traffic: Traffic, now: datetime) -> str:
-    return "".join(f"{line}\n" for line in _lines(store, dagster, traffic, now))
+def metrics_text(store: StoreFigures, dagster: Orchestration, traffic: Traffic, holds: Holds, now: datetime) -> str:
+    return "".join(f"{line}\n" for line in _lines(store, dagster, traffic, holds, now))
 
 
-def _lines(store: StoreFigures, dagster: Orchestration, traffic: Traffic, now: datetime) -> Iterator[str]:
+def _lines(store: StoreFigures, dagster: Orchestration, traffic: Traffic, holds: Holds, now: datetime) -> Iterator[str]:
     yield from _of_store(store, now)
     yield from _of_devices(store)
     daemon = max(dagster.heartbeats.values(), default=None)
@@ -47,8 +48,26 @@ def _lines(store: StoreFigures, dagster: Orchestration, traffic: Traffic, now: d
         "Time to answer",
         [({"route": route}, taken) for route, taken in sorted(traffic.seconds.items())],
     )
-    yield from _histogram("zk_store_wait_seconds", "Waits of this process for the store", [({}, traffic.store_waits)])
-    yield from _histogram("zk_store_hold_seconds", "Holds of the store by this process", [({}, traffic.store_holds)])
+    yield from _of_holds(holds)
+
+
+def _of_holds(holds: Holds) -> Iterator[str]:
+    """Of all processes of this home together."""
+    labelled = [({"purpose": kind.purpose, "mode": kind.mode}, kind) for kind in holds.kinds]
+    for name, words, values in (
+        ("zk_store_hold_seconds", "How long the store was held", [(labels, one.held) for labels, one in labelled]),
+        ("zk_store_wait_seconds", "How long it was waited for", [(labels, one.waited) for labels, one in labelled]),
+    ):
+        yield from _head(name, words, "histogram")
+        for labels, spread in values:
+            counts = zip([*(ms / 1e3 for ms in BOUNDS_MS)], spread.cumulative, strict=True)
+            yield from _buckets(name, labels, counts, count=spread.count, total=spread.sum_ms / 1e3)
+    yield from _metric(
+        "zk_store_gave_up_total",
+        "counter",
+        "Waits for the store that lasted too long",
+        [(labels, one.gave_up) for labels, one in labelled],
+    )
 
 
 def _of_store(store: StoreFigures, now: datetime) -> Iterator[str]:
@@ -90,21 +109,31 @@ def _of_devices(store: StoreFigures) -> Iterator[str]:
 
 
 def _metric(name: str, kind: str, words: str, values: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
-    yield f"# HELP {name} {words}"
-    yield f"# TYPE {name} {kind}"
+    yield from _head(name, words, kind)
     for labels, value in values:
         yield f"{name}{_labels(labels)} {_number(value)}"
 
 
 def _histogram(name: str, words: str, values: Iterable[tuple[dict[str, str], Histogram]]) -> Iterator[str]:
-    yield f"# HELP {name} {words}"
-    yield f"# TYPE {name} histogram"
+    yield from _head(name, words, "histogram")
     for labels, held in values:
-        bounds = [*map(str, BUCKETS), "+Inf"]
-        for bound, count in zip(bounds, [*held.counts, held.count], strict=True):
-            yield f"{name}_bucket{_labels({**labels, 'le': bound})} {count}"
-        yield f"{name}_sum{_labels(labels)} {_number(held.total)}"
-        yield f"{name}_count{_labels(labels)} {held.count}"
+        counts = zip(BUCKETS, held.counts, strict=True)
+        yield from _buckets(name, labels, counts, count=held.count, total=held.total)
+
+
+def _buckets(
+    name: str, labels: dict[str, str], counts: Iterable[tuple[float, int]], *, count: int, total: float
+) -> Iterator[str]:
+    for bound, below in counts:
+        yield f"{name}_bucket{_labels({**labels, 'le': str(bound)})} {below}"
+    yield f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {count}"
+    yield f"{name}_sum{_labels(labels)} {_number(total)}"
+    yield f"{name}_count{_labels(labels)} {count}"
+
+
+def _head(name: str, words: str, kind: str) -> Iterator[str]:
+    yield f"# HELP {name} {words}"
+    yield f"# TYPE {name} {kind}"
 
 
 def _labels(labels: dict[str, str]) -> str:

@@ -87,7 +87,6 @@ def make_services(settings: Settings, store: Store, terminals: TerminalGateway, 
             store.database,
             wait_seconds=min(store.database.wait_seconds, STORE_PATIENCE_SECONDS),
             foreign_wait_seconds=min(store.database.foreign_wait_seconds, STORE_PATIENCE_SECONDS),
-            on_release=traffic.note_hold,
         ),
     )
     return Services(

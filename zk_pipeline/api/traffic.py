@@ -1,4 +1,4 @@
-"""Counts of what this process has served and how it used the store, for `/metrics`."""
+"""Counts of what this process has served, for `/metrics`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,9 @@ class Histogram:
 class Traffic:
     requests: dict[tuple[str, str, int], int] = field(default_factory=lambda: defaultdict(int))  # method, route, status
     seconds: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))  # by route
-    store_waits: Histogram = field(default_factory=Histogram)
-    store_holds: Histogram = field(default_factory=Histogram)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
         with self._lock:
             self.requests[method, route, status] += 1
             self.seconds[route].add(seconds)
-
-    def note_hold(self, purpose: str, waited_ms: float, held_ms: float) -> None:  # noqa: ARG002 (the store's signature)
-        with self._lock:
-            self.store_waits.add(waited_ms / 1e3)
-            self.store_holds.add(held_ms / 1e3)
