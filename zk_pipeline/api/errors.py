@@ -57,12 +57,15 @@ def words_for(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, st
 
 def words_for_input(errors: list[Any]) -> str:
     """What was wrong with the input, each with its name, never with what was sent."""
-    return "; ".join(f"{_place(one['loc'])}{one['msg'].removeprefix('Value error, ')}" for one in errors[:5])
+    words: dict[str, str] = {}
+    for one in errors:
+        words.setdefault(_place(one["loc"]), one["msg"].removeprefix("Value error, "))
+    return "; ".join(f"{place}{message}" for place, message in list(words.items())[:5])
 
 
 def _place(loc: tuple[Any, ...]) -> str:
-    names = ".".join(str(part) for part in loc[1:])
-    return f"{names}: " if names else ("body: " if loc and loc[0] == "body" else "")
+    """The parameter or field; what follows in `loc` is pydantic's own business."""
+    return f"{str(loc[1])[:50]}: " if len(loc) > 1 else "body: "
 
 
 async def _http(request: Request, error: Exception) -> Response:
