@@ -28,6 +28,10 @@ class PatientUpToAPoint(HttpToolsProtocol):
     _patience: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.access_log = False  # it shows queries, which may hold a token, whoever has configured its logger
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:

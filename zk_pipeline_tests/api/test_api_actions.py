@@ -113,10 +113,9 @@ def test_what_fails_before_a_run_begins_is_told(admin: httpx.Client) -> None:
 
 
 def test_without_a_crm_a_sync_is_refused_and_nothing_is_attempted(
-    home: Path,
-    home_store: Store,
-    monkeypatch: pytest.MonkeyPatch,
+    home: Path, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert home.exists()
     monkeypatch.delenv("CRM_API_URL", raising=False)
     with serve(load_settings(), home_store) as served, served.client() as admin:
         answer = admin.post("/api/processed-attendance/sync/")

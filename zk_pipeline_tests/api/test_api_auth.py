@@ -106,7 +106,7 @@ def test_the_last_use_of_a_token_is_noted_without_a_write_for_each(home: Path, h
 
 def test_a_browser_logs_in_and_out(served: Served, stranger: httpx.Client) -> None:
     to_login = stranger.get("/?x=1")
-    assert (to_login.status_code, to_login.headers["location"]) == (303, "/login")
+    assert (to_login.status_code, to_login.headers["location"]) == (303, "/login?next=/%3Fx%3D1")
     logged_in = log_in(served, stranger, next="/?x=1")
     assert (logged_in.status_code, logged_in.headers["location"]) == (303, "/?x=1")
     cookie = logged_in.headers["set-cookie"]

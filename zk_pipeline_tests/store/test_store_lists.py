@@ -34,6 +34,7 @@ def filled(store: Store, punches: int) -> Store:
         """,
         [punches],
     )
+    execute(store, "UPDATE store_settings SET value = ? WHERE name = 'last_seq'", [str(punches)])
     return store
 
 
