@@ -68,10 +68,7 @@ def test_sql_and_header_injection_in_every_parameter(admin: httpx.Client, stored
             if answer.status_code == 200 and parameter["name"] == "user_id":
                 assert answer.json()["count"] == 0
     assert tried > 40
-    assert admin.get("/api/devices/" + text.replace("\r\n", "%0d%0a").replace("\u0000", "%00")).status_code in (
-        404,
-        400,
-    )
+    assert admin.get("/api/devices/" + quote(text, safe="")).status_code in (404, 400)
     for field in ("name", "ip_address", "timezone", "site", "comm_key_env", "encoding", "protocol"):
         body = {"name": "New", "ip_address": "192.0.2.1"} | {field: text}
         status = admin.post("/api/devices/", json=body).status_code
