@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, get_type_hints
 
@@ -17,6 +18,17 @@ def described(name: str, kind: type[Any], table: str, words: dict[str, str] | No
     meanings = _CATALOG[table][1] | (words or {})
     hints = get_type_hints(kind)
     columns: dict[str, Any] = {
-        one.name: (hints[one.name], Field(description=meanings[one.name])) for one in fields(kind)
+        one.name: (hints[one.name], Field(description=meanings[one.name], json_schema_extra=_without_zone(one.name)))
+        for one in fields(kind)
     }
     return create_model(name, __config__=ConfigDict(from_attributes=True), **columns)
+
+
+def _without_zone(name: str) -> Callable[[dict[str, Any]], None] | None:
+    """A wall-clock reading has no offset, which the format `date-time` would promise."""
+
+    def strip(schema: dict[str, Any]) -> None:
+        for part in (schema, *schema.get("anyOf", ())):
+            part.pop("format", None)
+
+    return strip if name.endswith("_local") else None

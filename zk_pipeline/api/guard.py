@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -84,6 +84,9 @@ class Guard:
             return _refuse(403, "without tokens only the names of this machine are answered to, such as localhost")
         if scope["method"] not in SAFE_METHODS and "authorization" not in headers and not _is_from_here(headers):
             return _refuse(403, "this request comes from a page of another site")
+        names = [name for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)]
+        if scope["path"].startswith("/api/") and len(names) != len(set(names)):
+            return _refuse(400, "a parameter is given more than once")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > LARGEST_BODY:
             return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")

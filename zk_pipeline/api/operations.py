@@ -18,6 +18,9 @@ from zk_pipeline.store.figures import DeviceFigures, device_figures, store_figur
 router = APIRouter(tags=["operations"])
 
 
+_JSON = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
 class Alive(BaseModel):
     status: str
 
@@ -62,7 +65,7 @@ def ready(services: Given, response: Response) -> Readiness:
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={key: value for key, value in FAILURES.items() if key in (401, 403, 429, 503)},
+    responses={key: _JSON | {"description": FAILURES[key]["description"]} for key in (400, 401, 403, 429, 503)},
 )
 def metrics(services: Given, _: Reader) -> Response:
     """Figures in Prometheus' text format."""
