@@ -89,6 +89,7 @@ class Server(uvicorn.Server):
         if stop is not None:
             stop.stopping.set()
         super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # else it would die of the signal after having stopped in order
         if sig == signal.SIGINT and self.force_exit:
             logging.getLogger("zk_pipeline.api").warning("not waiting any longer")
 
