@@ -82,7 +82,13 @@ def end_with_starter(environ: Mapping[str, str], *, look_every_seconds: float = 
     waits for its runs. Does nothing in a process without such a forebear.
     """
     starter = environ.get(_STARTED_BY)
-    if starter is None or any(thread.name == _WATCH for thread in threading.enumerate()):
+    if starter is not None:
+        end_with(starter, look_every_seconds=look_every_seconds)
+
+
+def end_with(starter: str, *, look_every_seconds: float = 2.0) -> None:
+    """Have this process told to end (SIGTERM) once the process of that identity is gone. The first call counts."""
+    if any(thread.name == _WATCH for thread in threading.enumerate()):
         return
 
     def watch() -> None:

@@ -124,6 +124,7 @@ class Settings(BaseSettings):
 
     alert_urls: OptionalSecret = _variable("ALERT_URLS", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
+    api_allow_insecure_http: bool = _variable("API_ALLOW_INSECURE_HTTP", False)
     raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)
     quarantine_retention_days: int = _variable("QUARANTINE_RETENTION_DAYS", 0, ge=0, le=36500)
     publish_snapshot: OptionalPath = _variable("PUBLISH_SNAPSHOT", None)

@@ -13,7 +13,7 @@ from zk_pipeline.cli.device_file import read_device_file
 from zk_pipeline.cli.device_hands import clear_log, set_clock, users
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import open_session
-from zk_pipeline.devices.addresses import check_encoding, check_host, check_name, check_port, check_timezone
+from zk_pipeline.devices.addresses import check_fields, check_name
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 
@@ -46,20 +46,6 @@ def _options(command: Any) -> Any:
     return command
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Only what was given, each value checked. Raises UsageError."""
-    checks = {
-        "ip_address": check_host,
-        "port": check_port,
-        "timezone": check_timezone,
-        "encoding": check_encoding,
-        "site": check_name,
-    }
-    return {
-        name: checks[name](value) if name in checks else value for name, value in given.items() if value is not None
-    }
-
-
 @device.command("add")
 @click.argument("name")
 @click.argument("ip_address", metavar="IP")
@@ -72,7 +58,7 @@ def add(name: str, ip_address: str, disabled: bool, **given: Any) -> None:
     Example:  zk-pipeline device add "Main Office" 192.0.2.10 --timezone Europe/Istanbul --site headquarters
     """
     session = open_session()
-    values = {"timezone": session.settings.timezone} | _checked({"ip_address": ip_address} | given)
+    values = {"timezone": session.settings.timezone} | check_fields({"ip_address": ip_address} | given)
     added = session.store.devices.add(Device(name=check_name(name), enabled=not disabled, **values))
     click.echo(f"added {added.name} at {added.ip_address}:{added.port}")
     note(f"try it:  zk-pipeline test-device {added.name!r}")
@@ -124,7 +110,7 @@ def update(name: str, *, accept_new_serial: bool, **given: Any) -> None:
     \b
     Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
     """
-    changes = _checked(given)
+    changes = check_fields(given)
     if not changes and not accept_new_serial:
         raise UsageError("nothing to change: name at least one option, such as --ip")
     devices = open_session().store.devices

@@ -5,7 +5,8 @@ UI.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -47,6 +48,9 @@ class Launcher:
 
     settings: Settings
     instance: dg.DagsterInstance
+    started_by: str = "zk-pipeline"
+    tags: Mapping[str, str] = field(default_factory=dict)  # of every run
+    new_run_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
     def poll(
         self,
@@ -94,7 +98,8 @@ class Launcher:
         with _quiet_console():
             result = definition.execute_in_process(
                 instance=self.instance,
-                tags={**(tags or {}), BY_COMMAND: "zk-pipeline", PROCESS_TAG: process_identity()},
+                run_id=self.new_run_id(),
+                tags={**(tags or {}), **self.tags, BY_COMMAND: self.started_by, PROCESS_TAG: process_identity()},
                 run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )

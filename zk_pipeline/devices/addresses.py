@@ -10,6 +10,8 @@ import ipaddress
 import re
 import unicodedata
 import zoneinfo
+from collections.abc import Mapping
+from typing import Any
 
 from zk_pipeline.errors import UsageError
 
@@ -112,3 +114,30 @@ def check_encoding(name: str) -> str:
     except (LookupError, ValueError):
         raise UsageError(f"encoding {name!r} is not known: a name such as UTF-8, GBK or cp1256 is expected") from None
     return name
+
+
+def check_variable(name: str) -> str:
+    """The name of an environment variable. Raises UsageError."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
+        raise UsageError(
+            f"variable {name[:120]!r} is not valid: a name such as GATE_COMM_KEY is expected, never the key"
+        )
+    return name
+
+
+_CHECKS = {
+    "name": check_name,
+    "ip_address": check_host,
+    "port": check_port,
+    "timezone": check_timezone,
+    "encoding": check_encoding,
+    "site": check_name,
+    "comm_key_env": check_variable,
+}
+
+
+def check_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Only what was given of a device's fields (None is not), each value checked. Raises UsageError."""
+    return {
+        name: _CHECKS[name](value) if name in _CHECKS else value for name, value in given.items() if value is not None
+    }

@@ -281,6 +281,18 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "error": "The CRM's own words or the network's; null where delivered",
         },
     ),
+    "api_tokens": (
+        "Tokens of the REST API and the web admin; a revoked one keeps its row",
+        {
+            "id": "Public part of the token, by which it is found",
+            "name": "Who or what uses it; unique among those not revoked",
+            "scope": "read, operate or admin; each may do what the one before may",
+            "secret_sha256": "SHA-256 of the secret part, which is 256 random bits and stored nowhere",
+            "created_at": "When it was created (instant, UTC)",
+            "last_used_at": "When it was last in use, to within an hour (instant, UTC); null before that",
+            "revoked_at": "When it was revoked (instant, UTC); null while it is good",
+        },
+    ),
 }
 
 _AS_JUDGED = {"shift", "shift_start", "shift_end", "day_off", "worked_by"}

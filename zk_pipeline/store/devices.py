@@ -59,6 +59,14 @@ class DeviceRegistry:
         """Raises UnknownDevice, with the nearest names."""
         return self.select([name])[0]
 
+    def by_id(self, device_id: int) -> Device:
+        """Raises UnknownDevice."""
+        with self.database.read("look up a device") as connection:
+            row = connection.execute(f"{_SELECT} AND id = ?", [device_id]).fetchone()
+        if row is None:
+            raise UnknownDevice(f"there is no device with the id {device_id}")
+        return _device(row)
+
     def select(self, names: Iterable[str]) -> list[Device]:
         """The named devices, in the order asked. Raises UnknownDevice."""
         known = {device.name: device for device in self.all()}

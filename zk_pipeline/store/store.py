@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
@@ -18,7 +19,9 @@ from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
 from zk_pipeline.store.holds import Holds
 from zk_pipeline.store.holidays import HolidayStore
+from zk_pipeline.store.lists import ListStore
 from zk_pipeline.store.overview import Overview
+from zk_pipeline.store.pages import BucketCache
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quarantine import QuarantineStore
@@ -38,6 +41,7 @@ class Store:
 
     database: Database
     clock: Callable[[], datetime] = utc_now
+    page_cache: BucketCache = field(default_factory=BucketCache, repr=False, compare=False)
 
     @classmethod
     def at(cls, path: Path) -> Store:
@@ -114,3 +118,9 @@ class Store:
     @property
     def restoring(self) -> Restoring:
         return Restoring(self.database, self.clock)
+    def lists(self) -> ListStore:
+        return ListStore(self.database, self.page_cache)
+
+    @property
+    def tokens(self) -> TokenStore:
+        return TokenStore(self.database, self.clock)

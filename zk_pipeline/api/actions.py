@@ -1,0 +1,280 @@
+"""Actions: polling, processing, delivering, each as Dagster runs. They wait for their runs, up to a point."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES, TerminalProblem
+from zk_pipeline.api.attendance import DayId
+from zk_pipeline.api.auth import Operator
+from zk_pipeline.api.devices import DeviceId
+from zk_pipeline.api.launching import Action, ActionLost, ActionResult
+from zk_pipeline.api.paging import DateText, FlagText, Text, flag
+from zk_pipeline.api.services import Given, Services
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.punches import PollRecord
+
+router = APIRouter(prefix="/api", tags=["actions"])
+
+_WORDS = "Whether to wait for the run; `false` answers 202 with its id at once"
+
+
+class Waiting(BaseModel):
+    """What every action takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: FlagText = Field(None, description=_WORDS)
+
+
+class ProcessParameters(Waiting):
+    """Which work dates; without, every one whose punches are newer than its days."""
+
+    date: DateText = Field(None, description="One work date")
+    start_date: DateText = Field(None, description="First work date of a range")
+    end_date: DateText = Field(None, description="Last work date of a range, included")
+
+
+class SyncParameters(Waiting):
+    """Which deliveries; without, all that are due."""
+
+    limit: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(None, description="At most this many records")
+    start_date: DateText = Field(None, description="First work date")
+    end_date: DateText = Field(None, description="Last work date, included")
+    user_id: Text = Field(None, description="Only this person")
+    retry_failed: FlagText = Field(None, description="Also what ended in retry or failed (dead letters)")
+
+
+class Started(BaseModel):
+    """The run goes on; ask `status_url` how it stands."""
+
+    run_id: str = Field(description="Dagster run of the action, the first one where it needs several")
+    status: Literal["started"]
+    status_url: str
+
+
+class Polled(BaseModel):
+    """One terminal's poll."""
+
+    status: Literal["success", "failed"]
+    device: str
+    total_fetched: int = Field(description="Records read from its log")
+    new_records: int = Field(description="Punches that were not known before")
+    run_id: str | None
+    error: str | None = None
+    error_code: str | None = None
+
+
+class AllPolled(BaseModel):
+    """Every enabled terminal's poll."""
+
+    total_devices: int
+    successful: int
+    failed: int
+    devices: list[Polled]
+    run_ids: list[str]
+
+
+class ProcessedCounts(BaseModel):
+    """What processing made."""
+
+    total_records: int = Field(description="Days looked at, and work dates that failed")
+    processed: int = Field(description="Days made or found unchanged")
+    outliers: int = Field(description="Days of these that are unusual")
+    failed: int = Field(description="Runs that failed; `errors` says why")
+    errors: list[str]
+    work_dates: int
+    run_ids: list[str]
+
+
+class SyncCounts(BaseModel):
+    """What came of the deliveries."""
+
+    total: int = Field(description="Records attempted, and due ones that were not attempted after all")
+    successful: int
+    failed: int
+    errors: list[str]
+    run_ids: list[str]
+
+
+_STARTED: dict[int | str, dict[str, Any]] = {202: {"model": Started, "description": "The run goes on"}}
+_ACTION: dict[int | str, dict[str, Any]] = FAILURES | _STARTED
+_POLL: dict[int | str, dict[str, Any]] = _ACTION | TERMINAL_FAILURES
+
+
+@router.post("/devices/poll_all/", response_model=AllPolled, responses=_ACTION)
+async def poll_all(
+    request: Request, services: Given, _: Operator, asked: Annotated[Waiting, Query()]
+) -> Response | dict[str, Any]:
+    """Read all enabled terminals and store their punches. One that fails does not fail the others."""
+    return await _run(request, services, asked, Action(kind="poll", arguments={"names": None}), _all_polled)
+
+
+@router.post("/devices/{device_id}/poll/", response_model=Polled, responses=_POLL)
+async def poll(
+    request: Request, services: Given, _: Operator, device_id: DeviceId, asked: Annotated[Waiting, Query()]
+) -> Response | dict[str, Any]:
+    """Read one terminal and store its punches."""
+    device = await run_in_threadpool(services.store.devices.by_id, device_id)
+    action = Action(kind="poll", arguments={"names": [device.name]})
+    answer = await _run(request, services, asked, action, _all_polled)
+    if isinstance(answer, Response):
+        return answer
+    polled = next((one for one in answer["devices"] if one["device"] == device.name), None)
+    if polled is None:
+        raise HTTPException(503, f"{device.name}: {answer['problem']}")
+    if polled["status"] == "failed":
+        problem = TerminalProblem(detail=polled["error"], error_code=polled["error_code"])
+        return JSONResponse(problem.model_dump() | {"run_id": polled["run_id"]}, 503)
+    return dict(polled)
+
+
+@router.post("/processed-attendance/process/", response_model=ProcessedCounts, responses=_ACTION)
+async def process(
+    request: Request, services: Given, _: Operator, asked: Annotated[ProcessParameters, Query()]
+) -> Response | dict[str, Any]:
+    """Make days from punches."""
+    action = Action(kind="process", arguments={"dates": _span(asked)})
+    return await _run(request, services, asked, action, _processed)
+
+
+@router.post("/processed-attendance/sync/", response_model=SyncCounts, responses=_ACTION)
+async def sync(
+    request: Request, services: Given, _: Operator, asked: Annotated[SyncParameters, Query()]
+) -> Response | dict[str, Any]:
+    """Deliver to the CRM what is due. Each day's latest revision goes out once."""
+    first, last = _date(asked.start_date), _date(asked.end_date)
+    _check_order(first, last)
+    scope = Scope(first=first, last=last, user_id=asked.user_id)
+    retry = flag(asked.retry_failed) or False
+    return await _sync(request, services, asked, {"scope": scope, "limit": asked.limit, "retry": retry})
+
+
+@router.post("/processed-attendance/{day_id}/retry/", response_model=SyncCounts, responses=_ACTION)
+async def retry(
+    request: Request, services: Given, _: Operator, day_id: DayId, asked: Annotated[Waiting, Query()]
+) -> Response | dict[str, Any]:
+    """Deliver one person's day again, also where it is a dead letter."""
+    day = await run_in_threadpool(services.store.lists.day, day_id)
+    if day is None:
+        raise HTTPException(404, "Not found.")
+    scope = Scope(first=day.date, last=day.date, user_id=day.user_id)
+    return await _sync(request, services, asked, {"scope": scope, "limit": None, "retry": True})
+
+
+async def _sync(
+    request: Request, services: Services, asked: Waiting, arguments: dict[str, Any]
+) -> Response | dict[str, Any]:
+    crm_endpoint(services.settings)  # said now, also where nobody waits
+    crm_token(services.settings)
+    return await _run(request, services, asked, Action(kind="sync", arguments=arguments), _synced)
+
+
+async def _run(
+    request: Request,
+    services: Services,
+    asked: Waiting,
+    action: Action,
+    told: Callable[[Services, ActionResult], dict[str, Any]],
+) -> Response | dict[str, Any]:
+    """Start an action; what came of it, or 202 where it takes longer than anybody waits."""
+    future = asyncio.wrap_future(await run_in_threadpool(services.actions.submit, action))
+    if flag(asked.wait) is not False:
+        stopping = asyncio.ensure_future(request.app.state.stopping.wait())
+        await asyncio.wait({future, stopping}, timeout=services.patience, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if future.done() and not future.cancelled():
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                raise ActionLost("the process that did it is gone; what it did until then is stored") from None
+            return await run_in_threadpool(told, services, result)
+    future.add_done_callback(lambda one: one.cancelled() or one.exception())  # told where its state is asked for
+    url = str(request.url.replace(path=f"/api/runs/{action.run_id}/", query=""))
+    started = Started(run_id=action.run_id, status="started", status_url=url)
+    return JSONResponse(started.model_dump(), 202, {"Location": url})
+
+
+def _all_polled(services: Services, result: ActionResult) -> dict[str, Any]:
+    polls = [(run_id, one) for run_id in result.run_ids for one in services.store.punches.polls_of(run_id)]
+    devices = [_polled(run_id, one) for run_id, one in polls]
+    successful = sum(one["status"] == "success" for one in devices)
+    return {
+        "total_devices": len(devices),
+        "successful": successful,
+        "failed": len(devices) - successful,
+        "devices": devices,
+        "run_ids": result.run_ids,
+        "problem": "; ".join(result.failures) or "it was not polled",
+    }
+
+
+def _polled(run_id: str, poll: PollRecord) -> dict[str, Any]:
+    return {
+        "status": poll.status,
+        "device": poll.device,
+        "total_fetched": poll.fetched or 0,
+        "new_records": poll.new or 0,
+        "run_id": run_id,
+        "error": poll.error,
+        "error_code": poll.error_code,
+    }
+
+
+def _processed(_: Services, result: ActionResult) -> dict[str, Any]:
+    made = result.partitions.values()
+    rows = sum(one.get("dagster/partition_row_count", 0) for one in made)
+    return {
+        "total_records": rows + len(result.failures),
+        "processed": rows,
+        "outliers": sum(one.get("outlier_rows", 0) for one in made),
+        "failed": len(result.failures),
+        "errors": result.failures,
+        "work_dates": len(result.partitions),
+        "run_ids": result.run_ids,
+    }
+
+
+def _synced(_: Services, result: ActionResult) -> dict[str, Any]:
+    successful = result.observed.get("delivered", 0)
+    failed = sum(result.observed.get(name, 0) for name in ("retry", "failed", "unsent"))
+    return {
+        "total": successful + failed,
+        "successful": successful,
+        "failed": failed,
+        "errors": result.failures,
+        "run_ids": result.run_ids,
+    }
+
+
+def _span(asked: ProcessParameters) -> tuple[date, date] | None:
+    day, first, last = (_date(text) for text in (asked.date, asked.start_date, asked.end_date))
+    if day is not None and (first is not None or last is not None):
+        raise UsageError("date: give either date or start_date and end_date")
+    if (first is None) != (last is None):
+        raise UsageError("start_date and end_date belong together")
+    _check_order(first, last)
+    if first is not None and last is not None:
+        return first, last
+    return (day, day) if day is not None else None
+
+
+def _check_order(first: date | None, last: date | None) -> None:
+    if first is not None and last is not None and last < first:
+        raise UsageError(f"end_date: {last} is before start_date {first}")
+
+
+def _date(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None

@@ -1,0 +1,80 @@
+"""The application: services, routers, guard. Making it opens nothing and starts nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from zk_pipeline import __version__
+from zk_pipeline.api import actions, attendance, devices, docs, operations, runs
+from zk_pipeline.api.errors import add_error_handlers
+from zk_pipeline.api.guard import Guard
+from zk_pipeline.api.services import Parts, Services, make_services
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.settings import Settings
+from zk_pipeline.store.store import Store
+from zk_pipeline.web import login
+from zk_pipeline.web.pages import mount_web
+
+RUN_PATIENCE_SECONDS = 30.0  # for runs to finish when the API is stopped
+_WRITE_USES_EVERY_SECONDS = 60.0
+_log = logging.getLogger("zk_pipeline.api")
+
+
+def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, parts: Parts | None = None) -> FastAPI:
+    """The REST API and the web admin on a store and a way to the terminals."""
+    services = make_services(settings, store, terminals, parts)
+    app = FastAPI(
+        title="zk_pipeline",
+        version=__version__,
+        description="Terminals, punches, days and their delivery.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.services = services
+    app.state.stopping = asyncio.Event()
+    add_error_handlers(app)
+    # `actions` before `devices`: /api/devices/poll_all/ is not a device.
+    for router in (actions.router, attendance.router, devices.router, runs.router, operations.router, docs.router):
+        app.include_router(router)
+    for router in (login.router,):
+        app.include_router(router)
+    mount_web(app)
+    app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    noting = asyncio.create_task(_note_uses(services))
+    try:
+        yield
+    finally:
+        app.state.stopping.set()
+        noting.cancel()
+        await run_in_threadpool(services.actions.stop, RUN_PATIENCE_SECONDS)
+        await run_in_threadpool(_write_uses, services)
+        services.close()
+
+
+async def _note_uses(services: Services) -> None:
+    while True:
+        await asyncio.sleep(_WRITE_USES_EVERY_SECONDS)
+        await run_in_threadpool(_write_uses, services)
+
+
+def _write_uses(services: Services) -> None:
+    try:
+        services.tokens.write_down_uses()
+    except ZkPipelineError as error:
+        _log.warning("when tokens were used last could not be noted, and will be tried again: %s", error)

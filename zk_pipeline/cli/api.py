@@ -1,0 +1,68 @@
+"""`zk-pipeline api`: the REST API and the web admin, until it is told to end."""
+
+from __future__ import annotations
+
+import threading
+
+import click
+
+from zk_pipeline.cli.output import note
+from zk_pipeline.cli.session import Session, open_session
+from zk_pipeline.errors import UsageError
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 for a free one.")
+def api(host: str, port: int) -> int:
+    """Serve the REST API and the web admin.
+
+    It listens on loopback only unless told otherwise, and ends when interrupted; runs that were started here get 30
+    seconds to finish then.
+
+    \b
+    Example:  zk-pipeline api --port 8000
+    """
+    session = open_session()
+    with session.store.database.read("check the store"):
+        pass  # a store that cannot be used is said now, not by the first request
+    from zk_pipeline.api.app import create_app  # noqa: PLC0415 (the web framework, only here)
+    from zk_pipeline.api.guard import is_loopback_name  # noqa: PLC0415
+    from zk_pipeline.api.server import listen_on, log_to_stderr, make_server  # noqa: PLC0415
+
+    settings = session.settings
+    is_local = is_loopback_name(f"[{host}]" if ":" in host else host)
+    if not settings.api_tokens_required and not is_local:
+        raise UsageError(
+            f"--host {host}: API_TOKENS_REQUIRED=false is for loopback only; ask for tokens, or stay local"
+        )
+    listening = listen_on(host, port)
+    log_to_stderr()
+    server = make_server(create_app(settings, session.store, session.terminals))
+    threading.Thread(target=_warm_up, name="import dagster", daemon=True).start()
+    click.echo(_where(listening.getsockname(), is_local=is_local), err=True)
+    _hint(session)
+    server.run(sockets=[listening])
+    return 0
+
+
+def _where(address: tuple[str, int], *, is_local: bool) -> str:
+    host, port = address[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    reach = (
+        "this machine only"
+        if is_local
+        else "EVERY machine that can reach it, without encryption: put a reverse proxy with TLS in front"
+    )
+    return f"API and web admin at {url} (documentation at {url}/api/docs), for {reach}; Ctrl-C ends it"
+
+
+def _hint(session: Session) -> None:
+    if not session.settings.api_tokens_required:
+        click.echo("API_TOKENS_REQUIRED=false: everybody on this machine may do everything", err=True)
+    elif not session.store.tokens.good():
+        note("there is no token yet: zk-pipeline api-token create NAME --scope admin")
+
+
+def _warm_up() -> None:
+    import zk_pipeline.defs.watch  # noqa: F401, PLC0415 (Dagster: seconds that the first look at a run would wait)

@@ -1,0 +1,78 @@
+"""What a person asks for from outside the daemon, as runs: which devices, which work dates, what is due."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from zk_pipeline.defs.launch import Launcher, RunResult, open_launcher
+from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
+from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.settings import load_settings
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.store import Store, utc_now
+
+ACTION_TAG = "zk_pipeline/action"  # id of an action's first run, on all of its runs
+
+
+def do(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) -> list[RunResult]:
+    """Do one of `poll`, `process` and `sync` with fresh settings; its first run has the id that is given.
+
+    Raises ZkPipelineError for what is wrong before any run was started; there is none where nothing is to be done.
+    """
+    settings = load_settings()
+    ids = iter([first_run_id])
+    with open_launcher(settings) as launcher:
+        mine = replace(
+            launcher,
+            started_by="api",
+            tags={ACTION_TAG: first_run_id},
+            new_run_id=lambda: next(ids, None) or str(uuid.uuid4()),
+        )
+        store = Store.at(settings.database_path)
+        return _KINDS[kind](mine, store, **arguments)
+
+
+def poll(launcher: Launcher, store: Store, *, names: Sequence[str] | None) -> list[RunResult]:
+    """Read the named devices; all enabled ones where None."""
+    registered = store.devices.all()
+    chosen = store.devices.select(names) if names is not None else [one for one in registered if one.enabled]
+    return launcher.poll([one.name for one in chosen], [one.name for one in registered]) if chosen else []
+
+
+def process(launcher: Launcher, store: Store, *, dates: tuple[date, date] | None) -> list[RunResult]:
+    """Make the days of these work dates; of every stale one where None."""
+    today = last_work_date(launcher.settings, utc_now())
+    if dates is None:
+        ranges = contiguous(item.work_date for item in stale_dates(store, launcher.settings, last=today))
+    else:
+        ranges = [DateRange(*dates)]
+        launcher.check_partitions(ranges[0], today)
+    return [launcher.process(part) for part in ranges]
+
+
+def sync(
+    launcher: Launcher, store: Store, *, scope: Scope, limit: int | None, retry: bool = False, force: bool = False
+) -> list[RunResult]:
+    """Deliver what of `scope` is due, until `limit` records were attempted or a run says that it cannot go on."""
+    crm_endpoint(launcher.settings)  # said before anything is started, also when nothing is due
+    crm_token(launcher.settings)
+    states = (("retry", "failed") if retry else ()) + (("delivered",) if force else ())
+    config: dict[str, object] = {"retry": retry, "failed": retry, "force": force, "user_id": scope.user_id}
+    results: list[RunResult] = []
+    left = limit
+    for part in contiguous(store.deliveries.due_dates(replace(scope, states=states))):
+        result = launcher.sync(part, config | {"limit": left})
+        results.append(result)
+        attempted = sum(result.observed.get(name, 0) for name in ("delivered", "retry", "failed"))
+        left = None if left is None else left - attempted
+        if (left is not None and left <= 0) or not result.observed or result.observed.get("unsent"):
+            break
+    return results
+
+
+_KINDS: Mapping[str, Callable[..., list[RunResult]]] = {"poll": poll, "process": process, "sync": sync}

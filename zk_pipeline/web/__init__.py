@@ -1,0 +1,1 @@
+"""The web admin: server-rendered pages on the same services as the REST API."""

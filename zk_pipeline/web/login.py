@@ -1,0 +1,64 @@
+"""Logging in with an API token, and out again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.api.auth import address_of, cookie_name, may_log_in_here, too_many_attempts
+from zk_pipeline.api.services import Given
+from zk_pipeline.web.pages import Form, Reader, ReaderForm, draw, read_form, safe_target
+
+router = APIRouter(include_in_schema=False)
+_IN_THE_CLEAR = (
+    "A token must not travel in the clear: use HTTPS, or this machine's own browser, "
+    "or set API_ALLOW_INSECURE_HTTP=true on a network you trust."
+)
+
+
+@router.get("/login")
+def show(request: Request) -> Response:
+    problem = None if may_log_in_here(request) else _IN_THE_CLEAR
+    return draw(request, "login.html", next=safe_target(request.query_params.get("next")), problem=problem)
+
+
+@router.post("/login")
+async def log_in(request: Request, services: Given, form: Annotated[Form, Depends(read_form)]) -> Response:
+    target = safe_target(form.get("next"))
+    if not may_log_in_here(request):
+        return draw(request, "login.html", status=403, next=target, problem=_IN_THE_CLEAR)
+    address = address_of(request)
+    wait = services.failed_logins.seconds_to_wait(address)
+    if wait > 0:
+        raise too_many_attempts(wait)
+    token = await run_in_threadpool(services.tokens.prove, form.get("token", "").strip())
+    if token is None:
+        services.failed_logins.note_failure(address)
+        return draw(request, "login.html", status=401, next=target, problem="This is no good token.")
+    services.sessions.end(request.cookies.get(cookie_name(request)))
+    response = RedirectResponse(target, 303)
+    response.set_cookie(
+        cookie_name(request),
+        services.sessions.begin(token.id),
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+        path="/",
+    )
+    return response
+
+
+@router.post("/logout")
+def log_out(request: Request, services: Given, _: ReaderForm) -> Response:
+    services.sessions.end(request.cookies.get(cookie_name(request)))
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(cookie_name(request), path="/", secure=request.url.scheme == "https", httponly=True)
+    return response
+
+
+@router.get("/")
+def home(request: Request, identity: Reader) -> Response:
+    return draw(request, "home.html", identity)

@@ -1,0 +1,126 @@
+"""How pages are drawn and who may see them: templates, static files, the forms' tokens. Pages themselves are beside."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fastapi import Depends, FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from zk_pipeline.api.auth import Identity, check_csrf, identify
+from zk_pipeline.store.api_tokens import Scope
+
+_FOLDER = Path(__file__).parent
+_TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
+_MOST_FIELDS = 200
+
+
+class LoginNeeded(Exception):
+    """Nobody is logged in; the page is shown after they are."""
+
+
+def mount_web(app: FastAPI) -> None:
+    app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
+    app.add_exception_handler(LoginNeeded, _to_login)
+    app.state.error_page = error_page
+
+
+def draw(
+    request: Request,
+    template: str,
+    identity: Identity | None = None,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> Response:
+    """A page from `templates/`, everything in it escaped. Every template has `identity` and `csrf`."""
+    csrf = identity.session.csrf if identity is not None and identity.session is not None else ""
+    context = {"identity": identity, "csrf": csrf, **values}
+    return _TEMPLATES.TemplateResponse(request, template, context, status, headers)
+
+
+def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
+    return draw(request, "error.html", status=status, headers=headers, error_status=status, detail=detail)
+
+
+def visitor(scope: Scope) -> Callable[..., Identity]:
+    """A dependency of pages: who is logged in and may do what `scope` allows; to the login page otherwise."""
+
+    def check(request: Request) -> Identity:
+        return _admitted(request, scope)
+
+    return check
+
+
+Form = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A form that is proven to be from a page of `identity`'s own session."""
+
+    identity: Identity
+    fields: Form
+
+
+def signed_form(scope: Scope) -> Callable[..., Awaitable[Signed]]:
+    """A dependency of `POST`s from pages: the form, from somebody who may do what `scope` allows."""
+
+    async def check(request: Request) -> Signed:
+        identity = await run_in_threadpool(_admitted, request, scope)
+        fields = await read_form(request)
+        check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
+        return Signed(identity, fields)
+
+    return check
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of an urlencoded body, the last of each name. Raises HTTPException 400 or 415."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "a form is expected")
+    try:
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        raise HTTPException(400, "the form cannot be read") from None
+
+
+def safe_target(text: str | None) -> str:
+    """Where to go after logging in: a path of ours, never another site."""
+    target = text or "/"
+    parts = urlsplit(target)
+    is_ours = target.startswith("/") and not parts.scheme and not parts.netloc and target.isprintable()
+    return target if is_ours and "\\" not in target and not target.startswith("//") else "/"
+
+
+def _admitted(request: Request, scope: Scope) -> Identity:
+    identity = identify(request)
+    if identity is None:
+        raise LoginNeeded
+    if not identity.may(scope):
+        raise HTTPException(403, f"this token may {identity.scope}; this needs the scope {scope}")
+    return identity
+
+
+async def _to_login(request: Request, _: Exception) -> Response:
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    target = f"?next={quote(path)}" if request.method == "GET" and path != "/" else ""
+    return RedirectResponse(f"/login{target}", 303)
+
+
+Reader = Annotated[Identity, Depends(visitor("read"))]
+Operator = Annotated[Identity, Depends(visitor("operate"))]
+Admin = Annotated[Identity, Depends(visitor("admin"))]
+ReaderForm = Annotated[Signed, Depends(signed_form("read"))]
+OperatorForm = Annotated[Signed, Depends(signed_form("operate"))]
+AdminForm = Annotated[Signed, Depends(signed_form("admin"))]

@@ -1,0 +1,156 @@
+"""Who may do what: tokens, scopes, revocation, browsers' sessions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from zk_pipeline.api.services import Parts
+from zk_pipeline.settings import load_settings
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.api.api_bench import Served, serve
+
+
+@dataclass
+class Stopwatch:
+    """Monotonic time, moved by hand."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def csrf_of(client: httpx.Client) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/").text)
+    assert found is not None
+    return found[1]
+
+
+def log_in(served: Served, client: httpx.Client, **more: str) -> httpx.Response:
+    return client.post("/login", data={"token": served.tokens["admin"]} | more)
+
+
+@pytest.mark.parametrize("scheme", ["Token", "Bearer", "token", "BEARER"])
+def test_both_schemes_are_understood(served: Served, stranger: httpx.Client, scheme: str) -> None:
+    answer = stranger.get("/api/devices/", headers={"Authorization": f"{scheme} {served.tokens['read']}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("header", [None, "", "Token", "Token x", "Basic YTpi", "zkp_0_0", "Token zkp_{}_{}"])
+def test_without_a_good_token_there_is_nothing_to_see(stranger: httpx.Client, header: str | None) -> None:
+    for path in ("/api/devices/", "/api/raw-attendance", "/api/processed-attendance/stats/", "/api/runs/", "/metrics"):
+        answer = stranger.get(path, headers={} if header is None else {"Authorization": header})
+        assert answer.status_code in (401, 429)
+        assert answer.json().keys() == {"detail"}
+        assert answer.status_code == 429 or answer.headers["www-authenticate"] == "Token"
+
+
+def test_each_scope_may_do_what_it_says_and_no_more(served: Served) -> None:
+    changes = [
+        ("POST", "/api/devices/", "admin"),
+        ("PATCH", "/api/devices/1/", "admin"),
+        ("PUT", "/api/devices/1/", "admin"),
+        ("DELETE", "/api/devices/1/", "admin"),
+        ("POST", "/api/devices/1/poll/", "operate"),
+        ("POST", "/api/devices/poll_all/", "operate"),
+        ("POST", "/api/devices/1/set-clock/", "operate"),
+        ("POST", "/api/processed-attendance/process/?date=2999-01-01", "operate"),
+        ("POST", "/api/processed-attendance/sync/", "operate"),
+        ("POST", "/api/processed-attendance/1/retry/", "operate"),
+        ("GET", "/api/devices/1/", "read"),
+        ("GET", "/metrics", "read"),
+    ]
+    scopes = ("read", "operate", "admin")
+    for scope in scopes:
+        with served.client(scope) as client:  # type: ignore[arg-type]
+            for method, path, needed in changes:
+                status = client.request(method, path).status_code
+                assert (status != 403) == (scopes.index(scope) >= scopes.index(needed)), (scope, method, path, status)
+
+
+def test_health_needs_no_token(stranger: httpx.Client) -> None:
+    assert stranger.get("/health/live").json() == {"status": "alive"}
+    ready = stranger.get("/health/ready")
+    assert (ready.status_code, ready.json()["store"]) == (503, "ok")
+    assert ready.json()["daemon"].startswith("never seen")
+
+
+def test_a_revoked_token_is_refused_within_seconds_and_its_sessions_end(home: Path, home_store: Store) -> None:
+    assert home.exists()
+    watch = Stopwatch()
+    with serve(load_settings(), home_store, Parts(monotonic=watch)) as served, served.client() as admin:
+        with served.client(None) as browser:
+            assert log_in(served, browser).status_code == 303
+            assert browser.get("/").status_code == 200
+            home_store.tokens.revoke("test admin")
+            watch.now += 3
+            assert browser.get("/").status_code == 303
+        assert admin.get("/api/devices/").status_code == 401
+
+
+def test_the_last_use_of_a_token_is_noted_without_a_write_for_each(home: Path, home_store: Store) -> None:
+    assert home.exists()
+    with serve(load_settings(), home_store) as served, served.client("read") as reader:
+        assert reader.get("/api/devices/").status_code == 200
+        served.services.tokens.write_down_uses()
+        (used,) = [one for one in home_store.tokens.all() if one.last_used_at]
+        assert reader.get("/api/devices/").status_code == 200
+    assert [one for one in home_store.tokens.all() if one.last_used_at] == [used]
+    assert used.scope == "read"
+
+
+def test_a_browser_logs_in_and_out(served: Served, stranger: httpx.Client) -> None:
+    to_login = stranger.get("/?x=1")
+    assert (to_login.status_code, to_login.headers["location"]) == (303, "/login?next=/%3Fx%3D1")
+    logged_in = log_in(served, stranger, next="/?x=1")
+    assert (logged_in.status_code, logged_in.headers["location"]) == (303, "/?x=1")
+    cookie = logged_in.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert stranger.get("/api/devices/").status_code == 200
+    assert stranger.post("/logout", data={"csrf_token": csrf_of(stranger)}).status_code == 303
+    stranger.cookies.set("zk_session", cookie.partition("=")[2].partition(";")[0])  # the cookie, kept by a thief
+    assert stranger.get("/api/devices/").status_code == 401
+
+
+def test_behind_https_the_cookie_is_secure_and_bound_to_the_host(served: Served, stranger: httpx.Client) -> None:
+    answer = stranger.post(
+        "/login", data={"token": served.tokens["read"]}, headers={"X-Forwarded-Proto": "https", "Host": "a.example"}
+    )
+    assert answer.headers["set-cookie"].startswith("__Host-zk_session=")
+    assert "; Secure" in answer.headers["set-cookie"]
+    assert answer.headers["strict-transport-security"]
+
+
+def test_sessions_end_by_themselves(home: Path, home_store: Store) -> None:
+    assert home.exists()
+    watch = Stopwatch()
+    with serve(load_settings(), home_store, Parts(monotonic=watch)) as served, served.client(None) as browser:
+        log_in(served, browser)
+        for hours, status in ((7, 200), (7, 200), (9, 303)):
+            watch.now += hours * 3600
+            assert browser.get("/").status_code == status
+        log_in(served, browser)
+        for _ in range(4):
+            watch.now += 7 * 3600
+            last = browser.get("/").status_code
+        assert last == 303  # in use all the time, but for longer than a day
+
+
+def test_without_tokens_everybody_on_this_machine_may_do_everything_and_nobody_else(
+    home: Path, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.exists()
+    monkeypatch.setenv("API_TOKENS_REQUIRED", "false")
+    with serve(load_settings(), home_store) as served, served.client(None) as anybody:
+        new = {"name": "Gate", "ip_address": "192.0.2.10"}
+        assert anybody.post("/api/devices/", json=new).status_code == 201
+        # A foreign page whose name points here (DNS rebinding), and one that posts across.
+        assert anybody.get("/api/devices/", headers={"Host": "evil.example"}).status_code == 403
+        for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
+            assert anybody.post("/api/devices/", json=new, headers=headers).status_code == 403

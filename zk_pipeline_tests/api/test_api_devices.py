@@ -1,0 +1,115 @@
+"""Devices over HTTP: the paths, fields and answers of the contract."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+
+FIELDS = {"id", "name", "ip_address", "port", "enabled", "last_sync", "created_at", "updated_at"}
+
+
+def added(admin: httpx.Client, **more: Any) -> dict[str, Any]:
+    answer = admin.post("/api/devices/", json={"name": "Gate", "ip_address": "192.0.2.10"} | more)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def test_a_device_is_added_listed_changed_and_removed(admin: httpx.Client, home_store: Store) -> None:
+    new = added(admin, port=4371, timezone="Europe/Istanbul")
+    assert new.keys() >= FIELDS
+    assert admin.get("/api/devices/").json() == [new]
+    path = f"/api/devices/{new['id']}/"
+    assert admin.get(path).json() == new
+    changed = admin.patch(path, json={"enabled": False}).json()
+    assert (changed["enabled"], changed["port"]) == (False, 4371)
+    replaced = admin.put(path, json={"name": "Gate", "ip_address": "192.0.2.11"}).json()
+    assert (replaced["ip_address"], replaced["port"], replaced["timezone"]) == ("192.0.2.11", 4370, "UTC")
+    assert replaced["enabled"] is True
+    gone = admin.delete(path)
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert admin.get(path).status_code == 404
+    assert home_store.devices.all() == []
+
+
+def test_a_client_may_send_back_what_it_was_given(admin: httpx.Client) -> None:
+    new = added(admin)
+    answer = admin.put(f"/api/devices/{new['id']}/", json=new | {"port": 4400})
+    assert (answer.status_code, answer.json()["port"]) == (200, 4400)
+
+
+@pytest.mark.parametrize("path", ["/api/devices", "/api/devices/", "/api/raw-attendance", "/api/processed-attendance"])
+def test_paths_are_answered_with_and_without_the_slash_at_the_end(admin: httpx.Client, path: str) -> None:
+    answer = admin.get(path)
+    assert (answer.status_code, answer.history) == (200, [])
+    assert admin.post("/api/devices", json={}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"ip_address": "1.2.3.4; reboot"}, "host '1.2.3.4; reboot' is not valid"),
+        ({"ip_address": "$(reboot)"}, "is not valid"),
+        ({"ip_address": "0.0.0.0"}, "no single terminal can have this address"),
+        ({"port": 70000}, "port: Input should be less than or equal to 65535"),
+        ({"port": "4370"}, "port: Input should be a valid integer"),
+        ({"timezone": "Europe/Istambul"}, "did you mean Europe/Istanbul?"),
+        ({"name": "a/b"}, "file names cannot hold a slash"),
+        ({"name": "../../etc/passwd"}, "is not valid"),
+        ({"name": "\ud800"}, "is not valid"),
+        ({"comm_key_env": "PATH; echo"}, "a name such as GATE_COMM_KEY is expected"),
+        ({"encoding": "utf-7000"}, "encoding 'utf-7000' is not known"),
+        ({"protocol": "carrier pigeon"}, "protocol: Input should be"),
+        ({"nmae": "x"}, "nmae: Extra inputs are not permitted"),
+    ],
+)
+def test_what_is_wrong_with_a_device_is_said(admin: httpx.Client, given: dict[str, Any], words: str) -> None:
+    body = json.dumps({"name": "Gate", "ip_address": "192.0.2.10"} | given)
+    answer = admin.post("/api/devices/", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert words in answer.json()["detail"]
+    assert admin.get("/api/devices/").json() == []
+
+
+def test_a_name_is_taken_once_and_stays(admin: httpx.Client) -> None:
+    new = added(admin)
+    again = admin.post("/api/devices/", json={"name": "Gate", "ip_address": "192.0.2.12"})
+    assert (again.status_code, "is registered already" in again.json()["detail"]) == (400, True)
+    renamed = admin.patch(f"/api/devices/{new['id']}/", json={"name": "Door"})
+    assert (renamed.status_code, "cannot be renamed" in renamed.json()["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("key", ["99", "0", "-1", "abc", "1.5", "99999999999999999999", "1%00"])
+def test_a_device_that_is_not_there_is_not_found(admin: httpx.Client, key: str) -> None:
+    for answer in (admin.get(f"/api/devices/{key}/"), admin.post(f"/api/devices/{key}/poll/")):
+        assert answer.status_code == 404
+        assert answer.json()["detail"]
+
+
+def test_info_is_what_the_terminal_says_now(admin: httpx.Client, fleet: Fleet, home_store: Store) -> None:
+    switch_on(fleet, home_store, gate("North", *present(MONDAY)))
+    said = admin.get("/api/devices/1/info/").json()
+    assert (said["device_name"], said["connected"]) == ("North", True)
+    assert (said["user_count"], said["attendance_count"]) == (4, 2)
+    assert said["firmware_version"]
+    assert said["serial_number"]
+    assert said["platform"]
+    assert [one["user_id"] for one in admin.get("/api/devices/1/users/").json()][:3] == ["1001", "1002", "1003"]
+    assert abs(admin.post("/api/devices/1/set-clock/").json()["drift_after_seconds"]) <= 2
+
+
+def test_a_terminal_that_does_not_answer_is_503_with_its_failure_class(
+    admin: httpx.Client, fleet: Fleet, home_store: Store
+) -> None:
+    switch_on(fleet, home_store, gate("North"))
+    fleet.switch_off("North")
+    for answer in (admin.get("/api/devices/1/info/"), admin.post("/api/devices/1/poll/")):
+        assert answer.status_code == 503
+        assert answer.json()["error_code"] in ("refused", "unreachable")
+        assert "North" in answer.json()["detail"]
