@@ -118,6 +118,7 @@ class Store:
     @property
     def restoring(self) -> Restoring:
         return Restoring(self.database, self.clock)
+
     def lists(self) -> ListStore:
         return ListStore(self.database, self.page_cache)
 
