@@ -119,6 +119,7 @@ class Store:
     def restoring(self) -> Restoring:
         return Restoring(self.database, self.clock)
 
+    @property
     def lists(self) -> ListStore:
         return ListStore(self.database, self.page_cache)
 

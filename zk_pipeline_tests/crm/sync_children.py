@@ -1,4 +1,4 @@
-"""Sync runs in processes of their own, cheap to start and free to be killed: forked from a server that has imported all.
+"""Sync runs in processes of their own, cheap to start, free to be killed: forked from a server that has imported all.
 
 Each does what a run does, `operations.sync` over the store's file; nothing is replaced but, where asked, the clock.
 """
@@ -68,7 +68,7 @@ def start_sync(
     return SyncChild(store.database.path, variables, scope or Scope(), clock_falls=clock_falls)
 
 
-def _run(pipe: Connection, path: Path, variables: dict[str, str], scope: Scope, run_id: str, clock_falls: bool) -> None:
+def _run(pipe: Connection, path: Path, variables: dict[str, str], scope: Scope, run_id: str, clock_falls: bool) -> None:  # noqa: PLR0917 (a process takes them in order)
     falling = _falling()
     store = Store(Database(path), (lambda: next(falling)) if clock_falls else utc_now)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,5 +113,6 @@ def made_days(store: Store) -> list[PlainDay]:
     found = []
     for row in rows(store, _DAYS):
         *given, codes, reason, shift, starts, ends, day_off, worked_by = row
-        found.append(PlainDay(*given, tuple(codes), reason, shift, starts, ends, day_off, worked_by))
+        told: tuple[Any, ...] = (*given, tuple(codes), reason, shift, starts, ends, day_off, worked_by)
+        found.append(PlainDay(*told))
     return found

@@ -43,7 +43,7 @@ class Case:
         return start_sync(self.store, chosen, scope, clock_falls=clock_falls)
 
     def sync(self, scope: Scope | None = None, **variables: str) -> Ended:
-        return self.start(scope, **variables).wait()
+        return self.start(scope, clock_falls=False, **variables).wait()
 
     def states(self) -> dict[str, tuple[int, int]]:
         """Per state: how many deliveries, and attempts."""

@@ -36,7 +36,11 @@ def test_a_run_killed_after_the_crm_committed_is_replayed_and_applied_once(case:
 
 def test_a_run_killed_before_it_settles_is_replayed_and_applied_once(case: Case) -> None:
     go = threading.Event()
-    case.receiver.misbehave = lambda _: None if go.wait(30) else None
+
+    def stand_still(_: Received) -> None:
+        go.wait(30)
+
+    case.receiver.misbehave = stand_still
     child = case.start()
     until(lambda: case.receiver.posts == 4)
     with case.store.database.write("keep the run from settling"):
