@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.delivery import deliver
@@ -12,6 +13,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.crm.token import TokenFile, TokenSource
 from zk_pipeline.settings import Settings
+from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
 
@@ -63,6 +65,7 @@ def sync(
     Raises SenderBusy while another run is sending, and CrmMisconfigured where a person must change a setting first.
     """
     with store.deliveries.only_sender(), crm_client(settings) as client:
+        hold_unsound(store, scope)
         return deliver(
             store.deliveries.outbox(scope, run_id),
             client,
@@ -73,3 +76,16 @@ def sync(
             limit=limit,
             progress=progress,
         )
+
+
+def hold_unsound(store: Store, scope: Scope) -> None:
+    """Keep from the CRM every work date of `scope` whose rows break a rule of the tables, just before it is told.
+
+    Raises StoreUnusable, with nothing sent, where the tables themselves are not what they should be.
+    """
+    faults = store.quality.schema_faults()
+    if faults:
+        raise StoreUnusable(f"nothing was sent to the CRM: {'; '.join(faults[:3])}; `zk-pipeline restore` a backup")
+    first, last = scope.first or date.min, scope.last or date.max
+    due = store.deliveries.due_dates(scope)
+    store.quality.hold({day for day in {*due, *store.quality.held()} if first <= day <= last})

@@ -62,7 +62,8 @@ class ClaimedOutbox:
 
 
 # Under the sender's lock a row still `sending` was left behind by a run that died: its outcome is unknown, so it goes
-# again under its own key. A later revision waits until an earlier one is settled.
+# again under its own key. A later revision waits until an earlier one is settled. Dates whose rows are not sound wait
+# until they are.
 DUE = """
 WITH due AS (
     SELECT * FROM crm_deliveries AS delivery
@@ -73,6 +74,7 @@ WITH due AS (
       AND ($first IS NULL OR work_date >= $first)
       AND ($last IS NULL OR work_date <= $last)
       AND ($user_id IS NULL OR user_id = $user_id)
+      AND work_date NOT IN (SELECT work_date FROM held_dates)
       AND NOT EXISTS (
           FROM crm_deliveries AS earlier
           WHERE earlier.site = delivery.site AND earlier.user_id = delivery.user_id

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from zk_pipeline.store.alerts import AlertStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
@@ -16,6 +17,7 @@ from zk_pipeline.store.exports import ExportStore
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
+from zk_pipeline.store.quality import Quality
 from zk_pipeline.store.upkeep import Upkeep
 
 
@@ -69,3 +71,11 @@ class Store:
     @property
     def upkeep(self) -> Upkeep:
         return Upkeep(self.database, self.clock)
+
+    @property
+    def alerts(self) -> AlertStore:
+        return AlertStore(self.database, self.clock)
+
+    @property
+    def quality(self) -> Quality:
+        return Quality(self.database, self.clock)
