@@ -32,6 +32,8 @@ COMMANDS = {
     "export": ("export", "Raw punches or days as a CSV, Parquet or Excel file."),
     "month": ("month", "The month sheet of one person."),
     "cleanup": ("work", "Do what the daily clean-up job does."),
+    "alert-test": ("alerting", "Send a test message to every channel of ALERT_URLS."),
+    "watchdog": ("alerting", "Tell people when the daemon does not beat."),
     "simulate": ("serve", "Run emulated terminals only."),
 }
 

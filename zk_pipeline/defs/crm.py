@@ -8,6 +8,7 @@ import dagster as dg
 
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partitions_failed
 from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import CrmResource, StoreResource
@@ -46,6 +47,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     ) -> Iterator[dg.Output[None]]:
         opened = store.open()
         dates = as_dates(context.partition_keys)
+        is_misconfigured = False
         try:
             summary = sync(
                 opened,
@@ -57,7 +59,8 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             )
         except CrmMisconfigured as error:
             if error.summary is None:
-                raise dg.Failure(str(error), allow_retries=False) from error
+                raise dg.Failure(str(error), metadata={MISCONFIGURED_CRM: True}, allow_retries=False) from error
+            is_misconfigured = True
             summary = error.summary  # what went out before the CRM turned us away counts all the same
         context.log.info("%s", _words(summary))
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(summary)))
@@ -70,7 +73,10 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=delivered)
                 )
         if _not(summary) or summary.stopped:
-            raise _failure(summary)
+            raise _failure(summary, is_misconfigured)
+        held = {day.isoformat(): why for day, why in opened.quality.held().items() if day in dates}
+        if held:
+            raise partitions_failed("work date", held, len(dates))
         yield from ()
 
     return [crm_sync]
@@ -96,11 +102,12 @@ def _words(summary: DeliverySummary) -> str:
     return f"{summary.delivered} delivered, {summary.retry} to retry, {summary.failed} failed, {summary.unsent} unsent"
 
 
-def _failure(summary: DeliverySummary) -> dg.Failure:
+def _failure(summary: DeliverySummary, is_misconfigured: bool) -> dg.Failure:
     lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     return dg.Failure(
         description=f"{_words(summary)}{stopped}",
-        metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")},
+        metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")}
+        | ({MISCONFIGURED_CRM: dg.MetadataValue.bool(True)} if is_misconfigured else {}),
         allow_retries=False,
     )

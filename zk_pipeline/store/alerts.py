@@ -1,6 +1,6 @@
 """What people have been told of and what is still to be told: rows of `alerts` and `alert_messages`.
 
-What is a problem, and what is said of it, is decided in `operations`; here it is kept, each decision in one transaction.
+What is a problem, and what is said of it, is decided in `operations`; here it is kept, a decision in a transaction.
 """
 
 from __future__ import annotations
@@ -104,17 +104,18 @@ class AlertStore:
             _apply(connection, decision, now)
         return decision
 
-    def due(self, now: datetime) -> list[DueMessage]:
-        """Messages whose next attempt is due, in order."""
+    def claim(self, lease: timedelta) -> list[DueMessage]:
+        """Messages whose next attempt is due, in order; to everybody else they are due only after `lease`."""
         with self.database.read("due alert messages") as connection:
-            rows = connection.execute(
-                """
-                SELECT id, channel, title, body, created_at, attempts FROM alert_messages
-                WHERE sent_at IS NULL AND next_attempt_at <= ? ORDER BY id
-                """,
-                [now],
-            ).fetchall()
-        return [DueMessage(row[0], Message(*row[1:4]), *row[4:]) for row in rows]
+            if not _due(connection, self.clock()):
+                return []
+        with self.database.write("claim alert messages") as connection:
+            due = _due(connection, self.clock())
+            connection.execute(
+                "UPDATE alert_messages SET next_attempt_at = ? WHERE list_contains(?, id)",
+                [self.clock() + lease, [one.id for one in due]],
+            )
+        return due
 
     def waiting(self) -> int:
         """How many messages no channel has taken yet."""
@@ -157,6 +158,17 @@ def _known(connection: Connection, now: datetime) -> list[KnownAlert]:
         )
         for row in rows
     ]
+
+
+def _due(connection: Connection, now: datetime) -> list[DueMessage]:
+    rows = connection.execute(
+        """
+        SELECT id, channel, title, body, created_at, attempts FROM alert_messages
+        WHERE sent_at IS NULL AND next_attempt_at <= ? ORDER BY id
+        """,
+        [now],
+    ).fetchall()
+    return [DueMessage(row[0], Message(*row[1:4]), *row[4:]) for row in rows]
 
 
 def _apply(connection: Connection, decision: Decision, now: datetime) -> None:

@@ -1,5 +1,5 @@
-"""Facts that the checks of the data judge: what is late, what grew, what is unusual. Each read is bounded by days, not by
-the size of the history, and judges nothing.
+"""Facts that the checks of the data judge: what is late, what grew, what is unusual. Each read is bounded by days, not
+by the size of the history, and judges nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 @dataclass(frozen=True)
 class DeviceReach:
     """An enabled device. `silent_since`: its last successful poll; where there is none, or its registration changed
-    since, that. The rest is of its newest poll of the last two days, None where it succeeded or there was none.
+    since, that. `missing`: records that it held at its last successful poll and the store does not. The rest is of its
+    newest poll, None where that succeeded. Polls of the last two days are looked at.
     """
 
     device: str
@@ -34,6 +35,7 @@ class DeviceReach:
     error_code: str | None
     error: str | None
     run_id: str | None
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,10 @@ def _shares(connection: Connection, today: date) -> dict[date, Shares]:
 
 _REACH = """
 WITH newest AS (
-    SELECT device, max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll
+    SELECT
+        device,
+        max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
+        max(struct_pack(id, reported, accounted)) FILTER (status = 'success') AS good
     FROM device_polls WHERE started_at > $since AND mode IS DISTINCT FROM 'live'
     GROUP BY device
 )
@@ -197,7 +202,8 @@ SELECT
     CASE WHEN poll.status = 'failed' THEN poll.finished_at END,
     CASE WHEN poll.status = 'failed' THEN poll.error_code END,
     CASE WHEN poll.status = 'failed' THEN poll.error END,
-    CASE WHEN poll.status = 'failed' THEN poll.run_id END
+    CASE WHEN poll.status = 'failed' THEN poll.run_id END,
+    greatest(0, coalesce(good.reported - good.accounted, 0))
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name

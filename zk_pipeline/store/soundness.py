@@ -41,7 +41,7 @@ def schema_faults(connection: Connection) -> list[str]:
 
 def doubled_keys(connection: Connection) -> dict[str, int]:
     """Table → keys that more than one row has, of the registry, its people and the work dates."""
-    counts = {}
+    counts: dict[str, int] = {}
     for table, keys in _KEYS.items():
         for key in keys:
             row = connection.execute(
