@@ -151,6 +151,7 @@ class Settings(BaseSettings):
     alert_reminder_hours: float = _variable("ALERT_REMINDER_HOURS", 24.0, ge=0, le=8760, allow_inf_nan=False)
     ui_url: OptionalUrl = _variable("ZK_PIPELINE_UI_URL", None)
     admin_url: OptionalUrl = _variable("ZK_PIPELINE_ADMIN_URL", None)
+    docs_url: OptionalUrl = _variable("ZK_PIPELINE_DOCS_URL", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
     raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)
 

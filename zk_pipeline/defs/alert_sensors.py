@@ -52,8 +52,7 @@ def alert_sensors() -> Sequence[dg.SensorDefinition]:
         name=ALERT_SENSOR,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Compares what is wrong now with what people were told of, and tells them what began, what lasts and "
-        "what is over, by ALERT_URLS.",
+        description="Tells people, by ALERT_URLS, what began to be wrong, what still is and what is over.",
     )
     def alert_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource, alerts: AlertsResource

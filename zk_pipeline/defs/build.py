@@ -27,7 +27,7 @@ def run_console(config: dict[str, str]) -> dict[str, str]:
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Assets, jobs, schedules and sensors for `settings`. Opens no file and no connection."""
     return dg.Definitions(
-        assets=[*terminal_assets(), *attendance_assets(settings), *crm_assets(settings)],
+        assets=[*terminal_assets(settings), *attendance_assets(settings), *crm_assets(settings)],
         asset_checks=quality_checks(settings),
         jobs=jobs(),
         schedules=schedules(settings),

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partitions_failed
-from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import CrmResource, StoreResource
+from zk_pipeline.defs.story import story
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.outbox import Scope
@@ -40,7 +42,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         deps=["daily_attendance"],
         output_required=False,
         pool="crm",
-        metadata=table_schema("crm_deliveries"),
+        **story("crm_sync", settings, sync, deliver, crm_record),
     )
     def crm_sync(
         context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-
 MISCONFIGURED_CRM = "misconfigured"  # metadata of a sync run that a person must make possible first
 
 

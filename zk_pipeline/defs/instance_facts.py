@@ -33,8 +33,8 @@ def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedR
 
 
 def as_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[FailedRun]:
-    """The run with each failed step and the first lines of its error; nothing for a poll that only devices failed, which
-    are told one by one.
+    """The run with each failed step and the first lines of its error; nothing for a poll in which devices failed and
+    nothing else, since each of them is told by itself.
     """
     parts, is_misconfigured, only_partitions = [], False, True
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):

@@ -42,7 +42,9 @@ class Orchestration:
 
 
 def orchestration(instance: dg.DagsterInstance, now: datetime) -> Orchestration:
-    required = set(instance.get_required_daemon_types())  # others have beaten under other settings, and never will again
+    required = set(
+        instance.get_required_daemon_types()
+    )  # others have beaten under other settings, and never will again
     heartbeats = {
         kind: (now - datetime.fromtimestamp(beat.timestamp, tz=timezone.utc)).total_seconds()
         for kind, beat in instance.get_daemon_heartbeats().items()
