@@ -12,7 +12,8 @@ from zk_pipeline.operations.quality import age
 from zk_pipeline.store.alerts import Decision, KnownAlert, Message, Problem
 from zk_pipeline.store.store import Store
 
-_IN_FULL, _BY_NAME, _LONGEST = 10, 40, 3500  # problems of one kind in a message; characters of one
+_IN_FULL, _BY_NAME = 10, 40  # problems of one kind in a message: with their words, and by title
+_IN_A_LIST, _LONGEST = 200, 3500  # characters of one among others, and of a message
 _SEND_AGAIN_AFTER, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 
 _MANY = {
@@ -157,7 +158,11 @@ def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
         lines = [f"- {one.problem.title}: over after {age(now - one.since)}" for one in group[:_BY_NAME]]
         return "\n".join([*lines, *_and_more(len(group) - len(lines))])
     in_full = group[:_IN_FULL]
-    blocks = [one.problem.body if len(group) == 1 else f"- {one.problem.title}: {one.problem.body}" for one in in_full]
+    blocks = [
+        one.problem.body if len(group) == 1 else f"- {one.problem.title}: {_short(one.problem)}" for one in in_full
+    ]
+    if len(group) > 1:
+        blocks.append(f"The first: {group[0].problem.body.splitlines()[-1]}")
     if what == "lasts":
         blocks.append(f"For {age(now - min(one.since for one in group))} now.")
     if what == "passed":
@@ -166,6 +171,11 @@ def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
     if others:
         blocks.append("Also: " + "; ".join(others))
     return "\n".join([*blocks, *_and_more(len(group) - len(in_full) - len(others))])
+
+
+def _short(problem: Problem) -> str:
+    first = problem.body.partition("\n")[0]
+    return first if len(first) <= _IN_A_LIST else f"{first[:_IN_A_LIST]}..."
 
 
 def _and_more(count: int) -> list[str]:
