@@ -107,7 +107,7 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     assert noted(launcher, refused) == "on record: sync_to_crm failed"
     assert noted(launcher, misconfigured) == "on record: the CRM is misconfigured"
     look(launcher)
-    assert channel.titles == ["zk_pipeline: Locked is not read (and 4 more)"]
+    assert channel.titles == ["zk_pipeline: Locked is not read (and 2 more)"]
     (body,) = channel.bodies
     assert "[wrong_comm_key] Locked (127.0.0.1:" in body
     assert "sync_to_crm failed\ncrm_sync: 0 delivered, 0 to retry, 1 failed, 0 unsent" in body

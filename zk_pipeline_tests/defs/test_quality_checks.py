@@ -34,7 +34,7 @@ def two_days(launcher: Launcher, home_store: Store, crm: CrmReceiver) -> Launche
 
 
 def told(crm: CrmReceiver) -> list[tuple[str, int]]:
-    return sorted((str(one.work_date), one.revision) for one in crm.ledger.latest().values())
+    return sorted((str(one["date"]), int(str(one["revision"]))) for one in crm.ledger.latest().values())
 
 
 def test_the_sensor_writes_down_every_check_once_and_then_what_changed(launcher: Launcher, home_store: Store) -> None:
