@@ -46,7 +46,8 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
     with database.read("figures of work dates") as connection:
         punches = connection.execute(_PUNCHES, values).fetchall()
         kinds = connection.execute(_KINDS_OF_DAYS, [first - BEFORE, last]).fetchall()
-        shown = connection.execute(_PREVIEW, {"first": first, "last": last, "rows": rows}).df()
+        table = connection.execute(_PREVIEW, {"first": first, "last": last, "rows": rows}).to_arrow_table()
+    shown = table.to_pandas()
     found: dict[date, dict[str, Any]] = {}
     for day, count, polls, devices, hours in punches:
         by_hour = tuple(hours.get(hour, 0) for hour in range(24))

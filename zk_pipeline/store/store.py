@@ -14,6 +14,7 @@ from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
 from zk_pipeline.store.devices import DeviceRegistry
 from zk_pipeline.store.exports import ExportStore
+from zk_pipeline.store.holds import Holds
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
@@ -67,6 +68,10 @@ class Store:
     @property
     def audit(self) -> Audit:
         return Audit(self.database)
+
+    def holds(self) -> Holds:
+        """How long the store was waited for and held so far, by purpose; without opening it. Raises OSError."""
+        return self.database.holds.read()
 
     @property
     def upkeep(self) -> Upkeep:
