@@ -64,6 +64,10 @@ WRONG = {
     "CRM_SYNC_INTERVAL_MINUTES": ["0", "29"],
     "CRM_ALLOW_INSECURE_HTTP": ["maybe", ""],
     "DEBOUNCE_SECONDS": ["-1", "1.5"],
+    "ALERT_REMINDER_HOURS": ["-1", "nan", "daily"],
+    "ZK_PIPELINE_UI_URL": ["dagster.example.com", "ftp://x", "https://user:pass@x"],
+    "ZK_PIPELINE_ADMIN_URL": ["admin"],
+    "ZK_PIPELINE_DOCS_URL": ["docs"],
     "API_TOKENS_REQUIRED": ["nope"],
     "RAW_RETENTION_DAYS": ["-1", "ever", "99999999"],
 }
