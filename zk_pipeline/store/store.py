@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zk_pipeline.store.alerts import AlertStore
 from zk_pipeline.store.audit import Audit
+from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
@@ -19,6 +20,7 @@ from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quality import Quality
+from zk_pipeline.store.restoring import Restoring
 from zk_pipeline.store.upkeep import Upkeep
 
 
@@ -84,3 +86,10 @@ class Store:
     @property
     def quality(self) -> Quality:
         return Quality(self.database, self.clock)
+
+    def backups(self) -> Backups:
+        return Backups(self.database, self.clock)
+
+    @property
+    def restoring(self) -> Restoring:
+        return Restoring(self.database, self.clock)
