@@ -64,6 +64,33 @@ def _divides_a_day(value: int) -> int:
     return value
 
 
+def _web_address(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"https?://[^\s@]+", value):
+        raise ValueError("must be an address such as https://attendance.example.com, without a name or password in it")
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+def split_alert_urls(text: str) -> list[tuple[frozenset[str], str]]:
+    """(routes, URL) of each channel in ALERT_URLS; no routes where it hears of everything."""
+    # A comma may also be part of a URL (several recipients of one e-mail).
+    parts = [part for part in re.split(r"\s+|,(?=\s|$|(?:[\w+]+=)?[\w+.-]+://)", text) if part]
+    found = [re.fullmatch(r"(?:([\w+]+)=)?(.*)", part) for part in parts]
+    return [(frozenset(match[1].split("+")) if match[1] else frozenset(), match[2]) for match in found if match]
+
+
+def _known_routes(value: SecretStr | None) -> SecretStr | None:
+    for number, (routes, _) in enumerate(split_alert_urls(value.get_secret_value() if value else ""), start=1):
+        if unknown := routes - {*SEVERITIES, *OWNERS}:
+            raise ValueError(
+                f"number {number} is for {' and '.join(sorted(unknown))}, which is none of "
+                f"{', '.join((*SEVERITIES, *OWNERS))}"
+            )
+    return value
+
+
+SEVERITIES = ("critical", "warning")
+OWNERS = ("terminals", "attendance", "crm", "operations")
+OptionalUrl = Annotated[str | None, AfterValidator(_web_address), BeforeValidator(_empty_is_unset)]
 Minutes = Annotated[int, Field(ge=1, le=1440), AfterValidator(_divides_a_day)]
 WallTime = Annotated[time, BeforeValidator(_wall_time)]
 Hours = Annotated[float, Field(ge=0, le=24, allow_inf_nan=False)]
@@ -122,7 +149,13 @@ class Settings(BaseSettings):
     )
     crm_allow_insecure_http: bool = _variable("CRM_ALLOW_INSECURE_HTTP", False)
 
-    alert_urls: OptionalSecret = _variable("ALERT_URLS", None)
+    alert_urls: Annotated[SecretStr | None, AfterValidator(_known_routes), BeforeValidator(_empty_is_unset)] = (
+        _variable("ALERT_URLS", None)
+    )
+    alert_reminder_hours: float = _variable("ALERT_REMINDER_HOURS", 24.0, ge=0, le=8760, allow_inf_nan=False)
+    ui_url: OptionalUrl = _variable("ZK_PIPELINE_UI_URL", None)
+    admin_url: OptionalUrl = _variable("ZK_PIPELINE_ADMIN_URL", None)
+    docs_url: OptionalUrl = _variable("ZK_PIPELINE_DOCS_URL", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
     api_allow_insecure_http: bool = _variable("API_ALLOW_INSECURE_HTTP", False)
     raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)

@@ -19,7 +19,9 @@ import yaml
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.processes import end_child, start_child
+from zk_pipeline.settings import read_variable
 
+_UI_URL = "ZK_PIPELINE_UI_URL"
 _MODULE = "zk_pipeline.definitions"
 _LOCATION = "zk_pipeline"
 _START_SECONDS = 120.0
@@ -95,9 +97,14 @@ class Supervisor:
 
     def _start(self, name: str, command: list[str]) -> None:
         output = None if self.logs is None else self.logs / f"{name}.log"
-        child = start_child(command, cwd=self.home, environ=self.environ, output=output)
+        child = start_child(command, cwd=self.home, environ=self._environ(), output=output)
         self._children[name] = child
         self._exits.callback(end_child, child)
+
+    def _environ(self) -> Mapping[str, str]:
+        """Ours, with the UI's address for links, unless people reach it by another."""
+        known = read_variable(_UI_URL, self.home, self.environ)
+        return self.environ if known else {**self.environ, _UI_URL: self.url}
 
     def _wait(self, what: str, ready: object) -> None:
         deadline = time.monotonic() + _START_SECONDS

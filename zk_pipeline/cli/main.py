@@ -41,6 +41,8 @@ COMMANDS = {
     "api": ("api", "Serve the REST API and the web admin."),
     "api-token": ("api_tokens", "Tokens of the REST API and the web admin."),
     "cleanup": ("work", "Do what the daily clean-up job does."),
+    "alert-test": ("alerting", "Send a test message to every channel of ALERT_URLS."),
+    "watchdog": ("alerting", "Tell people when the daemon does not beat."),
     "simulate": ("serve", "Run emulated terminals only."),
 }
 

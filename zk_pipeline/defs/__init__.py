@@ -6,5 +6,6 @@ import warnings
 
 from dagster import BetaWarning
 
-# `backfill_policy` and friends are used knowingly and held by tests; the warning would greet every command's user.
-warnings.filterwarnings("ignore", category=BetaWarning, message="Parameter `backfill_policy`")
+# Used knowingly and held by tests; the warnings would greet every command's user.
+for words in ("Parameter `backfill_policy`", "Class `LocalFileCodeReference`", "Class `CodeReferencesMetadataValue`"):
+    warnings.filterwarnings("ignore", category=BetaWarning, message=words)

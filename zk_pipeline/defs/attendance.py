@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from zk_pipeline.attendance.judge import judge
 from zk_pipeline.defs.day_metadata import date_metadata
 from zk_pipeline.defs.failures import partitions_failed
-from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.snapshot import publish_snapshot
+from zk_pipeline.defs.story import story
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.days import DateWritten
+from zk_pipeline.store.summaries import summarize
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -31,7 +33,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         deps=[dg.AssetDep("raw_punches", partition_mapping=dg.AllPartitionMapping())],
         output_required=False,
         pool="attendance",
-        metadata=table_schema("daily_attendance"),
+        **story("daily_attendance", settings, process_dates, judge, summarize),
     )
     def daily_attendance(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[dg.Output[None]]:
         opened = store.open()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from zk_pipeline.defs.alert_sensors import alert_sensors
 from zk_pipeline.defs.attendance import attendance_assets
 from zk_pipeline.defs.crm import crm_assets
 from zk_pipeline.defs.jobs import jobs
+from zk_pipeline.defs.quality_checks import quality_checks, quality_sensor
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.defs.schedules import schedules
 from zk_pipeline.defs.sensors import sensors
@@ -25,10 +27,11 @@ def run_console(config: dict[str, str]) -> dict[str, str]:
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Assets, jobs, schedules and sensors for `settings`. Opens no file and no connection."""
     return dg.Definitions(
-        assets=[*terminal_assets(), *attendance_assets(settings), *crm_assets(settings)],
+        assets=[*terminal_assets(settings), *attendance_assets(settings), *crm_assets(settings)],
+        asset_checks=quality_checks(settings),
         jobs=jobs(),
         schedules=schedules(settings),
-        sensors=sensors(settings),
+        sensors=[*sensors(settings), quality_sensor(settings), *alert_sensors()],
         resources=resources(settings),
         # One process per run: a second one for its only step costs twice the CPU.
         executor=dg.in_process_executor,

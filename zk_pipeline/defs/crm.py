@@ -7,12 +7,15 @@ from datetime import date
 
 import dagster as dg
 
+from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.defs.crm_checks import crm_check_results, crm_check_specs
-from zk_pipeline.defs.metadata import table_schema
+from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partitions_failed
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import CrmResource, StoreResource
+from zk_pipeline.defs.story import story
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.outbox import Scope
@@ -43,14 +46,15 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         deps=["daily_attendance"],
         output_required=False,
         pool="crm",
-        metadata=table_schema("crm_deliveries"),
         check_specs=crm_check_specs(),
+        **story("crm_sync", settings, sync, deliver, crm_record),
     )
     def crm_sync(
         context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
     ) -> Iterator[dg.AssetCheckResult]:
         opened = store.open()
         dates = as_dates(context.partition_keys)
+        is_misconfigured = False
         try:
             summary = sync(
                 opened,
@@ -63,7 +67,8 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         except CrmMisconfigured as error:
             yield from crm_check_results(opened.deliveries, opened.clock())
             if error.summary is None:
-                raise dg.Failure(str(error), allow_retries=False) from error
+                raise dg.Failure(str(error), metadata={MISCONFIGURED_CRM: True}, allow_retries=False) from error
+            is_misconfigured = True
             summary = error.summary  # what went out before the CRM turned us away counts all the same
         except SenderBusy as error:
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -76,7 +81,10 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(summary)))
         _materialize(context, opened, dates)
         if _not(summary) or summary.stopped:
-            raise _failure(summary)
+            raise _failure(summary, is_misconfigured)
+        held = {day.isoformat(): why for day, why in opened.quality.held().items() if day in dates}
+        if held:
+            raise partitions_failed("work date", held, len(dates))
 
     return [crm_sync]
 
@@ -107,11 +115,12 @@ def _not(summary: DeliverySummary) -> int:
     return summary.retry + summary.failed + summary.unsent
 
 
-def _failure(summary: DeliverySummary) -> dg.Failure:
+def _failure(summary: DeliverySummary, is_misconfigured: bool) -> dg.Failure:
     lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     return dg.Failure(
         description=f"{summary.words()}{stopped}",
-        metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")},
+        metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")}
+        | ({MISCONFIGURED_CRM: dg.MetadataValue.bool(True)} if is_misconfigured else {}),
         allow_retries=False,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+MISCONFIGURED_CRM = "misconfigured"  # metadata of a sync run that a person must make possible first
+
 
 def partitions_failed(what: str, failures: dict[str, str], asked: int) -> dg.Failure:
     """The run's own failure, after every partition that succeeded has had its event."""

@@ -11,6 +11,7 @@ import dagster as dg
 
 from zk_pipeline.defs.old_runs import OldRuns, delete_runs, find_old_runs
 from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.operations.quality import CHECKS
 from zk_pipeline.settings import load_settings
 from zk_pipeline.store.store import utc_now
 
@@ -66,17 +67,25 @@ def daily_cleanup() -> None:
 def jobs() -> Sequence[Any]:
     return [
         dg.define_asset_job(
-            POLL, selection=["devices", "raw_punches"], description="Read all enabled terminals, in one run."
+            POLL, selection=_only("devices", "raw_punches"), description="Read all enabled terminals, in one run."
         ),
         dg.define_asset_job(
-            PROCESS, selection=["daily_attendance"], description="Make the days of a range of work dates."
+            PROCESS, selection=_only("daily_attendance"), description="Make the days of a range of work dates."
         ),
-        dg.define_asset_job(SYNC, selection=["crm_sync"], description="Deliver what is due of a range of work dates."),
+        dg.define_asset_job(
+            SYNC, selection=_only("crm_sync"), description="Deliver what is due of a range of work dates."
+        ),
         dg.define_asset_job(
             RETRY,
-            selection=["crm_sync"],
+            selection=_only("crm_sync"),
             config=RETRY_CONFIG,
             description="A new round for deliveries that ended in `retry`.",
         ),
         daily_cleanup,
     ]
+
+
+def _only(*assets: str) -> dg.AssetSelection:
+    """The assets with the checks that they evaluate themselves; the others have a sensor of their own."""
+    apart = [dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS if check.asset in assets]
+    return dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(*apart)

@@ -42,9 +42,13 @@ class Orchestration:
 
 
 def orchestration(instance: dg.DagsterInstance, now: datetime) -> Orchestration:
+    required = set(
+        instance.get_required_daemon_types()
+    )  # others have beaten under other settings, and never will again
     heartbeats = {
         kind: (now - datetime.fromtimestamp(beat.timestamp, tz=timezone.utc)).total_seconds()
         for kind, beat in instance.get_daemon_heartbeats().items()
+        if kind in required
     }
     states = instance.all_instigator_state()
     running = sorted(state.instigator_name for state in states if state.is_running)

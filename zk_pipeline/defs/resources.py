@@ -12,7 +12,7 @@ from pydantic import Field
 from zk_pipeline.defs.dead_runs import note_process
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.alerts import Alert, send_alert
+from zk_pipeline.operations.alerts import Channel, channels_of
 from zk_pipeline.operations.terminals import terminal_gateway
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.store import Store
@@ -62,10 +62,9 @@ class CrmResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where people hear of trouble: the Apprise URLs of ALERT_URLS, which hold secrets and are read when needed."""
 
-    def send(self, alert: Alert) -> bool:
-        """Whether anybody was told; False where ALERT_URLS is not set. Raises ZkPipelineError when a channel fails."""
-        urls = load_settings().alert_urls
-        return urls is not None and send_alert(urls, alert)
+    def channels(self) -> list[Channel]:
+        """None where ALERT_URLS is not set."""
+        return channels_of(load_settings().alert_urls)
 
 
 def resources(settings: Settings) -> dict[str, object]:

@@ -1,5 +1,5 @@
-"""Sensors: ask earlier than the schedules for what is due. Each asks the store; none keeps a cursor that could be
-lost.
+"""Sensors that ask earlier than the schedules for what is due. Each asks the store; none keeps a cursor that could be
+lost. Those that tell people are `alert_sensors`.
 """
 
 # No postponed annotations here: Dagster reads them when it decorates.
@@ -12,9 +12,8 @@ import dagster as dg
 from zk_pipeline.defs.in_flight import UNDER_WAY
 from zk_pipeline.defs.jobs import POLL, PROCESS
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous, last_work_date
-from zk_pipeline.defs.resources import AlertsResource, StoreResource
+from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.schedules import MAX_RUNS, unless_busy
-from zk_pipeline.operations.alerts import Alert
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
@@ -91,27 +90,4 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
 
         yield from unless_busy(context.instance, [PROCESS], ask)
 
-    @dg.run_failure_sensor(
-        name="run_failure_alert_sensor",
-        minimum_interval_seconds=20,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells people of a failed run, by ALERT_URLS.",
-    )
-    def run_failure_alert_sensor(context: dg.RunFailureSensorContext, alerts: AlertsResource) -> dg.SkipReason | None:
-        if alerts.send(failure_alert(context)):
-            return None
-        return dg.SkipReason("ALERT_URLS is not set: nobody was told")
-
-    return [device_registry_sensor, new_punches_sensor, run_failure_alert_sensor]
-
-
-def failure_alert(context: dg.RunFailureSensorContext) -> Alert:
-    """Which run, which step, and the first lines of what it said."""
-    run = context.dagster_run
-    parts = [
-        f"{event.step_key}: {data.error_display_string.strip()[:600]}"
-        for event in context.get_step_failure_events()
-        if (data := event.step_failure_data)
-    ]
-    words = "\n".join(parts) or (context.failure_event.message or "no reason given")
-    return Alert(title=f"zk_pipeline: {run.job_name} failed", body=f"{words}\n\nRun {run.run_id}")
+    return [device_registry_sensor, new_punches_sensor]

@@ -9,12 +9,15 @@ import dagster as dg
 from pydantic import Field
 
 from zk_pipeline.defs.failures import partitions_failed
-from zk_pipeline.defs.metadata import preview, table_schema
+from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource
+from zk_pipeline.defs.story import story
 from zk_pipeline.defs.terminal_checks import check_results, check_specs
+from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.tables import device_table
+from zk_pipeline.settings import Settings
 from zk_pipeline.store.terminal_health import terminal_health
 
 
@@ -100,13 +103,13 @@ def _value(value: object) -> dg.MetadataValue:
     return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value)))
 
 
-def terminal_assets() -> Sequence[dg.AssetsDefinition]:
+def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     devices = dg.asset(
         name="devices",
         group_name="terminals",
         kinds={"duckdb"},
         description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
-        metadata=table_schema("devices"),
+        **story("devices", settings, _devices),
     )(_devices)
     raw_punches = dg.asset(
         name="raw_punches",
@@ -118,7 +121,7 @@ def terminal_assets() -> Sequence[dg.AssetsDefinition]:
         deps=["devices"],
         output_required=False,
         pool="terminals",
-        metadata=table_schema("raw_punches"),
+        **story("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(),
     )(_raw_punches)
     return [devices, raw_punches]

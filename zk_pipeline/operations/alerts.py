@@ -1,14 +1,15 @@
-"""Telling people, through Apprise."""
+"""Telling people, through Apprise: the channels of ALERT_URLS, and one message to one of them."""
 
 from __future__ import annotations
 
 import logging
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
 from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.settings import OWNERS, SEVERITIES, split_alert_urls
+from zk_pipeline.store.alerts import Problem
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,38 @@ class Alert:
     body: str
 
 
-def send_alert(urls: SecretStr, alert: Alert) -> bool:
-    """Send to every URL (separated by blanks or commas); False where there is none.
+@dataclass(frozen=True)
+class Channel:
+    """One URL of ALERT_URLS. `name` is its place and scheme, and may be shown; `routes` are what it is for."""
 
-    Raises ZkPipelineError, without the URLs, where one fails; the others were sent to all the same.
-    """
-    import apprise  # noqa: PLC0415 (half a second that only an alert needs)
+    name: str
+    routes: frozenset[str]
+    url: str = field(repr=False)
 
-    # It writes URLs that it cannot use into its log, and they hold secrets.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)
+    def hears(self, problem: Problem) -> bool:
+        """Whether the problem is for this channel: of one of its severities and of one of its owners, if it has any."""
+        severities, owners = self.routes & set(SEVERITIES), self.routes & set(OWNERS)
+        return (not severities or problem.severity in severities) and (not owners or problem.owner in owners)
 
-    # A comma may also be part of a URL (several recipients of one e-mail).
-    channels = [url for url in re.split(r"\s+|,(?=\s|$|[\w+.-]+://)", urls.get_secret_value()) if url]
-    if not channels:
-        return False
-    sender = apprise.Apprise()
-    unusable = [number for number, url in enumerate(channels, start=1) if not sender.add(url)]
-    all_took_it = len(sender) == 0 or sender.notify(title=alert.title, body=alert.body)
-    if unusable:
-        raise ZkPipelineError(f"ALERT_URLS: number {unusable[0]} of {len(channels)} is not an Apprise URL")
-    if not all_took_it:
-        raise ZkPipelineError("ALERT_URLS: at least one channel did not take the alert")
-    return True
+    def send(self, alert: Alert) -> None:
+        """Raises ZkPipelineError, without the URL, where the channel did not take it."""
+        import apprise  # noqa: PLC0415 (half a second that only an alert needs)
+
+        # It writes URLs that it cannot use into its log, and they hold secrets.
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)
+        sender = apprise.Apprise()
+        if not sender.add(self.url):
+            raise ZkPipelineError(f"ALERT_URLS: number {self.name} is not an Apprise URL")
+        if not sender.notify(title=alert.title, body=alert.body):
+            raise ZkPipelineError(f"ALERT_URLS: number {self.name} did not take the alert")
+
+
+def channels_of(urls: SecretStr | None) -> list[Channel]:
+    """The channels of ALERT_URLS, in order."""
+    split = split_alert_urls(urls.get_secret_value()) if urls else []
+    return [Channel(f"{number} ({_scheme(url)})", routes, url) for number, (routes, url) in enumerate(split, start=1)]
+
+
+def _scheme(url: str) -> str:
+    scheme, found, _ = url.partition("://")
+    return scheme if found and scheme.isalnum() else "no address"

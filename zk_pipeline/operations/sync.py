@@ -17,6 +17,7 @@ from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.crm.token import TokenFile, TokenSource
 from zk_pipeline.settings import Settings
+from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
 
@@ -93,6 +94,7 @@ def sync(
     Raises SenderBusy while another run is sending, and CrmMisconfigured where a person must change a setting first.
     """
     with store.deliveries.only_sender(), crm_client(settings) as client:
+        hold_unsound(store, scope)
         due = sum(store.deliveries.due_dates(scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or (lambda _: None))
         return deliver(
@@ -105,6 +107,19 @@ def sync(
             limit=limit,
             progress=words.tell,
         )
+
+
+def hold_unsound(store: Store, scope: Scope) -> None:
+    """Keep from the CRM every work date of `scope` whose rows break a rule of the tables, just before it is told.
+
+    Raises StoreUnusable, with nothing sent, where the tables themselves are not what they should be.
+    """
+    faults = store.quality.schema_faults()
+    if faults:
+        raise StoreUnusable(f"nothing was sent to the CRM: {'; '.join(faults[:3])}; `zk-pipeline restore` a backup")
+    first, last = scope.first or date.min, scope.last or date.max
+    due = store.deliveries.due_dates(scope)
+    store.quality.hold({day for day in {*due, *store.quality.held()} if first <= day <= last})
 
 
 def retry_failed(

@@ -293,6 +293,42 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "revoked_at": "When it was revoked (instant, UTC); null while it is good",
         },
     ),
+    "alerts": (
+        "What people are told of: one row per problem from its start to its end, the ended ones kept for 90 days",
+        {
+            "key": "What is wrong with what; the same for as long as it lasts",
+            "kind": "run, device, check, tick, crm or daemon: problems of a kind are told together",
+            "severity": "critical or warning",
+            "owner": "Who looks after it: terminals, attendance, crm or operations",
+            "title": "The problem in a few words",
+            "body": "Where, why, and what to do, as last seen",
+            "first_at": "When it was first seen (instant, UTC)",
+            "told_at": "When a message about it was last made (instant, UTC); null while nobody was told",
+            "resolved_at": "When it was seen to be over (instant, UTC); null while it lasts",
+        },
+    ),
+    "alert_messages": (
+        "Messages to the channels of ALERT_URLS; one that did not go out stays due. Sent ones are kept for 30 days",
+        {
+            "id": "Number of the message",
+            "channel": "Place in ALERT_URLS and scheme of the channel; never its address",
+            "title": "Title as sent",
+            "body": "Text as sent",
+            "created_at": "When it was made (instant, UTC)",
+            "attempts": "How often it was tried",
+            "next_attempt_at": "When it is due next (instant, UTC)",
+            "sent_at": "When the channel took it (instant, UTC); null while it is due",
+            "last_error": "Why the last attempt failed; null after success",
+        },
+    ),
+    "held_dates": (
+        "Work dates whose rows break a rule of the tables: the CRM is told nothing of them until they are sound",
+        {
+            "work_date": "The work date, in the device's zone",
+            "reason": "What is wrong with its rows",
+            "since": "When this was first seen (instant, UTC)",
+        },
+    ),
 }
 
 _AS_JUDGED = {"shift", "shift_start", "shift_end", "day_off", "worked_by"}

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.day_figures import SpanFigures, figures
+from zk_pipeline.store.soundness import hold_unsound, mend
 from zk_pipeline.store.summaries import Summaries, summarize
 from zk_pipeline.store.work_dates import StaleDate, stale_dates
 from zk_pipeline.store.write_days import count_changes, mark_built, revise, stage
@@ -94,10 +95,12 @@ class DayStore:
         with self.database.write("write work dates", f"{len(seq)} of them") as connection:
             connection.register("incoming_days", incoming)
             connection.register("incoming_dates", made_from)
+            held = mend(connection, list(seq))
             stage(connection)
             revise(connection, now=now, run_id=run_id)
             written = [DateWritten(*row) for row in count_changes(connection)]
             mark_built(connection, now)
+            hold_unsound(connection, held, now)
             for table in ("staged", "staged_dates", "revised"):
                 connection.execute(f"DROP TABLE {table}")
         return written

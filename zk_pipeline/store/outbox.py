@@ -23,7 +23,7 @@ class Scope:
 
 
 # Under the sender's lock a row still `sending` was left behind by a run that died: its outcome is unknown, so it goes
-# again under its own key.
+# again under its own key. Dates whose rows are not sound (`held_dates`) wait until they are.
 _WANTED = "(state = 'pending' OR (run_id IS DISTINCT FROM $run_id AND (state = 'sending' OR state IN $states)))"
 
 _DATES = f"""
@@ -31,6 +31,7 @@ SELECT work_date, count(*) FROM crm_deliveries
 WHERE {_WANTED}
   AND ($first IS NULL OR work_date >= $first) AND ($last IS NULL OR work_date <= $last)
   AND ($user_id IS NULL OR user_id = $user_id)
+  AND work_date NOT IN (SELECT work_date FROM held_dates)
 GROUP BY 1 ORDER BY 1
 """  # noqa: S608 (SQL of ours)
 
@@ -39,7 +40,7 @@ GROUP BY 1 ORDER BY 1
 # What ended in `retry` goes again when a row waits behind it, and holds that back until then; a dead letter does not.
 _DUE = f"""
 WITH
-asked AS (SELECT unnest($dates::DATE[]) AS work_date),
+asked AS (SELECT unnest($dates::DATE[]) AS work_date EXCEPT SELECT work_date FROM held_dates),
 row AS (
     SELECT
         *,

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from zk_pipeline.store.api_tokens import TokenStore
+from zk_pipeline.store.alerts import AlertStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
@@ -25,6 +26,7 @@ from zk_pipeline.store.pages import BucketCache
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quarantine import QuarantineStore
+from zk_pipeline.store.quality import Quality
 from zk_pipeline.store.restoring import Restoring
 from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts import ShiftStore
@@ -112,6 +114,13 @@ class Store:
         return Upkeep(self.database, self.clock)
 
     @property
+    def alerts(self) -> AlertStore:
+        return AlertStore(self.database, self.clock)
+
+    @property
+    def quality(self) -> Quality:
+        return Quality(self.database, self.clock)
+
     def backups(self) -> Backups:
         return Backups(self.database, self.clock)
 

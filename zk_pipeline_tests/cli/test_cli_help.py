@@ -18,6 +18,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_bench import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
+APART = {"watchdog", "alert-test"}  # need a daemon or a channel: test_cli_alerting
 ENDLESS = {"demo", "up", "simulate", "live"}  # run until interrupted: their tests are in the folder of the demo
 
 
@@ -51,7 +52,7 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.usefixtures("crm", "main_office")
-@pytest.mark.parametrize("path", [path for path in LEAVES if path[0] not in ENDLESS], ids=" ".join)
+@pytest.mark.parametrize("path", [path for path in LEAVES if path[0] not in ENDLESS | APART], ids=" ".join)
 def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path: tuple[str, ...]) -> None:
     arguments = example_of(zk, *path)
     assert tuple(arguments[: len(path)]) == path

@@ -9,6 +9,8 @@ import dagster as dg
 
 from zk_pipeline.defs.launch import Launcher, RunResult
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, work_date_partitions
+from zk_pipeline.defs.quality_checks import quality_sensor
+from zk_pipeline.defs.resources import resources
 from zk_pipeline.settings import load_settings
 from zk_pipeline.store.store import Store
 
@@ -28,6 +30,18 @@ def statuses(launcher: Launcher, asset: str, keys: Sequence[str | date]) -> dict
     names = [str(key) for key in keys]
     found = launcher.instance.get_status_by_partition(dg.AssetKey(asset), names, partitions) or {}
     return {name: status.value.lower() if (status := found.get(name)) else "missing" for name in names}
+
+
+def quality_tick(launcher: Launcher, cursor: str | None = None) -> tuple[dict[str, bool], str | None]:
+    """Let quality_check_sensor tick, report what it evaluated as the daemon does: check → passed; and its cursor."""
+    settings = load_settings()
+    sensor = quality_sensor(settings)
+    with dg.build_sensor_context(instance=launcher.instance, resources=resources(settings), cursor=cursor) as context:
+        data = sensor.evaluate_tick(context)
+    for event in data.asset_events:
+        launcher.instance.report_runless_asset_event(event)
+    evaluated = [event for event in data.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+    return {event.check_name: event.passed for event in evaluated}, data.cursor
 
 
 def run_status(launcher: Launcher, result: RunResult) -> dg.DagsterRunStatus:

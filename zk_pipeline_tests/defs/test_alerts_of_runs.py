@@ -2,76 +2,58 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster_shared.error import SerializableErrorInfo
 
+from zk_pipeline.defs.alert_sensors import alert_sensors
+from zk_pipeline.defs.build import build_definitions
+from zk_pipeline.defs.dead_runs import PROCESS_TAG
 from zk_pipeline.defs.launch import Launcher
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.defs.resources import resources
-from zk_pipeline.defs.sensors import sensors
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.processes import process_identity
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
 from zk_pipeline_tests.conftest import CRM_TOKEN
-from zk_pipeline_tests.defs.run_bench import poll_all
+from zk_pipeline_tests.defs.run_bench import poll_all, quality_tick
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_bench import device, ingest, rows
 
-COMM_KEY, CHANNEL_SECRET = "918273645", "channel-secret-of-the-team"
-
-
-class Channel:
-    """An HTTP server that people's alerts go to."""
-
-    def __init__(self) -> None:
-        self.alerts: list[dict[str, Any]] = []
-        self.status = 200
-        channel = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                channel.alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(channel.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"json://ops:{CHANNEL_SECRET}@127.0.0.1:{self.server.server_port}/alerts"
+COMM_KEY = "918273645"
 
 
 @pytest.fixture
 def channel(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:  # noqa: ARG001 (clears the variables)
-    channel = Channel()
-    monkeypatch.setenv("ALERT_URLS", channel.url)
-    thread = threading.Thread(target=channel.server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with listening() as channel:
+        monkeypatch.setenv("ALERT_URLS", channel.url)
         yield channel
-    finally:
-        channel.server.shutdown()
-        channel.server.server_close()
-        thread.join()
 
 
-def alert_of(launcher: Launcher, run_id: str) -> object:
-    """Let run_failure_alert_sensor react to a failed run as the daemon would."""
-    (sensor,) = (one for one in sensors(load_settings()) if one.name == "run_failure_alert_sensor")
+def noted(launcher: Launcher, run_id: str) -> str:
+    """Let run_failure_alert_sensor react to a failed run as the daemon would; what it says."""
+    (sensor,) = (one for one in alert_sensors() if one.name == "run_failure_alert_sensor")
     run = launcher.instance.get_run_by_id(run_id)
     assert run is not None
     (failure,) = launcher.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -82,7 +64,20 @@ def alert_of(launcher: Launcher, run_id: str) -> object:
         dagster_event=failure.get_dagster_event(),
         resources=resources(load_settings()),
     )
-    return sensor(context.for_run_failure())
+    said = sensor(context.for_run_failure())
+    assert isinstance(said, dg.SkipReason)
+    return str(said.skip_message)
+
+
+def look(launcher: Launcher) -> str:
+    """Let alert_sensor tick; what it says."""
+    settings = load_settings()
+    definitions = build_definitions(settings)
+    (sensor,) = (one for one in alert_sensors() if one.name == "alert_sensor")
+    with dg.build_sensor_context(
+        instance=launcher.instance, resources=resources(settings), definitions=definitions
+    ) as context:
+        return str(sensor.evaluate_tick(context).skip_message)
 
 
 @pytest.fixture
@@ -104,36 +99,111 @@ def failing(
     return [one.run_id for one in results]
 
 
-def test_a_failed_run_is_told_with_its_job_its_reason_and_its_id(
+def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     launcher: Launcher, failing: list[str], channel: Channel
 ) -> None:
-    for run_id in failing:
-        alert_of(launcher, run_id)
-    titles = [alert["title"] for alert in channel.alerts]
-    assert titles == [f"zk_pipeline: {job} failed" for job in ("poll_devices", "sync_to_crm", "sync_to_crm")]
-    bodies = [alert["message"] for alert in channel.alerts]
-    assert "raw_punches: " in bodies[0]
-    assert "1 of 2 devices failed: [wrong_comm_key] Locked" in bodies[0]
-    assert "1 failed" in bodies[1]
-    assert "401" in bodies[2]
-    assert [body.splitlines()[-1] for body in bodies] == [f"Run {run_id}" for run_id in failing]
+    polled, refused, misconfigured = failing
+    assert noted(launcher, polled) == "only devices failed, and each is told by alert_sensor"
+    assert noted(launcher, refused) == "on record: sync_to_crm failed"
+    assert noted(launcher, misconfigured) == "on record: the CRM is misconfigured"
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: Locked is not read (and 2 more)"]
+    (body,) = channel.bodies
+    assert "[wrong_comm_key] Locked (127.0.0.1:" in body
+    assert "sync_to_crm failed\ncrm_sync: 0 delivered, 0 to retry, 1 failed, 0 unsent" in body
+    assert "the CRM is misconfigured" in body
+    assert "401" in body
+    assert "raw_punches: clocks are right" not in body
+    assert {f"Run {run_id}" for run_id in failing} <= set(body.splitlines())
     for secret in (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET):
         assert secret not in json.dumps(channel.alerts)
+    assert "to tell" not in look(launcher)
+    assert len(channel.alerts) == 1
 
 
-def test_without_a_channel_the_tick_says_that_nobody_was_told(launcher: Launcher, failing: list[str]) -> None:
-    assert isinstance(told := alert_of(launcher, failing[0]), dg.SkipReason)
-    assert told.skip_message == "ALERT_URLS is not set: nobody was told"
+def test_links_lead_to_the_ui_where_its_address_is_known(
+    launcher: Launcher, failing: list[str], channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_UI_URL", "https://dagster.example.com/")
+    look(launcher)
+    assert f"https://dagster.example.com/runs/{failing[0]}" in channel.bodies[0].splitlines()
 
 
-def test_a_channel_that_refuses_is_an_error_without_the_channels_secret(
-    launcher: Launcher, failing: list[str], channel: Channel
+@pytest.mark.usefixtures("failing")
+def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: Channel, crm: CrmReceiver) -> None:
+    look(launcher)
+    crm.misbehave = lambda _: None
+    assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
+    look(launcher)
+    (over,) = channel.bodies[1:]
+    assert "- the CRM is misconfigured: over after" in over
+    assert "Locked" not in over, "that terminal is as it was"
+
+
+@pytest.mark.usefixtures("failing")
+def test_without_a_channel_the_tick_says_that_nobody_was_told(launcher: Launcher) -> None:
+    assert look(launcher).endswith("ALERT_URLS is not set: nobody was told")
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_channel_that_refuses_fails_no_tick_and_is_named_without_its_secret(
+    launcher: Launcher, channel: Channel
 ) -> None:
     channel.status = 500
-    with pytest.raises(ZkPipelineError) as raised:
-        alert_of(launcher, failing[0])
-    assert CHANNEL_SECRET not in str(raised.value)
-    assert channel.alerts
+    said = look(launcher)
+    assert said.endswith("ALERT_URLS: number 1 (json) did not take the alert")
+    assert CHANNEL_SECRET not in said
+
+
+@pytest.mark.usefixtures("failing")
+def test_devices_wait_for_the_end_of_their_poll_to_be_told_together(launcher: Launcher, channel: Channel) -> None:
+    tags = {PROCESS_TAG: process_identity()}
+    under_way = launcher.instance.add_run(
+        dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED, tags=tags)
+    )
+    look(launcher)
+    assert "Locked" not in channel.bodies[0]
+    launcher.instance.delete_run(under_way.run_id)
+    look(launcher)
+    assert channel.titles[1:] == ["zk_pipeline: Locked is not read"]
+
+
+def test_a_failing_tick_is_told(launcher: Launcher, channel: Channel) -> None:
+    error = SerializableErrorInfo("ValueError: no such thing\n", [], "ValueError")
+    origin = RemoteInstigatorOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("zk_pipeline"), "__repository__"), "new_punches_sensor"
+    )
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
+    launcher.instance.add_instigator_state(state)
+
+    def tick(status: TickStatus, at: float, error: SerializableErrorInfo | None = None) -> None:
+        data = TickData(
+            state.instigator_origin_id, state.instigator_name, InstigatorType.SENSOR, status, at,
+            selector_id=state.selector_id, error=error,
+        )  # fmt: skip
+        launcher.instance.create_tick(data)
+
+    tick(TickStatus.FAILURE, 1000.0, error)
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: new_punches_sensor fails"]
+    assert channel.bodies[0].startswith("ValueError: no such thing")
+    tick(TickStatus.SKIPPED, 2000.0)
+    look(launcher)
+    assert channel.titles[1:] == ["zk_pipeline: over: new_punches_sensor fails"]
+
+
+def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
+    launcher: Launcher, home_store: Store, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY), rejected=[b"odd"])
+    quality_tick(launcher)
+    monkeypatch.setenv("ALERT_URLS", f"warning={channel.at('low')} critical={channel.at('pager')}")
+    look(launcher)
+    assert channel.paths == ["/low"]
+    assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
+    assert "Gate: 1 records" in channel.bodies[0]
+    assert "Look at quarantined_records" in channel.bodies[0]
 
 
 @pytest.mark.usefixtures("failing", "channel")

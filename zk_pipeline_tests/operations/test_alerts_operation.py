@@ -1,107 +1,110 @@
-"""Alerts through Apprise to a real HTTP server."""
+"""Channels of ALERT_URLS, and an alert through Apprise to a real HTTP server."""
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 import pytest
 from pydantic import SecretStr
 
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.operations.alerts import Alert, send_alert
+from zk_pipeline.operations.alerts import Alert, channels_of
+from zk_pipeline.store.alerts import Problem
+from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
 
 ALERT = Alert("zk_pipeline: poll_devices failed", "gate-2 | no answer\n\nRun 123")
 
 
-@dataclass
-class Receiver:
-    """What arrived, and what is answered."""
-
-    port: int = 0
-    status: int = 200
-    arrived: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-
-    def url(self, path: str = "hook") -> str:
-        return f"json://127.0.0.1:{self.port}/{path}"
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.arrived.append((self.path, json.loads(body)))
-            self.send_response(receiver.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield receiver
-        server.shutdown()
-        thread.join()
+def receiver() -> Iterator[Channel]:
+    with listening() as channel:
+        yield channel
 
 
-def test_an_alert_arrives_with_its_title_and_body(receiver: Receiver) -> None:
-    assert send_alert(SecretStr(receiver.url()), ALERT)
-    ((path, message),) = receiver.arrived
-    assert (path, message["title"], message["message"]) == ("/hook", ALERT.title, ALERT.body)
+def send_to_all(urls: str) -> list[str]:
+    """Send ALERT to every channel; what went wrong."""
+    failures = []
+    for one in channels_of(SecretStr(urls)):
+        try:
+            one.send(ALERT)
+        except ZkPipelineError as error:
+            failures.append(str(error))
+    return failures
+
+
+def problem(severity: str, owner: str) -> Problem:
+    return Problem(key="k", kind="check", severity=severity, owner=owner, title="", body="")
+
+
+def test_an_alert_arrives_with_its_title_and_body(receiver: Channel) -> None:
+    assert send_to_all(receiver.at("hook")) == []
+    assert receiver.paths == ["/hook"]
+    assert (receiver.titles, receiver.bodies) == ([ALERT.title], [ALERT.body])
 
 
 @pytest.mark.parametrize("between", [",", " ", ", ", "\n", ",\n"])
-def test_it_goes_to_every_channel(between: str, receiver: Receiver) -> None:
-    assert send_alert(SecretStr(between.join([receiver.url("one"), receiver.url("two")])), ALERT)
-    assert sorted(path for path, _ in receiver.arrived) == ["/one", "/two"]
+def test_it_goes_to_every_channel(between: str, receiver: Channel) -> None:
+    assert send_to_all(between.join([receiver.at("one"), f"critical={receiver.at('two')}", receiver.at("3")])) == []
+    assert sorted(receiver.paths) == ["/3", "/one", "/two"]
 
 
-def test_a_comma_may_be_part_of_an_address(receiver: Receiver) -> None:
-    assert send_alert(SecretStr(receiver.url("to=a,b") + "," + receiver.url("two")), ALERT)
-    assert sorted(unquote(path) for path, _ in receiver.arrived) == ["/to=a,b", "/two"]
+def test_a_comma_may_be_part_of_an_address(receiver: Channel) -> None:
+    assert send_to_all(receiver.at("to=a,b") + "," + receiver.at("two")) == []
+    assert sorted(map(unquote, receiver.paths)) == ["/to=a,b", "/two"]
 
 
 @pytest.mark.parametrize("nothing", ["", " ", ",", " ,\n"])
-def test_without_a_channel_nobody_is_told_and_the_caller_knows(nothing: str) -> None:
-    assert not send_alert(SecretStr(nothing), ALERT)
+def test_without_an_address_there_is_no_channel(nothing: str) -> None:
+    assert channels_of(SecretStr(nothing)) == []
+    assert channels_of(None) == []
 
 
-def test_a_channel_that_refuses_is_a_failure_without_its_address(receiver: Receiver) -> None:
+@pytest.mark.parametrize(
+    ("routes", "heard"),
+    [
+        ("", {("critical", "crm"), ("critical", "terminals"), ("warning", "crm"), ("warning", "terminals")}),
+        ("critical=", {("critical", "crm"), ("critical", "terminals")}),
+        ("crm=", {("critical", "crm"), ("warning", "crm")}),
+        ("crm+critical=", {("critical", "crm")}),
+        ("crm+attendance=", {("critical", "crm"), ("warning", "crm")}),
+        ("operations=", set()),
+    ],
+)
+def test_a_channel_hears_of_what_it_is_for(routes: str, heard: set[tuple[str, str]]) -> None:
+    (channel,) = channels_of(SecretStr(f"{routes}slack://a/b/c"))
+    every = [(severity, owner) for severity in ("critical", "warning") for owner in ("crm", "terminals")]
+    assert {one for one in every if channel.hears(problem(*one))} == heard
+
+
+def test_a_channel_that_refuses_is_a_failure_without_its_address(receiver: Channel) -> None:
     receiver.status = 500
-    with pytest.raises(ZkPipelineError, match="ALERT_URLS: at least one channel did not take the alert") as failed:
-        send_alert(SecretStr(receiver.url("s3cret")), ALERT)
-    assert "s3cret" not in str(failed.value)
+    (failure,) = send_to_all(receiver.at("s3cret"))
+    assert failure == "ALERT_URLS: number 1 (json) did not take the alert"
 
 
-def test_a_channel_that_is_down_does_not_keep_the_others_from_hearing(receiver: Receiver) -> None:
+def test_a_channel_that_is_down_is_named_by_its_place(receiver: Channel) -> None:
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         dead = f"json://127.0.0.1:{taken.getsockname()[1]}/"
-        with pytest.raises(ZkPipelineError, match="at least one channel"):
-            send_alert(SecretStr(f"{dead} {receiver.url()}"), ALERT)
-    assert len(receiver.arrived) == 1
+        assert send_to_all(f"{dead} {receiver.url}") == ["ALERT_URLS: number 1 (json) did not take the alert"]
+    assert len(receiver.alerts) == 1
 
 
 @pytest.mark.parametrize("wrong", ["nonsense-s3cret", "unheard-of://s3cret", "slack://s3cret"])
 def test_what_is_no_address_is_told_by_its_place_and_never_shown(
-    wrong: str, receiver: Receiver, caplog: pytest.LogCaptureFixture
+    wrong: str, receiver: Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with (
-        caplog.at_level(logging.DEBUG),
-        pytest.raises(ZkPipelineError, match="ALERT_URLS: number 2 of 2 is not an Apprise URL") as failed,
-    ):
-        send_alert(SecretStr(f"{receiver.url()} {wrong}"), ALERT)
-    assert "s3cret" not in str(failed.value) + caplog.text
-    assert len(receiver.arrived) == 1  # whoever can be reached is told
+    with caplog.at_level(logging.DEBUG):
+        (failure,) = send_to_all(f"{receiver.url} {wrong}")
+    assert failure.startswith("ALERT_URLS: number 2 (")
+    assert failure.endswith(") is not an Apprise URL")
+    assert "s3cret" not in failure + caplog.text
+    assert len(receiver.alerts) == 1  # whoever can be reached is told
+
+
+def test_a_channel_is_shown_without_its_address(receiver: Channel) -> None:
+    (channel,) = channels_of(SecretStr(receiver.url))
+    assert CHANNEL_SECRET not in repr(channel)

@@ -1,0 +1,120 @@
+"""`watchdog` and `alert-test`: is anybody watching, and would anybody hear of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import click
+
+from zk_pipeline.cli.output import as_json, print_json, print_table
+from zk_pipeline.cli.session import Session, open_session
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.operations.alerting import Look, decide, send_due
+from zk_pipeline.operations.alerts import Alert, Channel, channels_of
+from zk_pipeline.operations.problems import daemon_problem
+from zk_pipeline.store.alerts import Problem
+from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.store import utc_now
+
+_STAMP = "data/watchdog-told"  # only where the store cannot be used: when that was told last
+
+
+@click.command()
+@as_json
+def watchdog(as_json: bool) -> int:
+    """Tell people when the daemon does not beat. For cron or a systemd timer, every few minutes.
+
+    It compares heartbeats itself and sends alerts without the daemon, each once, with reminders; also those that are
+    still waiting for their channel. Exit code 1 where something is wrong.
+
+    \b
+    Example:  zk-pipeline watchdog --json
+    """
+    from zk_pipeline.defs.watchdog import why_not_alive  # noqa: PLC0415 (Dagster, slow to import)
+
+    session = open_session()
+    with session.launcher() as launcher:
+        wrong = why_not_alive(launcher.instance, utc_now())
+    problems = [daemon_problem(wrong)] if wrong else []
+    channels = channels_of(session.settings.alert_urls)
+    try:
+        failures = _tell(session, channels, problems)
+    except (StoreBusy, StoreUnusable) as error:
+        wrong = " ".join(filter(None, [wrong, str(error)]))
+        failures = _tell_without_store(session, channels, wrong)
+    if as_json:
+        print_json({"alive": wrong is None, "problem": wrong, "channels": len(channels), "failures": failures})
+    else:
+        click.echo(wrong or "alive")
+    if wrong and not channels:
+        failures = ["ALERT_URLS is not set: nobody was told"]
+    for failure in failures:
+        click.echo(f"zk-pipeline: {failure}", err=True)
+    return 1 if wrong else 0
+
+
+@click.command("alert-test")
+@as_json
+def alert_test(as_json: bool) -> int:
+    """Send a test message to every channel of ALERT_URLS.
+
+    \b
+    Example:  zk-pipeline alert-test
+    """
+    channels = channels_of(open_session().settings.alert_urls)
+    if not channels:
+        raise ZkPipelineError("ALERT_URLS is not set: nobody would be told of anything")
+    alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS, asked for with `zk-pipeline alert-test`.")
+    rows = [
+        {
+            "channel": one.name,
+            "hears_of": " and ".join(sorted(one.routes)) or "everything",
+            "result": _sent(one, alert) or "sent",
+        }
+        for one in channels
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, list(rows[0]))
+    return 0 if all(row["result"] == "sent" for row in rows) else 1
+
+
+def _tell(session: Session, channels: Sequence[Channel], problems: Sequence[Problem]) -> list[str]:
+    store = session.store
+    look = Look(problems, {"daemon"}, utc_now())
+    reminder = timedelta(hours=session.settings.alert_reminder_hours)
+    store.alerts.update(partial(decide, look=look, channels=channels, reminder=reminder))
+    return send_due(store, channels)[1] if channels else []
+
+
+def _tell_without_store(session: Session, channels: Sequence[Channel], words: str) -> list[str]:
+    stamp = session.settings.home / _STAMP
+    if not channels or _is_recent(stamp, session.settings.alert_reminder_hours):
+        return []
+    alert = Alert("zk_pipeline: the store cannot be used", words)
+    failures = [failure for one in channels if (failure := _sent(one, alert))]
+    if len(failures) < len(channels):
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+    return failures
+
+
+def _is_recent(stamp: Path, reminder_hours: float) -> bool:
+    try:
+        told = stamp.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return not reminder_hours or time.time() - told < reminder_hours * 3600
+
+
+def _sent(channel: Channel, alert: Alert) -> str | None:
+    try:
+        channel.send(alert)
+    except ZkPipelineError as error:
+        return str(error)
+    return None
