@@ -45,7 +45,7 @@ class Doctor:
         for first, last in spans:
             begin = datetime.combine(first, datetime.min.time()) + timedelta(minutes=offset)
             end = datetime.combine(last, datetime.min.time()) + timedelta(days=1, minutes=offset)
-            values = {"first": first, "last": last, "begin": begin, "end": end}
+            values: dict[str, object] = {"first": first, "last": last, "begin": begin, "end": end}
             with self.database.read("doctor: a span of dates", f"{first} to {last}") as connection:
                 for rule in PER_SPAN:
                     counts[rule.name].append(_ask(connection, rule, values))

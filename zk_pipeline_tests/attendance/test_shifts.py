@@ -43,8 +43,8 @@ def test_a_work_date_begins_where_the_hours_before_it_and_on_it_say(before: Hour
     ],
 )
 def test_hours_that_make_no_working_day_are_refused(given: dict[str, Any], words: str) -> None:
+    hours: dict[str, Any] = {"name": "s", "start": time(9), "end": time(18)}
     with pytest.raises(UsageError, match=words):
-        hours: dict[str, Any] = {"name": "s", "start": time(9), "end": time(18)}
         Shift(**(hours | given))
 
 
