@@ -1,0 +1,158 @@
+"""The reverse proxy's configuration in a real nginx, in front of a server that says what reached it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import requests
+
+from zk_pipeline_tests.deploy.deploy_files import DEPLOY
+from zk_pipeline_tests.waiting import until
+
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+LOGIN = ("operator", "a long pass phrase")
+
+pytestmark = [
+    pytest.mark.skipif(not Path(NGINX).exists(), reason="nginx is not installed"),
+    pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
+]
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Answers with the headers and the path that reached it."""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"path": self.path, **{name.lower(): value for name, value in self.headers.items()}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def behind() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture
+def proxy(behind: int, tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """Ports of a running nginx with our configuration: plain and TLS."""
+    plain, tls = free_port(), free_port()
+    certificate, key, passwords = tmp_path / "proxy.pem", tmp_path / "proxy.key", tmp_path / "htpasswd"
+    _run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=dagster.example.com",
+         "-keyout", key, "-out", certificate)  # fmt: skip
+    passwords.write_text(f"{LOGIN[0]}:{_run('openssl', 'passwd', '-apr1', LOGIN[1]).strip()}\n")
+    ours = (DEPLOY / "nginx" / "zk-pipeline.conf").read_text()
+    for theirs, here in {
+        "listen 80;": f"listen 127.0.0.1:{plain};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{tls} ssl;",
+        "127.0.0.1:3000": f"127.0.0.1:{behind}",
+        "127.0.0.1:8000": f"127.0.0.1:{behind}",
+        "/etc/ssl/certs/zk-pipeline.pem": str(certificate),
+        "/etc/ssl/private/zk-pipeline.key": str(key),
+        "/etc/nginx/zk-pipeline.htpasswd": str(passwords),
+        "/var/log/nginx": str(tmp_path),
+    }.items():
+        assert theirs in ours
+        ours = ours.replace(theirs, here)
+    config = tmp_path / "nginx.conf"
+    folders = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi"))
+    folders += "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("uwsgi", "scgi"))
+    user = "user root;\n" if os.geteuid() == 0 else ""  # else nginx gives up the right to read what we made
+    config.write_text(
+        f"daemon off;\nmaster_process off;\npid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\n{user}"
+        f"events {{}}\nhttp {{\n{folders}{ours}}}\n"
+    )
+    running = subprocess.Popen([NGINX, "-e", str(tmp_path / "error.log"), "-c", str(config)])
+    try:
+        until(lambda: _listens(tls) or running.poll() is not None)
+        assert running.poll() is None, (tmp_path / "error.log").read_text()
+        yield plain, tls
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _run(*command: str | Path) -> str:
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
+
+
+def get(port: int, host: str, **more: object) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = {"Host": host, **more.pop("headers", {})}  # type: ignore[dict-item]
+        return session.get(
+            f"https://127.0.0.1:{port}/runs?x=1",
+            headers=headers,
+            verify=False,
+            timeout=10,
+            **more,  # type: ignore[arg-type]
+        )
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_the_dagster_ui_is_reached_only_with_the_login_and_never_sees_it(proxy: tuple[int, int]) -> None:
+    _, tls = proxy
+    assert get(tls, "dagster.example.com").status_code == 401
+    assert get(tls, "dagster.example.com", auth=("operator", "guess")).status_code == 401
+    seen = get(tls, "dagster.example.com", auth=LOGIN, headers={"Upgrade": "websocket"})
+    assert seen.status_code == 200
+    said = seen.json()
+    assert "authorization" not in said
+    # GraphQL subscriptions, with which the UI shows a run's events, are web sockets.
+    assert (said["path"], said["upgrade"], said["connection"]) == ("/runs?x=1", "websocket", "upgrade")
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_the_api_keeps_its_own_login_and_is_told_who_asks(proxy: tuple[int, int]) -> None:
+    _, tls = proxy
+    seen = get(tls, "attendance.example.com", headers={"Authorization": "Token abc", "X-Forwarded-For": "198.51.100.7"})
+    said = seen.json()
+    assert (said["authorization"], said["x-forwarded-for"], said["x-forwarded-proto"]) == (
+        "Token abc",
+        "127.0.0.1",
+        "https",
+    )
+    assert "upgrade" not in said
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_plain_http_is_sent_to_https_and_old_tls_is_refused(proxy: tuple[int, int]) -> None:
+    plain, tls = proxy
+    answer = requests.get(
+        f"http://127.0.0.1:{plain}/runs", headers={"Host": "dagster.example.com"}, allow_redirects=False, timeout=10
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (301, "https://dagster.example.com/runs")
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", tls)) as plain_socket, pytest.raises(ssl.SSLError):
+        old.wrap_socket(plain_socket)
