@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.alerts import AlertStore
+from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
@@ -25,8 +25,8 @@ from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.pages import BucketCache
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
-from zk_pipeline.store.quarantine import QuarantineStore
 from zk_pipeline.store.quality import Quality
+from zk_pipeline.store.quarantine import QuarantineStore
 from zk_pipeline.store.restoring import Restoring
 from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts import ShiftStore
@@ -121,6 +121,7 @@ class Store:
     def quality(self) -> Quality:
         return Quality(self.database, self.clock)
 
+    @property
     def backups(self) -> Backups:
         return Backups(self.database, self.clock)
 
