@@ -48,7 +48,8 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
         sql = _PUNCHES.format(punches=placing.punches, join=placing.join, work_date=placing.work_date)
         punches = connection.execute(sql, values).fetchall()
         kinds = connection.execute(_KINDS_OF_DAYS, [first - BEFORE, last]).fetchall()
-        shown = connection.execute(_PREVIEW, {"first": first, "last": last, "rows": rows}).df()
+        table = connection.execute(_PREVIEW, {"first": first, "last": last, "rows": rows}).to_arrow_table()
+    shown = table.to_pandas()
     found: dict[date, dict[str, Any]] = {}
     for day, count, polls, devices, hours in punches:
         by_hour = tuple(hours.get(hour, 0) for hour in range(24))

@@ -91,7 +91,7 @@ class DayStore:
             }
         )
         now = self.clock()
-        with self.database.write(f"write {len(seq)} work dates") as connection:
+        with self.database.write("write work dates", f"{len(seq)} of them") as connection:
             connection.register("incoming_days", incoming)
             connection.register("incoming_dates", made_from)
             stage(connection)

@@ -70,7 +70,7 @@ class DeviceRegistry:
 
     def add(self, device: Device) -> Device:
         """Register a device. Raises DeviceExists."""
-        with self.database.write(f"add device {device.name}") as connection:
+        with self.database.write("add a device", device.name) as connection:
             if _find(connection, device.name):
                 raise DeviceExists(f"device {device.name!r} is registered already: change it with `device update`")
             _insert(connection, device, self.clock())
@@ -81,20 +81,20 @@ class DeviceRegistry:
 
         Raises UnknownDevice.
         """
-        with self.database.write(f"update device {name}") as connection:
+        with self.database.write("update a device", name) as connection:
             _update(connection, replace(_registered(connection, name), **changes), self.clock())
         return self.get(name)
 
     def forget_serial(self, name: str) -> None:
         """Let the next poll take whatever terminal answers for this device. Raises UnknownDevice."""
         self.get(name)
-        with self.database.write(f"forget the serial number of {name}") as connection:
+        with self.database.write("forget a serial number", name) as connection:
             connection.execute("UPDATE devices SET serial_number = NULL WHERE name = ?", [name])
             connection.execute("DELETE FROM device_tails WHERE device = ?", [name])
 
     def remove(self, name: str) -> None:
         """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
-        with self.database.write(f"remove device {name}") as connection:
+        with self.database.write("remove a device", name) as connection:
             _registered(connection, name)
             connection.execute(
                 "UPDATE devices SET removed_at = $now, updated_at = $now WHERE name = $name AND removed_at IS NULL",

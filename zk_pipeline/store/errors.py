@@ -19,3 +19,7 @@ class UnknownDevice(UsageError):
 
 class DeviceExists(UsageError):
     """A device of that name is registered already."""
+
+
+class NestedHold(RuntimeError):
+    """A defect of ours: a thread that holds the store asked for it again, and would wait for itself."""

@@ -35,7 +35,7 @@ class ExportStore:
 
     def rows_by_date(self, what: What, scope: ExportScope) -> dict[date, int]:
         """How many rows of `scope` each date has, in order. Raises UsageError for a device or site never heard of."""
-        with self.database.read(f"count {what} for export") as connection:
+        with self.database.read("count rows for an export", what) as connection:
             known = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
             _check("device", scope.device, [name for name, _ in known])
             _check("site", scope.site, sorted({site for _, site in known}))
@@ -47,7 +47,7 @@ class ExportStore:
 
     def read(self, what: What, scope: ExportScope, first: date, last: date) -> pa.Table:
         """The rows of `scope` from `first` to `last`, ordered by time; instants are UTC, `*_local` naive."""
-        with self.database.read(f"export {what}") as connection:
+        with self.database.read("export rows", what) as connection:
             return connection.execute(
                 f"WITH {_NAMES}, kept AS ({_ROWS[what]}) {_SHOWN[what]}",
                 _values(scope) | {"first": first, "last": last},

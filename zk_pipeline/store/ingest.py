@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.corrections import correct_fresh
@@ -45,10 +46,9 @@ def insert_punches(
     placing = place(
         connection, pairs="SELECT DISTINCT $device AS device, user_id FROM incoming", values={"device": device}
     )
-    incoming = f"(SELECT *, $device AS device FROM incoming) AS punch {placing.join}"  # noqa: S608 (SQL of ours)
     cleared = connection.execute(
         f"""
-        SELECT count(*) FROM {incoming}
+        SELECT count(*) FROM (SELECT *, $device AS device FROM incoming) AS punch {placing.join}
         WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,  # noqa: S608 (SQL of ours)
         {"device": device},
@@ -57,21 +57,14 @@ def insert_punches(
     connection.execute(
         f"""
         CREATE TEMP TABLE fresh AS
-        WITH span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM incoming),
-        known AS (
-            SELECT user_id, punched_at_local
-            FROM raw_punches, span
-            WHERE device = $device AND punched_at_local BETWEEN span.first AND span.last
-        )
         SELECT punch.* EXCLUDE (device),
                $seq + row_number() OVER (ORDER BY punch.punched_at_local, punch.user_id) - 1 AS seq,
                {placing.work_date} AS work_date,
                punch.punched_at_local < $earliest OR punch.punched_at > $latest AS is_clock_suspect
-        FROM {incoming} ANTI JOIN known
-            ON known.user_id = punch.user_id AND known.punched_at_local = punch.punched_at_local
+        FROM (SELECT *, $device AS device FROM {_UNKNOWN}) AS punch {placing.join}
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,  # noqa: S608 (SQL of ours)
-        {"device": device, "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
+        {**_span(device, punches), "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
     )
     connection.execute(
         """
@@ -99,22 +92,30 @@ def count_missing(connection: Connection, device: str, punches: pa.Table) -> int
     """How many of `punches` are not stored for `device`."""
     if not len(punches):
         return 0
-    connection.register("sought", punches)
+    connection.register("incoming", punches)
     row = connection.execute(
-        """
-        WITH span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM sought),
-        known AS (
-            SELECT user_id, punched_at_local
-            FROM raw_punches, span
-            WHERE device = $device AND punched_at_local BETWEEN span.first AND span.last
-        )
-        SELECT count(*) FROM sought ANTI JOIN known USING (user_id, punched_at_local)
-        """,
-        {"device": device},
+        f"SELECT count(*) FROM {_UNKNOWN}",  # noqa: S608 (SQL of ours)
+        _span(device, punches),
     ).fetchone()
-    connection.unregister("sought")
+    connection.unregister("incoming")
     assert row is not None
     return int(row[0])
+
+
+# What keeps punches unique: those of `incoming` that the device has not brought before. The span stands in parameters
+# because DuckDB then leaves out the parts of the table outside it, which it does not for a span found by the query.
+_UNKNOWN = """
+    incoming ANTI JOIN (
+        SELECT user_id, punched_at_local FROM raw_punches
+        WHERE device = $device AND punched_at_local BETWEEN $first AND $last
+    ) AS known USING (user_id, punched_at_local)
+"""
+
+
+def _span(device: str, punches: pa.Table) -> dict[str, object]:
+    """The parameters of _UNKNOWN."""
+    bounds = pc.min_max(punches["punched_at_local"])
+    return {"device": device, "first": bounds["min"].as_py(), "last": bounds["max"].as_py()}
 
 
 def insert_rejected(connection: Connection, device: str, rejected: pa.Table, poll_id: int, now: datetime) -> None:

@@ -9,78 +9,103 @@ The kernel releases both locks when a process dies, however it dies.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
+from zk_pipeline.store.file_systems import network_file_system
+from zk_pipeline.store.holders import Holders
 
 Mode = Literal["shared", "exclusive"]
 _FLAG = {"shared": fcntl.LOCK_SH, "exclusive": fcntl.LOCK_EX}
 
+# What each thread holds, by process, thread and lock file. A child made by `fork` has another process number.
+_held_by_thread: dict[tuple[int, int, str], str] = {}
+
 
 @dataclass(frozen=True)
 class Held:
-    """How long the lock was waited for, and since when (monotonic seconds) it is held."""
+    """How long the lock was waited for, and since when (monotonic seconds) it is held. `tell` replaces what those who
+    wait are told that the holder does.
+    """
 
     waited_seconds: float
     since: float
+    tell: Callable[[str], None]
 
 
 class FairLock:
-    """Lock files `<path>.lock` and `<path>.turnstile`; `<path>.holder` says who holds it exclusively, for messages."""
+    """Lock files `<path>.lock` and `<path>.turnstile`; `<path>.holders` says who holds it, for messages."""
 
     def __init__(self, path: Path) -> None:
         self._main = path.with_name(f"{path.name}.lock")
         self._turnstile = path.with_name(f"{path.name}.turnstile")
-        self._holder = path.with_name(f"{path.name}.holder")
+        self._holders = Holders(path.with_name(f"{path.name}.holders"))
+        self._is_proven = False
 
     @contextmanager
     def hold(self, mode: Mode, purpose: str, *, wait_seconds: float) -> Iterator[Held]:
         """Hold the lock; `purpose` is told to those who wait for it in vain.
 
-        Raises StoreBusy, naming the holder, after `wait_seconds`; StoreUnusable where the side files cannot be used.
+        Raises StoreBusy, naming the holders, after `wait_seconds`; StoreUnusable where locks do not work; NestedHold
+        at once where this thread holds it already.
         """
-        started = time.monotonic()
-        deadline = started + wait_seconds
+        with self._only_hold_of_thread(purpose):
+            started = time.monotonic()
+            main = self._queue(mode, started + wait_seconds)
+            try:
+                with self._holders.signed(purpose, alone=mode == "exclusive") as tell:
+                    now = time.monotonic()
+                    yield Held(waited_seconds=now - started, since=now, tell=tell)
+            finally:
+                os.close(main)
+
+    @contextmanager
+    def _only_hold_of_thread(self, purpose: str) -> Iterator[None]:
+        key = (os.getpid(), threading.get_ident(), str(self._main.absolute()))
+        if key in _held_by_thread:
+            holding = _held_by_thread[key]
+            raise NestedHold(f"this thread holds the store already ({holding}) and would wait for itself ({purpose})")
+        _held_by_thread[key] = purpose
+        try:
+            yield
+        finally:
+            del _held_by_thread[key]
+
+    def _queue(self, mode: Mode, deadline: float) -> int:
         turnstile = self._acquire(self._turnstile, "exclusive", deadline)
         try:
-            main = self._acquire(self._main, mode, deadline)
+            if not self._is_proven:
+                self._prove_locks()
+            return self._acquire(self._main, mode, deadline)
         finally:
             os.close(turnstile)
+
+    def _prove_locks(self) -> None:
+        """With the turnstile held: nobody else can have it, or locks are only for show here."""
+        network = network_file_system(self._main)
+        if network:
+            raise StoreUnusable(
+                f"ZK_PIPELINE_DATABASE: {self._main.parent} is on a network file system ({network}), where locks "
+                "cannot be relied on: put the store on a local disk"
+            )
+        second = os.open(self._turnstile, os.O_RDWR | os.O_CLOEXEC)
         try:
-            if mode == "exclusive":
-                self._sign(purpose)
-            else:
-                self._unsign()  # what a holder that was killed left: nobody holds it exclusively now
-            now = time.monotonic()
-            yield Held(waited_seconds=now - started, since=now)
+            fcntl.flock(second, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._is_proven = True
+            return
         finally:
-            if mode == "exclusive":
-                self._unsign()
-            os.close(main)
-
-    def holder(self) -> str | None:
-        """Who holds the lock exclusively, in words; None when unknown (readers do not sign)."""
-        try:
-            signed = json.loads(self._holder.read_text())
-            return f"process {signed['pid']} ({signed['purpose']}, for {time.time() - signed['since']:.0f} s)"
-        except (OSError, ValueError, KeyError):
-            return None
-
-    def _sign(self, purpose: str) -> None:
-        with suppress(OSError):  # a message for people; a full disk is reported by the write itself
-            self._holder.write_text(json.dumps({"pid": os.getpid(), "purpose": purpose, "since": time.time()}))
-
-    def _unsign(self) -> None:
-        with suppress(OSError):
-            self._holder.unlink()
+            os.close(second)
+        raise StoreUnusable(
+            f"{self._turnstile}: locks on this file system exclude nobody: put the store on a local disk"
+        )
 
     def _acquire(self, path: Path, mode: Mode, deadline: float) -> int:
         try:
@@ -91,7 +116,8 @@ class FairLock:
             try:
                 fcntl.flock(descriptor, _FLAG[mode] | fcntl.LOCK_NB)
             except BlockingIOError:
-                _wait_for(descriptor, mode, deadline, self.holder)
+                if not _wait_for(descriptor, mode, deadline):
+                    raise StoreBusy(self._in_vain()) from None
         except OSError as error:
             os.close(descriptor)
             raise StoreUnusable(f"{path}: this file system does not support locks ({error.strerror})") from error
@@ -100,9 +126,17 @@ class FairLock:
             raise
         return descriptor
 
+    def _in_vain(self) -> str:
+        holders = self._holders.words()
+        who = " and ".join(holders) or "a process that did not sign"
+        return (
+            f"waited too long for the store: {who} still {'hold' if len(holders) > 1 else 'holds'} it; "
+            "end that work or try again"
+        )
 
-def _wait_for(descriptor: int, mode: Mode, deadline: float, holder: object) -> None:
-    """Wait in the kernel's queue, which is fair, with a limit, which `flock` itself does not offer.
+
+def _wait_for(descriptor: int, mode: Mode, deadline: float) -> bool:
+    """Wait in the kernel's queue, which is fair, with a limit, which `flock` itself does not offer. Whether it came.
 
     A thread waits on a duplicate of the descriptor; one that comes too late finds the wait abandoned and lets go.
     """
@@ -126,19 +160,10 @@ def _wait_for(descriptor: int, mode: Mode, deadline: float, holder: object) -> N
 
     threading.Thread(target=wait, name="store-lock-wait", daemon=True).start()
     try:
-        finished = done.wait(max(0.0, deadline - time.monotonic()))
-    except BaseException:
+        done.wait(max(0.0, deadline - time.monotonic()))
+    finally:
         with state:
             abandoned = not done.is_set()
-        raise
-    if not finished:
-        with state:
-            abandoned = not done.is_set()
-        if abandoned:
-            who = holder() if callable(holder) else None
-            raise StoreBusy(
-                f"waited too long for the store: {who or 'readers in other processes'} still "
-                f"{'holds' if who else 'hold'} it; end that work or try again"
-            )
     if failure:
         raise failure[0]
+    return not abandoned

@@ -89,7 +89,7 @@ class PunchStore:
         rejected = pa.Table.from_pandas(reading.rejected[["raw", "reason"]], preserve_index=False)
         users = None if reading.users is None else pa.Table.from_pandas(reading.users, preserve_index=False)
         now = self.clock()
-        with self.database.write(f"store poll of {device.name}") as connection:
+        with self.database.write("store a poll", device.name) as connection:
             poll_id = next_poll_id(connection)
             stored, new, touched = insert_punches(connection, device.name, punches, poll_id, now)
             insert_rejected(connection, device.name, rejected, poll_id, now)
@@ -122,13 +122,13 @@ class PunchStore:
     def missing(self, device: Device, reading: Reading) -> int:
         """How many punches of a reading the store does not hold."""
         punches = punches_table(reading.punches, device.timezone)
-        with self.database.read(f"look for the punches of {device.name}") as connection:
+        with self.database.read("look for punches", device.name) as connection:
             return count_missing(connection, device.name, punches)
 
     def begin_live(self, device: str) -> int:
         """Put on record that a device is listened to; the poll id that its live punches come under."""
         now = self.clock()
-        with self.database.write(f"listen to {device}") as connection:
+        with self.database.write("begin to listen", device) as connection:
             poll_id = next_poll_id(connection)
             connection.execute(
                 """
@@ -151,13 +151,13 @@ class PunchStore:
             }
         )
         table = punches_table(frame, device.timezone)
-        with self.database.write(f"store live punches of {device.name}") as connection:
+        with self.database.write("store live punches", device.name) as connection:
             _, new, _ = insert_punches(connection, device.name, table, poll_id, self.clock())
         return new
 
     def record_failure(self, failed: FailedPoll, *, run_id: str | None) -> int:
         """Put a failed poll on record; returns its id."""
-        with self.database.write(f"record failed poll of {failed.device}") as connection:
+        with self.database.write("record a failed poll", failed.device) as connection:
             poll_id = next_poll_id(connection)
             connection.execute(
                 """
@@ -193,7 +193,7 @@ class PunchStore:
     def preview(self, device: str, poll_id: int, limit: int = 5) -> pd.DataFrame:
         """The newest punches that a poll brought, for people: user_id, punched_at_local, punch_state, verify_type."""
         with self.database.read("preview punches") as connection:
-            return connection.execute(
+            table = connection.execute(
                 """
                 SELECT user_id, punched_at_local, punch_state, verify_type
                 FROM raw_punches
@@ -201,7 +201,8 @@ class PunchStore:
                 ORDER BY seq DESC LIMIT ?
                 """,
                 [device, poll_id, limit],
-            ).df()
+            ).to_arrow_table()
+        return table.to_pandas()
 
     def polls_of(self, run_id: str) -> list[PollRecord]:
         """The polls of one Dagster run, by device."""

@@ -15,6 +15,7 @@ from zk_pipeline.store.deliveries import DeliveryStore
 from zk_pipeline.store.devices import DeviceRegistry
 from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
+from zk_pipeline.store.holds import Holds
 from zk_pipeline.store.holidays import HolidayStore
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
@@ -95,6 +96,10 @@ class Store:
     @property
     def audit(self) -> Audit:
         return Audit(self.database)
+
+    def holds(self) -> Holds:
+        """How long the store was waited for and held so far, by purpose; without opening it. Raises OSError."""
+        return self.database.holds.read()
 
     @property
     def upkeep(self) -> Upkeep:

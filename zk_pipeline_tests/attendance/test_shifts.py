@@ -43,8 +43,9 @@ def test_a_work_date_begins_where_the_hours_before_it_and_on_it_say(before: Hour
     ],
 )
 def test_hours_that_make_no_working_day_are_refused(given: dict[str, Any], words: str) -> None:
+    usual: dict[str, Any] = {"name": "s", "start": time(9), "end": time(18)}
     with pytest.raises(UsageError, match=words):
-        Shift(**{"name": "s", "start": time(9), "end": time(18)} | given)
+        Shift(**usual | given)
 
 
 @pytest.mark.parametrize("given", [{}, {"device": "Gate", "site": "HQ"}, {"device": "Gate", "user_id": "1"}])

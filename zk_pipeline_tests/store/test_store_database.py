@@ -26,6 +26,13 @@ FOREIGN = """
     input()
     connection.close()
 """
+MEETS_FOREIGN = """
+    import sys
+    from pathlib import Path
+    from zk_pipeline.store.database import Database
+    with Database(Path(sys.argv[1])).write("store a poll"):
+        pass
+"""
 WRITER = """
     import sys
     from pathlib import Path
@@ -69,6 +76,8 @@ def test_the_first_use_makes_the_file_and_its_folder(tmp_path: Path) -> None:
     assert store.devices.all() == []
     assert {item.name for item in store.database.path.parent.iterdir()} == {
         "store.duckdb",
+        "store.duckdb.holders",
+        "store.duckdb.holds",
         "store.duckdb.lock",
         "store.duckdb.turnstile",
     }
@@ -99,18 +108,6 @@ def test_a_reader_cannot_write(store: Store) -> None:
 
 def test_instants_are_told_in_utc_whatever_the_machines_zone(store: Store) -> None:
     assert rows(store, "SELECT TIMESTAMPTZ '2026-03-02 08:00:00+03:00'::VARCHAR") == [("2026-03-02 05:00:00+00",)]
-
-
-def test_how_long_the_store_was_held_is_told_with_the_purpose(store: Store) -> None:
-    told: list[tuple[str, float, float]] = []
-    watched = Database(store.database.path, on_release=lambda *what: told.append(what))
-    with watched.write("look"):
-        began = time.monotonic()
-        until(lambda: time.monotonic() - began > 0.05)
-    ((purpose, waited_ms, held_ms),) = told
-    assert purpose == "look"
-    assert 0 <= waited_ms < 5000
-    assert 50 <= held_ms < 5000
 
 
 @either_way
@@ -188,6 +185,47 @@ def test_a_foreign_process_that_holds_the_file_is_named_after_a_bounded_wait(
         with pytest.raises(StoreBusy, match=words), impatient.read("x") if use is read else impatient.write("x"):
             pass
         assert 0.2 <= time.monotonic() - began < 5
+
+
+def test_a_foreign_reader_keeps_writers_out_and_is_named_to_them_and_to_those_who_wait_behind(store: Store) -> None:
+    path = store.database.path
+    impatient = Database(path, wait_seconds=0.1, foreign_wait_seconds=0)
+    with child(FOREIGN.replace("sys.argv[1]", "sys.argv[1], read_only=True"), path) as shell:
+        assert shell.hear() == "open"
+        read(path)
+        with pytest.raises(StoreBusy, match=rf"\(process {shell.pid}\), which is not"), impatient.write("x"):
+            pass
+        with child(MEETS_FOREIGN, path) as writer:
+            signatures = path.with_name("store.duckdb.holders")
+            until(lambda: any("waiting for" in one.read_text() for one in signatures.iterdir()))
+            words = rf"process {writer.pid} \(waiting for \S+ \(process {shell.pid}\) to close the store"
+            with pytest.raises(StoreBusy, match=words), impatient.read("x"):
+                pass
+            shell.go_on()
+            assert writer.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("is held in python3.11 (PID 12) by user anna.", r"python3.11 \(process 12\)"),
+        ("is held in PID 12.", "process 12"),
+        ("is held in PID 0. See also", "outside this container or on another machine"),
+    ],
+)
+def test_whatever_duckdb_knows_of_a_foreign_process_it_is_told_who_it_is(
+    said: str, words: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise duckdb.IOException(f'IO Error: Could not set lock on file "x": Conflicting lock {said}')
+
+    monkeypatch.setattr("zk_pipeline.store.database.duckdb.connect", refuse)
+    impatient = Database(store.database.path, foreign_wait_seconds=0)
+    with (
+        pytest.raises(StoreBusy, match=rf"held open by (a process )?{words}, which is not zk_pipeline"),
+        impatient.write(""),
+    ):
+        pass
 
 
 @either_way

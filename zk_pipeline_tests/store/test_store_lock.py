@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
 from zk_pipeline.store.lock import FairLock, Mode
 from zk_pipeline_tests.waiting import Child, child, until
 
@@ -75,7 +75,7 @@ def test_an_exclusive_holder_excludes_everybody_and_readers_exclude_writers(
 
 
 def test_readers_share(path: Path) -> None:
-    with held_elsewhere(path, "shared"), FairLock(path).hold("shared", "one", wait_seconds=1):
+    with held_elsewhere(path, "shared"), held_elsewhere(path, "shared"):
         try_to_hold(path, "shared")
 
 
@@ -114,9 +114,29 @@ def test_who_waits_in_vain_is_told_the_process_and_the_purpose_of_the_holder(pat
                 try_to_hold(path, mode)
 
 
-def test_readers_do_not_sign_and_are_called_readers(path: Path) -> None:
-    with held_elsewhere(path, "shared"), pytest.raises(StoreBusy, match="readers in other processes still hold it"):
-        try_to_hold(path, "exclusive")
+def test_readers_are_named_too_the_longest_first(path: Path) -> None:
+    with held_elsewhere(path, "shared") as first, held_elsewhere(path, "shared") as second:
+        words = rf"process {first.pid} \(write .+\) and process {second.pid} \(write .+\) still hold it"
+        with pytest.raises(StoreBusy, match=words):
+            try_to_hold(path, "exclusive")
+
+
+def test_of_many_readers_three_are_named_and_the_others_counted(path: Path) -> None:
+    with ExitStack() as readers:
+        for _ in range(5):
+            readers.enter_context(held_elsewhere(path, "shared"))
+        with pytest.raises(StoreBusy, match=r"(process \d+ \([^)]+\) and ){3}2 more still hold it"):
+            try_to_hold(path, "exclusive")
+
+
+def test_who_waits_behind_somebody_that_waits_is_told_of_the_one_that_holds(path: Path) -> None:
+    with held_elsewhere(path, "shared") as reader, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(try_to_hold, path, "exclusive", 20)
+        until(lambda: somebody_waits(path))
+        with pytest.raises(StoreBusy, match=rf"process {reader.pid} \(write 3 work dates"):
+            try_to_hold(path, "shared")
+        reader.go_on()
+        waiting.result(20)
 
 
 def test_waiting_takes_as_long_as_allowed_and_hardly_longer(path: Path) -> None:
@@ -134,12 +154,34 @@ def test_a_killed_holder_leaves_the_lock_free_at_once(mode: Mode, path: Path) ->
         try_to_hold(path, "exclusive", 0)
 
 
-def test_a_killed_holder_is_not_named_to_those_who_wait_for_readers(path: Path) -> None:
-    with held_elsewhere(path, "exclusive") as holder:
-        holder.kill()
-    assert FairLock(path).holder() is not None  # its signature is still there
-    with held_elsewhere(path, "shared"), pytest.raises(StoreBusy, match="readers in other processes"):
-        try_to_hold(path, "exclusive")
+def test_a_killed_holder_is_not_named_and_its_signature_goes_with_the_next_who_is_alone(path: Path) -> None:
+    signatures = path.with_name(f"{path.name}.holders")
+    with held_elsewhere(path, "exclusive") as killed:
+        killed.kill()
+    assert [one.name.split("-")[0] for one in signatures.iterdir()] == [str(killed.pid)]
+    with held_elsewhere(path, "shared") as reader:
+        with pytest.raises(StoreBusy, match=rf"store: process {reader.pid} \([^)]+\) still holds it"):
+            try_to_hold(path, "exclusive")
+        reader.go_on()
+        assert reader.end() == 0
+    try_to_hold(path, "exclusive", 20)
+    assert list(signatures.iterdir()) == []
+
+
+@pytest.mark.parametrize("inner", ["shared", "exclusive"])
+@pytest.mark.parametrize("outer", ["shared", "exclusive"])
+def test_a_hold_within_a_hold_of_the_same_thread_is_refused_at_once(outer: Mode, inner: Mode, path: Path) -> None:
+    with FairLock(path).hold(outer, "store a poll", wait_seconds=60):
+        words = r"holds the store already \(store a poll\) and would wait for itself \(count\)"
+        with pytest.raises(NestedHold, match=words), FairLock(path).hold(inner, "count", wait_seconds=60):
+            pass
+        assert is_taken(path)  # the refusal took nothing away
+    try_to_hold(path, "exclusive")
+
+
+def test_a_thread_may_hold_another_store_meanwhile(path: Path, tmp_path: Path) -> None:
+    with FairLock(path).hold("exclusive", "one", wait_seconds=1):
+        try_to_hold(tmp_path / "other.duckdb", "exclusive")
 
 
 @pytest.mark.parametrize("mode", ["exclusive", "shared"])

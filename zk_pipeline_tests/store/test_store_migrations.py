@@ -38,7 +38,7 @@ def store_of_version(path: Path, version: int) -> Store:
 @pytest.mark.parametrize("version", range(1, newest_version() + 1))
 def test_a_store_of_an_earlier_version_keeps_what_it_held_and_goes_on(version: int, tmp_path: Path) -> None:
     store = store_of_version(tmp_path / "store.duckdb", version)
-    if version == newest_version():
+    if version >= 2:  # the migration that brought the counter ran before there were punches
         with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
             connection.execute("UPDATE store_settings SET value = '7' WHERE name = 'last_seq'")
     assert [device.name for device in store.devices.all()] == ["Gate"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def assign(store: Store, shift: str, first: date | None = None, last: date | Non
     return store.shifts.assign(Assignment(shift=shift, target=Target(**target), valid_from=first, valid_to=last))
 
 
-def readings(first: str, last: str) -> dict[str, datetime]:
+def readings(first: str, last: str) -> dict[str, Any]:
     return {"from_local": datetime.fromisoformat(first), "to_local": datetime.fromisoformat(last)}
 
 
@@ -149,7 +150,11 @@ def test_dates_that_retention_cleared_stay_final_whatever_is_assigned(nights: St
 
 
 def test_slips_of_the_pen_are_refused_and_change_nothing(nights: Store) -> None:
-    for target, words in (({"site": "HK"}, "no site 'HK'; there are: HQ"), ({"device": "Gte"}, "no device 'Gte'")):
+    slips: list[tuple[dict[str, Any], str]] = [
+        ({"site": "HK"}, "no site 'HK'; there are: HQ"),
+        ({"device": "Gte"}, "no device 'Gte'"),
+    ]
+    for target, words in slips:
         with pytest.raises(UsageError, match=words):
             assign(nights, "night", **target)
     with pytest.raises(UsageError, match="no shift 'nigth'; there are: night"):
