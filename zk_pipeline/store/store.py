@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from zk_pipeline.store.audit import Audit
+from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
@@ -21,6 +22,7 @@ from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quarantine import QuarantineStore
+from zk_pipeline.store.restoring import Restoring
 from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts import ShiftStore
 from zk_pipeline.store.upkeep import Upkeep
@@ -104,3 +106,11 @@ class Store:
     @property
     def upkeep(self) -> Upkeep:
         return Upkeep(self.database, self.clock)
+
+    @property
+    def backups(self) -> Backups:
+        return Backups(self.database, self.clock)
+
+    @property
+    def restoring(self) -> Restoring:
+        return Restoring(self.database, self.clock)

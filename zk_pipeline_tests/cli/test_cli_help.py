@@ -72,6 +72,8 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         assert zk("shift", "assign", "night", "--user", "1001").code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
+    if path == ("restore",):
+        zk("backup", "backup.duckdb")
     said = zk(*arguments)
     assert (said.code, said.err) == (0, "")
 

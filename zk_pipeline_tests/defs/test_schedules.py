@@ -24,7 +24,7 @@ from zk_pipeline.store.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_bench import deliver, poll_all
 from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import device
+from zk_pipeline_tests.store.store_bench import busy, device
 
 NOW = datetime(2026, 11, 22, 10, 5, tzinfo=timezone.utc)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -131,7 +131,7 @@ def test_a_busy_store_is_a_skipped_tick_and_never_an_empty_answer(
     launcher: Launcher, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Store, "at", lambda path: Store(Database(path, wait_seconds=0.1)))
-    with Database(home_store.database.path).write("a long job"):
+    with busy(home_store, "a long job"):
         for job in ("poll_devices", "process_attendance", "sync_to_crm", "retry_failed_syncs"):
             assert "a long job" in str(tick(launcher, job))
 

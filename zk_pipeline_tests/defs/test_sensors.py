@@ -20,7 +20,7 @@ from zk_pipeline.store.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_bench import poll_all
 from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import device, execute
+from zk_pipeline_tests.store.store_bench import busy, device, execute
 
 MONDAY_NOON = datetime.fromisoformat(f"{MONDAY} 12:00:00")
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -140,7 +140,7 @@ def test_a_busy_store_skips_the_tick_and_takes_no_partition_away(
     home_store.devices.add(device("Gate A"))
     follow_registry(launcher)
     monkeypatch.setattr(Store, "at", lambda path: Store(Database(path, wait_seconds=0.1)))
-    with Database(home_store.database.path).write("a long job"):
+    with busy(home_store, "a long job"):
         data = tick(launcher, sensor)
     assert "a long job" in str(data.skip_message)
     assert not data.run_requests

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pandas as pd
@@ -119,6 +122,26 @@ def process(store: Store, *dates: date, workday_starts_at: time = time(0), run_i
 
 def stale(store: Store) -> list[date]:
     return [item.work_date for item in store.days.stale(**ALL)]
+
+
+@contextmanager
+def busy(store: Store, purpose: str) -> Iterator[None]:
+    """The store held exclusively by somebody else: another thread, since holds of one thread do not nest."""
+    held, over = Event(), Event()
+
+    def hold() -> None:
+        with Database(store.database.path).write(purpose):
+            held.set()
+            over.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        try:
+            assert held.wait(60)
+            yield
+        finally:
+            over.set()
+        holding.result(60)
 
 
 def rows(store: Store, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -1,0 +1,152 @@
+"""What the store costs: `python -m benchmarks.store` from a checkout; see store.md beside this file.
+
+The compared ways in are `store_ways`, the growing store is `store_growth`; processes, clocks and tables are here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks.store_growth import Kind, fill, measure
+from benchmarks.store_ways import ROWS, WAYS, Way, prepare, read_until, stored, write_batches
+from zk_pipeline.store.store import Store
+
+READERS = 8
+SIZES = (100_000, 1_000_000, 10_000_000, 50_000_000)
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["benchmarks.store_ways", "pandas", "duckdb"])
+
+
+@dataclass(frozen=True)
+class Met:
+    """How one kind of process fared: seconds, each list in order."""
+
+    waits: list[float]
+    failed: list[float]
+    mean_in_hand: float
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> Met:
+        lines = [line.split() for path in files for line in path.read_text().splitlines()]
+        done = [(float(line[1]), float(line[2])) for line in lines if line[0] == "ok"]
+        waits = sorted(wait for wait, _ in done)
+        in_hand = sum(total - wait for wait, total in done) / max(1, len(done))
+        return cls(waits, sorted(float(line[1]) for line in lines if line[0] == "failed"), in_hand)
+
+    def quantile(self, share: float) -> float:
+        return self.waits[min(len(self.waits) - 1, int(share * len(self.waits)))] if self.waits else float("nan")
+
+    @property
+    def longest(self) -> float:
+        return max([*self.waits, *self.failed], default=float("nan"))
+
+
+@click.group()
+def main() -> None:
+    """Benchmarks of the store. Prints Markdown tables."""
+
+
+@main.command()
+@click.option("--writers", "counts", multiple=True, type=int, default=(2, 8, 32), show_default=True)
+@click.option("--writes", default=50, show_default=True, help="Writes of 1,000 rows by each writer.")
+@click.option("--way", "ways", multiple=True, type=click.Choice(list(WAYS)), default=tuple(WAYS), show_default=True)
+@click.option("--at-most", default=900.0, show_default=True, help="Seconds for one run; what is not done then is told.")
+def writers(counts: tuple[int, ...], writes: int, ways: tuple[Way, ...], at_most: float) -> None:
+    """Writers and 8 readers at once, by each way in. Needs `uv sync --group bench` for dagster-duckdb.
+
+    \b
+    Example:  python -m benchmarks.store writers --writers 8 --writes 50
+    """
+    click.echo(
+        "| way in | writers × writes | done | failed | rows missing / doubled | writes/s | wait p50 | p99 | longest "
+        "| ideal queue | reads/s | reads failed | longest |"
+    )
+    click.echo("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for count in counts:
+        for way in ways:
+            click.echo(_row(way, count, writes, at_most))
+
+
+def _row(way: Way, count: int, writes: int, at_most: float) -> str:
+    with tempfile.TemporaryDirectory(prefix="store-benchmark-") as name:
+        folder = Path(name)
+        path, stop = folder / "store.duckdb", folder / "stop"
+        prepare(path)
+        started = [
+            processes.Process(target=read_until, args=(way, path, folder / f"reader-{number}", stop), daemon=True)
+            for number in range(READERS)
+        ]
+        writing = [
+            processes.Process(target=write_batches, args=(way, path, folder / f"writer-{number}", number, writes),
+                              daemon=True)
+            for number in range(count)
+        ]  # fmt: skip
+        for process in (*started, *writing):
+            process.start()
+        began = time.monotonic()
+        for process in writing:
+            process.join(max(0.0, began + at_most - time.monotonic()))
+        seconds = time.monotonic() - began
+        late = sum(process.is_alive() for process in writing)
+        stop.touch()
+        for process in (*writing, *started):
+            if late:
+                process.kill()
+            process.join(120)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        wrote, read = (Met.of(sorted(folder.glob(f"{kind}-*"))) for kind in ("writer", "reader"))
+        rows, doubled = stored(path)
+        ideal = _ideal(path, count) if way == "ours" else float("nan")
+    done = len(wrote.waits)
+    unfinished = f", {late} writers not done after {at_most:.0f} s" if late else ""
+    return (
+        f"| {way} | {count} × {writes} | {done} | {len(wrote.failed)}{unfinished} | {done * ROWS - rows + doubled} / "
+        f"{doubled} | {done / seconds:.1f} | {wrote.quantile(0.5):.2f} s | {wrote.quantile(0.99):.2f} s | "
+        f"{wrote.longest:.2f} s | {'–' if way != 'ours' else f'{ideal:.2f} s'} | {len(read.waits) / seconds:.1f} | "
+        f"{len(read.failed)} | {read.longest:.2f} s |"
+    )
+
+
+def _ideal(path: Path, count: int) -> float:
+    """Every writer once, for as long as a write holds the store on average, and readers in one go between two."""
+    kinds = {kind.purpose: kind.held for kind in Store.at(path).holds().kinds}
+    write, read = kinds["write"], kinds["read"]
+    return count * (write.sum_ms / write.count + read.sum_ms / read.count) / 1e3
+
+
+@main.command()
+@click.option("--size", "sizes", multiple=True, type=int, default=SIZES, show_default=True)
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Where the stores are made.")
+def growth(sizes: tuple[int, ...], folder: Path | None) -> None:
+    """Storing 1,000 new punches among many, alone and at the end of a whole log of 100,000.
+
+    \b
+    Example:  python -m benchmarks.store growth --size 1000000
+    """
+    kinds: tuple[Kind, ...] = ("new punches", "a whole log")
+    click.echo("| stored | file | poll of | median | longest of 7 | memory beyond imports | file grows by |")
+    click.echo("|---|---|---|---|---|---|---|")
+    for size in sizes:
+        with tempfile.TemporaryDirectory(dir=folder, prefix="store-benchmark-") as name:
+            path = Path(name) / "store.duckdb"
+            fill(path, size)
+            for kind in kinds:
+                one = measure(path, size, kind)
+                click.echo(
+                    f"| {size:,} | {one.file_mb:.0f} MB | {kind} | {one.held_ms:.0f} ms | {one.most_ms:.0f} ms | "
+                    f"{one.memory_mb:.0f} MB | {one.grown_kb:.0f} kB |"
+                )
+
+
+if __name__ == "__main__":
+    main()

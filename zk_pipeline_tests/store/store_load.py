@@ -1,0 +1,161 @@
+"""Processes that write and read one store at the same time, and what must be true of it afterwards.
+
+Each process appends what it has done to a file of its own, outside the database: its acknowledgements.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pandas as pd
+
+from zk_pipeline.devices.models import Reading
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.holds import Spread
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_bench import device, reading
+
+ROWS = 1_000  # of each write
+BEGIN = pd.Timestamp(2020, 1, 1)
+WRITE, READ = "store a poll", "load: read"
+
+# One process imports everything once; those forked from it begin at once.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
+
+
+def writers_device(writer: int) -> str:
+    return f"writer {writer}"
+
+
+def poll(writer: int, batch: int) -> Reading:
+    """A reading of ROWS punches that no other batch has. The person's number tells the batch."""
+    begin = BEGIN + pd.Timedelta(seconds=batch % 10_000 * ROWS)
+    frame = pd.DataFrame(
+        {
+            "user_id": f"{batch}",
+            "punched_at_local": pd.date_range(begin, periods=ROWS, freq="s").astype("datetime64[s]"),
+            "status": pd.array([writer % 200] * ROWS, dtype="uint8"),
+            "punch_state": pd.array([0] * ROWS, dtype="uint8"),
+            "verify_type": pd.array([1] * ROWS, dtype="uint8"),
+        }
+    )
+    return replace(reading(), punches=frame)
+
+
+def write_polls(path: Path, acks: Path, writer: int, batches: Sequence[int]) -> None:
+    """Store the batches one after the other, as polls do; acknowledge each once it is committed."""
+    store = Store(Database(path, wait_seconds=300))
+    registered = device(writers_device(writer))
+    with acks.open("a") as told:
+        for batch in batches:
+            one = poll(writer, batch)
+            now = store.clock()
+            store.punches.ingest(registered, one, started_at=now, finished_at=now, run_id=f"{batch}")
+            os.write(told.fileno(), f"{batch}\n".encode())
+
+
+def read_on(path: Path, acks: Path, stop: Path) -> None:
+    """Read until the file `stop` is there, as an API does; tell of every read, and of what was torn."""
+    database = Database(path, wait_seconds=300)
+    with acks.open("a") as told:
+        while not stop.exists():
+            with database.read(READ) as connection:
+                torn = connection.execute(TORN, [ROWS]).fetchall()
+            os.write(told.fileno(), f"torn {torn}\n".encode() if torn else b"read\n")
+
+
+# Of each batch: its punches are all there, in the poll that brought them, or none of them and no poll either.
+TORN = """
+SELECT coalesce(poll.run_id, punch.batch) AS batch, punch.punches, punch.moments, poll.run_id IS NULL AS without_poll
+FROM (SELECT run_id FROM device_polls) AS poll
+FULL JOIN (
+    SELECT user_id AS batch, count(*) AS punches, count(DISTINCT punched_at_local) AS moments,
+           count(DISTINCT first_poll_id) AS polls
+    FROM raw_punches GROUP BY 1
+) AS punch ON poll.run_id = punch.batch
+WHERE punch.punches IS DISTINCT FROM $1 OR punch.moments IS DISTINCT FROM $1 OR punch.polls IS DISTINCT FROM 1
+   OR poll.run_id IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is in the store after all have ended."""
+
+    batches: set[int]
+    torn: list[tuple[object, ...]]
+    doubled: int  # sequence numbers given twice
+    stale: int  # work dates known to have punches
+    dates: int  # work dates that have punches
+
+
+def look(path: Path) -> Outcome:
+    with Database(path, wait_seconds=60).read("load: look") as connection:
+        batches = connection.execute("SELECT run_id FROM device_polls").fetchall()
+        row = connection.execute(
+            """
+            SELECT (SELECT count(*) - count(DISTINCT seq) FROM raw_punches),
+                   (SELECT count(*) FROM work_dates WHERE punched_seq > 0),
+                   (SELECT count(DISTINCT punched_at_local::DATE) FROM raw_punches)
+            """
+        ).fetchone()
+        torn = connection.execute(TORN, [ROWS]).fetchall()
+    assert row is not None
+    assert [batch for batch, times in Counter(batches).items() if times > 1] == []
+    return Outcome({int(batch) for (batch,) in batches}, torn, *row)
+
+
+def start(target: object, *arguments: object) -> ForkServerProcess:
+    assert callable(target)
+    process = processes.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def end_all(started: Sequence[ForkServerProcess], *, seconds: float) -> list[int | None]:
+    """Their exit codes once all have ended by themselves; those that have not in time are killed, with code -9."""
+    deadline = time.monotonic() + seconds
+    for process in started:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return [process.exitcode for process in started]
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Milliseconds writers waited and held the store, from its own counts."""
+
+    held: Spread
+    waited: Spread
+
+    def ideal_ms(self, writers: int, reads: Spread) -> float:
+        """The longest wait in an ideal queue: every other writer once, and between two of them the readers, all of
+        whom share one hold.
+        """
+        return writers * (self.held.sum_ms / self.held.count + reads.sum_ms / max(1, reads.count))
+
+
+def waits(path: Path, purpose: str) -> Waits:
+    (kind,) = (one for one in Store.at(path).holds().kinds if one.purpose == purpose)
+    return Waits(kind.held, kind.waited)
+
+
+def ask_on(path: Path, acks: Path, stop: Path) -> None:
+    """Ask what a status page and an API ask, with the waits that users have, until the file `stop` is there."""
+    store = Store.at(path)
+    with acks.open("a") as told:
+        while not stop.exists():
+            store.overview.status(first=BEGIN.date(), last=store.clock().date(), now=store.clock())
+            store.devices.all()
+            store.deliveries.stats()
+            os.write(told.fileno(), b"read\n")
