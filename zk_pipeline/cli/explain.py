@@ -39,7 +39,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     with the run that made it, and whether the CRM was told.
 
     \b
-    Example:  zk-pipeline explain --user-id EMP001 --date 2026-11-02 --as-of 2026-11-03T17:00
+    Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
     """
     found = open_session().store.explanations.explain(user_id, day, as_of=as_of)
     punches = [one for one in found.punches if site in (None, one.site)]

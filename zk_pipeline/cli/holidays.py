@@ -16,7 +16,7 @@ from zk_pipeline.cli.session import WORK_DATE, open_session
 
 @click.group()
 def holiday() -> None:
-    """Dates on which nobody is expected: no punch of theirs is early or late."""
+    """Dates on which nobody is expected."""
 
 
 @holiday.command("add")
@@ -42,7 +42,7 @@ def import_(file: Path, site: str | None, as_json: bool) -> None:
     changes only what is different.
 
     \b
-    Example:  zk-pipeline holiday import holidays.ics --site headquarters
+    Example:  zk-pipeline holiday import holidays.ics
     """
     done = open_session().store.holidays.put(read_holiday_file(file, site))
     if as_json:

@@ -10,7 +10,7 @@ from zk_pipeline.cli.session import open_session
 
 @click.group()
 def quarantine() -> None:
-    """Records that could not be read as punches; their bytes are kept."""
+    """Records that could not be read as punches."""
 
 
 @quarantine.command("list")

@@ -46,10 +46,9 @@ def insert_punches(
     placing = place(
         connection, pairs="SELECT DISTINCT $device AS device, user_id FROM incoming", values={"device": device}
     )
-    incoming = f"(SELECT *, $device AS device FROM incoming) AS punch {placing.join}"  # noqa: S608 (SQL of ours)
     cleared = connection.execute(
         f"""
-        SELECT count(*) FROM {incoming}
+        SELECT count(*) FROM (SELECT *, $device AS device FROM incoming) AS punch {placing.join}
         WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,  # noqa: S608 (SQL of ours)
         {"device": device},

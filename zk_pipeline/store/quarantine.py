@@ -9,7 +9,7 @@ from datetime import datetime
 import pandas as pd
 import pyarrow as pa
 
-from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.models import USER_COLUMNS, Device
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.ingest import insert_punches, next_poll_id, punches_table
 
@@ -49,10 +49,11 @@ class QuarantineStore:
         """What reading them again takes: the people now known (as `Reading.users`) and the log's layout, if known."""
         with self.database.read(f"how to read records of {device}") as connection:
             users = connection.execute(
-                "SELECT user_id, uid, name, privilege, card FROM device_users WHERE device = ?", [device]
-            ).df()
+                f"SELECT {', '.join(USER_COLUMNS)} FROM device_users WHERE device = ?",  # noqa: S608 (names of ours)
+                [device],
+            ).fetchall()
             layout = connection.execute("SELECT layout FROM device_tails WHERE device = ?", [device]).fetchone()
-        return users, None if layout is None else str(layout[0])
+        return pd.DataFrame(users, columns=USER_COLUMNS), None if layout is None else str(layout[0])
 
     def release(self, device: Device, punches: pd.DataFrame, records: Sequence[QuarantinedRecord]) -> int:
         """Store `punches` (as `Reading.punches`) that `records` turned out to be; returns how many were new."""

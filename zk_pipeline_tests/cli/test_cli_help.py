@@ -31,7 +31,8 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 EVERY = list(commands())
-LEAVES = [path for path in EVERY if path != ("device",)]
+GROUPS = {"device", "shift", "holiday", "quarantine"}
+LEAVES = [path for path in EVERY if len(path) > 1 or path[0] not in GROUPS]
 
 
 def example_of(zk: CommandLine, *path: str) -> list[str]:
@@ -45,8 +46,11 @@ def example_of(zk: CommandLine, *path: str) -> list[str]:
 
 @pytest.fixture
 def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registered terminal of the examples' name, a CRM, and a file of devices."""
-    switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)))
+    """Registered terminals of the examples' names, a CRM, and files of devices, shifts and holidays."""
+    switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
+    (tmp_path / "shifts.yaml").write_text('shifts:\n  - {name: night, start: "22:00", end: "06:00"}\n')
+    event = f"BEGIN:VEVENT\nDTSTART;VALUE=DATE:{MONDAY:%Y%m%d}\nSUMMARY:Feast\nEND:VEVENT\n"
+    (tmp_path / "holidays.ics").write_text(event)
     (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")
     monkeypatch.chdir(tmp_path)
 
@@ -58,8 +62,17 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
     assert tuple(arguments[: len(path)]) == path
     if path == ("device", "add"):
         home_store.devices.remove("Main Office")
-    if path == ("month",):
+    if path in {("month",), ("explain",)}:
         zk("poll")  # so that somebody is known
+    if path[0] == "shift" and path[1] != "add":
+        assert zk("shift", "add", "night", "--start", "22:00", "--end", "06:00").code == 0
+    if path == ("shift", "unassign"):
+        for site in ("Head office", "Main Office"):
+            home_store.devices.update("Main Office", site=site)
+            assert zk("shift", "assign", "night", "--site", site).code == 0
+        assert zk("shift", "assign", "night", "--user", "1001").code == 0
+    if path == ("holiday", "remove"):
+        assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
     if path == ("restore",):
         zk("backup", "backup.duckdb")
     said = zk(*arguments)

@@ -150,7 +150,11 @@ def test_dates_that_retention_cleared_stay_final_whatever_is_assigned(nights: St
 
 
 def test_slips_of_the_pen_are_refused_and_change_nothing(nights: Store) -> None:
-    for target, words in (({"site": "HK"}, "no site 'HK'; there are: HQ"), ({"device": "Gte"}, "no device 'Gte'")):
+    slips: list[tuple[dict[str, Any], str]] = [
+        ({"site": "HK"}, "no site 'HK'; there are: HQ"),
+        ({"device": "Gte"}, "no device 'Gte'"),
+    ]
+    for target, words in slips:
         with pytest.raises(UsageError, match=words):
             assign(nights, "night", **target)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no shift 'nigth'; there are: night"):

@@ -1,0 +1,34 @@
+"""The check of `daily_attendance`, evaluated by the asset itself: what no partition covers is reported, not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+
+_COVERED = "every_work_date_has_a_partition"
+
+
+def check_spec() -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        _COVERED,
+        asset="daily_attendance",
+        description="No punches lie before the first partition or in the future. Cure: an earlier "
+        "ZK_PIPELINE_HISTORY_START, or `zk-pipeline device correct-clock`.",
+    )
+
+
+def check_result(outside: Sequence[date]) -> dg.AssetCheckResult:
+    """`outside`: work dates with punches that no partition covers, in order."""
+    return dg.AssetCheckResult(
+        asset_key="daily_attendance",
+        check_name=_COVERED,
+        passed=not outside,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "work_dates": len(outside),
+            "first": outside[0].isoformat() if outside else "none",
+            "last": outside[-1].isoformat() if outside else "none",
+        },
+    )
