@@ -15,8 +15,8 @@ from zk_pipeline.store.deliveries import DeliveryStore
 from zk_pipeline.store.devices import DeviceRegistry
 from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
-from zk_pipeline.store.holidays import HolidayStore
 from zk_pipeline.store.holds import Holds
+from zk_pipeline.store.holidays import HolidayStore
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore

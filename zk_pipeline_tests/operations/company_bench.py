@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 
@@ -111,6 +111,6 @@ def process_stale(store: Store, settings: Settings) -> Processed:
 def made_days(store: Store) -> list[PlainDay]:
     found = []
     for row in rows(store, _DAYS):
-        *given, codes, reason, shift, starts, ends, day_off, worked_by = row
-        found.append(PlainDay(*given, tuple(codes), reason, shift, starts, ends, day_off, worked_by))
+        values = dict(zip([one.name for one in fields(PlainDay)], row, strict=True))
+        found.append(PlainDay(**{**values, "codes": tuple(values["codes"])}))
     return found
