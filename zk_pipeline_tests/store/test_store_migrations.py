@@ -77,15 +77,6 @@ def store_of_version(path: Path, version: int) -> Store:
     return store_at(path)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("version", range(1, newest_version() + 1))
-def test_a_store_of_an_earlier_version_keeps_what_it_held_and_goes_on(version: int, tmp_path: Path) -> None:
-    store = store_of_version(tmp_path / "store.duckdb", version)
-    if version >= 2:  # which brought the counter; what it held is put in behind its back
-        with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
-            connection.execute("UPDATE store_settings SET value = '7' WHERE name = 'last_seq'")
-    assert [device.name for device in store.devices.all()] == ["Gate"]
-=======
 def facts(path: Path, like: dict[str, list[str]] | None = None) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Columns of the tables of facts, and their rows in the columns of `like`."""
     columns, content = {}, {}
@@ -111,7 +102,6 @@ def test_a_store_of_an_earlier_version_keeps_what_it_held_and_goes_on(version: i
     assert {device.name for device in store.devices.all()} == {"Gate", "Back"}
     assert facts(path, columns)[1] == before
     assert rows(store, "SELECT list_sort(list(version)) FROM schema_migrations") == [(VERSIONS,)]
->>>>>>> main
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
     ingest(store, "Gate", *on(MONDAY, "19:00"))
