@@ -125,6 +125,18 @@ class Settings(BaseSettings):
     alert_urls: OptionalSecret = _variable("ALERT_URLS", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
     raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)
+    quarantine_retention_days: int = _variable("QUARANTINE_RETENTION_DAYS", 0, ge=0, le=36500)
+    publish_snapshot: OptionalPath = _variable("PUBLISH_SNAPSHOT", None)
+    run_retention_days: int = _variable("RUN_RETENTION_DAYS", 90, ge=0, le=36500)
+
+    @model_validator(mode="after")
+    def _snapshot_is_a_file_of_its_own(self) -> Settings:
+        snapshot = self.snapshot_path
+        if snapshot is not None and (not snapshot.suffix or snapshot.is_dir()):
+            raise ValueError("PUBLISH_SNAPSHOT: must be a file with an ending, such as published/attendance.duckdb")
+        if snapshot is not None and snapshot.resolve() == self.database_path.resolve():
+            raise ValueError("PUBLISH_SNAPSHOT: is the store itself; name another file")
+        return self
 
     @model_validator(mode="after")
     def _shift_has_a_length(self) -> Settings:
@@ -160,6 +172,11 @@ class Settings(BaseSettings):
     @property
     def database_path(self) -> Path:
         return self.home / self.database
+
+    @property
+    def snapshot_path(self) -> Path | None:
+        """Where analysts find a copy of the store; None where none is published."""
+        return None if self.publish_snapshot is None else self.home / self.publish_snapshot.expanduser()
 
     @classmethod
     def settings_customise_sources(

@@ -67,6 +67,9 @@ WRONG = {
     "DEBOUNCE_SECONDS": ["-1", "1.5"],
     "API_TOKENS_REQUIRED": ["nope"],
     "RAW_RETENTION_DAYS": ["-1", "ever", "99999999"],
+    "QUARANTINE_RETENTION_DAYS": ["-1", "ever"],
+    "RUN_RETENTION_DAYS": ["-1", "", "1.5"],
+    "PUBLISH_SNAPSHOT": ["published", "data/attendance.duckdb"],
 }
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": ("demo", "First look without hardware: emulated terminals, a local CRM, the Dagster UI."),
     "up": ("serve", "Production start on one machine: webserver and daemon, schedules and sensors running."),
     "status": ("status", "What is late, what failed, and whether the daemon is alive."),
+    "doctor": ("doctor", "What is wrong with settings, disks and the store, and what to do."),
     "device": ("devices", "Register terminals and look after them."),
     "test-device": ("probe", "Connect to terminals and print what they say of themselves."),
     "poll": ("work", "Read terminals and store their punches."),
@@ -31,6 +32,8 @@ COMMANDS = {
     "live": ("live", "Store punches as they happen."),
     "export": ("export", "Raw punches or days as a CSV, Parquet or Excel file."),
     "month": ("month", "The month sheet of one person."),
+    "backup": ("backup", "A verified copy of the store, made while runs go on."),
+    "restore": ("backup", "Put a backup in the store's place."),
     "cleanup": ("work", "Do what the daily clean-up job does."),
     "simulate": ("serve", "Run emulated terminals only."),
 }

@@ -147,7 +147,9 @@ def sync(
 @click.option("--dry-run", is_flag=True, help="Say what would go, delete nothing.")
 @as_json
 def cleanup(dry_run: bool, as_json: bool) -> int:
-    """Do what the daily clean-up job does. That is retention of raw punches (RAW_RETENTION_DAYS) and space reclaim.
+    """Do what the daily clean-up job does. That is retention of raw punches (RAW_RETENTION_DAYS), of
+    quarantined records (QUARANTINE_RETENTION_DAYS) and of records of runs and polls (RUN_RETENTION_DAYS), and space
+    reclaim.
 
     \b
     Example:  zk-pipeline cleanup --dry-run

@@ -11,6 +11,7 @@ from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.defs.snapshot import publish_snapshot
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.days import DateWritten
@@ -47,6 +48,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 context.log_event(event)
 
         result = process_dates(opened, dates, rules, run_id=context.run.run_id, made=tell)
+        publish_snapshot(opened, context.log.info)
         for day in result.overtaken:
             context.log.info("%s: another run has made it from newer punches meanwhile", day)
         if result.failed:

@@ -23,3 +23,10 @@ def in_flight(instance: dg.DagsterInstance, *job_names: str) -> str | None:
         if runs:
             return f"run {runs[0].run_id} of {job_name} is still {runs[0].status.value.lower()}"
     return None
+
+
+def any_in_flight(instance: dg.DagsterInstance) -> str | None:
+    """In words, one run of any job that is under way; None when none is."""
+    report_dead_runs(instance)
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
+    return f"run {runs[0].run_id} of {runs[0].job_name} is {runs[0].status.value.lower()}" if runs else None

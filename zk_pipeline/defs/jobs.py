@@ -4,18 +4,23 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from zk_pipeline.defs.old_runs import OldRuns, delete_runs, find_old_runs
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.settings import load_settings
+from zk_pipeline.store.store import utc_now
 
 POLL = "poll_devices"
 PROCESS = "process_attendance"
 SYNC = "sync_to_crm"
 RETRY = "retry_failed_syncs"
 CLEANUP = "daily_cleanup"
+
+RUNS_PER_CLEANUP = 2000  # some 20 s; the next night goes on
 
 RETRY_CONFIG = {"ops": {"crm_sync": {"config": {"retry": True}}}}
 
@@ -26,15 +31,34 @@ class CleanupConfig(dg.Config):
     dry_run: bool = False
 
 
-@dg.op(description="Delete raw punches past RAW_RETENTION_DAYS, give space back.", out=dg.Out(dg.Nothing))
+@dg.op(
+    description="Delete what is past RAW_RETENTION_DAYS, QUARANTINE_RETENTION_DAYS and RUN_RETENTION_DAYS; space back.",
+    out=dg.Out(dg.Nothing),
+)
 def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: StoreResource) -> None:
-    cleaned = store.open().upkeep.clean(retention_days=load_settings().raw_retention_days, dry_run=config.dry_run)
-    counts = {name: value for name, value in asdict(cleaned).items() if isinstance(value, int)}
+    settings = load_settings()
+    cleaned = store.open().upkeep.clean(
+        retention_days=settings.raw_retention_days,
+        quarantine_days=settings.quarantine_retention_days,
+        poll_days=settings.run_retention_days,
+        dry_run=config.dry_run,
+    )
+    counts = {name: value for name, value in asdict(cleaned).items() if isinstance(value, (int, str))}
+    old = OldRuns([], 0)
+    if settings.run_retention_days:
+        before = utc_now() - timedelta(days=settings.run_retention_days)
+        old = find_old_runs(context.instance, before=before, limit=RUNS_PER_CLEANUP)
+    counts |= {"runs": len(old.removable), "runs_kept_as_newest": old.kept}
+    context.log.info("%s; %d old runs: %s", cleaned, len(old.removable), " ".join(old.removable))
+    if not config.dry_run:
+        delete_runs(context.instance, old.removable)
     context.log_event(dg.AssetObservation("raw_punches", metadata=counts))
-    context.log.info("%s", cleaned)
 
 
-@dg.job(name=CLEANUP, description="Retention of raw punches and space reclaim. Days and their history always stay.")
+@dg.job(
+    name=CLEANUP,
+    description="Retention of punches, quarantined records and records of runs; space reclaim. Days always stay.",
+)
 def daily_cleanup() -> None:
     clean_up()
 

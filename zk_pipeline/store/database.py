@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.holds import HoldBook
 from zk_pipeline.store.lock import FairLock, Held, Mode
@@ -110,6 +111,11 @@ class Database:
             try:
                 connection.execute("SET TimeZone = 'UTC'")
                 yield connection
+            except duckdb.Error as error:
+                if not re.search(r"No space left|Read-only file system", str(error)):
+                    raise
+                words = f"the store {self.path} could not be written, and is as it was: {_first_line(error)}"
+                raise ZkPipelineError(words) from error
             finally:
                 connection.close()
 

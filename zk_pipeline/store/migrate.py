@@ -1,18 +1,25 @@
 """Numbered, forward-only migrations: each file in `migrations/` is applied once, in order, in a transaction of its
-own.
+own. Before a store that holds something is changed, a copy of it is left beside it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 
 import duckdb
 
+from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.catalog import TABLES, VIEWS
+from zk_pipeline.store.copying import aside, copy_file, settle_on_disk
 from zk_pipeline.store.errors import StoreUnusable
+
+_COPIES_KEPT = 3
 
 
 @cache
@@ -28,31 +35,75 @@ def newest_version() -> int:
 
 
 def read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """The version the store is at.
+    """The version up to which the store has had every migration; 0 for an empty file.
 
     Raises StoreUnusable for a store newer than this program and for a DuckDB file that is no store of ours.
     """
+    known = [number for number, _ in migrations()]
+    applied = _applied(connection, path)
+    foreign = applied.difference(known)
+    if foreign:
+        raise StoreUnusable(
+            f"{path} is at store version {max(foreign)}, written by a newer zk_pipeline; "
+            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
+        )
+    in_order = takewhile(applied.__contains__, known)  # one that was numbered earlier and came later is still missing
+    return max(in_order, default=0)
+
+
+def _applied(connection: duckdb.DuckDBPyConnection, path: Path) -> set[int]:
     tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if "schema_migrations" not in tables:
         if tables:
             raise StoreUnusable(f"{path} is a DuckDB file of something else: it has no schema_migrations table")
-        return 0
-    row = connection.execute("SELECT max(version) FROM schema_migrations").fetchone()
-    version = int(row[0] or 0) if row else 0
-    if version > newest_version():
-        raise StoreUnusable(
-            f"{path} is at store version {version}, written by a newer zk_pipeline; "
-            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
-        )
-    return version
+        return set()
+    return {int(row[0]) for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Bring the store to the newest version; nothing to do costs one short query."""
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: bool = True) -> None:
+    """Bring the store to the newest version; nothing to do costs one short query.
+
+    A store of an earlier version is first copied to `<name>.at-version-NNNN.duckdb` beside it, of which the newest
+    three stay. Raises ZkPipelineError, with the store as it was, where there is no room for that or a migration fails.
+    """
     version = read_version(connection, path)
+    if version == newest_version():
+        return
+    if keep_copy and version:
+        _keep_copy(connection, path, version)
+    applied = _applied(connection, path)
     for number, name in migrations():
-        if number > version:
-            _apply(connection, number, name)
+        if number not in applied:
+            try:
+                _apply(connection, number, name)
+            except duckdb.Error as error:
+                why = str(error).strip().splitlines()[0]
+                raise ZkPipelineError(f"{path}: migration {name} failed and changed nothing: {why}") from error
+
+
+def copies_before_migration(path: Path) -> list[Path]:
+    """What earlier upgrades left beside the store, oldest first."""
+    named = re.compile(re.escape(path.stem) + r"\.at-version-\d{4}\.duckdb")
+    return sorted(one for one in path.parent.iterdir() if named.fullmatch(one.name))
+
+
+def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> None:
+    """This process has the file open, under the exclusive lock: checkpointed, it lies still while a child reads it."""
+    kept = path.with_name(f"{path.stem}.at-version-{version:04d}.duckdb")
+    try:
+        connection.execute("CHECKPOINT")
+        with aside(kept) as part:
+            copy_file(path, part, lock=False)
+            settle_on_disk(part)
+            part.replace(kept)
+    except (OSError, duckdb.Error, ZkPipelineError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise ZkPipelineError(
+            f"{path} must be upgraded from store version {version} to {newest_version()}, and was not, because no copy "
+            f"of it could be made first: {why}"
+        ) from error
+    for old in copies_before_migration(path)[:-_COPIES_KEPT]:
+        old.unlink()
 
 
 @cache
@@ -66,32 +117,44 @@ def column_types(table: str) -> dict[str, str]:
     return dict(rows)
 
 
+def script(name: str) -> str:
+    """The SQL of a migration."""
+    return resources.files("zk_pipeline.store.migrations").joinpath(name).read_text(encoding="utf-8")
+
+
 def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str) -> None:
-    sql = resources.files("zk_pipeline.store.migrations").joinpath(name).read_text(encoding="utf-8")
-    connection.begin()
-    try:
+    with transaction(connection):
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             "version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
         )
-        connection.execute(sql)
-        if number == newest_version():
-            _write_comments(connection)
+        connection.execute(script(name))
         connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
-        connection.commit()
+        if read_version(connection, Path(name)) == newest_version():
+            _write_comments(connection)
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Committed at the end, rolled back on any exception."""
+    connection.begin()
+    try:
+        yield
     except BaseException:
         connection.rollback()
         raise
+    connection.commit()
 
 
 def _write_comments(connection: duckdb.DuckDBPyConnection) -> None:
     """Names and texts come from the catalog only; COMMENT takes no bound parameters."""
     for kind, catalog in (("TABLE", TABLES), ("VIEW", VIEWS)):
         for table, (text, columns) in catalog.items():
-            connection.execute(f"COMMENT ON {kind} {table} IS {_literal(text)}")
+            connection.execute(f"COMMENT ON {kind} {table} IS {literal(text)}")
             for column, meaning in columns.items():
-                connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {_literal(meaning)}')
+                connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {literal(meaning)}')
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """For statements that take no bound parameters."""
     return "'" + text.replace("'", "''") + "'"

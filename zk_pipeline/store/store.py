@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from zk_pipeline.store.audit import Audit
+from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
@@ -17,6 +18,7 @@ from zk_pipeline.store.holds import Holds
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
+from zk_pipeline.store.restoring import Restoring
 from zk_pipeline.store.upkeep import Upkeep
 
 
@@ -74,3 +76,11 @@ class Store:
     @property
     def upkeep(self) -> Upkeep:
         return Upkeep(self.database, self.clock)
+
+    @property
+    def backups(self) -> Backups:
+        return Backups(self.database, self.clock)
+
+    @property
+    def restoring(self) -> Restoring:
+        return Restoring(self.database, self.clock)

@@ -1,4 +1,6 @@
-"""The daily clean-up: retention of raw punches, and space given back. Days and their history always stay."""
+"""The daily clean-up of the store: retention of punches, of quarantined records and of poll records, and space given
+back. Days and their history always stay.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from zk_pipeline.store.compacting import Compacting
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.work_dates import minutes, workday_starts_at
 
@@ -19,8 +22,11 @@ class Cleaned:
     punches: int
     work_dates: int
     kept_unprocessed: int  # work dates past retention that stay because they are not processed or not delivered
+    quarantined: int
+    polls: int
     bytes_before: int
     bytes_after: int
+    space: str  # whether the file was made dense, and if not, why
 
 
 @dataclass(frozen=True)
@@ -28,28 +34,71 @@ class Upkeep:
     database: Database
     clock: Callable[[], datetime]
 
-    def clean(self, *, retention_days: int, dry_run: bool = False) -> Cleaned:
-        """Delete punches of work dates older than `retention_days` (0 keeps all), then checkpoint.
+    def clean(
+        self, *, retention_days: int, quarantine_days: int = 0, poll_days: int = 0, dry_run: bool = False
+    ) -> Cleaned:
+        """Delete what is older than so many days (0 keeps all), checkpoint, and give space back where that is much.
 
-        Only dates whose rows are made from all their punches, and delivered, are touched: their rows are final then.
+        Of punches only those of work dates whose rows are made from all of them, and delivered: the rows are final
+        then. Of polls only those that no stored punch or record came by, and never a device's last ones.
         """
         size_before = self._size()
-        before = (self.clock().date() - timedelta(days=retention_days)) if retention_days else None
+        now = self.clock()
+        before = (now.date() - timedelta(days=retention_days)) if retention_days else None
+        values = {
+            "quarantine": now - timedelta(days=quarantine_days) if quarantine_days else None,
+            "polls": now - timedelta(days=poll_days) if poll_days else None,
+        }
+        compacting = Compacting(self.database)
         if dry_run:
             with self.database.read("clean up (dry run)") as connection:
-                counts = _expired(connection, before)
-        else:
-            with self.database.write("clean up") as connection:
-                counts = _expired(connection, before)
-                if before and counts[0]:
-                    _delete(connection, before, self.clock())
-            with self.database.exclusive("checkpoint") as connection:
-                connection.execute("CHECKPOINT")
-        punches, dates, kept = counts
-        return Cleaned(dry_run, before, punches, dates, kept, size_before, self._size())
+                punches = _expired(connection, before)
+                quarantined, polls = (_count(connection, table, values) for table in _OLD)
+            due = compacting.is_due(compacting.space())
+            return Cleaned(
+                dry_run, before, *punches, quarantined, polls, size_before, size_before,
+                "would be made dense" if due else "dense enough",
+            )  # fmt: skip
+        with self.database.write("clean up") as connection:
+            punches = _expired(connection, before)
+            if before and punches[0]:
+                _delete(connection, before, now)
+            quarantined, polls = (_count(connection, table, values) for table in _OLD)
+            for table, condition in _OLD.items():
+                connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
+        with self.database.exclusive("checkpoint") as connection:
+            connection.execute("CHECKPOINT")
+        space = compacting.compact()
+        return Cleaned(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)
 
     def _size(self) -> int:
         return self.database.path.stat().st_size if self.database.path.exists() else 0
+
+
+# What a terminal still holds comes again with its next full reading, as a record quarantined then.
+_OLD = {
+    "quarantined_records": "created_at < $quarantine",
+    "device_polls": """
+        finished_at < $polls
+        AND id NOT IN (SELECT first_poll_id FROM raw_punches)
+        AND id NOT IN (SELECT first_poll_id FROM quarantined_records)
+        AND id NOT IN (SELECT max(id) FROM device_polls GROUP BY device, status, mode)
+    """,
+}
+
+
+def _used(condition: str, values: dict[str, datetime | None]) -> dict[str, datetime | None]:
+    return {name: value for name, value in values.items() if f"${name}" in condition}
+
+
+def _count(connection: Connection, table: str, values: dict[str, datetime | None]) -> int:
+    condition = _OLD[table]
+    row = connection.execute(
+        f"SELECT count(*) FROM {table} AS old WHERE {condition}",  # noqa: S608 (SQL of ours)
+        _used(condition, values),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 _SETTLED = """

@@ -39,17 +39,23 @@ vanished AS (
         true AS is_retracted, false AS is_added
     FROM held ANTI JOIN staged USING (site, user_id, work_date)
 ),
-changes AS (FROM current UNION ALL BY NAME FROM vanished)
+changes AS (FROM current UNION ALL BY NAME FROM vanished),
+floor AS ( -- set where a store was restored and nobody knows which revisions the CRM has seen since (`restoring`)
+    SELECT CAST(max(value) FILTER (name = 'revision_floor') AS INTEGER) AS revision,
+           CAST(max(value) FILTER (name = 'revision_floor_until') AS DATE) AS until
+    FROM store_settings WHERE name IN ('revision_floor', 'revision_floor_until')
+)
 SELECT
     changes.*,
-    coalesce(past.revision, 0) + 1 AS revision,
+    greatest(coalesce(past.revision, 0), CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END) + 1
+        AS revision,
     coalesce(past.created_at, $now) AS first_created_at,
     coalesce(
         past.id,
         (SELECT coalesce(max(id), 0) FROM daily_attendance_history)
             + row_number() OVER (PARTITION BY past.id IS NULL ORDER BY work_date, site, user_id)
     ) AS id
-FROM changes LEFT JOIN past USING (site, user_id, work_date)
+FROM changes LEFT JOIN past USING (site, user_id, work_date) CROSS JOIN floor
 ORDER BY work_date, site, user_id
 """
 

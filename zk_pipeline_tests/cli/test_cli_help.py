@@ -59,6 +59,8 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         home_store.devices.remove("Main Office")
     if path == ("month",):
         zk("poll")  # so that somebody is known
+    if path == ("restore",):
+        zk("backup", "backup.duckdb")
     said = zk(*arguments)
     assert (said.code, said.err) == (0, "")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.catalog import TABLES, VIEWS
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.migrate import migrate, migrations, newest_version
@@ -86,7 +87,7 @@ def test_a_second_use_migrates_nothing(store: Store) -> None:
 def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
         connection.execute("CREATE VIEW crm_deliveries AS SELECT 1")  # in the way of a table
-        with pytest.raises(duckdb.CatalogException):
+        with pytest.raises(ZkPipelineError, match="failed and changed nothing"):
             migrate(connection, tmp_path / "x.duckdb")
         assert connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
 

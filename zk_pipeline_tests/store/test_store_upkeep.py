@@ -132,3 +132,30 @@ def test_an_old_date_that_was_never_there_is_stored_and_processed_all_the_same(s
     old = date(2025, 1, 6)
     assert ingest(store, "Gate", *on(old, "08:00")).touched == {old: 1}
     assert stale(store) == [old]
+
+
+def test_quarantined_records_go_after_their_own_time_and_never_by_default(store: Store, clock: StoppedClock) -> None:
+    ingest(store, "Gate", rejected=[b"old"])
+    clock.go(days=10)
+    ingest(store, "Gate", rejected=[b"new"])
+    assert store.upkeep.clean(retention_days=1).quarantined == 0
+    assert store.upkeep.clean(retention_days=0, quarantine_days=5, dry_run=True).quarantined == 1
+    assert rows(store, "SELECT count(*) FROM quarantined_records") == [(2,)]
+    assert store.upkeep.clean(retention_days=0, quarantine_days=5).quarantined == 1
+    assert rows(store, "SELECT raw FROM quarantined_records") == [(b"new",)]
+
+
+def test_old_polls_go_unless_something_came_by_them_or_they_are_the_last_of_their_kind(
+    store: Store, clock: StoppedClock
+) -> None:
+    by_them = rows(store, "SELECT DISTINCT first_poll_id FROM raw_punches")
+    for _ in range(3):
+        clock.go(days=1)
+        ingest(store, "Gate", *LOG)
+    last = rows(store, "SELECT max(id) FROM device_polls")
+    clock.go(days=100)
+    assert store.upkeep.clean(retention_days=0, poll_days=0).polls == 0
+    assert store.upkeep.clean(retention_days=0, poll_days=90, dry_run=True).polls == 2
+    assert store.upkeep.clean(retention_days=0, poll_days=90).polls == 2
+    assert rows(store, "SELECT id FROM device_polls ORDER BY 1") == [*by_them, *last]
+    assert ingest(store, "Gate", *LOG).poll_id == last[0][0] + 1, "numbers of polls are not given again"

@@ -1,0 +1,36 @@
+"""`zk-pipeline doctor`: what is wrong with this installation, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import click
+
+from zk_pipeline.cli.output import as_json, print_json, print_table
+from zk_pipeline.store.store import utc_now
+
+
+@click.command()
+@as_json
+def doctor(as_json: bool) -> int:
+    """What is wrong with settings, disks and the store, and what to do. Exit code 1 when there is an error.
+
+    It looks at every rule between the tables, at disks, files and Dagster's home, in short reads while runs go on, and
+    changes nothing. Warnings and notes leave the exit code 0.
+
+    \b
+    Example:  zk-pipeline doctor
+    """
+    from zk_pipeline.operations.doctor import examine  # noqa: PLC0415 (DuckDB and pandas, slow to import)
+
+    findings = list(examine(os.environ, utc_now()))
+    if as_json:
+        print_json({"ok": all(one.severity != "error" for one in findings), "findings": findings})
+    elif findings:
+        order = ["error", "warning", "note"]
+        findings.sort(key=lambda one: order.index(one.severity))
+        print_table([asdict(one) for one in findings], ["severity", "name", "what", "advice"])
+    else:
+        click.echo("nothing is wrong")
+    return int(any(one.severity == "error" for one in findings))

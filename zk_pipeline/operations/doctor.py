@@ -1,0 +1,142 @@
+"""Whether this installation is well: settings, disks, files beside the store, Dagster's home, and what the store
+says of itself. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.doctor import Doctor, Finding
+from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.store import Store
+
+_LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB left on a disk
+_MUCH_HISTORY = 2.0  # GB of Dagster's records
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
+
+
+def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
+    """All findings; those about the store come last, and end with the first that makes the rest unanswerable."""
+    try:
+        settings = load_settings(environ)
+    except UsageError as error:
+        yield Finding("error", "settings", str(error), "correct it; nothing works before")
+        return
+    yield from _settings(settings)
+    yield from _disks(settings)
+    yield from _dagster_home(Path(environ.get("DAGSTER_HOME", "").strip() or settings.home))
+    yield from _files(settings.database_path)
+    yield from _store(settings, now)
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    if settings.crm_api_url is None:
+        yield Finding("note", "no-crm", "CRM_API_URL is not set: nothing is delivered", "set it, or leave it so")
+    if settings.alert_urls is None:
+        yield Finding("note", "no-alerts", "ALERT_URLS is not set: nobody is told of trouble", "see .env.example")
+
+
+def _disks(settings: Settings) -> Iterator[Finding]:
+    for what, folder in {"the store": settings.database_path.parent, "the home": settings.home}.items():
+        there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+        if not os.access(there, os.W_OK) or os.statvfs(there).f_flag & os.ST_RDONLY:
+            yield Finding("error", "read-only", f"{there}, the folder of {what}, cannot be written", "give it back")
+        usage = shutil.disk_usage(there)
+        left = usage.free / 1e9
+        needed = settings.database_path.stat().st_size / 1e9 if settings.database_path.exists() else 0.0
+        if left < _TOO_LITTLE or left < needed:
+            words, advice = f"{left:,.2f} GB are left on the disk of {what}", "free some: polls and backups need it"
+            yield Finding("error" if left < _TOO_LITTLE else "warning", "disk-space", words, advice)
+        elif left < _LITTLE:
+            yield Finding("note", "disk-space", f"{left:,.1f} GB are left on the disk of {what}", "keep an eye on it")
+        kind = _file_system(there)
+        if kind in _NETWORK:
+            yield Finding(
+                "error", "network-disk", f"{there} is a network file system ({kind})",
+                "keep the store on a local disk: locks and DuckDB need one",
+            )  # fmt: skip
+
+
+def _file_system(folder: Path) -> str:
+    """Type of the file system that a folder is on; empty where the system does not tell."""
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return ""
+    resolved = str(folder.resolve())
+    holding = [one for one in mounts if resolved == one[1] or resolved.startswith(one[1].rstrip("/") + "/")]
+    return max(holding, key=lambda one: len(one[1]))[2] if holding else ""
+
+
+def _dagster_home(home: Path) -> Iterator[Finding]:
+    file = home / "dagster.yaml"
+    if not home.is_absolute():
+        yield Finding("error", "dagster-home", f"DAGSTER_HOME={home} is not absolute", "export an absolute path")
+        return
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        pools = config["concurrency"]["pools"]["default_limit"] if isinstance(config, dict) else None
+    except (OSError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        yield Finding("error", "dagster-yaml", f"{file} cannot be read: {why}", "copy the shipped one there")
+        return
+    except (KeyError, TypeError):
+        pools = None
+    if pools != 1:
+        yield Finding(
+            "warning", "dagster-pools", f"{file} does not limit pools to one run (concurrency.pools.default_limit: 1)",
+            "copy that part of the shipped dagster.yaml: polls of one terminal overlap otherwise",
+        )  # fmt: skip
+    history = home / "history"
+    size = sum(one.stat().st_size for one in history.rglob("*") if one.is_file()) / 1e9
+    if size > _MUCH_HISTORY:
+        yield Finding(
+            "warning", "dagster-history", f"Dagster's records take {size:,.1f} GB in {history}",
+            "lower RUN_RETENTION_DAYS; the daily clean-up deletes 2,000 old runs a night",
+        )  # fmt: skip
+
+
+def _files(store: Path) -> Iterator[Finding]:
+    """What killed commands left beside the store. A log of the store's own is folded in by its next opening."""
+    if store.parent.is_dir():
+        left = sorted(
+            one.name
+            for one in store.parent.iterdir()
+            if one.name.startswith(f".{store.name}.") and ".part" in one.name and not _is_alive(one.name)
+        )
+        if left:
+            yield Finding(
+                "warning", "left-files", f"killed commands left {', '.join(left)} in {store.parent}", "delete them"
+            )
+    log = store.with_name(f"{store.name}.wal")
+    if log.exists() and log.stat().st_size:
+        yield Finding(
+            "note", "log", f"{log.name} holds what a killed process committed last", "the next write folds it in"
+        )
+
+
+def _is_alive(name: str) -> bool:
+    pid = name.partition(".part")[0].rpartition(".")[2]
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+
+
+def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
+    if not settings.database_path.exists():
+        yield Finding(
+            "note", "no-store", f"there is no store at {settings.database_path} yet", "the first command makes it"
+        )
+        return
+    try:
+        yield from Doctor(Store.at(settings.database_path).database).examine(now)
+    except StoreBusy as error:
+        yield Finding("error", "busy", str(error), "end what holds it")
+    except ZkPipelineError as error:
+        yield Finding("error", "store", str(error), "restore a backup: `zk-pipeline restore FILE`")

@@ -1,0 +1,88 @@
+"""Copies of a DuckDB file, byte for byte, by a process of their own.
+
+Closing any descriptor of the database drops DuckDB's own lock in the process that closes it, so this process never
+opens the file: a child does, under the same lock that DuckDB takes for reading. 510 MB take 0.4 s this way,
+and 13 s as `COPY FROM DATABASE`. Who may write meanwhile is the caller's business (the fair lock).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.store.errors import StoreBusy
+
+_HELD, _FAILED = 3, 4
+# Standard library only, started without site packages: 15 ms. Source, target, whether to lock; then more pairs.
+_CHILD = f"""
+import fcntl, os, shutil, sys
+FICLONE = 0x40049409
+lock, pairs = sys.argv[1] == "lock", sys.argv[2:]
+private = lambda path, flags: os.open(path, flags, 0o600)
+try:
+    for source, target in zip(pairs[::2], pairs[1::2]):
+        with open(source, "rb") as read, open(target, "wb", opener=private) as written:
+            os.fchmod(written.fileno(), os.fstat(read.fileno()).st_mode & 0o777)
+            if lock:
+                try:
+                    fcntl.lockf(read, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except (BlockingIOError, PermissionError):
+                    sys.exit({_HELD})
+            try:
+                fcntl.ioctl(written, FICLONE, read.fileno())
+            except OSError:
+                shutil.copyfileobj(read, written, 1 << 23)
+except OSError as error:
+    print(error.strerror or error, file=sys.stderr)
+    sys.exit({_FAILED})
+"""
+
+
+def copy_file(source: Path, target: Path, *, lock: bool = True) -> None:
+    """Copy a database and its log to `target`, which nobody looks at yet.
+
+    The caller keeps our own writers away. `lock` also refuses where anybody else has the file open for writing; without
+    it this very process may be the one that has it open, checkpointed and idle. Raises StoreBusy, ZkPipelineError.
+    """
+    pairs = [(source, target)]
+    if wal_of(source).exists():
+        pairs.append((wal_of(source), wal_of(target)))
+    command = [sys.executable, "-I", "-S", "-c", _CHILD, "lock" if lock else "held"]
+    done = subprocess.run(  # noqa: S603 (a command of ours)
+        [*command, *(str(path) for pair in pairs for path in pair)], capture_output=True, text=True, check=False
+    )
+    if done.returncode == _HELD:
+        raise StoreBusy(f"{source} is held open for writing by a process that is not zk_pipeline; close it")
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"the copying process ended with {done.returncode}"])[-1]
+        raise ZkPipelineError(f"{source} could not be copied to {target}: {why}")
+
+
+@contextmanager
+def aside(target: Path) -> Iterator[Path]:
+    """A name beside `target` to write under; whatever is still there afterwards is removed, its log too."""
+    path = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield path
+    finally:
+        for leftover in (path, wal_of(path)):
+            leftover.unlink(missing_ok=True)
+
+
+def settle_on_disk(path: Path) -> None:
+    """Have the content on the disk before the name is given: after a loss of power the name must not lead to less."""
+    for one in (path, path.parent):
+        descriptor = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def wal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wal")

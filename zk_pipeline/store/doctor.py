@@ -1,0 +1,133 @@
+"""Whether what is stored is consistent in itself: rules between tables that no key enforces, each with what to do.
+
+Rules over days and punches are asked for a bounded span of dates at a time, each in a short read of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from zk_pipeline.store.compacting import space_of
+from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.doctor_rules import PER_SPAN, WHOLE, Rule, Severity
+from zk_pipeline.store.sender import SenderBusy, only_sender
+from zk_pipeline.store.work_dates import minutes, workday_starts_at
+
+_ROWS_AT_ONCE = 200_000  # some 0.3 s
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`error`: something is wrong; `warning`: it will be, or somebody should look; `note`: worth knowing."""
+
+    severity: Severity
+    name: str
+    what: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Doctor:
+    database: Database
+
+    def examine(self, now: datetime) -> Iterator[Finding]:
+        """Findings as they are made. Raises StoreBusy, StoreUnusable."""
+        with self.database.read("doctor: whole tables") as connection:
+            for rule in WHOLE:
+                yield from _broken(rule, [_ask(connection, rule, {})])
+            yield from _space(connection)
+            yield from _late(connection, now)
+            spans, offset = _spans(connection), minutes(workday_starts_at(connection))
+        counts: dict[str, list[tuple[int, str | None]]] = {rule.name: [] for rule in PER_SPAN}
+        for first, last in spans:
+            begin = datetime.combine(first, datetime.min.time()) + timedelta(minutes=offset)
+            end = datetime.combine(last, datetime.min.time()) + timedelta(days=1, minutes=offset)
+            values = {"first": first, "last": last, "begin": begin, "end": end, "offset": offset}
+            with self.database.read(f"doctor: {first} to {last}") as connection:
+                for rule in PER_SPAN:
+                    counts[rule.name].append(_ask(connection, rule, values))
+        for rule in PER_SPAN:
+            yield from _broken(rule, counts[rule.name])
+        yield from self._left_sending()
+
+    def _left_sending(self) -> Iterator[Finding]:
+        """Deliveries claimed by nobody who lives: the sender's lock is free."""
+        try:
+            with only_sender(self.database.path), self.database.read("doctor: claimed deliveries") as connection:
+                row = connection.execute("SELECT count(*) FROM crm_deliveries WHERE state = 'sending'").fetchone()
+        except SenderBusy:
+            return
+        if row and row[0]:
+            yield Finding(
+                "warning", "left-sending",
+                f"{row[0]:,} deliveries were being sent by a run that died: whether the CRM has them is not known",
+                "the next `zk-pipeline sync` sends them again under the same keys",
+            )  # fmt: skip
+
+
+def _ask(connection: Connection, rule: Rule, values: dict[str, object]) -> tuple[int, str | None]:
+    used = {name: value for name, value in values.items() if f"${name}" in rule.sql}
+    row = connection.execute(rule.sql, used).fetchone()
+    assert row is not None
+    return int(row[0]), row[1]
+
+
+def _broken(rule: Rule, counts: list[tuple[int, str | None]]) -> Iterator[Finding]:
+    total = sum(count for count, _ in counts)
+    if total:
+        example = next(example for count, example in counts if count)
+        yield Finding(rule.severity, rule.name, f"{total:,} {rule.what} (such as {example})", rule.advice)
+
+
+def _space(connection: Connection) -> Iterator[Finding]:
+    space = space_of(connection)
+    if space.is_worth_it and space.total > 64 << 20:
+        yield Finding(
+            "note", "free-blocks",
+            f"{space.free / 1e6:,.0f} of the store's {space.total / 1e6:,.0f} MB are free blocks",
+            "`zk-pipeline cleanup`, or the job of the next night, gives them back",
+        )  # fmt: skip
+
+
+def _late(connection: Connection, now: datetime) -> Iterator[Finding]:
+    row = connection.execute(
+        """
+        SELECT count(*), min(work_date) FROM work_dates
+        WHERE raw_deleted_at IS NULL AND punched_seq > built_seq AND work_date < $today::DATE - 2
+        """,
+        {"today": now.date()},
+    ).fetchone()
+    if row and row[0]:
+        yield Finding(
+            "warning", "stale-dates",
+            f"{row[0]:,} past work dates have punches newer than their rows, from {row[1]} on",
+            "`zk-pipeline process`; `zk-pipeline up` does it every hour",
+        )  # fmt: skip
+
+
+def _spans(connection: Connection) -> list[tuple[date, date]]:
+    """First and last dates of spans that have a bounded number of punches and revisions each, and together all."""
+    offset = minutes(workday_starts_at(connection))
+    counted = connection.execute(
+        """
+        SELECT day, sum(held) FROM (
+            SELECT CAST(punched_at_local - to_minutes($offset) AS DATE) AS day, count(*) AS held
+            FROM raw_punches GROUP BY 1
+            UNION ALL SELECT work_date, count(*) FROM daily_attendance_history GROUP BY 1
+            UNION ALL SELECT work_date, count(*) FROM crm_deliveries GROUP BY 1
+            UNION ALL SELECT work_date, count(*) FROM daily_attendance GROUP BY 1
+        ) GROUP BY 1 ORDER BY 1
+        """,
+        {"offset": offset},
+    ).fetchall()
+    spans: list[tuple[date, date]] = []
+    rows = 0
+    for day, held in counted:
+        if spans and rows + held <= _ROWS_AT_ONCE:
+            spans[-1], rows = (spans[-1][0], day), rows + held
+        else:
+            spans.append((day, day))
+            rows = held
+    return spans

@@ -1,0 +1,112 @@
+"""`doctor` over settings, disks, files and Dagster's home; the rules of the store have tests of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.operations import doctor
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.store.store_bench import execute
+from zk_pipeline_tests.store.test_store_backups import KILLED
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def well(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CRM_API_URL", "https://crm.example/api")
+    monkeypatch.setenv("ALERT_URLS", "json://localhost")
+    return home
+
+
+def names(zk: CommandLine) -> dict[str, str]:
+    said = zk("doctor", "--json")
+    import json
+
+    return {one["name"]: one["severity"] for one in json.loads(said.out)["findings"]}
+
+
+@pytest.mark.usefixtures("well")
+def test_nothing_is_wrong_with_a_good_home(zk: CommandLine) -> None:
+    said = zk("doctor")
+    assert (said.code, said.out, said.err) == (0, "nothing is wrong\n", "")
+
+
+@pytest.mark.usefixtures("home")
+def test_what_is_not_set_is_noted(zk: CommandLine) -> None:
+    assert names(zk) == {"no-crm": "note", "no-alerts": "note"}
+    assert zk("doctor").code == 0
+
+
+def test_an_error_makes_the_exit_code_one_and_says_what_to_do(zk: CommandLine, well: Path, home_store: Store) -> None:
+    assert well.exists()
+    execute(home_store, "INSERT INTO device_polls (id, device, started_at, finished_at, status) "
+                        "SELECT 1, 'Gate', now(), now(), 'success' FROM range(2)")  # fmt: skip
+    said = zk("doctor")
+    assert said.code == 1
+    assert "polls share a number" in said.out
+    assert "zk-pipeline backup" in said.out
+
+
+def test_a_wrong_setting_is_the_only_finding(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert well.exists()
+    monkeypatch.setenv("WORK_START_TIME", "nine")
+    assert names(zk) == {"settings": "error"}
+
+
+def test_a_damaged_store_is_an_error(zk: CommandLine, well: Path) -> None:
+    (well / "data" / "attendance.duckdb").write_bytes(b"garbage" * 1000)
+    assert names(zk) == {"store": "error"}
+    assert zk("doctor").code == 1
+
+
+@pytest.mark.parametrize(("free", "severity"), [(1e8, "error"), (1e9, "note")])
+def test_a_disk_that_fills_is_found(
+    free: float, severity: str, zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert well.exists()
+    monkeypatch.setattr("zk_pipeline.operations.doctor.shutil.disk_usage", lambda _: Usage(1e12, 1e12 - free, free))
+    assert names(zk) == {"disk-space": severity}
+
+
+def test_a_network_disk_is_found(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert well.exists()
+    monkeypatch.setattr(doctor, "_file_system", lambda _: "nfs4")
+    assert names(zk) == {"network-disk": "error"}
+
+
+def test_the_file_system_of_a_folder_is_known() -> None:
+    assert doctor._file_system(Path("/proc/self")) in {"proc", ""}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [("concurrency: [", "dagster-yaml"), ("telemetry: {enabled: false}", "dagster-pools"), ("", "dagster-pools")],
+)
+def test_a_dagster_home_that_is_not_ours_is_found(content: str, name: str, zk: CommandLine, well: Path) -> None:
+    (well / "dagster.yaml").write_text(content)
+    assert list(names(zk)) == [name]
+
+
+def test_much_history_is_found(zk: CommandLine, well: Path) -> None:
+    with (well / "history" / "sparse").open("wb") as stream:
+        stream.truncate(3 << 30)
+    assert names(zk) == {"dagster-history": "warning"}
+
+
+def test_what_killed_commands_left_is_found(zk: CommandLine, well: Path) -> None:
+    (well / "data" / ".attendance.duckdb.999999999.part").touch()
+    subprocess.run([sys.executable, "-c", KILLED, str(well / "data" / "attendance.duckdb")], check=False)
+    assert {"left-files": "warning", "log": "note"}.items() <= names(zk).items()
+
+
+def test_a_folder_that_cannot_be_written_is_found(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert well.exists()
+    monkeypatch.setattr("zk_pipeline.operations.doctor.os.access", lambda *_: False)
+    assert names(zk) == {"read-only": "error"}
