@@ -43,7 +43,11 @@ def test_a_crm_that_is_well_passes_every_step_and_gets_no_record(tmp_path: Path)
 def test_another_place_of_the_crm_is_asked_where_one_is_named() -> None:
     asked: list[str] = []
 
-    with stub_crm(lambda method, has_token: (200 if has_token else 401, asked.append(method) or "{}")) as url:
+    def answer(method: str, has_token: bool) -> tuple[int, str]:
+        asked.append(method)
+        return (200 if has_token else 401), "{}"
+
+    with stub_crm(answer) as url:
         endpoint = CrmEndpoint(url=f"{url}api/attendance/?key=hush", timeout=5)
         assert endpoint.elsewhere("/api/health/?full=1") == f"{url}api/health/?full=1"
         found = probe(endpoint, token=lambda: TOKEN, clock=now, path="/api/health/")
