@@ -39,9 +39,9 @@ def plain_loop(place: Place) -> Callable[[], int]:
     Kinder than most of them: the connection to the database stays open, and the due days are read at once.
     """
     due = due_days(place.store)
-    connection = duckdb.connect(str(place.store))
 
     def run() -> int:
+        connection = duckdb.connect(str(place.store))
         for one in due:
             headers = _headers(one)
             body = encode_one(one)

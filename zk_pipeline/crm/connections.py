@@ -42,6 +42,8 @@ class _TimedReader(io.RawIOBase):
         self._sock = sock
         self._owner = owner  # keeps the socket open as long as the answer is being read
         self._remaining = time_left.get()
+        self._has_read = False
+        self.is_in_headers = True
 
     def readable(self) -> bool:
         return True
@@ -53,9 +55,14 @@ class _TimedReader(io.RawIOBase):
                 raise TimeoutError("the deadline of the request has passed")
             self._sock.settimeout(min(left, _SLICE))
             try:
-                return self._sock.recv_into(buffer)
+                count = self._sock.recv_into(buffer)
             except TimeoutError:
                 continue
+            if not count and self._has_read and self.is_in_headers:
+                # http.client takes the end of the stream for the end of the headers, and TLS a reset for an end.
+                raise ConnectionResetError("the answer was cut off in its headers")
+            self._has_read |= bool(count)
+            return count
 
     def close(self) -> None:
         if not self.closed:
@@ -66,7 +73,12 @@ class _TimedReader(io.RawIOBase):
 class _TimedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_TimedReader(sock, self.fp))
+        self._reader = _TimedReader(sock, self.fp)
+        self.fp = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        super().begin()
+        self._reader.is_in_headers = False
 
 
 class _Timed(HTTPConnection):

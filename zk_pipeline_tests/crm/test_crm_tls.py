@@ -31,6 +31,23 @@ def test_a_private_authority_is_trusted_when_named(tmp_path: Path) -> None:
         assert receiver.ledger.revisions("EMP002", DAY) == [1]
 
 
+@pytest.mark.parametrize("cut_after", [1, 20, 60, -1])
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_an_answer_that_is_cut_off_anywhere_leaves_the_outcome_unknown(
+    cut_after: int, is_tls: bool, tmp_path: Path
+) -> None:
+    certificate = make_certificate(tmp_path, ends=IN_A_YEAR)
+    cut = first(1, Trouble(cut_after=cut_after))
+    with CrmReceiver(token=TOKEN, tls=certificate.tls if is_tls else None, misbehave=cut) as receiver:
+        with client_of(receiver, ca_bundle=certificate.authority if is_tls else None) as client:
+            assert client.post_one(delivery()).meaning is Meaning.UNKNOWN
+            assert client.post_one(delivery()).status == 200
+            receiver.misbehave = first(1, Trouble(cut_after=cut_after))
+            (answer,) = client.post_batch([delivery("EMP002")])
+            assert answer.meaning is Meaning.UNKNOWN
+        assert receiver.ledger.revisions("EMP002", DAY) == [1]
+
+
 def test_a_drip_over_tls_ends_at_the_deadline(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path, ends=IN_A_YEAR)
     with CrmReceiver(token=TOKEN, tls=certificate.tls, misbehave=first(1, Trouble(drip=0.1))) as receiver:
