@@ -87,6 +87,7 @@ class Store:
     def quality(self) -> Quality:
         return Quality(self.database, self.clock)
 
+    @property
     def backups(self) -> Backups:
         return Backups(self.database, self.clock)
 
