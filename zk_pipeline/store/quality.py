@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.placing import place
 from zk_pipeline.store.soundness import (
     doubled_keys,
     doubled_punches,
@@ -17,7 +18,6 @@ from zk_pipeline.store.soundness import (
     schema_faults,
     unsound_dates,
 )
-from zk_pipeline.store.work_dates import minutes, workday_starts_at
 
 DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
@@ -95,8 +95,9 @@ class Quality:
         now = self.clock()
         with self.database.read("what is late") as connection:
             devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
-            span = {"first": first, "last": last, "offset": minutes(workday_starts_at(connection))}
-            waiting = connection.execute(_WAITING, {**span, "now": now}).fetchall()
+            placing = place(connection)
+            asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
+            waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
             return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
 
     def facts(self, *, today: date) -> Facts:
@@ -219,10 +220,10 @@ WITH stale AS (
 ),
 span AS (SELECT min(built_seq) AS seq, min(work_date) AS first, max(work_date) AS last FROM stale),
 fresh AS (
-    SELECT CAST(punched_at_local - to_minutes($offset) AS DATE) AS work_date, raw_punches.seq, created_at
-    FROM raw_punches, span
-    WHERE raw_punches.seq > span.seq AND NOT is_clock_suspect
-      AND punched_at_local BETWEEN span.first AND span.last + INTERVAL 2 DAY
+    SELECT <work_date> AS work_date, punch.seq, punch.created_at
+    FROM span, raw_punches AS punch <join>
+    WHERE punch.seq > span.seq AND NOT punch.is_clock_suspect
+      AND punch.punched_at_local BETWEEN span.first AND span.last + INTERVAL 2 DAY
 )
 SELECT
     stale.work_date,
