@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from zk_pipeline.attendance.judge import judge
+from zk_pipeline.defs.day_checks import check_result, check_spec
 from zk_pipeline.defs.day_metadata import date_metadata
 from zk_pipeline.defs.failures import partitions_failed
-from zk_pipeline.defs.partitions import as_dates, work_date_partitions
+from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.snapshot import publish_snapshot
 from zk_pipeline.defs.story import story
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.days import DateWritten
+from zk_pipeline.store.store import utc_now
 from zk_pipeline.store.summaries import summarize
 
 
@@ -34,8 +36,11 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         output_required=False,
         pool="attendance",
         **story("daily_attendance", settings, process_dates, judge, summarize),
+        check_specs=[check_spec()],
     )
-    def daily_attendance(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[dg.Output[None]]:
+    def daily_attendance(
+        context: dg.AssetExecutionContext, store: StoreResource
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         opened = store.open()
         opened.punches.adopt_settings(rules)
         dates = as_dates(context.partition_keys)
@@ -53,9 +58,10 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         publish_snapshot(opened, context.log.info)
         for day in result.overtaken:
             context.log.info("%s: another run has made it from newer punches meanwhile", day)
+        last = last_work_date(settings, utc_now())
+        yield check_result(opened.days.dates_outside(first=settings.history_start, last=last))
         if result.failed:
             failed = {day.isoformat(): why for day, why in result.failed.items()}
             raise partitions_failed("work date", failed, len(dates))
-        yield from ()
 
     return [daily_attendance]

@@ -156,7 +156,7 @@ def test_slips_of_the_pen_are_refused_and_change_nothing(nights: Store) -> None:
     ]
     for target, words in slips:
         with pytest.raises(UsageError, match=words):
-            assign(nights, "night", **target)  # type: ignore[arg-type]
+            assign(nights, "night", **target)
     with pytest.raises(UsageError, match="no shift 'nigth'; there are: night"):
         assign(nights, "nigth", user_id="1001")
     assign(nights, "night", user_id="1001")
