@@ -79,9 +79,9 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
         replays = sum(ledger.attempts.values()) - sum(map(len, applied))
         record_property(
             CRM_COUNTS,
-            f"{due:,} days, {revised:,} revised meanwhile, {killed} kills ({left_behind} left deliveries behind; {ended} runs "
-            f"ended first), {receiver.posts:,} requests ({under_fire:,} under fire), {sum(map(len, applied)):,} revisions "
-            f"applied, {replays:,} replays, {len(ledger.anomalies)} anomalies; store: {delivery_states(store)}",
+            f"{due:,} days, {revised:,} revised meanwhile, {killed} kills ({left_behind} left deliveries behind; "
+            f"{ended} runs ended first), {receiver.posts:,} requests ({under_fire:,} under fire), "
+            f"{sum(map(len, applied)):,} revisions applied, {replays:,} replays, {len(ledger.anomalies)} anomalies; store: {delivery_states(store)}",
         )
         assert killed == kills
         assert latest == latest_revisions(store)
