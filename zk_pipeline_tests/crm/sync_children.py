@@ -1,4 +1,4 @@
-"""Sync runs in processes of their own, cheap to start and free to be killed: forked from a server that has imported all.
+"""Sync runs in processes of their own, cheap to start and free to be killed: forked where all is imported.
 
 Each does what a run does, `operations.sync` over the store's file; nothing is replaced but, where asked, the clock.
 """

@@ -81,7 +81,8 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
             CRM_COUNTS,
             f"{due:,} days, {revised:,} revised meanwhile, {killed} kills ({left_behind} left deliveries behind; "
             f"{ended} runs ended first), {receiver.posts:,} requests ({under_fire:,} under fire), "
-            f"{sum(map(len, applied)):,} revisions applied, {replays:,} replays, {len(ledger.anomalies)} anomalies; store: {delivery_states(store)}",
+            f"{sum(map(len, applied)):,} revisions applied, {replays:,} replays, "
+            f"{len(ledger.anomalies)} anomalies; store: {delivery_states(store)}",
         )
         assert killed == kills
         assert latest == latest_revisions(store)
