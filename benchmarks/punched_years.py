@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 
+from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.devices.models import Device
+from zk_pipeline.store.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 
 # Site, its zone, its gates. Two zones change their clocks, one by night, one never does.
@@ -42,6 +44,26 @@ def punched(path: Path, company: Company) -> Store:
             """
         )
     return store
+
+
+def assign_everybody(store: Store, company: Company) -> None:
+    """A shift for each person: most in the office, some early, a tenth by night; half get another in July."""
+    shifts = (
+        Shift(name="office", start=time(9), end=time(18), weekdays=("mon", "tue", "wed", "thu", "fri")),
+        Shift(name="early", start=time(8), end=time(17)),
+        Shift(name="night", start=time(22), end=time(6)),
+    )
+    cut = company.first + timedelta(days=181)
+    assignments = []
+    for person in range(company.employees):
+        target = Target(user_id=f"E{person:05}")
+        name = ("night", "early", "office")[min(person % 10, 2)]
+        if person % 2:
+            assignments.append(Assignment(shift=name, target=target))
+        else:
+            assignments.append(Assignment(shift=name, target=target, valid_to=cut))
+            assignments.append(Assignment(shift="early", target=target, valid_from=cut + timedelta(days=1)))
+    store.apply_shifts(ShiftPlan(shifts=shifts, assignments=tuple(assignments)))
 
 
 # Where a punch falls is a hash of who, when and which, so that every run has the same ones.

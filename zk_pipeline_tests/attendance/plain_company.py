@@ -1,0 +1,257 @@
+"""Days with shifts, holidays and trusted states as the plainest Python: one person, one date, one punch at a time.
+
+Written from the description of what a day is and from nothing of the program: it shares no code with what it checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, timezone
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+ONE_DAY = timedelta(days=1)
+OPENING, CLOSING = (0, 3, 4), (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class PlainShift:
+    """`name` None: the hours of the settings. Bounds are early in, late in, early out, late out."""
+
+    name: str | None = None
+    start: time = time(9)
+    end: time = time(18)
+    workday_starts_at: time | None = None
+    weekdays: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+    bounds: tuple[timedelta, timedelta, timedelta, timedelta] = (
+        timedelta(hours=2),
+        timedelta(hours=2),
+        timedelta(hours=2),
+        timedelta(hours=3),
+    )
+
+
+@dataclass(frozen=True)
+class PlainAssignment:
+    shift: PlainShift
+    user: str | None = None
+    site: str | None = None
+    device: str | None = None
+    first: date = date.min
+    last: date = date.max
+
+
+@dataclass(frozen=True)
+class PlainHoliday:
+    day: date
+    name: str
+    site: str | None = None
+
+
+@dataclass(frozen=True)
+class PlainGate:
+    name: str
+    zone: str
+    site: str
+    trusted: bool = False
+
+
+@dataclass(frozen=True)
+class PlainPunch:
+    gate: PlainGate
+    user: str
+    local: datetime
+    state: int = 0
+
+    @property
+    def instant(self) -> datetime:
+        return self.local.replace(tzinfo=ZoneInfo(self.gate.zone)).astimezone(timezone.utc)
+
+
+@dataclass(frozen=True)
+class PlainCompany:
+    settings: PlainShift = field(default_factory=PlainShift)
+    debounce: timedelta = timedelta(seconds=60)
+    assignments: tuple[PlainAssignment, ...] = ()
+    holidays: tuple[PlainHoliday, ...] = ()
+
+
+@dataclass(frozen=True, order=True)
+class PlainDay:
+    site: str
+    user: str
+    work_date: date
+    device: str
+    zone: str
+    clock_in: datetime
+    clock_out: datetime | None
+    clock_in_local: datetime
+    clock_out_local: datetime | None
+    punch_count: int
+    worked_minutes: int | None
+    codes: tuple[str, ...]
+    reason: str
+    shift: str | None
+    shift_start: time | None
+    shift_end: time | None
+    day_off: str | None
+    worked_by: str | None
+
+
+def shift_of(company: PlainCompany, site: str, user: str, device: str, day: date) -> PlainShift:
+    for target in ((user, site, None), (user, None, None), (None, None, device), (None, site, None)):
+        for one in company.assignments:
+            if (one.user, one.site, one.device) == target and one.first <= day <= one.last:
+                return one.shift
+    return company.settings
+
+
+def begins(company: PlainCompany, site: str, user: str, device: str, day: date) -> time:
+    """The time of day at which the work date `day` begins."""
+    on = shift_of(company, site, user, device, day)
+    if on.workday_starts_at is not None:
+        return on.workday_starts_at
+    before = shift_of(company, site, user, device, day - ONE_DAY)
+    nominal = datetime.combine(date(2001, 1, 1), time())  # stands for day - 1
+    ended = datetime.combine(nominal, before.end)
+    if before.end <= before.start:
+        ended += ONE_DAY
+    if before.workday_starts_at is not None and before.start < before.workday_starts_at:
+        ended += ONE_DAY
+    midnight, started = nominal + ONE_DAY, datetime.combine(nominal + ONE_DAY, on.start)
+    if ended <= midnight:
+        return time(0)
+    if ended >= started:
+        return on.start
+    middle = ended + (started - ended) / 2
+    return middle.time().replace(second=0, microsecond=0)
+
+
+def work_date(company: PlainCompany, punch: PlainPunch) -> date:
+    day = punch.local.date()
+    begin = begins(company, punch.gate.site, punch.user, punch.gate.name, day)
+    return day if punch.local.time() >= begin else day - ONE_DAY
+
+
+def plain_days(company: PlainCompany, punches: Iterable[PlainPunch], now: datetime) -> list[PlainDay]:
+    held: dict[tuple[str, str, date], list[PlainPunch]] = {}
+    seen = set()
+    for punch in punches:
+        if (punch.gate.name, punch.user, punch.local) not in seen:
+            seen.add((punch.gate.name, punch.user, punch.local))
+            held.setdefault((punch.gate.site, punch.user, work_date(company, punch)), []).append(punch)
+    return sorted(_day(company, *key, held=part, now=now) for key, part in held.items())
+
+
+def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[PlainPunch], now: datetime) -> PlainDay:
+    held = sorted(held, key=lambda one: (one.instant, one.gate.name, one.local))
+    first, last, count = held[0], held[-1], 1
+    for before, one in pairwise(held):
+        if one.instant - before.instant >= company.debounce:
+            count += 1
+    shift = shift_of(company, site, user, first.gate.name, day)
+    day_off = _day_off(company, shift, site, day)
+    codes, words = _unusual(
+        company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
+    )
+    minutes, worked_by = _worked(company, held) if count > 1 else (None, None)
+    return PlainDay(
+        site=site,
+        user=user,
+        work_date=day,
+        device=first.gate.name,
+        zone=first.gate.zone,
+        clock_in=first.instant,
+        clock_out=last.instant if count > 1 else None,
+        clock_in_local=first.local,
+        clock_out_local=last.local if count > 1 else None,
+        punch_count=count,
+        worked_minutes=minutes,
+        codes=tuple(codes),
+        reason="; ".join(words),
+        shift=shift.name,
+        shift_start=shift.start if shift.name else None,
+        shift_end=shift.end if shift.name else None,
+        day_off=day_off,
+        worked_by=worked_by,
+    )
+
+
+def _day_off(company: PlainCompany, shift: PlainShift, site: str, day: date) -> str | None:
+    for where in (site, None):
+        for one in company.holidays:
+            if one.day == day and one.site == where:
+                return one.name
+    return None if day.weekday() in shift.weekdays else "day off"
+
+
+def _unusual(
+    company: PlainCompany,
+    shift: PlainShift,
+    site: str,
+    user: str,
+    day: date,
+    *,
+    first: PlainPunch,
+    last: PlainPunch | None,
+    now: datetime,
+    day_off: str | None,
+) -> tuple[list[str], list[str]]:
+    def at(on: date, hour: time) -> datetime:
+        return datetime.combine(on, hour).replace(tzinfo=ZoneInfo(first.gate.zone)).astimezone(timezone.utc)
+
+    begin = begins(company, site, user, first.gate.name, day)
+    starts_on = day + ONE_DAY if shift.start < begin else day
+    ends_on = starts_on if shift.end > shift.start else starts_on + ONE_DAY
+    starts, ends = at(starts_on, shift.start), at(ends_on, shift.end)
+    over = now >= at(day + ONE_DAY, begins(company, site, user, first.gate.name, day + ONE_DAY))
+    early_in, late_in, early_out, late_out = shift.bounds
+    codes, words = [], []
+    if day_off is None:
+        if first.instant < starts - early_in:
+            codes.append("CLOCK_IN_TOO_EARLY")
+            words.append(_words("Clock-in", first.local, early_in, "before", shift.start))
+        if first.instant > starts + late_in:
+            codes.append("CLOCK_IN_TOO_LATE")
+            words.append(_words("Clock-in", first.local, late_in, "after", shift.start))
+        if last is not None and last.instant < ends - early_out and over:
+            codes.append("CLOCK_OUT_TOO_EARLY")
+            words.append(_words("Clock-out", last.local, early_out, "before", shift.end))
+        if last is not None and last.instant > ends + late_out:
+            codes.append("CLOCK_OUT_TOO_LATE")
+            words.append(_words("Clock-out", last.local, late_out, "after", shift.end))
+    if last is None and over:
+        codes.append("MISSING_CLOCK_OUT")
+        words.append(f"No clock-out after the punch at {first.local:%H:%M}")
+    return codes, words
+
+
+def _words(what: str, reading: datetime, bound: timedelta, side: str, hour: time) -> str:
+    nominal = datetime.combine(date(2001, 1, 2), hour)
+    edge = nominal + bound if side == "after" else nominal - bound
+    shown = f"{reading:%H:%M:%S}" if f"{reading:%H:%M}" == f"{edge:%H:%M}" else f"{reading:%H:%M}"
+    hours, minutes = divmod(int(bound.total_seconds()) // 60, 60)
+    length = f"{hours} h {minutes} min" if hours and minutes else f"{minutes} min" if minutes else f"{hours} h"
+    return f"{what} {shown}, more than {length} {side} {hour:%H:%M}"
+
+
+def _worked(company: PlainCompany, held: list[PlainPunch]) -> tuple[int, str | None]:
+    whole = int((held[-1].instant - held[0].instant).total_seconds() // 60)
+    if not all(one.gate.trusted for one in held):
+        return whole, None
+    pressed = held[:1]
+    for before, one in pairwise(held):
+        again = one.state == before.state and one.instant - before.instant < company.debounce
+        if not again:
+            pressed.append(one)
+    at_work, opened = timedelta(), None
+    for one in pressed:
+        if one.state in OPENING and opened is None:
+            opened = one.instant
+        elif one.state in CLOSING and opened is not None:
+            at_work += one.instant - opened
+            opened = None
+        else:
+            return whole, "unmatched"
+    return (whole, "unmatched") if opened is not None else (int(at_work.total_seconds() // 60), "states")

@@ -1,0 +1,112 @@
+"""The days of golden_days.md, worked out by hand, through the real store and the real processing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zk_pipeline.cli.shift_file import read_shift_file
+from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
+from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.attendance.golden_days import (
+    PAGE,
+    Case,
+    Clock,
+    Log,
+    Processed,
+    ShiftFile,
+    Step,
+    Terminal,
+    cases,
+    moment,
+    wall,
+)
+from zk_pipeline_tests.store.store_bench import StoppedClock, device, reading, rows
+
+LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)
+CASES = cases(PAGE.read_text("utf-8"))
+DAYS = """
+SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
+       outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_by
+FROM daily_attendance ORDER BY user_id, site, work_date
+"""
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
+    case: Case, store: Store, clock: StoppedClock, tmp_path: Path
+) -> None:
+    clock.now = LONG_AFTER
+    settings = load_settings({"ZK_PIPELINE_HOME": str(tmp_path / "home"), **case.settings})
+    if not any(isinstance(step, Terminal) for step in case.steps):
+        store.devices.add(device("Gate", timezone="Europe/Istanbul"))
+    for step in (*case.steps, Processed()):
+        take(step, store, clock, settings, tmp_path)
+    found = [shown(row, case) for row in rows(store, DAYS)]
+    assert found == sorted(case.rows, key=lambda row: (row["person"], row["site"], row["work date"]))
+    assert stale_dates(store, settings, last=date(2200, 1, 1)) == []
+
+
+def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_path: Path) -> None:
+    if isinstance(step, Terminal):
+        gate = device(step.name, timezone=step.zone, site=step.site)
+        store.devices.apply([replace(gate, trust_punch_states=step.trusted)])
+    elif isinstance(step, Clock):
+        clock.now = step.now
+    elif isinstance(step, Log):
+        read(step, store)
+    elif isinstance(step, ShiftFile):
+        file = tmp_path / "shifts.yaml"
+        file.write_text(step.text, "utf-8")
+        store.apply_shifts(read_shift_file(file))
+    else:
+        dates = [one.work_date for one in stale_dates(store, settings, last=date(2200, 1, 1))]
+        assert process_dates(store, dates, work_rules(settings), run_id=None).failed == {}
+
+
+def read(log: Log, store: Store) -> None:
+    held = reading([(person, str(at)) for person, at, _ in log.punches])
+    states = np.array([state for _, _, state in log.punches], "uint8")
+    store.punches.ingest(
+        store.devices.get(log.terminal),
+        replace(held, punches=held.punches.assign(punch_state=states)),
+        started_at=store.clock(),
+        finished_at=store.clock(),
+        run_id=None,
+    )
+
+
+def shown(row: tuple[Any, ...], case: Case) -> dict[str, str]:
+    """A stored row in the words of the page, with the columns that the case shows."""
+    person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row[:14]
+    shift, day_off, worked_by = (text or "" for text in row[14:])
+    assert (half, odd) == (left is None, bool(codes))
+    said = {
+        "person": person,
+        "site": site,
+        "work date": str(day),
+        "in": wall(came_local, day),
+        "out": wall(left_local, day),
+        "punches": str(count),
+        "worked": "" if worked is None else str(worked),
+        "codes": " ".join(codes),
+        "reason": reason,
+        "in UTC": moment(came),
+        "out UTC": moment(left),
+        "revision": str(revision),
+        "shift": shift,
+        "day off": day_off,
+        "worked by": worked_by,
+    }
+    return {name: said[name] for name in case.columns}
+
+
+def test_there_are_at_least_forty_cases_each_with_a_name_of_its_own_and_a_story() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 40
+    assert [case.name for case in CASES if not case.story or not case.steps] == []

@@ -1,0 +1,116 @@
+"""A company of the property tests in a real store: registered, punched, processed, and its days as the plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Shift, Target
+from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
+from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.shift_plan import ShiftPlan
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.attendance.any_company import Worked
+from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch, PlainShift
+from zk_pipeline_tests.store.store_bench import device, reading, rows
+
+LAST = date(2200, 1, 1)
+BOUNDS = ("EARLY_CLOCK_IN", "LATE_CLOCK_IN", "EARLY_CLOCK_OUT", "LATE_CLOCK_OUT")
+_DAYS = """
+SELECT site, user_id, work_date, device, timezone, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
+       worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_by
+FROM daily_attendance ORDER BY site, user_id, work_date
+"""
+
+
+def settings_of(company: PlainCompany, home: Path) -> Settings:
+    """The hours and bounds of the company as variables, read like anybody's."""
+    hours = company.settings
+    given = {
+        "ZK_PIPELINE_HOME": str(home),
+        "WORK_START_TIME": f"{hours.start:%H:%M}",
+        "WORK_END_TIME": f"{hours.end:%H:%M}",
+        "DEBOUNCE_SECONDS": str(int(company.debounce.total_seconds())),
+        "ZK_PIPELINE_HISTORY_START": "2000-01-01",
+    }
+    for what, bound in zip(BOUNDS, hours.bounds, strict=True):
+        given[f"OUTLIER_{what}_HOURS"] = str(bound.total_seconds() / 3600)
+    if hours.workday_starts_at is not None:
+        given["WORKDAY_STARTS_AT"] = f"{hours.workday_starts_at:%H:%M}"
+    return load_settings(given)
+
+
+def establish(store: Store, worked: Worked) -> None:
+    """Register gates, shifts, who has them, and holidays."""
+    store.devices.apply(
+        replace(device(gate.name, timezone=gate.zone, site=gate.site), trust_punch_states=gate.trusted)
+        for gate in worked.gates
+    )
+    store.apply_shifts(plan_of(worked.company))
+
+
+def plan_of(company: PlainCompany) -> ShiftPlan:
+    """What `shift apply` makes of a file that declares the company's."""
+    shifts = dict.fromkeys(one.shift for one in company.assignments)
+    return ShiftPlan(
+        shifts=tuple(_shift(one) for one in shifts),
+        assignments=tuple(
+            Assignment(
+                shift=str(one.shift.name),
+                target=Target(user_id=one.user, site=one.site, device=one.device),
+                valid_from=None if one.first == date.min else one.first,
+                valid_to=None if one.last == date.max else one.last,
+            )
+            for one in company.assignments
+        ),
+        holidays=tuple(Holiday(day=one.day, name=one.name, site=one.site) for one in company.holidays),
+    )
+
+
+def _shift(one: PlainShift) -> Shift:
+    hours = [bound.total_seconds() / 3600 for bound in one.bounds]
+    return Shift(
+        name=str(one.name),
+        start=one.start,
+        end=one.end,
+        weekdays=tuple(WEEKDAYS[number] for number in one.weekdays),
+        workday_starts_at=one.workday_starts_at,
+        **{f"{what.lower()}_hours": number for what, number in zip(BOUNDS, hours, strict=True)},
+    )
+
+
+def read(store: Store, punches: Sequence[PlainPunch]) -> None:
+    """One poll of each gate that has any of these, in the order given."""
+    by_gate: dict[str, list[PlainPunch]] = {}
+    for punch in punches:
+        by_gate.setdefault(punch.gate.name, []).append(punch)
+    for name, held in by_gate.items():
+        made = reading([(punch.user, str(punch.local)) for punch in held])
+        states = np.array([punch.state for punch in held], "uint8")
+        store.punches.ingest(
+            store.devices.get(name),
+            replace(made, punches=made.punches.assign(punch_state=states)),
+            started_at=store.clock(),
+            finished_at=store.clock(),
+            run_id=None,
+        )
+
+
+def stale(store: Store, settings: Settings) -> list[date]:
+    return [one.work_date for one in stale_dates(store, settings, last=LAST)]
+
+
+def process_stale(store: Store, settings: Settings) -> Processed:
+    return process_dates(store, stale(store, settings), work_rules(settings), run_id=None)
+
+
+def made_days(store: Store) -> list[PlainDay]:
+    found = []
+    for row in rows(store, _DAYS):
+        values = dict(zip([one.name for one in fields(PlainDay)], row, strict=True))
+        found.append(PlainDay(**{**values, "codes": tuple(values["codes"])}))
+    return found

@@ -1,0 +1,58 @@
+"""Work on a store that ends in SIGKILL at a chosen point, in a process of its own: no cleaning up, no goodbye."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, NoReturn
+
+from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.settings import Settings
+from zk_pipeline.store import days, punches
+from zk_pipeline_tests.attendance.plain_company import PlainPunch
+from zk_pipeline_tests.operations.company_bench import read, stale
+from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
+
+
+class Killed(Enum):
+    """When; the value says what is left behind."""
+
+    WHILE_READING = "nothing of the poll"
+    AFTER_READING = "the punches, and no days of them"
+    WHILE_WRITING = "the punches, and no days of them: the transaction was all but committed"
+    AFTER_WRITING = "punches and days, which nobody was told of"
+
+
+def killed(when: Killed, path: Path, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
+    """Read and process in a process that is killed; returns once it is dead. The store must not be open here."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that each kill costs a fork and no imports
+    process = context.Process(target=_work, args=(when, path, now, settings, held))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL, process.exitcode
+
+
+def _die(*_: Any, **__: Any) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
+def _work(when: Killed, path: Path, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
+    store = store_at(path, StoppedClock(now))
+    if when is Killed.WHILE_READING:
+        setattr(punches, "keep_tail", _die)  # noqa: B010 (the last but one statement of its transaction)
+    read(store, held)
+    if when is Killed.AFTER_READING:
+        _die()
+    if when is Killed.WHILE_WRITING:
+        setattr(days, "mark_built", _die)  # noqa: B010 (the last statement of its transaction)
+    dates = stale(store, settings)
+    process_dates(store, dates, work_rules(settings), run_id=None, made=_die)
+    if not dates:
+        _die()  # there was nothing to write

@@ -1,0 +1,68 @@
+"""From any company's punches to its days, through the real store: on every row equal to the plainest loop."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from zk_pipeline_tests.attendance.any_company import Worked, companies
+from zk_pipeline_tests.attendance.plain_company import plain_days
+from zk_pipeline_tests.operations.company_bench import establish, made_days, process_stale, read, settings_of, stale
+from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
+
+PEOPLE = 30
+LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+
+def compare(worked: Worked, hours: int, split: random.Random, template: Path, counted: Counter[str]) -> None:
+    """Read in two polls, some punches twice, made, and looked at again long after; each time as the plain loop says."""
+    with tempfile.TemporaryDirectory() as folder:
+        clock = StoppedClock(LONG_AFTER)  # ingest believes every clock
+        store = store_at(Path(shutil.copyfile(template, Path(folder) / "store.duckdb")), clock)
+        config = settings_of(worked.company, Path(folder) / "home")
+        establish(store, worked)
+        cut = split.randrange(len(worked.punches))
+        read(store, worked.punches[cut:])
+        read(store, [*worked.punches[:cut], *split.sample(worked.punches, k=min(5, len(worked.punches)))])
+        for now in (
+            datetime.combine(worked.middle, datetime.min.time(), timezone.utc) + timedelta(hours=hours),
+            LONG_AFTER,
+        ):
+            clock.now = now
+            done = process_stale(store, config)
+            assert (done.failed, done.overtaken) == ({}, [])
+            assert stale(store, config) == []
+            expected = plain_days(worked.company, worked.punches, now)
+            made = made_days(store)
+            wrong = [pair for pair in zip(made, expected, strict=False) if pair[0] != pair[1]]
+            assert (len(made), wrong[:1]) == (len(expected), [])
+        counted["rows"] += len(expected)
+        counted["people"] += len({(day.site, day.user) for day in expected})
+        counted.update(code for day in expected for code in day.codes)
+
+
+@pytest.mark.parametrize("examples", [16, pytest.param(400, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])])
+def test_every_day_of_any_company_is_that_of_the_plainest_loop(examples: int, empty_store_file: Path) -> None:
+    counted: Counter[str] = Counter()
+
+    # A failure is told as it was found: making it smaller would take many stores more.
+    @settings(
+        deadline=None,
+        max_examples=examples,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.reuse, Phase.generate],
+    )
+    @given(companies(people=PEOPLE), st.integers(-48, 120), st.randoms(use_true_random=False))
+    def every(worked: Worked, hours: int, split: random.Random) -> None:
+        compare(worked, hours, split, empty_store_file, counted)
+
+    every()
+    assert counted["rows"] >= 1000

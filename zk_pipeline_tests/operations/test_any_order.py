@@ -1,0 +1,137 @@
+"""However punches arrive, are split over polls and interleaved with processing and kills: the same days in the end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from datetime import date, datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from zk_pipeline.settings import Settings
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.attendance.any_company import Worked, companies
+from zk_pipeline_tests.attendance.plain_company import plain_days, work_date
+from zk_pipeline_tests.operations.company_bench import (
+    establish,
+    made_days,
+    process_stale,
+    read,
+    settings_of,
+    stale,
+)
+from zk_pipeline_tests.operations.killed import Killed, killed
+from zk_pipeline_tests.store.store_bench import StoppedClock, rows, store_at
+
+LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
+CURRENT = "SELECT site, user_id, work_date, payload_hash FROM daily_attendance ORDER BY ALL"
+HISTORY = """
+SELECT site, user_id, work_date, list(revision ORDER BY revision), list(payload_hash ORDER BY revision),
+       list(is_retracted ORDER BY revision)
+FROM daily_attendance_history GROUP BY ALL ORDER BY ALL
+"""
+DELIVERIES = """
+SELECT site, user_id, work_date, list(revision ORDER BY revision), list(state ORDER BY revision)
+FROM crm_deliveries GROUP BY ALL ORDER BY ALL
+"""
+READ, PROCESS = "read", "process"
+
+
+def store_of(worked: Worked, template: Path, folder: Path) -> tuple[Store, Settings]:
+    folder.mkdir()
+    store = store_at(Path(shutil.copyfile(template, folder / "store.duckdb")), StoppedClock(LONG_AFTER))
+    establish(store, worked)
+    config = settings_of(worked.company, folder / "home")
+    assert stale(store, config) == []  # and from here on work dates begin where the settings say
+    return store, config
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, most: int) -> list[tuple[float, Killed | str]]:
+    """Where the punches are cut into polls, and what happens with each; two kills at least."""
+    then = st.sampled_from([READ, PROCESS, *Killed])
+    held = draw(st.lists(st.tuples(st.floats(0, 1), then), min_size=1, max_size=most))
+    held += [(draw(st.floats(0, 1)), draw(st.sampled_from([Killed.AFTER_READING, Killed.WHILE_WRITING])))]
+    held += [(draw(st.floats(0, 1)), draw(st.sampled_from(list(Killed))))]
+    return sorted(draw(st.permutations(held)), key=lambda part: part[0])
+
+
+def go_through(worked: Worked, parts: list[tuple[float, Killed | str]], store: Store, config: Settings) -> None:
+    """Each part is read, and perhaps processed, perhaps by somebody who is killed; what is stale is told each time."""
+    touched: set[date] = set()
+    stored: set[object] = set()
+    begin, path = 0, store.database.path
+    for share, then in [*parts, (1.0, PROCESS)]:
+        end = max(begin, round(share * len(worked.punches)))
+        again = worked.punches[: min(begin, 3)]  # what is known already comes along
+        held = [*worked.punches[begin:end], *again]
+        if then is Killed.WHILE_READING and not held:
+            continue
+        if isinstance(then, Killed):
+            killed(then, path, LONG_AFTER, config, held)
+        else:
+            read(store, held)
+        if then is Killed.WHILE_READING:
+            assert stale(store, config) == sorted(touched)
+            continue  # the next poll brings them again
+        touched |= {work_date(worked.company, one) for one in held if one not in stored}
+        stored |= set(held)
+        begin = end
+        if then is Killed.AFTER_WRITING:
+            touched = set()
+        assert stale(store, config) == sorted(touched)
+        if then == PROCESS:
+            done = process_stale(store, config)
+            assert [one.work_date for one in done.written] == sorted(touched)
+            touched = set()
+
+
+def check_promises(store: Store) -> None:
+    """Revisions without gaps, each of other content than the one before; only the last is due."""
+    current = {row[:3]: row[3] for row in rows(store, CURRENT)}
+    deliveries = {row[:3]: row[3:] for row in rows(store, DELIVERIES)}
+    seen = set()
+    for *key, revisions, hashes, retracted in rows(store, HISTORY):
+        seen.add(tuple(key))
+        assert revisions == list(range(1, len(revisions) + 1))
+        assert all(one != other for one, other in pairwise(hashes))
+        assert retracted[-1] is (tuple(key) not in current)
+        assert retracted[-1] or hashes[-1] == current[tuple(key)]
+        assert deliveries[tuple(key)] == (revisions, ["superseded"] * (len(revisions) - 1) + ["pending"])
+    assert seen == set(deliveries) >= set(current)
+
+
+@pytest.mark.parametrize("examples", [8, pytest.param(150, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])])
+def test_any_order_any_split_and_any_kills_end_in_the_same_days(examples: int, empty_store_file: Path) -> None:
+    # A failure is told as it was found: making it smaller would take many stores and kills more.
+    @settings(
+        deadline=None,
+        max_examples=examples,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.reuse, Phase.generate],
+    )
+    @given(companies(people=4).flatmap(_shuffled), arrivals(3))
+    def every(worked: Worked, parts: list[tuple[float, Killed | str]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            store, config = store_of(worked, empty_store_file, Path(folder) / "in parts")
+            go_through(worked, parts, store, config)
+            whole, _ = store_of(worked, empty_store_file, Path(folder) / "at once")
+            read(whole, worked.punches)
+            process_stale(whole, config)
+            assert made_days(store) == made_days(whole)
+            assert len(made_days(store)) == len(plain_days(worked.company, worked.punches, LONG_AFTER))
+            assert rows(store, CURRENT) == rows(whole, CURRENT)
+            check_promises(store)
+            check_promises(whole)
+
+    every()
+
+
+def _shuffled(worked: Worked) -> st.SearchStrategy[Worked]:
+    return st.permutations(worked.punches).map(
+        lambda order: Worked(worked.company, worked.gates, list(order), worked.middle)
+    )
