@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from zk_pipeline.attendance.shifts import minutes
 from zk_pipeline.store.compacting import space_of
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.doctor_rules import PER_SPAN, WHOLE, Rule, Severity
+from zk_pipeline.store.placing import place, stored_workday_start
 from zk_pipeline.store.sender import SenderBusy, only_sender
-from zk_pipeline.store.work_dates import minutes, workday_starts_at
 
 _ROWS_AT_ONCE = 200_000  # some 0.3 s
 
@@ -39,13 +40,13 @@ class Doctor:
                 yield from _broken(rule, [_ask(connection, rule, {})])
             yield from _space(connection)
             yield from _late(connection, now)
-            spans, offset = _spans(connection), minutes(workday_starts_at(connection))
+            spans, offset = _spans(connection), minutes(stored_workday_start(connection))
         counts: dict[str, list[tuple[int, str | None]]] = {rule.name: [] for rule in PER_SPAN}
         for first, last in spans:
             begin = datetime.combine(first, datetime.min.time()) + timedelta(minutes=offset)
             end = datetime.combine(last, datetime.min.time()) + timedelta(days=1, minutes=offset)
-            values = {"first": first, "last": last, "begin": begin, "end": end, "offset": offset}
-            with self.database.read(f"doctor: {first} to {last}") as connection:
+            values: dict[str, object] = {"first": first, "last": last, "begin": begin, "end": end}
+            with self.database.read("doctor: a span of dates", f"{first} to {last}") as connection:
                 for rule in PER_SPAN:
                     counts[rule.name].append(_ask(connection, rule, values))
         for rule in PER_SPAN:
@@ -69,9 +70,19 @@ class Doctor:
 
 def _ask(connection: Connection, rule: Rule, values: dict[str, object]) -> tuple[int, str | None]:
     used = {name: value for name, value in values.items() if f"${name}" in rule.sql}
-    row = connection.execute(rule.sql, used).fetchone()
+    sql = f"WITH placed AS ({_placed(connection)}) {rule.sql}" if "FROM placed" in rule.sql else rule.sql
+    row = connection.execute(sql, used).fetchone()
     assert row is not None
     return int(row[0]), row[1]
+
+
+def _placed(connection: Connection) -> str:
+    """Punches that are part of a day, with the work date that each belongs to."""
+    placing = place(connection)
+    return (
+        f"SELECT {placing.work_date} AS day, punch.seq, punch.punched_at_local "  # noqa: S608 (SQL of ours)
+        f"FROM {placing.punches} AS punch {placing.join}"
+    )
 
 
 def _broken(rule: Rule, counts: list[tuple[int, str | None]]) -> Iterator[Finding]:
@@ -109,7 +120,7 @@ def _late(connection: Connection, now: datetime) -> Iterator[Finding]:
 
 def _spans(connection: Connection) -> list[tuple[date, date]]:
     """First and last dates of spans that have a bounded number of punches and revisions each, and together all."""
-    offset = minutes(workday_starts_at(connection))
+    offset = minutes(stored_workday_start(connection))
     counted = connection.execute(
         """
         SELECT day, sum(held) FROM (

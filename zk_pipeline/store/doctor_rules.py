@@ -71,8 +71,8 @@ PER_SPAN = [
     Rule("punches-counted", "error", "work dates have punches that they do not know of, so nobody makes their rows",
          _REMAKE,
          "SELECT count(*), min(held.day)::VARCHAR FROM ("
-         "SELECT CAST(punched_at_local - to_minutes($offset) AS DATE) AS day, max(seq) AS seq "
-         f"FROM {_PUNCHES} AND NOT is_clock_suspect GROUP BY 1"
+         "SELECT day, max(seq) AS seq FROM placed "
+         "WHERE punched_at_local >= $begin AND punched_at_local < $end GROUP BY 1"
          ") AS held LEFT JOIN work_dates AS known ON known.work_date = held.day "
          "WHERE known.punched_seq IS NULL OR known.punched_seq < held.seq"),
     Rule("days-unique", "error", "days have more than one row", _REPORT,

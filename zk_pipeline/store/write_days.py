@@ -63,27 +63,21 @@ floor AS ( -- set where a store was restored and nobody knows which revisions th
 )
 SELECT
     changes.*,
-<<<<<<< HEAD
     greatest(
-        coalesce(past.revision, 0), CASE WHEN is_added THEN coalesce(elsewhere.revision, 0) ELSE 0 END
+        coalesce(past.revision, 0),
+        CASE WHEN is_added THEN coalesce(elsewhere.revision, 0) ELSE 0 END,
+        CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END
     ) + 1 AS revision,
-=======
-    greatest(coalesce(past.revision, 0), CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END) + 1
-        AS revision,
->>>>>>> main
     coalesce(past.created_at, $now) AS first_created_at,
     coalesce(
         past.id,
         (SELECT coalesce(max(id), 0) FROM daily_attendance_history)
             + row_number() OVER (PARTITION BY past.id IS NULL ORDER BY work_date, site, user_id)
     ) AS id
-<<<<<<< HEAD
 FROM changes
 LEFT JOIN past USING (site, user_id, work_date)
 LEFT JOIN elsewhere USING (user_id, work_date)
-=======
-FROM changes LEFT JOIN past USING (site, user_id, work_date) CROSS JOIN floor
->>>>>>> main
+CROSS JOIN floor
 ORDER BY work_date, site, user_id
 """
 
