@@ -1,0 +1,15 @@
+"""The page about terminals names every class of failure there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from zk_pipeline.devices.errors import TerminalError
+
+PAGE = Path(__file__).parents[2] / "docs" / "terminals.md"
+
+
+def test_every_class_of_failure_has_its_row_and_no_other_has_one() -> None:
+    told = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(told) == sorted(one.code for one in TerminalError.__subclasses__())
