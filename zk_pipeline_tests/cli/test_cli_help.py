@@ -19,7 +19,7 @@ from zk_pipeline_tests.cli.command_bench import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
 APART = {"watchdog", "alert-test"}  # need a daemon or a channel: test_cli_alerting
-ENDLESS = {"demo", "up", "simulate", "live"}  # run until interrupted: their tests are in the folder of the demo
+ENDLESS = {"demo", "up", "simulate", "live", "api"}  # run until interrupted: their tests are in the folder of the demo
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -31,7 +31,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 EVERY = list(commands())
-GROUPS = {"device", "shift", "holiday", "quarantine"}
+GROUPS = {"device", "shift", "holiday", "quarantine", "api-token"}
 LEAVES = [path for path in EVERY if len(path) > 1 or path[0] not in GROUPS]
 
 
@@ -73,6 +73,8 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         assert zk("shift", "assign", "night", "--user", "1001").code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
+    if path == ("api-token", "revoke"):
+        assert zk("api-token", "create", arguments[2]).code == 0
     if path == ("restore",):
         zk("backup", "backup.duckdb")
     said = zk(*arguments)
