@@ -47,6 +47,9 @@ class DeviceChange(_ReadOnly):
     site: str | None = Field(None, description="Devices of one site share their people")
     enabled: bool | None = Field(None, strict=True)
     live: bool | None = Field(None, strict=True, description="Whether `zk-pipeline live` listens to it")
+    trust_punch_states: bool | None = Field(
+        None, strict=True, description="Whether minutes worked are taken from its in, out and break states"
+    )
     comm_key_env: str | None = Field(
         None, description="Name of the environment variable that holds the comm key, never the key"
     )

@@ -27,7 +27,8 @@ def store(store: Store) -> Store:
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
     execute(
         store,
-        "INSERT INTO quarantined_records SELECT 'Gate', uuid()::VARCHAR::BLOB, i, 1, now() FROM range(200000) t(i)",
+        "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
+        "SELECT 'Gate', uuid()::VARCHAR::BLOB, i, 1, now() FROM range(200000) t(i)",
     )
     execute(store, "DELETE FROM quarantined_records")
     with store.database.exclusive("checkpoint") as connection:

@@ -55,7 +55,7 @@ def large(store: Store) -> None:
     """A write that does not fit."""
     execute(
         store,
-        "INSERT INTO quarantined_records "
+        "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
         "SELECT 'Gate', repeat(uuid()::VARCHAR, 9)::BLOB, i, 1, now() FROM range(100000) t(i)",
     )
 

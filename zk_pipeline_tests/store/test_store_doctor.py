@@ -22,7 +22,8 @@ BREAK = {
     "delivery-keys-unique": "UPDATE crm_deliveries SET idempotency_key = 'same', state = 'pending'",
     "numbers": "UPDATE store_settings SET value = '1' WHERE name = 'last_seq'",
     "dead-letters": "UPDATE crm_deliveries SET state = 'failed' WHERE work_date = '2026-03-02'",
-    "quarantine": "INSERT INTO quarantined_records VALUES ('Gate', 'x'::BLOB, 'impossible date', 1, now())",
+    "quarantine": "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
+    "VALUES ('Gate', 'x'::BLOB, 'impossible date', 1, now())",
     "clocks": "UPDATE raw_punches SET is_clock_suspect = true WHERE seq = 1",
     "punches-unique": "INSERT INTO raw_punches FROM raw_punches WHERE seq = 1",
     "punches-poll": "UPDATE raw_punches SET first_poll_id = 99 WHERE seq = 1",
@@ -92,7 +93,7 @@ def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
 def test_many_free_blocks_are_noted(store: Store) -> None:
     execute(
         store,
-        "INSERT INTO quarantined_records "
+        "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
         "SELECT 'G', repeat(uuid()::VARCHAR, 9)::BLOB, i, 1, now() FROM range(400000) t(i)",
     )
     execute(store, "DELETE FROM quarantined_records")
@@ -106,11 +107,11 @@ def test_each_read_is_of_a_bounded_span(store: Store, monkeypatch: pytest.Monkey
     read = type(store.database).read
 
     def watched(database: Database, purpose: str, about: str = "") -> AbstractContextManager[Connection]:
-        holds.append(purpose)
+        holds.append(f"{purpose}: {about}")
         return read(database, purpose, about)
 
     monkeypatch.setattr(Database, "read", watched)
     assert found(store) == {}
-    assert [one for one in holds if one.startswith("doctor: 2")] == [
-        f"doctor: {day} to {day}" for day in (MONDAY, TUESDAY)
+    assert [one for one in holds if one.startswith("doctor: a span")] == [
+        f"doctor: a span of dates: {day} to {day}" for day in (MONDAY, TUESDAY)
     ]
