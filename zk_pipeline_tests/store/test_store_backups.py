@@ -24,7 +24,8 @@ FOREIGN = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', fl
 KILLED = """
 import duckdb, os, sys
 c = duckdb.connect(sys.argv[1])
-c.execute("INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) VALUES ('Gate', 'x'::BLOB, 'committed', 1, now())")  # noqa: E501
+c.execute("INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
+          "VALUES ('Gate', 'x'::BLOB, 'committed', 1, now())")
 os._exit(9)
 """
 

@@ -37,7 +37,8 @@ FROM (
               + to_minutes((i // 2 % 40)::INTEGER) AS wall
     FROM range(2400) AS t(i)
 );
-INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) VALUES ('Gate', '\\xFF\\x00'::BLOB, 'impossible date', 1, now());  # noqa: E501
+INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at)
+VALUES ('Gate', '\\xFF\\x00'::BLOB, 'impossible date', 1, now());
 INSERT INTO device_users VALUES ('Gate', '1000', 1, 'Zoë', 0, 0, now());
 INSERT INTO work_dates
 SELECT punched_at_local::DATE, max(seq), CASE WHEN punched_at_local::DATE = '2026-03-02' THEN 0 ELSE max(seq) END,
