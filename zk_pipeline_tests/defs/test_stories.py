@@ -34,6 +34,7 @@ SNAPSHOT = {
         [
             "dates_processed_in_time",
             "days_are_sound",
+            "every_work_date_has_a_partition",
             "outliers_are_as_usual",
             "revisions_are_calm",
             "work_days_have_punches",
@@ -42,7 +43,7 @@ SNAPSHOT = {
     "crm_sync": (
         ["team:crm"],
         {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
-        ["days_delivered_in_time"],
+        ["days_delivered_in_time", "no_dead_letters", "nothing_is_late"],
     ),
 }
 
