@@ -74,6 +74,7 @@ WRONG = {
     "QUARANTINE_RETENTION_DAYS": ["-1", "ever"],
     "RUN_RETENTION_DAYS": ["-1", "", "1.5"],
     "PUBLISH_SNAPSHOT": ["published", "data/attendance.duckdb"],
+    "API_ALLOW_INSECURE_HTTP": ["maybe"],
 }
 
 
