@@ -1,0 +1,62 @@
+"""Who is enrolled where, under which name: what lists of punches and days put beside a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from zk_pipeline.store.database import Database
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A person at a site, with the name as enrolled there last."""
+
+    site: str
+    user_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class People:
+    database: Database
+
+    def names(self, user_ids: Iterable[str]) -> dict[tuple[str, str], str]:
+        """The names of these people, by site and user id; who was never enrolled with one is left out."""
+        with self.database.read("names of people") as connection:
+            rows = connection.execute(
+                f"SELECT site, user_id, name FROM ({NAMES}) WHERE user_id IN (SELECT unnest($ids))",  # noqa: S608
+                {"ids": sorted(set(user_ids))},
+            ).fetchall()
+        return {(site, user_id): name for site, user_id, name in rows}
+
+    def find(self, text: str, *, limit: int = 20) -> list[Enrolled]:
+        """People whose name or user id contains `text`, whatever its case."""
+        with self.database.read("find people") as connection:
+            rows = connection.execute(
+                f"""
+                SELECT site, user_id, name FROM ({NAMES})
+                WHERE contains(lower(name), lower($text)) OR contains(lower(user_id), lower($text))
+                ORDER BY name, user_id, site LIMIT {int(limit)}
+                """,  # noqa: S608 (SQL of ours, a number)
+                {"text": text},
+            ).fetchall()
+        return [Enrolled(*row) for row in rows]
+
+    def sites(self) -> list[str]:
+        """Every site that a device has or that days were made at."""
+        with self.database.read("list sites") as connection:
+            rows = connection.execute(
+                "SELECT site FROM devices UNION SELECT DISTINCT site FROM daily_attendance ORDER BY site"
+            ).fetchall()
+        return [site for (site,) in rows]
+
+
+# A person's name at a site: as enrolled last.
+NAMES = """
+    SELECT coalesce(device.site, enrolled.device) AS site, user_id,
+           arg_max(enrolled.name, (enrolled.updated_at, enrolled.device)) AS name
+    FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
+    WHERE enrolled.name <> ''
+    GROUP BY ALL
+"""
