@@ -46,9 +46,7 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     # `actions` before `devices`: /api/devices/poll_all/ is not a device.
     for router in (actions.router, attendance.router, devices.router, runs.router, operations.router, docs.router):
         app.include_router(router)
-    for router in (login.router,):
-        app.include_router(router)
-    mount_web(app)
+    mount_web(app, login.router)
     app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
     return app
 
