@@ -25,7 +25,7 @@ from zk_pipeline.web import deliveries as web_deliveries
 from zk_pipeline.web.pages import mount_web
 
 RUN_PATIENCE_SECONDS = 30.0  # for runs to finish when the API is stopped
-_ATTENDANCE_PAGES = (web_attendance, days, web_deliveries, exports, months, quarantine)
+_PAGES_OF_ATTENDANCE = (web_attendance, days, web_deliveries, exports, months, quarantine)
 _WRITE_USES_EVERY_SECONDS = 60.0
 _log = logging.getLogger("zk_pipeline.api")
 
@@ -49,9 +49,7 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     # `actions` before `devices`: /api/devices/poll_all/ is not a device.
     for router in (actions.router, attendance.router, devices.router, runs.router, operations.router, docs.router):
         app.include_router(router)
-    for router in (login.router, *(page.router for page in _ATTENDANCE_PAGES)):
-        app.include_router(router)
-    mount_web(app)
+    mount_web(app, login.router, *(page.router for page in _PAGES_OF_ATTENDANCE))
     app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
     return app
 
