@@ -107,7 +107,7 @@ def order_of(view: str) -> list[Key]:
 
 # Rows have no number; that of their key is as good, being the same wherever the row lies.
 _DELIVERIES = """
-    SELECT (hash(idempotency_key) >> 1)::BIGINT AS id, created_at AS due_since, state, user_id, work_date, site,
+    SELECT (hash(idempotency_key) >> 2)::BIGINT AS id, created_at AS due_since, state, user_id, work_date, site,
            revision, attempts, last_attempt_at, delivered_at, last_status, last_error, run_id
     FROM crm_deliveries
 """

@@ -126,5 +126,5 @@ class QuarantineStore:
 
 PAGE_ORDER = [Key("created_at", "instant", descending=True)]
 # Each record is there once by device, bytes and reason, and has no number of its own.
-_NUMBERED = "SELECT *, (hash((device, raw, reason)) >> 1)::BIGINT AS id FROM quarantined_records"
+_NUMBERED = "SELECT *, (hash((device, raw, reason)) >> 2)::BIGINT AS id FROM quarantined_records"
 _SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at FROM quarantined_records"

@@ -54,7 +54,8 @@ class PunchesAsked(PageParameters):
 @router.get("/attendance")
 def attendance(request: Request, services: Given, identity: Reader) -> Response:
     found = listed(request, DaysAsked, lambda asked: _days(services, asked, asked.wanted()))
-    return _draw(request, services, identity, "attendance.html", found)
+    states = [(state, delivery_words(state)) for state in get_args(SyncState)]
+    return _draw_days(request, services, identity, "attendance.html", found, states=states)
 
 
 @router.get("/outliers")
@@ -69,7 +70,7 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
     if found.problem is None:
         wanted = asked_of(request, DaysAsked).wanted(only_outliers=True)
         counts = services.store.lists.outlier_codes(replace(wanted, outlier_code=None))
-    return _draw(
+    return _draw_days(
         request,
         services,
         identity,
@@ -89,7 +90,9 @@ def punches(request: Request, services: Given, identity: Reader) -> Response:
         wanted = Filter(user_id=asked.user_id, device=asked.device_id, first=asked.first, last=asked.last)
         return services.store.lists.punch_lines(wanted, order, asked.place(order))
 
-    return _draw(request, services, identity, "punches.html", listed(request, PunchesAsked, read))
+    found = listed(request, PunchesAsked, read)
+    devices = [(str(one.id), one.name) for one in services.store.devices.all()]
+    return _draw(request, services, identity, "punches.html", found, named_devices=devices)
 
 
 def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
@@ -97,10 +100,17 @@ def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
     return services.store.lists.days(wanted, order, asked.place(order))
 
 
+def _draw_days(
+    request: Request, services: Services, identity: Identity, template: str, found: Listed, **more: Any
+) -> Response:
+    sites = [(site, site) for site in services.store.enrolled.sites()]
+    return _draw(request, services, identity, template, found, named_sites=sites, **more)
+
+
 def _draw(
     request: Request, services: Services, identity: Identity, template: str, found: Listed, **more: Any
 ) -> Response:
-    """The page of a list, with what its filters offer and the names of the people on it."""
+    """The page of a list, with the names of the people on it."""
     person = found.typed.get("user_id", "")
     return draw(
         request,
@@ -108,11 +118,8 @@ def _draw(
         identity,
         status=found.status,
         found=found,
-        named_sites=[(site, site) for site in services.store.enrolled.sites()],
-        named_devices=[(str(one.id), one.name) for one in services.store.devices.all()],
-        states=[(state, delivery_words(state)) for state in get_args(SyncState)],
-        names=services.store.enrolled.names(row.user_id for row in found.rows),
+        names=services.store.enrolled.names(row.user_id for row in found.rows) if found.rows else {},
         # Whoever is looked for by name finds their number.
-        people=services.store.enrolled.find(person) if person and not found.rows and not found.problem else [],
+        people=services.store.enrolled.find(person) if person and not found.count and not found.problem else [],
         **more,
     )

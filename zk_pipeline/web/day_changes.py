@@ -21,7 +21,7 @@ class Change:
 
 def changes(revisions: Sequence[Revision]) -> list[list[Change]]:
     """For each revision of one site, in order, what it changed."""
-    earlier: Sequence[Revision | None] = [None, *revisions[:-1]]
+    earlier: Sequence[Revision | None] = [None, *revisions][: len(revisions)]
     return [_between(before, after) for before, after in zip(earlier, revisions, strict=True)]
 
 

@@ -20,6 +20,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import ingest, on
 
 MARCH = date(2026, 3, 2)  # a Monday
+ABSENT = MARCH + timedelta(days=3)  # of 1001, who has a shift
 HOLIDAY = MARCH + timedelta(days=8)
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 XSS = "<script>alert(1)</script>"
@@ -45,17 +46,24 @@ def enrol(store: Store) -> None:
 def punch(store: Store, days: int = 20) -> list[date]:
     """What people did from MARCH on; returns the work dates."""
     dates = [MARCH + timedelta(days=number) for number in range(days)]
+    north, south = on(MARCH, "11:30", user_id="1003"), []
     for day in dates:
-        if day.weekday() < 5 and day not in (MARCH + timedelta(days=3), HOLIDAY + timedelta(days=1)):
-            ingest(store, "North", *on(day, "08:55"))
-            ingest(store, "South", *on(day, "18:05"))
-        ingest(store, "South", *on(day, "05:00" if day.weekday() == 1 else "09:10", "17:45", user_id="1002"))
-    ingest(store, "North", *on(MARCH, "11:30", user_id="1003"))
-    ingest(store, "Quay gate", *on(MARCH, "09:00", "18:00", user_id=NASTY), *on(MARCH, "20:00"))
+        if day.weekday() < 5 and day not in (ABSENT, HOLIDAY + timedelta(days=1)):
+            north += on(day, "08:55")
+            south += on(day, "18:05")
+        south += on(day, "05:00" if day.weekday() == 1 else "09:10", "17:45", user_id="1002")
+    ingest(store, "North", *north)
+    ingest(store, "South", *south)
     wrong = np.zeros(1, LOG_40.dtype)
     wrong["time"] = encode_time(pd.Timestamp("2026-03-02 07:00").to_pydatetime())
     wrong["user_id"] = "Çağrı".encode("cp1254")
-    ingest(store, "Quay gate", rejected=[wrong.tobytes(), b"\xff" * 40])
+    ingest(
+        store,
+        "Quay gate",
+        *on(MARCH, "09:00", "18:00", user_id=NASTY),
+        *on(MARCH, "20:00"),
+        rejected=[wrong.tobytes(), b"\xff" * 40],
+    )
     return dates
 
 
