@@ -18,17 +18,34 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
+class Around:
+    """What a list of people's punches or days is drawn with: names by site and user id, every site that a device has or
+    that days were made at, and the registered devices' numbers and names.
+    """
+
+    names: dict[tuple[str, str], str]
+    sites: list[str]
+    devices: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
 class People:
     database: Database
 
-    def names(self, user_ids: Iterable[str]) -> dict[tuple[str, str], str]:
-        """The names of these people, by site and user id; who was never enrolled with one is left out."""
-        with self.database.read("names of people") as connection:
-            rows = connection.execute(
+    def around(self, user_ids: Iterable[str]) -> Around:
+        """Of these people, in one read; who was never enrolled with a name has none."""
+        with self.database.read("names of people and sites") as connection:
+            names = connection.execute(
                 f"SELECT site, user_id, name FROM ({NAMES}) WHERE user_id IN (SELECT unnest($ids))",  # noqa: S608
                 {"ids": sorted(set(user_ids))},
             ).fetchall()
-        return {(site, user_id): name for site, user_id, name in rows}
+            sites = connection.execute(
+                "SELECT site FROM devices UNION SELECT DISTINCT site FROM daily_attendance ORDER BY site"
+            ).fetchall()
+            devices = connection.execute(
+                "SELECT id, name FROM devices WHERE removed_at IS NULL ORDER BY name"
+            ).fetchall()
+        return Around({(site, person): name for site, person, name in names}, [site for (site,) in sites], devices)
 
     def find(self, text: str, *, limit: int = 20) -> list[Enrolled]:
         """People whose name or user id contains `text`, whatever its case."""
@@ -42,14 +59,6 @@ class People:
                 {"text": text},
             ).fetchall()
         return [Enrolled(*row) for row in rows]
-
-    def sites(self) -> list[str]:
-        """Every site that a device has or that days were made at."""
-        with self.database.read("list sites") as connection:
-            rows = connection.execute(
-                "SELECT site FROM devices UNION SELECT DISTINCT site FROM daily_attendance ORDER BY site"
-            ).fetchall()
-        return [site for (site,) in rows]
 
 
 # A person's name at a site: as enrolled last.

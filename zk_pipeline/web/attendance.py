@@ -55,7 +55,7 @@ class PunchesAsked(PageParameters):
 def attendance(request: Request, services: Given, identity: Reader) -> Response:
     found = listed(request, DaysAsked, lambda asked: _days(services, asked, asked.wanted()))
     states = [(state, delivery_words(state)) for state in get_args(SyncState)]
-    return _draw_days(request, services, identity, "attendance.html", found, states=states)
+    return _draw(request, services, identity, "attendance.html", found, states=states)
 
 
 @router.get("/outliers")
@@ -70,7 +70,7 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
     if found.problem is None:
         wanted = asked_of(request, DaysAsked).wanted(only_outliers=True)
         counts = services.store.lists.outlier_codes(replace(wanted, outlier_code=None))
-    return _draw_days(
+    return _draw(
         request,
         services,
         identity,
@@ -91,8 +91,7 @@ def punches(request: Request, services: Given, identity: Reader) -> Response:
         return services.store.lists.punch_lines(wanted, order, asked.place(order))
 
     found = listed(request, PunchesAsked, read)
-    devices = [(str(one.id), one.name) for one in services.store.devices.all()]
-    return _draw(request, services, identity, "punches.html", found, named_devices=devices)
+    return _draw(request, services, identity, "punches.html", found)
 
 
 def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
@@ -100,25 +99,20 @@ def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
     return services.store.lists.days(wanted, order, asked.place(order))
 
 
-def _draw_days(
-    request: Request, services: Services, identity: Identity, template: str, found: Listed, **more: Any
-) -> Response:
-    sites = [(site, site) for site in services.store.enrolled.sites()]
-    return _draw(request, services, identity, template, found, named_sites=sites, **more)
-
-
 def _draw(
     request: Request, services: Services, identity: Identity, template: str, found: Listed, **more: Any
 ) -> Response:
-    """The page of a list, with the names of the people on it."""
-    person = found.typed.get("user_id", "")
+    """The page of a list, with what its filters offer and the names of the people on it."""
+    around, person = services.store.enrolled.around(row.user_id for row in found.rows), found.typed.get("user_id", "")
     return draw(
         request,
         template,
         identity,
         status=found.status,
         found=found,
-        names=services.store.enrolled.names(row.user_id for row in found.rows) if found.rows else {},
+        names=around.names,
+        sites=around.sites,
+        devices=around.devices,
         # Whoever is looked for by name finds their number.
         people=services.store.enrolled.find(person) if person and not found.count and not found.problem else [],
         **more,

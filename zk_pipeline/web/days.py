@@ -52,7 +52,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
     context = services.store.day_contexts.read(
         asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches)
     )
-    if not punches and not revisions and not context.absence:
+    if not (punches or revisions or context.earlier or context.later):
         raise HTTPException(404, f"nothing is known of {asked.user_id!r} at {asked.site!r} on {asked.day}")
     said = revisions[-1] if revisions else None
     return draw(

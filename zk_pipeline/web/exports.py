@@ -85,6 +85,7 @@ def _made(services: Services, asked: ExportAsked) -> Response:
 
 
 def _draw(request: Request, services: Services, identity: Identity, *, problem: str | None = None) -> Response:
+    around = services.store.enrolled.around([])
     return draw(
         request,
         "exports.html",
@@ -92,7 +93,7 @@ def _draw(request: Request, services: Services, identity: Identity, *, problem: 
         status=400 if problem else 200,
         problem=problem,
         typed=dict(request.query_params),
-        named_sites=[(site, site) for site in services.store.enrolled.sites()],
-        named_devices=[(one.name, one.name) for one in services.store.devices.all()],
+        sites=around.sites,
+        devices=[name for _, name in around.devices],
         most_excel_rows=MOST_EXCEL_ROWS,
     )

@@ -64,7 +64,7 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
         choices=choices,
         columns=COLUMNS,
         cells=cells,
-        named_sites=[(site, site) for site in services.store.enrolled.sites()],
+        sites=services.store.enrolled.around([]).sites,
         people=services.store.enrolled.find(typed["user_id"]) if problem and typed.get("user_id") else [],
         before=_link(sheet, first - timedelta(days=1)),
         after=_link(sheet, first + timedelta(days=31)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,7 @@ def add_telling(environment: Environment) -> None:
         delivery_kind=delivery_kind,
         delivery_words=delivery_words,
         verdict_kind=verdict_kind,
+        pairs=pairs,
     )
     environment.tests["run"] = is_run
     environment.globals.update(address=address, day_address=day_address)
@@ -69,6 +71,11 @@ def delivery_words(state: str | None) -> str:
 
 def verdict_kind(verdict: str) -> str:
     return _VERDICT_KINDS.get(verdict, "warn")
+
+
+def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Of names, as a choice takes values and what is shown for them."""
+    return [(value, value) for value in values]
 
 
 def is_run(run_id: str | None) -> bool:

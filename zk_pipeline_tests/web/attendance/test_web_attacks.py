@@ -11,9 +11,8 @@ from zk_pipeline_tests.web.attendance.read_page import drawn
 from zk_pipeline_tests.web.web_bench import Web
 
 INJECTIONS = [
-    "x' UNION SELECT secret_sha256 FROM api_tokens; DROP TABLE raw_punches; -- $user_id ../../etc/passwd",
-    "a\r\nSet-Cookie: x=1\u0000\u202e%00",
-    '{{7*7}}"><script>alert(1)</script>',
+    "x' UNION SELECT secret_sha256 FROM api_tokens; DROP TABLE raw_punches; -- {{7*7}}\"><script>alert(1)</script>",
+    "a\r\nSet-Cookie: x=1\u0000\u202e%00../../etc/passwd",
 ]
 PARAMETERS = {
     "/attendance": [

@@ -58,6 +58,12 @@ def test_days_of_a_person_are_linked_one_to_the_next_and_to_other_sites(reader: 
     assert page.links["The whole month"].startswith("/month?user_id=1001&month=2026-03&site=Head+office")
 
 
+def test_a_date_without_punches_of_a_known_person_says_so_and_leads_on(reader: httpx.Client) -> None:
+    page = day(reader, "1003", "2026-03-09")
+    assert "there is no punch of this work date" in page.text
+    assert "date=2026-03-02" in page.links["← 2026-03-02"]
+
+
 def test_names_with_slashes_quotes_and_dots_have_pages_too(reader: httpx.Client, web: Web) -> None:
     assert "9 h 00 min" in day(reader, NASTY, site=NASTY_SITE).text
     web.store.devices.add(Device(name="Dots", ip_address="192.0.2.13", site=".."))

@@ -46,12 +46,12 @@ def test_each_filter_of_days_takes_what_it_says(reader: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/attendance?page_size=7", "/punches?page_size=7", "/attendance?page_size=5&ordering=user_id"]
+    "address", ["/attendance?page_size=10", "/punches?page_size=17", "/attendance?page_size=9&ordering=user_id"]
 )
 def test_the_pages_hold_each_row_once_and_lead_back(reader: httpx.Client, address: str) -> None:
     pages = list(walk(reader, address))
     rows = [tuple(row) for page in pages for row in page.cells[1:]]
-    assert len(pages) > 4
+    assert len(pages) > 3
     assert len(rows) == len(set(rows)) == count(reader, f"{address}&page_size=1000")
     back = reader.get(address.partition("?")[0] + pages[2].links["← Previous page"])
     assert drawn(back).cells == pages[1].cells
