@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -18,13 +19,15 @@ from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
 from zk_pipeline_tests.demo.dagster_ui import Run, Ui, serving_ui
+from zk_pipeline_tests.waiting import until
 
 _TICKS = """
 { sensorsOrError(repositorySelector: {repositoryLocationName: "zk_pipeline", repositoryName: "__repository__"}) {
     ... on Sensors { results { name sensorState { ticks(limit: 1000) { status skipReason error { message } } } } }
 } }
 """
-MOST = "runtime_seconds: 40"
+MOST = "runtime_seconds: 30"
+wait = partial(until, every=0.5)  # each question to the UI costs it some 20 ms
 QUICK = {"SENSOR_INTERVAL_SECONDS": "5"}
 
 
@@ -42,10 +45,11 @@ class Room:
         """The polls, the newest first."""
         return [run for run in self.ui.runs() if run.job == "poll_devices" and run.status in statuses]
 
-    def processes(self) -> list[int]:
-        """Of the runs that are under way; the UI keeps the tag to itself."""
-        runs = self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        return [int(run.tags[PROCESS_TAG].rsplit(":", 2)[1]) for run in runs if PROCESS_TAG in run.tags]
+    def processes(self, **tags: str) -> list[int]:
+        """Of the runs with these tags that are under way; the UI keeps the tag that tells to itself."""
+        asked = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags=tags)
+        found = [run.tags.get(PROCESS_TAG) for run in self.instance.get_runs(asked)]
+        return [int(process.rsplit(":", 2)[1]) for process in found if process]
 
     def partitions(self) -> list[str]:
         return list(self.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name)))
@@ -61,7 +65,7 @@ class Room:
 
 @contextmanager
 def open_room(empty_home: Path, folder: Path) -> Iterator[Room]:
-    """The room, with a home that is exported meanwhile. Run monitoring looks every five seconds and allows 40."""
+    """The room, with a home that is exported meanwhile. Run monitoring looks every five seconds and allows 30."""
     home = shutil.copytree(empty_home, folder / "home")
     config = home / "dagster.yaml"
     shipped = config.read_text()
