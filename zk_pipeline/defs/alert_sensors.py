@@ -34,10 +34,10 @@ ALERT_SENSOR = "alert_sensor"
 KINDS = ("device", "run", "check", "tick", "crm", "daemon")
 
 
-def alert_sensors() -> Sequence[dg.SensorDefinition]:
+def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     @dg.run_failure_sensor(
         name="run_failure_alert_sensor",
-        minimum_interval_seconds=20,
+        minimum_interval_seconds=min(20, settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Puts each failed run on record; alert_sensor tells people of it.",
     )
@@ -50,7 +50,7 @@ def alert_sensors() -> Sequence[dg.SensorDefinition]:
 
     @dg.sensor(
         name=ALERT_SENSOR,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells people, by ALERT_URLS, what began to be wrong, what still is and what is over.",
     )

@@ -53,7 +53,7 @@ def channel(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:  
 
 def noted(launcher: Launcher, run_id: str) -> str:
     """Let run_failure_alert_sensor react to a failed run as the daemon would; what it says."""
-    (sensor,) = (one for one in alert_sensors() if one.name == "run_failure_alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "run_failure_alert_sensor")
     run = launcher.instance.get_run_by_id(run_id)
     assert run is not None
     (failure,) = launcher.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -73,7 +73,7 @@ def look(launcher: Launcher) -> str:
     """Let alert_sensor tick; what it says."""
     settings = load_settings()
     definitions = build_definitions(settings)
-    (sensor,) = (one for one in alert_sensors() if one.name == "alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "alert_sensor")
     with dg.build_sensor_context(
         instance=launcher.instance, resources=resources(settings), definitions=definitions
     ) as context:
@@ -138,6 +138,24 @@ def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: 
     (over,) = channel.bodies[1:]
     assert "- the CRM is misconfigured: over after" in over
     assert "Locked" not in over, "that terminal is as it was"
+
+
+def test_a_run_over_its_time_is_told_and_one_that_a_person_cancelled_is_not(
+    launcher: Launcher, channel: Channel
+) -> None:
+    tags = {PROCESS_TAG: process_identity()}
+    started = dg.DagsterRunStatus.STARTED
+    over, cancelled = (
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=started, tags=tags)) for _ in range(2)
+    )
+    for run in (over, cancelled):
+        launcher.instance.report_run_canceling(run)
+    launcher.instance.report_run_failed(over, "Exceeded maximum runtime of 7200 seconds.")
+    for run in (over, cancelled):  # by their own processes, as the last thing they do
+        launcher.instance.report_run_canceled(run)
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
+    assert "Exceeded maximum runtime" in channel.bodies[0]
 
 
 @pytest.mark.usefixtures("failing")
