@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from zk_pipeline.operations.quality import READ_IN_TIME
+from zk_pipeline.operations.checks import READ_IN_TIME
 from zk_pipeline.store.alerts import Problem
 from zk_pipeline.store.quality import DeviceReach, Freshness
 

@@ -73,10 +73,10 @@ class Facts:
     """What the data looks like around the work date `today`, which is not over and therefore not judged."""
 
     schema_faults: list[str]
-    doubled_keys: Mapping[str, int]
+    doubled_keys: list[str]
     doubled_punches: int
     unsound: Mapping[date, str]
-    quarantined: Mapping[str, int]  # device → records of the last day
+    quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
     quarantined_before: int
     shared_ids: list[tuple[str, str, str]]  # site, user id, names
     unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
@@ -107,7 +107,7 @@ class Quality:
             faults = schema_faults(connection)
             quarantined = connection.execute(_QUARANTINED, [now - DAY]).fetchall()
             before = connection.execute(
-                "SELECT count(*) FROM quarantined_records WHERE created_at < ?", [now - DAY]
+                "SELECT count(*) FROM quarantined_records WHERE created_at < ? AND released_at IS NULL", [now - DAY]
             ).fetchone()
             span = {"first": today - WEEK, "today": today}
             return Facts(
@@ -232,7 +232,9 @@ FROM stale LEFT JOIN fresh ON fresh.work_date = stale.work_date AND fresh.seq > 
 GROUP BY stale.work_date, stale.recheck_after HAVING since IS NOT NULL ORDER BY 1
 """
 
-_QUARANTINED = "SELECT device, count(*) FROM quarantined_records WHERE created_at >= ? GROUP BY 1 ORDER BY 1"
+_QUARANTINED = """
+SELECT device, count(*) FROM quarantined_records WHERE created_at >= ? AND released_at IS NULL GROUP BY 1 ORDER BY 1
+"""
 
 _SHARED_IDS = """
 SELECT device.site, person.user_id, string_agg(DISTINCT trim(person.name), ' / ' ORDER BY trim(person.name)) AS names

@@ -10,7 +10,7 @@ from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.launch import Launcher
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.defs.story import CRM_FIELDS
-from zk_pipeline.operations.quality import CHECKS
+from zk_pipeline.operations.checks import CHECKS
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.outbox import Scope
