@@ -33,6 +33,14 @@ def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for run in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
         process = run.tags.get(PROCESS_TAG)
         if process is not None and not is_alive(process):
-            instance.report_run_failed(run, f"The process of this run ({process}) is gone; it was killed.")
+            instance.report_run_failed(run, _words(process))
             dead.append(run.run_id)
     return dead
+
+
+def _words(process: str) -> str:
+    host, pid, _ = process.rsplit(":", 2)
+    return (
+        f"The process of this run ({pid} on {host}) died without a word: it was killed, ran out of memory, or the "
+        "machine was restarted."
+    )

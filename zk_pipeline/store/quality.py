@@ -94,11 +94,7 @@ class Quality:
         """What waits now; work dates are those from `first` to `last`."""
         now = self.clock()
         with self.database.read("what is late") as connection:
-            devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
-            placing = place(connection)
-            asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
-            waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
-            return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
+            return freshness(connection, now, first=first, last=last)
 
     def facts(self, *, today: date) -> Facts:
         """The state of the data, with `held_dates` left alone."""
@@ -149,6 +145,15 @@ class Quality:
         """Tables and columns that are not as the migrations made them."""
         with self.database.read("look at the tables") as connection:
             return schema_faults(connection)
+
+
+def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:
+    """As `Quality.freshness`, in a hold of the caller's."""
+    devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
+    placing = place(connection)
+    asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
+    waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
+    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
 
 
 def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:

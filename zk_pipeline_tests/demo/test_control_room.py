@@ -113,4 +113,5 @@ def test_a_killed_run_is_noticed_told_once_and_the_next_tick_carries_on(
     text = "\n".join(f"{alert['title']}\n{alert['message']}" for alert in channel.alerts)
     assert text.count("zk_pipeline: poll_devices failed") + text.count("\npoll_devices failed") == 1, text
     assert "it was killed" in text or "marked as failed from outside" in text  # whoever of the two saw it first
+    assert "It was in raw_punches. What it had stored stays. The daemon starts it once more." in text
     until(lambda: [run.status for run in ended(ui, "process_attendance")] == ["SUCCESS"], seconds=120)
