@@ -97,8 +97,13 @@ def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(
         killed = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=started, tags=tags))
         other.kill()
     assert report_dead_runs(launcher.instance) == [killed.run_id]
-    of_killed = {"root_run_id": killed.run_id, "parent_run_id": killed.run_id}
-    retry = dg.DagsterRun(job_name="poll_devices", status=begins, tags=tags, **of_killed)
+    retry = dg.DagsterRun(
+        job_name="poll_devices",
+        status=begins,
+        tags=tags,
+        root_run_id=killed.run_id,
+        parent_run_id=killed.run_id,
+    )
     launcher.instance.add_run(retry)
     assert report_dead_runs(launcher.instance) == []
     assert in_flight(launcher.instance, "poll_devices") is not None

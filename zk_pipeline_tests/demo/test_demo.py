@@ -150,7 +150,7 @@ Instants = tuple[Callable[[Path], bool], ...]
 @pytest.mark.parametrize(
     "instants",
     [
-        pytest.param((POLL, has_delivered), id="in a poll and in delivery"),
+        pytest.param((has_delivered,), id="in delivery"),
         pytest.param((is_instance_begun, POLL, PROCESS, has_delivered), id="everywhere", marks=pytest.mark.stress),
     ],
 )

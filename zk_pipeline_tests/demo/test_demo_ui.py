@@ -115,6 +115,7 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert asked_by["sync_to_crm"]["dagster/schedule_name"] == "sync_to_crm_schedule"
 
 
+@pytest.mark.stress
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
 def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_crm_nothing_again(
