@@ -33,6 +33,7 @@ _NAVIGATION = (
     ("/outliers", "To review"),
     ("/deliveries", "Deliveries"),
     ("/punches", "Punches"),
+    ("/quarantine", "Quarantine"),
     ("/month", "Month"),
     ("/exports", "Exports"),
     ("/devices", "Devices"),
