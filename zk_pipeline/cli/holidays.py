@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from zk_pipeline.attendance.shifts import Holiday
-from zk_pipeline.cli.holiday_file import read_holiday_file
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
 from zk_pipeline.cli.session import WORK_DATE, open_session
+from zk_pipeline.operations.holiday_files import read_holiday_file
 
 
 @click.group()
