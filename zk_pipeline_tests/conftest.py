@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.beta import USED_KNOWINGLY
 from zk_pipeline.settings import VARIABLES
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
@@ -18,6 +19,12 @@ from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too."""
+    for words in USED_KNOWINGLY:
+        config.addinivalue_line("filterwarnings", f"ignore:{words}")
 
 
 @pytest.fixture(scope="session")

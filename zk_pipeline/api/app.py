@@ -19,13 +19,9 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.store import Store
-from zk_pipeline.web import device_forms, holidays, login, overview, shifts
-from zk_pipeline.web import devices as web_devices
-from zk_pipeline.web import runs as web_runs
 from zk_pipeline.web.pages import mount_web
+from zk_pipeline.web.site import ROUTERS
 
-# `device_forms` before `web_devices`: /devices/new is not a device.
-_PAGES = (login, overview, device_forms, web_devices, web_runs, shifts, holidays)
 RUN_PATIENCE_SECONDS = 30.0  # for runs to finish when the API is stopped
 _WRITE_USES_EVERY_SECONDS = 60.0
 _log = logging.getLogger("zk_pipeline.api")
@@ -50,7 +46,7 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     # `actions` before `devices`: /api/devices/poll_all/ is not a device.
     for router in (actions.router, attendance.router, devices.router, runs.router, operations.router, docs.router):
         app.include_router(router)
-    mount_web(app, *(page.router for page in _PAGES))
+    mount_web(app, *ROUTERS)
     app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
     return app
 

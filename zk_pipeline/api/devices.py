@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES
 from zk_pipeline.api.auth import Admin, Operator, Reader
@@ -19,6 +19,15 @@ from zk_pipeline.store.devices import EDITABLE
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES)
 
+
+def _no_text(value: object) -> object:
+    """JSON knows one kind of number: 4370.0 is a port as well as 4370, but neither "4370" nor true is."""
+    if isinstance(value, (str, bool)):
+        raise ValueError("Input should be a valid integer")
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_no_text)]
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 DeviceAnswer = described("Device", Device, "devices")
 
@@ -41,7 +50,7 @@ class DeviceChange(_ReadOnly):
 
     name: str | None = Field(None, description="Cannot be changed: its history stands under it")
     ip_address: str | None = Field(None, description="IP address or host name")
-    port: int | None = Field(None, ge=1, le=65535, strict=True)
+    port: Port | None = None
     protocol: Literal["auto", "tcp", "udp"] | None = None
     timezone: str | None = Field(None, description="IANA zone of the terminal's wall clock")
     site: str | None = Field(None, description="Devices of one site share their people")

@@ -69,6 +69,7 @@ class Actions(Protocol):
 class RunsInProcesses:
     """Actions done by worker processes of this one, which end with it."""
 
+    workers: int = WORKERS
     _pool: ProcessPoolExecutor | None = None
     _futures: dict[str, Future[ActionResult]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -120,7 +121,7 @@ class RunsInProcesses:
         if self._pool is None:
             self._begun = self._context.SimpleQueue()
             self._pool = ProcessPoolExecutor(
-                WORKERS,
+                self.workers,
                 mp_context=self._context,
                 initializer=_begin_worker,
                 initargs=(process_identity(), self._begun),

@@ -45,7 +45,7 @@ def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
 def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     @dg.sensor(
         name="device_registry_sensor",
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Keeps one `raw_punches` partition per registered device.",
     )
@@ -74,7 +74,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     @dg.sensor(
         name="new_punches_sensor",
         job_name=PROCESS,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks for exactly the work dates whose punches are newer than their rows.",
     )

@@ -13,8 +13,10 @@ from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
 from zk_pipeline.store.database import Database
+from zk_pipeline.store.day_context import DayContexts
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
+from zk_pipeline.store.delivery_lists import DeliveryLists
 from zk_pipeline.store.devices import DeviceRegistry
 from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
@@ -23,6 +25,7 @@ from zk_pipeline.store.holidays import HolidayStore
 from zk_pipeline.store.lists import ListStore
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.pages import BucketCache
+from zk_pipeline.store.people import People
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quality import Quality
@@ -76,6 +79,18 @@ class Store:
     @property
     def people(self) -> PersonDays:
         return PersonDays(self.database)
+
+    @property
+    def enrolled(self) -> People:
+        return People(self.database)
+
+    @property
+    def day_contexts(self) -> DayContexts:
+        return DayContexts(self.database)
+
+    @property
+    def delivery_lists(self) -> DeliveryLists:
+        return DeliveryLists(self.database)
 
     @property
     def shifts(self) -> ShiftStore:

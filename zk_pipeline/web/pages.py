@@ -20,11 +20,13 @@ from zk_pipeline.api.auth import Identity, check_csrf, identify
 from zk_pipeline.api.services import services_of
 from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.web.links import DagsterUi
+from zk_pipeline.web.telling import add_telling
 from zk_pipeline.web.words import add_filters
 
 _FOLDER = Path(__file__).parent
 _TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
 add_filters(_TEMPLATES.env)
+add_telling(_TEMPLATES.env)
 _MOST_FIELDS = 200
 # What the header leads to, in this order; a page that the application does not have is left out.
 _NAVIGATION = (

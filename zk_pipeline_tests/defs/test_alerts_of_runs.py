@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -34,6 +35,7 @@ from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
 from zk_pipeline_tests.conftest import CRM_TOKEN
@@ -53,7 +55,7 @@ def channel(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:  
 
 def noted(launcher: Launcher, run_id: str) -> str:
     """Let run_failure_alert_sensor react to a failed run as the daemon would; what it says."""
-    (sensor,) = (one for one in alert_sensors() if one.name == "run_failure_alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "run_failure_alert_sensor")
     run = launcher.instance.get_run_by_id(run_id)
     assert run is not None
     (failure,) = launcher.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -73,7 +75,7 @@ def look(launcher: Launcher) -> str:
     """Let alert_sensor tick; what it says."""
     settings = load_settings()
     definitions = build_definitions(settings)
-    (sensor,) = (one for one in alert_sensors() if one.name == "alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "alert_sensor")
     with dg.build_sensor_context(
         instance=launcher.instance, resources=resources(settings), definitions=definitions
     ) as context:
@@ -114,11 +116,30 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     assert "the CRM is misconfigured" in body
     assert "401" in body
     assert "raw_punches: clocks are right" not in body
+    assert "no dead letters" not in body, "that check says what `dead letters at the CRM` says"
     assert {f"Run {run_id}" for run_id in failing} <= set(body.splitlines())
     for secret in (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET):
         assert secret not in json.dumps(channel.alerts)
     assert "to tell" not in look(launcher)
     assert len(channel.alerts) == 1
+
+
+@pytest.mark.usefixtures("channel")
+def test_a_look_at_which_nothing_changed_opens_the_store_once(
+    launcher: Launcher, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home_store.devices.add(device())
+    opened: list[str] = []
+    for how in ("read", "write"):
+        before = getattr(Database, how)
+
+        def noted(self: Database, purpose: str, about: str = "", before: Any = before) -> Any:
+            opened.append(purpose)
+            return before(self, purpose, about)
+
+        monkeypatch.setattr(Database, how, noted)
+    assert look(launcher) == "0 problems"
+    assert opened == ["what people must be told of"]
 
 
 def test_links_lead_to_the_ui_where_its_address_is_known(
@@ -138,6 +159,24 @@ def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: 
     (over,) = channel.bodies[1:]
     assert "- the CRM is misconfigured: over after" in over
     assert "Locked" not in over, "that terminal is as it was"
+
+
+def test_a_run_over_its_time_is_told_and_one_that_a_person_cancelled_is_not(
+    launcher: Launcher, channel: Channel
+) -> None:
+    tags = {PROCESS_TAG: process_identity()}
+    started = dg.DagsterRunStatus.STARTED
+    over, cancelled = (
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=started, tags=tags)) for _ in range(2)
+    )
+    for run in (over, cancelled):
+        launcher.instance.report_run_canceling(run)
+    launcher.instance.report_run_failed(over, "Exceeded maximum runtime of 7200 seconds.")
+    for run in (over, cancelled):  # by their own processes, as the last thing they do
+        launcher.instance.report_run_canceled(run)
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
+    assert "Exceeded maximum runtime" in channel.bodies[0]
 
 
 @pytest.mark.usefixtures("failing")
