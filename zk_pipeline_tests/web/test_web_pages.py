@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.api import app
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.store.alerts import Decision, Problem
+from zk_pipeline.web.site import ROUTERS
 from zk_pipeline_tests.store.store_bench import device, ingest, process
 from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
 
@@ -64,8 +64,8 @@ def paths() -> list[str]:
     """Every page that can be asked for without knowing more, and one of each that needs to."""
     plain = [
         route.path
-        for page in app._PAGES
-        for route in page.router.routes
+        for router in ROUTERS
+        for route in router.routes
         if "GET" in getattr(route, "methods", ()) and "{" not in route.path
     ]
     return [
