@@ -107,7 +107,6 @@ def test_the_keyboard_reaches_what_can_be_done_and_shows_where_it_is(furnished: 
         "/devices": {"Add a device", "Poll all", "Test Main office", "Poll Main office", "Log out test admin"},
         "/devices/1": {"Test", "Poll", "Set clock", "Users", "Edit", "Disable"},
         "/devices/new": {"Address IP address or host name.", "Poll it", "Add", "Cancel"},
-        "/shifts": {"Add a shift", "Edit night", "Remove night", "Assign"},
         "/holidays": {"Date", "Name", "File", "Import"},
     }
     visit = open_page("/")
