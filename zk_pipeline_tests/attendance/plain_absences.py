@@ -20,13 +20,13 @@ def plain_absences(
     found = []
     for (site, user), present in people.items():
         until = newest[site] - ONE_DAY if (site, user) in enrolled else max(present)
-        day, device = min(present), ""
-        while day <= until:
-            if day in present:
-                device = present[day].device
+        on, device = min(present), ""
+        while on <= until:
+            if on in present:
+                device = present[on].device
             else:
-                shift = shift_of(company, site, user, device, day)
-                if shift.name and day.weekday() in shift.weekdays and holiday_of(company, site, day) is None:
-                    found.append((site, user, day, shift.name))
-            day += ONE_DAY
+                shift = shift_of(company, site, user, device, on)
+                if shift.name and on.weekday() in shift.weekdays and holiday_of(company, site, on) is None:
+                    found.append((site, user, on, shift.name))
+            on += ONE_DAY
     return sorted(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, time
 from typing import Any
 
@@ -62,13 +63,14 @@ def _minutes(at: time) -> int:
 
 def rules_of(company: PlainCompany) -> WorkRules:
     hours = company.settings
-    return WorkRules(
+    rules = WorkRules(
         start=hours.start,
         end=hours.end,
         workday_starts_at=hours.workday_starts_at or time(0),
         debounce_seconds=int(company.debounce.total_seconds()),
-        **dict(zip(BOUNDS, hours.bounds, strict=True)),
     )
+    bounds: dict[str, Any] = dict(zip(BOUNDS, hours.bounds, strict=True))
+    return replace(rules, **bounds)
 
 
 def shifts_of(company: PlainCompany) -> dict[str, Shift]:
@@ -76,7 +78,9 @@ def shifts_of(company: PlainCompany) -> dict[str, Shift]:
 
 
 def shift_from(one: PlainShift) -> Shift:
-    hours = {f"{what}_hours": bound.total_seconds() / 3600 for what, bound in zip(BOUNDS, one.bounds, strict=True)}
+    hours: dict[str, Any] = {
+        f"{what}_hours": bound.total_seconds() / 3600 for what, bound in zip(BOUNDS, one.bounds, strict=True)
+    }
     return Shift(
         name=str(one.name),
         start=one.start,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timezone
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from zk_pipeline.cli.shift_file import read_shift_file
+from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.store import Store
@@ -28,6 +30,7 @@ from zk_pipeline_tests.attendance.golden_days import (
     moment,
     wall,
 )
+from zk_pipeline_tests.attendance.golden_together import all_of, is_told_at_once
 from zk_pipeline_tests.store.store_bench import StoppedClock, copied, device, reading, rows
 
 LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)
@@ -45,7 +48,7 @@ FROM daily_attendance ORDER BY user_id, site, work_date
 def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
     case: Case, request: pytest.FixtureRequest, together: Together
 ) -> None:
-    if _only_reads(case):
+    if is_told_at_once(case):
         found = together(case)
     else:
         clock: StoppedClock = request.getfixturevalue("clock")
@@ -60,53 +63,45 @@ def told(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list[Ro
     settings = load_settings({"ZK_PIPELINE_HOME": str(folder / "home"), **case.settings})
     if not any(isinstance(step, Terminal) for step in case.steps):
         store.devices.add(device("Gate", timezone="Europe/Istanbul"))
-    for step in (*case.steps, Processed()):
-        take(step, store, clock, settings, folder)
+    for kind, steps in groupby((*case.steps, Processed()), type):
+        if kind is Terminal:
+            store.devices.apply(registered(step) for step in steps if isinstance(step, Terminal))
+        else:
+            for step in steps:
+                take(step, store, clock, settings, folder)
     assert stale_dates(store, settings, last=date(2200, 1, 1)) == []
     return rows(store, DAYS)
 
 
 @pytest.fixture(scope="module")
 def together(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Together:
-    """The rows of a case that only reads logs: all such of the same settings share a store, at sites of their own."""
+    """The rows of a case in which nothing happens between: all such of the same settings share a store, each with
+    people, sites, terminals and shifts of its own.
+    """
     made: dict[str, list[Row]] = {}
 
     def of(case: Case) -> list[Row]:
         if case.name not in made:
-            like = [one for one in CASES if _only_reads(one) and one.settings == case.settings]
+            like = [one for one in CASES if is_told_at_once(one) and one.settings == case.settings]
             folder = tmp_path_factory.mktemp("together")
             clock = StoppedClock(LONG_AFTER)
-            steps = [step for one in like for step in _at_sites_of_its_own(one)]
-            whole = Case("together", settings=case.settings, steps=steps)
+            whole = Case("together", settings=case.settings, steps=all_of(like))
             by_case: dict[str, list[Row]] = {one.name: [] for one in like}
             for person, site, *rest in told(whole, copied(empty_store_file, folder, clock), clock, folder):
-                name, _, own_site = site.partition(": ")
-                by_case[name].append((person, own_site, *rest))
+                name, _, own = person.partition(": ")
+                by_case[name].append((own, site.removeprefix(f"{name}: "), *rest))
             made.update(by_case)
         return made[case.name]
 
     return of
 
 
-def _only_reads(case: Case) -> bool:
-    return all(isinstance(step, Terminal | Log) for step in case.steps)
-
-
-def _at_sites_of_its_own(case: Case) -> Iterator[Step]:
-    if not any(isinstance(step, Terminal) for step in case.steps):
-        yield Terminal(f"{case.name}: Gate", "Europe/Istanbul")
-    for step in case.steps:
-        if isinstance(step, Terminal):
-            yield replace(step, name=f"{case.name}: {step.name}", site=f"{case.name}: {step.site or step.name}")
-        elif isinstance(step, Log):
-            yield replace(step, terminal=f"{case.name}: {step.terminal}")
+def registered(step: Terminal) -> Device:
+    return replace(device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted)
 
 
 def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_path: Path) -> None:
-    if isinstance(step, Terminal):
-        gate = device(step.name, timezone=step.zone, site=step.site)
-        store.devices.apply([replace(gate, trust_punch_states=step.trusted)])
-    elif isinstance(step, Clock):
+    if isinstance(step, Clock):
         clock.now = step.now
     elif isinstance(step, Log):
         read(step, store)
@@ -134,7 +129,7 @@ def read(log: Log, store: Store) -> None:
 def shown(row: Row, case: Case) -> dict[str, str]:
     """A stored row in the words of the page, with the columns that the case shows."""
     person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row[:14]
-    shift, day_off, worked_by = (text or "" for text in row[14:])
+    shift, day_off, worked_by = ((text or "").removeprefix(f"{case.name}: ") for text in row[14:])
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,
