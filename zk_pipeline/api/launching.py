@@ -27,6 +27,8 @@ from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
 WORKERS = 2  # as many runs at a time as dagster.yaml gives to the daemon
 MOST_WAITING = 64
+LOST = "the process that did it is gone; what it did until then is stored"
+NOT_BEGUN = "the process that was to do it is gone before it began"
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,7 @@ class Actions(Protocol):
 
     def submit(self, action: Action) -> Future[ActionResult]: ...
     def find(self, run_id: str) -> Future[ActionResult] | None: ...
+    def unfinished(self) -> list[Future[ActionResult]]: ...
     def stop(self, patience: float) -> None: ...
 
 
@@ -85,7 +88,7 @@ class RunsInProcesses:
         with self._lock:
             if self._stopped:
                 raise TooManyActions("the API is being stopped and starts nothing any more")
-            if sum(not one.done() for one in self._futures.values()) >= MOST_WAITING:
+            if len(self.unfinished()) >= MOST_WAITING:
                 raise TooManyActions(f"{MOST_WAITING} actions are waiting already: try again later")
             try:
                 future = self._executor().submit(perform, action)
@@ -96,6 +99,10 @@ class RunsInProcesses:
             while len(self._futures) > 1_000 and (oldest := next(iter(self._futures))) != action.run_id:
                 del self._futures[oldest]  # Dagster remembers its runs
         return future
+
+    def unfinished(self) -> list[Future[ActionResult]]:
+        """What is being done or waits for its turn."""
+        return [one for one in self._futures.values() if not one.done()]
 
     def find(self, run_id: str) -> Future[ActionResult] | None:
         """The action whose first run has this id, if it was started by this process and not long ago."""
@@ -109,7 +116,7 @@ class RunsInProcesses:
         if pool is None:
             return
         pool.shutdown(wait=False, cancel_futures=True)
-        running = [one for one in self._futures.values() if not one.done()]
+        running = self.unfinished()
         if running:
             _log.warning("waiting up to %.0f s for %d runs to finish", patience, len(running))
         _, unfinished = wait(running, patience)

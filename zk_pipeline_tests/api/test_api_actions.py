@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from zk_pipeline.api.launching import RunsInProcesses
+from zk_pipeline.api.launching import LOST, RunsInProcesses
 from zk_pipeline.api.services import Parts
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import behave, refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.faults import Faults
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.line_faults import LateAnswers
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_bench import Served, finished, serve
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
+from zk_pipeline_tests.waiting import until
 
 DAY_FIELDS = {
     "id", "device", "device_name", "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason",
@@ -47,6 +52,8 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
 
     made = admin.post("/api/processed-attendance/process/").json()
     assert (made["total_records"], made["processed"], made["outliers"], made["failed"]) == (3, 3, 1, 0)
+    backfill = admin.post(f"/api/processed-attendance/process/?start_date={MONDAY}&end_date=2024-03-17").json()
+    assert (backfill["work_dates"], len(backfill["run_ids"]), backfill["failed"]) == (14, 1, 0)
     crm.misbehave = lambda received: refusal(422) if "1003" in received.user_ids else None
     first = admin.post("/api/processed-attendance/sync/?limit=1&user_id=1001").json()
     assert (first["total"], first["successful"], first["failed"], first["errors"]) == (1, 1, 0, [])
@@ -98,7 +105,31 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     assert (locked.status_code, locked.json()["error_code"]) == (503, "wrong_comm_key")
     assert "47114711" not in locked.text
     assert (dark.status_code, dark.json()["error_code"] in ("refused", "unreachable")) == (503, True)
-    assert served.server.started
+
+    fleet.switch_on("South")
+    see_a_worker_killed(admin, fleet, served)
+
+
+def see_a_worker_killed(admin: httpx.Client, fleet: Fleet, served: Served) -> None:
+    """In the middle of a run: what is said is true, and the next action is done by another worker."""
+    fleet.inject("South", LateAnswers(seconds=60.0))
+    run_id = admin.post("/api/devices/2/poll/?wait=false").json()["run_id"]
+    until(lambda: admin.get(f"/api/runs/{run_id}/").json()["runs"], seconds=60)
+    waiting = ThreadPoolExecutor(1)
+    asked = waiting.submit(admin.post, "/api/devices/1/poll/")  # waits for its turn, and for its answer
+    until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    state = finished(admin, run_id)
+    assert (state["status"], state["detail"]) == ("FAILURE", LOST)
+    lost = asked.result(60)
+    waiting.shutdown()
+    assert (lost.status_code, LOST in lost.json()["detail"]) == (500, True)
+    fleet.inject("South", Faults())
+    again = admin.post("/api/devices/1/poll/").json()
+    assert (again["status"], again["device"]) == ("success", "North")
+    (dead,) = [one for one in admin.get("/api/runs/").json() if one["run_id"] == run_id]
+    assert dead["status"] == "FAILURE"  # Dagster knows it as well, since the next action looked
 
 
 def test_a_run_that_there_is_not_is_not_found(admin: httpx.Client) -> None:
