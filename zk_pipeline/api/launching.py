@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -73,6 +73,7 @@ class RunsInProcesses:
     """Actions done by worker processes of this one, which end with it."""
 
     workers: int = WORKERS
+    work: Callable[[Action], ActionResult] | None = None  # a function of a module; `perform` where None
     _pool: ProcessPoolExecutor | None = None
     _futures: dict[str, Future[ActionResult]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,10 +92,10 @@ class RunsInProcesses:
             if len(self.unfinished()) >= MOST_WAITING:
                 raise TooManyActions(f"{MOST_WAITING} actions are waiting already: try again later")
             try:
-                future = self._executor().submit(perform, action)
+                future = self._executor().submit(self.work or perform, action)
             except BrokenProcessPool:
                 self._pool = None  # a worker was killed; the next ones are new
-                future = self._executor().submit(perform, action)
+                future = self._executor().submit(self.work or perform, action)
             self._futures[action.run_id] = future
             while len(self._futures) > 1_000 and (oldest := next(iter(self._futures))) != action.run_id:
                 del self._futures[oldest]  # Dagster remembers its runs

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zk_pipeline.api.launching import LOST, RunsInProcesses
+from zk_pipeline.api.launching import LOST, NOT_BEGUN, RunsInProcesses
 from zk_pipeline.api.services import Parts
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import behave, refusal
@@ -20,6 +20,7 @@ from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.line_faults import LateAnswers
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_bench import Served, finished, serve
+from zk_pipeline_tests.api.quick_work import quick_work
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 from zk_pipeline_tests.waiting import until
 
@@ -39,7 +40,7 @@ def served(home: Path, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.
 
 @pytest.mark.timeout(300)
 def test_from_punch_to_crm_in_the_words_of_the_contract(
-    admin: httpx.Client, served: Served, crm: CrmReceiver, fleet: Fleet, home_store: Store
+    admin: httpx.Client, crm: CrmReceiver, fleet: Fleet, home_store: Store
 ) -> None:
     """One API, and one worker process, for everything that actions do in order."""
     switch_on(fleet, home_store, gate("North", *present(MONDAY), ("1002", f"{TUESDAY} 14:30:00")))
@@ -106,30 +107,51 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     assert "47114711" not in locked.text
     assert (dark.status_code, dark.json()["error_code"] in ("refused", "unreachable")) == (503, True)
 
-    fleet.switch_on("South")
-    see_a_worker_killed(admin, fleet, served)
 
-
-def see_a_worker_killed(admin: httpx.Client, fleet: Fleet, served: Served) -> None:
-    """In the middle of a run: what is said is true, and the next action is done by another worker."""
-    fleet.inject("South", LateAnswers(seconds=60.0))
-    run_id = admin.post("/api/devices/2/poll/?wait=false").json()["run_id"]
-    until(lambda: admin.get(f"/api/runs/{run_id}/").json()["runs"], seconds=60)
-    waiting = ThreadPoolExecutor(1)
-    asked = waiting.submit(admin.post, "/api/devices/1/poll/")  # waits for its turn, and for its answer
-    until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
-    (worker,) = multiprocessing.active_children()
-    worker.kill()
-    state = finished(admin, run_id)
-    assert (state["status"], state["detail"]) == ("FAILURE", LOST)
-    lost = asked.result(60)
-    waiting.shutdown()
+def see_a_worker_killed(admin: httpx.Client, served: Served, hanging: int, quick: int) -> str:
+    """In the middle of a poll, while another waits for its turn; what both are told. The id of the run."""
+    run_id = admin.post(f"/api/devices/{hanging}/poll/?wait=false").json()["run_id"]
+    with ThreadPoolExecutor(1) as waiting:
+        until(lambda: running(admin, run_id), seconds=60)
+        asked = waiting.submit(admin.post, f"/api/devices/{quick}/poll/")
+        until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        state = finished(admin, run_id)
+        lost = asked.result(60)
+    assert (state["status"], state["detail"] in (LOST, NOT_BEGUN)) == ("FAILURE", True)
     assert (lost.status_code, LOST in lost.json()["detail"]) == (500, True)
+    return run_id
+
+
+def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, filled: Store) -> None:
+    assert home.exists()
+    actions = RunsInProcesses(workers=1, work=quick_work)
+    with serve(load_settings(), filled, Parts(actions=actions)) as served, served.client() as admin:
+        see_a_worker_killed(admin, served, 1, 1)
+        again = admin.post("/api/devices/poll_all/")
+        assert (again.status_code, again.json()["successful"]) == (200, 1)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(300)
+def test_when_a_worker_is_killed_in_a_run_dagster_knows_it_too(
+    admin: httpx.Client, served: Served, fleet: Fleet, home_store: Store
+) -> None:
+    switch_on(fleet, home_store, gate("North", *present(MONDAY)), gate("South", *present(MONDAY)))
+    fleet.inject("South", LateAnswers(seconds=60.0))
+    run_id = see_a_worker_killed(admin, served, 2, 1)
     fleet.inject("South", Faults())
     again = admin.post("/api/devices/1/poll/").json()
     assert (again["status"], again["device"]) == ("success", "North")
     (dead,) = [one for one in admin.get("/api/runs/").json() if one["run_id"] == run_id]
-    assert dead["status"] == "FAILURE"  # Dagster knows it as well, since the next action looked
+    assert dead["status"] == "FAILURE"  # since the next action looked for runs whose process is gone
+
+
+def running(client: httpx.Client, run_id: str) -> bool:
+    """Whether an action has been taken up by a worker: of real work Dagster knows the run."""
+    state = client.get(f"/api/runs/{run_id}/").json()
+    return bool(state["runs"]) or bool(multiprocessing.active_children())
 
 
 def test_a_run_that_there_is_not_is_not_found(admin: httpx.Client) -> None:
