@@ -6,11 +6,12 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES
 from zk_pipeline.api.auth import Admin, Operator, Reader
 from zk_pipeline.api.described import described
+from zk_pipeline.api.fields import Port
 from zk_pipeline.api.services import Given
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
@@ -19,15 +20,6 @@ from zk_pipeline.store.devices import EDITABLE
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES)
 
-
-def _no_text(value: object) -> object:
-    """JSON knows one kind of number: 4370.0 is a port as well as 4370, but neither "4370" nor true is."""
-    if isinstance(value, (str, bool)):
-        raise ValueError("Input should be a valid integer")
-    return value
-
-
-Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_no_text)]
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 DeviceAnswer = described("Device", Device, "devices")
 

@@ -44,6 +44,9 @@ class NothingToDo:
     def find(self, run_id: str) -> Future[ActionResult] | None:  # noqa: ARG002
         return None
 
+    def unfinished(self) -> list[Future[ActionResult]]:
+        return []
+
     def stop(self, patience: float) -> None:
         pass
 

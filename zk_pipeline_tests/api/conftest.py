@@ -21,10 +21,10 @@ DAYS = 40
 
 
 @pytest.fixture(scope="session")
-def filled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def filled_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two people on forty days at the gate North, whose id is 1, in a store that nobody has open."""
     path = tmp_path_factory.mktemp("filled") / "attendance.duckdb"
-    store = store_at(path)
+    store = store_at(Path(shutil.copyfile(empty_store_file, path)))
     store.devices.add(device("North"))
     days = [MONDAY + timedelta(days=number) for number in range(DAYS)]
     punches = [(*on(day, "09:00", "18:00"), *on(day, "05:00", user_id="1002")) for day in days]

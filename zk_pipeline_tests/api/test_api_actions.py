@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from zk_pipeline.api.launching import RunsInProcesses
+from zk_pipeline.api.launching import LOST, NOT_BEGUN, RunsInProcesses
 from zk_pipeline.api.services import Parts
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import behave, refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.faults import Faults
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.line_faults import LateAnswers
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_bench import Served, finished, serve
+from zk_pipeline_tests.api.quick_work import quick_work
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
+from zk_pipeline_tests.waiting import until
 
 DAY_FIELDS = {
     "id", "device", "device_name", "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason",
@@ -34,7 +40,7 @@ def served(home: Path, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.
 
 @pytest.mark.timeout(300)
 def test_from_punch_to_crm_in_the_words_of_the_contract(
-    admin: httpx.Client, served: Served, crm: CrmReceiver, fleet: Fleet, home_store: Store
+    admin: httpx.Client, crm: CrmReceiver, fleet: Fleet, home_store: Store
 ) -> None:
     """One API, and one worker process, for everything that actions do in order."""
     switch_on(fleet, home_store, gate("North", *present(MONDAY), ("1002", f"{TUESDAY} 14:30:00")))
@@ -47,6 +53,8 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
 
     made = admin.post("/api/processed-attendance/process/").json()
     assert (made["total_records"], made["processed"], made["outliers"], made["failed"]) == (3, 3, 1, 0)
+    backfill = admin.post(f"/api/processed-attendance/process/?start_date={MONDAY}&end_date=2024-03-17").json()
+    assert (backfill["work_dates"], len(backfill["run_ids"]), backfill["failed"]) == (14, 1, 0)
     crm.misbehave = lambda received: refusal(422) if "1003" in received.user_ids else None
     first = admin.post("/api/processed-attendance/sync/?limit=1&user_id=1001").json()
     assert (first["total"], first["successful"], first["failed"], first["errors"]) == (1, 1, 0, [])
@@ -98,7 +106,52 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     assert (locked.status_code, locked.json()["error_code"]) == (503, "wrong_comm_key")
     assert "47114711" not in locked.text
     assert (dark.status_code, dark.json()["error_code"] in ("refused", "unreachable")) == (503, True)
-    assert served.server.started
+
+
+def see_a_worker_killed(admin: httpx.Client, served: Served, hanging: int, quick: int) -> str:
+    """In the middle of a poll, while another waits for its turn; what both are told. The id of the run."""
+    run_id = admin.post(f"/api/devices/{hanging}/poll/?wait=false").json()["run_id"]
+    with ThreadPoolExecutor(1) as waiting:
+        until(lambda: running(admin, run_id), seconds=60)
+        asked = waiting.submit(admin.post, f"/api/devices/{quick}/poll/")
+        until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        state = finished(admin, run_id)
+        lost = asked.result(60)
+    assert (state["status"], state["detail"] in (LOST, NOT_BEGUN)) == ("FAILURE", True)
+    assert (lost.status_code, LOST in lost.json()["detail"]) == (500, True)
+    return run_id
+
+
+def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, filled: Store) -> None:
+    assert home.exists()
+    actions = RunsInProcesses(workers=1, work=quick_work)
+    with serve(load_settings(), filled, Parts(actions=actions)) as served, served.client() as admin:
+        see_a_worker_killed(admin, served, 1, 1)
+        again = admin.post("/api/devices/poll_all/")
+        assert (again.status_code, again.json()["successful"]) == (200, 1)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(300)
+def test_when_a_worker_is_killed_in_a_run_dagster_knows_it_too(
+    admin: httpx.Client, served: Served, fleet: Fleet, home_store: Store
+) -> None:
+    switch_on(fleet, home_store, gate("North", *present(MONDAY)), gate("South", *present(MONDAY)))
+    fleet.inject("South", LateAnswers(seconds=60.0))
+    run_id = see_a_worker_killed(admin, served, 2, 1)
+    fleet.inject("South", Faults())
+    again = admin.post("/api/devices/1/poll/").json()
+    assert (again["status"], again["device"]) == ("success", "North")
+    (dead,) = [one for one in admin.get("/api/runs/").json() if one["run_id"] == run_id]
+    assert dead["status"] == "FAILURE"  # since the next action looked for runs whose process is gone
+
+
+def running(client: httpx.Client, run_id: str) -> bool:
+    """Whether an action has been taken up by a worker: of real work Dagster knows the run."""
+    state = client.get(f"/api/runs/{run_id}/").json()
+    return bool(state["runs"]) or bool(multiprocessing.active_children())
 
 
 def test_a_run_that_there_is_not_is_not_found(admin: httpx.Client) -> None:
