@@ -88,13 +88,12 @@ def shown(
                 )
             )
         with serving_ui(home, ["up"], tmp_path / "up.log", **settings, **QUICK) as ui:
-            one = Shown(ui, page, folder_of_screenshots(tmp_path), dates)
             names = [terminal.name for terminal in company.terminals]
             wait(lambda: len(partitions(ui)) == len(names), seconds=120)
             poll(ui, names)
             fleet.switch_off(names[-1])
             poll(ui, names)
-            yield one
+            yield Shown(ui, page, folder_of_screenshots(tmp_path), dates)
 
 
 def partitions(ui: Ui) -> list[str]:
