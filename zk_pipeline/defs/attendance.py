@@ -12,6 +12,7 @@ from zk_pipeline.defs.day_checks import check_result, check_spec
 from zk_pipeline.defs.day_metadata import date_metadata
 from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
+from zk_pipeline.defs.pools import ATTENDANCE
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.snapshot import publish_snapshot
 from zk_pipeline.defs.story import story
@@ -35,7 +36,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         # For lineage only: what is stale is asked of the store.
         deps=[dg.AssetDep("raw_punches", partition_mapping=dg.AllPartitionMapping())],
         output_required=False,
-        pool="attendance",
+        pool=ATTENDANCE,
         **story("daily_attendance", settings, process_dates, judge, summarize),
         check_specs=[check_spec()],
     )

@@ -15,6 +15,7 @@ from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.crm_checks import crm_check_results, crm_check_specs
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partitions_failed
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
+from zk_pipeline.defs.pools import CRM
 from zk_pipeline.defs.resources import CrmResource, StoreResource
 from zk_pipeline.defs.story import story
 from zk_pipeline.operations.sync import sync
@@ -48,7 +49,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=["daily_attendance"],
         output_required=False,
-        pool="crm",
+        pool=CRM,
         check_specs=crm_check_specs(),
         **story("crm_sync", settings, sync, deliver, crm_record),
     )

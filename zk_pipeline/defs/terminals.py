@@ -12,6 +12,7 @@ from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
+from zk_pipeline.defs.pools import TERMINALS
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource
 from zk_pipeline.defs.story import story
 from zk_pipeline.defs.terminal_checks import check_results, check_specs
@@ -122,7 +123,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=["devices"],
         output_required=False,
-        pool="terminals",
+        pool=TERMINALS,
         **story("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(),
     )(_raw_punches)

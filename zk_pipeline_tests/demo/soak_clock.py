@@ -18,6 +18,7 @@ import os, sys
 if "dagster._daemon" in sys.orig_argv:
     import time
     from datetime import datetime, timezone
+    import dagster._daemon.controller  # first: the modules import each other
     import dagster._scheduler.scheduler as scheduler
 
     begin, anchor, speed = (float(part) for part in os.environ["FAST_SCHEDULES"].split())
