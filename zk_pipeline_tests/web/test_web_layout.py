@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from zk_pipeline.store.devices import DeviceRegistry
+from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
 
 
@@ -37,7 +39,26 @@ def test_styles_and_scripts_come_from_here_and_are_shipped_with_their_licence(we
 
 
 def test_who_is_logged_out_is_sent_to_the_login_page_by_scripts_too(web: Web) -> None:
+    script = {"HX-Request": "true", "HX-Current-URL": f"{web.url}/devices?a=1"}
     with web.client(None) as stranger:
-        plain, scripted = stranger.get("/?a=1"), stranger.get("/?a=1", headers={"HX-Request": "true"})
+        plain, scripted = stranger.get("/?a=1"), stranger.post("/devices/1/test", data={"a": "b"}, headers=script)
+        elsewhere = stranger.get("/", headers={"HX-Request": "true", "HX-Current-URL": "https://evil.example"})
     assert (plain.status_code, plain.headers["location"]) == (303, "/login?next=/%3Fa%3D1")
-    assert (scripted.status_code, scripted.headers["hx-redirect"]) == (204, "/login")
+    assert (scripted.status_code, scripted.headers["hx-redirect"]) == (204, "/login?next=/devices%3Fa%3D1")
+    assert elsewhere.headers["hx-redirect"].startswith("/login")
+
+
+def test_an_error_takes_the_place_of_the_content_and_one_that_passes_is_waited_out(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_: object) -> None:
+        raise StoreBusy("somebody holds it")
+
+    script = {"HX-Request": "true"}
+    with web.client() as admin:
+        refused = admin.post("/devices/1/test", data={"csrf_token": "guess"}, headers=script)
+        assert (refused.status_code, refused.headers["hx-retarget"]) == (403, "#main")
+        monkeypatch.setattr(DeviceRegistry, "all", busy)
+        plain, refresh = admin.get("/devices"), admin.get("/devices", headers=script)
+    assert (plain.status_code, "somebody" in plain.text, "is busy" in plain.text) == (503, False, True)
+    assert (refresh.status_code, refresh.text) == (204, "")
