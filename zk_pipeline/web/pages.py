@@ -162,14 +162,22 @@ def _admitted(request: Request, scope: Scope) -> Identity:
 
 
 async def _to_login(request: Request, _: Exception) -> Response:
-    shown = request.headers.get("hx-current-url") if _is_from_script(request) else str(request.url)
-    parts = urlsplit(shown or "/")
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    path = _shown_path(request)
     is_shown_again = path != "/" and (request.method == "GET" or _is_from_script(request))
     target = f"/login?next={quote(path)}" if is_shown_again else "/login"
     if _is_from_script(request):
         return Response(status_code=204, headers={"HX-Redirect": target})
     return RedirectResponse(target, 303)
+
+
+def _shown_path(request: Request) -> str:
+    """The page in the browser's window, without its host; `/` where that is not known."""
+    shown = request.headers.get("hx-current-url", "/") if _is_from_script(request) else str(request.url)
+    try:
+        parts = urlsplit(shown)
+    except ValueError:
+        return "/"
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _is_from_script(request: Request) -> bool:
