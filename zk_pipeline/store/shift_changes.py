@@ -16,7 +16,7 @@ from zk_pipeline.store.placing import believed, stored_hours, stored_workday_sta
 from zk_pipeline.store.roster import make_roster
 from zk_pipeline.store.sequence import take_seq, touch
 
-_SOME_PEOPLE = (40, 400)  # looked at before all of those whose shifts differ
+_SOME_PEOPLE = 100  # looked at before all of those whose shifts differ
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def _touch_by_holidays(connection: Connection, placed: str) -> None:
 def _touch_by_people(connection: Connection, placed: str) -> None:
     first, last = connection.execute("SELECT min(first), max(last) FROM differing").fetchall()[0]
     done = 0
-    for many in (*_SOME_PEOPLE, None):
+    for many in (_SOME_PEOPLE, None):
         dates = [] if first is None else _open_dates(connection, first, last)
         people = _PEOPLE.format(many="ALL" if many is None else many, done=done)
         if not dates or not connection.execute(f"SELECT EXISTS ({people})").fetchall()[0][0]:
@@ -168,25 +168,29 @@ named AS (
 SELECT site, work_date FROM named WHERE before IS DISTINCT FROM after
 """
 
-# The punches of a work date are of its own calendar date and of the next.
+# The punches of a work date are of its own calendar date and of the next. Few punches are chosen before anything is
+# joined to them.
 _PLACED = """
+chosen AS MATERIALIZED (
+    SELECT device, user_id, punched_at, punched_at_local
+    FROM {punches} AS punch
+    WHERE punched_at_local >= $first::DATE AND punched_at_local < $last::DATE + 2
+      AND user_id IN (SELECT user_id FROM people) {within}
+),
 placed AS (
     SELECT
         coalesce(device.site, punch.device) AS site, punch.user_id, punch.device, punch.punched_at,
         CAST(punch.punched_at_local - to_minutes(coalesce(before.begins, {usual})) AS DATE) AS came_from,
         CAST(punch.punched_at_local - to_minutes(coalesce(after.begins, {usual})) AS DATE) AS work_date
-    FROM {punches} AS punch
-    SEMI JOIN people ON people.user_id = punch.user_id
+    FROM chosen AS punch
     LEFT JOIN devices AS device ON device.name = punch.device
     LEFT JOIN held_before AS before ON before.device = punch.device AND before.user_id = punch.user_id
         AND punch.punched_at_local::DATE BETWEEN before.first AND before.last
     LEFT JOIN held_after AS after ON after.device = punch.device AND after.user_id = punch.user_id
         AND punch.punched_at_local::DATE BETWEEN after.first AND after.last
-    WHERE punch.punched_at_local >= $first::DATE AND punch.punched_at_local < $last::DATE + 2
-      {within}
 )
 """
-_WITHIN = "AND punch.punched_at_local::DATE IN (SELECT unnest([day, day + 1])::DATE FROM dates)"
+_WITHIN = "AND punched_at_local::DATE IN (SELECT unnest([day, day + 1])::DATE FROM dates)"
 
 _AT_OTHER_HOLIDAYS = "SELECT DISTINCT work_date FROM placed SEMI JOIN other_holidays USING (site, work_date)"
 
