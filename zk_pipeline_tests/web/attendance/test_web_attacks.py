@@ -14,7 +14,7 @@ from zk_pipeline_tests.web.attendance.read_page import drawn
 from zk_pipeline_tests.web.web_bench import Web
 
 INJECTIONS = [
-    "x' UNION SELECT secret_sha256 FROM api_tokens; DROP TABLE raw_punches; -- {{98765*4321}}\"><script>alert(1)</script>",
+    "x' UNION SELECT secret_sha256 FROM api_tokens; DROP TABLE devices; -- {{98765*4321}}\"><script>alert(1)</script>",
     "a\r\nSet-Cookie: x=1\u0000\u202e%00../../etc/passwd",
 ]
 PARAMETERS = {
