@@ -34,6 +34,7 @@ from zk_pipeline.store.watching import watch
 ALERT_SENSOR = "alert_sensor"
 # This sensor runs in the daemon: that it looks at all shows that the daemon beats.
 KINDS = ("device", "run", "check", "tick", "crm", "daemon")
+CHECKS_EVERY = timedelta(minutes=2)  # as often as they are evaluated; asking after each is half of a look's cost
 
 
 def alert_sensors() -> Sequence[dg.SensorDefinition]:
@@ -60,26 +61,37 @@ def alert_sensors() -> Sequence[dg.SensorDefinition]:
         context: dg.SensorEvaluationContext, store: StoreResource, alerts: AlertsResource
     ) -> dg.SkipReason:
         assert context.repository_def is not None
-        checks = context.repository_def.asset_graph.asset_check_keys
+        opened = store.open()
+        now, looked = opened.clock(), context.cursor and datetime.fromisoformat(context.cursor)
+        checks = None
+        if not looked or now - looked >= CHECKS_EVERY:
+            checks = context.repository_def.asset_graph.asset_check_keys
         try:
-            return dg.SkipReason(look_and_tell(store.open(), context.instance, checks, alerts))
+            said = look_and_tell(opened, context.instance, checks, alerts)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
+        if checks is not None:
+            context.update_cursor(now.isoformat())
+        return dg.SkipReason(said)
 
     return [run_failure_alert_sensor, alert_sensor]
 
 
 def look_and_tell(
-    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey], alerts: AlertsResource
+    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey] | None, alerts: AlertsResource
 ) -> str:
-    """Tell people what changed; in words what was done. A channel that fails is tried again by a later look."""
+    """Tell people what changed; in words what was done. A channel that fails is tried again by a later look.
+
+    Without `checks` their alerts stay as they are.
+    """
     settings = load_settings()
     now = store.clock()
     report_dead_runs(instance)
     # While a poll is under way its devices are read one after the other: those that fail are told together afterwards.
     kinds = set(KINDS) - ({"device"} if is_poll_in_flight(instance, now) else set())
+    kinds -= {"check"} if checks is None else set()
     seen = watch(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
-    look = Look(current_problems(seen.late, instance, checks, settings, now), kinds, now)
+    look = Look(current_problems(seen.late, instance, checks or (), settings, now), kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)
 
