@@ -12,6 +12,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.dead_runs import report_dead_runs
 from zk_pipeline.defs.instance_facts import as_failed, failed_checks, failed_runs, failing_ticks, is_poll_in_flight
 from zk_pipeline.defs.partitions import last_work_date
+from zk_pipeline.defs.quality_checks import LOOKS
 from zk_pipeline.defs.resources import AlertsResource, StoreResource
 from zk_pipeline.operations.alerting import Look, decide, note, send_due
 from zk_pipeline.operations.problems import (
@@ -34,13 +35,15 @@ from zk_pipeline.store.watching import watch
 ALERT_SENSOR = "alert_sensor"
 # This sensor runs in the daemon: that it looks at all shows that the daemon beats.
 KINDS = ("device", "run", "check", "tick", "crm", "daemon")
-CHECKS_EVERY = timedelta(minutes=2)  # as often as they are evaluated; asking after each is half of a look's cost
 
 
-def alert_sensors() -> Sequence[dg.SensorDefinition]:
+def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+    # As often as checks are evaluated: asking after each of them is half of what a look costs.
+    checks_every = timedelta(seconds=LOOKS * settings.sensor_interval_seconds)
+
     @dg.run_failure_sensor(
         name="run_failure_alert_sensor",
-        minimum_interval_seconds=20,
+        minimum_interval_seconds=min(20, settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Puts each failed run on record; alert_sensor tells people of it.",
     )
@@ -53,7 +56,7 @@ def alert_sensors() -> Sequence[dg.SensorDefinition]:
 
     @dg.sensor(
         name=ALERT_SENSOR,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells people, by ALERT_URLS, what began to be wrong, what still is and what is over.",
     )
@@ -64,7 +67,7 @@ def alert_sensors() -> Sequence[dg.SensorDefinition]:
         opened = store.open()
         now, looked = opened.clock(), context.cursor and datetime.fromisoformat(context.cursor)
         checks = None
-        if not looked or now - looked >= CHECKS_EVERY:
+        if not looked or now - looked >= checks_every:
             checks = context.repository_def.asset_graph.asset_check_keys
         try:
             said = look_and_tell(opened, context.instance, checks, alerts)

@@ -18,19 +18,20 @@ from zk_pipeline.operations.problems import FailedCheck, FailedRun
 ASSET_JOB = "__ASSET_JOB"  # what the UI's Materialize starts
 JOBS = (POLL, PROCESS, SYNC, RETRY, CLEANUP)
 _LATEST_ENDED = [TickStatus.SUCCESS, TickStatus.FAILURE, TickStatus.SKIPPED]
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_CANCELED_IN_A_ROW = 20  # looked through for one that ended by itself
 _OLD, _SLOW_POLL = timedelta(days=1), timedelta(minutes=10)
 _FIRST_CHARACTERS = 600
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedRun]:
     """Of each job the newest run that ended, if it failed; of what people started by hand only of the last day."""
-    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     for job in (*JOBS, ASSET_JOB):
-        for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=ended), limit=1):
-            run = record.dagster_run
-            is_old = now - _aware(record.create_timestamp) > _OLD
-            if run.status is dg.DagsterRunStatus.FAILURE and not (job == ASSET_JOB and is_old):
-                yield from as_failed(instance, run)
+        record = _newest_ended(instance, job)
+        if record is None or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
+            continue
+        if job != ASSET_JOB or now - _aware(record.create_timestamp) <= _OLD:
+            yield from as_failed(instance, record.dagster_run)
 
 
 def as_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[FailedRun]:
@@ -85,6 +86,22 @@ def is_poll_in_flight(instance: dg.DagsterInstance, now: datetime) -> bool:
     """
     records = instance.get_run_records(dg.RunsFilter(job_name=POLL, statuses=UNDER_WAY), limit=1)
     return any(now - _aware(record.create_timestamp) < _SLOW_POLL for record in records)
+
+
+def _newest_ended(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
+    """Runs that people cancelled do not count. One over its maximum runtime does: it ends as CANCELED, or as FAILURE,
+    whichever its own process or the monitoring writes last.
+    """
+    asked = dg.RunsFilter(job_name=job, statuses=_ENDED)
+    for record in instance.get_run_records(asked, limit=_CANCELED_IN_A_ROW):
+        run = record.dagster_run
+        if run.status is not dg.DagsterRunStatus.CANCELED or _has_failed(instance, run):
+            return record
+    return None
+
+
+def _has_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    return bool(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE))
 
 
 def _name(run: dg.DagsterRun) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from zk_pipeline.defs.alert_sensors import CHECKS_EVERY, alert_sensors
+from zk_pipeline.defs.alert_sensors import alert_sensors
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.dead_runs import PROCESS_TAG
 from zk_pipeline.defs.launch import Launcher
@@ -56,7 +56,7 @@ def channel(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:  
 
 def noted(launcher: Launcher, run_id: str) -> str:
     """Let run_failure_alert_sensor react to a failed run as the daemon would; what it says."""
-    (sensor,) = (one for one in alert_sensors() if one.name == "run_failure_alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "run_failure_alert_sensor")
     run = launcher.instance.get_run_by_id(run_id)
     assert run is not None
     (failure,) = launcher.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -81,7 +81,7 @@ def tick(launcher: Launcher, cursor: str | None) -> tuple[str, str | None]:
     """Let alert_sensor tick; what it says, and its cursor."""
     settings = load_settings()
     definitions = build_definitions(settings)
-    (sensor,) = (one for one in alert_sensors() if one.name == "alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "alert_sensor")
     with dg.build_sensor_context(
         instance=launcher.instance, resources=resources(settings), definitions=definitions, cursor=cursor
     ) as context:
@@ -168,6 +168,24 @@ def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: 
     assert "Locked" not in over, "that terminal is as it was"
 
 
+def test_a_run_over_its_time_is_told_and_one_that_a_person_cancelled_is_not(
+    launcher: Launcher, channel: Channel
+) -> None:
+    tags = {PROCESS_TAG: process_identity()}
+    started = dg.DagsterRunStatus.STARTED
+    over, cancelled = (
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=started, tags=tags)) for _ in range(2)
+    )
+    for run in (over, cancelled):
+        launcher.instance.report_run_canceling(run)
+    launcher.instance.report_run_failed(over, "Exceeded maximum runtime of 7200 seconds.")
+    for run in (over, cancelled):  # by their own processes, as the last thing they do
+        launcher.instance.report_run_canceled(run)
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
+    assert "Exceeded maximum runtime" in channel.bodies[0]
+
+
 @pytest.mark.usefixtures("failing")
 def test_without_a_channel_the_tick_says_that_nobody_was_told(launcher: Launcher) -> None:
     assert look(launcher).endswith("ALERT_URLS is not set: nobody was told")
@@ -243,7 +261,7 @@ def test_checks_are_asked_after_every_two_minutes_and_stay_told_meanwhile(
     quality_tick(launcher)
     _, cursor = tick(launcher, cursor)
     assert channel.titles == []
-    tick(launcher, str(datetime.fromisoformat(str(cursor)) - CHECKS_EVERY))
+    tick(launcher, str(datetime.fromisoformat(str(cursor)) - timedelta(minutes=2)))
     assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
     tick(launcher, cursor)
     assert len(channel.titles) == 1, "not over because it was not looked at"

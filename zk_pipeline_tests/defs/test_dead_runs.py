@@ -49,7 +49,9 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     monkeypatch.setenv("ZKTECO_TIMEOUT", "600")
     monkeypatch.setenv("ZKTECO_POLL_DEADLINE", "600")
     with child(POLL) as polling:
-        until(launcher.instance.get_runs, seconds=90)
+        until(
+            lambda: launcher.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])), seconds=90
+        )
         run = only_run(launcher)
         until(lambda: steps_of(launcher, run.run_id) == ["raw_punches"], seconds=90)
         assert run.tags[PROCESS_TAG] == process_identity(polling.pid)
@@ -85,6 +87,32 @@ def test_a_command_that_was_killed_before_or_after_its_run_worked_blocks_nobody(
         assert in_flight(launcher.instance, "sync_to_crm") is not None
         other.kill()
     assert in_flight(launcher.instance, "sync_to_crm") is None
+
+
+def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(launcher: Launcher) -> None:
+    with child("print('here', flush=True); input()") as other:
+        other.hear()
+        tags = {PROCESS_TAG: process_identity(other.pid)}
+        started, begins = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED
+        killed = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=started, tags=tags))
+        other.kill()
+    assert report_dead_runs(launcher.instance) == [killed.run_id]
+    retry = dg.DagsterRun(
+        job_name="poll_devices",
+        status=begins,
+        tags=tags,
+        root_run_id=killed.run_id,
+        parent_run_id=killed.run_id,
+    )
+    launcher.instance.add_run(retry)
+    assert report_dead_runs(launcher.instance) == []
+    assert in_flight(launcher.instance, "poll_devices") is not None
+
+    with child("print('here', flush=True); input()") as its_own:
+        its_own.hear()
+        launcher.instance.add_run_tags(retry.run_id, {PROCESS_TAG: process_identity(its_own.pid)})
+        its_own.kill()
+    assert report_dead_runs(launcher.instance) == [retry.run_id]
 
 
 def test_a_run_of_another_host_or_without_a_process_is_left_alone(launcher: Launcher) -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
 from zk_pipeline.operations.checks import CHECKS
 from zk_pipeline.operations.quality import Verdict, judge_facts, judge_freshness, silence_allowed
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import ALL, LONG_AFTER, StoppedClock, device, execute, ingest, on, process
+from zk_pipeline_tests.store.store_bench import (
+    ALL,
+    LONG_AFTER,
+    StoppedClock,
+    copied,
+    device,
+    execute,
+    ingest,
+    on,
+    process,
+)
 
 TODAY = LONG_AFTER.date()
 YESTERDAY = TODAY - timedelta(days=1)
@@ -27,9 +38,10 @@ def failing(store: Store) -> dict[str, list[str]]:
     return {name: list(one.problems) for name, one in verdicts(store).items() if not one.passed}
 
 
-@pytest.fixture
-def well(store: Store, clock: StoppedClock) -> Store:
-    """Two devices of one site, five people present each day of five weeks; all processed and delivered, just read."""
+@pytest.fixture(scope="module")
+def well_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    clock = StoppedClock()
+    store = copied(empty_store_file, tmp_path_factory.mktemp("well"), clock)
     clock.go(hours=-11)  # the last of these days is over
     for name in ("North", "South"):
         store.devices.add(device(name, site="HQ"))
@@ -41,7 +53,13 @@ def well(store: Store, clock: StoppedClock) -> Store:
     clock.go(hours=11)
     ingest(store, "North")
     ingest(store, "South")
-    return store
+    return store.database.path
+
+
+@pytest.fixture
+def well(well_file: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+    """Two devices of one site, five people present each day of five weeks; all processed and delivered, just read."""
+    return copied(well_file, tmp_path, clock)
 
 
 def test_over_a_store_that_is_well_every_check_passes_and_says_its_numbers(well: Store) -> None:
