@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from zk_pipeline import __version__
-from zk_pipeline.api import actions, attendance, devices, docs, hours, operations, records, runs
+from zk_pipeline.api import actions, attendance, days_off, devices, docs, hours, operations, records, runs
 from zk_pipeline.api.errors import add_error_handlers
 from zk_pipeline.api.guard import Guard
 from zk_pipeline.api.services import Parts, Services, make_services
@@ -44,7 +44,7 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     app.state.stopping = asyncio.Event()
     add_error_handlers(app)
     # `actions` before `devices`: /api/devices/poll_all/ is not a device.
-    for part in (actions, attendance, devices, hours, records, runs, operations, docs):
+    for part in (actions, attendance, devices, hours, days_off, records, runs, operations, docs):
         app.include_router(part.router)
     mount_web(app, *ROUTERS)
     app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
