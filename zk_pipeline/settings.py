@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
     poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
     polling_interval_minutes: Minutes = _variable("POLLING_INTERVAL_MINUTES", 15)
+    sensor_interval_seconds: int = _variable("SENSOR_INTERVAL_SECONDS", 30, ge=5, le=300)
 
     work_start: WallTime = _variable("WORK_START_TIME", time(9))
     work_end: WallTime = _variable("WORK_END_TIME", time(18))

@@ -62,6 +62,7 @@ WRONG = {
     "CRM_CONCURRENCY": ["0", "129"],
     "CRM_BATCH_SIZE": ["0", "1001"],
     "CRM_SYNC_INTERVAL_MINUTES": ["0", "29"],
+    "SENSOR_INTERVAL_SECONDS": ["4", "301", "often"],
     "CRM_PROBE_PATH": ["api/health/", "https://crm.example.com/", "/a b"],
     "CRM_ALLOW_INSECURE_HTTP": ["maybe", ""],
     "DEBOUNCE_SECONDS": ["-1", "1.5"],

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def until(condition: Callable[[], object], *, seconds: float = 20) -> None:
-    """Return once the condition holds; fail the test where it does not in time."""
+def until(condition: Callable[[], object], *, seconds: float = 20, every: float = 0.01) -> None:
+    """Return once the condition holds, asked `every` so many seconds; fail the test where it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 class Child:

@@ -3,7 +3,7 @@
 # No postponed annotations here: Dagster reads them when it decorates.
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import dagster as dg
@@ -12,6 +12,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.dead_runs import report_dead_runs
 from zk_pipeline.defs.instance_facts import as_failed, failed_checks, failed_runs, failing_ticks, is_poll_in_flight
 from zk_pipeline.defs.partitions import last_work_date
+from zk_pipeline.defs.quality_checks import LOOKS
 from zk_pipeline.defs.resources import AlertsResource, StoreResource
 from zk_pipeline.operations.alerting import Look, decide, note, send_due
 from zk_pipeline.operations.problems import (
@@ -27,17 +28,22 @@ from zk_pipeline.operations.sync import crm_endpoint, crm_token
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.alerts import Decision, KnownAlert, Problem
 from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.quality import Freshness
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.watching import watch
 
 ALERT_SENSOR = "alert_sensor"
 # This sensor runs in the daemon: that it looks at all shows that the daemon beats.
 KINDS = ("device", "run", "check", "tick", "crm", "daemon")
 
 
-def alert_sensors() -> Sequence[dg.SensorDefinition]:
+def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+    # As often as checks are evaluated: asking after each of them is half of what a look costs.
+    checks_every = timedelta(seconds=LOOKS * settings.sensor_interval_seconds)
+
     @dg.run_failure_sensor(
         name="run_failure_alert_sensor",
-        minimum_interval_seconds=20,
+        minimum_interval_seconds=min(20, settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Puts each failed run on record; alert_sensor tells people of it.",
     )
@@ -50,7 +56,7 @@ def alert_sensors() -> Sequence[dg.SensorDefinition]:
 
     @dg.sensor(
         name=ALERT_SENSOR,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells people, by ALERT_URLS, what began to be wrong, what still is and what is over.",
     )
@@ -58,33 +64,48 @@ def alert_sensors() -> Sequence[dg.SensorDefinition]:
         context: dg.SensorEvaluationContext, store: StoreResource, alerts: AlertsResource
     ) -> dg.SkipReason:
         assert context.repository_def is not None
-        checks = context.repository_def.asset_graph.asset_check_keys
+        opened = store.open()
+        now, looked = opened.clock(), context.cursor and datetime.fromisoformat(context.cursor)
+        checks = None
+        if not looked or now - looked >= checks_every:
+            checks = context.repository_def.asset_graph.asset_check_keys
         try:
-            return dg.SkipReason(look_and_tell(store.open(), context.instance, checks, alerts))
+            said = look_and_tell(opened, context.instance, checks, alerts)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
+        if checks is not None:
+            context.update_cursor(now.isoformat())
+        return dg.SkipReason(said)
 
     return [run_failure_alert_sensor, alert_sensor]
 
 
 def look_and_tell(
-    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey], alerts: AlertsResource
+    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey] | None, alerts: AlertsResource
 ) -> str:
-    """Tell people what changed; in words what was done. A channel that fails is tried again by a later look."""
+    """Tell people what changed; in words what was done. A channel that fails is tried again by a later look.
+
+    Without `checks` their alerts stay as they are.
+    """
     settings = load_settings()
     now = store.clock()
     report_dead_runs(instance)
     # While a poll is under way its devices are read one after the other: those that fail are told together afterwards.
     kinds = set(KINDS) - ({"device"} if is_poll_in_flight(instance, now) else set())
-    look = Look(current_problems(store, instance, checks, settings), kinds, now)
+    kinds -= {"check"} if checks is None else set()
+    seen = watch(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
+    look = Look(current_problems(seen.late, instance, checks or (), settings, now), kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)
 
     def decided(known: Sequence[KnownAlert]) -> Decision:
         return decide(known, look, channels, reminder)
 
-    decision = store.alerts.update(decided)
-    taken, failures = send_due(store, channels) if channels else (0, [])
+    decision = decided(seen.known)
+    if decision:
+        decision = store.alerts.update(decided)
+    is_due = seen.is_message_due or decision.messages
+    taken, failures = send_due(store, channels) if channels and is_due else (0, [])
     words = [f"{len(look.problems)} problems"]
     words += [f"{len(decision.told)} to tell"] if decision.told else []
     words += [f"{taken} channels told"] if taken else []
@@ -94,11 +115,14 @@ def look_and_tell(
 
 
 def current_problems(
-    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey], settings: Settings
+    found: Freshness,
+    instance: dg.DagsterInstance,
+    checks: Collection[dg.AssetCheckKey],
+    settings: Settings,
+    now: datetime,
 ) -> list[Problem]:
     """All that is wrong now."""
-    now, links = store.clock(), Links(settings.ui_url)
-    found = store.quality.freshness(first=settings.history_start, last=last_work_date(settings, now))
+    links = Links(settings.ui_url)
     problems = [
         *device_problems(found, now, silence_allowed(settings.polling_interval_minutes), links),
         *crm_problems(found, _misconfigured(settings)),

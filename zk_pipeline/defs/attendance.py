@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from zk_pipeline.attendance.judge import judge
+from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.day_checks import check_result, check_spec
 from zk_pipeline.defs.day_metadata import date_metadata
 from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
+from zk_pipeline.defs.pools import ATTENDANCE
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.snapshot import publish_snapshot
 from zk_pipeline.defs.story import story
@@ -22,7 +24,7 @@ from zk_pipeline.store.summaries import summarize
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
-    rules = work_rules(settings)
+    rules, links = work_rules(settings), AdminLinks(settings.admin_url)
 
     @dg.asset(
         name="daily_attendance",
@@ -34,7 +36,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         # For lineage only: what is stale is asked of the store.
         deps=[dg.AssetDep("raw_punches", partition_mapping=dg.AllPartitionMapping())],
         output_required=False,
-        pool="attendance",
+        pool=ATTENDANCE,
         **story("daily_attendance", settings, process_dates, judge, summarize),
         check_specs=[check_spec()],
     )
@@ -49,8 +51,9 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             first, last = part[0].work_date, part[-1].work_date
             shown = opened.days.figures(first, last, workday_starts_at=rules.workday_starts_at)
             for one in part:
+                day = one.work_date
                 event = dg.AssetMaterialization(
-                    context.asset_key, partition=one.work_date.isoformat(), metadata=date_metadata(one, shown)
+                    context.asset_key, partition=day.isoformat(), metadata=date_metadata(one, shown) | links.days(day)
                 )
                 context.log_event(event)
 

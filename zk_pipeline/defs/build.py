@@ -31,7 +31,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         asset_checks=quality_checks(settings),
         jobs=jobs(),
         schedules=schedules(settings),
-        sensors=[*sensors(settings), quality_sensor(settings), *alert_sensors()],
+        sensors=[*sensors(settings), quality_sensor(settings), *alert_sensors(settings)],
         resources=resources(settings),
         # One process per run: a second one for its only step costs twice the CPU.
         executor=dg.in_process_executor,

@@ -14,13 +14,15 @@ import dagster as dg
 from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.quality import CHECKS, Check, Verdict, judge_facts, judge_freshness, silence_allowed
+from zk_pipeline.operations.checks import CHECKS, Check
+from zk_pipeline.operations.quality import Verdict, judge_facts, judge_freshness, silence_allowed
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
 
 SENSOR = "quality_check_sensor"
-EVERY_SECONDS, FACTS_EVERY, SAID_AGAIN = 120, timedelta(hours=1), timedelta(hours=6)
+FACTS_EVERY, SAID_AGAIN = timedelta(hours=1), timedelta(hours=6)
+LOOKS = 4  # of the other sensors to one of this one
 SHOWN = 50  # problems listed in the metadata of one evaluation
 
 
@@ -80,9 +82,9 @@ def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
 def quality_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=SENSOR,
-        minimum_interval_seconds=EVERY_SECONDS,
+        minimum_interval_seconds=LOOKS * settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Evaluates what is late every two minutes and the rest of the data hourly, without a run; writes "
+        description="Evaluates what is late every few minutes and the rest of the data hourly, without a run; writes "
         "down what changed, and all of it every six hours.",
     )
     def quality_check_sensor(

@@ -12,6 +12,7 @@ import dagster as dg
 from zk_pipeline.defs.in_flight import UNDER_WAY
 from zk_pipeline.defs.jobs import POLL, PROCESS
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous, last_work_date
+from zk_pipeline.defs.pools import make_pools_known
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.schedules import MAX_RUNS, unless_busy
 from zk_pipeline.operations.process import stale_dates
@@ -45,13 +46,14 @@ def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
 def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     @dg.sensor(
         name="device_registry_sensor",
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Keeps one `raw_punches` partition per registered device.",
+        description="Keeps one `raw_punches` partition per registered device, and the pools known to the queue.",
     )
     def device_registry_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
+        make_pools_known(context.instance)
         try:
             registered = [device.name for device in store.open().devices.all()]
         except StoreBusy as error:
@@ -74,7 +76,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     @dg.sensor(
         name="new_punches_sensor",
         job_name=PROCESS,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks for exactly the work dates whose punches are newer than their rows.",
     )

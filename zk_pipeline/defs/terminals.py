@@ -8,16 +8,18 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
+from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
+from zk_pipeline.defs.pools import TERMINALS
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource
 from zk_pipeline.defs.story import story
 from zk_pipeline.defs.terminal_checks import check_results, check_specs
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.tables import device_table
-from zk_pipeline.settings import Settings
+from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.terminal_health import terminal_health
 
 
@@ -50,6 +52,7 @@ def _raw_punches(
     chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
+    links = AdminLinks(load_settings().admin_url)
     read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
     for polled in poll_devices(
         opened,
@@ -64,12 +67,15 @@ def _raw_punches(
             context.log.error("%s", polled.words)
             failures[name] = polled.words
             continue
-        context.log.info("%s", polled.words)
-        event_metadata = _poll_metadata(polled)
+        event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
         ingested = polled.ingested
         if ingested is not None and ingested.new:
             event_metadata["preview"] = preview(opened.punches.preview(name, ingested.poll_id))
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=name, metadata=event_metadata))
+        # One event per terminal, which says it all: each costs a transaction of Dagster's log.
+        event = dg.AssetMaterialization(
+            context.asset_key, partition=name, description=polled.words, metadata=event_metadata
+        )
+        context.log_event(event)
     yield from check_results(terminal_health(opened.database))
     if failures:
         raise partitions_failed("device", failures, len(chosen))
@@ -120,7 +126,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=["devices"],
         output_required=False,
-        pool="terminals",
+        pool=TERMINALS,
         **story("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(),
     )(_raw_punches)

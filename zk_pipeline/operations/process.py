@@ -50,7 +50,11 @@ def work_rules(settings: Settings) -> WorkRules:
 
 def stale_dates(store: Store, settings: Settings, *, last: date) -> list[StaleDate]:
     """The work dates up to `last` whose rows are older than their punches, as the settings group punches into dates."""
-    store.punches.adopt_settings(work_rules(settings))
+    rules = work_rules(settings)
+    found = store.days.stale_by(rules, first=settings.history_start, last=last)
+    if found is not None:
+        return found
+    store.punches.adopt_settings(rules)
     return store.days.stale(first=settings.history_start, last=last)
 
 

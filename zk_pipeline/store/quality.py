@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.migrate import tables_as_shipped
 from zk_pipeline.store.placing import place
 from zk_pipeline.store.soundness import (
     doubled_keys,
@@ -73,10 +74,10 @@ class Facts:
     """What the data looks like around the work date `today`, which is not over and therefore not judged."""
 
     schema_faults: list[str]
-    doubled_keys: Mapping[str, int]
+    doubled_keys: list[str]
     doubled_punches: int
     unsound: Mapping[date, str]
-    quarantined: Mapping[str, int]  # device → records of the last day
+    quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
     quarantined_before: int
     shared_ids: list[tuple[str, str, str]]  # site, user id, names
     unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
@@ -94,20 +95,16 @@ class Quality:
         """What waits now; work dates are those from `first` to `last`."""
         now = self.clock()
         with self.database.read("what is late") as connection:
-            devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
-            placing = place(connection)
-            asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
-            waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
-            return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
+            return freshness(connection, now, first=first, last=last)
 
     def facts(self, *, today: date) -> Facts:
         """The state of the data, with `held_dates` left alone."""
-        now = self.clock()
+        now, shipped = self.clock(), tables_as_shipped()
         with self.database.read("quality of the data") as connection:
-            faults = schema_faults(connection)
+            faults = schema_faults(connection, shipped)
             quarantined = connection.execute(_QUARANTINED, [now - DAY]).fetchall()
             before = connection.execute(
-                "SELECT count(*) FROM quarantined_records WHERE created_at < ?", [now - DAY]
+                "SELECT count(*) FROM quarantined_records WHERE created_at < ? AND released_at IS NULL", [now - DAY]
             ).fetchone()
             span = {"first": today - WEEK, "today": today}
             return Facts(
@@ -147,8 +144,18 @@ class Quality:
 
     def schema_faults(self) -> list[str]:
         """Tables and columns that are not as the migrations made them."""
+        shipped = tables_as_shipped()
         with self.database.read("look at the tables") as connection:
-            return schema_faults(connection)
+            return schema_faults(connection, shipped)
+
+
+def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:
+    """As `Quality.freshness`, in a hold of the caller's."""
+    devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
+    placing = place(connection)
+    asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
+    waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
+    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
 
 
 def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:
@@ -232,7 +239,9 @@ FROM stale LEFT JOIN fresh ON fresh.work_date = stale.work_date AND fresh.seq > 
 GROUP BY stale.work_date, stale.recheck_after HAVING since IS NOT NULL ORDER BY 1
 """
 
-_QUARANTINED = "SELECT device, count(*) FROM quarantined_records WHERE created_at >= ? GROUP BY 1 ORDER BY 1"
+_QUARANTINED = """
+SELECT device, count(*) FROM quarantined_records WHERE created_at >= ? AND released_at IS NULL GROUP BY 1 ORDER BY 1
+"""
 
 _SHARED_IDS = """
 SELECT device.site, person.user_id, string_agg(DISTINCT trim(person.name), ' / ' ORDER BY trim(person.name)) AS names

@@ -10,18 +10,19 @@ from datetime import date, datetime
 
 from zk_pipeline.store.catalog import TABLES
 from zk_pipeline.store.database import Connection
-from zk_pipeline.store.migrate import column_types
 
 # What each row is unique by, of the tables that are looked at as a whole: they are small.
 _KEYS = {
     "devices": ("name", "id"),
     "device_users": ("(device, user_id, uid)",),
+    "device_polls": ("id",),
     "work_dates": ("work_date",),
 }
+PUNCH_KEY = "device, user_id, punched_at_local"
 
 
-def schema_faults(connection: Connection) -> list[str]:
-    """Tables and columns that are not as the migrations made them, in words."""
+def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Tables and columns that are not those of `shipped` (`migrate.tables_as_shipped`), in words."""
     found: dict[str, dict[str, str]] = {}
     for table, column, kind in connection.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
@@ -29,7 +30,7 @@ def schema_faults(connection: Connection) -> list[str]:
         found.setdefault(table, {})[column] = kind
     faults = []
     for table in TABLES:
-        wanted, held = column_types(table), found.get(table)
+        wanted, held = shipped[table], found.get(table)
         if held is None:
             faults.append(f"the table {table} is missing")
             continue
@@ -39,32 +40,34 @@ def schema_faults(connection: Connection) -> list[str]:
     return faults
 
 
-def doubled_keys(connection: Connection) -> dict[str, int]:
-    """Table → keys that more than one row has, of the registry, its people and the work dates."""
-    counts: dict[str, int] = {}
+def doubled_keys(connection: Connection) -> list[str]:
+    """Of the registry, its people, the polls and the work dates: keys that more than one row has, in words."""
+    found = []
     for table, keys in _KEYS.items():
         for key in keys:
-            row = connection.execute(
-                f"SELECT count(*) FROM (SELECT 1 FROM {table} GROUP BY {key} HAVING count(*) > 1)"  # noqa: S608
-            ).fetchone()
-            counts[table] = counts.get(table, 0) + (row[0] if row else 0)
-    return {table: count for table, count in counts.items() if count}
+            count, example = connection.execute(
+                f"SELECT count(*), min(key)::VARCHAR FROM (SELECT {key} AS key FROM {table} GROUP BY 1 "  # noqa: S608
+                "HAVING count(*) > 1)"
+            ).fetchall()[0]
+            if count:
+                found.append(f"{table}: {count:,} values of {key} are there more than once (such as {example})")
+    return found
 
 
 def doubled_punches(connection: Connection, stored_since: datetime) -> int:
     """Keys of punches stored since then that more than one row has, whenever that was stored."""
     row = connection.execute(
-        """
+        f"""
         WITH recent AS (
-            SELECT DISTINCT device, user_id, punched_at_local FROM raw_punches WHERE created_at >= $since
+            SELECT DISTINCT {PUNCH_KEY} FROM raw_punches WHERE created_at >= $since
         ),
         span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM recent)
         SELECT count(*) FROM (
             SELECT 1 FROM raw_punches AS punch, span
             WHERE punch.punched_at_local BETWEEN span.first AND span.last
-            GROUP BY device, user_id, punched_at_local HAVING count(*) > 1 AND max(created_at) >= $since
+            GROUP BY {PUNCH_KEY} HAVING count(*) > 1 AND max(created_at) >= $since
         )
-        """,
+        """,  # noqa: S608 (names of ours)
         {"since": stored_since},
     ).fetchone()
     return int(row[0]) if row else 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -34,6 +36,7 @@ from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
 from zk_pipeline_tests.conftest import CRM_TOKEN
@@ -53,7 +56,7 @@ def channel(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:  
 
 def noted(launcher: Launcher, run_id: str) -> str:
     """Let run_failure_alert_sensor react to a failed run as the daemon would; what it says."""
-    (sensor,) = (one for one in alert_sensors() if one.name == "run_failure_alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "run_failure_alert_sensor")
     run = launcher.instance.get_run_by_id(run_id)
     assert run is not None
     (failure,) = launcher.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -70,14 +73,20 @@ def noted(launcher: Launcher, run_id: str) -> str:
 
 
 def look(launcher: Launcher) -> str:
-    """Let alert_sensor tick; what it says."""
+    """Let alert_sensor tick for the first time; what it says."""
+    return tick(launcher, None)[0]
+
+
+def tick(launcher: Launcher, cursor: str | None) -> tuple[str, str | None]:
+    """Let alert_sensor tick; what it says, and its cursor."""
     settings = load_settings()
     definitions = build_definitions(settings)
-    (sensor,) = (one for one in alert_sensors() if one.name == "alert_sensor")
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "alert_sensor")
     with dg.build_sensor_context(
-        instance=launcher.instance, resources=resources(settings), definitions=definitions
+        instance=launcher.instance, resources=resources(settings), definitions=definitions, cursor=cursor
     ) as context:
-        return str(sensor.evaluate_tick(context).skip_message)
+        data = sensor.evaluate_tick(context)
+    return str(data.skip_message), data.cursor
 
 
 @pytest.fixture
@@ -114,11 +123,30 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     assert "the CRM is misconfigured" in body
     assert "401" in body
     assert "raw_punches: clocks are right" not in body
+    assert "no dead letters" not in body, "that check says what `dead letters at the CRM` says"
     assert {f"Run {run_id}" for run_id in failing} <= set(body.splitlines())
     for secret in (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET):
         assert secret not in json.dumps(channel.alerts)
     assert "to tell" not in look(launcher)
     assert len(channel.alerts) == 1
+
+
+@pytest.mark.usefixtures("channel")
+def test_a_look_at_which_nothing_changed_opens_the_store_once(
+    launcher: Launcher, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home_store.devices.add(device())
+    opened: list[str] = []
+    for how in ("read", "write"):
+        before = getattr(Database, how)
+
+        def noted(self: Database, purpose: str, about: str = "", before: Any = before) -> Any:
+            opened.append(purpose)
+            return before(self, purpose, about)
+
+        monkeypatch.setattr(Database, how, noted)
+    assert look(launcher) == "0 problems"
+    assert opened == ["what people must be told of"]
 
 
 def test_links_lead_to_the_ui_where_its_address_is_known(
@@ -138,6 +166,24 @@ def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: 
     (over,) = channel.bodies[1:]
     assert "- the CRM is misconfigured: over after" in over
     assert "Locked" not in over, "that terminal is as it was"
+
+
+def test_a_run_over_its_time_is_told_and_one_that_a_person_cancelled_is_not(
+    launcher: Launcher, channel: Channel
+) -> None:
+    tags = {PROCESS_TAG: process_identity()}
+    started = dg.DagsterRunStatus.STARTED
+    over, cancelled = (
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=started, tags=tags)) for _ in range(2)
+    )
+    for run in (over, cancelled):
+        launcher.instance.report_run_canceling(run)
+    launcher.instance.report_run_failed(over, "Exceeded maximum runtime of 7200 seconds.")
+    for run in (over, cancelled):  # by their own processes, as the last thing they do
+        launcher.instance.report_run_canceled(run)
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
+    assert "Exceeded maximum runtime" in channel.bodies[0]
 
 
 @pytest.mark.usefixtures("failing")
@@ -176,18 +222,18 @@ def test_a_failing_tick_is_told(launcher: Launcher, channel: Channel) -> None:
     state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
     launcher.instance.add_instigator_state(state)
 
-    def tick(status: TickStatus, at: float, error: SerializableErrorInfo | None = None) -> None:
+    def ended(status: TickStatus, at: float, error: SerializableErrorInfo | None = None) -> None:
         data = TickData(
             state.instigator_origin_id, state.instigator_name, InstigatorType.SENSOR, status, at,
             selector_id=state.selector_id, error=error,
         )  # fmt: skip
         launcher.instance.create_tick(data)
 
-    tick(TickStatus.FAILURE, 1000.0, error)
+    ended(TickStatus.FAILURE, 1000.0, error)
     look(launcher)
     assert channel.titles == ["zk_pipeline: new_punches_sensor fails"]
     assert channel.bodies[0].startswith("ValueError: no such thing")
-    tick(TickStatus.SKIPPED, 2000.0)
+    ended(TickStatus.SKIPPED, 2000.0)
     look(launcher)
     assert channel.titles[1:] == ["zk_pipeline: over: new_punches_sensor fails"]
 
@@ -204,6 +250,21 @@ def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
     assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
     assert "Gate: 1 records" in channel.bodies[0]
     assert "Look at quarantined_records" in channel.bodies[0]
+
+
+def test_checks_are_asked_after_every_two_minutes_and_stay_told_meanwhile(
+    launcher: Launcher, home_store: Store, channel: Channel
+) -> None:
+    home_store.devices.add(device("Gate"))
+    _, cursor = tick(launcher, None)
+    ingest(home_store, "Gate", *present(MONDAY), rejected=[b"odd"])
+    quality_tick(launcher)
+    _, cursor = tick(launcher, cursor)
+    assert channel.titles == []
+    tick(launcher, str(datetime.fromisoformat(str(cursor)) - timedelta(minutes=2)))
+    assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
+    tick(launcher, cursor)
+    assert len(channel.titles) == 1, "not over because it was not looked at"
 
 
 @pytest.mark.usefixtures("failing", "channel")

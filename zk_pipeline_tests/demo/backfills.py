@@ -65,7 +65,7 @@ def runs_of(ui: Ui, launched: str) -> list[Run]:
         held = _runs(ui, launched)
         return bool(held) and all(run.status in ("SUCCESS", "FAILURE", "CANCELED") for run in held)
 
-    until(have_ended, seconds=120)
+    until(have_ended, seconds=120, every=0.5)
     return _runs(ui, launched)
 
 

@@ -1,116 +1,135 @@
-"""The whole of it running by itself: a real daemon, real runs, real HTTP. What goes wrong is told, once."""
+"""`up` running by itself: a real daemon, real runs, real HTTP. What goes wrong is told, once, and ends by itself.
+
+The tests share one `up` and run in the order in which they stand; the last one kills it.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
-from zk_pipeline.defs.dead_runs import PROCESS_TAG
+from zk_pipeline.defs.partitions import range_tags
+from zk_pipeline.processes import is_alive, process_identity
 from zk_pipeline.simulator.faults import Faults, HangAt
-from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command
-from zk_pipeline.store.store import Store
-from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
-from zk_pipeline_tests.demo.dagster_ui import Run, Ui, serving_ui
-from zk_pipeline_tests.demo.demo_bench import processes_of
+from zk_pipeline_tests.channel import CHANNEL_SECRET
+from zk_pipeline_tests.demo.control_room import Room, open_room, wait
+from zk_pipeline_tests.demo.demo_bench import environ, processes_of
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_bench import device, execute, rows
-from zk_pipeline_tests.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
-MANY = 200
-_TICKS = """
-{ sensorsOrError(repositorySelector: {repositoryLocationName: "zk_pipeline", repositoryName: "__repository__"}) {
-    ... on Sensors { results { name sensorState { ticks(limit: 1000) { status skipReason error { message } } } } }
-} }
-"""
+GATE = range_tags("Gate", "Gate")
+AGAIN = {"dagster/retry_number": "1"}
+SEVERAL = 45  # more than a message names one by one
 
 
-@pytest.fixture
-def channel() -> Iterator[Channel]:
-    with listening() as channel:
-        yield channel
+@pytest.fixture(scope="module")
+def room(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    with open_room(empty_home, tmp_path_factory.mktemp("room")) as opened:
+        switch_on(opened.fleet, opened.store, gate("Gate", *present(MONDAY)))
+        opened.fleet.inject("Gate", HangAt(Command.CMD_CONNECT))
+        yield opened
 
 
-@pytest.fixture
-def ui(home: Path, home_store: Store, channel: Channel, tmp_path: Path) -> Iterator[Ui]:
-    """`up` with polls every minute; whatever the store holds by then is there from the start."""
-    assert home_store.devices.all() == []
-    how = {"ALERT_URLS": channel.url, "POLLING_INTERVAL_MINUTES": "1", "ZKTECO_TIMEOUT": "600"}
-    with serving_ui(home, ["up"], tmp_path / "up.log", **how, ZKTECO_POLL_DEADLINE="600") as shown:
-        yield shown
+def told(room: Room, since: int = 0) -> list[str]:
+    """The lines of all messages."""
+    return "\n".join(f"{one['title']}\n{one['message']}" for one in room.channel.alerts[since:]).splitlines()
 
 
-def ended(ui: Ui, job: str) -> list[Run]:
-    return [run for run in ui.runs() if run.job == job and run.status in ("SUCCESS", "FAILURE")]
+def test_while_it_runs_no_second_one_starts(room: Room) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "zk_pipeline", "up", "--port", "1"],
+        env=environ(room.ui.home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (second.returncode, second.stdout) == (2, "")
+    assert second.stderr == f"zk-pipeline: {room.ui.home} is in use by process {room.ui.process.pid}: end it first\n"
 
 
-def looks(ui: Ui) -> list[str]:
-    """What alert_sensor said at each of its ticks, none of which may have failed, nor one of another sensor."""
-    states = ui.ask(_TICKS)["sensorsOrError"]["results"]
-    ticks = {one["name"]: one["sensorState"]["ticks"] for one in states}
-    failed = {name: tick["error"]["message"] for name, all_ in ticks.items() for tick in all_ if tick["error"]}
-    assert failed == {}
-    return [str(tick["skipReason"]) for tick in ticks["alert_sensor"]]
+def test_a_killed_run_is_done_once_more_one_over_its_time_is_ended_and_the_next_tick_carries_on(room: Room) -> None:
+    wait(room.processes, seconds=180)  # device_registry_sensor made the partition, the schedule the run
+    (killed,) = room.processes()
+    assert killed in processes_of(room.ui.home)
+    os.kill(killed, signal.SIGKILL)
+
+    # Another tick may come in between, whose run hangs as well until its time is over.
+    wait(lambda: room.processes(**AGAIN) not in ([], [killed]), seconds=240)
+    (again,) = room.processes(**AGAIN)
+    process = process_identity(again)
+    wait(lambda: not is_alive(process), seconds=120)
+    ended = [run for run in room.polls("FAILURE", "CANCELED") if run.tags.get("dagster/retry_number") == "1"]
+    assert len(ended) == 1
+    room.fleet.inject("Gate", Faults())
+
+    wait(lambda: room.polls("SUCCESS"), seconds=180)
+    good = room.polls("SUCCESS")[-1]
+    assert good.tags["dagster/schedule_name"] == "poll_devices_schedule"
+    assert "dagster/retry_number" not in good.tags, "a run is done once more, not for ever"
+    assert rows(room.store, "SELECT count(*) FROM raw_punches") == [(2,)], "the store was not left locked"
+    wait(lambda: [run for run in room.ui.runs() if run.job == "process_attendance"], seconds=120)
+
+    # Days that wait for a CRM that is not set may be told in the same messages.
+    wait(lambda: [line for line in told(room) if "over: poll_devices failed" in line], seconds=120)
+    began = [line for line in told(room) if line in ("zk_pipeline: poll_devices failed", "poll_devices failed")]
+    assert len(began) == 1, told(room)
 
 
-def test_two_hundred_devices_behind_one_dead_switch_are_one_alert_and_one_when_they_are_back(
-    ui: Ui, home_store: Store, channel: Channel
-) -> None:
+@pytest.mark.parametrize("many", [SEVERAL, pytest.param(200, marks=pytest.mark.stress)])
+def test_many_devices_behind_one_dead_switch_are_one_alert_and_one_when_they_are_back(room: Room, many: int) -> None:
+    room.fleet.inject("Gate", Faults())
+    since = len(room.channel.alerts)
+    names = [f"Door {number:03}" for number in range(many)]
+    doors = range_tags(names[0], names[-1])
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        for number in range(MANY):
-            home_store.devices.add(device(f"Gate {number:03}", ip="127.0.0.1"))
-        execute(home_store, "UPDATE devices SET port = ?", [port])
-        until(lambda: channel.alerts, seconds=240)
-        polls = len(ended(ui, "poll_devices"))
-        before = len(looks(ui))
-        until(lambda: len(ended(ui, "poll_devices")) >= polls + 2, seconds=300)  # and they fail again
-        until(lambda: len(looks(ui)) >= before + 2, seconds=120)
-        assert channel.titles == [f"zk_pipeline: {MANY} devices are not read"]
-    body = channel.bodies[0]
-    assert "[unreachable]" in body or "[refused]" in body, body
-    assert f"{ui.url}/runs/" in body
-    assert f"and {MANY - 40} more" in body
-    assert CHANNEL_SECRET not in body
+        for name in names:
+            room.store.devices.add(device(name, ip="127.0.0.1"))
+        execute(room.store, "UPDATE devices SET port = ? WHERE name LIKE 'Door%'", [taken.getsockname()[1]])
+        wait(lambda: len(room.partitions()) == many + 1, seconds=120)
+        failed = len(room.polls("FAILURE"))
+        room.ui.launch("poll_devices", doors)
+        wait(lambda: [line for line in told(room, since) if "are not read" in line], seconds=240)
+        room.ui.launch("poll_devices", doors)  # and they fail again
+        wait(lambda: len(room.polls("FAILURE")) >= failed + 2, seconds=240)
+        before = len(room.looks())
+        wait(lambda: len(room.looks()) >= before + 2, seconds=120)
+    text = "\n".join(told(room, since))
+    assert text.count(f"{many} devices are not read") == text.count("are not read") == 1, text
+    assert "[unreachable]" in text or "[refused]" in text, text
+    assert f"{room.ui.url}/runs/" in text
+    assert f"and {many - 40} more" in text
+    assert CHANNEL_SECRET not in text
+    devices_failed = [
+        run for run in room.polls("FAILURE") if run.tags.get("dagster/asset_partition_range_end") == names[-1]
+    ]
+    assert [run.status for run in devices_failed if "dagster/retry_number" in run.tags] == [], (
+        "the next tick asks again"
+    )
 
-    execute(home_store, "UPDATE devices SET enabled = false")
-    until(lambda: len(channel.alerts) > 1, seconds=120)
-    assert channel.titles[1:] == [f"zk_pipeline: over: {MANY} devices are not read"]
+    execute(room.store, "UPDATE devices SET enabled = false WHERE name LIKE 'Door%'")
+    wait(lambda: f"over: {many} devices are not read" in "\n".join(told(room, since)), seconds=120)
 
 
-def test_a_killed_run_is_noticed_told_once_and_the_next_tick_carries_on(
-    ui: Ui, home_store: Store, channel: Channel, fleet: Fleet
-) -> None:
-    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
-    fleet.inject("Gate", HangAt(Command.CMD_CONNECT))
-
-    with dg.DagsterInstance.get() as instance:  # the UI keeps tags like this one to itself
-
-        def processes() -> list[str]:
-            runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-            return [run.tags[PROCESS_TAG] for run in runs if PROCESS_TAG in run.tags]
-
-        until(processes, seconds=240)
-        _, pid, _ = processes()[0].rsplit(":", 2)
-    assert int(pid) in processes_of(ui.home)
-    fleet.inject("Gate", Faults())
-    os.kill(int(pid), signal.SIGKILL)
-
-    until(lambda: any(run.status == "SUCCESS" for run in ended(ui, "poll_devices")), seconds=240)
-    assert rows(home_store, "SELECT count(*) FROM raw_punches") == [(2,)], "the store was not left locked"
-    until(lambda: channel.alerts, seconds=120)
-    before = len(looks(ui))
-    until(lambda: len(looks(ui)) >= before + 3, seconds=240)
-    # Days that wait for a CRM that is not set may be told in the same message.
-    text = "\n".join(f"{alert['title']}\n{alert['message']}" for alert in channel.alerts)
-    assert text.count("zk_pipeline: poll_devices failed") + text.count("\npoll_devices failed") == 1, text
-    assert "it was killed" in text or "marked as failed from outside" in text  # whoever of the two saw it first
-    until(lambda: [run.status for run in ended(ui, "process_attendance")] == ["SUCCESS"], seconds=120)
+def test_killed_during_a_run_it_leaves_no_process(room: Room) -> None:
+    """The last test here: it ends what the others look at."""
+    wait(lambda: not room.processes(), seconds=120)
+    room.fleet.inject("Gate", HangAt(Command.CMD_CONNECT))
+    room.ui.launch("poll_devices", GATE)
+    wait(room.processes, seconds=120)
+    home = room.ui.home
+    mine = {process_identity(pid): words for pid, words in processes_of(home).items()}
+    assert len(mine) >= 5, mine  # up, code server, daemon, webserver, the run
+    room.ui.process.send_signal(signal.SIGKILL)
+    room.ui.process.wait()
+    wait(lambda: not any(map(is_alive, mine)), seconds=60)
+    wait(lambda: not processes_of(home), seconds=60)

@@ -143,19 +143,20 @@ def has_delivered(place: Path) -> bool:
     return ledger.is_file() and ledger.stat().st_size > 0
 
 
-INSTANTS: tuple[Callable[[Path], bool], ...] = (
-    is_instance_begun,
-    partial(is_started, "poll_devices"),
-    partial(is_started, "process_attendance"),
-    has_delivered,
+POLL, PROCESS = partial(is_started, "poll_devices"), partial(is_started, "process_attendance")
+Instants = tuple[Callable[[Path], bool], ...]
+
+
+@pytest.mark.parametrize(
+    "instants",
+    [
+        pytest.param((has_delivered,), id="in delivery"),
+        pytest.param((is_instance_begun, POLL, PROCESS, has_delivered), id="everywhere", marks=pytest.mark.stress),
+    ],
 )
-
-
-def test_killed_at_its_beginning_in_a_poll_in_processing_and_in_delivery_it_completes_and_agrees(
-    tmp_path: Path,
-) -> None:
+def test_killed_anywhere_it_completes_and_agrees(tmp_path: Path, instants: Instants) -> None:
     numbers = ("--employees", "60", "--days", "12")
-    for has_come in INSTANTS:
+    for has_come in instants:
         with subprocess.Popen(
             [*DEMO, "--no-ui", *numbers],
             env=environ(tmp_path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zk_pipeline_tests.demo.backfills import backfill, materialize, runs_of
+from zk_pipeline_tests.demo.control_room import QUICK, wait
 from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
 from zk_pipeline_tests.demo.demo_bench import SMALL, ledger_days, processes_of
-from zk_pipeline_tests.waiting import until
+from zk_pipeline_tests.demo.screenshots import chromium_page, folder_of_screenshots
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -29,31 +29,20 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     home = tmp_path_factory.mktemp("home")
-    with serving_ui(home, ["demo", *SMALL], tmp_path_factory.mktemp("output") / "demo.log") as shown:
+    log = tmp_path_factory.mktemp("output") / "demo.log"
+    with serving_ui(home, ["demo", *SMALL], log, **QUICK) as shown:
         yield shown
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
-        )
-        try:
-            yield browser.new_page(viewport={"width": 1600, "height": 1000})
-        finally:
-            browser.close()
+    with chromium_page() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    chosen = os.environ.get("ZK_PIPELINE_SCREENSHOTS")
-    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder_of_screenshots(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.mark.browser
@@ -78,7 +67,7 @@ def test_all_partitions_are_materialized_but_for_a_tomorrow_that_has_not_begun(u
         return {name: one["numPartitions"] - one["numMaterialized"] for name, one in stats.items() if one}
 
     # What a run under way makes anew counts as missing until it is done.
-    until(lambda: all(count <= (name != "raw_punches") for name, count in missing().items()), seconds=60)
+    wait(lambda: all(count <= (name != "raw_punches") for name, count in missing().items()), seconds=60)
 
 
 @pytest.mark.browser
@@ -105,7 +94,7 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
         assert ui.process.poll() is None, ui.output.read_text()
         return any(run.job == "sync_to_crm" and run.status == "SUCCESS" and run not in by_command for run in ui.runs())
 
-    until(has_arrived, seconds=240)
+    wait(has_arrived, seconds=240)
     days = ledger_days(place)
     assert len(days) == len(set(days))
     asked_by = {run.job: run.tags for run in ui.runs() if run not in by_command}
@@ -114,6 +103,7 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert asked_by["sync_to_crm"]["dagster/schedule_name"] == "sync_to_crm_schedule"
 
 
+@pytest.mark.stress
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
 def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_crm_nothing_again(
@@ -150,5 +140,5 @@ def test_interrupted_it_ends_everything_it_started(ui: Ui) -> None:
     assert len(mine) >= 4, mine  # the demo, code server, daemon, webserver
     ui.process.send_signal(signal.SIGINT)
     assert ui.process.wait(60) == 0
-    until(lambda: not processes_of(ui.home), seconds=20)
+    wait(lambda: not processes_of(ui.home), seconds=20)
     assert "Traceback" not in ui.output.read_text()

@@ -1,0 +1,70 @@
+"""Raw punches or days as a file to download: what `zk-pipeline export` makes, sent while it is made."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from zk_pipeline.api.auth import Identity
+from zk_pipeline.api.files import MOST_EXCEL_ROWS
+from zk_pipeline.api.files import export_file as answer_with_file
+from zk_pipeline.api.paging import DateText, Text
+from zk_pipeline.api.services import Given, Services
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.exports import ExportScope
+from zk_pipeline.web.listing import asked_of, check_span
+from zk_pipeline.web.pages import Reader, draw
+
+router = APIRouter(include_in_schema=False)
+
+
+class ExportAsked(BaseModel):
+    """What of what, and how. Dates are work dates for days, the wall clock's for punches."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    what: Literal["raw", "attendance"]
+    kind: Literal["csv", "parquet", "xlsx"] = Field(alias="format")
+    start_date: DateText = None
+    end_date: DateText = None
+    user_id: Text = None
+    site: Text = None
+    device: Text = None
+
+    def scope(self) -> ExportScope:
+        first, last = (date.fromisoformat(text) if text else None for text in (self.start_date, self.end_date))
+        check_span(first, last)
+        return ExportScope(first, last, self.user_id, self.site, self.device)
+
+
+@router.get("/exports")
+def exports(request: Request, services: Given, identity: Reader) -> Response:
+    return _draw(request, services, identity)
+
+
+@router.get("/exports/file")
+def export_file(request: Request, services: Given, identity: Reader) -> Response:
+    try:
+        asked = asked_of(request, ExportAsked)
+        return answer_with_file(services, asked.what, asked.scope(), asked.kind)
+    except UsageError as error:
+        return _draw(request, services, identity, problem=str(error))
+
+
+def _draw(request: Request, services: Services, identity: Identity, *, problem: str | None = None) -> Response:
+    around = services.store.enrolled.around([])
+    return draw(
+        request,
+        "exports.html",
+        identity,
+        status=400 if problem else 200,
+        problem=problem,
+        typed=dict(request.query_params),
+        sites=around.sites,
+        devices=[name for _, name in around.devices],
+        most_excel_rows=MOST_EXCEL_ROWS,
+    )

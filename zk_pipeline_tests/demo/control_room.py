@@ -1,0 +1,86 @@
+"""One `up` that several tests look at: polls every minute, sensors every five seconds, alerts to a channel of ours."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.defs.dead_runs import PROCESS_TAG
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
+from zk_pipeline.settings import VARIABLES
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.channel import Channel, listening
+from zk_pipeline_tests.demo.dagster_ui import Run, Ui, serving_ui
+from zk_pipeline_tests.waiting import until
+
+_TICKS = """
+{ sensorsOrError(repositorySelector: {repositoryLocationName: "zk_pipeline", repositoryName: "__repository__"}) {
+    ... on Sensors { results { name sensorState { ticks(limit: 1000) { status skipReason error { message } } } } }
+} }
+"""
+MOST = "runtime_seconds: 30"
+wait = partial(until, every=0.5)  # each question to the UI costs it some 20 ms
+QUICK = {"SENSOR_INTERVAL_SECONDS": "5"}
+
+
+@dataclass(frozen=True)
+class Room:
+    """What runs, what it works on, and who hears of it."""
+
+    ui: Ui
+    store: Store
+    instance: dg.DagsterInstance
+    fleet: Fleet
+    channel: Channel
+
+    def polls(self, *statuses: str) -> list[Run]:
+        """The polls, the newest first."""
+        return [run for run in self.ui.runs() if run.job == "poll_devices" and run.status in statuses]
+
+    def processes(self, **tags: str) -> list[int]:
+        """Of the runs with these tags that are under way; the UI keeps the tag that tells to itself."""
+        asked = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags=tags)
+        found = [run.tags.get(PROCESS_TAG) for run in self.instance.get_runs(asked)]
+        return [int(process.rsplit(":", 2)[1]) for process in found if process]
+
+    def partitions(self) -> list[str]:
+        return list(self.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name)))
+
+    def looks(self) -> list[str]:
+        """What alert_sensor said at each of its ticks, none of which may have failed, nor one of another sensor."""
+        states = self.ui.ask(_TICKS)["sensorsOrError"]["results"]
+        ticks = {one["name"]: one["sensorState"]["ticks"] for one in states}
+        failed = {name: tick["error"]["message"] for name, all_ in ticks.items() for tick in all_ if tick["error"]}
+        assert failed == {}
+        return [str(tick["skipReason"]) for tick in ticks["alert_sensor"]]
+
+
+@contextmanager
+def open_room(empty_home: Path, folder: Path) -> Iterator[Room]:
+    """The room, with a home that is exported meanwhile. Run monitoring looks every five seconds and allows 30."""
+    home = shutil.copytree(empty_home, folder / "home")
+    config = home / "dagster.yaml"
+    shipped = config.read_text()
+    for usual, ours in (("poll_interval_seconds: 30", "poll_interval_seconds: 5"), ("runtime_seconds: 7200", MOST)):
+        assert usual in shipped
+        shipped = shipped.replace(usual, ours)
+    config.write_text(shipped)
+    with pytest.MonkeyPatch.context() as patch, listening() as channel, Fleet() as fleet:
+        for name in (*VARIABLES, "DAGSTER_HOME"):
+            patch.delenv(name, raising=False)
+        patch.setenv("ZK_PIPELINE_HOME", str(home))
+        patch.setenv("DAGSTER_HOME", str(home))
+        how = {"ALERT_URLS": channel.url, "POLLING_INTERVAL_MINUTES": "1", "ZKTECO_TIMEOUT": "3600"}
+        with (
+            dg.DagsterInstance.get() as instance,
+            serving_ui(home, ["up"], folder / "up.log", **how, **QUICK, ZKTECO_POLL_DEADLINE="3600") as ui,
+        ):
+            yield Room(ui, Store.at(home / "data" / "attendance.duckdb"), instance, fleet, channel)
