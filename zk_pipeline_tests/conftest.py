@@ -9,15 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.beta import USED_KNOWINGLY
 from zk_pipeline.settings import VARIABLES
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too."""
+    for words in USED_KNOWINGLY:
+        config.addinivalue_line("filterwarnings", f"ignore:{words}")
 
 
 @pytest.fixture(scope="session")
@@ -99,11 +107,18 @@ def crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmReceiver]:  
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the fault matrices of terminals and CRM counted, by row, and what the long tests of delivery saw."""
     found: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    attacks: list[tuple[str, bool]] = []
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, outcome in getattr(report, "user_properties", ()):
-                if report.when == "call":
+                if name == ATTACK and (report.when == "call" or report.failed):
+                    attacks.append((_sentence(outcome), report.passed))
+                elif report.when == "call":
                     found[name][report.nodeid.partition("::")[2].partition("[")[0]][outcome] += 1
+    if attacks:
+        terminalreporter.section(ATTACK)
+    for line in attack_lines(attacks):
+        terminalreporter.write_line(line)
     for matrix, wrong in ((OUTCOME, WRONG), (CRM_OUTCOME, CRM_WRONG)):
         _write_matrix(terminalreporter, matrix, wrong, found[matrix])
     for row, counts in found[CRM_COUNTS].items():

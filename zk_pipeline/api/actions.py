@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -14,15 +13,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES, TerminalProblem
+from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES, Problem, TerminalProblem
 from zk_pipeline.api.attendance import DayId
 from zk_pipeline.api.auth import Operator
 from zk_pipeline.api.devices import DeviceId
-from zk_pipeline.api.launching import Action, ActionLost, ActionResult
+from zk_pipeline.api.fields import as_date
+from zk_pipeline.api.launching import LOST, Action, ActionLost, ActionResult
 from zk_pipeline.api.paging import DateText, FlagText, Text, flag
 from zk_pipeline.api.services import Given, Services
-from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.operations.spans import asked_span, check_span
+from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.punches import PollRecord
 
@@ -110,7 +110,8 @@ class SyncCounts(BaseModel):
 
 
 _STARTED: dict[int | str, dict[str, Any]] = {202: {"model": Started, "description": "The run goes on"}}
-_ACTION: dict[int | str, dict[str, Any]] = FAILURES | _STARTED
+_LOST: dict[int | str, dict[str, Any]] = {500: {"model": Problem, "description": "The process that did it is gone"}}
+_ACTION: dict[int | str, dict[str, Any]] = FAILURES | _STARTED | _LOST
 _POLL: dict[int | str, dict[str, Any]] = _ACTION | TERMINAL_FAILURES
 
 
@@ -145,8 +146,9 @@ async def poll(
 async def process(
     request: Request, services: Given, _: Operator, asked: Annotated[ProcessParameters, Query()]
 ) -> Response | dict[str, Any]:
-    """Make days from punches."""
-    action = Action(kind="process", arguments={"dates": _span(asked)})
+    """Make days from punches: of a date, of a range (a year, too) as one run, or of every date that is stale."""
+    dates = asked_span(as_date(asked.date), as_date(asked.start_date), as_date(asked.end_date))
+    action = Action(kind="process", arguments={"dates": dates})
     return await _run(request, services, asked, action, _processed)
 
 
@@ -155,8 +157,8 @@ async def sync(
     request: Request, services: Given, _: Operator, asked: Annotated[SyncParameters, Query()]
 ) -> Response | dict[str, Any]:
     """Deliver to the CRM what is due. Each day's latest revision goes out once."""
-    first, last = _date(asked.start_date), _date(asked.end_date)
-    _check_order(first, last)
+    first, last = as_date(asked.start_date), as_date(asked.end_date)
+    check_span(first, last)
     scope = Scope(first=first, last=last, user_id=asked.user_id)
     retry = flag(asked.retry_failed) or False
     return await _sync(request, services, asked, {"scope": scope, "limit": asked.limit, "retry": retry})
@@ -177,8 +179,7 @@ async def retry(
 async def _sync(
     request: Request, services: Services, asked: Waiting, arguments: dict[str, Any]
 ) -> Response | dict[str, Any]:
-    crm_endpoint(services.settings)  # said now, also where nobody waits
-    crm_token(services.settings)
+    check_crm(services.settings)  # said now, also where nobody waits
     return await _run(request, services, asked, Action(kind="sync", arguments=arguments), _synced)
 
 
@@ -199,7 +200,7 @@ async def _run(
             try:
                 result = future.result()
             except BrokenProcessPool:
-                raise ActionLost("the process that did it is gone; what it did until then is stored") from None
+                raise ActionLost(f"run {action.run_id}: {LOST}") from None
             return await run_in_threadpool(told, services, result)
     future.add_done_callback(lambda one: one.cancelled() or one.exception())  # told where its state is asked for
     url = str(request.url.replace(path=f"/api/runs/{action.run_id}/", query=""))
@@ -257,24 +258,3 @@ def _synced(_: Services, result: ActionResult) -> dict[str, Any]:
         "errors": result.failures,
         "run_ids": result.run_ids,
     }
-
-
-def _span(asked: ProcessParameters) -> tuple[date, date] | None:
-    day, first, last = (_date(text) for text in (asked.date, asked.start_date, asked.end_date))
-    if day is not None and (first is not None or last is not None):
-        raise UsageError("date: give either date or start_date and end_date")
-    if (first is None) != (last is None):
-        raise UsageError("start_date and end_date belong together")
-    _check_order(first, last)
-    if first is not None and last is not None:
-        return first, last
-    return (day, day) if day is not None else None
-
-
-def _check_order(first: date | None, last: date | None) -> None:
-    if first is not None and last is not None and last < first:
-        raise UsageError(f"end_date: {last} is before start_date {first}")
-
-
-def _date(text: str | None) -> date | None:
-    return date.fromisoformat(text) if text else None

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from zk_pipeline import __version__
-from zk_pipeline.api import actions, attendance, devices, docs, operations, runs
+from zk_pipeline.api import actions, attendance, devices, docs, hours, operations, records, runs
 from zk_pipeline.api.errors import add_error_handlers
 from zk_pipeline.api.guard import Guard
 from zk_pipeline.api.services import Parts, Services, make_services
@@ -19,8 +19,8 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.store import Store
-from zk_pipeline.web import login
 from zk_pipeline.web.pages import mount_web
+from zk_pipeline.web.site import ROUTERS
 
 RUN_PATIENCE_SECONDS = 30.0  # for runs to finish when the API is stopped
 _WRITE_USES_EVERY_SECONDS = 60.0
@@ -44,11 +44,9 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     app.state.stopping = asyncio.Event()
     add_error_handlers(app)
     # `actions` before `devices`: /api/devices/poll_all/ is not a device.
-    for router in (actions.router, attendance.router, devices.router, runs.router, operations.router, docs.router):
-        app.include_router(router)
-    for router in (login.router,):
-        app.include_router(router)
-    mount_web(app)
+    for part in (actions, attendance, devices, hours, records, runs, operations, docs):
+        app.include_router(part.router)
+    mount_web(app, *ROUTERS)
     app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
     return app
 

@@ -120,7 +120,8 @@ def _days(request: Request, services: Services, asked: DayParameters, fixed: dic
         site=asked.site,
         first=asked.first,
         last=asked.last,
+        is_outlier=flags["is_outlier"],
+        synced_to_crm=flags["synced_to_crm"],
         sync_state=asked.sync_state,
-        **flags,
     )
     return page_of(request, asked, services.store.lists.days(wanted, order, asked.place(order)))

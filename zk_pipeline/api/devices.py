@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES
 from zk_pipeline.api.auth import Admin, Operator, Reader
 from zk_pipeline.api.described import described
+from zk_pipeline.api.fields import Port
 from zk_pipeline.api.services import Given
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
@@ -41,7 +42,7 @@ class DeviceChange(_ReadOnly):
 
     name: str | None = Field(None, description="Cannot be changed: its history stands under it")
     ip_address: str | None = Field(None, description="IP address or host name")
-    port: int | None = Field(None, ge=1, le=65535, strict=True)
+    port: Port | None = None
     protocol: Literal["auto", "tcp", "udp"] | None = None
     timezone: str | None = Field(None, description="IANA zone of the terminal's wall clock")
     site: str | None = Field(None, description="Devices of one site share their people")

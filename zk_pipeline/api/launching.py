@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -27,6 +27,8 @@ from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
 WORKERS = 2  # as many runs at a time as dagster.yaml gives to the daemon
 MOST_WAITING = 64
+LOST = "the process that did it is gone; what it did until then is stored"
+NOT_BEGUN = "the process that was to do it is gone before it began"
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,7 @@ class Actions(Protocol):
 
     def submit(self, action: Action) -> Future[ActionResult]: ...
     def find(self, run_id: str) -> Future[ActionResult] | None: ...
+    def unfinished(self) -> list[Future[ActionResult]]: ...
     def stop(self, patience: float) -> None: ...
 
 
@@ -69,6 +72,8 @@ class Actions(Protocol):
 class RunsInProcesses:
     """Actions done by worker processes of this one, which end with it."""
 
+    workers: int = WORKERS
+    work: Callable[[Action], ActionResult] | None = None  # a function of a module; `perform` where None
     _pool: ProcessPoolExecutor | None = None
     _futures: dict[str, Future[ActionResult]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -84,17 +89,21 @@ class RunsInProcesses:
         with self._lock:
             if self._stopped:
                 raise TooManyActions("the API is being stopped and starts nothing any more")
-            if sum(not one.done() for one in self._futures.values()) >= MOST_WAITING:
+            if len(self.unfinished()) >= MOST_WAITING:
                 raise TooManyActions(f"{MOST_WAITING} actions are waiting already: try again later")
             try:
-                future = self._executor().submit(perform, action)
+                future = self._executor().submit(self.work or perform, action)
             except BrokenProcessPool:
                 self._pool = None  # a worker was killed; the next ones are new
-                future = self._executor().submit(perform, action)
+                future = self._executor().submit(self.work or perform, action)
             self._futures[action.run_id] = future
             while len(self._futures) > 1_000 and (oldest := next(iter(self._futures))) != action.run_id:
                 del self._futures[oldest]  # Dagster remembers its runs
         return future
+
+    def unfinished(self) -> list[Future[ActionResult]]:
+        """What is being done or waits for its turn."""
+        return [one for one in self._futures.values() if not one.done()]
 
     def find(self, run_id: str) -> Future[ActionResult] | None:
         """The action whose first run has this id, if it was started by this process and not long ago."""
@@ -108,7 +117,7 @@ class RunsInProcesses:
         if pool is None:
             return
         pool.shutdown(wait=False, cancel_futures=True)
-        running = [one for one in self._futures.values() if not one.done()]
+        running = self.unfinished()
         if running:
             _log.warning("waiting up to %.0f s for %d runs to finish", patience, len(running))
         _, unfinished = wait(running, patience)
@@ -120,7 +129,7 @@ class RunsInProcesses:
         if self._pool is None:
             self._begun = self._context.SimpleQueue()
             self._pool = ProcessPoolExecutor(
-                WORKERS,
+                self.workers,
                 mp_context=self._context,
                 initializer=_begin_worker,
                 initargs=(process_identity(), self._begun),

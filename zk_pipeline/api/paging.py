@@ -46,19 +46,32 @@ Number = Annotated[Annotated[int, Field(ge=1, le=2**31 - 1)] | Empty | None, Aft
 Text = Annotated[Annotated[str, Field(max_length=200)] | None, AfterValidator(_unless_empty)]
 
 
-class ListParameters(BaseModel):
-    """What every list of attendance takes. An unknown parameter is refused: a mistyped filter must not mean all."""
+class Numbered(BaseModel):
+    """What every list with pages takes. An unknown parameter is refused: a mistyped filter must not mean all."""
 
     model_config = ConfigDict(extra="forbid")
+
+    page: Annotated[int, Field(ge=1, le=10**9)] = Field(1, description="Number of the page")
+    page_size: Annotated[int, Field(ge=1, le=10**9)] = Field(
+        100, description=f"Rows of a page; above {LARGEST_PAGE} it means {LARGEST_PAGE}"
+    )
+
+    @property
+    def size(self) -> int:
+        return min(self.page_size, LARGEST_PAGE)
+
+    @property
+    def offset(self) -> int:
+        return (self.page - 1) * self.size
+
+
+class ListParameters(Numbered):
+    """What every list of attendance takes."""
 
     user_id: Text = Field(None, description="Only this person")
     device: Number = Field(None, description="Only this device (its id)")
     start_date: DateText = Field(None, description="First date, as 2026-11-01")
     end_date: DateText = Field(None, description="Last date, included")
-    page: Annotated[int, Field(ge=1, le=10**9)] = Field(1, description="Number of the page")
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = Field(
-        100, description=f"Rows of a page; above {LARGEST_PAGE} it means {LARGEST_PAGE}"
-    )
     ordering: Text = Field(None, description="Field to order by, `-` in front for descending; several with commas")
     until: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
         None, description="No rows with a higher id; part of the links, so that a walk is not disturbed by new rows"
@@ -80,9 +93,8 @@ class ListParameters(BaseModel):
 
     def place(self, order: Sequence[Key]) -> Place:
         """Raises UsageError for an `after` that is none of ours."""
-        size = min(self.page_size, LARGEST_PAGE)
         behind = None if self.after is None else _decode(self.after, [*order, Key("id", "number")])
-        return Place(self.page, size, self.until, behind)
+        return Place(self.page, self.size, self.until, behind)
 
     def keys(self, possible: Mapping[str, tuple[str, Kind]], default: str) -> list[Key]:
         """The order asked for. Raises UsageError naming what is possible."""
@@ -120,6 +132,15 @@ def page_of(request: Request, asked: ListParameters, rows: Rows[Any]) -> dict[st
         following = _link(request, page=asked.page + 1, until=rows.until, after=_encode(rows.last))
     previous = _link(request, page=asked.page - 1, until=rows.until, after=None) if asked.page > 1 else None
     return {"count": rows.count, "next": following, "previous": previous, "results": rows.rows}
+
+
+def numbered_page(request: Request, asked: Numbered, count: int, rows: Sequence[Any]) -> dict[str, Any]:
+    """The answer of a list whose pages are counted from its beginning. Raises HTTPException 404 behind the last one."""
+    if asked.page > 1 and not rows:
+        raise HTTPException(404, "Invalid page.")
+    following = _link(request, page=asked.page + 1) if asked.offset + len(rows) < count else None
+    previous = _link(request, page=asked.page - 1) if asked.page > 1 else None
+    return {"count": count, "next": following, "previous": previous, "results": rows}
 
 
 def _link(request: Request, **changed: object) -> str:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from zk_pipeline.api.answers import FAILURES
 from zk_pipeline.api.auth import Reader
-from zk_pipeline.api.launching import ActionResult
+from zk_pipeline.api.launching import LOST, NOT_BEGUN, ActionResult
 from zk_pipeline.api.services import Given
 from zk_pipeline.errors import ZkPipelineError
 
@@ -68,7 +68,9 @@ def run(services: Given, _: Reader, run_id: UUID) -> dict[str, Any]:
     known = services.watch.runs_of(key) or [one for one in [services.watch.run(key)] if one is not None]
     if future is None and not known:
         raise HTTPException(404, "Not found.")
-    status, detail = _of_action(future) if future is not None else _of_runs([one.status for one in known])
+    status, detail = (
+        _of_action(future, has_begun=bool(known)) if future is not None else _of_runs([one.status for one in known])
+    )
     return {
         "run_id": key,
         "status": "STARTED" if status == "QUEUED" and known else status,
@@ -78,14 +80,14 @@ def run(services: Given, _: Reader, run_id: UUID) -> dict[str, Any]:
     }
 
 
-def _of_action(future: Future[ActionResult]) -> tuple[str, str | None]:
+def _of_action(future: Future[ActionResult], *, has_begun: bool) -> tuple[str, str | None]:
     if future.cancelled():
         return "CANCELED", "the API was stopped before it began"
     if not future.done():
         return "QUEUED", None
     error = future.exception()
     if error is not None:
-        return "FAILURE", str(error) if isinstance(error, ZkPipelineError) else "the process that did it is gone"
+        return "FAILURE", str(error) if isinstance(error, ZkPipelineError) else LOST if has_begun else NOT_BEGUN
     result = future.result()
     if not result.run_ids:
         return "SUCCESS", "there was nothing to do"

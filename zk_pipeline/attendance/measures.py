@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.attendance.shifts import DAY_OFF, WEEKDAYS, Shift
+from zk_pipeline.attendance.rules import WorkRules, due, offset
+from zk_pipeline.attendance.shifts import DAY_OFF, WEEKDAYS, Shift, minutes
 
+MINUTES = 24 * 60
 Codes = npt.NDArray[np.integer]
 
 
@@ -53,10 +54,10 @@ def measures(given: pd.DataFrame, rules: WorkRules, shifts: Mapping[str, Shift])
     codes, names = _shift_codes(given)
     named = [shifts[name] for name in names]
     kinds = [rules, *(one.rules(rules) for one in named)]
-    due = _due(given, codes, kinds)
+    moments = _due(given, codes, kinds)
     day_off = _day_off(given, codes, named)
     is_bound = np.ones(len(given), dtype=bool) if day_off is None else day_off == None  # noqa: E711 (elementwise)
-    return Measures(codes, names, kinds, due["starts"], due["ends"], due["over"], is_bound, day_off)
+    return Measures(codes, names, kinds, moments["starts"], moments["ends"], moments["over"], is_bound, day_off)
 
 
 def _shift_codes(given: pd.DataFrame) -> tuple[Codes, list[str]]:
@@ -68,27 +69,40 @@ def _shift_codes(given: pd.DataFrame) -> tuple[Codes, list[str]]:
 
 def _due(given: pd.DataFrame, codes: Codes, kinds: list[WorkRules]) -> pd.DataFrame:
     """Start, end and end of date for each row; computed once per work date, zone, shift and begin of the dates."""
-    keys = ["work_date", "timezone", *(name for name in ("begins", "next_begins") if name in given)]
-    rows = given[keys]
-    if len(kinds) > 1:
-        rows, keys = rows.assign(kind=codes), [*keys, "kind"]
-    distinct = rows.drop_duplicates()
-    by = ["timezone", *(["kind"] if len(kinds) > 1 else [])]
-    parts = []
-    for (zone, *kind), part in distinct.groupby(by, sort=False):
-        due = kinds[kind[0] if kind else 0].due(
-            part["work_date"], str(zone), _offsets(part, "begins"), _offsets(part, "next_begins")
+    zone_codes, zones = pd.factorize(given["timezone"])
+    usual = np.array([minutes(kind.workday_starts_at) for kind in kinds])[codes]
+    begins, next_begins = (given[what].to_numpy() if what in given else usual for what in ("begins", "next_begins"))
+    days = given["work_date"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    sizes = (len(zones), len(kinds), MINUTES, MINUTES)
+    key = days
+    for part, size in zip((zone_codes, codes, begins, next_begins), sizes, strict=True):
+        key = key * size + part
+    row_of, distinct = pd.factorize(key)
+    start, end = (np.array([offset(getattr(kind, what)) for kind in kinds]) for what in ("start", "end"))
+    rest, parts = distinct, []
+    for size in reversed(sizes):
+        rest, part = np.divmod(rest, size) if size else (rest, rest)
+        parts.append(part)
+    next_begin, begin, kind, zone = parts
+    work_dates = pd.Series(rest.astype("datetime64[D]").astype("datetime64[us]"))
+    found = [
+        due(
+            work_dates[zone == number],
+            str(name),
+            start=start[kind[zone == number]],
+            end=end[kind[zone == number]],
+            begins=_offsets(begin[zone == number]),
+            next_begins=_offsets(next_begin[zone == number]),
         )
-        parts.append(pd.concat([part, due], axis=1))
-    if not parts:
+        for number, name in enumerate(zones)
+    ]
+    if not found:
         return kinds[0].due(given["work_date"], "UTC")
-    return rows.merge(pd.concat(parts), how="left", on=keys)
+    return pd.concat(found).sort_index().take(row_of).set_axis(given.index)
 
 
-def _offsets(part: pd.DataFrame, what: str) -> pd.Series[pd.Timedelta] | None:
-    if what not in part:
-        return None
-    return pd.Series(part[what].to_numpy().astype("timedelta64[m]").astype("timedelta64[us]"), index=part.index)
+def _offsets(minutes_after: Codes) -> npt.NDArray[np.timedelta64]:
+    return minutes_after.astype("timedelta64[m]").astype("timedelta64[us]")
 
 
 def _day_off(given: pd.DataFrame, codes: Codes, named: list[Shift]) -> npt.NDArray[np.object_] | None:

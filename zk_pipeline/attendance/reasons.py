@@ -13,41 +13,54 @@ from zk_pipeline.attendance.measures import Measures
 from zk_pipeline.attendance.rules import OutlierCode
 
 Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.intp]
+Texts = npt.NDArray[np.object_]
+_CLOCK = np.array([f"{minute // 60:02}:{minute % 60:02}" for minute in range(24 * 60)], dtype=object)
 
 
-def reasons(given: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: Measures) -> pd.Series[str]:
+def reasons(given: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: Measures) -> Texts:
     """A sentence per flagged row, the parts in the order of the day; empty for the others."""
     into, out = given["first_punch_local"], given["last_punch_local"]
-    parts = []
+    sentences = np.full(len(given), "", dtype=object)
     for code, what, readings, side, allowed in (
         (OutlierCode.CLOCK_IN_TOO_EARLY, "Clock-in", into, "before", "early_clock_in"),
         (OutlierCode.CLOCK_IN_TOO_LATE, "Clock-in", into, "after", "late_clock_in"),
         (OutlierCode.CLOCK_OUT_TOO_EARLY, "Clock-out", out, "before", "early_clock_out"),
         (OutlierCode.CLOCK_OUT_TOO_LATE, "Clock-out", out, "after", "late_clock_out"),
     ):
-        for number, kind in enumerate(by.kinds):
-            # Rows of another shift have another hour in their sentence.
-            flagged = flags[code] if len(by.kinds) == 1 else flags[code] & (by.codes == number)
-            hour = kind.start if what == "Clock-in" else kind.end
-            parts.append(_part(what, readings, flagged, getattr(kind, allowed), side=side, hour=hour))
-    missing = into[flags[OutlierCode.MISSING_CLOCK_OUT]]
-    parts.append("No clock-out after the punch at " + missing.dt.strftime("%H:%M").astype(object))
-    sentences = pd.Series("", index=given.index, dtype=object)
-    for part in parts:
-        before = sentences.loc[part.index]
-        sentences.loc[part.index] = before.where(before == "", before + "; ") + part
+        rows = np.flatnonzero(flags[code])
+        hours = [kind.start if what == "Clock-in" else kind.end for kind in by.kinds]
+        bounds: list[timedelta] = [getattr(kind, allowed) for kind in by.kinds]
+        edges = [_edge(hour, bound if side == "after" else -bound) for hour, bound in zip(hours, bounds, strict=True)]
+        ends = [f", more than {_hours(bound)} {side} {hour:%H:%M}" for hour, bound in zip(hours, bounds, strict=True)]
+        # Rows of another shift have another hour in their sentence.
+        kinds = by.codes[rows]
+        shown = _shown(readings.to_numpy("datetime64[us]")[rows], np.array(edges)[kinds])
+        _add(sentences, rows, f"{what} " + shown + np.array(ends, dtype=object)[kinds])
+    rows = np.flatnonzero(flags[OutlierCode.MISSING_CLOCK_OUT])
+    _add(sentences, rows, "No clock-out after the punch at " + _shown(into.to_numpy("datetime64[us]")[rows], None))
     return sentences
 
 
-def _part(
-    what: str, readings: pd.Series[pd.Timestamp], flagged: Mask, bound: timedelta, *, side: str, hour: time
-) -> pd.Series[str]:
-    at = readings[flagged]
-    # A punch in the very minute of the bound needs its seconds to be believed.
-    bound_minute = (datetime.combine(date(2000, 1, 2), hour) + (bound if side == "after" else -bound)).strftime("%H:%M")
-    shown = at.dt.strftime("%H:%M").astype(object)
-    shown = shown.where(shown != bound_minute, at.dt.strftime("%H:%M:%S").astype(object))
-    return f"{what} " + shown + f", more than {_hours(bound)} {side} {hour:%H:%M}"
+def _add(sentences: Texts, rows: Rows, part: Texts) -> None:
+    before = sentences[rows]
+    sentences[rows] = np.where(before == "", part, before + "; " + part)
+
+
+def _shown(readings: npt.NDArray[np.datetime64], edges: npt.NDArray[np.int64] | None) -> Texts:
+    """HH:MM; a punch in the very minute of the bound, one of `edges`, needs its seconds to be believed."""
+    minutes = (readings - readings.astype("datetime64[D]")) // np.timedelta64(1, "m")
+    shown: Texts = _CLOCK[minutes]
+    if edges is not None:
+        at_edge = minutes == edges
+        shown[at_edge] = [f"{reading:%H:%M:%S}" for reading in readings[at_edge].tolist()]
+    return shown
+
+
+def _edge(hour: time, bound: timedelta) -> int:
+    """The minute of the day in which `bound` after `hour` lies."""
+    edge = datetime.combine(date(2000, 1, 2), hour) + bound
+    return edge.hour * 60 + edge.minute
 
 
 def _hours(bound: timedelta) -> str:

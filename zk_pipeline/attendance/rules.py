@@ -7,11 +7,14 @@ from datetime import time, timedelta
 from enum import Enum
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from zk_pipeline.attendance.zones import to_instants
 
-Offsets: TypeAlias = "pd.Series[pd.Timedelta] | None"
+Offsets: TypeAlias = "np.timedelta64 | npt.NDArray[np.timedelta64]"
+_NONE, _DAY = np.timedelta64(0, "us"), np.timedelta64(timedelta(days=1), "us")
 
 
 class OutlierCode(str, Enum):
@@ -51,29 +54,40 @@ class WorkRules:
     debounce_seconds: int = 60
     workday_is_set: bool = False
 
-    def due(
-        self, work_dates: pd.Series[pd.Timestamp], zone: str, begins: Offsets = None, next_begins: Offsets = None
-    ) -> pd.DataFrame:
-        """When work starts and ends and when the date is over, for each work date in `zone`.
-
-        `begins` and `next_begins`: how long after midnight each work date, and the one after it, begin (timedelta64);
-        None takes `workday_starts_at`. Returns columns `starts`, `ends`, `over`, datetime64[us, UTC], indexed like
-        `work_dates`.
-        """
-        usual = pd.Series(_offset(self.workday_starts_at), index=work_dates.index, dtype="timedelta64[us]")
-        begins, next_begins = (usual if one is None else one for one in (begins, next_begins))
-        day = work_dates.astype("datetime64[us]")
-        start, end, whole_day = _offset(self.start), _offset(self.end), timedelta(days=1)
-        starts = day + start
-        starts = starts.where(begins <= start, starts + whole_day)
-        return pd.DataFrame(
-            {
-                "starts": to_instants(starts, zone),
-                "ends": to_instants(starts + ((end - start) % whole_day or whole_day), zone),
-                "over": to_instants(day + whole_day + next_begins, zone),
-            }
-        )
+    def due(self, work_dates: pd.Series[pd.Timestamp], zone: str) -> pd.DataFrame:
+        """`due` of these hours, for work dates that all begin at `workday_starts_at`."""
+        begins = offset(self.workday_starts_at)
+        return due(work_dates, zone, start=offset(self.start), end=offset(self.end), begins=begins, next_begins=begins)
 
 
-def _offset(at: time) -> timedelta:
-    return timedelta(hours=at.hour, minutes=at.minute, seconds=at.second)
+def due(
+    work_dates: pd.Series[pd.Timestamp],
+    zone: str,
+    *,
+    start: Offsets,
+    end: Offsets,
+    begins: Offsets,
+    next_begins: Offsets,
+) -> pd.DataFrame:
+    """When work starts and ends and when the date is over, for each work date in `zone`.
+
+    `start`, `end`: the hours; `begins` and `next_begins`: when each work date, and the one after it, begin. All are
+    timedelta64 after midnight, one for all or one for each. Returns columns `starts`, `ends`, `over`,
+    datetime64[us, UTC], indexed like `work_dates`.
+    """
+    day = work_dates.to_numpy("datetime64[us]")
+    starts = day + start + np.where(np.less_equal(begins, start), _NONE, _DAY)
+    lasts = (end - start) % _DAY
+    readings = {
+        "starts": starts,
+        "ends": starts + np.where(lasts == _NONE, _DAY, lasts),
+        "over": day + _DAY + next_begins,
+    }
+    return pd.DataFrame(
+        {name: to_instants(pd.Series(at, index=work_dates.index), zone) for name, at in readings.items()}
+    )
+
+
+def offset(at: time) -> np.timedelta64:
+    """From midnight to `at` on the wall clock."""
+    return np.timedelta64(timedelta(hours=at.hour, minutes=at.minute, seconds=at.second), "us")

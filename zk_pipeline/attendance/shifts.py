@@ -132,7 +132,7 @@ class Hours:
 
     @property
     def ends_after_midnight(self) -> int:
-        """Minutes past the midnight after its work date at which the shift ends; 0 or less for one that ends before."""
+        """Minutes past the midnight after its work date at which the shift ends; negative for one that ends before."""
         begins = self.workday_starts_at
         starts_next_day = begins is not None and self.start < begins
         return minutes(self.end) + _DAY * ((self.end <= self.start) + starts_next_day - 1)
@@ -143,7 +143,7 @@ def begins(before: Hours, on: Hours) -> int:
     if on.workday_starts_at is not None:
         return minutes(on.workday_starts_at)
     end = before.ends_after_midnight
-    return min((end + minutes(on.start)) // 2, minutes(on.start)) if end > 0 else 0
+    return min((end + minutes(on.start)) // 2, minutes(on.start)) if end >= 0 else 0
 
 
 def check_overlaps(assignments: Iterable[Assignment]) -> None:

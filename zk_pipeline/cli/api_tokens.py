@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_rows
 from zk_pipeline.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -54,12 +54,8 @@ def list_(as_json: bool) -> None:
     Example:  zk-pipeline api-token list
     """
     rows = [_row(one) for one in open_session().store.tokens.all()]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(rows, _SHOWN)
-    else:
-        note("there is no token; create one with `zk-pipeline api-token create NAME`")
+    none = "there is no token; create one with `zk-pipeline api-token create NAME`"
+    print_rows(rows, _SHOWN, as_json=as_json, none=none)
 
 
 @api_token.command("revoke")

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, print_rows
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.errors import UsageError
 
@@ -52,9 +52,4 @@ def correct_clock(
     else:
         done = [corrections.add(name, from_local=from_local, to_local=to_local, add_seconds=add_seconds, reason=reason)]
     rows = [asdict(one) | {"from_local": str(one.from_local), "to_local": str(one.to_local)} for one in done]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(rows, _SHOWN)
-    else:
-        note("no clock was ever corrected")
+    print_rows(rows, _SHOWN, as_json=as_json, none="no clock was ever corrected")

@@ -11,7 +11,7 @@ import click
 from zk_pipeline.cli.device_clock import correct_clock
 from zk_pipeline.cli.device_file import read_device_file
 from zk_pipeline.cli.device_hands import clear_log, set_clock, users
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.devices.addresses import check_fields, check_name
 from zk_pipeline.devices.models import Device
@@ -73,12 +73,8 @@ def list_(as_json: bool) -> None:
     Example:  zk-pipeline device list --json
     """
     devices = [asdict(one) for one in open_session().store.devices.all()]
-    if as_json:
-        print_json(devices)
-    elif devices:
-        print_table(devices, _SHOWN)
-    else:
-        note("no device is registered; add one with `zk-pipeline device add NAME IP`")
+    none = "no device is registered; add one with `zk-pipeline device add NAME IP`"
+    print_rows(devices, _SHOWN, as_json=as_json, none=none)
 
 
 @device.command("show")

@@ -11,9 +11,7 @@ from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import WORK_DATE, open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.explanations import Explanation, Revision
-
-_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
+from zk_pipeline.store.explanations import PUNCH_STATES, Explanation, Revision
 
 
 class Instant(click.ParamType[datetime]):
@@ -55,7 +53,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
         print_pairs(_said(said[-1]) if said else {"site": name, "said": "nothing yet: not processed"})
         click.echo()
     print_table(
-        [asdict(one) | {"state": _STATES.get(one.punch_state, one.punch_state)} for one in punches],
+        [asdict(one) | {"state": PUNCH_STATES.get(one.punch_state, one.punch_state)} for one in punches],
         ["site", "device", "punched_at_local", "state", "poll_id", "stored_at", "read_local"],
     )
     click.echo()

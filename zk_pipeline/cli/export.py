@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from zk_pipeline.cli.output import as_json, print_json, progress_of
-from zk_pipeline.cli.session import WORK_DATE, check_span, open_session
+from zk_pipeline.cli.session import WORK_DATE, open_session
 from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.spans import check_span, option
 from zk_pipeline.store.exports import ExportScope, What
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def export(
     \b
     Example:  zk-pipeline export attendance --start-date 2026-11-01 --end-date 2026-11-30 -o november.xlsx
     """
-    check_span(start_date, end_date)
+    check_span(start_date, end_date, word=option)
     chosen = _format(kind, target)
     if target == "-" and as_json:
         raise UsageError("--json and -o - would both write to standard output")

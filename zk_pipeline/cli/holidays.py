@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from zk_pipeline.attendance.shifts import Holiday
-from zk_pipeline.cli.holiday_file import read_holiday_file
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, print_json, print_rows
 from zk_pipeline.cli.session import WORK_DATE, open_session
+from zk_pipeline.operations.holiday_files import read_holiday_file
 
 
 @click.group()
@@ -61,12 +61,8 @@ def list_(as_json: bool) -> None:
     Example:  zk-pipeline holiday list
     """
     held = [{"date": one.day, "name": one.name, "site": one.site} for one in open_session().store.holidays.all()]
-    if as_json:
-        print_json(held)
-    elif held:
-        print_table(held, ["date", "name", "site"])
-    else:
-        note("there are no holidays; import some with `zk-pipeline holiday import FILE`")
+    none = "there are no holidays; import some with `zk-pipeline holiday import FILE`"
+    print_rows(held, ["date", "name", "site"], as_json=as_json, none=none)
 
 
 @holiday.command("remove")

@@ -35,6 +35,16 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) ->
     _print(table)
 
 
+def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool, none: str) -> None:
+    """What a `list` command found: all of it as JSON, some columns as a table, or a hint where there is nothing."""
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, columns)
+    else:
+        note(none)
+
+
 def print_pairs(values: Mapping[str, object]) -> None:
     """Names and values, one pair per line."""
     table = Table.grid(padding=(0, 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, print_rows
 from zk_pipeline.cli.session import open_session
 
 
@@ -34,14 +34,8 @@ def list_(everything: bool, as_json: bool) -> None:
         for one in open_session().store.quarantine.all()
         if everything or one.released_at is None
     ]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(
-            rows, ["device", "reason", "poll_id", "created_at", *(["released_at"] if everything else []), "raw"]
-        )
-    else:
-        note("nothing is in quarantine")
+    columns = ["device", "reason", "poll_id", "created_at", *(["released_at"] if everything else []), "raw"]
+    print_rows(rows, columns, as_json=as_json, none="nothing is in quarantine")
 
 
 @quarantine.command("release")
@@ -58,9 +52,5 @@ def release(names: tuple[str, ...], as_json: bool) -> None:
     from zk_pipeline.operations.release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
 
     done = release_records(open_session().store, names or None)
-    if as_json:
-        print_json(done)
-    elif done:
-        print_table([vars(one) for one in done], ["device", "records", "new", "left"])
-    else:
-        note("nothing is in quarantine")
+    rows = [vars(one) for one in done]
+    print_rows(rows, ["device", "records", "new", "left"], as_json=as_json, none="nothing is in quarantine")

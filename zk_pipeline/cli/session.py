@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.errors import UsageError
 from zk_pipeline.home import export_home
 from zk_pipeline.operations.terminals import terminal_gateway
 from zk_pipeline.settings import Settings, load_settings
@@ -66,9 +65,3 @@ class WorkDate(click.ParamType):  # type: ignore[type-arg]
 
 
 WORK_DATE = WorkDate()
-
-
-def check_span(first: date | None, last: date | None) -> None:
-    """Raises UsageError for a span that ends before it begins."""
-    if first is not None and last is not None and last < first:
-        raise UsageError(f"--end-date {last} is before --start-date {first}")

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Shift, Target
-from zk_pipeline.cli.hours import wall_time, weekdays_of
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.shift_plan import ShiftPlan
 

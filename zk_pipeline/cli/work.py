@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from zk_pipeline.cli.dry_run import print_requests
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, progress_of
-from zk_pipeline.cli.session import WORK_DATE, check_span, open_session
-from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import check_crm
+from zk_pipeline.cli.session import WORK_DATE, open_session
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.operations.spans import asked_span, check_span, option
+from zk_pipeline.operations.sync import also_due
 from zk_pipeline.store.outbox import Scope
-from zk_pipeline.store.store import utc_now
 
 if TYPE_CHECKING:
-    from zk_pipeline.defs.launch import Launcher, RunResult
-    from zk_pipeline.defs.partitions import DateRange
+    from zk_pipeline.defs.launch import RunResult
 
 _POLLED = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error"]
 _PROCESSED = ["work_date", "rows", "added", "changed", "unchanged", "retracted"]
@@ -37,19 +35,20 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
     \b
     Example:  zk-pipeline poll "Main Office"
     """
+    from zk_pipeline.defs import actions  # noqa: PLC0415 (Dagster, slow to import)
+
     session = open_session()
-    registered = session.store.devices.all()
-    chosen = session.store.devices.select(names) if names else [one for one in registered if one.enabled]
-    if not chosen:
-        raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
-    note(f"polling {len(chosen)} devices ...")
     with session.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
-        results = launcher.poll(
-            [one.name for one in chosen],
-            [one.name for one in registered],
+        results = actions.poll(
+            launcher,
+            session.store,
+            names=names or None,
             full=full,
             lock_while_reading=lock_while_reading,
+            tell=note,
         )
+    if not results:
+        raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
     polls = [one for result in results for one in session.store.punches.polls_of(result.run_id)]
     if as_json:
         print_json({"run_ids": [result.run_id for result in results], "devices": polls})
@@ -69,19 +68,12 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
     \b
     Example:  zk-pipeline process --start-date 2026-11-01 --end-date 2026-11-22
     """
-    from zk_pipeline.defs.partitions import contiguous, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+    dates = asked_span(day, start_date, end_date, word=option)
+    from zk_pipeline.defs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
-    asked = _asked(day, start_date, end_date)
     session = open_session()
-    today = last_work_date(session.settings, utc_now())
     with session.launcher() as launcher:
-        if asked is None:
-            stale = stale_dates(session.store, session.settings, last=today)
-            ranges = contiguous(item.work_date for item in stale)
-        else:
-            launcher.check_partitions(asked, today)
-            ranges = [asked]
-        results = _each(launcher.process, ranges, "processing")
+        results = actions.process(launcher, session.store, dates=dates, tell=note)
     rows = [
         {"work_date": key, "rows": values["dagster/partition_row_count"]}
         | {name: values[name] for name in _PROCESSED[2:]}
@@ -122,16 +114,18 @@ def sync(
     \b
     Example:  zk-pipeline sync --start-date 2026-11-01 --end-date 2026-11-22 --retry-failed
     """
-    check_span(start_date, end_date)
+    check_span(start_date, end_date, word=option)
     session = open_session()
-    states = (("retry", "failed") if retry_failed else ()) + (("delivered",) if force else ())
-    scope = Scope(first=start_date, last=end_date, user_id=user_id, states=states)
+    scope = Scope(first=start_date, last=end_date, user_id=user_id)
     if dry_run:
-        return print_requests(session.settings, session.store.deliveries.peek(scope, limit))
-    check_crm(session.settings)  # said before anything is started, also when nothing is due
-    config: dict[str, object] = {"retry": retry_failed, "failed": retry_failed, "force": force, "user_id": user_id}
+        asked = replace(scope, states=also_due(retry=retry_failed, force=force))
+        return print_requests(session.settings, session.store.deliveries.peek(asked, limit))
+    from zk_pipeline.defs import actions  # noqa: PLC0415 (Dagster, slow to import)
+
     with session.launcher() as launcher, progress_of("zk_pipeline.operations.sync"):
-        results = _sync_ranges(launcher, session.store.deliveries.due_dates(scope), config, limit)
+        results = actions.sync(
+            launcher, session.store, scope=scope, limit=limit, retry=retry_failed, force=force, tell=note
+        )
     names = ("delivered", "retry", "failed", "unsent")
     counts = {name: sum(result.observed.get(name, 0) for result in results) for name in names}
     if as_json:
@@ -162,48 +156,6 @@ def cleanup(dry_run: bool, as_json: bool) -> int:
     else:
         print_pairs(result.observed)
     return _exit_code([result])
-
-
-def _asked(day: date | None, start: date | None, end: date | None) -> DateRange | None:
-    from zk_pipeline.defs.partitions import DateRange  # noqa: PLC0415 (Dagster, slow to import)
-
-    if day is not None and (start is not None or end is not None):
-        raise UsageError("give either --date or --start-date and --end-date")
-    if (start is None) != (end is None):
-        raise UsageError("--start-date and --end-date belong together")
-    if start is not None and end is not None:
-        check_span(start, end)
-        return DateRange(start, end)
-    return DateRange(day, day) if day is not None else None
-
-
-def _each(work: Any, ranges: Sequence[DateRange], what: str) -> list[RunResult]:
-    results = []
-    for part in ranges:
-        note(f"{what} {part} ...")
-        results.append(work(part))
-    return results
-
-
-def _sync_ranges(
-    launcher: Launcher, due: dict[date, int], config: dict[str, object], limit: int | None
-) -> list[RunResult]:
-    """One run per contiguous range of due dates, until `limit` records were attempted or a run says that it cannot go
-    on.
-    """
-    from zk_pipeline.defs.partitions import contiguous  # noqa: PLC0415 (Dagster, slow to import)
-
-    results: list[RunResult] = []
-    left = limit
-    for part in contiguous(due):
-        note(f"delivering {part} ...")
-        result = launcher.sync(part, config | {"limit": left})
-        results.append(result)
-        attempted = sum(result.observed.get(name, 0) for name in ("delivered", "retry", "failed"))
-        left = None if left is None else left - attempted
-        if (left is not None and left <= 0) or not result.observed or result.observed.get("unsent"):
-            break
-    return results
 
 
 def _exit_code(results: Sequence[RunResult]) -> int:

@@ -6,6 +6,7 @@ import warnings
 
 from dagster import BetaWarning
 
-# Used knowingly and held by tests; the warnings would greet every command's user.
-for words in ("Parameter `backfill_policy`", "Class `LocalFileCodeReference`", "Class `CodeReferencesMetadataValue`"):
+from zk_pipeline.beta import USED_KNOWINGLY
+
+for words in USED_KNOWINGLY:
     warnings.filterwarnings("ignore", category=BetaWarning, message=words)

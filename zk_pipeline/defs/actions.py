@@ -11,10 +11,17 @@ from typing import Any
 from zk_pipeline.defs.launch import Launcher, RunResult, open_launcher
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.operations.sync import also_due, check_crm
 from zk_pipeline.settings import load_settings
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
+
+Tell = Callable[[str], None]  # progress, for a person
+
+
+def _silently(_: str) -> None:
+    pass
+
 
 ACTION_TAG = "zk_pipeline/action"  # id of an action's first run, on all of its runs
 
@@ -37,35 +44,63 @@ def do(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) -> list[Ru
         return _KINDS[kind](mine, store, **arguments)
 
 
-def poll(launcher: Launcher, store: Store, *, names: Sequence[str] | None) -> list[RunResult]:
+def poll(
+    launcher: Launcher,
+    store: Store,
+    *,
+    names: Sequence[str] | None,
+    full: bool = False,
+    lock_while_reading: bool = False,
+    tell: Tell = _silently,
+) -> list[RunResult]:
     """Read the named devices; all enabled ones where None."""
     registered = store.devices.all()
     chosen = store.devices.select(names) if names is not None else [one for one in registered if one.enabled]
-    return launcher.poll([one.name for one in chosen], [one.name for one in registered]) if chosen else []
+    if not chosen:
+        return []
+    tell(f"polling {len(chosen)} devices ...")
+    return launcher.poll(
+        [one.name for one in chosen],
+        [one.name for one in registered],
+        full=full,
+        lock_while_reading=lock_while_reading,
+    )
 
 
-def process(launcher: Launcher, store: Store, *, dates: tuple[date, date] | None) -> list[RunResult]:
-    """Make the days of these work dates; of every stale one where None."""
+def process(
+    launcher: Launcher, store: Store, *, dates: tuple[date, date] | None, tell: Tell = _silently
+) -> list[RunResult]:
+    """Make the days of these work dates, in one run; of every stale one where None, a run for each range of them."""
     today = last_work_date(launcher.settings, utc_now())
     if dates is None:
         ranges = contiguous(item.work_date for item in stale_dates(store, launcher.settings, last=today))
     else:
         ranges = [DateRange(*dates)]
         launcher.check_partitions(ranges[0], today)
-    return [launcher.process(part) for part in ranges]
+    results = []
+    for part in ranges:
+        tell(f"processing {part} ...")
+        results.append(launcher.process(part))
+    return results
 
 
 def sync(
-    launcher: Launcher, store: Store, *, scope: Scope, limit: int | None, retry: bool = False, force: bool = False
+    launcher: Launcher,
+    store: Store,
+    *,
+    scope: Scope,
+    limit: int | None,
+    retry: bool = False,
+    force: bool = False,
+    tell: Tell = _silently,
 ) -> list[RunResult]:
     """Deliver what of `scope` is due, until `limit` records were attempted or a run says that it cannot go on."""
-    crm_endpoint(launcher.settings)  # said before anything is started, also when nothing is due
-    crm_token(launcher.settings)
-    states = (("retry", "failed") if retry else ()) + (("delivered",) if force else ())
+    check_crm(launcher.settings)  # said before anything is started, also when nothing is due
     config: dict[str, object] = {"retry": retry, "failed": retry, "force": force, "user_id": scope.user_id}
     results: list[RunResult] = []
     left = limit
-    for part in contiguous(store.deliveries.due_dates(replace(scope, states=states))):
+    for part in contiguous(store.deliveries.due_dates(replace(scope, states=also_due(retry=retry, force=force)))):
+        tell(f"delivering {part} ...")
         result = launcher.sync(part, config | {"limit": left})
         results.append(result)
         attempted = sum(result.observed.get(name, 0) for name in ("delivered", "retry", "failed"))

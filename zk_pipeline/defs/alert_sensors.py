@@ -3,7 +3,7 @@
 # No postponed annotations here: Dagster reads them when it decorates.
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import dagster as dg
@@ -27,7 +27,9 @@ from zk_pipeline.operations.sync import crm_endpoint, crm_token
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.alerts import Decision, KnownAlert, Problem
 from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.quality import Freshness
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.watching import watch
 
 ALERT_SENSOR = "alert_sensor"
 # This sensor runs in the daemon: that it looks at all shows that the daemon beats.
@@ -76,15 +78,19 @@ def look_and_tell(
     report_dead_runs(instance)
     # While a poll is under way its devices are read one after the other: those that fail are told together afterwards.
     kinds = set(KINDS) - ({"device"} if is_poll_in_flight(instance, now) else set())
-    look = Look(current_problems(store, instance, checks, settings), kinds, now)
+    seen = watch(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
+    look = Look(current_problems(seen.late, instance, checks, settings, now), kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)
 
     def decided(known: Sequence[KnownAlert]) -> Decision:
         return decide(known, look, channels, reminder)
 
-    decision = store.alerts.update(decided)
-    taken, failures = send_due(store, channels) if channels else (0, [])
+    decision = decided(seen.known)
+    if decision:
+        decision = store.alerts.update(decided)
+    is_due = seen.is_message_due or decision.messages
+    taken, failures = send_due(store, channels) if channels and is_due else (0, [])
     words = [f"{len(look.problems)} problems"]
     words += [f"{len(decision.told)} to tell"] if decision.told else []
     words += [f"{taken} channels told"] if taken else []
@@ -94,11 +100,14 @@ def look_and_tell(
 
 
 def current_problems(
-    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey], settings: Settings
+    found: Freshness,
+    instance: dg.DagsterInstance,
+    checks: Collection[dg.AssetCheckKey],
+    settings: Settings,
+    now: datetime,
 ) -> list[Problem]:
     """All that is wrong now."""
-    now, links = store.clock(), Links(settings.ui_url)
-    found = store.quality.freshness(first=settings.history_start, last=last_work_date(settings, now))
+    links = Links(settings.ui_url)
     problems = [
         *device_problems(found, now, silence_allowed(settings.polling_interval_minutes), links),
         *crm_problems(found, _misconfigured(settings)),

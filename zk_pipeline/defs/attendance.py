@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from zk_pipeline.attendance.judge import judge
+from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.day_checks import check_result, check_spec
 from zk_pipeline.defs.day_metadata import date_metadata
 from zk_pipeline.defs.failures import partitions_failed
@@ -23,7 +24,7 @@ from zk_pipeline.store.summaries import summarize
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
-    rules = work_rules(settings)
+    rules, links = work_rules(settings), AdminLinks(settings.admin_url)
 
     @dg.asset(
         name="daily_attendance",
@@ -50,8 +51,9 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             first, last = part[0].work_date, part[-1].work_date
             shown = opened.days.figures(first, last, workday_starts_at=rules.workday_starts_at)
             for one in part:
+                day = one.work_date
                 event = dg.AssetMaterialization(
-                    context.asset_key, partition=one.work_date.isoformat(), metadata=date_metadata(one, shown)
+                    context.asset_key, partition=day.isoformat(), metadata=date_metadata(one, shown) | links.days(day)
                 )
                 context.log_event(event)
 

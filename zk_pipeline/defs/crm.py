@@ -11,6 +11,7 @@ from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.crm_checks import crm_check_results, crm_check_specs
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partitions_failed
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
@@ -37,6 +38,8 @@ class SyncConfig(dg.Config):
 
 
 def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
+    links = AdminLinks(settings.admin_url)
+
     @dg.asset(
         name="crm_sync",
         group_name="crm",
@@ -74,13 +77,13 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         except SenderBusy as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except BaseException:
-            _materialize(context, opened, dates)  # a run that is cancelled has delivered something, too
+            _materialize(context, opened, dates, links)  # a run that is cancelled has delivered something, too
             raise
         else:
             yield from crm_check_results(opened.deliveries, opened.clock())
         context.log.info("%s", summary.words())
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(summary)))
-        _materialize(context, opened, dates)
+        _materialize(context, opened, dates, links)
         if _not(summary) or summary.stopped:
             raise _failure(summary, is_misconfigured)
         held = {day.isoformat(): why for day, why in opened.quality.held().items() if day in dates}
@@ -90,14 +93,14 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     return [crm_sync]
 
 
-def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequence[date]) -> None:
+def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequence[date], links: AdminLinks) -> None:
     """Each work date on which nothing is left to deliver; one on which nobody was there has nothing, and is done."""
     by_date = store.deliveries.states_by_date(dates)
     for day in dates:
         states = by_date.get(day, {})
         if not any(state in states for state in OPEN_STATES):
-            delivered = {"delivered": states.get("delivered", 0)}
-            context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=delivered))
+            told = {"delivered": dg.MetadataValue.int(states.get("delivered", 0)), **links.delivered(day)}
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=told))
 
 
 def sync_scope(config: SyncConfig, **dates: object) -> Scope:

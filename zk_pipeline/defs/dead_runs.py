@@ -33,7 +33,7 @@ def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for run in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
         process = _process_of(instance, run)
         if process is not None and not is_alive(process):
-            instance.report_run_failed(run, f"The process of this run ({process}) is gone; it was killed.")
+            instance.report_run_failed(run, _words(process))
             dead.append(run.run_id)
     return dead
 
@@ -43,3 +43,11 @@ def _process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     process = run.tags.get(PROCESS_TAG)
     repeated = None if process is None or run.parent_run_id is None else instance.get_run_by_id(run.parent_run_id)
     return None if repeated is not None and repeated.tags.get(PROCESS_TAG) == process else process
+
+
+def _words(process: str) -> str:
+    host, pid, _ = process.rsplit(":", 2)
+    return (
+        f"The process of this run ({pid} on {host}) died without a word: it was killed, ran out of memory, or the "
+        "machine was restarted."
+    )

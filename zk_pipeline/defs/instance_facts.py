@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
 from zk_pipeline.defs.in_flight import UNDER_WAY
@@ -48,7 +49,7 @@ def as_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Fail
         parts.append(f"{entry.step_key}: {words.strip()[:_FIRST_CHARACTERS]}")
     if parts and only_partitions and run.job_name == POLL:
         return
-    yield FailedRun(run.run_id, _name(run), "\n".join(parts) or _last_words(instance, run), is_misconfigured)
+    yield FailedRun(run.run_id, _name(run), "\n".join(parts) or _how_it_died(instance, run), is_misconfigured)
 
 
 def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]) -> list[FailedCheck]:
@@ -110,11 +111,30 @@ def _name(run: dg.DagsterRun) -> str:
     return f"materializing {', '.join(assets) or 'assets'}"
 
 
-def _last_words(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
-        if message := entry.get_dagster_event().message:
-            return message.strip()[:_FIRST_CHARACTERS]
-    return "no reason given"
+def _how_it_died(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Of a run that ended without a failed step: what was said of it, the step it was in, and what happens next."""
+    kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_FAILURE}
+    said, steps = "It ended without a word.", []
+    for entry in instance.all_logs(run.run_id, of_type=kinds):
+        event = entry.get_dagster_event()
+        if event.event_type is dg.DagsterEventType.STEP_START:
+            steps.append(str(event.step_key))
+        elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
+            steps.remove(str(event.step_key))
+        elif event.message:
+            said = event.message.strip()[:_FIRST_CHARACTERS]
+    where = f"It was in {', '.join(steps)}" if steps else "It was in no step"
+    return f"{said}\n{where}. What it had stored stays. {_what_is_next(run)}"
+
+
+def _what_is_next(run: dg.DagsterRun) -> str:
+    if run.remote_job_origin is None:
+        return "A command started it: give the command again."
+    if run.tags.get(WILL_RETRY_TAG) == "true":
+        return "The daemon starts it once more."
+    if run.job_name in JOBS:
+        return "The next tick of its schedule asks again for what is left."
+    return "It is not started again: start it by hand."
 
 
 def _aware(moment: datetime) -> datetime:

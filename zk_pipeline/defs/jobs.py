@@ -11,7 +11,7 @@ import dagster as dg
 
 from zk_pipeline.defs.old_runs import OldRuns, delete_runs, find_old_runs
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.quality import CHECKS
+from zk_pipeline.operations.checks import CHECKS
 from zk_pipeline.settings import load_settings
 from zk_pipeline.store.store import utc_now
 

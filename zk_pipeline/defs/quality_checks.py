@@ -14,7 +14,8 @@ import dagster as dg
 from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.quality import CHECKS, Check, Verdict, judge_facts, judge_freshness, silence_allowed
+from zk_pipeline.operations.checks import CHECKS, Check
+from zk_pipeline.operations.quality import Verdict, judge_facts, judge_freshness, silence_allowed
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store

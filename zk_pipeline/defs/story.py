@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 import dagster as dg
 
+from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.operations.problems import OWNER_OF_ASSET
 from zk_pipeline.settings import Settings
@@ -145,8 +146,5 @@ def _reference(function: Callable[..., Any]) -> dg.LocalFileCodeReference:
 
 
 def _links(asset: str, settings: Settings) -> dict[str, dg.MetadataValue]:
-    links = {
-        "admin_page": settings.admin_url and f"{settings.admin_url}/",
-        "docs": settings.docs_url and f"{settings.docs_url}/{_DOCS[asset]}",
-    }
-    return {name: dg.MetadataValue.url(url) for name, url in links.items() if url}
+    docs = {"docs": dg.MetadataValue.url(f"{settings.docs_url}/{_DOCS[asset]}")} if settings.docs_url else {}
+    return {**AdminLinks(settings.admin_url).asset(asset), **docs}

@@ -8,6 +8,7 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
+from zk_pipeline.defs.admin_links import AdminLinks
 from zk_pipeline.defs.failures import partitions_failed
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
@@ -18,7 +19,7 @@ from zk_pipeline.defs.terminal_checks import check_results, check_specs
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.tables import device_table
-from zk_pipeline.settings import Settings
+from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.terminal_health import terminal_health
 
 
@@ -51,6 +52,7 @@ def _raw_punches(
     chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
+    links = AdminLinks(load_settings().admin_url)
     read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
     for polled in poll_devices(
         opened,
@@ -66,7 +68,7 @@ def _raw_punches(
             failures[name] = polled.words
             continue
         context.log.info("%s", polled.words)
-        event_metadata = _poll_metadata(polled)
+        event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
         ingested = polled.ingested
         if ingested is not None and ingested.new:
             event_metadata["preview"] = preview(opened.punches.preview(name, ingested.poll_id))

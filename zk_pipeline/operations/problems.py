@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from zk_pipeline.operations.quality import READ_IN_TIME
+from zk_pipeline.operations.checks import READ_IN_TIME
 from zk_pipeline.store.alerts import Problem
 from zk_pipeline.store.quality import DeviceReach, Freshness
 
@@ -24,8 +24,9 @@ OWNER_OF_JOB = {
 }
 OTHERS = "operations"
 
-# Checks that say of all terminals what `device_problems` says of each.
-TOLD_BY_DEVICE = {READ_IN_TIME.name, "every_record_accounted_for"}
+# Checks that say what people are told by other means: of each terminal by `device_problems`, of dead letters by
+# `crm_problems`, of late deliveries after two hours by DELIVERED_IN_TIME.
+TOLD_OTHERWISE = {READ_IN_TIME.name, "every_record_accounted_for", "no_dead_letters", "nothing_is_late"}
 CRM_MISCONFIGURED, DEAD_LETTERS = "crm:misconfigured", "crm:dead_letters"
 
 
@@ -87,7 +88,7 @@ def device_problems(found: Freshness, now: datetime, silence: timedelta, links: 
 
 
 def check_problems(failed: Sequence[FailedCheck], links: Links) -> list[Problem]:
-    """Failed checks, critical where their severity is ERROR; those that `device_problems` tells are left to it."""
+    """Failed checks, critical where their severity is ERROR, but for those TOLD_OTHERWISE."""
     return [
         Problem(
             key=f"check:{one.asset}:{one.name}",
@@ -98,7 +99,7 @@ def check_problems(failed: Sequence[FailedCheck], links: Links) -> list[Problem]
             body=_lines(one.words, links.check(one.asset, one.name)),
         )
         for one in failed
-        if one.name not in TOLD_BY_DEVICE
+        if one.name not in TOLD_OTHERWISE
     ]
 
 

@@ -65,6 +65,11 @@ def check_crm(settings: Settings) -> None:
     crm_mapping(settings)
 
 
+def also_due(*, retry: bool, force: bool) -> tuple[str, ...]:
+    """States of deliveries that are to go out beside those that are due anyway."""
+    return (("retry", "failed") if retry else ()) + (("delivered",) if force else ())
+
+
 def probe_crm(settings: Settings) -> CrmProbe:
     """Whether the CRM could be delivered to now, without creating a record. Raises CrmMisconfigured."""
     crm_mapping(settings)

@@ -88,7 +88,7 @@ class AlertStore:
     def known(self) -> list[KnownAlert]:
         """Alerts that last, and those that ended within REMEMBERED, the oldest first."""
         with self.database.read("open alerts") as connection:
-            return _known(connection, self.clock())
+            return known_alerts(connection, self.clock())
 
     def update(self, decide: Callable[[Sequence[KnownAlert]], Decision]) -> Decision:
         """Do what `decide` makes of the known alerts, so that two who look at once tell it once.
@@ -100,17 +100,17 @@ class AlertStore:
             return decision
         with self.database.write("keep alerts") as connection:
             now = self.clock()
-            decision = decide(_known(connection, now))
+            decision = decide(known_alerts(connection, now))
             _apply(connection, decision, now)
         return decision
 
     def claim(self, lease: timedelta) -> list[DueMessage]:
         """Messages whose next attempt is due, in order; to everybody else they are due only after `lease`."""
         with self.database.read("due alert messages") as connection:
-            if not _due(connection, self.clock()):
+            if not due_messages(connection, self.clock()):
                 return []
         with self.database.write("claim alert messages") as connection:
-            due = _due(connection, self.clock())
+            due = due_messages(connection, self.clock())
             connection.execute(
                 "UPDATE alert_messages SET next_attempt_at = ? WHERE list_contains(?, id)",
                 [self.clock() + lease, [one.id for one in due]],
@@ -141,7 +141,8 @@ class AlertStore:
 _COLUMNS = "key, kind, severity, owner, title, body"
 
 
-def _known(connection: Connection, now: datetime) -> list[KnownAlert]:
+def known_alerts(connection: Connection, now: datetime) -> list[KnownAlert]:
+    """As `AlertStore.known`, in a hold of the caller's."""
     rows = connection.execute(
         f"""
         SELECT {_COLUMNS}, first_at, told_at, resolved_at FROM alerts
@@ -160,7 +161,8 @@ def _known(connection: Connection, now: datetime) -> list[KnownAlert]:
     ]
 
 
-def _due(connection: Connection, now: datetime) -> list[DueMessage]:
+def due_messages(connection: Connection, now: datetime) -> list[DueMessage]:
+    """Messages whose next attempt is due, in order."""
     rows = connection.execute(
         """
         SELECT id, channel, title, body, created_at, attempts FROM alert_messages

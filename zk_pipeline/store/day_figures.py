@@ -50,7 +50,14 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
             WHERE punched_at_local >= $begin AND punched_at_local < $end
         """  # noqa: S608 (SQL of ours)
         span = {name: values[name] for name in ("begin", "end")}
-        placing = place(connection, pairs=pairs, values=span, workday_starts_at=workday_starts_at)
+        placing = place(
+            connection,
+            pairs=pairs,
+            values=span,
+            workday_starts_at=workday_starts_at,
+            first=values["begin"],
+            last=values["end"],
+        )
         sql = _PUNCHES.format(punches=placing.punches, join=placing.join, work_date=placing.work_date)
         punches = connection.execute(sql, values).fetchall()
         kinds = connection.execute(_KINDS_OF_DAYS, [first - BEFORE, last]).fetchall()

@@ -12,9 +12,10 @@ from datetime import date, datetime, timedelta
 from zk_pipeline.attendance.shifts import minutes
 from zk_pipeline.store.compacting import space_of
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.doctor_rules import PER_SPAN, WHOLE, Rule, Severity
+from zk_pipeline.store.doctor_rules import PER_SPAN, REPORT, WHOLE, Rule, Severity
 from zk_pipeline.store.placing import place, stored_workday_start
 from zk_pipeline.store.sender import SenderBusy, only_sender
+from zk_pipeline.store.soundness import doubled_keys, schema_faults, unsound_dates
 
 _ROWS_AT_ONCE = 200_000  # some 0.3 s
 
@@ -36,19 +37,31 @@ class Doctor:
     def examine(self, now: datetime) -> Iterator[Finding]:
         """Findings as they are made. Raises StoreBusy, StoreUnusable."""
         with self.database.read("doctor: whole tables") as connection:
+            faults = schema_faults(connection)
+            if faults:  # what follows could not be asked
+                yield Finding("error", "tables", "; ".join(faults), "restore a backup: `zk-pipeline restore FILE`")
+                return
+            for words in doubled_keys(connection):
+                yield Finding("error", "doubled-keys", words, REPORT)
             for rule in WHOLE:
                 yield from _broken(rule, [_ask(connection, rule, {})])
             yield from _space(connection)
             yield from _late(connection, now)
-            spans, offset = _spans(connection), minutes(stored_workday_start(connection))
+            offset = minutes(stored_workday_start(connection))
+            spans = _spans(connection, offset)
+        unsound: dict[date, str] = {}
         counts: dict[str, list[tuple[int, str | None]]] = {rule.name: [] for rule in PER_SPAN}
         for first, last in spans:
             begin = datetime.combine(first, datetime.min.time()) + timedelta(minutes=offset)
             end = datetime.combine(last, datetime.min.time()) + timedelta(days=1, minutes=offset)
             values: dict[str, object] = {"first": first, "last": last, "begin": begin, "end": end}
             with self.database.read("doctor: a span of dates", f"{first} to {last}") as connection:
+                unsound |= unsound_dates(
+                    connection, [first + timedelta(days=n) for n in range((last - first).days + 1)]
+                )
                 for rule in PER_SPAN:
                     counts[rule.name].append(_ask(connection, rule, values))
+        yield from _unsound(unsound)
         for rule in PER_SPAN:
             yield from _broken(rule, counts[rule.name])
         yield from self._left_sending()
@@ -92,6 +105,17 @@ def _broken(rule: Rule, counts: list[tuple[int, str | None]]) -> Iterator[Findin
         yield Finding(rule.severity, rule.name, f"{total:,} {rule.what} (such as {example})", rule.advice)
 
 
+def _unsound(dates: dict[date, str]) -> Iterator[Finding]:
+    if dates:
+        day, why = next(iter(dates.items()))
+        yield Finding(
+            "error", "unsound-dates",
+            f"{len(dates):,} work dates have rows that break a rule (such as {day}: {why})",
+            "`zk-pipeline sync` and the hourly check keep them from the CRM; after that "
+            "`zk-pipeline process --date D` makes them anew",
+        )  # fmt: skip
+
+
 def _space(connection: Connection) -> Iterator[Finding]:
     space = space_of(connection)
     if space.is_worth_it and space.total > 64 << 20:
@@ -118,9 +142,11 @@ def _late(connection: Connection, now: datetime) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _spans(connection: Connection) -> list[tuple[date, date]]:
-    """First and last dates of spans that have a bounded number of punches and revisions each, and together all."""
-    offset = minutes(stored_workday_start(connection))
+def _spans(connection: Connection, offset: int) -> list[tuple[date, date]]:
+    """First and last dates of spans that have a bounded number of punches and revisions each, and together all.
+
+    `offset`: minutes after midnight at which work dates begin.
+    """
     counted = connection.execute(
         """
         SELECT day, sum(held) FROM (

@@ -8,6 +8,8 @@ from datetime import date, datetime, time, timedelta
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.placing import place
 
+PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
+
 
 @dataclass(frozen=True)
 class ExplainedPunch:

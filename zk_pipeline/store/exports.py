@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Database
+from zk_pipeline.store.people import NAMES
 
 What = Literal["raw", "attendance"]
 
@@ -49,7 +50,7 @@ class ExportStore:
         """The rows of `scope` from `first` to `last`, ordered by time; instants are UTC, `*_local` naive."""
         with self.database.read("export rows", what) as connection:
             return connection.execute(
-                f"WITH {_NAMES}, kept AS ({_ROWS[what]}) {_SHOWN[what]}",
+                f"WITH names AS ({NAMES}), kept AS ({_ROWS[what]}) {_SHOWN[what]}",
                 _values(scope) | {"first": first, "last": last},
             ).to_arrow_table()
 
@@ -83,17 +84,6 @@ _ROWS: Mapping[What, str] = {
           AND ($site IS NULL OR site = $site)
     """,
 }
-
-# A person's name at a site: as enrolled last.
-_NAMES = """
-names AS (
-    SELECT coalesce(device.site, enrolled.device) AS site, user_id,
-           arg_max(enrolled.name, (enrolled.updated_at, enrolled.device)) AS name
-    FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
-    WHERE enrolled.name <> ''
-    GROUP BY ALL
-)
-"""
 
 _SHOWN: Mapping[What, str] = {
     "raw": """

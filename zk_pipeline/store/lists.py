@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Connection, Database
@@ -24,6 +24,7 @@ class Filter:
     is_outlier: bool | None = None
     synced_to_crm: bool | None = None
     sync_state: str | None = None
+    outlier_code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,23 @@ class PunchRow:
     status: int
     punch_state: int
     verify_type: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class PunchLine:
+    """A row of `raw_punches` as a person reads it: the terminal's wall clock, and where the terminal stands."""
+
+    id: int
+    device_name: str
+    site: str
+    user_id: str
+    timestamp_local: datetime
+    timestamp: datetime
+    timezone: str
+    punch_state: int
+    verify_type: int
+    is_clock_suspect: bool
     created_at: datetime
 
 
@@ -115,17 +133,24 @@ class ListStore:
 
     def punches(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[PunchRow]:
         """Raises UsageError for a device there never was."""
+        return self._punches(PunchRow, wanted, order, place)
+
+    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[PunchLine]:
+        """The same rows with what people want to know of them. Raises UsageError for a device there never was."""
+        return self._punches(PunchLine, wanted, order, place)
+
+    def _punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: Place) -> Rows[Row]:
         with self.database.read("list punches") as connection:
             conditions, values = _conditions(connection, wanted, day="timestamp_local")
             page = read_page(
                 connection,
                 Listing(_PUNCHES, order, conditions, values),
-                ", ".join(PunchRow.__dataclass_fields__),
+                ", ".join(field.name for field in fields(cast(Any, kind))),
                 place,
                 source=_NUMBERED_PUNCHES,
                 cache=self.cache,
             )
-        return Rows(page.count, [PunchRow(*row) for row in page.rows], page.until, page.last, page.has_more)
+        return Rows(page.count, [kind(*row) for row in page.rows], page.until, page.last, page.has_more)
 
     def days(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[DayRow]:
         """Raises UsageError for a device there never was."""
@@ -141,6 +166,20 @@ class ListStore:
             )
         return Rows(page.count, [DayRow(*row) for row in page.rows], page.until, page.last, page.has_more)
 
+    def outlier_codes(self, wanted: Filter) -> dict[str, int]:
+        """How many of the days that `wanted` takes have each code. Raises UsageError for a device there never was."""
+        with self.database.read("count outliers") as connection:
+            conditions, values = _conditions(connection, wanted, day="date")
+            rows = connection.execute(
+                f"""
+                SELECT code, count(*)
+                FROM (SELECT unnest(outlier_codes) AS code FROM ({_DAYS}) WHERE {" AND ".join(["true", *conditions])})
+                GROUP BY code ORDER BY code
+                """,  # noqa: S608 (SQL of ours)
+                values,
+            ).fetchall()
+        return dict(rows)
+
     def day(self, day_id: int) -> DayRow | None:
         """The day of that id."""
         with self.database.read("look at a day") as connection:
@@ -153,16 +192,17 @@ class ListStore:
 
 _PUNCHES = """
     SELECT seq AS id, device AS device_name, user_id, punched_at AS timestamp, punched_at_local AS timestamp_local,
-           status, punch_state, verify_type, created_at
+           status, punch_state, verify_type, is_clock_suspect, created_at
     FROM raw_punches
 """
 _NUMBERED_PUNCHES = f"""
-    SELECT punch.*, device.id AS device
+    SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site, device.timezone
     FROM ({_PUNCHES}) AS punch LEFT JOIN devices AS device ON device.name = punch.device_name
 """  # noqa: S608 (SQL of ours)
 # Without the join that only `synced_to_crm` needs.
 _DAYS = """
-    SELECT id, device AS device_name, site, user_id, work_date AS date, clock_in, is_outlier, created_at, updated_at
+    SELECT id, device AS device_name, site, user_id, work_date AS date, clock_in, is_outlier, outlier_codes,
+           created_at, updated_at
     FROM daily_attendance
 """
 _DELIVERED_DAYS = "SELECT * FROM processed_attendance"
@@ -185,6 +225,7 @@ def _conditions(connection: Connection, wanted: Filter, *, day: str) -> tuple[li
         "is_outlier": ("is_outlier = $is_outlier", wanted.is_outlier),
         "synced_to_crm": ("synced_to_crm = $synced_to_crm", wanted.synced_to_crm),
         "sync_state": ("sync_state = $sync_state", wanted.sync_state),
+        "outlier_code": ("list_contains(outlier_codes, $outlier_code)", wanted.outlier_code),
     }
     given = {word: pair for word, pair in possible.items() if pair[1] is not None}
     return [condition for condition, _ in given.values()], {word: value for word, (_, value) in given.items()}

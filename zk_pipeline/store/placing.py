@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from typing import Any
 
 from zk_pipeline.attendance.shifts import Hours, minutes
@@ -56,8 +56,11 @@ def place(
     pairs: str | None = None,
     values: Mapping[str, Any] | None = None,
     workday_starts_at: time | None = None,
+    first: date = date.min,
+    last: date = date.max,
 ) -> Placing:
-    """How to place punches; `pairs` (with parameters `values`) is a query of the (device, user_id) that can occur.
+    """How to place punches; `pairs` (with parameters `values`) is a query of the (device, user_id) that can occur,
+    `first` and `last` bound the dates on which they can, and those whose shifts will be asked for.
 
     `workday_starts_at`: of the settings; None takes what the store was grouped by last.
     """
@@ -72,6 +75,8 @@ def place(
         values or {},
         settings=stored_hours(connection, usual),
         workday_starts_at=usual,
+        first=first,
+        last=last,
     )
     begun = f"coalesce(begun.begins, {minutes(usual)})"
     return Placing(punches, _BEGUN, f"CAST(punch.punched_at_local - to_minutes({begun}) AS DATE)", minutes(usual))

@@ -73,10 +73,10 @@ class Facts:
     """What the data looks like around the work date `today`, which is not over and therefore not judged."""
 
     schema_faults: list[str]
-    doubled_keys: Mapping[str, int]
+    doubled_keys: list[str]
     doubled_punches: int
     unsound: Mapping[date, str]
-    quarantined: Mapping[str, int]  # device → records of the last day
+    quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
     quarantined_before: int
     shared_ids: list[tuple[str, str, str]]  # site, user id, names
     unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
@@ -94,11 +94,7 @@ class Quality:
         """What waits now; work dates are those from `first` to `last`."""
         now = self.clock()
         with self.database.read("what is late") as connection:
-            devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
-            placing = place(connection)
-            asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
-            waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
-            return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
+            return freshness(connection, now, first=first, last=last)
 
     def facts(self, *, today: date) -> Facts:
         """The state of the data, with `held_dates` left alone."""
@@ -107,7 +103,7 @@ class Quality:
             faults = schema_faults(connection)
             quarantined = connection.execute(_QUARANTINED, [now - DAY]).fetchall()
             before = connection.execute(
-                "SELECT count(*) FROM quarantined_records WHERE created_at < ?", [now - DAY]
+                "SELECT count(*) FROM quarantined_records WHERE created_at < ? AND released_at IS NULL", [now - DAY]
             ).fetchone()
             span = {"first": today - WEEK, "today": today}
             return Facts(
@@ -149,6 +145,15 @@ class Quality:
         """Tables and columns that are not as the migrations made them."""
         with self.database.read("look at the tables") as connection:
             return schema_faults(connection)
+
+
+def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:
+    """As `Quality.freshness`, in a hold of the caller's."""
+    devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
+    placing = place(connection)
+    asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
+    waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
+    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
 
 
 def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:
@@ -232,7 +237,9 @@ FROM stale LEFT JOIN fresh ON fresh.work_date = stale.work_date AND fresh.seq > 
 GROUP BY stale.work_date, stale.recheck_after HAVING since IS NOT NULL ORDER BY 1
 """
 
-_QUARANTINED = "SELECT device, count(*) FROM quarantined_records WHERE created_at >= ? GROUP BY 1 ORDER BY 1"
+_QUARANTINED = """
+SELECT device, count(*) FROM quarantined_records WHERE created_at >= ? AND released_at IS NULL GROUP BY 1 ORDER BY 1
+"""
 
 _SHARED_IDS = """
 SELECT device.site, person.user_id, string_agg(DISTINCT trim(person.name), ' / ' ORDER BY trim(person.name)) AS names

@@ -12,6 +12,8 @@ import pyarrow as pa
 from zk_pipeline.devices.models import USER_COLUMNS, Device
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.ingest import insert_punches, next_poll_id, punches_table
+from zk_pipeline.store.lists import Rows
+from zk_pipeline.store.pages import Key, Listing, Place, read_page
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class QuarantinedRecord:
 
 
 @dataclass(frozen=True)
+class QuarantinedKind:
+    """How many records of a device are in quarantine for one reason, and since when."""
+
+    device: str
+    reason: str
+    count: int
+    oldest: datetime
+    newest: datetime
+
+
+@dataclass(frozen=True)
 class QuarantineStore:
     database: Database
     clock: Callable[[], datetime]
@@ -36,6 +49,48 @@ class QuarantineStore:
         with self.database.read("quarantined records") as connection:
             rows = connection.execute(f"{_SELECT} ORDER BY device, created_at, raw").fetchall()
         return [QuarantinedRecord(*row) for row in rows]
+
+    def kinds(self) -> list[QuarantinedKind]:
+        """What is in quarantine now, by device and reason."""
+        with self.database.read("count quarantined records") as connection:
+            rows = connection.execute(
+                """
+                SELECT device, reason, count(*), min(created_at), max(created_at)
+                FROM quarantined_records WHERE released_at IS NULL GROUP BY ALL ORDER BY ALL
+                """
+            ).fetchall()
+        return [QuarantinedKind(*row) for row in rows]
+
+    def page(self, place: Place, *, device: str | None = None, released: bool = False) -> Rows[QuarantinedRecord]:
+        """A page of those in quarantine, or of those released from it, the newest first."""
+        conditions = ["released_at IS NOT NULL" if released else "released_at IS NULL"]
+        conditions += ["device = $device"] if device is not None else []
+        values = {} if device is None else {"device": device}
+        with self.database.read("list quarantined records") as connection:
+            page = read_page(
+                connection,
+                Listing(_NUMBERED, PAGE_ORDER, conditions, values),
+                "device, raw, reason, first_poll_id, created_at, released_at",
+                place,
+            )
+        return Rows(page.count, [QuarantinedRecord(*row) for row in page.rows], page.until, page.last, page.has_more)
+
+    def listed(
+        self, *, device: str | None, released: bool, limit: int, offset: int
+    ) -> tuple[int, list[QuarantinedRecord]]:
+        """How many there are of a device (None: of all), with or without the released ones, and some, as `all`."""
+        where = "($device IS NULL OR device = $device) AND ($released OR released_at IS NULL)"
+        values: dict[str, object] = {"device": device, "released": released}
+        with self.database.read("quarantined records") as connection:
+            count = connection.execute(
+                f"SELECT count(*) FROM quarantined_records WHERE {where}",  # noqa: S608 (SQL of ours)
+                values,
+            ).fetchall()[0][0]
+            rows = connection.execute(
+                f"{_SELECT} WHERE {where} ORDER BY device, created_at, raw LIMIT $limit OFFSET $offset",
+                values | {"limit": limit, "offset": offset},
+            ).fetchall()
+        return count, [QuarantinedRecord(*row) for row in rows]
 
     def of(self, device: str) -> list[QuarantinedRecord]:
         """Those of a device that are still in quarantine."""
@@ -86,4 +141,7 @@ class QuarantineStore:
         return new
 
 
+PAGE_ORDER = [Key("created_at", "instant", descending=True)]
+# Each record is there once by device, bytes and reason, and has no number of its own.
+_NUMBERED = "SELECT *, (hash((device, raw, reason)) >> 2)::BIGINT AS id FROM quarantined_records"
 _SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at FROM quarantined_records"

@@ -6,7 +6,7 @@ The rule itself is `attendance.shifts`; here it is spread over the people and da
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import time
+from datetime import date, time
 from typing import Any
 
 import pyarrow as pa
@@ -56,17 +56,25 @@ def read_assignments(connection: Connection) -> list[Assignment]:
 
 
 def make_roster(
-    connection: Connection, pairs: str, values: Mapping[str, Any], *, settings: Hours, workday_starts_at: time
+    connection: Connection,
+    pairs: str,
+    values: Mapping[str, Any],
+    *,
+    settings: Hours,
+    workday_starts_at: time,
+    first: date = date.min,
+    last: date = date.max,
 ) -> None:
     """Make the temporary table `roster(device, user_id, first, last, shift, begins)`.
 
     `pairs` is a query of the (device, user_id) it is about, with its parameters in `values`. Only those with an
-    assignment at some time get rows; theirs cover every date from 0001-01-01 to 9999-12-31 once. `begins` is in minutes
-    after midnight; a null `shift` is the hours of the settings, `settings`, whose work dates follow each other at
-    `workday_starts_at`.
+    assignment at some time from `first` to `last` get rows; theirs cover each of these dates once (and perhaps the date
+    before, where nothing is promised). `begins` is in minutes after midnight; a null `shift` is the hours of the
+    settings, `settings`, whose work dates follow each other at `workday_starts_at`.
     """
     connection.register("shift_begins", _begins_table(read_shifts(connection), settings, workday_starts_at))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE roster AS {_ROSTER.format(pairs=pairs)}", dict(values))
+    span = {"roster_first": first, "roster_last": last}
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE roster AS {_ROSTER.format(pairs=pairs)}", {**values, **span})
     connection.unregister("shift_begins")
 
 
@@ -87,56 +95,75 @@ def _begins_table(shifts: Mapping[str, Shift], settings: Hours, workday_starts_a
     )
 
 
-# A person's assignments cut time into spans of one shift each; only the first date of a span has another one before it.
+# What somebody has depends on who they are, the site, and the device where it has shifts itself: few combinations, of
+# which each has few assignments. These cut time into spans of one shift each; only the first date of a span has another
+# one before it.
 _ROSTER = """
-WITH pairs AS ({pairs}),
-known AS (
-    SELECT pairs.device, pairs.user_id, coalesce(device.site, pairs.device) AS site
-    FROM pairs LEFT JOIN devices AS device ON device.name = pairs.device
-),
+WITH pairs AS MATERIALIZED ({pairs}),
 assigned AS (
-    SELECT shift, user_id, site, device, coalesce(valid_from, DATE '0001-01-01') AS valid_from,
-           coalesce(valid_to, DATE '9999-12-31') AS valid_to
-    FROM shift_assignments
+    SELECT * REPLACE (greatest(valid_from, $roster_first - 1) AS valid_from, least(valid_to, $roster_last) AS valid_to)
+    FROM (
+        SELECT shift, user_id, site, device, coalesce(valid_from, DATE '0001-01-01') AS valid_from,
+               coalesce(valid_to, DATE '9999-12-31') AS valid_to
+        FROM shift_assignments
+    )
+    WHERE valid_from <= $roster_last AND valid_to >= $roster_first - 1
 ),
+known AS (
+    SELECT pairs.device, pairs.user_id, coalesce(device.site, pairs.device) AS site, coalesce(own.device, '') AS gate
+    FROM pairs
+    LEFT JOIN devices AS device ON device.name = pairs.device
+    LEFT JOIN (SELECT DISTINCT device FROM assigned WHERE device IS NOT NULL) AS own ON own.device = pairs.device
+),
+kinds AS (SELECT DISTINCT user_id, site, gate FROM known),
 held AS (
-    SELECT known.device, known.user_id, 1 AS level, shift, valid_from, valid_to
-    FROM known JOIN assigned ON assigned.user_id = known.user_id AND assigned.site = known.site
+    SELECT kinds.*, CASE WHEN assigned.site IS NULL THEN 2 ELSE 1 END AS level, shift, valid_from, valid_to
+    FROM kinds JOIN assigned ON assigned.user_id = kinds.user_id AND coalesce(assigned.site, kinds.site) = kinds.site
     UNION ALL
-    SELECT known.device, known.user_id, 2, shift, valid_from, valid_to
-    FROM known JOIN assigned ON assigned.user_id = known.user_id AND assigned.site IS NULL
+    SELECT kinds.*, 3, shift, valid_from, valid_to
+    FROM kinds JOIN assigned ON assigned.device = kinds.gate
     UNION ALL
-    SELECT known.device, known.user_id, 3, shift, valid_from, valid_to
-    FROM known JOIN assigned ON assigned.device = known.device
-    UNION ALL
-    SELECT known.device, known.user_id, 4, shift, valid_from, valid_to
-    FROM known JOIN assigned ON assigned.site = known.site AND assigned.user_id IS NULL
+    SELECT kinds.*, 4, shift, valid_from, valid_to
+    FROM kinds JOIN assigned ON assigned.site = kinds.site AND assigned.user_id IS NULL
 ),
-breaks AS (
-    SELECT device, user_id, DATE '0001-01-01' AS first FROM held
-    UNION SELECT device, user_id, valid_from FROM held
-    UNION SELECT device, user_id, valid_to + 1 FROM held WHERE valid_to < DATE '9999-12-31'
+gathered AS (
+    SELECT user_id, site, gate, list(struct_pack(level, shift, valid_from, valid_to)) AS held FROM held GROUP BY ALL
 ),
-spans AS (
-    SELECT device, user_id, first,
-           coalesce(lead(first) OVER (PARTITION BY device, user_id ORDER BY first) - 1, DATE '9999-12-31') AS last
-    FROM breaks
+cut AS (
+    SELECT *, list_sort(list_distinct(list_concat(
+        [($roster_first - 1)::DATE],
+        list_transform(held, lambda one: one.valid_from),
+        list_filter(list_transform(held, lambda one: (one.valid_to + 1)::DATE), lambda day: day <= $roster_last)
+    ))) AS firsts
+    FROM gathered
 ),
 chosen AS (
-    SELECT spans.device, spans.user_id, spans.first, spans.last, coalesce(arg_min(held.shift, held.level), '') AS shift
-    FROM spans
-    LEFT JOIN held ON held.device = spans.device AND held.user_id = spans.user_id
-        AND spans.first BETWEEN held.valid_from AND held.valid_to
-    GROUP BY ALL
-),
-followed AS (
-    SELECT *, lag(shift, 1, shift) OVER (PARTITION BY device, user_id ORDER BY first) AS before FROM chosen
+    SELECT user_id, site, gate, list_transform(firsts, lambda day, nth: struct_pack(
+        first := day,
+        last := coalesce((firsts[nth + 1] - 1)::DATE, $roster_last),
+        shift := coalesce(list_min(list_transform(
+            list_filter(held, lambda one: day BETWEEN one.valid_from AND one.valid_to),
+            lambda one: struct_pack(level := one.level, shift := one.shift)
+        )).shift, '')
+    )) AS spans
+    FROM cut
 ),
 dated AS (
-    SELECT device, user_id, first, first AS last, before, shift FROM followed
+    SELECT user_id, site, gate, unnest(list_transform(spans, lambda span, nth: struct_pack(
+        before := CASE WHEN nth = 1 THEN span.shift ELSE spans[nth - 1].shift END, span := span
+    ))) AS it
+    FROM chosen
+),
+begun AS (
+    SELECT user_id, site, gate, it.span.shift AS shift, it.before AS before, it.span.first AS first,
+           CASE WHEN it.before = it.span.shift THEN it.span.last ELSE it.span.first END AS last
+    FROM dated
     UNION ALL
-    SELECT device, user_id, first + 1, last, shift AS before, shift FROM followed WHERE last > first
+    SELECT user_id, site, gate, it.span.shift, it.span.shift, it.span.first + 1, it.span.last
+    FROM dated WHERE it.before <> it.span.shift AND it.span.first < it.span.last
 )
-SELECT device, user_id, first, last, nullif(shift, '') AS shift, minutes AS begins
-FROM dated JOIN shift_begins ON shift_begins.before = dated.before AND shift_begins.on_date = dated.shift
+SELECT known.device, known.user_id, begun.first, begun.last, nullif(begun.shift, '') AS shift, minutes AS begins
+FROM known
+JOIN begun ON begun.user_id = known.user_id AND begun.site = known.site AND begun.gate = known.gate
+JOIN shift_begins ON shift_begins.before = begun.before AND shift_begins.on_date = begun.shift
 """

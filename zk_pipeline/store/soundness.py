@@ -16,8 +16,10 @@ from zk_pipeline.store.migrate import column_types
 _KEYS = {
     "devices": ("name", "id"),
     "device_users": ("(device, user_id, uid)",),
+    "device_polls": ("id",),
     "work_dates": ("work_date",),
 }
+PUNCH_KEY = "device, user_id, punched_at_local"
 
 
 def schema_faults(connection: Connection) -> list[str]:
@@ -39,32 +41,34 @@ def schema_faults(connection: Connection) -> list[str]:
     return faults
 
 
-def doubled_keys(connection: Connection) -> dict[str, int]:
-    """Table → keys that more than one row has, of the registry, its people and the work dates."""
-    counts: dict[str, int] = {}
+def doubled_keys(connection: Connection) -> list[str]:
+    """Of the registry, its people, the polls and the work dates: keys that more than one row has, in words."""
+    found = []
     for table, keys in _KEYS.items():
         for key in keys:
-            row = connection.execute(
-                f"SELECT count(*) FROM (SELECT 1 FROM {table} GROUP BY {key} HAVING count(*) > 1)"  # noqa: S608
-            ).fetchone()
-            counts[table] = counts.get(table, 0) + (row[0] if row else 0)
-    return {table: count for table, count in counts.items() if count}
+            count, example = connection.execute(
+                f"SELECT count(*), min(key)::VARCHAR FROM (SELECT {key} AS key FROM {table} GROUP BY 1 "  # noqa: S608
+                "HAVING count(*) > 1)"
+            ).fetchall()[0]
+            if count:
+                found.append(f"{table}: {count:,} values of {key} are there more than once (such as {example})")
+    return found
 
 
 def doubled_punches(connection: Connection, stored_since: datetime) -> int:
     """Keys of punches stored since then that more than one row has, whenever that was stored."""
     row = connection.execute(
-        """
+        f"""
         WITH recent AS (
-            SELECT DISTINCT device, user_id, punched_at_local FROM raw_punches WHERE created_at >= $since
+            SELECT DISTINCT {PUNCH_KEY} FROM raw_punches WHERE created_at >= $since
         ),
         span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM recent)
         SELECT count(*) FROM (
             SELECT 1 FROM raw_punches AS punch, span
             WHERE punch.punched_at_local BETWEEN span.first AND span.last
-            GROUP BY device, user_id, punched_at_local HAVING count(*) > 1 AND max(created_at) >= $since
+            GROUP BY {PUNCH_KEY} HAVING count(*) > 1 AND max(created_at) >= $since
         )
-        """,
+        """,  # noqa: S608 (names of ours)
         {"since": stored_since},
     ).fetchone()
     return int(row[0]) if row else 0

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 
+from zk_pipeline.store.absences import AbsenceRow, list_absences
 from zk_pipeline.store.alerts import AlertStore
 from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
 from zk_pipeline.store.database import Database
+from zk_pipeline.store.day_context import DayContexts
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
+from zk_pipeline.store.delivery_lists import DeliveryLists
 from zk_pipeline.store.devices import DeviceRegistry
 from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
@@ -23,6 +26,7 @@ from zk_pipeline.store.holidays import HolidayStore
 from zk_pipeline.store.lists import ListStore
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.pages import BucketCache
+from zk_pipeline.store.people import People
 from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quality import Quality
@@ -78,6 +82,18 @@ class Store:
         return PersonDays(self.database)
 
     @property
+    def enrolled(self) -> People:
+        return People(self.database)
+
+    @property
+    def day_contexts(self) -> DayContexts:
+        return DayContexts(self.database)
+
+    @property
+    def delivery_lists(self) -> DeliveryLists:
+        return DeliveryLists(self.database)
+
+    @property
     def shifts(self) -> ShiftStore:
         return ShiftStore(self.database, self.clock)
 
@@ -88,6 +104,21 @@ class Store:
     def apply_shifts(self, plan: ShiftPlan, *, prune: bool = False) -> PlanApplied:
         """Make a declared plan of shifts, assignments and holidays true, in one transaction."""
         return apply_plan(self.database, self.clock, plan, prune=prune)
+
+    def absences(
+        self,
+        *,
+        user_id: str | None = None,
+        site: str | None = None,
+        first: date | None = None,
+        last: date | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> tuple[int, list[AbsenceRow]]:
+        """As `list_absences`."""
+        return list_absences(
+            self.database, user_id=user_id, site=site, first=first, last=last, limit=limit, offset=offset
+        )
 
     @property
     def corrections(self) -> CorrectionStore:

@@ -41,7 +41,14 @@ def summarize(
             SELECT DISTINCT device, user_id FROM {believed(connection)}
             WHERE punched_at_local >= $begin AND punched_at_local < $end
         """  # noqa: S608 (SQL of ours)
-        placing = place(connection, pairs=pairs, values=span, workday_starts_at=workday_starts_at)
+        placing = place(
+            connection,
+            pairs=pairs,
+            values=span,
+            workday_starts_at=workday_starts_at,
+            first=span["begin"],
+            last=span["end"],
+        )
         shifts = read_shifts(connection) if placing.by_shifts else {}
         values = span | {"dates": list(dates), "debounce": debounce_seconds * 1_000_000}
         table = connection.execute(_query(connection, placing), values).to_arrow_table()

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.api.auth import address_of, cookie_name, may_log_in_here, too_many_attempts
 from zk_pipeline.api.services import Given
-from zk_pipeline.web.pages import Form, Reader, ReaderForm, draw, read_form, safe_target
+from zk_pipeline.web.pages import Form, ReaderForm, draw, read_form, safe_target
 
 router = APIRouter(include_in_schema=False)
 _IN_THE_CLEAR = (
@@ -57,8 +57,3 @@ def log_out(request: Request, services: Given, _: ReaderForm) -> Response:
     response = RedirectResponse("/login", 303)
     response.delete_cookie(cookie_name(request), path="/", secure=request.url.scheme == "https", httponly=True)
     return response
-
-
-@router.get("/")
-def home(request: Request, identity: Reader) -> Response:
-    return draw(request, "home.html", identity)

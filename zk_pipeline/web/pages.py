@@ -8,29 +8,56 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from zk_pipeline import __version__
 from zk_pipeline.api.auth import Identity, check_csrf, identify
+from zk_pipeline.api.services import services_of
 from zk_pipeline.store.api_tokens import Scope
+from zk_pipeline.web.links import DagsterUi
+from zk_pipeline.web.telling import add_telling
+from zk_pipeline.web.words import add_filters
 
 _FOLDER = Path(__file__).parent
 _TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
+add_filters(_TEMPLATES.env)
+add_telling(_TEMPLATES.env)
 _MOST_FIELDS = 200
+# What the header leads to, in this order; a page that the application does not have is left out.
+_NAVIGATION = (
+    ("/", "Overview"),
+    ("/attendance", "Attendance"),
+    ("/outliers", "To review"),
+    ("/deliveries", "Deliveries"),
+    ("/punches", "Punches"),
+    ("/quarantine", "Quarantine"),
+    ("/month", "Month"),
+    ("/exports", "Exports"),
+    ("/devices", "Devices"),
+    ("/shifts", "Shifts"),
+    ("/holidays", "Holidays"),
+    ("/runs", "Runs"),
+)
 
 
 class LoginNeeded(Exception):
     """Nobody is logged in; the page is shown after they are."""
 
 
-def mount_web(app: FastAPI) -> None:
+def mount_web(app: FastAPI, *pages: APIRouter) -> None:
+    """Put pages into the application, with all that they need."""
+    for router in pages:
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     app.add_exception_handler(LoginNeeded, _to_login)
     app.state.error_page = error_page
+    served = {getattr(route, "path", None) for router in pages for route in router.routes}
+    app.state.navigation = [(path, words) for path, words in _NAVIGATION if path in served]
 
 
 def draw(
@@ -42,14 +69,33 @@ def draw(
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> Response:
-    """A page from `templates/`, everything in it escaped. Every template has `identity` and `csrf`."""
-    csrf = identity.session.csrf if identity is not None and identity.session is not None else ""
-    context = {"identity": identity, "csrf": csrf, **values}
+    """A page from `templates/`, everything in it escaped.
+
+    Every template has `identity`, `csrf`, `zone` (of whatever has none of its own), `now`, `ui` (links to the Dagster
+    UI) and `here` (the entry of the navigation that the page belongs to).
+    """
+    services, navigation = services_of(request), request.app.state.navigation
+    first_part = "/" + request.url.path.split("/")[1]
+    context = {
+        "identity": identity,
+        "csrf": identity.session.csrf if identity is not None and identity.session is not None else "",
+        "zone": services.settings.timezone,
+        "now": services.clock(),
+        "ui": DagsterUi(services.settings.ui_url),
+        "version": __version__,
+        "navigation": navigation,
+        "here": first_part,
+        **values,
+    }
     return _TEMPLATES.TemplateResponse(request, template, context, status, headers)
 
 
 def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
-    return draw(request, "error.html", status=status, headers=headers, error_status=status, detail=detail)
+    more = dict(headers or {})
+    if _is_from_script(request):  # where a piece of a page was asked for, say it in place of the whole content
+        more |= {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
+    identity = getattr(request.state, "identity", None)
+    return draw(request, "error.html", identity, status=status, headers=more, error_status=status, detail=detail)
 
 
 def visitor(scope: Scope) -> Callable[..., Identity]:
@@ -107,6 +153,7 @@ def _admitted(request: Request, scope: Scope) -> Identity:
     identity = identify(request)
     if identity is None:
         raise LoginNeeded
+    request.state.identity = identity
     if not identity.may(scope):
         raise HTTPException(403, f"this token may {identity.scope}; this needs the scope {scope}")
     return identity
@@ -115,7 +162,14 @@ def _admitted(request: Request, scope: Scope) -> Identity:
 async def _to_login(request: Request, _: Exception) -> Response:
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     target = f"?next={quote(path)}" if request.method == "GET" and path != "/" else ""
+    if _is_from_script(request):
+        return Response(status_code=204, headers={"HX-Redirect": "/login"})
     return RedirectResponse(f"/login{target}", 303)
+
+
+def _is_from_script(request: Request) -> bool:
+    """Whether htmx asks, for a piece of a page; the same pages answer it as a browser without scripts."""
+    return request.headers.get("hx-request") == "true"
 
 
 Reader = Annotated[Identity, Depends(visitor("read"))]

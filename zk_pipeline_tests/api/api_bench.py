@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import httpx
 
 from zk_pipeline.api.app import create_app
+from zk_pipeline.api.launching import Action, ActionResult
 from zk_pipeline.api.server import Server, listen_on, make_server
 from zk_pipeline.api.services import Parts, Services
 from zk_pipeline.operations.terminals import terminal_gateway
@@ -18,6 +21,34 @@ from zk_pipeline.settings import Settings
 from zk_pipeline.store.api_tokens import SCOPES, Scope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.waiting import until
+
+
+@dataclass
+class Stopwatch:
+    """Monotonic time, moved by hand."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class NothingToDo:
+    """Actions that end at once, for tests of everything but what actions do."""
+
+    def submit(self, action: Action) -> Future[ActionResult]:  # noqa: ARG002
+        future: Future[ActionResult] = Future()
+        future.set_result(ActionResult([], [], {}, {}))
+        return future
+
+    def find(self, run_id: str) -> Future[ActionResult] | None:  # noqa: ARG002
+        return None
+
+    def unfinished(self) -> list[Future[ActionResult]]:
+        return []
+
+    def stop(self, patience: float) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -53,3 +84,14 @@ def serve(settings: Settings, store: Store, parts: Parts | None = None) -> Itera
         thread.join(60)
         listening.close()
         assert not thread.is_alive()
+
+
+def finished(client: httpx.Client, run_id: str, *, seconds: float = 110) -> dict[str, Any]:
+    """The state of an action's run, once it has ended. Asked twice a second: each answer looks into Dagster."""
+    deadline = time.monotonic() + seconds
+    while True:
+        state: dict[str, Any] = client.get(f"/api/runs/{run_id}/").json()
+        if state["is_finished"]:
+            return state
+        assert time.monotonic() < deadline, state
+        time.sleep(0.5)

@@ -1,22 +1,71 @@
-"""A running API on an empty home, and a client for each scope."""
+"""Running APIs: one that all tests share who leave it as it was, and one for a test alone; a client for each scope."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from zk_pipeline.settings import load_settings
+from zk_pipeline.api.services import Parts
+from zk_pipeline.settings import VARIABLES, load_settings
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import Served, serve
+from zk_pipeline_tests.api.api_bench import NothingToDo, Served, Stopwatch, serve
+from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, store_at
+
+DAYS = 40
+
+
+@pytest.fixture(scope="session")
+def filled_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people on forty days at the gate North, whose id is 1, in a store that nobody has open."""
+    path = tmp_path_factory.mktemp("filled") / "attendance.duckdb"
+    store = store_at(Path(shutil.copyfile(empty_store_file, path)))
+    store.devices.add(device("North"))
+    days = [MONDAY + timedelta(days=number) for number in range(DAYS)]
+    punches = [(*on(day, "09:00", "18:00"), *on(day, "05:00", user_id="1002")) for day in days]
+    ingest(store, "North", *(punch for made in punches for punch in made))
+    process(store, *days)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared(
+    empty_home: Path, filled_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Served, Stopwatch]]:
+    """An API on what `filled_file` holds. Its actions do nothing."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    shutil.copytree(empty_home, home)
+    store = Store.at(Path(shutil.copyfile(filled_file, home / "data" / "attendance.duckdb")))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("ZK_PIPELINE_HOME", str(home))
+        patch.setenv("DAGSTER_HOME", str(home))
+        settings = load_settings()
+        watch = Stopwatch()
+        with serve(settings, store, Parts(actions=NothingToDo(), monotonic=watch)) as served:
+            assert served.services.watch.newest(1) == []  # Dagster's instance is open: the variables are not needed
+            patch.undo()
+            yield served, watch
 
 
 @pytest.fixture
-def served(home: Path, home_store: Store) -> Iterator[Served]:  # noqa: ARG001 (exports the home)
-    with serve(load_settings(), home_store) as served:
-        yield served
+def watch(shared: tuple[Served, Stopwatch]) -> Stopwatch:
+    """The time of the shared API."""
+    return shared[1]
+
+
+@pytest.fixture
+def served(shared: tuple[Served, Stopwatch]) -> Served:
+    """The shared API: whoever was wrong too often in the test before is listened to again."""
+    served, watch = shared
+    watch.now += 1000
+    return served
 
 
 @pytest.fixture
@@ -29,3 +78,33 @@ def admin(served: Served) -> Iterator[httpx.Client]:
 def stranger(served: Served) -> Iterator[httpx.Client]:
     with served.client(None) as client:
         yield client
+
+
+@pytest.fixture
+def filled(home_store: Store, filled_file: Path) -> Store:
+    """A store of the test's own with what `filled_file` holds."""
+    shutil.copyfile(filled_file, home_store.database.path)
+    return home_store
+
+
+@pytest.fixture
+def own(home: Path, home_store: Store) -> Iterator[Served]:  # noqa: ARG001 (exports the home)
+    """An API of the test's own, on `home`."""
+    with serve(load_settings(), home_store, Parts(actions=NothingToDo())) as served:
+        yield served
+
+
+@pytest.fixture
+def added(admin: httpx.Client) -> Iterator[Any]:
+    """Adds devices to the shared API, which are gone after the test."""
+    made = []
+
+    def add(name: str, **more: Any) -> dict[str, Any]:
+        answer = admin.post("/api/devices/", json={"name": name, "ip_address": "192.0.2.10"} | more)
+        assert answer.status_code == 201, answer.text
+        made.append(answer.json()["id"])
+        return dict(answer.json())
+
+    yield add
+    for number in made:
+        assert admin.delete(f"/api/devices/{number}/").status_code in (204, 404)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from zk_pipeline.api.launching import LOST, NOT_BEGUN, RunsInProcesses
+from zk_pipeline.api.services import Parts
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import behave, refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.faults import Faults
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.line_faults import LateAnswers
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import Served, serve
+from zk_pipeline_tests.api.api_bench import Served, finished, serve
+from zk_pipeline_tests.api.quick_work import quick_work
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 from zk_pipeline_tests.waiting import until
 
@@ -24,82 +31,66 @@ DAY_FIELDS = {
 
 
 @pytest.fixture
-def gates(fleet: Fleet, home_store: Store) -> Fleet:
-    switch_on(fleet, home_store, gate("North", *present(MONDAY), ("1002", f"{TUESDAY} 14:30:00")))
-    switch_on(fleet, home_store, gate("South", *present(MONDAY, "1003")))
-    return fleet
-
-
-@pytest.fixture
-def served(home: Path, home_store: Store, crm: CrmReceiver) -> Iterator[Served]:  # noqa: ARG001 (set variables)
-    with serve(load_settings(), home_store) as served:
+def served(home: Path, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:  # noqa: ARG001
+    """An API whose actions are real; a worker process is started by the first of them."""
+    monkeypatch.setenv("GATE_KEY", "47114711")
+    with serve(load_settings(), home_store, Parts(actions=RunsInProcesses(workers=1))) as served:
         yield served
 
 
-def run_of(admin: httpx.Client, run_id: str) -> httpx.Response:
-    return admin.get(f"/api/runs/{run_id}/")
-
-
-@pytest.mark.usefixtures("gates")
-def test_from_punch_to_crm_in_the_words_of_the_contract(admin: httpx.Client, crm: CrmReceiver) -> None:
+@pytest.mark.timeout(300)
+def test_from_punch_to_crm_in_the_words_of_the_contract(
+    admin: httpx.Client, crm: CrmReceiver, fleet: Fleet, home_store: Store
+) -> None:
+    """One API, and one worker process, for everything that actions do in order."""
+    switch_on(fleet, home_store, gate("North", *present(MONDAY), ("1002", f"{TUESDAY} 14:30:00")))
+    switch_on(fleet, home_store, gate("South", *present(MONDAY, "1003")))
     polled = admin.post("/api/devices/1/poll/").json()
     assert polled | {"status": "success", "device": "North", "total_fetched": 3, "new_records": 3} == polled
     everything = admin.post("/api/devices/poll_all/").json()
     assert (everything["total_devices"], everything["successful"], everything["failed"]) == (2, 2, 0)
     assert [one["device"] for one in everything["devices"]] == ["North", "South"]
+
     made = admin.post("/api/processed-attendance/process/").json()
     assert (made["total_records"], made["processed"], made["outliers"], made["failed"]) == (3, 3, 1, 0)
-    first = admin.post("/api/processed-attendance/sync/?limit=1").json()
+    backfill = admin.post(f"/api/processed-attendance/process/?start_date={MONDAY}&end_date=2024-03-17").json()
+    assert (backfill["work_dates"], len(backfill["run_ids"]), backfill["failed"]) == (14, 1, 0)
+    crm.misbehave = lambda received: refusal(422) if "1003" in received.user_ids else None
+    first = admin.post("/api/processed-attendance/sync/?limit=1&user_id=1001").json()
     assert (first["total"], first["successful"], first["failed"], first["errors"]) == (1, 1, 0, [])
-    assert admin.post("/api/processed-attendance/sync/").json()["successful"] == 2
+    sent = admin.post("/api/processed-attendance/sync/").json()
+    assert (sent["total"], sent["successful"], sent["failed"], bool(sent["errors"])) == (2, 1, 1, True)
+
+    (dead,) = admin.get("/api/processed-attendance/?sync_state=failed").json()["results"]
+    assert (dead["user_id"], bool(dead["sync_error"]), dead["synced_to_crm"]) == ("1003", True, False)
+    assert admin.get("/api/processed-attendance/unsynced/").json()["results"] == [dead]
+    crm.misbehave = behave
+    again = admin.post("/api/processed-attendance/sync/").json()
+    assert again["total"] == 0  # a dead letter is not tried by itself
+    assert admin.post(f"/api/processed-attendance/{dead['id']}/retry/").json()["successful"] == 1
+    assert admin.get("/api/processed-attendance/unsynced/").json()["count"] == 0
     assert len(crm.ledger.latest()) == 3
+
     days = admin.get("/api/processed-attendance/").json()
     assert days["count"] == 3
     assert days["results"][0].keys() >= DAY_FIELDS
     assert {one["synced_to_crm"] for one in days["results"]} == {True}
     stats = admin.get("/api/processed-attendance/stats/").json()
     assert stats == {"total": 3, "synced": 3, "unsynced": 0, "failed": 0, "sync_percentage": 100.0}
-    jobs = [(one["job_name"], one["status"], one["started_by"]) for one in admin.get("/api/runs/").json()]
-    assert {one[0] for one in jobs} == {"poll_devices", "process_attendance", "sync_to_crm"}
-    assert {one[1:] for one in jobs} == {("SUCCESS", "api")}
 
-
-@pytest.mark.usefixtures("gates")
-def test_without_waiting_the_runs_id_is_answered_at_once_and_can_be_followed(admin: httpx.Client) -> None:
     answer = admin.post("/api/devices/poll_all/?wait=false")
     assert answer.status_code == 202
     run_id = answer.json()["run_id"]
     assert answer.headers["location"].endswith(f"/api/runs/{run_id}/")
-    until(lambda: run_of(admin, run_id).json()["is_finished"], seconds=90)
-    run = run_of(admin, run_id).json()
+    run = finished(admin, run_id)
     assert (run["status"], [one["job_name"] for one in run["runs"]]) == ("SUCCESS", ["poll_devices"])
     assert run["runs"][0]["run_id"] == run_id
-    assert admin.get("/api/raw-attendance/").json()["count"] == 5
     nothing = admin.post("/api/processed-attendance/sync/?wait=false").json()["run_id"]
-    until(lambda: run_of(admin, nothing).json()["is_finished"], seconds=90)
-    assert run_of(admin, nothing).json()["detail"] == "there was nothing to do"
+    assert finished(admin, nothing)["detail"] == "there was nothing to do"
+    jobs = [(one["job_name"], one["status"], one["started_by"]) for one in admin.get("/api/runs/").json()]
+    assert {one[0] for one in jobs} == {"poll_devices", "process_attendance", "sync_to_crm"}
+    assert {one[2] for one in jobs} == {"api"}
 
-
-@pytest.mark.usefixtures("gates")
-def test_a_dead_letter_is_listed_with_its_error_and_goes_out_when_retried(
-    admin: httpx.Client, crm: CrmReceiver
-) -> None:
-    admin.post("/api/devices/poll_all/")
-    admin.post("/api/processed-attendance/process/")
-    crm.misbehave = lambda received: refusal(422) if "1003" in received.user_ids else None
-    sent = admin.post("/api/processed-attendance/sync/").json()
-    assert (sent["total"], sent["successful"], sent["failed"]) == (3, 2, 1)
-    assert sent["errors"]
-    (dead,) = admin.get("/api/processed-attendance/?sync_state=failed").json()["results"]
-    assert (dead["user_id"], bool(dead["sync_error"]), dead["synced_to_crm"]) == ("1003", True, False)
-    assert admin.get("/api/processed-attendance/unsynced/").json()["results"] == [dead]
-    crm.misbehave = behave
-    assert admin.post("/api/processed-attendance/sync/").json()["total"] == 0
-    assert admin.post(f"/api/processed-attendance/{dead['id']}/retry/").json()["successful"] == 1
-    assert admin.get("/api/processed-attendance/unsynced/").json()["count"] == 0
-
-
-def test_what_fails_before_a_run_begins_is_told(admin: httpx.Client) -> None:
     for query, words in (
         ("start_date=2026-01-01", "belong together"),
         ("start_date=2026-01-02&end_date=2026-01-01", "is before start_date"),
@@ -108,8 +99,64 @@ def test_what_fails_before_a_run_begins_is_told(admin: httpx.Client) -> None:
     ):
         answer = admin.post(f"/api/processed-attendance/process/?{query}")
         assert (answer.status_code, words in answer.json()["detail"]) == (400, True), answer.text
-    assert run_of(admin, "00000000-0000-0000-0000-000000000000").status_code == 404
-    assert run_of(admin, "not-a-run").status_code == 404
+
+    switch_on(fleet, home_store, gate("Locked", comm_key=4711), comm_key_env="GATE_KEY")
+    fleet.switch_off("South")
+    locked, dark = admin.post("/api/devices/3/poll/"), admin.post("/api/devices/2/poll/")
+    assert (locked.status_code, locked.json()["error_code"]) == (503, "wrong_comm_key")
+    assert "47114711" not in locked.text
+    assert (dark.status_code, dark.json()["error_code"] in ("refused", "unreachable")) == (503, True)
+
+
+def see_a_worker_killed(admin: httpx.Client, served: Served, hanging: int, quick: int) -> str:
+    """In the middle of a poll, while another waits for its turn; what both are told. The id of the run."""
+    run_id = admin.post(f"/api/devices/{hanging}/poll/?wait=false").json()["run_id"]
+    with ThreadPoolExecutor(1) as waiting:
+        until(lambda: running(admin, run_id), seconds=60)
+        asked = waiting.submit(admin.post, f"/api/devices/{quick}/poll/")
+        until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        state = finished(admin, run_id)
+        lost = asked.result(60)
+    assert (state["status"], state["detail"] in (LOST, NOT_BEGUN)) == ("FAILURE", True)
+    assert (lost.status_code, LOST in lost.json()["detail"]) == (500, True)
+    return run_id
+
+
+def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, filled: Store) -> None:
+    assert home.exists()
+    actions = RunsInProcesses(workers=1, work=quick_work)
+    with serve(load_settings(), filled, Parts(actions=actions)) as served, served.client() as admin:
+        see_a_worker_killed(admin, served, 1, 1)
+        again = admin.post("/api/devices/poll_all/")
+        assert (again.status_code, again.json()["successful"]) == (200, 1)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(300)
+def test_when_a_worker_is_killed_in_a_run_dagster_knows_it_too(
+    admin: httpx.Client, served: Served, fleet: Fleet, home_store: Store
+) -> None:
+    switch_on(fleet, home_store, gate("North", *present(MONDAY)), gate("South", *present(MONDAY)))
+    fleet.inject("South", LateAnswers(seconds=60.0))
+    run_id = see_a_worker_killed(admin, served, 2, 1)
+    fleet.inject("South", Faults())
+    again = admin.post("/api/devices/1/poll/").json()
+    assert (again["status"], again["device"]) == ("success", "North")
+    (dead,) = [one for one in admin.get("/api/runs/").json() if one["run_id"] == run_id]
+    assert dead["status"] == "FAILURE"  # since the next action looked for runs whose process is gone
+
+
+def running(client: httpx.Client, run_id: str) -> bool:
+    """Whether an action has been taken up by a worker: of real work Dagster knows the run."""
+    state = client.get(f"/api/runs/{run_id}/").json()
+    return bool(state["runs"]) or bool(multiprocessing.active_children())
+
+
+def test_a_run_that_there_is_not_is_not_found(admin: httpx.Client) -> None:
+    for key in ("00000000-0000-0000-0000-000000000000", "not-a-run"):
+        assert admin.get(f"/api/runs/{key}/").status_code == 404
 
 
 def test_without_a_crm_a_sync_is_refused_and_nothing_is_attempted(

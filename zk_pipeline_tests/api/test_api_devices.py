@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.store.store import Store
+from zk_pipeline_tests.api.api_bench import Served
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
 FIELDS = {"id", "name", "ip_address", "port", "enabled", "last_sync", "created_at", "updated_at"}
 
 
-def added(admin: httpx.Client, **more: Any) -> dict[str, Any]:
-    answer = admin.post("/api/devices/", json={"name": "Gate", "ip_address": "192.0.2.10"} | more)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
+Added = Callable[..., dict[str, Any]]
 
 
-def test_a_device_is_added_listed_changed_and_removed(admin: httpx.Client, home_store: Store) -> None:
-    new = added(admin, port=4371, timezone="Europe/Istanbul")
+def test_a_device_is_added_listed_changed_and_removed(admin: httpx.Client, added: Added) -> None:
+    before = admin.get("/api/devices/").json()
+    new = added("Gate", port=4371, timezone="Europe/Istanbul")
     assert new.keys() >= FIELDS
-    assert admin.get("/api/devices/").json() == [new]
+    assert admin.get("/api/devices/").json() == sorted([*before, new], key=lambda one: str(one["name"]))
     path = f"/api/devices/{new['id']}/"
     assert admin.get(path).json() == new
     changed = admin.patch(path, json={"enabled": False}).json()
@@ -35,11 +34,11 @@ def test_a_device_is_added_listed_changed_and_removed(admin: httpx.Client, home_
     gone = admin.delete(path)
     assert (gone.status_code, gone.content) == (204, b"")
     assert admin.get(path).status_code == 404
-    assert home_store.devices.all() == []
+    assert admin.get("/api/devices/").json() == before
 
 
-def test_a_client_may_send_back_what_it_was_given(admin: httpx.Client) -> None:
-    new = added(admin)
+def test_a_client_may_send_back_what_it_was_given(admin: httpx.Client, added: Added) -> None:
+    new = added("Mirror")
     answer = admin.put(f"/api/devices/{new['id']}/", json=new | {"port": 4400})
     assert (answer.status_code, answer.json()["port"]) == (200, 4400)
 
@@ -70,16 +69,17 @@ def test_paths_are_answered_with_and_without_the_slash_at_the_end(admin: httpx.C
     ],
 )
 def test_what_is_wrong_with_a_device_is_said(admin: httpx.Client, given: dict[str, Any], words: str) -> None:
-    body = json.dumps({"name": "Gate", "ip_address": "192.0.2.10"} | given)
+    before = admin.get("/api/devices/").json()
+    body = json.dumps({"name": "Wrong", "ip_address": "192.0.2.10"} | given)
     answer = admin.post("/api/devices/", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert words in answer.json()["detail"]
-    assert admin.get("/api/devices/").json() == []
+    assert admin.get("/api/devices/").json() == before
 
 
-def test_a_name_is_taken_once_and_stays(admin: httpx.Client) -> None:
-    new = added(admin)
-    again = admin.post("/api/devices/", json={"name": "Gate", "ip_address": "192.0.2.12"})
+def test_a_name_is_taken_once_and_stays(admin: httpx.Client, added: Added) -> None:
+    new = added("Once")
+    again = admin.post("/api/devices/", json={"name": "Once", "ip_address": "192.0.2.12"})
     assert (again.status_code, "is registered already" in again.json()["detail"]) == (400, True)
     renamed = admin.patch(f"/api/devices/{new['id']}/", json={"name": "Door"})
     assert (renamed.status_code, "cannot be renamed" in renamed.json()["detail"]) == (400, True)
@@ -92,24 +92,33 @@ def test_a_device_that_is_not_there_is_not_found(admin: httpx.Client, key: str) 
         assert answer.json()["detail"]
 
 
-def test_info_is_what_the_terminal_says_now(admin: httpx.Client, fleet: Fleet, home_store: Store) -> None:
-    switch_on(fleet, home_store, gate("North", *present(MONDAY)))
-    said = admin.get("/api/devices/1/info/").json()
-    assert (said["device_name"], said["connected"]) == ("North", True)
+@pytest.fixture
+def gates(admin: httpx.Client, fleet: Fleet, served: Served) -> Iterator[dict[str, int]]:
+    """A terminal that answers and one that is switched off, and their ids."""
+    names = switch_on(fleet, served.services.store, gate("Awake", *present(MONDAY)), gate("Asleep"))
+    fleet.switch_off("Asleep")
+    ids = {one["name"]: one["id"] for one in admin.get("/api/devices/").json() if one["name"] in names}
+    yield ids
+    for number in ids.values():
+        admin.delete(f"/api/devices/{number}/")
+
+
+def test_info_is_what_the_terminal_says_now(admin: httpx.Client, gates: dict[str, int]) -> None:
+    path = f"/api/devices/{gates['Awake']}"
+    said = admin.get(f"{path}/info/").json()
+    assert (said["device_name"], said["connected"]) == ("Awake", True)
     assert (said["user_count"], said["attendance_count"]) == (4, 2)
     assert said["firmware_version"]
     assert said["serial_number"]
     assert said["platform"]
-    assert [one["user_id"] for one in admin.get("/api/devices/1/users/").json()][:3] == ["1001", "1002", "1003"]
-    assert abs(admin.post("/api/devices/1/set-clock/").json()["drift_after_seconds"]) <= 2
+    assert [one["user_id"] for one in admin.get(f"{path}/users/").json()][:3] == ["1001", "1002", "1003"]
+    assert abs(admin.post(f"{path}/set-clock/").json()["drift_after_seconds"]) <= 2
 
 
 def test_a_terminal_that_does_not_answer_is_503_with_its_failure_class(
-    admin: httpx.Client, fleet: Fleet, home_store: Store
+    admin: httpx.Client, gates: dict[str, int]
 ) -> None:
-    switch_on(fleet, home_store, gate("North"))
-    fleet.switch_off("North")
-    for answer in (admin.get("/api/devices/1/info/"), admin.post("/api/devices/1/poll/")):
-        assert answer.status_code == 503
-        assert answer.json()["error_code"] in ("refused", "unreachable")
-        assert "North" in answer.json()["detail"]
+    answer = admin.get(f"/api/devices/{gates['Asleep']}/info/")
+    assert answer.status_code == 503
+    assert answer.json()["error_code"] in ("refused", "unreachable")
+    assert "Asleep" in answer.json()["detail"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -54,17 +55,18 @@ async def read_lists(url: str, token: str, seconds: float) -> tuple[list[float],
     return taken, wrong
 
 
-async def keep_working(url: str, token: str, done: asyncio.Event) -> list[dict[str, object]]:
+async def keep_working(url: str, token: str, done: asyncio.Event) -> list[dict[str, Any]]:
     """Polls and backfills, one after the other, until `done`."""
-    results: list[dict[str, object]] = []
+    results: list[dict[str, Any]] = []
     async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Token {token}"}, timeout=400) as client:
         while not done.is_set():
             for path in (
                 "devices/poll_all/",
-                "processed-attendance/process/?start_date=2026-03-02&end_date=2026-05-07",
+                "processed-attendance/process/?start_date=2025-06-01&end_date=2026-05-31",  # a year
             ):
+                began = time.monotonic()
                 answer = await client.post(f"/api/{path}")
-                results.append({"status": answer.status_code, **answer.json()})
+                results.append({"status": answer.status_code, "took": time.monotonic() - began, **answer.json()})
     return results
 
 
@@ -92,7 +94,7 @@ def test_fifty_clients_and_the_pipeline_do_not_fail_each_other(home: Path, home_
             url = found[1] if found else None
             time.sleep(0.1)
 
-        async def both() -> tuple[tuple[list[float], list[str]], list[dict[str, object]]]:
+        async def both() -> tuple[tuple[list[float], list[str]], list[dict[str, Any]]]:
             done = asyncio.Event()
             working = asyncio.create_task(keep_working(str(url), token, done))
             read = await read_lists(str(url), token, SECONDS)
@@ -107,7 +109,10 @@ def test_fifty_clients_and_the_pipeline_do_not_fail_each_other(home: Path, home_
         assert api.wait(60) == 0
     say("alone", alone)
     say("with polls and backfills", together)
-    print(f"{len(done)} polls and backfills: {[one['status'] for one in done]}")  # noqa: T201
+    for one in done:
+        what = f"backfill of {one['work_dates']} dates" if "work_dates" in one else "poll"
+        print(f"{what}: {one['status']} after {one['took']:.1f} s, {len(one['run_ids'])} run")  # noqa: T201
     assert (wrong_alone, wrong) == ([], [])
     assert done
     assert all(one["status"] == 200 and one.get("failed") == 0 for one in done), done
+    assert {(one["work_dates"], len(one["run_ids"])) for one in done if "work_dates" in one} == {(365, 1)}

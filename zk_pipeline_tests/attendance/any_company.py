@@ -1,10 +1,14 @@
 """Companies of any kind for property tests: gates in many zones, shifts, assignments, holidays, and people who punch.
 
-Every person of a company is a case of their own: own punches, own shifts, at several sites; so one store tests many.
+Every person of a company is a case of their own: own punches, own shifts, at several sites; so one store, or one call
+of the rules, tests hundreds. The company is hypothesis' choice, its people are those of a seed: drawn one by one they
+would take longer than what they test.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
@@ -38,15 +42,17 @@ PLACES = [
 ]
 DATES = range(-2, 4)  # around the change
 STATES = [0, 1, 2, 3, 4, 5, 255]
+ZONES = sorted({zone for zone, _ in PLACES})
 
 
 @dataclass(frozen=True)
 class Worked:
-    """A company, its gates, and all punches, each (gate, person, reading) once."""
+    """A company, its gates, all punches, each (gate, person, reading) once, and who is enrolled on which gate."""
 
     company: PlainCompany
     gates: list[PlainGate]
     punches: list[PlainPunch]
+    enrolled: frozenset[tuple[PlainGate, str]]
     middle: date
 
 
@@ -72,11 +78,10 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
     return PlainShift(name, start, end, begins, weekdays, draw(st.tuples(bound, bound, bound, bound)))
 
 
-@st.composite
-def assignments(
-    draw: st.DrawFn, known: list[PlainShift], people: list[str], gates: list[PlainGate], middle: date
-) -> list[PlainAssignment]:
-    """Some targets of each kind, each with up to three spans one after the other."""
+def _assignments(
+    chance: random.Random, known: list[PlainShift], people: list[str], gates: list[PlainGate], middle: date
+) -> Iterator[PlainAssignment]:
+    """Some targets of each kind, each with up to three spans one after the other; some are without a shift in one."""
     sites = sorted({gate.site for gate in gates})
     targets: list[dict[str, str]] = [
         *({"user": one} for one in people[::2]),
@@ -84,52 +89,53 @@ def assignments(
         *({"device": gate.name} for gate in gates),
         *({"site": site} for site in sites),
     ]
-    made = []
     for target in targets:
-        cuts = sorted(draw(st.sets(st.sampled_from(DATES), max_size=2)))
+        cuts = sorted(chance.sample(DATES, chance.randint(0, 2)))
         edges = [date.min, *(middle + timedelta(days=cut) for cut in cuts), date.max]
         for first, until in pairwise(edges):
-            if shift := draw(st.sampled_from([None, *known])):
+            if shift := chance.choice([None, *known]):
                 last = until if until == date.max else until - timedelta(days=1)
-                made.append(PlainAssignment(shift, first=first, last=last, **target))
-    return made
+                yield PlainAssignment(shift, first=first, last=last, **target)
 
 
 @st.composite
 def companies(draw: st.DrawFn, *, people: int, with_shifts: bool = True) -> Worked:
     """A company of `people`, around a date on which the clock of its first site changes."""
     zone, middle = draw(st.sampled_from(PLACES))
-    others = st.sampled_from([place[0] for place in PLACES])
+    others = st.sampled_from(ZONES)
     trusted = st.booleans() if with_shifts else st.just(False)
     gates = [
         PlainGate("Gate A", zone, "HQ", draw(trusted)),
         PlainGate("Gate B", draw(st.sampled_from([zone, zone, "Europe/Helsinki"])), "HQ", draw(trusted)),
         PlainGate("Depot", draw(others), "Depot", draw(trusted)),
+        PlainGate("Plant", draw(others), "Plant", draw(trusted)),
     ]
     names = [f"P{number}" for number in range(people)]
     company = PlainCompany(
         settings=draw(shifts(None)), debounce=timedelta(seconds=draw(st.sampled_from([0, 1, 60, 60, 600])))
     )
+    chance = random.Random(draw(st.integers(0, 2**32)))
     if with_shifts:
-        known = [draw(shifts(name)) for name in ("one", "two", "three")]
+        known = [draw(shifts(f"shift {number}")) for number in range(6)]
         holidays = [
             PlainHoliday(middle + timedelta(days=day), f"Holiday {day}", site)
             for day, site in draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
         ]
-        held = draw(assignments(known, names, gates, middle))
-        company = PlainCompany(company.settings, company.debounce, tuple(held), tuple(holidays))
-    return Worked(company, gates, draw(punches(names, gates, company, middle)), middle)
+        held = tuple(_assignments(chance, known, names, gates, middle))
+        company = PlainCompany(company.settings, company.debounce, held, tuple(holidays))
+    punches = list(_punches(chance, names, gates, company, middle))
+    enrolled = frozenset((gate, name) for gate in gates for name in names if chance.random() < 0.2)
+    return Worked(company, gates, punches, enrolled, middle)
 
 
-@st.composite
-def punches(
-    draw: st.DrawFn, people: list[str], gates: list[PlainGate], company: PlainCompany, middle: date
-) -> list[PlainPunch]:
+def _punches(
+    chance: random.Random, people: list[str], gates: list[PlainGate], company: PlainCompany, middle: date
+) -> Iterator[PlainPunch]:
     """Anywhere within a few days, on the minutes at which something begins, ends or is allowed, and close together."""
     edges = sorted(
         {
             (datetime.combine(middle, hour) + sign * bound).time()
-            for shift in (company.settings, *(one.shift for one in company.assignments))
+            for shift in (company.settings, *{one.shift for one in company.assignments})
             for hour in (shift.start, shift.end, shift.workday_starts_at or time(0))
             for bound in shift.bounds
             for sign in (-1, 0, 1)
@@ -137,16 +143,14 @@ def punches(
         | {time(0), time(1), time(2), time(2, 30), time(3)}
     )
     zero = datetime.combine(middle, time())
-    second = st.one_of(
-        st.integers(0, 86399),
-        st.tuples(st.sampled_from(edges), st.sampled_from([0, 0, -1, 1, 59])).map(
-            lambda pair: pair[0].hour * 3600 + pair[0].minute * 60 + pair[1]
-        ),
-    )
-    one = st.tuples(st.sampled_from(DATES), second, st.sampled_from(gates), st.sampled_from(STATES))
-    found: dict[tuple[PlainGate, str, datetime], PlainPunch] = {}
+    seen = set()
     for person in people:
-        for day, at, gate, state in draw(st.lists(one, min_size=1, max_size=8)):
-            local = zero + timedelta(days=day, seconds=at)
-            found.setdefault((gate, person, local), PlainPunch(gate, person, local, state))
-    return list(found.values())
+        for _ in range(chance.randint(1, 8)):
+            edge = chance.choice(edges)
+            at_edge = edge.hour * 3600 + edge.minute * 60 + chance.choice([0, 0, -1, 1, 59])
+            second = chance.choice([at_edge, chance.randrange(86400)])
+            gate, state = chance.choice(gates), chance.choice(STATES)
+            local = zero + timedelta(days=chance.choice(DATES), seconds=second)
+            if (gate, person, local) not in seen:
+                seen.add((gate, person, local))
+                yield PlainPunch(gate, person, local, state)

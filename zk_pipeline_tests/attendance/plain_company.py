@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
+from functools import cached_property
 from itertools import pairwise
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 ONE_DAY = timedelta(days=1)
 OPENING, CLOSING = (0, 3, 4), (1, 2, 5)
+Key: TypeAlias = "tuple[str, str, date]"  # site, user, work date
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,14 @@ class PlainCompany:
     assignments: tuple[PlainAssignment, ...] = ()
     holidays: tuple[PlainHoliday, ...] = ()
 
+    @cached_property
+    def by_target(self) -> dict[tuple[str | None, str | None, str | None], list[PlainAssignment]]:
+        """Those of one (user, site, device): looking through all for each punch takes minutes."""
+        found: dict[tuple[str | None, str | None, str | None], list[PlainAssignment]] = {}
+        for one in self.assignments:
+            found.setdefault((one.user, one.site, one.device), []).append(one)
+        return found
+
 
 @dataclass(frozen=True, order=True)
 class PlainDay:
@@ -101,8 +112,8 @@ class PlainDay:
 
 def shift_of(company: PlainCompany, site: str, user: str, device: str, day: date) -> PlainShift:
     for target in ((user, site, None), (user, None, None), (None, None, device), (None, site, None)):
-        for one in company.assignments:
-            if (one.user, one.site, one.device) == target and one.first <= day <= one.last:
+        for one in company.by_target.get(target, ()):
+            if one.first <= day <= one.last:
                 return one.shift
     return company.settings
 
@@ -120,7 +131,7 @@ def begins(company: PlainCompany, site: str, user: str, device: str, day: date) 
     if before.workday_starts_at is not None and before.start < before.workday_starts_at:
         ended += ONE_DAY
     midnight, started = nominal + ONE_DAY, datetime.combine(nominal + ONE_DAY, on.start)
-    if ended <= midnight:
+    if ended < midnight:
         return time(0)
     if ended >= started:
         return on.start
@@ -135,23 +146,35 @@ def work_date(company: PlainCompany, punch: PlainPunch) -> date:
 
 
 def plain_days(company: PlainCompany, punches: Iterable[PlainPunch], now: datetime) -> list[PlainDay]:
-    held: dict[tuple[str, str, date], list[PlainPunch]] = {}
+    found = by_day(company, punches)
+    return sorted(_day(company, *key, held=held, now=now) for key, held in found.items())
+
+
+def by_day(company: PlainCompany, punches: Iterable[PlainPunch]) -> dict[Key, list[PlainPunch]]:
+    """The punches of each site, person and work date, in order, each reading of a gate once."""
+    found: dict[Key, list[PlainPunch]] = {}
     seen = set()
     for punch in punches:
         if (punch.gate.name, punch.user, punch.local) not in seen:
             seen.add((punch.gate.name, punch.user, punch.local))
-            held.setdefault((punch.gate.site, punch.user, work_date(company, punch)), []).append(punch)
-    return sorted(_day(company, *key, held=part, now=now) for key, part in held.items())
+            found.setdefault((punch.gate.site, punch.user, work_date(company, punch)), []).append(punch)
+    for held in found.values():
+        held.sort(key=lambda one: (one.instant, one.gate.name, one.local))
+    return found
 
 
-def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[PlainPunch], now: datetime) -> PlainDay:
-    held = sorted(held, key=lambda one: (one.instant, one.gate.name, one.local))
-    first, last, count = held[0], held[-1], 1
+def count_of(company: PlainCompany, held: list[PlainPunch]) -> int:
+    count = 1
     for before, one in pairwise(held):
         if one.instant - before.instant >= company.debounce:
             count += 1
+    return count
+
+
+def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[PlainPunch], now: datetime) -> PlainDay:
+    first, last, count = held[0], held[-1], count_of(company, held)
     shift = shift_of(company, site, user, first.gate.name, day)
-    day_off = _day_off(company, shift, site, day)
+    day_off = holiday_of(company, site, day) or (None if day.weekday() in shift.weekdays else "day off")
     codes, words = _unusual(
         company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
     )
@@ -178,12 +201,12 @@ def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[P
     )
 
 
-def _day_off(company: PlainCompany, shift: PlainShift, site: str, day: date) -> str | None:
+def holiday_of(company: PlainCompany, site: str, day: date) -> str | None:
     for where in (site, None):
         for one in company.holidays:
             if one.day == day and one.site == where:
                 return one.name
-    return None if day.weekday() in shift.weekdays else "day off"
+    return None
 
 
 def _unusual(
@@ -238,8 +261,18 @@ def _words(what: str, reading: datetime, bound: timedelta, side: str, hour: time
 
 def _worked(company: PlainCompany, held: list[PlainPunch]) -> tuple[int, str | None]:
     whole = int((held[-1].instant - held[0].instant).total_seconds() // 60)
-    if not all(one.gate.trusted for one in held):
+    if not is_trusted(held):
         return whole, None
+    at_work = time_at_work(company, held)
+    return (whole, "unmatched") if at_work is None else (int(at_work.total_seconds() // 60), "states")
+
+
+def is_trusted(held: list[PlainPunch]) -> bool:
+    return all(one.gate.trusted for one in held)
+
+
+def time_at_work(company: PlainCompany, held: list[PlainPunch]) -> timedelta | None:
+    """By the punch states of one day; None where they do not pair."""
     pressed = held[:1]
     for before, one in pairwise(held):
         again = one.state == before.state and one.instant - before.instant < company.debounce
@@ -253,5 +286,5 @@ def _worked(company: PlainCompany, held: list[PlainPunch]) -> tuple[int, str | N
             at_work += one.instant - opened
             opened = None
         else:
-            return whole, "unmatched"
-    return (whole, "unmatched") if opened is not None else (int(at_work.total_seconds() // 60), "states")
+            return None
+    return at_work if opened is None else None

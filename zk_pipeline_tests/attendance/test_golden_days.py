@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timezone
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
 from zk_pipeline.cli.shift_file import read_shift_file
+from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.store import Store
@@ -27,9 +30,12 @@ from zk_pipeline_tests.attendance.golden_days import (
     moment,
     wall,
 )
-from zk_pipeline_tests.store.store_bench import StoppedClock, device, reading, rows
+from zk_pipeline_tests.attendance.golden_together import all_of, is_told_at_once
+from zk_pipeline_tests.store.store_bench import StoppedClock, copied, device, reading, rows
 
 LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)
+Row: TypeAlias = "tuple[Any, ...]"
+Together: TypeAlias = "Callable[[Case], list[Row]]"
 CASES = cases(PAGE.read_text("utf-8"))
 DAYS = """
 SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
@@ -40,24 +46,62 @@ FROM daily_attendance ORDER BY user_id, site, work_date
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
-    case: Case, store: Store, clock: StoppedClock, tmp_path: Path
+    case: Case, request: pytest.FixtureRequest, together: Together
 ) -> None:
-    clock.now = LONG_AFTER
-    settings = load_settings({"ZK_PIPELINE_HOME": str(tmp_path / "home"), **case.settings})
+    if is_told_at_once(case):
+        found = together(case)
+    else:
+        clock: StoppedClock = request.getfixturevalue("clock")
+        clock.now = LONG_AFTER
+        found = told(case, request.getfixturevalue("store"), clock, request.getfixturevalue("tmp_path"))
+    shows = [shown(row, case) for row in found]
+    assert shows == sorted(case.rows, key=lambda row: (row["person"], row["site"], row["work date"]))
+
+
+def told(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list[Row]:
+    """The rows that the steps of a case end in."""
+    settings = load_settings({"ZK_PIPELINE_HOME": str(folder / "home"), **case.settings})
     if not any(isinstance(step, Terminal) for step in case.steps):
         store.devices.add(device("Gate", timezone="Europe/Istanbul"))
-    for step in (*case.steps, Processed()):
-        take(step, store, clock, settings, tmp_path)
-    found = [shown(row, case) for row in rows(store, DAYS)]
-    assert found == sorted(case.rows, key=lambda row: (row["person"], row["site"], row["work date"]))
+    for kind, steps in groupby((*case.steps, Processed()), type):
+        if kind is Terminal:
+            store.devices.apply(registered(step) for step in steps if isinstance(step, Terminal))
+        else:
+            for step in steps:
+                take(step, store, clock, settings, folder)
     assert stale_dates(store, settings, last=date(2200, 1, 1)) == []
+    return rows(store, DAYS)
+
+
+@pytest.fixture(scope="module")
+def together(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Together:
+    """The rows of a case in which nothing happens between: all such of the same settings share a store, each with
+    people, sites, terminals and shifts of its own.
+    """
+    made: dict[str, list[Row]] = {}
+
+    def of(case: Case) -> list[Row]:
+        if case.name not in made:
+            like = [one for one in CASES if is_told_at_once(one) and one.settings == case.settings]
+            folder = tmp_path_factory.mktemp("together")
+            clock = StoppedClock(LONG_AFTER)
+            whole = Case("together", settings=case.settings, steps=all_of(like))
+            by_case: dict[str, list[Row]] = {one.name: [] for one in like}
+            for person, site, *rest in told(whole, copied(empty_store_file, folder, clock), clock, folder):
+                name, _, own = person.partition(": ")
+                by_case[name].append((own, site.removeprefix(f"{name}: "), *rest))
+            made.update(by_case)
+        return made[case.name]
+
+    return of
+
+
+def registered(step: Terminal) -> Device:
+    return replace(device(step.name, timezone=step.zone, site=step.site), trust_punch_states=step.trusted)
 
 
 def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_path: Path) -> None:
-    if isinstance(step, Terminal):
-        gate = device(step.name, timezone=step.zone, site=step.site)
-        store.devices.apply([replace(gate, trust_punch_states=step.trusted)])
-    elif isinstance(step, Clock):
+    if isinstance(step, Clock):
         clock.now = step.now
     elif isinstance(step, Log):
         read(step, store)
@@ -82,10 +126,10 @@ def read(log: Log, store: Store) -> None:
     )
 
 
-def shown(row: tuple[Any, ...], case: Case) -> dict[str, str]:
+def shown(row: Row, case: Case) -> dict[str, str]:
     """A stored row in the words of the page, with the columns that the case shows."""
     person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row[:14]
-    shift, day_off, worked_by = (text or "" for text in row[14:])
+    shift, day_off, worked_by = ((text or "").removeprefix(f"{case.name}: ") for text in row[14:])
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,

@@ -20,6 +20,7 @@ DAY, NIGHT = Hours(time(9), time(18)), Hours(time(22), time(6))
         (DAY, NIGHT, "00:00"),
         (NIGHT, NIGHT, "14:00"),
         (NIGHT, DAY, "07:30"),
+        (Hours(time(14), time(0)), Hours(time(14), time(0)), "07:00"),  # out at 00:05 is still of the evening before
         (NIGHT, Hours(time(5), time(13)), "05:00"),  # the two overlap
         (Hours(time(22), time(6, 1)), DAY, "07:30"),  # rounded down
         (NIGHT, Hours(time(9), time(18), time(4)), "04:00"),

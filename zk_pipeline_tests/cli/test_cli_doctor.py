@@ -50,7 +50,7 @@ def test_an_error_makes_the_exit_code_one_and_says_what_to_do(zk: CommandLine, w
                         "SELECT 1, 'Gate', now(), now(), 'success' FROM range(2)")  # fmt: skip
     said = zk("doctor")
     assert said.code == 1
-    assert "polls share a number" in said.out
+    assert "device_polls: 1 values of id are there more than once (such as 1)" in said.out
     assert "zk-pipeline backup" in said.out
 
 

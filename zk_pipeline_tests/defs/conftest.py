@@ -14,5 +14,6 @@ from zk_pipeline.settings import load_settings
 @pytest.fixture
 def launcher(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:  # noqa: ARG001 (exports the home)
     monkeypatch.setenv("ZKTECO_TIMEOUT", "1")  # emulated terminals answer at once or never
+    monkeypatch.setenv("ZK_PIPELINE_ADMIN_URL", "https://admin.example")
     with open_launcher(load_settings()) as opened:
         yield opened

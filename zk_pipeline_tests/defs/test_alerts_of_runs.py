@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -34,6 +35,7 @@ from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
 from zk_pipeline_tests.conftest import CRM_TOKEN
@@ -114,11 +116,30 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     assert "the CRM is misconfigured" in body
     assert "401" in body
     assert "raw_punches: clocks are right" not in body
+    assert "no dead letters" not in body, "that check says what `dead letters at the CRM` says"
     assert {f"Run {run_id}" for run_id in failing} <= set(body.splitlines())
     for secret in (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET):
         assert secret not in json.dumps(channel.alerts)
     assert "to tell" not in look(launcher)
     assert len(channel.alerts) == 1
+
+
+@pytest.mark.usefixtures("channel")
+def test_a_look_at_which_nothing_changed_opens_the_store_once(
+    launcher: Launcher, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home_store.devices.add(device())
+    opened: list[str] = []
+    for how in ("read", "write"):
+        before = getattr(Database, how)
+
+        def noted(self: Database, purpose: str, about: str = "", before: Any = before) -> Any:
+            opened.append(purpose)
+            return before(self, purpose, about)
+
+        monkeypatch.setattr(Database, how, noted)
+    assert look(launcher) == "0 problems"
+    assert opened == ["what people must be told of"]
 
 
 def test_links_lead_to_the_ui_where_its_address_is_known(

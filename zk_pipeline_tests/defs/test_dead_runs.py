@@ -9,6 +9,7 @@ import pytest
 
 from zk_pipeline.defs.dead_runs import PROCESS_TAG, report_dead_runs
 from zk_pipeline.defs.in_flight import in_flight
+from zk_pipeline.defs.instance_facts import as_failed
 from zk_pipeline.defs.launch import Launcher
 from zk_pipeline.processes import process_identity
 from zk_pipeline.simulator.faults import Faults, HangAt
@@ -31,6 +32,15 @@ def only_run(launcher: Launcher) -> dg.DagsterRun:
     return run
 
 
+def steps_of(launcher: Launcher, run_id: str) -> list[str | None]:
+    """The steps that began and did not end, so far."""
+    begun, ended = (
+        [entry.step_key for entry in launcher.instance.all_logs(run_id, of_type=kind)]
+        for kind in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS)
+    )
+    return [step for step in begun if step not in ended]
+
+
 def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     launcher: Launcher, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +53,7 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
             lambda: launcher.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])), seconds=90
         )
         run = only_run(launcher)
+        until(lambda: steps_of(launcher, run.run_id) == ["raw_punches"], seconds=90)
         assert run.tags[PROCESS_TAG] == process_identity(polling.pid)
         assert in_flight(launcher.instance, "poll_devices") == f"run {run.run_id} of poll_devices is still started"
         polling.kill()
@@ -50,7 +61,13 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     assert in_flight(launcher.instance, "poll_devices") is None
     assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-    assert ["it was killed" in str(one.get_dagster_event().message) for one in failures] == [True]
+    assert len(list(failures)) == 1
+    (told,) = as_failed(launcher.instance, only_run(launcher))
+    assert told.words.splitlines() == [
+        f"The process of this run ({polling.pid} on {socket.gethostname()}) died without a word: it was killed, "
+        "ran out of memory, or the machine was restarted.",
+        "It was in raw_punches. What it had stored stays. A command started it: give the command again.",
+    ]
     assert statuses(launcher, "raw_punches", ["Gate"]) == {"Gate": "failed"}
 
     monkeypatch.setenv("ZKTECO_TIMEOUT", "1")

@@ -189,6 +189,8 @@ def in_checkout(bare_home: Path, *command: str) -> str:
         [TOOLS / command[0], *command[1:]], cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    is_warned = "BetaWarning" in done.stderr or "PreviewWarning" in done.stderr
+    assert not is_warned, "what we use knowingly is silenced, what is new wants a decision"
     return done.stdout
 
 

@@ -125,6 +125,7 @@ def test_the_metadata_of_a_poll_counts_and_shows_what_is_new(
     assert made["touched_dates"] == {str(MONDAY): 2, str(TUESDAY): 2}
     assert made["clock_drift_seconds"] == pytest.approx(-420, abs=2)
     assert made["fill_percent"] == 10.0
+    assert made["admin_page"] == f"https://admin.example/devices/{home_store.devices.get('Gate').id}"
     table = str(made["preview"]).splitlines()
     assert len(table) == 2 + 4
     # Nothing that a person is called may open a further cell, a code span or a tag.

@@ -72,6 +72,7 @@ def test_one_bad_date_fails_only_its_own_and_is_made_once_it_is_good_again(
 def test_the_metadata_of_a_date_counts_its_rows_and_shows_some(launcher: Launcher) -> None:
     launcher.process(RANGE)
     made = metadata_of(launcher, "daily_attendance", str(MONDAY))
+    assert made["admin_page"] == f"https://admin.example/attendance?start_date={MONDAY}&end_date={MONDAY}"
     assert {name: made[name] for name in ("dagster/partition_row_count", "added", "changed", "unchanged")} == {
         "dagster/partition_row_count": 2,
         "added": 2,

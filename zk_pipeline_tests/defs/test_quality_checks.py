@@ -10,7 +10,7 @@ from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.launch import Launcher
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.defs.story import CRM_FIELDS
-from zk_pipeline.operations.quality import CHECKS
+from zk_pipeline.operations.checks import CHECKS
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.outbox import Scope
@@ -56,7 +56,7 @@ def test_a_person_may_have_them_evaluated_in_the_ui(two_days: Launcher) -> None:
     keys = [
         dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name) for name in ("days_are_sound", "revisions_are_calm")
     ]
-    job = definitions.get_implicit_global_asset_job_def().get_subset(
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(), asset_check_selection=set(keys)
     )
     result = job.execute_in_process(instance=two_days.instance)
@@ -113,7 +113,9 @@ def test_a_blocking_check_that_fails_in_a_run_fails_the_run(two_days: Launcher, 
     execute(home_store, DOUBLE, [MONDAY])
     definitions = build_definitions(load_settings())
     keys = {dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "days_are_sound")}
-    job = definitions.get_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection=keys
+    )
     assert not job.execute_in_process(instance=two_days.instance, raise_on_error=False).success
 
 

@@ -104,7 +104,7 @@ def test_links_are_there_where_their_address_is_known(bare_home: Path) -> None:
     assert "admin_page" not in specs(bare_home)[0]["crm_sync"].metadata
     linked = specs(bare_home, ZK_PIPELINE_ADMIN_URL="https://a.example/", ZK_PIPELINE_DOCS_URL="https://d.example")[0]
     metadata = linked["daily_attendance"].metadata
-    assert metadata["admin_page"].value == "https://a.example/"
+    assert metadata["admin_page"].value == "https://a.example/attendance"
     assert metadata["docs"].value == "https://d.example/attendance.md"
 
 

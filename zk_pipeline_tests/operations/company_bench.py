@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Shift, Target
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Target
 from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.any_company import Worked
-from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch, PlainShift
-from zk_pipeline_tests.store.store_bench import device, reading, rows
+from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch
+from zk_pipeline_tests.attendance.rules_bench import BOUNDS, shift_from
+from zk_pipeline_tests.store.store_bench import device, ingest, reading, rows
 
 LAST = date(2200, 1, 1)
-BOUNDS = ("EARLY_CLOCK_IN", "LATE_CLOCK_IN", "EARLY_CLOCK_OUT", "LATE_CLOCK_OUT")
 _DAYS = """
 SELECT site, user_id, work_date, device, timezone, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
        worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_by
@@ -39,7 +39,7 @@ def settings_of(company: PlainCompany, home: Path) -> Settings:
         "ZK_PIPELINE_HISTORY_START": "2000-01-01",
     }
     for what, bound in zip(BOUNDS, hours.bounds, strict=True):
-        given[f"OUTLIER_{what}_HOURS"] = str(bound.total_seconds() / 3600)
+        given[f"OUTLIER_{what.upper()}_HOURS"] = str(bound.total_seconds() / 3600)
     if hours.workday_starts_at is not None:
         given["WORKDAY_STARTS_AT"] = f"{hours.workday_starts_at:%H:%M}"
     return load_settings(given)
@@ -58,7 +58,7 @@ def plan_of(company: PlainCompany) -> ShiftPlan:
     """What `shift apply` makes of a file that declares the company's."""
     shifts = dict.fromkeys(one.shift for one in company.assignments)
     return ShiftPlan(
-        shifts=tuple(_shift(one) for one in shifts),
+        shifts=tuple(shift_from(one) for one in shifts),
         assignments=tuple(
             Assignment(
                 shift=str(one.shift.name),
@@ -72,16 +72,11 @@ def plan_of(company: PlainCompany) -> ShiftPlan:
     )
 
 
-def _shift(one: PlainShift) -> Shift:
-    hours = [bound.total_seconds() / 3600 for bound in one.bounds]
-    return Shift(
-        name=str(one.name),
-        start=one.start,
-        end=one.end,
-        weekdays=tuple(WEEKDAYS[number] for number in one.weekdays),
-        workday_starts_at=one.workday_starts_at,
-        **{f"{what.lower()}_hours": number for what, number in zip(BOUNDS, hours, strict=True)},
-    )
+def enrol(store: Store, worked: Worked) -> None:
+    """Who is enrolled on which gate; a poll that brings no punches."""
+    for gate in worked.gates:
+        people = sorted(name for enrolled_on, name in worked.enrolled if enrolled_on == gate)
+        ingest(store, gate.name, users=[(name, number, "", 0, 0) for number, name in enumerate(people, start=1)])
 
 
 def read(store: Store, punches: Sequence[PlainPunch]) -> None:

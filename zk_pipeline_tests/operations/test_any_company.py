@@ -6,6 +6,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,12 +15,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from zk_pipeline_tests.attendance.any_company import Worked, companies
+from zk_pipeline_tests.attendance.plain_absences import plain_absences
 from zk_pipeline_tests.attendance.plain_company import plain_days
-from zk_pipeline_tests.operations.company_bench import establish, made_days, process_stale, read, settings_of, stale
-from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
+from zk_pipeline_tests.operations.company_bench import (
+    enrol,
+    establish,
+    made_days,
+    process_stale,
+    read,
+    settings_of,
+    stale,
+)
+from zk_pipeline_tests.store.store_bench import StoppedClock, rows, store_at
 
-PEOPLE = 30
 LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
+ABSENCES = "SELECT site, user_id, work_date, shift FROM absences ORDER BY ALL"
 
 
 def compare(worked: Worked, hours: int, split: random.Random, template: Path, counted: Counter[str]) -> None:
@@ -29,6 +39,7 @@ def compare(worked: Worked, hours: int, split: random.Random, template: Path, co
         store = store_at(Path(shutil.copyfile(template, Path(folder) / "store.duckdb")), clock)
         config = settings_of(worked.company, Path(folder) / "home")
         establish(store, worked)
+        enrol(store, worked)
         cut = split.randrange(len(worked.punches))
         read(store, worked.punches[cut:])
         read(store, [*worked.punches[:cut], *split.sample(worked.punches, k=min(5, len(worked.punches)))])
@@ -44,13 +55,33 @@ def compare(worked: Worked, hours: int, split: random.Random, template: Path, co
             made = made_days(store)
             wrong = [pair for pair in zip(made, expected, strict=False) if pair[0] != pair[1]]
             assert (len(made), wrong[:1]) == (len(expected), [])
-        counted["rows"] += len(expected)
+        enrolled = {(gate.site, name) for gate, name in worked.enrolled}
+        absent = plain_absences(worked.company, expected, enrolled)
+        assert rows(store, ABSENCES) == absent
+        counted["companies"] += 1
         counted["people"] += len({(day.site, day.user) for day in expected})
+        counted["rows"] += len(expected)
+        counted["absences"] += len(absent)
         counted.update(code for day in expected for code in day.codes)
 
 
-@pytest.mark.parametrize("examples", [16, pytest.param(400, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])])
-def test_every_day_of_any_company_is_that_of_the_plainest_loop(examples: int, empty_store_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("with_shifts", "examples", "people"),
+    [
+        (True, 2, 250),
+        (False, 1, 250),
+        pytest.param(True, 120, 250, marks=pytest.mark.stress),
+        pytest.param(False, 40, 250, marks=pytest.mark.stress),
+    ],
+)
+@pytest.mark.timeout(3600)
+def test_every_day_of_any_company_is_that_of_the_plainest_loop(
+    with_shifts: bool,
+    examples: int,
+    people: int,
+    empty_store_file: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
     counted: Counter[str] = Counter()
 
     # A failure is told as it was found: making it smaller would take many stores more.
@@ -60,9 +91,12 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(examples: int, em
         suppress_health_check=list(HealthCheck),
         phases=[Phase.reuse, Phase.generate],
     )
-    @given(companies(people=PEOPLE), st.integers(-48, 120), st.randoms(use_true_random=False))
-    def every(worked: Worked, hours: int, split: random.Random) -> None:
-        compare(worked, hours, split, empty_store_file, counted)
+    @given(companies(people=people, with_shifts=with_shifts), st.integers(-48, 120), st.integers(0, 2**32))
+    def every(worked: Worked, hours: int, seed: int) -> None:
+        compare(worked, hours, random.Random(seed), empty_store_file, counted)
 
     every()
     assert counted["rows"] >= 1000
+    assert counted["people"] >= examples * people
+    assert bool(counted["absences"]) is with_shifts
+    record_property("compared", ", ".join(f"{count:,} {what}" for what, count in sorted(counted.items())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import datetime, time
 
 import pytest
 
@@ -16,9 +17,8 @@ from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, execute
 
 # What breaks a rule, and that rule alone where it can.
 BREAK = {
-    "device-names": "INSERT INTO devices FROM devices",
-    "work-dates-unique": "INSERT INTO work_dates FROM work_dates WHERE work_date = '2026-03-02'",
-    "polls-numbered": "INSERT INTO device_polls FROM device_polls",
+    "tables": "ALTER TABLE alerts DROP COLUMN body",
+    "doubled-keys": "INSERT INTO device_polls FROM device_polls",
     "delivery-keys-unique": "UPDATE crm_deliveries SET idempotency_key = 'same', state = 'pending'",
     "numbers": "UPDATE store_settings SET value = '1' WHERE name = 'last_seq'",
     "dead-letters": "UPDATE crm_deliveries SET state = 'failed' WHERE work_date = '2026-03-02'",
@@ -29,11 +29,9 @@ BREAK = {
     "punches-poll": "UPDATE raw_punches SET first_poll_id = 99 WHERE seq = 1",
     "punches-device": "UPDATE raw_punches SET device = 'Nobody' WHERE seq = 1",
     "punches-counted": "UPDATE work_dates SET punched_seq = 0 WHERE work_date = '2026-03-03'",
-    "days-unique": "INSERT INTO daily_attendance FROM daily_attendance WHERE work_date = '2026-03-02'",
-    "revisions-unique": "INSERT INTO daily_attendance_history FROM daily_attendance_history",
-    "deliveries-unique": "INSERT INTO crm_deliveries FROM crm_deliveries WHERE state = 'delivered'",
+    "unsound-dates": "INSERT INTO daily_attendance FROM daily_attendance WHERE work_date = '2026-03-02'",
     "one-open-delivery": "UPDATE crm_deliveries SET state = 'pending' WHERE work_date = '2026-03-03'",
-    "days-history": "UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = '2026-03-02'",
+    "days-history": "DELETE FROM daily_attendance WHERE work_date = '2026-03-02'",
     "deliveries-history": "DELETE FROM daily_attendance_history WHERE work_date = '2026-03-03' AND revision = 1",
     "history-deliveries": "DELETE FROM crm_deliveries WHERE work_date = '2026-03-02'",
     "days-dates": "DELETE FROM work_dates WHERE work_date = '2026-03-02'",
@@ -75,8 +73,40 @@ def test_what_is_broken_is_found(name: str, store: Store) -> None:
     assert name in found(store)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "INSERT INTO devices FROM devices",
+        "INSERT INTO work_dates FROM work_dates WHERE work_date = '2026-03-02'",
+        "INSERT INTO daily_attendance_history FROM daily_attendance_history",
+        "INSERT INTO crm_deliveries FROM crm_deliveries WHERE state = 'delivered'",
+        "UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = '2026-03-02'",
+    ],
+)
+def test_what_the_checks_of_the_data_find_doctor_finds_once(broken: str, store: Store) -> None:
+    execute(store, broken)
+    names = {name for name in found(store) if name not in ("history-deliveries", "deliveries-history")}
+    assert names in ({"doubled-keys"}, {"unsound-dates"})
+
+
+def test_what_was_put_right_is_no_finding(store: Store) -> None:
+    execute(store, BREAK["quarantine"])
+    execute(store, BREAK["clocks"])
+    assert {"quarantine", "clocks"} <= found(store).keys()
+    execute(store, "UPDATE quarantined_records SET released_at = now()")
+    reading = datetime.combine(MONDAY, time(8))
+    store.corrections.add("Gate", from_local=reading, to_local=reading, add_seconds=60)
+    assert not {"quarantine", "clocks"} & found(store).keys()
+
+
+def test_a_date_whose_punches_retention_has_deleted_waits_for_none(store: Store) -> None:
+    execute(store, BREAK["punches-counted"])
+    execute(store, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = '2026-03-03'")
+    assert "punches-counted" not in found(store)
+
+
 def test_every_rule_is_tried() -> None:
-    assert {rule.name for rule in (*WHOLE, *PER_SPAN)} <= set(BREAK)
+    assert {rule.name for rule in (*WHOLE, *PER_SPAN)} <= BREAK.keys()
 
 
 def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:

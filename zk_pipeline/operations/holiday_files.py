@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
@@ -20,12 +20,21 @@ _LONGEST = timedelta(days=366)
 
 def read_holiday_file(path: Path, site: str | None) -> list[Holiday]:
     """The holidays of a .ics or .csv file; `site` holds for all of them. Raises UsageError, naming file and line."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    return read_holidays(path, content, site)
+
+
+def read_holidays(path: PurePath, content: bytes, site: str | None) -> list[Holiday]:
+    """The same of what a file of this name holds, wherever it is."""
     readers = {".ics": _calendar, ".csv": _table}
     if path.suffix.lower() not in readers:
         raise UsageError(f"{path}: must be a calendar (.ics) or a table (.csv)")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
     found: dict[tuple[date, str | None], Holiday] = {}
     for line, day, name, own_site in readers[path.suffix.lower()](path, text):
@@ -41,7 +50,7 @@ def read_holiday_file(path: Path, site: str | None) -> list[Holiday]:
     return list(found.values())
 
 
-def _table(path: Path, text: str) -> Iterator[tuple[int, date, str, str | None]]:
+def _table(path: PurePath, text: str) -> Iterator[tuple[int, date, str, str | None]]:
     rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in text.partition("\n")[0] else ",")
     if not {"date", "name"} <= set(rows.fieldnames or ()):
         raise UsageError(f"{path}, line 1: the columns must be date,name and optionally site")
@@ -53,7 +62,7 @@ def _table(path: Path, text: str) -> Iterator[tuple[int, date, str, str | None]]
         yield rows.line_num, day, (row["name"] or "").strip(), (row.get("site") or "").strip() or None
 
 
-def _calendar(path: Path, text: str) -> Iterator[tuple[int, date, str, str | None]]:
+def _calendar(path: PurePath, text: str) -> Iterator[tuple[int, date, str, str | None]]:
     event: dict[str, tuple[str, str]] | None = None
     nested: list[str] = []
     begun = 0
@@ -77,7 +86,7 @@ def _calendar(path: Path, text: str) -> Iterator[tuple[int, date, str, str | Non
         raise UsageError(f"{path}, line {begun}: the event does not end")
 
 
-def _event(path: Path, line: int, event: dict[str, tuple[str, str]]) -> Iterator[tuple[int, date, str, str | None]]:
+def _event(path: PurePath, line: int, event: dict[str, tuple[str, str]]) -> Iterator[tuple[int, date, str, str | None]]:
     if event.get("STATUS", ("", ""))[1].upper() == "CANCELLED":
         return
     if repeats := {"RRULE", "RDATE"} & set(event):
@@ -97,7 +106,7 @@ def _event(path: Path, line: int, event: dict[str, tuple[str, str]]) -> Iterator
         yield line, first + timedelta(days=number), " ".join(name.split()), None
 
 
-def _date(path: Path, line: int, given: tuple[str, str]) -> date | None:
+def _date(path: PurePath, line: int, given: tuple[str, str]) -> date | None:
     parameters, value = given
     if "VALUE=DATE" not in parameters.split(";") and not re.fullmatch(r"\d{8}", value.strip()):
         return None

@@ -1,0 +1,71 @@
+"""Types of fields in request bodies: what JSON carries as text is checked to be what it stands for."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def no_text(value: object) -> object:
+    """JSON knows one kind of number: 4370.0 is a port as well as 4370, but neither "4370" nor true is."""
+    if isinstance(value, (str, bool)):
+        raise ValueError("Input should be a valid integer")
+    return value
+
+
+def _date(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value} is not a date of the calendar") from None
+    return value
+
+
+def _reading(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value} is no date and time of the calendar") from None
+    return value
+
+
+def _instant(value: str) -> str:
+    _reading(value.replace("Z", "+00:00"))
+    return value
+
+
+DATE = r"^\d{4}-\d{2}-\d{2}$"
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+Words = Annotated[str, Field(max_length=500)]
+UserId = Annotated[str, Field(min_length=1, max_length=200)]
+Date = Annotated[str, Field(pattern=DATE, json_schema_extra={"format": "date"}), AfterValidator(_date)]
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of day, such as 09:00")]
+Reading = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$"), AfterValidator(_reading)]
+Instant = Annotated[
+    str,
+    Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?(Z|[+-]\d{2}:\d{2})$"),
+    AfterValidator(_instant),
+]
+Hours = Annotated[float, Field(ge=0, le=24, strict=True)]
+# Bounds first: behind a validator of ours they would be missing in the document.
+Id = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(no_text)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(no_text)]
+Seconds = Annotated[int, Field(ge=-(10**9), le=10**9), BeforeValidator(no_text)]
+
+
+def as_date(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
+
+
+def as_time(text: str | None) -> time | None:
+    return time.fromisoformat(text) if text else None
+
+
+def as_instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def clock_text(value: time | None) -> Any:
+    return None if value is None else f"{value:%H:%M}"

@@ -1,0 +1,119 @@
+"""Lists of days and of punches: attendance, outliers to review, what the terminals recorded. A day: `days`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from zk_pipeline.api.auth import Identity
+from zk_pipeline.api.paging import Empty, FlagText, Text, flag
+from zk_pipeline.api.services import Given, Services
+from zk_pipeline.attendance.rules import OutlierCode
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchLine, Rows
+from zk_pipeline.web.listing import Listed, PageParameters, address, asked_of, listed
+from zk_pipeline.web.pages import Reader, draw
+from zk_pipeline.web.telling import delivery_words
+
+router = APIRouter(include_in_schema=False)
+SyncState = Literal["pending", "sending", "delivered", "retry", "failed"]
+Code = Literal[
+    "CLOCK_IN_TOO_EARLY", "CLOCK_IN_TOO_LATE", "CLOCK_OUT_TOO_EARLY", "CLOCK_OUT_TOO_LATE", "MISSING_CLOCK_OUT"
+]
+
+
+class DaysAsked(PageParameters):
+    """Filters of days; dates are work dates."""
+
+    site: Text = None
+    is_outlier: FlagText = None
+    outlier_code: Code | Empty | None = None
+    sync_state: SyncState | Empty | None = None
+
+    def wanted(self, *, only_outliers: bool = False) -> Filter:
+        return Filter(
+            user_id=self.user_id,
+            device=self.device_id,
+            site=self.site,
+            first=self.first,
+            last=self.last,
+            is_outlier=True if only_outliers else flag(self.is_outlier),
+            outlier_code=self.outlier_code or None,
+            sync_state=self.sync_state or None,
+        )
+
+
+class PunchesAsked(PageParameters):
+    """Filters of punches; dates are those of the terminals' wall clocks."""
+
+
+@router.get("/attendance")
+def attendance(request: Request, services: Given, identity: Reader) -> Response:
+    found = listed(request, DaysAsked, lambda asked: _days(services, asked, asked.wanted()))
+    states = [(state, delivery_words(state)) for state in get_args(SyncState)]
+    return _draw(request, services, identity, "attendance.html", found, states=states)
+
+
+@router.get("/outliers")
+def outliers(request: Request, services: Given, identity: Reader) -> Response:
+    def read(asked: DaysAsked) -> Rows[DayRow]:
+        if asked.is_outlier is not None:
+            raise UsageError("is_outlier: only outliers are listed here")
+        return _days(services, asked, asked.wanted(only_outliers=True))
+
+    found = listed(request, DaysAsked, read)
+    counts: Mapping[str, int] = {}
+    if found.problem is None:
+        wanted = asked_of(request, DaysAsked).wanted(only_outliers=True)
+        counts = services.store.lists.outlier_codes(replace(wanted, outlier_code=None))
+    return _draw(
+        request,
+        services,
+        identity,
+        "outliers.html",
+        found,
+        codes=list(OutlierCode),
+        counts=counts,
+        named_codes=[(code.value, code.explanation) for code in OutlierCode],
+        narrowed=lambda code: address("/outliers", **found.filters | {"outlier_code": code}),
+    )
+
+
+@router.get("/punches")
+def punches(request: Request, services: Given, identity: Reader) -> Response:
+    def read(asked: PunchesAsked) -> Rows[PunchLine]:
+        order = asked.keys(PUNCH_ORDER, "-timestamp")
+        wanted = Filter(user_id=asked.user_id, device=asked.device_id, first=asked.first, last=asked.last)
+        return services.store.lists.punch_lines(wanted, order, asked.place(order))
+
+    found = listed(request, PunchesAsked, read)
+    return _draw(request, services, identity, "punches.html", found)
+
+
+def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
+    order = asked.keys(DAY_ORDER, "-date,user_id")
+    return services.store.lists.days(wanted, order, asked.place(order))
+
+
+def _draw(
+    request: Request, services: Services, identity: Identity, template: str, found: Listed, **more: Any
+) -> Response:
+    """The page of a list, with what its filters offer and the names of the people on it."""
+    around, person = services.store.enrolled.around(row.user_id for row in found.rows), found.typed.get("user_id", "")
+    return draw(
+        request,
+        template,
+        identity,
+        status=found.status,
+        found=found,
+        names=around.names,
+        sites=around.sites,
+        devices=around.devices,
+        # Whoever is looked for by name finds their number.
+        people=services.store.enrolled.find(person) if person and not found.count and not found.problem else [],
+        **more,
+    )

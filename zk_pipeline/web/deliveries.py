@@ -1,0 +1,99 @@
+"""What the CRM is to be told: the queue by state, dead letters, and sending again, as Dagster runs."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.api.auth import Identity
+from zk_pipeline.api.errors import words_for
+from zk_pipeline.api.launching import Action, TooManyActions
+from zk_pipeline.api.paging import DateText, Empty, Text
+from zk_pipeline.api.services import Given, Services
+from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.sync import check_crm
+from zk_pipeline.store.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of
+from zk_pipeline.store.lists import Rows
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.web.listing import PageParameters, check_span, listed, said_of
+from zk_pipeline.web.pages import OperatorForm, Reader, draw
+from zk_pipeline.web.telling import delivery_words
+
+router = APIRouter(include_in_schema=False)
+View = Literal["open", "pending", "sending", "retry", "failed", "delivered", "superseded"]
+
+
+class DeliveriesAsked(PageParameters):
+    """Filters of deliveries; dates are work dates."""
+
+    state: View | Empty | None = None
+    device: None = None
+    ordering: None = None
+
+    @property
+    def view(self) -> str:
+        return self.state or "open"
+
+
+class Again(BaseModel):
+    """What to send again: whatever of these people and dates waits or was given up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: Text = None
+    start_date: DateText = None
+    end_date: DateText = None
+
+    def scope(self) -> Scope:
+        first, last = (date.fromisoformat(text) if text else None for text in (self.start_date, self.end_date))
+        check_span(first, last)
+        return Scope(first=first, last=last, user_id=self.user_id)
+
+
+@router.get("/deliveries")
+def deliveries(request: Request, services: Given, identity: Reader) -> Response:
+    return _draw(request, services, identity)
+
+
+@router.post("/deliveries/retry")
+def send_again(request: Request, services: Given, form: OperatorForm) -> Response:
+    """Starts a run for what the form says; on to the page of that run."""
+    try:
+        scope = Again.model_validate(form.fields).scope()
+    except ValidationError as error:
+        raise UsageError(said_of(error)) from None
+    try:
+        check_crm(services.settings)  # said now, also where nothing is due
+        action = Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True})
+        services.actions.submit(action)
+    except (CrmMisconfigured, TooManyActions) as error:
+        status, body, _ = words_for(error)
+        return _draw(request, services, form.identity, refused=(status, body["detail"]))
+    return RedirectResponse(f"/runs/{action.run_id}", 303)
+
+
+def _draw(
+    request: Request, services: Services, identity: Identity, *, refused: tuple[int, str] | None = None
+) -> Response:
+    def read(asked: DeliveriesAsked) -> Rows[DeliveryRow]:
+        wanted = DeliveryFilter(view=asked.view, user_id=asked.user_id, first=asked.first, last=asked.last)
+        return services.store.delivery_lists.page(wanted, asked.place(order_of(asked.view)))
+
+    found = listed(request, DeliveriesAsked, read)
+    return draw(
+        request,
+        "deliveries.html",
+        identity,
+        status=refused[0] if refused else found.status,
+        refused=refused and refused[1],
+        found=found,
+        views=[(view, delivery_words(view)) for view in VIEWS if view != "open"],
+        queue=services.store.delivery_lists.queue(),
+        names=services.store.enrolled.around(row.user_id for row in found.rows).names if found.rows else {},
+        may_send=identity.may("operate"),
+    )

@@ -1,0 +1,94 @@
+"""Holidays: entered by hand, or from a calendar or a table."""
+
+from __future__ import annotations
+
+from dataclasses import fields as fields_of
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.api.auth import Identity
+from zk_pipeline.api.services import Given, Services
+from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.holiday_files import read_holidays
+from zk_pipeline.store.holidays import HolidaysPut
+from zk_pipeline.web.fields import optional, whole_date
+from zk_pipeline.web.pages import AdminForm, Form, Reader, draw
+from zk_pipeline.web.uploads import AdminUpload
+
+router = APIRouter(include_in_schema=False)
+_AGAIN = "Days that this touches are made again by the next processing run."
+_DONE = {"added": f"Entered. {_AGAIN}", "removed": f"Taken back. {_AGAIN}"}
+_LONGEST_NAME = 200
+
+
+@router.get("/holidays")
+def holidays(request: Request, services: Given, identity: Reader) -> Response:
+    return _draw(request, services, identity, done=_DONE.get(request.query_params.get("done", "")))
+
+
+@router.post("/holidays")
+def add(request: Request, services: Given, form: AdminForm) -> Response:
+    try:
+        services.store.holidays.put([_holiday(form.fields)])
+    except UsageError as error:
+        return _draw(request, services, form.identity, problem=error, fields=form.fields)
+    return RedirectResponse("/holidays?done=added", 303)
+
+
+@router.post("/holidays/remove")
+def remove(services: Given, form: AdminForm) -> Response:
+    day = whole_date(form.fields, "date")
+    if day is None:
+        raise UsageError("date: a date is expected")
+    services.store.holidays.remove(day, form.fields.get("site") or None)
+    return RedirectResponse("/holidays?done=removed", 303)
+
+
+@router.post("/holidays/import")
+def import_file(request: Request, services: Given, form: AdminUpload) -> Response:
+    """The file as `zk-pipeline holiday import` takes it; all of it, or nothing."""
+    file = form.files.get("file")
+    try:
+        if file is None or not file.content:
+            raise UsageError("choose a file: a calendar (.ics) or a table (.csv)")
+        put = services.store.holidays.put(read_holidays(file.name, file.content, optional(form.fields, "import_site")))
+    except UsageError as error:
+        return _draw(request, services, form.identity, problem=error)
+    return _draw(request, services, form.identity, done=_words(put))
+
+
+def _holiday(fields: Form) -> Holiday:
+    day, name = whole_date(fields, "date"), optional(fields, "name")
+    if day is None or name is None or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise UsageError(f"a holiday needs a date and a name of at most {_LONGEST_NAME} characters")
+    return Holiday(day=day, name=name, site=optional(fields, "site"))
+
+
+def _words(put: HolidaysPut) -> str:
+    counts = ", ".join(f"{len(getattr(put, one.name))} {one.name}" for one in fields_of(put))
+    return f"Imported: {counts}. {_AGAIN}"
+
+
+def _draw(
+    request: Request,
+    services: Services,
+    identity: Identity,
+    *,
+    done: str | None = None,
+    problem: Exception | None = None,
+    fields: Form | None = None,
+) -> Response:
+    return draw(
+        request,
+        "holidays.html",
+        identity,
+        status=400 if problem else 200,
+        done=done,
+        problem=problem,
+        fields=fields or {},
+        holidays=services.store.holidays.all(),
+        today=services.clock().date(),
+        sites=sorted({one.site for one in services.store.devices.all()}),
+    )

@@ -1,0 +1,65 @@
+"""Records that could not be read as punches: which, why, their bytes; and reading them again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from zk_pipeline.api.auth import Identity
+from zk_pipeline.api.paging import Empty, Text
+from zk_pipeline.api.services import Given, Services
+from zk_pipeline.store.lists import Rows
+from zk_pipeline.store.quarantine import PAGE_ORDER, QuarantinedRecord
+from zk_pipeline.web.listing import PageParameters, listed
+from zk_pipeline.web.pages import OperatorForm, Reader, draw
+
+router = APIRouter(include_in_schema=False)
+
+
+class QuarantineAsked(PageParameters):
+    """Which records. A device is named here, since one that was removed has records, too."""
+
+    name: Text = None
+    released: Literal["true", "false"] | Empty | None = None
+    device: None = None
+    user_id: None = None
+    start_date: None = None
+    end_date: None = None
+    ordering: None = None
+
+
+@router.get("/quarantine")
+def quarantine(request: Request, services: Given, identity: Reader) -> Response:
+    return _draw(request, services, identity, None)
+
+
+@router.post("/quarantine/release")
+def release(request: Request, services: Given, form: OperatorForm) -> Response:
+    """Reads the records of one terminal, or of all, again. Raises UnknownDevice."""
+    from zk_pipeline.operations.release import release as read_again  # noqa: PLC0415 (pandas, slow to import)
+
+    device = form.fields.get("device")
+    done = read_again(services.store, [device] if device else None)
+    return _draw(request, services, form.identity, done)
+
+
+def _draw(request: Request, services: Services, identity: Identity, done: object) -> Response:
+    def read(asked: QuarantineAsked) -> Rows[QuarantinedRecord]:
+        return services.store.quarantine.page(
+            asked.place(PAGE_ORDER), device=asked.name, released=asked.released == "true"
+        )
+
+    found = listed(request, QuarantineAsked, read)
+    return draw(
+        request,
+        "quarantine.html",
+        identity,
+        status=found.status,
+        found=found,
+        done=done,
+        kinds=services.store.quarantine.kinds(),
+        registered={one.name for one in services.store.devices.all()},
+        may_release=identity.may("operate"),
+    )

@@ -1,0 +1,79 @@
+"""Runs: starting one, watching it, and the newest of all. Polling, processing and delivering are done by Dagster."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.api.launching import Action
+from zk_pipeline.api.runs import run as state_of_run
+from zk_pipeline.api.services import Given, Services
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.web.devices import DeviceId
+from zk_pipeline.web.pages import OperatorForm, Reader, draw
+
+router = APIRouter(include_in_schema=False)
+_SHOWN = 50
+_KINDS = {"SUCCESS": "ok", "FAILURE": "bad", "CANCELED": "warn", "CANCELING": "warn"}
+_WORDS = {
+    "QUEUED": "waiting for its turn",
+    "NOT_STARTED": "waiting for its turn",
+    "STARTING": "starting",
+    "STARTED": "under way",
+    "CANCELING": "being canceled",
+    "SUCCESS": "done",
+    "FAILURE": "failed",
+    "CANCELED": "canceled",
+}
+
+
+@router.get("/runs")
+def runs(request: Request, services: Given, identity: Reader) -> Response:
+    return draw(request, "runs.html", identity, runs=services.watch.newest(_SHOWN), **_told())
+
+
+@router.get("/runs/{run_id}")
+def run(request: Request, services: Given, identity: Reader, run_id: UUID) -> Response:
+    """How a run stands. It asks again by itself until the run is finished, with scripts or without."""
+    state = state_of_run(services, identity, run_id)
+    polls = [poll for one in state["runs"] for poll in services.store.punches.polls_of(one.run_id)]
+    ids = {device.name: device.id for device in services.store.devices.all()}
+    return draw(request, "run.html", identity, run=state, polls=polls, device_ids=ids, **_told())
+
+
+@router.post("/runs")
+def start(services: Given, form: OperatorForm) -> Response:
+    """The field `kind` says what: `poll` (all enabled terminals), `process` (stale dates), `sync` (what is due)."""
+    kind = form.fields.get("kind", "")
+    if kind == "sync":
+        crm_endpoint(services.settings)  # said now, not by a run
+        crm_token(services.settings)
+        action = Action(kind="sync", arguments={"scope": Scope(), "limit": None})
+    elif kind == "process":
+        action = Action(kind="process", arguments={"dates": None})
+    elif kind == "poll":
+        action = Action(kind="poll", arguments={"names": None})
+    else:
+        raise UsageError("kind: one of poll, process and sync is expected")
+    return to_run(services, action)
+
+
+@router.post("/devices/{device_id}/poll")
+def poll(services: Given, form: OperatorForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (who may)
+    name = services.store.devices.by_id(device_id).name
+    return to_run(services, Action(kind="poll", arguments={"names": [name]}))
+
+
+def to_run(services: Services, action: Action) -> Response:
+    """Start an action; its page. Raises TooManyActions."""
+    services.actions.submit(action)
+    return RedirectResponse(f"/runs/{action.run_id}", 303)
+
+
+def _told() -> dict[str, Any]:
+    return {"kinds": _KINDS, "words": _WORDS}

@@ -1,0 +1,14 @@
+"""Work of actions without Dagster, for worker processes of tests: quick, or without an end."""
+
+from __future__ import annotations
+
+import time
+
+from zk_pipeline.api.launching import Action, ActionResult
+
+
+def quick_work(action: Action) -> ActionResult:
+    """A poll that names a device lasts until somebody kills it; whatever else is done at once."""
+    if action.kind == "poll" and action.arguments["names"]:
+        time.sleep(600)
+    return ActionResult(["poll run"], [], {}, {})

@@ -1,0 +1,58 @@
+"""The web admin over a small company's store; the CRM is there, and refuses two of its people only while it is made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from zk_pipeline.settings import load_settings
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.web.attendance.attended import company
+from zk_pipeline_tests.web.web_bench import Web, serve_web
+
+TOKEN = "token-that-nobody-may-see"
+
+
+@pytest.fixture(scope="session")
+def attended_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose store holds `attended.company`; nobody has it open."""
+    home = tmp_path_factory.mktemp("attended") / "home"
+    shutil.copytree(empty_home, home)
+    with CrmReceiver(token=TOKEN) as crm:
+        settings = load_settings({"ZK_PIPELINE_HOME": str(home), "CRM_API_URL": crm.url, "CRM_API_TOKEN": TOKEN})
+        company(Store.at(settings.database_path), settings, crm)
+    return home
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[CrmReceiver]:
+    with CrmReceiver(token=TOKEN) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def web_environ(receiver: CrmReceiver) -> Mapping[str, str]:
+    return {"CRM_API_URL": receiver.url, "CRM_API_TOKEN": TOKEN, "ZK_PIPELINE_UI_URL": "http://dagster.example"}
+
+
+@pytest.fixture(scope="module")
+def web(attended_home: Path, tmp_path_factory: pytest.TempPathFactory, web_environ: Mapping[str, str]) -> Iterator[Web]:
+    with serve_web(attended_home, tmp_path_factory.mktemp("web") / "home", web_environ) as served:
+        yield served
+
+
+@pytest.fixture
+def reader(web: Web) -> Iterator[httpx.Client]:
+    with web.client("read") as client:
+        yield client
+
+
+@pytest.fixture
+def operator(web: Web) -> Iterator[httpx.Client]:
+    with web.client("operate") as client:
+        yield client

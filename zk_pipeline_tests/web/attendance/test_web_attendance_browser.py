@@ -1,0 +1,94 @@
+"""What a person does about attendance in a browser: understand an outlier, send a dead letter again, print a month."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline_tests.store.store_bench import execute, rows
+from zk_pipeline_tests.waiting import until
+from zk_pipeline_tests.web.attendance.attended import MARCH, NASTY
+from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
+
+Open = Callable[..., Visit]
+PAGES = {
+    "attendance": "/attendance",
+    "outliers": "/outliers",
+    "punches": "/punches?page_size=10",
+    "deliveries": "/deliveries",
+    "quarantine": "/quarantine",
+    "exports": "/exports",
+    "month": "/month?user_id=1001&month=2026-03&site=Head+office",
+    "day": "/attendance/day?site=Head+office&user_id=1003&date=2026-03-02",
+    "wrong": "/attendance?start_date=2026-02-30",
+}
+DEAD = "SELECT user_id FROM crm_deliveries WHERE state IN ('failed', 'sending') ORDER BY 1"
+UNLABELLED = """
+[...document.querySelectorAll("main input:not([type=hidden]), main select")].filter(e => !e.labels.length).length
+"""
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        (390, True),
+        (1440, False),
+        pytest.param(390, False, marks=pytest.mark.stress),
+        pytest.param(1440, True, marks=pytest.mark.stress),
+    ],
+)
+def test_pages_fit_the_screen_and_every_field_has_a_label(open_page: Open, width: int, dark: bool) -> None:
+    visit = open_page("/attendance", width=width, dark=dark)
+    for name, path in PAGES.items():
+        page = visit.go(path)
+        screenshot(page, f"{name}-{width}-{'dark' if dark else 'light'}")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+        assert page.evaluate(UNLABELLED) == 0, name
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_person_finds_out_why_a_day_is_unusual(open_page: Open, script: bool) -> None:
+    page = open_page("/outliers", script=script).page
+    page.get_by_label("Person").fill("1003")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name="2026-03-02").click()
+    page.get_by_text("Clock-in 11:30, more than 2 h after 09:00.").wait_for()
+    page.get_by_text("The first punch is further after the start of work than allowed").wait_for()
+    page.get_by_role("heading", name="Revisions").wait_for()
+
+
+def test_a_dead_letter_is_sent_again_and_arrives_and_then_all_the_others(
+    open_page: Open, web: Web, receiver: CrmReceiver
+) -> None:
+    page = open_page("/deliveries", scope="operate").page
+    row = page.get_by_role("row").filter(has_text="1003")
+    row.locator(".state").get_by_text("dead letter").wait_for()
+    row.get_by_role("button", name="Send again").click()
+    page.wait_for_url("**/runs/*")
+    until(lambda: rows(web.store, DEAD) == [(NASTY,)], seconds=110)
+    assert set(receiver.ledger.latest()) == {("1003", MARCH)}
+    page.goto(f"{web.url}/attendance/day?site=Head+office&user_id=1003&date=2026-03-02")
+    page.locator("dl.facts").get_by_text("delivered").wait_for()
+
+    page.goto(f"{web.url}/deliveries")
+    page.get_by_role("button", name="Send again: all").click()
+    page.wait_for_url("**/runs/*")
+    until(lambda: rows(web.store, DEAD) == [], seconds=110)
+    assert set(receiver.ledger.latest()) == {("1003", MARCH), (NASTY, MARCH)}
+    page.goto(f"{web.url}/deliveries")
+    page.get_by_text("No deliveries").wait_for()
+
+
+def test_the_month_prints_on_one_sheet(open_page: Open, web: Web) -> None:
+    reason = "Clock-in 05:00, more than 2 h before 09:00; No clock-out after the punch at 05:00"
+    execute(web.store, "UPDATE daily_attendance SET outlier_reason = ? WHERE user_id = '1002'", [reason])
+    page = open_page("/month?user_id=1002&month=2026-03", dark=True).page
+    printed = page.pdf(prefer_css_page_size=True, print_background=True)
+    assert printed.count(b"/Type /Page\n") == 1
+    page.emulate_media(media="print")
+    assert not page.get_by_role("button", name="Show").is_visible()
+    assert page.get_by_text("supervisor").is_visible()
+    page.set_viewport_size({"width": 703, "height": 1032})  # A4 within its margins
+    screenshot(page, "month-printed")

@@ -1,0 +1,182 @@
+"""Files to download: exports while they are made, the month sheet; and that none is ever half there unnoticed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from datetime import date
+from typing import BinaryIO
+
+import httpx
+import openpyxl
+import pyarrow.parquet as pq
+import pytest
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.export import export
+from zk_pipeline.store.exports import ExportScope, What
+from zk_pipeline.web import exports
+from zk_pipeline.web.piping import SentWhileWritten
+from zk_pipeline_tests.waiting import until
+from zk_pipeline_tests.web.attendance.attended import NASTY_SITE
+from zk_pipeline_tests.web.attendance.read_page import drawn
+from zk_pipeline_tests.web.web_bench import Web
+
+
+@pytest.mark.parametrize("what", ["raw", "attendance"])
+def test_a_download_is_what_the_command_writes(reader: httpx.Client, web: Web, what: What) -> None:
+    answer = reader.get(
+        f"/exports/file?what={what}&format=csv&start_date=2026-03-02&end_date=2026-03-03&site=&user_id="
+    )
+    assert answer.status_code == 200, answer.text
+    stream = io.BytesIO()
+    export(web.store.exports, what, ExportScope(date(2026, 3, 2), date(2026, 3, 3)), kind="csv", stream=stream)
+    assert answer.content == stream.getvalue()
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    named = f'attachment; filename="{what}_2026-03-02_2026-03-03.csv"'
+    assert answer.headers["content-disposition"] == named
+
+
+def test_each_format_can_be_read_and_holds_the_same(reader: httpx.Client) -> None:
+    def got(kind: str, **scope: str) -> bytes:
+        answer = reader.get("/exports/file", params={"what": "attendance", "format": kind, **scope})
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    text = csv.DictReader(io.StringIO(got("csv").decode()))
+    table = pq.read_table(io.BytesIO(got("parquet")))
+    sheet = openpyxl.load_workbook(io.BytesIO(got("xlsx"))).worksheets[0]
+    assert len(list(text)) == len(table) == sheet.max_row - 1 == 36
+    assert pq.read_table(io.BytesIO(got("parquet", site=NASTY_SITE)))["site"].unique().to_pylist() == [NASTY_SITE]
+    assert len(pq.read_table(io.BytesIO(got("parquet", device="South", user_id="1002")))) == 20
+    assert len(pq.read_table(io.BytesIO(got("parquet", start_date="2030-01-01")))) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("what=raw", "format: "),
+        ("what=raw&format=pdf", "format: "),
+        ("what=devices&format=csv", "what: "),
+        ("what=raw&format=csv&start_date=2026-02-30", "start_date: 2026-02-30 is not a date"),
+        ("what=raw&format=csv&start_date=2026-03-03&end_date=2026-03-02", "end_date: 2026-03-02 is before"),
+        ("what=raw&format=csv&device=Nowhere", "no device 'Nowhere'; there are: "),
+        ("what=raw&format=csv&site=Nowhere", "no site 'Nowhere'; there are: "),
+        ("what=raw&format=csv&output=/etc/passwd", "output: "),
+    ],
+)
+def test_what_cannot_be_exported_is_said_beside_the_form(reader: httpx.Client, query: str, words: str) -> None:
+    answer = reader.get(f"/exports/file?{query}")
+    assert (answer.status_code, drawn(answer).alerts[0][: len(words)]) == (400, words)
+    assert "content-disposition" not in answer.headers
+
+
+def test_more_rows_than_an_excel_file_may_have_here_are_refused_before_any_work(
+    reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MOST_EXCEL_ROWS", 5)
+    answer = reader.get("/exports/file?what=raw&format=xlsx")
+    assert (answer.status_code, "too many for an Excel file" in drawn(answer).alerts[0]) == (400, True)
+    assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
+
+
+def test_two_exports_are_made_at_a_time(reader: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "_AT_ONCE", threading.BoundedSemaphore(1))
+    for _ in range(3):  # each gives its place back
+        assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
+        until(lambda: exports._AT_ONCE.acquire(blocking=False))
+        busy = reader.get("/exports/file?what=raw&format=csv")
+        exports._AT_ONCE.release()
+        assert (busy.status_code, busy.headers["retry-after"]) == (503, "60")
+
+
+def test_a_file_that_fails_half_way_does_not_look_whole(reader: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, stream: BinaryIO, **__: object) -> None:
+        stream.write(b"x" * 1_000_000)
+        raise RuntimeError("the store went away")
+
+    monkeypatch.setattr("zk_pipeline.operations.export.export", fails)
+    with pytest.raises(httpx.RemoteProtocolError):
+        reader.get("/exports/file?what=raw&format=csv")
+    assert reader.get("/exports").status_code == 200
+
+
+def test_what_fails_before_the_first_piece_is_an_answer_of_its_own(
+    reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, stream: BinaryIO, **__: object) -> None:
+        stream.write(b"a header")
+        raise UsageError("there is less than was counted")
+
+    monkeypatch.setattr("zk_pipeline.operations.export.export", fails)
+    answer = reader.get("/exports/file?what=raw&format=csv")
+    assert (answer.status_code, drawn(answer).alerts) == (400, ["there is less than was counted"])
+
+
+def test_the_writer_waits_for_the_reader_and_ends_when_nobody_reads(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, ended = [0], threading.Event()
+
+    def endless(*_: object, stream: BinaryIO, **__: object) -> None:
+        try:
+            while True:
+                written[0] += stream.write(b"x" * 100_000)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("zk_pipeline.operations.export.export", endless)
+    with web.client("read") as client, client.stream("GET", "/exports/file?what=raw&format=csv") as answer:
+        pieces = answer.iter_raw(1_000_000)
+        next(pieces)
+        ahead = written[0]
+        assert ahead < 50_000_000  # what the sockets hold, and a few pieces
+        assert not ended.is_set()
+    assert ended.wait(30)
+
+
+def test_a_reader_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zk_pipeline.web.piping._PATIENCE_SECONDS", 1)
+    done = threading.Event()
+    SentWhileWritten(
+        lambda stream: stream.write(b"x" * 10_000_000), media_type="text/csv", filename="a.csv", done=done.set
+    )
+    assert done.wait(30)
+
+
+def test_the_month_of_a_person_is_a_page_and_an_excel_file(reader: httpx.Client) -> None:
+    page = drawn(reader.get("/month?user_id=1001&month=2026-03&site=Head+office"))
+    assert "Zoë Yılmaz (1001), Head office, March 2026" in page.text
+    assert len(page.cells) == 32
+    assert page.cells[2] == ["2026-03-02", "Mon", "08:55", "18:05", "9:10", "2", ""]
+    assert page.cells[5][6] == "no punches"
+    assert "month=2026-02" in page.links["← Month before"]
+    assert "month=2026-04" in page.links["Month after →"]
+    answer = reader.get(page.links["Excel file"])
+    assert answer.headers["content-disposition"] == 'attachment; filename="month_2026-03.xlsx"'
+    sheet = openpyxl.load_workbook(io.BytesIO(answer.content)).worksheets[0]
+    assert sheet["A1"].value == "Zoë Yılmaz (1001), Head office, March 2026"
+
+
+def test_a_person_with_days_at_several_sites_is_asked_which(reader: httpx.Client) -> None:
+    page = drawn(reader.get("/month?user_id=1001&month=2026-03"))
+    assert {"Head office", NASTY_SITE} <= page.links.keys()
+    assert "March 2026" in drawn(reader.get(page.links[NASTY_SITE])).text
+    assert "February 2026" in drawn(reader.get("/month?user_id=1002&month=2026-02")).text
+    assert reader.get("/month").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("user_id=1001&month=2026-13", "month: must be a month such as 2026-11"),
+        ("user_id=1001&month=9999-12", "month: must be a month"),
+        ("user_id=nobody", "no person 'nobody'"),
+        ("user_id=1003&site=Nowhere", "person '1003' was never seen at 'Nowhere'"),
+        ("user_id=1003&day=1", "day: "),
+    ],
+)
+def test_what_is_no_month_is_said(reader: httpx.Client, query: str, words: str) -> None:
+    for address in (f"/month?{query}", f"/month/file?{query}"):
+        answer = reader.get(address)
+        assert (answer.status_code, drawn(answer).alerts[0][: len(words)]) == (400, words), address
+    assert reader.get("/month/file").status_code == 400

@@ -1,0 +1,46 @@
+"""Records in quarantine on a page: why, with their bytes, and what reading them again brings."""
+
+from __future__ import annotations
+
+import httpx
+
+from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.web.attendance.attended import MARCH
+from zk_pipeline_tests.web.attendance.read_page import Drawn, drawn, walk
+from zk_pipeline_tests.web.web_bench import Web
+
+
+def release(client: httpx.Client, **fields: str) -> httpx.Response:
+    token = drawn(client.get("/quarantine")).fields["csrf_token"]
+    return client.post("/quarantine/release", data={"csrf_token": token} | fields)
+
+
+def records(page: Drawn) -> list[list[str]]:
+    return [row for row in page.cells if len(row) == 6 and row[0].startswith("20")]
+
+
+def test_records_are_told_with_reason_and_bytes_and_released_once_they_can_be_read(
+    operator: httpx.Client, web: Web
+) -> None:
+    page = drawn(operator.get("/quarantine"))
+    assert ["Quay gate", "impossible date", "2"] in [row[:3] for row in page.cells]
+    assert "ff" * 4 in records(page)[0][4] + records(page)[1][4]
+    assert len([row for one in walk(operator, "/quarantine?page_size=1") for row in records(one)]) == 2
+
+    assert "0 read now, 0 new punches, 2 still in quarantine" in drawn(release(operator)).text
+    web.store.devices.update("Quay gate", encoding="cp1254")
+    told = drawn(release(operator, device="Quay gate"))
+    assert "1 read now, 1 new punch, 1 still in quarantine" in told.text
+    assert rows(web.store, "SELECT punched_at_local::DATE FROM raw_punches WHERE user_id = 'Çağrı'") == [(MARCH,)]
+    assert len(records(drawn(operator.get("/quarantine")))) == 1
+    (freed,) = records(drawn(operator.get("/quarantine?released=true&name=Quay+gate")))
+    assert freed[5].startswith("20")
+    assert records(drawn(operator.get("/quarantine?name=North"))) == []
+
+
+def test_only_who_may_operate_releases_and_only_what_there_is(reader: httpx.Client, operator: httpx.Client) -> None:
+    assert "Read again</button>" not in reader.get("/quarantine").text
+    assert release(reader).status_code == 403
+    assert operator.post("/quarantine/release", data={"device": "North"}).status_code == 403
+    unknown = release(operator, device="Nowhere")
+    assert (unknown.status_code, "'Nowhere'" in drawn(unknown).alerts[0]) == (404, True)

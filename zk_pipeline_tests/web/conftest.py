@@ -1,0 +1,54 @@
+"""The web admin as people meet it: a server on a home with emulated terminals, and one Chromium for a whole module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zk_pipeline_tests.web.web_bench import CHROMIUM, Visit, Web, launch_chromium, serve_web, visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+Open = Callable[..., Visit]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for the browser is marked so, and skipped where there is none."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (apt install chromium)"))
+
+
+@pytest.fixture(scope="module")
+def web_environ() -> Mapping[str, str]:
+    """Variables that the module's server is started with; a module may have its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def web(empty_home: Path, tmp_path_factory: pytest.TempPathFactory, web_environ: Mapping[str, str]) -> Iterator[Web]:
+    with serve_web(empty_home, tmp_path_factory.mktemp("web") / "home", web_environ) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # Not for the whole session: while it lives, nothing else in its thread can use asyncio.
+    with launch_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(web: Web, browser: Browser) -> Iterator[Open]:
+    """`open_page(path, scope="admin", width=1440, dark=False, script=True)`: the page, logged in with that scope.
+
+    A page that fails in a script, or that breaks its Content-Security-Policy, fails the test.
+    """
+    with ExitStack() as exits:
+        yield lambda path="/", **how: exits.enter_context(visit(web, browser, path, **how))

@@ -1,0 +1,170 @@
+"""Terminals from the browser: added, tested, polled, their punches seen; and what those may not who may only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.simulator.definition import TerminalDefinition
+from zk_pipeline.simulator.records import TerminalUser, punches_frame
+from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline_tests.gates import MONDAY, NASTY, gate, present, switch_on
+from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Open = Callable[..., Visit]
+ATTACK = "<img src=x onerror=alert(1)>"
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def port(web: Web) -> int:
+    """Of a terminal that is switched on, and not registered."""
+    return web.fleet.add(gate("Gate", *present(MONDAY), *present(MONDAY, NASTY)))
+
+
+def csrf_of(client: httpx.Client) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/").text)
+    assert found is not None
+    return found[1]
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def add(page: Page, name: str, host: str, port: int) -> None:
+    page.get_by_role("link", name="Add a device").click()
+    page.get_by_label("Name", exact=False).first.fill(name)
+    page.get_by_label("Address").fill(host)
+    page.get_by_label("Port").fill(str(port))
+    press(page, "Add")
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
+def test_a_device_is_added_tested_and_polled_and_its_punches_are_counted(
+    web: Web, port: int, open_page: Open, script: bool
+) -> None:
+    name = "Main gate" if script else "Side gate"
+    page = open_page("/devices", script=script, width=390).page
+    add(page, name, "no host", port)
+    page.get_by_role("alert").filter(has_text="is not valid").wait_for()
+    assert page.get_by_label("Port").input_value() == str(port)  # what was typed is still there
+    page.get_by_label("Address").fill(web.fleet.host)
+    press(page, "Add")
+    page.get_by_role("heading", name=name).wait_for()
+    address = page.url
+
+    press(page, "Test")
+    page.get_by_text("It answers").wait_for()
+    assert page.get_by_text("4 of 5000").is_visible()
+    assert (page.url == address) is script  # in place, where scripts do it
+    press(page, "Poll")
+    page.wait_for_url("**/runs/*")
+    page.get_by_role("heading").get_by_text("done").wait_for(timeout=90_000)
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
+    assert row.get_by_role("cell").all_inner_texts()[1:3] == ["4", "4"]
+    screenshot(page, f"run-{'scripts' if script else 'plain'}")
+    row.get_by_role("link", name=name).click()
+    assert page.locator("dt:text-is('Punches stored') + dd").inner_text() == "4"
+    assert web.store.punches.total() >= 4
+
+    press(page, "Set clock")
+    page.get_by_text("The clock is set.").wait_for()
+    page.get_by_role("link", name="Users").click()
+    assert page.get_by_role("row").count() == 5
+    assert page.get_by_text(NASTY).is_visible()
+
+
+def test_what_a_terminal_and_its_names_say_is_text_and_nothing_else(web: Web, open_page: Open) -> None:
+    users = (TerminalUser(uid=1, user_id="<b>1</b>", name=ATTACK[:24]),)
+    hostile = EmulatedTerminal(TerminalDefinition(name=ATTACK, users=users), log=punches_frame([]))
+    (name,) = switch_on(web.fleet, web.store, hostile, site=f"site {ATTACK}")
+    visit = open_page("/devices")
+    visit.page.get_by_role("link", name=name, exact=True).click()
+    press(visit.page, "Test")
+    visit.page.get_by_text("It answers").wait_for()
+    visit.page.get_by_role("link", name="Users").click()
+    assert visit.page.get_by_role("row").nth(1).all_inner_texts()[0].startswith("<b>1</b>\t<img")
+    for path in ("/", "/devices", "/holidays", "/devices/new"):
+        visit.go(path)
+        assert visit.page.locator("img").count() == 0
+        assert ATTACK in visit.page.content().replace("&lt;", "<").replace("&gt;", ">")
+    web.store.devices.remove(name)
+
+
+def test_an_unreachable_terminal_is_told_in_place_with_what_to_do(web: Web, open_page: Open) -> None:
+    port = web.fleet.add(gate("Off"))
+    web.fleet.switch_off("Off")
+    web.store.devices.add(Device(name="Off", ip_address=web.fleet.host, port=port, protocol="tcp"))
+    page = open_page("/devices").page
+    page.get_by_role("button", name="Test Off").click()
+    page.get_by_role("row").filter(has_text="Off").get_by_role("alert").filter(has_text="Check the port").wait_for()
+    assert page.url == f"{web.url}/devices"
+    web.store.devices.remove("Off")
+
+
+def test_who_may_only_read_is_not_offered_more_and_gets_403(web: Web, open_page: Open) -> None:
+    one = web.store.devices.add(Device(name="Watched", ip_address="192.0.2.1"))
+    page = open_page(f"/devices/{one.id}", scope="read").page
+    assert page.locator("main").get_by_role("button").all_inner_texts() == ["Test"]
+    assert page.get_by_role("link", name="Edit").count() == 0
+    page.goto(f"{web.url}/devices/new")
+    page.get_by_text("this needs the scope admin").wait_for()
+    with web.client("read") as reader, web.client("operate") as operator:
+        signed = {"csrf_token": csrf_of(reader)}
+        posts = {
+            f"/devices/{one.id}/poll": "operate", f"/devices/{one.id}/set-clock": "operate", "/runs": "operate",
+            "/devices/new": "admin", f"/devices/{one.id}/edit": "admin", f"/devices/{one.id}/enabled": "admin",
+            f"/devices/{one.id}/replaced": "admin", f"/devices/{one.id}/remove": "admin", "/shifts/new": "admin",
+            "/shifts/edit?name=a": "admin", "/shifts/remove": "admin", "/shifts/assign": "admin",
+            "/shifts/unassign": "admin", "/holidays": "admin", "/holidays/remove": "admin", "/holidays/import": "admin",
+        }  # fmt: skip
+        for path, scope in posts.items():
+            assert reader.post(path, data=signed).status_code == 403, path
+            if scope == "admin":
+                assert operator.post(path, data={"csrf_token": csrf_of(operator)}).status_code == 403, path
+    assert web.store.devices.get("Watched").enabled
+    web.store.devices.remove("Watched")
+
+
+def test_a_form_of_another_page_is_refused(web: Web) -> None:
+    one = web.store.devices.add(Device(name="Guarded", ip_address="192.0.2.1"))
+    file = {"file": ("a.csv", b"date,name\n2026-05-01,Feast\n")}
+    with web.client() as admin:
+        for token in ({"csrf_token": ""}, {"csrf_token": "guess"}):
+            assert admin.post(f"/devices/{one.id}/remove", data=token).status_code == 403
+            assert admin.post("/holidays/import", data=token, files=file).status_code == 403
+        good = {"csrf_token": csrf_of(admin)}
+        elsewhere = {"Origin": "http://evil.example"}
+        assert admin.post(f"/devices/{one.id}/remove", data=good, headers=elsewhere).status_code == 403
+        assert web.store.devices.get("Guarded")
+        assert web.store.holidays.all() == []
+        assert admin.post(f"/devices/{one.id}/enabled", data=good | {"enabled": "false"}).status_code == 303
+        assert not web.store.devices.get("Guarded").enabled
+        assert admin.post(f"/devices/{one.id}/remove", data=good).status_code == 303
+    assert "Guarded" not in [device.name for device in web.store.devices.all()]
+
+
+def test_what_is_registered_of_a_terminal_is_changed_and_an_empty_field_has_its_default(web: Web) -> None:
+    one = web.store.devices.add(Device(name="Changed", ip_address="192.0.2.1", site="Here", comm_key_env="KEY"))
+    with web.client() as admin:
+        signed = {"csrf_token": csrf_of(admin), "ip_address": "192.0.2.2", "port": "4371", "enabled": "on"}
+        wrong = admin.post(f"/devices/{one.id}/edit", data=signed | {"timezone": "Europe/Istambul"})
+        assert (wrong.status_code, "did you mean Europe/Istanbul" in wrong.text) == (400, True)
+        for field, value in (("protocol", "x"), ("port", "0"), ("ip_address", ""), ("comm_key_env", "a-b")):
+            assert admin.post(f"/devices/{one.id}/edit", data=signed | {field: value}).status_code == 400, field
+        assert web.store.devices.get("Changed") == one
+        good = signed | {"timezone": "Europe/Istanbul", "site": "", "comm_key_env": "", "live": "on"}
+        assert admin.post(f"/devices/{one.id}/edit", data=good).status_code == 303
+    now = web.store.devices.get("Changed")
+    assert (now.ip_address, now.port, now.timezone, now.site) == ("192.0.2.2", 4371, "Europe/Istanbul", "Changed")
+    assert (now.comm_key_env, now.enabled, now.live, now.trust_punch_states) == (None, True, True, False)
+    web.store.devices.remove("Changed")

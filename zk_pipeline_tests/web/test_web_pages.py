@@ -1,0 +1,149 @@
+"""What must hold of every page there is, in light and dark, on a phone and on a desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, time, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
+from zk_pipeline.store.alerts import Decision, Problem
+from zk_pipeline.web.site import ROUTERS
+from zk_pipeline_tests.store.store_bench import device, ingest, process
+from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
+
+Open = Callable[..., Visit]
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
+FOCUS = """() => {
+  const one = document.activeElement, style = getComputedStyle(one);
+  if (one === document.body) return null;
+  const name = (one.getAttribute("aria-label") || one.labels?.[0]?.textContent || one.textContent).trim();
+  return [name.replace(/\\s+/g, " "), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];
+}"""
+SLOW = pytest.mark.stress
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def web_environ() -> dict[str, str]:
+    return {"ZK_PIPELINE_UI_URL": "https://dagster.example", "CRM_API_URL": "https://crm.example/attendance"}
+
+
+@pytest.fixture(scope="module")
+def furnished(web: Web) -> Web:
+    """A store with something on every page."""
+    store, today = web.store, datetime.now(timezone.utc).date()
+    for name, site in (("Main office", "Headquarters"), ("Back gate", "Headquarters"), ("Warehouse", "Warehouse")):
+        store.devices.add(device(name, site=site))
+    yesterday = today - timedelta(days=1)
+    people = [(f"10{n:02}", n, f"Person number {n}", 14 * (n == 1), 0) for n in range(1, 9)]
+    punches = [(user, f"{day} {at}") for user, *_ in people for day in (yesterday, today) for at in ("00:00", "00:05")]
+    ingest(store, "Main office", *punches, users=people, rejected=[b"\0" * 40])
+    ingest(store, "Back gate", ("1001", f"{yesterday} 18:04"))
+    process(store, yesterday)
+    store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
+    store.shifts.assign(Assignment(shift="night", target=Target(site="Warehouse"), valid_from=today))
+    store.holidays.put(
+        [Holiday(day=today, name="Founders' day"), Holiday(day=yesterday, name="Feast", site="Warehouse")]
+    )
+    silent = Problem(
+        key="device:Warehouse",
+        kind="device",
+        severity="critical",
+        owner="terminals",
+        title="Warehouse was not read for 45 minutes",
+        body="Warehouse (192.0.2.10:4370): connecting failed: no answer. Check the terminal's power and cable.",
+    )
+    store.alerts.update(lambda known: Decision() if known else Decision(begun=[silent], told=[silent.key]))
+    return web
+
+
+def paths() -> list[str]:
+    """Every page that can be asked for without knowing more, and one of each that needs to."""
+    plain = [
+        route.path
+        for router in ROUTERS
+        for route in router.routes
+        if "GET" in getattr(route, "methods", ()) and "{" not in route.path
+    ]
+    return [
+        *(path for path in plain if path != "/shifts/edit"),
+        "/shifts/edit?name=night",
+        "/devices/1",
+        "/devices/1/edit",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [(390, True), (1440, False), pytest.param(390, False, marks=SLOW), pytest.param(1440, True, marks=SLOW)],
+)
+def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_window(
+    furnished: Web, open_page: Open, width: int, dark: bool
+) -> None:
+    assert furnished.store.devices.all()
+    visit = open_page("/", width=width, dark=dark)
+    problems = {}
+    for path in paths():
+        answer = visit.page.goto(f"{visit.url}{path}")
+        assert answer is not None
+        if "html" not in answer.headers["content-type"]:
+            continue
+        for opened in visit.page.locator("details").all():
+            opened.evaluate("one => one.open = true")
+        found = visit.page.evaluate(CHECKS)
+        if answer.status >= 500 or found:
+            problems[path] = [answer.status, *found]
+        name = path.strip("/").replace("/", "-").replace("?", "-") or "overview"
+        screenshot(visit.page, f"{name}-{width}-{'dark' if dark else 'light'}")
+    assert problems == {}
+
+
+def test_the_keyboard_reaches_what_can_be_done_and_shows_where_it_is(furnished: Web, open_page: Open) -> None:
+    wanted = {
+        "/": {"Skip to the content", "Devices", "Poll all terminals", "Make them now", "Deliver now", "Main office"},
+        "/devices": {"Add a device", "Poll all", "Test Main office", "Poll Main office", "Log out test admin"},
+        "/devices/1": {"Test", "Poll", "Set clock", "Users", "Edit", "Disable"},
+        "/devices/new": {"Address IP address or host name.", "Poll it", "Add", "Cancel"},
+        "/holidays": {"Date", "Name", "File", "Import"},
+    }
+    visit = open_page("/")
+    assert furnished.store.devices.all()
+    for path, names in wanted.items():
+        visit.go(path)
+        reached: dict[str, bool] = {}
+        for _ in range(120):
+            visit.page.keyboard.press("Tab")
+            focus = visit.page.evaluate(FOCUS)
+            if focus is None:
+                break
+            reached[focus[0]] = reached.get(focus[0], False) or focus[1]  # date fields have parts
+        assert names <= set(reached), path
+        assert all(reached.values()), [path, reached]
+    visit.go("/")
+    visit.page.keyboard.press("Tab")
+    visit.page.keyboard.press("Enter")
+    assert visit.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_page_that_is_printed_has_nothing_to_press(furnished: Web, open_page: Open) -> None:
+    assert furnished.store.devices.all()
+    page = open_page("/devices", dark=True).page
+    page.emulate_media(media="print")
+    assert page.get_by_role("table").is_visible()
+    assert page.get_by_role("button").count() == page.get_by_role("navigation").count() == 0
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+
+
+def test_what_dagster_knows_more_of_is_linked_to(furnished: Web, open_page: Open) -> None:
+    page = open_page("/").page
+    today = furnished.store.clock().date()
+    link = page.get_by_role("link", name=str(today)).first
+    assert link.get_attribute("href") == (
+        f"https://dagster.example/assets/daily_attendance?view=partitions&partition={today}"
+    )
+    page.goto(f"{furnished.url}/devices/1")
+    link = page.get_by_role("link", name="Partition of raw_punches")
+    assert str(link.get_attribute("href")).endswith("raw_punches?view=partitions&partition=Main%20office")
