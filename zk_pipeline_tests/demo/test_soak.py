@@ -252,4 +252,4 @@ def stays_small(soak: Soak) -> None:
     after = measure(soak.home, soak.instance, 0)
     print(f"after the clean-up: {after.runs} runs, {files} files, dagster {after.dagster_mb:.1f} MB")  # noqa: T201
     assert old.kept == after.runs < 60
-    assert files <= after.runs + 1
+    assert files <= after.runs + 2  # the index, and what a process that was killed left
