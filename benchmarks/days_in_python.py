@@ -85,9 +85,9 @@ def punches_of(store: Store, dates: Sequence[date]) -> list[Punch]:
             """
             SELECT device.site, user_id, punched_at, punched_at_local, device.name, device.timezone
             FROM raw_punches JOIN devices AS device ON device.name = raw_punches.device
-            WHERE punched_at_local >= ?::DATE AND punched_at_local < ?::DATE + 1 ORDER BY 1, 2, 3, 5
+            WHERE list_contains(?, punched_at_local::DATE) ORDER BY 1, 2, 3, 5
             """,
-            [dates[0], dates[-1]],
+            [list(dates)],
         ).fetchall()
     return [Punch(*row) for row in rows]
 

@@ -65,7 +65,21 @@ class Numbered(BaseModel):
         return (self.page - 1) * self.size
 
 
-class ListParameters(Numbered):
+class Walked(Numbered):
+    """What lists take whose links say where the page before ended, so that new rows do not disturb a walk."""
+
+    until: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
+        None, description="No rows with a higher id; part of the links, so that a walk is not disturbed by new rows"
+    )
+    after: Text = Field(None, description="Where the page before ended; part of the links, opaque")
+
+    def place(self, order: Sequence[Key]) -> Place:
+        """Raises UsageError for an `after` that is none of ours."""
+        behind = None if self.after is None else _decode(self.after, [*order, Key("id", "number")])
+        return Place(self.page, self.size, self.until, behind)
+
+
+class ListParameters(Walked):
     """What every list of attendance takes."""
 
     user_id: Text = Field(None, description="Only this person")
@@ -73,10 +87,6 @@ class ListParameters(Numbered):
     start_date: DateText = Field(None, description="First date, as 2026-11-01")
     end_date: DateText = Field(None, description="Last date, included")
     ordering: Text = Field(None, description="Field to order by, `-` in front for descending; several with commas")
-    until: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
-        None, description="No rows with a higher id; part of the links, so that a walk is not disturbed by new rows"
-    )
-    after: Text = Field(None, description="Where the page before ended; part of the links, opaque")
     format: Literal["json", ""] | None = Field(None, description="Accepted for old clients; it is always JSON")
 
     @property
@@ -90,11 +100,6 @@ class ListParameters(Numbered):
     @property
     def last(self) -> date | None:
         return date.fromisoformat(self.end_date) if self.end_date else None
-
-    def place(self, order: Sequence[Key]) -> Place:
-        """Raises UsageError for an `after` that is none of ours."""
-        behind = None if self.after is None else _decode(self.after, [*order, Key("id", "number")])
-        return Place(self.page, self.size, self.until, behind)
 
     def keys(self, possible: Mapping[str, tuple[str, Kind]], default: str) -> list[Key]:
         """The order asked for. Raises UsageError naming what is possible."""
@@ -123,7 +128,7 @@ class PageOf(BaseModel, Generic[Row]):
     results: list[Row]
 
 
-def page_of(request: Request, asked: ListParameters, rows: Rows[Any]) -> dict[str, Any]:
+def page_of(request: Request, asked: Numbered, rows: Rows[Any]) -> dict[str, Any]:
     """The answer with its links. Raises HTTPException 404 for a page behind the last one."""
     if asked.page > 1 and not rows.rows:
         raise HTTPException(404, "Invalid page.")

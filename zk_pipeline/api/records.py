@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-import threading
-from collections.abc import Iterator
 from datetime import date, datetime
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,13 +14,15 @@ from zk_pipeline.api.answers import FAILURES
 from zk_pipeline.api.auth import Admin, Operator, Reader
 from zk_pipeline.api.described import described
 from zk_pipeline.api.fields import Date, Id, Instant, Reading, Seconds, Words, as_date, as_instant
-from zk_pipeline.api.paging import DateText, FlagText, Number, Numbered, PageOf, Text, flag, numbered_page
+from zk_pipeline.api.files import MEDIA_TYPES, export_file
+from zk_pipeline.api.paging import DateText, FlagText, Number, PageOf, Text, Walked, flag, page_of
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.spans import check_span
 from zk_pipeline.store.corrections import Correction
 from zk_pipeline.store.explanations import ExplainedPunch, Revision
 from zk_pipeline.store.exports import ExportScope
+from zk_pipeline.store.quarantine import PAGE_ORDER
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 
@@ -53,13 +52,6 @@ ExplainedAnswer = described(
     },
 )
 CorrectionId = Annotated[int, Path(ge=1, le=2**31 - 1)]
-MOST_EXPORTS = 2  # at a time: each costs a core and a temporary file
-_exports = threading.BoundedSemaphore(MOST_EXPORTS)
-_MEDIA = {
-    "csv": "text/csv",
-    "parquet": "application/vnd.apache.parquet",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
 
 
 class Quarantined(BaseModel):
@@ -73,11 +65,11 @@ class Quarantined(BaseModel):
     raw: str = Field(description="The record's bytes, as hexadecimal digits")
 
 
-class QuarantineParameters(Numbered):
-    """Which records; without `released` those that are still in quarantine."""
+class QuarantineParameters(Walked):
+    """Which records."""
 
     device: Number = Field(None, description="Only of this device (its id)")
-    released: FlagText = Field(None, description="Also those that were released")
+    released: FlagText = Field(None, description="Those that were released from it instead")
 
 
 class ReleaseParameters(BaseModel):
@@ -148,12 +140,9 @@ class ExportParameters(BaseModel):
 def quarantine(
     request: Request, services: Given, _: Reader, asked: Annotated[QuarantineParameters, Query()]
 ) -> dict[str, Any]:
-    """Records that could not be read as punches, by device and time."""
-    count, held = services.store.quarantine.listed(
-        device=_device(services, asked.device),
-        released=flag(asked.released) or False,
-        limit=asked.size,
-        offset=asked.offset,
+    """Records that could not be read as punches, the newest first: those in quarantine, or those released from it."""
+    held = services.store.quarantine.page(
+        asked.place(PAGE_ORDER), device=_device(services, asked.device), released=flag(asked.released) or False
     )
     rows = [
         {
@@ -164,9 +153,9 @@ def quarantine(
             "released_at": one.released_at,
             "raw": one.raw.hex(),
         }
-        for one in held
+        for one in held.rows
     ]
-    return numbered_page(request, asked, count, rows)
+    return page_of(request, asked, held) | {"results": rows}
 
 
 @router.post("/quarantine/release/", response_model=list[Released])
@@ -234,40 +223,21 @@ def explain(services: Given, _: Reader, asked: Annotated[ExplainParameters, Quer
 @router.get(
     "/export/{what}/",
     response_class=StreamingResponse,
-    responses={200: {"description": "The file", "content": {kind: {} for kind in _MEDIA.values()}}},
+    responses={
+        200: {"description": "The file", "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()}}
+    },
 )
 def export(
     services: Given, _: Reader, what: Literal["raw", "attendance"], asked: Annotated[ExportParameters, Query()]
 ) -> Response:
-    """Raw punches or days as a CSV, Parquet or Excel file; it is written whole before its first byte is sent."""
-    from zk_pipeline.operations.export import export as write_export  # noqa: PLC0415 (openpyxl and pyarrow: slow)
+    """Raw punches or days as a CSV, Parquet or Excel file that is sent while it is written.
 
+    A failure in the middle of it ends the connection, so that half a file is not taken for a whole one.
+    """
     first, last = as_date(asked.start_date), as_date(asked.end_date)
     check_span(first, last)
     scope = ExportScope(first, last, asked.user_id, asked.site, _device(services, asked.device))
-    if not _exports.acquire(blocking=False):
-        raise HTTPException(503, f"{MOST_EXPORTS} exports are being made already", {"Retry-After": "30"})
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by what sends it)
-    try:
-        write_export(services.store.exports, what, scope, kind=asked.format, stream=file)
-        size = file.tell()
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    finally:
-        _exports.release()
-    headers = {
-        "Content-Disposition": f'attachment; filename="{what}.{asked.format}"',
-        "Content-Length": str(size),
-    }
-    return StreamingResponse(_pieces(file), media_type=_MEDIA[asked.format], headers=headers)
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(256 * 1024):
-            yield piece
+    return export_file(services, what, scope, asked.format)
 
 
 def _device(services: Services, number: object) -> str | None:

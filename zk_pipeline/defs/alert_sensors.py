@@ -12,6 +12,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.dead_runs import report_dead_runs
 from zk_pipeline.defs.instance_facts import as_failed, failed_checks, failed_runs, failing_ticks, is_poll_in_flight
 from zk_pipeline.defs.partitions import last_work_date
+from zk_pipeline.defs.quality_checks import LOOKS
 from zk_pipeline.defs.resources import AlertsResource, StoreResource
 from zk_pipeline.operations.alerting import Look, decide, note, send_due
 from zk_pipeline.operations.problems import (
@@ -37,6 +38,9 @@ KINDS = ("device", "run", "check", "tick", "crm", "daemon")
 
 
 def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+    # As often as checks are evaluated: asking after each of them is half of what a look costs.
+    checks_every = timedelta(seconds=LOOKS * settings.sensor_interval_seconds)
+
     @dg.run_failure_sensor(
         name="run_failure_alert_sensor",
         minimum_interval_seconds=min(20, settings.sensor_interval_seconds),
@@ -60,26 +64,37 @@ def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         context: dg.SensorEvaluationContext, store: StoreResource, alerts: AlertsResource
     ) -> dg.SkipReason:
         assert context.repository_def is not None
-        checks = context.repository_def.asset_graph.asset_check_keys
+        opened = store.open()
+        now, looked = opened.clock(), context.cursor and datetime.fromisoformat(context.cursor)
+        checks = None
+        if not looked or now - looked >= checks_every:
+            checks = context.repository_def.asset_graph.asset_check_keys
         try:
-            return dg.SkipReason(look_and_tell(store.open(), context.instance, checks, alerts))
+            said = look_and_tell(opened, context.instance, checks, alerts)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
+        if checks is not None:
+            context.update_cursor(now.isoformat())
+        return dg.SkipReason(said)
 
     return [run_failure_alert_sensor, alert_sensor]
 
 
 def look_and_tell(
-    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey], alerts: AlertsResource
+    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey] | None, alerts: AlertsResource
 ) -> str:
-    """Tell people what changed; in words what was done. A channel that fails is tried again by a later look."""
+    """Tell people what changed; in words what was done. A channel that fails is tried again by a later look.
+
+    Without `checks` their alerts stay as they are.
+    """
     settings = load_settings()
     now = store.clock()
     report_dead_runs(instance)
     # While a poll is under way its devices are read one after the other: those that fail are told together afterwards.
     kinds = set(KINDS) - ({"device"} if is_poll_in_flight(instance, now) else set())
+    kinds -= {"check"} if checks is None else set()
     seen = watch(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
-    look = Look(current_problems(seen.late, instance, checks, settings, now), kinds, now)
+    look = Look(current_problems(seen.late, instance, checks or (), settings, now), kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)
 

@@ -10,7 +10,7 @@ from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.placing import place
-from zk_pipeline.store.regroup import Scope, regrouping
+from zk_pipeline.store.regroup import regrouping
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class CorrectionStore:
             for held in _read(connection, "revoked_at IS NULL AND device = ?", [device]):
                 if held.from_local <= to_local and from_local <= held.to_local:
                     raise UsageError(f"correction {held.id} holds for part of that span: revoke it first")
-            with regrouping(connection, Scope(sites=(site,))):
+            with regrouping(connection, (site,)):
                 row = connection.execute(
                     """
                     INSERT INTO clock_corrections
@@ -77,7 +77,7 @@ class CorrectionStore:
             held = _read(connection, "correction.id = ? AND revoked_at IS NULL", [correction_id])
             if not held:
                 raise UsageError(f"there is no clock correction {correction_id} that holds")
-            with regrouping(connection, Scope(sites=(_site_of(connection, held[0].device),))):
+            with regrouping(connection, (_site_of(connection, held[0].device),)):
                 connection.execute(
                     "UPDATE clock_corrections SET revoked_at = ? WHERE id = ?", [self.clock(), correction_id]
                 )

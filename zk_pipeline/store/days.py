@@ -9,8 +9,10 @@ from datetime import date, datetime, time
 import pandas as pd
 import pyarrow as pa
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.day_figures import SpanFigures, figures
+from zk_pipeline.store.placing import is_grouped_by
 from zk_pipeline.store.soundness import hold_unsound, mend
 from zk_pipeline.store.summaries import Summaries, summarize
 from zk_pipeline.store.work_dates import StaleDate, stale_dates
@@ -39,6 +41,13 @@ class DayStore:
         judged.
         """
         with self.database.read("stale dates") as connection:
+            return stale_dates(connection, first=first, last=last, now=self.clock())
+
+    def stale_by(self, rules: WorkRules, *, first: date, last: date) -> list[StaleDate] | None:
+        """As `stale`, of work dates as the hours of `rules` group them; None while they are grouped otherwise."""
+        with self.database.read("stale dates") as connection:
+            if not is_grouped_by(connection, rules):
+                return None
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
     def dates_outside(self, *, first: date, last: date) -> list[date]:

@@ -14,7 +14,7 @@ from zk_pipeline.store.corrections import correct
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.errors import DeviceExists, UnknownDevice
 from zk_pipeline.store.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
-from zk_pipeline.store.regroup import Scope, regrouping
+from zk_pipeline.store.regroup import regrouping
 
 EDITABLE = (
     "ip_address",
@@ -190,7 +190,7 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
         "SELECT site, timezone, trust_punch_states FROM devices WHERE name = ?", [device.name]
     ).fetchone()
     touches = before is not None and before != (device.site, device.timezone, device.trust_punch_states)
-    with regrouping(connection, Scope(sites=(before[0], device.site)) if before and touches else None):
+    with regrouping(connection, (before[0], device.site) if before and touches else None):
         _change(connection, device, now)
         if before and before[1] != device.timezone:
             _rezone(connection, device.name, device.timezone)

@@ -13,6 +13,7 @@ from zk_pipeline.attendance.shifts import minutes
 from zk_pipeline.store.compacting import space_of
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.doctor_rules import PER_SPAN, REPORT, WHOLE, Rule, Severity
+from zk_pipeline.store.migrate import tables_as_shipped
 from zk_pipeline.store.placing import place, stored_workday_start
 from zk_pipeline.store.sender import SenderBusy, only_sender
 from zk_pipeline.store.soundness import doubled_keys, schema_faults, unsound_dates
@@ -36,8 +37,9 @@ class Doctor:
 
     def examine(self, now: datetime) -> Iterator[Finding]:
         """Findings as they are made. Raises StoreBusy, StoreUnusable."""
+        shipped = tables_as_shipped()
         with self.database.read("doctor: whole tables") as connection:
-            faults = schema_faults(connection)
+            faults = schema_faults(connection, shipped)
             if faults:  # what follows could not be asked
                 yield Finding("error", "tables", "; ".join(faults), "restore a backup: `zk-pipeline restore FILE`")
                 return

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.regroup import Scope, regrouping
+from zk_pipeline.store.shift_changes import changing_shifts
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime)
     done = HolidaysPut([], [], [])
     for key, one in wanted.items():
         (done.added if key not in held else done.unchanged if held[key] == one else done.renamed).append(one)
-    with regrouping(connection, _scope([*done.added, *done.renamed])):
+    with changing_shifts(connection):
         for one in done.renamed:
             _delete(connection, one)
         for one in (*done.added, *done.renamed):
@@ -75,7 +75,7 @@ def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime)
 
 
 def drop_holidays(connection: Connection, holidays: list[Holiday]) -> None:
-    with regrouping(connection, _scope(holidays)):
+    with changing_shifts(connection):
         for one in holidays:
             _delete(connection, one)
 
@@ -84,9 +84,3 @@ def _delete(connection: Connection, one: Holiday) -> None:
     connection.execute(
         "DELETE FROM holidays WHERE holiday_date = ? AND site IS NOT DISTINCT FROM ?", [one.day, one.site]
     )
-
-
-def _scope(holidays: list[Holiday]) -> Scope | None:
-    if not holidays:
-        return None
-    return Scope(first=min(one.day for one in holidays), last=max(one.day for one in holidays))

@@ -106,15 +106,26 @@ def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) 
         old.unlink()
 
 
-@cache
 def column_types(table: str) -> dict[str, str]:
-    """Column → DuckDB type of a table at the newest version, from the migrations themselves, without a file."""
+    """Column → DuckDB type of a table at the newest version."""
+    return tables_as_shipped()[table]
+
+
+@cache
+def tables_as_shipped() -> dict[str, dict[str, str]]:
+    """Of each table at the newest version its columns and their types, from the migrations themselves, without a file.
+
+    Some 0.15 s the first time: not to be asked while the store is held.
+    """
+    tables: dict[str, dict[str, str]] = {}
     with duckdb.connect(":memory:") as connection:
         migrate(connection, Path(":memory:"))
         rows = connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
         ).fetchall()
-    return dict(rows)
+    for table, column, kind in rows:
+        tables.setdefault(table, {})[column] = kind
+    return tables
 
 
 def script(name: str) -> str:

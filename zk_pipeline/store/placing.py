@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Any
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Hours, minutes
 from zk_pipeline.store.database import Connection
 from zk_pipeline.store.roster import has_assignments, make_roster
@@ -99,6 +100,17 @@ def stored_hours(connection: Connection, workday_starts_at: time) -> Hours:
     hours = _setting(connection, "work_hours")
     start, end, is_set = hours.split() if hours else ("09:00", "18:00", str(workday_starts_at != time(0)))
     return Hours(time.fromisoformat(start), time.fromisoformat(end), workday_starts_at if is_set == "True" else None)
+
+
+def is_grouped_by(connection: Connection, rules: WorkRules) -> bool:
+    """Whether the work dates now stored are those of the hours of `rules`."""
+    starts_at = stored_workday_start(connection)
+    return starts_at == rules.workday_starts_at and stored_hours(connection, starts_at) == hours_of(rules)
+
+
+def hours_of(rules: WorkRules) -> Hours:
+    """The hours of `rules` as far as they decide where work dates begin."""
+    return Hours(rules.start, rules.end, rules.workday_starts_at if rules.workday_is_set else None)
 
 
 def _setting(connection: Connection, name: str) -> str | None:

@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.attendance.shifts import Hours
 from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.store.database import Database
@@ -23,7 +22,7 @@ from zk_pipeline.store.ingest import (
     punches_table,
     replace_users,
 )
-from zk_pipeline.store.placing import stored_hours, stored_workday_start
+from zk_pipeline.store.placing import hours_of, is_grouped_by, stored_workday_start
 from zk_pipeline.store.tails import accounted, keep_tail, usable_tails
 from zk_pipeline.store.work_dates import adopt_hours, adopt_workday_start
 
@@ -181,14 +180,12 @@ class PunchStore:
 
     def adopt_settings(self, rules: WorkRules) -> None:
         """Make the stored grouping by work date that of the settings' hours; free where it is already."""
-        hours = Hours(rules.start, rules.end, rules.workday_starts_at if rules.workday_is_set else None)
         with self.database.read("workday start") as connection:
-            starts_at = stored_workday_start(connection)
-            if starts_at == rules.workday_starts_at and stored_hours(connection, starts_at) == hours:
+            if is_grouped_by(connection, rules):
                 return
         with self.database.write("regroup work dates") as connection:
             adopt_workday_start(connection, rules.workday_starts_at)
-            adopt_hours(connection, hours)
+            adopt_hours(connection, hours_of(rules))
 
     def preview(self, device: str, poll_id: int, limit: int = 5) -> pd.DataFrame:
         """The newest punches that a poll brought, for people: user_id, punched_at_local, punch_state, verify_type."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.migrate import tables_as_shipped
 from zk_pipeline.store.placing import place
 from zk_pipeline.store.soundness import (
     doubled_keys,
@@ -98,9 +99,9 @@ class Quality:
 
     def facts(self, *, today: date) -> Facts:
         """The state of the data, with `held_dates` left alone."""
-        now = self.clock()
+        now, shipped = self.clock(), tables_as_shipped()
         with self.database.read("quality of the data") as connection:
-            faults = schema_faults(connection)
+            faults = schema_faults(connection, shipped)
             quarantined = connection.execute(_QUARANTINED, [now - DAY]).fetchall()
             before = connection.execute(
                 "SELECT count(*) FROM quarantined_records WHERE created_at < ? AND released_at IS NULL", [now - DAY]
@@ -143,8 +144,9 @@ class Quality:
 
     def schema_faults(self) -> list[str]:
         """Tables and columns that are not as the migrations made them."""
+        shipped = tables_as_shipped()
         with self.database.read("look at the tables") as connection:
-            return schema_faults(connection)
+            return schema_faults(connection, shipped)
 
 
 def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:

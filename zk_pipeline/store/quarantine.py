@@ -75,23 +75,6 @@ class QuarantineStore:
             )
         return Rows(page.count, [QuarantinedRecord(*row) for row in page.rows], page.until, page.last, page.has_more)
 
-    def listed(
-        self, *, device: str | None, released: bool, limit: int, offset: int
-    ) -> tuple[int, list[QuarantinedRecord]]:
-        """How many there are of a device (None: of all), with or without the released ones, and some, as `all`."""
-        where = "($device IS NULL OR device = $device) AND ($released OR released_at IS NULL)"
-        values: dict[str, object] = {"device": device, "released": released}
-        with self.database.read("quarantined records") as connection:
-            count = connection.execute(
-                f"SELECT count(*) FROM quarantined_records WHERE {where}",  # noqa: S608 (SQL of ours)
-                values,
-            ).fetchall()[0][0]
-            rows = connection.execute(
-                f"{_SELECT} WHERE {where} ORDER BY device, created_at, raw LIMIT $limit OFFSET $offset",
-                values | {"limit": limit, "offset": offset},
-            ).fetchall()
-        return count, [QuarantinedRecord(*row) for row in rows]
-
     def of(self, device: str) -> list[QuarantinedRecord]:
         """Those of a device that are still in quarantine."""
         with self.database.read(f"quarantined records of {device}") as connection:

@@ -1,16 +1,13 @@
-"""Exactly the touched dates: what the rows of a scope are made from and judged by, before a change and after it.
+"""Exactly the dates that a changed device or clock touches: what the rows of its site are made from, before and after.
 
-Whatever changes (a shift, who has it, a holiday, a device's site, zone or trust, a clock correction), the dates on
-which any row comes from other punches or is judged by something else become stale, and no others.
+Whatever changes (a site, zone or trust, a clock correction), the dates on which any row comes from other punches or is
+judged by something else become stale, and no others. Changes of shifts and holidays are `shift_changes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from typing import Any
 
 from zk_pipeline.attendance.shifts import BOUNDS
 from zk_pipeline.store.database import Connection
@@ -18,29 +15,19 @@ from zk_pipeline.store.placing import place
 from zk_pipeline.store.sequence import take_seq, touch
 
 
-@dataclass(frozen=True)
-class Scope:
-    """Rows that a change can touch; None is all. Dates are work dates, both included."""
-
-    user_id: str | None = None
-    sites: tuple[str, ...] | None = None
-    first: date | None = None
-    last: date | None = None
-
-
 @contextmanager
-def regrouping(connection: Connection, scope: Scope | None) -> Iterator[None]:
+def regrouping(connection: Connection, sites: Sequence[str] | None) -> Iterator[None]:
     """Around a change, inside its transaction: makes the dates stale that it touches. None: it can touch none.
 
-    Inside another one it leaves all to that one, whose scope must be as wide.
+    Only rows of `sites` can be touched. Inside another one it leaves all to that one, whose sites must be the same.
     """
     under_way = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'rows_before')").fetchall()
-    if scope is None or under_way[0][0]:
+    if sites is None or under_way[0][0]:
         yield
         return
-    _fingerprint(connection, "rows_before", scope)
+    _fingerprint(connection, "rows_before", sites)
     yield
-    _fingerprint(connection, "rows_after", scope)
+    _fingerprint(connection, "rows_after", sites)
     connection.execute(
         """
         CREATE TEMP TABLE touched_dates AS
@@ -56,21 +43,8 @@ def regrouping(connection: Connection, scope: Scope | None) -> Iterator[None]:
         connection.execute(f"DROP TABLE {table}")
 
 
-def _fingerprint(connection: Connection, table: str, scope: Scope) -> None:
+def _fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> None:
     """The temporary `table(site, user_id, work_date, made_from)`, a row for each that a processing now would make."""
-    day = timedelta(days=1)
-    values: dict[str, Any] = {
-        "user_id": scope.user_id,
-        "sites": None if scope.sites is None else list(scope.sites),
-        # A work date reaches into the next calendar day; a changed border moves punches over one more.
-        "begin": datetime.combine(scope.first or date.min, time()) - (day if scope.first else timedelta()),
-        "end": datetime.combine(scope.last + 3 * day if scope.last else date.max, time()),
-    }
-    within = """
-        punch.punched_at_local >= $begin AND punch.punched_at_local < $end
-        AND ($user_id IS NULL OR punch.user_id = $user_id)
-        AND ($sites IS NULL OR list_contains($sites, coalesce(device.site, punch.device)))
-    """
     placing = place(connection)
     # What a row without a shift is judged by must read the same whether or not others have one.
     own = ["NULL"] * (4 + len(BOUNDS))
@@ -100,7 +74,7 @@ def _fingerprint(connection: Connection, table: str, scope: Scope) -> None:
                 bool_and(coalesce(device.trust_punch_states, false)) AS is_trusted
             FROM {placing.punches} AS punch {placing.join}
             LEFT JOIN devices AS device ON device.name = punch.device
-            WHERE {within}
+            WHERE list_contains($sites, coalesce(device.site, punch.device))
             GROUP BY ALL
         )
         SELECT
@@ -113,5 +87,5 @@ def _fingerprint(connection: Connection, table: str, scope: Scope) -> None:
         LEFT JOIN holidays AS common ON common.holiday_date = work_date AND common.site IS NULL
         {join}
         """,  # noqa: S608 (SQL of ours)
-        values,
+        {"sites": list(sites)},
     )

@@ -9,8 +9,8 @@ from datetime import datetime
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, check_overlaps
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.holidays import drop_holidays, put_holidays, read_holidays
-from zk_pipeline.store.regroup import Scope, regrouping
 from zk_pipeline.store.roster import read_assignments, read_shifts
+from zk_pipeline.store.shift_changes import changing_shifts
 from zk_pipeline.store.shifts import drop_assignments, drop_shift, put_assignments, put_shift
 
 
@@ -45,7 +45,7 @@ def apply_plan(
         todo = _compare(connection, plan, prune=prune)
         if not todo.differs:
             return PlanApplied([], [], [], todo.kept)
-        with regrouping(connection, Scope()):
+        with changing_shifts(connection):
             now = clock()
             for shift in todo.shifts:
                 put_shift(connection, shift, now)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 
 import pyarrow as pa
 
 from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, check_overlaps
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.regroup import Scope, regrouping
 from zk_pipeline.store.roster import read_assignments, read_shifts
+from zk_pipeline.store.shift_changes import changing_shifts
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ class ShiftStore:
 
 def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
     """Make the shift of that name as given, whether there is one or not."""
-    held = [one for one in read_assignments(connection) if one.shift == shift.name]
     made = connection.execute("SELECT created_at FROM shifts WHERE name = ?", [shift.name]).fetchone()
-    with regrouping(connection, _scope(held)):
+    with changing_shifts(connection):
         connection.execute("DELETE FROM shifts WHERE name = ?", [shift.name])
         connection.execute(
             f"""
@@ -118,7 +117,7 @@ def put_assignments(connection: Connection, assignments: Sequence[Assignment], n
     table = {"id": pa.array([one.id for one in made], pa.int64())}
     table |= {name: pa.array(values, pa.string()) for name, values in texts.items()}
     table |= {name: pa.array([getattr(one, name) for one in made], pa.date32()) for name in ("valid_from", "valid_to")}
-    with regrouping(connection, scope_of(connection, made)):
+    with changing_shifts(connection):
         connection.register("new_assignments", pa.table(table))
         connection.execute(
             "INSERT INTO shift_assignments BY NAME SELECT *, $now AS created_at FROM new_assignments", {"now": now}
@@ -128,39 +127,10 @@ def put_assignments(connection: Connection, assignments: Sequence[Assignment], n
 
 
 def drop_assignments(connection: Connection, assignments: Sequence[Assignment]) -> None:
-    with regrouping(connection, scope_of(connection, assignments)):
+    with changing_shifts(connection):
         connection.execute(
             "DELETE FROM shift_assignments WHERE list_contains(?, id)", [[one.id for one in assignments]]
         )
-
-
-def scope_of(connection: Connection, assignments: Sequence[Assignment]) -> Scope | None:
-    """The rows that assignments can touch: of one person or site where they are all of it."""
-    scope = _scope(assignments)
-    if scope is None:
-        return None
-    targets = {one.target for one in assignments}
-    if len(targets) > 1:
-        return scope
-    target = targets.pop()
-    if target.device is not None:
-        site = connection.execute("SELECT site FROM devices WHERE name = ?", [target.device]).fetchone()
-        return replace(scope, sites=(site[0] if site else target.device,))
-    return replace(scope, user_id=target.user_id, sites=None if target.site is None else (target.site,))
-
-
-def _scope(assignments: Iterable[Assignment]) -> Scope | None:
-    held = list(assignments)
-    if not held:
-        return None
-    return Scope(
-        first=None if any(one.valid_from is None for one in held) else min(_dates(one.valid_from for one in held)),
-        last=None if any(one.valid_to is None for one in held) else max(_dates(one.valid_to for one in held)),
-    )
-
-
-def _dates(dates: Iterable[date | None]) -> list[date]:
-    return [one for one in dates if one is not None]
 
 
 def _known(connection: Connection, name: str) -> Shift:

@@ -10,7 +10,6 @@ from datetime import date, datetime
 
 from zk_pipeline.store.catalog import TABLES
 from zk_pipeline.store.database import Connection
-from zk_pipeline.store.migrate import column_types
 
 # What each row is unique by, of the tables that are looked at as a whole: they are small.
 _KEYS = {
@@ -22,8 +21,8 @@ _KEYS = {
 PUNCH_KEY = "device, user_id, punched_at_local"
 
 
-def schema_faults(connection: Connection) -> list[str]:
-    """Tables and columns that are not as the migrations made them, in words."""
+def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Tables and columns that are not those of `shipped` (`migrate.tables_as_shipped`), in words."""
     found: dict[str, dict[str, str]] = {}
     for table, column, kind in connection.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
@@ -31,7 +30,7 @@ def schema_faults(connection: Connection) -> list[str]:
         found.setdefault(table, {})[column] = kind
     faults = []
     for table in TABLES:
-        wanted, held = column_types(table), found.get(table)
+        wanted, held = shipped[table], found.get(table)
         if held is None:
             faults.append(f"the table {table} is missing")
             continue

@@ -12,9 +12,8 @@ from datetime import date, datetime, time
 from zk_pipeline.attendance.shifts import Hours
 from zk_pipeline.store.database import Connection
 from zk_pipeline.store.placing import place, stored_hours, stored_workday_start
-from zk_pipeline.store.regroup import Scope, regrouping
-from zk_pipeline.store.roster import has_assignments
 from zk_pipeline.store.sequence import take_seq
+from zk_pipeline.store.shift_changes import changing_shifts
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def adopt_hours(connection: Connection, hours: Hours) -> None:
     """Take the settings' hours for where work dates begin between them and a shift; without shifts none does."""
     if hours == stored_hours(connection, stored_workday_start(connection)):
         return
-    with regrouping(connection, Scope() if has_assignments(connection) else None):
+    with changing_shifts(connection):
         is_set = hours.workday_starts_at is not None
         keep_setting(connection, "work_hours", f"{hours.start:%H:%M} {hours.end:%H:%M} {is_set}")
 

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import date
 from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from zk_pipeline.api.auth import Identity
+from zk_pipeline.api.files import MOST_EXCEL_ROWS
+from zk_pipeline.api.files import export_file as answer_with_file
 from zk_pipeline.api.paging import DateText, Text
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.exports import ExportScope
 from zk_pipeline.web.listing import asked_of, check_span
 from zk_pipeline.web.pages import Reader, draw
-from zk_pipeline.web.piping import SentWhileWritten
 
 router = APIRouter(include_in_schema=False)
-MOST_EXCEL_ROWS = 100_000  # some 15 s of CPU, which the pages of others share
-_AT_ONCE = threading.BoundedSemaphore(2)
-_TYPES = {
-    "csv": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
 
 
 class ExportAsked(BaseModel):
@@ -58,30 +50,9 @@ def exports(request: Request, services: Given, identity: Reader) -> Response:
 def export_file(request: Request, services: Given, identity: Reader) -> Response:
     try:
         asked = asked_of(request, ExportAsked)
-        return _made(services, asked)
+        return answer_with_file(services, asked.what, asked.scope(), asked.kind)
     except UsageError as error:
         return _draw(request, services, identity, problem=str(error))
-
-
-def _made(services: Services, asked: ExportAsked) -> Response:
-    from zk_pipeline.operations.export import export  # noqa: PLC0415 (openpyxl and pyarrow: slow to import)
-
-    scope, store = asked.scope(), services.store.exports
-    rows = sum(store.rows_by_date(asked.what, scope).values())
-    if asked.kind == "xlsx" and rows > MOST_EXCEL_ROWS:
-        raise UsageError(
-            f"{rows:,} rows are too many for an Excel file here ({MOST_EXCEL_ROWS:,}): choose fewer dates, or CSV, or "
-            "Parquet, or the command zk-pipeline export"
-        )
-    if not _AT_ONCE.acquire(blocking=False):
-        raise HTTPException(503, "two exports are being made already: try again in a minute", {"Retry-After": "60"})
-    span = "_".join(str(day) for day in (scope.first, scope.last) if day is not None)
-    return SentWhileWritten(
-        lambda stream: export(store, asked.what, scope, kind=asked.kind, stream=stream),
-        media_type=_TYPES[asked.kind],
-        filename=f"{asked.what}{'_' if span else ''}{span}.{asked.kind}",
-        done=_AT_ONCE.release,
-    )
 
 
 def _draw(request: Request, services: Services, identity: Identity, *, problem: str | None = None) -> Response:

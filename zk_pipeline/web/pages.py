@@ -92,6 +92,8 @@ def draw(
 
 def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
     more = dict(headers or {})
+    if _is_from_script(request) and request.method == "GET" and status == 503:
+        return Response(status_code=204, headers=more)  # a page that looks again by itself goes on doing so
     if _is_from_script(request):  # where a piece of a page was asked for, say it in place of the whole content
         more |= {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
     identity = getattr(request.state, "identity", None)
@@ -160,11 +162,22 @@ def _admitted(request: Request, scope: Scope) -> Identity:
 
 
 async def _to_login(request: Request, _: Exception) -> Response:
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    target = f"?next={quote(path)}" if request.method == "GET" and path != "/" else ""
+    path = _shown_path(request)
+    is_shown_again = path != "/" and (request.method == "GET" or _is_from_script(request))
+    target = f"/login?next={quote(path)}" if is_shown_again else "/login"
     if _is_from_script(request):
-        return Response(status_code=204, headers={"HX-Redirect": "/login"})
-    return RedirectResponse(f"/login{target}", 303)
+        return Response(status_code=204, headers={"HX-Redirect": target})
+    return RedirectResponse(target, 303)
+
+
+def _shown_path(request: Request) -> str:
+    """The page in the browser's window, without its host; `/` where that is not known."""
+    shown = request.headers.get("hx-current-url", "/") if _is_from_script(request) else str(request.url)
+    try:
+        parts = urlsplit(shown)
+    except ValueError:
+        return "/"
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _is_from_script(request: Request) -> bool:

@@ -51,7 +51,10 @@ def read_parts(content_type: str, body: bytes) -> tuple[Form, dict[str, Upload]]
     if not content_type.isprintable() or not content_type.isascii():
         raise HTTPException(400, "the form cannot be read")
     head = f"Content-Type: {content_type}\r\nMIME-Version: 1.0\r\n\r\n".encode()
-    whole = message_from_bytes(head + body, policy=HTTP)
+    try:
+        whole = message_from_bytes(head + body, policy=HTTP)
+    except RecursionError:  # parts within parts within parts
+        raise HTTPException(400, "the form cannot be read") from None
     parts = list(whole.iter_parts()) if whole.is_multipart() else []
     if not parts or len(parts) > _MOST_PARTS or whole.defects:
         raise HTTPException(400, "the form cannot be read")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 
@@ -42,6 +42,7 @@ PLACES = [
 ]
 DATES = range(-2, 4)  # around the change
 STATES = [0, 1, 2, 3, 4, 5, 255]
+NAMES = st.sampled_from(["New Year", "Labour Day"])
 ZONES = sorted({zone for zone, _ in PLACES})
 
 
@@ -154,3 +155,42 @@ def _punches(
             if (gate, person, local) not in seen:
                 seen.add((gate, person, local))
                 yield PlainPunch(gate, person, local, state)
+
+
+@st.composite
+def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompany:
+    """The company after somebody changed something: shifts, who has them, or holidays."""
+    chance = random.Random(draw(st.integers(0, 2**32)))
+    held = list(company.assignments)
+    known = sorted({one.shift for one in held}, key=lambda one: str(one.name))
+    what = draw(
+        st.sampled_from(["nothing", "a shift", "weekdays", "none", "fewer", "others", "a span", "one", "holidays"])
+    )
+    if what in ("a shift", "weekdays") and known:
+        old = chance.choice(known)
+        new = draw(shifts(str(old.name)))
+        new = replace(old, weekdays=new.weekdays) if what == "weekdays" else new
+        held = [replace(one, shift=new) if one.shift == old else one for one in held]
+    elif what == "fewer":
+        held = [one for one in held if chance.random() < 0.7]
+    elif what == "none":
+        held = []
+    elif what == "one":
+        first = middle + timedelta(days=chance.choice(DATES))
+        held = [one for one in held if (one.user, one.site) != ("P1", None)]
+        shift = chance.choice(known) if known else draw(shifts("shift"))
+        held.append(PlainAssignment(shift, user="P1", first=first, last=first + timedelta(days=1)))
+    elif what == "others" and known:
+        held = [replace(one, shift=chance.choice(known)) if chance.random() < 0.3 else one for one in held]
+    elif what == "a span" and known:
+        one = chance.choice(held)
+        held.remove(one)
+        if one.first == date.min:
+            held.append(replace(one, first=min(one.last, middle + timedelta(days=chance.choice(DATES)))))
+    holidays = company.holidays
+    if what == "holidays":
+        days = draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
+        holidays = tuple(
+            PlainHoliday(middle + timedelta(days=day), draw(NAMES), site) for day, site in sorted(days, key=str)
+        )
+    return PlainCompany(company.settings, company.debounce, tuple(held), holidays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,20 @@ def noted(launcher: Launcher, run_id: str) -> str:
 
 
 def look(launcher: Launcher) -> str:
-    """Let alert_sensor tick; what it says."""
+    """Let alert_sensor tick for the first time; what it says."""
+    return tick(launcher, None)[0]
+
+
+def tick(launcher: Launcher, cursor: str | None) -> tuple[str, str | None]:
+    """Let alert_sensor tick; what it says, and its cursor."""
     settings = load_settings()
     definitions = build_definitions(settings)
     (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "alert_sensor")
     with dg.build_sensor_context(
-        instance=launcher.instance, resources=resources(settings), definitions=definitions
+        instance=launcher.instance, resources=resources(settings), definitions=definitions, cursor=cursor
     ) as context:
-        return str(sensor.evaluate_tick(context).skip_message)
+        data = sensor.evaluate_tick(context)
+    return str(data.skip_message), data.cursor
 
 
 @pytest.fixture
@@ -215,18 +222,18 @@ def test_a_failing_tick_is_told(launcher: Launcher, channel: Channel) -> None:
     state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
     launcher.instance.add_instigator_state(state)
 
-    def tick(status: TickStatus, at: float, error: SerializableErrorInfo | None = None) -> None:
+    def ended(status: TickStatus, at: float, error: SerializableErrorInfo | None = None) -> None:
         data = TickData(
             state.instigator_origin_id, state.instigator_name, InstigatorType.SENSOR, status, at,
             selector_id=state.selector_id, error=error,
         )  # fmt: skip
         launcher.instance.create_tick(data)
 
-    tick(TickStatus.FAILURE, 1000.0, error)
+    ended(TickStatus.FAILURE, 1000.0, error)
     look(launcher)
     assert channel.titles == ["zk_pipeline: new_punches_sensor fails"]
     assert channel.bodies[0].startswith("ValueError: no such thing")
-    tick(TickStatus.SKIPPED, 2000.0)
+    ended(TickStatus.SKIPPED, 2000.0)
     look(launcher)
     assert channel.titles[1:] == ["zk_pipeline: over: new_punches_sensor fails"]
 
@@ -243,6 +250,21 @@ def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
     assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
     assert "Gate: 1 records" in channel.bodies[0]
     assert "Look at quarantined_records" in channel.bodies[0]
+
+
+def test_checks_are_asked_after_every_two_minutes_and_stay_told_meanwhile(
+    launcher: Launcher, home_store: Store, channel: Channel
+) -> None:
+    home_store.devices.add(device("Gate"))
+    _, cursor = tick(launcher, None)
+    ingest(home_store, "Gate", *present(MONDAY), rejected=[b"odd"])
+    quality_tick(launcher)
+    _, cursor = tick(launcher, cursor)
+    assert channel.titles == []
+    tick(launcher, str(datetime.fromisoformat(str(cursor)) - timedelta(minutes=2)))
+    assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
+    tick(launcher, cursor)
+    assert len(channel.titles) == 1, "not over because it was not looked at"
 
 
 @pytest.mark.usefixtures("failing", "channel")

@@ -101,6 +101,30 @@ def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_wi
     assert problems == {}
 
 
+def test_the_checks_notice_what_they_are_there_for(open_page: Open) -> None:
+    visit = open_page("/login", scope=None)
+    page = visit.page
+    page.evaluate(
+        """() => {
+          document.title = "";
+          document.querySelector("main").innerHTML = `<h1>One</h1><h1>Two</h1><input><a href="/"></a><p id="a"></p>
+            <p id="a" class="muted">pale</p><table><tr><td>1</td></tr></table><b onclick="x()">x</b><div>wide</div>
+            <form action="/1"><button>Same</button></form><form action="/2"><button>Same</button></form>`;
+          document.querySelector("main .muted").style.color = "#999";
+          document.querySelector("main div").style.width = "2000px";
+        }"""
+    )
+    found = "\n".join(page.evaluate(CHECKS))
+    for words in (
+        "name: <input", "name: <a", "two buttons named Same", "two ids a", "not one h1", "no language or title",
+        "without heads", "inline: <b", "wider than the window", "contrast 2.",
+    ):  # fmt: skip
+        assert words in found, words
+    assert all("Content Security Policy" in one for one in visit.complaints)
+    assert visit.complaints != []
+    visit.complaints.clear()
+
+
 def test_the_keyboard_reaches_what_can_be_done_and_shows_where_it_is(furnished: Web, open_page: Open) -> None:
     wanted = {
         "/": {"Skip to the content", "Devices", "Poll all terminals", "Make them now", "Deliver now", "Main office"},

@@ -14,6 +14,7 @@ from zk_pipeline_tests.web.test_web_devices import csrf_of, press
 from zk_pipeline_tests.web.web_bench import Visit, Web
 
 Open = Callable[..., Visit]
+NESTED = b"".join(b"--%d\r\nContent-Type: multipart/mixed; boundary=%d\r\n\r\n" % (n, n + 1) for n in range(1000))
 CALENDAR = """BEGIN:VCALENDAR
 BEGIN:VEVENT
 DTSTART;VALUE=DATE:20260501
@@ -108,6 +109,7 @@ def test_a_file_is_taken_whole_or_refused_with_what_is_wrong(
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n", 400),
         ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na', 400),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Type: message/rfc822\r\n\r\na\r\n--x--\r\n", 400),
+        ("multipart/form-data; boundary=0", NESTED, 400),
         ("application/json", b"{}", 415),
     ],
 )

@@ -1,0 +1,42 @@
+"""The pages that people read, and what is in them: commands, files, code in the text, rows of tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+PAGES = {path.name: path for path in [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]}
+PAGES["docs/README.md"] = PAGES.pop("README.md")
+PAGES["README.md"] = CHECKOUT / "README.md"
+
+
+def text_of(page: str) -> str:
+    return PAGES[page].read_text(encoding="utf-8")
+
+
+def lines_of(page: str) -> list[str]:
+    """Each line of the page's `sh` blocks, without comments, in order."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+    lines = [re.sub(r"\s{2,}#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def files_of(page: str) -> dict[str, str]:
+    """Name → content of each file that the page shows under a `<!-- file: NAME -->`."""
+    shown = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+    return dict(shown)
+
+
+def code_in_text(page: str) -> list[str]:
+    """What stands between backticks outside of blocks."""
+    without_blocks = re.sub(r"^```.*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", without_blocks)]
+
+
+def first_column(page: str, heading: str) -> Iterator[str]:
+    """The code in the first column of the first table under a heading."""
+    section = text_of(page).split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE):
+        yield from re.findall(r"`([^`]+)`", row)
