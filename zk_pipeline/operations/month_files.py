@@ -8,9 +8,8 @@ from typing import BinaryIO
 from openpyxl import Workbook
 
 from zk_pipeline.operations.export_files import excel_cell
-from zk_pipeline.operations.month_sheet import COLUMNS, MonthSheet, SheetDay, cells
+from zk_pipeline.operations.month_sheet import COLUMNS, FIGURES, MonthSheet, SheetDay, cells
 
-_FIGURES = ("in", "out", "worked", "punches")
 _WIDTHS = (12, 6, 18, 8, 10, 8, 8, 80)
 
 _STYLE = """
@@ -73,5 +72,5 @@ def _html_row(one: SheetDay) -> str:
 
 
 def _html_cell(tag: str, column: int, text: str) -> str:
-    kind = ' class="figure"' if COLUMNS[column] in _FIGURES else ""
+    kind = ' class="figure"' if COLUMNS[column] in FIGURES else ""
     return f"<{tag}{kind}>{escape(text)}</{tag}>"

@@ -11,6 +11,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.person_days import EmptyDate, PersonDay, PersonDays
 
 COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
+FIGURES = ("in", "out", "worked", "punches")  # of these, what stands to the right
 
 
 @dataclass(frozen=True)
