@@ -27,7 +27,7 @@ _TICKS = """
 } }
 """
 MOST = "runtime_seconds: 30"
-wait = partial(until, every=0.5)  # each question to the UI costs it some 20 ms
+wait = partial(until, every=1.0)  # each question to the UI costs it some 20 ms
 QUICK = {"SENSOR_INTERVAL_SECONDS": "5"}
 
 

@@ -46,7 +46,7 @@ class Ui:
     output: Path
 
     def ask(self, query: str, **variables: Any) -> Any:
-        answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=30).json()
+        answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=120).json()
         assert "errors" not in answer, answer
         return answer["data"]
 

@@ -115,9 +115,14 @@ def test_pictures_of_a_year_with_a_dead_terminal(shown: Shown) -> None:
     ui = shown.ui
     wait(lambda: ended(ui, "process_attendance") >= 1, seconds=240)  # new_punches_sensor: the year, by itself
     launched = backfill(ui, "daily_attendance", shown.dates)
-    shown.picture("backfill-in-progress", f"/runs/b/{launched}", "daily_attendance", pause=4)
+    shown.page.goto(f"{ui.url}/runs/b/{launched}")
+    wait(
+        lambda: [run.status for run in ui.runs() if run.tags.get("dagster/backfill") == launched] == ["STARTED"],
+        seconds=90,
+    )
+    shown.picture("backfill-in-progress", f"/runs/b/{launched}", "daily_attendance", pause=1)
     assert [run.status for run in runs_of(ui, launched)] == ["SUCCESS"]
-    shown.picture("backfill-done", f"/runs/b/{launched}", "Completed", pause=4)
+    shown.picture("backfill-done", f"/runs/b/{launched}", "100% completed", pause=4)
     shown.picture("daily_attendance-partitions", "/assets/daily_attendance?view=partitions", "Materialized (")
     ui.launch("sync_to_crm", range_tags(shown.dates[0], shown.dates[-1]))
     wait(lambda: ended(ui, "sync_to_crm") >= 1, seconds=240)
