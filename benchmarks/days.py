@@ -250,8 +250,8 @@ def day() -> None:
     for total, shifts, cost in found:
         click.echo(f"| {total:,} | {shifts} | {cost.cpu:.2f} s | {cost.wall:.2f} s | {cost.cpu / least:.2f} |")
     click.echo(
-        f"\nA shift for each of {YEAR.employees:,} people, applied where there are {total:,} punches: {assigned.cpu:.2f} s of "
-        f"CPU, {assigned.wall:.2f} s wall; {assigned.rows:,} dates became stale."
+        f"\nA shift for each of {YEAR.employees:,} people, applied where there are {total:,} punches: "
+        f"{assigned.cpu:.2f} s of CPU, {assigned.wall:.2f} s wall; {assigned.rows:,} dates became stale."
     )
 
 

@@ -11,7 +11,19 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from zk_pipeline import __version__
-from zk_pipeline.api import actions, attendance, devices, docs, hours, operations, records, runs
+from zk_pipeline.api import (
+    actions,
+    attendance,
+    days_off,
+    devices,
+    docs,
+    explain,
+    exports,
+    hours,
+    operations,
+    records,
+    runs,
+)
 from zk_pipeline.api.errors import add_error_handlers
 from zk_pipeline.api.guard import Guard
 from zk_pipeline.api.services import Parts, Services, make_services
@@ -24,6 +36,8 @@ from zk_pipeline.web.site import ROUTERS
 
 RUN_PATIENCE_SECONDS = 30.0  # for runs to finish when the API is stopped
 _WRITE_USES_EVERY_SECONDS = 60.0
+# `actions` before `devices`: /api/devices/poll_all/ is not a device.
+_PARTS = (actions, attendance, explain, exports, devices, hours, days_off, records, runs, operations, docs)
 _log = logging.getLogger("zk_pipeline.api")
 
 
@@ -43,8 +57,7 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     app.state.services = services
     app.state.stopping = asyncio.Event()
     add_error_handlers(app)
-    # `actions` before `devices`: /api/devices/poll_all/ is not a device.
-    for part in (actions, attendance, devices, hours, records, runs, operations, docs):
+    for part in _PARTS:
         app.include_router(part.router)
     mount_web(app, *ROUTERS)
     app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)

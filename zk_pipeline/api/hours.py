@@ -1,20 +1,19 @@
-"""Working hours: shifts, who has them, holidays, and who was absent. What they mean is docs/attendance.md."""
+"""Working hours: shifts, and who has them. What they mean is docs/attendance.md; dates without are `days_off`."""
 
 from __future__ import annotations
 
 from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from zk_pipeline.api.answers import FAILURES
 from zk_pipeline.api.auth import Admin, Reader
-from zk_pipeline.api.fields import DATE, Clock, Date, Hours, Id, Name, UserId, as_date, as_time, clock_text
-from zk_pipeline.api.paging import DateText, Numbered, PageOf, Text, numbered_page
+from zk_pipeline.api.fields import Clock, Date, Hours, Id, Name, UserId, as_date, as_time, clock_text
 from zk_pipeline.api.services import Given, Services
-from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Holiday, Shift, Target
+from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, Target
 from zk_pipeline.errors import UsageError
 
 router = APIRouter(prefix="/api", tags=["hours"], responses=FAILURES)
@@ -22,7 +21,6 @@ router = APIRouter(prefix="/api", tags=["hours"], responses=FAILURES)
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ShiftName = Annotated[str, Path(min_length=1, max_length=100)]
 AssignmentId = Annotated[int, Path(ge=1, le=2**31 - 1)]
-HolidayDate = Annotated[str, Path(pattern=DATE, json_schema_extra={"format": "date"})]
 
 
 class _Body(BaseModel):
@@ -65,41 +63,6 @@ class AssignmentAnswer(BaseModel):
     device_name: str | None
     valid_from: date | None
     valid_to: date | None
-
-
-class HolidayBody(_Body):
-    """A date on which nobody is expected."""
-
-    date: Date
-    name: Name
-    site: Name | None = Field(None, description="Only there; null: at all sites")
-
-
-class HolidaySite(BaseModel):
-    """Which of a date's holidays."""
-
-    model_config = ConfigDict(extra="forbid")
-    site: Text = Field(None, description="That of this site; without: that of all sites")
-
-
-class Absence(BaseModel):
-    """A work date on which an assigned shift works and the person has no punch."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    site: str
-    user_id: str
-    date: date
-    shift: str
-
-
-class AbsenceParameters(Numbered):
-    """Which absences; dates are work dates."""
-
-    user_id: Text = Field(None, description="Only this person")
-    site: Text = Field(None, description="Only this site")
-    start_date: DateText = Field(None, description="First date")
-    end_date: DateText = Field(None, description="Last date, included")
 
 
 @router.get("/shifts/", response_model=list[ShiftBody])
@@ -168,46 +131,6 @@ def unassign(services: Given, _: Admin, assignment_id: AssignmentId) -> Response
     return Response(status_code=204)
 
 
-@router.get("/holidays/", response_model=list[HolidayBody])
-def holidays(services: Given, _: Reader) -> list[dict[str, Any]]:
-    """All holidays, by date."""
-    return [_holiday(one) for one in services.store.holidays.all()]
-
-
-@router.post("/holidays/", response_model=HolidayBody, status_code=201)
-def add_holiday(services: Given, _: Admin, new: HolidayBody) -> dict[str, Any]:
-    """Enter a holiday; one of the same date and site gets the new name."""
-    one = Holiday(day=date.fromisoformat(new.date), name=new.name, site=new.site)
-    services.store.holidays.put([one])
-    return _holiday(one)
-
-
-@router.delete("/holidays/{day}/", status_code=204)
-def remove_holiday(services: Given, _: Admin, day: HolidayDate, asked: Annotated[HolidaySite, Query()]) -> Response:
-    """Take a holiday back."""
-    held = [one for one in services.store.holidays.all() if (str(one.day), one.site) == (day, asked.site)]
-    if not held:
-        raise HTTPException(404, "Not found.")
-    services.store.holidays.remove(held[0].day, held[0].site)
-    return Response(status_code=204)
-
-
-@router.get("/absences/", response_model=PageOf[Absence])
-def absences(
-    request: Request, services: Given, _: Reader, asked: Annotated[AbsenceParameters, Query()]
-) -> dict[str, Any]:
-    """Who was expected by a shift of theirs and did not come, by date."""
-    count, rows = services.store.absences(
-        user_id=asked.user_id,
-        site=asked.site,
-        first=as_date(asked.start_date),
-        last=as_date(asked.end_date),
-        limit=asked.size,
-        offset=asked.offset,
-    )
-    return numbered_page(request, asked, count, rows)
-
-
 def _known(services: Services, name: str) -> Shift:
     found = next((one for one in services.store.shifts.all() if one.name == name), None)
     if found is None:
@@ -242,7 +165,3 @@ def _assigned(one: Assignment, ids: dict[str, int | None]) -> dict[str, Any]:
         "valid_from": one.valid_from,
         "valid_to": one.valid_to,
     }
-
-
-def _holiday(one: Holiday) -> dict[str, Any]:
-    return {"date": one.day.isoformat(), "name": one.name, "site": one.site}

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, cast
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-_PIECE = 256 * 1024
-_PIECES_WAITING = 4
+_PIECE = 64 * 1024
+_PIECES_WAITING = 8
 _PATIENCE_SECONDS = 60  # twice what the guard gives a client to take a piece
 _log = logging.getLogger(__name__)
 

@@ -1,55 +1,28 @@
-"""What is behind the days: records in quarantine, corrected clocks, why a day is what it is, and files of it all."""
+"""Records that were no punches, and readings of clocks that were wrong: what is done about them afterwards."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
 
 from zk_pipeline.api.answers import FAILURES
 from zk_pipeline.api.auth import Admin, Operator, Reader
 from zk_pipeline.api.described import described
-from zk_pipeline.api.fields import Date, Id, Instant, Reading, Seconds, Words, as_date, as_instant
-from zk_pipeline.api.files import MEDIA_TYPES, export_file
-from zk_pipeline.api.paging import DateText, FlagText, Number, PageOf, Text, Walked, flag, page_of
+from zk_pipeline.api.fields import Id, Reading, Seconds, Words
+from zk_pipeline.api.paging import FlagText, Number, PageOf, Walked, flag, page_of
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.spans import check_span
 from zk_pipeline.store.corrections import Correction
-from zk_pipeline.store.explanations import ExplainedPunch, Revision
-from zk_pipeline.store.exports import ExportScope
 from zk_pipeline.store.quarantine import PAGE_ORDER
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 
 CorrectionAnswer = described(
     "ClockCorrection", Correction, "clock_corrections", {"punches": "How many punches are under it now"}
-)
-RevisionAnswer = described(
-    "Revision",
-    Revision,
-    "daily_attendance_history",
-    {
-        "made_at": "When this revision was made (instant, UTC)",
-        "delivery": "State of its delivery now; null where there was none",
-        "delivered_at": "When the CRM confirmed it (instant, UTC)",
-        "idempotency_key": "Key of its delivery",
-    },
-)
-ExplainedAnswer = described(
-    "ExplainedPunch",
-    ExplainedPunch,
-    "raw_punches",
-    {
-        "site": "Site of its device",
-        "poll_id": "Poll that brought it first (device_polls.id)",
-        "stored_at": "When it was stored (instant, UTC)",
-        "read_local": "What the terminal recorded, where its clock was corrected afterwards",
-    },
 )
 CorrectionId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
@@ -102,47 +75,13 @@ class CorrectionBody(BaseModel):
     reason: Words = ""
 
 
-class ExplainParameters(BaseModel):
-    """Which day, and as of when."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    user_id: Annotated[str, Field(min_length=1, max_length=200, description="The person")]
-    date: Date = Field(description="The work date")
-    site: Text = Field(None, description="Only at this site")
-    as_of: Instant | None = Field(None, description="What was said then, such as 2026-11-03T17:00:00Z")
-
-
-class Explained(BaseModel):
-    """All that is known of a person's day: the last revision of each site is what is (or was) said."""
-
-    user_id: str
-    work_date: date
-    as_of: datetime | None
-    punches: list[ExplainedAnswer]  # type: ignore[valid-type]
-    revisions: list[RevisionAnswer]  # type: ignore[valid-type]
-
-
-class ExportParameters(BaseModel):
-    """Which rows, and as what. Dates are work dates for `attendance`, the wall clock's for `raw`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: Literal["csv", "parquet", "xlsx"] = "csv"
-    start_date: DateText = Field(None, description="First date")
-    end_date: DateText = Field(None, description="Last date, included")
-    user_id: Text = Field(None, description="Only this person")
-    site: Text = Field(None, description="Only this site")
-    device: Number = Field(None, description="Only this device (its id); of days: the device of the clock-in")
-
-
 @router.get("/quarantine/", response_model=PageOf[Quarantined])
 def quarantine(
     request: Request, services: Given, _: Reader, asked: Annotated[QuarantineParameters, Query()]
 ) -> dict[str, Any]:
     """Records that could not be read as punches, the newest first: those in quarantine, or those released from it."""
     held = services.store.quarantine.page(
-        asked.place(PAGE_ORDER), device=_device(services, asked.device), released=flag(asked.released) or False
+        asked.place(PAGE_ORDER), device=name_of_device(services, asked.device), released=flag(asked.released) or False
     )
     rows = [
         {
@@ -165,7 +104,7 @@ def release(services: Given, _: Operator, asked: Annotated[ReleaseParameters, Qu
     """
     from zk_pipeline.operations.release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
 
-    name = _device(services, asked.device)
+    name = name_of_device(services, asked.device)
     return list(release_records(services.store, None if name is None else [name]))
 
 
@@ -180,7 +119,7 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
     """Correct what a terminal recorded while its clock was wrong, also what comes later. The readings stay; the next
     processing makes the days again.
     """
-    name = _device(services, new.device)
+    name = name_of_device(services, new.device)
     assert name is not None
     return services.store.corrections.add(
         name,
@@ -200,47 +139,7 @@ def revoke(services: Given, _: Admin, correction_id: CorrectionId) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/explain/", response_model=Explained)
-def explain(services: Given, _: Reader, asked: Annotated[ExplainParameters, Query()]) -> dict[str, Any]:
-    """What was said of a person's day, when, and why: its punches, every revision with the run that made it and the
-    hours it was judged by, and what the CRM was told.
-    """
-    day = date.fromisoformat(asked.date)
-    found = services.store.explanations.explain(asked.user_id, day, as_of=as_instant(asked.as_of))
-    punches = [one for one in found.punches if asked.site in (None, one.site)]
-    revisions = [one for one in found.revisions if asked.site in (None, one.site)]
-    if not punches and not revisions:
-        raise HTTPException(404, "Nothing is known of this person on that date.")
-    return {
-        "user_id": found.user_id,
-        "work_date": found.work_date,
-        "as_of": found.as_of,
-        "punches": punches,
-        "revisions": revisions,
-    }
-
-
-@router.get(
-    "/export/{what}/",
-    response_class=StreamingResponse,
-    responses={
-        200: {"description": "The file", "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()}}
-    },
-)
-def export(
-    services: Given, _: Reader, what: Literal["raw", "attendance"], asked: Annotated[ExportParameters, Query()]
-) -> Response:
-    """Raw punches or days as a CSV, Parquet or Excel file that is sent while it is written.
-
-    A failure in the middle of it ends the connection, so that half a file is not taken for a whole one.
-    """
-    first, last = as_date(asked.start_date), as_date(asked.end_date)
-    check_span(first, last)
-    scope = ExportScope(first, last, asked.user_id, asked.site, _device(services, asked.device))
-    return export_file(services, what, scope, asked.format)
-
-
-def _device(services: Services, number: object) -> str | None:
+def name_of_device(services: Services, number: object) -> str | None:
     """The name of the device with that id. Raises UsageError where there is none."""
     if not isinstance(number, int):
         return None

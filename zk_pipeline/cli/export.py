@@ -1,4 +1,4 @@
-"""`zk-pipeline export`: raw punches or days as a file."""
+"""`zk-pipeline export`: raw punches, days or absences as a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMATS = ("csv", "parquet", "xlsx")
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["raw", "attendance"]))
+@click.argument("what", type=click.Choice(["raw", "attendance", "absences"]))
 @click.option("--start-date", type=WORK_DATE, help="First date; from the beginning without.")
 @click.option("--end-date", type=WORK_DATE, help="Last date; to the end without.")
 @click.option("--user-id", help="Only this person.")
@@ -43,11 +43,11 @@ def export(
     target: str,
     as_json: bool,
 ) -> None:
-    """Raw punches or days as a CSV, Parquet or Excel file.
+    """Raw punches, days or absences as a CSV, Parquet or Excel file.
 
-    Dates are work dates for `attendance`, those of the terminals' wall clocks for `raw`. Instants are UTC; columns that
-    end in _local are wall clock. In CSV a text that begins as a formula does (= + - @) gets an apostrophe in front;
-    Parquet has every text exactly.
+    Dates are work dates for `attendance` and `absences` (who was expected by an assigned shift and did not come), those
+    of the terminals' wall clocks for `raw`. Instants are UTC; columns that end in _local are wall clock. In CSV a text
+    that begins as a formula does (= + - @) gets an apostrophe in front; Parquet has every text exactly.
 
     \b
     Example:  zk-pipeline export attendance --start-date 2026-11-01 --end-date 2026-11-30 -o november.xlsx

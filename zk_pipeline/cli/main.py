@@ -34,7 +34,7 @@ COMMANDS = {
     "sync": ("work", "Deliver to the CRM what is due."),
     "test-crm": ("probe", "Check the CRM's connection and credentials without creating a record."),
     "live": ("live", "Store punches as they happen."),
-    "export": ("export", "Raw punches or days as a CSV, Parquet or Excel file."),
+    "export": ("export", "Raw punches, days or absences as a CSV, Parquet or Excel file."),
     "month": ("month", "The month sheet of one person."),
     "backup": ("backup", "A verified copy of the store, made while runs go on."),
     "restore": ("backup", "Put a backup in the store's place."),

@@ -41,8 +41,8 @@ class Month(click.ParamType):  # type: ignore[type-arg]
 def month(*, user_id: str, asked: date | None, site: str | None, kind: str, target: str, as_json: bool) -> None:
     """The month sheet of one person.
 
-    Every date with in, out, hours worked and what is unusual, and totals. Times are wall clock at the site. A date
-    without a row is shown as such.
+    Every date with the shift, in, out, hours worked and what is unusual, and totals. Times are wall clock at the site.
+    A date without a row says why: a holiday, a day off, an absence, or simply no punches.
 
     \b
     Example:  zk-pipeline month --user-id 1001 --month 2026-11 --format html -o november.html
@@ -89,6 +89,7 @@ def _plain(sheet: MonthSheet) -> object:
         "days": sheet.days,
         "present": sheet.present,
         "incomplete": sheet.incomplete,
+        "absent": sheet.absent,
         "unusual": sheet.unusual,
         "worked_minutes": sheet.worked_minutes,
     }

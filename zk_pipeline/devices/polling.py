@@ -9,6 +9,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -79,6 +80,22 @@ def poll_many(
     exception of `read`, of any class, becomes the outcome's `error`. While the consumer is busy with an outcome no
     further device is started, so that few readings wait in memory.
     """
+    for come in poll_together(
+        devices, read, most=1, max_workers=max_workers, deadline_seconds=deadline_seconds, clock=clock
+    ):
+        yield from come
+
+
+def poll_together(
+    devices: Iterable[Device],
+    read: Callable[[Device], Reading],
+    *,
+    most: int,
+    max_workers: int = 32,
+    deadline_seconds: float,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Iterator[list[PollOutcome]]:
+    """As `poll_many`; what has come by the time the consumer asks is yielded together, at most `most` of them."""
     waiting = deque(devices)
     running: set[_Attempt] = set()
     results: queue.SimpleQueue[tuple[_Attempt, PollOutcome]] = queue.SimpleQueue()
@@ -106,11 +123,16 @@ def poll_many(
         except queue.Empty:
             for attempt in [late for late in running if late.given_up_at <= clock.monotonic()]:
                 running.remove(attempt)
-                yield _given_up(attempt, deadline_seconds, clock)
+                yield [_given_up(attempt, deadline_seconds, clock)]
             continue
-        if attempt in running:
-            running.remove(attempt)
-            yield outcome
+        come = [(attempt, outcome)]
+        with suppress(queue.Empty):
+            while len(come) < most:
+                come.append(results.get_nowait())
+        outcomes = [outcome for attempt, outcome in come if attempt in running]
+        running.difference_update(attempt for attempt, _ in come)
+        if outcomes:
+            yield outcomes
 
 
 def _given_up(attempt: _Attempt, deadline_seconds: float, clock: Clock) -> PollOutcome:

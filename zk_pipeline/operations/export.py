@@ -1,4 +1,4 @@
-"""Raw punches or days into a file: read part by part, each in a short hold of the store, and written meanwhile."""
+"""Raw punches, days or absences into a file: read part by part, each in a short hold, and written meanwhile."""
 
 from __future__ import annotations
 

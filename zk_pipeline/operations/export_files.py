@@ -106,11 +106,13 @@ def _as_csv(table: pa.Table) -> pa.Table:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """Lists and instants as text; wall clocks to the second, which is all that a terminal tells."""
+    """Lists, instants and times of day as text; wall clocks to the second, which is all that a terminal tells."""
 
     def flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_list(column.type):
             return pc.binary_join(column, " ")
+        if pa.types.is_time(column.type):
+            return pc.utf8_slice_codeunits(column.cast(pa.string()), 0, 5)  # no hours of a shift have seconds
         if pa.types.is_timestamp(column.type):
             seconds = column.cast(pa.timestamp("s", column.type.tz), safe=False)
             return seconds.cast(pa.string()) if column.type.tz else seconds

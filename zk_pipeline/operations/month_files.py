@@ -11,7 +11,7 @@ from zk_pipeline.operations.export_files import excel_cell
 from zk_pipeline.operations.month_sheet import COLUMNS, MonthSheet, SheetDay, cells
 
 _FIGURES = ("in", "out", "worked", "punches")
-_WIDTHS = (12, 6, 8, 10, 8, 8, 80)
+_WIDTHS = (12, 6, 18, 8, 10, 8, 8, 80)
 
 _STYLE = """
 @page { size: A4; margin: 15mm }
@@ -53,16 +53,16 @@ def write_excel(sheet: MonthSheet, stream: BinaryIO) -> None:
     """One worksheet: title, header, a row for each date, totals. Hours worked are minutes, to calculate with."""
     book = Workbook(write_only=True)
     page = book.create_sheet(f"{sheet.month:%Y-%m}")
-    for letter, width in zip("ABCDEFG", _WIDTHS, strict=True):
+    for letter, width in zip("ABCDEFGH", _WIDTHS, strict=True):
         page.column_dimensions[letter].width = width
     page.append([excel_cell(page, sheet.title)])
-    page.append([*COLUMNS[:4], "worked minutes", *COLUMNS[5:]])
+    page.append(["worked minutes" if name == "worked" else name for name in COLUMNS])
     for one in sheet.days:
         worked, count = (None, None) if one.day is None else (one.day.worked_minutes, one.day.punch_count)
-        values = (one.work_date, one.weekday, one.came, one.left, worked, count, one.remark)
+        values = (one.work_date, one.weekday, one.shift, one.came, one.left, worked, count, one.remark)
         page.append([excel_cell(page, value) for value in values])
     for name, value in sheet.totals.items():
-        page.append([name, None, None, None, value])
+        page.append([name, None, None, None, None, value])
     book.save(stream)
 
 

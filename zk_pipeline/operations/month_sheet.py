@@ -6,19 +6,25 @@ import calendar
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from zk_pipeline.attendance.shifts import DAY_OFF
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.person_days import PersonDay, PersonDays
+from zk_pipeline.store.person_days import EmptyDate, PersonDay, PersonDays
 
-COLUMNS = ("date", "day", "in", "out", "worked", "punches", "remark")
+COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
 
 
 @dataclass(frozen=True)
 class SheetDay:
-    """One date of the month. `day` is None where the store has no row: `remark` says why, nothing is invented."""
+    """One date of the month. `day` is None where the store has no row: `remark` says why, nothing is invented.
+
+    `shift` is its name and hours; empty where nobody assigned one.
+    """
 
     work_date: date
     day: PersonDay | None
     remark: str
+    shift: str = ""
+    is_absent: bool = False
 
     @property
     def weekday(self) -> str:
@@ -68,6 +74,11 @@ class MonthSheet:
         return sum(one.day is not None and one.day.clock_out_local is None for one in self.days)
 
     @property
+    def absent(self) -> int:
+        """Dates on which a shift was expected to be worked and nobody came."""
+        return sum(one.is_absent for one in self.days)
+
+    @property
     def unusual(self) -> int:
         return sum(one.day is not None and one.day.is_outlier for one in self.days)
 
@@ -82,6 +93,7 @@ class MonthSheet:
             "dates with punches": str(self.present),
             "hours worked": hours(self.worked_minutes),
             "without clock-out": str(self.incomplete),
+            "absent": str(self.absent),
             "unusual": str(self.unusual),
         }
 
@@ -98,15 +110,18 @@ def month_sheet(store: PersonDays, user_id: str, month: date, *, site: str | Non
         raise UsageError(f"no person {user_id!r}: neither enrolled on a terminal nor with any day")
     chosen = _site(person.sites, [day.site for day in person.days], user_id, site)
     held = {day.work_date: day for day in person.days if day.site == chosen}
+    empty = {one.work_date: one for one in person.empty if one.site == chosen}
     dates = [month + timedelta(days=number) for number in range(last.day)]
-    rows = tuple(SheetDay(one, held.get(one), _remark(held.get(one), one > today)) for one in dates)
+    rows = tuple(
+        _present(one, held[one]) if one in held else _empty(one, empty[one], is_to_come=one > today) for one in dates
+    )
     return MonthSheet(user_id, person.name, chosen, month, rows)
 
 
 def cells(one: SheetDay) -> tuple[str, ...]:
     """A date as texts, in the order of COLUMNS."""
     count = "" if one.day is None else str(one.day.punch_count)
-    return one.work_date.isoformat(), one.weekday, one.came, one.left, one.worked, count, one.remark
+    return one.work_date.isoformat(), one.weekday, one.shift, one.came, one.left, one.worked, count, one.remark
 
 
 def hours(minutes: int | None) -> str:
@@ -125,9 +140,24 @@ def _site(known: list[str], present: list[str], user_id: str, wanted: str | None
     return sites[0]
 
 
-def _remark(day: PersonDay | None, is_to_come: bool) -> str:
-    if day is None:
-        return "" if is_to_come else "no punches"
-    if day.clock_out_local is None and not day.outlier_reason:
-        return "no clock-out yet"
-    return day.outlier_reason
+def _present(work_date: date, day: PersonDay) -> SheetDay:
+    is_open = day.clock_out_local is None and not day.outlier_reason
+    remarks = [day.day_off, "no clock-out yet" if is_open else day.outlier_reason]
+    return SheetDay(work_date, day, "; ".join(one for one in remarks if one), _shift(day))
+
+
+def _empty(work_date: date, one: EmptyDate, *, is_to_come: bool) -> SheetDay:
+    if one.holiday:
+        remark = one.holiday
+    elif one.shift and not one.is_working_day:
+        remark = DAY_OFF
+    elif one.is_absent:
+        remark = "absent"
+    else:
+        remark = "" if is_to_come else "no punches"
+    return SheetDay(work_date, None, remark, _shift(one), one.is_absent)
+
+
+def _shift(one: PersonDay | EmptyDate) -> str:
+    hours = f" {one.shift_start:%H:%M}-{one.shift_end:%H:%M}" if one.shift_start and one.shift_end else ""
+    return f"{one.shift or ''}{hours}"

@@ -9,13 +9,15 @@ from datetime import datetime
 
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.models import Device, LogTail, Reading
-from zk_pipeline.devices.polling import PollOutcome, poll_many
-from zk_pipeline.errors import UsageError
-from zk_pipeline.store.punches import FailedPoll, Ingested
+from zk_pipeline.devices.polling import PollOutcome, poll_together
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.store.punches import FailedPoll
+from zk_pipeline.store.readings import FinishedReading, Ingested
 from zk_pipeline.store.store import Store
 
 # Waiting for terminals costs little; what is bounded here is the readings that are in memory at once.
 AT_ONCE = 128
+TOGETHER, RECORDS_TOGETHER = 32, 5_000  # readings in one transaction, where they come at once and bring little
 
 _log = logging.getLogger(__name__)
 
@@ -56,32 +58,68 @@ def poll_devices(
     Raises only when the store cannot be written.
     """
     tails = {} if full else store.punches.tails()
-    readings = poll_many(
+    come = poll_together(
         devices,
         lambda one: read(one, tails.get(one.name)),
+        most=TOGETHER,
         max_workers=AT_ONCE,
         deadline_seconds=deadline_seconds,
     )
-    for number, outcome in enumerate(readings, start=1):
-        reading = outcome.reading
-        polled = _failed(store, outcome, run_id) if reading is None else _stored(store, outcome, reading, run_id)
-        _log.info("%d of %d: %s", number, len(devices), polled.words)
-        yield polled
+    number = 0
+    for outcomes in come:
+        for polled in keep(store, outcomes, run_id):
+            number += 1
+            _log.info("%d of %d: %s", number, len(devices), polled.words)
+            yield polled
 
 
-def _stored(store: Store, outcome: PollOutcome, reading: Reading, run_id: str | None) -> DevicePolled:
-    ingested = store.punches.ingest(
-        outcome.device,
-        reading,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        run_id=run_id,
-    )
-    return DevicePolled(
+def keep(store: Store, outcomes: Sequence[PollOutcome], run_id: str | None) -> Iterator[DevicePolled]:
+    """Store what has come at the same time, in as few transactions as are short; how each of them ended."""
+    yield from (_failed(store, one, run_id) for one in outcomes if one.reading is None)
+    for group in _groups([_finished(one) for one in outcomes if one.reading is not None]):
+        try:
+            ingested = store.punches.ingest_all(group, run_id=run_id)
+        except ZkPipelineError:
+            raise
+        except Exception:
+            if len(group) == 1:
+                raise
+            # One of them is to blame: the others are kept.
+            yield from (_stored(one, store.punches.ingest_all([one], run_id=run_id)[0]) for one in group)
+        else:
+            yield from map(_stored, group, ingested)
+
+
+def _groups(finished: Sequence[FinishedReading]) -> Iterator[list[FinishedReading]]:
+    """Readings that are stored together: others wait for the store meanwhile, so they bring few records."""
+    group: list[FinishedReading] = []
+    records = 0
+    for one in finished:
+        if group and records + len(one.reading.punches) > RECORDS_TOGETHER:
+            yield group
+            group, records = [], 0
+        group.append(one)
+        records += len(one.reading.punches)
+    if group:
+        yield group
+
+
+def _finished(outcome: PollOutcome) -> FinishedReading:
+    assert outcome.reading is not None
+    return FinishedReading(
         device=outcome.device,
+        reading=outcome.reading,
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
-        reading=reading,
+    )
+
+
+def _stored(finished: FinishedReading, ingested: Ingested) -> DevicePolled:
+    return DevicePolled(
+        device=finished.device,
+        started_at=finished.started_at,
+        finished_at=finished.finished_at,
+        reading=finished.reading,
         ingested=ingested,
     )
 

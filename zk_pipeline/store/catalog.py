@@ -179,6 +179,15 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "created_at": "When it was made (instant, UTC)",
         },
     ),
+    "fixed_begins": (
+        "Where a work date whose punches retention has deleted meets one that has them: the border stays as it was",
+        {
+            "device": "Device of the punches",
+            "user_id": "Person who punched there",
+            "on_date": "The calendar date",
+            "begins": "When the work date of that date begins: minutes after midnight on the wall clock",
+        },
+    ),
     "holidays": (
         "Work dates on which nobody is expected",
         {

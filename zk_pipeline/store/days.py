@@ -15,7 +15,7 @@ from zk_pipeline.store.day_figures import SpanFigures, figures
 from zk_pipeline.store.placing import is_grouped_by
 from zk_pipeline.store.soundness import hold_unsound, mend
 from zk_pipeline.store.summaries import Summaries, summarize
-from zk_pipeline.store.work_dates import StaleDate, stale_dates
+from zk_pipeline.store.work_dates import StaleDate, dates_outside, stale_dates
 from zk_pipeline.store.write_days import count_changes, mark_built, revise, stage
 
 
@@ -53,10 +53,7 @@ class DayStore:
     def dates_outside(self, *, first: date, last: date) -> list[date]:
         """Work dates with punches that no partition covers: before the history's start, or in the future."""
         with self.database.read("dates without a partition") as connection:
-            rows = connection.execute(
-                "SELECT work_date FROM work_dates WHERE work_date NOT BETWEEN ? AND ? ORDER BY 1", [first, last]
-            ).fetchall()
-        return [row[0] for row in rows]
+            return dates_outside(connection, first=first, last=last)
 
     def deleted_raw(self, dates: Sequence[date]) -> list[date]:
         """Those of `dates` whose punches retention has deleted: their rows are final."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.devices.models import Device, TerminalInfo
+from zk_pipeline.store.applied import Applied
 from zk_pipeline.store.corrections import correct
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.errors import DeviceExists, UnknownDevice
@@ -31,15 +32,6 @@ EDITABLE = (
 COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What a declarative registration changed, by name."""
-
-    added: list[str]
-    changed: list[str]
-    unchanged: list[str]
 
 
 @dataclass(frozen=True)
@@ -109,11 +101,11 @@ class DeviceRegistry:
                 {"now": self.clock(), "name": name},
             )
 
-    def apply(self, devices: Iterable[Device]) -> Applied:
+    def apply(self, devices: Iterable[Device]) -> Applied[str]:
         """Make the named devices as declared, in one transaction; others are left alone. Doing it twice changes
         nothing.
         """
-        applied = Applied([], [], [])
+        applied = Applied[str]()
         with self.database.write("apply devices") as connection:
             for device in devices:
                 known = _find(connection, device.name)

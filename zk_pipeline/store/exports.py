@@ -1,4 +1,4 @@
-"""Raw punches and days as they leave the store: Arrow tables of bounded size, each read in one short hold.
+"""Raw punches, days and absences as they leave the store: Arrow tables of bounded size, each read in one short hold.
 
 What files are made of them is `operations.export_files`.
 """
@@ -16,18 +16,18 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.people import NAMES
 
-What = Literal["raw", "attendance"]
+What = Literal["raw", "attendance", "absences"]
 
 
 @dataclass(frozen=True)
 class ExportScope:
-    """Which rows; None takes all. Dates are the wall clock's for `raw`, work dates for `attendance`, both included."""
+    """Which rows; None takes all. Dates are the wall clock's for `raw`, else work dates, both included."""
 
     first: date | None = None
     last: date | None = None
     user_id: str | None = None
     site: str | None = None
-    device: str | None = None  # of `attendance`: the device of the clock-in
+    device: str | None = None  # of `attendance`: the device of the clock-in; `absences` have none
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class ExportStore:
     database: Database
 
     def rows_by_date(self, what: What, scope: ExportScope) -> dict[date, int]:
-        """How many rows of `scope` each date has, in order. Raises UsageError for a device or site never heard of."""
+        """How many rows of `scope` each date has, in order. Raises UsageError for a device or site never heard of, and
+        for a device of absences.
+        """
+        if what == "absences" and scope.device is not None:
+            raise UsageError("an absence is at a site, not at a device: choose by site")
         with self.database.read("count rows for an export", what) as connection:
             known = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
             _check("device", scope.device, [name for name, _ in known])
@@ -83,6 +87,13 @@ _ROWS: Mapping[What, str] = {
           AND ($device IS NULL OR device = $device)
           AND ($site IS NULL OR site = $site)
     """,
+    "absences": """
+        SELECT *, work_date AS date FROM absences
+        WHERE work_date BETWEEN $first AND $last
+          AND ($user_id IS NULL OR user_id = $user_id)
+          AND $device IS NULL
+          AND ($site IS NULL OR site = $site)
+    """,
 }
 
 _SHOWN: Mapping[What, str] = {
@@ -94,8 +105,13 @@ _SHOWN: Mapping[What, str] = {
     """,
     "attendance": """
         SELECT work_date, site, user_id, coalesce(name, '') AS name, device, clock_in, clock_out, clock_in_local,
-               clock_out_local, timezone, punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes,
-               outlier_reason, revision
+               clock_out_local, timezone, punch_count, worked_minutes, worked_by, shift, shift_start, shift_end,
+               day_off, is_incomplete, is_outlier, outlier_codes, outlier_reason, revision
+        FROM kept LEFT JOIN names USING (site, user_id)
+        ORDER BY work_date, site, user_id
+    """,
+    "absences": """
+        SELECT work_date, site, user_id, coalesce(name, '') AS name, shift
         FROM kept LEFT JOIN names USING (site, user_id)
         ORDER BY work_date, site, user_id
     """,

@@ -8,17 +8,9 @@ from datetime import date, datetime
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
+from zk_pipeline.store.applied import Applied
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.shift_changes import changing_shifts
-
-
-@dataclass(frozen=True)
-class HolidaysPut:
-    """What entering holidays changed."""
-
-    added: list[Holiday]
-    renamed: list[Holiday]
-    unchanged: list[Holiday]
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,7 @@ class HolidayStore:
         with self.database.read("list holidays") as connection:
             return read_holidays(connection)
 
-    def put(self, holidays: Iterable[Holiday]) -> HolidaysPut:
+    def put(self, holidays: Iterable[Holiday]) -> Applied[Holiday]:
         """Enter holidays, in one transaction; one of the same date and site gets the new name."""
         with self.database.write("enter holidays") as connection:
             return put_holidays(connection, list(holidays), self.clock())
@@ -55,7 +47,7 @@ def read_holidays(connection: Connection) -> list[Holiday]:
     return [Holiday(day=day, name=name, site=site) for day, name, site in rows]
 
 
-def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> HolidaysPut:
+def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> Applied[Holiday]:
     """Raises UsageError for a site that no device has."""
     sites = [row[0] for row in connection.execute("SELECT DISTINCT site FROM devices ORDER BY 1").fetchall()]
     for one in holidays:
@@ -63,13 +55,13 @@ def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime)
             raise UsageError(f"holiday {one.day}: no site {one.site!r}; there are: {', '.join(sites) or 'none'}")
     wanted = {(one.day, one.site): one for one in holidays}
     held = {(one.day, one.site): one for one in read_holidays(connection)}
-    done = HolidaysPut([], [], [])
+    done = Applied[Holiday]()
     for key, one in wanted.items():
-        (done.added if key not in held else done.unchanged if held[key] == one else done.renamed).append(one)
+        (done.added if key not in held else done.unchanged if held[key] == one else done.changed).append(one)
     with changing_shifts(connection):
-        for one in done.renamed:
+        for one in done.changed:
             _delete(connection, one)
-        for one in (*done.added, *done.renamed):
+        for one in (*done.added, *done.changed):
             connection.execute("INSERT INTO holidays VALUES (?, ?, ?, ?)", [one.day, one.name, one.site, now])
     return done
 

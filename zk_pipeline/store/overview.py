@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.work_dates import stale_dates
+from zk_pipeline.store.work_dates import dates_outside, stale_dates
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class Overview:
                 """
             ).fetchone()
             stale = stale_dates(connection, first=first, last=last, now=now)
-            outside = connection.execute(
-                "SELECT work_date FROM work_dates WHERE work_date NOT BETWEEN ? AND ? ORDER BY 1", [first, last]
-            ).fetchall()
+            outside = dates_outside(connection, first=first, last=last)
             states = dict(
                 connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
             )
@@ -73,7 +71,7 @@ class Overview:
             punches=punches,
             days=days,
             stale=[item.work_date for item in stale],
-            unpartitioned=[row[0] for row in outside],
+            unpartitioned=outside,
             quarantined=quarantined,
             clock_suspects=clock_suspects,
             deliveries=states,

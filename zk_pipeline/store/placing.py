@@ -13,7 +13,7 @@ from typing import Any
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Hours, minutes
 from zk_pipeline.store.database import Connection
-from zk_pipeline.store.roster import has_assignments, make_roster
+from zk_pipeline.store.roster import is_needed, make_roster
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def place(
     """
     usual = stored_workday_start(connection) if workday_starts_at is None else workday_starts_at
     punches = believed(connection)
-    if not has_assignments(connection):
+    if not is_needed(connection):
         plain = f"CAST(punch.punched_at_local - INTERVAL {minutes(usual)} MINUTE AS DATE)"
         return Placing(punches, "", plain, minutes(usual))
     make_roster(

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime, time
 
 import pandas as pd
-import pyarrow as pa
 
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.devices import record_success
 from zk_pipeline.store.ingest import (
     count_missing,
     insert_punches,
-    insert_rejected,
     next_poll_id,
     punches_table,
-    replace_users,
 )
 from zk_pipeline.store.placing import hours_of, is_grouped_by, stored_workday_start
-from zk_pipeline.store.tails import accounted, keep_tail, usable_tails
+from zk_pipeline.store.readings import FinishedReading, Ingested, incoming, ingest
+from zk_pipeline.store.tails import usable_tails
 from zk_pipeline.store.work_dates import adopt_hours, adopt_workday_start
-
-
-@dataclass(frozen=True)
-class Ingested:
-    """What one reading changed: counts as in `device_polls`, and new punches per work date."""
-
-    poll_id: int
-    fetched: int
-    stored: int
-    new: int
-    quarantined: int
-    touched: dict[date, int]
 
 
 @dataclass(frozen=True)
@@ -84,34 +69,15 @@ class PunchStore:
         that retention has cleared are left out, since the terminal goes on holding them: `stored` does not count
         them.
         """
-        punches = punches_table(reading.punches, device.timezone)
-        rejected = pa.Table.from_pandas(reading.rejected[["raw", "reason"]], preserve_index=False)
-        users = None if reading.users is None else pa.Table.from_pandas(reading.users, preserve_index=False)
+        finished = FinishedReading(device=device, reading=reading, started_at=started_at, finished_at=finished_at)
+        return self.ingest_all([finished], run_id=run_id)[0]
+
+    def ingest_all(self, finished: Sequence[FinishedReading], *, run_id: str | None) -> list[Ingested]:
+        """As `ingest`, of several devices in one transaction: opening the store costs more than most readings do."""
+        prepared = [(one, incoming(one)) for one in finished]
         now = self.clock()
-        with self.database.write("store a poll", device.name) as connection:
-            poll_id = next_poll_id(connection)
-            stored, new, touched = insert_punches(connection, device.name, punches, poll_id, now)
-            insert_rejected(connection, device.name, rejected, poll_id, now)
-            if users is not None:
-                replace_users(connection, device.name, users, now)
-            record_success(connection, device.name, reading.info, finished_at)
-            keep_tail(connection, device.name, reading, now)
-            ingested = Ingested(poll_id, len(reading.punches) + len(rejected), stored, new, len(rejected), touched)
-            connection.execute(
-                """
-                INSERT INTO device_polls (id, device, started_at, finished_at, status, reported, reported_after,
-                    fetched, stored, "new", quarantined, clock_drift_seconds, round_trip_ms, transport, layout,
-                    bytes_read, mode, accounted, run_id)
-                VALUES (?, ?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """,
-                [
-                    poll_id, device.name, started_at, finished_at,
-                    reading.info.record_count, reading.reported_after, ingested.fetched, stored, new, len(rejected),
-                    reading.info.clock_drift_seconds, reading.info.round_trip_ms, reading.info.transport,
-                    reading.layout, reading.bytes_read, reading.mode, accounted(reading), run_id,
-                ],
-            )  # fmt: skip
-        return ingested
+        with self.database.write("store a poll", ", ".join(one.device.name for one in finished)) as connection:
+            return [ingest(connection, one, come, now=now, run_id=run_id) for one, come in prepared]
 
     def tails(self) -> dict[str, LogTail]:
         """By device, where the last reading ended; none for a device whose whole log is to be read again."""

@@ -11,12 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Hours, Shift, Target, begins
+from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Hours, Shift, Target, begins, minutes
 from zk_pipeline.store.database import Connection
 
 
-def has_assignments(connection: Connection) -> bool:
-    return bool(connection.execute("SELECT EXISTS (FROM shift_assignments)").fetchall()[0][0])
+def is_needed(connection: Connection) -> bool:
+    """Whether work dates begin at different times for different people."""
+    needed = "SELECT EXISTS (FROM shift_assignments) OR EXISTS (FROM fixed_begins)"
+    return bool(connection.execute(needed).fetchall()[0][0])
 
 
 def read_shifts(connection: Connection) -> dict[str, Shift]:
@@ -76,6 +78,11 @@ def make_roster(
     span = {"roster_first": first, "roster_last": last}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE roster AS {_ROSTER.format(pairs=pairs)}", {**values, **span})
     connection.unregister("shift_begins")
+    fixed = "SELECT EXISTS (FROM fixed_begins WHERE on_date BETWEEN ? AND ?)"
+    if connection.execute(fixed, [first, last]).fetchall()[0][0]:
+        connection.execute("ALTER TABLE roster RENAME TO unfixed")
+        connection.execute(_FIXED, {"first": first, "last": last, "usual": minutes(workday_starts_at)})
+        connection.execute("DROP TABLE unfixed")
 
 
 def _begins_table(shifts: Mapping[str, Shift], settings: Hours, workday_starts_at: time) -> pa.Table:
@@ -85,7 +92,7 @@ def _begins_table(shifts: Mapping[str, Shift], settings: Hours, workday_starts_a
         for before, hours_before in [("", settings), *hours.items()]
         for on, hours_on in [("", settings), *hours.items()]
     ]
-    usual = workday_starts_at.hour * 60 + workday_starts_at.minute
+    usual = minutes(workday_starts_at)
     return pa.table(
         {
             "before": pa.array([row[0] for row in rows], pa.string()),
@@ -166,4 +173,32 @@ SELECT known.device, known.user_id, begun.first, begun.last, nullif(begun.shift,
 FROM known
 JOIN begun ON begun.user_id = known.user_id AND begun.site = known.site AND begun.gate = known.gate
 JOIN shift_begins ON shift_begins.before = begun.before AND shift_begins.on_date = begun.shift
+"""
+
+# The dates whose begin is fixed are cut out of the spans they lie in; whoever has no span gets that of the settings.
+_FIXED = """
+CREATE TEMP TABLE roster AS
+WITH fixed AS (SELECT * FROM fixed_begins WHERE on_date BETWEEN $first AND $last),
+whole AS (
+    FROM unfixed
+    UNION ALL BY NAME
+    SELECT DISTINCT device, user_id, $first::DATE AS first, $last::DATE AS last, $usual::INTEGER AS begins
+    FROM fixed ANTI JOIN unfixed USING (device, user_id)
+),
+cut AS (
+    SELECT whole.*, list(on_date ORDER BY on_date) AS dates, list(fixed.begins ORDER BY on_date) AS fixed_begins
+    FROM whole JOIN fixed USING (device, user_id) WHERE on_date BETWEEN first AND last GROUP BY ALL
+),
+gaps AS (
+    SELECT device, user_id, shift, begins, unnest(list_prepend(first, list_transform(dates, lambda day: day + 1)))::DATE
+           AS first, unnest(list_append(list_transform(dates, lambda day: day - 1), last))::DATE AS last
+    FROM cut
+),
+dated AS (SELECT device, user_id, shift, unnest(dates) AS day, unnest(fixed_begins) AS begins FROM cut)
+SELECT whole.* FROM whole ANTI JOIN fixed
+    ON fixed.device = whole.device AND fixed.user_id = whole.user_id AND on_date BETWEEN first AND last
+UNION ALL
+SELECT device, user_id, first, last, shift, begins FROM gaps WHERE first <= last
+UNION ALL
+SELECT device, user_id, day, day, shift, begins FROM dated
 """

@@ -35,8 +35,13 @@ def changing_shifts(connection: Connection) -> Iterator[None]:
     yield
     _remember(connection, "after")
     usual = minutes(stored_workday_start(connection))
-    for statement in (_DIFFERING, _OTHER_HOLIDAYS):
-        connection.execute(statement.format(usual=usual))
+    connection.execute(_DIFFERING.format(usual=usual))
+    if connection.execute(_FIX_BORDERS).fetchall()[0][0]:
+        for table in ("held_after", "holidays_after", "differing"):
+            connection.execute(f"DROP TABLE {table}")
+        _remember(connection, "after")
+        connection.execute(_DIFFERING.format(usual=usual))
+    connection.execute(_OTHER_HOLIDAYS)
     connection.execute("CREATE TEMP TABLE touched_dates (work_date DATE, seq BIGINT)")
     placed = _PLACED.replace("{punches}", believed(connection)).replace("{usual}", str(usual))
     _touch_by_holidays(connection, placed)
@@ -143,11 +148,25 @@ after AS (
 )
 SELECT device, user_id,
        greatest(before.first, after.first, DATE '0001-01-01') AS first, least(before.last, after.last) AS last,
-       before.begins <> after.begins AS by_begin, before.judged IS DISTINCT FROM after.judged AS by_hours,
+       before.begins AS begins_before, before.begins <> after.begins AS by_begin,
+       before.judged IS DISTINCT FROM after.judged AS by_hours,
        coalesce(before.weekdays, '') AS weekdays_before, coalesce(after.weekdays, '') AS weekdays_after
 FROM before JOIN after USING (device, user_id)
 WHERE before.first <= after.last AND after.first <= before.last
   AND (before.begins, before.judged, before.weekdays) IS DISTINCT FROM (after.begins, after.judged, after.weekdays)
+"""
+
+# A punch of a cleared date is gone and one of another date is not: neither may be looked for on the other side.
+_FIX_BORDERS = """
+WITH cleared AS (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL),
+borders AS (
+    SELECT work_date AS on_date FROM cleared WHERE work_date - 1 NOT IN (FROM cleared)
+    UNION ALL
+    SELECT work_date + 1 FROM cleared WHERE work_date + 1 NOT IN (FROM cleared)
+)
+INSERT INTO fixed_begins
+SELECT device, user_id, on_date, begins_before
+FROM differing JOIN borders ON by_begin AND on_date BETWEEN first AND last
 """
 
 _OTHER_HOLIDAYS = """

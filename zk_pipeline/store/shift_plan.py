@@ -60,7 +60,7 @@ def apply_plan(
         + [_assignment(one) for one in todo.assigned]
         + [_holiday(one) for one in put.added],
         changed=[f"shift {one.name}" for one in todo.shifts if one.name in todo.known]
-        + [_holiday(one) for one in put.renamed],
+        + [_holiday(one) for one in put.changed],
         removed=[f"shift {name}" for name in todo.dropped]
         + [_assignment(one) for one in todo.unassigned]
         + [_holiday(one) for one in todo.unholy],

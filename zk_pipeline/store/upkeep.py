@@ -152,3 +152,10 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
     for table in ("raw_punches", "corrected_punches"):
         connection.execute(f"DELETE FROM {table} WHERE seq IN (FROM expired)")  # noqa: S608 (tables of ours)
     connection.execute("DROP TABLE expired")
+    connection.execute(
+        """
+        DELETE FROM fixed_begins
+        WHERE on_date IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+          AND on_date - 1 IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        """
+    )

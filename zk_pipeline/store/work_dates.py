@@ -71,3 +71,11 @@ def stale_dates(connection: Connection, *, first: date, last: date, now: datetim
         {"first": first, "last": last, "now": now},
     ).fetchall()
     return [StaleDate(*row) for row in rows]
+
+
+def dates_outside(connection: Connection, *, first: date, last: date) -> list[date]:
+    """Work dates with punches before `first` or after `last`, in order."""
+    rows = connection.execute(
+        "SELECT work_date FROM work_dates WHERE work_date NOT BETWEEN ? AND ? ORDER BY 1", [first, last]
+    ).fetchall()
+    return [row[0] for row in rows]

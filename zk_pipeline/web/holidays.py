@@ -12,7 +12,7 @@ from zk_pipeline.api.services import Given, Services
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.holiday_files import read_holidays
-from zk_pipeline.store.holidays import HolidaysPut
+from zk_pipeline.store.applied import Applied
 from zk_pipeline.web.fields import optional, whole_date
 from zk_pipeline.web.pages import AdminForm, Form, Reader, draw
 from zk_pipeline.web.uploads import AdminUpload
@@ -66,7 +66,7 @@ def _holiday(fields: Form) -> Holiday:
     return Holiday(day=day, name=name, site=optional(fields, "site"))
 
 
-def _words(put: HolidaysPut) -> str:
+def _words(put: Applied[Holiday]) -> str:
     counts = ", ".join(f"{len(getattr(put, one.name))} {one.name}" for one in fields_of(put))
     return f"Imported: {counts}. {_AGAIN}"
 

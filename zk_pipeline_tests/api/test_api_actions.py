@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zk_pipeline.api.launching import LOST, NOT_BEGUN, RunsInProcesses
+from zk_pipeline.api import app
+from zk_pipeline.api.launching import LOST, NOT_BEGUN, Action, RunsInProcesses, TooManyActions
 from zk_pipeline.api.services import Parts
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import behave, refusal
@@ -131,6 +133,24 @@ def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, 
         see_a_worker_killed(admin, served, 1, 1)
         again = admin.post("/api/devices/poll_all/")
         assert (again.status_code, again.json()["successful"]) == (200, 1)
+
+
+def test_who_waits_for_a_run_is_told_its_id_when_the_api_is_stopped(
+    home: Path, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.exists()
+    monkeypatch.setattr(app, "RUN_PATIENCE_SECONDS", 0.1)  # the run has no end
+    actions = RunsInProcesses(workers=1, work=quick_work)
+    parts = Parts(actions=actions)
+    with ThreadPoolExecutor(1) as waiting, serve(load_settings(), filled, parts) as served, served.client() as admin:
+        asked = waiting.submit(admin.post, "/api/devices/1/poll/")
+        until(multiprocessing.active_children, seconds=60)
+        served.server.handle_exit(signal.SIGTERM, None)
+        answer = asked.result(60)
+    assert (answer.status_code, answer.json()["status"]) == (202, "started")
+    until(lambda: not multiprocessing.active_children())
+    with pytest.raises(TooManyActions, match="being stopped"):
+        actions.submit(Action(kind="poll"))
 
 
 @pytest.mark.stress

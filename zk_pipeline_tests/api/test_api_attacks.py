@@ -270,6 +270,20 @@ def test_slow_loris(served: Served, admin: httpx.Client) -> None:
     assert time.monotonic() - began < 60
 
 
+def test_a_client_that_does_not_take_its_answers(
+    served: Served, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "SEND_SECONDS", 1.0)
+    connections = served.server.server_state.connections
+    assert admin.get("/health/live").status_code == 200
+    others = len(connections)
+    with socket.create_connection(("127.0.0.1", served.port)) as greedy:
+        greedy.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 150)  # more than buffers hold
+        until(lambda: len(connections) > others)
+        until(lambda: len(connections) <= others)  # hung up on
+    assert admin.get("/health/live").status_code == 200
+
+
 def test_http_smuggling(served: Served) -> None:
     both = raw(served, b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n"
                b"\r\n0\r\n\r\nGET /api/devices/ HTTP/1.1\r\nHost: x\r\n\r\n", seconds=3)  # fmt: skip

@@ -100,7 +100,7 @@ def test_the_month_sheet_is_shown_and_written(zk: CommandLine, tmp_path: Path) -
     asked = ("month", "--user-id", "1001", "--month", "2026-03")
     said = zk(*asked)
     assert said.out.startswith("Zoë (1001), Plant, March 2026\n")
-    assert "2026-03-02  Mon  09:00  17:30  8:30    2" in said.out
+    assert "2026-03-02  Mon         09:00  17:30  8:30    2" in said.out
     plain = zk(*asked, "--json").json
     assert (plain["present"], plain["worked_minutes"], len(plain["days"])) == (1, 510, 31)
     for kind in ("text", "html", "xlsx"):

@@ -123,7 +123,6 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     assert "the CRM is misconfigured" in body
     assert "401" in body
     assert "raw_punches: clocks are right" not in body
-    assert "no dead letters" not in body, "that check says what `dead letters at the CRM` says"
     assert {f"Run {run_id}" for run_id in failing} <= set(body.splitlines())
     for secret in (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET):
         assert secret not in json.dumps(channel.alerts)
@@ -184,6 +183,25 @@ def test_a_run_over_its_time_is_told_and_one_that_a_person_cancelled_is_not(
     look(launcher)
     assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
     assert "Exceeded maximum runtime" in channel.bodies[0]
+
+
+def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_it_takes_them(
+    launcher: Launcher, home_store: Store, crm: CrmReceiver, channel: Channel
+) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY))
+    assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
+    crm.misbehave = lambda _: refusal(422, detail="unknown employee 1001")
+    assert launcher.sync(DateRange(MONDAY, MONDAY), {}).failure is not None
+    look(launcher)
+    told = "\n".join([*channel.titles, *channel.bodies])
+    assert "The CRM refused 1 deliveries for good; it said: " in told
+    assert "unknown employee 1001" in told
+    assert "no dead letters" not in told, "that check says the same"
+    crm.misbehave = lambda _: None
+    assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
+    look(launcher)
+    assert "dead letters at the CRM: over after" in channel.bodies[-1]
 
 
 @pytest.mark.usefixtures("failing")

@@ -6,6 +6,7 @@ import socket
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from zk_pipeline.defs.dead_runs import PROCESS_TAG, report_dead_runs
 from zk_pipeline.defs.in_flight import in_flight
@@ -121,3 +122,32 @@ def test_a_run_of_another_host_or_without_a_process_is_left_alone(launcher: Laun
         launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=dg.DagsterRunStatus.STARTED, tags=tags))
     assert report_dead_runs(launcher.instance) == []
     assert in_flight(launcher.instance, "sync_to_crm") is not None
+
+
+@pytest.mark.parametrize(
+    ("job", "retries", "what_is_next"),
+    [
+        ("poll_devices", 1, "The daemon starts it once more."),
+        ("poll_devices", 0, "The next tick of its schedule asks again for what is left."),
+        ("__ASSET_JOB", 0, "It is not started again: start it by hand."),
+    ],
+)
+def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
+    launcher: Launcher, job: str, retries: int, what_is_next: str
+) -> None:
+    location = RegisteredCodeLocationOrigin("zk_pipeline")
+    with child("print('here', flush=True); input()") as other:
+        other.hear()
+        tags = {PROCESS_TAG: process_identity(other.pid), "dagster/max_retries": str(retries)}
+        launcher.instance.add_run(
+            dg.DagsterRun(
+                job_name=job,
+                status=dg.DagsterRunStatus.STARTED,
+                tags=tags,
+                remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job),
+            )
+        )
+        other.kill()
+    assert len(report_dead_runs(launcher.instance)) == 1
+    (told,) = as_failed(launcher.instance, only_run(launcher))
+    assert told.words.endswith(f"It was in no step. What it had stored stays. {what_is_next}")

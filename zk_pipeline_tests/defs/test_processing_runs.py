@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
 
+from zk_pipeline.defs.instance_facts import failed_checks
 from zk_pipeline.defs.launch import Launcher
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_bench import metadata_of, poll_all, run_status, statuses
 from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, WEDNESDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import execute
+from zk_pipeline_tests.store.store_bench import device, execute, ingest
 
 THURSDAY = WEDNESDAY + timedelta(days=1)
 DATES = [MONDAY, TUESDAY, WEDNESDAY, THURSDAY]
 RANGE = DateRange(MONDAY, THURSDAY)
+COVERED = dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "every_work_date_has_a_partition")
 
 
 @pytest.fixture
@@ -109,3 +111,14 @@ def test_a_run_that_cannot_reach_the_store_fails_as_a_whole_in_one_line(launcher
     assert result.partitions == {}
     assert str(home_store.database.path) in str(result.failure)
     assert "\n" not in str(result.failure)
+
+
+def test_punches_that_no_partition_covers_fail_the_check_that_says_so(launcher: Launcher, home_store: Store) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY), *present(date(2019, 12, 31)))
+    assert launcher.process(RANGE).failure is None, "it is a warning"
+    (failed,) = failed_checks(launcher.instance, [COVERED])
+    assert (failed.name, failed.severity) == (COVERED.name, "WARN")
+    execute(home_store, "DELETE FROM work_dates WHERE work_date = '2019-12-31'")
+    assert launcher.process(RANGE).failure is None
+    assert failed_checks(launcher.instance, [COVERED]) == []

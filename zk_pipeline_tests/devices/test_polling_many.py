@@ -12,11 +12,12 @@ import pytest
 from zk_pipeline.devices import polling
 from zk_pipeline.devices.errors import DeadlineExceeded, NoAnswer
 from zk_pipeline.devices.models import Device, Reading
-from zk_pipeline.devices.polling import poll_many
+from zk_pipeline.devices.polling import poll_many, poll_together
 from zk_pipeline.simulator.faults import HangAt
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline_tests.devices.terminal_bench import NAME, gateway, terminal
+from zk_pipeline_tests.waiting import until
 
 
 def devices(count: int) -> list[Device]:
@@ -179,3 +180,20 @@ def test_real_terminals_are_read_side_by_side_with_a_hanging_one() -> None:
     assert [outcome.device.name for outcome in outcomes][-1] == f"{NAME} 0"
     assert isinstance(outcomes[-1].error, NoAnswer)
     assert all(outcome.reading is not None and len(outcome.reading.punches) == 200 for outcome in outcomes[:-1])
+
+
+def test_what_has_come_meanwhile_is_yielded_together() -> None:
+    first_is_out = threading.Event()
+
+    def read(device: Device) -> Reading:
+        if device.name != "gate 0":
+            first_is_out.wait(20)
+        raise ValueError("no good")
+
+    come = poll_together(devices(5), read, most=3, deadline_seconds=30)
+    assert [one.device.name for one in next(come)] == ["gate 0"]
+    first_is_out.set()
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("poll ")])
+    together, rest = come
+    assert (len(together), len(rest)) == (3, 1)
+    assert sorted(one.device.name for one in [*together, *rest]) == [f"gate {number}" for number in range(1, 5)]

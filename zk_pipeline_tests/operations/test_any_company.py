@@ -70,8 +70,8 @@ def compare(worked: Worked, hours: int, split: random.Random, template: Path, co
     [
         (True, 2, 250),
         (False, 1, 250),
-        pytest.param(True, 120, 250, marks=pytest.mark.stress),
-        pytest.param(False, 40, 250, marks=pytest.mark.stress),
+        pytest.param(True, 60, 250, marks=pytest.mark.stress),
+        pytest.param(False, 20, 250, marks=pytest.mark.stress),
     ],
 )
 @pytest.mark.timeout(3600)

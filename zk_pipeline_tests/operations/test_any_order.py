@@ -111,7 +111,7 @@ def check_promises(store: Store) -> None:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.stress)])
 def test_any_order_any_split_and_any_kills_end_in_the_same_days(
     examples: int, empty_store_file: Path, record_property: Callable[[str, object], None]
 ) -> None:

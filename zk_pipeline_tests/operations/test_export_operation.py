@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations import export as export_module
 from zk_pipeline.operations.export import export, parts
@@ -197,3 +198,21 @@ def test_dates_of_the_raw_export_are_the_wall_clocks_own(punched: Store) -> None
     ingest(punched, "Yard", *on(night, "00:10", "23:50", user_id="2001"))
     found = as_csv(punched, "raw", ExportScope(first=night, last=night))
     assert [row["punched_at"][:10] for row in found] == ["2026-03-03", "2026-03-04"]
+
+
+def test_days_carry_their_shift_and_absences_are_a_file_of_their_own(punched: Store) -> None:
+    punched.shifts.add(Shift(name="late", start=time(12), end=time(20), weekdays=("mon", "tue")))
+    punched.shifts.assign(Assignment(shift="late", target=Target(site="Plant")))
+    punched.holidays.put([Holiday(day=MONDAY, name="Carnival", site="Plant")])
+    ingest(punched, "Gate", *on(TUESDAY + timedelta(days=1), "12:00", "20:00", user_id="-7"))
+    process(punched, MONDAY, TUESDAY, TUESDAY + timedelta(days=1))
+    monday, depot = as_csv(punched, "attendance")[1], as_csv(punched, "attendance")[0]
+    assert (monday["shift"], monday["shift_start"], monday["day_off"]) == ("late", "12:00", "Carnival")
+    assert (depot["site"], depot["shift"], depot["shift_start"], depot["day_off"]) == ("Depot", "", "", "")
+    assert as_csv(punched, "absences") == [
+        {"work_date": "2026-03-03", "site": "Plant", "user_id": "1001", "name": f"'{FORMULA}", "shift": "late"}
+    ]
+    assert as_excel(punched, "attendance")[1]["shift_end"].value == "20:00"
+    assert pq.read_table(exported(punched, "attendance", "parquet"))["shift_end"][1].as_py() == time(20)
+    with pytest.raises(UsageError, match="an absence is at a site, not at a device"):
+        as_csv(punched, "absences", ExportScope(device="Gate"))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 
 import openpyxl
 import pytest
 
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.month_files import as_html, write_excel
 from zk_pipeline.operations.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, ingest, on, process
+from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, ingest, on, process, stale
 
 MARCH, TODAY = date(2026, 3, 1), date(2026, 3, 5)
 WEDNESDAY = TUESDAY + timedelta(days=1)
@@ -38,12 +39,12 @@ def sheet(store: Store, user_id: str = "1001", site: str | None = "Plant", month
 def test_every_date_of_the_month_is_there_and_those_without_punches_say_so(worked: Store) -> None:
     days = sheet(worked).days
     assert [one.work_date.day for one in days] == list(range(1, 32))
-    assert cells(days[1]) == ("2026-03-02", "Mon", "09:00", "17:30", "8:30", "2", "")
-    assert cells(days[2])[2:] == (
+    assert cells(days[1]) == ("2026-03-02", "Mon", "", "09:00", "17:30", "8:30", "2", "")
+    assert cells(days[2])[3:] == (
         "12:00", "", "", "1", "Clock-in 12:00, more than 2 h after 09:00; No clock-out after the punch at 12:00",
     )  # fmt: skip
-    assert cells(days[4]) == ("2026-03-05", "Thu", "", "", "", "", "no punches")
-    assert cells(days[5])[6] == "", "a date to come is not missed"
+    assert cells(days[4]) == ("2026-03-05", "Thu", "", "", "", "", "", "no punches")
+    assert cells(days[5])[7] == "", "a date to come is not missed"
 
 
 def test_totals_are_those_of_the_rows(worked: Store) -> None:
@@ -51,13 +52,30 @@ def test_totals_are_those_of_the_rows(worked: Store) -> None:
         "dates with punches": "3",
         "hours worked": "17:30",
         "without clock-out": "1",
+        "absent": "0",
         "unusual": "1",
     }
 
 
-def test_a_clock_out_after_midnight_says_which_day_it_is(worked: Store) -> None:
-    from datetime import time
+def test_shifts_days_off_holidays_and_absences_are_told_on_every_date(worked: Store) -> None:
+    office = Shift(name="office", start=time(9), end=time(18), weekdays=("mon", "tue", "wed", "thu", "fri"))
+    worked.shifts.add(office)
+    worked.shifts.assign(Assignment(shift="office", target=Target(site="Plant")))
+    worked.holidays.put(
+        [Holiday(day=TUESDAY, name="Carnival"), Holiday(day=date(2026, 3, 6), name="Fair", site="Plant")]
+    )
+    ingest(worked, "Gate", *on(date(2026, 3, 7), "10:00", "11:00", user_id="1003"), *on(MARCH, "08:00", "12:00"))
+    process(worked, *stale(worked))
+    days = sheet(worked).days
+    assert {one.shift for one in days} == {"office 09:00-18:00"}
+    assert cells(days[0])[3:] == ("08:00", "12:00", "4:00", "2", "day off")
+    assert days[2].remark == "Carnival; No clock-out after the punch at 12:00"
+    assert [one.remark for one in days[4:8]] == ["absent", "Fair", "day off", "day off"]
+    assert (days[4].is_absent, sheet(worked).totals["absent"]) == (True, "1")
+    assert sheet(worked, site="Depot").days[4].remark == "no punches", "nobody is expected there"
 
+
+def test_a_clock_out_after_midnight_says_which_day_it_is(worked: Store) -> None:
     ingest(worked, "Gate", *on(date(2026, 3, 9), "21:00"), *on(date(2026, 3, 10), "05:00"))
     process(worked, date(2026, 3, 9), workday_starts_at=time(12))
     assert sheet(worked).days[8].left == "05:00 +1"
@@ -95,6 +113,6 @@ def test_the_workbook_has_minutes_to_calculate_with(worked: Store) -> None:
     write_excel(sheet(worked), stream)
     page = openpyxl.load_workbook(stream)["2026-03"]
     found = list(page.iter_rows(values_only=True))
-    assert found[1] == (*COLUMNS[:4], "worked minutes", *COLUMNS[5:])
-    assert found[3][2:6] == ("09:00", "17:30", 510, 2)
-    assert len(found) == 2 + 31 + 4
+    assert found[1] == (*COLUMNS[:5], "worked minutes", *COLUMNS[6:])
+    assert found[3][3:7] == ("09:00", "17:30", 510, 2)
+    assert len(found) == 2 + 31 + 5

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogTail, Reading
+from zk_pipeline.devices.polling import PollOutcome
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.operations.poll import DevicePolled, keep, poll_devices
 from zk_pipeline.operations.terminals import comm_key_of
 from zk_pipeline.simulator.definition import TerminalDefinition
 from zk_pipeline.simulator.faults import HangAt
@@ -20,9 +24,10 @@ from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline.simulator.records import Layout, TerminalUser
 from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
-from zk_pipeline_tests.store.store_bench import StoppedClock, device, rows, stale
+from zk_pipeline_tests.store.store_bench import LONG_AFTER, MONDAY, StoppedClock, device, on, reading, rows, stale
 
 NAMES = ["gate-8", "gate-16", "gate-40"]
 POLLS = 'SELECT device, status, error_code, "new", run_id FROM device_polls ORDER BY device, id'
@@ -162,3 +167,43 @@ def test_people_are_stored_with_the_names_that_their_terminal_shows(encoding: st
         (polled,) = poll_devices(store, [gate], read, deadline_seconds=5, run_id=None)
     assert polled.error is None
     assert rows(store, "SELECT user_id, uid, name FROM device_users") == [("1001", 1, name)]
+
+
+def outcome(device: Device, made: Reading) -> PollOutcome:
+    return PollOutcome(device=device, started_at=LONG_AFTER, finished_at=LONG_AFTER, reading=made)
+
+
+def test_readings_that_come_together_are_one_write_unless_they_bring_much(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ABC":
+        store.devices.add(device(name))
+    come = [outcome(store.devices.get(name), reading(on(MONDAY, "08:00", "17:00"))) for name in "ABC"]
+    writes: list[str] = []
+    write = Database.write
+
+    def noted(self: Database, purpose: str, about: str = "") -> AbstractContextManager[Connection]:
+        writes.append(about)
+        return write(self, purpose, about)
+
+    monkeypatch.setattr(Database, "write", noted)
+    assert [one.ingested and one.ingested.new for one in keep(store, come, "run")] == [2, 2, 2]
+    assert writes == ["A, B, C"]
+    monkeypatch.setattr("zk_pipeline.operations.poll.RECORDS_TOGETHER", 4)
+    assert [one.ingested and one.ingested.new for one in keep(store, come, "run")] == [0, 0, 0]
+    assert writes[1:] == ["A, B", "C"]
+    assert rows(store, 'SELECT device, id, stored, "new" FROM device_polls ORDER BY id') == [
+        (name, number, 2, new) for number, (new, name) in enumerate(product([2, 0], "ABC"), start=1)
+    ]
+
+
+def test_a_reading_that_cannot_be_stored_takes_none_of_the_others_with_it(store: Store) -> None:
+    for name in "AB":
+        store.devices.add(device(name))
+    broken = replace(reading(on(MONDAY, "08:00")), rejected=pd.DataFrame())
+    come = [outcome(store.devices.get("A"), reading(on(MONDAY, "08:00"))), outcome(store.devices.get("B"), broken)]
+    kept = keep(store, come, "run")
+    assert next(kept).device.name == "A"
+    with pytest.raises(KeyError):
+        next(kept)
+    assert rows(store, "SELECT device FROM raw_punches") == [("A",)]

@@ -18,7 +18,7 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Device, Reading, TerminalInfo
 from zk_pipeline.operations.process import Processed, process_dates
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.punches import Ingested
+from zk_pipeline.store.readings import Ingested
 from zk_pipeline.store.store import Store
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -16,6 +17,10 @@ from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, execute
 
 WEDNESDAY, THURSDAY, FRIDAY, SATURDAY = (TUESDAY + timedelta(days=number) for number in range(1, 5))
 NIGHT = Shift(name="night", start=time(22), end=time(6))
+PUNCHED = [
+    *on(MONDAY, "22:00"), *on(TUESDAY, "06:00", "22:00"), *on(WEDNESDAY, "06:00"), *on(THURSDAY, "09:00", "18:00"),
+]  # fmt: skip
+Cleared: TypeAlias = "Callable[[], None]"
 DAYS = """
 SELECT work_date, strftime(clock_in_local, '%d %H:%M'), strftime(clock_out_local, '%d %H:%M'), shift, outlier_codes
 FROM daily_attendance ORDER BY site, user_id, work_date
@@ -34,8 +39,8 @@ def readings(first: str, last: str) -> dict[str, Any]:
 def nights(store: Store) -> Store:
     """Two nights, then a day shift on Thursday; processed by the settings alone."""
     store.devices.add(device(site="HQ"))
-    ingest(store, "Gate", *on(MONDAY, "22:00"), *on(TUESDAY, "06:00", "22:00"), *on(WEDNESDAY, "06:00"))
-    ingest(store, "Gate", *on(THURSDAY, "09:00", "18:00"), *on(MONDAY, "09:00", "18:00", user_id="1002"))
+    ingest(store, "Gate", *PUNCHED)
+    ingest(store, "Gate", *on(MONDAY, "09:00", "18:00", user_id="1002"))
     store.shifts.add(NIGHT)
     process(store, *stale(store))
     return store
@@ -147,6 +152,50 @@ def test_dates_that_retention_cleared_stay_final_whatever_is_assigned(nights: St
     execute(nights, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = '2026-03-03'")
     assign(nights, "night", user_id="1001")
     assert stale(nights) == [MONDAY, WEDNESDAY, THURSDAY]
+
+
+@pytest.fixture
+def cleared(nights: Store) -> Callable[[], None]:
+    """Deletes the punches of the first two work dates, all of which the CRM knows."""
+
+    def clear() -> None:
+        process(nights, *stale(nights))
+        execute(nights, "UPDATE crm_deliveries SET state = 'delivered'")
+        done = nights.upkeep.clean(retention_days=(nights.clock().date() - WEDNESDAY).days)
+        assert (done.work_dates, done.kept_unprocessed) == (2, 0)
+
+    return clear
+
+
+def test_punches_that_retention_deleted_do_not_come_back_on_another_date(nights: Store, cleared: Cleared) -> None:
+    made = assign(nights, "night", MONDAY, TUESDAY, user_id="1001")
+    cleared()
+    before = rows(nights, DAYS)
+    assert before[1][:3] == (TUESDAY, "03 22:00", "04 06:00")
+    assert made.id is not None
+    nights.shifts.unassign(made.id)
+    assert stale(nights) == []
+    assert ingest(nights, "Gate", *PUNCHED).new == 0, "the clock-out on Wednesday was of Tuesday, and still is"
+    assert stale(nights) == []
+    ingest(nights, "Gate", *on(WEDNESDAY, "18:00"), *on(THURSDAY, "03:00"))
+    process(nights, *stale(nights))
+    after = rows(nights, DAYS)
+    assert [row for row in after if row[0] < WEDNESDAY] == [row for row in before if row[0] < WEDNESDAY]
+    assert [row[:3] for row in after if row[0] >= WEDNESDAY] == [
+        (WEDNESDAY, "04 18:00", None),
+        (THURSDAY, "05 03:00", "05 18:00"),
+    ]
+
+
+def test_punches_that_are_left_are_not_lost_to_a_date_that_retention_cleared(nights: Store, cleared: Cleared) -> None:
+    cleared()
+    assign(nights, "night", MONDAY, WEDNESDAY, user_id="1001")
+    done = process(nights, *stale(nights))
+    assert [(one.work_date, one.retracted) for one in done.written] == [(WEDNESDAY, 0), (THURSDAY, 0)]
+    assert [row[:4] for row in rows(nights, DAYS) if row[0] == WEDNESDAY] == [(WEDNESDAY, "04 06:00", None, "night")]
+    ingest(nights, "Gate", *on(WEDNESDAY, "05:00"), *on(THURSDAY, "06:00"))
+    process(nights, *stale(nights))
+    assert [row[:3] for row in rows(nights, DAYS) if row[0] == WEDNESDAY] == [(WEDNESDAY, "04 05:00", "05 06:00")]
 
 
 def test_slips_of_the_pen_are_refused_and_change_nothing(nights: Store) -> None:
