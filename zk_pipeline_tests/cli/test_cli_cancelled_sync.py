@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -18,6 +20,7 @@ from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_bench import CommandLine
 from zk_pipeline_tests.conftest import CRM_TOKEN
+from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
 from zk_pipeline_tests.demo.dagster_ui import serving_ui
 from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, rows
 from zk_pipeline_tests.waiting import until
@@ -54,14 +57,20 @@ def assert_settled_and_nothing_repeated_by_the_next(due: Store, crm: CrmReceiver
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_told_to_end_settles_what_it_sent(
-    due: Store, crm: CrmReceiver, zk: CommandLine, number: signal.Signals
+    due: Store,
+    crm: CrmReceiver,
+    zk: CommandLine,
+    number: signal.Signals,
+    record_property: Callable[[str, object], None],
 ) -> None:
     command = [sys.executable, "-m", "zk_pipeline", "sync"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
             until(lambda: crm.posts >= 50 or running.poll() is not None, seconds=60)
+            told = time.monotonic()
             running.send_signal(number)
             out, err = running.communicate(timeout=30)
+            record_property(CRM_COUNTS, f"{number.name}: ended {time.monotonic() - told:.1f} s later")
         finally:
             running.kill()
     assert running.returncode != 0
@@ -69,13 +78,17 @@ def test_a_command_that_is_told_to_end_settles_what_it_sent(
     assert_settled_and_nothing_repeated_by_the_next(due, crm, zk)
 
 
-def test_a_request_that_hangs_does_not_hold_up_the_end(due: Store, crm: CrmReceiver) -> None:
+def test_a_request_that_hangs_does_not_hold_up_the_end(
+    due: Store, crm: CrmReceiver, record_property: Callable[[str, object], None]
+) -> None:
     crm.misbehave = any_of(whenever(lambda r: "U0010" in r.user_ids, Trouble(delay_after=60)), lambda _: SLOW)
     with subprocess.Popen([sys.executable, "-m", "zk_pipeline", "sync"], stderr=subprocess.PIPE) as running:
         try:
             until(lambda: crm.posts >= 50 or running.poll() is not None, seconds=60)
+            told = time.monotonic()
             running.send_signal(signal.SIGTERM)
             running.communicate(timeout=30)  # the request's own time would be up after 30 s more
+            record_property(CRM_COUNTS, f"ended {time.monotonic() - told:.1f} s later")
         finally:
             running.kill()
     assert "sending" not in due.deliveries.states()
