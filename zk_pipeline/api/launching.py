@@ -137,15 +137,20 @@ class RunsInProcesses:
         return self._pool
 
     def _end_workers(self) -> None:
-        while not self._begun.empty():
-            self._workers.append(self._begun.get())
+        """Also those that are only just starting, and sign in meanwhile."""
         for number, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
-            alive = [one for one in self._workers if is_alive(one)]
-            for identity in alive:
-                with suppress(ProcessLookupError):
-                    os.kill(int(identity.rsplit(":", 2)[1]), number)
+            told: set[str] = set()
             deadline = time.monotonic() + seconds
-            while any(map(is_alive, alive)) and time.monotonic() < deadline:
+            while time.monotonic() < deadline:
+                while not self._begun.empty():
+                    self._workers.append(self._begun.get())
+                alive = [one for one in self._workers if is_alive(one)]
+                for identity in set(alive) - told:
+                    with suppress(ProcessLookupError):
+                        os.kill(int(identity.rsplit(":", 2)[1]), number)
+                    told.add(identity)
+                if not alive and not self.unfinished():
+                    return
                 time.sleep(0.05)
 
 

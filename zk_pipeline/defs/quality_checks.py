@@ -6,22 +6,22 @@ when nothing runs; and on demand from the UI. What they judge is `operations.qua
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
 from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.checks import CHECKS, Check
+from zk_pipeline.operations.checks import CHECKS, LATENESS, Check
 from zk_pipeline.operations.quality import Verdict, judge_facts, judge_freshness, silence_allowed
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
 
 SENSOR = "quality_check_sensor"
-FACTS_EVERY, SAID_AGAIN = timedelta(hours=1), timedelta(hours=6)
+FACTS_EVERY, FACTS_AGAIN, SAID_AGAIN = timedelta(hours=1), timedelta(minutes=15), timedelta(hours=6)
 LOOKS = 4  # of the other sensors to one of this one
 SHOWN = 50  # problems listed in the metadata of one evaluation
 
@@ -85,26 +85,39 @@ def quality_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=LOOKS * settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Evaluates what is late every few minutes and the rest of the data hourly, without a run; writes "
-        "down what changed, and all of it every six hours.",
+        "down what changed, what still fails after its asset was made anew, and all of it every six hours.",
     )
     def quality_check_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         opened = store.open()
         said = Said.read(context.cursor)
+        made = last_made(context.instance)
         try:
             verdicts = freshness_verdicts(opened, settings)
-            if said.is_time_for_facts(opened.clock()):
+            if said.is_time_for_facts(opened.clock(), made):
                 verdicts += data_verdicts(opened, settings)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        events = said.news(verdicts, opened.clock())
+        events = said.news(verdicts, opened.clock(), made)
         context.update_cursor(said.write())
         if not events:
             return dg.SkipReason("every check says what it said before")
         return dg.SensorResult(asset_events=events)
 
     return quality_check_sensor
+
+
+def _digest(problems: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(map(_without_age, problems)).encode()).hexdigest()[:16]
+
+
+def _without_age(problem: str) -> str:
+    """What is late grows later at every look; that is no news."""
+    return problem.partition(" for ")[0]
+
+
+_NO_PROBLEMS = _digest([])
 
 
 class Said:
@@ -123,19 +136,39 @@ class Said:
     def write(self) -> str:
         return json.dumps(self._entries)
 
-    def is_time_for_facts(self, now: datetime) -> bool:
-        looked = self._entries.get("facts")
-        return looked is None or now - datetime.fromisoformat(looked[0]) >= FACTS_EVERY
+    def is_time_for_facts(self, now: datetime, made: Mapping[str, datetime]) -> bool:
+        """Every hour, and sooner where the UI has forgotten a failed one."""
+        if "facts" not in self._entries:
+            return True
+        since = now - datetime.fromisoformat(self._entries["facts"][0])
+        forgotten = any(
+            self._is_forgotten(check, made)
+            for check in CHECKS
+            if check not in LATENESS and self._entries.get(check.name, [_NO_PROBLEMS])[0] != _NO_PROBLEMS
+        )
+        return since >= FACTS_EVERY or (forgotten and since >= FACTS_AGAIN)
 
-    def news(self, verdicts: Sequence[Verdict], now: datetime) -> list[dg.AssetCheckEvaluation]:
-        """Evaluations of those that say something else than before, or said it long ago."""
+    def _is_forgotten(self, check: Check, made: Mapping[str, datetime]) -> bool:
+        """The UI shows what a check said until its asset is materialized again; from then on, nothing."""
+        said = self._entries.get(check.name)
+        return said is not None and check.asset in made and made[check.asset] > datetime.fromisoformat(said[1])
+
+    def news(
+        self, verdicts: Sequence[Verdict], now: datetime, made: Mapping[str, datetime]
+    ) -> list[dg.AssetCheckEvaluation]:
+        """Evaluations of those that say something else than before, said it long ago, or are not shown any more: a
+        failed one at once, since it is the one to be seen, a good one within the hour.
+        """
         if len(verdicts) > 3:
             self._entries["facts"] = [now.isoformat()]
         events = []
         for verdict in verdicts:
-            digest = hashlib.sha256("\n".join(map(_without_age, verdict.problems)).encode()).hexdigest()[:16]
+            digest = _digest(verdict.problems)
             before = self._entries.get(verdict.check.name)
-            if before and before[0] == digest and now - datetime.fromisoformat(before[1]) < SAID_AGAIN:
+            again = SAID_AGAIN
+            if self._is_forgotten(verdict.check, made):
+                again = FACTS_EVERY if verdict.passed else timedelta(0)
+            if before and before[0] == digest and now - datetime.fromisoformat(before[1]) < again:
                 continue
             self._entries[verdict.check.name] = [digest, now.isoformat()]
             events.append(evaluation(verdict))
@@ -153,6 +186,12 @@ def evaluation(verdict: Verdict) -> dg.AssetCheckEvaluation:
     )
 
 
-def _without_age(problem: str) -> str:
-    """What is late grows later at every look; that is no news."""
-    return problem.partition(" for ")[0]
+def last_made(instance: dg.DagsterInstance) -> dict[str, datetime]:
+    """When each asset of the checks was last materialized, as far as it ever was."""
+    records = instance.get_asset_records([dg.AssetKey(name) for name in {check.asset for check in CHECKS}])
+    found = {record.asset_entry.asset_key.to_user_string(): record.asset_entry for record in records}
+    return {
+        name: datetime.fromtimestamp(entry.last_materialization_record.timestamp, tz=timezone.utc)
+        for name, entry in found.items()
+        if entry.last_materialization_record is not None
+    }

@@ -8,10 +8,9 @@ from typing import BinaryIO
 from openpyxl import Workbook
 
 from zk_pipeline.operations.export_files import excel_cell
-from zk_pipeline.operations.month_sheet import COLUMNS, MonthSheet, SheetDay, cells
+from zk_pipeline.operations.month_sheet import COLUMNS, FIGURES, MonthSheet, SheetDay, cells
 
-_FIGURES = ("in", "out", "worked", "punches")
-_WIDTHS = (12, 6, 18, 8, 10, 8, 8, 80)
+_WIDTHS = (12, 6, 12, 8, 10, 8, 8, 80)
 
 _STYLE = """
 @page { size: A4; margin: 15mm }
@@ -20,13 +19,20 @@ h1 { font-size: 14pt }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; border-bottom: 1px solid #bbb; padding: 2px 6px; vertical-align: top }
 .figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+.short { white-space: nowrap }
 tr.weekend { background: #f2f2f2 }
 tr.none td { color: #777 }
 tr { break-inside: avoid }
 dl { display: flex; flex-wrap: wrap; gap: 0 2em }
 dt { font-weight: 600 }
 dd { margin: 0 }
-.signatures { display: flex; gap: 4em; margin-top: 4em }
+@media print {
+  body { font-size: 8.5pt; line-height: 1.15; margin: 0 }
+  h1 { font-size: 12pt; margin: 0 0 4pt }
+  th, td { padding: 0 4px }
+  dl { margin: 6pt 0 0 }
+}
+.signatures { display: flex; gap: 4em; margin-top: 3em }
 .signatures span { border-top: 1px solid #111; flex: 1; padding-top: 2px }
 """
 
@@ -73,5 +79,5 @@ def _html_row(one: SheetDay) -> str:
 
 
 def _html_cell(tag: str, column: int, text: str) -> str:
-    kind = ' class="figure"' if COLUMNS[column] in _FIGURES else ""
+    kind = ' class="figure"' if COLUMNS[column] in FIGURES else "" if COLUMNS[column] == "remark" else ' class="short"'
     return f"<{tag}{kind}>{escape(text)}</{tag}>"

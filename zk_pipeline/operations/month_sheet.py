@@ -11,19 +11,21 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.person_days import EmptyDate, PersonDay, PersonDays
 
 COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
+FIGURES = ("in", "out", "worked", "punches")  # of these, what stands to the right
 
 
 @dataclass(frozen=True)
 class SheetDay:
     """One date of the month. `day` is None where the store has no row: `remark` says why, nothing is invented.
 
-    `shift` is its name and hours; empty where nobody assigned one.
+    `shift` is its name, empty where nobody assigned one; `hours` are its own, HH:MM-HH:MM.
     """
 
     work_date: date
     day: PersonDay | None
     remark: str
     shift: str = ""
+    hours: str = ""
     is_absent: bool = False
 
     @property
@@ -88,13 +90,15 @@ class MonthSheet:
 
     @property
     def totals(self) -> dict[str, str]:
-        """What stands under the sheet: words and figures."""
+        """What stands under the sheet: words and figures, and which hours the shifts have."""
+        shifts = sorted({f"{one.shift} {one.hours}" for one in self.days if one.shift})
         return {
             "dates with punches": str(self.present),
             "hours worked": hours(self.worked_minutes),
             "without clock-out": str(self.incomplete),
             "absent": str(self.absent),
             "unusual": str(self.unusual),
+            **({"shifts": ", ".join(shifts)} if shifts else {}),
         }
 
 
@@ -143,7 +147,7 @@ def _site(known: list[str], present: list[str], user_id: str, wanted: str | None
 def _present(work_date: date, day: PersonDay) -> SheetDay:
     is_open = day.clock_out_local is None and not day.outlier_reason
     remarks = [day.day_off, "no clock-out yet" if is_open else day.outlier_reason]
-    return SheetDay(work_date, day, "; ".join(one for one in remarks if one), _shift(day))
+    return SheetDay(work_date, day, "; ".join(one for one in remarks if one), day.shift or "", _hours(day))
 
 
 def _empty(work_date: date, one: EmptyDate, *, is_to_come: bool) -> SheetDay:
@@ -155,9 +159,8 @@ def _empty(work_date: date, one: EmptyDate, *, is_to_come: bool) -> SheetDay:
         remark = "absent"
     else:
         remark = "" if is_to_come else "no punches"
-    return SheetDay(work_date, None, remark, _shift(one), one.is_absent)
+    return SheetDay(work_date, None, remark, one.shift or "", _hours(one), one.is_absent)
 
 
-def _shift(one: PersonDay | EmptyDate) -> str:
-    hours = f" {one.shift_start:%H:%M}-{one.shift_end:%H:%M}" if one.shift_start and one.shift_end else ""
-    return f"{one.shift or ''}{hours}"
+def _hours(one: PersonDay | EmptyDate) -> str:
+    return "" if one.shift_start is None or one.shift_end is None else f"{one.shift_start:%H:%M}-{one.shift_end:%H:%M}"

@@ -27,7 +27,7 @@ class ExportAsked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    what: Literal["raw", "attendance"]
+    what: Literal["raw", "attendance", "absences"]
     kind: Literal["csv", "parquet", "xlsx"] = Field(alias="format")
     start_date: DateText = None
     end_date: DateText = None

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from zk_pipeline.api.paging import Text
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
+from zk_pipeline.operations.month_sheet import COLUMNS, FIGURES, MonthSheet, cells, month_sheet
 from zk_pipeline.web.listing import address, asked_of
 from zk_pipeline.web.pages import Reader, draw
 
@@ -63,6 +63,7 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
         first=first,
         choices=choices,
         columns=COLUMNS,
+        figures=FIGURES,
         cells=cells,
         sites=services.store.enrolled.around([]).sites,
         people=services.store.enrolled.find(typed["user_id"]) if problem and typed.get("user_id") else [],

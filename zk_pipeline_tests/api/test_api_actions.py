@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -110,11 +110,13 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     assert (dark.status_code, dark.json()["error_code"] in ("refused", "unreachable")) == (503, True)
 
 
-def see_a_worker_killed(admin: httpx.Client, served: Served, hanging: int, quick: int) -> str:
+def see_a_worker_killed(
+    admin: httpx.Client, served: Served, hanging: int, quick: int, has_begun: Callable[[str], object]
+) -> str:
     """In the middle of a poll, while another waits for its turn; what both are told. The id of the run."""
     run_id = admin.post(f"/api/devices/{hanging}/poll/?wait=false").json()["run_id"]
     with ThreadPoolExecutor(1) as waiting:
-        until(lambda: running(admin, run_id), seconds=60)
+        until(lambda: has_begun(run_id), seconds=60)
         asked = waiting.submit(admin.post, f"/api/devices/{quick}/poll/")
         until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
         (worker,) = multiprocessing.active_children()
@@ -130,7 +132,7 @@ def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, 
     assert home.exists()
     actions = RunsInProcesses(workers=1, work=quick_work)
     with serve(load_settings(), filled, Parts(actions=actions)) as served, served.client() as admin:
-        see_a_worker_killed(admin, served, 1, 1)
+        see_a_worker_killed(admin, served, 1, 1, lambda _: multiprocessing.active_children())
         again = admin.post("/api/devices/poll_all/")
         assert (again.status_code, again.json()["successful"]) == (200, 1)
 
@@ -160,18 +162,12 @@ def test_when_a_worker_is_killed_in_a_run_dagster_knows_it_too(
 ) -> None:
     switch_on(fleet, home_store, gate("North", *present(MONDAY)), gate("South", *present(MONDAY)))
     fleet.inject("South", LateAnswers(seconds=60.0))
-    run_id = see_a_worker_killed(admin, served, 2, 1)
+    run_id = see_a_worker_killed(admin, served, 2, 1, lambda begun: admin.get(f"/api/runs/{begun}/").json()["runs"])
     fleet.inject("South", Faults())
     again = admin.post("/api/devices/1/poll/").json()
     assert (again["status"], again["device"]) == ("success", "North")
     (dead,) = [one for one in admin.get("/api/runs/").json() if one["run_id"] == run_id]
     assert dead["status"] == "FAILURE"  # since the next action looked for runs whose process is gone
-
-
-def running(client: httpx.Client, run_id: str) -> bool:
-    """Whether an action has been taken up by a worker: of real work Dagster knows the run."""
-    state = client.get(f"/api/runs/{run_id}/").json()
-    return bool(state["runs"]) or bool(multiprocessing.active_children())
 
 
 def test_a_run_that_there_is_not_is_not_found(admin: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def test_the_document_is_true(schema_home: Served) -> None:
 @pytest.mark.stress
 @pytest.mark.timeout(1800)
 def test_the_document_is_true_for_many_examples(schema_home: Served) -> None:
-    try_the_document(schema_home, examples=40)
+    try_the_document(schema_home, examples=int(os.environ.get("ZK_SCHEMA_EXAMPLES", "40")))
 
 
 def try_the_document(served: Served, *, examples: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import dagster as dg
 import pytest
 
@@ -9,8 +11,10 @@ from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.launch import Launcher
 from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.defs.quality_checks import Said
 from zk_pipeline.defs.story import CRM_FIELDS
-from zk_pipeline.operations.checks import CHECKS
+from zk_pipeline.operations.checks import CALM, CHECKS
+from zk_pipeline.operations.quality import Verdict
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.outbox import Scope
@@ -49,6 +53,36 @@ def test_the_sensor_writes_down_every_check_once_and_then_what_changed(launcher:
     assert late == {"terminals_read_in_time": False}, "it shows though nothing runs"
     assert quality_tick(launcher, cursor)[0] == {}
     assert launcher.instance.get_runs_count() == 0
+
+
+def test_a_failed_check_is_said_again_once_its_asset_was_made_anew_since_the_ui_shows_it_no_longer(
+    launcher: Launcher, home_store: Store
+) -> None:
+    home_store.devices.add(device("Gate"))
+    execute(home_store, "UPDATE devices SET created_at = now() - INTERVAL 1 HOUR, updated_at = created_at")
+    execute(home_store, "UPDATE devices SET updated_at = created_at")
+    found, cursor = quality_tick(launcher)
+    assert found["terminals_read_in_time"] is False
+    assert quality_tick(launcher, cursor)[0] == {}
+    launcher.instance.report_runless_asset_event(dg.AssetMaterialization("raw_punches", partition="Gate"))
+    again, cursor = quality_tick(launcher, cursor)
+    assert again == {"terminals_read_in_time": False}, "good ones are said again within the hour"
+    assert quality_tick(launcher, cursor)[0] == {}
+
+
+def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_were_forgotten() -> None:
+    now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+    said = Said.read(None)
+    assert said.is_time_for_facts(now, {})
+    bad, good = Verdict(CALM, ["too many revisions"], {}), [Verdict(check, [], {}) for check in CHECKS if check != CALM]
+    assert len(said.news([bad, *good], now, {})) == len(CHECKS)
+    quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
+    made = {CALM.asset: now + timedelta(minutes=1)}
+    assert [said.is_time_for_facts(when, {}) for when in (quarter, hour)] == [False, True]
+    assert [said.is_time_for_facts(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
+    assert [one.check_name for one in said.news([bad, *good], quarter, made)] == [CALM.name]
+    renewed = {one.check_name for one in said.news([bad, *good], hour, made)}
+    assert renewed == {check.name for check in CHECKS if check.asset == CALM.asset} - {CALM.name}
 
 
 def test_a_person_may_have_them_evaluated_in_the_ui(two_days: Launcher) -> None:

@@ -67,7 +67,8 @@ def test_shifts_days_off_holidays_and_absences_are_told_on_every_date(worked: St
     ingest(worked, "Gate", *on(date(2026, 3, 7), "10:00", "11:00", user_id="1003"), *on(MARCH, "08:00", "12:00"))
     process(worked, *stale(worked))
     days = sheet(worked).days
-    assert {one.shift for one in days} == {"office 09:00-18:00"}
+    assert {one.shift for one in days} == {"office"}
+    assert sheet(worked).totals["shifts"] == "office 09:00-18:00"
     assert cells(days[0])[3:] == ("08:00", "12:00", "4:00", "2", "day off")
     assert days[2].remark == "Carnival; No clock-out after the punch at 12:00"
     assert [one.remark for one in days[4:8]] == ["absent", "Fair", "day off", "day off"]

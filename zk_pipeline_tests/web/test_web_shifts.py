@@ -71,7 +71,7 @@ def test_holidays_are_entered_imported_from_a_file_and_removed(web: Web, open_pa
     file.write_text(CALENDAR)
     page.get_by_label("File").set_input_files(file)
     press(page, "Import")
-    page.get_by_role("status").filter(has_text="1 added, 0 renamed, 0 unchanged").wait_for()
+    page.get_by_role("status").filter(has_text="1 added, 0 changed, 0 unchanged").wait_for()
     page.get_by_role("button", name="Remove 2026-12-24").click()
     page.get_by_role("status").filter(has_text="Taken back").wait_for()
     assert web.store.holidays.all() == [Holiday(day=date(2026, 5, 1), name="Labour Day")]

@@ -147,8 +147,8 @@ def test_the_month_of_a_person_is_a_page_and_an_excel_file(reader: httpx.Client)
     page = drawn(reader.get("/month?user_id=1001&month=2026-03&site=Head+office"))
     assert "Zoë Yılmaz (1001), Head office, March 2026" in page.text
     assert len(page.cells) == 32
-    assert page.cells[2] == ["2026-03-02", "Mon", "08:55", "18:05", "9:10", "2", ""]
-    assert page.cells[5][6] == "no punches"
+    assert page.cells[2] == ["2026-03-02", "Mon", "office", "08:55", "18:05", "9:10", "2", ""]
+    assert page.cells[5][7] == "absent"
     assert "month=2026-02" in page.links["← Month before"]
     assert "month=2026-04" in page.links["Month after →"]
     answer = reader.get(page.links["Excel file"])
