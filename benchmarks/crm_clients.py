@@ -78,7 +78,7 @@ def ours(concurrency: int, batch: int = 1) -> Callable[[Place], Callable[[], int
     return prepare
 
 
-class _AtOnce:
+class AtOnce:
     """A CRM that has answered before it was asked."""
 
     def post_one(self, _: Delivery) -> Answer:
@@ -96,7 +96,7 @@ def without_requests(concurrency: int, batch: int = 1) -> Callable[[Place], Call
 
     def prepare(place: Place) -> Callable[[], int]:
         store = Store.at(place.store)
-        sender: Any = _AtOnce()
+        sender: Any = AtOnce()
         outbox = store.deliveries.outbox(Scope(), "benchmark")
         return lambda: (
             deliver(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: many tests wait for a daemon, a time-out or a browser."""
+    return (os.cpu_count() or 2) * 3 // 2
 
 
 def pytest_configure(config: pytest.Config) -> None:

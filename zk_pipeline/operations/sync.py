@@ -99,8 +99,7 @@ def sync(
     Raises SenderBusy while another run is sending, and CrmMisconfigured where a person must change a setting first.
     """
     with store.deliveries.only_sender(), crm_client(settings) as client:
-        hold_unsound(store, scope)
-        due = sum(store.deliveries.due_dates(scope).values())
+        due = sum(hold_unsound(store, scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or (lambda _: None))
         return deliver(
             store.deliveries.outbox(scope, run_id),
@@ -114,8 +113,10 @@ def sync(
         )
 
 
-def hold_unsound(store: Store, scope: Scope) -> None:
+def hold_unsound(store: Store, scope: Scope) -> dict[date, int]:
     """Keep from the CRM every work date of `scope` whose rows break a rule of the tables, just before it is told.
+
+    Returns the other work dates with due deliveries and how many.
 
     Raises StoreUnusable, with nothing sent, where the tables themselves are not what they should be.
     """
@@ -124,7 +125,11 @@ def hold_unsound(store: Store, scope: Scope) -> None:
         raise StoreUnusable(f"nothing was sent to the CRM: {'; '.join(faults[:3])}; `zk-pipeline restore` a backup")
     first, last = scope.first or date.min, scope.last or date.max
     due = store.deliveries.due_dates(scope)
-    store.quality.hold({day for day in {*due, *store.quality.held()} if first <= day <= last})
+    held = {day for day in store.quality.held() if first <= day <= last}
+    unsound = store.quality.hold({*due, *held})
+    if held - unsound.keys():  # let go just now: what they have due was not counted
+        return store.deliveries.due_dates(scope)
+    return {day: count for day, count in due.items() if day not in unsound}
 
 
 def retry_failed(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.store.database import Connection
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,8 @@ first AS (
     ) = 1
 )
 SELECT
-    site, user_id, work_date, revision, idempotency_key, attempts, clock_in, clock_out, timezone, is_outlier,
-    outlier_reason, device, device_ip
+    site, user_id, work_date, revision, idempotency_key, attempts, epoch_us(clock_in), epoch_us(clock_out), timezone,
+    is_outlier, outlier_reason, device, device_ip
 FROM first WHERE is_wanted
 ORDER BY work_date, site, user_id
 LIMIT $limit
@@ -119,10 +121,15 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         revision=revision,
         idempotency_key=key,
         attempts=attempts,
-        clock_in=clock_in and clock_in.astimezone(tz),
-        clock_out=clock_out and clock_out.astimezone(tz),
+        clock_in=_instant(clock_in, tz),
+        clock_out=_instant(clock_out, tz),
         is_outlier=is_outlier,
         outlier_reason=reason,
         device_name=device,
         device_ip=ip,
     )
+
+
+def _instant(microseconds: int | None, tz: ZoneInfo) -> datetime | None:
+    """From a number: DuckDB takes longer to make a datetime than for all the rest of the row."""
+    return None if microseconds is None else (_EPOCH + timedelta(microseconds=microseconds)).astimezone(tz)

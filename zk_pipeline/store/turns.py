@@ -34,6 +34,7 @@ class ClaimedOutbox:
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Settle and claim in one transaction: opening and closing the store costs more than either."""
         with self.database.write("settle and claim deliveries") as connection:
+            connection.execute("SET threads = 1")  # a turn is about so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)
             return self._claim(connection, wanted) if wanted > 0 else []
@@ -46,7 +47,8 @@ class ClaimedOutbox:
                 break
         if claimed:
             connection.register("claimed", _claimed_table(claimed))
-            connection.execute(_NOTE_ABANDONED)
+            if connection.execute(_ABANDONED, {"run_id": self.run_id}).fetchone():
+                connection.execute(_NOTE_ABANDONED)
             connection.execute(_CLAIM, {"run_id": self.run_id, "now": self.clock()})
             connection.unregister("claimed")
         return claimed
@@ -68,6 +70,8 @@ UPDATE crm_deliveries SET state = 'sending', run_id = $run_id, claimed_at = $now
 FROM claimed
 WHERE crm_deliveries.work_date = claimed.work_date AND crm_deliveries.idempotency_key = claimed.idempotency_key
 """
+
+_ABANDONED = "SELECT 1 FROM crm_deliveries WHERE state = 'sending' AND run_id IS DISTINCT FROM $run_id LIMIT 1"
 
 _NOTE_ABANDONED = """
 INSERT INTO crm_attempts BY NAME

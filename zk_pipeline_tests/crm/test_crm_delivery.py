@@ -13,10 +13,12 @@ from unittest.mock import ANY
 import pytest
 
 from zk_pipeline.crm.answers import Answer, Meaning
+from zk_pipeline.crm.claims import PAGE, SETTLE_AT
 from zk_pipeline.crm.client import CrmClient
-from zk_pipeline.crm.delivery import LONGEST_WAIT, PAGE, SETTLE_AT, Sender, deliver
+from zk_pipeline.crm.delivery import LONGEST_WAIT, deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.crm.posting import Sender
 from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
 from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, first, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver

@@ -1,0 +1,89 @@
+"""What claiming and settling cost as deliveries that have long arrived pile up: `python -m benchmarks.crm_growth`.
+
+The same 2,000 due days as in `crm`, in stores with so many settled ones before them; figures are in crm.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks.crm_clients import AtOnce
+from zk_pipeline.crm.delivery import deliver
+from zk_pipeline.crm.models import Delivery, Outcome
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.store import Store
+from zk_pipeline.store.turns import ClaimedOutbox
+from zk_pipeline_tests.crm.due_days import dates_from, make_due
+
+PEOPLE, DATES = 200, 10
+SETTLED = (0, 10_000, 100_000, 1_000_000)
+
+# Copies of the due days, on dates before theirs. What is due lies behind all of it, as it does where days go by.
+_AGE = """
+CREATE TEMP TABLE due AS FROM {table};
+DELETE FROM {table};
+INSERT INTO {table} BY NAME
+SELECT due.* REPLACE ((work_date - (copies.n * $dates)::INTEGER)::DATE AS work_date {more})
+FROM due, range(1, $copies + 1) AS copies(n) ORDER BY work_date;
+INSERT INTO {table} FROM due;
+DROP TABLE due;
+"""
+_ARRIVED = ", idempotency_key || copies.n AS idempotency_key, 'delivered' AS state, now() AS delivered_at"
+
+
+@dataclass
+class Timed:
+    """An outbox whose turns are timed: (outcomes settled, deliveries claimed, seconds of CPU)."""
+
+    outbox: ClaimedOutbox
+    turns: list[tuple[int, int, float]]
+
+    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        began = time.process_time()
+        claimed = self.outbox.turn(outcomes, wanted)
+        self.turns.append((len(outcomes), len(claimed), time.process_time() - began))
+        return claimed
+
+
+def age(store: Store, settled: int) -> None:
+    """Put so many settled deliveries, and the days they told of, before what is due."""
+    values = {"dates": DATES, "copies": settled // (PEOPLE * DATES)}
+    for table, more in (("crm_deliveries", _ARRIVED), ("daily_attendance_history", "")):
+        with store.database.write("benchmark") as connection:
+            for statement in _AGE.format(table=table, more=more).split(";"):
+                if statement.strip():
+                    connection.execute(statement, values if "$" in statement else None)
+
+
+@click.command()
+def main() -> None:
+    """Deliver 2,000 days to a CRM that has answered at once, with ever more settled ones in the store."""
+    click.echo("| settled before | CPU of the turns | first claim | a turn that settles |")
+    click.echo("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        template = Path(folder) / "due.duckdb"
+        due = make_due(Store.at(template), people=PEOPLE, dates=dates_from(DATES))
+        for settled in SETTLED:
+            store = Store.at(shutil.copyfile(template, Path(folder) / f"{settled}.duckdb"))
+            age(store, settled)
+            store.deliveries.states()  # everything is imported
+            outbox = Timed(store.deliveries.outbox(Scope(), "benchmark"), [])
+            summary = deliver(outbox, AtOnce(), concurrency=8, max_attempts=3, batch_size=1, clock=store.clock)
+            assert summary.delivered == due
+            total = sum(cpu for _, _, cpu in outbox.turns)
+            ends = [cpu for ended, _, cpu in outbox.turns if ended]
+            first = outbox.turns[0][2]
+            click.echo(
+                f"| {settled:,} | {total * 1e3:.0f} ms | {first * 1e3:.0f} ms | {sum(ends) / len(ends) * 1e3:.0f} ms |"
+            )
+            store.database.path.unlink()
+
+
+if __name__ == "__main__":
+    main()
