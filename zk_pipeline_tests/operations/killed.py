@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import Settings
-from zk_pipeline.store import days, punches
+from zk_pipeline.store import days, readings
 from zk_pipeline_tests.attendance.plain_company import PlainPunch
 from zk_pipeline_tests.operations.company_bench import read, stale
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
@@ -43,15 +44,20 @@ def _die(*_: Any, **__: Any) -> NoReturn:
     raise AssertionError("still alive")
 
 
+def _die_in(module: ModuleType, name: str) -> None:
+    assert hasattr(module, name), f"{module.__name__} calls no {name} any more: nobody would be killed"
+    setattr(module, name, _die)
+
+
 def _work(when: Killed, path: Path, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
     store = store_at(path, StoppedClock(now))
     if when is Killed.WHILE_READING:
-        punches.keep_tail = _die  # type: ignore[attr-defined]  # the last but one statement of its transaction
+        _die_in(readings, "keep_tail")  # the last but one statement of its transaction
     read(store, held)
     if when is Killed.AFTER_READING:
         _die()
     if when is Killed.WHILE_WRITING:
-        days.mark_built = _die  # type: ignore[attr-defined]  # the last statement of its transaction
+        _die_in(days, "mark_built")  # the last statement of its transaction
     dates = stale(store, settings)
     process_dates(store, dates, work_rules(settings), run_id=None, made=_die)
     if not dates:
