@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
+from zk_pipeline_tests.postgres import NoPostgres, Postgres, postgres_server
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
@@ -32,6 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too."""
     for words in USED_KNOWINGLY:
         config.addinivalue_line("filterwarnings", f"ignore:{words}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server, one for each process of tests; skipped with the reason where there is none."""
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(postgres_server())
+        except NoPostgres as error:
+            pytest.skip(str(error))
+        yield server
 
 
 @pytest.fixture(scope="session")
