@@ -15,7 +15,7 @@ from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.doctor_rules import PER_SPAN, REPORT, WHOLE, Rule, Severity
 from zk_pipeline.store.migrate import tables_as_shipped
 from zk_pipeline.store.placing import place, stored_workday_start
-from zk_pipeline.store.sender import SenderBusy, only_sender
+from zk_pipeline.store.sender import SenderBusy
 from zk_pipeline.store.soundness import doubled_keys, schema_faults, unsound_dates
 
 _ROWS_AT_ONCE = 200_000  # some 0.3 s
@@ -71,7 +71,7 @@ class Doctor:
     def _left_sending(self) -> Iterator[Finding]:
         """Deliveries claimed by nobody who lives: the sender's lock is free."""
         try:
-            with only_sender(self.database.path), self.database.read("doctor: claimed deliveries") as connection:
+            with self.database.engine.only_sender(), self.database.read("doctor: claimed deliveries") as connection:
                 row = connection.execute("SELECT count(*) FROM crm_deliveries WHERE state = 'sending'").fetchone()
         except SenderBusy:
             return

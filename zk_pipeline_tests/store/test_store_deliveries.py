@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.deliveries import SyncStats
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.outbox import Scope
@@ -44,15 +45,15 @@ SENDER = """
 
 
 @pytest.fixture(scope="module")
-def one_due_day(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_due_day(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     store = copied(empty_store_file, tmp_path_factory.mktemp("due"))
     store.devices.add(device("Gate", timezone="Europe/Istanbul", site="HQ", ip="192.0.2.10"))
     days_of(store, "1001")
-    return store.database.path
+    return store.database.where
 
 
 @pytest.fixture
-def store(one_due_day: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+def store(one_due_day: Where, tmp_path: Path, clock: StoppedClock) -> Store:
     """With 1001's Monday due."""
     return copied(one_due_day, tmp_path, clock)
 
