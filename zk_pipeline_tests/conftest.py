@@ -19,7 +19,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
-from zk_pipeline_tests.engines import ENGINES, empty_store, end_lakes, lakes, lakes_dropped, on_engine
+from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
 from zk_pipeline_tests.store.store_bench import StoppedClock, copied, store_at
 
@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too."""
     for words in USED_KNOWINGLY:
         config.addinivalue_line("filterwarnings", f"ignore:{words}")
+    chosen.engine = config.getoption("--engine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

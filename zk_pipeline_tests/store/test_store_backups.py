@@ -23,6 +23,8 @@ FOREIGN = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', fl
 # Commits, and is gone before DuckDB folds its log into the file.
 KILLED = """
 import duckdb, os, sys
+
+pytestmark = pytest.mark.file_engine
 c = duckdb.connect(sys.argv[1])
 c.execute("INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
           "VALUES ('Gate', 'x'::BLOB, 'committed', 1, now())")

@@ -84,6 +84,8 @@ import os, sys
 from pathlib import Path
 from zk_pipeline.store.compacting import Compacting
 from zk_pipeline.store.database import Database
+
+pytestmark = pytest.mark.file_engine
 Path.replace = lambda *_: os._exit(9)
 Compacting(Database(Path(sys.argv[1])), least_bytes=1).compact()
 """

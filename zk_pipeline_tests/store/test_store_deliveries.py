@@ -18,6 +18,7 @@ from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy, only_sender
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.turns import MAX_ROUNDS
+from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,
     MONDAY,
@@ -36,9 +37,9 @@ from zk_pipeline_tests.waiting import child
 STATES = "SELECT user_id, revision, state, attempts, rounds FROM crm_deliveries ORDER BY user_id, revision"
 SENDER = """
     import sys
-    from pathlib import Path
-    from zk_pipeline.store.sender import only_sender
-    with only_sender(Path(sys.argv[1])):
+    from zk_pipeline.store.database import Database
+    from zk_pipeline_tests.engines import where
+    with Database(where(sys.argv[1])).engine.only_sender():
         print("sending", flush=True)
         input()
 """
@@ -335,7 +336,7 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
 
 
 def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
-    with child(SENDER, store.database.path) as sender:
+    with child(SENDER, argument(store.database.where)) as sender:
         assert sender.hear() == "sending"
         with pytest.raises(SenderBusy, match="another sync run is sending"), store.deliveries.only_sender():
             pass
@@ -346,6 +347,7 @@ def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Sto
             pass
 
 
+@pytest.mark.file_engine
 def test_a_sender_without_a_place_for_its_lock_is_told_so(store: Store) -> None:
     below_a_file = store.database.path / "store.duckdb"
     with pytest.raises(StoreUnusable, match="cannot open the lock file"), only_sender(below_a_file):

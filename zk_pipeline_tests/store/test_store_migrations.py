@@ -184,6 +184,8 @@ import os, sys
 from pathlib import Path
 from zk_pipeline.store import migrate
 from zk_pipeline.store.store import Store
+
+pytestmark = pytest.mark.file_engine
 ahead = (*migrate.migrations(), (9001, "9001_x.sql"), (9002, "9002_x.sql"))
 original = migrate.script
 def script(name):

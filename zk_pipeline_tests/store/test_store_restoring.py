@@ -33,6 +33,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from zk_pipeline.store.store import Store
+
+pytestmark = pytest.mark.file_engine
 Path.replace = lambda *_: os._exit(9)
 Store.at(Path(sys.argv[1])).restoring.restore(Path(sys.argv[2]))
 """

@@ -7,7 +7,7 @@ lost with its connection, PostgreSQL's own key of the lake's states still lets o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,8 @@ class LakeEngine:
         return bool(self._locks.ask("SELECT to_regclass('ducklake_snapshot') IS NULL"))
 
     def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[Held]:
+        with suppress(OSError):  # only counts of holds are kept there
+            self.side.parent.mkdir(parents=True, exist_ok=True)
         return self._locks.hold(mode, words, wait_seconds=wait_seconds)
 
     @contextmanager

@@ -31,6 +31,7 @@ _LOCKS: dict[Mode, tuple[tuple[int, str], ...]] = {
     "exclusive": ((_WRITER, ""),),
     "alone": ((_WRITER, ""), (_MAINTENANCE, "")),
 }
+_READERS_STOPPED_MS = 500  # at a time: those who come while maintenance waits for a long reader queue behind it
 _IDLE_KEPT = 4  # connections of this process that wait for their next use
 _CONNECT = {
     "connect_timeout": "10",
@@ -117,16 +118,27 @@ class LakeLocks:
             return cursor.fetchone()[0]
 
     def _acquire(self, session: Any, number: int, kind: str, words: str, deadline: float) -> None:
-        patience = max(1, int((deadline - time.monotonic()) * 1e3))
+        stops_readers = number == _MAINTENANCE and not kind
+        while True:
+            left = max(1, int((deadline - time.monotonic()) * 1e3))
+            patience = min(left, _READERS_STOPPED_MS) if stops_readers else left
+            if self._is_acquired(session, number, kind, words, patience):
+                return
+            if patience == left:
+                raise StoreBusy(self._in_vain(session, number))
+            time.sleep(_READERS_STOPPED_MS / 1e3)  # readers go on meanwhile
+
+    def _is_acquired(self, session: Any, number: int, kind: str, words: str, patience_ms: int) -> bool:
         with session.cursor() as cursor:
             try:
                 cursor.execute(
-                    f"SET lock_timeout = {patience}; "
+                    f"SET lock_timeout = {patience_ms}; "
                     f"SELECT pg_advisory_lock{kind}({_CLASS}, {number}), %s AS held_for; SET lock_timeout = 0",
                     [words.replace("\\", "/")],
                 )
             except driver().errors.LockNotAvailable:
-                raise StoreBusy(self._in_vain(session, number)) from None
+                return False
+        return True
 
     def _in_vain(self, session: Any, number: int) -> str:
         with session.cursor() as cursor:
