@@ -47,7 +47,7 @@ def _plain_date(value: Any) -> Any:
     return value
 
 
-def _store(value: Any) -> Any:
+def _store(value: Any) -> Path | LakeAddress:
     text = str(value).strip()
     if not text:
         raise ValueError("is empty; name the DuckDB file, or leave the variable out")
@@ -59,6 +59,12 @@ def _store(value: Any) -> Any:
         return Path(text).expanduser()
     except RuntimeError as error:  # "~somebody" who does not exist
         raise ValueError(str(error)) from None
+
+
+def store_address(text: str, home: Path) -> Path | LakeAddress:
+    """What ZK_PIPELINE_DATABASE would mean by `text`. Raises ValueError in words that repeat no secret."""
+    found = _store(text)
+    return found.below(home) if isinstance(found, LakeAddress) else home / found
 
 
 def _divides_a_day(value: int) -> int:
@@ -210,9 +216,7 @@ class Settings(BaseSettings):
     @property
     def store(self) -> Path | LakeAddress:
         """Where the store is: its file, or its address on a shared engine."""
-        if isinstance(self.database, LakeAddress):
-            return self.database.below(self.home)
-        return self.home / self.database
+        return self.database.below(self.home) if isinstance(self.database, LakeAddress) else self.home / self.database
 
     @property
     def database_path(self) -> Path:

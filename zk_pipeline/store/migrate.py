@@ -20,6 +20,7 @@ from zk_pipeline.store.copying import aside, copy_file, settle_on_disk
 from zk_pipeline.store.errors import StoreUnusable
 
 _COPIES_KEPT = 3
+FILLING = 1_000_000_000  # the version that a store seems to have while another one is copied into it
 
 
 @cache
@@ -41,6 +42,9 @@ def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
     """
     known = [number for number, _ in migrations()]
     applied = _applied(connection, path)
+    if FILLING in applied:
+        words = f"{path} is not complete: run the `zk-pipeline migrate-store` that fills it again, to its end"
+        raise StoreUnusable(words)
     foreign = applied.difference(known)
     if foreign:
         raise StoreUnusable(
