@@ -178,6 +178,8 @@ class Settings(BaseSettings):
         snapshot = self.snapshot_path
         if snapshot is not None and (not snapshot.suffix or snapshot.is_dir()):
             raise ValueError("PUBLISH_SNAPSHOT: must be a file with an ending, such as published/attendance.duckdb")
+        if snapshot is not None and isinstance(self.database, LakeAddress):
+            raise ValueError("PUBLISH_SNAPSHOT: only a store that is a file is published; analysts read a shared one")
         if snapshot is not None and snapshot.resolve() == self.database_path.resolve():
             raise ValueError("PUBLISH_SNAPSHOT: is the store itself; name another file")
         return self
@@ -313,6 +315,6 @@ def _one_line(
         return f"{variable}: {reason}"
     origin = "exported" if variable in environ else f"in {home / '.env'}"
     field = Settings.model_fields[VARIABLES[variable]]
-    secret = "Secret" in str(field.annotation) or "://" in str(values[variable]) or "password" in str(values[variable])
-    shown = "" if secret else f"={values[variable]!r}"
+    is_secret = "Secret" in str(field.annotation) or str(values[variable]).strip().startswith("ducklake:")
+    shown = "" if is_secret else f"={values[variable]!r}"
     return f"{variable}{shown} ({origin}): {reason[0].lower()}{reason[1:]}"

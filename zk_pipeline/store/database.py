@@ -53,7 +53,10 @@ class Database:
     def path(self) -> Path:
         """The file. Raises NotOnThisEngine where the store is none."""
         if isinstance(self.where, LakeAddress):
-            raise NotOnThisEngine(f"{self.engine.name} is no file")
+            raise NotOnThisEngine(
+                f"{self.engine.name} is a shared store and no file: back up its PostgreSQL database (pg_dump) together "
+                "with its data folder, or copy it to a file: `zk-pipeline migrate-store FROM TO`"
+            )
         return self.where
 
     @property

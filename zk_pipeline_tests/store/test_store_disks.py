@@ -17,6 +17,7 @@ from zk_pipeline_tests.store.store_bench import MONDAY, copied, device, execute,
 
 pytestmark = pytest.mark.file_engine
 
+
 SIZE_MB = 12
 
 

@@ -15,6 +15,7 @@ from zk_pipeline_tests.waiting import child
 
 pytestmark = pytest.mark.file_engine
 
+
 MOUNTS = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:40 / /srv rw,relatime shared:2 master:3 - nfs4 server:/srv rw,vers=4.2

@@ -80,11 +80,11 @@ def test_a_hold_that_failed_is_counted_too(store: Store) -> None:
 def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
     with child(HOLDER, argument(store.database.where)) as holder, ThreadPoolExecutor() as pool:
         assert holder.hear() == "held"
-        with pytest.raises(StoreBusy), Database(store.database.where, wait_seconds=0.05).read("wait"):
+        with pytest.raises(StoreBusy), Database(store.database.where, wait_seconds=0.05).write("wait"):
             pass
 
         def wait() -> None:
-            with store.database.read("wait"):
+            with store.database.write("wait"):
                 pass
 
         waiting = pool.submit(wait)
@@ -148,7 +148,7 @@ def test_where_it_cannot_be_written_the_work_goes_on_with_a_warning(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.database.holds.path.unlink(missing_ok=True)
-    store.database.holds.path.mkdir()
+    store.database.holds.path.mkdir(parents=True)
     with store.database.write("look"):
         pass
     assert "a hold of the store (look) is not counted" in caplog.text

@@ -74,7 +74,6 @@ def work_together(store: Store, folder: Path, *, writers: int, writes: int, read
     assert len(told) >= writes  # readers were not starved
 
 
-@pytest.mark.both_engines
 def test_writers_and_readers_at_once_fail_and_lose_nothing_and_wait_their_turn(store: Store, tmp_path: Path) -> None:
     work_together(store, tmp_path, writers=6, writes=5, readers=3)
 

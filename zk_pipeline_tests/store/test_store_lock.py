@@ -19,6 +19,7 @@ from zk_pipeline_tests.waiting import Child, child, until
 
 pytestmark = pytest.mark.file_engine
 
+
 HOLDER = """
     import sys
     from pathlib import Path
