@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 
-from zk_pipeline.store.absences import AbsenceRow, list_absences
+from zk_pipeline.store.absences import AbsenceStore
 from zk_pipeline.store.alerts import AlertStore
 from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.audit import Audit
@@ -104,20 +104,9 @@ class Store:
         """Make a declared plan of shifts, assignments and holidays true, in one transaction."""
         return apply_plan(self.database, self.clock, plan, prune=prune)
 
-    def absences(
-        self,
-        *,
-        user_id: str | None = None,
-        site: str | None = None,
-        first: date | None = None,
-        last: date | None = None,
-        limit: int,
-        offset: int = 0,
-    ) -> tuple[int, list[AbsenceRow]]:
-        """As `list_absences`."""
-        return list_absences(
-            self.database, user_id=user_id, site=site, first=first, last=last, limit=limit, offset=offset
-        )
+    @property
+    def absences(self) -> AbsenceStore:
+        return AbsenceStore(self.database)
 
     @property
     def corrections(self) -> CorrectionStore:

@@ -21,9 +21,6 @@ from zk_pipeline.web.telling import delivery_words
 
 router = APIRouter(include_in_schema=False)
 SyncState = Literal["pending", "sending", "delivered", "retry", "failed"]
-Code = Literal[
-    "CLOCK_IN_TOO_EARLY", "CLOCK_IN_TOO_LATE", "CLOCK_OUT_TOO_EARLY", "CLOCK_OUT_TOO_LATE", "MISSING_CLOCK_OUT"
-]
 
 
 class DaysAsked(PageParameters):
@@ -31,7 +28,7 @@ class DaysAsked(PageParameters):
 
     site: Text = None
     is_outlier: FlagText = None
-    outlier_code: Code | Empty | None = None
+    outlier_code: OutlierCode | Empty | None = None
     sync_state: SyncState | Empty | None = None
 
     def wanted(self, *, only_outliers: bool = False) -> Filter:

@@ -46,9 +46,8 @@ class DayAsked(BaseModel):
 @router.get("/attendance/day")
 def day(request: Request, services: Given, identity: Reader) -> Response:
     asked = asked_of(request, DayAsked)
-    found = services.store.explanations.explain(asked.user_id, asked.day)
-    punches = [one for one in found.punches if one.site == asked.site]
-    revisions = [one for one in found.revisions if one.site == asked.site]
+    found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
+    punches, revisions = found.punches, found.revisions
     context = services.store.day_contexts.read(
         asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches)
     )

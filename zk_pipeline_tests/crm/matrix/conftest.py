@@ -31,10 +31,15 @@ class Case:
     authority: Path
     record: Callable[[str, object], None]
 
-    def start(self, scope: Scope | None = None, *, clock_falls: bool = False, **variables: str) -> SyncChild:
+    @property
+    def home(self) -> Path:
         home = self.store.database.engine.side.parent
+        home.mkdir(parents=True, exist_ok=True)
+        return home
+
+    def start(self, scope: Scope | None = None, *, clock_falls: bool = False, **variables: str) -> SyncChild:
         given = {
-            "ZK_PIPELINE_HOME": str(home),
+            "ZK_PIPELINE_HOME": str(self.home),
             "CRM_API_URL": self.receiver.url,
             "CRM_API_TOKEN": TOKEN,
             "CRM_CA_BUNDLE": str(self.authority),
