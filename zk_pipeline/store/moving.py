@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.database import Connection, Database
@@ -23,26 +23,27 @@ _ROUNDS = 3  # a store that is still written differs again after each
 _PURPOSE = "move the store"
 
 Tell = Callable[[str, int, int], None]  # table, partitions copied, of so many
+Sums = dict[str, dict[str, Sum]]  # by table and partition
 
 
-@dataclass
+@dataclass(frozen=True)
 class MovedTable:
     """`partitions` of so many `rows` are equal on both sides; `copied` of them by this run."""
 
     table: str
-    partitions: int = 0
-    copied: int = 0
-    rows: int = 0
-    checksum: int = 0
+    partitions: int
+    copied: int
+    rows: int
+    checksum: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Moved:
     source: str
     target: str
     version: int
-    seconds: float = 0.0
-    tables: list[MovedTable] = field(default_factory=list)
+    seconds: float
+    tables: list[MovedTable]
 
     @property
     def rows(self) -> int:
@@ -71,21 +72,25 @@ class Moving:
         self._check_source()
         is_complete = self._begin()
         copied: dict[str, set[str]] = {table: set() for table in MOVED}
-        for _ in range(1 if is_complete else _ROUNDS):
-            differing = self._compare()
-            if not any(differing.values()):
+        here, there = self._sums(self.source), self._sums(self.target)
+        for _ in range(0 if is_complete else _ROUNDS):
+            differing = _all_differing(here, there)
+            if not differing:
                 break
-            if is_complete:
-                raise UsageError(self._used(next(table for table, keys in differing.items() if keys)))
             for table, keys in differing.items():
-                if keys:
-                    self._copy(table, keys, copied[table])
-        moved = Moved(self.source.name, self.target.name, newest_version())
-        moved.tables = self._verified(copied)
+                self._copy(table, keys, copied[table], here[table])
+            here, there = self._sums(self.source), self._sums(self.target)
+        self._check(here, there, is_complete=is_complete)
         if not is_complete:
             self._complete()
-        moved.seconds = time.monotonic() - began
-        return moved
+        tables = [
+            MovedTable(
+                table, len(held), len(copied[table] & held.keys()),
+                rows=sum(one.rows for one in held.values()), checksum=sum(one.checksum for one in held.values()),
+            )
+            for table, held in there.items()
+        ]  # fmt: skip
+        return Moved(self.source.name, self.target.name, newest_version(), time.monotonic() - began, tables)
 
     def _check_source(self) -> None:
         if self.source.engine.is_missing():
@@ -129,19 +134,13 @@ class Moving:
     def _used(self, table: str) -> str:
         return f"{self.target.name} holds other data ({table}): name a target that is empty or does not exist"
 
-    def _compare(self) -> dict[str, list[str]]:
-        """By table, the partitions that are not the same on both sides."""
-        here, there = self._sums(self.source), self._sums(self.target)
-        return {table: _differing(here[table], there[table]) for table in MOVED}
-
-    def _sums(self, database: Database) -> dict[str, dict[str, Sum]]:
+    def _sums(self, database: Database) -> Sums:
         """By table and partition, of one state of the store."""
         with self._reading(database) as connection:
             return {table: sums_of(connection, table) for table in MOVED}
 
-    def _copy(self, table: str, keys: list[str], copied: set[str]) -> None:
-        with self._reading(self.source) as connection:
-            sizes = {key: found.rows for key, found in sums_of(connection, table).items()}
+    def _copy(self, table: str, keys: list[str], copied: set[str], sums: dict[str, Sum]) -> None:
+        sizes = {key: found.rows for key, found in sums.items()}
         for done, part in _parts(keys, sizes):
             self.tell(table, done, len(keys))
             with self._reading(self.source) as connection:
@@ -157,20 +156,17 @@ class Moving:
                 connection.unregister("held")
             copied.update(part)
 
-    def _verified(self, copied: dict[str, set[str]]) -> list[MovedTable]:
-        """Raises ZkPipelineError for the first table that is not the same on both sides."""
-        here, there = self._sums(self.source), self._sums(self.target)
-        tables = []
-        for table in MOVED:
-            wrong, held = _differing(here[table], there[table]), there[table].values()
-            if wrong:
-                raise ZkPipelineError(
-                    f"{len(wrong)} partitions of {table} still differ (such as {wrong[0]}): somebody writes to "
-                    f"{self.source.name}; end `zk-pipeline up` and what else uses it, then run this again"
-                )
-            rows, checksum = sum(one.rows for one in held), sum(one.checksum for one in held)
-            tables.append(MovedTable(table, len(held), len(copied[table] & there[table].keys()), rows, checksum))
-        return tables
+    def _check(self, here: Sums, there: Sums, *, is_complete: bool) -> None:
+        """Raises UsageError for a target that was complete and has been used since, ZkPipelineError for other cases
+        in which the two are not the same.
+        """
+        for table, wrong in _all_differing(here, there).items():
+            if is_complete:
+                raise UsageError(self._used(table))
+            raise ZkPipelineError(
+                f"{len(wrong)} partitions of {table} still differ (such as {wrong[0]}): somebody writes to "
+                f"{self.source.name}; end `zk-pipeline up` and what else uses it, then run this again"
+            )
 
     def _complete(self) -> None:
         with self._writing() as connection:
@@ -205,8 +201,13 @@ class Moving:
             self.target.engine.commit(connection, held)
 
 
-def _differing(here: dict[str, Sum], there: dict[str, Sum]) -> list[str]:
-    return [key for key in sorted(here.keys() | there.keys()) if here.get(key) != there.get(key)]
+def _all_differing(here: Sums, there: Sums) -> dict[str, list[str]]:
+    """By table, the partitions that are not the same on both sides; none of tables that are."""
+    found = {
+        table: [key for key in sorted(one.keys() | there[table].keys()) if one.get(key) != there[table].get(key)]
+        for table, one in here.items()
+    }
+    return {table: keys for table, keys in found.items() if keys}
 
 
 def _parts(keys: list[str], sizes: dict[str, int]) -> Iterator[tuple[int, list[str]]]:

@@ -192,7 +192,7 @@ def test_what_only_a_file_has_is_refused_in_words(store: Store) -> None:
 
 def test_small_polls_make_no_files_and_the_clean_up_makes_few_of_them(store: Store) -> None:
     store.devices.add(device())
-    for minute in range(8):
+    for minute in range(4):
         ingest(store, "Gate", *((f"{n}", f"2026-03-02 08:{minute:02}") for n in range(20)))
     tidying = LakeTidying(store.database, states_kept=timedelta(0))
     assert tidying.files().files <= 1  # of the new work date: what MERGE inserts is not kept in PostgreSQL
