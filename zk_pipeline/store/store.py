@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 
 from zk_pipeline.store.absences import AbsenceStore
 from zk_pipeline.store.alerts import AlertStore
@@ -13,7 +12,7 @@ from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
-from zk_pipeline.store.database import Database
+from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.day_context import DayContexts
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
@@ -51,8 +50,8 @@ class Store:
     page_cache: BucketCache = field(default_factory=BucketCache, repr=False, compare=False)
 
     @classmethod
-    def at(cls, path: Path) -> Store:
-        return cls(Database(path))
+    def at(cls, where: Where) -> Store:
+        return cls(Database(where))
 
     @property
     def devices(self) -> DeviceRegistry:
