@@ -26,6 +26,12 @@ SELECT (site, user_id, work_date, revision) FROM day_reviews
 GROUP BY site, user_id, work_date, revision HAVING arg_max(is_reviewed, reviewed_at)
 """
 
+_ASKED = """
+FROM daily_attendance
+JOIN (SELECT unnest($ids::BIGINT[]) AS id, unnest($revisions::BIGINT[]) AS revision) AS asked USING (id, revision)
+WHERE is_outlier
+"""
+
 
 @dataclass(frozen=True)
 class ReviewStore:
@@ -39,24 +45,16 @@ class ReviewStore:
         none.
         """
         now = self.clock()
-        values = {"ids": list(days), "revisions": list(days.values())}
+        asked = {"ids": list(days), "revisions": list(days.values())}
+        said = {"is_reviewed": is_reviewed, "now": now, "by": by, "note": note}
         with self.database.write("mark days as reviewed") as connection:
-            found = connection.execute(
-                """
-                SELECT id, site, user_id, work_date, revision
-                FROM daily_attendance
-                JOIN (SELECT unnest($ids::BIGINT[]) AS id, unnest($revisions::BIGINT[]) AS revision) AS asked
-                    USING (id, revision)
-                WHERE is_outlier
-                """,
-                values,
-            ).fetchall()
-            for _, site, user_id, work_date, revision in found:
-                connection.execute(
-                    "INSERT INTO day_reviews VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [site, user_id, work_date, revision, is_reviewed, now, by, note],
-                )
-        return {id_: Review(revision, is_reviewed, now, by, note) for id_, *_, revision in found}
+            found = connection.execute(f"SELECT id, revision {_ASKED}", asked).fetchall()  # noqa: S608 (SQL of ours)
+            connection.execute(
+                "INSERT INTO day_reviews SELECT site, user_id, work_date, revision, $is_reviewed, $now, $by, $note "
+                + _ASKED,
+                asked | said,
+            )
+        return {id_: Review(revision, is_reviewed, now, by, note) for id_, revision in found}
 
     def latest(self, ids: Iterable[int]) -> dict[int, Review]:
         """What was said last of the revision that each of these days has now, where anything was."""
