@@ -20,6 +20,7 @@ from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.postgres import NoPostgres, Postgres, postgres_server
+from zk_pipeline_tests.redis_server import NoRedis, redis_server
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
@@ -45,6 +46,17 @@ def postgres() -> Iterator[Postgres]:
         except NoPostgres as error:
             pytest.skip(str(error))
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The URL of a real Redis, one for each process of tests; skipped with the reason where there is none."""
+    with ExitStack() as running:
+        try:
+            url = running.enter_context(redis_server())
+        except NoRedis as error:
+            pytest.skip(str(error))
+        yield url
 
 
 @pytest.fixture(scope="session")
