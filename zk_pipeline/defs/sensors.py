@@ -38,16 +38,24 @@ def partition_change(registered: Sequence[str], partitions: Sequence[str], *, po
     return PartitionChange(add, delete)
 
 
-def side_by_side_change(wanted: Sequence[str], partitions: Sequence[str]) -> PartitionChange:
-    """What brings `partitions` into the order of `wanted`: those out of it are taken away and added again, which
-    changes nothing of what Dagster knows of them. Of a poll under way it would change the range, so it waits for that.
-    """
+def out_of_order(wanted: Sequence[str], partitions: Sequence[str]) -> list[str]:
+    """Which of `partitions` to take away and to add again, so that they stand as in `wanted`."""
     there = set(partitions)
     order = [name for name in wanted if name in there]
     known = [name for name in partitions if name in set(order)]
     kept = next((number for number, (one, other) in enumerate(zip(order, known, strict=True)) if one != other), None)
-    moved = [] if kept is None else order[kept:]
-    return PartitionChange(add=moved, delete=moved)
+    return [] if kept is None else order[kept:]
+
+
+def move_to_the_end(instance: dg.DagsterInstance, moved: Sequence[str]) -> None:
+    """Dagster orders these partitions by when they were added, and what it knows of one does not go with it.
+
+    If it is interrupted, the next tick adds what is missing.
+    """
+    name = str(DEVICE_PARTITIONS.name)
+    for key in moved:
+        instance.delete_dynamic_partition(name, key)
+    instance.add_dynamic_partitions(name, moved)
 
 
 def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
@@ -74,15 +82,18 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         runs = context.instance.get_runs_count(dg.RunsFilter(job_name=POLL, statuses=UNDER_WAY))
         partitions = context.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
         change = partition_change([device.name for device in devices], partitions, poll_in_flight=runs > 0)
-        if settings.poll_rules is not None and not (runs or change.add or change.delete):
-            change = side_by_side_change(side_by_side(devices, settings.poll_rules), partitions)
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if change.delete:
             requests.append(DEVICE_PARTITIONS.build_delete_request(change.delete))
         if change.add:
             requests.append(DEVICE_PARTITIONS.build_add_request(change.add))
         if not requests:
-            return dg.SkipReason("the partitions are those of the registry")
+            moved: list[str] = []
+            if settings.poll_rules is not None and not runs:  # of a poll under way it would change the range
+                moved = out_of_order(side_by_side(devices, settings.poll_rules), partitions)
+                move_to_the_end(context.instance, moved)
+            words = f"; {len(moved)} of them were put beside the others of their queue" if moved else ""
+            return dg.SkipReason(f"the partitions are those of the registry{words}")
         return dg.SensorResult(dynamic_partitions_requests=requests)
 
     @dg.sensor(
