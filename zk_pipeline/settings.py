@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.home import find_home, prepare_home
+from zk_pipeline.lake_address import PREFIX, LakeAddress, parse_lake
 from zk_pipeline.poll_queues import split_poll_queues
 
 
@@ -47,16 +48,24 @@ def _plain_date(value: Any) -> Any:
     return value
 
 
-def _duckdb_file(value: Any) -> Any:
+def _store(value: Any) -> Path | LakeAddress:
     text = str(value).strip()
     if not text:
         raise ValueError("is empty; name the DuckDB file, or leave the variable out")
+    if text.startswith(PREFIX):
+        return parse_lake(text)
     if re.match(r"[A-Za-z]\w+:", text):
-        raise ValueError("only a path of a DuckDB file is supported by this version")
+        raise ValueError("must be the path of a DuckDB file, or ducklake:postgres:<dsn>;data=<folder or s3://...>")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # "~somebody" who does not exist
         raise ValueError(str(error)) from None
+
+
+def store_address(text: str, home: Path) -> Path | LakeAddress:
+    """What ZK_PIPELINE_DATABASE would mean by `text`. Raises ValueError in words that repeat no secret."""
+    found = _store(text)
+    return found.below(home) if isinstance(found, LakeAddress) else home / found
 
 
 def _divides_a_day(value: int) -> int:
@@ -116,7 +125,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     home: Path
-    database: Annotated[Path, BeforeValidator(_duckdb_file)] = _variable(
+    database: Annotated[Path | LakeAddress, BeforeValidator(_store)] = _variable(
         "ZK_PIPELINE_DATABASE", Path("data/attendance.duckdb")
     )
     timezone: Timezone = _variable("ZK_PIPELINE_TIMEZONE", "UTC")
@@ -176,6 +185,8 @@ class Settings(BaseSettings):
         snapshot = self.snapshot_path
         if snapshot is not None and (not snapshot.suffix or snapshot.is_dir()):
             raise ValueError("PUBLISH_SNAPSHOT: must be a file with an ending, such as published/attendance.duckdb")
+        if snapshot is not None and isinstance(self.database, LakeAddress):
+            raise ValueError("PUBLISH_SNAPSHOT: only a store that is a file is published; analysts read a shared one")
         if snapshot is not None and snapshot.resolve() == self.database_path.resolve():
             raise ValueError("PUBLISH_SNAPSHOT: is the store itself; name another file")
         return self
@@ -217,8 +228,14 @@ class Settings(BaseSettings):
         return usual if usual.exists() else None
 
     @property
+    def store(self) -> Path | LakeAddress:
+        """Where the store is: its file, or its address on a shared engine."""
+        return self.database.below(self.home) if isinstance(self.database, LakeAddress) else self.home / self.database
+
+    @property
     def database_path(self) -> Path:
-        return self.home / self.database
+        """The store's file; of a shared store, how this host's own files about it begin."""
+        return self.store.side if isinstance(self.store, LakeAddress) else self.store
 
     @property
     def snapshot_path(self) -> Path | None:
@@ -310,5 +327,6 @@ def _one_line(
         return f"{variable}: {reason}"
     origin = "exported" if variable in environ else f"in {home / '.env'}"
     field = Settings.model_fields[VARIABLES[variable]]
-    shown = "" if "Secret" in str(field.annotation) else f"={values[variable]!r}"
+    is_secret = "Secret" in str(field.annotation) or str(values[variable]).strip().startswith("ducklake:")
+    shown = "" if is_secret else f"={values[variable]!r}"
     return f"{variable}{shown} ({origin}): {reason[0].lower()}{reason[1:]}"

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,15 @@ from zk_pipeline.beta import USED_KNOWINGLY
 from zk_pipeline.settings import VARIABLES
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
-from zk_pipeline_tests.postgres import NoPostgres, Postgres, postgres_server
+from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
+from zk_pipeline_tests.postgres import NoPostgres, Postgres
 from zk_pipeline_tests.redis_server import NoRedis, redis_server
-from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
+from zk_pipeline_tests.store.store_bench import StoppedClock, copied, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
 
@@ -35,32 +36,62 @@ def pytest_configure(config: pytest.Config) -> None:
     """pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too."""
     for words in USED_KNOWINGLY:
         config.addinivalue_line("filterwarnings", f"ignore:{words}")
+    chosen.engine = config.getoption("--engine")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "the engine that the stores of these tests are on"
+    parser.addoption("--engine", choices=ENGINES, default="file", help=words)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres() -> Postgres:
     """A real PostgreSQL server, one for each process of tests; skipped with the reason where there is none."""
-    with ExitStack() as running:
-        try:
-            server = running.enter_context(postgres_server())
-        except NoPostgres as error:
-            pytest.skip(str(error))
-        yield server
+    try:
+        return lakes().server
+    except NoPostgres as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[str]:
     """The URL of a real Redis, one for each process of tests; skipped with the reason where there is none."""
-    with ExitStack() as running:
-        try:
-            url = running.enter_context(redis_server())
-        except NoRedis as error:
-            pytest.skip(str(error))
-        yield url
+    try:
+        with redis_server() as url:
+            yield url
+    except NoRedis as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
-def empty_store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The engine of the stores: that of `--engine`; both, one after the other, for tests marked `both_engines`."""
+    name = getattr(request, "param", None) or str(request.config.getoption("--engine"))
+    if name != "file":
+        request.getfixturevalue("postgres")
+    with on_engine(name):
+        yield name
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("both_engines") and metafunc.config.getoption("--engine") == "file":
+        metafunc.parametrize("engine", ENGINES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _lakes_of_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    name = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
+    name = name or request.config.getoption("--engine")
+    if name != "file" and request.node.get_closest_marker("file_engine"):
+        pytest.skip("about the file itself")
+    with on_engine(name), lakes_dropped():
+        yield
+
+
+@pytest.fixture(scope="session")
+def empty_store_file(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Where:
+    if engine != "file":
+        return empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
     path = tmp_path_factory.mktemp("template") / "store.duckdb"
     assert store_at(path).devices.all() == []
     return path
@@ -72,10 +103,12 @@ def clock() -> StoppedClock:
 
 
 @pytest.fixture
-def store(empty_store_file: Path, tmp_path: Path, clock: StoppedClock) -> Store:
-    path = tmp_path / "store.duckdb"
-    shutil.copyfile(empty_store_file, path)  # nobody has the template open
-    return store_at(path, clock)
+def store(empty_store_file: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    return copied(empty_store_file, tmp_path, clock)
+
+
+def pytest_unconfigure() -> None:
+    end_lakes()
 
 
 @pytest.fixture(scope="session")

@@ -45,10 +45,10 @@ class Postgres:
     log: Path
     _numbers: itertools.count[int] = field(default_factory=itertools.count, repr=False)
 
-    def fresh_database(self) -> str:
-        """The URL of a new, empty database: `postgresql://zk:<password>@127.0.0.1:<port>/<name>`."""
+    def fresh_database(self, template: str = "template1") -> str:
+        """The URL of a new database, an empty one or a copy: `postgresql://zk:<password>@127.0.0.1:<port>/<name>`."""
         name = f"test_{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name} STRATEGY wal_log")
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
         return self.url(name)
 
     def url(self, database: str = "postgres") -> str:

@@ -43,7 +43,7 @@ CONTRACT_DEFAULTS: dict[str, Any] = {
     "RAW_RETENTION_DAYS": 0,
 }
 WRONG = {
-    "ZK_PIPELINE_DATABASE": ["", "postgres://host/db", "ducklake:postgres:x", "~nobody-of-this-name/x.duckdb"],
+    "ZK_PIPELINE_DATABASE": ["", "postgres://host/db", "~nobody-of-this-name/x.duckdb"],
     "ZK_PIPELINE_TIMEZONE": ["", "Mars/Olympus", "Europe", "../../etc/passwd", "+03:00"],
     "ZK_PIPELINE_HISTORY_START": ["", "2020", "2020-13-01", "2020-02-30", "01.01.2020"],
     "ZKTECO_TIMEOUT": ["", "0", "-1", "ten", "nan", "inf"],
@@ -223,3 +223,28 @@ def test_a_database_path_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_the_home_cannot_be_named_by_the_file_that_is_looked_for_in_it(name: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"{name}=/elsewhere\n")
     assert refusal(tmp_path).endswith(f"line 1: {name} decides where this file is looked for: export it")
+
+
+def test_a_shared_store_is_named_with_its_folder_in_the_home_and_shows_no_password(tmp_path: Path) -> None:
+    address = "ducklake:postgres:postgresql://zk:hidden@db/attendance;data=lake"
+    settings = load(tmp_path, ZK_PIPELINE_DATABASE=address)
+    assert str(settings.store) == (f"ducklake:postgres:host=db user=zk dbname=attendance;data={tmp_path / 'lake'}")
+    assert settings.database_path == tmp_path / "data" / "shared-store"
+    assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ZK_PIPELINE_DATABASE", "ducklake:postgres:hidden"),
+        ("ZK_PIPELINE_DATABASE", "ducklake:postgres:password=hidden;data=x"),
+        ("PUBLISH_SNAPSHOT", "copy.duckdb"),
+    ],
+)
+def test_what_is_wrong_with_a_shared_store_is_said_without_its_password(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    address = "ducklake:postgres:postgresql://zk:hidden@db/attendance;data=lake"
+    with pytest.raises(UsageError, match=f"^{variable}") as refused:
+        load(tmp_path, **({"ZK_PIPELINE_DATABASE": address} | {variable: value}))
+    assert "hidden" not in str(refused.value)

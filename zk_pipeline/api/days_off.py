@@ -87,7 +87,7 @@ def absences(
     request: Request, services: Given, _: Reader, asked: Annotated[AbsenceParameters, Query()]
 ) -> dict[str, Any]:
     """Who was expected by a shift of theirs and did not come, by date."""
-    count, rows = services.store.absences(
+    count, rows = services.store.absences.page(
         user_id=asked.user_id,
         site=asked.site,
         first=as_date(asked.start_date),

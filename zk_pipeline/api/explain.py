@@ -70,15 +70,14 @@ def explain(services: Given, _: Reader, asked: Annotated[ExplainParameters, Quer
     hours it was judged by, and what the CRM was told.
     """
     day = date.fromisoformat(asked.date)
-    found = services.store.explanations.explain(asked.user_id, day, as_of=as_instant(asked.as_of))
-    punches = [one for one in found.punches if asked.site in (None, one.site)]
-    revisions = [one for one in found.revisions if asked.site in (None, one.site)]
-    if not punches and not revisions:
+    known = services.store.explanations.explain(asked.user_id, day, as_of=as_instant(asked.as_of))
+    found = known.at(asked.site)
+    if not found.punches and not found.revisions:
         raise HTTPException(404, "Nothing is known of this person on that date.")
     return {
         "user_id": found.user_id,
         "work_date": found.work_date,
         "as_of": found.as_of,
-        "punches": punches,
-        "revisions": revisions,
+        "punches": found.punches,
+        "revisions": found.revisions,
     }

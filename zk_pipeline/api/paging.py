@@ -14,6 +14,7 @@ from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from zk_pipeline.api.fields import as_date
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.lists import Rows
 from zk_pipeline.store.pages import Key, Kind, Place, Value
@@ -91,7 +92,7 @@ class ListParameters(Walked):
 
     @property
     def first(self) -> date | None:
-        return date.fromisoformat(self.start_date) if self.start_date else None
+        return as_date(self.start_date)
 
     @property
     def device_id(self) -> int | None:
@@ -99,7 +100,7 @@ class ListParameters(Walked):
 
     @property
     def last(self) -> date | None:
-        return date.fromisoformat(self.end_date) if self.end_date else None
+        return as_date(self.end_date)
 
     def keys(self, possible: Mapping[str, tuple[str, Kind]], default: str) -> list[Key]:
         """The order asked for. Raises UsageError naming what is possible."""

@@ -11,7 +11,7 @@ from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import WORK_DATE, open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.explanations import PUNCH_STATES, Explanation, Revision
+from zk_pipeline.store.explanations import PUNCH_STATES, Revision
 
 
 class Instant(click.ParamType[datetime]):
@@ -39,12 +39,10 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     \b
     Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
     """
-    found = open_session().store.explanations.explain(user_id, day, as_of=as_of)
-    punches = [one for one in found.punches if site in (None, one.site)]
-    revisions = [one for one in found.revisions if site in (None, one.site)]
+    found = open_session().store.explanations.explain(user_id, day, as_of=as_of).at(site)
+    punches, revisions = found.punches, found.revisions
     if not punches and not revisions:
         raise UsageError(f"nothing is known of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}"))
-    found = Explanation(user_id, day, as_of, punches, revisions)
     if as_json:
         print_json(found)
         return

@@ -29,7 +29,7 @@ class Session:
 
     @property
     def store(self) -> Store:
-        return Store.at(self.settings.database_path)
+        return Store.at(self.settings.store)
 
     @property
     def terminals(self) -> TerminalGateway:

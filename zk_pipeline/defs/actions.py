@@ -40,7 +40,7 @@ def do(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) -> list[Ru
             tags={ACTION_TAG: first_run_id},
             new_run_id=lambda: next(ids, None) or str(uuid.uuid4()),
         )
-        store = Store.at(settings.database_path)
+        store = Store.at(settings.store)
         return _KINDS[kind](mine, store, **arguments)
 
 

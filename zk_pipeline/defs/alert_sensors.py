@@ -24,7 +24,7 @@ from zk_pipeline.operations.problems import (
     tick_problem,
 )
 from zk_pipeline.operations.quality import silence_allowed
-from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.alerts import Decision, KnownAlert, Problem
 from zk_pipeline.store.errors import StoreBusy
@@ -136,8 +136,7 @@ def current_problems(
 def _misconfigured(settings: Settings) -> str | None:
     """What keeps every sync from being tried, as far as the settings themselves tell."""
     try:
-        crm_endpoint(settings)
-        crm_token(settings)
+        check_crm(settings)
     except CrmMisconfigured as error:
         return str(error)
     return None

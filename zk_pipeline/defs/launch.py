@@ -120,7 +120,7 @@ class Launcher:
         check_routes(self.instance)
         check_daemon(self.instance)
         job = build_definitions(self.settings).resolve_job_def(POLL)
-        devices = [one for one in Store.at(self.settings.database_path).devices.all() if one.name in names]
+        devices = [one for one in Store.at(self.settings.store).devices.all() if one.name in names]
         common = {**self.tags, BY_COMMAND: self.started_by}
         asked = [
             submit(self.instance, job, self.new_run_id(), tags={**tags, **common, QUEUE_TAG: queue}, config=config)

@@ -159,7 +159,7 @@ class Said:
         """Evaluations of those that say something else than before, said it long ago, or are not shown any more: a
         failed one at once, since it is the one to be seen, a good one within the hour.
         """
-        if len(verdicts) > 3:
+        if any(verdict.check not in LATENESS for verdict in verdicts):
             self._entries["facts"] = [now.isoformat()]
         events = []
         for verdict in verdicts:

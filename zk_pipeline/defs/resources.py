@@ -12,6 +12,7 @@ from pydantic import Field
 from zk_pipeline.defs.dead_runs import note_process
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.errors import UsageError
+from zk_pipeline.lake_address import PREFIX
 from zk_pipeline.operations.alerts import Channel, channels_of
 from zk_pipeline.operations.terminals import terminal_gateway
 from zk_pipeline.settings import Settings, load_settings
@@ -21,13 +22,15 @@ from zk_pipeline.store.store import Store
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The DuckDB store. Every run uses it, so here each run notes which process it is."""
 
-    path: str = Field(description="Absolute path of the DuckDB file (ZK_PIPELINE_DATABASE)")
+    path: str = Field(description="Absolute path of the DuckDB file, or the shared store without its password")
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         if context.run is not None and context.instance is not None:
             note_process(context.instance, context.run.run_id)
 
     def open(self) -> Store:
+        if self.path.startswith(PREFIX):  # what is shown in the UI holds no secret, so the settings are asked
+            return Store.at(load_settings().store)
         return Store.at(Path(self.path))
 
 
@@ -71,7 +74,7 @@ def resources(settings: Settings) -> dict[str, object]:
     if not settings.database_path.is_absolute():
         raise UsageError(f"ZK_PIPELINE_DATABASE: {settings.database_path} is not below an absolute home")
     return {
-        "store": StoreResource(path=str(settings.database_path)),
+        "store": StoreResource(path=str(settings.store)),
         "terminals": TerminalsResource(timeout=settings.terminal_timeout, deadline=settings.poll_deadline),
         "crm": CrmResource(
             concurrency=settings.crm_concurrency,

@@ -64,7 +64,7 @@ class RoutedRunCoordinator(QueuedRunCoordinator):
             return asked
         # Asked for in the UI, or a retry: a terminal may have moved since.
         names = set(_partition_keys(run, self._instance))
-        devices = [one for one in Store.at(settings.database_path).devices.all() if one.name in names]
+        devices = [one for one in Store.at(settings.store).devices.all() if one.name in names]
         queues = by_queue(devices, settings.poll_rules or {})
         if len(queues) == 1:
             return next(iter(queues))

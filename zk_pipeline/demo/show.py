@@ -48,7 +48,7 @@ class Show:
 
     @property
     def store(self) -> Store:
-        return Store.at(self.settings.database_path)
+        return Store.at(self.settings.store)
 
     def register(self) -> None:
         """The emulated terminals as devices; their ports differ from run to run."""

@@ -15,7 +15,7 @@ import yaml
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.doctor import Doctor, Finding
-from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
 from zk_pipeline.store.store import Store
 
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB left on a disk
@@ -129,13 +129,15 @@ def _is_alive(name: str) -> bool:
 
 
 def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
-    if not settings.database_path.exists():
-        yield Finding(
-            "note", "no-store", f"there is no store at {settings.database_path} yet", "the first command makes it"
-        )
-        return
+    store = Store.at(settings.store)
     try:
-        yield from Doctor(Store.at(settings.database_path).database).examine(now)
+        if store.database.engine.is_missing():
+            words = f"there is no store at {store.database.name} yet"
+            yield Finding("note", "no-store", words, "the first command makes it")
+            return
+        yield from Doctor(store.database).examine(now)
+    except StoreUnreachable as error:
+        yield Finding("error", "unreachable", str(error), "see that PostgreSQL runs and lets this host in")
     except StoreBusy as error:
         yield Finding("error", "busy", str(error), "end what holds it")
     except ZkPipelineError as error:

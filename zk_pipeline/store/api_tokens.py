@@ -85,10 +85,12 @@ class TokenStore:
     def revoke(self, name: str) -> None:
         """Refuse the token of that name from now on. Raises UsageError where there is no good one."""
         with self.database.write("revoke an API token") as connection:
-            found = connection.execute(
-                "UPDATE api_tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL RETURNING id",
-                [self.clock(), name],
-            ).fetchall()
+            good = "name = $name AND revoked_at IS NULL"
+            found = connection.execute(f"SELECT id FROM api_tokens WHERE {good}", {"name": name}).fetchall()  # noqa: S608
+            connection.execute(
+                f"UPDATE api_tokens SET revoked_at = $now WHERE {good}",  # noqa: S608 (SQL of ours)
+                {"name": name, "now": self.clock()},
+            )
         if not found:
             raise UsageError(f"no good token is named {name!r}; `zk-pipeline api-token list` shows them")
 

@@ -53,13 +53,14 @@ class CorrectionStore:
                 if held.from_local <= to_local and from_local <= held.to_local:
                     raise UsageError(f"correction {held.id} holds for part of that span: revoke it first")
             with regrouping(connection, (site,)):
-                row = connection.execute(
+                taken = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM clock_corrections").fetchall()[0][0]
+                connection.execute(
                     """
                     INSERT INTO clock_corrections
-                    SELECT coalesce(max(id), 0) + 1, $device, $from_local, $to_local, $add_seconds, $reason, $now, NULL
-                    FROM clock_corrections RETURNING id
+                    VALUES ($id, $device, $from_local, $to_local, $add_seconds, $reason, $now, NULL)
                     """,
                     {
+                        "id": taken,
                         "device": device,
                         "from_local": from_local,
                         "to_local": to_local,
@@ -67,9 +68,9 @@ class CorrectionStore:
                         "reason": reason,
                         "now": self.clock(),
                     },
-                ).fetchall()
+                )
                 correct(connection, device)
-            return _read(connection, "correction.id = ?", [row[0][0]])[0]
+            return _read(connection, "correction.id = ?", [taken])[0]
 
     def revoke(self, correction_id: int) -> Correction:
         """Take a correction back: its readings count as recorded again. Raises UsageError where it does not hold."""

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.placing import believed, place
+from zk_pipeline.store.placing import place_span
 
 BEFORE = timedelta(days=29)  # outliers are counted from so long before a span: a month of them with its first date
 
@@ -44,20 +44,7 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
     # A work date begins at its date's midnight or later, and ends within the next date.
     values = {"first": first, "last": last, "begin": first, "end": last + timedelta(days=2)}
     with database.read("figures of work dates") as connection:
-        # Without `pairs` the whole history would be asked who has ever punched.
-        pairs = f"""
-            SELECT DISTINCT device, user_id FROM {believed(connection)}
-            WHERE punched_at_local >= $begin AND punched_at_local < $end
-        """  # noqa: S608 (SQL of ours)
-        span = {name: values[name] for name in ("begin", "end")}
-        placing = place(
-            connection,
-            pairs=pairs,
-            values=span,
-            workday_starts_at=workday_starts_at,
-            first=values["begin"],
-            last=values["end"],
-        )
+        placing = place_span(connection, values["begin"], values["end"], workday_starts_at=workday_starts_at)
         sql = _PUNCHES.format(punches=placing.punches, join=placing.join, work_date=placing.work_date)
         punches = connection.execute(sql, values).fetchall()
         kinds = connection.execute(_KINDS_OF_DAYS, [first - BEFORE, last]).fetchall()

@@ -11,7 +11,6 @@ from datetime import date, datetime
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
-from zk_pipeline.store.sender import only_sender
 from zk_pipeline.store.turns import ClaimedOutbox
 
 _PAGE = 1000  # due deliveries looked at in one hold of the store
@@ -59,7 +58,7 @@ class DeliveryStore:
 
     def only_sender(self) -> AbstractContextManager[None]:
         """To be held around claiming and settling. Raises SenderBusy."""
-        return only_sender(self.database.path)
+        return self.database.engine.only_sender()
 
     def outbox(self, scope: Scope, run_id: str) -> ClaimedOutbox:
         """The outbox that one run works off, under the sender's lock."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 from zk_pipeline.attendance.shifts import minutes
 from zk_pipeline.store.compacting import space_of
@@ -15,10 +16,12 @@ from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.doctor_rules import PER_SPAN, REPORT, WHOLE, Rule, Severity
 from zk_pipeline.store.migrate import tables_as_shipped
 from zk_pipeline.store.placing import place, stored_workday_start
-from zk_pipeline.store.sender import SenderBusy, only_sender
+from zk_pipeline.store.sender import SenderBusy
 from zk_pipeline.store.soundness import doubled_keys, schema_faults, unsound_dates
+from zk_pipeline.store.tidying import files_of
 
 _ROWS_AT_ONCE = 200_000  # some 0.3 s
+_MANY_FILES = 2_000  # each is opened by a question over all
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,10 @@ class Doctor:
                 yield Finding("error", "doubled-keys", words, REPORT)
             for rule in WHOLE:
                 yield from _broken(rule, [_ask(connection, rule, {})])
-            yield from _space(connection)
+            if isinstance(self.database.where, Path):
+                yield from _space(connection)
+            else:
+                yield from _many_files(connection)
             yield from _late(connection, now)
             offset = minutes(stored_workday_start(connection))
             spans = _spans(connection, offset)
@@ -71,7 +77,7 @@ class Doctor:
     def _left_sending(self) -> Iterator[Finding]:
         """Deliveries claimed by nobody who lives: the sender's lock is free."""
         try:
-            with only_sender(self.database.path), self.database.read("doctor: claimed deliveries") as connection:
+            with self.database.engine.only_sender(), self.database.read("doctor: claimed deliveries") as connection:
                 row = connection.execute("SELECT count(*) FROM crm_deliveries WHERE state = 'sending'").fetchone()
         except SenderBusy:
             return
@@ -125,6 +131,15 @@ def _space(connection: Connection) -> Iterator[Finding]:
             "note", "free-blocks",
             f"{space.free / 1e6:,.0f} of the store's {space.total / 1e6:,.0f} MB are free blocks",
             "`zk-pipeline cleanup`, or the job of the next night, gives them back",
+        )  # fmt: skip
+
+
+def _many_files(connection: Connection) -> Iterator[Finding]:
+    held = files_of(connection)
+    if held.files > _MANY_FILES:
+        yield Finding(
+            "note", "many-files", f"the store's rows are in {held.files:,} files, in {held.states:,} states",
+            "`zk-pipeline cleanup`, or the job of the next night, makes few of them",
         )  # fmt: skip
 
 

@@ -13,6 +13,14 @@ class StoreUnusable(UsageError):
     """The path cannot hold a store: no permission, not a folder, no locks, not a DuckDB file, a newer version."""
 
 
+class StoreUnreachable(StoreBusy):
+    """The PostgreSQL server of a shared store does not answer. Ask again, as after StoreBusy."""
+
+
+class NotOnThisEngine(UsageError):
+    """What was asked for exists only where the store is a file, or only where it is shared."""
+
+
 class UnknownDevice(UsageError):
     """No device of that name."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from zk_pipeline.store.database import Connection, Database
@@ -63,6 +63,16 @@ class Explanation:
     as_of: datetime | None
     punches: list[ExplainedPunch]
     revisions: list[Revision]
+
+    def at(self, site: str | None) -> Explanation:
+        """What of it is of one site; None: all."""
+        if site is None:
+            return self
+        return replace(
+            self,
+            punches=[one for one in self.punches if one.site == site],
+            revisions=[one for one in self.revisions if one.site == site],
+        )
 
 
 @dataclass(frozen=True)

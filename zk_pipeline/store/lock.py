@@ -25,7 +25,7 @@ from zk_pipeline.store.holders import Holders
 Mode = Literal["shared", "exclusive"]
 _FLAG = {"shared": fcntl.LOCK_SH, "exclusive": fcntl.LOCK_EX}
 
-# What each thread holds, by process, thread and lock file. A child made by `fork` has another process number.
+# What each thread holds, by process, thread and lock. A child made by `fork` has another process number.
 _held_by_thread: dict[tuple[int, int, str], str] = {}
 
 
@@ -38,6 +38,20 @@ class Held:
     waited_seconds: float
     since: float
     tell: Callable[[str], None]
+
+
+@contextmanager
+def only_hold_of_thread(lock: str, purpose: str) -> Iterator[None]:
+    """Raises NestedHold where this thread holds the lock of that name already."""
+    key = (os.getpid(), threading.get_ident(), lock)
+    if key in _held_by_thread:
+        holding = _held_by_thread[key]
+        raise NestedHold(f"this thread holds the store already ({holding}) and would wait for itself ({purpose})")
+    _held_by_thread[key] = purpose
+    try:
+        yield
+    finally:
+        del _held_by_thread[key]
 
 
 class FairLock:
@@ -56,7 +70,7 @@ class FairLock:
         Raises StoreBusy, naming the holders, after `wait_seconds`; StoreUnusable where locks do not work; NestedHold
         at once where this thread holds it already.
         """
-        with self._only_hold_of_thread(purpose):
+        with only_hold_of_thread(str(self._main.absolute()), purpose):
             started = time.monotonic()
             main = self._queue(mode, started + wait_seconds)
             try:
@@ -65,18 +79,6 @@ class FairLock:
                     yield Held(waited_seconds=now - started, since=now, tell=tell)
             finally:
                 os.close(main)
-
-    @contextmanager
-    def _only_hold_of_thread(self, purpose: str) -> Iterator[None]:
-        key = (os.getpid(), threading.get_ident(), str(self._main.absolute()))
-        if key in _held_by_thread:
-            holding = _held_by_thread[key]
-            raise NestedHold(f"this thread holds the store already ({holding}) and would wait for itself ({purpose})")
-        _held_by_thread[key] = purpose
-        try:
-            yield
-        finally:
-            del _held_by_thread[key]
 
     def _queue(self, mode: Mode, deadline: float) -> int:
         turnstile = self._acquire(self._turnstile, "exclusive", deadline)

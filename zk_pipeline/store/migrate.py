@@ -20,6 +20,7 @@ from zk_pipeline.store.copying import aside, copy_file, settle_on_disk
 from zk_pipeline.store.errors import StoreUnusable
 
 _COPIES_KEPT = 3
+FILLING = 1_000_000_000  # the version that a store seems to have while another one is copied into it
 
 
 @cache
@@ -34,13 +35,16 @@ def newest_version() -> int:
     return migrations()[-1][0]
 
 
-def read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
     """The version up to which the store has had every migration; 0 for an empty file.
 
     Raises StoreUnusable for a store newer than this program and for a DuckDB file that is no store of ours.
     """
     known = [number for number, _ in migrations()]
     applied = _applied(connection, path)
+    if FILLING in applied:
+        words = f"{path} is not complete: run the `zk-pipeline migrate-store` that fills it again, to its end"
+        raise StoreUnusable(words)
     foreign = applied.difference(known)
     if foreign:
         raise StoreUnusable(
@@ -51,19 +55,20 @@ def read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     return max(in_order, default=0)
 
 
-def _applied(connection: duckdb.DuckDBPyConnection, path: Path) -> set[int]:
+def _applied(connection: duckdb.DuckDBPyConnection, path: object) -> set[int]:
     try:
         found = connection.execute("SELECT version FROM schema_migrations").fetchall()
     except duckdb.CatalogException:  # only then: a list of tables costs 4 ms, and every hold of the store begins here
         if connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone() != (0,):
-            words = f"{path} is a DuckDB file of something else: it has no schema_migrations table"
+            kind = "DuckDB file" if isinstance(path, Path) else "DuckLake"
+            words = f"{path} is a {kind} of something else: it has no schema_migrations table"
             raise StoreUnusable(words) from None
         return set()
     return {int(row[0]) for row in found}
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: bool = True) -> None:
-    """Bring the store to the newest version; nothing to do costs one short query.
+    """Bring a file to the newest version; nothing to do costs one short query.
 
     A store of an earlier version is first copied to `<name>.at-version-NNNN.duckdb` beside it, of which the newest
     three stay. Raises ZkPipelineError, with the store as it was, where there is no room for that or a migration fails.
@@ -73,14 +78,24 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: boo
         return
     if keep_copy and version:
         _keep_copy(connection, path, version)
-    applied = _applied(connection, path)
-    for number, name in migrations():
+    apply_missing(connection, path)
+
+
+def apply_missing(
+    connection: duckdb.DuckDBPyConnection, name: object, *, comment_on_columns_of_views: bool = True
+) -> None:
+    """Apply what the store called `name` has not had yet, each in a transaction of its own.
+
+    Raises ZkPipelineError, with the store as the one before left it, where one fails.
+    """
+    applied = _applied(connection, name)
+    for number, file in migrations():
         if number not in applied:
             try:
-                _apply(connection, number, name)
+                _apply(connection, number, file, comment_on_columns_of_views)
             except duckdb.Error as error:
                 why = str(error).strip().splitlines()[0]
-                raise ZkPipelineError(f"{path}: migration {name} failed and changed nothing: {why}") from error
+                raise ZkPipelineError(f"{name}: migration {file} failed and changed nothing: {why}") from error
 
 
 def copies_before_migration(path: Path) -> list[Path]:
@@ -135,7 +150,7 @@ def script(name: str) -> str:
     return resources.files("zk_pipeline.store.migrations").joinpath(name).read_text(encoding="utf-8")
 
 
-def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str) -> None:
+def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str, comment_on_columns_of_views: bool) -> None:
     with transaction(connection):
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
@@ -143,8 +158,8 @@ def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str) -> Non
         )
         connection.execute(script(name))
         connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
-        if read_version(connection, Path(name)) == newest_version():
-            _write_comments(connection)
+        if read_version(connection, name) == newest_version():
+            _write_comments(connection, comment_on_columns_of_views)
 
 
 @contextmanager
@@ -159,11 +174,13 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def _write_comments(connection: duckdb.DuckDBPyConnection) -> None:
+def _write_comments(connection: duckdb.DuckDBPyConnection, on_columns_of_views: bool) -> None:
     """Names and texts come from the catalog only; COMMENT takes no bound parameters."""
     for kind, catalog in (("TABLE", TABLES), ("VIEW", VIEWS)):
         for table, (text, columns) in catalog.items():
             connection.execute(f"COMMENT ON {kind} {table} IS {literal(text)}")
+            if kind == "VIEW" and not on_columns_of_views:
+                continue
             for column, meaning in columns.items():
                 connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {literal(meaning)}')
 

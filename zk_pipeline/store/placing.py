@@ -83,6 +83,18 @@ def place(
     return Placing(punches, _BEGUN, f"CAST(punch.punched_at_local - to_minutes({begun}) AS DATE)", minutes(usual))
 
 
+def place_span(connection: Connection, begin: date, end: date, *, workday_starts_at: time) -> Placing:
+    """How to place the punches from `begin` to `end` (wall clocks, `end` excluded) for who punched then: without that
+    bound the whole history would be asked who ever did.
+    """
+    pairs = f"""
+        SELECT DISTINCT device, user_id FROM {believed(connection)}
+        WHERE punched_at_local >= $begin AND punched_at_local < $end
+    """  # noqa: S608 (SQL of ours)
+    values = {"begin": begin, "end": end}
+    return place(connection, pairs=pairs, values=values, workday_starts_at=workday_starts_at, first=begin, last=end)
+
+
 def believed(connection: Connection) -> str:
     """The punches that are part of a day, as a subquery."""
     is_corrected = connection.execute("SELECT EXISTS (FROM corrected_punches)").fetchall()[0][0]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import date
 
 from zk_pipeline.attendance.shifts import BOUNDS, minutes
+from zk_pipeline.store.borders import BORDERS, pairs
 from zk_pipeline.store.database import Connection
 from zk_pipeline.store.placing import believed, stored_hours, stored_workday_start
 from zk_pipeline.store.roster import make_roster
@@ -29,8 +30,7 @@ def changing_shifts(connection: Connection) -> Iterator[None]:
     if under_way[0][0]:
         yield
         return
-    punched = f"SELECT DISTINCT device, user_id FROM {believed(connection)}"  # noqa: S608 (SQL of ours)
-    connection.execute(f"CREATE TEMP TABLE punched AS {punched}")
+    connection.execute(f"CREATE TEMP TABLE punched AS {pairs(connection)}")
     _remember(connection, "before")
     yield
     _remember(connection, "after")
@@ -156,18 +156,12 @@ WHERE before.first <= after.last AND after.first <= before.last
   AND (before.begins, before.judged, before.weekdays) IS DISTINCT FROM (after.begins, after.judged, after.weekdays)
 """
 
-# A punch of a cleared date is gone and one of another date is not: neither may be looked for on the other side.
-_FIX_BORDERS = """
-WITH cleared AS (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL),
-borders AS (
-    SELECT work_date AS on_date FROM cleared WHERE work_date - 1 NOT IN (FROM cleared)
-    UNION ALL
-    SELECT work_date + 1 FROM cleared WHERE work_date + 1 NOT IN (FROM cleared)
-)
+_FIX_BORDERS = f"""
+WITH {BORDERS}
 INSERT INTO fixed_begins
 SELECT device, user_id, on_date, begins_before
 FROM differing JOIN borders ON by_begin AND on_date BETWEEN first AND last
-"""
+"""  # noqa: S608 (SQL of ours)
 
 _OTHER_HOLIDAYS = """
 CREATE TEMP TABLE other_holidays AS

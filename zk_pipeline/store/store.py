@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
-from pathlib import Path
+from datetime import datetime, timezone
 
-from zk_pipeline.store.absences import AbsenceRow, list_absences
+from zk_pipeline.store.absences import AbsenceStore
 from zk_pipeline.store.alerts import AlertStore
 from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.audit import Audit
 from zk_pipeline.store.backups import Backups
 from zk_pipeline.store.corrections import CorrectionStore
-from zk_pipeline.store.database import Database
+from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.day_context import DayContexts
 from zk_pipeline.store.days import DayStore
 from zk_pipeline.store.deliveries import DeliveryStore
@@ -32,6 +31,7 @@ from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quality import Quality
 from zk_pipeline.store.quarantine import QuarantineStore
 from zk_pipeline.store.restoring import Restoring
+from zk_pipeline.store.reviews import ReviewStore
 from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts import ShiftStore
 from zk_pipeline.store.upkeep import Upkeep
@@ -50,8 +50,8 @@ class Store:
     page_cache: BucketCache = field(default_factory=BucketCache, repr=False, compare=False)
 
     @classmethod
-    def at(cls, path: Path) -> Store:
-        return cls(Database(path))
+    def at(cls, where: Where) -> Store:
+        return cls(Database(where))
 
     @property
     def devices(self) -> DeviceRegistry:
@@ -105,20 +105,9 @@ class Store:
         """Make a declared plan of shifts, assignments and holidays true, in one transaction."""
         return apply_plan(self.database, self.clock, plan, prune=prune)
 
-    def absences(
-        self,
-        *,
-        user_id: str | None = None,
-        site: str | None = None,
-        first: date | None = None,
-        last: date | None = None,
-        limit: int,
-        offset: int = 0,
-    ) -> tuple[int, list[AbsenceRow]]:
-        """As `list_absences`."""
-        return list_absences(
-            self.database, user_id=user_id, site=site, first=first, last=last, limit=limit, offset=offset
-        )
+    @property
+    def absences(self) -> AbsenceStore:
+        return AbsenceStore(self.database)
 
     @property
     def corrections(self) -> CorrectionStore:
@@ -131,6 +120,10 @@ class Store:
     @property
     def explanations(self) -> Explanations:
         return Explanations(self.database)
+
+    @property
+    def reviews(self) -> ReviewStore:
+        return ReviewStore(self.database, self.clock)
 
     @property
     def audit(self) -> Audit:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.placing import Placing, believed, place
+from zk_pipeline.store.placing import Placing, place_span
 from zk_pipeline.store.roster import read_shifts
 
 
@@ -37,18 +37,7 @@ def summarize(
         seq = connection.execute(
             "SELECT work_date, punched_seq FROM work_dates WHERE list_contains(?, work_date)", [list(dates)]
         ).fetchall()
-        pairs = f"""
-            SELECT DISTINCT device, user_id FROM {believed(connection)}
-            WHERE punched_at_local >= $begin AND punched_at_local < $end
-        """  # noqa: S608 (SQL of ours)
-        placing = place(
-            connection,
-            pairs=pairs,
-            values=span,
-            workday_starts_at=workday_starts_at,
-            first=span["begin"],
-            last=span["end"],
-        )
+        placing = place_span(connection, span["begin"], span["end"], workday_starts_at=workday_starts_at)
         shifts = read_shifts(connection) if placing.by_shifts else {}
         values = span | {"dates": list(dates), "debounce": debounce_seconds * 1_000_000}
         table = connection.execute(_query(connection, placing), values).to_arrow_table()

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from zk_pipeline.store.compacting import Compacting
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.placing import place
+from zk_pipeline.store.tidying import tidying
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Cleaned:
     polls: int
     bytes_before: int
     bytes_after: int
-    space: str  # whether the file was made dense, and if not, why
+    space: str  # whether the file was made dense, and if not, why; what became of a lake's files
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,14 @@ class Upkeep:
             "quarantine": now - timedelta(days=quarantine_days) if quarantine_days else None,
             "polls": now - timedelta(days=poll_days) if poll_days else None,
         }
-        compacting = Compacting(self.database)
+        tidy = tidying(self.database)
         if dry_run:
             with self.database.read("clean up (dry run)") as connection:
                 punches = _expired(connection, before)
                 quarantined, polls = (_count(connection, table, values) for table in _OLD)
-            due = compacting.is_due(compacting.space())
             return Cleaned(
                 dry_run, before, *punches, quarantined, polls, size_before, size_before,
-                "would be made dense" if due else "dense enough",
+                tidy.look(),
             )  # fmt: skip
         with self.database.write("clean up") as connection:
             punches = _expired(connection, before)
@@ -66,13 +65,11 @@ class Upkeep:
             quarantined, polls = (_count(connection, table, values) for table in _OLD)
             for table, condition in _OLD.items():
                 connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
-        with self.database.exclusive("checkpoint") as connection:
-            connection.execute("CHECKPOINT")
-        space = compacting.compact()
+        space = tidy.tidy()
         return Cleaned(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)
 
     def _size(self) -> int:
-        return self.database.path.stat().st_size if self.database.path.exists() else 0
+        return self.database.engine.size()
 
 
 # What a terminal still holds comes again with its next full reading, as a record quarantined then.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from zk_pipeline.attendance.shifts import Hours
+from zk_pipeline.store.borders import fix_borders
 from zk_pipeline.store.database import Connection
 from zk_pipeline.store.placing import place, stored_hours, stored_workday_start
 from zk_pipeline.store.sequence import take_seq
@@ -28,6 +29,7 @@ def adopt_workday_start(connection: Connection, starts_at: time) -> None:
     """Regroup the punches when the setting changed: every date of the old and of the new grouping becomes stale."""
     if starts_at == stored_workday_start(connection):
         return
+    fix_borders(connection)
     seq = take_seq(connection)
     keep_setting(connection, "workday_starts_at", starts_at.isoformat())
     connection.execute("UPDATE work_dates SET punched_seq = ? WHERE raw_deleted_at IS NULL", [seq])

@@ -46,15 +46,15 @@ class DayAsked(BaseModel):
 @router.get("/attendance/day")
 def day(request: Request, services: Given, identity: Reader) -> Response:
     asked = asked_of(request, DayAsked)
-    found = services.store.explanations.explain(asked.user_id, asked.day)
-    punches = [one for one in found.punches if one.site == asked.site]
-    revisions = [one for one in found.revisions if one.site == asked.site]
+    found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
+    punches, revisions = found.punches, found.revisions
     context = services.store.day_contexts.read(
         asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches)
     )
     if not (punches or revisions or context.earlier or context.later):
         raise HTTPException(404, f"nothing is known of {asked.user_id!r} at {asked.site!r} on {asked.day}")
     said = revisions[-1] if revisions else None
+    reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
     return draw(
         request,
         "day.html",
@@ -70,6 +70,9 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
         context=context,
         told=context.told[-1] if context.told else None,
+        reviews=reviews,
+        is_reviewed=any(one.is_reviewed for one in reviews[-1:] if said and one.revision == said.revision),
+        day_id=context.day_id,
         may_send=identity.may("operate"),
         zone=context.timezone or services.settings.timezone,
     )

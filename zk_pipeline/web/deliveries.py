@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from zk_pipeline.api.auth import Identity
 from zk_pipeline.api.errors import words_for
+from zk_pipeline.api.fields import as_date
 from zk_pipeline.api.launching import Action, TooManyActions
 from zk_pipeline.api.paging import DateText, Empty, Text
 from zk_pipeline.api.services import Given, Services
@@ -22,6 +22,7 @@ from zk_pipeline.store.lists import Rows
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.web.listing import PageParameters, check_span, listed, said_of
 from zk_pipeline.web.pages import OperatorForm, Reader, draw
+from zk_pipeline.web.runs import to_run
 from zk_pipeline.web.telling import delivery_words
 
 router = APIRouter(include_in_schema=False)
@@ -50,7 +51,7 @@ class Again(BaseModel):
     end_date: DateText = None
 
     def scope(self) -> Scope:
-        first, last = (date.fromisoformat(text) if text else None for text in (self.start_date, self.end_date))
+        first, last = as_date(self.start_date), as_date(self.end_date)
         check_span(first, last)
         return Scope(first=first, last=last, user_id=self.user_id)
 
@@ -69,12 +70,10 @@ def send_again(request: Request, services: Given, form: OperatorForm) -> Respons
         raise UsageError(said_of(error)) from None
     try:
         check_crm(services.settings)  # said now, also where nothing is due
-        action = Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True})
-        services.actions.submit(action)
+        return to_run(services, Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True}))
     except (CrmMisconfigured, TooManyActions) as error:
         status, body, _ = words_for(error)
         return _draw(request, services, form.identity, refused=(status, body["detail"]))
-    return RedirectResponse(f"/runs/{action.run_id}", 303)
 
 
 def _draw(

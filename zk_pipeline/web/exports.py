@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from zk_pipeline.api.auth import Identity
+from zk_pipeline.api.fields import as_date
 from zk_pipeline.api.files import MOST_EXCEL_ROWS
 from zk_pipeline.api.files import export_file as answer_with_file
 from zk_pipeline.api.paging import DateText, Text
@@ -36,7 +36,7 @@ class ExportAsked(BaseModel):
     device: Text = None
 
     def scope(self) -> ExportScope:
-        first, last = (date.fromisoformat(text) if text else None for text in (self.start_date, self.end_date))
+        first, last = as_date(self.start_date), as_date(self.end_date)
         check_span(first, last)
         return ExportScope(first, last, self.user_id, self.site, self.device)
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from starlette.responses import Response
 
+from zk_pipeline.api.files import MEDIA_TYPES
 from zk_pipeline.api.paging import Text
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
@@ -20,7 +21,6 @@ from zk_pipeline.web.listing import address, asked_of
 from zk_pipeline.web.pages import Reader, draw
 
 router = APIRouter(include_in_schema=False)
-_EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 def _month(value: str | None) -> str | None:
@@ -82,7 +82,7 @@ def month_file(request: Request, services: Given, _: Reader) -> Response:
     sheet, stream = _sheet(services, asked), io.BytesIO()
     write_excel(sheet, stream)
     headers = {"Content-Disposition": f'attachment; filename="month_{sheet.month:%Y-%m}.xlsx"'}
-    return Response(stream.getvalue(), media_type=_EXCEL, headers=headers)
+    return Response(stream.getvalue(), media_type=MEDIA_TYPES["xlsx"], headers=headers)
 
 
 def _sheet(services: Services, asked: MonthAsked) -> MonthSheet:

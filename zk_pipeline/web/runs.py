@@ -12,7 +12,7 @@ from zk_pipeline.api.launching import Action
 from zk_pipeline.api.runs import run as state_of_run
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.sync import crm_endpoint, crm_token
+from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.web.devices import DeviceId
 from zk_pipeline.web.pages import OperatorForm, Reader, draw
@@ -51,8 +51,7 @@ def start(services: Given, form: OperatorForm) -> Response:
     """The field `kind` says what: `poll` (all enabled terminals), `process` (stale dates), `sync` (what is due)."""
     kind = form.fields.get("kind", "")
     if kind == "sync":
-        crm_endpoint(services.settings)  # said now, not by a run
-        crm_token(services.settings)
+        check_crm(services.settings)  # said now, not by a run
         action = Action(kind="sync", arguments={"scope": Scope(), "limit": None})
     elif kind == "process":
         action = Action(kind="process", arguments={"dates": None})

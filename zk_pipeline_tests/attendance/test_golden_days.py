@@ -16,6 +16,7 @@ from zk_pipeline.cli.shift_file import read_shift_file
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
 from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.golden_days import (
     PAGE,
@@ -74,7 +75,7 @@ def told(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list[Ro
 
 
 @pytest.fixture(scope="module")
-def together(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Together:
+def together(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Together:
     """The rows of a case in which nothing happens between: all such of the same settings share a store, each with
     people, sites, terminals and shifts of its own.
     """

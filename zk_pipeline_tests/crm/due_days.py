@@ -11,7 +11,9 @@ import pandas as pd
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import PUNCH_COLUMNS, Device, Reading
 from zk_pipeline.operations.process import process_dates
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.engines import copy_store
 from zk_pipeline_tests.store.store_bench import info
 
 FIRST = date(2024, 1, 1)
@@ -83,8 +85,7 @@ def delivery_states(store: Store) -> dict[str, int]:
     return dict(found)
 
 
-def copied_store(template: Path, to: Path) -> Store:
+def copied_store(template: Where, to: Path) -> Store:
     """A store of its own, with true time, that begins as `template`, which nobody has open."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_bytes(template.read_bytes())
-    return Store.at(to)
+    return Store.at(copy_store(template, to))

@@ -17,6 +17,7 @@ from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import dates_from, delivery_states, latest_revisions, make_due, person, revise
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import start_sync
+from zk_pipeline_tests.engines import place
 from zk_pipeline_tests.store.store_bench import rows
 
 Record = Callable[[str, object], None]
@@ -49,7 +50,7 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
     tmp_path: Path, record_property: Record, people: int, dates: int, kills: int
 ) -> None:
     rng = random.Random(6)
-    store, days = Store.at(tmp_path / "store.duckdb"), dates_from(dates)
+    store, days = Store.at(place(tmp_path / "store.duckdb")), dates_from(dates)
     due = make_due(store, people=people, dates=days)
     killed, ended, revised, left_behind = 0, 0, 0, 0
     with receiver_over_tls(tmp_path) as receiver:
@@ -98,7 +99,7 @@ def test_an_outage_costs_few_requests_and_no_attempts_of_what_was_not_sent(
     tmp_path: Path, record_property: Record, people: int
 ) -> None:
     concurrency = 8
-    store = Store.at(tmp_path / "store.duckdb")
+    store = Store.at(place(tmp_path / "store.duckdb"))
     due = make_due(store, people=people, dates=dates_from(10))
     with receiver_over_tls(tmp_path) as receiver:
         receiver.misbehave = whenever(lambda _: True, refusal(503))

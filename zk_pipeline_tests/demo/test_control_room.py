@@ -121,6 +121,7 @@ def test_many_devices_behind_one_dead_switch_are_one_alert_and_one_when_they_are
 
 def test_killed_during_a_run_it_leaves_no_process(room: Room) -> None:
     """The last test here: it ends what the others look at."""
+    wait(lambda: "Gate" in room.partitions(), seconds=120)
     wait(lambda: not room.processes(), seconds=120)
     room.fleet.inject("Gate", HangAt(Command.CMD_CONNECT))
     room.ui.launch("poll_devices", GATE)

@@ -132,13 +132,21 @@ def open_hosts(home: Path, folder: Path, workforce: Workforce, changes: dict[str
                     hosts.kill_worker(queue)
 
 
-@pytest.fixture
-def hosts(
-    bare_home: Path, tmp_path: Path, postgres: Postgres, redis: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Hosts]:
-    """Twelve people and three terminals; run monitoring looks every two seconds."""
+@pytest.fixture(params=["file", pytest.param("shared", marks=pytest.mark.stress)])
+def servers(
+    request: pytest.FixtureRequest, postgres: Postgres, redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their addresses, exported. The store is a file, which workers of one host can share, or itself in PostgreSQL."""
     for name, value in {**storage_variables(postgres), **broker_variables(redis)}.items():
         monkeypatch.setenv(name, value)
+    if request.param == "shared":
+        address = f"ducklake:postgres:{postgres.fresh_database()};data={tmp_path / 'parquet'}"
+        monkeypatch.setenv("ZK_PIPELINE_DATABASE", address)
+
+
+@pytest.fixture
+def hosts(bare_home: Path, servers: None, tmp_path: Path) -> Iterator[Hosts]:  # noqa: ARG001 (exported)
+    """Twelve people and three terminals; run monitoring looks every two seconds."""
     workforce = generate(devices=3, employees=12, days=3, seed=3, until=utc_now())
     assert tuple(one.name for one in workforce.terminals) == GATES
     with open_hosts(
@@ -191,10 +199,10 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_doubles_nothing_and
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_polls_of_a_site_whose_worker_is_away_wait_fail_in_words_and_do_not_pile_up(
-    bare_home: Path, tmp_path: Path, postgres: Postgres, redis: str, monkeypatch: pytest.MonkeyPatch
+    bare_home: Path,
+    servers: None,  # noqa: ARG001 (exported)
+    tmp_path: Path,
 ) -> None:
-    for name, value in {**storage_variables(postgres), **broker_variables(redis)}.items():
-        monkeypatch.setenv(name, value)
     changes = {
         "poll_interval_seconds: 30": "poll_interval_seconds: 2",
         "start_timeout_seconds: 600": "start_timeout_seconds: 20",
@@ -222,11 +230,11 @@ def test_polls_of_a_site_whose_worker_is_away_wait_fail_in_words_and_do_not_pile
 @pytest.mark.stress
 @pytest.mark.timeout(1500)
 def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(
-    bare_home: Path, tmp_path: Path, postgres: Postgres, redis: str, monkeypatch: pytest.MonkeyPatch
+    bare_home: Path,
+    servers: None,  # noqa: ARG001 (exported)
+    tmp_path: Path,
 ) -> None:
     """Ten kills of either worker, wherever it is then, while people go on punching."""
-    for name, value in {**storage_variables(postgres), **broker_variables(redis)}.items():
-        monkeypatch.setenv(name, value)
     workforce = generate(devices=3, employees=60, days=20, seed=5, until=utc_now())
     kills = 10
     with open_hosts(bare_home, tmp_path, workforce, {"poll_interval_seconds: 30": "poll_interval_seconds: 2"}) as hosts:

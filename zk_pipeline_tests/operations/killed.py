@@ -8,13 +8,13 @@ import signal
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.settings import Settings
 from zk_pipeline.store import days, readings
+from zk_pipeline.store.database import Where
 from zk_pipeline_tests.attendance.plain_company import PlainPunch
 from zk_pipeline_tests.operations.company_bench import read, stale
 from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
@@ -29,11 +29,11 @@ class Killed(Enum):
     AFTER_WRITING = "punches and days, which nobody was told of"
 
 
-def killed(when: Killed, path: Path, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
+def killed(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
     """Read and process in a process that is killed; returns once it is dead. The store must not be open here."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # so that each kill costs a fork and no imports
-    process = context.Process(target=_work, args=(when, path, now, settings, held))
+    process = context.Process(target=_work, args=(when, at, now, settings, held))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL, process.exitcode
@@ -49,8 +49,8 @@ def _die_in(module: ModuleType, name: str) -> None:
     setattr(module, name, _die)
 
 
-def _work(when: Killed, path: Path, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
-    store = store_at(path, StoppedClock(now))
+def _work(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
+    store = store_at(at, StoppedClock(now))
     if when is Killed.WHILE_READING:
         _die_in(readings, "keep_tail")  # the last but one statement of its transaction
     read(store, held)

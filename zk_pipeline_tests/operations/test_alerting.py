@@ -204,7 +204,7 @@ def test_each_channel_hears_what_it_is_for(watch: Watch, channel: Channel) -> No
 
 
 def test_two_that_look_at_once_tell_it_once(watch: Watch, channel: Channel) -> None:
-    other = Watch(store_at(watch.store.database.path, watch.clock), watch.clock, watch.urls)
+    other = Watch(store_at(watch.store.database.where, watch.clock), watch.clock, watch.urls)
     channels = channels_of(SecretStr(watch.urls))
     look = Look([silent()], KINDS, watch.clock())
 

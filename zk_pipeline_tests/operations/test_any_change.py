@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import replace
 from datetime import date, datetime, timezone
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from zk_pipeline.store.database import Where
 from zk_pipeline_tests.attendance.any_company import Worked, changes, companies
 from zk_pipeline_tests.attendance.plain_company import (
     ONE_DAY,
@@ -32,7 +32,7 @@ from zk_pipeline_tests.operations.company_bench import (
     settings_of,
     stale,
 )
-from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
+from zk_pipeline_tests.store.store_bench import StoppedClock, copied
 
 LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
@@ -58,7 +58,7 @@ def differing(worked: Worked, other: PlainCompany) -> list[date]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.stress)])
 def test_exactly_the_dates_go_stale_that_any_change_makes_differ(
-    examples: int, empty_store_file: Path, record_property: Any
+    examples: int, empty_store_file: Where, record_property: Any
 ) -> None:
     counted = [0, 0]
 
@@ -76,7 +76,7 @@ def test_exactly_the_dates_go_stale_that_any_change_makes_differ(
     )
     def every(worked: Worked, data: st.DataObject) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            store = store_at(Path(shutil.copyfile(empty_store_file, Path(folder) / "store")), StoppedClock(LONG_AFTER))
+            store = copied(empty_store_file, Path(folder), StoppedClock(LONG_AFTER))
             config = settings_of(worked.company, Path(folder) / "home")
             establish(store, worked)
             read(store, worked.punches)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from zk_pipeline.store.database import Where
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_absences import plain_absences
 from zk_pipeline_tests.attendance.plain_company import plain_days
@@ -26,17 +26,17 @@ from zk_pipeline_tests.operations.company_bench import (
     settings_of,
     stale,
 )
-from zk_pipeline_tests.store.store_bench import StoppedClock, rows, store_at
+from zk_pipeline_tests.store.store_bench import StoppedClock, copied, rows
 
 LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
 ABSENCES = "SELECT site, user_id, work_date, shift FROM absences ORDER BY ALL"
 
 
-def compare(worked: Worked, hours: int, split: random.Random, template: Path, counted: Counter[str]) -> None:
+def compare(worked: Worked, hours: int, split: random.Random, template: Where, counted: Counter[str]) -> None:
     """Read in two polls, some punches twice, made, and looked at again long after; each time as the plain loop says."""
     with tempfile.TemporaryDirectory() as folder:
         clock = StoppedClock(LONG_AFTER)  # ingest believes every clock
-        store = store_at(Path(shutil.copyfile(template, Path(folder) / "store.duckdb")), clock)
+        store = copied(template, Path(folder), clock)
         config = settings_of(worked.company, Path(folder) / "home")
         establish(store, worked)
         enrol(store, worked)
@@ -79,7 +79,7 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
     with_shifts: bool,
     examples: int,
     people: int,
-    empty_store_file: Path,
+    empty_store_file: Where,
     record_property: Callable[[str, object], None],
 ) -> None:
     counted: Counter[str] = Counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from zk_pipeline.settings import Settings
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days, work_date
@@ -29,7 +29,7 @@ from zk_pipeline_tests.operations.company_bench import (
     stale,
 )
 from zk_pipeline_tests.operations.killed import Killed, killed
-from zk_pipeline_tests.store.store_bench import StoppedClock, rows, store_at
+from zk_pipeline_tests.store.store_bench import StoppedClock, copied, rows
 
 LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
 CURRENT = "SELECT site, user_id, work_date, payload_hash FROM daily_attendance ORDER BY ALL"
@@ -46,9 +46,9 @@ READ, PROCESS = "read", "process"
 PEOPLE = 30
 
 
-def store_of(worked: Worked, template: Path, folder: Path) -> tuple[Store, Settings]:
+def store_of(worked: Worked, template: Where, folder: Path) -> tuple[Store, Settings]:
     folder.mkdir()
-    store = store_at(Path(shutil.copyfile(template, folder / "store.duckdb")), StoppedClock(LONG_AFTER))
+    store = copied(template, folder, StoppedClock(LONG_AFTER))
     establish(store, worked)
     config = settings_of(worked.company, folder / "home")
     assert stale(store, config) == []  # and from here on work dates begin where the settings say
@@ -69,7 +69,7 @@ def go_through(worked: Worked, parts: list[tuple[float, Killed | str]], store: S
     """Each part is read, and perhaps processed, perhaps by somebody who is killed; what is stale is told each time."""
     touched: set[date] = set()
     stored: set[object] = set()
-    begin, path = 0, store.database.path
+    begin, at = 0, store.database.where
     for share, then in [*parts, (1.0, PROCESS)]:
         end = max(begin, round(share * len(worked.punches)))
         again = worked.punches[: min(begin, 3)]  # what is known already comes along
@@ -77,7 +77,7 @@ def go_through(worked: Worked, parts: list[tuple[float, Killed | str]], store: S
         if then is Killed.WHILE_READING and not held:
             continue
         if isinstance(then, Killed):
-            killed(then, path, LONG_AFTER, config, held)
+            killed(then, at, LONG_AFTER, config, held)
         else:
             read(store, held)
         if then is Killed.WHILE_READING:
@@ -113,7 +113,7 @@ def check_promises(store: Store) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.stress)])
 def test_any_order_any_split_and_any_kills_end_in_the_same_days(
-    examples: int, empty_store_file: Path, record_property: Callable[[str, object], None]
+    examples: int, empty_store_file: Where, record_property: Callable[[str, object], None]
 ) -> None:
     counted: Counter[str] = Counter()
 

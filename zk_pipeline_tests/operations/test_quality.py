@@ -9,6 +9,7 @@ import pytest
 
 from zk_pipeline.operations.checks import CHECKS
 from zk_pipeline.operations.quality import Verdict, judge_facts, judge_freshness, silence_allowed
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (
     ALL,
@@ -39,7 +40,7 @@ def failing(store: Store) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def well_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def well_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     clock = StoppedClock()
     store = copied(empty_store_file, tmp_path_factory.mktemp("well"), clock)
     clock.go(hours=-11)  # the last of these days is over
@@ -53,11 +54,11 @@ def well_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) 
     clock.go(hours=11)
     ingest(store, "North")
     ingest(store, "South")
-    return store.database.path
+    return store.database.where
 
 
 @pytest.fixture
-def well(well_file: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+def well(well_file: Where, tmp_path: Path, clock: StoppedClock) -> Store:
     """Two devices of one site, five people present each day of five weeks; all processed and delivered, just read."""
     return copied(well_file, tmp_path, clock)
 

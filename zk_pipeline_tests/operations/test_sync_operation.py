@@ -14,6 +14,7 @@ from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, s
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.simulator.crm_misbehaviour import refusal, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy
 from zk_pipeline.store.store import Store
@@ -40,16 +41,16 @@ def crm() -> Iterator[CrmReceiver]:
 
 
 @pytest.fixture(scope="module")
-def three_due_days(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_due_days(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     store = copied(empty_store_file, tmp_path_factory.mktemp("due"))
     store.devices.add(device("Gate", timezone="Europe/Istanbul"))
     ingest(store, "Gate", *on(MONDAY, "08:00", "18:00"), *on(MONDAY, "09:00", user_id="1002"), *on(TUESDAY, "08:00"))
     process(store, MONDAY, TUESDAY)
-    return store.database.path
+    return store.database.where
 
 
 @pytest.fixture
-def store(three_due_days: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+def store(three_due_days: Where, tmp_path: Path, clock: StoppedClock) -> Store:
     return copied(three_due_days, tmp_path, clock)
 
 

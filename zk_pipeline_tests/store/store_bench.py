@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,9 +16,10 @@ import pandas as pd
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Device, Reading, TerminalInfo
 from zk_pipeline.operations.process import Processed, process_dates
-from zk_pipeline.store.database import Database
+from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.readings import Ingested
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.engines import copy_store, place
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 LONG_AFTER = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
@@ -42,13 +42,15 @@ class StoppedClock:
         self.now += timedelta(**by)
 
 
-def store_at(path: Path, clock: StoppedClock | None = None) -> Store:
-    return Store(Database(path, wait_seconds=20, foreign_wait_seconds=20), clock or StoppedClock())
+def store_at(path: Where, clock: StoppedClock | None = None) -> Store:
+    """The store that `path` stands for: itself, or in a run on lakes one of those."""
+    at = place(path) if isinstance(path, Path) else path
+    return Store(Database(at, wait_seconds=20, foreign_wait_seconds=20), clock or StoppedClock())
 
 
-def copied(template: Path, folder: Path, clock: StoppedClock | None = None) -> Store:
+def copied(template: Where, folder: Path, clock: StoppedClock | None = None) -> Store:
     """A store of its own that begins as `template`, which nobody has open."""
-    return store_at(Path(shutil.copyfile(template, folder / "store.duckdb")), clock)
+    return store_at(copy_store(template, folder / "store.duckdb"), clock)
 
 
 def reading(
@@ -130,7 +132,7 @@ def busy(store: Store, purpose: str) -> Iterator[None]:
     held, over = Event(), Event()
 
     def hold() -> None:
-        with Database(store.database.path).write(purpose):
+        with Database(store.database.where).write(purpose):
             held.set()
             over.wait(60)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from zk_pipeline.devices.models import Reading
-from zk_pipeline.store.database import Database
+from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.holds import Spread
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import device, reading
@@ -50,9 +50,9 @@ def poll(writer: int, batch: int) -> Reading:
     return replace(reading(), punches=frame)
 
 
-def write_polls(path: Path, acks: Path, writer: int, batches: Sequence[int]) -> None:
+def write_polls(at: Where, acks: Path, writer: int, batches: Sequence[int]) -> None:
     """Store the batches one after the other, as polls do; acknowledge each once it is committed."""
-    store = Store(Database(path, wait_seconds=300))
+    store = Store(Database(at, wait_seconds=300))
     registered = device(writers_device(writer))
     with acks.open("a") as told:
         for batch in batches:
@@ -62,9 +62,9 @@ def write_polls(path: Path, acks: Path, writer: int, batches: Sequence[int]) -> 
             os.write(told.fileno(), f"{batch}\n".encode())
 
 
-def read_on(path: Path, acks: Path, stop: Path) -> None:
+def read_on(at: Where, acks: Path, stop: Path) -> None:
     """Read until the file `stop` is there, as an API does; tell of every read, and of what was torn."""
-    database = Database(path, wait_seconds=300)
+    database = Database(at, wait_seconds=300)
     with acks.open("a") as told:
         while not stop.exists():
             with database.read(READ) as connection:
@@ -97,8 +97,8 @@ class Outcome:
     dates: int  # work dates that have punches
 
 
-def look(path: Path) -> Outcome:
-    with Database(path, wait_seconds=60).read("load: look") as connection:
+def look(at: Where) -> Outcome:
+    with Database(at, wait_seconds=60).read("load: look") as connection:
         batches = connection.execute("SELECT run_id FROM device_polls").fetchall()
         row = connection.execute(
             """
@@ -145,14 +145,14 @@ class Waits:
         return writers * (self.held.sum_ms / self.held.count + reads.sum_ms / max(1, reads.count))
 
 
-def waits(path: Path, purpose: str) -> Waits:
-    (kind,) = (one for one in Store.at(path).holds().kinds if one.purpose == purpose)
+def waits(at: Where, purpose: str) -> Waits:
+    (kind,) = (one for one in Store.at(at).holds().kinds if one.purpose == purpose)
     return Waits(kind.held, kind.waited)
 
 
-def ask_on(path: Path, acks: Path, stop: Path) -> None:
+def ask_on(at: Where, acks: Path, stop: Path) -> None:
     """Ask what a status page and an API ask, with the waits that users have, until the file `stop` is there."""
-    store = Store.at(path)
+    store = Store.at(at)
     with acks.open("a") as told:
         while not stop.exists():
             store.overview.status(first=BEGIN.date(), last=store.clock().date(), now=store.clock())

@@ -18,11 +18,14 @@ from zk_pipeline.store.store import Store
 from zk_pipeline.store.verifying import verify
 from zk_pipeline_tests.store.store_bench import MONDAY, StoppedClock, device, ingest, on, rows, store_at
 
+pytestmark = pytest.mark.file_engine
+
 # Holds the file open for writing by its own means, as an analyst's shell does, until its input ends.
 FOREIGN = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
 # Commits, and is gone before DuckDB folds its log into the file.
 KILLED = """
 import duckdb, os, sys
+
 c = duckdb.connect(sys.argv[1])
 c.execute("INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
           "VALUES ('Gate', 'x'::BLOB, 'committed', 1, now())")

@@ -15,6 +15,8 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, device, execute, ingest, on, rows
 from zk_pipeline_tests.store.test_store_backups import foreign_writer
 
+pytestmark = pytest.mark.file_engine
+
 CONTENT = "FROM raw_punches ORDER BY seq"
 COMMENTS = "SELECT table_name, column_name, comment FROM duckdb_columns() ORDER BY ALL"
 LEAST = 1 << 20  # a test's store is small
@@ -84,6 +86,7 @@ import os, sys
 from pathlib import Path
 from zk_pipeline.store.compacting import Compacting
 from zk_pipeline.store.database import Database
+
 Path.replace = lambda *_: os._exit(9)
 Compacting(Database(Path(sys.argv[1])), least_bytes=1).compact()
 """

@@ -15,6 +15,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_bench import execute, rows, store_at
 from zk_pipeline_tests.waiting import Child, child, until
 
@@ -28,16 +29,16 @@ FOREIGN = """
 """
 MEETS_FOREIGN = """
     import sys
-    from pathlib import Path
     from zk_pipeline.store.database import Database
-    with Database(Path(sys.argv[1])).write("store a poll"):
+    from zk_pipeline_tests.engines import where
+    with Database(where(sys.argv[1])).write("store a poll"):
         pass
 """
 WRITER = """
     import sys
-    from pathlib import Path
     from zk_pipeline.store.database import Database
-    database = Database(Path(sys.argv[1]))
+    from zk_pipeline_tests.engines import where
+    database = Database(where(sys.argv[1]))
     for batch in range(3):
         with database.write("batch") as connection:
             connection.execute("INSERT INTO store_settings SELECT ?, i FROM range(100) AS r(i)", [f"batch {batch}"])
@@ -47,9 +48,9 @@ WRITER = """
 """
 COUNTER = """
     import sys
-    from pathlib import Path
     from zk_pipeline.store.database import Database
-    database = Database(Path(sys.argv[1]))
+    from zk_pipeline_tests.engines import where
+    database = Database(where(sys.argv[1]))
     for number in range(10):
         with database.write("count") as connection:
             newest = "SELECT max(value::INTEGER) FROM store_settings WHERE name <> 'last_seq'"
@@ -71,6 +72,7 @@ def write(path: Path) -> None:
 either_way = pytest.mark.parametrize("use", [read, write])
 
 
+@pytest.mark.file_engine
 def test_the_first_use_makes_the_file_and_its_folder(tmp_path: Path) -> None:
     store = store_at(tmp_path / "new" / "folder" / "store.duckdb")
     assert store.devices.all() == []
@@ -83,6 +85,7 @@ def test_the_first_use_makes_the_file_and_its_folder(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.both_engines
 def test_a_write_is_kept_whole_or_not_at_all(store: Store) -> None:
     execute(store, "INSERT INTO store_settings VALUES ('kept', '1')")
 
@@ -101,15 +104,21 @@ def test_a_write_is_kept_whole_or_not_at_all(store: Store) -> None:
     assert rows(store, SETTINGS) == [("kept", "1")]
 
 
+@pytest.mark.both_engines
 def test_a_reader_cannot_write(store: Store) -> None:
-    with pytest.raises(duckdb.InvalidInputException), store.database.read("sneaky") as connection:
+    with (
+        pytest.raises((duckdb.InvalidInputException, duckdb.TransactionException)),
+        store.database.read("sneaky") as connection,
+    ):
         connection.execute("INSERT INTO store_settings VALUES ('x', 'y')")
 
 
+@pytest.mark.both_engines
 def test_instants_are_told_in_utc_whatever_the_machines_zone(store: Store) -> None:
     assert rows(store, "SELECT TIMESTAMPTZ '2026-03-02 08:00:00+03:00'::VARCHAR") == [("2026-03-02 05:00:00+00",)]
 
 
+@pytest.mark.file_engine
 @either_way
 @pytest.mark.parametrize("below", ["folder", "file/store.duckdb", "file/deeper/store.duckdb"])
 def test_a_path_that_cannot_be_a_file_is_refused_by_the_name_of_the_variable(
@@ -121,6 +130,7 @@ def test_a_path_that_cannot_be_a_file_is_refused_by_the_name_of_the_variable(
         use(tmp_path / below)
 
 
+@pytest.mark.file_engine
 @either_way
 @pytest.mark.parametrize("path", ["/proc/store.duckdb", "/proc/none/store.duckdb"])
 def test_a_path_that_cannot_be_written_is_refused(use: Callable[[Path], None], path: str) -> None:
@@ -129,6 +139,7 @@ def test_a_path_that_cannot_be_written_is_refused(use: Callable[[Path], None], p
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.file_engine
 @either_way
 @pytest.mark.parametrize("content", ["hello", "id,name\n" * 5000])
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(
@@ -141,6 +152,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(
     assert path.read_text() == content
 
 
+@pytest.mark.file_engine
 @either_way
 def test_a_database_of_something_else_is_refused_and_left_as_it_is(use: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "other.duckdb"
@@ -152,6 +164,7 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(use: Callable
         assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("sales",)]
 
 
+@pytest.mark.file_engine
 @either_way
 def test_an_empty_file_becomes_a_store(use: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "store.duckdb"
@@ -160,6 +173,7 @@ def test_an_empty_file_becomes_a_store(use: Callable[[Path], None], tmp_path: Pa
     assert store_at(path).devices.all() == []
 
 
+@pytest.mark.file_engine
 @either_way
 def test_a_store_whose_making_was_killed_is_made_again(
     use: Callable[[Path], None], empty_store_file: Path, tmp_path: Path
@@ -172,6 +186,7 @@ def test_a_store_whose_making_was_killed_is_made_again(
     assert not any(leftover.exists() for leftover in half)
 
 
+@pytest.mark.file_engine
 @either_way
 def test_a_foreign_process_that_holds_the_file_is_named_after_a_bounded_wait(
     use: Callable[[Path], None], store: Store
@@ -187,6 +202,7 @@ def test_a_foreign_process_that_holds_the_file_is_named_after_a_bounded_wait(
         assert 0.2 <= time.monotonic() - began < 5
 
 
+@pytest.mark.file_engine
 def test_a_foreign_reader_keeps_writers_out_and_is_named_to_them_and_to_those_who_wait_behind(store: Store) -> None:
     path = store.database.path
     impatient = Database(path, wait_seconds=0.1, foreign_wait_seconds=0)
@@ -205,6 +221,7 @@ def test_a_foreign_reader_keeps_writers_out_and_is_named_to_them_and_to_those_wh
             assert writer.end() == 0
 
 
+@pytest.mark.file_engine
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -228,6 +245,7 @@ def test_whatever_duckdb_knows_of_a_foreign_process_it_is_told_who_it_is(
         pass
 
 
+@pytest.mark.file_engine
 @either_way
 def test_a_foreign_process_that_closes_the_file_in_time_is_waited_for(
     use: Callable[[Path], None], store: Store, monkeypatch: pytest.MonkeyPatch
@@ -245,8 +263,9 @@ def test_a_foreign_process_that_closes_the_file_in_time_is_waited_for(
         assert shell.end() == 0
 
 
+@pytest.mark.both_engines
 def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store) -> None:
-    with child(WRITER, store.database.path) as writer:
+    with child(WRITER, argument(store.database.where)) as writer:
         assert writer.hear() == "half way"
         writer.kill()
         counts = rows(store, "SELECT name, count(*) FROM store_settings WHERE name <> 'last_seq' GROUP BY 1 ORDER BY 1")
@@ -254,9 +273,10 @@ def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store)
     execute(store, "INSERT INTO store_settings VALUES ('after', '1')")
 
 
+@pytest.mark.both_engines
 def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Store) -> None:
     execute(store, "INSERT INTO store_settings VALUES ('start', '0')")
-    writers = [Child(COUNTER, store.database.path, str(number)) for number in range(4)]
+    writers = [Child(COUNTER, argument(store.database.where), str(number)) for number in range(4)]
     try:
         assert [writer.end() for writer in writers] == [0, 0, 0, 0]
     finally:
@@ -273,6 +293,7 @@ def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Sto
     ) == [(41, 41, 40)]
 
 
+@pytest.mark.file_engine
 def test_a_store_can_be_copied_while_nobody_has_it_open(store: Store, tmp_path: Path) -> None:
     execute(store, "INSERT INTO store_settings VALUES ('kept', '1')")
     assert not store.database.path.with_name("store.duckdb.wal").exists()

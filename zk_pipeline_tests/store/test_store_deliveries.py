@@ -11,12 +11,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.deliveries import SyncStats
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy, only_sender
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.turns import MAX_ROUNDS
+from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,
     MONDAY,
@@ -35,24 +37,24 @@ from zk_pipeline_tests.waiting import child
 STATES = "SELECT user_id, revision, state, attempts, rounds FROM crm_deliveries ORDER BY user_id, revision"
 SENDER = """
     import sys
-    from pathlib import Path
-    from zk_pipeline.store.sender import only_sender
-    with only_sender(Path(sys.argv[1])):
+    from zk_pipeline.store.database import Database
+    from zk_pipeline_tests.engines import where
+    with Database(where(sys.argv[1])).engine.only_sender():
         print("sending", flush=True)
         input()
 """
 
 
 @pytest.fixture(scope="module")
-def one_due_day(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_due_day(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     store = copied(empty_store_file, tmp_path_factory.mktemp("due"))
     store.devices.add(device("Gate", timezone="Europe/Istanbul", site="HQ", ip="192.0.2.10"))
     days_of(store, "1001")
-    return store.database.path
+    return store.database.where
 
 
 @pytest.fixture
-def store(one_due_day: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+def store(one_due_day: Where, tmp_path: Path, clock: StoppedClock) -> Store:
     """With 1001's Monday due."""
     return copied(one_due_day, tmp_path, clock)
 
@@ -334,7 +336,7 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
 
 
 def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
-    with child(SENDER, store.database.path) as sender:
+    with child(SENDER, argument(store.database.where)) as sender:
         assert sender.hear() == "sending"
         with pytest.raises(SenderBusy, match="another sync run is sending"), store.deliveries.only_sender():
             pass
@@ -345,6 +347,7 @@ def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Sto
             pass
 
 
+@pytest.mark.file_engine
 def test_a_sender_without_a_place_for_its_lock_is_told_so(store: Store) -> None:
     below_a_file = store.database.path / "store.duckdb"
     with pytest.raises(StoreUnusable, match="cannot open the lock file"), only_sender(below_a_file):

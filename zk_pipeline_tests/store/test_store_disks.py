@@ -15,6 +15,9 @@ from zk_pipeline.store.doctor import Doctor
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, copied, device, execute, ingest, on, process, rows
 
+pytestmark = pytest.mark.file_engine
+
+
 SIZE_MB = 12
 
 

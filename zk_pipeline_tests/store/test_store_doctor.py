@@ -11,7 +11,6 @@ from zk_pipeline.store import doctor
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.doctor import Doctor
 from zk_pipeline.store.doctor_rules import PER_SPAN, WHOLE
-from zk_pipeline.store.sender import only_sender
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, execute, ingest, on, process
 
@@ -116,10 +115,11 @@ def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:
 
 def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
     execute(store, BREAK["left-sending"])
-    with only_sender(store.database.path):
+    with store.database.engine.only_sender():
         assert "left-sending" not in found(store)
 
 
+@pytest.mark.file_engine
 def test_many_free_blocks_are_noted(store: Store) -> None:
     execute(
         store,

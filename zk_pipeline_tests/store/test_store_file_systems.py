@@ -13,6 +13,9 @@ from zk_pipeline.store.file_systems import network_file_system
 from zk_pipeline_tests.store.store_bench import store_at
 from zk_pipeline_tests.waiting import child
 
+pytestmark = pytest.mark.file_engine
+
+
 MOUNTS = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:40 / /srv rw,relatime shared:2 master:3 - nfs4 server:/srv rw,vers=4.2

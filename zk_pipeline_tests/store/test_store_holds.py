@@ -15,21 +15,22 @@ from zk_pipeline.store.database import Database
 from zk_pipeline.store.errors import NestedHold, StoreBusy
 from zk_pipeline.store.holds import BOUNDS_MS, KINDS_AT_MOST, OTHER, HoldBook, HoldKind
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.waiting import Child, child, until
 
 HOLDER = """
     import sys
-    from pathlib import Path
     from zk_pipeline.store.database import Database
-    with Database(Path(sys.argv[1])).write("hold", "for long"):
+    from zk_pipeline_tests.engines import where
+    with Database(where(sys.argv[1])).write("hold", "for long"):
         print("held", flush=True)
         input()
 """
 TEN_READS = """
     import sys
-    from pathlib import Path
     from zk_pipeline.store.database import Database
-    database = Database(Path(sys.argv[1]))
+    from zk_pipeline_tests.engines import where
+    database = Database(where(sys.argv[1]))
     for _ in range(10):
         with database.read("look", f"as process {sys.argv[2]}"):
             pass
@@ -75,14 +76,15 @@ def test_a_hold_that_failed_is_counted_too(store: Store) -> None:
     assert kind(store, "fail").held.count == 1
 
 
+@pytest.mark.both_engines
 def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
-    with child(HOLDER, store.database.path) as holder, ThreadPoolExecutor() as pool:
+    with child(HOLDER, argument(store.database.where)) as holder, ThreadPoolExecutor() as pool:
         assert holder.hear() == "held"
-        with pytest.raises(StoreBusy), Database(store.database.path, wait_seconds=0.05).read("wait"):
+        with pytest.raises(StoreBusy), Database(store.database.where, wait_seconds=0.05).write("wait"):
             pass
 
         def wait() -> None:
-            with store.database.read("wait"):
+            with store.database.write("wait"):
                 pass
 
         waiting = pool.submit(wait)
@@ -97,8 +99,9 @@ def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
     assert kind(store, "hold").longest is not None
 
 
+@pytest.mark.both_engines
 def test_holds_of_several_processes_are_counted_together_and_none_is_lost(store: Store) -> None:
-    readers = [Child(TEN_READS, store.database.path, str(number)) for number in range(4)]
+    readers = [Child(TEN_READS, argument(store.database.where), str(number)) for number in range(4)]
     for reader in readers:
         assert reader.end() == 0
         for stream in (reader.process.stdin, reader.process.stdout):
@@ -145,7 +148,7 @@ def test_where_it_cannot_be_written_the_work_goes_on_with_a_warning(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.database.holds.path.unlink(missing_ok=True)
-    store.database.holds.path.mkdir()
+    store.database.holds.path.mkdir(parents=True)
     with store.database.write("look"):
         pass
     assert "a hold of the store (look) is not counted" in caplog.text
@@ -154,12 +157,13 @@ def test_where_it_cannot_be_written_the_work_goes_on_with_a_warning(
 def test_a_long_hold_is_logged_with_its_purpose(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with (
         caplog.at_level(logging.WARNING),
-        Database(store.database.path, slow_hold_seconds=0).write("store a poll", "Gate"),
+        Database(store.database.where, slow_hold_seconds=0).write("store a poll", "Gate"),
     ):
         pass
     assert "(store a poll: Gate)" in caplog.text
 
 
+@pytest.mark.both_engines
 def test_holds_that_nest_are_a_defect_said_at_once(store: Store) -> None:
     with store.database.read("outer"), pytest.raises(NestedHold):
         store.devices.all()

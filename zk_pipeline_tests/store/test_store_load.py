@@ -42,7 +42,7 @@ def reads(folder: Path) -> list[str]:
 
 
 def work_together(store: Store, folder: Path, *, writers: int, writes: int, readers: int) -> None:
-    path, stop = store.database.path, folder / "stop"
+    path, stop = store.database.where, folder / "stop"
     reading = [start(read_on, path, folder / f"reader-{number}", stop) for number in range(readers)]
     until(lambda: len(list(folder.glob("reader-*"))) == readers, seconds=60)
     writing = [
@@ -78,6 +78,7 @@ def test_writers_and_readers_at_once_fail_and_lose_nothing_and_wait_their_turn(s
     work_together(store, tmp_path, writers=6, writes=5, readers=3)
 
 
+@pytest.mark.both_engines
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("writers", [2, 8, 32])
@@ -86,7 +87,7 @@ def test_many_writers_and_readers_at_once_fail_and_lose_nothing(store: Store, tm
 
 
 def kill_at_random(store: Store, folder: Path, *, kills: int, writers: int, readers: int, seed: int) -> None:
-    path, stop, chance = store.database.path, folder / "stop", random.Random(seed)
+    path, stop, chance = store.database.where, folder / "stop", random.Random(seed)
     batches = iter(range(0, 10_000_000, 10_000))
     reading = [start(read_on, path, folder / f"reader-{number}", stop) for number in range(readers)]
 
@@ -127,6 +128,7 @@ def test_killing_writers_under_load_tears_and_loses_nothing(store: Store, tmp_pa
     kill_at_random(store, tmp_path, kills=12, writers=3, readers=1, seed=4)
 
 
+@pytest.mark.both_engines
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_killing_writers_two_hundred_times_under_load_tears_and_loses_nothing(store: Store, tmp_path: Path) -> None:

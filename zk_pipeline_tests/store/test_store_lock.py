@@ -17,6 +17,9 @@ from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
 from zk_pipeline.store.lock import FairLock, Mode
 from zk_pipeline_tests.waiting import Child, child, until
 
+pytestmark = pytest.mark.file_engine
+
+
 HOLDER = """
     import sys
     from pathlib import Path

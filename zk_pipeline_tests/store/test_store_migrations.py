@@ -16,6 +16,8 @@ from zk_pipeline.store.migrate import copies_before_migration, migrations, newes
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, ingest, on, process, rows, stale, store_at
 
+pytestmark = pytest.mark.file_engine
+
 VERSIONS = [number for number, _ in migrations()]
 # What a store holds when it has just come to a version, in that version's own columns: add to it with each migration
 # that makes a table. 40 people at two gates over 30 days; the last is not processed, the last but one not delivered.
@@ -184,6 +186,7 @@ import os, sys
 from pathlib import Path
 from zk_pipeline.store import migrate
 from zk_pipeline.store.store import Store
+
 ahead = (*migrate.migrations(), (9001, "9001_x.sql"), (9002, "9002_x.sql"))
 original = migrate.script
 def script(name):

@@ -26,6 +26,8 @@ from zk_pipeline_tests.store.store_bench import (
     stale,
 )
 
+pytestmark = pytest.mark.file_engine
+
 TOLD = "SELECT work_date, revision, state, idempotency_key FROM crm_deliveries ORDER BY 1, 2"
 DAYS = "SELECT work_date, revision, clock_out_local IS NULL FROM daily_attendance ORDER BY 1"
 # Put a backup in place and die at the moment of the rename.
@@ -33,6 +35,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from zk_pipeline.store.store import Store
+
 Path.replace = lambda *_: os._exit(9)
 Store.at(Path(sys.argv[1])).restoring.restore(Path(sys.argv[2]))
 """

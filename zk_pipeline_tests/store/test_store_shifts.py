@@ -198,6 +198,24 @@ def test_punches_that_are_left_are_not_lost_to_a_date_that_retention_cleared(nig
     assert [row[:3] for row in rows(nights, DAYS) if row[0] == WEDNESDAY] == [(WEDNESDAY, "04 05:00", "05 06:00")]
 
 
+def test_borders_of_cleared_dates_stay_when_work_dates_begin_at_another_time(nights: Store, cleared: Cleared) -> None:
+    ingest(nights, "Gate", *on(WEDNESDAY, "03:00", user_id="1002"))
+    nights.punches.adopt_workday_start(time(4))
+    night = on(WEDNESDAY, "02:00", user_id="1003")
+    ingest(nights, "Gate", *night, *on(TUESDAY, "12:00", user_id="1003"))
+    process(nights, *stale(nights))
+    cleared()
+    before = rows(nights, DAYS)
+    nights.punches.adopt_workday_start(time(0))
+    assert ingest(nights, "Gate", *night).new == 0, "of Tuesday, as it was when that was cleared"
+    ingest(nights, "Gate", *on(WEDNESDAY, "03:30", user_id="1001"), *on(THURSDAY, "03:00", user_id="1003"))
+    process(nights, *stale(nights))
+    after = rows(nights, DAYS)
+    assert [row for row in after if row[0] < WEDNESDAY] == [row for row in before if row[0] < WEDNESDAY]
+    assert [row[:3] for row in after if row[0] == WEDNESDAY] == [(WEDNESDAY, "04 06:00", None)]
+    assert (THURSDAY, "05 03:00", None) in [row[:3] for row in after], "beyond the border the new hours hold"
+
+
 def test_slips_of_the_pen_are_refused_and_change_nothing(nights: Store) -> None:
     slips: list[tuple[dict[str, Any], str]] = [
         ({"site": "HK"}, "no site 'HK'; there are: HQ"),

@@ -9,6 +9,7 @@ import pytest
 
 from zk_pipeline.attendance.judge import judge
 from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (
     MONDAY,
@@ -33,17 +34,17 @@ NIGHT = datetime(2026, 3, 6, 2, tzinfo=timezone.utc)
 
 
 @pytest.fixture(scope="module")
-def three_delivered_days(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_delivered_days(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     store = copied(empty_store_file, tmp_path_factory.mktemp("delivered"), StoppedClock(NIGHT))
     store.devices.add(device())
     ingest(store, "Gate", *LOG)
     process(store, MONDAY, TUESDAY, THURSDAY)
     execute(store, "UPDATE crm_deliveries SET state = 'delivered'")
-    return store.database.path
+    return store.database.where
 
 
 @pytest.fixture
-def store(three_delivered_days: Path, tmp_path: Path, clock: StoppedClock) -> Store:
+def store(three_delivered_days: Where, tmp_path: Path, clock: StoppedClock) -> Store:
     clock.now = NIGHT
     return copied(three_delivered_days, tmp_path, clock)
 

@@ -1,12 +1,12 @@
 -- Polls that read only what is new, punches of a clock that cannot be believed, and a counter that numbers punches.
 
 ALTER TABLE devices ADD COLUMN last_transport VARCHAR;
-ALTER TABLE devices ADD COLUMN live BOOLEAN DEFAULT false;
+ALTER TABLE devices ADD COLUMN live BOOLEAN DEFAULT 'false';
 
 ALTER TABLE device_polls ADD COLUMN mode VARCHAR;
 ALTER TABLE device_polls ADD COLUMN accounted BIGINT;
 
-ALTER TABLE raw_punches ADD COLUMN is_clock_suspect BOOLEAN DEFAULT false;
+ALTER TABLE raw_punches ADD COLUMN is_clock_suspect BOOLEAN DEFAULT 'false';
 
 CREATE TABLE device_tails (
     device VARCHAR NOT NULL,

@@ -56,7 +56,7 @@ CREATE TABLE corrected_punches (
 
 ALTER TABLE quarantined_records ADD COLUMN released_at TIMESTAMPTZ;
 
-ALTER TABLE devices ADD COLUMN trust_punch_states BOOLEAN DEFAULT false;
+ALTER TABLE devices ADD COLUMN trust_punch_states BOOLEAN DEFAULT 'false';
 
 ALTER TABLE daily_attendance ADD COLUMN shift VARCHAR;
 ALTER TABLE daily_attendance ADD COLUMN shift_start TIME;

@@ -11,12 +11,14 @@ import pytest
 
 from zk_pipeline.simulator.crm_misbehaviour import behave
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, Certificate, make_certificate
 from zk_pipeline_tests.crm.due_days import copied_store, dates_from, make_due
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_OUTCOME, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, start_sync
+from zk_pipeline_tests.engines import place
 from zk_pipeline_tests.store.store_bench import rows
 
 AGAIN = Scope(states=("retry",))  # what the six-hourly job sends
@@ -29,10 +31,15 @@ class Case:
     authority: Path
     record: Callable[[str, object], None]
 
+    @property
+    def home(self) -> Path:
+        home = self.store.database.engine.side.parent
+        home.mkdir(parents=True, exist_ok=True)
+        return home
+
     def start(self, scope: Scope | None = None, *, clock_falls: bool = False, **variables: str) -> SyncChild:
-        home = self.store.database.path.parent
         given = {
-            "ZK_PIPELINE_HOME": str(home),
+            "ZK_PIPELINE_HOME": str(self.home),
             "CRM_API_URL": self.receiver.url,
             "CRM_API_TOKEN": TOKEN,
             "CRM_CA_BUNDLE": str(self.authority),
@@ -71,10 +78,10 @@ class Case:
 
 
 @pytest.fixture(scope="session")
-def hundred_due(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = Store.at(tmp_path_factory.mktemp("hundred") / "store.duckdb")
+def hundred_due(tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = Store.at(place(tmp_path_factory.mktemp("hundred") / "store.duckdb"))
     assert make_due(store, people=50, dates=dates_from(2)) == 100
-    return store.database.path
+    return store.database.where
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +92,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 def case(
-    hundred_due: Path, certificate: Certificate, tmp_path: Path, record_property: Callable[[str, object], None]
+    hundred_due: Where, certificate: Certificate, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> Iterator[Case]:
     store = copied_store(hundred_due, tmp_path / "home" / "store.duckdb")
     with CrmReceiver(token=TOKEN, tls=certificate.tls) as receiver:

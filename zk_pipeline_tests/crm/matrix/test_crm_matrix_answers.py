@@ -102,7 +102,7 @@ def test_a_wrong_token_stops_the_run_and_shows_it_nowhere(case: Case) -> None:
 def test_a_certificate_that_cannot_be_trusted_stops_the_run_before_anything_is_told(
     case: Case, days: int, is_self_signed: bool
 ) -> None:
-    folder = case.store.database.path.parent
+    folder = case.home
     ends = datetime.now(timezone.utc) + timedelta(days=days)
     bad = make_certificate(folder, ends=ends, is_self_signed=is_self_signed)
     with CrmReceiver(token=TOKEN, tls=bad.tls) as stranger:
@@ -156,7 +156,7 @@ def test_a_batch_answer_that_is_too_short_is_unknown_for_the_rest_and_says_so(ca
 
 
 def test_a_token_rotated_in_mid_run_is_read_again_and_nobody_notices(case: Case) -> None:
-    file = case.store.database.path.parent / "token"
+    file = case.home / "token"
     file.write_text(TOKEN)
 
     def rotate(received: Received) -> None:

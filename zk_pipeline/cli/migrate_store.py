@@ -1,0 +1,53 @@
+"""`migrate-store`: the store's rows to another place or engine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.cli.session import open_session
+from zk_pipeline.errors import UsageError
+from zk_pipeline.lake_address import LakeAddress
+from zk_pipeline.settings import store_address
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.moving import Moving
+
+_COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
+
+
+@click.command("migrate-store")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@as_json
+def migrate_store(source: str, target: str, as_json: bool) -> None:
+    """Copy the store FROM to TO and prove it: counts and checksums of each work date and month are compared.
+
+    Each is a DuckDB file or an address as ZK_PIPELINE_DATABASE takes it, `ducklake:postgres:<dsn>;data=<folder>`; both
+    ways work. FROM stays as it is: end `zk-pipeline up` before, and set ZK_PIPELINE_DATABASE to TO afterwards. A run
+    that was ended in the middle, however, goes on where it was. TO must hold no other data.
+
+    \b
+    Example:  zk-pipeline migrate-store data/attendance.duckdb data/moved.duckdb
+    """
+    session = open_session()
+    here, there = (Database(_place(text, session.settings.home)) for text in (source, target))
+    moved = Moving(here, there, lambda table, done, of: note(f"{table}: {done:,} of {of:,} partitions")).move()
+    if as_json:
+        print_json(asdict(moved) | {"rows": moved.rows, "copied": moved.copied})
+        return
+    rows = [{**asdict(table), "checksum": f"{table.checksum % 2**64:016x}"} for table in moved.tables]
+    print_table([row for row in rows if row["partitions"]], _COLUMNS)
+    click.echo(
+        f"{moved.rows:,} rows of {moved.source} are in {moved.target}, verified; {moved.copied:,} partitions were "
+        f"copied now, in {moved.seconds:.1f} s"
+    )
+
+
+def _place(text: str, home: Path) -> Path | LakeAddress:
+    try:
+        return store_address(text, home)
+    except ValueError as error:
+        raise UsageError(f"that is no store: {error}") from None

@@ -1,0 +1,69 @@
+"""Processes that merge the same keys into one lake at the same time, with the store's lock or without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import duckdb
+
+from zk_pipeline.lake_address import LakeAddress
+from zk_pipeline.store.database import Database
+from zk_pipeline.store.engines import lake_locks
+from zk_pipeline.store.engines.lake import LakeEngine
+from zk_pipeline.store.engines.lake_instance import lake_instance
+from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.lock import Held
+
+KEYS, STEP = 1_000, 100  # of each merge; by how much the next one of a process is further on
+MERGE = """
+    MERGE INTO held_dates AS known
+    USING (SELECT DATE '2020-01-01' + i::INTEGER AS work_date FROM range($first, $last) AS r(i)) AS touched
+    ON known.work_date = touched.work_date
+    WHEN MATCHED THEN UPDATE SET reason = (known.reason::INTEGER + 1)::VARCHAR
+    WHEN NOT MATCHED THEN INSERT (work_date, reason, since) VALUES (touched.work_date, '1', now())
+"""
+FOUND = "SELECT count(*), count(DISTINCT work_date), sum(reason::INTEGER)::INTEGER FROM held_dates"
+
+# `fenced`: the lock is not taken, the rest is as it is; `bare`: as DuckLake does it by itself, with its retries.
+Ways = Literal["locked", "fenced", "bare"]
+
+
+def merge_on(address: LakeAddress, merges: int, way: Ways) -> None:
+    """Merges of overlapping keys, one after the other; tried again when refused."""
+    if way != "locked":
+        lake_locks.LakeLocks.hold = _no_lock  # type: ignore[method-assign]
+        lake_locks.LakeHeld.is_still_held = _held  # type: ignore[method-assign]
+    if way == "bare":
+        lake_instance(address, create=False).execute("SET GLOBAL ducklake_max_retry_count = 100")
+    database = Database(address, wait_seconds=120)
+    for number in range(merges):
+        while True:
+            try:
+                with database.write("merge") as connection:
+                    connection.execute(MERGE, {"first": number * STEP, "last": number * STEP + KEYS})
+                break
+            except (StoreBusy, duckdb.Error):
+                if way == "locked":
+                    raise
+
+
+def _held(self: lake_locks.LakeHeld) -> bool:  # noqa: ARG001
+    return True
+
+
+@contextmanager
+def _no_lock(self: lake_locks.LakeLocks, *_: object, **__: object) -> Iterator[Held]:  # noqa: ARG001
+    yield lake_locks.LakeHeld(0.0, 0.0, lambda _: None, None, ())
+
+
+def expected(processes: int, merges: int) -> tuple[int, int, int]:
+    """Rows, keys, and how often they were merged in all."""
+    keys = KEYS + (merges - 1) * STEP
+    return keys, keys, processes * merges * KEYS
+
+
+def engine_of(database: Database) -> LakeEngine:
+    assert isinstance(database.engine, LakeEngine)
+    return database.engine
