@@ -42,8 +42,10 @@ def measure() -> None:
                 f"{engine}: a transaction holds the store for {line.base * 1e3:.0f} ms, "
                 f"and {line.each * 1e3:.2f} ms for each reading of {PUNCHES} new punches"
             )
-        logged = events(folder)
-        click.echo(f"a terminal in Dagster's log: {logged.seconds * 1e3:.1f} ms, {logged.bytes:,.0f} bytes")
+        for storage, logged in events(folder, server).items():
+            click.echo(
+                f"a terminal in Dagster's log, {storage}: {logged.seconds * 1e3:.1f} ms, {logged.bytes:,.0f} bytes"
+            )
 
 
 @main.command("simulate")

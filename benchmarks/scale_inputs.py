@@ -4,7 +4,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -23,7 +23,8 @@ from zk_pipeline_tests.store.store_bench import reading
 
 PUNCHES = 8  # new ones of a reading: fifty people of a terminal in a quarter of an hour of the morning
 FEW, MANY, REPEATS = 1, 32, 15
-EVENTS = (50, 550)
+EVENTS = (50, 250)
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _BEGIN = datetime(2026, 3, 2, 6, tzinfo=timezone.utc)
 
 
@@ -93,16 +94,30 @@ class Logged:
     bytes: float
 
 
-def events(folder: Path) -> Logged:
-    """In SQLite, as `dagster.yaml` of one host has it: one materialization of a partition per terminal."""
+def events(folder: Path, server: Postgres | None) -> dict[str, Logged]:
+    """By storage: one materialization of a partition per terminal, as a poll writes them."""
     with tempfile.TemporaryDirectory(dir=folder) as home, dg.DagsterInstance.local_temp(home) as instance:
-        taken, sizes = {}, {}
-        for many in EVENTS:
-            before = _size(Path(home))
-            began = time.perf_counter()
-            _log(instance, many)
-            taken[many] = time.perf_counter() - began
-            sizes[many] = _size(Path(home)) - before
+        found = {"SQLite": _logged(instance, lambda: _size(Path(home)))}
+    if server is None:
+        return found
+    url = server.fresh_database()
+    name = url.rpartition("/")[2]
+    overrides = {"storage": {"postgres": {"postgres_url": url}}, "telemetry": {"enabled": False}}
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as home,
+        dg.DagsterInstance.local_temp(home, overrides=overrides) as instance,
+    ):
+        found["PostgreSQL"] = _logged(instance, lambda: int(server.run(f"SELECT pg_database_size('{name}')")))
+    return found
+
+
+def _logged(instance: dg.DagsterInstance, size: Callable[[], int]) -> Logged:
+    taken, sizes = {}, {}
+    for many in EVENTS:
+        before, began = size(), time.perf_counter()
+        _log(instance, many)
+        taken[many] = time.perf_counter() - began
+        sizes[many] = size() - before
     few, most = EVENTS
     return Logged(
         Line.through(few, taken[few], most, taken[most]).each, Line.through(few, sizes[few], most, sizes[most]).each
@@ -129,7 +144,7 @@ def _log(instance: dg.DagsterInstance, many: int) -> None:
         yield from ()
 
     tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
-    assert dg.materialize([polled], instance=instance, tags=tags).success
+    assert dg.materialize([polled], instance=instance, tags=tags, run_config=_QUIET).success
 
 
 def _size(folder: Path) -> int:
