@@ -102,7 +102,10 @@ def events(folder: Path, server: Postgres | None) -> dict[str, Logged]:
         return found
     url = server.fresh_database()
     name = url.rpartition("/")[2]
-    overrides = {"storage": {"postgres": {"postgres_url": url}}, "telemetry": {"enabled": False}}
+    overrides = {
+        "storage": {"postgres": {"postgres_url": url.replace("postgresql:", "postgresql+psycopg2:")}},
+        "telemetry": {"enabled": False},
+    }
     with (
         tempfile.TemporaryDirectory(dir=folder) as home,
         dg.DagsterInstance.local_temp(home, overrides=overrides) as instance,
