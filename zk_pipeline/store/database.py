@@ -89,12 +89,12 @@ class Database:
         self.engine.prepare()
         with ExitStack() as hold:
             connection, held = hold.enter_context(self._open("exclusive", purpose, about))
-            if self.engine.migrates_alone and self._is_old(connection):
+            if not self.engine.migrates_alone:
+                self.engine.migrate(connection)
+            elif self._is_old(connection):
                 hold.close()
                 self._make_current()
                 connection, held = hold.enter_context(self._open("exclusive", purpose, about))
-            else:
-                self.engine.migrate(connection)
             connection.begin()
             try:
                 yield connection

@@ -20,6 +20,7 @@ CATALOG = "store"
 # Rows that a write adds at most for them to be kept in PostgreSQL until the clean-up writes them out: a poll every
 # 15 minutes of 50 terminals would make some 20,000 files a day otherwise.
 INLINED_ROWS = 1_000
+_SWITCHED_OFF = ("autoinstall_known_extensions", "autoload_known_extensions", "allow_persistent_secrets")
 
 _instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process: none survives a fork
 _guard = threading.Lock()
@@ -75,7 +76,7 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
     if address.password:
         connection.execute(f"CREATE SECRET (TYPE postgres, PASSWORD {literal(address.password)})")
     if address.is_remote:
-        connection.execute("CREATE SECRET (TYPE s3, PROVIDER credential_chain)")
+        connection.execute(f"CREATE SECRET (TYPE s3, PROVIDER credential_chain{_elsewhere(address)})")
     connection.execute(
         f"ATTACH {literal('ducklake:postgres:' + address.dsn)} AS {name} (DATA_PATH {literal(address.data)}, "
         f"DATA_INLINING_ROW_LIMIT {INLINED_ROWS}, CREATE_IF_NOT_EXISTS {str(create).lower()})"
@@ -90,11 +91,19 @@ def unusable(address: LakeAddress, error: Exception) -> StoreUnusable | StoreUnr
     return StoreUnusable(f"{address} cannot be used as a store: {text}")
 
 
+def _elsewhere(address: LakeAddress) -> str:
+    """Object storage that is not Amazon's: where, and how its buckets are named there."""
+    if not address.endpoint:
+        return ""
+    scheme, _, host = address.endpoint.partition("://")
+    return f", ENDPOINT {literal(host)}, URL_STYLE 'path', USE_SSL {str(scheme == 'https').lower()}"
+
+
 def _attached(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     try:
-        for name in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_persistent_secrets"):
-            connection.execute(f"SET {name} = false")
+        for name in _SWITCHED_OFF:
+            connection.execute(f"SET GLOBAL {name} = false")
         attach(connection, address, CATALOG, create=create)
     except duckdb.Error as error:
         connection.close()
