@@ -18,8 +18,8 @@ from zk_pipeline.store.migrate import literal
 
 CATALOG = "store"
 # Rows that a write adds at most for them to be kept in PostgreSQL until the clean-up writes them out: a poll every
-# 15 minutes of 50 terminals would make some 20,000 files a day otherwise.
-INLINED_ROWS = 1_000
+# 15 minutes of 50 terminals would make some 20,000 files a day otherwise. Of 1,000 rows a file costs less CPU.
+INLINED_ROWS = 100
 _SWITCHED_OFF = ("autoinstall_known_extensions", "autoload_known_extensions", "allow_persistent_secrets")
 
 _instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process: none survives a fork
