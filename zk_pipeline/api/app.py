@@ -22,6 +22,7 @@ from zk_pipeline.api import (
     hours,
     operations,
     records,
+    reviews,
     runs,
 )
 from zk_pipeline.api.errors import add_error_handlers
@@ -37,7 +38,7 @@ from zk_pipeline.web.site import ROUTERS
 RUN_PATIENCE_SECONDS = 30.0  # for runs to finish when the API is stopped
 _WRITE_USES_EVERY_SECONDS = 60.0
 # `actions` before `devices`: /api/devices/poll_all/ is not a device.
-_PARTS = (actions, attendance, explain, exports, devices, hours, days_off, records, runs, operations, docs)
+_PARTS = (actions, attendance, reviews, explain, exports, devices, hours, days_off, records, runs, operations, docs)
 _log = logging.getLogger("zk_pipeline.api")
 
 

@@ -41,6 +41,7 @@ class DayParameters(ListParameters):
 
     is_outlier: FlagText = Field(None, description="Only days that are unusual, or only others")
     synced_to_crm: FlagText = Field(None, description="Only days whose latest revision the CRM holds, or only others")
+    is_reviewed: FlagText = Field(None, description="Only days whose latest revision somebody reviewed, or only others")
     site: Text = Field(None, description="Only this site")
     sync_state: Annotated[
         Literal["pending", "sending", "delivered", "retry", "failed", "superseded"] | None,
@@ -123,5 +124,6 @@ def _days(request: Request, services: Services, asked: DayParameters, fixed: dic
         is_outlier=flags["is_outlier"],
         synced_to_crm=flags["synced_to_crm"],
         sync_state=asked.sync_state,
+        is_reviewed=flag(asked.is_reviewed),
     )
     return page_of(request, asked, services.store.lists.days(wanted, order, asked.place(order)))

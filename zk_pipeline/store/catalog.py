@@ -45,6 +45,19 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         "Settings that stored values were computed with",
         {"name": "Name of the setting", "value": "Its value"},
     ),
+    "day_reviews": (
+        "What people said of unusual days they looked at; of a revision, the last counts",
+        {
+            "site": "Site of the day",
+            "user_id": "The person",
+            "work_date": "The work date",
+            "revision": "Revision of the day that was looked at",
+            "is_reviewed": "false: it is to be looked at again",
+            "reviewed_at": "When (instant, UTC)",
+            "reviewed_by": "Name of the API token of who said so",
+            "note": "What is to be known of it; may be empty",
+        },
+    ),
     "devices": (
         "Registered terminals; a removed one keeps its row, since its punches stay",
         {

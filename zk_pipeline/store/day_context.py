@@ -58,6 +58,7 @@ class WorkDateState:
 class DayContext:
     """`absence`: the shift that expected them, where there is no day; `timezone`: the day's, or the site's."""
 
+    day_id: int | None  # None where there is no day
     name: str
     timezone: str | None
     sites: list[str]  # where else there is a day of this date
@@ -81,7 +82,7 @@ class DayContexts:
         with self.database.read("what stands around a day") as connection:
             row = connection.execute(_AROUND, values).fetchone()
             assert row is not None
-            name, zone, sites, has_row, earlier, later, holiday = row
+            name, zone, sites, day_id, earlier, later, holiday = row
             state = connection.execute(_WORK_DATE, {"date": work_date}).fetchone()
             told = connection.execute(_TOLD, values).fetchall()
             attempts = connection.execute(_ATTEMPTS, values).fetchall()
@@ -89,8 +90,9 @@ class DayContexts:
                 "SELECT id, run_id FROM device_polls WHERE run_id IS NOT NULL AND id IN (SELECT unnest($ids))",
                 {"ids": sorted(set(polls))},
             ).fetchall()
-            absence = None if has_row else _absence(connection, values)
+            absence = None if day_id is not None else _absence(connection, values)
         return DayContext(
+            day_id=day_id,
             name=name,
             timezone=zone,
             sites=sites,
@@ -125,7 +127,7 @@ SELECT
         (SELECT min(timezone) FROM devices WHERE site = $site)
     ),
     (SELECT coalesce(list_sort(list_distinct(list(site))), []) FROM past WHERE site <> $site),
-    EXISTS (FROM mine WHERE site = $site AND work_date = $date),
+    (SELECT id FROM mine WHERE site = $site AND work_date = $date),
     (SELECT max(work_date) FROM mine WHERE site = $site AND work_date < $date),
     (SELECT min(work_date) FROM mine WHERE site = $site AND work_date > $date),
     (SELECT arg_min(name, site IS NULL) FROM holidays WHERE holiday_date = $date AND coalesce(site, $site) = $site)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.pages import BucketCache, Key, Kind, Listing, Place, read_page
+from zk_pipeline.store.reviews import REVIEWED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Filter:
     synced_to_crm: bool | None = None
     sync_state: str | None = None
     outlier_code: str | None = None
+    is_reviewed: bool | None = None  # the revision that the day has now
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ _NUMBERED_PUNCHES = f"""
 """  # noqa: S608 (SQL of ours)
 # Without the join that only `synced_to_crm` needs.
 _DAYS = """
-    SELECT id, device AS device_name, site, user_id, work_date AS date, clock_in, is_outlier, outlier_codes,
+    SELECT id, device AS device_name, site, user_id, work_date AS date, clock_in, is_outlier, outlier_codes, revision,
            created_at, updated_at
     FROM daily_attendance
 """
@@ -226,6 +228,10 @@ def _conditions(connection: Connection, wanted: Filter, *, day: str) -> tuple[li
         "synced_to_crm": ("synced_to_crm = $synced_to_crm", wanted.synced_to_crm),
         "sync_state": ("sync_state = $sync_state", wanted.sync_state),
         "outlier_code": ("list_contains(outlier_codes, $outlier_code)", wanted.outlier_code),
+        "is_reviewed": (
+            f"((site, user_id, date, revision) IN ({REVIEWED})) = $is_reviewed",
+            wanted.is_reviewed,
+        ),
     }
     given = {word: pair for word, pair in possible.items() if pair[1] is not None}
     return [condition for condition, _ in given.values()], {word: value for word, (_, value) in given.items()}

@@ -31,6 +31,7 @@ from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quality import Quality
 from zk_pipeline.store.quarantine import QuarantineStore
 from zk_pipeline.store.restoring import Restoring
+from zk_pipeline.store.reviews import ReviewStore
 from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
 from zk_pipeline.store.shifts import ShiftStore
 from zk_pipeline.store.upkeep import Upkeep
@@ -119,6 +120,10 @@ class Store:
     @property
     def explanations(self) -> Explanations:
         return Explanations(self.database)
+
+    @property
+    def reviews(self) -> ReviewStore:
+        return ReviewStore(self.database, self.clock)
 
     @property
     def audit(self) -> Audit:

@@ -20,6 +20,7 @@ from zk_pipeline.web.pages import Reader, draw
 from zk_pipeline.web.telling import delivery_words
 
 router = APIRouter(include_in_schema=False)
+Reviewed = Literal["no", "yes", "all"]
 SyncState = Literal["pending", "sending", "delivered", "retry", "failed"]
 
 
@@ -30,6 +31,7 @@ class DaysAsked(PageParameters):
     is_outlier: FlagText = None
     outlier_code: OutlierCode | Empty | None = None
     sync_state: SyncState | Empty | None = None
+    reviewed: Reviewed | Empty | None = None
 
     def wanted(self, *, only_outliers: bool = False) -> Filter:
         return Filter(
@@ -41,7 +43,13 @@ class DaysAsked(PageParameters):
             is_outlier=True if only_outliers else flag(self.is_outlier),
             outlier_code=self.outlier_code or None,
             sync_state=self.sync_state or None,
+            is_reviewed=self.is_reviewed(only_outliers),
         )
+
+    def is_reviewed(self, only_outliers: bool) -> bool | None:
+        """Outliers are there to be reviewed: without a word those that are not yet."""
+        word = self.reviewed or ("no" if only_outliers else "all")
+        return {"no": False, "yes": True, "all": None}[word]
 
 
 class PunchesAsked(PageParameters):
@@ -77,6 +85,9 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
         counts=counts,
         named_codes=[(code.value, code.explanation) for code in OutlierCode],
         narrowed=lambda code: address("/outliers", **found.filters | {"outlier_code": code}),
+        reviews=services.store.reviews.latest(row.id for row in found.rows) if found.rows else {},
+        may_review=identity.may("operate"),
+        back=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
     )
 
 

@@ -54,6 +54,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
     if not (punches or revisions or context.earlier or context.later):
         raise HTTPException(404, f"nothing is known of {asked.user_id!r} at {asked.site!r} on {asked.day}")
     said = revisions[-1] if revisions else None
+    reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
     return draw(
         request,
         "day.html",
@@ -69,6 +70,9 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
         context=context,
         told=context.told[-1] if context.told else None,
+        reviews=reviews,
+        is_reviewed=any(one.is_reviewed for one in reviews[-1:] if said and one.revision == said.revision),
+        day_id=context.day_id,
         may_send=identity.may("operate"),
         zone=context.timezone or services.settings.timezone,
     )

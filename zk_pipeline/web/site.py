@@ -14,6 +14,7 @@ from zk_pipeline.web import (
     months,
     overview,
     quarantine,
+    reviews,
     runs,
     shifts,
 )
@@ -26,6 +27,7 @@ _PAGES = (
     devices,
     runs,
     attendance,
+    reviews,
     days,
     deliveries,
     quarantine,

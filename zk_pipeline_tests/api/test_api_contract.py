@@ -56,6 +56,8 @@ CONTRACT: list[Case] = [
         "", "unsynced/", "outliers/", "?user_id=1001", "?device=1", "?start_date=2026-03-02", "?end_date=2026-03-02",
         "?is_outlier=true", "?synced_to_crm=false", "?page=2&page_size=50", "?ordering=date",
     )),
+    ("GET", f"{DAYS}?is_reviewed=false", None, 200, PAGE, DAY),
+    ("GET", f"{DAYS}1/reviews/", None, 200, "", ""),
     ("GET", f"{DAYS}stats/", None, 200, "total synced unsynced failed sync_percentage", ""),
     ("POST", f"{DAYS}process/", None, 200, "total_records processed outliers failed", ""),
     ("POST", f"{DAYS}process/?wait=false", None, 202, "run_id", ""),

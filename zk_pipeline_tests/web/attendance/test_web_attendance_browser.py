@@ -26,7 +26,8 @@ PAGES = {
 }
 DEAD = "SELECT user_id FROM crm_deliveries WHERE state IN ('failed', 'sending') ORDER BY 1"
 UNLABELLED = """
-[...document.querySelectorAll("main input:not([type=hidden]), main select")].filter(e => !e.labels.length).length
+[...document.querySelectorAll("main input:not([type=hidden]), main select")]
+    .filter(e => !e.labels.length && !e.ariaLabel).length
 """
 
 
@@ -57,6 +58,12 @@ def test_a_person_finds_out_why_a_day_is_unusual(open_page: Open, script: bool) 
     page.get_by_text("Clock-in 11:30, more than 2 h after 09:00.").wait_for()
     page.get_by_text("The first punch is further after the start of work than allowed").wait_for()
     page.get_by_role("heading", name="Revisions").wait_for()
+
+    page.get_by_label("Note").fill("was at the doctor's")
+    page.get_by_role("button", name="Mark as reviewed").click()
+    page.get_by_text("was at the doctor's").wait_for()
+    page.get_by_role("button", name="Look at this day again").click()
+    page.get_by_role("button", name="Mark as reviewed").wait_for()
 
 
 def test_a_dead_letter_is_sent_again_and_arrives_and_then_all_the_others(
