@@ -48,7 +48,7 @@ class ReviewStore:
         asked = {"ids": list(days), "revisions": list(days.values())}
         said = {"is_reviewed": is_reviewed, "now": now, "by": by, "note": note}
         with self.database.write("mark days as reviewed") as connection:
-            found = connection.execute(f"SELECT id, revision {_ASKED}", asked).fetchall()  # noqa: S608 (SQL of ours)
+            found = connection.execute(f"SELECT id, revision {_ASKED}", asked).fetchall()
             connection.execute(
                 "INSERT INTO day_reviews SELECT site, user_id, work_date, revision, $is_reviewed, $now, $by, $note "
                 + _ASKED,
