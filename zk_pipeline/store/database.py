@@ -152,7 +152,8 @@ class Database:
         finally:
             if held is not None:
                 seconds = time.monotonic() - held.since
-                if seconds > self.slow_hold_seconds:
+                stops_others = counted == "exclusive" or self.engine.readers_stop_writers
+                if seconds > self.slow_hold_seconds and stops_others:
                     _log.warning("the store was held for %.1f s (%s), and everybody waits meanwhile", seconds, words)
                 self.holds.record(counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3)
 
