@@ -118,7 +118,6 @@ class LakeEngine:
             try:
                 connection.execute(f"USE {CATALOG}")
                 connection.execute("SET TimeZone = 'UTC'")
-                connection.execute("SET enable_progress_bar = false")  # it goes to standard output, as results do
                 if mode == "shared":
                     connection.execute("BEGIN TRANSACTION READ ONLY")
                 connection.execute(f"FROM ducklake_current_snapshot('{CATALOG}')").fetchall()

@@ -20,7 +20,13 @@ CATALOG = "store"
 # Rows that a write adds at most for them to be kept in PostgreSQL until the clean-up writes them out: a poll every
 # 15 minutes of 50 terminals would make some 20,000 files a day otherwise. Of 1,000 rows a file costs less CPU.
 INLINED_ROWS = 100
-_SWITCHED_OFF = ("autoinstall_known_extensions", "autoload_known_extensions", "allow_persistent_secrets")
+# The progress bar goes to standard output, where commands print their results.
+_SWITCHED_OFF = (
+    "autoinstall_known_extensions",
+    "autoload_known_extensions",
+    "allow_persistent_secrets",
+    "enable_progress_bar",
+)
 
 _instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process: none survives a fork
 _guard = threading.Lock()
@@ -35,7 +41,9 @@ def lake_instance(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConne
         key = (os.getpid(), address)
         if key not in _instances:
             _instances[key] = _attached(address, create=create)
-        return _instances[key].cursor()
+        cursor = _instances[key].cursor()
+    cursor.execute("SET enable_progress_bar = false")
+    return cursor
 
 
 def forget_instance(address: LakeAddress) -> None:
@@ -103,7 +111,7 @@ def _attached(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnectio
     connection = duckdb.connect(":memory:")
     try:
         for name in _SWITCHED_OFF:
-            connection.execute(f"SET GLOBAL {name} = false")
+            connection.execute(f"SET {name} = false")
         attach(connection, address, CATALOG, create=create)
     except duckdb.Error as error:
         connection.close()
