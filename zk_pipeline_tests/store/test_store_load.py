@@ -109,7 +109,9 @@ def kill_at_random(store: Store, folder: Path, *, kills: int, writers: int, read
     try:
         until(lambda: len(acknowledged(folder)) >= writers, seconds=60)
         for _ in range(kills):
-            time.sleep(chance.uniform(0.0, 0.5))  # any instant: in a wait, a hold, a commit, between two
+            time.sleep(
+                chance.uniform(0.0, 0.5 if on_file(store) else 4.0)
+            )  # any instant: in a wait, a hold, a commit, between two
             victim = chance.randrange(writers)
             killed = writing[victim]
             killed.kill()
@@ -142,5 +144,5 @@ def test_killing_writers_under_load_tears_and_loses_nothing(store: Store, tmp_pa
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_killing_writers_many_times_under_load_tears_and_loses_nothing(store: Store, tmp_path: Path) -> None:
-    kills, writers, readers = (200, 8, 4) if on_file(store) else (60, 4, 2)
+    kills, writers, readers = (200, 8, 4) if on_file(store) else (40, 4, 2)
     kill_at_random(store, tmp_path, kills=kills, writers=writers, readers=readers, seed=200)
