@@ -23,9 +23,9 @@ _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
 @click.argument("target", metavar="TO")
 @as_json
 def migrate_store(source: str, target: str, as_json: bool) -> None:
-    """Copy the store FROM to TO and prove it: counts and checksums of each work date and month are compared.
+    """A verified copy of the store in another place or on another engine.
 
-    Each is a DuckDB file or an address as ZK_PIPELINE_DATABASE takes it, `ducklake:postgres:<dsn>;data=<folder>`; both
+    What is in TO is compared with FROM by counts and checksums of each work date and month. Each is a DuckDB file or an address as ZK_PIPELINE_DATABASE takes it, `ducklake:postgres:<dsn>;data=<folder>`; both
     ways work. FROM stays as it is: end `zk-pipeline up` before, and set ZK_PIPELINE_DATABASE to TO afterwards. A run
     that was ended in the middle, however, goes on where it was. TO must hold no other data.
 
