@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from zk_pipeline.errors import UsageError
 from zk_pipeline.home import find_home, prepare_home
 from zk_pipeline.lake_address import PREFIX, LakeAddress, parse_lake
+from zk_pipeline.poll_queues import split_poll_queues
 
 
 def _wall_time(value: Any) -> Any:
@@ -97,6 +98,11 @@ def _known_routes(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _poll_rules(value: str | None) -> str | None:
+    split_poll_queues(value) if value else None
+    return value
+
+
 SEVERITIES = ("critical", "warning")
 OWNERS = ("terminals", "attendance", "crm", "operations")
 OptionalUrl = Annotated[str | None, AfterValidator(_web_address), BeforeValidator(_empty_is_unset)]
@@ -130,6 +136,7 @@ class Settings(BaseSettings):
     terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
     poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
     polling_interval_minutes: Minutes = _variable("POLLING_INTERVAL_MINUTES", 15)
+    poll_queues: Annotated[OptionalText, AfterValidator(_poll_rules)] = _variable("POLL_QUEUES", None)
     sensor_interval_seconds: int = _variable("SENSOR_INTERVAL_SECONDS", 30, ge=5, le=300)
 
     work_start: WallTime = _variable("WORK_START_TIME", time(9))
@@ -201,6 +208,11 @@ class Settings(BaseSettings):
         end, start = datetime.combine(day, self.work_end), datetime.combine(day, self.work_start)
         middle = end + (start - end) / 2
         return (middle - timedelta(seconds=middle.second)).time()
+
+    @property
+    def poll_rules(self) -> dict[str, str] | None:
+        """Site → queue whose workers poll its terminals; None where this host polls them all, in one run."""
+        return split_poll_queues(self.poll_queues) if self.poll_queues else None
 
     @property
     def terminal_locks(self) -> Path:

@@ -21,6 +21,7 @@ from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
+from zk_pipeline_tests.redis_server import NoRedis, redis_server
 from zk_pipeline_tests.store.store_bench import StoppedClock, copied, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
@@ -49,6 +50,16 @@ def postgres() -> Postgres:
     try:
         return lakes().server
     except NoPostgres as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The URL of a real Redis, one for each process of tests; skipped with the reason where there is none."""
+    try:
+        with redis_server() as url:
+            yield url
+    except NoRedis as error:
         pytest.skip(str(error))
 
 

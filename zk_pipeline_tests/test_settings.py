@@ -49,6 +49,7 @@ WRONG = {
     "ZKTECO_TIMEOUT": ["", "0", "-1", "ten", "nan", "inf"],
     "ZKTECO_POLL_DEADLINE": ["0", "nan", "1e9"],
     "POLLING_INTERVAL_MINUTES": ["", "0", "7", "1.5", "1441"],
+    "POLL_QUEUES": ["izmir", "=izmir", "Izmir=", "Izmir=a b", "Izmir=a, Izmir=b", "Izmir=a,", "*=/x", "*={name}"],
     "WORK_START_TIME": ["", "9", "25:00", "09:60", "9am", "09:00:30", "0900"],
     "WORK_END_TIME": ["24:00", "09:00"],
     "WORKDAY_STARTS_AT": ["noon", "12:0"],

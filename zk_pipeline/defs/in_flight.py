@@ -5,6 +5,9 @@ from __future__ import annotations
 import dagster as dg
 
 from zk_pipeline.defs.dead_runs import report_dead_runs
+from zk_pipeline.defs.jobs import POLL
+
+QUEUE_TAG = "zk_pipeline/queue"  # whose workers a poll is for, where POLL_QUEUES says so
 
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -23,6 +26,13 @@ def in_flight(instance: dg.DagsterInstance, *job_names: str) -> str | None:
         if runs:
             return f"run {runs[0].run_id} of {job_name} is still {runs[0].status.value.lower()}"
     return None
+
+
+def polls_in_flight(instance: dg.DagsterInstance) -> dict[str | None, str]:
+    """By queue, what to say of a poll that is under way there; None is the queue of one that may read any terminal."""
+    report_dead_runs(instance)
+    runs = instance.get_runs(dg.RunsFilter(job_name=POLL, statuses=UNDER_WAY))
+    return {run.tags.get(QUEUE_TAG): f"run {run.run_id} of {POLL} is still {run.status.value.lower()}" for run in runs}
 
 
 def any_in_flight(instance: dg.DagsterInstance) -> str | None:

@@ -11,7 +11,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
-from zk_pipeline.defs.in_flight import UNDER_WAY
+from zk_pipeline.defs.in_flight import QUEUE_TAG, UNDER_WAY
 from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, RETRY, SYNC
 from zk_pipeline.operations.problems import FailedCheck, FailedRun
 
@@ -25,12 +25,14 @@ _FIRST_CHARACTERS = 600
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedRun]:
-    """Of each job the newest run that ended, if it failed; of what people started by hand only of the last day."""
-    for job in (*JOBS, ASSET_JOB):
-        record = _newest_ended(instance, job)
+    """Of each job the newest run that ended, if it failed; of polls the newest of each queue. Of what people started by
+    hand, and of queues, which come and go, only those of the last day.
+    """
+    for job, queue in (*((job, None) for job in (*JOBS, ASSET_JOB)), *((POLL, one) for one in _queues(instance))):
+        record = _newest_ended(instance, job, queue)
         if record is None or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
-        if job != ASSET_JOB or now - _aware(record.create_timestamp) <= _OLD:
+        if (job != ASSET_JOB and queue is None) or now - _aware(record.create_timestamp) <= _OLD:
             yield from as_failed(instance, record.dagster_run)
 
 
@@ -88,11 +90,16 @@ def is_poll_in_flight(instance: dg.DagsterInstance, now: datetime) -> bool:
     return any(now - _aware(record.create_timestamp) < _SLOW_POLL for record in records)
 
 
-def _newest_ended(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
+def _queues(instance: dg.DagsterInstance) -> list[str]:
+    """All that polls were ever given to."""
+    return sorted(value for _, values in instance.get_run_tags(tag_keys=[QUEUE_TAG]) for value in values)
+
+
+def _newest_ended(instance: dg.DagsterInstance, job: str, queue: str | None = None) -> dg.RunRecord | None:
     """Runs that people cancelled do not count. One over its maximum runtime does: it ends as CANCELED, or as FAILURE,
     whichever its own process or the monitoring writes last.
     """
-    asked = dg.RunsFilter(job_name=job, statuses=_ENDED)
+    asked = dg.RunsFilter(job_name=job, statuses=_ENDED, tags={QUEUE_TAG: queue} if queue else None)
     for record in instance.get_run_records(asked, limit=_CANCELED_IN_A_ROW):
         run = record.dagster_run
         if run.status is not dg.DagsterRunStatus.CANCELED or _has_failed(instance, run):
@@ -106,7 +113,8 @@ def _has_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 def _name(run: dg.DagsterRun) -> str:
     if run.job_name != ASSET_JOB:
-        return run.job_name
+        queue = run.tags.get(QUEUE_TAG)
+        return run.job_name if queue is None else f"{run.job_name} ({queue})"
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())
     return f"materializing {', '.join(assets) or 'assets'}"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,12 +16,17 @@ import dagster as dg
 
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.dead_runs import PROCESS_TAG, report_dead_runs
+from zk_pipeline.defs.in_flight import QUEUE_TAG
 from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, SYNC
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
+from zk_pipeline.defs.routing import check_routes
 from zk_pipeline.defs.sensors import partition_change
+from zk_pipeline.defs.submit import check_daemon, submit, wait_for, why_failed
 from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.routing import by_queue
 from zk_pipeline.processes import process_identity
 from zk_pipeline.settings import Settings
+from zk_pipeline.store.store import Store
 
 BY_COMMAND = "zk_pipeline/started_by"
 
@@ -60,13 +65,16 @@ class Launcher:
         full: bool = False,
         lock_while_reading: bool = False,
     ) -> list[RunResult]:
-        """Read the named devices, in one run unless others stand between their partitions.
+        """Read the named devices, in one run unless others stand between their partitions; with POLL_QUEUES in a run
+        for each queue, by its workers.
 
         The partitions are made first, as the sensor would.
         """
         how = {"devices": list(devices), "full": full, "lock_while_reading": lock_while_reading}
         config = {"ops": {"raw_punches": {"config": how}}}
         partitions = self._device_partitions(registered)
+        if self.settings.poll_rules is not None:
+            return self._poll_by_queue(self.settings.poll_rules, set(devices), partitions, config)
         return [self.run(POLL, tags=tags, config=config) for tags in device_range_tags(partitions, set(devices))]
 
     def process(self, dates: DateRange) -> RunResult:
@@ -103,11 +111,30 @@ class Launcher:
                 run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )
+        return self._result(result.run_id, why_failed(self.instance, result.dagster_run))
+
+    def _poll_by_queue(
+        self, rules: Mapping[str, str], names: Set[str], partitions: Sequence[str], config: Mapping[str, Any]
+    ) -> list[RunResult]:
+        """By the workers that reach the terminals, all queues side by side; waits for the last of them."""
+        check_routes(self.instance)
+        check_daemon(self.instance)
+        job = build_definitions(self.settings).resolve_job_def(POLL)
+        devices = [one for one in Store.at(self.settings.store).devices.all() if one.name in names]
+        common = {**self.tags, BY_COMMAND: self.started_by}
+        asked = [
+            submit(self.instance, job, self.new_run_id(), tags={**tags, **common, QUEUE_TAG: queue}, config=config)
+            for queue, ours in by_queue(devices, rules).items()
+            for tags in device_range_tags(partitions, {one.name for one in ours})
+        ]
+        return [self._result(run_id, why_failed(self.instance, wait_for(self.instance, run_id))) for run_id in asked]
+
+    def _result(self, run_id: str, failure: str | None) -> RunResult:
         return RunResult(
-            run_id=result.run_id,
-            partitions=self._materialized(result.run_id),
-            observed=self._observed(result.run_id),
-            failure=None if result.success else _why(result),
+            run_id=run_id,
+            partitions=self._materialized(run_id),
+            observed=self._observed(run_id),
+            failure=failure,
         )
 
     def _device_partitions(self, registered: Sequence[str]) -> list[str]:
@@ -151,15 +178,3 @@ def _quiet_console() -> Iterator[None]:
 
 def _plain(event: dg.AssetMaterialization | dg.AssetObservation) -> dict[str, Any]:
     return {key: value.value for key, value in event.metadata.items()}
-
-
-def _why(result: dg.ExecuteInProcessResult) -> str:
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                return str(data.user_failure_data.description)
-            if data.error is not None:
-                cause = data.error.cause or data.error
-                return str(cause.message).strip().splitlines()[0]
-    return "the run failed; its events in the UI say why"

@@ -2,13 +2,13 @@
 
 # No postponed annotations here: Dagster reads them when it decorates.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from zk_pipeline.defs.in_flight import in_flight
+from zk_pipeline.defs.in_flight import QUEUE_TAG, in_flight, polls_in_flight
 from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, RETRY, RETRY_CONFIG, SYNC
 from zk_pipeline.defs.partitions import (
     DEVICE_PARTITIONS,
@@ -17,7 +17,9 @@ from zk_pipeline.defs.partitions import (
     last_work_date,
 )
 from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.defs.routing import check_routes
 from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.routing import by_queue
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.outbox import Scope
@@ -46,7 +48,11 @@ def schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
 
     @scheduled(POLL, every(settings.polling_interval_minutes), "Read all enabled terminals.")
     def poll(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_busy(context.instance, [POLL], lambda: _poll(context.instance, store))
+        if settings.poll_rules is None:
+            yield from unless_busy(context.instance, [POLL], lambda: _poll(context.instance, store))
+        else:
+            check_routes(context.instance)
+            yield from unless_busy(context.instance, [], lambda: _poll_by_queue(context.instance, store, settings))
 
     @scheduled(PROCESS, "5 * * * *", "Make the days of all stale work dates.")
     def process(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
@@ -96,12 +102,36 @@ def unless_busy(instance: dg.DagsterInstance, jobs: Sequence[str], ask: Callable
 def _poll(instance: dg.DagsterInstance, store: StoreResource) -> Tick:
     enabled = {device.name for device in store.open().devices.all() if device.enabled}
     keys = instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
-    if not enabled:
-        yield dg.SkipReason("no enabled device: add one with `zk-pipeline device add`")
-    elif not enabled.intersection(keys):
-        yield dg.SkipReason("the enabled devices have no partitions yet: device_registry_sensor makes them")
+    yield from _why_no_poll(enabled, keys)
     for tags in device_range_tags(keys, enabled):
         yield dg.RunRequest(run_key="..".join(tags.values()), tags=tags)
+
+
+def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings: Settings) -> Tick:
+    """A run for each queue that has none under way: a site whose worker is away holds up no other, nor itself."""
+    enabled = [device for device in store.open().devices.all() if device.enabled]
+    keys = instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
+    yield from _why_no_poll({device.name for device in enabled}, keys)
+    busy = polls_in_flight(instance)
+    asked: list[dg.RunRequest] = []
+    waiting: list[str] = []
+    for queue, devices in by_queue(enabled, settings.poll_rules or {}).items():
+        if words := busy.get(queue) or busy.get(None):
+            waiting.append(f"{queue}: {words}")
+            continue
+        for tags in device_range_tags(keys, {device.name for device in devices}):
+            key = "..".join((queue, *tags.values()))
+            asked.append(dg.RunRequest(run_key=key, tags={**tags, QUEUE_TAG: queue}))
+    if waiting and not asked:
+        yield dg.SkipReason("; ".join(waiting))
+    yield from asked
+
+
+def _why_no_poll(enabled: Collection[str], keys: Sequence[str]) -> Tick:
+    if not enabled:
+        yield dg.SkipReason("no enabled device: add one with `zk-pipeline device add`")
+    elif not set(enabled).intersection(keys):
+        yield dg.SkipReason("the enabled devices have no partitions yet: device_registry_sensor makes them")
 
 
 def _process(store: StoreResource, settings: Settings, last: date) -> Tick:

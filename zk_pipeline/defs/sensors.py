@@ -16,6 +16,7 @@ from zk_pipeline.defs.pools import make_pools_known
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.schedules import MAX_RUNS, unless_busy
 from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.routing import side_by_side
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import utc_now
@@ -37,6 +38,26 @@ def partition_change(registered: Sequence[str], partitions: Sequence[str], *, po
     return PartitionChange(add, delete)
 
 
+def out_of_order(wanted: Sequence[str], partitions: Sequence[str]) -> list[str]:
+    """Which of `partitions` to take away and to add again, so that they stand as in `wanted`."""
+    there = set(partitions)
+    order = [name for name in wanted if name in there]
+    known = [name for name in partitions if name in set(order)]
+    kept = next((number for number, (one, other) in enumerate(zip(order, known, strict=True)) if one != other), None)
+    return [] if kept is None else order[kept:]
+
+
+def move_to_the_end(instance: dg.DagsterInstance, moved: Sequence[str]) -> None:
+    """Dagster orders these partitions by when they were added, and what it knows of one does not go with it.
+
+    If it is interrupted, the next tick adds what is missing.
+    """
+    name = str(DEVICE_PARTITIONS.name)
+    for key in moved:
+        instance.delete_dynamic_partition(name, key)
+    instance.add_dynamic_partitions(name, moved)
+
+
 def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
     """Asked once for the same punches, again for newer ones."""
     newest = max(item.punched_seq for item in stale if part.first <= item.work_date <= part.last)
@@ -55,22 +76,24 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     ) -> dg.SensorResult | dg.SkipReason:
         make_pools_known(context.instance)
         try:
-            registered = [device.name for device in store.open().devices.all()]
+            devices = store.open().devices.all()
         except StoreBusy as error:
             return dg.SkipReason(str(error))
         runs = context.instance.get_runs_count(dg.RunsFilter(job_name=POLL, statuses=UNDER_WAY))
-        change = partition_change(
-            registered,
-            context.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name)),
-            poll_in_flight=runs > 0,
-        )
+        partitions = context.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
+        change = partition_change([device.name for device in devices], partitions, poll_in_flight=runs > 0)
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
-        if change.add:
-            requests.append(DEVICE_PARTITIONS.build_add_request(change.add))
         if change.delete:
             requests.append(DEVICE_PARTITIONS.build_delete_request(change.delete))
+        if change.add:
+            requests.append(DEVICE_PARTITIONS.build_add_request(change.add))
         if not requests:
-            return dg.SkipReason("the partitions are those of the registry")
+            moved: list[str] = []
+            if settings.poll_rules is not None and not runs:  # of a poll under way it would change the range
+                moved = out_of_order(side_by_side(devices, settings.poll_rules), partitions)
+                move_to_the_end(context.instance, moved)
+            words = f"; {len(moved)} of them were put beside the others of their queue" if moved else ""
+            return dg.SkipReason(f"the partitions are those of the registry{words}")
         return dg.SensorResult(dynamic_partitions_requests=requests)
 
     @dg.sensor(

@@ -117,16 +117,18 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
         **story("devices", settings, _devices),
     )(_devices)
+    alone = settings.poll_rules is None
     raw_punches = dg.asset(
         name="raw_punches",
         group_name="terminals",
         kinds={"python", "duckdb"},
         description="Every punch as read from the terminals; only ever added to. One partition per device.",
         partitions_def=DEVICE_PARTITIONS,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        # By queue the UI's backfills are a run per terminal, each to its own, and each queue has a limit of one run.
+        backfill_policy=dg.BackfillPolicy.single_run() if alone else dg.BackfillPolicy.multi_run(1),
         deps=["devices"],
         output_required=False,
-        pool=TERMINALS,
+        pool=TERMINALS if alone else None,
         **story("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(),
     )(_raw_punches)

@@ -110,7 +110,7 @@ def run_problem(run: FailedRun, links: Links) -> Problem:
         key=CRM_MISCONFIGURED if crm else f"run:{run.job}",
         kind="crm" if crm else "run",
         severity="critical",
-        owner="crm" if crm else OWNER_OF_JOB.get(run.job, OTHERS),
+        owner="crm" if crm else OWNER_OF_JOB.get(run.job.partition(" ")[0], OTHERS),  # a queue may follow
         title="the CRM is misconfigured" if crm else f"{run.job} failed",
         body=_lines(run.words, links.run(run.run_id)),
     )
