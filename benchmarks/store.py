@@ -16,7 +16,9 @@ import click
 
 from benchmarks.store_growth import Kind, fill, measure
 from benchmarks.store_ways import ROWS, WAYS, Way, prepare, read_until, stored, write_batches
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.engines import end_lakes, lakes
 
 READERS = 8
 SIZES = (100_000, 1_000_000, 10_000_000, 50_000_000)
@@ -60,7 +62,8 @@ def main() -> None:
 @click.option("--way", "ways", multiple=True, type=click.Choice(list(WAYS)), default=tuple(WAYS), show_default=True)
 @click.option("--at-most", default=900.0, show_default=True, help="Seconds for one run; what is not done then is told.")
 def writers(counts: tuple[int, ...], writes: int, ways: tuple[Way, ...], at_most: float) -> None:
-    """Writers and 8 readers at once, by each way in. Needs `uv sync --group bench` for dagster-duckdb.
+    """Writers and 8 readers at once, by each way in. Needs `uv sync --group bench` for dagster-duckdb, and Debian's
+    postgresql for the shared store.
 
     \b
     Example:  python -m benchmarks.store writers --writers 8 --writes 50
@@ -78,7 +81,7 @@ def writers(counts: tuple[int, ...], writes: int, ways: tuple[Way, ...], at_most
 def _row(way: Way, count: int, writes: int, at_most: float) -> str:
     with tempfile.TemporaryDirectory(prefix="store-benchmark-") as name:
         folder = Path(name)
-        path, stop = folder / "store.duckdb", folder / "stop"
+        path, stop = lakes().fresh(folder) if way == "shared" else folder / "store.duckdb", folder / "stop"
         prepare(path)
         started = [
             processes.Process(target=read_until, args=(way, path, folder / f"reader-{number}", stop), daemon=True)
@@ -107,6 +110,7 @@ def _row(way: Way, count: int, writes: int, at_most: float) -> str:
         wrote, read = (Met.of(sorted(folder.glob(f"{kind}-*"))) for kind in ("writer", "reader"))
         rows, doubled = stored(path)
         ideal = _ideal(path, count) if way == "ours" else float("nan")
+    end_lakes()
     done = len(wrote.waits)
     unfinished = f", {late} writers not done after {at_most:.0f} s" if late else ""
     return (
@@ -117,7 +121,7 @@ def _row(way: Way, count: int, writes: int, at_most: float) -> str:
     )
 
 
-def _ideal(path: Path, count: int) -> float:
+def _ideal(path: Where, count: int) -> float:
     """Every writer once, for as long as a write holds the store on average, and readers in one go between two."""
     kinds = {kind.purpose: kind.held for kind in Store.at(path).holds().kinds}
     write, read = kinds["write"], kinds["read"]

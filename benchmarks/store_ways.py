@@ -1,4 +1,4 @@
-"""Ways into one DuckDB file for many processes, and what each writer and reader does with them.
+"""Ways into one store for many processes, and what each writer and reader does with them.
 
 Whatever the way, the work in it is the same: 1,000 rows that are not there yet are inserted, in one transaction.
 """
@@ -15,22 +15,22 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from zk_pipeline.store.database import Database
+from zk_pipeline.store.database import Database, Where
 
-Way = Literal["ours", "dagster-duckdb"]
+Way = Literal["ours", "shared", "dagster-duckdb"]
 ROWS = 1_000
 PATIENCE = 600.0
 
 
 @contextmanager
-def ours(path: Path, purpose: str, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+def ours(path: Where, purpose: str, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     database = Database(path, wait_seconds=PATIENCE)
     with database.write(purpose) if write else database.read(purpose) as connection:
         yield connection
 
 
 @contextmanager
-def dagster_duckdb(path: Path, _purpose: str, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+def dagster_duckdb(path: Where, _purpose: str, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     """As its documentation uses it: the resource's own retries, read-write for readers too."""
     from dagster_duckdb import DuckDBResource  # noqa: PLC0415 (only in the group `bench`)
 
@@ -42,15 +42,16 @@ def dagster_duckdb(path: Path, _purpose: str, *, write: bool) -> Iterator[duckdb
             connection.commit()
 
 
-WAYS = {"ours": ours, "dagster-duckdb": dagster_duckdb}
+# `shared` is ours on DuckLake; where the store is tells.
+WAYS = {"ours": ours, "shared": ours, "dagster-duckdb": dagster_duckdb}
 
 
-def prepare(path: Path) -> None:
+def prepare(path: Where) -> None:
     with Database(path).write("prepare") as connection:
         connection.execute("CREATE TABLE load (writer INTEGER, batch INTEGER, number INTEGER, moment TIMESTAMP)")
 
 
-def write_batches(way: Way, path: Path, acks: Path, writer: int, count: int) -> None:
+def write_batches(way: Way, path: Where, acks: Path, writer: int, count: int) -> None:
     """Each write's line: `ok`, seconds waited for the store, seconds in all; or `failed` and seconds."""
     with acks.open("a") as told:
         for batch in range(count):
@@ -79,7 +80,7 @@ def write_batches(way: Way, path: Path, acks: Path, writer: int, count: int) -> 
             os.write(told.fileno(), line.encode())
 
 
-def read_until(way: Way, path: Path, acks: Path, stop: Path) -> None:
+def read_until(way: Way, path: Where, acks: Path, stop: Path) -> None:
     with acks.open("a") as told:
         while not stop.exists():
             asked = time.monotonic()
@@ -93,7 +94,7 @@ def read_until(way: Way, path: Path, acks: Path, stop: Path) -> None:
             os.write(told.fileno(), line.encode())
 
 
-def stored(path: Path) -> tuple[int, int]:
+def stored(path: Where) -> tuple[int, int]:
     """Rows, and rows that are there more than once."""
     with Database(path).read("count") as connection:
         row = connection.execute(

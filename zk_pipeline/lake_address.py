@@ -24,11 +24,16 @@ class LakeAddress:
     parameters: tuple[tuple[str, str], ...]
     data: str
     password: str | None = field(default=None, repr=False)
+    endpoint: str | None = None  # of object storage that is not Amazon's
     side: Path = Path("data/shared-store")
 
     def __str__(self) -> str:
         """As given, without the password."""
-        return f"{PREFIX}{self.dsn};data={self.data}"
+        return f"{PREFIX}{self.dsn};data={self._data}"
+
+    @property
+    def _data(self) -> str:
+        return f"{self.data}?endpoint={self.endpoint}" if self.endpoint else self.data
 
     @property
     def dsn(self) -> str:
@@ -48,7 +53,7 @@ class LakeAddress:
     def with_secret(self) -> str:
         """The whole address, for a child process of ours; never for people."""
         secret = "" if self.password is None else f" password={_quoted(self.password)}"
-        return f"{PREFIX}{self.dsn}{secret};data={self.data}"
+        return f"{PREFIX}{self.dsn}{secret};data={self._data}"
 
     def scrubbed(self, text: str) -> str:
         """A message of others without the password, should it be in there."""
@@ -62,11 +67,14 @@ def parse_lake(text: str) -> LakeAddress:
         raise ValueError("must be of the form ducklake:postgres:<dsn>;data=<folder or s3://bucket/path>")
     if re.match(r"\w+://", data.strip()) and not data.strip().startswith("s3://"):
         raise ValueError("data= must be a folder or begin with s3://")
+    data, _, endpoint = data.strip().partition("?endpoint=")
+    if endpoint and not (data.startswith("s3://") and re.fullmatch(r"https?://[^/@\s]+", endpoint)):
+        raise ValueError("?endpoint= must be the http:// or https:// address of object storage, after s3://bucket/path")
     found = _of_url(dsn) if re.match(r"postgres(ql)?://", dsn) else _of_pairs(dsn)
     if "dbname" not in found:
         raise ValueError("the PostgreSQL address must name a database (dbname=... or postgresql://host/name)")
     password = found.pop("password", None)
-    return LakeAddress(tuple(found.items()), data.strip(), password)
+    return LakeAddress(tuple(found.items()), data, password, endpoint or None)
 
 
 def _of_url(dsn: str) -> dict[str, str]:

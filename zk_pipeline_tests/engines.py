@@ -6,23 +6,17 @@ There a lake stands for each path that a test takes for a store, so that the tes
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zk_pipeline.lake_address import PREFIX, LakeAddress, parse_lake
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.engines.lake import LakeEngine
 from zk_pipeline_tests.postgres import Postgres, postgres_server
 
 ENGINES = ("file", "ducklake")
-_MAKE_EMPTY = (
-    "import sys; from zk_pipeline_tests.engines import where; from zk_pipeline.store.store import Store; "
-    "Store.at(where(sys.argv[1])).devices.all()"
-)
 
 
 @dataclass
@@ -107,9 +101,12 @@ def place(path: Path) -> Where:
 
 
 def empty_store(path: Path) -> Where:
-    """A new one, made by a process that has ended: nobody has it open."""
+    """A new one that nobody has open."""
     at = place(path)
-    subprocess.run([sys.executable, "-c", _MAKE_EMPTY, argument(at)], check=True)
+    with Database(at).read("make an empty store"):
+        pass
+    if isinstance(at, LakeAddress):
+        LakeEngine(at).forget()
     return at
 
 

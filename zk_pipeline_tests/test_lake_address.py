@@ -34,6 +34,9 @@ def test_several_hosts_and_a_socket_are_what_libpq_takes_them_for() -> None:
     several = parse_lake(f"{PREFIX}postgresql://zk@a:1,b:2/att;data=s3://bucket/zk").below(HOME)
     assert dict(several.parameters) == {"host": "a,b", "port": "1,2", "user": "zk", "dbname": "att"}
     assert several.data == "s3://bucket/zk"
+    own = parse_lake(f"{PREFIX}dbname=att;data=s3://bucket/zk?endpoint=http://minio:9000")
+    assert (own.data, own.endpoint) == ("s3://bucket/zk", "http://minio:9000")
+    assert str(own).endswith(";data=s3://bucket/zk?endpoint=http://minio:9000")
     socket = parse_lake(f"{PREFIX}postgresql:///att?host=/run/postgresql;data=/mnt/lake")
     assert dict(socket.parameters) == {"host": "/run/postgresql", "dbname": "att"}
 
@@ -49,6 +52,8 @@ def test_several_hosts_and_a_socket_are_what_libpq_takes_them_for() -> None:
         f"{PREFIX}dbname=x 'secret;data=lake",
         f"{PREFIX}dbname=x password=secret;data=",
         f"{PREFIX}dbname=x password=secret;data=ftp://host/x",
+        f"{PREFIX}dbname=x password=secret;data=lake?endpoint=http://minio:9000",
+        f"{PREFIX}dbname=x password=secret;data=s3://b/x?endpoint=minio",
     ],
 )
 def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None:

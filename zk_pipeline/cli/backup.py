@@ -56,13 +56,14 @@ def restore(file: Path, yes: bool, force: bool, as_json: bool) -> None:
     Example:  zk-pipeline restore backup.duckdb --yes
     """
     session = open_session()
+    replaced = session.store.database.path  # refused here where the store is no file
     with only_one(session.settings.home):
         if not force:
             _refuse_while_runs(session)
         if not yes:
             if not sys.stdin.isatty():
-                raise UsageError(f"{file} would replace {session.settings.database_path}: confirm with --yes")
-            click.confirm(f"Replace {session.settings.database_path} by {file}?", abort=True, err=True)
+                raise UsageError(f"{file} would replace {replaced}: confirm with --yes")
+            click.confirm(f"Replace {replaced} by {file}?", abort=True, err=True)
         done = session.store.restoring.restore(file)
     if as_json:
         print_json(asdict(done) | {"next": _next(done)})

@@ -39,7 +39,7 @@ COMMANDS = {
     "month": ("month", "The month sheet of one person."),
     "backup": ("backup", "A verified copy of the store, made while runs go on."),
     "restore": ("backup", "Put a backup in the store's place."),
-    "migrate-store": ("migrate_store", "The store to another place or engine, verified."),
+    "migrate-store": ("migrate_store", "A verified copy of the store in another place or on another engine."),
     "api": ("api", "Serve the REST API and the web admin."),
     "api-token": ("api_tokens", "Tokens of the REST API and the web admin."),
     "cleanup": ("work", "Do what the daily clean-up job does."),

@@ -23,11 +23,12 @@ _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
 @click.argument("target", metavar="TO")
 @as_json
 def migrate_store(source: str, target: str, as_json: bool) -> None:
-    """Copy the store FROM to TO and prove it: counts and checksums of each work date and month are compared.
+    """A verified copy of the store in another place or on another engine.
 
-    Each is a DuckDB file or an address as ZK_PIPELINE_DATABASE takes it, `ducklake:postgres:<dsn>;data=<folder>`; both
-    ways work. FROM stays as it is: end `zk-pipeline up` before, and set ZK_PIPELINE_DATABASE to TO afterwards. A run
-    that was ended in the middle, however, goes on where it was. TO must hold no other data.
+    What is in TO is compared with FROM by counts and checksums of each work date and month. Both are DuckDB files or
+    addresses as ZK_PIPELINE_DATABASE takes them, `ducklake:postgres:<dsn>;data=<folder>`. FROM stays as it is: end
+    `zk-pipeline up` before, and set ZK_PIPELINE_DATABASE to TO afterwards. TO must hold no other data; after a run
+    that was ended in the middle the next one goes on where it was.
 
     \b
     Example:  zk-pipeline migrate-store data/attendance.duckdb data/moved.duckdb
@@ -35,11 +36,11 @@ def migrate_store(source: str, target: str, as_json: bool) -> None:
     session = open_session()
     here, there = (Database(_place(text, session.settings.home)) for text in (source, target))
     moved = Moving(here, there, lambda table, done, of: note(f"{table}: {done:,} of {of:,} partitions")).move()
+    tables = [asdict(table) | {"checksum": f"{table.checksum % 2**64:016x}"} for table in moved.tables]
     if as_json:
-        print_json(asdict(moved) | {"rows": moved.rows, "copied": moved.copied})
+        print_json(asdict(moved) | {"tables": tables, "rows": moved.rows, "copied": moved.copied})
         return
-    rows = [{**asdict(table), "checksum": f"{table.checksum % 2**64:016x}"} for table in moved.tables]
-    print_table([row for row in rows if row["partitions"]], _COLUMNS)
+    print_table([table for table in tables if table["partitions"]], _COLUMNS)
     click.echo(
         f"{moved.rows:,} rows of {moved.source} are in {moved.target}, verified; {moved.copied:,} partitions were "
         f"copied now, in {moved.seconds:.1f} s"

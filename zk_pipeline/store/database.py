@@ -89,12 +89,12 @@ class Database:
         self.engine.prepare()
         with ExitStack() as hold:
             connection, held = hold.enter_context(self._open("exclusive", purpose, about))
-            if self.engine.migrates_alone and self._is_old(connection):
+            if not self.engine.migrates_alone:
+                self.engine.migrate(connection)
+            elif self._is_old(connection):
                 hold.close()
                 self._make_current()
                 connection, held = hold.enter_context(self._open("exclusive", purpose, about))
-            else:
-                self.engine.migrate(connection)
             connection.begin()
             try:
                 yield connection
@@ -152,7 +152,8 @@ class Database:
         finally:
             if held is not None:
                 seconds = time.monotonic() - held.since
-                if seconds > self.slow_hold_seconds:
+                stops_others = counted == "exclusive" or self.engine.readers_stop_writers
+                if seconds > self.slow_hold_seconds and stops_others:
                     _log.warning("the store was held for %.1f s (%s), and everybody waits meanwhile", seconds, words)
                 self.holds.record(counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -55,7 +56,7 @@ def _held(self: lake_locks.LakeHeld) -> bool:  # noqa: ARG001
 
 @contextmanager
 def _no_lock(self: lake_locks.LakeLocks, *_: object, **__: object) -> Iterator[Held]:  # noqa: ARG001
-    yield lake_locks.LakeHeld(0.0, 0.0, lambda _: None, None, ())
+    yield lake_locks.LakeHeld(0.0, time.monotonic(), lambda _: None, None, ())
 
 
 def expected(processes: int, merges: int) -> tuple[int, int, int]:

@@ -273,7 +273,6 @@ def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store)
     execute(store, "INSERT INTO store_settings VALUES ('after', '1')")
 
 
-@pytest.mark.both_engines
 def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Store) -> None:
     execute(store, "INSERT INTO store_settings VALUES ('start', '0')")
     writers = [Child(COUNTER, argument(store.database.where), str(number)) for number in range(4)]

@@ -99,7 +99,6 @@ def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
     assert kind(store, "hold").longest is not None
 
 
-@pytest.mark.both_engines
 def test_holds_of_several_processes_are_counted_together_and_none_is_lost(store: Store) -> None:
     readers = [Child(TEN_READS, argument(store.database.where), str(number)) for number in range(4)]
     for reader in readers:

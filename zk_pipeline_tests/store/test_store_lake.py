@@ -178,6 +178,15 @@ def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres,
         store_at(address).devices.all()
 
 
+def test_a_lake_of_an_earlier_version_is_brought_to_the_newest_by_whoever_comes_first(lake: LakeAddress) -> None:
+    for use in (Database(lake).read, Database(lake).write):
+        with Database(lake).write("as before the last migration") as connection:
+            connection.execute("DROP TABLE fixed_begins")
+            connection.execute("DELETE FROM schema_migrations WHERE name LIKE '%fixed_begins%'")
+        with use("test") as connection:
+            assert connection.execute("SELECT count(*) FROM fixed_begins").fetchall() == [(0,)]
+
+
 def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:
     engine_of(Database(lake)).forget()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)

@@ -16,6 +16,7 @@ import pytest
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_load import (
     READ,
+    ROWS,
     WRITE,
     end_all,
     look,
@@ -27,6 +28,11 @@ from zk_pipeline_tests.store.store_load import (
 from zk_pipeline_tests.waiting import until
 
 HICCUP_MS = 5_000  # of a machine that others use too
+
+
+def on_file(store: Store) -> bool:
+    """A write of a lake costs some 0.3 s of CPU, five times a file's: the same test is scaled."""
+    return isinstance(store.database.where, Path)
 
 
 def figures(*lines: str) -> None:
@@ -45,12 +51,14 @@ def work_together(store: Store, folder: Path, *, writers: int, writes: int, read
     path, stop = store.database.where, folder / "stop"
     reading = [start(read_on, path, folder / f"reader-{number}", stop) for number in range(readers)]
     until(lambda: len(list(folder.glob("reader-*"))) == readers, seconds=60)
+    began = time.monotonic()
     writing = [
         start(write_polls, path, folder / f"writer-{number}", number, range(number * writes, (number + 1) * writes))
         for number in range(writers)
     ]
     try:
         assert end_all(writing, seconds=600) == [0] * writers
+        seconds = time.monotonic() - began
     finally:
         stop.touch()
         ended = end_all(reading, seconds=60)
@@ -62,6 +70,7 @@ def work_together(store: Store, folder: Path, *, writers: int, writes: int, read
     told = reads(folder)
     assert set(told) == {"read"}
     written, read = waits(path, WRITE), waits(path, READ)
+    figures(f"{store.database.name.partition(':')[0]}: {writers * writes / seconds:.1f} polls/s of {ROWS} punches")
     assert written.held.count == writers * writes
     ideal = written.ideal_ms(writers, read.held)
     figures(
@@ -83,7 +92,8 @@ def test_writers_and_readers_at_once_fail_and_lose_nothing_and_wait_their_turn(s
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("writers", [2, 8, 32])
 def test_many_writers_and_readers_at_once_fail_and_lose_nothing(store: Store, tmp_path: Path, writers: int) -> None:
-    work_together(store, tmp_path, writers=writers, writes=50 if writers < 32 else 20, readers=8)
+    writes = 50 if writers < 32 else 20
+    work_together(store, tmp_path, writers=writers, writes=writes if on_file(store) else writes // 5, readers=8)
 
 
 def kill_at_random(store: Store, folder: Path, *, kills: int, writers: int, readers: int, seed: int) -> None:
@@ -99,7 +109,9 @@ def kill_at_random(store: Store, folder: Path, *, kills: int, writers: int, read
     try:
         until(lambda: len(acknowledged(folder)) >= writers, seconds=60)
         for _ in range(kills):
-            time.sleep(chance.uniform(0.0, 0.5))  # any instant: in a wait, a hold, a commit, between two
+            time.sleep(
+                chance.uniform(0.0, 0.5 if on_file(store) else 4.0)
+            )  # any instant: in a wait, a hold, a commit, between two
             victim = chance.randrange(writers)
             killed = writing[victim]
             killed.kill()
@@ -131,5 +143,6 @@ def test_killing_writers_under_load_tears_and_loses_nothing(store: Store, tmp_pa
 @pytest.mark.both_engines
 @pytest.mark.stress
 @pytest.mark.timeout(900)
-def test_killing_writers_two_hundred_times_under_load_tears_and_loses_nothing(store: Store, tmp_path: Path) -> None:
-    kill_at_random(store, tmp_path, kills=200, writers=8, readers=4, seed=200)
+def test_killing_writers_many_times_under_load_tears_and_loses_nothing(store: Store, tmp_path: Path) -> None:
+    kills, writers, readers = (200, 8, 4) if on_file(store) else (40, 4, 2)
+    kill_at_random(store, tmp_path, kills=kills, writers=writers, readers=readers, seed=200)

@@ -26,6 +26,10 @@ class Engine(Protocol):
         """How this host's own files about the store begin."""
 
     @property
+    def readers_stop_writers(self) -> bool:
+        """Whether a long read is everybody's wait."""
+
+    @property
     def migrates_alone(self) -> bool:
         """Whether a writer must let go and come back `alone` to bring the store to the newest version."""
 

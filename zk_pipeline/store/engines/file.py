@@ -34,6 +34,7 @@ class FileEngine:
     foreign_wait_seconds: float
     _lock: FairLock = field(init=False, repr=False, compare=False)
 
+    readers_stop_writers = True
     migrates_alone = False
 
     def __post_init__(self) -> None:

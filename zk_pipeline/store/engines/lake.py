@@ -28,6 +28,7 @@ Connection = duckdb.DuckDBPyConnection
 class LakeEngine:
     address: LakeAddress
 
+    readers_stop_writers = False
     migrates_alone = True
 
     @property

@@ -18,8 +18,15 @@ from zk_pipeline.store.migrate import literal
 
 CATALOG = "store"
 # Rows that a write adds at most for them to be kept in PostgreSQL until the clean-up writes them out: a poll every
-# 15 minutes of 50 terminals would make some 20,000 files a day otherwise.
-INLINED_ROWS = 1_000
+# 15 minutes of 50 terminals would make some 20,000 files a day otherwise. Of 1,000 rows a file costs less CPU.
+INLINED_ROWS = 100
+# The progress bar goes to standard output, where commands print their results.
+_SWITCHED_OFF = (
+    "autoinstall_known_extensions",
+    "autoload_known_extensions",
+    "allow_persistent_secrets",
+    "enable_progress_bar",
+)
 
 _instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process: none survives a fork
 _guard = threading.Lock()
@@ -34,7 +41,9 @@ def lake_instance(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConne
         key = (os.getpid(), address)
         if key not in _instances:
             _instances[key] = _attached(address, create=create)
-        return _instances[key].cursor()
+        cursor = _instances[key].cursor()
+    cursor.execute("SET enable_progress_bar = false")
+    return cursor
 
 
 def forget_instance(address: LakeAddress) -> None:
@@ -75,7 +84,7 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
     if address.password:
         connection.execute(f"CREATE SECRET (TYPE postgres, PASSWORD {literal(address.password)})")
     if address.is_remote:
-        connection.execute("CREATE SECRET (TYPE s3, PROVIDER credential_chain)")
+        connection.execute(f"CREATE SECRET (TYPE s3, PROVIDER credential_chain{_elsewhere(address)})")
     connection.execute(
         f"ATTACH {literal('ducklake:postgres:' + address.dsn)} AS {name} (DATA_PATH {literal(address.data)}, "
         f"DATA_INLINING_ROW_LIMIT {INLINED_ROWS}, CREATE_IF_NOT_EXISTS {str(create).lower()})"
@@ -90,10 +99,18 @@ def unusable(address: LakeAddress, error: Exception) -> StoreUnusable | StoreUnr
     return StoreUnusable(f"{address} cannot be used as a store: {text}")
 
 
+def _elsewhere(address: LakeAddress) -> str:
+    """Object storage that is not Amazon's: where, and how its buckets are named there."""
+    if not address.endpoint:
+        return ""
+    scheme, _, host = address.endpoint.partition("://")
+    return f", ENDPOINT {literal(host)}, URL_STYLE 'path', USE_SSL {str(scheme == 'https').lower()}"
+
+
 def _attached(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     try:
-        for name in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_persistent_secrets"):
+        for name in _SWITCHED_OFF:
             connection.execute(f"SET {name} = false")
         attach(connection, address, CATALOG, create=create)
     except duckdb.Error as error:
