@@ -1,4 +1,4 @@
-"""The manifests by Kubernetes' own schemas, and what Dagster makes of its settings there, the Job of a run. No cluster."""
+"""The manifests by Kubernetes' own schemas, and the Job that Dagster makes of a run by them. No cluster."""
 
 from __future__ import annotations
 
