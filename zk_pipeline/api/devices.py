@@ -54,7 +54,9 @@ class DeviceChange(_ReadOnly):
     comm_key_env: str | None = Field(
         None, description="Name of the environment variable that holds the comm key, never the key"
     )
-    encoding: str | None = Field(None, description="Character encoding of names on the terminal")
+    encoding: str | None = Field(
+        None, min_length=1, max_length=50, description="Character encoding of names on the terminal"
+    )
 
 
 class NewDevice(DeviceChange):

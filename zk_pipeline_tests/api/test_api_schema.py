@@ -28,7 +28,7 @@ OF_MEANING = (
     "ordering: ",
     "name: ",
     "timezone: ",
-    "encoding: ",
+    "encoding ",
     "comm_key_env: ",
     "site: ",
     "give either date or",

@@ -1,0 +1,154 @@
+"""What the simulation of `scale` needs to know, measured here: holds of the store on both engines, Dagster's events."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from statistics import median
+
+import dagster as dg
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.lake_address import parse_lake
+from zk_pipeline.store.database import Database, Where
+from zk_pipeline.store.readings import FinishedReading
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.postgres import NoPostgres, Postgres, postgres_server
+from zk_pipeline_tests.store.store_bench import reading
+
+PUNCHES = 8  # new ones of a reading: fifty people of a terminal in a quarter of an hour of the morning
+FEW, MANY, REPEATS = 1, 32, 15
+EVENTS = (50, 250)
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_BEGIN = datetime(2026, 3, 2, 6, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds that `number` of something take: base + each × number."""
+
+    base: float
+    each: float
+
+    @classmethod
+    def through(cls, few: int, at_few: float, many: int, at_many: float) -> "Line":
+        each = (at_many - at_few) / (many - few)
+        return cls(at_few - few * each, each)
+
+
+@contextmanager
+def maybe_postgres() -> Iterator[Postgres | None]:
+    """None, with the reason printed, where there is none."""
+    try:
+        with postgres_server() as server:
+            yield server
+    except NoPostgres as error:
+        print(f"without PostgreSQL: {error}")  # noqa: T201
+        yield None
+
+
+def holds(folder: Path, server: Postgres | None) -> dict[str, Line]:
+    """By engine: how long a transaction with so many readings, each with PUNCHES new ones, holds the store."""
+    places: dict[str, Where] = {"file": folder / "file.duckdb"}
+    if server is not None:
+        data = folder / "lake"
+        data.mkdir()
+        places["shared"] = parse_lake(f"ducklake:postgres:{server.fresh_database()};data={data}")
+    return {name: _hold(Store(Database(where))) for name, where in places.items()}
+
+
+def _hold(store: Store) -> Line:
+    devices = [Device(name=f"Gate {number:02}", ip_address="192.0.2.10", timezone="UTC") for number in range(MANY)]
+    for one in devices:
+        store.devices.add(one)
+    taken = {}
+    minute = 0
+    for many in (FEW, MANY):
+        times = []
+        for _ in range(REPEATS):
+            minute += 1
+            group = [_finished(one, minute) for one in devices[:many]]
+            began = time.perf_counter()
+            store.punches.ingest_all(group, run_id=None)
+            times.append(time.perf_counter() - began)
+        taken[many] = median(times[2:])
+    return Line.through(FEW, taken[FEW], MANY, taken[MANY])
+
+
+def _finished(device: Device, minute: int) -> FinishedReading:
+    at = _BEGIN + timedelta(minutes=minute)
+    punches = [(str(1000 + number), f"{at:%Y-%m-%d %H:%M}:{number:02}") for number in range(PUNCHES)]
+    return FinishedReading(device=device, reading=reading(punches), started_at=at, finished_at=at)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a polled terminal leaves in Dagster's log: seconds to write it, bytes that stay."""
+
+    seconds: float
+    bytes: float
+
+
+def events(folder: Path, server: Postgres | None) -> dict[str, Logged]:
+    """By storage: one materialization of a partition per terminal, as a poll writes them."""
+    with tempfile.TemporaryDirectory(dir=folder) as home, dg.DagsterInstance.local_temp(home) as instance:
+        found = {"SQLite": _logged(instance, lambda: _size(Path(home)))}
+    if server is None:
+        return found
+    url = server.fresh_database()
+    name = url.rpartition("/")[2]
+    overrides = {
+        "storage": {"postgres": {"postgres_url": url.replace("postgresql:", "postgresql+psycopg2:")}},
+        "telemetry": {"enabled": False},
+    }
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as home,
+        dg.DagsterInstance.local_temp(home, overrides=overrides) as instance,
+    ):
+        found["PostgreSQL"] = _logged(instance, lambda: int(server.run(f"SELECT pg_database_size('{name}')")))
+    return found
+
+
+def _logged(instance: dg.DagsterInstance, size: Callable[[], int]) -> Logged:
+    taken, sizes = {}, {}
+    for many in EVENTS:
+        before, began = size(), time.perf_counter()
+        _log(instance, many)
+        taken[many] = time.perf_counter() - began
+        sizes[many] = size() - before
+    few, most = EVENTS
+    return Logged(
+        Line.through(few, taken[few], most, taken[most]).each, Line.through(few, sizes[few], most, sizes[most]).each
+    )
+
+
+def _log(instance: dg.DagsterInstance, many: int) -> None:
+    partitions = dg.DynamicPartitionsDefinition(name="devices")
+    names = [f"Gate {number:04}" for number in range(many)]
+    instance.add_dynamic_partitions("devices", names)
+
+    @dg.asset(partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False)
+    def polled(context: dg.AssetExecutionContext) -> Iterator[None]:
+        for name in context.partition_keys:
+            metadata: dict[str, int | float | str] = {
+                "new": 8,
+                "fetched": 4_000,
+                "mode": "new",
+                "drift_seconds": 2.5,
+                "fill": 0.31,
+                "preview": "x" * 600,
+            }
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=name, metadata=metadata))
+        yield from ()
+
+    tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
+    assert dg.materialize([polled], instance=instance, tags=tags, run_config=_QUIET).success
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,49 @@
+"""The model behind benchmarks/scale.md: what it says of cases that can be worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.scale_model import Company, Costs, simulate
+
+COSTS = Costs(
+    submit=1, launch=2, start=3, read=4, dead=10, dead_share=0, terminal_cpu=0, hold=5, hold_reading=1, event=7
+)  # fmt: skip
+LIKE_CLOCKWORK = replace(COSTS, read=0)
+
+
+def test_one_terminal_takes_what_its_steps_take() -> None:
+    tick = simulate(Company(1, per_site=1), LIKE_CLOCKWORK)
+    assert tick.done == [1 + 2 + 3 + 0 + (5 + 1) + 7]
+    assert (tick.held, tick.transactions, tick.waits, tick.daemon) == (6, 1, [0], 3)
+
+
+def test_a_terminal_that_does_not_answer_takes_its_time_and_a_record_of_its_own() -> None:
+    tick = simulate(Company(3, per_site=3), replace(LIKE_CLOCKWORK, dead_share=1))
+    assert tick.done == [1 + 2 + 3 + 10 + 3 * (5 + 7)]
+    assert tick.transactions == 3
+
+
+def test_readings_that_come_while_the_store_is_held_are_stored_together() -> None:
+    tick = simulate(Company(40, per_site=40), LIKE_CLOCKWORK)
+    assert tick.transactions == 3, "one alone, then as many as there may be, then the rest"
+    assert tick.held == 3 * 5 + 40
+
+
+@pytest.mark.parametrize("slots", [1, 3, 100])
+def test_sites_share_one_store_and_so_many_runs(slots: int) -> None:
+    company = Company(400, per_site=40, slots=slots)
+    tick = simulate(company, COSTS)
+    assert len(tick.done) == company.sites == 10
+    assert max(tick.done) >= tick.held, "the store is held once at a time"
+    alone = max(simulate(Company(40, per_site=40), COSTS).done)
+    if slots == 1:
+        assert max(tick.done) > 5 * alone, "one after the other"
+
+
+def test_stores_of_their_own_share_the_sites() -> None:
+    one, four = (simulate(Company(16_000, stores=stores), COSTS) for stores in (1, 4))
+    assert len(four.done) == len(one.done) // 4 == 32
+    assert four.held < one.held / 3
