@@ -7,7 +7,9 @@ import secrets
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pandas as pd
@@ -15,18 +17,23 @@ import pandas as pd
 from zk_pipeline.cli.output import as_json, print_json, print_pairs
 from zk_pipeline.cli.serve import PORT, stop_signals
 from zk_pipeline.cli.session import open_session
+from zk_pipeline.demo.hosts import set_instance, workers
 from zk_pipeline.demo.live import punch_until
 from zk_pipeline.demo.place import Company, Place
 from zk_pipeline.demo.reckoning import true_punches
 from zk_pipeline.demo.show import Show, Summary, comm_key_variable
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.home import find_home
+from zk_pipeline.operations.routing import DEFAULT_QUEUE, by_queue
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.workforce import Workforce
 from zk_pipeline.store.store import utc_now
 from zk_pipeline.supervisor import Supervisor, check_port_is_free, only_one
+
+if TYPE_CHECKING:
+    from zk_pipeline.defs.launch import Launcher
 
 
 @click.command()
@@ -35,8 +42,15 @@ from zk_pipeline.supervisor import Supervisor, check_port_is_free, only_one
 @click.option("--days", type=click.IntRange(min=1), default=Company.days, show_default=True)
 @click.option("--no-ui", is_flag=True, help="End after the summary.")
 @click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the Dagster UI.")
+@click.option(
+    "--dagster-yaml",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Dagster's instance settings, such as deploy/celery/dagster.yaml: each site then has a worker, and polls by it.",
+)
 @as_json
-def demo(*, employees: int, devices: int, days: int, no_ui: bool, port: int, as_json: bool) -> int:
+def demo(
+    *, employees: int, devices: int, days: int, no_ui: bool, port: int, dagster_yaml: Path | None, as_json: bool
+) -> int:
     """First look without hardware: emulated terminals, a local CRM, the Dagster UI.
 
     The terminals speak the real protocol; poll → process → sync go through Dagster; a summary has to agree; then the UI
@@ -49,7 +63,8 @@ def demo(*, employees: int, devices: int, days: int, no_ui: bool, port: int, as_
     Example:  zk-pipeline demo --employees 20 --days 7 --no-ui
     """
     began = time.monotonic()
-    if not no_ui:
+    many_hosts = dagster_yaml is not None
+    if many_hosts or not no_ui:
         check_port_is_free(port)
     place = Place(_demo_home())
     place.make()
@@ -61,21 +76,43 @@ def demo(*, employees: int, devices: int, days: int, no_ui: bool, port: int, as_
         token = secrets.token_urlsafe(24)
         crm = stack.enter_context(CrmReceiver(token=token, ledger_path=place.ledger))
         truth = journal.truth()
-        place.enter(os.environ, _variables(journal.workforce, truth, crm.url, token))
+        set_instance(place.home, dagster_yaml)
+        variables = _variables(journal.workforce, truth, crm.url, token)
+        place.enter(os.environ, variables | ({"POLL_QUEUES": "*={site}"} if many_hosts else {}))
         show = Show(load_settings(), journal.workforce, fleet, crm, _say)
         show.register()
+        serving = partial(Supervisor, place.home, dict(os.environ), port, logs=place.logs)
+        supervisor = stack.enter_context(serving()) if many_hosts else None  # whose daemon gives runs to the workers
+        if many_hosts:
+            queues = [*by_queue(show.store.devices.all(), show.settings.poll_rules or {}), DEFAULT_QUEUE]
+            stack.enter_context(workers(place.home, dict(os.environ), queues, place.logs))
         with open_session().launcher() as launcher:
+            if many_hosts:
+                _wait_for_daemon(launcher)
             summary = show.run(launcher, true_punches(truth))
         _print(summary, time.monotonic() - began, as_json)
         if not summary.agrees:
             raise ZkPipelineError("the demo's numbers do not agree; see above")
         if not no_ui:
             stopped = stack.enter_context(stop_signals())
-            supervisor = stack.enter_context(Supervisor(place.home, dict(os.environ), port, logs=place.logs))
+            supervisor = supervisor or stack.enter_context(serving())
             _say(f"Dagster UI at {supervisor.url} (lineage: {supervisor.url}/asset-groups)")
             _say("People go on punching; schedules and sensors carry it to the CRM. Ctrl-C ends it.")
             punch_until(stopped, fleet, journal.workforce, now=utc_now, check=supervisor.check)
     return 0
+
+
+def _wait_for_daemon(launcher: Launcher) -> None:
+    from zk_pipeline.defs.submit import check_daemon  # noqa: PLC0415 (Dagster, slow to import)
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return check_daemon(launcher.instance)
+        except ZkPipelineError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def _demo_home() -> Path:

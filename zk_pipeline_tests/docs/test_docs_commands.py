@@ -40,7 +40,7 @@ NOT_RUN = {
     ".uv/bin/uv": "goes with python3",
     "python": "run by defs/test_snapshot.py, beside a published copy",
 }
-GO_ON = {"demo", "up", "simulate", "live", "api"}  # until they are interrupted: run by demo/, cli/ and api/
+GO_ON = {"demo", "up", "worker", "simulate", "live", "api"}  # until they are interrupted: run by demo/, cli/ and api/
 TERMINALS = {"Main Office": "192.0.2.10", "Back Gate": "192.0.2.11"}
 
 

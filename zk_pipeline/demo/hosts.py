@@ -1,0 +1,31 @@
+"""The demo on many hosts, all of them this one: Dagster's instance as somebody else configured it, a worker per queue."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from zk_pipeline.processes import end_child, start_child
+
+
+def set_instance(home: Path, dagster_yaml: Path | None) -> None:
+    """Give the home this `dagster.yaml`; where None, the usual one when it is next filled."""
+    mine = home / "dagster.yaml"
+    if dagster_yaml is not None:
+        shutil.copyfile(dagster_yaml, mine)
+    else:
+        mine.unlink(missing_ok=True)
+
+
+@contextmanager
+def workers(home: Path, environ: Mapping[str, str], queues: Sequence[str], logs: Path) -> Iterator[None]:
+    """A worker for each queue, which ends with this process; what they say is in `logs`."""
+    with ExitStack() as running:
+        for queue in queues:
+            command = [sys.executable, "-m", "zk_pipeline", "worker", "--queue", queue]
+            child = start_child(command, cwd=home, environ=environ, output=logs / f"worker-{queue}.log")
+            running.callback(end_child, child)
+        yield

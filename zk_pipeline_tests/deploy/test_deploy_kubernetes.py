@@ -1,0 +1,200 @@
+"""The manifests by Kubernetes' own schemas, and the Job that Dagster makes of a run by them. No cluster."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+import kubernetes
+import kubernetes_validate
+import pytest
+import yaml
+from dagster._core.instance.ref import InstanceRef
+from dagster_k8s.launcher import K8sRunLauncher
+from dagster_postgres import PostgresEventLogStorage
+
+from zk_pipeline.cli.main import cli
+from zk_pipeline.defs.build import build_definitions
+from zk_pipeline.defs.in_flight import QUEUE_TAG
+from zk_pipeline.defs.jobs import POLL
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, range_tags
+from zk_pipeline.defs.routing import RoutedRunCoordinator
+from zk_pipeline.defs.submit import submit
+from zk_pipeline.settings import VARIABLES, load_settings
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.deploy.deploy_files import DEPLOY
+from zk_pipeline_tests.many_hosts import storage_variables
+from zk_pipeline_tests.postgres import Postgres
+from zk_pipeline_tests.store.store_bench import device
+
+HERE = DEPLOY / "kubernetes"
+VERSIONS = ("1.29", "1.35")  # an old one that is still about, and the newest whose schemas there are
+KUSTOMIZATION = yaml.safe_load((HERE / "kustomization.yaml").read_text())
+MANIFESTS = {
+    f"{name} {document['kind']} {document['metadata']['name']}": document
+    for name in [*KUSTOMIZATION["resources"], "secret.example.yaml"]
+    for document in yaml.safe_load_all((HERE / name).read_text())
+}
+DEPLOYMENTS = [one for one in MANIFESTS.values() if one["kind"] == "Deployment"]
+
+
+def generated() -> list[str]:
+    return [
+        name for one in KUSTOMIZATION["configMapGenerator"] for name in (*one.get("files", ()), *one.get("envs", ()))
+    ]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_manifest_is_what_kubernetes_expects(name: str, version: str) -> None:
+    kubernetes_validate.validate(MANIFESTS[name], version, strict=True)
+
+
+def test_the_schemas_refuse_what_is_wrong() -> None:
+    wrong = yaml.safe_load(yaml.safe_dump(DEPLOYMENTS[0]))
+    wrong["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
+def test_every_file_is_used_and_every_file_that_is_used_is_there() -> None:
+    used = {*KUSTOMIZATION["resources"], *generated(), "kustomization.yaml", "secret.example.yaml", "README.md"}
+    assert used == {path.name for path in HERE.iterdir()}
+
+
+def test_every_name_that_a_manifest_refers_to_is_defined() -> None:
+    made = {(one["kind"], one["metadata"]["name"]) for one in MANIFESTS.values()}
+    made |= {("ConfigMap", one["name"]) for one in KUSTOMIZATION["configMapGenerator"]}
+    for one in DEPLOYMENTS:
+        pod = one["spec"]["template"]["spec"]
+        assert ("ServiceAccount", pod["serviceAccountName"]) in made
+        (container,) = pod["containers"]
+        sources = [next(iter(source.items())) for source in container["envFrom"]]
+        assert {(kind.removesuffix("Ref"), ref["name"]) for kind, ref in sources} == {
+            ("configMap", "zk-pipeline-settings"),
+            ("secret", "zk-pipeline-secrets"),
+        }
+        assert {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume} == {
+            "zk-pipeline-dagster"
+        }
+        mounted = {mount["subPath"] for mount in container["volumeMounts"] if "subPath" in mount}
+        assert mounted <= set(generated())
+    (server,) = yaml.safe_load((HERE / "workspace.yaml").read_text())["load_from"]
+    assert ("Service", server["grpc_server"]["host"]) in made
+
+
+def test_nobody_is_root_writes_to_the_image_or_is_without_probe_and_request() -> None:
+    for one in DEPLOYMENTS:
+        pod = one["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"], one["metadata"]["name"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+        assert "livenessProbe" in container
+    may_start_runs = [
+        one["metadata"]["name"]
+        for one in DEPLOYMENTS
+        if one["spec"]["template"]["spec"]["automountServiceAccountToken"]
+    ]
+    assert may_start_runs == ["zk-pipeline-daemon", "zk-pipeline-webserver"]
+
+
+def test_no_secret_stands_among_the_settings() -> None:
+    names = re.findall(r"^([A-Z0-9_]+)=", (HERE / "settings.env").read_text(), re.MULTILINE)
+    known = {*VARIABLES, "ZK_PIPELINE_IMAGE", *(f"DAGSTER_POSTGRES_{part}" for part in ("HOST", "PORT", "DB", "USER"))}
+    assert set(names) <= known
+    assert not {"CRM_API_TOKEN", "ALERT_URLS", "ZK_PIPELINE_DATABASE"}.intersection(names)
+
+
+def test_our_own_command_is_one_that_exists() -> None:
+    (command,) = [
+        one["spec"]["template"]["spec"]["containers"][0]["command"]
+        for one in DEPLOYMENTS
+        if one["metadata"]["name"].endswith("-api")
+    ]
+    program, name, *arguments = command
+    found = cli.get_command(click.Context(cli), name)
+    assert (program, found is not None) == ("zk-pipeline", True)
+    assert found is not None
+    found.make_context(name, arguments)
+
+
+class Cluster:
+    """Takes Jobs, and keeps them."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+
+    def create_namespaced_job(self, *, body: Any, namespace: str, **_: Any) -> None:
+        assert namespace == "zk-pipeline"
+        self.jobs.append(kubernetes.client.ApiClient().sanitize_for_serialization(body))
+
+
+@pytest.fixture
+def instance(
+    home: Path, home_store: Store, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    """The instance of the shipped file as it stands, on a PostgreSQL of ours."""
+    for name, value in {
+        **storage_variables(postgres),
+        "ZK_PIPELINE_IMAGE": "registry.example.com/zk-pipeline:1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("POLL_QUEUES", "*=site-{site}")
+    monkeypatch.setattr("dagster_k8s.launcher.load_kubernetes_config", lambda **_: None)  # reads files of a pod
+    (home / "dagster.yaml").write_text((HERE / "dagster.yaml").read_text())
+    home_store.devices.add(device("Gate", site="Izmir"))
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as opened:
+        opened.add_dynamic_partitions(str(DEVICE_PARTITIONS.name), ["Gate"])
+        yield opened
+
+
+def test_dagster_takes_the_settings_and_makes_a_job_that_may_as_little_as_the_rest(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
+    assert isinstance(instance.run_coordinator, RoutedRunCoordinator)
+    launcher, cluster = instance.run_launcher, Cluster()
+    assert isinstance(launcher, K8sRunLauncher)
+    monkeypatch.setattr(launcher._api_client, "batch_api", cluster)
+
+    job = build_definitions(load_settings()).resolve_job_def(POLL)
+    run_id = submit(instance, job, str(uuid.uuid4()), tags=range_tags("Gate", "Gate"), config={})
+    queued = instance.get_run_by_id(run_id)
+    assert queued is not None
+    assert queued.tags[QUEUE_TAG] == "site-izmir"
+    instance.launch_run(run_id, None)  # type: ignore[arg-type]
+
+    (made,) = cluster.jobs
+    kubernetes_validate.validate(made, VERSIONS[-1], strict=True)
+    pod = made["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["nodeSelector"] == {"zk-pipeline/queue": "site-izmir"}
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("zk-pipeline", False)
+    plain = DEPLOYMENTS[0]["spec"]["template"]["spec"]
+    assert pod["securityContext"] == plain["securityContext"]
+    assert container["securityContext"] == plain["containers"][0]["securityContext"]
+    assert container["image"] == "registry.example.com/zk-pipeline:1"
+    assert {next(iter(source.values()))["name"] for source in container["envFrom"]} == {
+        "zk-pipeline-settings",
+        "zk-pipeline-secrets",
+    }
+    assert {"name": "DAGSTER_HOME", "value": "/var/lib/zk-pipeline"} in container["env"]
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {
+        "/var/lib/zk-pipeline",
+        "/var/lib/zk-pipeline/dagster.yaml",
+        "/tmp",
+    }
+    assert made["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "run"
+    text = yaml.safe_dump(made)
+    for secret in ("DAGSTER_POSTGRES_PASSWORD: ", "CRM_API_TOKEN: "):
+        assert secret not in text
