@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dagster-yaml",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Dagster's instance settings, such as deploy/celery/dagster.yaml: each site then has a worker, and polls by it.",
+    help="Dagster's instance settings, such as deploy/celery/dagster.yaml: each site then has a worker.",
 )
 @as_json
 def demo(

@@ -1,4 +1,4 @@
-"""The demo on many hosts, all of them this one: Dagster's instance as somebody else configured it, a worker per queue."""
+"""The demo on many hosts, all of them this one: Dagster's instance as somebody configured it, a worker per queue."""
 
 from __future__ import annotations
 
