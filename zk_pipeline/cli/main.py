@@ -21,7 +21,7 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 COMMANDS = {
     "demo": ("demo", "First look without hardware: emulated terminals, a local CRM, the Dagster UI."),
     "up": ("serve", "Production start on one machine: webserver and daemon, schedules and sensors running."),
-    "worker": ("worker", "Do runs on this host, of one or several queues, for a daemon on another."),
+    "worker": ("worker", "Do runs on this host."),
     "status": ("status", "What is late, what failed, and whether the daemon is alive."),
     "doctor": ("doctor", "What is wrong with settings, disks and the store, and what to do."),
     "device": ("devices", "Register terminals and look after them."),

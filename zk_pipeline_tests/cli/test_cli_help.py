@@ -19,7 +19,8 @@ from zk_pipeline_tests.cli.command_bench import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
 APART = {"watchdog", "alert-test"}  # need a daemon or a channel: test_cli_alerting
-ENDLESS = {"demo", "up", "simulate", "live", "api"}  # run until interrupted: their tests are in the folder of the demo
+# Run until interrupted: their tests are in the folder of the demo.
+ENDLESS = {"demo", "up", "simulate", "live", "api", "worker"}
 
 
 def commands() -> Iterator[tuple[str, ...]]:

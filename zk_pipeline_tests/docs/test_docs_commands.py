@@ -67,6 +67,7 @@ def place(
         for kind in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), kind, "id", []))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "deploy").symlink_to(Path(__file__).parents[2] / "deploy")
     with listening() as channel:
         monkeypatch.setenv("ALERT_URLS", channel.url)
         yield home
