@@ -87,6 +87,6 @@ def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
             return f"{cause.message.strip().splitlines()[0]}{again}"
     kinds = {dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
     for entry in instance.all_logs(run.run_id, of_type=kinds):
-        if words := (entry.get_dagster_event().message or "").strip():
-            return f"{words.splitlines()[0]}{again}"
+        if words := " ".join((entry.get_dagster_event().message or "").split()):
+            return f"{words}{again}"
     return f"the run ended as {run.status.value.lower()}{again}"
