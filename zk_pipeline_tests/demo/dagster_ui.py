@@ -67,6 +67,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(url: str) -> bool:
+    """Whether it is Dagster's web server that is there, and takes requests."""
+    try:
+        return "dagster_version" in requests.get(f"{url}/server_info", timeout=30).json()
+    except (requests.ConnectionError, requests.JSONDecodeError):
+        return False
+
+
 @contextmanager
 def serving_ui(home: Path, command: Sequence[str], output: Path, **settings: str) -> Iterator[Ui]:
     """`zk-pipeline command --port P`, from the moment it says that the UI is there."""
@@ -83,7 +91,7 @@ def serving_ui(home: Path, command: Sequence[str], output: Path, **settings: str
 
         def is_there() -> bool:
             assert process.poll() is None, output.read_text()
-            return f"Dagster UI at {url}" in output.read_text()
+            return f"Dagster UI at {url}" in output.read_text() and answers(url)
 
         until(is_there, seconds=100)
         yield Ui(home, url, process, output)
