@@ -22,7 +22,7 @@ from zk_pipeline.store.engines.lake import LakeEngine
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy
 from zk_pipeline.store.holds import HoldBook
 from zk_pipeline.store.lock import Held
-from zk_pipeline.store.migrate import newest_version, read_version
+from zk_pipeline.store.migrate import newest_version, read_version, transaction
 
 Connection = duckdb.DuckDBPyConnection
 Where = Path | LakeAddress
@@ -77,7 +77,7 @@ class Database:
         """
         if self.engine.is_missing():
             self._make_current()
-        with self._open_current("shared", purpose, about) as connection:
+        with self._open_current("shared", purpose, about) as (connection, _):
             yield connection
 
     @contextmanager
@@ -87,21 +87,11 @@ class Database:
         Raises StoreBusy or StoreUnusable.
         """
         self.engine.prepare()
-        with ExitStack() as hold:
-            connection, held = hold.enter_context(self._open("exclusive", purpose, about))
-            if not self.engine.migrates_alone:
-                self.engine.migrate(connection)
-            elif self._is_old(connection):
-                hold.close()
-                self._make_current()
-                connection, held = hold.enter_context(self._open("exclusive", purpose, about))
-            connection.begin()
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            self.engine.commit(connection, held)
+        with (
+            self._open_current("exclusive", purpose, about) as (connection, held),
+            transaction(connection, lambda: self.engine.commit(connection, held)),
+        ):
+            yield connection
 
     @contextmanager
     def exclusive(self, purpose: str) -> Iterator[Connection]:
@@ -116,14 +106,16 @@ class Database:
             pass
 
     @contextmanager
-    def _open_current(self, mode: Mode, purpose: str, about: str) -> Iterator[Connection]:
+    def _open_current(self, mode: Mode, purpose: str, about: str) -> Iterator[tuple[Connection, Held]]:
         with ExitStack() as hold:
-            connection, _ = hold.enter_context(self._open(mode, purpose, about))
-            if self._is_old(connection):
+            connection, held = hold.enter_context(self._open(mode, purpose, about))
+            if mode != "shared" and not self.engine.migrates_alone:
+                self.engine.migrate(connection)
+            elif self._is_old(connection):
                 hold.close()
                 self._make_current()
-                connection, _ = hold.enter_context(self._open(mode, purpose, about))
-            yield connection
+                connection, held = hold.enter_context(self._open(mode, purpose, about))
+            yield connection, held
 
     def _is_old(self, connection: Connection) -> bool:
         return read_version(connection, self.where) < newest_version()

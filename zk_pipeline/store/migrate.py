@@ -5,7 +5,7 @@ own. Before a store that holds something is changed, a copy of it is left beside
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -163,15 +163,15 @@ def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str, commen
 
 
 @contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Committed at the end, rolled back on any exception."""
+def transaction(connection: duckdb.DuckDBPyConnection, commit: Callable[[], object] | None = None) -> Iterator[None]:
+    """Committed at the end (by `commit`, where the engine has a say in it), rolled back on any exception."""
     connection.begin()
     try:
         yield
     except BaseException:
         connection.rollback()
         raise
-    connection.commit()
+    (commit or connection.commit)()
 
 
 def _write_comments(connection: duckdb.DuckDBPyConnection, on_columns_of_views: bool) -> None:

@@ -15,7 +15,7 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.engines.engine import Mode
 from zk_pipeline.store.lock import Held
-from zk_pipeline.store.migrate import FILLING, column_types, newest_version, read_version
+from zk_pipeline.store.migrate import FILLING, column_types, newest_version, read_version, transaction
 from zk_pipeline.store.partitions import MARK, MOVED, Sum, of_partitions, sums_of
 
 _ROWS_AT_ONCE = 200_000  # of one transaction, unless a partition has more
@@ -191,14 +191,11 @@ class Moving:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._opened(self.target, "exclusive") as (connection, held):
-            connection.begin()
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            self.target.engine.commit(connection, held)
+        with (
+            self._opened(self.target, "exclusive") as (connection, held),
+            transaction(connection, lambda: self.target.engine.commit(connection, held)),
+        ):
+            yield connection
 
 
 def _all_differing(here: Sums, there: Sums) -> dict[str, list[str]]:
