@@ -102,6 +102,11 @@ def stats(services: Given, _: Reader) -> dict[str, Any]:
 @router.get("/processed-attendance/{day_id}/", response_model=Day)
 def day(services: Given, _: Reader, day_id: DayId) -> DayRow:
     """One day."""
+    return found_day(services, day_id)
+
+
+def found_day(services: Services, day_id: int) -> DayRow:
+    """Raises HTTPException 404 where there is none of that id."""
     found = services.store.lists.day(day_id)
     if found is None:
         raise HTTPException(404, "Not found.")

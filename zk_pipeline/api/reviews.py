@@ -9,12 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from zk_pipeline.api.answers import FAILURES, Problem
-from zk_pipeline.api.attendance import DayId
+from zk_pipeline.api.attendance import DayId, found_day
 from zk_pipeline.api.auth import Operator, Reader
 from zk_pipeline.api.described import described
 from zk_pipeline.api.fields import Words
-from zk_pipeline.api.services import Given, Services
-from zk_pipeline.store.lists import DayRow
+from zk_pipeline.api.services import Given
 from zk_pipeline.store.reviews import Review
 
 router = APIRouter(prefix="/api/processed-attendance", tags=["attendance"], responses=FAILURES)
@@ -38,14 +37,14 @@ class ReviewBody(BaseModel):
 @router.get("/{day_id}/reviews/", response_model=list[ReviewAnswer])  # type: ignore[valid-type]
 def reviews(services: Given, _: Reader, day_id: DayId) -> list[Review]:
     """All that was said of a day, of all its revisions, in order."""
-    day = _day(services, day_id)
+    day = found_day(services, day_id)
     return services.store.reviews.of_day(day.site, day.user_id, day.date)
 
 
 @router.post("/{day_id}/reviews/", response_model=ReviewAnswer, status_code=201, responses=_CHANGED)
 def review(services: Given, identity: Operator, day_id: DayId, said: ReviewBody) -> Review:
     """Say that an unusual day was looked at. When it changes afterwards, it is to be looked at again."""
-    day = _day(services, day_id)
+    day = found_day(services, day_id)
     done = services.store.reviews.mark(
         {day_id: said.revision}, by=identity.name, note=said.note, is_reviewed=said.is_reviewed
     )
@@ -57,10 +56,3 @@ def review(services: Given, identity: Operator, day_id: DayId, said: ReviewBody)
             else "the day is not unusual",
         )
     return done[day_id]
-
-
-def _day(services: Services, day_id: int) -> DayRow:
-    found = services.store.lists.day(day_id)
-    if found is None:
-        raise HTTPException(404, "Not found.")
-    return found
