@@ -12,7 +12,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 
 USER = "zk"
@@ -117,7 +117,7 @@ def _init(binaries: Path, folder: Path, user: pwd.struct_passwd | None, password
 
 @contextmanager
 def _running(binaries: Path, folder: Path, user: pwd.struct_passwd | None, password: str) -> Iterator[Postgres]:
-    log, port = folder / "log", _free_port()
+    log, port = folder / "log", free_port()
     settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
     command = [*_as(user), binaries / "postgres", "-D", folder / "data", "-p", str(port), *settings]
     with log.open("wb") as output:
@@ -135,10 +135,3 @@ def _running(binaries: Path, folder: Path, user: pwd.struct_passwd | None, passw
 def _answers(binaries: Path, port: int) -> bool:
     command = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     return subprocess.run(command, check=False).returncode == 0
-
-
-def _free_port() -> int:
-    """Chosen by the kernel; PostgreSQL does not take 0. Somebody else may get it meanwhile, which fails by its log."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 
 
@@ -24,7 +25,7 @@ def redis_server() -> Iterator[str]:
     if not Path(binary).exists():
         raise NoRedis("Redis is not installed (Debian: `apt-get install redis-server`)")
     with tempfile.TemporaryDirectory(prefix="zk-redis-") as folder:
-        port = _free_port()
+        port = free_port()
         settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
         log = Path(folder) / "log"
         # The kernel ends it when the thread that started it dies.
@@ -42,10 +43,3 @@ def redis_server() -> Iterator[str]:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    """Chosen by the kernel; somebody else may get it meanwhile, which fails by its log."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

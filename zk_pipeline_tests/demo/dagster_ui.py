@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import requests
 
 from zk_pipeline_tests.demo.demo_bench import environ, processes_of
+from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 
 _RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
@@ -59,12 +59,6 @@ class Ui:
         given = [{"key": key, "value": value} for key, value in tags.items()]
         launched = self.ask(_LAUNCH, job=job, tags=given)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(url: str) -> bool:

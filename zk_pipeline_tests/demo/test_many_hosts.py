@@ -35,6 +35,7 @@ from zk_pipeline_tests.many_hosts import CELERY_YAML, broker_variables, replaced
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.waiting import until
 
+SOONER = {"poll_interval_seconds: 30": "poll_interval_seconds: 2"}  # the monitoring looks
 GATES = ("head-office-gate-1", "head-office-gate-2", "warehouse")
 wait = partial(until, seconds=120, every=0.3)
 
@@ -149,9 +150,7 @@ def hosts(bare_home: Path, servers: None, tmp_path: Path) -> Iterator[Hosts]:  #
     """Twelve people and three terminals; run monitoring looks every two seconds."""
     workforce = generate(devices=3, employees=12, days=3, seed=3, until=utc_now())
     assert tuple(one.name for one in workforce.terminals) == GATES
-    with open_hosts(
-        bare_home, tmp_path, workforce, {"poll_interval_seconds: 30": "poll_interval_seconds: 2"}
-    ) as opened:
+    with open_hosts(bare_home, tmp_path, workforce, SOONER) as opened:
         yield opened
 
 
@@ -204,7 +203,7 @@ def test_polls_of_a_site_whose_worker_is_away_wait_fail_in_words_and_do_not_pile
     tmp_path: Path,
 ) -> None:
     changes = {
-        "poll_interval_seconds: 30": "poll_interval_seconds: 2",
+        **SOONER,
         "start_timeout_seconds: 600": "start_timeout_seconds: 20",
         "expires: 600": "expires: 20",
     }
@@ -238,7 +237,7 @@ def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(
     """Ten kills of either worker, wherever it is then, while people go on punching."""
     workforce = generate(devices=3, employees=60, days=20, seed=5, until=utc_now())
     kills = 10
-    with open_hosts(bare_home, tmp_path, workforce, {"poll_interval_seconds: 30": "poll_interval_seconds: 2"}) as hosts:
+    with open_hosts(bare_home, tmp_path, workforce, SOONER) as hosts:
         for queue in ("head-office", "warehouse"):
             hosts.start_worker(queue)
         ended: list[RunResult] = []

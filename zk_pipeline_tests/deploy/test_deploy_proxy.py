@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from zk_pipeline_tests.deploy.deploy_files import DEPLOY
+from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -40,13 +41,6 @@ class Mirror(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture
