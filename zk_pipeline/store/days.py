@@ -99,7 +99,7 @@ class DayStore:
         )
         now = self.clock()
         with self.database.write("write work dates", f"{len(seq)} of them") as connection:
-            connection.register("incoming_days", incoming)
+            connection.register("incoming_days", pa.Table.from_batches(incoming.to_batches(_ROWS_A_BATCH), incoming.schema))
             connection.register("incoming_dates", made_from)
             held = mend(connection, list(seq))
             stage(connection)
@@ -115,6 +115,8 @@ class DayStore:
         """What the work dates from `first` to `last` were made from and came to, with some rows of each, for people."""
         return figures(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
 
+
+_ROWS_A_BATCH = 20_480  # DuckDB reads the batches of an Arrow table on all cores, one batch on one
 
 # Types as declared, not as found: a frame without rows has none, and is how a date is emptied.
 _DAYS = pa.schema(

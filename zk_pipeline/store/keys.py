@@ -25,7 +25,10 @@ def key_revised(connection: Connection) -> None:
             "json": pa.array([json.dumps(text) for (text,) in texts], pa.string()),  # escapes as the name has them
         }
     )
-    connection.register("quoted", quoted)
+    connection.register("quoted_texts", quoted)
+    # As a table its size is known: DuckDB else took these few rows through a hash table of all revisions, on one core.
+    connection.execute("CREATE TEMP TABLE quoted AS FROM quoted_texts")
+    connection.unregister("quoted_texts")
     connection.execute(
         """
         CREATE TEMP TABLE keyed AS
@@ -48,4 +51,4 @@ def key_revised(connection: Connection) -> None:
         """,
         {"namespace": KEY_NAMESPACE.hex},
     )
-    connection.unregister("quoted")
+    connection.execute("DROP TABLE quoted")
