@@ -11,8 +11,7 @@ from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.devices.polling import PollOutcome, poll_together
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.store.punches import FailedPoll
-from zk_pipeline.store.readings import FinishedReading, Ingested
+from zk_pipeline.store.readings import FailedPoll, FinishedReading, Ingested
 from zk_pipeline.store.store import Store
 
 # Waiting for terminals costs little; what is bounded here is the readings that are in memory at once.
@@ -75,7 +74,7 @@ def poll_devices(
 
 def keep(store: Store, outcomes: Sequence[PollOutcome], run_id: str | None) -> Iterator[DevicePolled]:
     """Store what has come at the same time, in as few transactions as are short; how each of them ended."""
-    yield from (_failed(store, one, run_id) for one in outcomes if one.reading is None)
+    yield from _failed(store, [one for one in outcomes if one.reading is None], run_id)
     for group in _groups([_finished(one) for one in outcomes if one.reading is not None]):
         try:
             ingested = store.punches.ingest_all(group, run_id=run_id)
@@ -124,17 +123,22 @@ def _stored(finished: FinishedReading, ingested: Ingested) -> DevicePolled:
     )
 
 
-def _failed(store: Store, outcome: PollOutcome, run_id: str | None) -> DevicePolled:
-    code, words = _classify(outcome.device, outcome.error)
-    failed = FailedPoll(outcome.device.name, outcome.started_at, outcome.finished_at, code, words)
-    store.punches.record_failure(failed, run_id=run_id)
-    return DevicePolled(
-        device=outcome.device,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        error_code=code,
-        error=words,
-    )
+def _failed(store: Store, outcomes: Sequence[PollOutcome], run_id: str | None) -> Iterator[DevicePolled]:
+    if not outcomes:
+        return
+    failed = [
+        FailedPoll(one.device.name, one.started_at, one.finished_at, *_classify(one.device, one.error))
+        for one in outcomes
+    ]
+    store.punches.record_failures(failed, run_id=run_id)
+    for outcome, told in zip(outcomes, failed, strict=True):
+        yield DevicePolled(
+            device=outcome.device,
+            started_at=outcome.started_at,
+            finished_at=outcome.finished_at,
+            error_code=told.error_code,
+            error=told.error,
+        )
 
 
 def _classify(device: Device, error: Exception | None) -> tuple[str, str]:

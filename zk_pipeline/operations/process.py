@@ -15,9 +15,9 @@ from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates import StaleDate
 
-# About 1 GB, and holds of two seconds, whatever the number of dates and people. Just under two of DuckDB's row groups of
-# 122,880: a few rows more begin a third, which is written again with the next part (a sixth of the whole), and half as
-# many rows at once cost a third more.
+# About 1 GB, and holds of two seconds, whatever the number of dates and people. Just under two row groups of DuckDB's,
+# 122,880: a few more rows begin a third, which is written again with the next part (a sixth of all the work), and half
+# as many rows at once cost a third more.
 _ROWS_AT_ONCE, _FIRST_PART, _LARGEST_PART = 240_000, 14, 366
 _log = logging.getLogger(__name__)
 

@@ -93,14 +93,21 @@ def correct(connection: Connection, device: str) -> None:
     _insert(connection, "SELECT * FROM raw_punches WHERE device = $device", device, zone)
 
 
-def correct_fresh(connection: Connection, device: str) -> None:
+def correct_fresh(connection: Connection) -> None:
     """Put those of the temporary table `fresh`, just stored, that are under a correction where they belong."""
-    holds = "SELECT EXISTS (FROM clock_corrections WHERE device = ? AND revoked_at IS NULL)"
-    if not connection.execute(holds, [device]).fetchall()[0][0]:
+    zones = connection.execute(
+        """
+        SELECT name, timezone FROM devices
+        WHERE name IN (SELECT device FROM clock_corrections WHERE revoked_at IS NULL)
+          AND name IN (SELECT device FROM fresh)
+        ORDER BY name
+        """
+    ).fetchall()
+    if not zones:
         return
-    zone = connection.execute("SELECT timezone FROM devices WHERE name = ?", [device]).fetchall()[0][0]
-    fresh = "SELECT raw_punches.* FROM raw_punches WHERE device = $device AND seq IN (SELECT seq FROM fresh)"
-    _insert(connection, fresh, device, zone)
+    for device, zone in zones:
+        fresh = "SELECT raw_punches.* FROM raw_punches WHERE device = $device AND seq IN (SELECT seq FROM fresh)"
+        _insert(connection, fresh, device, zone)
     placing = place(connection)
     connection.execute(
         f"""

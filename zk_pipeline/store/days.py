@@ -99,7 +99,9 @@ class DayStore:
         )
         now = self.clock()
         with self.database.write("write work dates", f"{len(seq)} of them") as connection:
-            connection.register("incoming_days", pa.Table.from_batches(incoming.to_batches(_ROWS_A_BATCH), incoming.schema))
+            connection.register(
+                "incoming_days", pa.Table.from_batches(incoming.to_batches(_ROWS_A_BATCH), incoming.schema)
+            )
             connection.register("incoming_dates", made_from)
             held = mend(connection, list(seq))
             stage(connection)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+import pyarrow as pa
 
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.devices.models import Device, TerminalInfo
@@ -120,25 +122,35 @@ class DeviceRegistry:
         return applied
 
 
-def record_success(connection: Connection, device: str, info: TerminalInfo, finished_at: datetime) -> None:
-    """What a successful poll tells about a device."""
+def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, datetime]]) -> None:
+    """What successful polls tell about devices, and when each of them was finished; by name."""
+    rows = [
+        {"device": name, "finished_at": finished_at, **{field: getattr(info, field) for field in _TOLD.names[2:]}}
+        for name, (info, finished_at) in told.items()
+    ]
+    connection.register("told", pa.Table.from_pylist(rows, _TOLD))
     connection.execute(
         """
         UPDATE devices
-        SET last_sync = $finished_at, serial_number = $serial_number, firmware_version = $firmware_version,
-            platform = $platform, record_capacity = $record_capacity, last_transport = $transport
-        WHERE name = $device
-        """,
-        {
-            "device": device,
-            "finished_at": finished_at,
-            "serial_number": info.serial_number,
-            "firmware_version": info.firmware_version,
-            "platform": info.platform,
-            "record_capacity": info.record_capacity,
-            "transport": info.transport,
-        },
+        SET last_sync = told.finished_at, serial_number = told.serial_number, firmware_version = told.firmware_version,
+            platform = told.platform, record_capacity = told.record_capacity, last_transport = told.transport
+        FROM told WHERE told.device = devices.name
+        """
     )
+    connection.unregister("told")
+
+
+_TOLD = pa.schema(
+    {
+        "device": pa.string(),
+        "finished_at": pa.timestamp("us", "UTC"),
+        "serial_number": pa.string(),
+        "firmware_version": pa.string(),
+        "platform": pa.string(),
+        "record_capacity": pa.int64(),
+        "transport": pa.string(),
+    }
+)
 
 
 def _device(row: tuple[Any, ...]) -> Device:

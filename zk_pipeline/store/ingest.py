@@ -1,12 +1,17 @@
-"""The statements of one ingest, inside the caller's transaction: set-based, idempotent, bounded by what came in."""
+"""The statements of an ingest, inside the caller's transaction: idempotent, and as many for one device as for fifty.
+
+What several devices brought is stored by the same few statements: on a shared store each of them costs more than the
+rows do.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.corrections import correct_fresh
@@ -19,6 +24,44 @@ from zk_pipeline.store.sequence import take_seq, touch
 CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
 AHEAD = timedelta(days=1)
 
+# Known punches are looked for in these periods only; two that are closer to each other than this are one.
+_NEAR = timedelta(days=7)
+
+_PUNCHES = pa.schema(
+    {
+        "user_id": pa.string(),
+        "punched_at": pa.timestamp("us", "UTC"),
+        "punched_at_local": pa.timestamp("us"),
+        "status": pa.uint8(),
+        "punch_state": pa.uint8(),
+        "verify_type": pa.uint8(),
+    }
+)
+_REJECTED = pa.schema({"raw": pa.binary(), "reason": pa.string()})
+_USERS = pa.schema(
+    {"user_id": pa.string(), "uid": pa.int32(), "name": pa.string(), "privilege": pa.int32(), "card": pa.int64()}
+)
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What one device brought by one poll: `table` as made by `punches_table`, `rejected_table` or `users_table`."""
+
+    device: str
+    poll_id: int
+    table: pa.Table
+
+
+@dataclass
+class Inserted:
+    """Of one device: punches that are stored now, those of them that are new, and these by work date where they are
+    part of a day.
+    """
+
+    stored: int
+    new: int = 0
+    touched: dict[date, int] = field(default_factory=dict)
+
 
 def punches_table(punches: pd.DataFrame, zone: str) -> pa.Table:
     """The frame as Arrow, with instants, each (user_id, punched_at_local) once: prepared before the lock is taken."""
@@ -27,7 +70,15 @@ def punches_table(punches: pd.DataFrame, zone: str) -> pa.Table:
         punched_at=to_instants(once["punched_at_local"], zone),
         punched_at_local=once["punched_at_local"].astype("datetime64[us]"),
     )
-    return pa.Table.from_pandas(once, preserve_index=False)
+    return pa.Table.from_pandas(once, _PUNCHES, preserve_index=False)
+
+
+def rejected_table(rejected: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(rejected, _REJECTED, preserve_index=False)
+
+
+def users_table(users: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(users, _USERS, preserve_index=False)
 
 
 def next_poll_id(connection: Connection) -> int:
@@ -36,122 +87,176 @@ def next_poll_id(connection: Connection) -> int:
     return int(row[0])
 
 
-def insert_punches(
-    connection: Connection, device: str, punches: pa.Table, poll_id: int, now: datetime
-) -> tuple[int, int, dict[date, int]]:
-    if not len(punches):
-        return 0, 0, {}
-    connection.register("incoming", punches)
-    seq = take_seq(connection, len(punches))
-    placing = place(
-        connection, pairs="SELECT DISTINCT $device AS device, user_id FROM incoming", values={"device": device}
-    )
+def insert_punches(connection: Connection, brought: Sequence[Brought], now: datetime) -> list[Inserted]:
+    """Store what is new of the punches that different devices brought; what came of each, in order."""
+    done = [Inserted(stored=len(one.table)) for one in brought]
+    of = dict(zip([one.device for one in brought], done, strict=True))
+    assert len(of) == len(brought), "a device brings its punches once"
+    if not any(one.stored for one in done):
+        return done
+    incoming = _together(brought)
+    connection.register("incoming", incoming)
+    seq = take_seq(connection, len(incoming))
+    placing = place(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
     cleared = connection.execute(
         f"""
-        SELECT count(*) FROM (SELECT *, $device AS device FROM incoming) AS punch {placing.join}
+        SELECT punch.device, count(*) FROM incoming AS punch {placing.join}
         WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
-        """,  # noqa: S608 (SQL of ours)
-        {"device": device},
-    ).fetchone()
-    assert cleared is not None
+        GROUP BY 1
+        """  # noqa: S608 (SQL of ours)
+    ).fetchall()
+    for device, count in cleared:
+        of[device].stored -= count
+    unknown, periods = _unknown(incoming)
+    # Numbers as if each device had come alone, after the one before it.
     connection.execute(
         f"""
         CREATE TEMP TABLE fresh AS
-        SELECT punch.* EXCLUDE (device),
-               $seq + row_number() OVER (ORDER BY punch.punched_at_local, punch.user_id) - 1 AS seq,
+        SELECT punch.*,
+               $seq + ahead - 1 + row_number() OVER (
+                   PARTITION BY punch.device ORDER BY punch.punched_at_local, punch.user_id
+               ) AS seq,
                {placing.work_date} AS work_date,
                punch.punched_at_local < $earliest OR punch.punched_at > $latest AS is_clock_suspect
-        FROM (SELECT *, $device AS device FROM {_UNKNOWN}) AS punch {placing.join}
+        FROM (FROM {unknown}) AS punch {placing.join}
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,  # noqa: S608 (SQL of ours)
-        {**_span(device, punches), "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
+        {**periods, "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
     )
     connection.execute(
         """
         INSERT INTO raw_punches (device, user_id, punched_at, punched_at_local, status, punch_state, verify_type,
                                  first_poll_id, seq, created_at, is_clock_suspect)
-        SELECT $device, user_id, punched_at, punched_at_local, status, punch_state, verify_type, $poll_id, seq, $now,
+        SELECT device, user_id, punched_at, punched_at_local, status, punch_state, verify_type, poll_id, seq, $now,
                is_clock_suspect
         FROM fresh ORDER BY seq
         """,
-        {"device": device, "poll_id": poll_id, "now": now},
+        {"now": now},
     )
-    counted = connection.execute("SELECT count(*) FROM fresh").fetchone()
-    assert counted is not None
-    correct_fresh(connection, device)
-    connection.execute("DELETE FROM fresh WHERE is_clock_suspect")  # stored, but part of no day
-    touch(connection, "fresh")
-    rows = connection.execute("SELECT work_date, count(*) FROM fresh GROUP BY 1 ORDER BY 1").fetchall()
+    correct_fresh(connection)
+    believed = "fresh WHERE NOT is_clock_suspect"  # the others are stored, but part of no day
+    touch(connection, believed)
+    counted = connection.execute(
+        """
+        SELECT device, work_date, is_clock_suspect, count(*) FROM fresh GROUP BY ALL ORDER BY device, work_date
+        """
+    ).fetchall()
+    for device, work_date, is_clock_suspect, count in counted:
+        of[device].new += count
+        if not is_clock_suspect:
+            of[device].touched[work_date] = count
     connection.execute("DROP TABLE fresh")
     connection.unregister("incoming")
-    touched = dict(rows)
-    return len(punches) - int(cleared[0]), int(counted[0]), touched
+    return done
 
 
 def count_missing(connection: Connection, device: str, punches: pa.Table) -> int:
     """How many of `punches` are not stored for `device`."""
     if not len(punches):
         return 0
-    connection.register("incoming", punches)
-    row = connection.execute(
-        f"SELECT count(*) FROM {_UNKNOWN}",  # noqa: S608 (SQL of ours)
-        _span(device, punches),
-    ).fetchone()
+    incoming = _together([Brought(device, 0, punches)])
+    connection.register("incoming", incoming)
+    unknown, periods = _unknown(incoming)
+    row = connection.execute(f"SELECT count(*) FROM {unknown}", periods).fetchone()  # noqa: S608 (SQL of ours)
     connection.unregister("incoming")
     assert row is not None
     return int(row[0])
 
 
-# What keeps punches unique: those of `incoming` that the device has not brought before. The span stands in parameters
-# because DuckDB then leaves out the parts of the table outside it, which it does not for a span found by the query.
-_UNKNOWN = """
-    incoming ANTI JOIN (
-        SELECT user_id, punched_at_local FROM raw_punches
-        WHERE device = $device AND punched_at_local BETWEEN $first AND $last
-    ) AS known USING (user_id, punched_at_local)
-"""
+def _together(brought: Sequence[Brought]) -> pa.Table:
+    """One table, with the device, its poll and (`ahead`) how many rows came from those before it."""
+    tables, ahead = [], 0
+    for one in brought:
+        rows = len(one.table)
+        table = one.table.append_column("device", pa.repeat(pa.scalar(one.device), rows))
+        table = table.append_column("poll_id", pa.repeat(pa.scalar(one.poll_id, pa.int64()), rows))
+        tables.append(table.append_column("ahead", pa.repeat(pa.scalar(ahead, pa.int64()), rows)))
+        ahead += rows
+    return pa.concat_tables(tables)
 
 
-def _span(device: str, punches: pa.Table) -> dict[str, object]:
-    """The parameters of _UNKNOWN."""
-    bounds = pc.min_max(punches["punched_at_local"])
-    return {"device": device, "first": bounds["min"].as_py(), "last": bounds["max"].as_py()}
+def _unknown(incoming: pa.Table) -> tuple[str, dict[str, datetime]]:
+    """What keeps punches unique: those of `incoming` that their devices have not brought before, with its parameters.
+
+    The periods stand in parameters because DuckDB then leaves out the parts of the table outside them, which it does
+    not for those found by the query.
+    """
+    parameters: dict[str, datetime] = {}
+    scans = []
+    for number, (first, last) in enumerate(_periods(incoming)):
+        parameters |= {f"first_{number}": first, f"last_{number}": last}
+        scans.append(
+            "SELECT device, user_id, punched_at_local FROM raw_punches "  # noqa: S608 (numbers of ours)
+            f"WHERE punched_at_local BETWEEN $first_{number} AND $last_{number}"
+        )
+    query = f"""
+        incoming ANTI JOIN (
+            SELECT held.device, held.user_id, held.punched_at_local
+            FROM ({" UNION ALL ".join(scans)}) AS held
+            JOIN (
+                SELECT device, min(punched_at_local) AS first, max(punched_at_local) AS last FROM incoming GROUP BY 1
+            ) AS span ON span.device = held.device AND held.punched_at_local BETWEEN span.first AND span.last
+        ) AS known USING (device, user_id, punched_at_local)
+    """  # noqa: S608 (SQL of ours)
+    return query, parameters
 
 
-def insert_rejected(connection: Connection, device: str, rejected: pa.Table, poll_id: int, now: datetime) -> None:
-    if not len(rejected):
+def _periods(incoming: pa.Table) -> list[tuple[datetime, datetime]]:
+    """The periods that the devices' punches lie in, apart from each other: a clock set to 2000-01-01 is far away."""
+    spans = incoming.group_by("device").aggregate([("punched_at_local", "min"), ("punched_at_local", "max")])
+    ordered = sorted(
+        zip(spans["punched_at_local_min"].to_pylist(), spans["punched_at_local_max"].to_pylist(), strict=True)
+    )
+    periods: list[tuple[datetime, datetime]] = []
+    for first, last in ordered:
+        if periods and first - periods[-1][1] < _NEAR:
+            periods[-1] = (periods[-1][0], max(last, periods[-1][1]))
+        else:
+            periods.append((first, last))
+    return periods
+
+
+def insert_rejected(connection: Connection, brought: Sequence[Brought], now: datetime) -> None:
+    """Keep records that no punch could be read from, each with its reason once per device."""
+    if not any(len(one.table) for one in brought):
         return
-    connection.register("rejected", rejected)
+    connection.register("rejected", _together(brought))
     connection.execute(
         """
         INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at)
-        SELECT DISTINCT $device, raw, reason, $poll_id, $now
+        SELECT DISTINCT device, raw, reason, poll_id, $now
         FROM rejected
-        ANTI JOIN (SELECT raw, reason FROM quarantined_records WHERE device = $device) AS known USING (raw, reason)
+        ANTI JOIN (
+            SELECT device, raw, reason FROM quarantined_records WHERE device IN (SELECT device FROM rejected)
+        ) AS known USING (device, raw, reason)
         """,
-        {"device": device, "poll_id": poll_id, "now": now},
+        {"now": now},
     )
     connection.unregister("rejected")
 
 
-def replace_users(connection: Connection, device: str, users: pa.Table, now: datetime) -> None:
-    connection.register("enrolled", users)
+def replace_users(connection: Connection, brought: Sequence[Brought], now: datetime) -> None:
+    """Make the people of each device those that it listed; who is as before is not touched."""
+    if not brought:
+        return
+    connection.register("enrolled", _together(brought))
     connection.execute(
         """
         DELETE FROM device_users
-        WHERE device = $device AND (user_id, uid, name, privilege, card) NOT IN (
-            SELECT (user_id, uid::INTEGER, name, privilege::INTEGER, card::BIGINT) FROM enrolled
+        WHERE list_contains($devices, device) AND (device, user_id, uid, name, privilege, card) NOT IN (
+            SELECT (device, user_id, uid, name, privilege, card) FROM enrolled
         )
         """,
-        {"device": device},
+        {"devices": [one.device for one in brought]},
     )
     connection.execute(
         """
         INSERT INTO device_users (device, user_id, uid, name, privilege, card, updated_at)
-        SELECT $device, user_id, uid, name, privilege, card, $now
+        SELECT device, user_id, uid, name, privilege, card, $now
         FROM enrolled
-        ANTI JOIN (SELECT user_id, uid FROM device_users WHERE device = $device) AS known USING (user_id, uid)
+        ANTI JOIN (SELECT device, user_id, uid FROM device_users WHERE device IN (SELECT device FROM enrolled)) AS known
+            USING (device, user_id, uid)
         """,
-        {"device": device, "now": now},
+        {"now": now},
     )
     connection.unregister("enrolled")

@@ -12,27 +12,19 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.ingest import (
-    count_missing,
-    insert_punches,
-    next_poll_id,
-    punches_table,
-)
+from zk_pipeline.store.ingest import Brought, count_missing, insert_punches, next_poll_id, punches_table
 from zk_pipeline.store.placing import hours_of, is_grouped_by, stored_workday_start
-from zk_pipeline.store.readings import FinishedReading, Ingested, incoming, ingest
+from zk_pipeline.store.readings import (
+    FailedPoll,
+    FinishedReading,
+    Incoming,
+    Ingested,
+    ingest,
+    record_failures,
+    rounds,
+)
 from zk_pipeline.store.tails import usable_tails
 from zk_pipeline.store.work_dates import adopt_hours, adopt_workday_start
-
-
-@dataclass(frozen=True)
-class FailedPoll:
-    """A poll that brought nothing."""
-
-    device: str
-    started_at: datetime
-    finished_at: datetime
-    error_code: str
-    error: str
 
 
 @dataclass(frozen=True)
@@ -73,11 +65,13 @@ class PunchStore:
         return self.ingest_all([finished], run_id=run_id)[0]
 
     def ingest_all(self, finished: Sequence[FinishedReading], *, run_id: str | None) -> list[Ingested]:
-        """As `ingest`, of several devices in one transaction: opening the store costs more than most readings do."""
-        prepared = [(one, incoming(one)) for one in finished]
+        """As `ingest`, of several devices in one transaction and by the statements of one: these cost more than the
+        rows of most readings do.
+        """
+        come = [Incoming.of(one) for one in finished]
         now = self.clock()
         with self.database.write("store a poll", ", ".join(one.device.name for one in finished)) as connection:
-            return [ingest(connection, one, come, now=now, run_id=run_id) for one, come in prepared]
+            return [done for part in rounds(come) for done in ingest(connection, part, now=now, run_id=run_id)]
 
     def tails(self) -> dict[str, LogTail]:
         """By device, where the last reading ended; none for a device whose whole log is to be read again."""
@@ -117,24 +111,12 @@ class PunchStore:
         )
         table = punches_table(frame, device.timezone)
         with self.database.write("store live punches", device.name) as connection:
-            _, new, _ = insert_punches(connection, device.name, table, poll_id, self.clock())
-        return new
+            return insert_punches(connection, [Brought(device.name, poll_id, table)], self.clock())[0].new
 
-    def record_failure(self, failed: FailedPoll, *, run_id: str | None) -> int:
-        """Put a failed poll on record; returns its id."""
-        with self.database.write("record a failed poll", failed.device) as connection:
-            poll_id = next_poll_id(connection)
-            connection.execute(
-                """
-                INSERT INTO device_polls (id, device, started_at, finished_at, status, run_id, error_code, error)
-                VALUES (?, ?, ?, ?, 'failed', ?, ?, ?)
-                """,
-                [
-                    poll_id, failed.device, failed.started_at, failed.finished_at,
-                    run_id, failed.error_code, failed.error,
-                ],
-            )  # fmt: skip
-        return poll_id
+    def record_failures(self, failed: Sequence[FailedPoll], *, run_id: str | None) -> list[int]:
+        """Put failed polls on record, in one transaction; their ids, in order."""
+        with self.database.write("record failed polls", ", ".join(one.device for one in failed)) as connection:
+            return record_failures(connection, failed, run_id)
 
     def adopt_workday_start(self, starts_at: time) -> None:
         """Make the stored grouping by work date that of the settings; free where it is already."""

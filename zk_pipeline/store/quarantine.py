@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from zk_pipeline.devices.models import USER_COLUMNS, Device
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.ingest import insert_punches, next_poll_id, punches_table
+from zk_pipeline.store.ingest import Brought, insert_punches, next_poll_id, punches_table
 from zk_pipeline.store.lists import Rows
 from zk_pipeline.store.pages import Key, Listing, Place, read_page
 
@@ -104,13 +104,13 @@ class QuarantineStore:
         )
         with self.database.write(f"release quarantined records of {device.name}") as connection:
             poll_id = next_poll_id(connection)
-            stored, new, _ = insert_punches(connection, device.name, table, poll_id, now)
+            done = insert_punches(connection, [Brought(device.name, poll_id, table)], now)[0]
             connection.execute(
                 """
                 INSERT INTO device_polls (id, device, started_at, finished_at, status, mode, fetched, stored, "new")
                 VALUES (?, ?, ?, ?, 'success', 'release', ?, ?, ?)
                 """,
-                [poll_id, device.name, now, now, len(records), stored, new],
+                [poll_id, device.name, now, now, len(records), done.stored, done.new],
             )
             connection.register("freed", freed)
             connection.execute(
@@ -121,7 +121,7 @@ class QuarantineStore:
                 {"now": now, "device": device.name},
             )
             connection.unregister("freed")
-        return new
+        return done.new
 
 
 PAGE_ORDER = [Key("created_at", "instant", descending=True)]

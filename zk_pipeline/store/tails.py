@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+
+import pyarrow as pa
 
 from zk_pipeline.devices.models import LogTail, Reading
 from zk_pipeline.store.database import Connection
@@ -11,6 +14,19 @@ from zk_pipeline.store.database import Connection
 FULL_READING_EVERY = timedelta(days=1)
 
 _FIELDS = ("serial_number", "layout", "record_count", "total_bytes", "overlap", "user_count")
+_TAILS = pa.schema(
+    {
+        "device": pa.string(),
+        "serial_number": pa.string(),
+        "layout": pa.string(),
+        "record_count": pa.int64(),
+        "total_bytes": pa.int64(),
+        "overlap": pa.binary(),
+        "user_count": pa.int64(),
+        "full_read_at": pa.timestamp("us", "UTC"),
+        "updated_at": pa.timestamp("us", "UTC"),
+    }
+)
 
 
 def usable_tails(connection: Connection, now: datetime) -> dict[str, LogTail]:
@@ -22,21 +38,30 @@ def usable_tails(connection: Connection, now: datetime) -> dict[str, LogTail]:
     return {device: LogTail(**dict(zip(_FIELDS, values, strict=True))) for device, *values in rows}
 
 
-def keep_tail(connection: Connection, device: str, reading: Reading, now: datetime) -> None:
-    """Remember the end of this reading; forget the one before where this one gives none."""
-    row = connection.execute("SELECT full_read_at FROM device_tails WHERE device = ?", [device]).fetchone()
-    connection.execute("DELETE FROM device_tails WHERE device = ?", [device])
-    tail = reading.tail
-    if tail is None:
-        return
-    full_read_at = now if reading.mode == "full" or row is None else row[0]
-    connection.execute(
-        f"""
-        INSERT INTO device_tails (device, {", ".join(_FIELDS)}, full_read_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-        """,  # noqa: S608 (names of ours)
-        [device, *(getattr(tail, name) for name in _FIELDS), full_read_at, now],
+def keep_tails(connection: Connection, readings: Mapping[str, Reading], now: datetime) -> None:
+    """Remember the ends of these readings, by device; forget the one before where a reading gives none."""
+    names = list(readings)
+    known = dict(
+        connection.execute(
+            "SELECT device, full_read_at FROM device_tails WHERE list_contains(?, device)", [names]
+        ).fetchall()
     )
+    connection.execute("DELETE FROM device_tails WHERE list_contains(?, device)", [names])
+    rows = [
+        {
+            "device": device,
+            **{name: getattr(reading.tail, name) for name in _FIELDS},
+            "full_read_at": now if reading.mode == "full" else known.get(device, now),
+            "updated_at": now,
+        }
+        for device, reading in readings.items()
+        if reading.tail is not None
+    ]
+    if not rows:
+        return
+    connection.register("tails", pa.Table.from_pylist(rows, _TAILS))
+    connection.execute("INSERT INTO device_tails BY NAME FROM tails")
+    connection.unregister("tails")
 
 
 def accounted(reading: Reading) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from zk_pipeline.store.device_story import device_story
 from zk_pipeline.store.presence import SitePresence, presence
-from zk_pipeline.store.punches import FailedPoll
+from zk_pipeline.store.readings import FailedPoll
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import StoppedClock, device, execute, ingest
 
@@ -49,10 +49,8 @@ def test_a_terminal_is_known_by_what_it_brought_and_by_its_polls_the_newest_firs
     assert device_story(store.database, "Gate").fill is None
     ingest(store, "Gate", ("1", "2026-03-02 08:00"), rejected=[b"\0" * 40], users=[("1", 1, "One", 0, 0)])
     now = store.clock()
-    store.punches.record_failure(
-        FailedPoll(device="Gate", started_at=now, finished_at=now, error_code="refused", error="nothing listens"),
-        run_id="second",
-    )
+    failed = FailedPoll(device="Gate", started_at=now, finished_at=now, error_code="refused", error="nothing listens")
+    store.punches.record_failures([failed], run_id="second")
     story = device_story(store.database, "Gate")
     assert (story.punches, story.quarantined, story.enrolled, story.records) == (1, 1, 1, 2)
     assert (story.last_punch_local, story.drift_seconds) == (datetime.fromisoformat("2026-03-02 08:00"), 1.5)

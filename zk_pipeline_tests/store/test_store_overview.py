@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timezone
 
 from zk_pipeline.store.overview import DeviceStatus
-from zk_pipeline.store.punches import FailedPoll
+from zk_pipeline.store.readings import FailedPoll
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,
@@ -35,7 +35,9 @@ def test_a_device_is_shown_with_its_newest_poll_and_its_newest_success(store: St
     store.devices.remove("Gone")
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
     clock.go(minutes=15)
-    store.punches.record_failure(FailedPoll("Gate", clock.now, clock.now, "no_answer", "it fell silent"), run_id=None)
+    store.punches.record_failures(
+        [FailedPoll("Gate", clock.now, clock.now, "no_answer", "it fell silent")], run_id=None
+    )
     gate, never = store.overview.status(**PARTITIONS, now=clock.now).devices
     assert gate == DeviceStatus(
         name="Gate",

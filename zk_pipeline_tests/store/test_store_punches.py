@@ -6,7 +6,7 @@ from datetime import date, time, timedelta
 
 import pytest
 
-from zk_pipeline.store.punches import FailedPoll
+from zk_pipeline.store.readings import FailedPoll
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,
@@ -161,7 +161,7 @@ def test_a_success_is_on_record_with_the_device(store: Store, clock: StoppedCloc
 
 def test_a_failure_is_on_record_and_is_no_success_of_the_device(store: Store, clock: StoppedClock) -> None:
     failed = FailedPoll("Gate", clock.now, clock.now, "no_answer", "Gate: it fell silent")
-    assert store.punches.record_failure(failed, run_id="abc") == 1
+    assert store.punches.record_failures([failed], run_id="abc") == [1]
     assert rows(store, "SELECT status, fetched, error_code, error FROM device_polls") == [
         ("failed", None, "no_answer", "Gate: it fell silent")
     ]
