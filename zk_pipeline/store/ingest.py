@@ -24,7 +24,7 @@ from zk_pipeline.store.sequence import take_seq, touch
 CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
 AHEAD = timedelta(days=1)
 
-# Known punches are looked for in these periods only; two that are closer to each other than this are one.
+# Periods in which known punches are looked for are one where they are closer to each other than this.
 _NEAR = timedelta(days=7)
 
 _PUNCHES = pa.schema(
@@ -175,44 +175,54 @@ def _together(brought: Sequence[Brought]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _unknown(incoming: pa.Table) -> tuple[str, dict[str, datetime]]:
+def _unknown(incoming: pa.Table) -> tuple[str, dict[str, object]]:
     """What keeps punches unique: those of `incoming` that their devices have not brought before, with its parameters.
 
-    The periods stand in parameters because DuckDB then leaves out the parts of the table outside them, which it does
-    not for those found by the query.
+    Periods and devices stand in parameters because DuckDB then leaves out the parts of the table outside them, which it
+    does not for those found by the query.
     """
-    parameters: dict[str, datetime] = {}
+    parameters: dict[str, object] = {}
     scans = []
-    for number, (first, last) in enumerate(_periods(incoming)):
-        parameters |= {f"first_{number}": first, f"last_{number}": last}
+    for number, period in enumerate(_periods(incoming)):
+        devices = {f"device_{number}_{nth}": device for nth, device in enumerate(period.devices)}
+        parameters |= {f"first_{number}": period.first, f"last_{number}": period.last, **devices}
         scans.append(
-            "SELECT device, user_id, punched_at_local FROM raw_punches "  # noqa: S608 (numbers of ours)
-            f"WHERE punched_at_local BETWEEN $first_{number} AND $last_{number}"
+            f"""
+            SELECT device, user_id, punched_at_local FROM raw_punches {_OWN_SPAN if len(devices) > 1 else ""}
+            WHERE punched_at_local BETWEEN $first_{number} AND $last_{number}
+              AND device IN ({", ".join(f"${name}" for name in devices)})
+            """  # noqa: S608 (numbers of ours)
         )
-    query = f"""
-        incoming ANTI JOIN (
-            SELECT held.device, held.user_id, held.punched_at_local
-            FROM ({" UNION ALL ".join(scans)}) AS held
-            JOIN (
-                SELECT device, min(punched_at_local) AS first, max(punched_at_local) AS last FROM incoming GROUP BY 1
-            ) AS span ON span.device = held.device AND held.punched_at_local BETWEEN span.first AND span.last
-        ) AS known USING (device, user_id, punched_at_local)
-    """  # noqa: S608 (SQL of ours)
-    return query, parameters
+    known = " UNION ALL ".join(scans)
+    return f"incoming ANTI JOIN ({known}) AS known USING (device, user_id, punched_at_local)", parameters
 
 
-def _periods(incoming: pa.Table) -> list[tuple[datetime, datetime]]:
+# A whole log of one device is no reason to look at years of the others.
+_OWN_SPAN = """
+    SEMI JOIN (
+        SELECT device, min(punched_at_local) AS first, max(punched_at_local) AS last FROM incoming GROUP BY 1
+    ) AS span ON span.device = raw_punches.device AND punched_at_local BETWEEN first AND last
+"""
+
+
+@dataclass
+class _Period:
+    first: datetime
+    last: datetime
+    devices: list[str]
+
+
+def _periods(incoming: pa.Table) -> list[_Period]:
     """The periods that the devices' punches lie in, apart from each other: a clock set to 2000-01-01 is far away."""
     spans = incoming.group_by("device").aggregate([("punched_at_local", "min"), ("punched_at_local", "max")])
-    ordered = sorted(
-        zip(spans["punched_at_local_min"].to_pylist(), spans["punched_at_local_max"].to_pylist(), strict=True)
-    )
-    periods: list[tuple[datetime, datetime]] = []
-    for first, last in ordered:
-        if periods and first - periods[-1][1] < _NEAR:
-            periods[-1] = (periods[-1][0], max(last, periods[-1][1]))
+    bounds = zip(*(spans[name].to_pylist() for name in ("punched_at_local_min", "punched_at_local_max")), strict=True)
+    periods: list[_Period] = []
+    for (first, last), device in sorted(zip(bounds, spans["device"].to_pylist(), strict=True)):
+        if periods and first - periods[-1].last < _NEAR:
+            periods[-1].last = max(last, periods[-1].last)
+            periods[-1].devices.append(device)
         else:
-            periods.append((first, last))
+            periods.append(_Period(first, last, [device]))
     return periods
 
 
