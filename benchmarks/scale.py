@@ -12,6 +12,7 @@ from benchmarks.scale_inputs import PUNCHES, events, holds, maybe_postgres
 from benchmarks.scale_model import TICK_SECONDS, Company, Costs, Tick, simulate
 
 SIZES = (100, 1_000, 5_000, 10_000, 100_000)
+STORE_TERMINALS = 10_000  # of one store, where a company has several
 PEOPLE_PER_TERMINAL = 40  # who have their first punch of the day there
 _TICKS_A_DAY = 86_400 / TICK_SECONDS
 _MORNING = 0.5  # share of the people who come within the busiest quarter of an hour
@@ -19,9 +20,9 @@ _MORNING = 0.5  # share of the people who come within the busiest quarter of an 
 # Where each comes from: scale.md. A terminal that answers is an assumption about networks, not a measurement.
 FILE = Costs(
     submit=0.05, launch=0.3, start=3.5, read=1.5, dead=10.0, dead_share=0.02, terminal_cpu=0.062,
-    hold=0.046, hold_reading=0.0138, event=0.0124,
+    hold=0.064, hold_reading=0.0016, event=0.0130,
 )  # fmt: skip
-SHARED = replace(FILE, hold=0.026, hold_reading=0.166, event=0.0279)
+SHARED = replace(FILE, hold=0.168, hold_reading=0.0019, event=0.0240)
 EVENT_BYTES = 4_465
 DAY_CPU = 0.4 / 5_000  # seconds for one person's day, from benchmarks/days.md
 CRM_DAYS = {"one by one, 8 at a time": 323.0, "batches of 100": 4_196.0}  # a second, from benchmarks/crm.md
@@ -52,8 +53,7 @@ def measure() -> None:
 @click.option("--slots", default=0, help="Runs at a time; 0: a worker for each site.", show_default=True)
 @click.option("--cores", default=2, help="Of each worker.", show_default=True)
 @click.option("--dead-share", default=FILE.dead_share, help="Of the terminals.", show_default=True)
-@click.option("--reading-ms", type=float, help="Of a hold of the store, for each reading.  [default: as measured]")
-def simulate_(slots: int, cores: int, dead_share: float, reading_ms: float | None) -> None:
+def simulate_(slots: int, cores: int, dead_share: float) -> None:
     """One tick at each size, on each engine."""
     heads = (
         "terminals | sites | store | stores | last site done | readings waited, p99 | store held | daemon | log a day"
@@ -62,8 +62,6 @@ def simulate_(slots: int, cores: int, dead_share: float, reading_ms: float | Non
     click.echo("|---|---|---|---|---|---|---|---|---|")
     for terminals in SIZES:
         for engine, costs, stores in _ways(terminals, slots):
-            if reading_ms is not None:
-                costs = replace(costs, hold_reading=reading_ms / 1e3)  # noqa: PLW2901
             company = Company(terminals, slots=slots or 10**6, cores=cores, stores=stores)
             tick = simulate(company, replace(costs, dead_share=dead_share))
             click.echo(_row(terminals, company, engine, tick))
@@ -82,8 +80,8 @@ def _ways(terminals: int, slots: int) -> list[tuple[str, Costs, int]]:
     ways = [("shared", SHARED, 1)]
     if terminals <= 1_000 and not slots:
         ways.insert(0, ("file", FILE, 1))
-    if terminals > 2_500:
-        ways.append(("shared", SHARED, -(-terminals // 2_500)))
+    if terminals > STORE_TERMINALS:
+        ways.append(("shared", SHARED, -(-terminals // STORE_TERMINALS)))
     return ways
 
 

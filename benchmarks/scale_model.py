@@ -173,9 +173,9 @@ class _Site:
         if self.is_storing or not (self.failed or self.come):
             return
         self.is_storing = True
-        if self.failed:  # each on record by itself
-            self.failed -= 1
-            self.all.store(0, lambda: self._stored(1))
+        if self.failed:  # those that failed meanwhile are put on record together
+            failed, self.failed = self.failed, 0
+            self.all.store(0, lambda: self._stored(failed))
             return
         many = min(self.come, _TOGETHER)
         self.come -= many

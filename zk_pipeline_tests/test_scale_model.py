@@ -20,10 +20,10 @@ def test_one_terminal_takes_what_its_steps_take() -> None:
     assert (tick.held, tick.transactions, tick.waits, tick.daemon) == (6, 1, [0], 3)
 
 
-def test_a_terminal_that_does_not_answer_takes_its_time_and_a_record_of_its_own() -> None:
+def test_terminals_that_do_not_answer_take_their_time_and_are_put_on_record_together() -> None:
     tick = simulate(Company(3, per_site=3), replace(LIKE_CLOCKWORK, dead_share=1))
-    assert tick.done == [1 + 2 + 3 + 10 + 3 * (5 + 7)]
-    assert tick.transactions == 3
+    assert tick.done == [1 + 2 + 3 + 10 + (5 + 7) + (5 + 2 * 7)]
+    assert tick.transactions == 2, "the first alone, then those that fell silent meanwhile"
 
 
 def test_readings_that_come_while_the_store_is_held_are_stored_together() -> None:
