@@ -142,8 +142,8 @@ def sync(
 @as_json
 def cleanup(dry_run: bool, as_json: bool) -> int:
     """Do what the daily clean-up job does. That is retention of raw punches (RAW_RETENTION_DAYS), of
-    quarantined records (QUARANTINE_RETENTION_DAYS) and of records of runs and polls (RUN_RETENTION_DAYS), and space
-    reclaim.
+    quarantined records (QUARANTINE_RETENTION_DAYS) and of records of runs, checks and polls (RUN_RETENTION_DAYS), and
+    space reclaim.
 
     \b
     Example:  zk-pipeline cleanup --dry-run

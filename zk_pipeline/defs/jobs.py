@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from zk_pipeline.defs.old_checks import delete_old_checks
 from zk_pipeline.defs.old_runs import OldRuns, delete_runs, find_old_runs
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.checks import CHECKS
@@ -45,7 +46,7 @@ def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: Store
         dry_run=config.dry_run,
     )
     counts = {name: value for name, value in asdict(cleaned).items() if isinstance(value, (int, str))}
-    old = OldRuns([], 0)
+    old, before = OldRuns([], 0), None
     if settings.run_retention_days:
         before = utc_now() - timedelta(days=settings.run_retention_days)
         old = find_old_runs(context.instance, before=before, limit=RUNS_PER_CLEANUP)
@@ -53,12 +54,14 @@ def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: Store
     context.log.info("%s; %d old runs: %s", cleaned, len(old.removable), " ".join(old.removable))
     if not config.dry_run:
         delete_runs(context.instance, old.removable)
+        if before is not None:
+            counts["check_evaluations"] = delete_old_checks(context.instance, before=before)
     context.log_event(dg.AssetObservation("raw_punches", metadata=counts))
 
 
 @dg.job(
     name=CLEANUP,
-    description="Retention of punches, quarantined records and records of runs; space reclaim. Days always stay.",
+    description="Retention of punches, quarantined records, records of runs and checks; space reclaim. Days always stay.",
 )
 def daily_cleanup() -> None:
     clean_up()

@@ -1,7 +1,9 @@
-"""Old runs go; what the UI's colours come from stays."""
+"""Old runs and old words of checks go; what the UI's colours come from stays."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.defs.launch import Launcher
+from zk_pipeline.defs.old_checks import delete_old_checks
 from zk_pipeline.defs.old_runs import delete_runs, find_old_runs
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.settings import load_settings
@@ -85,3 +88,41 @@ def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
     assert left == {"second poll", "both", "monday again"}
     monkeypatch.setenv("RUN_RETENTION_DAYS", "0")
     assert launcher.clean_up(dry_run=False).observed["runs"] == 0
+
+
+def said(home: Path) -> list[tuple[str, int]]:
+    """How many evaluations there are of each check, and of those of no run in either place."""
+    found = []
+    for name, sql in (
+        ("index", "SELECT check_name, count(*) FROM asset_check_executions GROUP BY 1 ORDER BY 1"),
+        ("index", "SELECT 'of no run', count(*) FROM event_logs WHERE run_id = ''"),
+        ("", "SELECT 'of no run', count(*) FROM event_logs"),
+    ):
+        with closing(sqlite3.connect(home / "history" / "runs" / f"{name}.db")) as connection:
+            found += connection.execute(sql).fetchall()
+    return found
+
+
+def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
+    launcher: Launcher, worked: dict[str, str], home: Path
+) -> None:
+    assert worked
+    instance = launcher.instance
+    check = dg.AssetCheckKey(DAYS, "days_delivered_in_time")
+    for passed in (True, True, False):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(asset_key=DAYS, check_name=check.name, passed=passed, metadata={})
+        )
+    before = said(home)
+    expected = {"every_record_accounted_for": 2, "days_delivered_in_time": 3, "of no run": 3}
+    assert expected.items() <= dict(before).items()
+    assert delete_old_checks(instance, before=TOMORROW - timedelta(days=2)) == 0
+    assert said(home) == before
+    deleted = delete_old_checks(instance, before=TOMORROW)
+    after = said(home)
+    per_date = {"every_work_date_has_a_partition": 3}  # Dagster plans it for Monday and for Tuesday
+    assert dict(after) == dict.fromkeys(dict(before), 1) | per_date
+    assert deleted == sum(count for _, count in before) - sum(count for _, count in after) - 2 * (3 - 1)
+    (newest,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
+    assert newest.evaluation is not None
+    assert not newest.evaluation.passed, "the newest word is what people see"
