@@ -61,7 +61,7 @@ def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: Store
 
 @dg.job(
     name=CLEANUP,
-    description="Retention of punches, quarantined records, records of runs and checks; space reclaim. Days always stay.",
+    description="Retention of punches, quarantined records, records of runs and checks; space back. Days always stay.",
 )
 def daily_cleanup() -> None:
     clean_up()
