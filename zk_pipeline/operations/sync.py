@@ -96,13 +96,14 @@ def sync(
 ) -> DeliverySummary:
     """Deliver what of `scope` is due, at most `limit` records. `progress` is told the counts now and then.
 
-    Raises SenderBusy while another run is sending, and CrmMisconfigured where a person must change a setting first.
+    Raises SenderBusy while another run is sending, SenderLost where another may be by now, and CrmMisconfigured where a
+    person must change a setting first.
     """
-    with store.deliveries.only_sender(), crm_client(settings) as client:
+    with store.deliveries.only_sender() as is_sender, crm_client(settings) as client:
         due = sum(hold_unsound(store, scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or (lambda _: None))
         return deliver(
-            store.deliveries.outbox(scope, run_id),
+            store.deliveries.outbox(scope, run_id, is_sender),
             client,
             concurrency=settings.crm_concurrency,
             max_attempts=settings.crm_max_retries,

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
+from zk_pipeline.store.sender import IsSender
 from zk_pipeline.store.turns import ClaimedOutbox
 
 _PAGE = 1000  # due deliveries looked at in one hold of the store
@@ -56,13 +57,13 @@ class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
 
-    def only_sender(self) -> AbstractContextManager[None]:
-        """To be held around claiming and settling. Raises SenderBusy."""
+    def only_sender(self) -> AbstractContextManager[IsSender]:
+        """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
         return self.database.engine.only_sender()
 
-    def outbox(self, scope: Scope, run_id: str) -> ClaimedOutbox:
-        """The outbox that one run works off, under the sender's lock."""
-        return ClaimedOutbox(self.database, scope, run_id, self.clock)
+    def outbox(self, scope: Scope, run_id: str, is_sender: IsSender = lambda: True) -> ClaimedOutbox:
+        """The outbox that one run works off, under the sender's lock and only while `is_sender`."""
+        return ClaimedOutbox(self.database, scope, run_id, self.clock, is_sender)
 
     def peek(self, scope: Scope, limit: int | None = None) -> Iterator[Delivery]:
         """What a sync of `scope` would send first, at most `limit`, without claiming it; read page by page."""

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreUnusable
 
+IsSender = Callable[[], bool]  # whether the lock is still held; a file's cannot be lost
+
 
 class SenderBusy(ZkPipelineError):
     """Another sync run is sending; its deliveries are not touched."""
 
 
+class SenderLost(ZkPipelineError):
+    """The lock was lost while sending, so that another run may be sending by now."""
+
+
 @contextmanager
-def only_sender(database_path: Path) -> Iterator[None]:
+def only_sender(database_path: Path) -> Iterator[IsSender]:
     """Hold the sender's lock. Raises SenderBusy at once where another run holds it."""
     path = database_path.with_name(f"{database_path.name}.crm-sender")
     try:
@@ -34,6 +40,6 @@ def only_sender(database_path: Path) -> Iterator[None]:
         os.close(descriptor)
         raise SenderBusy("another sync run is sending to the CRM; wait for it to end") from None
     try:
-        yield
+        yield lambda: True
     finally:
         os.close(descriptor)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
+from zk_pipeline.store.sender import IsSender, SenderLost
 
 MAX_ROUNDS = 8  # sync rounds that may end in `retry` before a delivery becomes a dead letter
 
@@ -30,10 +31,20 @@ class ClaimedOutbox:
     scope: Scope
     run_id: str
     clock: Callable[[], datetime]
+    is_sender: IsSender
 
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
-        """Settle and claim in one transaction: opening and closing the store costs more than either."""
+        """Settle and claim in one transaction: opening and closing the store costs more than either.
+
+        Raises SenderLost, with nothing written, where the sender's lock has been lost: whoever has it now takes what is
+        claimed for left behind, and sends it again.
+        """
         with self.database.write("settle and claim deliveries") as connection:
+            if not self.is_sender():
+                raise SenderLost(
+                    "the lock of the only sender was lost with its connection to PostgreSQL; what was under way goes "
+                    "again, under its keys, with the next sync"
+                )
             connection.execute("SET threads = 1")  # a turn is about so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)

@@ -13,16 +13,19 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from zk_pipeline.crm.models import Outcome, Verdict
 from zk_pipeline.lake_address import LakeAddress
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.engines.lake_instance import CATALOG, INLINED_ROWS, lake_instance
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
+from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.sender import SenderLost
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.tidying import LakeTidying
 from zk_pipeline_tests.engines import argument, lakes
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.lake_merges import FOUND, Ways, engine_of, expected, merge_on
-from zk_pipeline_tests.store.store_bench import device, execute, ingest, rows, store_at
+from zk_pipeline_tests.store.store_bench import MONDAY, device, execute, ingest, on, process, rows, store_at
 from zk_pipeline_tests.store.store_load import end_all, start
 from zk_pipeline_tests.waiting import child
 
@@ -109,6 +112,27 @@ def test_a_writer_that_loses_its_lock_does_not_commit(lake: LakeAddress, store: 
     with pytest.raises(StoreBusy, match="lock of the store was lost"):
         write_half(store, end_the_holder)
     assert rows(store, HALF) == [(0,)]
+
+
+def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_one_sends_it_again(
+    lake: LakeAddress, store: Store, postgres: Postgres
+) -> None:
+    """Else two would send at once, and an older revision could arrive after a newer one."""
+    store.devices.add(device("Gate"))
+    ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
+    process(store, MONDAY)
+    with store.deliveries.only_sender() as is_sender:
+        outbox = store.deliveries.outbox(Scope(), "first run", is_sender)
+        (sent,) = outbox.turn([], 10)
+        held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
+        told = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        with pytest.raises(SenderLost, match="goes again, under its keys, with the next sync"):
+            outbox.turn([told], 10)
+        with store.deliveries.only_sender() as next_sender:
+            assert store.deliveries.states() == {"sending": 1}
+            (again,) = store.deliveries.outbox(Scope(), "second run", next_sender).turn([], 10)
+    assert again.idempotency_key == sent.idempotency_key
 
 
 def test_a_writer_whose_lock_somebody_else_took_meanwhile_does_not_commit(

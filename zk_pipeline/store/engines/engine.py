@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import duckdb
 
 from zk_pipeline.store.lock import Held
+from zk_pipeline.store.sender import IsSender
 
 # `alone`: no readers either. A file knows no difference to `exclusive`; a lake is read while it is written.
 Mode = Literal["shared", "exclusive", "alone"]
@@ -54,7 +55,7 @@ class Engine(Protocol):
     def commit(self, connection: duckdb.DuckDBPyConnection, held: Held) -> None:
         """Commit if the lock is still held; else roll back and raise StoreBusy."""
 
-    def only_sender(self) -> AbstractContextManager[None]:
+    def only_sender(self) -> AbstractContextManager[IsSender]:
         """One sender of deliveries at a time, wherever it runs. Raises SenderBusy at once."""
 
     def size(self) -> int:

@@ -18,7 +18,7 @@ from zk_pipeline.store.engines.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.lock import FairLock, Held
 from zk_pipeline.store.migrate import migrate
-from zk_pipeline.store.sender import only_sender
+from zk_pipeline.store.sender import IsSender, only_sender
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -73,7 +73,7 @@ class FileEngine:
     def commit(self, connection: Connection, held: Held) -> None:  # noqa: ARG002 (the kernel holds it while we live)
         connection.commit()
 
-    def only_sender(self) -> AbstractContextManager[None]:
+    def only_sender(self) -> AbstractContextManager[IsSender]:
         return only_sender(self.path)
 
     def size(self) -> int:

@@ -20,6 +20,7 @@ from zk_pipeline.store.engines.lake_locks import LakeHeld, LakeLocks, forget_ses
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.lock import Held
 from zk_pipeline.store.migrate import apply_missing, newest_version, read_version
+from zk_pipeline.store.sender import IsSender
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -91,7 +92,7 @@ class LakeEngine:
                 "somebody wrote to the store meanwhile without its lock; nothing was written: try again"
             ) from error
 
-    def only_sender(self) -> AbstractContextManager[None]:
+    def only_sender(self) -> AbstractContextManager[IsSender]:
         return self._locks.only_sender()
 
     def size(self) -> int:

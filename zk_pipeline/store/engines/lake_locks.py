@@ -20,7 +20,7 @@ from zk_pipeline.lake_address import LakeAddress
 from zk_pipeline.store.engines.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable, StoreUnusable
 from zk_pipeline.store.lock import Held, only_hold_of_thread
-from zk_pipeline.store.sender import SenderBusy
+from zk_pipeline.store.sender import IsSender, SenderBusy
 
 _CLASS = 0x5A4B  # "ZK": the first of the two numbers of each lock
 _WRITER, _MAINTENANCE, _SENDER = 1, 2, 3
@@ -102,14 +102,15 @@ class LakeLocks:
                 yield LakeHeld(now - started, now, lambda _: None, session, tuple(number for number, _ in wanted))
 
     @contextmanager
-    def only_sender(self) -> Iterator[None]:
+    def only_sender(self) -> Iterator[IsSender]:
         """Raises SenderBusy at once where another sync run, on whatever host, is sending."""
         with self._session() as session:
             with session.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_CLASS, _SENDER])
                 if cursor.fetchone() != (True,):
                     raise SenderBusy("another sync run is sending to the CRM; wait for it to end")
-            yield
+            now = time.monotonic()
+            yield LakeHeld(0.0, now, lambda _: None, session, (_SENDER,)).is_still_held
 
     def ask(self, sql: str) -> Any:
         """The first value of the first row."""
