@@ -7,6 +7,7 @@ Here the worker itself is asked. Needs the extra `celery`; only a `dagster.yaml`
 # No postponed annotations: Dagster reads the class by its configuration.
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
+
+# Upstream makes its task anew for every run, of which only the name counts.
+warnings.filterwarnings("ignore", message="Task name 'execute_job' is already registered")
 
 ANSWER_SECONDS = 3.0  # for a worker to say what it does
 PATIENCE_SECONDS = 90.0  # of silence, before its run is taken for lost

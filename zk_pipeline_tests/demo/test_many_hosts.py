@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -74,8 +75,10 @@ class Hosts:
 
     def runs(self, queue: str) -> list[dg.DagsterRun]:
         """The polls of a queue, oldest first."""
-        asked = dg.RunsFilter(job_name="poll_devices", tags={QUEUE_TAG: queue})
-        return list(reversed(self.launcher.instance.get_runs(asked)))
+        return self.runs_of("poll_devices", {QUEUE_TAG: queue})
+
+    def runs_of(self, job: str, tags: dict[str, str] | None = None) -> list[dg.DagsterRun]:
+        return list(reversed(self.launcher.instance.get_runs(dg.RunsFilter(job_name=job, tags=tags or {}))))
 
     def is_idle(self) -> bool:
         return not self.launcher.instance.get_runs_count(dg.RunsFilter(statuses=UNDER_WAY))
@@ -83,7 +86,15 @@ class Hosts:
     def done_by(self, run: dg.DagsterRun) -> list[str]:
         """The queues whose workers were given the run."""
         task = run.tags[DAGSTER_CELERY_TASK_ID_TAG]
-        return [queue for queue in ("head-office", "warehouse") if task in self.log_of(queue).read_text()]
+        logs = sorted(self.home.glob("worker-*.log"))
+        return [log.stem.removeprefix("worker-") for log in logs if task in log.read_text()]
+
+    def has_delivered_all(self) -> bool:
+        """Every punch is stored, every date made from all of them, every day with the CRM."""
+        store = self.show.store
+        stored = len(list(store.audit.punches()))
+        stale = store.days.stale(first=date.min, last=date.max)
+        return stored == len(self.truth) and not stale and store.deliveries.states().keys() == {"delivered"}
 
     def is_stored(self, device: str) -> bool:
         return any(stored[0] == device for stored in self.show.store.audit.punches())
@@ -95,7 +106,9 @@ def _of_ours() -> dict[str, str]:
 
 
 @contextmanager
-def open_hosts(home: Path, folder: Path, workforce: Workforce, changes: dict[str, str]) -> Iterator[Hosts]:
+def open_hosts(
+    home: Path, folder: Path, workforce: Workforce, changes: dict[str, str], **variables: str
+) -> Iterator[Hosts]:
     """A daemon and no worker yet, on the shipped `dagster.yaml` with `changes`; what it asks for is exported."""
     home.mkdir()
     (home / "dagster.yaml").write_text(replaced(CELERY_YAML.read_text(), changes))
@@ -116,7 +129,7 @@ def open_hosts(home: Path, folder: Path, workforce: Workforce, changes: dict[str
         Fleet.serve(workforce.emulated()) as fleet,
         CrmReceiver(token=CRM_TOKEN) as crm,
     ):
-        for name, value in {**exported, "CRM_API_URL": crm.url}.items():
+        for name, value in {**exported, "CRM_API_URL": crm.url, **variables}.items():
             patch.setenv(name, value)
         settings = load_settings()
         show = Show(settings, workforce, fleet, crm, say=lambda _: None)
@@ -258,6 +271,30 @@ def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(
         summary = hosts.show.run(hosts.launcher, hosts.truth)
         assert summary.agrees, summary.checks
         assert len(list(hosts.show.store.audit.punches())) == len(hosts.truth)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+def test_by_schedules_and_sensors_alone_everything_is_done_by_the_workers_it_is_for(
+    bare_home: Path,
+    servers: None,  # noqa: ARG001 (exported)
+    tmp_path: Path,
+) -> None:
+    """Terminals by those of their site, days and CRM by the one of the queue `dagster`."""
+    workforce = generate(devices=3, employees=12, days=3, seed=3, until=utc_now())
+    often = {"POLLING_INTERVAL_MINUTES": "1", "CRM_SYNC_INTERVAL_MINUTES": "1", "SENSOR_INTERVAL_SECONDS": "15"}
+    with open_hosts(bare_home, tmp_path, workforce, SOONER, **often) as hosts:
+        for queue in ("dagster", "head-office", "warehouse"):
+            hosts.start_worker(queue)
+        wait(hosts.has_delivered_all, seconds=300)
+        for queue in ("head-office", "warehouse"):
+            assert {tuple(hosts.done_by(run)) for run in hosts.runs(queue)} == {(queue,)}
+        for job in ("process_attendance", "sync_to_crm"):
+            assert {tuple(hosts.done_by(run)) for run in hosts.runs_of(job)} == {("dagster",)}
+        wait(hosts.is_idle)
+        summary = hosts.show.run(hosts.launcher, hosts.truth)
+        assert summary.agrees, summary.checks
+        assert summary.punches_new == 0
 
 
 def _has_begun(hosts: Hosts, queue: str, before: int) -> bool:
