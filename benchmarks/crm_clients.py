@@ -97,7 +97,7 @@ def without_requests(concurrency: int, batch: int = 1) -> Callable[[Place], Call
     def prepare(place: Place) -> Callable[[], int]:
         store = Store.at(place.store)
         sender: Any = AtOnce()
-        outbox = store.deliveries.outbox(Scope(), "benchmark")
+        outbox = store.deliveries.outbox(Scope(), "benchmark", lambda: True)
         return lambda: (
             deliver(
                 outbox, sender, concurrency=concurrency, max_attempts=3, batch_size=batch, clock=store.clock

@@ -44,6 +44,9 @@ class Timed:
     outbox: ClaimedOutbox
     turns: list[tuple[int, int, float]]
 
+    def ensure_sender(self) -> None:
+        self.outbox.ensure_sender()
+
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         began = time.process_time()
         claimed = self.outbox.turn(outcomes, wanted)
@@ -73,7 +76,7 @@ def main() -> None:
             store = Store.at(shutil.copyfile(template, Path(folder) / f"{settled}.duckdb"))
             age(store, settled)
             store.deliveries.states()  # everything is imported
-            outbox = Timed(store.deliveries.outbox(Scope(), "benchmark"), [])
+            outbox = Timed(store.deliveries.outbox(Scope(), "benchmark", lambda: True), [])
             summary = deliver(outbox, AtOnce(), concurrency=8, max_attempts=3, batch_size=1, clock=store.clock)
             assert summary.delivered == due
             total = sum(cpu for _, _, cpu in outbox.turns)

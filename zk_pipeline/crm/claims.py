@@ -17,6 +17,7 @@ from zk_pipeline.crm.summary import DeliverySummary, Tally
 PAGE = 4000  # records claimed at a time, if eight rounds of full requests are not more
 SETTLE_AT = 200  # outcomes that a run records first; after that half a page at a time
 SETTLE_AFTER = 5.0  # seconds after which fewer are recorded, so that a kill leaves little and a slow CRM shows progress
+ENSURE_AFTER = 1.0  # seconds after which it is asked again whether nobody else sends: after every longer pause
 
 
 class Claims:
@@ -40,12 +41,19 @@ class Claims:
         self.is_exhausted = False  # the last claim brought less than was wanted
         self.open: dict[Item, None] = {}  # claimed without an outcome yet, in order: accounted for at the end
         self.finished: list[Outcome] = []
-        self.settled_at = monotonic()
+        self.settled_at = self.ensured_at = monotonic()
         self.tally = Tally()
 
     def keep_up(self, *, is_idle: bool) -> list[Item]:
-        """Record and claim as far as it is time to; what was claimed. `is_idle`: nothing is under way or waiting."""
-        is_late = self.monotonic() - self.settled_at >= SETTLE_AFTER
+        """Record and claim as far as it is time to; what was claimed. `is_idle`: nothing is under way or waiting.
+
+        Raises what the outbox raises where somebody else may be sending.
+        """
+        now = self.monotonic()
+        if now - self.ensured_at >= ENSURE_AFTER:
+            self.outbox.ensure_sender()
+            self.ensured_at = now
+        is_late = now - self.settled_at >= SETTLE_AFTER
         if len(self.finished) >= self.settle_at or (self.finished and (is_late or is_idle)):
             # What waited for an outcome of ours, such as a day revised while it was under way, is due now.
             self.is_exhausted &= not is_idle

@@ -67,6 +67,10 @@ class Outcome:
 class Outbox(Protocol):
     """Where deliveries come from and where outcomes go. The store implements it; each call is one short transaction."""
 
+    def ensure_sender(self) -> None:
+        """Raise where somebody else may be sending by now. Asked often, so it does not take long."""
+        ...
+
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Record outcomes, then mark up to `wanted` due deliveries as being sent and return them.
 

@@ -21,7 +21,7 @@ from zk_pipeline.defs.story import story
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.outbox import Scope
-from zk_pipeline.store.sender import SenderBusy
+from zk_pipeline.store.sender import SenderBusy, SenderLost
 from zk_pipeline.store.store import Store
 
 OPEN_STATES = ("pending", "sending", "retry", "failed")
@@ -75,6 +75,9 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             is_misconfigured = True
             summary = error.summary  # what went out before the CRM turned us away counts all the same
         except SenderBusy as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        except SenderLost as error:
+            _materialize(context, opened, dates, links)
             raise dg.Failure(str(error), allow_retries=False) from error
         except BaseException:
             _materialize(context, opened, dates, links)  # a run that is cancelled has delivered something, too

@@ -46,16 +46,15 @@ def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: Store
         dry_run=config.dry_run,
     )
     counts = {name: value for name, value in asdict(cleaned).items() if isinstance(value, (int, str))}
-    old, before = OldRuns([], 0), None
+    old, checks = OldRuns([], 0), 0
     if settings.run_retention_days:
         before = utc_now() - timedelta(days=settings.run_retention_days)
         old = find_old_runs(context.instance, before=before, limit=RUNS_PER_CLEANUP)
-    counts |= {"runs": len(old.removable), "runs_kept_as_newest": old.kept}
+        checks = delete_old_checks(context.instance, before=before, dry_run=config.dry_run)
+    counts |= {"runs": len(old.removable), "runs_kept_as_newest": old.kept, "check_evaluations": checks}
     context.log.info("%s; %d old runs: %s", cleaned, len(old.removable), " ".join(old.removable))
     if not config.dry_run:
         delete_runs(context.instance, old.removable)
-        if before is not None:
-            counts["check_evaluations"] = delete_old_checks(context.instance, before=before)
     context.log_event(dg.AssetObservation("raw_punches", metadata=counts))
 
 

@@ -2,73 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
 from dagster._core.instance import RUNLESS_RUN_ID
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.sqlalchemy_compat import db_select
 
-_AT_ONCE = 500
-_RUNLESS = [
-    kind.value
-    for kind in (
-        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-        dg.DagsterEventType.FRESHNESS_STATE_EVALUATION,
-        dg.DagsterEventType.FRESHNESS_STATE_CHANGE,
-    )
-]
+CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next night goes on
+_AT_ONCE = 500  # in one transaction: Dagster's SQLite takes no other writer meanwhile
+Connect = Callable[[], AbstractContextManager[Any]]
 
 
-def delete_old_checks(instance: dg.DagsterInstance, *, before: datetime) -> int:
-    """Delete what checks said before the aware instant `before`, but the newest of each, and so for changes of
-    freshness; how many evaluations that were.
+def delete_old_checks(
+    instance: dg.DagsterInstance, *, before: datetime, limit: int = CHECKS_PER_CLEANUP, dry_run: bool = False
+) -> int:
+    """Delete what checks said before the aware instant `before`, but the newest verdict of each; at most `limit`, and
+    how many. So it goes with changes of freshness, which no run reports either.
 
     Dagster has no call for it, so its tables are asked by its own connections. Where they are not in SQL, none goes.
     """
     storage: Any = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         return 0
-    limit = before.astimezone(timezone.utc).replace(tzinfo=None)  # as Dagster writes them
-    said, event = AssetCheckExecutionsTable.c, SqlEventLogStorageTable.c
-    with storage.index_connection() as connection:
-        deleted = _delete_but_newest(
-            connection,
-            AssetCheckExecutionsTable,
-            [said.asset_key, said.check_name, said.partition],
-            said.evaluation_event_timestamp < limit,
-        )
-    # Those of no run: in SQLite they are written twice, in the file of all runs and in that of none.
-    for connect in (storage.index_connection, lambda: storage.run_connection(RUNLESS_RUN_ID)):
-        with connect() as connection:
-            _delete_but_newest(
-                connection,
-                SqlEventLogStorageTable,
-                [event.asset_key, event.dagster_event_type],
-                event.timestamp < limit,
-                [event.run_id == RUNLESS_RUN_ID, event.dagster_event_type.in_(_RUNLESS)],
-            )
-    return deleted
+    old = before.astimezone(timezone.utc).replace(tzinfo=None)  # as Dagster writes them
+    index: Connect = storage.index_connection
+    found = _find(index, _old_verdicts(old).limit(limit))
+    if dry_run:
+        return len(found)
+    _delete(index, AssetCheckExecutionsTable, found)
+    # In SQLite these are written twice: in the file of all runs, and in that of none.
+    for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
+        for query in (_old_evaluations(old), _old_freshness(old)):
+            _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
+    return len(found)
 
 
-def _delete_but_newest(
-    connection: Any, table: Any, names: Sequence[Any], is_old: Any, among: Sequence[Any] = ()
-) -> int:
-    """Delete rows of `among` that are old, unless they are the newest with these values in the columns `names`."""
-    every, old = db_select([table.c.id, *names]).order_by(table.c.id), db_select([table.c.id])
-    for condition in among:
-        every, old = every.where(condition), old.where(condition)
-    newest = {tuple(values): id_ for id_, *values in connection.execute(every).fetchall()}
-    kept = set(newest.values())
-    gone = [id_ for (id_,) in connection.execute(old.where(is_old)).fetchall() if id_ not in kept]
-    for part in _parts(gone):
-        connection.execute(table.delete().where(table.c.id.in_(part)))
-    return len(gone)
+def _old_verdicts(old: datetime) -> Any:
+    """Old rows of which there is a newer verdict, and old plans of which nothing came."""
+    said, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
+    planned = AssetCheckExecutionRecordStatus.PLANNED.value
+    has_newer = (
+        db_select([newer.id])
+        .where(newer.asset_key == said.asset_key)
+        .where(newer.check_name == said.check_name)
+        .where(newer.partition.is_not_distinct_from(said.partition))
+        .where(newer.execution_status != planned)
+        .where(newer.id > said.id)
+        .exists()
+    )
+    query = db_select([said.id]).where(said.evaluation_event_timestamp < old)
+    return query.where((said.execution_status == planned) | has_newer).order_by(said.id)
 
 
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def _old_evaluations(old: datetime) -> Any:
+    """Nobody reads them: the verdicts have them, too."""
+    return _of_no_run(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
+
+
+def _old_freshness(old: datetime) -> Any:
+    """An asset is as fresh as the newest one says."""
+    event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
+    has_newer = (
+        db_select([newer.id])
+        .where(newer.asset_key == event.asset_key)
+        .where(newer.dagster_event_type == event.dagster_event_type)
+        .where(newer.id > event.id)
+        .exists()
+    )
+    return _of_no_run(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(has_newer)
+
+
+def _of_no_run(kind: dg.DagsterEventType, old: datetime) -> Any:
+    event = SqlEventLogStorageTable.c
+    query = db_select([event.id]).where(event.run_id == RUNLESS_RUN_ID).where(event.dagster_event_type == kind.value)
+    return query.where(event.timestamp < old).order_by(event.id)
+
+
+def _find(connect: Connect, query: Any) -> list[int]:
+    with connect() as connection:
+        return [id_ for (id_,) in connection.execute(query).fetchall()]
+
+
+def _delete(connect: Connect, table: Any, ids: list[int]) -> None:
     for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]
+        with connect() as connection:
+            connection.execute(table.delete().where(table.c.id.in_(ids[start : start + _AT_ONCE])))

@@ -61,7 +61,7 @@ class DeliveryStore:
         """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
         return self.database.engine.only_sender()
 
-    def outbox(self, scope: Scope, run_id: str, is_sender: IsSender = lambda: True) -> ClaimedOutbox:
+    def outbox(self, scope: Scope, run_id: str, is_sender: IsSender) -> ClaimedOutbox:
         """The outbox that one run works off, under the sender's lock and only while `is_sender`."""
         return ClaimedOutbox(self.database, scope, run_id, self.clock, is_sender)
 

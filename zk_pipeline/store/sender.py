@@ -1,6 +1,7 @@
 """One sender of deliveries at a time, on this machine: a lock file that dies with the process that holds it.
 
-Whoever holds it knows that every delivery still marked as being sent was left behind by a run that died.
+Whoever holds it knows that every delivery still marked as being sent was left behind by a run that died, or that lost
+its lock and ends.
 """
 
 from __future__ import annotations

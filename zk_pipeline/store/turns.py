@@ -33,6 +33,13 @@ class ClaimedOutbox:
     clock: Callable[[], datetime]
     is_sender: IsSender
 
+    def ensure_sender(self) -> None:
+        if not self.is_sender():
+            raise SenderLost(
+                "the lock of the only sender was lost with its connection to PostgreSQL; what was under way goes "
+                "again, under its keys, with the next sync"
+            )
+
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Settle and claim in one transaction: opening and closing the store costs more than either.
 
@@ -40,11 +47,7 @@ class ClaimedOutbox:
         claimed for left behind, and sends it again.
         """
         with self.database.write("settle and claim deliveries") as connection:
-            if not self.is_sender():
-                raise SenderLost(
-                    "the lock of the only sender was lost with its connection to PostgreSQL; what was under way goes "
-                    "again, under its keys, with the next sync"
-                )
+            self.ensure_sender()
             connection.execute("SET threads = 1")  # a turn is about so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)

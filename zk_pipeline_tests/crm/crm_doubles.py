@@ -20,6 +20,7 @@ from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.payload import idempotency_key
+from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 
 TOKEN = "s3cret/token+of=42"
@@ -58,8 +59,14 @@ class MemoryOutbox:
         self.claims: list[int] = []
         self.settlings: list[int] = []
         self.threads: set[int] = set()
+        self.is_sender = True
+
+    def ensure_sender(self) -> None:
+        if not self.is_sender:
+            raise ZkPipelineError("somebody else sends")
 
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        self.ensure_sender()
         if outcomes:
             self.settle(outcomes)
         return self.claim(wanted) if wanted > 0 else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from unittest.mock import ANY
@@ -20,6 +20,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.posting import Sender
 from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
+from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, first, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import (
@@ -256,6 +257,21 @@ def test_a_token_that_stops_working_keeps_what_was_delivered() -> None:
     assert caught.value.summary is not None
     assert (caught.value.summary.delivered, caught.value.summary.unsent) == (10, 40)
     assert sender.sent == [f"EMP{i:05}" for i in range(11)]
+
+
+def test_after_a_pause_nothing_more_is_sent_where_somebody_else_may_be_sending() -> None:
+    outbox = MemoryOutbox([delivery()])
+
+    def tell(*_: object) -> Answer:
+        outbox.is_sender = False
+        return replace(UNAVAILABLE, retry_after=30.0)
+
+    sender, time = ToldSender(tell), FakeTime()
+    with pytest.raises(ZkPipelineError, match="somebody else sends"):
+        run(outbox, sender, time=time)
+    assert sum(time.slept) >= 30
+    assert sender.sent == ["EMP001"]
+    assert outbox.outcomes == {}, "whose it is now is for the other one to say"
 
 
 def test_a_failure_is_tried_again_after_a_growing_pause_with_jitter() -> None:

@@ -64,6 +64,10 @@ def days_of(store: Store, *user_ids: str, day: date = MONDAY, times: tuple[str, 
     process(store, day)
 
 
+def is_sender() -> bool:
+    return True
+
+
 def ended(
     delivery: Delivery, verdict: Verdict, *, attempts: int = 1, status: int | None = None, error: str | None = None
 ) -> Outcome:
@@ -73,16 +77,16 @@ def ended(
 
 
 def claim(store: Store, run_id: str = "run", limit: int = 100, **scope: object) -> list[Delivery]:
-    return store.deliveries.outbox(Scope(**scope), run_id).turn([], limit)  # type: ignore[arg-type]
+    return store.deliveries.outbox(Scope(**scope), run_id, is_sender).turn([], limit)  # type: ignore[arg-type]
 
 
 def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
-    store.deliveries.outbox(Scope(), run_id).turn(list(outcomes), 0)
+    store.deliveries.outbox(Scope(), run_id, is_sender).turn(list(outcomes), 0)
 
 
 def one_round(store: Store, verdict: Verdict, run_id: str, **scope: object) -> list[str]:
     """Claim what is due and end it so; whom it was about."""
-    claimed = store.deliveries.outbox(Scope(**scope), run_id).turn([], 100)  # type: ignore[arg-type]
+    claimed = store.deliveries.outbox(Scope(**scope), run_id, is_sender).turn([], 100)  # type: ignore[arg-type]
     settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
     return [delivery.user_id for delivery in claimed]
 

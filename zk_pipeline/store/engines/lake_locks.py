@@ -35,7 +35,11 @@ _READERS_STOPPED_MS = 500  # at a time: those who come while maintenance waits f
 _IDLE_KEPT = 4  # connections of this process that wait for their next use
 _CONNECT = {
     "connect_timeout": "10",
-    # A host that lost its power or its network says no farewell.
+    # A host that lost its power or its network says no farewell: neither to the other is waited for much longer.
+    "keepalives_idle": "20",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
     "options": "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
 
