@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import date
 
 import dagster as dg
@@ -64,6 +65,21 @@ def test_what_is_delivered_is_materialized_date_by_date_and_is_not_sent_again(
     assert launcher.process(DateRange(MONDAY, WEDNESDAY)).failure is None
     assert deliver(launcher, MONDAY, WEDNESDAY).failure is None
     assert crm.posts == 3
+
+
+@pytest.mark.usefixtures("processed")
+def test_beside_another_sender_and_without_the_senders_lock_nothing_is_sent_and_a_line_says_so(
+    launcher: Launcher, crm: CrmReceiver, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with home_store.deliveries.only_sender():
+        beside = deliver(launcher, MONDAY, WEDNESDAY)
+    assert beside.failure == "another sync run is sending to the CRM; wait for it to end"
+    monkeypatch.setattr("zk_pipeline.store.engines.file.only_sender", lambda _: nullcontext(lambda: False))
+    lost = deliver(launcher, MONDAY, WEDNESDAY)
+    assert str(lost.failure).startswith("the lock of the only sender was lost")
+    assert statuses(launcher, "crm_sync", DATES)[str(TUESDAY)] == "materialized", "nothing is due there"
+    assert crm.posts == 0
+    assert set(states(home_store).values()) == {("pending", 0)}
 
 
 @pytest.mark.usefixtures("processed")
