@@ -13,6 +13,7 @@ import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.devices.models import LogTail
+from zk_pipeline.store.database import Where
 from zk_pipeline.store.readings import FailedPoll, FinishedReading
 from zk_pipeline.store.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
@@ -22,6 +23,7 @@ from zk_pipeline_tests.store.store_bench import (
     Punch,
     StoppedClock,
     User,
+    copied,
     device,
     execute,
     ingest,
@@ -47,9 +49,10 @@ CLEARED = date(2026, 2, 2)
 ROUNDS = 6
 
 
-def filled_for_all_cases(path: Path) -> Store:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Where:
     """Terminals of three zones; a roster with nights, a clock that was wrong, and a date that retention has cleared."""
-    store = store_at(path, StoppedClock())
+    store = store_at(tmp_path_factory.mktemp("filled") / "store.duckdb")
     for one in (
         device("North", timezone="Europe/Berlin", site="Plant"),
         device("South", timezone="Europe/Berlin", site="Plant"),
@@ -74,7 +77,12 @@ def filled_for_all_cases(path: Path) -> Store:
         to_local=datetime(2000, 1, 3),  # noqa: DTZ001
         add_seconds=int(timedelta(days=9557).total_seconds()),
     )
-    return store
+    return store.database.where
+
+
+def copy_of(filled: Where, folder: Path) -> Store:
+    folder.mkdir()
+    return copied(filled, folder, StoppedClock())
 
 
 def groups(store: Store, seed: int) -> Iterator[list[FinishedReading]]:
@@ -126,9 +134,8 @@ def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_together_is_as_one_after_the_other(tmp_path: Path, seed: int) -> None:
-    apart = filled_for_all_cases(tmp_path / "apart.duckdb")
-    together = filled_for_all_cases(tmp_path / "together.duckdb")
+def test_together_is_as_one_after_the_other(filled: Where, tmp_path: Path, seed: int) -> None:
+    apart, together = copy_of(filled, tmp_path / "apart"), copy_of(filled, tmp_path / "together")
     assert contents(apart) == contents(together)
     for group in groups(apart, seed):
         singly = [store_one(apart, one) for one in group]
@@ -146,11 +153,11 @@ def store_one(store: Store, one: FinishedReading) -> Any:
     )
 
 
-def test_their_days_are_the_same(tmp_path: Path) -> None:
+def test_their_days_are_the_same(filled: Where, tmp_path: Path) -> None:
     """With whose hours a punch is placed does not hinge on who came along."""
     made = []
     for number, is_together in enumerate((False, True)):
-        store = filled_for_all_cases(tmp_path / f"{number}.duckdb")
+        store = copy_of(filled, tmp_path / str(number))
         for group in groups(store, seed=7):
             if is_together:
                 store.punches.ingest_all(group, run_id=None)
