@@ -22,6 +22,7 @@ from zk_pipeline.crm.gate import Gate
 from zk_pipeline.crm.models import Outbox, Verdict
 from zk_pipeline.crm.posting import Job, Poster, Sender, Sent
 from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.crm.undisturbed import undisturbed
 
 LONGEST_WAIT = 120.0  # seconds a run waits when the CRM asks for a pause; asked for more, it ends
 DRAIN = 8.0  # seconds that requests under way still get when a run is cancelled
@@ -37,7 +38,7 @@ def deliver(
     batch_size: int,
     clock: Callable[[], datetime],
     limit: int | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     rng: random.Random | None = None,
     progress: Callable[[DeliverySummary], None] | None = None,
@@ -48,10 +49,11 @@ def deliver(
     CRM asks for holds for all. A CRM that is down, or that asks for a long pause, ends the run early:
     `stopped` says why, and what had not been attempted is settled UNSENT. A set-up that cannot work raises
     CrmMisconfigured likewise, carrying the summary, and spends no attempt. Every claimed record is settled
-    before this returns or raises, also on KeyboardInterrupt, when requests under way get DRAIN seconds; only
-    a failing outbox or a kill leaves records claimed, to be sent again under the same key.
+    before this returns or raises, also on KeyboardInterrupt, when requests under way get DRAIN seconds, and none
+    more on a second one; only a failing outbox or a kill leaves records claimed, to be sent again under the same key.
 
-    The outbox and `progress` (the counts so far, after each settling) are called in the calling thread only.
+    The outbox and `progress` (the counts so far, after each settling) are called in one thread, not the caller's,
+    so that no signal interrupts them. `sleep` is told the seconds of a pause; by default it ends with the run.
     """
     run = _Run(
         outbox,
@@ -66,7 +68,7 @@ def deliver(
         rng=rng or random.Random(),  # noqa: S311 - jitter, not a secret
         progress=progress or (lambda _: None),
     )
-    summary = run.run()
+    summary = undisturbed(run.run, interrupted=run.interrupt, name="crm-delivery")
     if run.gate.is_misconfigured:
         raise CrmMisconfigured(str(summary.stopped), summary=summary)
     return summary
@@ -83,15 +85,16 @@ class _Run:
         batch_size: int,
         clock: Callable[[], datetime],
         limit: int | None,
-        sleep: Callable[[float], None],
+        sleep: Callable[[float], None] | None,
         monotonic: Callable[[], float],
         rng: random.Random,
         progress: Callable[[DeliverySummary], None],
     ) -> None:
         self.client, self.concurrency, self.max_attempts = client, concurrency, max_attempts
-        self.batch_size, self.sleep, self.monotonic, self.rng = batch_size, sleep, monotonic, rng
+        self.batch_size, self.monotonic, self.rng = batch_size, monotonic, rng
         # One burst of failures, a request of each worker, must not look like an outage.
         self.gate = Gate(breaker=max(10, 2 * concurrency), longest_wait=LONGEST_WAIT, monotonic=monotonic)
+        self.sleep = sleep or self.gate.wait
         self.poster = Poster(client, self.gate, batch_size > 1, clock)
         self.claims = Claims(
             outbox,
@@ -114,14 +117,18 @@ class _Run:
                     self._launch(pool)
                     self._wait()
             except BaseException:
-                self.gate.stop("the run was interrupted")
-                self.client.finish_within(DRAIN)
+                self.interrupt(again=False)
                 raise
             finally:
                 self._drain()
         if self.broken:
             raise self.broken
         return self.claims.tally.summary(self.gate.stopped)
+
+    def interrupt(self, again: bool) -> None:
+        """Have the run end soon; `again`: at once. From any thread."""
+        self.gate.stop("the run was interrupted")
+        self.client.finish_within(0.0 if again else DRAIN)
 
     def _is_going_on(self) -> bool:
         """Settle and claim as far as it is time to. Whether there is anything left to do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import Event, Lock
 
 from zk_pipeline.crm.answers import Answer, Meaning
 
@@ -21,6 +21,7 @@ class Gate:
         self._longest_wait = longest_wait
         self._monotonic = monotonic
         self._lock = Lock()
+        self._is_stopped = Event()
         self._failures_in_a_row = 0
         self.opens_at = 0.0  # on the monotonic clock
         self.stopped: str | None = None  # why nothing more is sent in this run
@@ -28,6 +29,10 @@ class Gate:
 
     def may_send(self) -> bool:
         return self.stopped is None and self._monotonic() >= self.opens_at
+
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or as soon as the gate has stopped."""
+        self._is_stopped.wait(seconds)
 
     def stop(self, why: str) -> None:
         """Let nothing more through; the first reason stays."""
@@ -63,3 +68,4 @@ class Gate:
     def _stop(self, why: str) -> None:
         if self.stopped is None:
             self.stopped = why
+        self._is_stopped.set()
