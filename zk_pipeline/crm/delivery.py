@@ -207,7 +207,5 @@ class _Run:
 
     def _drain(self) -> None:
         """Let what is under way end, then account for everything that was claimed."""
-        if self.in_flight:
-            self.gate.stop("the run was interrupted")
-            self._collect(wait(self.in_flight).done)
+        self._collect(wait(self.in_flight).done)
         self.claims.close()

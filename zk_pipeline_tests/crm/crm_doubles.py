@@ -1,10 +1,13 @@
-"""Deliveries, an outbox in memory, a clock that moves when slept on, certificates. The CRM itself is real."""
+"""Deliveries, an outbox in memory, a sender that answers as told, a clock that moves when slept on, certificates.
+
+The CRM itself is real.
+"""
 
 from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -16,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
@@ -24,6 +28,7 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 
 TOKEN = "s3cret/token+of=42"
+DELIVERED = Answer(meaning=Meaning.DELIVERED, status=201)
 DAY = date(2026, 11, 11)
 ZONE = timezone(timedelta(hours=3))
 NOON = datetime(2026, 11, 11, 12, 0, tzinfo=timezone.utc)
@@ -90,6 +95,28 @@ class MemoryOutbox:
 
     def outcome_of(self, user_id: str) -> Outcome:
         return next(o for o in self.outcomes.values() if o.delivery.user_id == user_id)
+
+
+@dataclass
+class ToldSender:
+    """Answers as told by a function of the delivery and of how often it was sent before."""
+
+    tell: Callable[[Delivery, int], Answer]
+    sent: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    seconds_to_finish: float | None = None
+
+    def post_one(self, delivery: Delivery) -> Answer:
+        with self.lock:
+            before = self.sent.count(delivery.user_id)
+            self.sent.append(delivery.user_id)
+        return self.tell(delivery, before)
+
+    def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        return [self.post_one(each) for each in deliveries]
+
+    def finish_within(self, seconds: float) -> None:
+        self.seconds_to_finish = seconds
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from unittest.mock import ANY
@@ -25,40 +25,19 @@ from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, first, refus
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import (
     DAY,
+    DELIVERED,
     TOKEN,
     FakeTime,
     MemoryOutbox,
+    ToldSender,
     client_of,
     deliveries,
     delivery,
 )
 
-DELIVERED = Answer(meaning=Meaning.DELIVERED, status=201)
 UNAVAILABLE = Answer(meaning=Meaning.UNAVAILABLE, status=500, error="500")
 DOWN = Answer(meaning=Meaning.UNAVAILABLE, error="cannot connect")
 WRONG = Answer(meaning=Meaning.MISCONFIGURED, status=401, error="check CRM_API_TOKEN")
-
-
-@dataclass
-class ToldSender:
-    """Answers as told by a function of the delivery and of how often it was sent before."""
-
-    tell: Callable[[Delivery, int], Answer]
-    sent: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    seconds_to_finish: float | None = None
-
-    def post_one(self, delivery: Delivery) -> Answer:
-        with self.lock:
-            before = self.sent.count(delivery.user_id)
-            self.sent.append(delivery.user_id)
-        return self.tell(delivery, before)
-
-    def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        return [self.post_one(each) for each in deliveries]
-
-    def finish_within(self, seconds: float) -> None:
-        self.seconds_to_finish = seconds
 
 
 def run(
@@ -111,6 +90,7 @@ def test_everything_due_is_delivered_once_and_settled_in_batches(
     assert set(receiver.ledger.attempts.values()) == {1}
     assert len(outbox.settlings) <= 5
     assert len(outbox.threads) == 1
+    assert threading.get_ident() not in outbox.threads
 
 
 def test_nothing_due_is_no_request(client: CrmClient, receiver: CrmReceiver) -> None:

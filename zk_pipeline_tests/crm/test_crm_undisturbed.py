@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 
 import pytest
 
@@ -16,8 +15,7 @@ from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.delivery import DRAIN, deliver
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.undisturbed import undisturbed
-from zk_pipeline_tests.crm.crm_doubles import MemoryOutbox, deliveries
-from zk_pipeline_tests.crm.test_crm_delivery import DELIVERED, ToldSender
+from zk_pipeline_tests.crm.crm_doubles import DELIVERED, FakeTime, MemoryOutbox, ToldSender, deliveries
 from zk_pipeline_tests.waiting import until
 
 
@@ -99,16 +97,15 @@ class CancellingOutbox(MemoryOutbox):
         return claimed
 
 
-def sent(outbox: MemoryOutbox, tell: Callable[[Delivery, int], Answer]) -> ToldSender:
-    sender = ToldSender(tell)
-    deliver(outbox, sender, concurrency=8, max_attempts=3, batch_size=1, clock=lambda: datetime.now(timezone.utc))
-    return sender
+def send(outbox: MemoryOutbox, sender: ToldSender) -> None:
+    """With pauses of real time."""
+    deliver(outbox, sender, concurrency=8, max_attempts=3, batch_size=1, clock=FakeTime().clock)
 
 
 def test_a_signal_in_a_transaction_of_the_outbox_leaves_nothing_claimed(cancel: Callable[[], None]) -> None:
     outbox = CancellingOutbox(deliveries(300), cancel)
     with pytest.raises(Cancelled):
-        sent(outbox, lambda *_: DELIVERED)
+        send(outbox, ToldSender(lambda *_: DELIVERED))
     assert len(outbox.outcomes) == sum(outbox.claims) > 0
 
 
@@ -119,14 +116,13 @@ def test_a_signal_ends_a_pause_that_the_crm_asked_for(cancel: Callable[[], None]
     timer.start()
     started = time.monotonic()
     with pytest.raises(Cancelled):
-        sent(outbox, lambda *_: busy)
+        send(outbox, ToldSender(lambda *_: busy))
     timer.join()
     assert time.monotonic() - started < 20
     assert len(outbox.outcomes) == sum(outbox.claims) == 20
     assert {o.verdict for o in outbox.outcomes.values()} == {Verdict.RETRY, Verdict.UNSENT}
 
 
-@pytest.mark.timeout(120)
 def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: Callable[[], None]) -> None:
     """Those that came within `concurrent.futures.wait` of the main thread left a run that hung for ever."""
     rng = random.Random(4370)
@@ -142,7 +138,7 @@ def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: C
         timer = threading.Timer(rng.uniform(0.0, 0.2), cancel)
         timer.start()
         with pytest.raises(Cancelled):
-            sent(outbox, tell)
+            send(outbox, ToldSender(tell))
         timer.join()
         assert len(outbox.outcomes) == sum(outbox.claims)
         assert {o.delivery.user_id for o in outbox.by_verdict(Verdict.DELIVERED)} == set(answered)
@@ -162,6 +158,6 @@ def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[
 
     sender.tell = tell
     with pytest.raises(Cancelled):
-        deliver(outbox, sender, concurrency=1, max_attempts=3, batch_size=1, clock=lambda: datetime.now(timezone.utc))
+        send(outbox, sender)
     assert given == [DRAIN, 0.0]
     assert [o.verdict for o in outbox.outcomes.values()] == [Verdict.DELIVERED]
