@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
-from zk_pipeline.cli.session import Session, open_session
+from zk_pipeline.cli.session import open_session
 from zk_pipeline.devices.errors import TerminalError
-from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.models import TerminalInfo
+from zk_pipeline.devices.polling import PollOutcome, poll_many
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.sync import probe_crm
 
@@ -19,7 +19,6 @@ _SHOWN = [
     "name", "ok", "serial_number", "firmware_version", "platform", "users", "records", "drift_seconds", "round_trip_ms",
     "transport", "error",
 ]  # fmt: skip
-_AT_ONCE = 32
 
 
 @click.command("test-device")
@@ -40,8 +39,9 @@ def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     if not chosen:
         raise ZkPipelineError("no device to test: add one with `zk-pipeline device add NAME IP`")
     note(f"connecting to {len(chosen)} devices ...")
-    with ThreadPoolExecutor(min(_AT_ONCE, len(chosen))) as pool:
-        rows = list(pool.map(lambda one: _test(session, one), chosen))
+    outcomes = poll_many(chosen, session.terminals.probe, deadline_seconds=session.settings.poll_deadline)
+    tested = {one.device.name: _row(one) for one in outcomes}
+    rows = [tested[one.name] for one in chosen]
     if as_json:
         print_json(rows)
     else:
@@ -49,14 +49,16 @@ def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     return int(not all(row["ok"] for row in rows))
 
 
-def _test(session: Session, device: Device) -> dict[str, Any]:
-    try:
-        info = session.terminals.probe(device)
-    except ZkPipelineError as error:
+def _row(outcome: PollOutcome[TerminalInfo]) -> dict[str, Any]:
+    name, info, error = outcome.device.name, outcome.reading, outcome.error
+    if isinstance(error, ZkPipelineError):
         code = error.code if isinstance(error, TerminalError) else "misconfigured"
-        return {"name": device.name, "ok": False, "error_code": code, "error": str(error)}
+        return {"name": name, "ok": False, "error_code": code, "error": str(error)}
+    if info is None:
+        assert error is not None
+        raise error
     return {
-        "name": device.name,
+        "name": name,
         "ok": True,
         **asdict(info),
         "users": f"{info.user_count} of {info.user_capacity}",

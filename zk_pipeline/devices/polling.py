@@ -12,18 +12,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.errors import DeadlineExceeded
-from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.devices.models import Device
+
+Answer = TypeVar("Answer")
 
 GRACE_SECONDS = 1.0  # a reading ends by its own deadline; one that does not is given up this much later
 LENT_AFTER_SECONDS = 5.0  # whose reading takes longer than healthy ones do lends its place to a waiting device
 
 
 @dataclass(frozen=True, kw_only=True)
-class PollOutcome:
+class PollOutcome(Generic[Answer]):
     """How the reading of one device ended: exactly one of `reading` and `error` is set.
+
+    An Answer is whatever was read: a Reading of its log, a TerminalInfo.
 
     Instants are aware, UTC.
     """
@@ -31,20 +36,20 @@ class PollOutcome:
     device: Device
     started_at: datetime
     finished_at: datetime
-    reading: Reading | None = None
+    reading: Answer | None = None
     error: Exception | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _Attempt:
+class _Attempt(Generic[Answer]):
     device: Device
     started_at: datetime
     lends_place_at: float
     given_up_at: float
-    results: queue.SimpleQueue[tuple[_Attempt, PollOutcome]] = field(repr=False)
+    results: queue.SimpleQueue[tuple[_Attempt[Answer], PollOutcome[Answer]]] = field(repr=False)
 
-    def run(self, read: Callable[[Device], Reading], clock: Clock) -> None:
-        reading: Reading | None = None
+    def run(self, read: Callable[[Device], Answer], clock: Clock) -> None:
+        reading: Answer | None = None
         error: Exception | None = None
         try:
             reading = read(self.device)
@@ -64,12 +69,12 @@ class _Attempt:
 
 def poll_many(
     devices: Iterable[Device],
-    read: Callable[[Device], Reading],
+    read: Callable[[Device], Answer],
     *,
     max_workers: int = 32,
     deadline_seconds: float,
     clock: Clock = SYSTEM_CLOCK,
-) -> Iterator[PollOutcome]:
+) -> Iterator[PollOutcome[Answer]]:
     """Read all devices, in `max_workers` places; yield each outcome as it comes, one per device.
 
     A reading that takes longer than LENT_AFTER_SECONDS goes on, and its place goes to the next device: so terminals
@@ -88,17 +93,17 @@ def poll_many(
 
 def poll_together(
     devices: Iterable[Device],
-    read: Callable[[Device], Reading],
+    read: Callable[[Device], Answer],
     *,
     most: int,
     max_workers: int = 32,
     deadline_seconds: float,
     clock: Clock = SYSTEM_CLOCK,
-) -> Iterator[list[PollOutcome]]:
+) -> Iterator[list[PollOutcome[Answer]]]:
     """As `poll_many`; what has come by the time the consumer asks is yielded together, at most `most` of them."""
     waiting = deque(devices)
-    running: set[_Attempt] = set()
-    results: queue.SimpleQueue[tuple[_Attempt, PollOutcome]] = queue.SimpleQueue()
+    running: set[_Attempt[Answer]] = set()
+    results: queue.SimpleQueue[tuple[_Attempt[Answer], PollOutcome[Answer]]] = queue.SimpleQueue()
     while waiting or running:
         now = clock.monotonic()
         taken = [attempt.lends_place_at for attempt in running if attempt.lends_place_at > now]
@@ -135,7 +140,7 @@ def poll_together(
             yield outcomes
 
 
-def _given_up(attempt: _Attempt, deadline_seconds: float, clock: Clock) -> PollOutcome:
+def _given_up(attempt: _Attempt[Answer], deadline_seconds: float, clock: Clock) -> PollOutcome[Answer]:
     problem = f"it did not end within {deadline_seconds:g} s"
     return PollOutcome(
         device=attempt.device,

@@ -72,7 +72,7 @@ def poll_devices(
             yield polled
 
 
-def keep(store: Store, outcomes: Sequence[PollOutcome], run_id: str | None) -> Iterator[DevicePolled]:
+def keep(store: Store, outcomes: Sequence[PollOutcome[Reading]], run_id: str | None) -> Iterator[DevicePolled]:
     """Store what has come at the same time, in as few transactions as are short; how each of them ended."""
     yield from _failed(store, [one for one in outcomes if one.reading is None], run_id)
     for group in _groups([_finished(one) for one in outcomes if one.reading is not None]):
@@ -103,7 +103,7 @@ def _groups(finished: Sequence[FinishedReading]) -> Iterator[list[FinishedReadin
         yield group
 
 
-def _finished(outcome: PollOutcome) -> FinishedReading:
+def _finished(outcome: PollOutcome[Reading]) -> FinishedReading:
     assert outcome.reading is not None
     return FinishedReading(
         device=outcome.device,
@@ -123,7 +123,7 @@ def _stored(finished: FinishedReading, ingested: Ingested) -> DevicePolled:
     )
 
 
-def _failed(store: Store, outcomes: Sequence[PollOutcome], run_id: str | None) -> Iterator[DevicePolled]:
+def _failed(store: Store, outcomes: Sequence[PollOutcome[Reading]], run_id: str | None) -> Iterator[DevicePolled]:
     if not outcomes:
         return
     failed = [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,28 @@ def test_an_interrupted_command_says_so_and_no_more(
     said = zk("device", "users", "Gate")
     assert (said.code, said.out) == (130, "")
     assert said.err == "\nzk-pipeline: interrupted\n"  # the first line end takes it off the line of the ^C
+
+
+def test_terminals_that_never_answer_do_not_hold_up_an_interrupt(
+    home: Path, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.exists()
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "100")
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        for number, one in enumerate(silent):
+            host, port = one.getsockname()
+            home_store.devices.add(Device(name=f"Gate {number}", ip_address=host, port=port, protocol="tcp"))
+        with subprocess.Popen(
+            [*ZK, "test-device"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as testing:
+            try:
+                for one in silent:  # their connections are taken, and that is all
+                    one.settimeout(30)
+                    stack.enter_context(one.accept()[0])
+                testing.send_signal(signal.SIGINT)
+                out, err = testing.communicate(timeout=30)
+            finally:
+                testing.kill()
+    assert (testing.returncode, out) == (130, "")
+    assert err == "\nzk-pipeline: interrupted\n"

@@ -169,7 +169,7 @@ def test_people_are_stored_with_the_names_that_their_terminal_shows(encoding: st
     assert rows(store, "SELECT user_id, uid, name FROM device_users") == [("1001", 1, name)]
 
 
-def outcome(device: Device, made: Reading) -> PollOutcome:
+def outcome(device: Device, made: Reading) -> PollOutcome[Reading]:
     return PollOutcome(device=device, started_at=LONG_AFTER, finished_at=LONG_AFTER, reading=made)
 
 
