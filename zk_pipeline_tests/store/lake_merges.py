@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Barrier
 from typing import Literal
 
 import duckdb
@@ -17,7 +18,10 @@ from zk_pipeline.store.engines.lake_instance import lake_instance
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.lock import Held
 
-KEYS, STEP = 1_000, 100  # of each merge; by how much the next one of a process is further on
+KEYS = 1_000  # of each merge
+# By how much the next merge of a process is further on: most of its keys are known, or all are new to it and brought
+# by the other processes at the same time. DuckLake sees a conflict in the first case only.
+OVERLAPPING, NEW = 100, KEYS
 MERGE = """
     MERGE INTO held_dates AS known
     USING (SELECT DATE '2020-01-01' + i::INTEGER AS work_date FROM range($first, $last) AS r(i)) AS touched
@@ -31,19 +35,22 @@ FOUND = "SELECT count(*), count(DISTINCT work_date), sum(reason::INTEGER)::INTEG
 Ways = Literal["locked", "fenced", "bare"]
 
 
-def merge_on(address: LakeAddress, merges: int, way: Ways) -> None:
-    """Merges of overlapping keys, one after the other; tried again when refused."""
+def merge_on(address: LakeAddress, merges: int, step: int, way: Ways, together: Barrier) -> None:
+    """Merges of keys that others merge too, one after the other, begun by all at once; tried again when refused."""
     if way != "locked":
         lake_locks.LakeLocks.hold = _no_lock  # type: ignore[method-assign]
         lake_locks.LakeHeld.is_still_held = _held  # type: ignore[method-assign]
     if way == "bare":
         lake_instance(address, create=False).execute("SET GLOBAL ducklake_max_retry_count = 100")
     database = Database(address, wait_seconds=120)
+    with database.read("get ready"):
+        pass
+    together.wait(60)
     for number in range(merges):
         while True:
             try:
                 with database.write("merge") as connection:
-                    connection.execute(MERGE, {"first": number * STEP, "last": number * STEP + KEYS})
+                    connection.execute(MERGE, {"first": number * step, "last": number * step + KEYS})
                 break
             except (StoreBusy, duckdb.Error):
                 if way == "locked":
@@ -59,9 +66,9 @@ def _no_lock(self: lake_locks.LakeLocks, *_: object, **__: object) -> Iterator[H
     yield lake_locks.LakeHeld(0.0, time.monotonic(), lambda _: None, None, ())
 
 
-def expected(processes: int, merges: int) -> tuple[int, int, int]:
+def expected(processes: int, merges: int, step: int) -> tuple[int, int, int]:
     """Rows, keys, and how often they were merged in all."""
-    keys = KEYS + (merges - 1) * STEP
+    keys = KEYS + (merges - 1) * step
     return keys, keys, processes * merges * KEYS
 
 

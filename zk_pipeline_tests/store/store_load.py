@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from threading import Barrier
 
 import pandas as pd
 
@@ -123,6 +124,11 @@ def start(target: object, *arguments: object) -> ForkServerProcess:
     process = processes.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
+
+
+def at_once(parties: int) -> Barrier:
+    """For processes of `start`: what each of them waits at until all are there."""
+    return processes.Barrier(parties)
 
 
 def end_all(started: Sequence[ForkServerProcess], *, seconds: float) -> list[int | None]:

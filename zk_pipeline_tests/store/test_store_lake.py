@@ -24,9 +24,9 @@ from zk_pipeline.store.store import Store
 from zk_pipeline.store.tidying import LakeTidying
 from zk_pipeline_tests.engines import argument, lakes
 from zk_pipeline_tests.postgres import Postgres
-from zk_pipeline_tests.store.lake_merges import FOUND, Ways, engine_of, expected, merge_on
+from zk_pipeline_tests.store.lake_merges import FOUND, NEW, OVERLAPPING, Ways, engine_of, expected, merge_on
 from zk_pipeline_tests.store.store_bench import MONDAY, device, execute, ingest, on, process, rows, store_at
-from zk_pipeline_tests.store.store_load import end_all, start
+from zk_pipeline_tests.store.store_load import at_once, end_all, start
 from zk_pipeline_tests.waiting import child
 
 HOLDER = """
@@ -64,27 +64,30 @@ def write_half(store: Store, meanwhile: Callable[[], None]) -> None:
         meanwhile()
 
 
-def merged(lake: LakeAddress, way: Ways, *, processes: int, merges: int) -> tuple[int, int, int]:
-    working = [start(merge_on, lake, merges, way) for _ in range(processes)]
+def merged(lake: LakeAddress, way: Ways, *, processes: int, merges: int, step: int) -> tuple[int, int, int]:
+    together = at_once(processes)
+    working = [start(merge_on, lake, merges, step, way, together) for _ in range(processes)]
     assert end_all(working, seconds=300) == [0] * processes
     (found,) = rows(store_at(lake), FOUND)
     return found[0], found[1], found[2]
 
 
-def test_merges_of_the_same_keys_from_several_processes_leave_each_key_once(lake: LakeAddress) -> None:
-    assert merged(lake, "locked", processes=3, merges=5) == expected(3, 5)
+@pytest.mark.parametrize("step", [OVERLAPPING, NEW])
+def test_merges_of_the_same_keys_from_several_processes_leave_each_key_once(lake: LakeAddress, step: int) -> None:
+    assert merged(lake, "locked", processes=3, merges=5, step=step) == expected(3, 5, step)
 
 
-def test_even_without_its_lock_no_key_is_doubled_and_no_merge_lost(lake: LakeAddress) -> None:
-    assert merged(lake, "fenced", processes=2, merges=4) == expected(2, 4)
+@pytest.mark.parametrize("step", [OVERLAPPING, NEW])
+def test_even_without_its_lock_no_key_is_doubled_and_no_merge_lost(lake: LakeAddress, step: int) -> None:
+    assert merged(lake, "fenced", processes=2, merges=4, step=step) == expected(2, 4, step)
 
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_without_lock_and_fence_the_same_work_doubles_keys(lake: LakeAddress) -> None:
     """That the tests above can fail: what DuckLake does by itself."""
-    found = merged(lake, "bare", processes=4, merges=10)
-    assert found[0] > found[1] or found[2] != expected(4, 10)[2], f"nothing went wrong: {found}"
+    count, keys, _ = merged(lake, "bare", processes=4, merges=10, step=NEW)
+    assert count > keys == expected(4, 10, NEW)[1]
 
 
 def test_who_waits_in_vain_is_told_who_holds_the_store_and_for_what(lake: LakeAddress) -> None:
