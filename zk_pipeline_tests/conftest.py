@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too."""
+    """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too.
     for words in USED_KNOWINGLY:
         config.addinivalue_line("filterwarnings", f"ignore:{words}")
     chosen.engine = config.getoption("--engine")

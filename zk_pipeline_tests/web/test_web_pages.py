@@ -104,16 +104,17 @@ def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_wi
 def test_the_checks_notice_what_they_are_there_for(open_page: Open) -> None:
     visit = open_page("/login", scope=None)
     page = visit.page
-    page.evaluate(
-        """() => {
-          document.title = "";
-          document.querySelector("main").innerHTML = `<h1>One</h1><h1>Two</h1><input><a href="/"></a><p id="a"></p>
-            <p id="a" class="muted">pale</p><table><tr><td>1</td></tr></table><b onclick="x()">x</b><div>wide</div>
-            <form action="/1"><button>Same</button></form><form action="/2"><button>Same</button></form>`;
-          document.querySelector("main .muted").style.color = "#999";
-          document.querySelector("main div").style.width = "2000px";
-        }"""
-    )
+    with page.expect_console_message(lambda said: "Content Security Policy" in said.text):  # it comes when it comes
+        page.evaluate(
+            """() => {
+              document.title = "";
+              document.querySelector("main").innerHTML = `<h1>One</h1><h1>Two</h1><input><a href="/"></a><p id="a"></p>
+                <p id="a" class="muted">pale</p><table><tr><td>1</td></tr></table><b onclick="x()">x</b><div>wide</div>
+                <form action="/1"><button>Same</button></form><form action="/2"><button>Same</button></form>`;
+              document.querySelector("main .muted").style.color = "#999";
+              document.querySelector("main div").style.width = "2000px";
+            }"""
+        )
     found = "\n".join(page.evaluate(CHECKS))
     for words in (
         "name: <input", "name: <a", "two buttons named Same", "two ids a", "not one h1", "no language or title",
