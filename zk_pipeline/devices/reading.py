@@ -123,7 +123,7 @@ def _reading(
     layout = log.layout or LOG_LAYOUTS[0]
     new = log.table[log.known * layout.size :]
     first_index = log.start + log.known
-    punches, rejected = decode_log(new, layout, users=users, encoding=device.encoding, first_index=first_index)
+    punches, rejected = decode_log(new, layout, encoding=device.encoding, first_index=first_index)
     # Records that wait for a user list in quarantine are found again only by a full reading.
     is_waiting = len(new) > 0 and users is None and not layout.names_users
     return Reading(

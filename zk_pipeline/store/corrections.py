@@ -131,7 +131,7 @@ def _insert(connection: Connection, readings: str, device: str, zone: str) -> No
         SELECT reading.seq, reading.device, reading.user_id,
                reading.punched_at_local + to_seconds(correction.add_seconds) AS punched_at_local,
                reading.punch_state, reading.first_poll_id, correction.id AS correction_id
-        FROM ({readings}) AS reading
+        FROM (FROM ({readings}) WHERE voided_at IS NULL) AS reading
         JOIN clock_corrections AS correction ON correction.device = reading.device AND correction.revoked_at IS NULL
             AND reading.punched_at_local BETWEEN correction.from_local AND correction.to_local
         """,  # noqa: S608 (SQL of ours)

@@ -17,7 +17,7 @@ from threading import Barrier
 
 import pandas as pd
 
-from zk_pipeline.devices.models import Reading
+from zk_pipeline.devices.models import Reading, punches_frame
 from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.holds import Spread
 from zk_pipeline.store.store import Store
@@ -39,16 +39,14 @@ def writers_device(writer: int) -> str:
 def poll(writer: int, batch: int) -> Reading:
     """A reading of ROWS punches that no other batch has. The person's number tells the batch."""
     begin = BEGIN + pd.Timedelta(seconds=batch % 10_000 * ROWS)
-    frame = pd.DataFrame(
-        {
-            "user_id": f"{batch}",
-            "punched_at_local": pd.date_range(begin, periods=ROWS, freq="s").astype("datetime64[s]"),
-            "status": pd.array([writer % 200] * ROWS, dtype="uint8"),
-            "punch_state": pd.array([0] * ROWS, dtype="uint8"),
-            "verify_type": pd.array([1] * ROWS, dtype="uint8"),
-        }
+    frame = punches_frame(
+        user_id=f"{batch}",
+        punched_at_local=pd.date_range(begin, periods=ROWS, freq="s"),
+        status=writer % 200,
+        punch_state=0,
+        verify_type=1,
     )
-    return replace(reading(), punches=frame)
+    return replace(reading(serial=writers_device(writer)), punches=frame)
 
 
 def write_polls(at: Where, acks: Path, writer: int, batches: Sequence[int]) -> None:

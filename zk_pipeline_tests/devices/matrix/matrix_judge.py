@@ -107,19 +107,21 @@ def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = No
         if known is None or not log.startswith(known.log):
             return WRONG
         brought_before = len(known.log) // size
-    rows = rows_of(log, terminal.shape, UIDS if reading.users is not None else {})
+    rows = rows_of(log, terminal.shape, UIDS)
     new = list(enumerate(rows))[brought_before:]
     punches = [row for _, row in new if row is not None]
     set_aside = [(index, log[index * size : (index + 1) * size]) for index, row in new if row is None]
     rejected = list(zip(reading.rejected["record_index"].tolist(), reading.rejected["raw"], strict=True))
     if (_punches(reading), rejected) != (punches, set_aside) or not _has_true_users(reading):
         return WRONG
-    is_waiting = reading.users is None and terminal.shape.base == 8 and bool(rejected)
+    is_waiting = reading.users is None and terminal.shape.base == 8 and bool(punches)
     return WAITING if is_waiting else RIGHT
 
 
 def _punches(reading: Reading) -> list[Row]:
-    columns = reading.punches[["user_id", "punched_at_local", "verify_type", "punch_state"]]
+    punches = reading.punches
+    named = punches.assign(user_id=punches["user_id"].where(punches["uid"].isna(), punches["uid"].map(UIDS)))
+    columns = named[["user_id", "punched_at_local", "verify_type", "punch_state"]]
     return [
         (user_id, moment.to_pydatetime(), verify_type, state)
         for user_id, moment, verify_type, state in columns.itertuples(index=False)
