@@ -107,6 +107,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "quarantined": "Records that cannot be a punch; see quarantined_records",
             "accounted": "Records of its log that are stored or in quarantine after this poll",
             "clock_drift_seconds": "Terminal's clock minus true time, in seconds, round trip taken out",
+            "doubted_drift_seconds": "Drift measured at this poll or since the one before, where it put new punches in "
+            "doubt (raw_punches.is_clock_suspect); else null",
             "round_trip_ms": "Round trip to the terminal, in milliseconds",
             "transport": "tcp or udp",
             "layout": "Bytes per record of its log",
@@ -242,6 +244,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "from_local": "First wall-clock reading it holds for, as recorded",
             "to_local": "Last wall-clock reading it holds for, as recorded",
             "add_seconds": "Seconds to add to a reading to get the right one",
+            "only_in_doubt": "Whether it holds only for readings that are in doubt (raw_punches.is_clock_suspect)",
             "reason": "Why, in words",
             "created_at": "When it was made (instant, UTC)",
             "revoked_at": "When it was taken back (instant, UTC); null while it holds",

@@ -311,7 +311,7 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
         _change(connection, device, now)
         if before and before[1] != device.timezone:
             moved = drift_in_zone(0.0, now.replace(tzinfo=None), zone=before[1], other=device.timezone)
-            _rezone(connection, device.name, device.timezone, moved or 0.0)
+            rezone(connection, device.name, device.timezone, moved=moved or 0.0)
 
 
 def _change(connection: Connection, device: Device, now: datetime) -> None:
@@ -334,8 +334,8 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"unknown device {name!r}{hint}"
 
 
-def _rezone(connection: Connection, device: str, zone: str, moved: float) -> None:
-    """Compute the instants of all wall-clock readings again, in another zone. Rare, so done under the lock.
+def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0) -> None:
+    """Compute the instants of all wall-clock readings of a device in its zone. Rare, so done under the lock.
 
     `moved`: seconds by which a drift measured against the former zone is greater against the new one. Punches that were
     in doubt because of the former zone alone no longer are.
@@ -369,12 +369,13 @@ def _rezone(connection: Connection, device: str, zone: str, moved: float) -> Non
         },
     )
     connection.unregister("rezoned")
-    connection.execute(
-        """
-        UPDATE devices SET clock_drift_seconds = clock_drift_seconds + $moved, clock_wrong_by = NULL,
-            clock_right_at = CASE WHEN abs(clock_drift_seconds + $moved) <= $limit THEN last_sync END
-        WHERE name = $device
-        """,
-        {"device": device, "limit": LIMIT_SECONDS, "moved": moved},
-    )
+    if moved:
+        connection.execute(
+            """
+            UPDATE devices SET clock_drift_seconds = clock_drift_seconds + $moved, clock_wrong_by = NULL,
+                clock_right_at = CASE WHEN abs(clock_drift_seconds + $moved) <= $limit THEN last_sync END
+            WHERE name = $device
+            """,
+            {"device": device, "limit": LIMIT_SECONDS, "moved": moved},
+        )
     correct(connection, device)

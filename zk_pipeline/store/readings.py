@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zk_pipeline.attendance.clock_errors import drift_in_zone, in_doubt, in_doubt_live
+from zk_pipeline.attendance.clock_errors import drift_in_zone, in_doubt, in_doubt_live, is_wrong
 from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.store.database import Connection
@@ -137,7 +137,11 @@ def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, r
         _ingested(poll, one, done, len(rejected.table))
         for (poll, _, one), done, (_, rejected) in zip(numbered, inserted, brought, strict=True)
     ]
-    polls = [_poll(one.finished, done, run_id) for one, done in zip(come, ingested, strict=True)]
+    polls = [
+        _poll(one.finished, done, run_id)
+        | {"doubted_drift_seconds": _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name])}
+        for (_, name, one), done in zip(numbered, ingested, strict=True)
+    ]
     _insert_polls(connection, polls)
     return ingested
 
@@ -184,6 +188,13 @@ def _attributed(
     return Brought(device, poll, punches, doubt), Brought(device, poll, rejected)
 
 
+def _doubted_drift(drift_seconds: float | None, registered: Registration) -> float | None:
+    """The drift by which new punches were put in doubt; None where none can have been."""
+    if registered.clock_right_at is None:
+        return None
+    return drift_seconds if is_wrong(drift_seconds) else registered.clock_wrong_by
+
+
 def attribute_slots(
     connection: Connection, device: str, records: pa.Table, *, listed_before: int, listed_after: int
 ) -> tuple[pa.Table, pa.Table]:
@@ -222,7 +233,12 @@ def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch
     doubt = None
     if registered.clock_right_at is not None:
         received_at = max(one.received_at for one in punches)
-        doubt = pa.array(in_doubt_live(named["punched_at"].to_pandas(), received_at=received_at))
+        punched_at = named["punched_at"].to_pandas()
+        doubted = in_doubt_live(punched_at, received_at=received_at)
+        doubt = pa.array(doubted)
+        if doubted.any():
+            drift = (punched_at[doubted] - received_at).median().total_seconds()
+            connection.execute("UPDATE device_polls SET doubted_drift_seconds = ? WHERE id = ?", [drift, poll_id])
     return insert_punches(connection, [Brought(device, poll_id, named, doubt)], now)[0].new
 
 
@@ -282,6 +298,7 @@ _POLLS = pa.schema(
         "new": pa.int64(),
         "quarantined": pa.int64(),
         "clock_drift_seconds": pa.float64(),
+        "doubted_drift_seconds": pa.float64(),
         "round_trip_ms": pa.float64(),
         "transport": pa.string(),
         "layout": pa.int32(),

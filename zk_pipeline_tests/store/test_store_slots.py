@@ -20,8 +20,6 @@ from zk_pipeline_tests.store.store_bench import (
     rows,
 )
 
-pytestmark = pytest.mark.both_engines
-
 OLD: User = ("1002", 5, "Ann", 0, 0)
 NEW: User = ("777001", 5, "Bo", 0, 0)
 OTHER: User = ("1003", 6, "Cy", 0, 0)

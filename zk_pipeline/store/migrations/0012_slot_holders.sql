@@ -14,6 +14,9 @@ ALTER TABLE devices ADD COLUMN clock_drift_seconds DOUBLE;
 ALTER TABLE devices ADD COLUMN clock_right_at TIMESTAMPTZ;
 ALTER TABLE devices ADD COLUMN clock_wrong_by DOUBLE;
 
+ALTER TABLE device_polls ADD COLUMN doubted_drift_seconds DOUBLE;
+ALTER TABLE clock_corrections ADD COLUMN only_in_doubt BOOLEAN DEFAULT 'false';
+
 CREATE TABLE device_slots (
     device VARCHAR NOT NULL,
     uid INTEGER NOT NULL,
