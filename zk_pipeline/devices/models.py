@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 Protocol = Literal["auto", "tcp", "udp"]
@@ -82,8 +83,12 @@ USER_COLUMNS = ["user_id", "uid", "name", "privilege", "card"]
 def punches_frame(**columns: Any) -> pd.DataFrame:
     """A frame as Reading.punches, from whole columns; those that are left out are null in every row."""
     index = pd.RangeIndex(len(columns["punched_at_local"]))
+    nothing = {"object": np.full(len(index), None, dtype=object)}
     frame: pd.DataFrame = pd.DataFrame(
-        {name: pd.Series(columns.get(name), index=index, dtype=kind) for name, kind in PUNCH_TYPES.items()}
+        {
+            name: pd.Series(columns.get(name, nothing.get(kind)), index=index, dtype=kind)
+            for name, kind in PUNCH_TYPES.items()
+        }
     )
     return frame
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Protocol
+from zk_pipeline.devices.models import PUNCH_COLUMNS, PUNCH_TYPES, REJECTED_COLUMNS, USER_COLUMNS, Protocol
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command, Frame
 from zk_pipeline.simulator.records import Layout
@@ -55,13 +55,7 @@ def test_frames_have_the_promised_columns_and_types() -> None:
 
     assert list(reading.punches.columns) == PUNCH_COLUMNS
     assert list(reading.rejected.columns) == REJECTED_COLUMNS
-    assert [str(kind) for kind in reading.punches.dtypes] == [
-        "object",
-        "datetime64[s]",
-        "uint8",
-        "uint8",
-        "uint8",
-    ]
+    assert [str(kind) for kind in reading.punches.dtypes] == list(PUNCH_TYPES.values())
     assert (reading.punches["status"] == reading.punches["verify_type"]).all()
     assert [str(kind) for kind in reading.rejected.dtypes] == ["int64", "object", "object"]
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 
 from zk_pipeline.devices.models import Reading, punches_frame
 from zk_pipeline.store.database import Database, Where
+from zk_pipeline.store.errors import DeviceExists
 from zk_pipeline.store.holds import Spread
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import device, reading
@@ -52,7 +54,9 @@ def poll(writer: int, batch: int) -> Reading:
 def write_polls(at: Where, acks: Path, writer: int, batches: Sequence[int]) -> None:
     """Store the batches one after the other, as polls do; acknowledge each once it is committed."""
     store = Store(Database(at, wait_seconds=300))
-    registered = device(writers_device(writer))
+    with suppress(DeviceExists):  # by a writer that was killed
+        store.devices.add(device(writers_device(writer)))
+    registered = store.devices.get(writers_device(writer))
     with acks.open("a") as told:
         for batch in batches:
             one = poll(writer, batch)
