@@ -79,6 +79,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "live": "Whether `zk-pipeline live` listens to it",
             "trust_punch_states": "Whether minutes worked are taken from its in, out and break states",
             "last_sync": "Last successful poll (instant, UTC)",
+            "keypad_locked_at": "When its reader and keys were locked for a reading (instant, UTC), until the terminal "
+            "confirmed that they are unlocked; null: not locked",
             "created_at": "When it was registered (instant, UTC)",
             "updated_at": "When its registration last changed (instant, UTC)",
             "removed_at": "When it was removed from the registry (instant, UTC); null while registered",
@@ -92,7 +94,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: failed",
+            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: a "
+            "poll that failed",
             "reported": "Punches the terminal said it holds, before its log was read",
             "reported_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",

@@ -31,7 +31,17 @@ EDITABLE = (
     "live",
     "trust_punch_states",
 )
-COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
+COLUMNS = (
+    "id",
+    "name",
+    *EDITABLE,
+    "serial_number",
+    "last_transport",
+    "last_sync",
+    "keypad_locked_at",
+    "created_at",
+    "updated_at",
+)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
 

@@ -21,7 +21,7 @@ from zk_pipeline.operations.clear import clear_log
 from zk_pipeline.operations.poll import keep, poll_devices
 from zk_pipeline.operations.release import release
 from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.store import punches as store_punches
+from zk_pipeline.store import readings
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.errors import ReadingRefused, StoreBusy
 from zk_pipeline.store.quarantine import QuarantineStore
@@ -31,6 +31,7 @@ from zk_pipeline_tests.simulator.small_terminal import small_terminal
 from zk_pipeline_tests.store.store_bench import LONG_AFTER, MONDAY, busy, device, ingest, on, reading, rows
 
 NAMES = "ABCDE"
+STORING = "zk_pipeline.store.punches.ingest"
 POLLS = "SELECT device, status, error_code FROM device_polls ORDER BY device"
 
 
@@ -54,10 +55,10 @@ def too_large() -> Reading:
     return replace(whole(), info=replace(whole().info, record_capacity=2**70))
 
 
-def outcomes(store: Store, readings: dict[str, Reading]) -> list[PollOutcome[Reading]]:
+def outcomes(store: Store, made: dict[str, Reading]) -> list[PollOutcome[Reading]]:
     return [
         PollOutcome(device=store.devices.get(name), started_at=LONG_AFTER, finished_at=LONG_AFTER, reading=one)
-        for name, one in readings.items()
+        for name, one in made.items()
     ]
 
 
@@ -97,14 +98,14 @@ def test_a_single_reading_that_cannot_be_stored_fails_by_name(gates: Store) -> N
 def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_refusal(
     gates: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stored = store_punches.ingest
+    stored = readings.ingest
 
     def refusing(connection: Connection, come: Sequence[Incoming], **values: Any) -> Any:
         if any(one.finished.device.name == "B" for one in come):
             raise ReadingRefused("B", "registration_changed", "B: it was moved to another address meanwhile")
         return stored(connection, come, **values)
 
-    monkeypatch.setattr(store_punches, "ingest", refusing)
+    monkeypatch.setattr(STORING, refusing)
     kept = {one.device.name: one for one in keep(gates, outcomes(gates, {name: whole() for name in "ABC"}), "run")}
     assert kept["B"].error_code == "registration_changed"
     assert kept["B"].error == "B: it was moved to another address meanwhile"
@@ -167,18 +168,18 @@ def test_a_failing_store_ends_the_run_and_names_the_readings_at_hand(
 def test_a_store_that_fails_after_some_readings_loses_track_of_none(
     gates: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = store_punches.ingest
+    stored = readings.ingest
 
     def failing_later(connection: Connection, come: Sequence[Incoming], **values: Any) -> Any:
         if [one.finished.device.name for one in come] == ["C"]:
             raise duckdb.IOException("No such device")
         return stored(connection, come, **values)
 
-    monkeypatch.setattr(store_punches, "ingest", failing_later)
+    monkeypatch.setattr(STORING, failing_later)
     # B cannot be stored, so each is tried in its own transaction.
-    readings = {name: whole() for name in NAMES} | {"B": unconvertible()}
+    come = {name: whole() for name in NAMES} | {"B": unconvertible()}
     with pytest.raises(duckdb.IOException):
-        list(keep(gates, outcomes(gates, readings), "run"))
+        list(keep(gates, outcomes(gates, come), "run"))
     assert rows(gates, POLLS) == [
         ("A", "success", None),
         ("B", "failed", "not_stored"),
@@ -237,7 +238,7 @@ def test_a_log_that_cannot_be_stored_is_not_cleared_and_its_poll_is_on_record(
     with Fleet.serve([small_terminal()]) as fleet:
         port = fleet.port_of("gate")
         gate = store.devices.add(Device(name="gate", ip_address="127.0.0.1", port=port, protocol="tcp"))
-        monkeypatch.setattr(store_punches, "ingest", broken)
+        monkeypatch.setattr(STORING, broken)
         with pytest.raises(ReadingRefused, match=r"cannot be stored.+ The log is not cleared"):
             clear_log(store, TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0), gate)
         assert fleet.terminal("gate").record_count == 5
