@@ -61,6 +61,7 @@ class Released(BaseModel):
     records: int = Field(description="That could be read now")
     new: int = Field(description="Punches among them that were not stored yet")
     left: int = Field(description="Records that still cannot be a punch")
+    error: str | None = Field(None, description="Why none of them was released; null where that went well")
 
 
 class CorrectionBody(BaseModel):

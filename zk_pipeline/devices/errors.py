@@ -111,10 +111,13 @@ class Busy(TerminalError):
 
 
 class StillDisabled(TerminalError):
-    """The terminal was locked for the reading and could not be unlocked."""
+    """The terminal was locked, for a reading or to clear its log, and could not be unlocked."""
 
     code = "still_disabled"
-    advice = "People may not be able to punch: poll it again with the same option, or restart the terminal."
+    advice = (
+        "People may not be able to punch: each contact with it (a poll, `zk-pipeline test-device NAME`) tries to "
+        "unlock it again, and restarting the terminal unlocks it, too."
+    )
 
 
 class NotCleared(TerminalError):

@@ -35,6 +35,7 @@ class Device:
     serial_number: str | None = None
     last_transport: Literal["tcp", "udp"] | None = None  # what `auto` found, tried first
     last_sync: datetime | None = None
+    keypad_locked_at: datetime | None = None  # when we locked it for a reading, until it confirms that it is unlocked
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

@@ -13,7 +13,7 @@ from zk_pipeline.devices.client import TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.connection import Connector
 from zk_pipeline.devices.decode import decode_log
-from zk_pipeline.devices.disabling import Disabling, enabled_afterwards
+from zk_pipeline.devices.disabling import Disabling, KeypadLocks, enabled_afterwards
 from zk_pipeline.devices.errors import (
     DeadlineExceeded,
     IncompleteTransfer,
@@ -40,6 +40,7 @@ def read_terminal(
     deadline: float,
     tail: LogTail | None = None,
     lock_while_reading: bool = False,
+    keypad_locks: KeypadLocks | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Reading:
     """Everything the terminal holds, or with `tail` everything since: complete and verified, or TerminalError.
@@ -59,7 +60,7 @@ def read_terminal(
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     if not lock_while_reading:
         return _read(connector, tail, None)
-    with enabled_afterwards(connector) as disabling:
+    with enabled_afterwards(connector, keypad_locks) as disabling:
         return _read(disabling.connector, tail, disabling)
 
 

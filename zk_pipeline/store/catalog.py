@@ -85,6 +85,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "clock_drift_seconds": "Its clock minus true time in seconds, when last measured",
             "clock_right_at": "When its clock was last measured within 15 minutes (instant, UTC); null: never yet",
             "clock_wrong_by": "Its drift in seconds, where over 15 minutes at the last poll or since; else null",
+            "keypad_locked_at": "When its reader and keys were locked for a reading (instant, UTC), until the terminal "
+            "confirmed that they are unlocked; null: not locked",
             "created_at": "When it was registered (instant, UTC)",
             "updated_at": "When its registration last changed (instant, UTC)",
             "removed_at": "When it was removed from the registry (instant, UTC); null while registered",
@@ -98,7 +100,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: failed",
+            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: a "
+            "poll that failed",
             "reported": "Punches the terminal said it holds, before its log was read",
             "reported_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",

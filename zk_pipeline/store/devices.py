@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.devices.errors import SerialUnverified
 from zk_pipeline.devices.models import Device, TerminalInfo
 from zk_pipeline.store.applied import Applied
 from zk_pipeline.store.corrections import correct
@@ -32,7 +33,17 @@ EDITABLE = (
     "live",
     "trust_punch_states",
 )
-COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
+COLUMNS = (
+    "id",
+    "name",
+    *EDITABLE,
+    "serial_number",
+    "last_transport",
+    "last_sync",
+    "keypad_locked_at",
+    "created_at",
+    "updated_at",
+)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
 
@@ -154,6 +165,11 @@ class DeviceRegistry:
         return applied
 
 
+# Error codes of polls whose readings are refused.
+REGISTRATION_CHANGED = "registration_changed"
+REGISTERED_TWICE = "registered_twice"
+
+
 @dataclass(frozen=True)
 class Registration:
     """A registered device as it is inside the transaction that stores a reading of it."""
@@ -176,7 +192,7 @@ def registration(connection: Connection, name: str) -> Registration:
         [name],
     ).fetchone()
     if row is None:
-        raise ReadingRefused(name, "registration_changed", "it is not registered any more")
+        raise ReadingRefused(name, REGISTRATION_CHANGED, f"{name}: it is not registered any more")
     return Registration(*row)
 
 
@@ -195,22 +211,23 @@ def check_registrations(connection: Connection, read: Sequence[tuple[Device, Ter
     for device, info in read:
         row = known.get(device.name)
         if row is None or row[6] is not None:
-            problem = "it was removed from the registry while it was read"
-            raise ReadingRefused(device.name, "registration_changed", problem)
+            problem = f"{device.name}: it was removed from the registry while it was read"
+            raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
         serial = row[5] or ""
         is_as_read = (row[2], row[3], row[4]) == (device.ip_address, device.port, device.encoding)
         if not is_as_read or serial not in (device.serial_number or "", info.serial_number):
-            problem = "its registration was changed while it was read; the next poll reads it as registered now"
-            raise ReadingRefused(device.name, "registration_changed", problem)
+            problem = f"{device.name}: it was changed in the registry while it was read; the next poll goes by that"
+            raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
         if serial and not info.serial_number:
-            raise ReadingRefused(device.name, "serial_unverified", f"it does not tell its serial number {serial}")
+            problem = f"{device.name}: it does not tell its serial number, and {serial} is registered"
+            raise ReadingRefused(device.name, SerialUnverified.code, problem)
         holder = holders.get(info.serial_number)
         if holder is not None and holder[1] != device.name:
-            raise ReadingRefused(
-                device.name, "registered_twice",
-                f"the terminal with serial number {info.serial_number} is registered as {holder[1]!r}, too; "
-                "keep one name: `zk-pipeline device remove NAME` takes the other away and keeps its punches",
-            )  # fmt: skip
+            problem = (
+                f"{device.name}: the terminal with serial number {info.serial_number} is registered as {holder[1]!r}, "
+                "too; keep one name: `zk-pipeline device remove NAME` takes the other away and keeps its punches"
+            )
+            raise ReadingRefused(device.name, REGISTERED_TWICE, problem)
         if info.serial_number:
             holders[info.serial_number] = row
         found[device.name] = Registration(*row[7:])

@@ -11,7 +11,10 @@ from zk_pipeline.store.work_dates import dates_outside, stale_dates
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """One device with its newest poll; `fill` is records over capacity, 0 to 1."""
+    """One device with its newest poll; `fill` is records over capacity, 0 to 1.
+
+    `keypad_locked_at`: since when its reader and keys are locked by us; None where they are not.
+    """
 
     name: str
     site: str
@@ -24,6 +27,7 @@ class DeviceStatus:
     clock_drift_seconds: float | None
     records: int | None
     fill: float | None
+    keypad_locked_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ SELECT
     last_poll.poll.error,
     last_good.poll.clock_drift_seconds,
     last_good.poll.reported_after,
-    last_good.poll.reported_after / nullif(device.record_capacity, 0)
+    last_good.poll.reported_after / nullif(device.record_capacity, 0),
+    device.keypad_locked_at
 FROM devices AS device
 LEFT JOIN last_poll ON last_poll.device = device.name
 LEFT JOIN last_good ON last_good.device = device.name

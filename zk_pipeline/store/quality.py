@@ -5,7 +5,7 @@ by the size of the history, and judges nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.database import Connection, Database
@@ -52,11 +52,14 @@ class Undelivered:
 
 @dataclass(frozen=True)
 class Freshness:
-    """What waits for what. `waiting_since`: work dates not processed though they could be, and since when."""
+    """What waits for what. `waiting_since`: work dates not processed though they could be, and since when.
+    `locked_since`: devices, disabled ones too, whose reader and keys were locked by us, and since when.
+    """
 
     devices: list[DeviceReach]
     waiting_since: Mapping[date, datetime]
     undelivered: Undelivered
+    locked_since: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,11 @@ def freshness(connection: Connection, now: datetime, *, first: date, last: date)
     placing = place(connection)
     asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
     waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
-    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
+    locked = connection.execute(
+        "SELECT name, keypad_locked_at FROM devices "
+        "WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL ORDER BY name"
+    ).fetchall()
+    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection), dict(locked))
 
 
 def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:

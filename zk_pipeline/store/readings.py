@@ -57,13 +57,14 @@ class FinishedReading:
 
 @dataclass(frozen=True)
 class FailedPoll:
-    """A poll that brought nothing."""
+    """A poll that brought nothing; `mode` is `live` for a failure while listening."""
 
     device: str
     started_at: datetime
     finished_at: datetime
     error_code: str
     error: str
+    mode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,8 @@ def record_failures(connection: Connection, failed: Sequence[FailedPoll], run_id
         [
             {
                 "id": poll_id, "device": one.device, "started_at": one.started_at, "finished_at": one.finished_at,
-                "status": "failed", "run_id": run_id, "error_code": one.error_code, "error": one.error,
+                "status": "failed", "mode": one.mode, "run_id": run_id, "error_code": one.error_code,
+                "error": one.error,
             }
             for poll_id, one in zip(ids, failed, strict=True)
         ],

@@ -22,6 +22,7 @@ from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
 from zk_pipeline.store.holds import Holds
 from zk_pipeline.store.holidays import HolidayStore
+from zk_pipeline.store.keypad_locks import KeypadLockStore
 from zk_pipeline.store.lists import ListStore
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.pages import BucketCache
@@ -57,6 +58,10 @@ class Store:
     @property
     def devices(self) -> DeviceRegistry:
         return DeviceRegistry(self.database, self.clock)
+
+    @property
+    def keypad_locks(self) -> KeypadLockStore:
+        return KeypadLockStore(self.database, self.clock)
 
     @property
     def punches(self) -> PunchStore:
