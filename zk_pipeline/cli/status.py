@@ -60,7 +60,7 @@ def status(as_json: bool) -> int:
 
 def _device_row(device: DeviceStatus) -> dict[str, Any]:
     fill = None if device.fill is None else f"{device.fill:.0%}"
-    error = device.last_error if device.last_poll_status == "failed" else None
+    error = device.last_error if device.last_poll_status == "failed" else device.last_warnings
     return asdict(device) | {"fill": fill, "drift_seconds": device.clock_drift_seconds, "error": error}
 
 

@@ -28,7 +28,7 @@ from zk_pipeline.devices.events import (
 from zk_pipeline.devices.frames import Command
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.session import check_serial, describe
-from zk_pipeline.devices.tables import fetch_users
+from zk_pipeline.devices.tables import UserListContradiction, fetch_users
 
 KEEP_ALIVE_SECONDS = 30.0
 LOOK_UP_SECONDS = 0.25  # how often it is asked whether to go on
@@ -138,5 +138,5 @@ class _Listener:
     def _read_users(self, counters: Counters) -> dict[int, str]:
         try:
             return known_uids(fetch_users(self.client, counters))
-        except RefusesProtocol:
+        except (RefusesProtocol, UserListContradiction):
             return {}
