@@ -24,6 +24,16 @@ OUTCOME = "fault matrix"  # the property of a test that holds one of these, or t
 CPU_SECONDS = 3.0  # of a reading of at most 70 kB, three attempts, on a loaded machine: far above, and no busy loop
 GRACE_SECONDS = 1.5
 
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Outcomes of a case that ends in the one or the other by who is faster; `why` says how."""
+
+    either: tuple[str, str]
+    why: str
+
+
 HASTY = Clock(sleep=lambda _: None)  # pauses between a refusal and the next try take no time
 PATIENT = 1.0  # seconds of silence where an answer is due in the end
 BRIEF = 0.1  # where none will come
@@ -101,34 +111,40 @@ def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = No
 
     After an earlier one: whether both together did.
     """
+    if not _is_right(reading, terminal, known):
+        return WRONG
+    if is_uncounted(reading):
+        return UNCOUNTED
+    if reading.users is None and terminal.shape.base == 8 and not reading.rejected.empty:
+        return WAITING
+    return UNLISTED if reading.warnings else RIGHT
+
+
+def is_uncounted(reading: Reading) -> bool:
+    return any("its log holds" in warning for warning in reading.warnings)
+
+
+def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -> bool:
+    if not _has_true_users(reading):
+        return False
     size = terminal.shape.size
     if reading.mode == "unchanged":
-        is_so = known is not None and terminal.log_on_the_wire().startswith(known.log)
-        is_so = is_so and known is not None and reading.info.record_count * size == len(known.log)
-        is_so = is_so and reading.punches.empty and reading.rejected.empty
-        if not is_so or not _has_true_users(reading):
-            return WRONG
-        return UNLISTED if reading.warnings else RIGHT
+        assert known is not None
+        is_so = terminal.log_on_the_wire().startswith(known.log) and reading.info.record_count * size == len(known.log)
+        return is_so and reading.punches.empty and reading.rejected.empty
     log, brought_before = terminal.served[-1], 0
-    is_uncounted = any("its log holds" in warning for warning in reading.warnings)
-    if is_uncounted:
+    if is_uncounted(reading):
         log = terminal.alter(log)
     if reading.mode == "tail":
         if known is None or not log.startswith(known.log):
-            return WRONG
+            return False
         brought_before = len(known.log) // size
     rows = rows_of(log, terminal.shape, UIDS if reading.users is not None else {})
     new = list(enumerate(rows))[brought_before:]
     punches = [row for _, row in new if row is not None]
     set_aside = [(index, log[index * size : (index + 1) * size]) for index, row in new if row is None]
     rejected = list(zip(reading.rejected["record_index"].tolist(), reading.rejected["raw"], strict=True))
-    if (_punches(reading), rejected) != (punches, set_aside) or not _has_true_users(reading):
-        return WRONG
-    if is_uncounted:
-        return UNCOUNTED
-    if reading.users is None and terminal.shape.base == 8 and bool(rejected):
-        return WAITING
-    return UNLISTED if reading.warnings else RIGHT
+    return (_punches(reading), rejected) == (punches, set_aside)
 
 
 def _punches(reading: Reading) -> list[Row]:

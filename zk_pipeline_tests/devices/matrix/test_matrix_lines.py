@@ -23,7 +23,7 @@ def test_a_healthy_terminal(settle: Settle, protocol: Protocol, shape: str, reco
     sizes = dict(zip(RECORDS, (0, 1, SHAPES[shape].inline, SHAPES[shape].in_parts), strict=True))
     terminal = MatrixTerminal(SHAPES[shape], sizes[records])
     with switched_on(terminal, None, protocol) as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), RIGHT)
 
 
 @numbered_or_not
@@ -34,7 +34,7 @@ def test_packets_of_1008_bytes_in_bunches(settle: Settle, protocol: Protocol, sh
     terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].in_parts)
     bunches = SmallPackets(1008, is_numbered, then=Segments(2_600, 0.0) if protocol == "tcp" else Faults())
     with switched_on(terminal, bunches, protocol) as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), RIGHT)
 
 
 @pytest.mark.parametrize("segment_bytes", [7, 8, 17, 60])
@@ -43,7 +43,7 @@ def test_every_answer_split_over_segments(settle: Settle, shape: str, segment_by
     """That of the sizes, of 108 bytes, included."""
     terminal = MatrixTerminal(SHAPES[shape], 3)
     with switched_on(terminal, Segments(segment_bytes, 0.0005), "tcp") as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), RIGHT)
 
 
 @over_protocols
@@ -51,7 +51,7 @@ def test_a_slow_drip(settle: Settle, protocol: Protocol) -> None:
     """Each piece comes well within the timeout, the whole never within the deadline."""
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, Segments(10, 0.02), protocol) as (_, device):
-        settle(outcome_of(terminal, device, deadline=0.8), {"deadline_exceeded"})
+        settle(outcome_of(terminal, device, deadline=0.8), "deadline_exceeded")
 
 
 PACKETS = range(28)  # of the reading of a log in three data packets; the last of them is past its end
@@ -69,7 +69,7 @@ def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol
     """Made good: over UDP by asking again, else on a fresh connection."""
     terminal = MatrixTerminal(SHAPES["16"], 190)
     with switched_on(terminal, one_packet(number, ONE_FATE[fate]), protocol) as (_, device):
-        settle(outcome_of(terminal, device, timeout=0.2), {RIGHT})
+        settle(outcome_of(terminal, device, timeout=0.2), RIGHT)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -88,7 +88,7 @@ def test_a_line_that_loses_doubles_and_reorders_datagrams(settle: Settle, shape:
 def test_one_answer_later_than_the_timeout(settle: Settle, protocol: Protocol, command: Command) -> None:
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, LateAnswers(0.3, command, times=1), protocol) as (_, device):
-        settle(outcome_of(terminal, device, timeout=0.2), {RIGHT})
+        settle(outcome_of(terminal, device, timeout=0.2), RIGHT)
 
 
 @over_commands
@@ -97,7 +97,7 @@ def test_answers_always_later_than_the_timeout(settle: Settle, protocol: Protoco
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, LateAnswers(3 * BRIEF, command), protocol) as (_, device):
         outcome = outcome_of(terminal, device, timeout=BRIEF)
-    settle(outcome, {RIGHT} if command is Command.CMD_EXIT else {"no_answer"})
+    settle(outcome, RIGHT if command is Command.CMD_EXIT else "no_answer")
 
 
 @over_shapes
@@ -106,7 +106,7 @@ def test_a_first_connection_that_loses_everything(settle: Settle, protocol: Prot
     terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].inline)
     nothing = AtFirst(BadLine(lambda number: Fate.LOST if number > 0 else Fate.ARRIVES))
     with switched_on(terminal, nothing, protocol) as (_, device):
-        settle(outcome_of(terminal, device, timeout=0.3), {RIGHT})
+        settle(outcome_of(terminal, device, timeout=0.3), RIGHT)
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_swapped_packets_of_one_part(settle: Settle, protocol: Protocol, is_numb
     """No line does this to TCP; where firmware does, without numbers nothing tells: that case is not to be had."""
     terminal = MatrixTerminal(SHAPES["16"], 300)
     swapped = AtFirst(SmallPackets(1008, is_numbered, then=one_packet(number, Fate.OVERTAKEN)))
-    settle(outcome_under(swapped, terminal, protocol, timeout=0.3), {RIGHT})
+    settle(outcome_under(swapped, terminal, protocol, timeout=0.3), RIGHT)
