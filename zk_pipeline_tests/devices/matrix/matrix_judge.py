@@ -25,7 +25,6 @@ CPU_SECONDS = 3.0  # of a reading of at most 70 kB, three attempts, on a loaded 
 GRACE_SECONDS = 1.5
 
 
-
 @dataclass(frozen=True)
 class Timing:
     """Outcomes of a case that ends in the one or the other by who is faster; `why` says how."""

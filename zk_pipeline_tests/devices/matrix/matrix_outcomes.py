@@ -18,8 +18,8 @@ ALWAYS: dict[str, _Row] = {
     # A wrong id taken over from CONNECT is one that the terminal does not know.
     "of-another-session": (BUSY, VIOLATION, VIOLATION, VIOLATION, VIOLATION, VIOLATION, VIOLATION, RIGHT, RIGHT),
     "to-a-later-request": (VIOLATION,) * 7 + (RIGHT, RIGHT),
-    # Dropped as a late answer; before CONNECT there is none to be late. Of a part the announcement is lost, not the data:
-    # over TCP it still comes in one packet.
+    # Dropped as a late answer; before CONNECT there is none to be late. Of a part the announcement is lost, not the
+    # data: over TCP it still comes in one packet.
     "to-an-earlier-request": (VIOLATION, SILENCE, SILENCE, SILENCE, SILENCE, SILENCE, (RIGHT, LOSS), RIGHT, RIGHT),
     "to-one-long-ago": (VIOLATION,) * 7 + (RIGHT, RIGHT),
     "of-an-unknown-kind": (REFUSAL, REFUSAL, REFUSAL, RIGHT, RIGHT, REFUSAL, REFUSAL, RIGHT, RIGHT),

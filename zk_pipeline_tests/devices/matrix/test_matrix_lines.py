@@ -10,7 +10,15 @@ from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, Segmen
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import numbered_or_not, over_commands, over_protocols, over_shapes
-from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_of, outcome_under, switched_on
+from zk_pipeline_tests.devices.matrix.matrix_judge import (
+    BRIEF,
+    RIGHT,
+    UNLISTED,
+    Timing,
+    outcome_of,
+    outcome_under,
+    switched_on,
+)
 from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal
 
 RECORDS = ["no-records", "one-record", "records-at-once", "records-in-parts"]
@@ -55,6 +63,7 @@ def test_a_slow_drip(settle: Settle, protocol: Protocol) -> None:
 
 
 PACKETS = range(28)  # of the reading of a log in three data packets; the last of them is past its end
+OF_USER_LIST = (14, 15)  # the list itself and the counters after it
 ONE_FATE = {"lost": Fate.LOST, "doubled": Fate.DOUBLED, "overtaken": Fate.OVERTAKEN}
 
 
@@ -66,10 +75,22 @@ def one_packet(number: int, fate: Fate) -> BadLine:
 @pytest.mark.parametrize("fate", ONE_FATE)
 @over_protocols
 def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol, fate: str, number: int) -> None:
-    """Made good: over UDP by asking again, else on a fresh connection."""
+    """Made good: over UDP by asking again, else on a fresh connection, but for the user list where that falls silent."""
     terminal = MatrixTerminal(SHAPES["16"], 190)
     with switched_on(terminal, one_packet(number, ONE_FATE[fate]), protocol) as (_, device):
-        settle(outcome_of(terminal, device, timeout=0.2), RIGHT)
+        outcome = outcome_of(terminal, device, timeout=0.2)
+    is_silent = protocol == "tcp" and number in OF_USER_LIST and fate != "doubled"
+    settle(outcome, UNLISTED if is_silent else RIGHT)
+
+
+# Each request is sent three times and each reading tried three times, which makes up for what few datagrams lack; of a
+# line that spoils nine in ten of them the session is seldom opened at all.
+SLOW = "an answer that the machine is slow with is asked for again, which moves the losses to other datagrams"
+LOSSES = {
+    0.01: RIGHT,
+    0.05: Timing((RIGHT, "no_answer"), SLOW),
+    0.3: Timing(("no_answer", "incomplete_transfer"), SLOW),
+}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -80,7 +101,7 @@ def test_a_line_that_loses_doubles_and_reorders_datagrams(settle: Settle, shape:
     line = BadLine(random_fates(seed, lost=share, doubled=share, overtaken=share))
     with switched_on(terminal, line, "udp") as (_, device):
         outcome = outcome_of(terminal, device, timeout=0.09, deadline=4)
-    settle(outcome, {RIGHT, "no_answer", "incomplete_transfer", "deadline_exceeded"})
+    settle(outcome, LOSSES[share])
 
 
 @over_commands
@@ -97,7 +118,7 @@ def test_answers_always_later_than_the_timeout(settle: Settle, protocol: Protoco
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, LateAnswers(3 * BRIEF, command), protocol) as (_, device):
         outcome = outcome_of(terminal, device, timeout=BRIEF)
-    settle(outcome, RIGHT if command is Command.CMD_EXIT else "no_answer")
+    settle(outcome, RIGHT if command in (Command.CMD_FREE_DATA, Command.CMD_EXIT) else "no_answer")
 
 
 @over_shapes
