@@ -72,6 +72,7 @@ class CorrectionBody(BaseModel):
     from_local: Reading = Field(description="First wrong reading, such as 2026-03-02T08:00")
     to_local: Reading = Field(description="Last wrong reading")
     add_seconds: Seconds = Field(description="Negative where its clock was fast")
+    only_in_doubt: bool = Field(default=False, description="Leave readings alone that are not in doubt")
     reason: Words = ""
 
 
@@ -127,6 +128,7 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
         to_local=datetime.fromisoformat(new.to_local),
         add_seconds=new.add_seconds,
         reason=new.reason,
+        only_in_doubt=new.only_in_doubt,
     )
 
 

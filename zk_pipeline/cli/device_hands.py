@@ -7,6 +7,7 @@ import click
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.operations.clear import clear_log as clear_log_of
+from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 
 
 @click.command("set-clock")
@@ -19,7 +20,7 @@ def set_clock(name: str, as_json: bool) -> None:
     Example:  zk-pipeline device set-clock "Main Office"
     """
     session = open_session()
-    change = session.terminals.set_clock(session.store.devices.get(name))
+    change = set_clock_of(session.store, session.terminals, session.store.devices.get(name))
     if as_json:
         print_json(change)
     else:

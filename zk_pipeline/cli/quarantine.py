@@ -43,8 +43,8 @@ def list_(everything: bool, as_json: bool) -> None:
 @as_json
 def release(names: tuple[str, ...], as_json: bool) -> None:
     """Read the records of the named terminals (default: all) again. That helps after `device update NAME --encoding`,
-    or once people are enrolled whose number alone was in the record. What is a punch now is stored, and the next
-    processing makes its days again.
+    or once the user list could be read of a terminal whose records name only a slot. What is a punch now is stored,
+    and the next processing makes its days again.
 
     \b
     Example:  zk-pipeline quarantine release "Main Office"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 Protocol = Literal["auto", "tcp", "udp"]
@@ -62,11 +63,34 @@ class TerminalInfo:
 
 
 # Columns of Reading.punches, in log order (oldest first, as the terminal sent them).
-PUNCH_COLUMNS = ["user_id", "punched_at_local", "status", "punch_state", "verify_type"]
+PUNCH_TYPES = {
+    "user_id": "object",
+    "uid": "Int32",
+    "punched_at_local": "datetime64[s]",
+    "status": "uint8",
+    "punch_state": "uint8",
+    "verify_type": "uint8",
+    "work_code": "Int64",
+    "raw": "object",
+}
+PUNCH_COLUMNS = list(PUNCH_TYPES)
 # Columns of Reading.rejected: records that cannot be a punch, each with the bytes as they came.
 REJECTED_COLUMNS = ["record_index", "raw", "reason"]
 # Columns of Reading.users.
 USER_COLUMNS = ["user_id", "uid", "name", "privilege", "card"]
+
+
+def punches_frame(**columns: Any) -> pd.DataFrame:
+    """A frame as Reading.punches, from whole columns; those that are left out are null in every row."""
+    index = pd.RangeIndex(len(columns["punched_at_local"]))
+    nothing = {"object": np.full(len(index), None, dtype=object)}
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            name: pd.Series(columns.get(name, nothing.get(kind)), index=index, dtype=kind)
+            for name, kind in PUNCH_TYPES.items()
+        }
+    )
+    return frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +112,11 @@ class LogTail:
 class Reading:
     """One complete reading of one terminal: of the whole log, or (`mode`) of what is new in it.
 
-    `punches`: `user_id` str, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`,
-    `punch_state`, `verify_type` uint8; columns PUNCH_COLUMNS, duplicates kept as they came.
+    `punches`: `user_id` str, `uid` Int32, `punched_at_local` datetime64[s] (naive, the terminal's wall clock),
+    `status`, `punch_state`, `verify_type` uint8, `work_code` Int64 (NA where the layout has none), `raw` bytes; columns
+    PUNCH_COLUMNS, duplicates kept as they came. A record of 8 bytes names only a slot of the terminal: its `user_id` is
+    None, `uid` is the slot and `raw` the record; of all others `uid` is NA and `raw` None. Who held the slot is for the
+    store to say, which knows the user lists of earlier readings.
     `rejected`: `record_index` int64 (in the whole log), `raw` bytes, `reason` str.
     `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused
     its list, and where a reading of what is new had no need of it.

@@ -179,7 +179,7 @@ def _reading(device: Device, info: TerminalInfo, log: RawLog, people: _People, b
     new = log.table[log.known * layout.size :]
     first_index = log.start + log.known
     users = people.users
-    punches, rejected = decode_log(new, layout, users=users, encoding=device.encoding, first_index=first_index)
+    punches, rejected = decode_log(new, layout, encoding=device.encoding, first_index=first_index)
     # Records that wait for a user list in quarantine are found again only by a full reading.
     is_waiting = len(new) > 0 and users is None and not layout.names_users
     tail = None if is_waiting else tail_of(log, info)

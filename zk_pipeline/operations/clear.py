@@ -17,7 +17,8 @@ def clear_log(store: Store, terminals: TerminalGateway, device: Device) -> Readi
 
     def is_all_stored(reading: Reading) -> bool:
         store.punches.ingest(device, reading, started_at=started_at, finished_at=store.clock(), run_id=None)
-        is_waiting = len(reading.rejected) > 0 and reading.users is None  # for the user list that names its people
+        # For the user list that tells who held its slots.
+        is_waiting = reading.users is None and bool(reading.punches["uid"].notna().any())
         return not is_waiting and store.punches.missing(device, reading) == 0
 
     return terminals.clear_log(device, is_all_stored)

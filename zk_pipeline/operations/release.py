@@ -32,27 +32,22 @@ def release(store: Store, devices: Sequence[str] | None = None) -> list[Released
     done = []
     for device in registered:
         held = store.quarantine.of(device.name)
-        if not held:
-            continue
-        users, layout_name = store.quarantine.decoding(device.name)
-        punches, freed = _decode(held, users, layout_name, device.encoding)
-        new = store.quarantine.release(device, punches, freed) if freed else 0
-        done.append(Released(device.name, len(freed), new, len(held) - len(freed)))
+        if held:
+            punches = _decode(held, store.quarantine.layout_of(device.name), device.encoding)
+            records, new = store.quarantine.release(device, punches)
+            done.append(Released(device.name, records, new, len(held) - records))
     return done
 
 
-def _decode(
-    held: Sequence[QuarantinedRecord], users: pd.DataFrame, layout_name: str | None, encoding: str
-) -> tuple[pd.DataFrame, list[QuarantinedRecord]]:
-    frames, freed = [], []
+def _decode(held: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str) -> pd.DataFrame:
+    """The records that can be punches, as Reading.punches with the bytes of each."""
+    frames = []
     for one in held:
         layout = _layout(len(one.raw), layout_name)
         if layout is not None:
-            punches, rejected = decode_log(one.raw, layout, users=users, encoding=encoding)
-            if rejected.empty:
-                frames.append(punches)
-                freed.append(one)
-    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), freed
+            punches, _ = decode_log(one.raw, layout, encoding=encoding)
+            frames.append(punches.assign(raw=[one.raw] * len(punches)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def _layout(size: int, name: str | None) -> Layout | None:

@@ -62,7 +62,7 @@ def device_story(database: Database, name: str) -> DeviceStory:
 
 _FACTS = """
 WITH punches AS (
-    SELECT count(*) AS held, max(punched_at_local) FILTER (NOT is_clock_suspect) AS last
+    SELECT count(*) AS held, max(punched_at_local) FILTER (NOT is_clock_suspect AND voided_at IS NULL) AS last
     FROM raw_punches WHERE device = $name
 ),
 good AS (

@@ -31,3 +31,12 @@ class DeviceExists(UsageError):
 
 class NestedHold(RuntimeError):
     """A defect of ours: a thread that holds the store asked for it again, and would wait for itself."""
+
+
+class ReadingRefused(ZkPipelineError):
+    """A reading of one device that must not be stored. `code` is the error code of its poll."""
+
+    def __init__(self, device: str, code: str, problem: str) -> None:
+        self.device = device
+        self.code = code
+        super().__init__(f"{device}: {problem}")

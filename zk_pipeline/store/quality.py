@@ -230,7 +230,7 @@ span AS (SELECT min(built_seq) AS seq, min(work_date) AS first, max(work_date) A
 fresh AS (
     SELECT <work_date> AS work_date, punch.seq, punch.created_at
     FROM span, raw_punches AS punch <join>
-    WHERE punch.seq > span.seq AND NOT punch.is_clock_suspect
+    WHERE punch.seq > span.seq AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
       AND punch.punched_at_local BETWEEN span.first AND span.last + INTERVAL 2 DAY
 )
 SELECT

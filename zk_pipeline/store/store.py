@@ -30,6 +30,7 @@ from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quality import Quality
 from zk_pipeline.store.quarantine import QuarantineStore
+from zk_pipeline.store.repairs import Repairs
 from zk_pipeline.store.restoring import Restoring
 from zk_pipeline.store.reviews import ReviewStore
 from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
@@ -116,6 +117,10 @@ class Store:
     @property
     def quarantine(self) -> QuarantineStore:
         return QuarantineStore(self.database, self.clock)
+
+    @property
+    def repairs(self) -> Repairs:
+        return Repairs(self.database, self.clock)
 
     @property
     def explanations(self) -> Explanations:

@@ -85,9 +85,13 @@ def gateway(
     return TerminalGateway(timeout=timeout, deadline=deadline, comm_keys=lambda _: comm_key, locks=locks, clock=clock)
 
 
+USER_ID_OF_UID = {user.uid: user.user_id for user in USERS}
+
+
 def same_punches(read: pd.DataFrame, truth: pd.DataFrame) -> bool:
-    """Whether the reading holds exactly these punches, in this order."""
+    """Whether the reading holds exactly these punches, in this order; slots are those of USERS."""
     columns = ["user_id", "punched_at_local", "verify_type", "punch_state"]
+    read = read.assign(user_id=read["user_id"].where(read["uid"].isna(), read["uid"].map(USER_ID_OF_UID)))
     return [tuple(row) for row in read[columns].to_numpy()] == [tuple(row) for row in truth[columns].to_numpy()]
 
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from zk_pipeline.devices import layouts
 from zk_pipeline.devices.decode import decode_log, decode_users
-from zk_pipeline.devices.models import USER_COLUMNS
 
 Row = tuple[str, datetime, int, int]  # user id, wall clock, verify type, punch state
 
@@ -62,12 +61,6 @@ def rows_of(punches: pd.DataFrame) -> list[Row]:
     ]
 
 
-def users(*pairs: tuple[int, str]) -> pd.DataFrame:
-    rows = [(user_id, uid, "", 0, 0) for uid, user_id in pairs]
-    known: pd.DataFrame = pd.DataFrame(rows, columns=USER_COLUMNS)
-    return known
-
-
 @given(
     st.lists(st.tuples(TEXTS, WALL_CLOCKS, BYTES, BYTES)),
     st.sampled_from([(layouts.LOG_40, 8), (layouts.LOG_49, 17)]),
@@ -76,14 +69,14 @@ def test_records_with_text_ids_come_back_as_they_were_encoded(
     rows: list[Row], layout: tuple[layouts.Layout, int]
 ) -> None:
     table = b"".join(record_40(row, tail=layout[1]) for row in rows)
-    punches, rejected = decode_log(table, layout[0], users=None, encoding="UTF-8")
+    punches, rejected = decode_log(table, layout[0], encoding="UTF-8")
     assert rows_of(punches) == rows
     assert rejected.empty
 
 
 @given(st.lists(st.tuples(NUMBERS, WALL_CLOCKS, BYTES, BYTES)))
 def test_records_of_16_bytes_come_back_as_they_were_encoded(rows: list[Row]) -> None:
-    punches, rejected = decode_log(b"".join(map(record_16, rows)), layouts.LOG_16, users=None, encoding="UTF-8")
+    punches, rejected = decode_log(b"".join(map(record_16, rows)), layouts.LOG_16, encoding="UTF-8")
     assert rows_of(punches) == rows
     assert rejected.empty
 
@@ -92,11 +85,13 @@ def test_records_of_16_bytes_come_back_as_they_were_encoded(rows: list[Row]) -> 
     st.lists(st.tuples(st.sampled_from(["007", "Ö1"]), WALL_CLOCKS, BYTES, BYTES)),
     st.sampled_from([(layouts.LOG_8, record_8), (layouts.LOG_8_MA300, record_8_ma300)]),
 )
-def test_records_of_8_bytes_come_back_with_the_user_ids_of_the_list(rows, layout) -> None:  # type: ignore[no-untyped-def]
+def test_records_of_8_bytes_come_back_with_their_slots(rows, layout) -> None:  # type: ignore[no-untyped-def]
     uids = {"007": 1, "Ö1": 65535}
     table = b"".join(layout[1](uids[row[0]], row) for row in rows)
-    punches, rejected = decode_log(table, layout[0], users=users((1, "007"), (65535, "Ö1")), encoding="UTF-8")
-    assert rows_of(punches) == rows
+    punches, rejected = decode_log(table, layout[0], encoding="UTF-8")
+    named = punches.assign(user_id=punches["uid"].map({uid: user_id for user_id, uid in uids.items()}))
+    assert rows_of(named) == rows
+    assert b"".join(punches["raw"]) == table
     assert rejected.empty
 
 
@@ -107,7 +102,7 @@ def test_records_of_8_bytes_come_back_with_the_user_ids_of_the_list(rows, layout
 )
 def test_any_bytes_are_either_punches_or_rejected(noise: bytes, layout: layouts.Layout, encoding: str) -> None:
     table = noise[: len(noise) // layout.size * layout.size]
-    punches, rejected = decode_log(table, layout, users=users((1, "1")), encoding=encoding)
+    punches, rejected = decode_log(table, layout, encoding=encoding)
     assert len(punches) + len(rejected) == len(table) // layout.size
     assert rejected["reason"].map(bool).all()
     for index, raw in zip(rejected["record_index"], rejected["raw"], strict=True):
@@ -147,35 +142,27 @@ NOON = datetime(2026, 2, 28, 12, 0)
 )
 def test_a_record_of_40_bytes_is_rejected_with_its_reason(record: bytes, reason: str | None) -> None:
     good = record_40(("1", NOON, 1, 0))
-    punches, rejected = decode_log(good + record + good, layouts.LOG_40, users=None, encoding="UTF-8")
+    punches, rejected = decode_log(good + record + good, layouts.LOG_40, encoding="UTF-8")
     assert rejected["reason"].tolist() == ([reason] if reason else [])
     assert len(punches) == (2 if reason else 3)
 
 
-@pytest.mark.parametrize(
-    ("known", "reason"),
-    [
-        (None, "uid 5 has no user id: the user list could not be read"),
-        (users((6, "6")), "uid 5 has no user id: the user list does not hold it once"),
-        (users((5, "A"), (5, "B")), "uid 5 has no user id: the user list does not hold it once"),
-    ],
-    ids=["no-list", "unknown", "twice"],
-)
-def test_a_uid_is_never_taken_for_a_user_id(known: pd.DataFrame | None, reason: str) -> None:
-    punches, rejected = decode_log(record_8(5, ("", NOON, 1, 0)), layouts.LOG_8, users=known, encoding="UTF-8")
-    assert punches.empty
-    assert rejected["reason"].tolist() == [reason]
+def test_a_uid_is_never_taken_for_a_user_id() -> None:
+    record = record_8(5, ("", NOON, 1, 0))
+    punches, rejected = decode_log(record, layouts.LOG_8, encoding="UTF-8")
+    assert punches[["user_id", "uid", "raw"]].to_numpy().tolist() == [[None, 5, record]]
+    assert rejected.empty
 
 
 def test_user_id_0_of_16_bytes_is_rejected() -> None:
-    _, rejected = decode_log(record_16(("0", NOON, 1, 0)), layouts.LOG_16, users=None, encoding="UTF-8")
+    _, rejected = decode_log(record_16(("0", NOON, 1, 0)), layouts.LOG_16, encoding="UTF-8")
     assert rejected["reason"].tolist() == ["the user id is 0"]
 
 
 def test_what_follows_the_end_of_a_text_is_ignored() -> None:
     record = bytearray(record_40(("EMP1", NOON, 1, 0)))
     record[10:26] = b"left from before"
-    punches, _ = decode_log(bytes(record), layouts.LOG_40, users=None, encoding="UTF-8")
+    punches, _ = decode_log(bytes(record), layouts.LOG_40, encoding="UTF-8")
     assert punches["user_id"].tolist() == ["EMP1"]
 
 
@@ -204,7 +191,7 @@ def test_100_000_records_decode_in_a_fraction_of_a_second() -> None:
     cpu = []
     for _ in range(3):
         started = time.thread_time()
-        punches, _ = decode_log(table, layouts.LOG_40, users=None, encoding="UTF-8")
+        punches, _ = decode_log(table, layouts.LOG_40, encoding="UTF-8")
         cpu.append(time.thread_time() - started)
     assert len(punches) == 100_000
     assert min(cpu) < 0.1

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Protocol
+from zk_pipeline.devices.models import PUNCH_COLUMNS, PUNCH_TYPES, REJECTED_COLUMNS, USER_COLUMNS, Protocol
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command, Frame
 from zk_pipeline.simulator.records import Layout
@@ -55,13 +55,7 @@ def test_frames_have_the_promised_columns_and_types() -> None:
 
     assert list(reading.punches.columns) == PUNCH_COLUMNS
     assert list(reading.rejected.columns) == REJECTED_COLUMNS
-    assert [str(kind) for kind in reading.punches.dtypes] == [
-        "object",
-        "datetime64[s]",
-        "uint8",
-        "uint8",
-        "uint8",
-    ]
+    assert [str(kind) for kind in reading.punches.dtypes] == list(PUNCH_TYPES.values())
     assert (reading.punches["status"] == reading.punches["verify_type"]).all()
     assert [str(kind) for kind in reading.rejected.dtypes] == ["int64", "object", "object"]
 
@@ -195,7 +189,7 @@ def test_one_impossible_date_rejects_that_record_only() -> None:
     ],
     ids=["refused", "empty"],
 )
-def test_without_a_user_list_8_byte_records_wait_in_quarantine(refusal) -> None:  # type: ignore[no-untyped-def]
+def test_without_a_user_list_8_byte_records_name_their_slots_alone(refusal) -> None:  # type: ignore[no-untyped-def]
     def only_users(frames: list[Frame]) -> list[Frame]:
         asked.append(1)
         return frames if len(asked) == 1 else refusal(frames)
@@ -205,11 +199,10 @@ def test_without_a_user_list_8_byte_records_wait_in_quarantine(refusal) -> None:
     with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, only_users)) as one:
         reading = gateway().read(one)
 
-    assert reading.punches.empty
-    assert reading.users is None
-    assert len(reading.rejected) == 60
-    assert reading.rejected["reason"][0] == "uid 7 has no user id: the user list could not be read"
-    assert b"".join(reading.rejected["raw"]) == emulated.encoded_log()
+    assert (reading.users, reading.tail) == (None, None)
+    assert reading.rejected.empty
+    assert reading.punches["user_id"].isna().all()
+    assert b"".join(reading.punches["raw"]) == emulated.encoded_log()
 
 
 def test_without_a_user_list_other_layouts_lose_nothing() -> None:

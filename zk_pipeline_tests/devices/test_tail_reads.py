@@ -183,7 +183,7 @@ def test_8_byte_records_that_wait_for_a_user_list_are_read_again() -> None:
         fleet.inject(NAME, Watched())
         healed = gateway().read(one, waiting.tail)
 
-    assert (waiting.mode, len(waiting.rejected), waiting.tail) == ("tail", 5, None)
+    assert (waiting.mode, len(waiting.punches), waiting.users, waiting.tail) == ("tail", 5, None, None)
     assert same_punches(healed.punches, emulated.punches())
 
 

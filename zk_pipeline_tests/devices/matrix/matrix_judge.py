@@ -114,7 +114,7 @@ def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = No
         return WRONG
     if is_uncounted(reading):
         return UNCOUNTED
-    if reading.users is None and terminal.shape.base == 8 and not reading.rejected.empty:
+    if reading.users is None and terminal.shape.base == 8 and not reading.punches.empty:
         return WAITING
     return UNLISTED if reading.warnings else RIGHT
 
@@ -138,7 +138,7 @@ def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -
         if known is None or not log.startswith(known.log):
             return False
         brought_before = len(known.log) // size
-    rows = rows_of(log, terminal.shape, UIDS if reading.users is not None else {})
+    rows = rows_of(log, terminal.shape, UIDS)
     new = list(enumerate(rows))[brought_before:]
     punches = [row for _, row in new if row is not None]
     set_aside = [(index, log[index * size : (index + 1) * size]) for index, row in new if row is None]
@@ -147,7 +147,9 @@ def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -
 
 
 def _punches(reading: Reading) -> list[Row]:
-    columns = reading.punches[["user_id", "punched_at_local", "verify_type", "punch_state"]]
+    punches = reading.punches
+    named = punches.assign(user_id=punches["user_id"].where(punches["uid"].isna(), punches["uid"].map(UIDS)))
+    columns = named[["user_id", "punched_at_local", "verify_type", "punch_state"]]
     return [
         (user_id, moment.to_pydatetime(), verify_type, state)
         for user_id, moment, verify_type, state in columns.itertuples(index=False)

@@ -180,7 +180,7 @@ def test_silence_at_the_user_list(settle: Settle, protocol: Protocol, shape: str
 
 
 def silenced(protocol: Protocol, shape: str, request: Request, is_once: bool) -> tuple[str, str]:
-    """The outcome of a reading, and what it has to be: made good on a fresh connection if the terminal answers there."""
+    """The outcome of a reading, and what it has to be: made good on a fresh connection that is answered."""
     terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].in_parts)
     silence: Faults = ChangeAnswers(request.command, lambda _: [], request.data_prefix)
     with switched_on(terminal, AtFirst(silence) if is_once else silence, protocol) as (_, device):
