@@ -286,12 +286,17 @@ def lose_the_last(emulated: EmulatedTerminal, lost: int, new: int) -> None:
     punch(emulated, new)
 
 
+def lose_the_oldest(emulated: EmulatedTerminal) -> None:
+    emulated.discard_oldest(3)
+    punch(emulated, 3)
+
+
 SAME_COUNT: dict[str, Callable[[EmulatedTerminal], None]] = {
     "cleared and refilled": clear_and_refill,
     "the last one lost and one new": lambda emulated: lose_the_last(emulated, 1, 1),
     "the last twenty lost and twenty new": lambda emulated: lose_the_last(emulated, 20, 20),
     "five lost and nine new": lambda emulated: lose_the_last(emulated, 5, 9),
-    "the oldest gone and as many new": lambda emulated: (emulated.discard_oldest(3), punch(emulated, 3))[1],
+    "the oldest gone and as many new": lose_the_oldest,
 }
 
 

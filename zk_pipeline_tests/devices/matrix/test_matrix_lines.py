@@ -75,7 +75,7 @@ def one_packet(number: int, fate: Fate) -> BadLine:
 @pytest.mark.parametrize("fate", ONE_FATE)
 @over_protocols
 def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol, fate: str, number: int) -> None:
-    """Made good: over UDP by asking again, else on a fresh connection, but for the user list where that falls silent."""
+    """Made good: over UDP by asking again, else on a fresh connection. A silence over the user list is believed."""
     terminal = MatrixTerminal(SHAPES["16"], 190)
     with switched_on(terminal, one_packet(number, ONE_FATE[fate]), protocol) as (_, device):
         outcome = outcome_of(terminal, device, timeout=0.2)
@@ -86,7 +86,7 @@ def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol
 # Each request is sent three times and each reading tried three times, which makes up for what few datagrams lack; of a
 # line that spoils nine in ten of them the session is seldom opened at all.
 SLOW = "an answer that the machine is slow with is asked for again, which moves the losses to other datagrams"
-LOSSES = {
+LOSSES: dict[float, str | Timing] = {
     0.01: RIGHT,
     0.05: Timing((RIGHT, "no_answer"), SLOW),
     0.3: Timing(("no_answer", "incomplete_transfer"), SLOW),
