@@ -75,6 +75,7 @@ class Polled(BaseModel):
     run_id: str | None
     error: str | None = None
     error_code: str | None = None
+    warnings: str | None = Field(None, description="What went wrong without failing the poll, a line each")
 
 
 class AllPolled(BaseModel):
@@ -231,6 +232,7 @@ def _polled(run_id: str, poll: PollRecord) -> dict[str, Any]:
         "run_id": run_id,
         "error": poll.error,
         "error_code": poll.error_code,
+        "warnings": poll.warnings,
     }
 
 

@@ -112,7 +112,7 @@ def enabled_afterwards(connector: Connector, locks: KeypadLocks | None = None) -
         left = _undo(connector, disabling)
         if left is not None and isinstance(error, TerminalError):
             problem = f"{error.problem}; and the terminal could not be unlocked ({left.problem})"
-            raise type(error)(connector.device, error.attempted, problem) from left
+            raise type(error)(connector.device, error.attempted, problem, advice=error.advice) from left
         raise
     left = _undo(connector, disabling)
     if left is not None:

@@ -106,7 +106,7 @@ class LogTail:
     record_count: int  # records in the log when it was read, the rejected ones included
     total_bytes: int  # of these records
     overlap: bytes = field(repr=False)  # the last few of them, as they came
-    user_count: int  # the terminal's counter of users, when its user list was last asked for
+    user_count: int  # the terminal's counter of users, when its user list was last asked for; -1: it is to be asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,7 @@ class Reading:
     `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused
     its list, and where a reading of what is new had no need of it.
     `tail`: for the next reading; None where only a full one will do.
+    `warnings`: a line for each problem that did not fail the reading.
     """
 
     info: TerminalInfo
@@ -133,3 +134,4 @@ class Reading:
     users: pd.DataFrame | None = field(repr=False)
     mode: ReadingMode = "full"
     tail: LogTail | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()

@@ -43,7 +43,8 @@ class DevicePolled:
         """How it ended, in a line."""
         if self.ingested is None or self.reading is None:
             return f"[{self.error_code}] {self.error}"
-        return f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
+        told = f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
+        return "; ".join((told, *self.reading.warnings))
 
 
 def poll_devices(

@@ -119,6 +119,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "run_id": "Dagster run of the poll",
             "error_code": "Class of the failure; null on success",
             "error": "The failure in words; null on success",
+            "warnings": "What went wrong without failing it, a line each; null: nothing, or the poll failed",
         },
     ),
     "raw_punches": (

@@ -24,6 +24,7 @@ class PollLine:
     clock_drift_seconds: float | None
     run_id: str | None
     error: str | None
+    warnings: str | None
 
     @property
     def took_seconds(self) -> float:
@@ -83,6 +84,7 @@ FROM devices AS device, punches, good
 WHERE device.name = $name
 """
 _POLLS = """
-SELECT started_at, finished_at, status, mode, fetched, "new", quarantined, clock_drift_seconds, run_id, error
+SELECT started_at, finished_at, status, mode, fetched, "new", quarantined, clock_drift_seconds, run_id, error,
+       warnings
 FROM device_polls WHERE device = $name ORDER BY id DESC LIMIT $limit
 """

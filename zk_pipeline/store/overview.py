@@ -24,6 +24,7 @@ class DeviceStatus:
     last_poll: datetime | None
     last_poll_status: str | None
     last_error: str | None
+    last_warnings: str | None  # of the newest poll; null where it failed
     clock_drift_seconds: float | None
     records: int | None
     fill: float | None
@@ -86,7 +87,7 @@ class Overview:
 
 _DEVICES = """
 WITH last_poll AS (
-    SELECT device, max(struct_pack(id, finished_at, status, error)) AS poll
+    SELECT device, max(struct_pack(id, finished_at, status, error, warnings)) AS poll
     FROM device_polls WHERE coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
 ),
 last_good AS (
@@ -102,6 +103,7 @@ SELECT
     last_poll.poll.finished_at,
     last_poll.poll.status,
     last_poll.poll.error,
+    last_poll.poll.warnings,
     last_good.poll.clock_drift_seconds,
     last_good.poll.reported_after,
     last_good.poll.reported_after / nullif(device.record_capacity, 0),

@@ -46,6 +46,7 @@ class PollRecord:
     mode: str | None
     error_code: str | None
     error: str | None
+    warnings: str | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class PunchStore:
             rows = connection.execute(
                 """
                 SELECT id, device, started_at, finished_at, status, reported, fetched, stored, "new", quarantined,
-                       clock_drift_seconds, mode, error_code, error
+                       clock_drift_seconds, mode, error_code, error, warnings
                 FROM device_polls WHERE run_id = ? ORDER BY device, id
                 """,
                 [run_id],

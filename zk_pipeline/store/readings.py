@@ -310,6 +310,7 @@ _POLLS = pa.schema(
         "run_id": pa.string(),
         "error_code": pa.string(),
         "error": pa.string(),
+        "warnings": pa.string(),
     }
 )
 
@@ -348,6 +349,7 @@ def _poll(finished: FinishedReading, ingested: Ingested, run_id: str | None) -> 
         "mode": reading.mode,
         "accounted": accounted(reading),
         "run_id": run_id,
+        "warnings": "\n".join(reading.warnings) or None,
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.simulator.definition import TerminalDefinition
@@ -70,10 +71,18 @@ def device(port: int, protocol: Protocol = "tcp") -> Device:
     return Device(name=NAME, ip_address="127.0.0.1", port=port, protocol=protocol, timezone="Europe/Istanbul")
 
 
+HASTY = Clock(sleep=lambda _: None)  # pauses between a refusal and the next try take no time
+
+
 def gateway(
-    *, timeout: float = 5.0, deadline: float = 20.0, comm_key: int = 0, locks: Path | None = None
+    *,
+    timeout: float = 5.0,
+    deadline: float = 20.0,
+    comm_key: int = 0,
+    locks: Path | None = None,
+    clock: Clock = HASTY,
 ) -> TerminalGateway:
-    return TerminalGateway(timeout=timeout, deadline=deadline, comm_keys=lambda _: comm_key, locks=locks)
+    return TerminalGateway(timeout=timeout, deadline=deadline, comm_keys=lambda _: comm_key, locks=locks, clock=clock)
 
 
 USER_ID_OF_UID = {user.uid: user.user_id for user in USERS}
