@@ -7,6 +7,7 @@ good data.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from zk_pipeline.devices.transport import Transport
 
 GOODBYE_SECONDS = 1.0  # nothing depends on the answer to EXIT
 CLOCK_READINGS = 3
+SHORTEST_OPTION = 3  # letters in the name of an option: MAC
 GOOD_ANSWERS = frozenset({Command.ACK_OK, Command.PREPARE_DATA, Command.DATA})
 
 _COUNTERS = struct.Struct("<20i")
@@ -117,7 +119,9 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
     def option(self, name: str) -> str:
         """An option of the terminal such as `~SerialNumber`, "" where it does not have it.
 
-        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out.
+        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out, and
+        X628-C answers `SerialNumber=` where `~SerialNumber` was asked for. Raises ProtocolViolation for the answer to
+        another option, such as one that comes late.
         """
         self.transport.doing = f"reading the option {name}"
         answer = self.ask(Command.OPTIONS_RRQ, name.encode() + b"\0")
@@ -126,7 +130,7 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         key, separator, value = answer.data.partition(b"=")
         if not separator:
             return self._text(key)
-        if key.lower() != name.lower().encode():
+        if not _is_spelling_of(name, self._text(key)):
             self.transport.fail(ProtocolViolation, f"another option was answered than {name}")
         return self._text(value.lstrip(b"="))
 
@@ -189,3 +193,13 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         """Delete the attendance log, for good."""
         self.transport.doing = "clearing the log"
         self.ask_for(Command.CLEAR_ATTLOG)
+
+
+def _is_spelling_of(name: str, key: str) -> bool:
+    """Whether an answer's key means the option `name`: it is empty, has the same letters and digits, or those of one
+    are part of the other (`Serial`, `MACAddress`), whatever the case and signs.
+    """
+    asked, answered = (re.sub(r"[\W_]", "", text).lower() for text in (name, key))
+    if 0 < len(answered) < SHORTEST_OPTION:
+        return False
+    return asked in answered or answered in asked

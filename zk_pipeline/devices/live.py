@@ -14,7 +14,7 @@ from zk_pipeline.devices.client import Counters, TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
 from zk_pipeline.devices.connection import Connector
 from zk_pipeline.devices.decode import known_uids
-from zk_pipeline.devices.errors import RefusesProtocol, TerminalError
+from zk_pipeline.devices.errors import RefusesProtocol, TerminalError, UserListUnreadable
 from zk_pipeline.devices.events import (
     EF_ATTLOG,
     OTHER_EVENTS,
@@ -138,5 +138,5 @@ class _Listener:
     def _read_users(self, counters: Counters) -> dict[int, str]:
         try:
             return known_uids(fetch_users(self.client, counters))
-        except RefusesProtocol:
+        except (RefusesProtocol, UserListUnreadable):
             return {}

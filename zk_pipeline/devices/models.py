@@ -33,6 +33,7 @@ class Device:
     id: int | None = None
     serial_number: str | None = None
     last_transport: Literal["tcp", "udp"] | None = None  # what `auto` found, tried first
+    log_layout: str | None = None  # of the last reading, a name as in LogTail: taken where records prove no other
     last_sync: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -62,7 +63,7 @@ class TerminalInfo:
 
 
 # Columns of Reading.punches, in log order (oldest first, as the terminal sent them).
-PUNCH_COLUMNS = ["user_id", "punched_at_local", "status", "punch_state", "verify_type"]
+PUNCH_COLUMNS = ["user_id", "punched_at_local", "status", "punch_state", "verify_type", "work_code"]
 # Columns of Reading.rejected: records that cannot be a punch, each with the bytes as they came.
 REJECTED_COLUMNS = ["record_index", "raw", "reason"]
 # Columns of Reading.users.
@@ -88,20 +89,25 @@ class LogTail:
 class Reading:
     """One complete reading of one terminal: of the whole log, or (`mode`) of what is new in it.
 
-    `punches`: `user_id` str, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`,
-    `punch_state`, `verify_type` uint8; columns PUNCH_COLUMNS, duplicates kept as they came.
+    `punches`: `user_id` str, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status` (the byte
+    that pyzk calls so: the verification, the state in 16-byte records, both in those of MA300), `punch_state`,
+    `verify_type` uint8, `work_code` Int64 (NA where the layout has none); columns PUNCH_COLUMNS, duplicates kept as
+    they came.
     `rejected`: `record_index` int64 (in the whole log), `raw` bytes, `reason` str.
     `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused
     its list, and where a reading of what is new had no need of it.
     `tail`: for the next reading; None where only a full one will do.
+    `warnings`: a line for each problem of the user list that did not fail the reading.
     """
 
     info: TerminalInfo
     reported_after: int  # the terminal's own counter, asked again after the log was read
     layout: int | None  # bytes per record, None when the log was empty
+    log_layout: str | None = None  # its name, as in LogTail
     bytes_read: int  # everything that arrived, failed attempts included
     punches: pd.DataFrame = field(repr=False)
     rejected: pd.DataFrame = field(repr=False)
     users: pd.DataFrame | None = field(repr=False)
     mode: ReadingMode = "full"
     tail: LogTail | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()

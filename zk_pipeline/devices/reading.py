@@ -6,6 +6,7 @@ How bytes are fetched is in `tables` and `tails`; what they mean, in `decode`.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pandas as pd
 
@@ -56,6 +57,8 @@ def read_terminal(
     say when it could not be unlocked. Raises SerialChanged when `device.serial_number` is known and another terminal
     answers.
     """
+    if tail is not None:
+        device = replace(device, log_layout=tail.layout)
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     if not lock_while_reading:
         return _read(connector, tail, None)
@@ -68,8 +71,9 @@ def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
     info = describe(client)
     check_serial(client, info)
     log = fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
-    users = fetch_users_if_any(client, log.after)
-    return log, _reading(client.transport.device, info, log, users, bytes_read=client.transport.bytes_received)
+    users, warnings = fetch_users_if_any(client, log.after)
+    received = client.transport.bytes_received
+    return log, _reading(client.transport.device, info, log, users, warnings, bytes_read=received)
 
 
 def _read(connector: Connector, tail: LogTail | None, disabling: Disabling | None) -> Reading:
@@ -100,8 +104,8 @@ def _read_once(connector: Connector, tail: LogTail | None, disabling: Disabling 
         else:
             with disabling.during(client) if disabling is not None else nullcontext():
                 log = _fetch(client, known, info)
-        users = fetch_users_if_any(client, log.after) if _needs_users(log, tail) else None
-    return _reading(connector.device, info, log, users, bytes_read=connector.bytes_received)
+        users, warnings = fetch_users_if_any(client, log.after) if _needs_users(log, tail) else (None, ())
+    return _reading(connector.device, info, log, users, warnings, bytes_read=connector.bytes_received)
 
 
 def _fetch(client: TerminalClient, known: LogTail | None, info: TerminalInfo) -> RawLog:
@@ -118,7 +122,13 @@ def _needs_users(log: RawLog, tail: LogTail | None) -> bool:
 
 
 def _reading(
-    device: Device, info: TerminalInfo, log: RawLog, users: pd.DataFrame | None, *, bytes_read: int
+    device: Device,
+    info: TerminalInfo,
+    log: RawLog,
+    users: pd.DataFrame | None,
+    warnings: tuple[str, ...],
+    *,
+    bytes_read: int,
 ) -> Reading:
     layout = log.layout or LOG_LAYOUTS[0]
     new = log.table[log.known * layout.size :]
@@ -130,10 +140,12 @@ def _reading(
         info=info,
         reported_after=log.after.records,
         layout=log.layout.size if log.layout else None,
+        log_layout=log.layout.name if log.layout else None,
         bytes_read=bytes_read,
         punches=punches,
         rejected=rejected,
         users=users,
         mode=log.mode,
         tail=None if is_waiting else tail_of(log, info),
+        warnings=warnings,
     )

@@ -13,9 +13,10 @@ import pandas as pd
 
 from zk_pipeline.devices.bulk import read_log_table, read_user_table
 from zk_pipeline.devices.client import Counters, TerminalClient
-from zk_pipeline.devices.decode import decode_users
-from zk_pipeline.devices.errors import IncompleteTransfer, NoAnswer, ProtocolViolation, RefusesProtocol
-from zk_pipeline.devices.layouts import LOG_LAYOUTS, USER_LAYOUTS, Layout, fitting, most_plausible
+from zk_pipeline.devices.decode import decode_users, unreadable_ids, unreadable_names
+from zk_pipeline.devices.errors import IncompleteTransfer, LayoutUnknown, NoAnswer, RefusesProtocol, UserListUnreadable
+from zk_pipeline.devices.layout_choice import fitting, log_layout, user_layout
+from zk_pipeline.devices.layouts import LOG_LAYOUTS, USER_LAYOUTS, Layout
 from zk_pipeline.devices.models import ReadingMode
 
 END_OF_TIME = np.datetime64("2099-12-31", "s")
@@ -34,10 +35,10 @@ class RawLog:
 
 
 def fetch_log(client: TerminalClient, *, records_before: int, clock_local: datetime | None) -> RawLog:
-    """The whole log. Raises IncompleteTransfer when it is not what the terminal counts.
+    """The whole log. Raises IncompleteTransfer when it is not what the terminal counts, LayoutUnknown when nothing in
+    it tells how its records are written.
 
-    `clock_local` is what the terminal's clock shows: where only plausibility tells layouts apart, punches lie
-    before it.
+    `clock_local` is what the terminal's clock shows: dates up to it are evidence, see `layout_choice`.
     """
     table = _log_table(client, records_before)
     after = client.counters()
@@ -51,30 +52,42 @@ def fetch_log(client: TerminalClient, *, records_before: int, clock_local: datet
 def fetch_users(client: TerminalClient, before: Counters) -> pd.DataFrame:
     """The whole user list, columns USER_COLUMNS.
 
-    Raises IncompleteTransfer when it is not what the terminal counts, RefusesProtocol when it sends none.
+    Raises IncompleteTransfer when it is not what the terminal counts, RefusesProtocol when it sends none,
+    UserListUnreadable when its entries make no sense.
     """
+    return _fetch_users(client, before)[0]
+
+
+def fetch_users_if_any(client: TerminalClient, before: Counters) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """The whole user list, None where the terminal refuses it, falls silent over it or sends one that cannot be read;
+    and a line for each thing wrong with it (as `Reading.warnings`).
+
+    To be asked for last: after a silence nothing more can be asked.
+    """
+    try:
+        return _fetch_users(client, before)
+    except UserListUnreadable as error:
+        return None, (str(error),)
+    except (RefusesProtocol, NoAnswer):
+        return None, ()
+
+
+def _fetch_users(client: TerminalClient, before: Counters) -> tuple[pd.DataFrame, tuple[str, ...]]:
     table = read_user_table(client)
     if not table and before.users > 0:
         client.transport.fail(RefusesProtocol, f"the terminal counts {before.users} users and sends none")
     low, high = sorted((before.users, client.counters().users))
     client.transport.doing = "reading the user list"
     candidates = fitting(len(table), USER_LAYOUTS, at_least=low, at_most=high)
-    layout = most_plausible(table, candidates, latest=END_OF_TIME) if len(table) else USER_LAYOUTS[0]
-    if layout is None:
+    if not candidates:
         problem = f"{len(table)} bytes of users are not the {_counted(low, high)} that the terminal counts"
         client.transport.fail(IncompleteTransfer, problem)
-    return decode_users(table, layout, encoding=client.transport.device.encoding)
-
-
-def fetch_users_if_any(client: TerminalClient, before: Counters) -> pd.DataFrame | None:
-    """The whole user list; None where the terminal refuses it or falls silent over it.
-
-    To be asked for last: after a silence nothing more can be asked.
-    """
-    try:
-        return fetch_users(client, before)
-    except (RefusesProtocol, NoAnswer):
-        return None
+    layout = user_layout(table, candidates) if table else USER_LAYOUTS[0]
+    if layout is None:
+        client.transport.fail(UserListUnreadable, f"{len(table)} bytes of users make no sense in any known layout")
+    device = client.transport.device
+    users = decode_users(table, layout, encoding=device.encoding)
+    return users, (*unreadable_ids(table, layout, users, device), *unreadable_names(users, device))
 
 
 def _log_table(client: TerminalClient, count: int) -> bytes:
@@ -98,9 +111,10 @@ def _log_layout(client: TerminalClient, table: bytes, counted: tuple[int, int], 
     latest = END_OF_TIME
     if clock_local is not None:
         latest = np.datetime64(clock_local, "s") + np.timedelta64(1, "D")
-    layout = most_plausible(table, candidates, latest=latest)
+    layout = log_layout(table, candidates, latest=latest, known=client.transport.device.log_layout)
     if layout is None:
-        client.transport.fail(ProtocolViolation, f"the layout of {len(table)} bytes of records cannot be told")
+        possible = " or ".join(one.name for one in candidates)
+        client.transport.fail(LayoutUnknown, f"the newest records make no sense in layout {possible}")
     return layout
 
 
