@@ -162,10 +162,13 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         clock = self.transport.deadline.clock
         for _ in range(CLOCK_READINGS):  # over UDP a request that was lost on its way spoils the round trip
             started_at, started = clock.now(), clock.monotonic()
-            data = self.ask_for(Command.GET_TIME).data
+            answer = self.ask_for(Command.GET_TIME)
             round_trip = clock.monotonic() - started
             if not self.transport.was_resent:
                 break
+        data = answer.data
+        if answer.command != Command.ACK_OK:  # what announces a table holds no clock
+            self.transport.fail(ProtocolViolation, f"the clock was due and {answer.command} came")
         if len(data) < 4:
             self.transport.fail(ProtocolViolation, f"{len(data)} bytes of clock arrived where 4 were due")
         return ClockReading(

@@ -27,8 +27,9 @@ UNDEFINED_STATE = 255
 LAST_NAMED_STATE = 5
 LAST_PRIVILEGE = 15
 LARGEST_NUMBER, LARGEST_WORK_CODE = 999_999_999, 99_999_999  # that the keys of these terminals can enter
-# The newest records are written by the clock as it is now, whatever it was before.
+# The newest records are written by the clock as it is now, whatever it was before. Erased memory says nothing.
 NEWEST_RECORDS = 5
+ERASED = (0x00, 0xFF)
 SIGNS_NEEDED = 2
 SIGNS_NEEDED_BY_KNOWN = 1
 
@@ -60,7 +61,7 @@ def log_layout(
     """
 
     def signs(layout: Layout) -> _Signs:
-        return _log_signs(layout, layout.records(table)[-NEWEST_RECORDS:], latest)
+        return _log_signs(layout, _newest(layout, table), latest)
 
     earlier = [layout for layout in candidates if layout.name == known]
     return _proven(candidates, signs, SIGNS_NEEDED) or _proven(earlier, signs, SIGNS_NEEDED_BY_KNOWN)
@@ -72,11 +73,21 @@ def user_layout(table: bytes, candidates: Sequence[Layout]) -> Layout | None:
 
 
 def _proven(candidates: Sequence[Layout], signs: Callable[[Layout], _Signs], needed: int) -> Layout | None:
-    shares = [float((signs(layout) >= needed).mean()) for layout in candidates]
+    shares = [_share(signs(layout) >= needed) for layout in candidates]
     best = max(shares, default=0.0)
     if best <= 0.5 or shares.count(best) > 1:
         return None
     return candidates[shares.index(best)]
+
+
+def _share(is_evidence: npt.NDArray[np.bool_]) -> float:
+    return float(is_evidence.mean()) if len(is_evidence) else 0.0
+
+
+def _newest(layout: Layout, table: bytes) -> npt.NDArray[np.void]:
+    memory = np.frombuffer(table, np.uint8).reshape(-1, layout.size)
+    is_written = ~np.logical_or.reduce([(memory == byte).all(axis=1) for byte in ERASED])
+    return layout.records(table)[np.flatnonzero(is_written)[-NEWEST_RECORDS:]]
 
 
 def _log_signs(layout: Layout, records: npt.NDArray[np.void], latest: np.datetime64) -> _Signs:

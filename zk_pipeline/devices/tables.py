@@ -55,24 +55,11 @@ def fetch_users(client: TerminalClient, before: Counters) -> pd.DataFrame:
     Raises IncompleteTransfer when it is not what the terminal counts, RefusesProtocol when it sends none,
     UserListUnreadable when its entries make no sense.
     """
-    return _fetch_users(client, before)[0]
+    return fetch_user_list(client, before)[0]
 
 
-def fetch_users_if_any(client: TerminalClient, before: Counters) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
-    """The whole user list, None where the terminal refuses it, falls silent over it or sends one that cannot be read;
-    and a line for each thing wrong with it (as `Reading.warnings`).
-
-    To be asked for last: after a silence nothing more can be asked.
-    """
-    try:
-        return _fetch_users(client, before)
-    except UserListUnreadable as error:
-        return None, (str(error),)
-    except (RefusesProtocol, NoAnswer):
-        return None, ()
-
-
-def _fetch_users(client: TerminalClient, before: Counters) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def fetch_user_list(client: TerminalClient, before: Counters) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The same, and a line for each thing wrong with it (as in `Reading.warnings`)."""
     table = read_user_table(client)
     if not table and before.users > 0:
         client.transport.fail(RefusesProtocol, f"the terminal counts {before.users} users and sends none")
@@ -88,6 +75,20 @@ def _fetch_users(client: TerminalClient, before: Counters) -> tuple[pd.DataFrame
     device = client.transport.device
     users = decode_users(table, layout, encoding=device.encoding)
     return users, (*unreadable_ids(table, layout, users, device), *unreadable_names(users, device))
+
+
+def fetch_users_if_any(client: TerminalClient, before: Counters) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """The whole user list, None where the terminal refuses it, falls silent over it or sends one that cannot be read;
+    and a line for each thing wrong with it (as `Reading.warnings`).
+
+    To be asked for last: after a silence nothing more can be asked.
+    """
+    try:
+        return fetch_user_list(client, before)
+    except UserListUnreadable as error:
+        return None, (str(error),)
+    except (RefusesProtocol, NoAnswer):
+        return None, ()
 
 
 def _log_table(client: TerminalClient, count: int) -> bytes:

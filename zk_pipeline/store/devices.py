@@ -31,7 +31,17 @@ EDITABLE = (
     "live",
     "trust_punch_states",
 )
-COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
+COLUMNS = (
+    "id",
+    "name",
+    *EDITABLE,
+    "serial_number",
+    "last_transport",
+    "log_layout",
+    "last_sync",
+    "created_at",
+    "updated_at",
+)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
 
@@ -91,7 +101,7 @@ class DeviceRegistry:
         """Let the next poll take whatever terminal answers for this device. Raises UnknownDevice."""
         self.get(name)
         with self.database.write("forget a serial number", name) as connection:
-            connection.execute("UPDATE devices SET serial_number = NULL WHERE name = ?", [name])
+            connection.execute("UPDATE devices SET serial_number = NULL, log_layout = NULL WHERE name = ?", [name])
             connection.execute("DELETE FROM device_tails WHERE device = ?", [name])
 
     def remove(self, name: str) -> None:
@@ -122,18 +132,26 @@ class DeviceRegistry:
         return applied
 
 
-def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, datetime]]) -> None:
-    """What successful polls tell about devices, and when each of them was finished; by name."""
+def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, str | None, datetime]]) -> None:
+    """What successful polls tell about devices, the layout of their logs where they hold any, and when each poll was
+    finished; by name.
+    """
     rows = [
-        {"device": name, "finished_at": finished_at, **{field: getattr(info, field) for field in _TOLD.names[2:]}}
-        for name, (info, finished_at) in told.items()
+        {
+            "device": name,
+            "finished_at": finished_at,
+            "log_layout": log_layout,
+            **{field: getattr(info, field) for field in _TOLD.names[3:]},
+        }
+        for name, (info, log_layout, finished_at) in told.items()
     ]
     connection.register("told", pa.Table.from_pylist(rows, _TOLD))
     connection.execute(
         """
         UPDATE devices
         SET last_sync = told.finished_at, serial_number = told.serial_number, firmware_version = told.firmware_version,
-            platform = told.platform, record_capacity = told.record_capacity, last_transport = told.transport
+            platform = told.platform, record_capacity = told.record_capacity, last_transport = told.transport,
+            log_layout = coalesce(told.log_layout, devices.log_layout)
         FROM told WHERE told.device = devices.name
         """
     )
@@ -144,6 +162,7 @@ _TOLD = pa.schema(
     {
         "device": pa.string(),
         "finished_at": pa.timestamp("us", "UTC"),
+        "log_layout": pa.string(),
         "serial_number": pa.string(),
         "firmware_version": pa.string(),
         "platform": pa.string(),

@@ -90,8 +90,8 @@ class QuarantineStore:
                 f"SELECT {', '.join(USER_COLUMNS)} FROM device_users WHERE device = ?",  # noqa: S608 (names of ours)
                 [device],
             ).fetchall()
-            layout = connection.execute("SELECT layout FROM device_tails WHERE device = ?", [device]).fetchone()
-        return pd.DataFrame(users, columns=USER_COLUMNS), None if layout is None else str(layout[0])
+            layout = connection.execute("SELECT log_layout FROM devices WHERE name = ?", [device]).fetchone()
+        return pd.DataFrame(users, columns=USER_COLUMNS), None if layout is None else layout[0]
 
     def release(self, device: Device, punches: pd.DataFrame, records: Sequence[QuarantinedRecord]) -> int:
         """Store `punches` (as `Reading.punches`) that `records` turned out to be; returns how many were new."""

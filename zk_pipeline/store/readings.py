@@ -103,9 +103,8 @@ def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, r
     insert_rejected(connection, [Brought(name, poll, one.rejected) for poll, name, one in numbered], now)
     listed = [Brought(name, poll, one.users) for poll, name, one in numbered if one.users is not None]
     replace_users(connection, listed, now)
-    record_successes(
-        connection, {name: (one.finished.reading.info, one.finished.finished_at) for _, name, one in numbered}
-    )
+    told = {name: (one.finished.reading, one.finished.finished_at) for _, name, one in numbered}
+    record_successes(connection, {name: (reading.info, reading.log_layout, at) for name, (reading, at) in told.items()})
     keep_tails(connection, {name: one.finished.reading for _, name, one in numbered}, now)
     ingested = [_ingested(poll, one, done) for (poll, _, one), done in zip(numbered, inserted, strict=True)]
     polls = [_poll(one.finished, done, run_id) for one, done in zip(come, ingested, strict=True)]

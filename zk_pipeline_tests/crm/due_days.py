@@ -40,9 +40,9 @@ def make_due(store: Store, *, people: int, dates: Sequence[date]) -> int:
 
 def add_punches(store: Store, punches: Iterable[tuple[str, date, str]]) -> int:
     """Ingest (user id, date, wall clock), as one poll; how many of them were new."""
-    rows = [(user, pd.Timestamp(f"{day} {time}"), 1, 0, 1) for user, day, time in punches]
+    rows = [(user, pd.Timestamp(f"{day} {time}"), 1, 0, 1, None) for user, day, time in punches]
     frame = pd.DataFrame(rows, columns=PUNCH_COLUMNS).astype(
-        {"user_id": object, "punched_at_local": "datetime64[s]"}
+        {"user_id": object, "punched_at_local": "datetime64[s]", "work_code": "Int64"}
         | dict.fromkeys(["status", "punch_state", "verify_type"], "uint8")
     )
     reading = Reading(

@@ -128,6 +128,13 @@ def test_user_ids_in_another_script_are_evidence_with_a_date_and_a_state() -> No
     assert _told(table, counted=60, latest=RESET) is None
 
 
+@pytest.mark.parametrize("byte", [0x00, 0xFF])
+def test_erased_memory_after_the_newest_punch_hides_no_layout(byte: int) -> None:
+    for layout in LOG_LAYOUTS:
+        table = _records(layout, 60) + bytes([byte]) * layout.size * 9
+        assert _told(table, counted=69) == layout
+
+
 @pytest.mark.parametrize("known", [None, *(layout.name for layout in LOG_LAYOUTS)])
 def test_zeros_and_nothing_have_no_layout(known: str | None) -> None:
     for size in (8, 80, 784):

@@ -57,9 +57,9 @@ def reading(
     punches: Iterable[Punch] = (), *, rejected: Iterable[bytes] = (), users: Sequence[User] | None = None
 ) -> Reading:
     """A reading as `devices` makes them, of a log that holds exactly this."""
-    held = [(user_id, pd.Timestamp(at), 1, 0, 1) for user_id, at in punches]
+    held = [(user_id, pd.Timestamp(at), 1, 0, 1, None) for user_id, at in punches]
     frame = pd.DataFrame(held, columns=PUNCH_COLUMNS).astype(
-        {"user_id": object, "punched_at_local": "datetime64[s]"}
+        {"user_id": object, "punched_at_local": "datetime64[s]", "work_code": "Int64"}
         | dict.fromkeys(["status", "punch_state", "verify_type"], "uint8")
     )
     quarantined = [(index, raw, "impossible date") for index, raw in enumerate(rejected)]
@@ -67,6 +67,7 @@ def reading(
         info=info(len(held) + len(quarantined)),
         reported_after=len(held) + len(quarantined),
         layout=40,
+        log_layout="40",
         bytes_read=40 * (len(held) + len(quarantined)),
         punches=frame,
         rejected=pd.DataFrame(quarantined, columns=REJECTED_COLUMNS),
