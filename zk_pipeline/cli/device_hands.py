@@ -6,6 +6,7 @@ import click
 
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import open_session
+from zk_pipeline.devices.decode import unreadable_names
 from zk_pipeline.operations.clear import clear_log as clear_log_of
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 
@@ -43,7 +44,10 @@ def users(name: str, as_json: bool) -> None:
     Example:  zk-pipeline device users "Main Office" --json
     """
     session = open_session()
-    enrolled = session.terminals.users(session.store.devices.get(name))
+    device = session.store.devices.get(name)
+    enrolled = session.terminals.users(device)
+    for line in unreadable_names(enrolled, device):
+        click.echo(line, err=True)
     rows = [{str(key): value for key, value in row.items()} for row in enrolled.to_dict("records")]
     if as_json:
         print_json(rows)

@@ -15,7 +15,7 @@ import pandas as pd
 from zk_pipeline.devices.client import TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
 from zk_pipeline.devices.connection import Connector
-from zk_pipeline.devices.errors import RefusesProtocol, TerminalError
+from zk_pipeline.devices.errors import RefusesProtocol, TerminalError, UserListUnreadable
 from zk_pipeline.devices.events import (
     EF_ATTLOG,
     OTHER_EVENTS,
@@ -131,5 +131,5 @@ class _Listener:
     def _read_users(self) -> pd.DataFrame | None:
         try:
             return fetch_users(self.client, self.client.counters())
-        except (RefusesProtocol, UserListContradiction):
+        except (RefusesProtocol, UserListContradiction, UserListUnreadable):
             return None

@@ -70,6 +70,8 @@ WRONG_ANSWERS: dict[str, tuple[Command, Change, type[errors.TerminalError]]] = {
     "another-session": (Command.CMD_GET_VERSION, _first(session_id=1), errors.ProtocolViolation),
     "number-from-the-future": (Command.CMD_GET_VERSION, _first(reply_number=900), errors.ProtocolViolation),
     "another-option": (Command.CMD_OPTIONS_RRQ, _first(data=b"Door=1\0"), errors.ProtocolViolation),
+    "the-option-asked-before": (Command.CMD_OPTIONS_RRQ, _first(data=b"~Platform=ZEM560\0"), errors.ProtocolViolation),
+    "an-option-of-two-letters": (Command.CMD_OPTIONS_RRQ, _first(data=b"ac=1\0"), errors.ProtocolViolation),
     "clock-cut-short": (Command.CMD_GET_TIME, _first(data=b"\1"), errors.ProtocolViolation),
 }
 
