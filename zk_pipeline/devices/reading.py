@@ -29,7 +29,7 @@ from zk_pipeline.devices.layouts import LOG_LAYOUTS
 from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
 from zk_pipeline.devices.refusals import SessionLost
 from zk_pipeline.devices.session import check_serial, describe, verify_serial
-from zk_pipeline.devices.tables import RawLog, fetch_log, fetch_user_list
+from zk_pipeline.devices.tables import ONLY_THE_LIST, RawLog, fetch_log, fetch_user_list
 from zk_pipeline.devices.tails import READING_NEW_RECORDS, fetch_new_records, fits, tail_of
 
 ATTEMPTS = 3
@@ -81,7 +81,7 @@ def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
     check_serial(client, info)
     log = fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
     asked = _ask_users(client, log.after)
-    if isinstance(asked, TerminalError) and not isinstance(asked, SOUND):
+    if isinstance(asked, TerminalError) and not isinstance(asked, ONLY_THE_LIST):
         raise asked  # the session is in doubt
     received = client.transport.bytes_received
     return log, _reading(client.transport.device, info, log, _people(client.transport.device, asked), received)

@@ -122,9 +122,9 @@ def _read_log(client: TerminalClient, count: int) -> RawLog:
 def _empty(client: TerminalClient, refusal: RequestRefused) -> str:
     """A warning where a refused log is taken for an empty one. Raises LogRefused where nothing says that it is.
 
-    Firmware of the ZEM family (published sources of 2012, `CMD_QUERY_DATA`) answers ACK_ERROR when the log is empty; that
-    counts from a terminal that has given its log before. SpeedFace-H5L answers 4989 and counts 0 although people punch there (pyzk issue #170); one client library has seen
-    4991 from an empty table, which is too little to rely on.
+    Firmware of the ZEM family (published sources of 2012, `CMD_QUERY_DATA`) answers ACK_ERROR when the log is empty:
+    that counts from a terminal that has given its log before. SpeedFace-H5L answers 4989 and counts 0 although people
+    punch there (pyzk issue #170); one client library has seen 4991 from an empty table, which is too little to rely on.
     """
     client.transport.doing = "reading the log"
     if refusal.answer != Command.ACK_ERROR or client.transport.device.log_layout is None:
@@ -153,7 +153,7 @@ def _fetch_uncounted_log(client: TerminalClient, first: RawLog, clock_local: dat
     client.transport.doing = "reading the log"
     counted = _counted(before, log.after.records)
     whole = fitting(len(log.table), LOG_LAYOUTS, at_least=0, at_most=0)
-    layout = _log_layout(client, log.table, whole, clock_local) if whole else None
+    layout = _proven_layout(client, log.table, whole, clock_local)
     if layout is None or not log.table.startswith(first.table) or not _is_credible(log.table, layout, clock_local):
         problem = f"{len(log.table)} bytes of records are not the {counted} that the terminal counts"
         client.transport.fail(IncompleteTransfer, problem)
@@ -175,13 +175,18 @@ def _is_credible(table: bytes, layout: Layout, clock_local: datetime | None) -> 
 def _log_layout(
     client: TerminalClient, table: bytes, candidates: Sequence[Layout], clock_local: datetime | None
 ) -> Layout:
-    device = client.transport.device
-    layout = log_layout(table, candidates, latest=_latest(clock_local), known=device.log_layout)
+    layout = _proven_layout(client, table, candidates, clock_local)
     if layout is None:
         client.transport.doing = "reading the log"
         possible = " or ".join(one.name for one in candidates)
         client.transport.fail(LayoutUnknown, f"the newest records make no sense in layout {possible}")
     return layout
+
+
+def _proven_layout(
+    client: TerminalClient, table: bytes, candidates: Sequence[Layout], clock_local: datetime | None
+) -> Layout | None:
+    return log_layout(table, candidates, latest=_latest(clock_local), known=client.transport.device.log_layout)
 
 
 def _latest(clock_local: datetime | None) -> np.datetime64:

@@ -236,8 +236,8 @@ def check_registrations(connection: Connection, read: Sequence[tuple[Device, Ter
 
 
 def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, str | None, datetime]]) -> None:
-    """Record what successful polls tell of devices, the layout of their logs where they hold any, and when each poll was
-    finished; by name.
+    """Record what successful polls tell of devices, the layout of their logs where they hold any, and when each poll
+    was finished; by name.
 
     An empty answer never replaces what is known: terminals refuse options at times.
     """

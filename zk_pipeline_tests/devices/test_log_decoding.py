@@ -138,19 +138,20 @@ def test_clock_codes_are_dates_exactly_when_the_calendar_has_them(code: int) -> 
 RECORDS = {  # of real terminals: user id, wall clock, `status`, state, verification, work code
     "090200006ca422320001000000000000": (layouts.LOG_16, ("521", datetime(2026, 3, 2, 7, 31, 56), 0, 0, 1, 0)),
     "09020000a51523320100000007000000": (layouts.LOG_16, ("521", datetime(2026, 3, 2, 15, 35, 1), 1, 1, 0, 7)),
-    "070028006ca42232": (layouts.LOG_8_MA300, ("EMP7", datetime(2026, 3, 2, 7, 31, 56), 0x28, 0, 1, None)),
-    "07002900a5152332": (layouts.LOG_8_MA300, ("EMP7", datetime(2026, 3, 2, 15, 35, 1), 0x29, 1, 1, None)),
-    "07000800801b2332": (layouts.LOG_8_MA300, ("EMP7", datetime(2026, 3, 2, 16, 0), 0x08, 0, 1, None)),
+    "070028006ca42232": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 7, 31, 56), 0x28, 0, 1, None)),
+    "07002900a5152332": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 15, 35, 1), 0x29, 1, 1, None)),
+    "07000800801b2332": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 16, 0), 0x08, 0, 1, None)),
 }
 
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_state_and_verification_of_a_known_record_are_what_its_terminal_showed(record: str) -> None:
     layout, (user_id, moment, status, state, verify_type, work_code) = RECORDS[record]
-    punches, rejected = decode_log(bytes.fromhex(record), layout, users=users((7, "EMP7")), encoding="UTF-8")
+    punches, rejected = decode_log(bytes.fromhex(record), layout, encoding="UTF-8")
     assert rejected.empty
     (row,) = punches.to_dict("records")
     assert (row["user_id"], row["punched_at_local"]) == (user_id, moment)
+    assert (None if pd.isna(row["uid"]) else row["uid"]) == (7 if user_id is None else None)
     assert (row["status"], row["punch_state"], row["verify_type"]) == (status, state, verify_type)
     assert (None if pd.isna(row["work_code"]) else row["work_code"]) == work_code
 
