@@ -14,9 +14,10 @@ from zk_pipeline.api.auth import Admin, Reader
 from zk_pipeline.api.fields import DATE, Date, Name, as_date
 from zk_pipeline.api.paging import DateText, Numbered, PageOf, Text, numbered_page
 from zk_pipeline.api.services import Given
+from zk_pipeline.api.strict_input import StrictRoute
 from zk_pipeline.attendance.shifts import Holiday
 
-router = APIRouter(prefix="/api", tags=["days off"], responses=FAILURES)
+router = APIRouter(prefix="/api", tags=["days off"], responses=FAILURES, route_class=StrictRoute)
 
 HolidayDate = Annotated[str, Path(pattern=DATE, json_schema_extra={"format": "date"})]
 
