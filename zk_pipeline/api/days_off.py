@@ -32,6 +32,14 @@ class HolidayBody(BaseModel):
     site: Name | None = Field(None, description="Only there; null: at all sites")
 
 
+class HolidayAnswer(BaseModel):
+    """A holiday as it is stored; one that was imported may have any name, several feasts of a date one in common."""
+
+    date: date
+    name: str
+    site: str | None
+
+
 class HolidaySite(BaseModel):
     """Which of a date's holidays."""
 
@@ -59,13 +67,13 @@ class AbsenceParameters(Numbered):
     end_date: DateText = Field(None, description="Last date, included")
 
 
-@router.get("/holidays/", response_model=list[HolidayBody])
+@router.get("/holidays/", response_model=list[HolidayAnswer])
 def holidays(services: Given, _: Reader) -> list[dict[str, Any]]:
     """All holidays, by date."""
     return [_holiday(one) for one in services.store.holidays.all()]
 
 
-@router.post("/holidays/", response_model=HolidayBody, status_code=201)
+@router.post("/holidays/", response_model=HolidayAnswer, status_code=201)
 def add_holiday(services: Given, _: Admin, new: HolidayBody) -> dict[str, Any]:
     """Enter a holiday; one of the same date and site gets the new name."""
     one = Holiday(day=date.fromisoformat(new.date), name=new.name, site=new.site)

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Message
 
+from zk_pipeline.api.auth import REQUIREMENTS
 from zk_pipeline.api.guard import SAFE_METHODS
 from zk_pipeline.errors import UsageError
 
@@ -30,8 +32,15 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
-            if request.method not in SAFE_METHODS:
+            if request.method in SAFE_METHODS:
+                return await handle(request)
+            try:
                 request = await self._checked(request)
+            except UsageError:
+                for one in self.dependant.dependencies:
+                    if one.call in REQUIREMENTS:  # who may not do it at all is told that
+                        await run_in_threadpool(one.call, request, None)
+                raise
             return await handle(request)
 
         return handle_strictly
@@ -42,14 +51,13 @@ class StrictRoute(APIRoute):
             for name in request.query_params:
                 raise UsageError(f"{name[:50]}: there is no such parameter")
         content = (await request.body()).strip()
-        is_optional = self.body_field is None or not self.body_field.field_info.is_required()
         body = _parsed(content) if content else {}
-        if is_optional and body == {}:
-            return Request(request.scope, _nothing)
-        if self.body_field is None:
+        if self.body_field is None and body != {}:
             field = f"{next(iter(body))[:50]}: there is no such field" if isinstance(body, dict) else "body: not empty"
             raise UsageError(f"{field}; this action takes no body")
-        if not _JSON.match(request.headers.get("content-type", "")):
+        if body == {} and (self.body_field is None or not self.body_field.field_info.is_required()):
+            return Request(request.scope, _nothing)
+        if content and not _JSON.match(request.headers.get("content-type", "")):
             raise UsageError("body: JSON is expected, with Content-Type: application/json")
         return request
 

@@ -82,6 +82,14 @@ def test_every_action_that_needs_no_field_takes_an_empty_body_as_clients_of_the_
     assert {PROCESS, SYNC, "/api/devices/poll_all/", "/api/devices/1/poll/", "/api/quarantine/release/"} <= set(taken)
 
 
+def test_who_may_not_do_it_is_told_that_whatever_was_sent(served: Served, stranger: httpx.Client) -> None:
+    with served.client("read") as reader:
+        for method, path, _ in operations(reader):
+            for there, content in ((path, b"{"), (f"{path}?dat=1", b""), (path, b'{"dat": 1}')):
+                assert reader.request(method, there, content=content).status_code == 403, (method, there)
+                assert stranger.request(method, there, content=content).status_code == 401, (method, there)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [

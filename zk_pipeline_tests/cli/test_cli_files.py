@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.operations.test_holiday_calendar import calendar
 
 IDS = ("00042", "0x1F", "12_34", "12:30", "1e3", "on", "No", "2026-05-01", "1001", "'~'")
 SHIFT = "shifts: [{name: early, start: 6:00, end: 14:00, late_clock_in_hours: 0.5}]\n"
@@ -63,3 +65,25 @@ def test_a_device_has_exactly_the_name_that_the_file_gives_it(
     assert zk("device", "apply", str(file)).code == 0
     (device,) = home_store.devices.all()
     assert (device.name, device.site, device.enabled, device.port) == ("00042", "no", False, 4371)
+
+
+def test_an_import_of_holidays_names_what_it_left_out_and_ends_with_1_for_what_it_could_not_read(
+    zk: CommandLine, home_store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "holidays.ics"
+    good, meeting = "UID:1|SUMMARY:Feast|DTSTART:20260501", "UID:2|SUMMARY:Meeting|DTSTART:20260501T090000"
+    file.write_bytes(calendar(good, meeting))
+    said = zk("holiday", "import", str(file))
+    assert said.code == 0
+    assert said.out.splitlines() == ["added: 1", "changed: 0", "unchanged: 0", "removed: 0", "skipped: 1"]
+    assert said.err.startswith(f"zk-pipeline: {file}, line 9: Meeting was left out: it is an appointment")
+    file.write_bytes(calendar(good, meeting, "UID:3|SUMMARY:Broken|DTSTART:20260532"))
+    said = zk("holiday", "import", str(file), "--json")
+    done = json.loads(said.out)
+    assert (said.code, len(said.err.splitlines())) == (1, 2)
+    named = [(one["line"], one["summary"], one["is_failure"]) for one in done["skipped"]]
+    assert named == [(9, "Meeting", False), (14, "Broken", True)]
+    assert done["unchanged"] == [{"day": "2026-05-01", "name": "Feast", "site": None}]
+    assert len(home_store.holidays.all()) == 1
+    file.write_text("<html>404</html>")
+    assert zk("holiday", "import", str(file)).is_refusal()
