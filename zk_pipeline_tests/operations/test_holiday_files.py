@@ -155,8 +155,8 @@ def test_a_site_has_its_own_imports(take: Import, store: Store) -> None:
         take(feast(), site="Mars")
 
 
-def test_a_table_is_taken_whole_or_refused_by_its_line(take: Import, store: Store) -> None:
-    assert take
+@pytest.mark.usefixtures("take")
+def test_a_table_is_taken_whole_or_refused_by_its_line(store: Store) -> None:
     for content, words in (
         (b"date,name\n2026-13-01,x", "line 2"),
         (b"date,name\n2026-05-01,\xea", "line 2: cannot be read"),
