@@ -234,6 +234,17 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "begins": "When the work date of that date begins: minutes after midnight on the wall clock",
         },
     ),
+    "holiday_sources": (
+        "Which event of which calendar a holiday was imported from; a holiday without a row was entered by hand",
+        {
+            "holiday_date": "The work date",
+            "site": "The holiday's site; null at all sites",
+            "calendar": "The calendar: its file's name, and the name it gives itself",
+            "uid": "The event's UID; made up from its name and date where it has none",
+            "name": "What the event calls the date",
+            "imported_at": "When the import was that said so first (instant, UTC)",
+        },
+    ),
     "holidays": (
         "Work dates on which nobody is expected",
         {
