@@ -193,8 +193,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
     if histories:
         terminalreporter.section(HISTORY_COUNTS)
-        counts = ", ".join(f"{count:,} {what}" for what, count in histories.most_common())
-        terminalreporter.write_line(counts)
+        terminalreporter.write_line(", ".join(f"{count:,} {what}" for what, count in histories.most_common()))
     for matrix, wrong in ((OUTCOME, WRONG), (CRM_OUTCOME, CRM_WRONG)):
         _write_matrix(terminalreporter, matrix, wrong, found[matrix])
     for row, counts in found[CRM_COUNTS].items():

@@ -10,8 +10,8 @@ poll k, and `after`, the holder by the first list read at or after it:
 - `after` vacant, `before` a person: `before`;
 - else nobody: quarantine.
 
-Where the rule's person is not who punched, the records of both cannot be told apart: quarantine is right there, too, and
-so is the truth. Whether a user list that a live session reads counts as a list is left open: both readings are worked
+Where the rule's person is not who punched, the records of both cannot be told apart: quarantine is right there, too,
+and so is the truth. Whether a user list that a live session reads counts as a list is left open: both readings are worked
 out.
 """
 
@@ -62,7 +62,7 @@ class Fact:
     """A record that could be read, as the oracle knows it.
 
     `is_required` False: only a full reading has to find it. `is_suspect`: as the row has to say, None where either is
-    right. `off_by`: the wall clock less UTC, where it was measured to be wrong. `may_wait`: no list was read with it, and
+    right. `off_by`: the wall clock less UTC, where it was measured to be wrong. `may_wait`: no list was read with it and
     quarantine was not released since. `waits`: readings of the rule by which it waits for a list, with the list before.
     """
 
@@ -136,6 +136,11 @@ class Oracle:
         """Quarantine was read again: what can be attributed is stored."""
         for fact in self.facts.values():
             fact.may_wait &= bool(fact.waits)
+
+    @property
+    def is_anything_quarantined(self) -> bool:
+        """Whether a release has anything to look at."""
+        return any(fact.may_wait or None in fact.allowed for fact in self.facts.values())
 
     def rezoned(self, zone: str) -> None:
         """The device was registered under another zone."""

@@ -4,7 +4,7 @@ The records are written here, byte by byte, from the descriptions that readings 
 `zk_pipeline.devices` is used. Everything that changes a served terminal goes through `Fleet.call`.
 """
 
-# ruff: noqa: DTZ001 - wall clocks have no zone
+
 
 from __future__ import annotations
 
@@ -112,14 +112,17 @@ class HistoryTerminal(EmulatedTerminal):
     def make(self, person: str, moment: datetime, punch_state: int = 0, verify_type: int = 1) -> Record:
         """A record as the terminal would write it now; not yet in the log."""
         slot = self.slot_of(person)
-        raw = encode(self.layout_name, slot, person, time_code(moment), punch_state, verify_type)
+        raw = encode(
+            self.layout_name, slot, person, time_code(moment), punch_state=punch_state, verify_type=verify_type
+        )
         return Record(raw, slot, person, moment, punch_state, verify_type)
 
     def make_impossible(self, person: str, second_of_day: int) -> Record:
         """A record dated 31 February."""
         slot = self.slot_of(person)
         code = ((26 * 12 + 1) * 31 + 30) * 86_400 + second_of_day
-        return Record(encode(self.layout_name, slot, person, code, 0, 1), slot, person, None, 0, 1)
+        raw = encode(self.layout_name, slot, person, code, punch_state=0, verify_type=1)
+        return Record(raw, slot, person, None, 0, 1)
 
     def write(self, records: Iterable[Record], *, is_reported: bool = False) -> None:
         """Append to the log; `is_reported`: who listens hears of it."""
@@ -156,7 +159,7 @@ def time_code(moment: datetime) -> int:
     return ((days * 24 + moment.hour) * 60 + moment.minute) * 60 + moment.second
 
 
-def encode(layout: LayoutName, slot: int, person: str, code: int, punch_state: int, verify_type: int) -> bytes:
+def encode(layout: LayoutName, slot: int, person: str, code: int, *, punch_state: int, verify_type: int) -> bytes:
     """One record, by the maker's 2006 manual and the captures of each layout."""
     if layout == "8":
         return struct.pack("<HBIB", slot, verify_type, code, punch_state)

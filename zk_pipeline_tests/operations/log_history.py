@@ -89,17 +89,17 @@ class History:
 
     def wants_poll(self) -> Poll:
         polls: list[Poll] = ["none", "plain", "full", "list refused"]
-        return self._random.choices(polls, [20, 55, 14, 11])[0]
+        return self._random.choices(polls, [12, 60, 15, 13])[0]
 
     def wants_to_listen(self) -> bool:
-        return self._chance(0.3)
+        return self._chance(0.12)
 
     def new_zone(self) -> str | None:
         """A zone that the device is registered under from now on."""
-        return self._random.choice([one for one in ZONES if one != self.oracle.zone]) if self._chance(0.08) else None
+        return self._random.choice([one for one in ZONES if one != self.oracle.zone]) if self._chance(0.05) else None
 
     def is_released_now(self) -> bool:
-        return self._chance(0.15)
+        return self._chance(0.06)
 
     # What happens at the terminal. These run in the thread that serves it.
 
