@@ -11,8 +11,8 @@ poll k, and `after`, the holder by the first list read at or after it:
 - else nobody: quarantine.
 
 Where the rule's person is not who punched, the records of both cannot be told apart: quarantine is right there, too,
-and so is the truth. Whether a user list that a live session reads counts as a list is left open: both readings are worked
-out.
+and so is the truth. Whether a user list that a live session reads counts as a list is left open: both readings are
+worked out.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ class Fact:
     """A record that could be read, as the oracle knows it.
 
     `is_required` False: only a full reading has to find it. `is_suspect`: as the row has to say, None where either is
-    right. `off_by`: the wall clock less UTC, where it was measured to be wrong. `may_wait`: no list was read with it and
-    quarantine was not released since. `waits`: readings of the rule by which it waits for a list, with the list before.
+    right. `off_by`: the wall clock less UTC, where it was measured to be wrong. `may_wait`: no list was read with it,
+    and quarantine was not released since. `waits`: the readings of the rule by which it waits for a list, each with the
+    list before.
     """
 
     record: Record

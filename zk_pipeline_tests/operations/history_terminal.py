@@ -4,8 +4,6 @@ The records are written here, byte by byte, from the descriptions that readings 
 `zk_pipeline.devices` is used. Everything that changes a served terminal goes through `Fleet.call`.
 """
 
-
-
 from __future__ import annotations
 
 import struct
