@@ -108,12 +108,16 @@ class Oracle:
         self.facts: dict[Key, Fact] = {}
         self._lists: dict[int, UserListRead | None] = {POLLS_ONLY: None, LIVE_TOO: None}
         self._had_good_clock: bool | None = False
+        self._was_off = False
 
     def polled(self, now: datetime, *, is_full: bool, list_is_refused: bool, zone_before: str | None = None) -> None:
         """A successful poll has read the log as it is. `zone_before`: registered when it began, where that changed."""
         drifts = [abs(self._off_by(zone)) > CLOCK_BOUND for zone in (self.zone, zone_before or self.zone)]
         is_off = drifts[0] if drifts[0] == drifts[1] else None
         is_suspect = is_off and self._had_good_clock
+        if is_suspect is False and self._was_off:  # set right since: those recorded before may be in doubt as well
+            is_suspect = None
+        self._was_off = is_off is not False
         for index, record in enumerate(self.terminal.records):
             self._seen(record, is_full, is_suspect, now)
             record.was_read = True
@@ -128,7 +132,7 @@ class Oracle:
     def heard(self, record: Record, now: datetime, *, reads_list: bool) -> None:
         """A live session has reported this punch, and with `reads_list` has asked for the user list since."""
         if self._key(record) not in self.facts:
-            is_suspect = None if abs(self._off_by(self.zone)) > CLOCK_BOUND else False
+            is_suspect = abs(self._off_by(self.zone)) > CLOCK_BOUND and self._had_good_clock
             self._new(record, is_suspect, now).results = {record.person}
         if reads_list:
             self._list_read(now, [LIVE_TOO])

@@ -56,8 +56,9 @@ class History:
         self.protocol: Literal["tcp", "udp"] = "tcp" if seed % 2 else "udp"
         zone = self._random.choice(ZONES)
         registered = self._random.choice(ZONES) if self._chance(0.15) else zone
-        size = self._random.choice([5, 12, 20, {"8": 135, "8-MA300": 135, "16": 70, "40": 40, "49": 40}[layout]])
-        spare = self._random.choice([None, None, 8, FULL_LOG_RECORDS + 6])
+        in_parts = {"8": 135, "8-MA300": 135, "16": 70, "40": 40, "49": 40}[layout]  # more than one packet holds
+        size = self._random.choice([5, 12, in_parts, in_parts])
+        spare = self._random.choice([None, None, None, 8, FULL_LOG_RECORDS + 6])
         self.terminal = HistoryTerminal(
             f"gate {seed}",
             layout,

@@ -23,6 +23,7 @@ from zk_pipeline.simulator.faults import Faults
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.history_terminal import HistoryTerminal, LayoutName, RefusesUserList
+from zk_pipeline_tests.operations.history_world import polls_by
 from zk_pipeline_tests.store.store_bench import StoppedClock, rows
 from zk_pipeline_tests.waiting import until
 
@@ -104,7 +105,8 @@ Open = Callable[..., Gate]
 @pytest.fixture
 def open_gate(store: Store, clock: StoppedClock) -> Iterator[Open]:
     """Serves and registers a terminal whose slot 5 the old holder has, with 21 punches in the log."""
-    with Fleet() as fleet:
+    ticking = Clock(now=clock)
+    with Fleet() as fleet, polls_by(ticking):
 
         def opened(layout: LayoutName = "8", *, events_name_uids: bool = False) -> Gate:
             terminal = HistoryTerminal(
@@ -114,7 +116,7 @@ def open_gate(store: Store, clock: StoppedClock) -> Iterator[Open]:
                 terminal.enrol(OLD if slot == SLOT else str(3000 + slot))
             port = fleet.add(terminal)
             store.devices.add(Device(name=NAME, ip_address="127.0.0.1", port=port, protocol="tcp"))
-            gateway = TerminalGateway(timeout=5, deadline=20, comm_keys=lambda _: 0, clock=Clock(now=clock))
+            gateway = TerminalGateway(timeout=5, deadline=20, comm_keys=lambda _: 0, clock=ticking)
             gate = Gate(fleet, terminal, store, clock, gateway)
             gate.punch(OLD, MORNING, PUNCHES)
             return gate
