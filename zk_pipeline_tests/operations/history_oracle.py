@@ -148,8 +148,9 @@ class Oracle:
         return any(fact.may_wait or None in fact.allowed for fact in self.facts.values())
 
     def rezoned(self, zone: str) -> None:
-        """The device was registered under another zone."""
+        """The device was registered under another zone: that its clock was right was measured in the one before."""
         self.zone = zone
+        self._had_good_clock = self._had_good_clock and None
         for fact in self.facts.values():
             moment = fact.record.moment
             was_reset = moment is not None and moment < CLOCK_WAS_RESET
