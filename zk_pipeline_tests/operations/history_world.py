@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -136,40 +136,44 @@ class World:
         with self._listening([one for one in self.sound if one.wants_to_listen()]) as listening:
             listening.punch_each()
             polls = {history.terminal.name: history.wants_poll() for history in self.sound}
-            self._poll(polls)
+            self._poll(polls, is_full=self._passing.random() < 0.2)
             listening.punch_each()
         self._release([one for one in self.sound if one.is_released_now()])
         self._check()
 
-    def _poll(self, polls: dict[str, Poll]) -> None:
+    def _poll(self, polls: dict[str, Poll], *, is_full: bool) -> None:
         by_name = {one.terminal.name: one for one in self.sound}
-        for name, poll in polls.items():
-            self.fleet.inject(name, RefusesUserList() if poll == "list refused" else Faults())
-            if poll != "none" and (zone := by_name[name].new_zone()) is not None:
+        names = [name for name, poll in polls.items() if poll != "none"]
+        for name in names:
+            self.fleet.inject(name, RefusesUserList() if polls[name] == "without list" else Faults())
+            if (zone := by_name[name].new_zone()) is not None:
                 self._rezoned[name] = zone
-        for is_full in (False, True):
-            names = [name for name, poll in polls.items() if poll != "none" and (poll == "full") is is_full]
-            if not names:
+        self._all_read = threading.Barrier(max(1, len(names)), timeout=2)
+        now, devices = self.clock(), [self._devices[name] for name in names]
+        for polled in poll_devices(self.store, devices, self._read, deadline_seconds=30, run_id="r", full=is_full):
+            name = polled.device.name
+            history, zone, before = by_name[name], self._rezoned.pop(name, None), by_name[name].oracle.zone
+            if polled.ingested is None or polled.reading is None:
+                history.problems.append(f"the poll failed: [{polled.error_code}] {polled.error}")
                 continue
-            now, devices = self.clock(), [self._devices[name] for name in names]
-            for polled in poll_devices(self.store, devices, self._read, deadline_seconds=30, run_id="r", full=is_full):
-                history = by_name[polled.device.name]
-                zone, before = self._rezoned.pop(polled.device.name, None), history.oracle.zone
-                if polled.ingested is None:
-                    history.problems.append(f"the poll failed: [{polled.error_code}] {polled.error}")
-                    continue
-                if zone is not None:
-                    history.rezoned(zone)
-                self.counts[f"readings, {polled.reading.mode if polled.reading else None}"] += 1
-                history.polled(now, polls[polled.device.name], before if zone else None)
-        for name in polls:
-            self.fleet.inject(name, Faults())
+            self.counts[f"readings, {polled.reading.mode}"] += 1
+            if zone is not None:
+                history.rezoned(zone)
+            has_list = polls[name] == "complete"
+            history.polled(now, is_full=is_full, has_list=has_list, zone_before=before if zone else None)
 
     def _read(self, device: Device, *tail: Any) -> Reading:
-        """A reading, after which the device may be registered under another zone, before it is stored."""
-        reading = self.gateway.read(device, *tail)
-        if device.name in self._rezoned:
-            self.store.devices.update(device.name, timezone=self._rezoned[device.name])
+        """A reading, after which the device may be registered under another zone, before it is stored.
+
+        All of a poll end together, as those of terminals that are as fast as each other do, and are stored together.
+        """
+        try:
+            reading = self.gateway.read(device, *tail)
+            if device.name in self._rezoned:
+                self.store.devices.update(device.name, timezone=self._rezoned[device.name])
+        finally:
+            with suppress(threading.BrokenBarrierError):
+                self._all_read.wait()
         return reading
 
     def _rezone(self, history: History, zone: str) -> None:
@@ -203,8 +207,8 @@ class World:
         for history in self.sound:
             history.steps.append(f"--- {now:%a %H:%M:%S} UTC, the end")
         self._devices = {one.name: one for one in self.store.devices.all()}
-        everyone: dict[str, Poll] = {one.terminal.name: "full" for one in self.sound}
-        self._poll(everyone)
+        everyone: dict[str, Poll] = {one.terminal.name: "complete" for one in self.sound}
+        self._poll(everyone, is_full=True)
         self._release([one for one in self.sound if one.oracle.is_anything_quarantined])
         self._check()
         names = [one.terminal.name for one in self.sound]

@@ -28,7 +28,7 @@ CLOCK_ERRORS = {
 }
 RESET_TO = datetime(2000, 1, 2)  # noqa: DTZ001 - a wall clock has no zone
 FULL_LOG_RECORDS = 1000  # a log this near to its capacity is read whole
-Poll = Literal["none", "plain", "full", "list refused"]
+Poll = Literal["none", "complete", "without list"]
 
 
 class History:
@@ -89,8 +89,8 @@ class History:
     # What a round asks.
 
     def wants_poll(self) -> Poll:
-        polls: list[Poll] = ["none", "plain", "full", "list refused"]
-        return self._random.choices(polls, [12, 60, 15, 13])[0]
+        polls: list[Poll] = ["none", "complete", "without list"]
+        return self._random.choices(polls, [12, 74, 14])[0]
 
     def wants_to_listen(self) -> bool:
         return self._chance(0.12)
@@ -131,16 +131,16 @@ class History:
         if not reads_list:
             self._held_back.add(record.slot)
 
-    def polled(self, now: datetime, poll: Poll, zone_before: str | None = None) -> None:
-        self._say(f"poll: {poll}" + (f", registered in {self.oracle.zone} meanwhile" if zone_before else ""))
-        refused = poll == "list refused"
-        self.oracle.polled(now, is_full=poll == "full", list_is_refused=refused, zone_before=zone_before)
-        self.counts[f"polls, {poll}"] += 1
+    def polled(self, now: datetime, *, is_full: bool, has_list: bool, zone_before: str | None = None) -> None:
+        words = f"{'full' if is_full else 'plain'} poll{'' if has_list else ', the list refused'}"
+        self._say(words + (f", registered in {self.oracle.zone} meanwhile" if zone_before else ""))
+        self.oracle.polled(now, is_full=is_full, list_is_refused=not has_list, zone_before=zone_before)
+        self.counts[words] += 1
         self.has_known_layout |= bool(self.terminal.records)
         self._polled_count = len(self.terminal.records)
-        if poll == "full":
+        if is_full:
             self._held_until_full.clear()
-        if not refused:
+        if has_list:
             self._unlisted.clear()
             self._held_back.clear()
 
