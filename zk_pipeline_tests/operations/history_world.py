@@ -161,6 +161,7 @@ class World:
                 history.rezoned(zone)
             has_list = polls[name] == "complete"
             history.polled(now, is_full=is_full, has_list=has_list, zone_before=before if zone else None)
+            history.steps[-1] += f" (read: {polled.reading.mode})"
 
     def _read(self, device: Device, *tail: Any) -> Reading:
         """A reading, after which the device may be registered under another zone, before it is stored.
