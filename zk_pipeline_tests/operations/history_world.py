@@ -1,4 +1,4 @@
-"""Histories of ten terminals in one store: rounds of happenings, live sessions and polls, each held against the oracle.
+"""Histories of many terminals in one store: rounds of happenings, live sessions and polls, each held against the oracle.
 
 The terminals speak the real protocol on loopback; they are polled, listened to and stored by the product's own
 operations. A world's number decides how much time passes between its rounds, so that
@@ -46,7 +46,7 @@ from zk_pipeline_tests.store.store_bench import ALL
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone.utc)
 ROUNDS = 5
-TOGETHER = 10  # histories in one world
+TOGETHER = 25  # histories in one world
 PUNCHES = """
 SELECT device, user_id, punched_at_local, punched_at, punch_state, verify_type, is_clock_suspect FROM raw_punches
 """

@@ -93,14 +93,14 @@ class History:
         return self._random.choices(polls, [12, 74, 14])[0]
 
     def wants_to_listen(self) -> bool:
-        return self._chance(0.12)
+        return self._chance(0.07)
 
     def new_zone(self) -> str | None:
         """A zone that the device is registered under from now on."""
-        return self._random.choice([one for one in ZONES if one != self.oracle.zone]) if self._chance(0.05) else None
+        return self._random.choice([one for one in ZONES if one != self.oracle.zone]) if self._chance(0.03) else None
 
     def is_released_now(self) -> bool:
-        return self._chance(0.06)
+        return self._chance(0.04)
 
     # What happens at the terminal. These run in the thread that serves it.
 
