@@ -18,6 +18,7 @@ class TerminalDefinition:
     is_ma300: bool = False  # 8-byte records in the order of MA300 and ZEM500
     users: tuple[TerminalUser, ...] = field(default=(), repr=False)
     user_record_size: UserRecordSize = 72
+    events_name_uids: bool = False  # live events say the uid, as some firmware with 8-byte records does
     clock_offset_seconds: int = 0
     comm_key: int = 0
     serial_number: str = "CEXA230760001"

@@ -80,6 +80,10 @@ class EmulatedTerminal:
         """The counter that the terminal reports: records held now."""
         return len(self._records) // self.definition.layout
 
+    def uid_of(self, user_id: str) -> int:
+        """The terminal's own number of an enrolled person. Raises KeyError."""
+        return self._uids[user_id]
+
     def true_now_local(self) -> datetime:
         """Naive wall clock of the terminal's zone, as it ought to show."""
         return self._clock().astimezone(self._zone).replace(tzinfo=None)
