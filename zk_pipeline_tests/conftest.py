@@ -21,6 +21,7 @@ from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
+from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
 from zk_pipeline_tests.redis_server import NoRedis, redis_server
 from zk_pipeline_tests.store.store_bench import StoppedClock, copied, store_at
@@ -173,20 +174,26 @@ def crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmReceiver]:  
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the fault matrices of terminals and CRM counted, by row, and what the long tests of delivery saw."""
+    """What the fault matrices of terminals and CRM counted, by row, and what the long tests saw."""
     found: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     attacks: list[tuple[str, bool]] = []
+    histories: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, outcome in getattr(report, "user_properties", ()):
                 if name == ATTACK and (report.when == "call" or report.failed):
                     attacks.append((_sentence(outcome), report.passed))
+                elif name == HISTORY_COUNTS and report.when == "call":
+                    histories.update(outcome)
                 elif report.when == "call":
                     found[name][report.nodeid.partition("::")[2].partition("[")[0]][outcome] += 1
     if attacks:
         terminalreporter.section(ATTACK)
     for line in attack_lines(attacks):
         terminalreporter.write_line(line)
+    if histories:
+        terminalreporter.section(HISTORY_COUNTS)
+        terminalreporter.write_line(", ".join(f"{count:,} {what}" for what, count in histories.most_common()))
     for matrix, wrong in ((OUTCOME, WRONG), (CRM_OUTCOME, CRM_WRONG)):
         _write_matrix(terminalreporter, matrix, wrong, found[matrix])
     for row, counts in found[CRM_COUNTS].items():

@@ -13,13 +13,14 @@ from zk_pipeline.api.auth import Admin, Operator, Reader
 from zk_pipeline.api.described import described
 from zk_pipeline.api.fields import Port
 from zk_pipeline.api.services import Given
+from zk_pipeline.api.strict_input import StrictRoute
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.devices import EDITABLE
 
-router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES)
+router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES, route_class=StrictRoute)
 
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 DeviceAnswer = described("Device", Device, "devices")

@@ -15,11 +15,12 @@ from zk_pipeline.api.described import described
 from zk_pipeline.api.fields import Id, Reading, Seconds, Words
 from zk_pipeline.api.paging import FlagText, Number, PageOf, Walked, flag, page_of
 from zk_pipeline.api.services import Given, Services
+from zk_pipeline.api.strict_input import StrictRoute, with_body
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.corrections import Correction
 from zk_pipeline.store.quarantine import PAGE_ORDER
 
-router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
+router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES, route_class=StrictRoute)
 
 CorrectionAnswer = described(
     "ClockCorrection", Correction, "clock_corrections", {"punches": "How many punches are under it now"}
@@ -50,6 +51,13 @@ class ReleaseParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     device: Number = Field(None, description="Only of this device (its id)")
+
+
+class ReleaseBody(BaseModel):
+    """The same in a JSON body, which may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+    device: Id | None = Field(None, description="Only of this device (its id)")
 
 
 class Released(BaseModel):
@@ -100,13 +108,15 @@ def quarantine(
 
 
 @router.post("/quarantine/release/", response_model=list[Released])
-def release(services: Given, _: Operator, asked: Annotated[ReleaseParameters, Query()]) -> list[Any]:
+def release(
+    services: Given, _: Operator, asked: Annotated[ReleaseParameters, Query()], body: ReleaseBody | None = None
+) -> list[Any]:
     """Read the records in quarantine again, after an encoding or a user list was set right. What is a punch now is
     stored, and the next processing makes its days again.
     """
     from zk_pipeline.operations.release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
 
-    name = name_of_device(services, asked.device)
+    name = name_of_device(services, with_body(asked, body).device)
     return list(release_records(services.store, None if name is None else [name]))
 
 

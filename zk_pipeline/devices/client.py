@@ -7,6 +7,7 @@ good data.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from zk_pipeline.devices.transport import Transport
 GOODBYE_SECONDS = 1.0  # nothing depends on the answer to EXIT
 CLOCK_READINGS = 3
 RETRY_AFTER_SECONDS = (0.2, 0.6, 1.8)  # pauses before a request that was refused is made again
+SHORTEST_OPTION = 3  # letters in the name of an option: MAC
 GOOD_ANSWERS = frozenset({Command.ACK_OK, Command.PREPARE_DATA, Command.DATA})
 
 # A time that was refused is past when it is sent again; a log is not cleared on a second thought.
@@ -150,7 +152,9 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
     def option(self, name: str) -> str:
         """An option of the terminal such as `~SerialNumber`, "" where it does not have it.
 
-        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out.
+        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out, and
+        X628-C answers `SerialNumber=` where `~SerialNumber` was asked for. Raises ProtocolViolation for the answer to
+        another option, such as one that comes late.
         """
         self.transport.doing = f"reading the option {name}"
         answer = self.ask(Command.OPTIONS_RRQ, name.encode() + b"\0")
@@ -159,7 +163,7 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         key, separator, value = answer.data.partition(b"=")
         if not separator:
             return self._text(key)
-        if key.lower() != name.lower().encode():
+        if not _is_spelling_of(name, self._text(key)):
             self.transport.fail(ProtocolViolation, f"another option was answered than {name}")
         return self._text(value.lstrip(b"="))
 
@@ -191,10 +195,13 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         clock = self.transport.deadline.clock
         for _ in range(CLOCK_READINGS):  # over UDP a request that was lost on its way spoils the round trip
             started_at, started = clock.now(), clock.monotonic()
-            data = self.ask_for(Command.GET_TIME).data
+            answer = self.ask_for(Command.GET_TIME)
             round_trip = clock.monotonic() - started
             if not self.transport.was_resent:
                 break
+        data = answer.data
+        if answer.command != Command.ACK_OK:  # what announces a table holds no clock
+            self.transport.fail(ProtocolViolation, f"the clock was due and {answer.command} came")
         if len(data) < 4:
             self.transport.fail(ProtocolViolation, f"{len(data)} bytes of clock arrived where 4 were due")
         return ClockReading(
@@ -222,3 +229,13 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         """Delete the attendance log, for good."""
         self.transport.doing = "clearing the log"
         self.ask_for(Command.CLEAR_ATTLOG)
+
+
+def _is_spelling_of(name: str, key: str) -> bool:
+    """Whether an answer's key means the option `name`: it is empty, has the same letters and digits, or those of one
+    are part of the other (`Serial`, `MACAddress`), whatever the case and signs.
+    """
+    asked, answered = (re.sub(r"[\W_]", "", text).lower() for text in (name, key))
+    if 0 < len(answered) < SHORTEST_OPTION:
+        return False
+    return asked in answered or answered in asked

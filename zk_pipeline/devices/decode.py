@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from zk_pipeline.devices.layouts import Layout, decode_times, spelled
-from zk_pipeline.devices.models import REJECTED_COLUMNS, USER_COLUMNS, punches_frame
+from zk_pipeline.devices.models import REJECTED_COLUMNS, USER_COLUMNS, Device, punches_frame
 
 Objects = npt.NDArray[np.object_]
 Mask = npt.NDArray[np.bool_]
@@ -37,16 +37,17 @@ def decode_log(
     is_bad = is_impossible | is_nobody
     # Mostly all are good: no need to copy every column then.
     good = ~is_bad if is_bad.any() else slice(None)
-    status = records["status"][good]
-    named: dict[str, Any] = {"user_id": user_ids[good]}
+    optional: dict[str, Any] = {"user_id": user_ids[good]}
     if not layout.names_users:
-        named = {"uid": records["uid"][good], "raw": _raw(table, layout)[good]}
+        optional = {"uid": records["uid"][good], "raw": _raw(table, layout)[good]}
+    if "work_code" in (records.dtype.names or ()):
+        optional["work_code"] = records["work_code"][good]
     punches = punches_frame(
-        **named,
+        **optional,
         punched_at_local=times[good],
-        status=status,
-        punch_state=records["punch"][good],
-        verify_type=status,
+        status=records["status"][good],
+        punch_state=layout.states(records)[good],
+        verify_type=layout.verify_types(records)[good],
     )
     rejected = _rejected(table, layout, is_impossible, is_nobody)
     rejected["record_index"] += first_index
@@ -56,14 +57,15 @@ def decode_log(
 def decode_users(table: bytes, layout: Layout, *, encoding: str) -> pd.DataFrame:
     """The user list in the terminal's order, columns USER_COLUMNS; entries without a user id are left out.
 
-    A name that the terminal cut in the middle of a character ends before it. Passwords are not decoded.
+    A name that the terminal cut in the middle of a character ends before it; other bytes that are none in `encoding`
+    become U+FFFD. Passwords are not decoded.
     """
     records = layout.records(table)
     users = pd.DataFrame(
         {
             "user_id": _user_ids(records, encoding),
             "uid": records["uid"].astype("int64"),
-            "name": _mapped(records["name"], lambda raw: _name(raw, encoding)),
+            "name": _mapped(records["name"], lambda raw: _name(raw, encoding, records.dtype["name"].itemsize)),
             "privilege": records["privilege"].astype("int64"),
             "card": records["card"].astype("int64"),
         },
@@ -137,13 +139,33 @@ def user_id_text(raw: bytes, encoding: str) -> str | None:
     return text if text.strip() and text.isprintable() else None
 
 
-def _name(raw: bytes, encoding: str) -> str:
+def _name(raw: bytes, encoding: str, size: int) -> str:
     text = raw.split(b"\0", 1)[0]
-    try:
-        return text.decode(encoding).strip()
-    except UnicodeDecodeError:
-        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-        return decoder.decode(text, final=False).strip()
+    # Only a name that fills its field (some firmware ends it with a zero) was cut.
+    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    return decoder.decode(text, final=len(text) < size - 1).strip()
+
+
+def unreadable_names(users: pd.DataFrame, device: Device) -> tuple[str, ...]:
+    """A line if names in a user list (columns USER_COLUMNS) are not in the device's encoding, with what to do."""
+    count = int(users["name"].str.contains("\ufffd", regex=False).sum())
+    return (_not_encoded(f"{count} of {len(users)} names", device),) if count else ()
+
+
+def unreadable_ids(table: bytes, layout: Layout, users: pd.DataFrame, device: Device) -> tuple[str, ...]:
+    """A line if `users`, decoded from `table`, lacks people whose user ids are not in the device's encoding."""
+    field = "user_id" if "user_id" in (layout.dtype.names or ()) else "number"
+    filled = int(np.count_nonzero(layout.records(table)[field]))
+    count = filled - len(users)
+    return (_not_encoded(f"{count} of {filled} user ids", device),) if count else ()
+
+
+def _not_encoded(what: str, device: Device) -> str:
+    return (
+        f"{device.name}: {what} in the terminal's user list are no text in {device.encoding}. Set the encoding that it "
+        f'uses (such as GBK or cp1256): `zk-pipeline device update "{device.name}" --encoding ENCODING`, then '
+        f'`zk-pipeline poll "{device.name}" --full`.'
+    )
 
 
 def _rejected(table: bytes, layout: Layout, is_impossible: Mask, is_nobody: Mask) -> pd.DataFrame:

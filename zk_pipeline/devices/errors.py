@@ -105,6 +105,23 @@ class IncompleteTransfer(TerminalError):
     advice = "Nothing was taken over; the next poll reads it again."
 
 
+class LayoutUnknown(TerminalError):
+    """Nothing in a log tells how its records are written: nothing of it is used."""
+
+    code = "layout_unknown"
+    advice = (
+        "If the terminal's clock is wrong or was reset, set it with `zk-pipeline device set-clock NAME`, punch three "
+        "times and poll again: records of a right clock tell the layout. Otherwise its firmware is not supported."
+    )
+
+
+class UserListUnreadable(TerminalError):
+    """A user list has the right size, and entries that make no sense: nothing of it is used."""
+
+    code = "user_list_unreadable"
+    advice = "The people known from earlier readings stay; `zk-pipeline poll NAME --full` reads the list again."
+
+
 class ClockInvalid(TerminalError):
     """The terminal's clock shows no real date, or does not take the one it is given."""
 

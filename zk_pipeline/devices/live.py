@@ -15,7 +15,7 @@ import pandas as pd
 from zk_pipeline.devices.client import TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
 from zk_pipeline.devices.connection import Connector
-from zk_pipeline.devices.errors import RefusesProtocol, TerminalError
+from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.events import (
     EF_ATTLOG,
     OTHER_EVENTS,
@@ -29,7 +29,7 @@ from zk_pipeline.devices.events import (
 from zk_pipeline.devices.frames import Command
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.session import check_serial, describe
-from zk_pipeline.devices.tables import UserListContradiction, fetch_users
+from zk_pipeline.devices.tables import ONLY_THE_LIST, fetch_users
 
 KEEP_ALIVE_SECONDS = 30.0
 LOOK_UP_SECONDS = 0.25  # how often it is asked whether to go on
@@ -131,5 +131,5 @@ class _Listener:
     def _read_users(self) -> pd.DataFrame | None:
         try:
             return fetch_users(self.client, self.client.counters())
-        except (RefusesProtocol, UserListContradiction):
+        except ONLY_THE_LIST:
             return None

@@ -34,6 +34,7 @@ class Device:
     id: int | None = None
     serial_number: str | None = None
     last_transport: Literal["tcp", "udp"] | None = None  # what `auto` found, tried first
+    log_layout: str | None = None  # of the last reading, a name as in LogTail: taken where records prove no other
     last_sync: datetime | None = None
     keypad_locked_at: datetime | None = None  # when we locked it for a reading, until it confirms that it is unlocked
     created_at: datetime | None = None
@@ -113,8 +114,9 @@ class LogTail:
 class Reading:
     """One complete reading of one terminal: of the whole log, or (`mode`) of what is new in it.
 
-    `punches`: `user_id` str, `uid` Int32, `punched_at_local` datetime64[s] (naive, the terminal's wall clock),
-    `status`, `punch_state`, `verify_type` uint8, `work_code` Int64 (NA where the layout has none), `raw` bytes; columns
+    `punches`: `user_id` str, `uid` Int32, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`
+    (the byte that pyzk calls so: the verification, the state in 16-byte records, both in those of MA300),
+    `punch_state`, `verify_type` uint8, `work_code` Int64 (NA where the layout has none), `raw` bytes; columns
     PUNCH_COLUMNS, duplicates kept as they came. A record of 8 bytes names only a slot of the terminal: its `user_id` is
     None, `uid` is the slot and `raw` the record; of all others `uid` is NA and `raw` None. Who held the slot is for the
     store to say, which knows the user lists of earlier readings.
@@ -128,6 +130,7 @@ class Reading:
     info: TerminalInfo
     reported_after: int  # the terminal's own counter, asked again after the log was read
     layout: int | None  # bytes per record, None when the log was empty
+    log_layout: str | None = None  # its name, as in LogTail
     bytes_read: int  # everything that arrived, failed attempts included
     punches: pd.DataFrame = field(repr=False)
     rejected: pd.DataFrame = field(repr=False)

@@ -22,7 +22,6 @@ from zk_pipeline.devices.errors import (
     NoAnswer,
     ProtocolViolation,
     Refused,
-    RefusesProtocol,
     TerminalError,
     Unreachable,
 )
@@ -30,7 +29,7 @@ from zk_pipeline.devices.layouts import LOG_LAYOUTS
 from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
 from zk_pipeline.devices.refusals import SessionLost
 from zk_pipeline.devices.session import check_serial, describe, verify_serial
-from zk_pipeline.devices.tables import RawLog, UserListContradiction, fetch_log, fetch_user_list
+from zk_pipeline.devices.tables import ONLY_THE_LIST, RawLog, fetch_log, fetch_user_list
 from zk_pipeline.devices.tails import READING_NEW_RECORDS, fetch_new_records, fits, tail_of
 
 ATTEMPTS = 3
@@ -67,6 +66,8 @@ def read_terminal(
     say when it could not be unlocked. Raises SerialChanged when `device.serial_number` is known and another terminal
     answers, SerialUnverified when it does not tell its serial number.
     """
+    if tail is not None:
+        device = replace(device, log_layout=tail.layout)
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     if not lock_while_reading:
         return _read(connector, tail, None)
@@ -80,7 +81,7 @@ def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
     check_serial(client, info)
     log = fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
     asked = _ask_users(client, log.after)
-    if isinstance(asked, TerminalError) and not isinstance(asked, (RefusesProtocol, UserListContradiction)):
+    if isinstance(asked, TerminalError) and not isinstance(asked, ONLY_THE_LIST):
         raise asked  # the session is in doubt
     received = client.transport.bytes_received
     return log, _reading(client.transport.device, info, log, _people(client.transport.device, asked), received)
@@ -190,6 +191,7 @@ def _reading(device: Device, info: TerminalInfo, log: RawLog, people: _People, b
         info=info,
         reported_after=log.after.records,
         layout=log.layout.size if log.layout else None,
+        log_layout=log.layout.name if log.layout else None,
         bytes_read=bytes_read,
         punches=punches,
         rejected=rejected,

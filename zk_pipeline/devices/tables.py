@@ -14,10 +14,17 @@ import pandas as pd
 
 from zk_pipeline.devices.bulk import free_snapshot, read_records, take_log_snapshot, take_user_snapshot
 from zk_pipeline.devices.client import Counters, TerminalClient
-from zk_pipeline.devices.decode import decode_users
-from zk_pipeline.devices.errors import IncompleteTransfer, LogRefused, ProtocolViolation, RefusesProtocol
+from zk_pipeline.devices.decode import decode_users, unreadable_ids, unreadable_names
+from zk_pipeline.devices.errors import (
+    IncompleteTransfer,
+    LayoutUnknown,
+    LogRefused,
+    RefusesProtocol,
+    UserListUnreadable,
+)
 from zk_pipeline.devices.frames import Command
-from zk_pipeline.devices.layouts import LOG_LAYOUTS, USER_LAYOUTS, Layout, decode_times, fitting, most_plausible
+from zk_pipeline.devices.layout_choice import fitting, log_layout, user_layout
+from zk_pipeline.devices.layouts import LOG_LAYOUTS, USER_LAYOUTS, Layout, decode_times
 from zk_pipeline.devices.models import ReadingMode
 from zk_pipeline.devices.refusals import RequestRefused
 
@@ -27,7 +34,11 @@ CREDIBLE_SHARE = 0.9  # a record of 16 bytes read as two of 8 has one such date
 
 
 class UserListContradiction(IncompleteTransfer):
-    """A user list that arrived whole and is not what the terminal counts; the session is sound."""
+    """A user list that arrived whole and is not what the terminal counts."""
+
+
+# Failures of the user list after which the session can go on.
+ONLY_THE_LIST = (RefusesProtocol, UserListContradiction, UserListUnreadable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +57,10 @@ class RawLog:
 def fetch_log(client: TerminalClient, *, records_before: int, clock_local: datetime | None) -> RawLog:
     """The whole log.
 
-    `clock_local` is what the terminal's clock shows: where only plausibility tells layouts apart, punches lie
-    before it. A log that is not what the terminal counts is read once more, since some firmware counts deleted records
-    too: it is taken, with a warning, where both readings agree and nearly all of its records have a credible date.
-    Raises IncompleteTransfer where they do not.
+    `clock_local` is what the terminal's clock shows: dates up to it are evidence of a layout, see `layout_choice`. A
+    log that is not what the terminal counts is read once more, since some firmware counts deleted records too: it is
+    taken, with a warning, where both readings agree and nearly all of its records have a credible date. Raises
+    IncompleteTransfer where they do not, LayoutUnknown when nothing in a log tells how its records are written.
     """
     log = _read_log(client, records_before)
     if not log.table:
@@ -63,7 +74,8 @@ def fetch_log(client: TerminalClient, *, records_before: int, clock_local: datet
 def fetch_users(client: TerminalClient, before: Counters) -> pd.DataFrame:
     """The whole user list, columns USER_COLUMNS.
 
-    Raises UserListContradiction when it is not what the terminal counts, RefusesProtocol when it sends none.
+    Raises UserListContradiction when it is not what the terminal counts, RefusesProtocol when it sends none,
+    UserListUnreadable when its entries make no sense.
     """
     return fetch_user_list(client, before)[0]
 
@@ -79,11 +91,15 @@ def fetch_user_list(client: TerminalClient, before: Counters) -> tuple[pd.DataFr
     free_snapshot(client, snapshot)
     client.transport.doing = "reading the user list"
     candidates = fitting(len(table), USER_LAYOUTS, at_least=low, at_most=high)
-    layout = most_plausible(table, candidates, latest=END_OF_TIME) if len(table) else USER_LAYOUTS[0]
-    if layout is None:
+    if not candidates:
         problem = f"{len(table)} bytes of users are not the {_counted(low, high)} that the terminal counts"
         client.transport.fail(UserListContradiction, problem)
-    return decode_users(table, layout, encoding=client.transport.device.encoding), ()
+    layout = user_layout(table, candidates) if table else USER_LAYOUTS[0]
+    if layout is None:
+        client.transport.fail(UserListUnreadable, f"{len(table)} bytes of users make no sense in any known layout")
+    device = client.transport.device
+    users = decode_users(table, layout, encoding=device.encoding)
+    return users, (*unreadable_ids(table, layout, users, device), *unreadable_names(users, device))
 
 
 def _read_log(client: TerminalClient, count: int) -> RawLog:
@@ -106,17 +122,17 @@ def _read_log(client: TerminalClient, count: int) -> RawLog:
 def _empty(client: TerminalClient, refusal: RequestRefused) -> str:
     """A warning where a refused log is taken for an empty one. Raises LogRefused where nothing says that it is.
 
-    Firmware of the ZEM family (published sources of 2012, `CMD_QUERY_DATA`) answers ACK_ERROR when the log is empty.
-    SpeedFace-H5L answers 4989 and counts 0 although people punch there (pyzk issue #170); one client library has seen
-    4991 from an empty table, which is too little to rely on.
+    Firmware of the ZEM family (published sources of 2012, `CMD_QUERY_DATA`) answers ACK_ERROR when the log is empty:
+    that counts from a terminal that has given its log before. SpeedFace-H5L answers 4989 and counts 0 although people
+    punch there (pyzk issue #170); one client library has seen 4991 from an empty table, which is too little to rely on.
     """
     client.transport.doing = "reading the log"
-    if refusal.answer != Command.ACK_ERROR:
+    if refusal.answer != Command.ACK_ERROR or client.transport.device.log_layout is None:
         client.transport.fail(LogRefused, f"the terminal counts no records, and {refusal.problem}")
     name = client.transport.device.name
     return (
         f"{name}: its log was taken for an empty one: the terminal counts no records and answered {refusal.answer} to "
-        "the request for the log. If people have punched there, its firmware keeps the log from this protocol."
+        "the request for the log, which it has given before. If people have punched since, restart it."
     )
 
 
@@ -137,7 +153,7 @@ def _fetch_uncounted_log(client: TerminalClient, first: RawLog, clock_local: dat
     client.transport.doing = "reading the log"
     counted = _counted(before, log.after.records)
     whole = fitting(len(log.table), LOG_LAYOUTS, at_least=0, at_most=0)
-    layout = _log_layout(client, log.table, whole, clock_local) if whole else None
+    layout = _proven_layout(client, log.table, whole, clock_local)
     if layout is None or not log.table.startswith(first.table) or not _is_credible(log.table, layout, clock_local):
         problem = f"{len(log.table)} bytes of records are not the {counted} that the terminal counts"
         client.transport.fail(IncompleteTransfer, problem)
@@ -159,11 +175,18 @@ def _is_credible(table: bytes, layout: Layout, clock_local: datetime | None) -> 
 def _log_layout(
     client: TerminalClient, table: bytes, candidates: Sequence[Layout], clock_local: datetime | None
 ) -> Layout:
-    layout = most_plausible(table, candidates, latest=_latest(clock_local))
+    layout = _proven_layout(client, table, candidates, clock_local)
     if layout is None:
         client.transport.doing = "reading the log"
-        client.transport.fail(ProtocolViolation, f"the layout of {len(table)} bytes of records cannot be told")
+        possible = " or ".join(one.name for one in candidates)
+        client.transport.fail(LayoutUnknown, f"the newest records make no sense in layout {possible}")
     return layout
+
+
+def _proven_layout(
+    client: TerminalClient, table: bytes, candidates: Sequence[Layout], clock_local: datetime | None
+) -> Layout | None:
+    return log_layout(table, candidates, latest=_latest(clock_local), known=client.transport.device.log_layout)
 
 
 def _latest(clock_local: datetime | None) -> np.datetime64:

@@ -132,9 +132,13 @@ class Session:
             self._stop_listening = self.terminal.listen(lambda punch: self.push(self._event(punch)))
 
     def _event(self, punch: Punch) -> Frame:
-        """32 bytes with a textual user id (zk-protocol, realtime.md), 12 with a number (as pyzk reads it)."""
+        """32 bytes with a textual user id (zk-protocol, realtime.md), 12 with a number, 10 with a uid (as pyzk reads
+        them).
+        """
         at = punch.punched_at_local
-        if self.terminal.definition.layout == 40:
+        if self.terminal.definition.events_name_uids:
+            user_id = struct.pack("<H", self.terminal.uid_of(punch.user_id))
+        elif self.terminal.definition.layout == 40:
             user_id = punch.user_id.encode("ascii").ljust(24, b"\0")
         else:
             user_id = struct.pack("<I", int(punch.user_id))

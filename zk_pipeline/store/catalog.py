@@ -76,6 +76,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "platform": "Platform it answered with last",
             "record_capacity": "Punches its log can hold",
             "last_transport": "tcp or udp: what `auto` found last, tried first",
+            "log_layout": "Record layout of its log in the last reading: 8, 8-MA300, 16, 40 or 49; taken again where "
+            "its records prove no other",
             "live": "Whether `zk-pipeline live` listens to it",
             "trust_punch_states": "Whether minutes worked are taken from its in, out and break states",
             "last_sync": "Last successful poll (instant, UTC)",
@@ -129,7 +131,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "user_id": "The person's id as enrolled on the terminal",
             "punched_at": "The instant (UTC), from the wall clock and the device's zone",
             "punched_at_local": "The terminal's wall clock, as recorded",
-            "status": "As the Django bridge stored it: repeats verify_type",
+            "status": "As the Django bridge stored it, the byte that pyzk calls so: verify_type, in 16-byte records "
+            "punch_state, in those of MA300 the bit field of both",
             "punch_state": "0 in, 1 out, 2 break out, 3 break in, 4 overtime in, 5 overtime out, 255 undefined",
             "verify_type": "0 password, 1 finger, 2 card, 15 face; others by firmware",
             "uid": "Slot of the person on the terminal, where the record named only that; else null",
@@ -229,6 +232,17 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "user_id": "Person who punched there",
             "on_date": "The calendar date",
             "begins": "When the work date of that date begins: minutes after midnight on the wall clock",
+        },
+    ),
+    "holiday_sources": (
+        "Which event of which calendar a holiday was imported from; a holiday without a row was entered by hand",
+        {
+            "holiday_date": "The work date",
+            "site": "The holiday's site; null at all sites",
+            "calendar": "The calendar: its file's name, and the name it gives itself",
+            "uid": "The event's UID; made up from its name and date where it has none",
+            "name": "What the event calls the date",
+            "imported_at": "When the import was that said so first (instant, UTC)",
         },
     ),
     "holidays": (

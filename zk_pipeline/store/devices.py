@@ -39,6 +39,7 @@ COLUMNS = (
     *EDITABLE,
     "serial_number",
     "last_transport",
+    "log_layout",
     "last_sync",
     "keypad_locked_at",
     "created_at",
@@ -114,7 +115,7 @@ class DeviceRegistry:
             # Another terminal has other slots: a number stands for the list that nobody is on.
             connection.execute(
                 """
-                UPDATE devices SET serial_number = NULL, user_lists = user_lists + 1,
+                UPDATE devices SET serial_number = NULL, log_layout = NULL, user_lists = user_lists + 1,
                     user_lists_at_reading = user_lists + 1, clock_right_at = NULL, clock_wrong_by = NULL
                 WHERE name = ?
                 """,
@@ -234,14 +235,20 @@ def check_registrations(connection: Connection, read: Sequence[tuple[Device, Ter
     return found
 
 
-def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, datetime]]) -> None:
-    """Record what successful polls tell of devices, and when each of them was finished; by name.
+def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, str | None, datetime]]) -> None:
+    """Record what successful polls tell of devices, the layout of their logs where they hold any, and when each poll
+    was finished; by name.
 
     An empty answer never replaces what is known: terminals refuse options at times.
     """
     rows = [
-        {"device": name, "finished_at": finished_at, **{field: getattr(info, field) for field in _TOLD.names[2:]}}
-        for name, (info, finished_at) in told.items()
+        {
+            "device": name,
+            "finished_at": finished_at,
+            "log_layout": log_layout,
+            **{field: getattr(info, field) for field in _TOLD.names[3:]},
+        }
+        for name, (info, log_layout, finished_at) in told.items()
     ]
     connection.register("told", pa.Table.from_pylist(rows, _TOLD))
     connection.execute(
@@ -261,7 +268,8 @@ def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalIn
             clock_wrong_by = CASE
                 WHEN told.clock_drift_seconds IS NULL THEN devices.clock_wrong_by
                 WHEN abs(told.clock_drift_seconds) > $limit THEN told.clock_drift_seconds
-            END
+            END,
+            log_layout = coalesce(told.log_layout, devices.log_layout)
         FROM told WHERE told.device = devices.name
         """,
         {"limit": LIMIT_SECONDS},
@@ -273,6 +281,7 @@ _TOLD = pa.schema(
     {
         "device": pa.string(),
         "finished_at": pa.timestamp("us", "UTC"),
+        "log_layout": pa.string(),
         "serial_number": pa.string(),
         "firmware_version": pa.string(),
         "platform": pa.string(),

@@ -96,8 +96,8 @@ class QuarantineStore:
     def layout_of(self, device: str) -> str | None:
         """The layout of the device's log, if known: what reading its records again takes."""
         with self.database.read(f"how to read records of {device}") as connection:
-            layout = connection.execute("SELECT layout FROM device_tails WHERE device = ?", [device]).fetchone()
-        return None if layout is None else str(layout[0])
+            layout = connection.execute("SELECT log_layout FROM devices WHERE name = ?", [device]).fetchone()
+        return None if layout is None else layout[0]
 
     def release(self, device: Device, punches: pd.DataFrame) -> tuple[int, int]:
         """Store the punches that quarantined records turned out to be: as `Reading.punches`, each with its `raw`.

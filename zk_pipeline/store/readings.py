@@ -127,9 +127,8 @@ def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, r
     first = next_poll_id(connection)
     numbered = [(first + number, one.finished.device.name, one) for number, one in enumerate(come)]
     _record_users(connection, numbered, now)
-    record_successes(
-        connection, {name: (one.finished.reading.info, one.finished.finished_at) for _, name, one in numbered}
-    )
+    told = {name: (one.finished.reading, one.finished.finished_at) for _, name, one in numbered}
+    record_successes(connection, {name: (reading.info, reading.log_layout, at) for name, (reading, at) in told.items()})
     brought = [_attributed(connection, poll, one, registered[name], now) for poll, name, one in numbered]
     inserted = insert_punches(connection, [punches for punches, _ in brought], now)
     insert_rejected(connection, [rejected for _, rejected in brought], now)

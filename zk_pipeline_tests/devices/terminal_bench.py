@@ -44,7 +44,13 @@ def log(records: int) -> pd.DataFrame:
 
 
 def terminal(
-    layout: Layout = 40, *, records: int = 60, comm_key: int = 0, clock_offset_seconds: int = 0
+    layout: Layout = 40,
+    *,
+    records: int = 60,
+    comm_key: int = 0,
+    clock_offset_seconds: int = 0,
+    is_ma300: bool = False,
+    encoding: str = "utf-8",
 ) -> EmulatedTerminal:
     definition = TerminalDefinition(
         name=NAME,
@@ -54,8 +60,13 @@ def terminal(
         comm_key=comm_key,
         clock_offset_seconds=clock_offset_seconds,
         timezone="Europe/Istanbul",
+        is_ma300=is_ma300,
+        encoding=encoding,
     )
-    return EmulatedTerminal(definition, log=log(records))
+    punches = log(records)
+    if is_ma300:  # two bits for the verification
+        punches["verify_type"] %= 4
+    return EmulatedTerminal(definition, log=punches)
 
 
 @contextmanager

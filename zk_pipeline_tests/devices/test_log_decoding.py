@@ -37,11 +37,11 @@ def record_8(uid: int, row: Row) -> bytes:
 
 
 def record_8_ma300(uid: int, row: Row) -> bytes:
-    return struct.pack("<HBBI", uid, row[2], row[3], clock_code(row[1]))
+    return struct.pack("<HBBI", uid, row[3] | row[2] << 3, 0, clock_code(row[1]))
 
 
 def record_16(row: Row) -> bytes:
-    return struct.pack("<IIBB2sI", int(row[0]), clock_code(row[1]), row[2], row[3], b"\xaa\xbb", 77)
+    return struct.pack("<IIBB2sI", int(row[0]), clock_code(row[1]), row[3], row[2], b"\xaa\xbb", 77)
 
 
 def record_40(row: Row, *, tail: int = 8) -> bytes:
@@ -78,14 +78,23 @@ def test_records_with_text_ids_come_back_as_they_were_encoded(
 def test_records_of_16_bytes_come_back_as_they_were_encoded(rows: list[Row]) -> None:
     punches, rejected = decode_log(b"".join(map(record_16, rows)), layouts.LOG_16, encoding="UTF-8")
     assert rows_of(punches) == rows
+    assert punches["work_code"].tolist() == [77] * len(rows)
     assert rejected.empty
 
 
+def _of_8_bytes(verify_types: int, states: int) -> st.SearchStrategy[list[Row]]:
+    ids, kinds = st.sampled_from(["007", "Ö1"]), (st.integers(0, verify_types), st.integers(0, states))
+    return st.lists(st.tuples(ids, WALL_CLOCKS, *kinds))
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from(["007", "Ö1"]), WALL_CLOCKS, BYTES, BYTES)),
-    st.sampled_from([(layouts.LOG_8, record_8), (layouts.LOG_8_MA300, record_8_ma300)]),
+    st.one_of(
+        st.tuples(_of_8_bytes(255, 255), st.just((layouts.LOG_8, record_8))),
+        st.tuples(_of_8_bytes(3, 7), st.just((layouts.LOG_8_MA300, record_8_ma300))),
+    )
 )
-def test_records_of_8_bytes_come_back_with_their_slots(rows, layout) -> None:  # type: ignore[no-untyped-def]
+def test_records_of_8_bytes_come_back_with_their_slots(case) -> None:  # type: ignore[no-untyped-def]
+    rows, layout = case
     uids = {"007": 1, "Ö1": 65535}
     table = b"".join(layout[1](uids[row[0]], row) for row in rows)
     punches, rejected = decode_log(table, layout[0], encoding="UTF-8")
@@ -124,6 +133,27 @@ def test_clock_codes_are_dates_exactly_when_the_calendar_has_them(code: int) -> 
     assert layouts.decode_time(code) == expected
     if expected is not None:
         assert layouts.encode_time(expected) == code
+
+
+RECORDS = {  # of real terminals: user id, wall clock, `status`, state, verification, work code
+    "090200006ca422320001000000000000": (layouts.LOG_16, ("521", datetime(2026, 3, 2, 7, 31, 56), 0, 0, 1, 0)),
+    "09020000a51523320100000007000000": (layouts.LOG_16, ("521", datetime(2026, 3, 2, 15, 35, 1), 1, 1, 0, 7)),
+    "070028006ca42232": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 7, 31, 56), 0x28, 0, 1, None)),
+    "07002900a5152332": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 15, 35, 1), 0x29, 1, 1, None)),
+    "07000800801b2332": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 16, 0), 0x08, 0, 1, None)),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_state_and_verification_of_a_known_record_are_what_its_terminal_showed(record: str) -> None:
+    layout, (user_id, moment, status, state, verify_type, work_code) = RECORDS[record]
+    punches, rejected = decode_log(bytes.fromhex(record), layout, encoding="UTF-8")
+    assert rejected.empty
+    (row,) = punches.to_dict("records")
+    assert (row["user_id"], row["punched_at_local"]) == (user_id, moment)
+    assert (None if pd.isna(row["uid"]) else row["uid"]) == (7 if user_id is None else None)
+    assert (row["status"], row["punch_state"], row["verify_type"]) == (status, state, verify_type)
+    assert (None if pd.isna(row["work_code"]) else row["work_code"]) == work_code
 
 
 NOON = datetime(2026, 2, 28, 12, 0)
@@ -176,6 +206,14 @@ def test_names_are_in_the_encoding_of_the_device(encoding: str, name: str) -> No
 def test_a_name_cut_inside_a_character_ends_before_it() -> None:
     record = struct.pack("<HB5s8sIxBhI", 3, 0, b"", "Müllerß".encode()[:8], 0, 1, 0, 42)
     assert decode_users(record, layouts.USER_28, encoding="UTF-8")["name"].tolist() == ["Müller"]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("André", "Andr\ufffd"), ("Andréa", "Andr\ufffda"), ("Müller", "M\ufffdller")]
+)
+def test_a_name_in_another_encoding_shows_that_it_is_one(name: str, read: str) -> None:
+    record = struct.pack("<HB8s24sIB8x24s", 3, 0, b"", name.encode("cp1252"), 0, 1, b"EMP3")
+    assert decode_users(record, layouts.USER_72, encoding="UTF-8")["name"].tolist() == [read]
 
 
 def test_a_user_without_a_user_id_is_left_out() -> None:

@@ -56,6 +56,7 @@ def test_frames_have_the_promised_columns_and_types() -> None:
     assert list(reading.punches.columns) == PUNCH_COLUMNS
     assert list(reading.rejected.columns) == REJECTED_COLUMNS
     assert [str(kind) for kind in reading.punches.dtypes] == list(PUNCH_TYPES.values())
+    assert reading.punches["work_code"].isna().all()
     assert (reading.punches["status"] == reading.punches["verify_type"]).all()
     assert [str(kind) for kind in reading.rejected.dtypes] == ["int64", "object", "object"]
 
@@ -91,7 +92,18 @@ def test_a_terminal_tells_who_it_is() -> None:
     assert 0 < info.round_trip_ms < 5000
 
 
-@pytest.mark.parametrize("answer", [b"~SerialNumber=A=1\0", b"~serialnumber==A=1\0junk", b"~SerialNumber=A=1"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"~SerialNumber=A=1\0",
+        b"~serialnumber==A=1\0junk",
+        b"~SerialNumber=A=1",
+        b"SerialNumber=A=1\0",  # X628-C
+        b"~Serial Number=A=1\0",
+        b"Serial=A=1\0",
+        b"=A=1\0",
+    ],
+)
 def test_a_serial_number_is_read_however_it_is_written(answer: bytes) -> None:
     def serial_number(frames: list[Frame]) -> list[Frame]:
         return [replace(frames[0], data=answer)] if b"Serial" in frames[0].data else frames
@@ -220,20 +232,34 @@ def test_without_a_user_list_other_layouts_lose_nothing() -> None:
     assert reading.users is None
 
 
-def test_the_8_byte_order_of_ma300_is_recognised() -> None:
-    emulated = terminal(8, records=30)
-    records = np.frombuffer(emulated.encoded_log(), "u1").reshape(-1, 8)
-    swapped = records[:, [0, 1, 2, 7, 3, 4, 5, 6]].tobytes()
+@pytest.mark.parametrize("full_time_bit", [True, False])
+def test_the_8_byte_order_of_ma300_is_recognised(full_time_bit: bool) -> None:
+    emulated = terminal(8, records=30, is_ma300=True)
+    records = np.frombuffer(emulated.encoded_log(), "u1").reshape(-1, 8).copy()
+    if not full_time_bit:
+        records[:, 2] &= ~np.uint8(1 << 5)
 
-    def as_ma300(frames: list[Frame]) -> list[Frame]:
-        if frames[0].data == table(records.tobytes()):
-            return [replace(frames[0], data=table(swapped))]
-        return frames
+    def rewritten(frames: list[Frame]) -> list[Frame]:
+        is_log = frames[0].data == table(emulated.encoded_log())
+        return [replace(frames[0], data=table(records.tobytes()))] if is_log else frames
 
-    with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, as_ma300)) as one:
+    with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, rewritten)) as one:
         reading = gateway().read(one)
 
+    assert reading.log_layout == "8-MA300"
     assert same_punches(reading.punches, emulated.punches())
+    assert reading.punches["status"].tolist() == records[:, 2].tolist()
+
+
+def test_16_byte_records_bring_their_work_codes() -> None:
+    emulated = terminal(16)
+    with serving(emulated) as one:
+        emulated.punch("1000", verify_type=15, punch_state=1, work_code=7)
+        punches = gateway().read(one).punches
+
+    assert punches["work_code"].tolist() == [0] * 60 + [7]
+    assert punches[["status", "punch_state", "verify_type"]].iloc[-1].tolist() == [1, 1, 15]
+    assert (punches["status"] == punches["punch_state"]).all()
 
 
 def test_records_of_49_bytes_are_read() -> None:

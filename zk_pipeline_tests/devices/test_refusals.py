@@ -126,26 +126,27 @@ def test_what_must_not_be_done_late_is_not_asked_again(command: Command) -> None
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_terminal_that_counts_0_and_refuses_its_log_as_empty_firmware_does_is_empty_and_says_so(
+def test_a_terminal_that_has_given_its_log_before_and_refuses_it_as_empty_firmware_does_is_empty_and_says_so(
     protocol: Protocol,
 ) -> None:
     with serving(
         terminal(40, records=0), RefuseCommand(Command.CMD_DATA_WRRQ, 2001, b"\x01\x0d"), protocol=protocol
     ) as one:
-        reading = gateway().read(one)
+        reading = gateway().read(replace(one, log_layout="40"))
     assert reading.punches.empty
     assert reading.tail is None
     assert [warning.split(":")[1] for warning in reading.warnings] == [" its log was taken for an empty one"]
 
 
-@pytest.mark.parametrize("code", [4989, 4991, 0xFFFF, 0xFFFD])
+@pytest.mark.parametrize("code", [2001, 4989, 4991, 0xFFFF, 0xFFFD])
 def test_a_terminal_that_counts_0_and_refuses_its_log_otherwise_is_a_failure_of_its_own(code: int) -> None:
-    """4989 is the answer of SpeedFace-H5L, on which people do punch."""
+    """4989 is the answer of SpeedFace-H5L, on which people do punch; 2001 has to come from one that gave its log."""
+    known = None if code == 2001 else "40"
     with (
         serving(terminal(40, records=0), RefuseCommand(Command.CMD_DATA_WRRQ, code)) as one,
         pytest.raises(errors.LogRefused, match=f"counts no records, and the terminal answered {code}") as raised,
     ):
-        gateway().read(one)
+        gateway().read(replace(one, log_layout=known))
     assert raised.value.code == "log_refused"
 
 

@@ -70,6 +70,12 @@ WRONG_ANSWERS: dict[str, tuple[Command, Change, type[errors.TerminalError]]] = {
     "another-session": (Command.CMD_GET_VERSION, _first(session_id=1), errors.ProtocolViolation),
     "number-from-the-future": (Command.CMD_GET_VERSION, _first(reply_number=900), errors.ProtocolViolation),
     "another-option": (Command.CMD_OPTIONS_RRQ, _first(data=b"Door=1\0"), errors.ProtocolViolation),
+    "the-option-asked-before": (Command.CMD_OPTIONS_RRQ, _first(data=b"~Platform=ZEM560\0"), errors.ProtocolViolation),
+    "two-letters-for-a-serial-number": (
+        Command.CMD_OPTIONS_RRQ,
+        lambda frames: [replace(frames[0], data=b"er=1\0")] if b"Serial" in frames[0].data else frames,
+        errors.ProtocolViolation,
+    ),
     "clock-cut-short": (Command.CMD_GET_TIME, _first(data=b"\1"), errors.ProtocolViolation),
 }
 

@@ -96,6 +96,7 @@ def reading(
         info=info(len(held) + len(quarantined), serial),
         reported_after=len(held) + len(quarantined),
         layout=8 if slots else 40,
+        log_layout="8" if slots else "40",
         bytes_read=40 * (len(held) + len(quarantined)),
         punches=frame,
         rejected=pd.DataFrame(quarantined, columns=REJECTED_COLUMNS),

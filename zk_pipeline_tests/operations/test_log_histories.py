@@ -1,0 +1,36 @@
+"""Random histories of terminals' logs: the store holds exactly what was ever readable, of who held the slot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.store.database import Where
+from zk_pipeline_tests.engines import copy_store
+from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
+from zk_pipeline_tests.operations.history_world import TOGETHER, World
+
+IN_THE_SUITE = [range(first, first + 1) for first in range(2)]
+IN_FULL = [pytest.param(range(first, first + 4), marks=[pytest.mark.stress]) for first in range(0, 40, 4)]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "worlds", [*IN_THE_SUITE, *IN_FULL], ids=lambda worlds: f"worlds {worlds.start}-{worlds.stop - 1}"
+)
+def test_the_store_holds_exactly_what_was_ever_readable(
+    worlds: range, empty_store_file: Where, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    counts: Counter[str] = Counter()
+    failed: list[str] = []
+    for number in worlds:
+        seeds = range(number * TOGETHER, (number + 1) * TOGETHER)
+        world = World(seeds, copy_store(empty_store_file, tmp_path / f"{number}.duckdb"))
+        world.run()
+        counts.update(world.counted())
+        failed += world.failures()
+    record_property(HISTORY_COUNTS, dict(counts))
+    assert not failed, "\n\n".join([f"{len(failed)} of {counts['histories']} histories", *failed])
