@@ -1,4 +1,4 @@
-"""Histories of many terminals in one store: rounds of happenings, live sessions and polls, each held against the oracle.
+"""Histories of many terminals in one store: rounds of happenings, live sessions and polls, held against the oracle.
 
 The terminals speak the real protocol on loopback; they are polled, listened to and stored by the product's own
 operations. A world's number decides how much time passes between its rounds, so that
@@ -162,6 +162,8 @@ class World:
             has_list = polls[name] == "complete"
             history.polled(now, is_full=is_full, has_list=has_list, zone_before=before if zone else None)
             history.steps[-1] += f" (read: {polled.reading.mode})"
+        for name in names:
+            self.fleet.inject(name, Faults())
 
     def _read(self, device: Device, *tail: Any) -> Reading:
         """A reading, after which the device may be registered under another zone, before it is stored.
