@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.models import Device, punches_frame
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import reading
@@ -120,12 +120,10 @@ def _poll(punches: int, kind: Kind, number: int) -> pd.DataFrame:
     i = nth * DEVICES + 7
     known = np.datetime64("2016-01-01") + (i * step).astype("timedelta64[s]")
     people = np.concatenate([1000 + i // DEVICES % PEOPLE, np.arange(NEW[kind]) % PEOPLE + 1000])
-    return pd.DataFrame(
-        {
-            "user_id": pd.Series(people.astype(str), dtype=object),
-            "punched_at_local": np.concatenate([known, new]).astype("datetime64[s]"),
-            "status": np.ones(len(people), "uint8"),
-            "punch_state": np.zeros(len(people), "uint8"),
-            "verify_type": np.ones(len(people), "uint8"),
-        }
+    return punches_frame(
+        user_id=people.astype(str).astype(object),
+        punched_at_local=np.concatenate([known, new]),
+        status=1,
+        punch_state=0,
+        verify_type=1,
     )

@@ -17,16 +17,17 @@ from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES, Problem, Termin
 from zk_pipeline.api.attendance import DayId
 from zk_pipeline.api.auth import Operator
 from zk_pipeline.api.devices import DeviceId
-from zk_pipeline.api.fields import as_date
+from zk_pipeline.api.fields import Date, Id, UserId, as_date
 from zk_pipeline.api.launching import LOST, Action, ActionLost, ActionResult
 from zk_pipeline.api.paging import DateText, FlagText, Text, flag
 from zk_pipeline.api.services import Given, Services
-from zk_pipeline.operations.spans import asked_span, check_span
+from zk_pipeline.api.strict_input import StrictRoute, with_body
+from zk_pipeline.operations.spans import asked_span, check_in_history, check_span
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.punches import PollRecord
 
-router = APIRouter(prefix="/api", tags=["actions"])
+router = APIRouter(prefix="/api", tags=["actions"], route_class=StrictRoute)
 
 _WORDS = "Whether to wait for the run; `false` answers 202 with its id at once"
 
@@ -54,7 +55,33 @@ class SyncParameters(Waiting):
     start_date: DateText = Field(None, description="First work date")
     end_date: DateText = Field(None, description="Last work date, included")
     user_id: Text = Field(None, description="Only this person")
-    retry_failed: FlagText = Field(None, description="Also what ended in retry or failed (dead letters)")
+    retry_failed: FlagText = Field(None, description="Also what ended in retry, and dead letters")
+
+
+class WaitingBody(BaseModel):
+    """The same in a JSON body, which may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: bool | None = Field(None, strict=True, description=_WORDS)
+
+
+class ProcessBody(WaitingBody):
+    """Which work dates; without, every one whose punches are newer than its days."""
+
+    date: Date | None = Field(None, description="One work date")
+    start_date: Date | None = Field(None, description="First work date of a range")
+    end_date: Date | None = Field(None, description="Last work date of a range, included")
+
+
+class SyncBody(WaitingBody):
+    """Which deliveries; without, all that are due."""
+
+    limit: Id | None = Field(None, description="At most this many records")
+    start_date: Date | None = Field(None, description="First work date")
+    end_date: Date | None = Field(None, description="Last work date, included")
+    user_id: UserId | None = Field(None, description="Only this person")
+    retry_failed: bool | None = Field(None, strict=True, description="Also what ended in retry, and dead letters")
 
 
 class Started(BaseModel):
@@ -75,6 +102,7 @@ class Polled(BaseModel):
     run_id: str | None
     error: str | None = None
     error_code: str | None = None
+    warnings: str | None = Field(None, description="What went wrong without failing the poll, a line each")
 
 
 class AllPolled(BaseModel):
@@ -117,20 +145,26 @@ _POLL: dict[int | str, dict[str, Any]] = _ACTION | TERMINAL_FAILURES
 
 @router.post("/devices/poll_all/", response_model=AllPolled, responses=_ACTION)
 async def poll_all(
-    request: Request, services: Given, _: Operator, asked: Annotated[Waiting, Query()]
+    request: Request, services: Given, _: Operator, asked: Annotated[Waiting, Query()], body: WaitingBody | None = None
 ) -> Response | dict[str, Any]:
     """Read all enabled terminals and store their punches. One that fails does not fail the others."""
-    return await _run(request, services, asked, Action(kind="poll", arguments={"names": None}), _all_polled)
+    action = Action(kind="poll", arguments={"names": None})
+    return await _run(request, services, with_body(asked, body), action, _all_polled)
 
 
 @router.post("/devices/{device_id}/poll/", response_model=Polled, responses=_POLL)
 async def poll(
-    request: Request, services: Given, _: Operator, device_id: DeviceId, asked: Annotated[Waiting, Query()]
+    request: Request,
+    services: Given,
+    _: Operator,
+    device_id: DeviceId,
+    asked: Annotated[Waiting, Query()],
+    body: WaitingBody | None = None,
 ) -> Response | dict[str, Any]:
     """Read one terminal and store its punches."""
     device = await run_in_threadpool(services.store.devices.by_id, device_id)
     action = Action(kind="poll", arguments={"names": [device.name]})
-    answer = await _run(request, services, asked, action, _all_polled)
+    answer = await _run(request, services, with_body(asked, body), action, _all_polled)
     if isinstance(answer, Response):
         return answer
     polled = next((one for one in answer["devices"] if one["device"] == device.name), None)
@@ -144,19 +178,33 @@ async def poll(
 
 @router.post("/processed-attendance/process/", response_model=ProcessedCounts, responses=_ACTION)
 async def process(
-    request: Request, services: Given, _: Operator, asked: Annotated[ProcessParameters, Query()]
+    request: Request,
+    services: Given,
+    _: Operator,
+    asked: Annotated[ProcessParameters, Query()],
+    body: ProcessBody | None = None,
 ) -> Response | dict[str, Any]:
     """Make days from punches: of a date, of a range (a year, too) as one run, or of every date that is stale."""
+    asked = with_body(asked, body)
     dates = asked_span(as_date(asked.date), as_date(asked.start_date), as_date(asked.end_date))
+    if dates is not None:
+        today = await run_in_threadpool(services.last_work_date)
+        names = ("start_date", "end_date") if asked.date is None else ("date", "date")
+        check_in_history(*dates, begins=services.settings.history_start, today=today, names=names)
     action = Action(kind="process", arguments={"dates": dates})
     return await _run(request, services, asked, action, _processed)
 
 
 @router.post("/processed-attendance/sync/", response_model=SyncCounts, responses=_ACTION)
 async def sync(
-    request: Request, services: Given, _: Operator, asked: Annotated[SyncParameters, Query()]
+    request: Request,
+    services: Given,
+    _: Operator,
+    asked: Annotated[SyncParameters, Query()],
+    body: SyncBody | None = None,
 ) -> Response | dict[str, Any]:
     """Deliver to the CRM what is due. Each day's latest revision goes out once."""
+    asked = with_body(asked, body)
     first, last = as_date(asked.start_date), as_date(asked.end_date)
     check_span(first, last)
     scope = Scope(first=first, last=last, user_id=asked.user_id)
@@ -166,14 +214,19 @@ async def sync(
 
 @router.post("/processed-attendance/{day_id}/retry/", response_model=SyncCounts, responses=_ACTION)
 async def retry(
-    request: Request, services: Given, _: Operator, day_id: DayId, asked: Annotated[Waiting, Query()]
+    request: Request,
+    services: Given,
+    _: Operator,
+    day_id: DayId,
+    asked: Annotated[Waiting, Query()],
+    body: WaitingBody | None = None,
 ) -> Response | dict[str, Any]:
     """Deliver one person's day again, also where it is a dead letter."""
     day = await run_in_threadpool(services.store.lists.day, day_id)
     if day is None:
         raise HTTPException(404, "Not found.")
     scope = Scope(first=day.date, last=day.date, user_id=day.user_id)
-    return await _sync(request, services, asked, {"scope": scope, "limit": None, "retry": True})
+    return await _sync(request, services, with_body(asked, body), {"scope": scope, "limit": None, "retry": True})
 
 
 async def _sync(
@@ -231,6 +284,7 @@ def _polled(run_id: str, poll: PollRecord) -> dict[str, Any]:
         "run_id": run_id,
         "error": poll.error,
         "error_code": poll.error_code,
+        "warnings": poll.warnings,
     }
 
 

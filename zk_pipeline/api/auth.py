@@ -51,6 +51,9 @@ def identify(request: Request) -> Identity | None:
     return identity
 
 
+REQUIREMENTS: set[Callable[..., Identity]] = set()  # what `require` gave out
+
+
 def require(scope: Scope) -> Callable[..., Identity]:
     """A dependency of API routes: the identity, which may do what `scope` allows. 401, 403 or 429 otherwise."""
 
@@ -64,6 +67,7 @@ def require(scope: Scope) -> Callable[..., Identity]:
             check_csrf(identity, request.headers.get("x-csrf-token"))
         return identity
 
+    REQUIREMENTS.add(check)
     return check
 
 

@@ -14,9 +14,10 @@ from zk_pipeline.api.auth import Admin, Reader
 from zk_pipeline.api.fields import DATE, Date, Name, as_date
 from zk_pipeline.api.paging import DateText, Numbered, PageOf, Text, numbered_page
 from zk_pipeline.api.services import Given
+from zk_pipeline.api.strict_input import StrictRoute
 from zk_pipeline.attendance.shifts import Holiday
 
-router = APIRouter(prefix="/api", tags=["days off"], responses=FAILURES)
+router = APIRouter(prefix="/api", tags=["days off"], responses=FAILURES, route_class=StrictRoute)
 
 HolidayDate = Annotated[str, Path(pattern=DATE, json_schema_extra={"format": "date"})]
 
@@ -29,6 +30,14 @@ class HolidayBody(BaseModel):
     date: Date
     name: Name
     site: Name | None = Field(None, description="Only there; null: at all sites")
+
+
+class HolidayAnswer(BaseModel):
+    """A holiday as it is stored; one that was imported may have any name, several feasts of a date one in common."""
+
+    date: date
+    name: str
+    site: str | None
 
 
 class HolidaySite(BaseModel):
@@ -58,13 +67,13 @@ class AbsenceParameters(Numbered):
     end_date: DateText = Field(None, description="Last date, included")
 
 
-@router.get("/holidays/", response_model=list[HolidayBody])
+@router.get("/holidays/", response_model=list[HolidayAnswer])
 def holidays(services: Given, _: Reader) -> list[dict[str, Any]]:
     """All holidays, by date."""
     return [_holiday(one) for one in services.store.holidays.all()]
 
 
-@router.post("/holidays/", response_model=HolidayBody, status_code=201)
+@router.post("/holidays/", response_model=HolidayAnswer, status_code=201)
 def add_holiday(services: Given, _: Admin, new: HolidayBody) -> dict[str, Any]:
     """Enter a holiday; one of the same date and site gets the new name."""
     one = Holiday(day=date.fromisoformat(new.date), name=new.name, site=new.site)

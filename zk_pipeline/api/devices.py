@@ -13,12 +13,14 @@ from zk_pipeline.api.auth import Admin, Operator, Reader
 from zk_pipeline.api.described import described
 from zk_pipeline.api.fields import Port
 from zk_pipeline.api.services import Given
+from zk_pipeline.api.strict_input import StrictRoute
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.devices import EDITABLE
 
-router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES)
+router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES, route_class=StrictRoute)
 
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 DeviceAnswer = described("Device", Device, "devices")
@@ -33,6 +35,7 @@ class _ReadOnly(BaseModel):
     serial_number: Any = Field(None, json_schema_extra={"readOnly": True})
     last_transport: Any = Field(None, json_schema_extra={"readOnly": True})
     last_sync: Any = Field(None, json_schema_extra={"readOnly": True})
+    keypad_locked_at: Any = Field(None, json_schema_extra={"readOnly": True})
     created_at: Any = Field(None, json_schema_extra={"readOnly": True})
     updated_at: Any = Field(None, json_schema_extra={"readOnly": True})
 
@@ -184,7 +187,7 @@ def users(services: Given, _: Reader, device_id: DeviceId) -> list[dict[str, Any
 @router.post("/{device_id}/set-clock/", response_model=ClockSet, responses=TERMINAL_FAILURES)
 def set_clock(services: Given, _: Operator, device_id: DeviceId) -> dict[str, Any]:
     """Set the terminal's clock to the true time in its zone."""
-    changed = services.terminals.set_clock(services.store.devices.by_id(device_id))
+    changed = set_clock_of(services.store, services.terminals, services.store.devices.by_id(device_id))
     return {name.name: getattr(changed, name.name) for name in fields(changed) if name.name in ClockSet.model_fields}
 
 

@@ -13,10 +13,11 @@ from zk_pipeline.api.answers import FAILURES
 from zk_pipeline.api.auth import Admin, Reader
 from zk_pipeline.api.fields import Clock, Date, Hours, Id, Name, UserId, as_date, as_time, clock_text
 from zk_pipeline.api.services import Given, Services
+from zk_pipeline.api.strict_input import StrictRoute
 from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, Target
 from zk_pipeline.errors import UsageError
 
-router = APIRouter(prefix="/api", tags=["hours"], responses=FAILURES)
+router = APIRouter(prefix="/api", tags=["hours"], responses=FAILURES, route_class=StrictRoute)
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ShiftName = Annotated[str, Path(min_length=1, max_length=100)]

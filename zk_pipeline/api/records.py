@@ -15,11 +15,12 @@ from zk_pipeline.api.described import described
 from zk_pipeline.api.fields import Id, Reading, Seconds, Words
 from zk_pipeline.api.paging import FlagText, Number, PageOf, Walked, flag, page_of
 from zk_pipeline.api.services import Given, Services
+from zk_pipeline.api.strict_input import StrictRoute, with_body
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.corrections import Correction
 from zk_pipeline.store.quarantine import PAGE_ORDER
 
-router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
+router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES, route_class=StrictRoute)
 
 CorrectionAnswer = described(
     "ClockCorrection", Correction, "clock_corrections", {"punches": "How many punches are under it now"}
@@ -52,6 +53,13 @@ class ReleaseParameters(BaseModel):
     device: Number = Field(None, description="Only of this device (its id)")
 
 
+class ReleaseBody(BaseModel):
+    """The same in a JSON body, which may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+    device: Id | None = Field(None, description="Only of this device (its id)")
+
+
 class Released(BaseModel):
     """What reading the records of one device again came to."""
 
@@ -61,6 +69,7 @@ class Released(BaseModel):
     records: int = Field(description="That could be read now")
     new: int = Field(description="Punches among them that were not stored yet")
     left: int = Field(description="Records that still cannot be a punch")
+    error: str | None = Field(None, description="Why none of them was released; null where that went well")
 
 
 class CorrectionBody(BaseModel):
@@ -72,6 +81,7 @@ class CorrectionBody(BaseModel):
     from_local: Reading = Field(description="First wrong reading, such as 2026-03-02T08:00")
     to_local: Reading = Field(description="Last wrong reading")
     add_seconds: Seconds = Field(description="Negative where its clock was fast")
+    only_in_doubt: bool = Field(default=False, description="Leave readings alone that are not in doubt")
     reason: Words = ""
 
 
@@ -98,13 +108,15 @@ def quarantine(
 
 
 @router.post("/quarantine/release/", response_model=list[Released])
-def release(services: Given, _: Operator, asked: Annotated[ReleaseParameters, Query()]) -> list[Any]:
+def release(
+    services: Given, _: Operator, asked: Annotated[ReleaseParameters, Query()], body: ReleaseBody | None = None
+) -> list[Any]:
     """Read the records in quarantine again, after an encoding or a user list was set right. What is a punch now is
     stored, and the next processing makes its days again.
     """
     from zk_pipeline.operations.release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
 
-    name = name_of_device(services, asked.device)
+    name = name_of_device(services, with_body(asked, body).device)
     return list(release_records(services.store, None if name is None else [name]))
 
 
@@ -127,6 +139,7 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
         to_local=datetime.fromisoformat(new.to_local),
         add_seconds=new.add_seconds,
         reason=new.reason,
+        only_in_doubt=new.only_in_doubt,
     )
 
 

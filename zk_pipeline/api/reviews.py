@@ -14,9 +14,10 @@ from zk_pipeline.api.auth import Operator, Reader
 from zk_pipeline.api.described import described
 from zk_pipeline.api.fields import Words
 from zk_pipeline.api.services import Given
+from zk_pipeline.api.strict_input import StrictRoute
 from zk_pipeline.store.reviews import Review
 
-router = APIRouter(prefix="/api/processed-attendance", tags=["attendance"], responses=FAILURES)
+router = APIRouter(prefix="/api/processed-attendance", tags=["attendance"], responses=FAILURES, route_class=StrictRoute)
 
 ReviewAnswer = described("Review", Review, "day_reviews")
 _CHANGED: dict[int | str, dict[str, Any]] = {

@@ -10,8 +10,6 @@ from zk_pipeline.attendance.shifts import WEEKDAYS
 
 def wall_time(value: object) -> object:
     """`9:00` or `09:00` as a time; what is no text is left to others."""
-    if isinstance(value, int):  # YAML reads 09:00 without quotes as a number of minutes or seconds
-        raise ValueError('must be a time of day in quotes, such as "09:00"')
     if not isinstance(value, str):
         return value
     if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", value.strip()):

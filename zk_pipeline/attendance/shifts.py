@@ -72,6 +72,8 @@ class Target:
             raise UsageError("a shift is assigned to a device alone, or to a user, a site, or a user at a site")
         if not (self.user_id or self.site or self.device):
             raise UsageError("a shift is assigned to a user, a device or a site: name one")
+        if "" in (self.user_id, self.site, self.device):
+            raise UsageError("a shift is assigned to a user, a device or a site: an empty name is none of them")
 
     def __str__(self) -> str:
         if self.device is not None:

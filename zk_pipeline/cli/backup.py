@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.output import as_json, note, print_json, print_pairs
+from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, yes_option
 from zk_pipeline.cli.session import Session, open_session
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.restoring import Restored
@@ -43,7 +42,7 @@ def backup(target: Path | None, keep: int | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option("--force", is_flag=True, help="Although Dagster shows runs that are under way.")
 @as_json
 def restore(file: Path, yes: bool, force: bool, as_json: bool) -> None:
@@ -60,10 +59,7 @@ def restore(file: Path, yes: bool, force: bool, as_json: bool) -> None:
     with only_one(session.settings.home):
         if not force:
             _refuse_while_runs(session)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError(f"{file} would replace {replaced}: confirm with --yes")
-            click.confirm(f"Replace {replaced} by {file}?", abort=True, err=True)
+        confirm(f"Replace {replaced} by {file}?", yes=yes)
         done = session.store.restoring.restore(file)
     if as_json:
         print_json(asdict(done) | {"next": _next(done)})

@@ -12,7 +12,18 @@ from zk_pipeline.cli.session import open_session
 from zk_pipeline.errors import UsageError
 
 _READING = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
-_SHOWN = ["id", "device", "from_local", "to_local", "add_seconds", "punches", "reason", "created_at", "revoked_at"]
+_SHOWN = [
+    "id",
+    "device",
+    "from_local",
+    "to_local",
+    "add_seconds",
+    "only_in_doubt",
+    "punches",
+    "reason",
+    "created_at",
+    "revoked_at",
+]
 
 
 @click.command("correct-clock")
@@ -20,6 +31,7 @@ _SHOWN = ["id", "device", "from_local", "to_local", "add_seconds", "punches", "r
 @click.option("--from", "from_local", type=_READING, help="First wrong reading, as the terminal recorded it.")
 @click.option("--to", "to_local", type=_READING, help="Last wrong reading, as the terminal recorded it.")
 @click.option("--add-seconds", type=int, help="To add to a reading for the right time; negative if it was fast.")
+@click.option("--only-in-doubt", is_flag=True, help="Only readings in doubt; others at these times stay.")
 @click.option("--reason", default="", help="Why, for the record.")
 @click.option("--revoke", "correction_id", type=int, help="Take the correction of this id back.")
 @as_json
@@ -29,12 +41,14 @@ def correct_clock(
     from_local: datetime | None,
     to_local: datetime | None,
     add_seconds: int | None,
+    only_in_doubt: bool,
     reason: str,
     correction_id: int | None,
     as_json: bool,
 ) -> None:
     """Correct what NAME recorded while its clock was wrong. Without options: list all corrections. Readings stay as
-    recorded; days are made from the corrected ones, those that come later included.
+    recorded; days are made from the corrected ones, those that come later included. `zk-pipeline doctor` names the
+    correction for punches that came while the clock was measured wrong.
 
     \b
     Example:  zk-pipeline device correct-clock "Back Gate" --from 2000-01-01 --to 2000-01-03 --add-seconds 846720000
@@ -50,6 +64,15 @@ def correct_clock(
     elif name is None or from_local is None or to_local is None or add_seconds is None:
         raise UsageError("a correction needs NAME, --from, --to and --add-seconds")
     else:
-        done = [corrections.add(name, from_local=from_local, to_local=to_local, add_seconds=add_seconds, reason=reason)]
+        done = [
+            corrections.add(
+                name,
+                from_local=from_local,
+                to_local=to_local,
+                add_seconds=add_seconds,
+                reason=reason,
+                only_in_doubt=only_in_doubt,
+            )
+        ]
     rows = [asdict(one) | {"from_local": str(one.from_local), "to_local": str(one.to_local)} for one in done]
     print_rows(rows, _SHOWN, as_json=as_json, none="no clock was ever corrected")

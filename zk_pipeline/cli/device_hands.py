@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_table, yes_option
 from zk_pipeline.cli.session import open_session
+from zk_pipeline.devices.decode import unreadable_names
 from zk_pipeline.operations.clear import clear_log as clear_log_of
+from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 
 
 @click.command("set-clock")
@@ -19,7 +21,7 @@ def set_clock(name: str, as_json: bool) -> None:
     Example:  zk-pipeline device set-clock "Main Office"
     """
     session = open_session()
-    change = session.terminals.set_clock(session.store.devices.get(name))
+    change = set_clock_of(session.store, session.terminals, session.store.devices.get(name))
     if as_json:
         print_json(change)
     else:
@@ -42,7 +44,10 @@ def users(name: str, as_json: bool) -> None:
     Example:  zk-pipeline device users "Main Office" --json
     """
     session = open_session()
-    enrolled = session.terminals.users(session.store.devices.get(name))
+    device = session.store.devices.get(name)
+    enrolled = session.terminals.users(device)
+    for line in unreadable_names(enrolled, device):
+        click.echo(line, err=True)
     rows = [{str(key): value for key, value in row.items()} for row in enrolled.to_dict("records")]
     if as_json:
         print_json(rows)
@@ -52,17 +57,21 @@ def users(name: str, as_json: bool) -> None:
 
 @click.command("clear-log")
 @click.argument("name")
+@yes_option
 @as_json
-def clear_log(name: str, as_json: bool) -> None:
+def clear_log(name: str, *, yes: bool, as_json: bool) -> None:
     """Delete the log of NAME, after every record in it was read, stored and found in the store, in the same session.
 
-    It refuses when anything is not, and the log stays as it is. Nothing else ever clears a log.
+    It asks first; in scripts say --yes. It refuses when anything is not stored, and the log stays as it is. Nothing
+    else ever clears a log.
 
     \b
-    Example:  zk-pipeline device clear-log "Main Office"
+    Example:  zk-pipeline device clear-log "Main Office" --yes
     """
     session = open_session()
-    held = clear_log_of(session.store, session.terminals, session.store.devices.get(name))
+    device = session.store.devices.get(name)
+    confirm(f"Delete the log of {device.name} ({device.ip_address}:{device.port}) from the terminal?", yes=yes)
+    held = clear_log_of(session.store, session.terminals, device)
     counts = {"punches": len(held.punches), "quarantined": len(held.rejected)}
     if as_json:
         print_json({"device": name, "cleared": True} | counts)

@@ -149,8 +149,12 @@ def remove(name: str) -> None:
     \b
     Example:  zk-pipeline device remove "Main Office"
     """
-    open_session().store.devices.remove(name)
+    devices = open_session().store.devices
+    locked_at = devices.get(name).keypad_locked_at
+    devices.remove(name)
     click.echo(f"removed {name}; its history stays")
+    if locked_at is not None:
+        note(f"{name} was left locked: restart the terminal if people still punch there")
 
 
 @device.command("apply")

@@ -11,7 +11,7 @@ import click
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.cli.output import as_json, print_json, print_rows
 from zk_pipeline.cli.session import WORK_DATE, open_session
-from zk_pipeline.operations.holiday_files import read_holiday_file
+from zk_pipeline.operations.holiday_files import import_holiday_file
 
 
 @click.group()
@@ -37,19 +37,28 @@ def add(day: date, name: str, site: str | None) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--site", help="Only at this site.  [default: all sites, or the column `site` of a CSV]")
 @as_json
-def import_(file: Path, site: str | None, as_json: bool) -> None:
-    """Enter the holidays of a calendar (.ics: all-day events) or of a table (.csv: date,name[,site]). Importing again
-    changes only what is different.
+def import_(file: Path, site: str | None, as_json: bool) -> int:
+    """Enter the holidays of a calendar (.ics: whole-day events) or of a table (.csv: date,name[,site]). Importing again
+    changes only what is different; what was moved or cancelled in the calendar follows.
+
+    Events that cannot be read are named by line and left out; then it ends with 1, and the others are entered.
+    Appointments at a time of day are named, too, and are no failure.
 
     \b
     Example:  zk-pipeline holiday import holidays.ics
     """
-    done = open_session().store.holidays.put(read_holiday_file(file, site))
+    session = open_session()
+    done = import_holiday_file(session.store, file, site, history_start=session.settings.history_start)
     if as_json:
         print_json(done)
     else:
-        for what, holidays in asdict(done).items():
-            click.echo(f"{what}: {len(holidays)}")
+        for what, entries in asdict(done).items():
+            click.echo(f"{what}: {len(entries)}")
+    for one in done.skipped:
+        click.echo(
+            f"zk-pipeline: {file}, line {one.line}: {one.summary or 'an event'} was left out: {one.reason}", err=True
+        )
+    return int(not done.is_complete)
 
 
 @holiday.command("list")

@@ -15,8 +15,9 @@ from zk_pipeline.operations.listen import Stored, listen
 def live(names: tuple[str, ...]) -> int:
     """Store punches as they happen. Without a NAME: the terminals that are set to `--live`.
 
-    It listens until interrupted, gives way to polls, and comes back by itself to a terminal that was lost. Polls go on
-    as usual and close any gap.
+    It listens until interrupted, gives way to polls, and listens again to a terminal that was lost. It follows the
+    registry: terminals that are added, removed, enabled, disabled or changed are noticed within seconds. Polls go on as
+    usual and close any gap.
 
     \b
     Example:  zk-pipeline live "Main Office"
@@ -31,7 +32,7 @@ def live(names: tuple[str, ...]) -> int:
         listen(
             session.store,
             session.terminals,
-            devices,
+            devices if names else None,
             stop=stopped,
             on_stored=_tell,
             say=lambda words: click.echo(words, err=True),

@@ -28,6 +28,7 @@ COMMANDS = {
     "shift": ("shifts", "Working hours beside those of the settings, and who has them."),
     "holiday": ("holidays", "Dates on which nobody is expected."),
     "explain": ("explain", "What was said of a person's day, when, and why."),
+    "repair": ("repair", "Correct punches that earlier versions stored wrongly."),
     "quarantine": ("quarantine", "Records that could not be read as punches."),
     "test-device": ("probe", "Connect to terminals and print what they say of themselves."),
     "poll": ("work", "Read terminals and store their punches."),

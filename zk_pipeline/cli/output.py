@@ -17,7 +17,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zk_pipeline.errors import UsageError
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal; a script has to say `--yes`. Raises UsageError, or click.Abort where the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nothing was done: confirm with --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 def print_json(value: object) -> None:

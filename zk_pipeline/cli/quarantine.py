@@ -41,10 +41,10 @@ def list_(everything: bool, as_json: bool) -> None:
 @quarantine.command("release")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @as_json
-def release(names: tuple[str, ...], as_json: bool) -> None:
+def release(names: tuple[str, ...], as_json: bool) -> int:
     """Read the records of the named terminals (default: all) again. That helps after `device update NAME --encoding`,
-    or once people are enrolled whose number alone was in the record. What is a punch now is stored, and the next
-    processing makes its days again.
+    or once the user list could be read of a terminal whose records name only a slot. What is a punch now is stored,
+    and the next processing makes its days again.
 
     \b
     Example:  zk-pipeline quarantine release "Main Office"
@@ -53,4 +53,6 @@ def release(names: tuple[str, ...], as_json: bool) -> None:
 
     done = release_records(open_session().store, names or None)
     rows = [vars(one) for one in done]
-    print_rows(rows, ["device", "records", "new", "left"], as_json=as_json, none="nothing is in quarantine")
+    shown = ["device", "records", "new", "left", *(["error"] if any(one.error for one in done) else [])]
+    print_rows(rows, shown, as_json=as_json, none="nothing is in quarantine")
+    return int(any(one.error for one in done))

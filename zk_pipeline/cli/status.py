@@ -60,7 +60,12 @@ def status(as_json: bool) -> int:
 
 def _device_row(device: DeviceStatus) -> dict[str, Any]:
     fill = None if device.fill is None else f"{device.fill:.0%}"
-    error = device.last_error if device.last_poll_status == "failed" else None
+    error = device.last_error if device.last_poll_status == "failed" else device.last_warnings
+    if device.keypad_locked_at is not None:
+        locked = (
+            f"locked since {device.keypad_locked_at:%Y-%m-%d %H:%M:%S} UTC, so that people may not be able to punch"
+        )
+        error = f"{locked}: `zk-pipeline test-device NAME` unlocks it{f'; {error}' if error else ''}"
     return asdict(device) | {"fill": fill, "drift_seconds": device.clock_drift_seconds, "error": error}
 
 

@@ -20,7 +20,7 @@ from zk_pipeline.store.outbox import Scope
 if TYPE_CHECKING:
     from zk_pipeline.defs.launch import RunResult
 
-_POLLED = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error"]
+_POLLED = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error", "warnings"]
 _PROCESSED = ["work_date", "rows", "added", "changed", "unchanged", "retracted"]
 
 

@@ -15,6 +15,8 @@ from types import MappingProxyType
 import yaml
 
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.errors import UsageError
+from zk_pipeline.yaml_file import compose_yaml, is_null, json_value, problem_at
 
 FIELDS = (
     "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason", "device_name", "device_ip", "revision",
@@ -77,14 +79,9 @@ AS_IT_IS = FieldMapping()
 def read_mapping(path: Path) -> FieldMapping:
     """The mapping in a file. Raises CrmMisconfigured naming the file, the line and what is wrong there."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise CrmMisconfigured(f"{path}: cannot be read: {reason}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise CrmMisconfigured(f"{path}{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        root = compose_yaml(path)
+    except UsageError as error:
+        raise CrmMisconfigured(str(error)) from None
     return _Reader(path).mapping(root) if root is not None else AS_IT_IS
 
 
@@ -119,7 +116,7 @@ class _Reader:
         found: dict[str, str] = {}
         for name, (key, value) in self._section(sections, section).items():
             self._check(name in known, key, f"{section}: unknown field {name!r}; there are {', '.join(known)}")
-            text = self._scalar(value)
+            text = self._json(value, f"{section}: {name}")
             is_name = isinstance(text, str) and bool(text.strip())
             self._check(is_name, value, f"{section}: {name} needs the name that the CRM has for it")
             found[name] = str(text)
@@ -130,26 +127,21 @@ class _Reader:
             return frozenset()
         node = sections["drop"][1]
         self._check(isinstance(node, yaml.SequenceNode), node, "drop must be a list of fields")
-        names = [(str(self._scalar(each)), each) for each in node.value]
+        names = [(self._text(each), each) for each in node.value]
         for name, each in names:
             self._check(name in FIELDS, each, f"drop: unknown field {name!r}; there are {', '.join(FIELDS)}")
         return frozenset(name for name, _ in names)
 
     def _constants(self, sections: dict[str, tuple[yaml.Node, yaml.Node]]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for name, (_, value) in self._section(sections, "constant").items():
-            plain = self._scalar(value)
-            is_json = plain is None or isinstance(plain, str | bool | int | float)
-            self._check(is_json, value, f"constant: {name} must be a text, number, true, false or null (quote dates)")
-            found[name] = plain
-        return found
+        section = self._section(sections, "constant")
+        return {name: self._json(value, f"constant: {name}") for name, (_, value) in section.items()}
 
     def _instants(self, sections: dict[str, tuple[yaml.Node, yaml.Node]]) -> Instants:
         if "instants" not in sections:
             return Instants.ISO
         node = sections["instants"][1]
         names = [each.value for each in Instants]
-        text = self._scalar(node)
+        text = self._text(node)
         self._check(text in names, node, f"instants must be one of {', '.join(names)}")
         return Instants(text)
 
@@ -168,24 +160,27 @@ class _Reader:
 
     def _pairs(self, node: yaml.Node, what: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         self._check(isinstance(node, yaml.MappingNode), node, f"{what} must be a mapping (name: value)")
-        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-        for key, value in node.value:
-            name = str(self._scalar(key))
-            self._check(name not in found, key, f"{what}: {name!r} stands there twice")
-            found[name] = (key, value)
-        return found
+        return {key.value: (key, value) for key, value in node.value}
 
-    def _scalar(self, node: yaml.Node) -> object:
-        self._check(isinstance(node, yaml.ScalarNode), node, "a single value is needed here")
-        loader = yaml.SafeLoader("")
+    def _json(self, node: yaml.Node, what: str) -> object:
         try:
-            return loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            raise self._wrong(node, f"{node.value!r} is not a value that YAML knows") from None
+            return json_value(self._scalar(node))
+        except ValueError as error:
+            raise self._wrong(node, f"{what}: {error}") from None
+
+    def _text(self, node: yaml.Node) -> str:
+        """As it was written; empty where nothing stands there."""
+        scalar = self._scalar(node)
+        return "" if is_null(scalar) else str(scalar.value)
+
+    def _scalar(self, node: yaml.Node) -> yaml.ScalarNode:
+        self._check(isinstance(node, yaml.ScalarNode), node, "a single value is needed here")
+        assert isinstance(node, yaml.ScalarNode)
+        return node
 
     def _check(self, is_right: bool, node: yaml.Node, problem: str) -> None:
         if not is_right:
             raise self._wrong(node, problem)
 
     def _wrong(self, node: yaml.Node, problem: str) -> CrmMisconfigured:
-        return CrmMisconfigured(f"{self.path}, line {node.start_mark.line + 1}: {problem}")
+        return CrmMisconfigured(str(problem_at(self.path, node.start_mark.line + 1, problem)))

@@ -20,6 +20,7 @@ from zk_pipeline.operations.problems import (
     check_problems,
     crm_problems,
     device_problems,
+    lock_problems,
     run_problem,
     tick_problem,
 )
@@ -34,7 +35,7 @@ from zk_pipeline.store.watching import watch
 
 ALERT_SENSOR = "alert_sensor"
 # This sensor runs in the daemon: that it looks at all shows that the daemon beats.
-KINDS = ("device", "run", "check", "tick", "crm", "daemon")
+KINDS = ("device", "lock", "run", "check", "tick", "crm", "daemon")
 
 
 def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
@@ -125,6 +126,7 @@ def current_problems(
     links = Links(settings.ui_url)
     problems = [
         *device_problems(found, now, silence_allowed(settings.polling_interval_minutes), links),
+        *lock_problems(found, now, timedelta(seconds=settings.poll_deadline)),
         *crm_problems(found, _misconfigured(settings)),
         *check_problems(failed_checks(instance, checks), links),
         *(run_problem(run, links) for run in failed_runs(instance, now)),

@@ -22,8 +22,8 @@ from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_ran
 from zk_pipeline.defs.routing import check_routes
 from zk_pipeline.defs.sensors import partition_change
 from zk_pipeline.defs.submit import check_daemon, submit, wait_for, why_failed
-from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.routing import by_queue
+from zk_pipeline.operations.spans import check_in_history
 from zk_pipeline.processes import process_identity
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.store import Store
@@ -91,11 +91,7 @@ class Launcher:
 
     def check_partitions(self, dates: DateRange, today: date) -> None:
         """Raises UsageError for work dates that have no partition."""
-        first = self.settings.history_start
-        if dates.first < first:
-            raise UsageError(f"{dates.first} is before ZK_PIPELINE_HISTORY_START ({first}): there is no such partition")
-        if dates.last > today:
-            raise UsageError(f"{dates.last} is in the future: the newest work date is {today}")
+        check_in_history(dates.first, dates.last, begins=self.settings.history_start, today=today)
 
     def run(
         self, job: str, *, tags: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None

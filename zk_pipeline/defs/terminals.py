@@ -20,6 +20,7 @@ from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.operations.tables import device_table
 from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminal_health import terminal_health
 
 
@@ -67,18 +68,25 @@ def _raw_punches(
             context.log.error("%s", polled.words)
             failures[name] = polled.words
             continue
-        event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
-        ingested = polled.ingested
-        if ingested is not None and ingested.new:
-            event_metadata["preview"] = preview(opened.punches.preview(name, ingested.poll_id))
-        # One event per terminal, which says it all: each costs a transaction of Dagster's log.
-        event = dg.AssetMaterialization(
-            context.asset_key, partition=name, description=polled.words, metadata=event_metadata
-        )
-        context.log_event(event)
+        for warning in polled.reading.warnings if polled.reading is not None else ():
+            context.log.warning("%s", warning)
+        try:
+            context.log_event(_event(context.asset_key, opened, polled, links))
+        except Exception as error:  # others wait to be stored: what was stored is in device_polls in any case
+            context.log.exception("%s was stored, and its event could not be made", name)
+            failures[name] = f"{polled.words}; stored, but without its event ({type(error).__name__}: {error})"
     yield from check_results(terminal_health(opened.database))
     if failures:
         raise partitions_failed("device", failures, len(chosen))
+
+
+def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLinks) -> dg.AssetMaterialization:
+    """All that is said of one terminal, in one event: each costs a transaction of Dagster's log."""
+    event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
+    ingested = polled.ingested
+    if ingested is not None and ingested.new:
+        event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
+    return dg.AssetMaterialization(key, partition=polled.device.name, description=polled.words, metadata=event_metadata)
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
@@ -95,6 +103,7 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
         "clock_drift_seconds": reading.info.clock_drift_seconds,
         "fill_percent": round(100 * reading.reported_after / max(1, reading.info.record_capacity), 1),
         "mode": reading.mode,
+        "warnings": "\n".join(reading.warnings) or None,
         "bytes_read": reading.bytes_read,
         "touched_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
     }

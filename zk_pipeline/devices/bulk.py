@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from zk_pipeline.devices.client import TerminalClient
-from zk_pipeline.devices.errors import IncompleteTransfer, ProtocolViolation
+from zk_pipeline.devices.errors import IncompleteTransfer, ProtocolViolation, TerminalError
 from zk_pipeline.devices.frames import Command, Frame
 from zk_pipeline.devices.packets import LostPacket
 
@@ -34,24 +34,27 @@ class Snapshot:
     table: bytes | None = None  # a small one comes at once
 
 
-def read_log_table(client: TerminalClient) -> bytes:
-    """The attendance log's records as one piece.
-
-    Raises RefusesProtocol when the terminal does not give it.
-    """
-    client.transport.doing = "reading the log"
-    return _read_table(client, take_log_snapshot(client))
-
-
-def read_user_table(client: TerminalClient) -> bytes:
-    """The user list's records as one piece. Raises RefusesProtocol when the terminal does not give it."""
-    client.transport.doing = "reading the user list"
-    return _read_table(client, _take_snapshot(client, Command.USERTEMP_RRQ, FCT_USER))
-
-
 def take_log_snapshot(client: TerminalClient) -> Snapshot:
-    """The attendance log as of now. Raises RefusesProtocol when the terminal does not give it."""
+    """The attendance log as of now. Raises RefusesProtocol or TerminalBusy when the terminal does not give it."""
     return _take_snapshot(client, Command.ATTLOG_RRQ, 0)
+
+
+def take_user_snapshot(client: TerminalClient) -> Snapshot:
+    """The user list as of now, as `take_log_snapshot` takes the log."""
+    return _take_snapshot(client, Command.USERTEMP_RRQ, FCT_USER)
+
+
+def read_records(client: TerminalClient, snapshot: Snapshot) -> bytes:
+    """All records of the snapshot, whose own size has to agree with what arrived.
+
+    Raises RefusesProtocol when the terminal does not give them, IncompleteTransfer when they are not all there.
+    """
+    table = read_part(client, 0, snapshot.size) if snapshot.table is None else snapshot.table
+    declared = int.from_bytes(table[:SIZE_BYTES], "little")
+    if table and len(table) != SIZE_BYTES + declared:
+        problem = f"the table declares {declared} bytes of records and {len(table) - SIZE_BYTES} arrived"
+        client.transport.fail(IncompleteTransfer, problem)
+    return table[SIZE_BYTES:]
 
 
 def read_part(client: TerminalClient, start: int, end: int) -> bytes:
@@ -77,9 +80,18 @@ def read_part(client: TerminalClient, start: int, end: int) -> bytes:
     return bytes(table)
 
 
-def free_snapshot(client: TerminalClient) -> None:
-    """Let the terminal forget the snapshot."""
-    client.ask(Command.FREE_DATA)
+def free_snapshot(client: TerminalClient, snapshot: Snapshot) -> None:
+    """Let the terminal forget the snapshot, once all that depends on it is known.
+
+    Raises nothing: whatever goes wrong, what was read is complete; the session is broken then.
+    """
+    if snapshot.table is not None:
+        return
+    client.transport.doing = "releasing the snapshot"
+    try:
+        client.ask(Command.FREE_DATA)
+    except TerminalError:
+        client.transport.is_broken = True
 
 
 def _take_snapshot(client: TerminalClient, command: int, function: int) -> Snapshot:
@@ -88,14 +100,6 @@ def _take_snapshot(client: TerminalClient, command: int, function: int) -> Snaps
         return Snapshot(_announced_size(client, answer))
     table = _collect(client, answer)
     return Snapshot(len(table), table)
-
-
-def _read_table(client: TerminalClient, snapshot: Snapshot) -> bytes:
-    table = snapshot.table
-    if table is None:
-        table = read_part(client, 0, snapshot.size)
-        free_snapshot(client)
-    return _without_size(client, table)
 
 
 def _announced_size(client: TerminalClient, answer: Frame) -> int:
@@ -139,12 +143,3 @@ def _collect(client: TerminalClient, first: Frame, wanted: int | None = None) ->
     if transport.packets.are_shuffled:  # no line does this to TCP; if firmware does, it must not go unnoticed
         transport.fail(LostPacket, "the packets arrived in another order than their numbers have")
     return bytes(data)
-
-
-def _without_size(client: TerminalClient, table: bytes) -> bytes:
-    """The records after the table's own size, which has to agree with what arrived."""
-    declared = int.from_bytes(table[:SIZE_BYTES], "little")
-    if table and len(table) != SIZE_BYTES + declared:
-        problem = f"the table declares {declared} bytes of records and {len(table) - SIZE_BYTES} arrived"
-        client.transport.fail(IncompleteTransfer, problem)
-    return table[SIZE_BYTES:]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from zk_pipeline.devices.client import TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.connection import Connector
-from zk_pipeline.devices.disabling import enabled_afterwards
+from zk_pipeline.devices.disabling import KeypadLocks, enabled_afterwards
 from zk_pipeline.devices.errors import NotCleared
 from zk_pipeline.devices.models import Device, Reading
 from zk_pipeline.devices.reading import read_whole_log
@@ -20,6 +20,7 @@ def clear_log(
     timeout: float,
     deadline: float,
     verified: Callable[[Reading], bool],
+    keypad_locks: KeypadLocks | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Reading:
     """Delete everything from the terminal's log once `verified` has proven all of it safe; returns what it held.
@@ -31,7 +32,7 @@ def clear_log(
     `verified` too. An empty log is left alone.
     """
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
-    with enabled_afterwards(connector) as disabling, disabling.connector.session() as client:
+    with enabled_afterwards(connector, keypad_locks) as disabling, disabling.connector.session() as client:
         log, reading = read_whole_log(client)
         if log.layout is None:
             return reading

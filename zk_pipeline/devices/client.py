@@ -7,7 +7,9 @@ good data.
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,14 +17,20 @@ from typing import Any
 from zk import ZK
 from zk.exception import ZKError
 
-from zk_pipeline.devices.errors import ProtocolViolation, RefusesProtocol, TerminalError, WrongCommKey
+from zk_pipeline.devices.errors import ProtocolViolation, TerminalError, WrongCommKey
 from zk_pipeline.devices.frames import Command, Frame, scramble_comm_key
 from zk_pipeline.devices.layouts import decode_time, encode_time
+from zk_pipeline.devices.refusals import TRANSIENT, refusal
 from zk_pipeline.devices.transport import Transport
 
 GOODBYE_SECONDS = 1.0  # nothing depends on the answer to EXIT
 CLOCK_READINGS = 3
+RETRY_AFTER_SECONDS = (0.2, 0.6, 1.8)  # pauses before a request that was refused is made again
+SHORTEST_OPTION = 3  # letters in the name of an option: MAC
 GOOD_ANSWERS = frozenset({Command.ACK_OK, Command.PREPARE_DATA, Command.DATA})
+
+# A time that was refused is past when it is sent again; a log is not cleared on a second thought.
+ASKED_ONCE = frozenset({Command.SET_TIME, Command.CLEAR_ATTLOG})
 
 _COUNTERS = struct.Struct("<20i")
 
@@ -66,16 +74,16 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
     def open_session(self, comm_key: int) -> None:
         """CONNECT, and AUTH where the terminal asks for it.
 
-        Raises WrongCommKey or RefusesProtocol when it says no.
+        Raises WrongCommKey, TerminalBusy or RefusesProtocol when it says no.
         """
         self.transport.doing = "opening the session"
-        answer = self.ask(Command.CONNECT)
+        answer = self._ask_patiently(Command.CONNECT)
         self._ZK__session_id = answer.session_id
         if answer.command == Command.ACK_UNAUTH:
-            answer = self.ask(Command.AUTH, scramble_comm_key(comm_key, answer.session_id))
+            answer = self._ask_patiently(Command.AUTH, scramble_comm_key(comm_key, answer.session_id))
             if answer.command == Command.ACK_UNAUTH:
                 self.transport.fail(WrongCommKey, "the terminal does not accept the comm key")
-        self._expect_good(answer)
+        self._expect_good(Command.CONNECT, answer)
         self.is_connect = True
 
     def close_session(self) -> None:
@@ -92,7 +100,10 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
             self.transport.close()
 
     def ask(self, command: int, data: bytes = b"") -> Frame:
-        """Send a request and return the first frame of its answer, whatever that says."""
+        """Send a request and return the first frame of its answer, whatever that says.
+
+        Raises SessionLost when the terminal no longer knows the session.
+        """
         # pyzk counts on from the last answer, so after a request without one it would use a number twice.
         self._ZK__reply_id = self.transport.reply_number
         try:
@@ -102,22 +113,48 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
             if isinstance(error.__context__, TerminalError):
                 raise error.__context__ from None
             self.transport.fail(ProtocolViolation, str(error))
-        return self.transport.last_answer
-
-    def ask_for(self, command: int, data: bytes = b"") -> Frame:
-        """Like `ask`, and raises RefusesProtocol unless the terminal complies."""
-        answer = self.ask(command, data)
-        self._expect_good(answer)
+        answer = self.transport.last_answer
+        if answer.command == Command.ACK_UNAUTH and self.is_connect:
+            raise refusal(self.transport, command, answer.command)
         return answer
 
-    def _expect_good(self, answer: Frame) -> None:
+    def ask_for(self, command: int, data: bytes = b"") -> Frame:
+        """Like `ask`, again after a pause where the refusal may be a passing one.
+
+        Raises RefusesProtocol or TerminalBusy unless the terminal complies.
+        """
+        answer = self._ask_patiently(command, data)
+        self._expect_good(command, answer)
+        return answer
+
+    def pauses(self) -> Iterator[None]:
+        """Yields after each pause that a request is worth repeating after, as far as the deadline allows."""
+        deadline = self.transport.deadline
+        for seconds in RETRY_AFTER_SECONDS:
+            if deadline.remaining() <= seconds:
+                return
+            deadline.clock.sleep(seconds)
+            yield
+
+    def _ask_patiently(self, command: int, data: bytes = b"") -> Frame:
+        answer = self.ask(command, data)
+        if answer.command in TRANSIENT and command not in ASKED_ONCE:
+            for _ in self.pauses():
+                answer = self.ask(command, data)
+                if answer.command not in TRANSIENT:
+                    break
+        return answer
+
+    def _expect_good(self, command: int, answer: Frame) -> None:
         if answer.command not in GOOD_ANSWERS:
-            self.transport.fail(RefusesProtocol, f"the terminal answered {answer.command}")
+            raise refusal(self.transport, command, answer.command)
 
     def option(self, name: str) -> str:
         """An option of the terminal such as `~SerialNumber`, "" where it does not have it.
 
-        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out.
+        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out, and
+        X628-C answers `SerialNumber=` where `~SerialNumber` was asked for. Raises ProtocolViolation for the answer to
+        another option, such as one that comes late.
         """
         self.transport.doing = f"reading the option {name}"
         answer = self.ask(Command.OPTIONS_RRQ, name.encode() + b"\0")
@@ -126,7 +163,7 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         key, separator, value = answer.data.partition(b"=")
         if not separator:
             return self._text(key)
-        if key.lower() != name.lower().encode():
+        if not _is_spelling_of(name, self._text(key)):
             self.transport.fail(ProtocolViolation, f"another option was answered than {name}")
         return self._text(value.lstrip(b"="))
 
@@ -158,10 +195,13 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         clock = self.transport.deadline.clock
         for _ in range(CLOCK_READINGS):  # over UDP a request that was lost on its way spoils the round trip
             started_at, started = clock.now(), clock.monotonic()
-            data = self.ask_for(Command.GET_TIME).data
+            answer = self.ask_for(Command.GET_TIME)
             round_trip = clock.monotonic() - started
             if not self.transport.was_resent:
                 break
+        data = answer.data
+        if answer.command != Command.ACK_OK:  # what announces a table holds no clock
+            self.transport.fail(ProtocolViolation, f"the clock was due and {answer.command} came")
         if len(data) < 4:
             self.transport.fail(ProtocolViolation, f"{len(data)} bytes of clock arrived where 4 were due")
         return ClockReading(
@@ -189,3 +229,13 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
         """Delete the attendance log, for good."""
         self.transport.doing = "clearing the log"
         self.ask_for(Command.CLEAR_ATTLOG)
+
+
+def _is_spelling_of(name: str, key: str) -> bool:
+    """Whether an answer's key means the option `name`: it is empty, has the same letters and digits, or those of one
+    are part of the other (`Serial`, `MACAddress`), whatever the case and signs.
+    """
+    asked, answered = (re.sub(r"[\W_]", "", text).lower() for text in (name, key))
+    if 0 < len(answered) < SHORTEST_OPTION:
+        return False
+    return asked in answered or answered in asked

@@ -61,7 +61,7 @@ class Connector:
                 return self._open_over(other)
             except (Refused, Unreachable, NoAnswer):
                 attempted = f"connecting over {first.upper()} and {other.upper()}"
-                raise type(failure)(self.device, attempted, failure.problem) from None
+                raise type(failure)(self.device, attempted, failure.problem, advice=failure.advice) from None
 
     def _open_over(self, kind: Kind) -> TerminalClient:
         transport: Transport = _CONNECT[kind](self.device, timeout=self.timeout, deadline=self.deadline)

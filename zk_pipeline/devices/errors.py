@@ -19,9 +19,11 @@ class TerminalError(ZkPipelineError):
     """
 
     code: ClassVar[str]
-    advice: ClassVar[str]
+    advice: str  # of the class; an instance may know better
 
-    def __init__(self, device: Device, attempted: str, problem: str) -> None:
+    def __init__(self, device: Device, attempted: str, problem: str, *, advice: str | None = None) -> None:
+        if advice is not None:
+            self.advice = advice
         host = f"[{device.ip_address}]" if ":" in device.ip_address else device.ip_address
         self.device_name = device.name
         self.address = f"{host}:{device.port}"
@@ -59,10 +61,27 @@ class WrongCommKey(TerminalError):
 
 
 class RefusesProtocol(TerminalError):
-    """The firmware turns down a request that reading it depends on."""
+    """The firmware turns down a request that reading it depends on, also when it is asked again."""
 
     code = "refuses_protocol"
     advice = "Enable the PC connection in the terminal's menu, or ask its vendor for firmware with that protocol."
+
+
+class TerminalBusy(TerminalError):
+    """The terminal serves somebody else: it turns down a session, or what it was asked to repeat, several times."""
+
+    code = "terminal_busy"
+    advice = "It is busy, or the line to it garbles requests: poll it again; if it stays, restart the terminal."
+
+
+class LogRefused(TerminalError):
+    """The terminal counts no records and refuses its log: nothing shows that the log is empty."""
+
+    code = "log_refused"
+    advice = (
+        "If nobody has punched there yet, this ends with the first punch. Otherwise its firmware keeps the log from "
+        "this protocol (known of SpeedFace-H5L): ask its vendor for firmware that gives it."
+    )
 
 
 class ProtocolViolation(TerminalError):
@@ -86,6 +105,23 @@ class IncompleteTransfer(TerminalError):
     advice = "Nothing was taken over; the next poll reads it again."
 
 
+class LayoutUnknown(TerminalError):
+    """Nothing in a log tells how its records are written: nothing of it is used."""
+
+    code = "layout_unknown"
+    advice = (
+        "If the terminal's clock is wrong or was reset, set it with `zk-pipeline device set-clock NAME`, punch three "
+        "times and poll again: records of a right clock tell the layout. Otherwise its firmware is not supported."
+    )
+
+
+class UserListUnreadable(TerminalError):
+    """A user list has the right size, and entries that make no sense: nothing of it is used."""
+
+    code = "user_list_unreadable"
+    advice = "The people known from earlier readings stay; `zk-pipeline poll NAME --full` reads the list again."
+
+
 class ClockInvalid(TerminalError):
     """The terminal's clock shows no real date, or does not take the one it is given."""
 
@@ -103,6 +139,16 @@ class SerialChanged(TerminalError):
     )
 
 
+class SerialUnverified(TerminalError):
+    """The terminal does not tell its serial number where one is registered: it may be another terminal."""
+
+    code = "serial_unverified"
+    advice = (
+        "Poll it again. If it stays, see that the right terminal has this address; if it was replaced by one that "
+        "tells no serial number, confirm it with `zk-pipeline device update NAME --accept-new-serial`."
+    )
+
+
 class Busy(TerminalError):
     """Another process, or another thread of this one, holds the terminal's only connection."""
 
@@ -111,10 +157,13 @@ class Busy(TerminalError):
 
 
 class StillDisabled(TerminalError):
-    """The terminal was locked for the reading and could not be unlocked."""
+    """The terminal was locked, for a reading or to clear its log, and could not be unlocked."""
 
     code = "still_disabled"
-    advice = "People may not be able to punch: poll it again with the same option, or restart the terminal."
+    advice = (
+        "People may not be able to punch: each contact with it (a poll, `zk-pipeline test-device NAME`) tries to "
+        "unlock it again, and restarting the terminal unlocks it, too."
+    )
 
 
 class NotCleared(TerminalError):

@@ -6,8 +6,10 @@ Sources: zk-protocol "Realtime" (32 bytes); pyzk for 12, 36 and 52, its issues #
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+
+import pandas as pd
 
 from zk_pipeline.devices.decode import user_id_text
 
@@ -22,13 +24,19 @@ _WHO = {10: "H", 12: "I", 14: "H", 32: "24s", 36: "24s", 37: "24s", 52: "24s"}
 
 @dataclass(frozen=True, kw_only=True)
 class LivePunch:
-    """A punch as it happened. `punched_at_local` is naive, the terminal's wall clock; `received_at` aware, ours."""
+    """A punch as it happened. `punched_at_local` is naive, the terminal's wall clock; `received_at` aware, ours.
 
-    user_id: str
+    An event that names only a slot of the terminal has no `user_id` but its `uid`, and `users`: the user list (columns
+    USER_COLUMNS) read after the event, None where the terminal refused it.
+    """
+
+    user_id: str | None
     punched_at_local: datetime
     verify_type: int
     punch_state: int
     received_at: datetime
+    uid: int | None = None
+    users: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

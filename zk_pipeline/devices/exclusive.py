@@ -26,6 +26,7 @@ class Hold:
     """A terminal that is ours for the time being."""
 
     _queue: int
+    has_waited: bool  # another process or thread had it since this one asked for it
 
     def is_wanted(self) -> bool:
         """Whether somebody waits for it."""
@@ -47,10 +48,9 @@ def exclusive(
     queue, held = _open(folder, device, "queue"), _open(folder, device, "lock")
     try:
         # Whoever waits holds the queue. So one who lets go and comes back at once does not get ahead of it.
-        _wait(queue, device, deadline, is_cancelled)
-        _wait(held, device, deadline, is_cancelled)
+        waits = [_wait(one, device, deadline, is_cancelled) for one in (queue, held)]
         fcntl.flock(queue, fcntl.LOCK_UN)
-        yield Hold(queue)
+        yield Hold(queue, has_waited=any(waits))
     finally:
         os.close(held)
         os.close(queue)
@@ -66,14 +66,18 @@ def _open(folder: Path, device: Device, kind: str) -> int:
         raise UsageError(f"lock file {path} of {device.name} cannot be opened: {error.strerror}") from None
 
 
-def _wait(descriptor: int, device: Device, deadline: Deadline, is_cancelled: Callable[[], bool]) -> None:
+def _wait(descriptor: int, device: Device, deadline: Deadline, is_cancelled: Callable[[], bool]) -> bool:
+    """Lock the file; whether another had it."""
+    has_waited = False
     while not _try(descriptor):
+        has_waited = True
         if is_cancelled():
             raise Busy(device, "waiting for its turn", "it was called off while another process was reading it")
         if deadline.remaining() <= 0:
             problem = f"another process is reading it, for {deadline.seconds:.3g} s now"
             raise Busy(device, "waiting for its turn", problem)
         deadline.clock.sleep(RETRY_SECONDS)
+    return has_waited
 
 
 def _try(descriptor: int) -> bool:

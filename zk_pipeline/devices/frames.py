@@ -43,7 +43,14 @@ class Command(IntEnum):
     DATA_WRRQ = 1503  # take a snapshot of a table for reading
     DATA_RDY = 1504  # read a part of the snapshot
     ACK_OK = 2000
+    ACK_ERROR = 2001  # not done
+    ACK_RETRY = 2003  # firmware of the ZEM family: the request did not arrive whole, ask again
+    ACK_REPEAT = 2004  # likewise; no firmware is known to use it
     ACK_UNAUTH = 2005
+    ACK_ERROR_DATA = 0xFFFB
+    ACK_ERROR_INIT = 0xFFFC
+    ACK_ERROR_CMD = 0xFFFD
+    ACK_UNKNOWN = 0xFFFF
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import pandas as pd
 
 from zk_pipeline.devices.clearing import clear_log
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
+from zk_pipeline.devices.connection import Connector
+from zk_pipeline.devices.disabling import KeypadLocks, unlock_left, unlocking_seconds
 from zk_pipeline.devices.errors import Busy
 from zk_pipeline.devices.events import LiveEvent
 from zk_pipeline.devices.exclusive import exclusive
@@ -30,9 +32,14 @@ class TerminalGateway:
     """Reaches terminals within limits, in seconds: `timeout` for one answer, `deadline` for one device.
 
     With a folder for `locks`, all gateways of a machine that share it, whatever thread or process they are in, hold one
-    connection per terminal at a time: who comes second waits, until the deadline, and then raises Busy. Every method
-    raises TerminalError for what went wrong with the terminal and UsageError for a comm key or a folder that is not set
-    right.
+    connection per terminal at a time: who comes second waits, until the deadline, and then raises Busy.
+
+    `keypad_locks` remembers terminals while they are locked. One that a killed process or a broken connection left
+    locked is unlocked before anything else is done with it, by every method; where that fails, the log says so and
+    the method goes on.
+
+    Every method raises TerminalError for what went wrong with the terminal, UsageError for a comm key or a folder that
+    is not set right, and what `keypad_locks` raises.
     """
 
     timeout: float
@@ -40,6 +47,7 @@ class TerminalGateway:
     comm_keys: Callable[[Device], int]
     clock: Clock = SYSTEM_CLOCK
     locks: Path | None = None
+    keypad_locks: KeypadLocks | None = None
 
     def read(self, device: Device, tail: LogTail | None = None, *, lock_while_reading: bool = False) -> Reading:
         """Everything the terminal holds, or everything since `tail`, see `read_terminal`."""
@@ -51,6 +59,7 @@ class TerminalGateway:
                 deadline=turn.seconds,
                 tail=tail,
                 lock_while_reading=lock_while_reading,
+                keypad_locks=self.keypad_locks,
                 clock=self.clock,
             )
 
@@ -84,6 +93,7 @@ class TerminalGateway:
                 timeout=self.timeout,
                 deadline=turn.seconds,
                 verified=verified,
+                keypad_locks=self.keypad_locks,
                 clock=self.clock,
             )
 
@@ -117,10 +127,22 @@ class TerminalGateway:
         comm_key = self.comm_keys(device)
         deadline = Deadline.after(self.deadline, self.clock)
         if self.locks is None:
-            yield _Turn(comm_key, self.deadline)
+            self._unlock(device, comm_key, deadline)
+            yield _Turn(comm_key, deadline.remaining())
             return
         with exclusive(self.locks, device, deadline, is_cancelled) as hold:
+            # The device was looked up before its turn came: who had the terminal meanwhile may have left it locked.
+            self._unlock(device, comm_key, deadline, may_have_changed=hold.has_waited)
             yield _Turn(comm_key, deadline.remaining(), hold.is_wanted)
+
+    def _unlock(self, device: Device, comm_key: int, deadline: Deadline, *, may_have_changed: bool = False) -> None:
+        """Unlock a terminal that was left locked; costs nothing for others."""
+        if self.keypad_locks is None or (device.keypad_locked_at is None and not may_have_changed):
+            return
+        if self.keypad_locks.is_noted(device):
+            seconds = unlocking_seconds(self.timeout, deadline.remaining())
+            connector = Connector.within(device, comm_key, timeout=self.timeout, deadline=seconds, clock=self.clock)
+            unlock_left(connector, self.keypad_locks)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""The records of the terminals' tables as numpy types, their clock code, and how to tell layouts apart.
+"""Record layouts of the terminals' tables as numpy types, and the terminals' clock code.
 
-Sources: zk-protocol and pyzk for 8, 16, 40, 28 and 72 bytes; pyzk issues #100 and #187 (MA300), #174, pull
-request #247 (49 bytes: the 40-byte record and nine more).
+Sources: zk-protocol and pyzk for 8, 40, 28 and 72 bytes; the maker's 2006 manual and js_zklib issue #50 for 16 bytes
+(state before verification, the other way round than pyzk names them); the manual's compressed form and pyzk issues #56,
+#92, #99, #100 and #187 for the order of MA300 and ZEM500; pyzk issue #174 and pull request #247 for 49 bytes (the
+40-byte record and nine more).
 """
 
 from __future__ import annotations
 
 import calendar
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -18,20 +19,19 @@ import numpy.typing as npt
 DAY_SECONDS = 86_400
 FIRST_YEAR = 2000
 LAST_YEAR = 2099  # the maker's formula takes the year modulo 100
-UNDEFINED_STATE = 255
-LAST_NAMED_STATE = 5
-EARLIEST_PLAUSIBLE = np.datetime64("2005-01-01", "s")  # clocks that lost their time say 2000
 
 
 @dataclass(frozen=True)
 class Layout:
     """One way of writing a table.
 
-    A log's fields are `time`, `status` (verify type), `punch` (state) and who.
+    A log's fields are who punched (`user_id` text, `number` or `uid`), `time`, `status` (the byte that pyzk calls so),
+    `state` and `verify`, of which some are the same byte, and `work_code` where it has one.
     """
 
     name: str
     dtype: np.dtype[np.void]
+    has_bit_field: bool = False  # state and verification share a byte: bits 0-2 and 3-4
 
     @property
     def size(self) -> int:
@@ -47,28 +47,76 @@ class Layout:
         """The records in a table, a whole number of them."""
         return np.frombuffer(table, self.dtype)
 
+    def states(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
+        """In/out state of each record of a log."""
+        states: npt.NDArray[np.uint8] = records["state"]
+        return np.bitwise_and(states, np.uint8(7)) if self.has_bit_field else states
 
-def _layout(name: str, size: int, /, **fields: tuple[str, int]) -> Layout:
+    def verify_types(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
+        """Way of verification of each record of a log."""
+        types: npt.NDArray[np.uint8] = records["verify"]
+        return np.bitwise_and(types >> np.uint8(3), np.uint8(3)) if self.has_bit_field else types
+
+
+def _layout(name: str, size: int, fields: dict[str, tuple[str, int]], *, has_bit_field: bool = False) -> Layout:
     spec = {
         "names": list(fields),
         "formats": [kind for kind, _ in fields.values()],
         "offsets": [offset for _, offset in fields.values()],
         "itemsize": size,
     }
-    return Layout(name, np.dtype(spec))  # type: ignore[call-overload]
+    return Layout(name, np.dtype(spec), has_bit_field)  # type: ignore[call-overload]
 
 
-LOG_8 = _layout("8", 8, uid=("<u2", 0), status=("u1", 2), time=("<u4", 3), punch=("u1", 7))
-LOG_8_MA300 = _layout("8-MA300", 8, uid=("<u2", 0), status=("u1", 2), punch=("u1", 3), time=("<u4", 4))
-LOG_16 = _layout("16", 16, number=("<u4", 0), time=("<u4", 4), status=("u1", 8), punch=("u1", 9))
-LOG_40 = _layout("40", 40, user_id=("S24", 2), status=("u1", 26), time=("<u4", 27), punch=("u1", 31))
-LOG_49 = _layout("49", 49, user_id=("S24", 2), status=("u1", 26), time=("<u4", 27), punch=("u1", 31))
+_BYTES_8 = {"uid": ("<u2", 0), "status": ("u1", 2), "verify": ("u1", 2), "time": ("<u4", 3), "state": ("u1", 7)}
+# Bit 5 of the bit field says "a full time follows" and was captured both set and clear in front of four bytes of time.
+# Bits 6 and 7 and `rest`, which pyzk takes for the state, belong to the manual's short form of the time: 0 here.
+_BYTES_8_MA300 = {
+    "uid": ("<u2", 0),
+    "status": ("u1", 2),
+    "state": ("u1", 2),
+    "verify": ("u1", 2),
+    "rest": ("u1", 3),
+    "time": ("<u4", 4),
+}
+_BYTES_16 = {
+    "number": ("<u4", 0),
+    "time": ("<u4", 4),
+    "status": ("u1", 8),
+    "state": ("u1", 8),
+    "verify": ("u1", 9),
+    "work_code": ("<u4", 12),
+}
+_BYTES_40 = {
+    "user_id": ("S24", 2),
+    "status": ("u1", 26),
+    "verify": ("u1", 26),
+    "time": ("<u4", 27),
+    "state": ("u1", 31),
+}
+LOG_8 = _layout("8", 8, _BYTES_8)
+LOG_8_MA300 = _layout("8-MA300", 8, _BYTES_8_MA300, has_bit_field=True)
+LOG_16 = _layout("16", 16, _BYTES_16)
+LOG_40 = _layout("40", 40, _BYTES_40)
+LOG_49 = _layout("49", 49, _BYTES_40)
 LOG_LAYOUTS = (LOG_40, LOG_16, LOG_8, LOG_8_MA300, LOG_49)
 
-USER_28 = _layout("28", 28, uid=("<u2", 0), privilege=("u1", 2), name=("S8", 8), card=("<u4", 16), number=("<u4", 24))
-USER_72 = _layout(
-    "72", 72, uid=("<u2", 0), privilege=("u1", 2), name=("S24", 11), card=("<u4", 35), user_id=("S24", 48)
-)
+_BYTES_28 = {
+    "uid": ("<u2", 0),
+    "privilege": ("u1", 2),
+    "name": ("S8", 8),
+    "card": ("<u4", 16),
+    "number": ("<u4", 24),
+}
+_BYTES_72 = {
+    "uid": ("<u2", 0),
+    "privilege": ("u1", 2),
+    "name": ("S24", 11),
+    "card": ("<u4", 35),
+    "user_id": ("S24", 48),
+}
+USER_28 = _layout("28", 28, _BYTES_28)
+USER_72 = _layout("72", 72, _BYTES_72)
 USER_LAYOUTS = (USER_72, USER_28)
 
 
@@ -102,46 +150,6 @@ def spelled(code: int) -> str:
     year, month = divmod(months, 12)
     clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     return f"{FIRST_YEAR + year}-{month + 1:02}-{day + 1:02} {clock}"
-
-
-def fitting(size: int, layouts: Sequence[Layout], *, at_least: int, at_most: int) -> list[Layout]:
-    """The layouts that make `size` bytes a whole number of records, one that the terminal's counter confirms.
-
-    `at_least` and `at_most` are the counter before and after the table was read; firmware that always counts
-    0 confirms nothing, so any number goes.
-    """
-    whole = [layout for layout in layouts if size % layout.size == 0]
-    if at_least == at_most == 0:
-        return whole
-    return [layout for layout in whole if at_least <= size // layout.size <= at_most]
-
-
-def most_plausible(table: bytes, layouts: Sequence[Layout], *, latest: np.datetime64) -> Layout | None:
-    """Which of several layouts makes sense of the records; None where that cannot be told.
-
-    Between the two orders of 8 bytes the usual one wins a draw. An only candidate needs no evidence.
-    """
-    if len(layouts) < 2:
-        return next(iter(layouts), None)
-    scores = [_plausibility(layout.records(table), latest) for layout in layouts]
-    best = [layout for layout, score in zip(layouts, scores, strict=True) if score == max(scores)]
-    return best[0] if len({layout.size for layout in best}) == 1 else None
-
-
-def _plausibility(records: npt.NDArray[np.void], latest: np.datetime64) -> float:
-    """The share of records that could be true: a past date, a named state, somebody who punched."""
-    names = records.dtype.names or ()
-    plausible = np.ones(len(records), dtype=bool)
-    if "time" in names:
-        times = decode_times(records["time"])
-        plausible &= (times >= EARLIEST_PLAUSIBLE) & (times <= latest)
-        plausible &= (records["punch"] <= LAST_NAMED_STATE) | (records["punch"] == UNDEFINED_STATE)
-    for who in ("uid", "number"):
-        if who in names:
-            plausible &= records[who] > 0
-    if "user_id" in names:
-        plausible &= records["user_id"].astype("S1") > b" "
-    return float(plausible.mean())
 
 
 @lru_cache(maxsize=1)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from zk_pipeline.devices.client import Counters, TerminalClient
+import pandas as pd
+
+from zk_pipeline.devices.client import TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
 from zk_pipeline.devices.connection import Connector
-from zk_pipeline.devices.decode import known_uids
-from zk_pipeline.devices.errors import RefusesProtocol, TerminalError
+from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.events import (
     EF_ATTLOG,
     OTHER_EVENTS,
@@ -28,7 +29,7 @@ from zk_pipeline.devices.events import (
 from zk_pipeline.devices.frames import Command
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.session import check_serial, describe
-from zk_pipeline.devices.tables import fetch_users
+from zk_pipeline.devices.tables import ONLY_THE_LIST, fetch_users
 
 KEEP_ALIVE_SECONDS = 30.0
 LOOK_UP_SECONDS = 0.25  # how often it is asked whether to go on
@@ -86,8 +87,6 @@ class _Listener:
     client: TerminalClient
     deadline_seconds: float
     clock: Clock
-    user_ids: dict[int, str] | None = field(default=None, repr=False)
-    counted_users: int = -1
 
     def heartbeat(self) -> Heartbeat:
         self._begin()
@@ -101,8 +100,12 @@ class _Listener:
         # The event's code is in the place of the session id; terminals report some that nobody has asked for.
         if frame is None or frame.session_id in OTHER_EVENTS:
             return
-        for raw in split_events(frame.data):
-            yield self._event(raw)
+        events = [self._event(raw) for raw in split_events(frame.data)]
+        if any(isinstance(event, LivePunch) and event.uid is not None for event in events):
+            # Slots pass from person to person: only a list read after the event can tell who holds one now.
+            users = self._read_users()
+            events = [replace(event, users=users) if isinstance(event, LivePunch) else event for event in events]
+        yield from events
 
     def _begin(self) -> None:
         self.client.transport.deadline = Deadline.after(self.deadline_seconds, self.clock)
@@ -114,29 +117,19 @@ class _Listener:
             return UnreadableEvent(raw=raw, reason=f"events of {len(raw)} bytes are not known", received_at=received_at)
         if record.punched_at_local is None:
             return UnreadableEvent(raw=raw, reason="impossible date", received_at=received_at)
-        user_id = record.user_id if record.uid is None else self._user_id(record.uid)
-        if user_id is None:
-            reason = "no user id" if record.uid is None else f"uid {record.uid} has no user id"
-            return UnreadableEvent(raw=raw, reason=reason, received_at=received_at)
+        if record.user_id is None and record.uid is None:
+            return UnreadableEvent(raw=raw, reason="no user id", received_at=received_at)
         return LivePunch(
-            user_id=user_id,
+            user_id=record.user_id,
+            uid=record.uid,
             punched_at_local=record.punched_at_local,
             verify_type=record.verify_type,
             punch_state=record.punch_state,
             received_at=received_at,
         )
 
-    def _user_id(self, uid: int) -> str | None:
-        """From the terminal's user list, asked for at the first need and again when somebody new has been enrolled."""
-        if self.user_ids is None or uid not in self.user_ids:
-            counters = self.client.counters()
-            if counters.users != self.counted_users:
-                self.counted_users = counters.users
-                self.user_ids = self._read_users(counters)
-        return (self.user_ids or {}).get(uid)
-
-    def _read_users(self, counters: Counters) -> dict[int, str]:
+    def _read_users(self) -> pd.DataFrame | None:
         try:
-            return known_uids(fetch_users(self.client, counters))
-        except RefusesProtocol:
-            return {}
+            return fetch_users(self.client, self.client.counters())
+        except ONLY_THE_LIST:
+            return None

@@ -6,14 +6,16 @@ How bytes are fetched is in `tables` and `tails`; what they mean, in `decode`.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import pandas as pd
 
-from zk_pipeline.devices.client import TerminalClient
+from zk_pipeline.devices.client import Counters, TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.connection import Connector
 from zk_pipeline.devices.decode import decode_log
-from zk_pipeline.devices.disabling import Disabling, enabled_afterwards
+from zk_pipeline.devices.disabling import Disabling, KeypadLocks, enabled_afterwards
 from zk_pipeline.devices.errors import (
     DeadlineExceeded,
     IncompleteTransfer,
@@ -25,11 +27,16 @@ from zk_pipeline.devices.errors import (
 )
 from zk_pipeline.devices.layouts import LOG_LAYOUTS
 from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
-from zk_pipeline.devices.session import check_serial, describe
-from zk_pipeline.devices.tables import RawLog, fetch_log, fetch_users_if_any
-from zk_pipeline.devices.tails import READING_NEW_RECORDS, fetch_new_records, fits, tail_of, unchanged_log
+from zk_pipeline.devices.refusals import SessionLost
+from zk_pipeline.devices.session import check_serial, describe, verify_serial
+from zk_pipeline.devices.tables import ONLY_THE_LIST, RawLog, fetch_log, fetch_user_list
+from zk_pipeline.devices.tails import READING_NEW_RECORDS, fetch_new_records, fits, tail_of
 
 ATTEMPTS = 3
+NEVER_LISTED = -1  # no terminal counts so many users
+
+# The user list and lines on what is wrong with it, the failure to read it, or None where it was not needed.
+_Asked: TypeAlias = "tuple[pd.DataFrame, tuple[str, ...]] | TerminalError | None"
 
 
 def read_terminal(
@@ -40,6 +47,7 @@ def read_terminal(
     deadline: float,
     tail: LogTail | None = None,
     lock_while_reading: bool = False,
+    keypad_locks: KeypadLocks | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Reading:
     """Everything the terminal holds, or with `tail` everything since: complete and verified, or TerminalError.
@@ -48,18 +56,22 @@ def read_terminal(
     was declared arrived, it is a whole number of records, and the terminal's own counter, asked before and after,
     confirms that number. A record that cannot be a punch is in `rejected` and the rest in `punches`.
 
-    With the `tail` of an earlier reading nothing is transferred where the counter has not moved, and only new records
-    where these are proven to continue it (see `tails`). Any doubt makes a full reading of it; `mode` says which it was.
+    With the `tail` of an earlier reading only its last records and those after them are transferred, where these are
+    proven to continue it (see `tails`). Any doubt makes a full reading of it; `mode` says which it was.
+
+    A user list that cannot be read costs the punches nothing: `users` is None then, and `warnings` has a line for it.
 
     A reading that failed as a whole is tried again on a fresh connection, twice. The terminal is not changed. It is
     locked only with `lock_while_reading`, while its log is transferred; StillDisabled, or the words of another failure,
     say when it could not be unlocked. Raises SerialChanged when `device.serial_number` is known and another terminal
-    answers.
+    answers, SerialUnverified when it does not tell its serial number.
     """
+    if tail is not None:
+        device = replace(device, log_layout=tail.layout)
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     if not lock_while_reading:
         return _read(connector, tail, None)
-    with enabled_afterwards(connector) as disabling:
+    with enabled_afterwards(connector, keypad_locks) as disabling:
         return _read(disabling.connector, tail, disabling)
 
 
@@ -68,8 +80,11 @@ def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
     info = describe(client)
     check_serial(client, info)
     log = fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
-    users = fetch_users_if_any(client, log.after)
-    return log, _reading(client.transport.device, info, log, users, bytes_read=client.transport.bytes_received)
+    asked = _ask_users(client, log.after)
+    if isinstance(asked, TerminalError) and not isinstance(asked, ONLY_THE_LIST):
+        raise asked  # the session is in doubt
+    received = client.transport.bytes_received
+    return log, _reading(client.transport.device, info, log, _people(client.transport.device, asked), received)
 
 
 def _read(connector: Connector, tail: LogTail | None, disabling: Disabling | None) -> Reading:
@@ -77,7 +92,7 @@ def _read(connector: Connector, tail: LogTail | None, disabling: Disabling | Non
     for _ in range(ATTEMPTS):
         try:
             return _read_once(connector, tail, disabling)
-        except (IncompleteTransfer, ProtocolViolation, NoAnswer) as error:
+        except (IncompleteTransfer, ProtocolViolation, NoAnswer, SessionLost) as error:
             failure = failure or error
             if error.attempted == READING_NEW_RECORDS:
                 tail = None
@@ -91,17 +106,60 @@ def _read(connector: Connector, tail: LogTail | None, disabling: Disabling | Non
 
 
 def _read_once(connector: Connector, tail: LogTail | None, disabling: Disabling | None) -> Reading:
+    asked: _Asked = None
     with connector.session() as client:
         info = describe(client)
         check_serial(client, info)
         known = tail if tail is not None and fits(tail, info) else None
-        if known is not None and known.record_count == info.record_count:
-            log = unchanged_log(known, info)
-        else:
-            with disabling.during(client) if disabling is not None else nullcontext():
-                log = _fetch(client, known, info)
-        users = fetch_users_if_any(client, log.after) if _needs_users(log, tail) else None
-    return _reading(connector.device, info, log, users, bytes_read=connector.bytes_received)
+        with disabling.during(client) if disabling is not None else nullcontext():
+            log = _fetch(client, known, info)
+        if _needs_users(log, tail):
+            asked = _ask_users(client, log.after)
+    if isinstance(asked, (IncompleteTransfer, ProtocolViolation)):
+        asked = _ask_users_again(connector)
+    return _reading(connector.device, info, log, _people(connector.device, asked), connector.bytes_received)
+
+
+def _ask_users(client: TerminalClient, before: Counters) -> _Asked:
+    """The user list, or what went wrong with it: a complete log is not given up for it. To be asked for last."""
+    if client.transport.is_broken:
+        problem = "the session ended when the snapshot of the log was released"
+        return IncompleteTransfer(client.transport.device, "reading the user list", problem)
+    try:
+        return fetch_user_list(client, before)
+    except TerminalError as error:
+        return error
+
+
+def _ask_users_again(connector: Connector) -> _Asked:
+    """The same on a fresh connection: perhaps it was only the transfer that broke."""
+    try:
+        with connector.session() as client:
+            verify_serial(client)
+            return _ask_users(client, client.counters())
+    except TerminalError as error:
+        return error
+
+
+@dataclass(frozen=True)
+class _People:
+    """The user list as far as it was needed and could be had."""
+
+    users: pd.DataFrame | None
+    warnings: tuple[str, ...] = ()
+    is_due: bool = False  # the next reading has to ask again
+
+
+def _people(device: Device, asked: _Asked) -> _People:
+    if asked is None:
+        return _People(None)
+    if not isinstance(asked, TerminalError):
+        return _People(*asked)
+    warning = (
+        f"{device.name}: the user list could not be read: {asked.problem}. The people known from earlier readings "
+        "stay; the next poll asks for it again."
+    )
+    return _People(None, (warning,), is_due=True)
 
 
 def _fetch(client: TerminalClient, known: LogTail | None, info: TerminalInfo) -> RawLog:
@@ -110,30 +168,35 @@ def _fetch(client: TerminalClient, known: LogTail | None, info: TerminalInfo) ->
 
 
 def _needs_users(log: RawLog, tail: LogTail | None) -> bool:
-    """Always with a full reading; else for records that do not name their users, and where users came or went."""
-    if log.mode == "full" or tail is None or log.layout is None:
+    """Always with a full reading and for records that name only a slot: whose it is at which time is told by the lists
+    of all readings. Else where users came or went.
+    """
+    if log.mode == "full" or tail is None or log.layout is None or not log.layout.names_users:
         return True
-    has_unnamed = log.mode == "tail" and not log.layout.names_users
-    return has_unnamed or log.after.users != tail.user_count
+    return log.after.users != tail.user_count
 
 
-def _reading(
-    device: Device, info: TerminalInfo, log: RawLog, users: pd.DataFrame | None, *, bytes_read: int
-) -> Reading:
+def _reading(device: Device, info: TerminalInfo, log: RawLog, people: _People, bytes_read: int) -> Reading:
     layout = log.layout or LOG_LAYOUTS[0]
     new = log.table[log.known * layout.size :]
     first_index = log.start + log.known
-    punches, rejected = decode_log(new, layout, users=users, encoding=device.encoding, first_index=first_index)
+    users = people.users
+    punches, rejected = decode_log(new, layout, encoding=device.encoding, first_index=first_index)
     # Records that wait for a user list in quarantine are found again only by a full reading.
     is_waiting = len(new) > 0 and users is None and not layout.names_users
+    tail = None if is_waiting else tail_of(log, info)
+    if tail is not None and people.is_due:
+        tail = replace(tail, user_count=NEVER_LISTED)
     return Reading(
         info=info,
         reported_after=log.after.records,
         layout=log.layout.size if log.layout else None,
+        log_layout=log.layout.name if log.layout else None,
         bytes_read=bytes_read,
         punches=punches,
         rejected=rejected,
         users=users,
         mode=log.mode,
-        tail=None if is_waiting else tail_of(log, info),
+        tail=tail,
+        warnings=(*log.warnings, *people.warnings),
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from zk_pipeline.devices.client import ClockReading, TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.connection import Connector
-from zk_pipeline.devices.errors import ClockInvalid, SerialChanged
+from zk_pipeline.devices.errors import ClockInvalid, SerialChanged, SerialUnverified
 from zk_pipeline.devices.layouts import FIRST_YEAR, LAST_YEAR
 from zk_pipeline.devices.models import Device, TerminalInfo
 from zk_pipeline.devices.tables import fetch_users
@@ -43,9 +43,10 @@ def read_users(
 ) -> pd.DataFrame:
     """The terminal's user list (columns USER_COLUMNS), without passwords and templates.
 
-    Raises TerminalError.
+    Raises TerminalError; SerialChanged and SerialUnverified as `check_serial` does.
     """
     with _session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+        verify_serial(client)
         return fetch_users(client, client.counters())
 
 
@@ -55,9 +56,11 @@ def set_clock(
     """Set the terminal to the true time, as a wall clock in `device.timezone`, and read it back.
 
     The time is taken when the request is sent, so that a slow connection does not make it late. Raises
-    ClockInvalid when the terminal shows another time afterwards.
+    ClockInvalid when the terminal shows another time afterwards, SerialChanged and SerialUnverified as `check_serial`
+    does.
     """
     with _session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
+        verify_serial(client)
         before = client.read_clock()
         arrives_at = clock.now() + timedelta(seconds=before.round_trip_seconds / 2)
         wall_clock = arrives_at.astimezone(ZoneInfo(device.timezone)).replace(tzinfo=None)
@@ -100,7 +103,7 @@ def describe(client: TerminalClient) -> TerminalInfo:
     clock = client.read_clock()
     counters = client.counters()
     return TerminalInfo(
-        serial_number=client.option("~SerialNumber"),
+        serial_number=_serial_number(client),
         firmware_version=client.firmware_version(),
         platform=client.option("~Platform"),
         device_name=client.option("~DeviceName"),
@@ -117,8 +120,34 @@ def describe(client: TerminalClient) -> TerminalInfo:
 
 
 def check_serial(client: TerminalClient, info: TerminalInfo) -> None:
-    """Raises SerialChanged when another terminal answers than the registered one."""
+    """Raises SerialChanged when another terminal answers than the registered one, SerialUnverified when it does not say
+    which it is although one is registered.
+    """
+    _check_serial(client, info.serial_number)
+
+
+def verify_serial(client: TerminalClient) -> None:
+    """The same, asking the terminal; nothing is asked where no serial number is registered."""
+    if client.transport.device.serial_number:
+        _check_serial(client, _serial_number(client))
+
+
+def _check_serial(client: TerminalClient, answered: str) -> None:
     registered = client.transport.device.serial_number
-    if registered and info.serial_number and registered != info.serial_number:
-        client.transport.doing = "checking the serial number"
-        client.transport.fail(SerialChanged, f"{info.serial_number} answers where {registered} is registered")
+    if not registered or registered == answered:
+        return
+    client.transport.doing = "checking the serial number"
+    if not answered:
+        client.transport.fail(SerialUnverified, f"{registered} is registered, and the terminal tells no serial number")
+    client.transport.fail(SerialChanged, f"{answered} answers where {registered} is registered")
+
+
+def _serial_number(client: TerminalClient) -> str:
+    """The serial number, "" where the terminal does not say; asked again where it has said so before."""
+    answered = client.option("~SerialNumber")
+    if not answered and client.transport.device.serial_number:
+        for _ in client.pauses():
+            answered = client.option("~SerialNumber")
+            if answered:
+                break
+    return answered

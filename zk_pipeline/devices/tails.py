@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from zk_pipeline.devices.bulk import SIZE_BYTES, free_snapshot, read_part, take_log_snapshot
-from zk_pipeline.devices.client import Counters, TerminalClient
-from zk_pipeline.devices.errors import RefusesProtocol
+from zk_pipeline.devices.bulk import SIZE_BYTES, free_snapshot, read_part, read_records, take_log_snapshot
+from zk_pipeline.devices.client import TerminalClient
+from zk_pipeline.devices.errors import IncompleteTransfer, RefusesProtocol
 from zk_pipeline.devices.layouts import LOG_LAYOUTS, Layout
 from zk_pipeline.devices.models import LogTail, TerminalInfo
 from zk_pipeline.devices.tables import RawLog
@@ -19,10 +19,7 @@ FULL_LOG_RECORDS = 1000
 
 
 def fits(tail: LogTail, info: TerminalInfo) -> bool:
-    """Whether the terminal may still hold the log that `tail` ends; otherwise only a full reading will do.
-
-    It does not show here that a log was cleared and has grown to just the old number of records since.
-    """
+    """Whether the terminal may still hold the log that `tail` ends; otherwise only a full reading will do."""
     layout = _layout(tail)
     return (
         tail.serial_number == info.serial_number != ""
@@ -33,49 +30,45 @@ def fits(tail: LogTail, info: TerminalInfo) -> bool:
     )
 
 
-def unchanged_log(tail: LogTail, info: TerminalInfo) -> RawLog:
-    """The log of a terminal whose counter has not moved since `tail`, without asking for it."""
-    counted = Counters(
-        users=info.user_count,
-        records=info.record_count,
-        user_capacity=info.user_capacity,
-        record_capacity=info.record_capacity,
-    )
-    layout = _layout(tail)
-    assert layout is not None
-    known = len(tail.overlap) // layout.size
-    start = tail.record_count - known
-    return RawLog(mode="unchanged", table=tail.overlap, layout=layout, after=counted, start=start, known=known)
-
-
 def fetch_new_records(client: TerminalClient, tail: LogTail, info: TerminalInfo) -> RawLog | None:
     """The log from the records that `tail` overlaps with on; None where it is not proven that they continue it.
 
-    Proven means: the terminal gives parts of its log, these begin with the overlap byte for byte, and the size it
-    announces and declares is that of as many records as its counter says, before and after. Raises TerminalError
-    where what goes wrong leaves the session in doubt too.
+    Proven means: the overlap is in its place byte for byte, and the size that the log announces and declares is that of
+    as many records as the terminal's counter says, before and after. A counter that has not moved proves nothing: the
+    log may have lost its newest records, or been cleared, and have grown to the old number again. A log that comes at
+    once is compared likewise. Raises TerminalError where what goes wrong leaves the session in doubt too.
     """
-    client.transport.doing = READING_NEW_RECORDS
     layout = _layout(tail)
     assert layout is not None
     start = tail.total_bytes - len(tail.overlap)
+    client.transport.doing = READING_NEW_RECORDS
     try:
         snapshot = take_log_snapshot(client)
-        if snapshot.table is not None:
-            return None
-        declared = int.from_bytes(read_part(client, 0, SIZE_BYTES), "little")
-        table = read_part(client, SIZE_BYTES + start, snapshot.size)
+        if snapshot.table is None:
+            declared = int.from_bytes(read_part(client, 0, SIZE_BYTES), "little")
+            table = read_part(client, SIZE_BYTES + start, snapshot.size)
+        else:
+            records = read_records(client, snapshot)
+            declared, table = len(records), records[start:]
     except RefusesProtocol:
         return None
-    free_snapshot(client)
     after = client.counters()
+    free_snapshot(client, snapshot)
     count, rest = divmod(declared, layout.size)
-    if rest or snapshot.size != SIZE_BYTES + declared or not info.record_count <= count <= after.records:
+    is_counted = not rest and info.record_count <= count <= after.records
+    if not is_counted or snapshot.size != SIZE_BYTES + declared or not table.startswith(tail.overlap):
+        if client.transport.is_broken:
+            client.transport.doing = READING_NEW_RECORDS
+            client.transport.fail(IncompleteTransfer, "they do not continue the known ones, and the session has ended")
         return None
-    if not table.startswith(tail.overlap):
-        return None
-    known = len(tail.overlap) // layout.size
-    return RawLog(mode="tail", table=table, layout=layout, after=after, start=start // layout.size, known=known)
+    return RawLog(
+        mode="unchanged" if count == tail.record_count else "tail",
+        table=table,
+        layout=layout,
+        after=after,
+        start=start // layout.size,
+        known=len(tail.overlap) // layout.size,
+    )
 
 
 def tail_of(log: RawLog, info: TerminalInfo) -> LogTail | None:

@@ -18,6 +18,7 @@ _SEND_AGAIN_AFTER, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 
 _MANY = {
     "device": "devices are not read",
+    "lock": "terminals were left locked",
     "run": "jobs failed",
     "check": "checks fail",
     "tick": "schedules or sensors fail",

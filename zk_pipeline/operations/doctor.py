@@ -82,9 +82,9 @@ def _dagster_home(home: Path) -> Iterator[Finding]:
         yield Finding("error", "dagster-home", f"DAGSTER_HOME={home} is not absolute", "export an absolute path")
         return
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))  # Dagster's file: as Dagster reads it
         pools = config["concurrency"]["pools"]["default_limit"] if isinstance(config, dict) else None
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a date that there is not
         why = " ".join(str(error).split())
         yield Finding("error", "dagster-yaml", f"{file} cannot be read: {why}", "copy the shipped one there")
         return

@@ -11,12 +11,17 @@ from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.devices.polling import PollOutcome, poll_together
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.store.errors import ReadingRefused, StoreBusy, is_store_failure
 from zk_pipeline.store.readings import FailedPoll, FinishedReading, Ingested
 from zk_pipeline.store.store import Store
 
 # Waiting for terminals costs little; what is bounded here is the readings that are in memory at once.
 AT_ONCE = 128
 TOGETHER, RECORDS_TOGETHER = 32, 5_000  # readings in one transaction, where they come at once and bring little
+
+NOT_STORED, STORE_FAILED = "not_stored", "store_failed"  # error codes of polls whose terminal was read
+UNSTORABLE_LOG = "its log was read and cannot be stored; the terminal keeps it, and each poll tries again"
+LONGEST_ERROR = 2_000  # characters
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +43,8 @@ class DevicePolled:
         """How it ended, in a line."""
         if self.ingested is None or self.reading is None:
             return f"[{self.error_code}] {self.error}"
-        return f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
+        told = f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
+        return "; ".join((told, *self.reading.warnings))
 
 
 def poll_devices(
@@ -53,8 +59,8 @@ def poll_devices(
     """Poll `devices` and yield how each ended, in the order in which they did.
 
     What was read before is not read again, unless `full`; see `read_terminal` for what makes it doubt that.
-    A device that fails costs the others nothing; its failure is on record in `device_polls` before it is yielded.
-    Raises only when the store cannot be written.
+    A device that fails, or whose reading cannot be stored, costs the others nothing; its failure is on record in
+    `device_polls` before it is yielded. Raises only what the store raises when it fails itself, see `keep`.
     """
     tails = {} if full else store.punches.tails()
     come = poll_together(
@@ -64,29 +70,103 @@ def poll_devices(
         max_workers=AT_ONCE,
         deadline_seconds=deadline_seconds,
     )
-    number = 0
-    for outcomes in come:
-        for polled in keep(store, outcomes, run_id):
-            number += 1
-            _log.info("%d of %d: %s", number, len(devices), polled.words)
-            yield polled
+    left = {one.name for one in devices}
+    try:
+        for outcomes in come:
+            for polled in keep(store, outcomes, run_id):
+                left.discard(polled.device.name)
+                _log.info("%d of %d: %s", len(devices) - len(left), len(devices), polled.words)
+                yield polled
+    except Exception:
+        _log.error("the poll ends early, without %s: the next one reads them", ", ".join(sorted(left)))
+        raise
 
 
 def keep(store: Store, outcomes: Sequence[PollOutcome[Reading]], run_id: str | None) -> Iterator[DevicePolled]:
-    """Store what has come at the same time, in as few transactions as are short; how each of them ended."""
-    yield from _failed(store, [one for one in outcomes if one.reading is None], run_id)
-    for group in _groups([_finished(one) for one in outcomes if one.reading is not None]):
-        try:
-            ingested = store.punches.ingest_all(group, run_id=run_id)
-        except ZkPipelineError:
+    """Store the readings of one batch, in as few transactions as are short, and yield how each poll ended.
+
+    A reading that cannot be stored is the failed poll of its device (`not_stored`, or the code of ReadingRefused) and
+    costs the others nothing. Where the store itself fails, the readings that are not stored yet become failed polls
+    (`store_failed`), as far as the store still takes these, and are named in the log; then the failure is raised.
+    Nothing is lost: the terminals keep their logs, and the next poll reads them from where the last stored reading
+    ended.
+    """
+    finished = [_finished(one) for one in outcomes if one.reading is not None]
+    stored = 0
+    try:
+        yield from _failed(store, [one for one in outcomes if one.reading is None], run_id)
+        for group in _groups(finished):
+            for polled in _ingest(store, group, run_id):
+                stored += 1
+                yield polled
+    except Exception as error:
+        _record_unstored(store, finished[stored:], error, run_id)
+        raise
+
+
+def unstorable(device: str, problem: str, error: Exception) -> tuple[str, str]:
+    """The error_code and the message for data of a device that cannot be stored; the traceback goes to the log.
+
+    `problem` is a clause about the device that says what could not be stored, and where it still is.
+    """
+    if isinstance(error, ReadingRefused):
+        return error.code, _one_line(str(error))
+    _log.error("%s: %s", device, problem, exc_info=error)
+    why = f"{type(error).__name__}: {error}"
+    return NOT_STORED, _one_line(
+        f"{device}: {problem} ({why}). If this stays, report it with the traceback in the log."
+    )
+
+
+def _ingest(store: Store, group: Sequence[FinishedReading], run_id: str | None) -> Iterator[DevicePolled]:
+    """Store readings in one transaction; where that fails because of one of them, each in its own."""
+    try:
+        ingested = store.punches.ingest_all(group, run_id=run_id)
+    except Exception as error:
+        if is_store_failure(error):
             raise
-        except Exception:
-            if len(group) == 1:
-                raise
-            # One of them is to blame: the others are kept.
-            yield from (_stored(one, store.punches.ingest_all([one], run_id=run_id)[0]) for one in group)
-        else:
-            yield from map(_stored, group, ingested)
+        if len(group) == 1:
+            yield _not_stored(store, group[0], error, run_id)
+            return
+    else:
+        yield from map(_stored, group, ingested)
+        return
+    for one in group:
+        yield from _ingest(store, [one], run_id)
+
+
+def _not_stored(store: Store, finished: FinishedReading, error: Exception, run_id: str | None) -> DevicePolled:
+    failed = _failed_poll(finished, *unstorable(finished.device.name, UNSTORABLE_LOG, error))
+    store.punches.record_failures([failed], run_id=run_id)
+    return _unread(finished.device, failed)
+
+
+def _record_unstored(store: Store, finished: Sequence[FinishedReading], error: Exception, run_id: str | None) -> None:
+    """Put readings on record that the store did not take because it failed. Raises nothing: `error` is raised next."""
+    if not finished:
+        return
+    names = ", ".join(one.device.name for one in finished)
+    _log.error("read and not stored, since the store failed: %s; the next poll reads them again", names)
+    if isinstance(error, StoreBusy):
+        return  # the store was waited for already, as long as may be
+    why = f"the store failed ({type(error).__name__}: {error}); the next poll reads it again"
+    failed = [
+        _failed_poll(one, STORE_FAILED, _one_line(f"{one.device.name}: its log was read and not stored: {why}"))
+        for one in finished
+    ]
+    try:
+        store.punches.record_failures(failed, run_id=run_id)
+    except Exception as again:
+        _log.error("the store does not take their failed polls either", exc_info=again)
+
+
+def _failed_poll(finished: FinishedReading, code: str, error: str) -> FailedPoll:
+    return FailedPoll(finished.device.name, finished.started_at, finished.finished_at, code, error)
+
+
+def _one_line(text: str) -> str:
+    """A text that any store and any log takes: one line, valid Unicode, of bounded length."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode()[:LONGEST_ERROR]
 
 
 def _groups(finished: Sequence[FinishedReading]) -> Iterator[list[FinishedReading]]:
@@ -131,22 +211,29 @@ def _failed(store: Store, outcomes: Sequence[PollOutcome[Reading]], run_id: str 
         for one in outcomes
     ]
     store.punches.record_failures(failed, run_id=run_id)
-    for outcome, told in zip(outcomes, failed, strict=True):
-        yield DevicePolled(
-            device=outcome.device,
-            started_at=outcome.started_at,
-            finished_at=outcome.finished_at,
-            error_code=told.error_code,
-            error=told.error,
-        )
+    for outcome, one in zip(outcomes, failed, strict=True):
+        yield _unread(outcome.device, one)
+
+
+def _unread(device: Device, failed: FailedPoll) -> DevicePolled:
+    return DevicePolled(
+        device=device,
+        started_at=failed.started_at,
+        finished_at=failed.finished_at,
+        error_code=failed.error_code,
+        error=failed.error,
+    )
 
 
 def _classify(device: Device, error: Exception | None) -> tuple[str, str]:
     if isinstance(error, TerminalError):
-        return error.code, str(error)
+        return error.code, _one_line(str(error))
     if isinstance(error, UsageError):
-        return "misconfigured", str(error)
+        return "misconfigured", _one_line(str(error))
+    if isinstance(error, ZkPipelineError):  # the store, which remembers that a terminal is locked for its reading
+        return STORE_FAILED, _one_line(f"{device.name}: not read, since the store failed: {error}")
     # A defect of ours: its traceback belongs in the log, and its class in the words, but it stays this device's
     # failure.
     _log.error("unexpected error while polling %s", device.name, exc_info=error)
-    return "internal_error", f"{device.name}: internal error while reading it ({type(error).__name__}: {error})"
+    words = f"{device.name}: internal error while reading it ({type(error).__name__}: {error})"
+    return "internal_error", _one_line(words)

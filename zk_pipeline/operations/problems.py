@@ -87,6 +87,24 @@ def device_problems(found: Freshness, now: datetime, silence: timedelta, links: 
     ]
 
 
+def lock_problems(found: Freshness, now: datetime, longest: timedelta) -> list[Problem]:
+    """Terminals that are locked for longer than a reading may take: one ended without unlocking its terminal."""
+    return [
+        Problem(
+            key=f"lock:{name}",
+            kind="lock",
+            severity="critical",
+            owner="terminals",
+            title=f"{name} was left locked",
+            body=f"It was locked at {since:%Y-%m-%d %H:%M} UTC for a reading, or to clear its log, which ended without "
+            "unlocking it: people may not be able to punch. `zk-pipeline test-device NAME`, like every other contact "
+            "with it, unlocks it; so does restarting the terminal, and the alert ends with the next contact.",
+        )
+        for name, since in found.locked_since.items()
+        if now - since > longest
+    ]
+
+
 def check_problems(failed: Sequence[FailedCheck], links: Links) -> list[Problem]:
     """Failed checks, critical where their severity is ERROR, but for those TOLD_OTHERWISE."""
     return [

@@ -9,6 +9,9 @@ import pandas as pd
 
 from zk_pipeline.devices.decode import decode_log
 from zk_pipeline.devices.layouts import LOG_LAYOUTS, Layout
+from zk_pipeline.devices.models import Device
+from zk_pipeline.operations.poll import unstorable
+from zk_pipeline.store.errors import is_store_failure
 from zk_pipeline.store.quarantine import QuarantinedRecord
 from zk_pipeline.store.store import Store
 
@@ -21,12 +24,14 @@ class Released:
     records: int  # that could be read now
     new: int  # punches among them that were not stored yet
     left: int  # records that still cannot be a punch
+    error: str | None = None  # why none of them was released
 
 
 def release(store: Store, devices: Sequence[str] | None = None) -> list[Released]:
     """Read every record in quarantine again; what is a punch now is stored, its dates become stale.
 
-    The record stays, marked as released. Only of `devices`, where given. Raises UnknownDevice.
+    The record stays, marked as released. Only of `devices`, where given. A device whose records cannot be stored
+    (`error`) costs the others nothing. Raises UnknownDevice, and what the store raises when it fails itself.
     """
     registered = store.devices.all() if devices is None else store.devices.select(devices)
     done = []
@@ -34,25 +39,31 @@ def release(store: Store, devices: Sequence[str] | None = None) -> list[Released
         held = store.quarantine.of(device.name)
         if not held:
             continue
-        users, layout_name = store.quarantine.decoding(device.name)
-        punches, freed = _decode(held, users, layout_name, device.encoding)
-        new = store.quarantine.release(device, punches, freed) if freed else 0
-        done.append(Released(device.name, len(freed), new, len(held) - len(freed)))
+        try:
+            done.append(_release(store, device, held))
+        except Exception as error:
+            if is_store_failure(error):
+                raise
+            _, message = unstorable(device.name, "its records cannot be released, and stay in quarantine", error)
+            done.append(Released(device.name, 0, 0, len(held), message))
     return done
 
 
-def _decode(
-    held: Sequence[QuarantinedRecord], users: pd.DataFrame, layout_name: str | None, encoding: str
-) -> tuple[pd.DataFrame, list[QuarantinedRecord]]:
-    frames, freed = [], []
+def _release(store: Store, device: Device, held: Sequence[QuarantinedRecord]) -> Released:
+    punches = _decode(held, store.quarantine.layout_of(device.name), device.encoding)
+    records, new = store.quarantine.release(device, punches)
+    return Released(device.name, records, new, len(held) - records)
+
+
+def _decode(held: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str) -> pd.DataFrame:
+    """The records that can be punches, as Reading.punches with the bytes of each."""
+    frames = []
     for one in held:
         layout = _layout(len(one.raw), layout_name)
         if layout is not None:
-            punches, rejected = decode_log(one.raw, layout, users=users, encoding=encoding)
-            if rejected.empty:
-                frames.append(punches)
-                freed.append(one)
-    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), freed
+            punches, _ = decode_log(one.raw, layout, encoding=encoding)
+            frames.append(punches.assign(raw=[one.raw] * len(punches)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def _layout(size: int, name: str | None) -> Layout | None:

@@ -29,6 +29,17 @@ def asked_span(
     return None if day is None else (day, day)
 
 
+def check_in_history(
+    first: date, last: date, *, begins: date, today: date, names: tuple[str, str] | None = None
+) -> None:
+    """Raises UsageError for work dates before the history begins or after today; `names`: of the two parameters."""
+    start, end = ("", "") if names is None else (f"{name}: " for name in names)
+    if first < begins:
+        raise UsageError(f"{start}{first} is before ZK_PIPELINE_HISTORY_START ({begins}): there is no such partition")
+    if last > today:
+        raise UsageError(f"{end}{last} is in the future: the newest work date is {today}")
+
+
 def option(name: str) -> str:
     """As the commands call it."""
     return f"--{name.replace('_', '-')}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from zk_pipeline.devices.gateway import TerminalGateway, comm_keys_from
 from zk_pipeline.devices.models import Device
 from zk_pipeline.settings import Settings, read_variable
+from zk_pipeline.store.store import Store
 
 
 def comm_key_of(device: Device, home: Path, environ: Mapping[str, str]) -> int:
@@ -22,7 +23,9 @@ def comm_key_of(device: Device, home: Path, environ: Mapping[str, str]) -> int:
 
 
 def terminal_gateway(settings: Settings) -> TerminalGateway:
-    """The same for assets and commands: limits of the settings, comm keys read when needed, locks shared."""
+    """The same for assets and commands: limits of the settings, comm keys read when needed, locks shared, keypad locks
+    remembered in the store.
+    """
 
     def comm_key(device: Device) -> int:
         return comm_key_of(device, settings.home, os.environ)
@@ -32,4 +35,5 @@ def terminal_gateway(settings: Settings) -> TerminalGateway:
         deadline=settings.poll_deadline,
         comm_keys=comm_key,
         locks=settings.terminal_locks,
+        keypad_locks=Store.at(settings.store).keypad_locks,
     )

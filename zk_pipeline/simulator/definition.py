@@ -15,6 +15,7 @@ class TerminalDefinition:
     site: str = ""
     timezone: str = "UTC"
     layout: Layout = 40
+    is_ma300: bool = False  # 8-byte records in the order of MA300 and ZEM500
     users: tuple[TerminalUser, ...] = field(default=(), repr=False)
     user_record_size: UserRecordSize = 72
     events_name_uids: bool = False  # live events say the uid, as some firmware with 8-byte records does
@@ -33,6 +34,8 @@ class TerminalDefinition:
     def __post_init__(self) -> None:
         if not 0 <= self.comm_key < 2**32:
             raise ValueError(f"terminal {self.name!r}: a comm key has 32 bits")
+        if self.is_ma300 and self.layout != 8:
+            raise ValueError(f"terminal {self.name!r}: records in the order of MA300 have 8 bytes")
         for user in self.users:
             check_user_id(user.user_id, self.layout)
             check_user_id(user.user_id, 16 if self.user_record_size == 28 else 40)

@@ -76,10 +76,11 @@ class Fleet:
         *,
         verify_type: int = 1,
         punch_state: int = 0,
+        work_code: int = 0,
     ) -> Punch:
         """As `EmulatedTerminal.punch`; returns once the punch can be read."""
         terminal = self.terminal(name)
-        return self.call(lambda: terminal.punch(user_id, punched_at_local, verify_type, punch_state))
+        return self.call(lambda: terminal.punch(user_id, punched_at_local, verify_type, punch_state, work_code))
 
     def inject(self, name: str, faults: Faults) -> None:
         """Exchange a terminal's faults, from its next answer on; `Faults()` heals it."""

@@ -34,7 +34,7 @@ _HEADER = (",".join(PUNCH_COLUMNS) + "\n").encode()
 class Journal:
     """The folder of one company, by `create` or `load`; `close` (or `with`) closes what `terminals` opened.
 
-    Not kept: a clock that a client has set, raw records, what a full log has forgotten.
+    Not kept: a clock that a client has set, raw records, work codes, what a full log has forgotten.
     """
 
     def __init__(self, folder: Path, workforce: Workforce) -> None:

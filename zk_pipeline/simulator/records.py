@@ -1,6 +1,7 @@
 """Users and punches as a terminal's memory holds them: encoding of the record layouts. No state, no dialogue.
 
-Field positions: zk-protocol (adrobinoga) for 40- and 72-byte records, the maker's 2006 manual for the rest.
+Field positions: zk-protocol (adrobinoga) for 40- and 72-byte records, the maker's 2006 manual for the rest: its 16-byte
+records have the state before the verification, and its compressed form of 8 bytes (MA300, ZEM500) has both in bits.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _DTYPES: dict[Layout, np.dtype[Any]] = {
         [
             ("user_id", "<u4"),
             ("time", "<u4"),
-            ("verify_type", "u1"),
             ("punch_state", "u1"),
+            ("verify_type", "u1"),
             ("reserved", "V2"),
-            ("workcode", "<u4"),
+            ("work_code", "<u4"),
         ]
     ),
     40: np.dtype(
@@ -46,6 +47,8 @@ _DTYPES: dict[Layout, np.dtype[Any]] = {
         ]
     ),
 }
+_DTYPE_MA300 = np.dtype([("uid", "<u2"), ("bits", "u1"), ("reserved", "u1"), ("time", "<u4")])
+_FULL_TIME = 1 << 5  # bits 0-2 state, 3-4 verification
 _RESERVED_40 = b"\0\0\0\0\xff\0\0\0"
 _USER_28 = struct.Struct("<HB5s8sIxBhI")
 _USER_72 = struct.Struct("<HB8s24sIB8x24s")
@@ -54,12 +57,13 @@ _MONTHS_1970_TO_2000 = 360
 
 @dataclass(frozen=True)
 class Punch:
-    """One punch as a terminal recorded it: by its own wall clock, right or wrong."""
+    """One punch as a terminal recorded it: by its own wall clock, right or wrong. 16-byte logs keep its work code."""
 
     user_id: str
     punched_at_local: datetime
     verify_type: int = 1
     punch_state: int = 0
+    work_code: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,22 +95,31 @@ def encode_user(user: TerminalUser, size: UserRecordSize, encoding: str = "utf-8
     return _USER_72.pack(user.uid, user.privilege, b"", name, user.card, 1, user.user_id.encode("ascii"))
 
 
-def encode_punch(punch: Punch, layout: Layout, uid: int) -> bytes:
-    """One record of the log."""
+def encode_punch(punch: Punch, layout: Layout, uid: int, *, is_ma300: bool = False) -> bytes:
+    """One record of the log. Raises ValueError for what the bit field of MA300's 8 bytes cannot hold."""
     time, verify, state = encode_time(punch.punched_at_local), punch.verify_type, punch.punch_state
+    if layout == 8 and is_ma300:
+        _check_bit_field(verify, state)
+        return struct.pack("<HBBI", uid, state | verify << 3 | _FULL_TIME, 0, time)
     if layout == 8:
         return struct.pack("<HBIB", uid, verify, time, state)
     if layout == 16:
-        return struct.pack("<IIBBHI", int(punch.user_id), time, verify, state, 0, 0)
+        return struct.pack("<IIBBHI", int(punch.user_id), time, state, verify, 0, punch.work_code)
     return struct.pack("<H24sBIB8s", uid, punch.user_id.encode("ascii"), verify, time, state, _RESERVED_40)
 
 
-def encode_punches(punches: pd.DataFrame, layout: Layout, uids: Mapping[str, int]) -> bytes:
-    """A log in the order of its rows, columns as PUNCH_COLUMNS. Raises KeyError for a user without a uid."""
-    records = np.zeros(len(punches), _DTYPES[layout])
+def encode_punches(punches: pd.DataFrame, layout: Layout, uids: Mapping[str, int], *, is_ma300: bool = False) -> bytes:
+    """A log in the order of its rows, columns as PUNCH_COLUMNS. Raises KeyError for a user without a uid, ValueError as
+    `encode_punch`.
+    """
+    verify, state = punches["verify_type"].to_numpy("u1"), punches["punch_state"].to_numpy("u1")
+    records = np.zeros(len(punches), _DTYPE_MA300 if is_ma300 else _DTYPES[layout])
     records["time"] = _encode_times(punches["punched_at_local"].to_numpy("datetime64[s]"))
-    records["verify_type"] = punches["verify_type"].to_numpy("u1")
-    records["punch_state"] = punches["punch_state"].to_numpy("u1")
+    if is_ma300:
+        _check_bit_field(int(verify.max(initial=0)), int(state.max(initial=0)))
+        records["bits"] = state | verify << 3 | _FULL_TIME
+    else:
+        records["verify_type"], records["punch_state"] = verify, state
     codes, people = pd.factorize(punches["user_id"])
     if layout != 16:
         records["uid"] = np.array([uids[user_id] for user_id in people], "<u2")[codes]
@@ -116,6 +129,11 @@ def encode_punches(punches: pd.DataFrame, layout: Layout, uids: Mapping[str, int
         records["user_id"] = np.array([user_id.encode("ascii") for user_id in people], "S24")[codes]
         records["reserved"] = np.void(_RESERVED_40)
     return records.tobytes()
+
+
+def _check_bit_field(verify_type: int, punch_state: int) -> None:
+    if verify_type > 3 or punch_state > 7:
+        raise ValueError(f"verify type {verify_type} or state {punch_state} does not fit the bit field of MA300")
 
 
 def punches_frame(rows: Iterable[tuple[str, datetime, int, int]]) -> pd.DataFrame:

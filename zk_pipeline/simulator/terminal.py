@@ -67,7 +67,7 @@ class EmulatedTerminal:
         self._later: list[Punch | bytes] = []
         self._records = bytearray()
         if log is not None:
-            self._records += encode_punches(log, definition.layout, self._uids)
+            self._records += encode_punches(log, definition.layout, self._uids, is_ma300=definition.is_ma300)
         self._listeners: list[Callable[[Punch], None]] = []
         self._options = definition.factory_options()
 
@@ -102,6 +102,7 @@ class EmulatedTerminal:
         punched_at_local: datetime | None = None,
         verify_type: int = 1,
         punch_state: int = 0,
+        work_code: int = 0,
     ) -> Punch:
         """Record a punch, by default at the time the terminal shows, and tell the listeners.
 
@@ -111,8 +112,9 @@ class EmulatedTerminal:
         if not self.is_enabled:
             raise TerminalLockedError(f"terminal {self.name!r} is disabled by a client: nobody can punch")
         at_local = (self.now_local() if punched_at_local is None else punched_at_local).replace(microsecond=0)
-        punch = Punch(user_id, at_local, verify_type, punch_state)
-        record = encode_punch(punch, self.definition.layout, self._uids[user_id])
+        punch = Punch(user_id, at_local, verify_type, punch_state, work_code)
+        definition = self.definition
+        record = encode_punch(punch, definition.layout, self._uids[user_id], is_ma300=definition.is_ma300)
         if self._store is not None:
             self._store.append(punch)
         self._append(punch, record)
@@ -150,7 +152,7 @@ class EmulatedTerminal:
         self.discard_oldest(self.record_count)
 
     def punches(self) -> pd.DataFrame:
-        """The log as punches, oldest first, columns PUNCH_COLUMNS; raw records left out."""
+        """The log as punches, oldest first, columns PUNCH_COLUMNS; raw records and work codes left out."""
         later = [punch for punch in self._later if isinstance(punch, Punch)]
         rows = [(p.user_id, p.punched_at_local, p.verify_type, p.punch_state) for p in later]
         return concat_punches([self._initial, punches_frame(rows)])

@@ -22,7 +22,7 @@ REMEMBERED = timedelta(hours=1)  # an ended alert is still looked at for so long
 class Problem:
     """Something that is wrong. `key` says what with what, and is the same for as long as it lasts.
 
-    `kind` is run, device, check, tick, crm or daemon; `severity` critical or warning; `owner` who looks after it.
+    `kind` is run, device, lock, check, tick, crm or daemon; `severity` critical or warning; `owner` who looks after it.
     `title` begins a sentence of its own; `body` says where, why and what to do, and holds no secret.
     """
 

@@ -76,9 +76,19 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "platform": "Platform it answered with last",
             "record_capacity": "Punches its log can hold",
             "last_transport": "tcp or udp: what `auto` found last, tried first",
+            "log_layout": "Record layout of its log in the last reading: 8, 8-MA300, 16, 40 or 49; taken again where "
+            "its records prove no other",
             "live": "Whether `zk-pipeline live` listens to it",
             "trust_punch_states": "Whether minutes worked are taken from its in, out and break states",
             "last_sync": "Last successful poll (instant, UTC)",
+            "user_lists": "User lists read from it so far, whose numbers stand in device_slots",
+            "user_lists_at_reading": "The same when its log was last read",
+            "users_listed_at": "When its user list was last read (instant, UTC)",
+            "clock_drift_seconds": "Its clock minus true time in seconds, when last measured",
+            "clock_right_at": "When its clock was last measured within 15 minutes (instant, UTC); null: never yet",
+            "clock_wrong_by": "Its drift in seconds, where over 15 minutes at the last poll or since; else null",
+            "keypad_locked_at": "When its reader and keys were locked for a reading (instant, UTC), until the terminal "
+            "confirmed that they are unlocked; null: not locked",
             "created_at": "When it was registered (instant, UTC)",
             "updated_at": "When its registration last changed (instant, UTC)",
             "removed_at": "When it was removed from the registry (instant, UTC); null while registered",
@@ -92,7 +102,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: failed",
+            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: a "
+            "poll that failed",
             "reported": "Punches the terminal said it holds, before its log was read",
             "reported_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",
@@ -101,6 +112,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "quarantined": "Records that cannot be a punch; see quarantined_records",
             "accounted": "Records of its log that are stored or in quarantine after this poll",
             "clock_drift_seconds": "Terminal's clock minus true time, in seconds, round trip taken out",
+            "doubted_drift_seconds": "Drift measured at this poll or since the one before, where it put new punches in "
+            "doubt (raw_punches.is_clock_suspect); else null",
             "round_trip_ms": "Round trip to the terminal, in milliseconds",
             "transport": "tcp or udp",
             "layout": "Bytes per record of its log",
@@ -108,6 +121,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "run_id": "Dagster run of the poll",
             "error_code": "Class of the failure; null on success",
             "error": "The failure in words; null on success",
+            "warnings": "What went wrong without failing it, a line each; null: nothing, or the poll failed",
         },
     ),
     "raw_punches": (
@@ -117,13 +131,18 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "user_id": "The person's id as enrolled on the terminal",
             "punched_at": "The instant (UTC), from the wall clock and the device's zone",
             "punched_at_local": "The terminal's wall clock, as recorded",
-            "status": "As the Django bridge stored it: repeats verify_type",
+            "status": "As the Django bridge stored it, the byte that pyzk calls so: verify_type, in 16-byte records "
+            "punch_state, in those of MA300 the bit field of both",
             "punch_state": "0 in, 1 out, 2 break out, 3 break in, 4 overtime in, 5 overtime out, 255 undefined",
             "verify_type": "0 password, 1 finger, 2 card, 15 face; others by firmware",
+            "uid": "Slot of the person on the terminal, where the record named only that; else null",
+            "work_code": "Work code entered with the punch; null where the record has none",
             "first_poll_id": "Poll that brought it first (device_polls.id)",
             "seq": "Grows with every punch stored; what a day was made from is told by it",
             "created_at": "When it was stored (instant, UTC)",
             "is_clock_suspect": "The terminal's clock cannot have been right: kept, but part of no day",
+            "voided_at": "When it was found to be another person's punch, or stored under another device already "
+            "(instant, UTC): kept, but part of no day; null otherwise",
         },
     ),
     "quarantined_records": (
@@ -135,6 +154,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "first_poll_id": "Poll that brought it first (device_polls.id)",
             "created_at": "When it was stored (instant, UTC)",
             "released_at": "When it could be read after all and became a punch (instant, UTC); null while it cannot",
+            "listed_before": "Of a record that names only a slot: the last user list read before it; else null",
+            "listed_after": "The first user list read once it was in the log; null where no list will name its person",
         },
     ),
     "device_tails": (
@@ -149,6 +170,18 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "user_count": "Users the terminal counted then",
             "full_read_at": "When the whole log was read last (instant, UTC)",
             "updated_at": "When it was read last (instant, UTC)",
+        },
+    ),
+    "device_slots": (
+        "Who held each slot of each terminal, by the user lists read; firmware gives free slots to new people",
+        {
+            "device": "Name of the device",
+            "uid": "The terminal's own slot number",
+            "user_id": "The person's id",
+            "first_list": "Number of the first user list that shows the person there (counted per device)",
+            "last_list": "Number of the last one; null while it is the newest",
+            "first_listed_at": "When the first one was read (instant, UTC)",
+            "last_listed_at": "When the last one was read (instant, UTC); null while it is the newest",
         },
     ),
     "device_users": (
@@ -201,6 +234,17 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "begins": "When the work date of that date begins: minutes after midnight on the wall clock",
         },
     ),
+    "holiday_sources": (
+        "Which event of which calendar a holiday was imported from; a holiday without a row was entered by hand",
+        {
+            "holiday_date": "The work date",
+            "site": "The holiday's site; null at all sites",
+            "calendar": "The calendar: its file's name, and the name it gives itself",
+            "uid": "The event's UID; made up from its name and date where it has none",
+            "name": "What the event calls the date",
+            "imported_at": "When the import was that said so first (instant, UTC)",
+        },
+    ),
     "holidays": (
         "Work dates on which nobody is expected",
         {
@@ -218,6 +262,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "from_local": "First wall-clock reading it holds for, as recorded",
             "to_local": "Last wall-clock reading it holds for, as recorded",
             "add_seconds": "Seconds to add to a reading to get the right one",
+            "only_in_doubt": "Whether it holds only for readings that are in doubt (raw_punches.is_clock_suspect)",
             "reason": "Why, in words",
             "created_at": "When it was made (instant, UTC)",
             "revoked_at": "When it was taken back (instant, UTC); null while it holds",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from zk_pipeline.attendance.zones import to_instants
@@ -22,10 +23,30 @@ class Correction:
     from_local: datetime
     to_local: datetime
     add_seconds: int
+    only_in_doubt: bool  # it holds only for readings that are in doubt
     reason: str
     created_at: datetime
     revoked_at: datetime | None
     punches: int  # under it now
+
+
+@dataclass(frozen=True)
+class SuggestedCorrection:
+    """A correction by the drift that was measured when these punches, which are in doubt, came from `device`."""
+
+    device: str
+    from_local: datetime
+    to_local: datetime
+    add_seconds: int
+    punches: int
+
+    @property
+    def command(self) -> str:
+        """What to run where the measured drift is what was wrong."""
+        return (
+            f"zk-pipeline device correct-clock {shlex.quote(self.device)} --from '{self.from_local}' "
+            f"--to '{self.to_local}' --add-seconds {self.add_seconds} --only-in-doubt"
+        )
 
 
 @dataclass(frozen=True)
@@ -38,10 +59,24 @@ class CorrectionStore:
         with self.database.read("clock corrections") as connection:
             return _read(connection, "true", [])
 
+    def suggested(self) -> list[SuggestedCorrection]:
+        """Corrections for the punches in doubt that are under none, by device and poll."""
+        with self.database.read("suggest clock corrections") as connection:
+            return suggested(connection)
+
     def add(
-        self, device: str, *, from_local: datetime, to_local: datetime, add_seconds: int, reason: str = ""
+        self,
+        device: str,
+        *,
+        from_local: datetime,
+        to_local: datetime,
+        add_seconds: int,
+        reason: str = "",
+        only_in_doubt: bool = False,
     ) -> Correction:
         """Correct the readings, those still to come included; their dates before and after become stale.
+
+        `only_in_doubt` leaves readings alone that the same wall clock shows once it is right again.
 
         Raises UsageError for an unknown device, an empty span, and one that overlaps a correction that holds.
         """
@@ -57,7 +92,8 @@ class CorrectionStore:
                 connection.execute(
                     """
                     INSERT INTO clock_corrections
-                    VALUES ($id, $device, $from_local, $to_local, $add_seconds, $reason, $now, NULL)
+                        (id, device, from_local, to_local, add_seconds, only_in_doubt, reason, created_at)
+                    VALUES ($id, $device, $from_local, $to_local, $add_seconds, $only_in_doubt, $reason, $now)
                     """,
                     {
                         "id": taken,
@@ -65,6 +101,7 @@ class CorrectionStore:
                         "from_local": from_local,
                         "to_local": to_local,
                         "add_seconds": add_seconds,
+                        "only_in_doubt": only_in_doubt,
                         "reason": reason,
                         "now": self.clock(),
                     },
@@ -84,6 +121,38 @@ class CorrectionStore:
                 )
                 correct(connection, held[0].device)
             return _read(connection, "correction.id = ?", [correction_id])[0]
+
+
+# Drifts measured this close to each other are of one wrong setting of the clock, in seconds.
+_SAME_DRIFT = 60
+
+
+def suggested(connection: Connection) -> list[SuggestedCorrection]:
+    """As `CorrectionStore.suggested`. Punches whose clock lost its date, unmeasured, have no suggestion."""
+    rows = connection.execute(
+        """
+        SELECT punch.device, poll.id, min(punch.punched_at_local), max(punch.punched_at_local),
+               -round(poll.doubted_drift_seconds)::BIGINT, count(*)
+        FROM raw_punches AS punch JOIN device_polls AS poll ON poll.id = punch.first_poll_id
+        WHERE punch.is_clock_suspect AND punch.voided_at IS NULL AND poll.doubted_drift_seconds IS NOT NULL
+          AND punch.seq NOT IN (SELECT seq FROM corrected_punches)
+        GROUP BY punch.device, poll.id, poll.doubted_drift_seconds ORDER BY punch.device, poll.id
+        """
+    ).fetchall()
+    found: list[SuggestedCorrection] = []
+    for device, _, first, last, add_seconds, punches in rows:
+        one = SuggestedCorrection(device, first, last, add_seconds, punches)
+        before = found[-1] if found else None
+        if before and before.device == device and abs(before.add_seconds - add_seconds) <= _SAME_DRIFT:
+            found[-1] = replace(
+                before,
+                from_local=min(before.from_local, first),
+                to_local=max(before.to_local, last),
+                punches=before.punches + punches,
+            )
+        else:
+            found.append(one)
+    return found
 
 
 def correct(connection: Connection, device: str) -> None:
@@ -131,9 +200,10 @@ def _insert(connection: Connection, readings: str, device: str, zone: str) -> No
         SELECT reading.seq, reading.device, reading.user_id,
                reading.punched_at_local + to_seconds(correction.add_seconds) AS punched_at_local,
                reading.punch_state, reading.first_poll_id, correction.id AS correction_id
-        FROM ({readings}) AS reading
+        FROM (FROM ({readings}) WHERE voided_at IS NULL) AS reading
         JOIN clock_corrections AS correction ON correction.device = reading.device AND correction.revoked_at IS NULL
             AND reading.punched_at_local BETWEEN correction.from_local AND correction.to_local
+            AND (reading.is_clock_suspect OR NOT correction.only_in_doubt)
         """,  # noqa: S608 (SQL of ours)
         {"device": device},
     ).df()
@@ -155,7 +225,7 @@ def _site_of(connection: Connection, device: str) -> str:
 def _read(connection: Connection, where: str, values: list[object]) -> list[Correction]:
     rows = connection.execute(
         f"""
-        SELECT id, device, from_local, to_local, add_seconds, reason, created_at, revoked_at,
+        SELECT id, device, from_local, to_local, add_seconds, only_in_doubt, reason, created_at, revoked_at,
                (SELECT count(*) FROM corrected_punches WHERE correction_id = correction.id)
         FROM clock_corrections AS correction WHERE {where} ORDER BY id
         """,  # noqa: S608 (SQL of ours)

@@ -24,6 +24,7 @@ class PollLine:
     clock_drift_seconds: float | None
     run_id: str | None
     error: str | None
+    warnings: str | None
 
     @property
     def took_seconds(self) -> float:
@@ -61,7 +62,7 @@ def device_story(database: Database, name: str) -> DeviceStory:
 
 _FACTS = """
 WITH punches AS (
-    SELECT count(*) AS held, max(punched_at_local) FILTER (NOT is_clock_suspect) AS last
+    SELECT count(*) AS held, max(punched_at_local) FILTER (NOT is_clock_suspect AND voided_at IS NULL) AS last
     FROM raw_punches WHERE device = $name
 ),
 good AS (
@@ -83,6 +84,7 @@ FROM devices AS device, punches, good
 WHERE device.name = $name
 """
 _POLLS = """
-SELECT started_at, finished_at, status, mode, fetched, "new", quarantined, clock_drift_seconds, run_id, error
+SELECT started_at, finished_at, status, mode, fetched, "new", quarantined, clock_drift_seconds, run_id, error,
+       warnings
 FROM device_polls WHERE device = $name ORDER BY id DESC LIMIT $limit
 """

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
+from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone
 from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.devices.errors import SerialUnverified
 from zk_pipeline.devices.models import Device, TerminalInfo
 from zk_pipeline.store.applied import Applied
 from zk_pipeline.store.corrections import correct
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.errors import DeviceExists, UnknownDevice
+from zk_pipeline.store.errors import DeviceExists, ReadingRefused, UnknownDevice
 from zk_pipeline.store.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
 from zk_pipeline.store.regroup import regrouping
 
@@ -31,7 +33,18 @@ EDITABLE = (
     "live",
     "trust_punch_states",
 )
-COLUMNS = ("id", "name", *EDITABLE, "serial_number", "last_transport", "last_sync", "created_at", "updated_at")
+COLUMNS = (
+    "id",
+    "name",
+    *EDITABLE,
+    "serial_number",
+    "last_transport",
+    "log_layout",
+    "last_sync",
+    "keypad_locked_at",
+    "created_at",
+    "updated_at",
+)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
 
@@ -91,8 +104,39 @@ class DeviceRegistry:
         """Let the next poll take whatever terminal answers for this device. Raises UnknownDevice."""
         self.get(name)
         with self.database.write("forget a serial number", name) as connection:
-            connection.execute("UPDATE devices SET serial_number = NULL WHERE name = ?", [name])
+            connection.execute(
+                """
+                UPDATE device_slots SET last_list = device.user_lists, last_listed_at = device.users_listed_at
+                FROM devices AS device
+                WHERE device.name = ? AND device_slots.device = device.name AND device_slots.last_list IS NULL
+                """,
+                [name],
+            )
+            # Another terminal has other slots: a number stands for the list that nobody is on.
+            connection.execute(
+                """
+                UPDATE devices SET serial_number = NULL, log_layout = NULL, user_lists = user_lists + 1,
+                    user_lists_at_reading = user_lists + 1, clock_right_at = NULL, clock_wrong_by = NULL
+                WHERE name = ?
+                """,
+                [name],
+            )
             connection.execute("DELETE FROM device_tails WHERE device = ?", [name])
+
+    def record_clock(self, name: str, *, drift_before: float | None, drift_after: float) -> None:
+        """Record that a terminal's clock was set: what it recorded since its last reading may bear the wrong time.
+
+        Drifts in seconds, terminal minus true time.
+        """
+        with self.database.write("record a clock setting", name) as connection:
+            connection.execute(
+                """
+                UPDATE devices SET clock_drift_seconds = $after,
+                    clock_wrong_by = CASE WHEN abs($before) > $limit THEN $before ELSE clock_wrong_by END
+                WHERE name = $name
+                """,
+                {"name": name, "before": drift_before, "after": drift_after, "limit": LIMIT_SECONDS},
+            )
 
     def remove(self, name: str) -> None:
         """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
@@ -122,20 +166,113 @@ class DeviceRegistry:
         return applied
 
 
-def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, datetime]]) -> None:
-    """What successful polls tell about devices, and when each of them was finished; by name."""
+# Error codes of polls whose readings are refused.
+REGISTRATION_CHANGED = "registration_changed"
+REGISTERED_TWICE = "registered_twice"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered device as it is inside the transaction that stores a reading of it."""
+
+    timezone: str
+    last_sync: datetime | None
+    clock_right_at: datetime | None  # when its clock was last measured right; None: never in this zone
+    clock_wrong_by: float | None  # seconds, where it was measured wrong at the last reading or since
+    user_lists_at_reading: int
+    user_lists: int
+
+
+_REGISTRATION = "timezone, last_sync, clock_right_at, clock_wrong_by, user_lists_at_reading, user_lists"
+
+
+def registration(connection: Connection, name: str) -> Registration:
+    """Raises ReadingRefused for a device that is not registered any more."""
+    row = connection.execute(
+        f"SELECT {_REGISTRATION} FROM devices WHERE name = ? AND removed_at IS NULL",  # noqa: S608 (names of ours)
+        [name],
+    ).fetchone()
+    if row is None:
+        raise ReadingRefused(name, REGISTRATION_CHANGED, f"{name}: it is not registered any more")
+    return Registration(*row)
+
+
+def check_registrations(connection: Connection, read: Sequence[tuple[Device, TerminalInfo]]) -> dict[str, Registration]:
+    """By name, the devices that these readings are of. `read`: each device as it was when its reading began.
+
+    Raises ReadingRefused for the first reading that must not be stored under its name: the registration was changed
+    while the terminal was read, or the terminal is registered under another name, too.
+    """
+    rows = connection.execute(
+        f"SELECT id, name, ip_address, port, encoding, serial_number, removed_at, {_REGISTRATION} FROM devices"  # noqa: S608
+    ).fetchall()
+    known = {row[1]: row for row in rows}
+    holders = {row[5]: row for row in sorted(rows, reverse=True) if row[5] and row[6] is None}  # the oldest of each
+    found = {}
+    for device, info in read:
+        row = known.get(device.name)
+        if row is None or row[6] is not None:
+            problem = f"{device.name}: it was removed from the registry while it was read"
+            raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
+        serial = row[5] or ""
+        is_as_read = (row[2], row[3], row[4]) == (device.ip_address, device.port, device.encoding)
+        if not is_as_read or serial not in (device.serial_number or "", info.serial_number):
+            problem = f"{device.name}: it was changed in the registry while it was read; the next poll goes by that"
+            raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
+        if serial and not info.serial_number:
+            problem = f"{device.name}: it does not tell its serial number, and {serial} is registered"
+            raise ReadingRefused(device.name, SerialUnverified.code, problem)
+        holder = holders.get(info.serial_number)
+        if holder is not None and holder[1] != device.name:
+            problem = (
+                f"{device.name}: the terminal with serial number {info.serial_number} is registered as {holder[1]!r}, "
+                "too; keep one name: `zk-pipeline device remove NAME` takes the other away and keeps its punches"
+            )
+            raise ReadingRefused(device.name, REGISTERED_TWICE, problem)
+        if info.serial_number:
+            holders[info.serial_number] = row
+        found[device.name] = Registration(*row[7:])
+    return found
+
+
+def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, str | None, datetime]]) -> None:
+    """Record what successful polls tell of devices, the layout of their logs where they hold any, and when each poll
+    was finished; by name.
+
+    An empty answer never replaces what is known: terminals refuse options at times.
+    """
     rows = [
-        {"device": name, "finished_at": finished_at, **{field: getattr(info, field) for field in _TOLD.names[2:]}}
-        for name, (info, finished_at) in told.items()
+        {
+            "device": name,
+            "finished_at": finished_at,
+            "log_layout": log_layout,
+            **{field: getattr(info, field) for field in _TOLD.names[3:]},
+        }
+        for name, (info, log_layout, finished_at) in told.items()
     ]
     connection.register("told", pa.Table.from_pylist(rows, _TOLD))
     connection.execute(
         """
         UPDATE devices
-        SET last_sync = told.finished_at, serial_number = told.serial_number, firmware_version = told.firmware_version,
-            platform = told.platform, record_capacity = told.record_capacity, last_transport = told.transport
+        SET last_sync = told.finished_at,
+            serial_number = coalesce(nullif(told.serial_number, ''), devices.serial_number),
+            firmware_version = coalesce(nullif(told.firmware_version, ''), devices.firmware_version),
+            platform = coalesce(nullif(told.platform, ''), devices.platform),
+            record_capacity = coalesce(nullif(told.record_capacity, 0), devices.record_capacity),
+            last_transport = told.transport,
+            user_lists_at_reading = devices.user_lists,
+            clock_drift_seconds = told.clock_drift_seconds,
+            clock_right_at = CASE
+                WHEN abs(told.clock_drift_seconds) <= $limit THEN told.finished_at ELSE devices.clock_right_at
+            END,
+            clock_wrong_by = CASE
+                WHEN told.clock_drift_seconds IS NULL THEN devices.clock_wrong_by
+                WHEN abs(told.clock_drift_seconds) > $limit THEN told.clock_drift_seconds
+            END,
+            log_layout = coalesce(told.log_layout, devices.log_layout)
         FROM told WHERE told.device = devices.name
-        """
+        """,
+        {"limit": LIMIT_SECONDS},
     )
     connection.unregister("told")
 
@@ -144,11 +281,13 @@ _TOLD = pa.schema(
     {
         "device": pa.string(),
         "finished_at": pa.timestamp("us", "UTC"),
+        "log_layout": pa.string(),
         "serial_number": pa.string(),
         "firmware_version": pa.string(),
         "platform": pa.string(),
         "record_capacity": pa.int64(),
         "transport": pa.string(),
+        "clock_drift_seconds": pa.float64(),
     }
 )
 
@@ -197,7 +336,8 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
     with regrouping(connection, (before[0], device.site) if before and touches else None):
         _change(connection, device, now)
         if before and before[1] != device.timezone:
-            _rezone(connection, device.name, device.timezone)
+            moved = drift_in_zone(0.0, now.replace(tzinfo=None), zone=before[1], other=device.timezone)
+            rezone(connection, device.name, device.timezone, moved=moved or 0.0)
 
 
 def _change(connection: Connection, device: Device, now: datetime) -> None:
@@ -220,8 +360,12 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"unknown device {name!r}{hint}"
 
 
-def _rezone(connection: Connection, device: str, zone: str) -> None:
-    """The wall-clock readings stay; the instants they stand for are made again. Rare, so done under the lock."""
+def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0) -> None:
+    """Compute the instants of all wall-clock readings of a device in its zone. Rare, so done under the lock.
+
+    `moved`: seconds by which a drift measured against the former zone is greater against the new one. Punches that were
+    in doubt because of the former zone alone no longer are.
+    """
     readings = connection.execute("SELECT DISTINCT punched_at_local FROM raw_punches WHERE device = ?", [device]).df()
     readings["punched_at"] = to_instants(readings["punched_at_local"], zone)
     connection.register("rezoned", readings)
@@ -231,10 +375,33 @@ def _rezone(connection: Connection, device: str, zone: str) -> None:
         SET punched_at = rezoned.punched_at,
             is_clock_suspect = raw_punches.punched_at_local < $earliest
                 OR rezoned.punched_at > raw_punches.created_at + $ahead
+                OR (
+                    raw_punches.is_clock_suspect AND raw_punches.punched_at <= raw_punches.created_at + $ahead
+                    AND raw_punches.first_poll_id NOT IN (
+                        SELECT id FROM device_polls
+                        WHERE device = $device AND abs(clock_drift_seconds) > $limit
+                          AND abs(clock_drift_seconds + $moved) <= $limit
+                    )
+                )
         FROM rezoned
         WHERE raw_punches.device = $device AND raw_punches.punched_at_local = rezoned.punched_at_local
         """,
-        {"device": device, "earliest": CLOCK_WAS_RESET_BEFORE, "ahead": AHEAD},
+        {
+            "device": device,
+            "earliest": CLOCK_WAS_RESET_BEFORE,
+            "ahead": AHEAD,
+            "limit": LIMIT_SECONDS,
+            "moved": moved,
+        },
     )
     connection.unregister("rezoned")
+    if moved:
+        connection.execute(
+            """
+            UPDATE devices SET clock_drift_seconds = clock_drift_seconds + $moved, clock_wrong_by = NULL,
+                clock_right_at = CASE WHEN abs(clock_drift_seconds + $moved) <= $limit THEN last_sync END
+            WHERE name = $device
+            """,
+            {"device": device, "limit": LIMIT_SECONDS, "moved": moved},
+        )
     correct(connection, device)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from zk_pipeline.attendance.shifts import minutes
 from zk_pipeline.store.compacting import space_of
+from zk_pipeline.store.corrections import suggested
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.doctor_rules import PER_SPAN, REPORT, WHOLE, Rule, Severity
+from zk_pipeline.store.doctor_rules import PER_SPAN, REPAIR, REPORT, WHOLE, Rule, Severity
 from zk_pipeline.store.migrate import tables_as_shipped
 from zk_pipeline.store.placing import place, stored_workday_start
+from zk_pipeline.store.repairs import INSTANTS, wrong_instants
 from zk_pipeline.store.sender import SenderBusy
 from zk_pipeline.store.soundness import doubled_keys, schema_faults, unsound_dates
 from zk_pipeline.store.tidying import files_of
@@ -55,9 +57,11 @@ class Doctor:
             else:
                 yield from _many_files(connection)
             yield from _late(connection, now)
+            yield from _correctable(connection)
             offset = minutes(stored_workday_start(connection))
             spans = _spans(connection, offset)
         unsound: dict[date, str] = {}
+        misplaced, examples = 0, list[str]()
         counts: dict[str, list[tuple[int, str | None]]] = {rule.name: [] for rule in PER_SPAN}
         for first, last in spans:
             begin = datetime.combine(first, datetime.min.time()) + timedelta(minutes=offset)
@@ -69,6 +73,17 @@ class Doctor:
                 )
                 for rule in PER_SPAN:
                     counts[rule.name].append(_ask(connection, rule, values))
+                instants = connection.execute(INSTANTS, {"begin": begin, "end": end}).df()
+            wrong = wrong_instants(instants)
+            misplaced += int(wrong["punches"].sum())
+            examples += [f"{one.device} {one.punched_at_local}" for one in wrong.head(1).itertuples()]
+        if misplaced:
+            yield Finding(
+                "error", "punches-instant",
+                f"{misplaced:,} punches are stored at other instants than their wall clock has in the zone of their "
+                f"device (such as {examples[0]})",
+                REPAIR,
+            )  # fmt: skip
         yield from _unsound(unsound)
         for rule in PER_SPAN:
             yield from _broken(rule, counts[rule.name])
@@ -140,6 +155,16 @@ def _many_files(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "note", "many-files", f"the store's rows are in {held.files:,} files, in {held.states:,} states",
             "`zk-pipeline cleanup`, or the job of the next night, makes few of them",
+        )  # fmt: skip
+
+
+def _correctable(connection: Connection) -> Iterator[Finding]:
+    """Punches in doubt, each with the correction that the measured drift gives."""
+    for one in suggested(connection):
+        yield Finding(
+            "warning", "clock-correction",
+            f"{one.punches:,} punches of {one.device} came while its clock was measured {-one.add_seconds:+,} s off",
+            f"if all of them were recorded by it: `{one.command}`",
         )  # fmt: skip
 
 

@@ -14,6 +14,38 @@ from zk_pipeline.store.soundness import PUNCH_KEY
 Severity = Literal["error", "warning", "note"]
 
 
+# New since the poll before, dated outside of the time between the two, and inside of it once the drift is taken out.
+UNMARKED_CLOCKS = """
+WITH polls AS (
+    SELECT id, finished_at, clock_drift_seconds AS drift,
+        lag(finished_at) OVER (PARTITION BY device ORDER BY id) AS before
+    FROM device_polls WHERE status = 'success' AND mode IN ('full', 'tail', 'unchanged')
+)
+SELECT count(*), min(punch.device || ' ' || punch.user_id || ' ' || punch.punched_at_local)
+FROM raw_punches AS punch JOIN polls ON polls.id = punch.first_poll_id
+WHERE abs(polls.drift) > 900 AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
+  AND punch.punched_at NOT BETWEEN polls.before - INTERVAL 15 MINUTE AND polls.finished_at + INTERVAL 15 MINUTE
+  AND punch.punched_at - to_microseconds((polls.drift * 1e6)::BIGINT)
+      BETWEEN polls.before - INTERVAL 15 MINUTE AND polls.finished_at + INTERVAL 15 MINUTE
+  AND punch.seq NOT IN (SELECT seq FROM corrected_punches)
+"""
+
+# The same record stored for a second person, by a later reading: its slot had passed to them.
+WRONG_PERSON = """
+SELECT later.seq, later.device, later.user_id, later.punched_at_local
+FROM raw_punches AS later JOIN raw_punches AS earlier
+    ON earlier.device = later.device AND earlier.punched_at_local = later.punched_at_local
+    AND earlier.user_id <> later.user_id AND earlier.status = later.status AND earlier.punch_state = later.punch_state
+    AND earlier.first_poll_id < later.first_poll_id
+    AND coalesce(earlier.uid, later.uid, 0) = coalesce(later.uid, earlier.uid, 0)
+WHERE later.punched_at_local >= $begin AND later.punched_at_local < $end
+  AND earlier.punched_at_local >= $begin AND earlier.punched_at_local < $end
+  AND earlier.voided_at IS NULL AND later.voided_at IS NULL
+  AND later.device IN (SELECT device FROM device_polls WHERE layout = 8)
+"""
+REPAIR = "`zk-pipeline repair --dry-run` shows them; `zk-pipeline repair` corrects them and their days"
+
+
 @dataclass(frozen=True)
 class Rule:
     """`what` begins after the count; `sql` gives the count and an example."""
@@ -46,13 +78,25 @@ WHOLE = [
     Rule("dead-letters", "warning", "deliveries have failed for good",
          "correct the cause, then `zk-pipeline sync --retry-failed`",
          "SELECT count(*), min(work_date || ' ' || user_id) FROM crm_deliveries WHERE state = 'failed'"),
+    Rule("left-locked", "warning", "terminals are locked, so that people may not be able to punch",
+         "`zk-pipeline test-device NAME` unlocks it, unless a reading with --lock-while-reading is under way",
+         "SELECT count(*), min(name) FROM devices WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL"),
     Rule("quarantine", "warning", "records of terminals could not be punches",
          "`zk-pipeline quarantine list` says why; `quarantine release` reads them again",
          "SELECT count(*), min(device || ': ' || reason) FROM quarantined_records WHERE released_at IS NULL"),
-    Rule("clocks", "warning", "punches bear a time that cannot be believed and are part of no day",
-         "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded meanwhile",
+    Rule("registered-twice", "error", "terminals are registered under two names, of which only the older is polled",
+         "`zk-pipeline device remove NAME` for the other name; its punches stay",
+         "SELECT count(*), min(names) FROM (SELECT string_agg(name, ' and ' ORDER BY name) AS names FROM devices "
+         "WHERE removed_at IS NULL AND serial_number <> '' GROUP BY serial_number HAVING count(*) > 1)"),
+    Rule("clocks", "warning", "punches came from a clock that was wrong and are part of no day",
+         "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded before",
          "SELECT count(*), min(device) FROM raw_punches "
-         "WHERE is_clock_suspect AND seq NOT IN (SELECT seq FROM corrected_punches)"),
+         "WHERE is_clock_suspect AND voided_at IS NULL AND seq NOT IN (SELECT seq FROM corrected_punches)"),
+    Rule("clocks-unmarked", "warning",
+         "punches were stored as true by polls that measured the clock more than 15 minutes off, and bear a time "
+         "outside of the time they came in",
+         "compare them with what people say; `zk-pipeline device correct-clock` corrects a span of readings",
+         UNMARKED_CLOCKS),
 ]  # fmt: skip
 
 _DAYS = "WHERE work_date BETWEEN $first AND $last"
@@ -77,6 +121,9 @@ PER_SPAN = [
          "WHERE punched_at_local >= $begin AND punched_at_local < $end GROUP BY 1"
          ") AS held LEFT JOIN work_dates AS known ON known.work_date = held.day "
          "WHERE known.raw_deleted_at IS NULL AND (known.punched_seq IS NULL OR known.punched_seq < held.seq)"),
+    Rule("punches-person", "error", "records that name only a slot are stored for a second person who had it later",
+         REPAIR,
+         f"SELECT count(*), min(device || ' ' || user_id || ' ' || punched_at_local) FROM ({WRONG_PERSON})"),
     Rule("one-open-delivery", "error", "days have more than one delivery that waits to be sent", REPORT,
          _twice(_WHO, _KEY, f"crm_deliveries {_DAYS} AND state IN ('pending', 'retry', 'failed')")),
     Rule("days-history", "error", "days are not there, or not those of the newest revision in the history", REPORT,

@@ -1,6 +1,8 @@
-"""What can go wrong between us and the database file."""
+"""Failures of the store, and readings that it refuses."""
 
 from __future__ import annotations
+
+import duckdb
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
 
@@ -29,5 +31,35 @@ class DeviceExists(UsageError):
     """A device of that name is registered already."""
 
 
+class ReadingRefused(ZkPipelineError):
+    """A reading that must not be stored. `code` is the error_code of its failed poll."""
+
+    def __init__(self, device: str, code: str, message: str) -> None:
+        self.device = device
+        self.code = code
+        super().__init__(message)
+
+
 class NestedHold(RuntimeError):
     """A defect of ours: a thread that holds the store asked for it again, and would wait for itself."""
+
+
+_OF_THE_STORE = (
+    OSError,
+    # Of DuckDB's classes, those "not necessarily under the control of the programmer" (PEP 249), and those that say
+    # that the tables are not as the migrations made them: the statements are fixed.
+    duckdb.OperationalError,
+    duckdb.FatalException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+)
+
+
+def is_store_failure(error: BaseException) -> bool:
+    """Whether the store itself failed (busy, unreachable, disk full, corrupt), so that nothing else can be stored.
+
+    Other exceptions come from the data that was to be stored.
+    """
+    if isinstance(error, ZkPipelineError):
+        return not isinstance(error, ReadingRefused)
+    return isinstance(error, _OF_THE_STORE)

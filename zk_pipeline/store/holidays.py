@@ -10,6 +10,7 @@ from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.applied import Applied
 from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.holiday_sources import HolidayCalendar, HolidaysImported, forget_sources, plan_import
 from zk_pipeline.store.shift_changes import changing_shifts
 
 
@@ -26,9 +27,26 @@ class HolidayStore:
             return read_holidays(connection)
 
     def put(self, holidays: Iterable[Holiday]) -> Applied[Holiday]:
-        """Enter holidays, in one transaction; one of the same date and site gets the new name."""
+        """Enter holidays by hand, in one transaction; one of the same date and site gets the new name."""
         with self.database.write("enter holidays") as connection:
             return put_holidays(connection, list(holidays), self.clock())
+
+    def take_over(self, calendar: HolidayCalendar, site: str | None = None) -> HolidaysImported:
+        """Make the holidays of a site, or (None) of all sites, those of a calendar, in one transaction.
+
+        What was imported before and was moved or cancelled in it goes; what was entered by hand stays. Raises
+        UsageError for a site that no device has.
+        """
+        with self.database.write("import holidays") as connection:
+            _check_sites(connection, [one for one in [site] if one is not None])
+            held = {one.day: one for one in read_holidays(connection) if one.site == site}
+            done = plan_import(connection, calendar, held, site, self.clock())
+            if done.added or done.changed or done.removed:
+                with changing_shifts(connection):
+                    for one in (*done.changed, *done.removed):
+                        _delete(connection, one)
+                    _insert(connection, [*done.added, *done.changed], self.clock())
+        return done
 
     def remove(self, day: date, site: str | None = None) -> Holiday:
         """Take back that of a site, or (None) of all sites. Raises UsageError where there is none."""
@@ -48,28 +66,39 @@ def read_holidays(connection: Connection) -> list[Holiday]:
 
 
 def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> Applied[Holiday]:
-    """Raises UsageError for a site that no device has."""
-    sites = [row[0] for row in connection.execute("SELECT DISTINCT site FROM devices ORDER BY 1").fetchall()]
-    for one in holidays:
-        if one.site is not None and one.site not in sites:
-            raise UsageError(f"holiday {one.day}: no site {one.site!r}; there are: {', '.join(sites) or 'none'}")
+    """As entered by hand: no import removes them. Raises UsageError for a site that no device has."""
+    for site, one in {one.site: one for one in reversed(holidays) if one.site is not None}.items():
+        _check_sites(connection, [site], what=f"holiday {one.day}: ")
     wanted = {(one.day, one.site): one for one in holidays}
     held = {(one.day, one.site): one for one in read_holidays(connection)}
     done = Applied[Holiday]()
     for key, one in wanted.items():
         (done.added if key not in held else done.unchanged if held[key] == one else done.changed).append(one)
+    forget_sources(connection, wanted)
     with changing_shifts(connection):
         for one in done.changed:
             _delete(connection, one)
-        for one in (*done.added, *done.changed):
-            connection.execute("INSERT INTO holidays VALUES (?, ?, ?, ?)", [one.day, one.name, one.site, now])
+        _insert(connection, [*done.added, *done.changed], now)
     return done
 
 
 def drop_holidays(connection: Connection, holidays: list[Holiday]) -> None:
+    forget_sources(connection, [(one.day, one.site) for one in holidays])
     with changing_shifts(connection):
         for one in holidays:
             _delete(connection, one)
+
+
+def _check_sites(connection: Connection, sites: list[str], *, what: str = "") -> None:
+    known = [row[0] for row in connection.execute("SELECT DISTINCT site FROM devices ORDER BY 1").fetchall()]
+    for site in sites:
+        if site not in known:
+            raise UsageError(f"{what}no site {site!r}; there are: {', '.join(known) or 'none'}")
+
+
+def _insert(connection: Connection, holidays: list[Holiday], now: datetime) -> None:
+    for one in holidays:
+        connection.execute("INSERT INTO holidays VALUES (?, ?, ?, ?)", [one.day, one.name, one.site, now])
 
 
 def _delete(connection: Connection, one: Holiday) -> None:

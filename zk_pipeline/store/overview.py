@@ -11,7 +11,10 @@ from zk_pipeline.store.work_dates import dates_outside, stale_dates
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """One device with its newest poll; `fill` is records over capacity, 0 to 1."""
+    """One device with its newest poll; `fill` is records over capacity, 0 to 1.
+
+    `keypad_locked_at`: since when its reader and keys are locked by us; None where they are not.
+    """
 
     name: str
     site: str
@@ -21,9 +24,11 @@ class DeviceStatus:
     last_poll: datetime | None
     last_poll_status: str | None
     last_error: str | None
+    last_warnings: str | None  # of the newest poll; null where it failed
     clock_drift_seconds: float | None
     records: int | None
     fill: float | None
+    keypad_locked_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Overview:
 
 _DEVICES = """
 WITH last_poll AS (
-    SELECT device, max(struct_pack(id, finished_at, status, error)) AS poll
+    SELECT device, max(struct_pack(id, finished_at, status, error, warnings)) AS poll
     FROM device_polls WHERE coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
 ),
 last_good AS (
@@ -98,9 +103,11 @@ SELECT
     last_poll.poll.finished_at,
     last_poll.poll.status,
     last_poll.poll.error,
+    last_poll.poll.warnings,
     last_good.poll.clock_drift_seconds,
     last_good.poll.reported_after,
-    last_good.poll.reported_after / nullif(device.record_capacity, 0)
+    last_good.poll.reported_after / nullif(device.record_capacity, 0),
+    device.keypad_locked_at
 FROM devices AS device
 LEFT JOIN last_poll ON last_poll.device = device.name
 LEFT JOIN last_good ON last_good.device = device.name

@@ -37,7 +37,7 @@ class Placing:
 
 _BELIEVED = """
     SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id
-    FROM raw_punches WHERE NOT is_clock_suspect
+    FROM raw_punches WHERE NOT is_clock_suspect AND voided_at IS NULL
 """
 # A reading under a correction counts as what it should have been, also where the clock was beyond belief.
 _CORRECTED = f"""

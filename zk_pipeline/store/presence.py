@@ -59,7 +59,7 @@ _PRESENCE = """
 WITH seen AS (
     SELECT todays.site, count(DISTINCT punch.user_id) AS people, max(punch.punched_at) AS last_punch
     FROM raw_punches AS punch JOIN todays ON todays.device = punch.device
-    WHERE punch.punched_at >= $since AND NOT punch.is_clock_suspect
+    WHERE punch.punched_at >= $since AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
       AND CAST(punch.punched_at_local - to_minutes($starts) AS DATE) = todays.today
     GROUP BY todays.site
 ),

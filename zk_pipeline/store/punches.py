@@ -12,7 +12,7 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.ingest import Brought, count_missing, insert_punches, next_poll_id, punches_table
+from zk_pipeline.store.ingest import count_missing, next_poll_id, punches_table
 from zk_pipeline.store.placing import hours_of, is_grouped_by, stored_workday_start
 from zk_pipeline.store.readings import (
     FailedPoll,
@@ -20,6 +20,7 @@ from zk_pipeline.store.readings import (
     Incoming,
     Ingested,
     ingest,
+    ingest_live,
     record_failures,
     rounds,
 )
@@ -45,6 +46,7 @@ class PollRecord:
     mode: str | None
     error_code: str | None
     error: str | None
+    warnings: str | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class PunchStore:
             return usable_tails(connection, self.clock())
 
     def missing(self, device: Device, reading: Reading) -> int:
-        """How many punches of a reading the store does not hold."""
+        """How many punches of a reading are not stored; those that name only a slot may be in quarantine, too."""
         punches = punches_table(reading.punches, device.timezone)
         with self.database.read("look for punches", device.name) as connection:
             return count_missing(connection, device.name, punches)
@@ -99,19 +101,13 @@ class PunchStore:
         return poll_id
 
     def ingest_live(self, device: Device, punches: Sequence[LivePunch], *, poll_id: int) -> int:
-        """Store punches that a terminal reported as they happened; how many were new. A poll brings them again."""
-        frame = pd.DataFrame(
-            {
-                "user_id": [one.user_id for one in punches],
-                "punched_at_local": pd.array([one.punched_at_local for one in punches], dtype="datetime64[s]"),
-                "status": pd.array([one.verify_type for one in punches], dtype="uint8"),
-                "punch_state": pd.array([one.punch_state for one in punches], dtype="uint8"),
-                "verify_type": pd.array([one.verify_type for one in punches], dtype="uint8"),
-            }
-        )
-        table = punches_table(frame, device.timezone)
+        """Store punches that a terminal reported as they happened; how many were new. A poll brings them again.
+
+        A punch that names only a slot whose holder cannot be told is left to that poll. The zone is the one that the
+        device has now. Raises ReadingRefused for a device that is not registered any more.
+        """
         with self.database.write("store live punches", device.name) as connection:
-            return insert_punches(connection, [Brought(device.name, poll_id, table)], self.clock())[0].new
+            return ingest_live(connection, device.name, punches, poll_id, self.clock())
 
     def record_failures(self, failed: Sequence[FailedPoll], *, run_id: str | None) -> list[int]:
         """Put failed polls on record, in one transaction; their ids, in order."""
@@ -155,7 +151,7 @@ class PunchStore:
             rows = connection.execute(
                 """
                 SELECT id, device, started_at, finished_at, status, reported, fetched, stored, "new", quarantined,
-                       clock_drift_seconds, mode, error_code, error
+                       clock_drift_seconds, mode, error_code, error, warnings
                 FROM device_polls WHERE run_id = ? ORDER BY device, id
                 """,
                 [run_id],

@@ -5,7 +5,7 @@ by the size of the history, and judges nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.database import Connection, Database
@@ -52,11 +52,14 @@ class Undelivered:
 
 @dataclass(frozen=True)
 class Freshness:
-    """What waits for what. `waiting_since`: work dates not processed though they could be, and since when."""
+    """What waits for what. `waiting_since`: work dates not processed though they could be, and since when.
+    `locked_since`: devices, disabled ones too, whose reader and keys were locked by us, and since when.
+    """
 
     devices: list[DeviceReach]
     waiting_since: Mapping[date, datetime]
     undelivered: Undelivered
+    locked_since: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,11 @@ def freshness(connection: Connection, now: datetime, *, first: date, last: date)
     placing = place(connection)
     asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
     waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
-    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection))
+    locked = connection.execute(
+        "SELECT name, keypad_locked_at FROM devices "
+        "WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL ORDER BY name"
+    ).fetchall()
+    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection), dict(locked))
 
 
 def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:
@@ -200,7 +207,7 @@ WITH newest AS (
     SELECT
         device,
         max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
-        max(struct_pack(id, reported, accounted)) FILTER (status = 'success') AS good
+        max(struct_pack(id, reported, accounted, warnings)) FILTER (status = 'success') AS good
     FROM device_polls WHERE started_at > $since AND mode IS DISTINCT FROM 'live'
     GROUP BY device
 )
@@ -211,7 +218,8 @@ SELECT
     CASE WHEN poll.status = 'failed' THEN poll.error_code END,
     CASE WHEN poll.status = 'failed' THEN poll.error END,
     CASE WHEN poll.status = 'failed' THEN poll.run_id END,
-    greatest(0, coalesce(good.reported - good.accounted, 0))
+    -- Where the terminal's counter is not the number of its records the poll's warnings say so.
+    CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.accounted, 0)) ELSE 0 END
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
@@ -229,7 +237,7 @@ span AS (SELECT min(built_seq) AS seq, min(work_date) AS first, max(work_date) A
 fresh AS (
     SELECT <work_date> AS work_date, punch.seq, punch.created_at
     FROM span, raw_punches AS punch <join>
-    WHERE punch.seq > span.seq AND NOT punch.is_clock_suspect
+    WHERE punch.seq > span.seq AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
       AND punch.punched_at_local BETWEEN span.first AND span.last + INTERVAL 2 DAY
 )
 SELECT

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from zk_pipeline.devices.models import USER_COLUMNS, Device
+from zk_pipeline.devices.models import Device
 from zk_pipeline.store.database import Database
-from zk_pipeline.store.ingest import Brought, insert_punches, next_poll_id, punches_table
+from zk_pipeline.store.devices import registration
+from zk_pipeline.store.ingest import (
+    Brought,
+    insert_punches,
+    insert_rejected,
+    mark_released,
+    next_poll_id,
+    punches_table,
+)
 from zk_pipeline.store.lists import Rows
 from zk_pipeline.store.pages import Key, Listing, Place, read_page
+from zk_pipeline.store.readings import attribute_slots
 
 
 @dataclass(frozen=True)
@@ -83,45 +93,44 @@ class QuarantineStore:
             ).fetchall()
         return [QuarantinedRecord(*row) for row in rows]
 
-    def decoding(self, device: str) -> tuple[pd.DataFrame, str | None]:
-        """What reading them again takes: the people now known (as `Reading.users`) and the log's layout, if known."""
+    def layout_of(self, device: str) -> str | None:
+        """The layout of the device's log, if known: what reading its records again takes."""
         with self.database.read(f"how to read records of {device}") as connection:
-            users = connection.execute(
-                f"SELECT {', '.join(USER_COLUMNS)} FROM device_users WHERE device = ?",  # noqa: S608 (names of ours)
-                [device],
-            ).fetchall()
-            layout = connection.execute("SELECT layout FROM device_tails WHERE device = ?", [device]).fetchone()
-        return pd.DataFrame(users, columns=USER_COLUMNS), None if layout is None else str(layout[0])
+            layout = connection.execute("SELECT log_layout FROM devices WHERE name = ?", [device]).fetchone()
+        return None if layout is None else layout[0]
 
-    def release(self, device: Device, punches: pd.DataFrame, records: Sequence[QuarantinedRecord]) -> int:
-        """Store `punches` (as `Reading.punches`) that `records` turned out to be; returns how many were new."""
-        table, now = punches_table(punches, device.timezone), self.clock()
-        freed = pa.table(
-            {
-                "raw": pa.array([one.raw for one in records], pa.binary()),
-                "reason": pa.array([one.reason for one in records], pa.string()),
-            }
-        )
+    def release(self, device: Device, punches: pd.DataFrame) -> tuple[int, int]:
+        """Store the punches that quarantined records turned out to be: as `Reading.punches`, each with its `raw`.
+
+        Returns how many records left quarantine, and how many of their punches were new. A record that names only a
+        slot stays where its holder cannot be told.
+        """
+        if punches.empty:
+            return 0, 0
+        now = self.clock()
         with self.database.write(f"release quarantined records of {device.name}") as connection:
+            registered = registration(connection, device.name)
+            table = punches_table(punches, registered.timezone)
+            by_slot, named = (table.filter(condition(table["uid"])) for condition in (pc.is_valid, pc.is_null))
+            if len(by_slot):
+                # Where each lies between the lists read is on record with it.
+                attributed, left = attribute_slots(connection, device.name, by_slot, listed_before=0, listed_after=0)
+                named = pa.concat_tables([named, attributed])
+                insert_rejected(connection, [Brought(device.name, 0, left)], now)  # the reason may be another one now
+            freed = set(punches["raw"][punches["uid"].isna()]) | set(named["raw"].to_pylist())
+            if not freed:
+                return 0, 0
             poll_id = next_poll_id(connection)
-            done = insert_punches(connection, [Brought(device.name, poll_id, table)], now)[0]
+            done = insert_punches(connection, [Brought(device.name, poll_id, named)], now)[0]
             connection.execute(
                 """
                 INSERT INTO device_polls (id, device, started_at, finished_at, status, mode, fetched, stored, "new")
                 VALUES (?, ?, ?, ?, 'success', 'release', ?, ?, ?)
                 """,
-                [poll_id, device.name, now, now, len(records), done.stored, done.new],
+                [poll_id, device.name, now, now, len(freed), done.stored, done.new],
             )
-            connection.register("freed", freed)
-            connection.execute(
-                """
-                UPDATE quarantined_records SET released_at = $now
-                WHERE device = $device AND released_at IS NULL AND (raw, reason) IN (SELECT (raw, reason) FROM freed)
-                """,
-                {"now": now, "device": device.name},
-            )
-            connection.unregister("freed")
-        return done.new
+            mark_released(connection, device.name, freed, now)
+        return len(freed), done.new
 
 
 PAGE_ORDER = [Key("created_at", "instant", descending=True)]

@@ -1,27 +1,35 @@
-"""Complete readings of terminals, kept: their punches, records that are none, people, and the polls themselves."""
+"""Persists complete readings: their punches, quarantined records, user lists, and the polls themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.attendance.clock_errors import drift_in_zone, in_doubt, in_doubt_live, is_wrong
+from zk_pipeline.devices.events import LivePunch
+from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.store.database import Connection
-from zk_pipeline.store.devices import record_successes
+from zk_pipeline.store.devices import Registration, check_registrations, record_successes, registration
 from zk_pipeline.store.ingest import (
+    PUNCHES,
+    REJECTED,
     Brought,
     Inserted,
     insert_punches,
     insert_rejected,
+    mark_released,
     next_poll_id,
     punches_table,
     rejected_table,
     replace_users,
     users_table,
 )
+from zk_pipeline.store.slots import attribute, record_lists
 from zk_pipeline.store.tails import accounted, keep_tails
 
 
@@ -49,35 +57,48 @@ class FinishedReading:
 
 @dataclass(frozen=True)
 class FailedPoll:
-    """A poll that brought nothing."""
+    """A poll that brought nothing; `mode` is `live` for a failure while listening."""
 
     device: str
     started_at: datetime
     finished_at: datetime
     error_code: str
     error: str
+    mode: str | None = None
 
 
 @dataclass(frozen=True)
 class Incoming:
     """A reading with what it brings as tables, prepared before the store is held; `users` is None where no list was
-    read.
+    read. The instants are those of `zone`.
     """
 
     finished: FinishedReading
+    zone: str
     punches: pa.Table
     rejected: pa.Table
     users: pa.Table | None
 
     @classmethod
     def of(cls, finished: FinishedReading) -> Incoming:
-        reading = finished.reading
+        reading, zone = finished.reading, finished.device.timezone
         return cls(
             finished,
-            punches=punches_table(reading.punches, finished.device.timezone),
+            zone,
+            punches=punches_table(reading.punches, zone),
             rejected=rejected_table(reading.rejected),
             users=None if reading.users is None else users_table(reading.users),
         )
+
+    def in_zone(self, zone: str) -> Incoming:
+        """The same with the instants of another zone, which the device has been given since it was read."""
+        if zone == self.zone:
+            return self
+        reading = self.finished.reading
+        info = reading.info
+        drift = drift_in_zone(info.clock_drift_seconds, info.clock_local, zone=self.zone, other=zone)
+        finished = replace(self.finished, reading=replace(reading, info=replace(info, clock_drift_seconds=drift)))
+        return replace(self, finished=finished, zone=zone, punches=punches_table(reading.punches, zone))
 
 
 def rounds(come: Sequence[Incoming]) -> Iterator[list[Incoming]]:
@@ -96,21 +117,155 @@ def rounds(come: Sequence[Incoming]) -> Iterator[list[Incoming]]:
 
 
 def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, run_id: str | None) -> list[Ingested]:
-    """Store one reading each of different devices, in the caller's transaction; what each changed, in order."""
+    """Store one reading each of different devices, in the caller's transaction; what each changed, in order.
+
+    What a reading depends on is read here, inside the transaction, not when the poll began: the zone of a device may
+    have changed since. Raises ReadingRefused where another terminal, or one as registered before, was read.
+    """
+    registered = check_registrations(connection, [(one.finished.device, one.finished.reading.info) for one in come])
+    come = [one.in_zone(registered[one.finished.device.name].timezone) for one in come]
     first = next_poll_id(connection)
     numbered = [(first + number, one.finished.device.name, one) for number, one in enumerate(come)]
-    inserted = insert_punches(connection, [Brought(name, poll, one.punches) for poll, name, one in numbered], now)
-    insert_rejected(connection, [Brought(name, poll, one.rejected) for poll, name, one in numbered], now)
-    listed = [Brought(name, poll, one.users) for poll, name, one in numbered if one.users is not None]
-    replace_users(connection, listed, now)
-    record_successes(
-        connection, {name: (one.finished.reading.info, one.finished.finished_at) for _, name, one in numbered}
-    )
+    _record_users(connection, numbered, now)
+    told = {name: (one.finished.reading, one.finished.finished_at) for _, name, one in numbered}
+    record_successes(connection, {name: (reading.info, reading.log_layout, at) for name, (reading, at) in told.items()})
+    brought = [_attributed(connection, poll, one, registered[name], now) for poll, name, one in numbered]
+    inserted = insert_punches(connection, [punches for punches, _ in brought], now)
+    insert_rejected(connection, [rejected for _, rejected in brought], now)
     keep_tails(connection, {name: one.finished.reading for _, name, one in numbered}, now)
-    ingested = [_ingested(poll, one, done) for (poll, _, one), done in zip(numbered, inserted, strict=True)]
-    polls = [_poll(one.finished, done, run_id) for one, done in zip(come, ingested, strict=True)]
+    ingested = [
+        _ingested(poll, one, done, len(rejected.table))
+        for (poll, _, one), done, (_, rejected) in zip(numbered, inserted, brought, strict=True)
+    ]
+    polls = [
+        _poll(one.finished, done, run_id)
+        | {"doubted_drift_seconds": _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name])}
+        for (_, name, one), done in zip(numbered, ingested, strict=True)
+    ]
     _insert_polls(connection, polls)
     return ingested
+
+
+def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, Incoming]], now: datetime) -> None:
+    listed = [Brought(name, poll, one.users) for poll, name, one in numbered if one.users is not None]
+    if not listed:
+        return
+    lists = pa.concat_tables(
+        [one.table.append_column("device", pa.array([one.device] * len(one.table), pa.string())) for one in listed]
+    )
+    read_at = {name: one.finished.finished_at for _, name, one in numbered if one.users is not None}
+    current = record_lists(connection, lists, read_at)
+    replace_users(connection, [one for one in listed if one.device in current], now)
+
+
+def _attributed(
+    connection: Connection, poll: int, come: Incoming, registered: Registration, now: datetime
+) -> tuple[Brought, Brought]:
+    """The punches of a reading, each with its person, and the records that have none."""
+    device = come.finished.device.name
+    punches, rejected = come.punches, come.rejected
+    if punches["uid"].null_count < len(punches):
+        punches, unattributed = attribute_slots(
+            connection,
+            device,
+            punches,
+            listed_before=registered.user_lists_at_reading,
+            listed_after=registered.user_lists + 1,
+        )
+        mark_released(connection, device, punches["raw"].to_pylist(), now)
+        rejected = pa.concat_tables([rejected, unattributed])
+    doubt = None
+    if registered.clock_right_at is not None:
+        doubt = pa.array(
+            in_doubt(
+                punches["punched_at"].to_pandas(),
+                drift_seconds=come.finished.reading.info.clock_drift_seconds,
+                wrong_by=registered.clock_wrong_by,
+                read_before=registered.last_sync,
+                read_at=come.finished.finished_at,
+            )
+        )
+    return Brought(device, poll, punches, doubt), Brought(device, poll, rejected)
+
+
+def _doubted_drift(drift_seconds: float | None, registered: Registration) -> float | None:
+    """The drift by which new punches were put in doubt; None where none can have been."""
+    if registered.clock_right_at is None:
+        return None
+    return drift_seconds if is_wrong(drift_seconds) else registered.clock_wrong_by
+
+
+def attribute_slots(
+    connection: Connection, device: str, records: pa.Table, *, listed_before: int, listed_after: int
+) -> tuple[pa.Table, pa.Table]:
+    """Records of `device` that name only a slot, as punches with their people, each once, and as rejected records.
+
+    `listed_before` and `listed_after`: see `slots.attribute`.
+    """
+    rows = len(records)
+    asked = records.drop_columns(["user_id"])
+    for name, value in (("listed_before", listed_before), ("listed_after", listed_after)):
+        asked = asked.append_column(name, pa.array([value] * rows, pa.int32()))
+    told = attribute(connection, asked.append_column("device", pa.array([device] * rows, pa.string())))
+    if pc.any(told["is_unslotted"]).as_py():
+        _keep_slots(connection, told.filter(told["is_unslotted"]))
+    is_told = pc.is_valid(told["user_id"])
+    punches = told.filter(is_told).select(PUNCHES.names).cast(PUNCHES)
+    once = punches.to_pandas().drop_duplicates(["user_id", "punched_at_local"]).index
+    return punches.take(pa.array(once)), told.filter(pc.invert(is_told)).select(REJECTED.names).cast(REJECTED)
+
+
+def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime) -> int:
+    """Store live punches of one device, in the caller's transaction; how many were new."""
+    registered = registration(connection, device)
+    lists = [one.users for one in punches if one.users is not None]
+    if lists:
+        listed = Brought(device, poll_id, users_table(lists[-1]))
+        table = listed.table.append_column("device", pa.array([device] * len(listed.table), pa.string()))
+        replace_users(connection, [listed] if record_lists(connection, table, {device: now}) else [], now)
+    named = punches_table(_live_frame([one for one in punches if one.uid is None]), registered.timezone)
+    by_slot = punches_table(_live_frame([one for one in punches if one.uid is not None]), registered.timezone)
+    if len(by_slot):
+        attributed, _ = attribute_slots(
+            connection, device, by_slot, listed_before=registered.user_lists, listed_after=registered.user_lists + 1
+        )
+        named = pa.concat_tables([named, attributed])
+    doubt = None
+    if registered.clock_right_at is not None:
+        received_at = max(one.received_at for one in punches)
+        punched_at = named["punched_at"].to_pandas()
+        doubted = in_doubt_live(punched_at, received_at=received_at)
+        doubt = pa.array(doubted)
+        if doubted.any():
+            drift = (punched_at[doubted] - received_at).median().total_seconds()
+            connection.execute("UPDATE device_polls SET doubted_drift_seconds = ? WHERE id = ?", [drift, poll_id])
+    return insert_punches(connection, [Brought(device, poll_id, named, doubt)], now)[0].new
+
+
+def _live_frame(punches: Sequence[LivePunch]) -> pd.DataFrame:
+    """As Reading.punches."""
+    verify_types = [one.verify_type for one in punches]
+    return punches_frame(
+        user_id=[one.user_id for one in punches],
+        uid=[one.uid for one in punches],
+        punched_at_local=[one.punched_at_local for one in punches],
+        status=verify_types,
+        punch_state=[one.punch_state for one in punches],
+        verify_type=verify_types,
+    )
+
+
+def _keep_slots(connection: Connection, told: pa.Table) -> None:
+    """Record the slots of punches that were stored before slots were, now that a reading brings them again."""
+    connection.register("told", told)
+    connection.execute(
+        """
+        UPDATE raw_punches SET uid = told.uid FROM told
+        WHERE raw_punches.device = told.device AND raw_punches.user_id = told.user_id
+          AND raw_punches.punched_at_local = told.punched_at_local AND raw_punches.uid IS NULL
+        """
+    )
+    connection.unregister("told")
 
 
 def record_failures(connection: Connection, failed: Sequence[FailedPoll], run_id: str | None) -> list[int]:
@@ -121,7 +276,8 @@ def record_failures(connection: Connection, failed: Sequence[FailedPoll], run_id
         [
             {
                 "id": poll_id, "device": one.device, "started_at": one.started_at, "finished_at": one.finished_at,
-                "status": "failed", "run_id": run_id, "error_code": one.error_code, "error": one.error,
+                "status": "failed", "mode": one.mode, "run_id": run_id, "error_code": one.error_code,
+                "error": one.error,
             }
             for poll_id, one in zip(ids, failed, strict=True)
         ],
@@ -143,6 +299,7 @@ _POLLS = pa.schema(
         "new": pa.int64(),
         "quarantined": pa.int64(),
         "clock_drift_seconds": pa.float64(),
+        "doubted_drift_seconds": pa.float64(),
         "round_trip_ms": pa.float64(),
         "transport": pa.string(),
         "layout": pa.int32(),
@@ -152,17 +309,18 @@ _POLLS = pa.schema(
         "run_id": pa.string(),
         "error_code": pa.string(),
         "error": pa.string(),
+        "warnings": pa.string(),
     }
 )
 
 
-def _ingested(poll_id: int, come: Incoming, inserted: Inserted) -> Ingested:
+def _ingested(poll_id: int, come: Incoming, inserted: Inserted, quarantined: int) -> Ingested:
     return Ingested(
         poll_id=poll_id,
         fetched=len(come.finished.reading.punches) + len(come.rejected),
         stored=inserted.stored,
         new=inserted.new,
-        quarantined=len(come.rejected),
+        quarantined=quarantined,
         touched=inserted.touched,
     )
 
@@ -190,6 +348,7 @@ def _poll(finished: FinishedReading, ingested: Ingested, run_id: str | None) -> 
         "mode": reading.mode,
         "accounted": accounted(reading),
         "run_id": run_id,
+        "warnings": "\n".join(reading.warnings) or None,
     }
 
 

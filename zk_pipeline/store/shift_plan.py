@@ -8,6 +8,7 @@ from datetime import datetime
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, check_overlaps
 from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.holiday_sources import forget_sources
 from zk_pipeline.store.holidays import drop_holidays, put_holidays, read_holidays
 from zk_pipeline.store.roster import read_assignments, read_shifts
 from zk_pipeline.store.shift_changes import changing_shifts
@@ -43,6 +44,7 @@ def apply_plan(
     check_overlaps(plan.assignments)
     with database.write("apply a plan of shifts") as connection:
         todo = _compare(connection, plan, prune=prune)
+        forget_sources(connection, [(one.day, one.site) for one in plan.holidays])  # they are the file's now
         if not todo.differs:
             return PlanApplied([], [], [], todo.kept)
         with changing_shifts(connection):

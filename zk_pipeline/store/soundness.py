@@ -15,6 +15,7 @@ from zk_pipeline.store.database import Connection
 _KEYS = {
     "devices": ("name", "id"),
     "device_users": ("(device, user_id, uid)",),
+    "device_slots": ("(device, uid, first_list)",),
     "device_polls": ("id",),
     "work_dates": ("work_date",),
 }

@@ -22,6 +22,7 @@ from zk_pipeline.store.explanations import Explanations
 from zk_pipeline.store.exports import ExportStore
 from zk_pipeline.store.holds import Holds
 from zk_pipeline.store.holidays import HolidayStore
+from zk_pipeline.store.keypad_locks import KeypadLockStore
 from zk_pipeline.store.lists import ListStore
 from zk_pipeline.store.overview import Overview
 from zk_pipeline.store.pages import BucketCache
@@ -30,6 +31,7 @@ from zk_pipeline.store.person_days import PersonDays
 from zk_pipeline.store.punches import PunchStore
 from zk_pipeline.store.quality import Quality
 from zk_pipeline.store.quarantine import QuarantineStore
+from zk_pipeline.store.repairs import Repairs
 from zk_pipeline.store.restoring import Restoring
 from zk_pipeline.store.reviews import ReviewStore
 from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
@@ -56,6 +58,10 @@ class Store:
     @property
     def devices(self) -> DeviceRegistry:
         return DeviceRegistry(self.database, self.clock)
+
+    @property
+    def keypad_locks(self) -> KeypadLockStore:
+        return KeypadLockStore(self.database, self.clock)
 
     @property
     def punches(self) -> PunchStore:
@@ -116,6 +122,10 @@ class Store:
     @property
     def quarantine(self) -> QuarantineStore:
         return QuarantineStore(self.database, self.clock)
+
+    @property
+    def repairs(self) -> Repairs:
+        return Repairs(self.database, self.clock)
 
     @property
     def explanations(self) -> Explanations:

@@ -18,7 +18,7 @@ class TerminalHealth:
     device: str
     read_at: datetime | None
     reported: int | None  # records the terminal counted before its log was read
-    accounted: int | None  # records of it that are stored or in quarantine
+    accounted: int | None  # records of it that are stored or in quarantine; all where the poll's warnings say it
     clock_drift_seconds: float | None
     fill: float | None
     error: str | None
@@ -38,7 +38,8 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                 SELECT
                     device,
                     max(struct_pack(
-                        id, finished_at, reported, reported_after, accounted, clock_drift_seconds
+                        id, finished_at, reported, reported_after, accounted, clock_drift_seconds,
+                        warnings
                     )) AS poll
                 FROM device_polls
                 WHERE status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release')
@@ -50,7 +51,9 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                 GROUP BY device
             )
             SELECT
-                device.name, newest.poll.finished_at, newest.poll.reported, newest.poll.accounted,
+                device.name, newest.poll.finished_at, newest.poll.reported,
+                CASE WHEN newest.poll.warnings IS NULL THEN newest.poll.accounted
+                     ELSE greatest(newest.poll.accounted, newest.poll.reported) END,
                 newest.poll.clock_drift_seconds, newest.poll.reported_after / nullif(device.record_capacity, 0),
                 of_all.poll.error
             FROM devices AS device

@@ -72,9 +72,10 @@ class Upkeep:
         return self.database.engine.size()
 
 
-# What a terminal still holds comes again with its next full reading, as a record quarantined then.
+# What a terminal still holds comes again with its next full reading, as a record quarantined then. Records of 8 bytes
+# stay: they name only a slot, and its holders since the record was first seen did not make it.
 _OLD = {
-    "quarantined_records": "created_at < $quarantine",
+    "quarantined_records": "created_at < $quarantine AND (released_at IS NOT NULL OR octet_length(raw) <> 8)",
     "device_polls": """
         finished_at < $polls
         AND id NOT IN (SELECT first_poll_id FROM raw_punches)

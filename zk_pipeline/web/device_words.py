@@ -33,7 +33,9 @@ class DeviceLine:
 
 
 def word_for(status: DeviceStatus, now: datetime, polled_every: timedelta) -> tuple[str, str]:
-    """(class, word): how its newest poll went, and whether that is long ago."""
+    """(class, word): whether it is locked, how its newest poll went, and whether that is long ago."""
+    if status.keypad_locked_at is not None:
+        return "bad", "locked"
     if not status.enabled:
         return "", "disabled"
     if status.last_poll is None:

@@ -12,6 +12,7 @@ from zk_pipeline.api.errors import words_for
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.device_story import device_story
 from zk_pipeline.web.device_words import MAX_DRIFT_SECONDS, MAX_FILL
 from zk_pipeline.web.overview import lines_of, status_of
@@ -66,7 +67,7 @@ def users(request: Request, services: Given, identity: Reader, device_id: Device
 def set_clock(request: Request, services: Given, form: OperatorForm, device_id: DeviceId) -> Response:
     one = services.store.devices.by_id(device_id)
     try:
-        changed = services.terminals.set_clock(one)
+        changed = set_clock_of(services.store, services.terminals, one)
     except ZkPipelineError as error:
         return _failed(request, services, form.identity, one, error)
     return _draw(request, services, form.identity, one, clock=changed)

@@ -11,8 +11,7 @@ from zk_pipeline.api.auth import Identity
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.holiday_files import read_holidays
-from zk_pipeline.store.applied import Applied
+from zk_pipeline.operations.holiday_files import HolidayImport, import_holidays
 from zk_pipeline.web.fields import optional, whole_date
 from zk_pipeline.web.pages import AdminForm, Form, Reader, draw
 from zk_pipeline.web.uploads import AdminUpload
@@ -21,6 +20,7 @@ router = APIRouter(include_in_schema=False)
 _AGAIN = "Days that this touches are made again by the next processing run."
 _DONE = {"added": f"Entered. {_AGAIN}", "removed": f"Taken back. {_AGAIN}"}
 _LONGEST_NAME = 200
+_MOST_NAMED = 20
 
 
 @router.get("/holidays")
@@ -48,15 +48,21 @@ def remove(services: Given, form: AdminForm) -> Response:
 
 @router.post("/holidays/import")
 def import_file(request: Request, services: Given, form: AdminUpload) -> Response:
-    """The file as `zk-pipeline holiday import` takes it; all of it, or nothing."""
+    """The file as `zk-pipeline holiday import` takes it."""
     file = form.files.get("file")
     try:
         if file is None or not file.content:
             raise UsageError("choose a file: a calendar (.ics) or a table (.csv)")
-        put = services.store.holidays.put(read_holidays(file.name, file.content, optional(form.fields, "import_site")))
+        done = import_holidays(
+            services.store,
+            file.name,
+            file.content,
+            optional(form.fields, "import_site"),
+            history_start=services.settings.history_start,
+        )
     except UsageError as error:
         return _draw(request, services, form.identity, problem=error)
-    return _draw(request, services, form.identity, done=_words(put))
+    return _draw(request, services, form.identity, done=_words(done))
 
 
 def _holiday(fields: Form) -> Holiday:
@@ -66,9 +72,12 @@ def _holiday(fields: Form) -> Holiday:
     return Holiday(day=day, name=name, site=optional(fields, "site"))
 
 
-def _words(put: Applied[Holiday]) -> str:
-    counts = ", ".join(f"{len(getattr(put, one.name))} {one.name}" for one in fields_of(put))
-    return f"Imported: {counts}. {_AGAIN}"
+def _words(done: HolidayImport) -> str:
+    counts = ", ".join(f"{len(getattr(done, one.name))} {one.name}" for one in fields_of(done))
+    left_out = [f"line {one.line}, {one.summary or 'an event'}: {one.reason}" for one in done.skipped[:_MOST_NAMED]]
+    more = len(done.skipped) - len(left_out)
+    named = f" Left out: {'; '.join(left_out)}{f'; and {more} more' if more else ''}." if left_out else ""
+    return f"Imported: {counts}.{named} {_AGAIN}"
 
 
 def _draw(

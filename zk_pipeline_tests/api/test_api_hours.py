@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 
 import httpx
 import pytest
 
+from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.api.api_bench import Served
 from zk_pipeline_tests.store.store_bench import MONDAY, process, stale
@@ -46,6 +47,10 @@ def test_hours_are_declared_assigned_and_taken_back_and_the_days_they_touch_are_
     new_year = {"date": "2026-03-02", "name": "Founders' Day", "site": None}
     assert boss.post("/api/holidays/", json=new_year).json() == new_year
     assert boss.get("/api/holidays/").json() == [new_year]
+    both = {"date": "2026-05-01", "name": "Labour Day / Feast", "site": None}  # as imports name a date of two feasts
+    filled.holidays.put([Holiday(day=date(2026, 5, 1), name="Labour Day / Feast")])
+    assert boss.get("/api/holidays/").json() == [new_year, both]
+    filled.holidays.remove(date(2026, 5, 1))
     assert MONDAY in stale(filled)
     assert boss.delete("/api/holidays/2026-03-02/?site=Elsewhere").status_code == 404
     assert boss.delete("/api/holidays/2026-03-02/").status_code == 204

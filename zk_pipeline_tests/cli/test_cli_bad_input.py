@@ -98,6 +98,12 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "no address": ("devices: [{name: Gate}]", "device 'Gate': ip: Field required"),
     "unknown field": ("devices: [{name: Gate, ip: 192.0.2.1, colour: red}]", "device 'Gate': colour: "),
     "wrong address": ("devices: [{name: Gate, ip: 192.0.2.256}]", "'192.0.2.256' is not a valid IP address"),
+    "a port of another base": ("devices: [{name: Gate, ip: 192.0.2.1, port: 010422}]", "port: '010422' is not a whole"),
+    "the key itself": (
+        "devices:\n- name: Gate\n  ip: 192.0.2.1\n  comm_key_env: 4711",
+        "line 4, device 'Gate': comm_key_env: variable '4711' is not valid",
+    ),
+    "a field twice": ("devices:\n- {name: Gate, ip: 192.0.2.1, ip: 192.0.2.2}", "line 2: 'ip' stands there twice"),
     "wrong port": ("devices: [{name: Gate, ip: 192.0.2.1, port: 0}]", "port '0' is not valid"),
     "wrong zone": ("devices: [{name: Gate, ip: 192.0.2.1, timezone: Mars/Base}]", "time zone 'Mars/Base' is not known"),
     "wrong protocol": ("devices: [{name: Gate, ip: 192.0.2.1, protocol: ipx}]", "device 'Gate': protocol: "),

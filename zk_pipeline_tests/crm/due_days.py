@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.devices.models import PUNCH_COLUMNS, Device, Reading
+from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
@@ -40,10 +40,13 @@ def make_due(store: Store, *, people: int, dates: Sequence[date]) -> int:
 
 def add_punches(store: Store, punches: Iterable[tuple[str, date, str]]) -> int:
     """Ingest (user id, date, wall clock), as one poll; how many of them were new."""
-    rows = [(user, pd.Timestamp(f"{day} {time}"), 1, 0, 1) for user, day, time in punches]
-    frame = pd.DataFrame(rows, columns=PUNCH_COLUMNS).astype(
-        {"user_id": object, "punched_at_local": "datetime64[s]"}
-        | dict.fromkeys(["status", "punch_state", "verify_type"], "uint8")
+    rows = [(user, pd.Timestamp(f"{day} {time}")) for user, day, time in punches]
+    frame = punches_frame(
+        user_id=[user for user, _ in rows],
+        punched_at_local=[at for _, at in rows],
+        status=1,
+        punch_state=0,
+        verify_type=1,
     )
     reading = Reading(
         info=info(len(frame)),

@@ -93,19 +93,25 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("rename:\n  user_id:", "line 2: rename: user_id needs the name that the CRM has for it"),
         ("rename:\n  user_id: 3", "line 2: rename: user_id needs the name"),
         ("rename:\n  user_id: date", "two fields would have the name 'date'"),
-        ("rename:\n  user_id: a\n  user_id: b", "line 3: rename: 'user_id' stands there twice"),
+        ("rename:\n  user_id: a\n  user_id: b", "line 3: 'user_id' stands there twice"),
         ("rename:\n  user_id: a\ndrop: [user_id]", "line 2: 'user_id' is both renamed and dropped"),
         ("drop: user_id", "line 1: drop must be a list of fields"),
         ("drop:\n- user_id\n- what", "line 3: drop: unknown field 'what'"),
-        ("constant:\n  when: 2026-11-11", "line 2: constant: when must be a text, number"),
+        (
+            "constant:\n  when: 2026-11-11",
+            "line 2: constant: when: 2026-11-11 can be read in several ways: put",
+        ),
+        ("constant:\n  plant: 00042", "line 2: constant: plant: 00042 can be read in several ways"),
+        ("constant:\n  country: NO", "line 2: constant: country: NO can be read in several ways"),
+        ("rename:\n  user_id: 0x1F", "line 2: rename: user_id: 0x1F can be read in several ways"),
         ("constant:\n  list: [1]", "line 2: a single value is needed here"),
         ("constant:\n  idempotency_key: x", "the name 'idempotency_key' is taken"),
-        ("constant:\n  x: !!int nope", "line 2: 'nope' is not a value that YAML knows"),
+        ("constant:\n  x: !!int nope", "line 2: the tag tag:yaml.org,2002:int is not supported"),
         ("instants: rfc", "line 1: instants must be one of iso, utc, local, epoch, epoch_ms"),
         ("add:\n  department: x", "line 2: add: unknown field 'department'; there are site, is_retracted"),
         ("- rename", "line 1: the file must be a mapping"),
-        ("rename: {user_id: x", "line 1: not YAML"),
-        ("a: b\n\t- c", "line 2: not YAML"),
+        ("rename: {user_id: x", "line 1: cannot be read as YAML"),
+        ("a: b\n\t- c", "line 2: cannot be read as YAML"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_line_and_what_is_wrong_there(text: str, said: str, tmp_path: Path) -> None:
@@ -121,5 +127,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(CrmMisconfigured, match="cannot be read"):
         read_mapping(tmp_path / "nowhere.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CrmMisconfigured, match="it is not text"):
+    with pytest.raises(CrmMisconfigured, match="line 1: cannot be read as YAML: it is not text in UTF-8"):
         read_mapping(tmp_path / "binary.yaml")

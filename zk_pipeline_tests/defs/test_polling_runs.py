@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from zk_pipeline.defs.launch import Launcher
 from zk_pipeline.simulator.faults import Faults, HangAt
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.store.punches import PunchStore
+from zk_pipeline.store.readings import FinishedReading, Incoming
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_bench import metadata_of, poll_all, run_status, statuses
 from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, gate, present, switch_on
@@ -147,3 +150,40 @@ def test_a_comm_key_that_is_not_set_is_that_devices_failure_and_says_which_varia
 
     monkeypatch.setenv("GATE_KEY", "4711")
     assert poll_all(launcher, home_store).partitions["Locked"]["new_punches"] == 2
+
+
+def test_a_reading_that_cannot_be_stored_turns_only_its_own_partition_red(
+    launcher: Launcher, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unstorable(one: FinishedReading) -> Incoming:
+        if one.device.name == "North":
+            raise OverflowError("a number that no column holds")
+        return made(one)
+
+    made = Incoming.of
+    monkeypatch.setattr(Incoming, "of", unstorable)
+    three_gates(fleet, home_store)
+    result = poll_all(launcher, home_store)
+    assert str(result.failure).startswith("1 of 3 devices failed: [not_stored] North: its log was read and cannot")
+    assert statuses(launcher, "raw_punches", GATES) == dict.fromkeys(GATES, "materialized") | {"North": "failed"}
+    polls = {poll.device: poll.error_code for poll in home_store.punches.polls_of(result.run_id)}
+    assert polls == {"North": "not_stored", "South": None, "Yard": None}
+
+
+def test_an_event_that_cannot_be_made_costs_the_other_terminals_nothing(
+    launcher: Launcher, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unprintable(store: PunchStore, device: str, poll_id: int, limit: int = 5) -> pd.DataFrame:
+        if device == "North":
+            raise ValueError("no table of that")
+        return shown(store, device, poll_id, limit)
+
+    shown = PunchStore.preview
+    monkeypatch.setattr(PunchStore, "preview", unprintable)
+    three_gates(fleet, home_store)
+    result = poll_all(launcher, home_store)
+    assert "North: 2 new of 2 (full); stored, but without its event (ValueError: no table of that)" in str(
+        result.failure
+    )
+    assert sorted(result.partitions) == ["South", "Yard"]
+    assert {poll.device: poll.new for poll in home_store.punches.polls_of(result.run_id)} == dict.fromkeys(GATES, 2)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.simulator.definition import TerminalDefinition
@@ -43,7 +44,13 @@ def log(records: int) -> pd.DataFrame:
 
 
 def terminal(
-    layout: Layout = 40, *, records: int = 60, comm_key: int = 0, clock_offset_seconds: int = 0
+    layout: Layout = 40,
+    *,
+    records: int = 60,
+    comm_key: int = 0,
+    clock_offset_seconds: int = 0,
+    is_ma300: bool = False,
+    encoding: str = "utf-8",
 ) -> EmulatedTerminal:
     definition = TerminalDefinition(
         name=NAME,
@@ -53,8 +60,13 @@ def terminal(
         comm_key=comm_key,
         clock_offset_seconds=clock_offset_seconds,
         timezone="Europe/Istanbul",
+        is_ma300=is_ma300,
+        encoding=encoding,
     )
-    return EmulatedTerminal(definition, log=log(records))
+    punches = log(records)
+    if is_ma300:  # two bits for the verification
+        punches["verify_type"] %= 4
+    return EmulatedTerminal(definition, log=punches)
 
 
 @contextmanager
@@ -70,15 +82,27 @@ def device(port: int, protocol: Protocol = "tcp") -> Device:
     return Device(name=NAME, ip_address="127.0.0.1", port=port, protocol=protocol, timezone="Europe/Istanbul")
 
 
+HASTY = Clock(sleep=lambda _: None)  # pauses between a refusal and the next try take no time
+
+
 def gateway(
-    *, timeout: float = 5.0, deadline: float = 20.0, comm_key: int = 0, locks: Path | None = None
+    *,
+    timeout: float = 5.0,
+    deadline: float = 20.0,
+    comm_key: int = 0,
+    locks: Path | None = None,
+    clock: Clock = HASTY,
 ) -> TerminalGateway:
-    return TerminalGateway(timeout=timeout, deadline=deadline, comm_keys=lambda _: comm_key, locks=locks)
+    return TerminalGateway(timeout=timeout, deadline=deadline, comm_keys=lambda _: comm_key, locks=locks, clock=clock)
+
+
+USER_ID_OF_UID = {user.uid: user.user_id for user in USERS}
 
 
 def same_punches(read: pd.DataFrame, truth: pd.DataFrame) -> bool:
-    """Whether the reading holds exactly these punches, in this order."""
+    """Whether the reading holds exactly these punches, in this order; slots are those of USERS."""
     columns = ["user_id", "punched_at_local", "verify_type", "punch_state"]
+    read = read.assign(user_id=read["user_id"].where(read["uid"].isna(), read["uid"].map(USER_ID_OF_UID)))
     return [tuple(row) for row in read[columns].to_numpy()] == [tuple(row) for row in truth[columns].to_numpy()]
 
 

@@ -211,36 +211,36 @@ def events_of(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
 KIND_AND_DATE = bytes([1, 0, 26, 3, 2, 12, 0, 0])
 
 
-def test_a_uid_is_looked_up_in_the_user_list_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    events_of(b"<uid>" + KIND_AND_DATE, monkeypatch)
-    watched = Watched()
-    with open_terminal(8, watched) as (fleet, one), listening(one) as heard:
-        for user_id in ("1000", "1005", "1039"):
-            fleet.punch(NAME, user_id)
-        until(lambda: len(heard.punches) == 3)
-    assert [punch.user_id for punch in heard.punches] == ["1000", "1005", "1039"]
-    assert watched.count(Command.CMD_DATA_WRRQ) == 1
-
-
-def test_somebody_enrolled_since_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_names_a_slot_brings_the_user_list_as_it_is_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     events_of(b"<uid>" + KIND_AND_DATE, monkeypatch)
     with open_terminal(8) as (fleet, one), listening(one) as heard:
         fleet.punch(NAME, "1000")
         until(lambda: heard.punches)
         emulated = fleet.terminal(NAME)
-        newcomer = TerminalUser(uid=107, user_id="1100")
-        emulated.definition = replace(emulated.definition, users=(*emulated.definition.users, newcomer))
-        emulated._uids["1100"] = 107
-        fleet.punch(NAME, "1100")
+        others = [user for user in emulated.definition.users if user.user_id != "1000"]
+        newcomer = TerminalUser(uid=7, user_id="1100")  # in the slot of 1000
+        emulated.definition = replace(emulated.definition, users=(*others, newcomer))
+        fleet.punch(NAME, "1000")
         until(lambda: len(heard.punches) == 2)
-    assert heard.punches[-1].user_id == "1100"
+    assert [(punch.user_id, punch.uid) for punch in heard.punches] == [(None, 7), (None, 7)]
+    holders = [punch.users.set_index("uid")["user_id"][7] for punch in heard.punches if punch.users is not None]
+    assert holders == ["1000", "1100"]
+
+
+def test_an_event_that_names_a_slot_is_told_without_a_user_list_where_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events_of(b"<uid>" + KIND_AND_DATE, monkeypatch)
+    with open_terminal(8, RefuseCommand(Command.CMD_DATA_WRRQ)) as (fleet, one), listening(one) as heard:
+        fleet.punch(NAME, "1000")
+        until(lambda: heard.punches)
+    assert (heard.punches[0].user_id, heard.punches[0].uid, heard.punches[0].users) == (None, 7, None)
 
 
 UNREADABLE = {
     "an unknown size": (b"?" * 11, "events of 11 bytes are not known"),
     "an impossible date": (b"1000".ljust(24, b"\0") + bytes([1, 0, 26, 2, 31, 8, 0, 0]), "impossible date"),
     "nobody": (bytes(24) + KIND_AND_DATE, "no user id"),
-    "an unknown uid": (struct.pack("<H", 999) + KIND_AND_DATE, "uid 999 has no user id"),
 }
 
 
@@ -255,16 +255,6 @@ def test_what_is_no_punch_is_shown_as_it_came(case: str, monkeypatch: pytest.Mon
     assert isinstance(event, UnreadableEvent)
     assert (event.raw, event.reason) == (raw, reason)
     assert not heard.errors
-
-
-def test_somebody_unknown_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    events_of(UNREADABLE["an unknown uid"][0], monkeypatch)
-    watched = Watched()
-    with open_terminal(8, watched) as (fleet, one), listening(one) as heard:
-        for _ in range(3):
-            fleet.punch(NAME, "1000")
-        until(lambda: len(heard.events) == 4)
-    assert watched.count(Command.CMD_DATA_WRRQ) == 1
 
 
 def test_other_events_are_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
 import pytest
 
 from zk_pipeline.devices import errors
-from zk_pipeline.devices.models import Protocol
+from zk_pipeline.devices.clock import Deadline
+from zk_pipeline.devices.exclusive import exclusive
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.simulator.faults import CorruptData, Faults, HangAt, RefuseCommand
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command, Frame
 from zk_pipeline.simulator.wires import Wire
+from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline_tests.devices.terminal_bench import (
     NAME,
     CutAt,
@@ -21,6 +30,7 @@ from zk_pipeline_tests.devices.terminal_bench import (
     serving,
     terminal,
 )
+from zk_pipeline_tests.waiting import until
 
 PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 ENABLE, DISABLE = Command.CMD_ENABLEDEVICE, Command.CMD_DISABLEDEVICE
@@ -49,12 +59,13 @@ def test_nobody_is_locked_out_unasked() -> None:
     assert watched.count(DISABLE) == watched.count(ENABLE) == 0
 
 
-def test_a_reading_that_transfers_nothing_locks_nothing() -> None:
+def test_a_reading_that_finds_nothing_new_unlocks_what_it_locked() -> None:
+    """The end of the log is compared, so it must not grow in between."""
     watched = Watched()
     with serving(terminal(40, records=500), watched) as one:
         full = gateway().read(one)
         assert gateway().read(one, full.tail, lock_while_reading=True).mode == "unchanged"
-    assert watched.count(DISABLE) == 0
+    assert watched.count(DISABLE) == watched.count(ENABLE) == 1
 
 
 BROKEN: dict[str, tuple[Faults, type[errors.TerminalError]]] = {
@@ -126,3 +137,153 @@ def test_a_terminal_that_cannot_be_locked_is_not_read_unlocked() -> None:
     with serving(terminal(), watched) as one, pytest.raises(errors.RefusesProtocol, match="locking"):
         gateway().read(one, lock_while_reading=True)
     assert watched.count(Command.CMD_DATA_WRRQ) == 0
+
+
+@dataclass
+class Memory:
+    """A memory of locked terminals, and in which order it was asked, and the terminal was locked and unlocked."""
+
+    noted: set[str] = field(default_factory=set)
+    order: list[str] = field(default_factory=list)
+    is_broken: bool = False
+
+    def note(self, device: Device) -> None:
+        if self.is_broken:
+            raise StoreBusy("the store is held by another process")
+        self.order.append("note")
+        self.noted.add(device.name)
+
+    def is_noted(self, device: Device) -> bool:
+        return device.name in self.noted
+
+    def forget(self, device: Device) -> None:
+        if self.is_broken:
+            raise StoreBusy("the store is held by another process")
+        self.order.append("forget")
+        self.noted.discard(device.name)
+
+
+@dataclass
+class Order(Watched):
+    """Puts what is asked of the terminal in the order of a Memory."""
+
+    memory: Memory = field(default_factory=Memory)
+
+    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        if request.command in (ENABLE, DISABLE):
+            self.memory.order.append(Command(request.command).name)
+        await super().deliver(request, answer, wire)
+
+
+def remembering(memory: Memory, *, timeout: float = 5.0, locks: Path | None = None) -> TerminalGateway:
+    return replace(gateway(timeout=timeout, locks=locks), keypad_locks=memory)
+
+
+def left_locked(one: Device) -> Device:
+    """As the registry has a device that is noted."""
+    return replace(one, keypad_locked_at=datetime.now(timezone.utc))
+
+
+def test_a_lock_is_noted_before_it_is_taken_and_forgotten_after_it_is_undone() -> None:
+    memory = Memory()
+    with serving(terminal(), Order(memory=memory)) as one:
+        remembering(memory).read(one, lock_while_reading=True)
+    assert memory.order == ["note", "CMD_DISABLEDEVICE", "CMD_ENABLEDEVICE", "forget"]
+
+
+def test_a_lock_that_cannot_be_noted_is_not_taken() -> None:
+    memory = Memory(is_broken=True)
+    with serving(terminal(), Order(memory=memory)) as one, pytest.raises(StoreBusy):
+        remembering(memory).read(one, lock_while_reading=True)
+    assert memory.order == []
+
+
+def test_a_reading_that_locks_nothing_notes_nothing() -> None:
+    memory = Memory()
+    with serving(terminal(), Order(memory=memory)) as one:
+        remembering(memory).read(one)
+    assert memory.order == []
+
+
+def test_a_reading_is_good_although_its_lock_cannot_be_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    memory = Memory()
+
+    def break_memory(frames: list[Frame]) -> list[Frame]:
+        memory.is_broken = True
+        return frames
+
+    emulated = terminal()
+    with serving(emulated, Rewrite(ENABLE, break_memory)) as one:
+        assert len(remembering(memory).read(one, lock_while_reading=True).punches) == 60
+    assert emulated.is_enabled
+    assert memory.noted == {NAME}
+    assert "the next contact unlocks it once more" in caplog.text
+
+
+def test_the_advice_of_a_terminal_that_stays_locked_is_true() -> None:
+    class StaysLocked(RefuseCommand):
+        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+            emulated.is_enabled = emulated.is_enabled and request.command != ENABLE
+            await super().deliver(request, answer, wire)
+
+    def is_unlocked() -> bool:
+        return emulated.is_enabled and not memory.noted
+
+    emulated, memory = terminal(16, records=500), Memory()
+    with Fleet.serve([emulated], faults={NAME: StaysLocked(ENABLE)}) as fleet:
+        one = device(fleet.port_of(NAME))
+        with pytest.raises(errors.StillDisabled, match="`zk-pipeline test-device NAME`"):
+            remembering(memory).read(one, lock_while_reading=True)
+        remembering(memory).probe(left_locked(one))  # still in vain
+        assert not is_unlocked()
+        fleet.inject(NAME, Faults())
+        remembering(memory).probe(left_locked(one))
+    assert is_unlocked()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_terminal_that_cannot_be_unlocked_is_read_all_the_same(
+    protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulated, memory = terminal(), Memory({NAME})
+    emulated.is_enabled = False
+    with serving(emulated, Watched(HangAt(ENABLE)), protocol=protocol) as one:
+        assert len(remembering(memory, timeout=0.3).read(left_locked(one)).punches) == 60
+    assert memory.noted == {NAME}
+    assert f"{NAME} was left locked, and is not unlocked: {NAME} (127.0.0.1" in caplog.text
+
+
+def test_another_terminal_in_its_place_does_not_end_the_complaint(caplog: pytest.LogCaptureFixture) -> None:
+    memory, watched = Memory({NAME}), Watched()
+    with serving(terminal(), watched) as one:
+        remembering(memory).probe(left_locked(replace(one, serial_number="OLD1")))
+    assert memory.noted == {NAME}
+    assert watched.count(ENABLE) == 0
+    assert "another terminal" in caplog.text
+
+
+def test_a_terminal_that_knows_no_locks_is_not_taken_for_a_locked_one() -> None:
+    class KnowsNeither(RefuseCommand):
+        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+            if request.command == ENABLE:
+                answer = [Frame(self.code, answer[0].session_id, request.reply_number)]
+            await super().deliver(request, answer, wire)
+
+    memory = Memory()
+    with serving(terminal(), KnowsNeither(DISABLE)) as one, pytest.raises(errors.RefusesProtocol, match="locking"):
+        remembering(memory).read(one, lock_while_reading=True)
+    assert memory.noted == set()
+
+
+def test_a_terminal_that_was_left_locked_while_others_waited_for_it_is_unlocked_by_them(tmp_path: Path) -> None:
+    emulated, memory = terminal(), Memory()
+    with serving(emulated) as one:
+        with exclusive(tmp_path, one, Deadline.after(5)) as hold:
+            probe = threading.Thread(target=remembering(memory, locks=tmp_path).probe, args=[one])
+            probe.start()
+            until(hold.is_wanted)
+            memory.note(one)
+            emulated.is_enabled = False
+        probe.join()
+    assert emulated.is_enabled
+    assert memory.noted == set()

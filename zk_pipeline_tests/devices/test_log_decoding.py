@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from zk_pipeline.devices import layouts
 from zk_pipeline.devices.decode import decode_log, decode_users
-from zk_pipeline.devices.models import USER_COLUMNS
 
 Row = tuple[str, datetime, int, int]  # user id, wall clock, verify type, punch state
 
@@ -38,11 +37,11 @@ def record_8(uid: int, row: Row) -> bytes:
 
 
 def record_8_ma300(uid: int, row: Row) -> bytes:
-    return struct.pack("<HBBI", uid, row[2], row[3], clock_code(row[1]))
+    return struct.pack("<HBBI", uid, row[3] | row[2] << 3, 0, clock_code(row[1]))
 
 
 def record_16(row: Row) -> bytes:
-    return struct.pack("<IIBB2sI", int(row[0]), clock_code(row[1]), row[2], row[3], b"\xaa\xbb", 77)
+    return struct.pack("<IIBB2sI", int(row[0]), clock_code(row[1]), row[3], row[2], b"\xaa\xbb", 77)
 
 
 def record_40(row: Row, *, tail: int = 8) -> bytes:
@@ -62,12 +61,6 @@ def rows_of(punches: pd.DataFrame) -> list[Row]:
     ]
 
 
-def users(*pairs: tuple[int, str]) -> pd.DataFrame:
-    rows = [(user_id, uid, "", 0, 0) for uid, user_id in pairs]
-    known: pd.DataFrame = pd.DataFrame(rows, columns=USER_COLUMNS)
-    return known
-
-
 @given(
     st.lists(st.tuples(TEXTS, WALL_CLOCKS, BYTES, BYTES)),
     st.sampled_from([(layouts.LOG_40, 8), (layouts.LOG_49, 17)]),
@@ -76,27 +69,38 @@ def test_records_with_text_ids_come_back_as_they_were_encoded(
     rows: list[Row], layout: tuple[layouts.Layout, int]
 ) -> None:
     table = b"".join(record_40(row, tail=layout[1]) for row in rows)
-    punches, rejected = decode_log(table, layout[0], users=None, encoding="UTF-8")
+    punches, rejected = decode_log(table, layout[0], encoding="UTF-8")
     assert rows_of(punches) == rows
     assert rejected.empty
 
 
 @given(st.lists(st.tuples(NUMBERS, WALL_CLOCKS, BYTES, BYTES)))
 def test_records_of_16_bytes_come_back_as_they_were_encoded(rows: list[Row]) -> None:
-    punches, rejected = decode_log(b"".join(map(record_16, rows)), layouts.LOG_16, users=None, encoding="UTF-8")
+    punches, rejected = decode_log(b"".join(map(record_16, rows)), layouts.LOG_16, encoding="UTF-8")
     assert rows_of(punches) == rows
+    assert punches["work_code"].tolist() == [77] * len(rows)
     assert rejected.empty
 
 
+def _of_8_bytes(verify_types: int, states: int) -> st.SearchStrategy[list[Row]]:
+    ids, kinds = st.sampled_from(["007", "Ö1"]), (st.integers(0, verify_types), st.integers(0, states))
+    return st.lists(st.tuples(ids, WALL_CLOCKS, *kinds))
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from(["007", "Ö1"]), WALL_CLOCKS, BYTES, BYTES)),
-    st.sampled_from([(layouts.LOG_8, record_8), (layouts.LOG_8_MA300, record_8_ma300)]),
+    st.one_of(
+        st.tuples(_of_8_bytes(255, 255), st.just((layouts.LOG_8, record_8))),
+        st.tuples(_of_8_bytes(3, 7), st.just((layouts.LOG_8_MA300, record_8_ma300))),
+    )
 )
-def test_records_of_8_bytes_come_back_with_the_user_ids_of_the_list(rows, layout) -> None:  # type: ignore[no-untyped-def]
+def test_records_of_8_bytes_come_back_with_their_slots(case) -> None:  # type: ignore[no-untyped-def]
+    rows, layout = case
     uids = {"007": 1, "Ö1": 65535}
     table = b"".join(layout[1](uids[row[0]], row) for row in rows)
-    punches, rejected = decode_log(table, layout[0], users=users((1, "007"), (65535, "Ö1")), encoding="UTF-8")
-    assert rows_of(punches) == rows
+    punches, rejected = decode_log(table, layout[0], encoding="UTF-8")
+    named = punches.assign(user_id=punches["uid"].map({uid: user_id for user_id, uid in uids.items()}))
+    assert rows_of(named) == rows
+    assert b"".join(punches["raw"]) == table
     assert rejected.empty
 
 
@@ -107,7 +111,7 @@ def test_records_of_8_bytes_come_back_with_the_user_ids_of_the_list(rows, layout
 )
 def test_any_bytes_are_either_punches_or_rejected(noise: bytes, layout: layouts.Layout, encoding: str) -> None:
     table = noise[: len(noise) // layout.size * layout.size]
-    punches, rejected = decode_log(table, layout, users=users((1, "1")), encoding=encoding)
+    punches, rejected = decode_log(table, layout, encoding=encoding)
     assert len(punches) + len(rejected) == len(table) // layout.size
     assert rejected["reason"].map(bool).all()
     for index, raw in zip(rejected["record_index"], rejected["raw"], strict=True):
@@ -131,6 +135,27 @@ def test_clock_codes_are_dates_exactly_when_the_calendar_has_them(code: int) -> 
         assert layouts.encode_time(expected) == code
 
 
+RECORDS = {  # of real terminals: user id, wall clock, `status`, state, verification, work code
+    "090200006ca422320001000000000000": (layouts.LOG_16, ("521", datetime(2026, 3, 2, 7, 31, 56), 0, 0, 1, 0)),
+    "09020000a51523320100000007000000": (layouts.LOG_16, ("521", datetime(2026, 3, 2, 15, 35, 1), 1, 1, 0, 7)),
+    "070028006ca42232": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 7, 31, 56), 0x28, 0, 1, None)),
+    "07002900a5152332": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 15, 35, 1), 0x29, 1, 1, None)),
+    "07000800801b2332": (layouts.LOG_8_MA300, (None, datetime(2026, 3, 2, 16, 0), 0x08, 0, 1, None)),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_state_and_verification_of_a_known_record_are_what_its_terminal_showed(record: str) -> None:
+    layout, (user_id, moment, status, state, verify_type, work_code) = RECORDS[record]
+    punches, rejected = decode_log(bytes.fromhex(record), layout, encoding="UTF-8")
+    assert rejected.empty
+    (row,) = punches.to_dict("records")
+    assert (row["user_id"], row["punched_at_local"]) == (user_id, moment)
+    assert (None if pd.isna(row["uid"]) else row["uid"]) == (7 if user_id is None else None)
+    assert (row["status"], row["punch_state"], row["verify_type"]) == (status, state, verify_type)
+    assert (None if pd.isna(row["work_code"]) else row["work_code"]) == work_code
+
+
 NOON = datetime(2026, 2, 28, 12, 0)
 
 
@@ -147,35 +172,27 @@ NOON = datetime(2026, 2, 28, 12, 0)
 )
 def test_a_record_of_40_bytes_is_rejected_with_its_reason(record: bytes, reason: str | None) -> None:
     good = record_40(("1", NOON, 1, 0))
-    punches, rejected = decode_log(good + record + good, layouts.LOG_40, users=None, encoding="UTF-8")
+    punches, rejected = decode_log(good + record + good, layouts.LOG_40, encoding="UTF-8")
     assert rejected["reason"].tolist() == ([reason] if reason else [])
     assert len(punches) == (2 if reason else 3)
 
 
-@pytest.mark.parametrize(
-    ("known", "reason"),
-    [
-        (None, "uid 5 has no user id: the user list could not be read"),
-        (users((6, "6")), "uid 5 has no user id: the user list does not hold it once"),
-        (users((5, "A"), (5, "B")), "uid 5 has no user id: the user list does not hold it once"),
-    ],
-    ids=["no-list", "unknown", "twice"],
-)
-def test_a_uid_is_never_taken_for_a_user_id(known: pd.DataFrame | None, reason: str) -> None:
-    punches, rejected = decode_log(record_8(5, ("", NOON, 1, 0)), layouts.LOG_8, users=known, encoding="UTF-8")
-    assert punches.empty
-    assert rejected["reason"].tolist() == [reason]
+def test_a_uid_is_never_taken_for_a_user_id() -> None:
+    record = record_8(5, ("", NOON, 1, 0))
+    punches, rejected = decode_log(record, layouts.LOG_8, encoding="UTF-8")
+    assert punches[["user_id", "uid", "raw"]].to_numpy().tolist() == [[None, 5, record]]
+    assert rejected.empty
 
 
 def test_user_id_0_of_16_bytes_is_rejected() -> None:
-    _, rejected = decode_log(record_16(("0", NOON, 1, 0)), layouts.LOG_16, users=None, encoding="UTF-8")
+    _, rejected = decode_log(record_16(("0", NOON, 1, 0)), layouts.LOG_16, encoding="UTF-8")
     assert rejected["reason"].tolist() == ["the user id is 0"]
 
 
 def test_what_follows_the_end_of_a_text_is_ignored() -> None:
     record = bytearray(record_40(("EMP1", NOON, 1, 0)))
     record[10:26] = b"left from before"
-    punches, _ = decode_log(bytes(record), layouts.LOG_40, users=None, encoding="UTF-8")
+    punches, _ = decode_log(bytes(record), layouts.LOG_40, encoding="UTF-8")
     assert punches["user_id"].tolist() == ["EMP1"]
 
 
@@ -191,6 +208,14 @@ def test_a_name_cut_inside_a_character_ends_before_it() -> None:
     assert decode_users(record, layouts.USER_28, encoding="UTF-8")["name"].tolist() == ["Müller"]
 
 
+@pytest.mark.parametrize(
+    ("name", "read"), [("André", "Andr\ufffd"), ("Andréa", "Andr\ufffda"), ("Müller", "M\ufffdller")]
+)
+def test_a_name_in_another_encoding_shows_that_it_is_one(name: str, read: str) -> None:
+    record = struct.pack("<HB8s24sIB8x24s", 3, 0, b"", name.encode("cp1252"), 0, 1, b"EMP3")
+    assert decode_users(record, layouts.USER_72, encoding="UTF-8")["name"].tolist() == [read]
+
+
 def test_a_user_without_a_user_id_is_left_out() -> None:
     nobody = struct.pack("<HB8s24sIB8x24s", 3, 0, b"", b"Nobody", 0, 1, b"")
     assert decode_users(nobody, layouts.USER_72, encoding="UTF-8").empty
@@ -204,7 +229,7 @@ def test_100_000_records_decode_in_a_fraction_of_a_second() -> None:
     cpu = []
     for _ in range(3):
         started = time.thread_time()
-        punches, _ = decode_log(table, layouts.LOG_40, users=None, encoding="UTF-8")
+        punches, _ = decode_log(table, layouts.LOG_40, encoding="UTF-8")
         cpu.append(time.thread_time() - started)
     assert len(punches) == 100_000
     assert min(cpu) < 0.1

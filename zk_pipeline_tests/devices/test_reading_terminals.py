@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Protocol
+from zk_pipeline.devices.models import PUNCH_COLUMNS, PUNCH_TYPES, REJECTED_COLUMNS, USER_COLUMNS, Protocol
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.simulator.protocol import Command, Frame
 from zk_pipeline.simulator.records import Layout
@@ -55,13 +55,8 @@ def test_frames_have_the_promised_columns_and_types() -> None:
 
     assert list(reading.punches.columns) == PUNCH_COLUMNS
     assert list(reading.rejected.columns) == REJECTED_COLUMNS
-    assert [str(kind) for kind in reading.punches.dtypes] == [
-        "object",
-        "datetime64[s]",
-        "uint8",
-        "uint8",
-        "uint8",
-    ]
+    assert [str(kind) for kind in reading.punches.dtypes] == list(PUNCH_TYPES.values())
+    assert reading.punches["work_code"].isna().all()
     assert (reading.punches["status"] == reading.punches["verify_type"]).all()
     assert [str(kind) for kind in reading.rejected.dtypes] == ["int64", "object", "object"]
 
@@ -97,7 +92,18 @@ def test_a_terminal_tells_who_it_is() -> None:
     assert 0 < info.round_trip_ms < 5000
 
 
-@pytest.mark.parametrize("answer", [b"~SerialNumber=A=1\0", b"~serialnumber==A=1\0junk", b"~SerialNumber=A=1"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"~SerialNumber=A=1\0",
+        b"~serialnumber==A=1\0junk",
+        b"~SerialNumber=A=1",
+        b"SerialNumber=A=1\0",  # X628-C
+        b"~Serial Number=A=1\0",
+        b"Serial=A=1\0",
+        b"=A=1\0",
+    ],
+)
 def test_a_serial_number_is_read_however_it_is_written(answer: bytes) -> None:
     def serial_number(frames: list[Frame]) -> list[Frame]:
         return [replace(frames[0], data=answer)] if b"Serial" in frames[0].data else frames
@@ -195,7 +201,7 @@ def test_one_impossible_date_rejects_that_record_only() -> None:
     ],
     ids=["refused", "empty"],
 )
-def test_without_a_user_list_8_byte_records_wait_in_quarantine(refusal) -> None:  # type: ignore[no-untyped-def]
+def test_without_a_user_list_8_byte_records_name_their_slots_alone(refusal) -> None:  # type: ignore[no-untyped-def]
     def only_users(frames: list[Frame]) -> list[Frame]:
         asked.append(1)
         return frames if len(asked) == 1 else refusal(frames)
@@ -205,11 +211,10 @@ def test_without_a_user_list_8_byte_records_wait_in_quarantine(refusal) -> None:
     with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, only_users)) as one:
         reading = gateway().read(one)
 
-    assert reading.punches.empty
-    assert reading.users is None
-    assert len(reading.rejected) == 60
-    assert reading.rejected["reason"][0] == "uid 7 has no user id: the user list could not be read"
-    assert b"".join(reading.rejected["raw"]) == emulated.encoded_log()
+    assert (reading.users, reading.tail) == (None, None)
+    assert reading.rejected.empty
+    assert reading.punches["user_id"].isna().all()
+    assert b"".join(reading.punches["raw"]) == emulated.encoded_log()
 
 
 def test_without_a_user_list_other_layouts_lose_nothing() -> None:
@@ -227,20 +232,34 @@ def test_without_a_user_list_other_layouts_lose_nothing() -> None:
     assert reading.users is None
 
 
-def test_the_8_byte_order_of_ma300_is_recognised() -> None:
-    emulated = terminal(8, records=30)
-    records = np.frombuffer(emulated.encoded_log(), "u1").reshape(-1, 8)
-    swapped = records[:, [0, 1, 2, 7, 3, 4, 5, 6]].tobytes()
+@pytest.mark.parametrize("full_time_bit", [True, False])
+def test_the_8_byte_order_of_ma300_is_recognised(full_time_bit: bool) -> None:
+    emulated = terminal(8, records=30, is_ma300=True)
+    records = np.frombuffer(emulated.encoded_log(), "u1").reshape(-1, 8).copy()
+    if not full_time_bit:
+        records[:, 2] &= ~np.uint8(1 << 5)
 
-    def as_ma300(frames: list[Frame]) -> list[Frame]:
-        if frames[0].data == table(records.tobytes()):
-            return [replace(frames[0], data=table(swapped))]
-        return frames
+    def rewritten(frames: list[Frame]) -> list[Frame]:
+        is_log = frames[0].data == table(emulated.encoded_log())
+        return [replace(frames[0], data=table(records.tobytes()))] if is_log else frames
 
-    with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, as_ma300)) as one:
+    with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, rewritten)) as one:
         reading = gateway().read(one)
 
+    assert reading.log_layout == "8-MA300"
     assert same_punches(reading.punches, emulated.punches())
+    assert reading.punches["status"].tolist() == records[:, 2].tolist()
+
+
+def test_16_byte_records_bring_their_work_codes() -> None:
+    emulated = terminal(16)
+    with serving(emulated) as one:
+        emulated.punch("1000", verify_type=15, punch_state=1, work_code=7)
+        punches = gateway().read(one).punches
+
+    assert punches["work_code"].tolist() == [0] * 60 + [7]
+    assert punches[["status", "punch_state", "verify_type"]].iloc[-1].tolist() == [1, 1, 15]
+    assert (punches["status"] == punches["punch_state"]).all()
 
 
 def test_records_of_49_bytes_are_read() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import pandas as pd
 import pytest
 
 from zk_pipeline.devices.errors import RefusesProtocol
@@ -256,15 +257,60 @@ def test_the_first_fill_up_of_a_log_is_noticed_by_its_overlap() -> None:
     assert same_punches(later.punches, emulated.punches())
 
 
-def test_a_log_that_comes_at_once_is_taken_whole() -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_log_that_comes_at_once_is_proven_likewise(protocol: Protocol) -> None:
     emulated = terminal(16, records=20)
-    with serving(emulated) as one:
+    with serving(emulated, protocol=protocol) as one:
         full = gateway().read(one)
         punch(emulated, 2)
         later = gateway().read(one, full.tail)
         last = gateway().read(one, later.tail)
 
-    assert [reading.mode for reading in (full, later, last)] == ["full", "full", "unchanged"]
+    assert [reading.mode for reading in (full, later, last)] == ["full", "tail", "unchanged"]
+    assert same_punches(pd.concat([full.punches, later.punches]), emulated.punches())
+    assert later.info.record_count == last.info.record_count == 22
+
+
+def clear_and_refill(emulated: EmulatedTerminal) -> None:
+    count = emulated.record_count
+    emulated.clear_log()
+    punch(emulated, count)
+
+
+def lose_the_last(emulated: EmulatedTerminal, lost: int, new: int) -> None:
+    """As after a power cut that lost what was not written yet."""
+    kept = emulated.punches().iloc[: emulated.record_count - lost]
+    emulated.clear_log()
+    for user_id, at_local, verify_type, state in kept.itertuples(index=False):
+        emulated.punch(user_id, at_local, verify_type=verify_type, punch_state=state)
+    punch(emulated, new)
+
+
+def lose_the_oldest(emulated: EmulatedTerminal) -> None:
+    emulated.discard_oldest(3)
+    punch(emulated, 3)
+
+
+SAME_COUNT: dict[str, Callable[[EmulatedTerminal], None]] = {
+    "cleared and refilled": clear_and_refill,
+    "the last one lost and one new": lambda emulated: lose_the_last(emulated, 1, 1),
+    "the last twenty lost and twenty new": lambda emulated: lose_the_last(emulated, 20, 20),
+    "five lost and nine new": lambda emulated: lose_the_last(emulated, 5, 9),
+    "the oldest gone and as many new": lose_the_oldest,
+}
+
+
+@pytest.mark.parametrize("change", SAME_COUNT)
+@pytest.mark.parametrize("records", [25, 500], ids=["at-once", "in-parts"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_counter_that_did_not_move_does_not_hide_another_log(protocol: Protocol, records: int, change: str) -> None:
+    emulated = terminal(16, records=records)
+    with serving(emulated, protocol=protocol) as one:
+        full = gateway().read(one)
+        SAME_COUNT[change](emulated)
+        later = gateway().read(one, full.tail)
+
+    assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
 
 

@@ -53,11 +53,6 @@ WRONG_ANSWERS: dict[str, tuple[Command, Change, type[errors.TerminalError]]] = {
     "log-refused": (Command.CMD_DATA_WRRQ, _first(command=2001, data=b""), errors.RefusesProtocol),
     "sizes-refused": (Command.CMD_GET_FREE_SIZES, _first(command=2001), errors.RefusesProtocol),
     "short-sizes": (Command.CMD_GET_FREE_SIZES, _first(data=bytes(10)), errors.ProtocolViolation),
-    "counter-too-high": (
-        Command.CMD_GET_FREE_SIZES,
-        lambda frames: [replace(frames[0], data=frames[0].data[:32] + b"\xff" + frames[0].data[33:])],
-        errors.IncompleteTransfer,
-    ),
     "empty-log": (Command.CMD_DATA_WRRQ, _first(command=1501, data=table(b"")), errors.IncompleteTransfer),
     "no-data-at-all": (Command.CMD_DATA_WRRQ, _first(command=1501, data=b""), errors.IncompleteTransfer),
     "log-cut-short": (Command.CMD_DATA_WRRQ, _with_data(lambda data: data[:-40]), errors.IncompleteTransfer),
@@ -69,12 +64,18 @@ WRONG_ANSWERS: dict[str, tuple[Command, Change, type[errors.TerminalError]]] = {
     ),
     "declared-too-small": (
         Command.CMD_DATA_WRRQ,
-        _with_data(lambda data: table(data[4:-40])),
+        _with_data(lambda data: table(data[4:-39])),
         errors.IncompleteTransfer,
     ),
     "another-session": (Command.CMD_GET_VERSION, _first(session_id=1), errors.ProtocolViolation),
     "number-from-the-future": (Command.CMD_GET_VERSION, _first(reply_number=900), errors.ProtocolViolation),
     "another-option": (Command.CMD_OPTIONS_RRQ, _first(data=b"Door=1\0"), errors.ProtocolViolation),
+    "the-option-asked-before": (Command.CMD_OPTIONS_RRQ, _first(data=b"~Platform=ZEM560\0"), errors.ProtocolViolation),
+    "two-letters-for-a-serial-number": (
+        Command.CMD_OPTIONS_RRQ,
+        lambda frames: [replace(frames[0], data=b"er=1\0")] if b"Serial" in frames[0].data else frames,
+        errors.ProtocolViolation,
+    ),
     "clock-cut-short": (Command.CMD_GET_TIME, _first(data=b"\1"), errors.ProtocolViolation),
 }
 

@@ -39,10 +39,11 @@ def test_every_check_is_explained_and_no_other() -> None:
 def every_problem() -> dict[str, list[Problem]]:
     """One problem of each kind, by the function that makes it."""
     device = DeviceReach("NAME", LONG_AFTER, LONG_AFTER, "refused", "words", "run", 0)
-    late = Freshness([device], {}, Undelivered(1, LONG_AFTER, 1, LONG_AFTER, "words"))
+    late = Freshness([device], {}, Undelivered(1, LONG_AFTER, 1, LONG_AFTER, "words"), {"NAME": LONG_AFTER})
     links = Links()
     return {
         "device_problems": problems.device_problems(late, LONG_AFTER, timedelta(0), links),
+        "lock_problems": problems.lock_problems(late, LONG_AFTER, timedelta(seconds=-1)),
         "check_problems": problems.check_problems([FailedCheck("ASSET", "CHECK", "WARN", "words")], links),
         "run_problem": [problems.run_problem(FailedRun("id", "JOB", "words"), links)],
         "crm_problems": problems.crm_problems(late, "words"),

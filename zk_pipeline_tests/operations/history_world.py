@@ -1,4 +1,4 @@
-"""Histories of many terminals in one store: rounds of happenings, live sessions and polls, held against the oracle.
+"""Histories of many terminals in one store: rounds of events, live sessions and polls, each held against the oracle.
 
 The terminals speak the real protocol on loopback; they are polled, listened to and stored by the product's own
 operations. A world's number decides how much time passes between its rounds, so that

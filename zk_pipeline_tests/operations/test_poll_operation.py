@@ -9,7 +9,6 @@ from datetime import datetime
 from itertools import product
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from zk_pipeline.devices.gateway import TerminalGateway
@@ -37,7 +36,10 @@ POLLS = 'SELECT device, status, error_code, "new", run_id FROM device_polls ORDE
 def fleet(store: Store) -> Iterator[Fleet]:
     """A terminal per record layout, five punches each, all registered."""
     layouts: tuple[Layout, ...] = (8, 16, 40)
-    terminals = [small_terminal(name=name, layout=layout) for name, layout in zip(NAMES, layouts, strict=True)]
+    terminals = [
+        small_terminal(name=name, layout=layout, serial_number=f"CEXA-{layout}")
+        for name, layout in zip(NAMES, layouts, strict=True)
+    ]
     with Fleet.serve(terminals) as running:
         for name in NAMES:
             store.devices.add(_at(running, name))
@@ -178,7 +180,9 @@ def test_readings_that_come_together_are_one_write_unless_they_bring_much(
 ) -> None:
     for name in "ABC":
         store.devices.add(device(name))
-    come = [outcome(store.devices.get(name), reading(on(MONDAY, "08:00", "17:00"))) for name in "ABC"]
+    come = [
+        outcome(store.devices.get(name), reading(on(MONDAY, "08:00", "17:00"), serial=f"CEXA-{name}")) for name in "ABC"
+    ]
     writes: list[str] = []
     write = Database.write
 
@@ -195,15 +199,3 @@ def test_readings_that_come_together_are_one_write_unless_they_bring_much(
     assert rows(store, 'SELECT device, id, stored, "new" FROM device_polls ORDER BY id') == [
         (name, number, 2, new) for number, (new, name) in enumerate(product([2, 0], "ABC"), start=1)
     ]
-
-
-def test_a_reading_that_cannot_be_stored_takes_none_of_the_others_with_it(store: Store) -> None:
-    for name in "AB":
-        store.devices.add(device(name))
-    broken = replace(reading(on(MONDAY, "08:00")), rejected=pd.DataFrame())
-    come = [outcome(store.devices.get("A"), reading(on(MONDAY, "08:00"))), outcome(store.devices.get("B"), broken)]
-    kept = keep(store, come, "run")
-    assert next(kept).device.name == "A"
-    with pytest.raises(KeyError):
-        next(kept)
-    assert rows(store, "SELECT device FROM raw_punches") == [("A",)]

@@ -29,13 +29,25 @@ AT_BYTES = "f2678133"  # (26 * 12 + 10) * 31 + 19 days and 32,370 seconds
     ("layout", "expected"),
     [
         (8, "0700 0f" + AT_BYTES + "02"),
-        (16, "e9030000" + AT_BYTES + "0f 02 0000 00000000"),
+        (16, "e9030000" + AT_BYTES + "02 0f 0000 4d000000"),
         (40, "0700" + "31303031".ljust(48, "0") + "0f" + AT_BYTES + "02" + "00000000ff000000"),
     ],
 )
 def test_a_punch_has_the_documented_bytes(layout: Layout, expected: str) -> None:
-    punch = Punch("1001", AT, verify_type=15, punch_state=2)
+    punch = Punch("1001", AT, verify_type=15, punch_state=2, work_code=77)
     assert encode_punch(punch, layout, 7) == bytes.fromhex(expected)
+
+
+def test_a_punch_of_ma300_has_state_and_verification_in_bits() -> None:
+    rows = [("1001", AT, 1, 2), ("1001", AT, 3, 5)]
+    expected = bytes.fromhex("0700 2a 00" + AT_BYTES + "0700 3d 00" + AT_BYTES)
+    assert b"".join(encode_punch(Punch(*row), 8, 7, is_ma300=True) for row in rows) == expected
+    assert encode_punches(punches_frame(rows), 8, {"1001": 7}, is_ma300=True) == expected
+    for verify_type, punch_state in ((4, 0), (0, 8)):
+        with pytest.raises(ValueError, match="does not fit the bit field"):
+            encode_punch(Punch("1001", AT, verify_type, punch_state), 8, 7, is_ma300=True)
+    with pytest.raises(ValueError, match="have 8 bytes"):
+        TerminalDefinition(name="gate", layout=16, is_ma300=True)
 
 
 @given(

@@ -11,10 +11,19 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.devices.models import PUNCH_COLUMNS, REJECTED_COLUMNS, USER_COLUMNS, Device, Reading, TerminalInfo
+from zk_pipeline.devices.layouts import LOG_8, encode_time
+from zk_pipeline.devices.models import (
+    REJECTED_COLUMNS,
+    USER_COLUMNS,
+    Device,
+    Reading,
+    TerminalInfo,
+    punches_frame,
+)
 from zk_pipeline.operations.process import Processed, process_dates
 from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.readings import Ingested
@@ -25,7 +34,10 @@ MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 LONG_AFTER = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 ALL = {"first": date(2000, 1, 1), "last": date(2100, 1, 1)}
 
+SERIAL = "CEXA230760001"
+
 Punch = tuple[str, str]  # user id, wall clock such as "2026-03-02 08:00"
+SlotPunch = tuple[int, str]  # uid, wall clock
 User = tuple[str, int, str, int, int]  # as USER_COLUMNS
 
 
@@ -53,20 +65,38 @@ def copied(template: Where, folder: Path, clock: StoppedClock | None = None) -> 
     return store_at(copy_store(template, folder / "store.duckdb"), clock)
 
 
+def slot_record(uid: int, at: str) -> bytes:
+    """A record of 8 bytes, which names only a slot."""
+    record = np.zeros(1, LOG_8.dtype)
+    record["uid"], record["status"], record["time"] = uid, 1, encode_time(datetime.fromisoformat(at))
+    return record.tobytes()
+
+
 def reading(
-    punches: Iterable[Punch] = (), *, rejected: Iterable[bytes] = (), users: Sequence[User] | None = None
+    punches: Sequence[Punch] = (),
+    *,
+    slots: Sequence[SlotPunch] = (),
+    rejected: Iterable[bytes] = (),
+    users: Sequence[User] | None = None,
+    serial: str = SERIAL,
 ) -> Reading:
     """A reading as `devices` makes them, of a log that holds exactly this."""
-    held = [(user_id, pd.Timestamp(at), 1, 0, 1) for user_id, at in punches]
-    frame = pd.DataFrame(held, columns=PUNCH_COLUMNS).astype(
-        {"user_id": object, "punched_at_local": "datetime64[s]"}
-        | dict.fromkeys(["status", "punch_state", "verify_type"], "uint8")
+    held = [*punches, *slots]
+    frame = punches_frame(
+        user_id=[*(user_id for user_id, _ in punches), *(None for _ in slots)],
+        uid=[*(None for _ in punches), *(uid for uid, _ in slots)],
+        punched_at_local=[pd.Timestamp(at) for _, at in held],
+        status=1,
+        punch_state=0,
+        verify_type=1,
+        raw=[*(None for _ in punches), *(slot_record(uid, at) for uid, at in slots)],
     )
     quarantined = [(index, raw, "impossible date") for index, raw in enumerate(rejected)]
     return Reading(
-        info=info(len(held) + len(quarantined)),
+        info=info(len(held) + len(quarantined), serial),
         reported_after=len(held) + len(quarantined),
-        layout=40,
+        layout=8 if slots else 40,
+        log_layout="8" if slots else "40",
         bytes_read=40 * (len(held) + len(quarantined)),
         punches=frame,
         rejected=pd.DataFrame(quarantined, columns=REJECTED_COLUMNS),
@@ -74,9 +104,9 @@ def reading(
     )
 
 
-def info(record_count: int) -> TerminalInfo:
+def info(record_count: int, serial: str = SERIAL) -> TerminalInfo:
     return TerminalInfo(
-        serial_number="CEXA230760001",
+        serial_number=serial,
         firmware_version="Ver 6.60",
         platform="ZEM560_TFT",
         device_name="F18",
@@ -100,13 +130,14 @@ def ingest(
     store: Store,
     name: str,
     *punches: Punch,
+    slots: Sequence[SlotPunch] = (),
     rejected: Iterable[bytes] = (),
     users: Sequence[User] | None = None,
 ) -> Ingested:
     """Store a reading of a registered device."""
     return store.punches.ingest(
         store.devices.get(name),
-        reading(punches, rejected=rejected, users=users),
+        reading(punches, slots=slots, rejected=rejected, users=users, serial=f"SN {name}"),
         started_at=store.clock(),
         finished_at=store.clock(),
         run_id="poll run",

@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -17,8 +18,9 @@ from threading import Barrier
 
 import pandas as pd
 
-from zk_pipeline.devices.models import Reading
+from zk_pipeline.devices.models import Reading, punches_frame
 from zk_pipeline.store.database import Database, Where
+from zk_pipeline.store.errors import DeviceExists
 from zk_pipeline.store.holds import Spread
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import device, reading
@@ -39,22 +41,22 @@ def writers_device(writer: int) -> str:
 def poll(writer: int, batch: int) -> Reading:
     """A reading of ROWS punches that no other batch has. The person's number tells the batch."""
     begin = BEGIN + pd.Timedelta(seconds=batch % 10_000 * ROWS)
-    frame = pd.DataFrame(
-        {
-            "user_id": f"{batch}",
-            "punched_at_local": pd.date_range(begin, periods=ROWS, freq="s").astype("datetime64[s]"),
-            "status": pd.array([writer % 200] * ROWS, dtype="uint8"),
-            "punch_state": pd.array([0] * ROWS, dtype="uint8"),
-            "verify_type": pd.array([1] * ROWS, dtype="uint8"),
-        }
+    frame = punches_frame(
+        user_id=f"{batch}",
+        punched_at_local=pd.date_range(begin, periods=ROWS, freq="s"),
+        status=writer % 200,
+        punch_state=0,
+        verify_type=1,
     )
-    return replace(reading(), punches=frame)
+    return replace(reading(serial=writers_device(writer)), punches=frame)
 
 
 def write_polls(at: Where, acks: Path, writer: int, batches: Sequence[int]) -> None:
     """Store the batches one after the other, as polls do; acknowledge each once it is committed."""
     store = Store(Database(at, wait_seconds=300))
-    registered = device(writers_device(writer))
+    with suppress(DeviceExists):  # by a writer that was killed
+        store.devices.add(device(writers_device(writer)))
+    registered = store.devices.get(writers_device(writer))
     with acks.open("a") as told:
         for batch in batches:
             one = poll(writer, batch)

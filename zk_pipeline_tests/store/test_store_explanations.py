@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zk_pipeline.devices.layouts import LOG_8, LOG_40, Layout, encode_time
+from zk_pipeline.devices.layouts import LOG_40, Layout, encode_time
 from zk_pipeline.operations.release import release
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (
@@ -71,13 +71,13 @@ def test_a_record_that_can_be_read_after_all_becomes_a_punch_and_makes_its_date_
     assert [(one.records, one.new, one.left) for one in release(store)] == [(0, 0, 1)]
 
 
-def test_a_record_that_names_a_person_by_number_is_released_once_they_are_enrolled(store: Store) -> None:
+def test_a_record_that_names_only_a_slot_is_released_once_the_user_list_could_be_read(store: Store) -> None:
     store.devices.add(device())
-    ingest(store, "Gate", rejected=[record(LOG_8, "2026-03-02 08:00", uid=7)])
+    ingest(store, "Gate", slots=[(7, "2026-03-02 08:00")])
     assert release(store)[0].left == 1
     ingest(store, "Gate", users=[("EMP7", 7, "Bo", 0, 0)])
     assert release(store)[0].new == 1
-    assert rows(store, "SELECT user_id FROM raw_punches") == [("EMP7",)]
+    assert rows(store, "SELECT user_id, uid FROM raw_punches") == [("EMP7", 7)]
 
 
 @pytest.mark.parametrize(

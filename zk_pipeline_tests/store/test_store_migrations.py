@@ -12,6 +12,7 @@ import pytest
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store import migrate
 from zk_pipeline.store.errors import StoreUnusable
+from zk_pipeline.store.holiday_sources import CalendarEvent, HolidayCalendar
 from zk_pipeline.store.migrate import copies_before_migration, migrations, newest_version, script
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, ingest, on, process, rows, stale, store_at
@@ -59,6 +60,8 @@ SELECT site, user_id, work_date, 1, '192.0.2.10', uuid()::VARCHAR,
        now()
 FROM daily_attendance;
 """,
+    3: "INSERT INTO holidays VALUES ('2026-05-01', 'Labour Day', NULL, now());",
+    15: "INSERT INTO holiday_sources VALUES ('2026-05-04', NULL, 'h.ics', 'a', 'A', now());",
     2: "INSERT INTO device_tails VALUES ('Gate', 'CEXA1', '40', 3, 120, '\\x01'::BLOB, 1, now(), now());",
 }
 FACTS = ["device_polls", "raw_punches", "quarantined_records", "daily_attendance_history", "crm_deliveries"]
@@ -111,6 +114,13 @@ def test_a_store_of_an_earlier_version_keeps_what_it_held_and_goes_on(version: i
     assert stale(store) == [MONDAY]
     assert rows(store, "SELECT max(seq) > 2400, bool_or(is_clock_suspect) FROM raw_punches") == [(True, False)]
     assert store.deliveries.states() == {"delivered": 28 * 40, "pending": 40 + 40}
+
+
+def test_holidays_from_before_their_sources_were_known_are_as_if_entered_by_hand(path: Path) -> None:
+    store = store_of_version(path, 11)
+    gone = HolidayCalendar(name="h.ics", events=(CalendarEvent(uid="a", days={}),))
+    assert store.holidays.take_over(gone).removed == []
+    assert [one.name for one in store.holidays.all()] == ["Labour Day"]
 
 
 @pytest.mark.parametrize("version", VERSIONS[:-1])

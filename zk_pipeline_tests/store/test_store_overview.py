@@ -48,6 +48,7 @@ def test_a_device_is_shown_with_its_newest_poll_and_its_newest_success(store: St
         last_poll=clock.now,
         last_poll_status="failed",
         last_error="it fell silent",
+        last_warnings=None,
         clock_drift_seconds=1.5,
         records=2,
         fill=0.002,

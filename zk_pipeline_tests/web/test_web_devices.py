@@ -168,3 +168,17 @@ def test_what_is_registered_of_a_terminal_is_changed_and_an_empty_field_has_its_
     assert (now.ip_address, now.port, now.timezone, now.site) == ("192.0.2.2", 4371, "Europe/Istanbul", "Changed")
     assert (now.comm_key_env, now.enabled, now.live, now.trust_punch_states) == (None, True, True, False)
     web.store.devices.remove("Changed")
+
+
+def test_a_terminal_that_was_left_locked_is_shown_so_until_a_test_unlocks_it(web: Web) -> None:
+    (name,) = switch_on(web.fleet, web.store, gate("Shut"))
+    one = web.store.devices.get(name)
+    web.store.keypad_locks.note(one)
+    with web.client() as admin:
+        assert ">locked<" in admin.get("/devices").text
+        page = admin.get(f"/devices/{one.id}").text
+        assert "people may not be able to punch" in page
+        tested = admin.post(f"/devices/{one.id}/test", data={"csrf_token": csrf_of(admin)})
+        assert tested.status_code == 200
+        assert "people may not be able to punch" not in admin.get(f"/devices/{one.id}").text
+    web.store.devices.remove(name)

@@ -84,6 +84,8 @@ def test_holidays_are_entered_imported_from_a_file_and_removed(web: Web, open_pa
         ("a.csv", b"date,name\n2026-02-30,Never\n", 400, "line 2"),
         ("a.csv", b"\xff\xfe\x00", 400, "cannot be read"),
         ("a.exe", b"MZ", 400, "must be a calendar"),
+        ("a.ics", b"<html>", 400, "there is no event in it"),
+        ("a.ics", CALENDAR.replace("0501", "0532").encode(), 200, "1 skipped. Left out: line 2, Labour Day: DTSTART"),
         ("../../etc/a.csv", b"date;name\n2026-05-02;Feast\n", 200, "1 added"),
         ("..\\b.csv", b"date;name\r\n2026-05-02;Feast\r\n", 200, "1 unchanged"),
         ("a.csv", b"", 400, "choose a file"),

@@ -9,6 +9,8 @@ from zk_pipeline.simulator.protocol import Command
 from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES
 
 LOSS, VIOLATION, REFUSAL, SILENCE = "incomplete_transfer", "protocol_violation", "refuses_protocol", "no_answer"
+BUSY = "terminal_busy"
+UNTOLD = "layout_unknown"
 
 PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 ALL_PROTOCOLS: list[Protocol] = ["tcp", "udp", "auto"]

@@ -54,7 +54,12 @@ class Shape:
 
 
 def _as_ma300(log: bytes) -> bytes:
-    return np.frombuffer(log, "u1").reshape(-1, 8)[:, [0, 1, 2, 7, 3, 4, 5, 6]].tobytes()
+    """State and two bits of the verification in the third byte, and nothing in the fourth."""
+    usual = np.frombuffer(log, "u1").reshape(-1, 8)
+    ma300 = np.zeros_like(usual)
+    ma300[:, [0, 1, 4, 5, 6, 7]] = usual[:, [0, 1, 3, 4, 5, 6]]
+    ma300[:, 2] = usual[:, 7] & 7 | (usual[:, 2] & 3) << 3 | 1 << 5
+    return ma300.tobytes()
 
 
 def _with_nine_more_bytes(log: bytes) -> bytes:
@@ -165,10 +170,11 @@ def _row(record: bytes, shape: Shape, uids: Mapping[int, str]) -> Row | None:
         uid, verify_type, code, state = struct.unpack("<HBIB", record)
         user_id = uids.get(uid)
     elif shape.name == "8-MA300":
-        uid, verify_type, state, code = struct.unpack("<HBBI", record)
+        uid, bits, code = struct.unpack("<HBxI", record)
+        verify_type, state = bits >> 3 & 3, bits & 7
         user_id = uids.get(uid)
     elif shape.name == "16":
-        number, code, verify_type, state = struct.unpack_from("<IIBB", record)
+        number, code, state, verify_type = struct.unpack_from("<IIBB", record)
         user_id = str(number) if number else None
     else:
         text, verify_type, code, state = struct.unpack_from("<2x24sBIB", record)

@@ -10,7 +10,15 @@ from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, Segmen
 from zk_pipeline.simulator.protocol import Command
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import numbered_or_not, over_commands, over_protocols, over_shapes
-from zk_pipeline_tests.devices.matrix.matrix_judge import BRIEF, RIGHT, outcome_of, outcome_under, switched_on
+from zk_pipeline_tests.devices.matrix.matrix_judge import (
+    BRIEF,
+    RIGHT,
+    UNLISTED,
+    Timing,
+    outcome_of,
+    outcome_under,
+    switched_on,
+)
 from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal
 
 RECORDS = ["no-records", "one-record", "records-at-once", "records-in-parts"]
@@ -23,7 +31,7 @@ def test_a_healthy_terminal(settle: Settle, protocol: Protocol, shape: str, reco
     sizes = dict(zip(RECORDS, (0, 1, SHAPES[shape].inline, SHAPES[shape].in_parts), strict=True))
     terminal = MatrixTerminal(SHAPES[shape], sizes[records])
     with switched_on(terminal, None, protocol) as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), RIGHT)
 
 
 @numbered_or_not
@@ -34,7 +42,7 @@ def test_packets_of_1008_bytes_in_bunches(settle: Settle, protocol: Protocol, sh
     terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].in_parts)
     bunches = SmallPackets(1008, is_numbered, then=Segments(2_600, 0.0) if protocol == "tcp" else Faults())
     with switched_on(terminal, bunches, protocol) as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), RIGHT)
 
 
 @pytest.mark.parametrize("segment_bytes", [7, 8, 17, 60])
@@ -43,7 +51,7 @@ def test_every_answer_split_over_segments(settle: Settle, shape: str, segment_by
     """That of the sizes, of 108 bytes, included."""
     terminal = MatrixTerminal(SHAPES[shape], 3)
     with switched_on(terminal, Segments(segment_bytes, 0.0005), "tcp") as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), RIGHT)
 
 
 @over_protocols
@@ -51,10 +59,11 @@ def test_a_slow_drip(settle: Settle, protocol: Protocol) -> None:
     """Each piece comes well within the timeout, the whole never within the deadline."""
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, Segments(10, 0.02), protocol) as (_, device):
-        settle(outcome_of(terminal, device, deadline=0.8), {"deadline_exceeded"})
+        settle(outcome_of(terminal, device, deadline=0.8), "deadline_exceeded")
 
 
 PACKETS = range(28)  # of the reading of a log in three data packets; the last of them is past its end
+OF_USER_LIST = (14, 15)  # the list itself and the counters after it
 ONE_FATE = {"lost": Fate.LOST, "doubled": Fate.DOUBLED, "overtaken": Fate.OVERTAKEN}
 
 
@@ -66,10 +75,22 @@ def one_packet(number: int, fate: Fate) -> BadLine:
 @pytest.mark.parametrize("fate", ONE_FATE)
 @over_protocols
 def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol, fate: str, number: int) -> None:
-    """Made good: over UDP by asking again, else on a fresh connection."""
+    """Made good: over UDP by asking again, else on a fresh connection. A silence over the user list is believed."""
     terminal = MatrixTerminal(SHAPES["16"], 190)
     with switched_on(terminal, one_packet(number, ONE_FATE[fate]), protocol) as (_, device):
-        settle(outcome_of(terminal, device, timeout=0.2), {RIGHT})
+        outcome = outcome_of(terminal, device, timeout=0.2)
+    is_silent = protocol == "tcp" and number in OF_USER_LIST and fate != "doubled"
+    settle(outcome, UNLISTED if is_silent else RIGHT)
+
+
+# Each request is sent three times and each reading tried three times, which makes up for what few datagrams lack; of a
+# line that spoils nine in ten of them the session is seldom opened at all.
+SLOW = "an answer that the machine is slow with is asked for again, which moves the losses to other datagrams"
+LOSSES: dict[float, str | Timing] = {
+    0.01: RIGHT,
+    0.05: Timing((RIGHT, "no_answer"), SLOW),
+    0.3: Timing(("no_answer", "incomplete_transfer"), SLOW),
+}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -80,7 +101,7 @@ def test_a_line_that_loses_doubles_and_reorders_datagrams(settle: Settle, shape:
     line = BadLine(random_fates(seed, lost=share, doubled=share, overtaken=share))
     with switched_on(terminal, line, "udp") as (_, device):
         outcome = outcome_of(terminal, device, timeout=0.09, deadline=4)
-    settle(outcome, {RIGHT, "no_answer", "incomplete_transfer", "deadline_exceeded"})
+    settle(outcome, LOSSES[share])
 
 
 @over_commands
@@ -88,7 +109,7 @@ def test_a_line_that_loses_doubles_and_reorders_datagrams(settle: Settle, shape:
 def test_one_answer_later_than_the_timeout(settle: Settle, protocol: Protocol, command: Command) -> None:
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, LateAnswers(0.3, command, times=1), protocol) as (_, device):
-        settle(outcome_of(terminal, device, timeout=0.2), {RIGHT})
+        settle(outcome_of(terminal, device, timeout=0.2), RIGHT)
 
 
 @over_commands
@@ -97,7 +118,7 @@ def test_answers_always_later_than_the_timeout(settle: Settle, protocol: Protoco
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, LateAnswers(3 * BRIEF, command), protocol) as (_, device):
         outcome = outcome_of(terminal, device, timeout=BRIEF)
-    settle(outcome, {RIGHT} if command is Command.CMD_EXIT else {"no_answer"})
+    settle(outcome, RIGHT if command in (Command.CMD_FREE_DATA, Command.CMD_EXIT) else "no_answer")
 
 
 @over_shapes
@@ -106,7 +127,7 @@ def test_a_first_connection_that_loses_everything(settle: Settle, protocol: Prot
     terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].inline)
     nothing = AtFirst(BadLine(lambda number: Fate.LOST if number > 0 else Fate.ARRIVES))
     with switched_on(terminal, nothing, protocol) as (_, device):
-        settle(outcome_of(terminal, device, timeout=0.3), {RIGHT})
+        settle(outcome_of(terminal, device, timeout=0.3), RIGHT)
 
 
 @pytest.mark.parametrize(
@@ -119,4 +140,4 @@ def test_swapped_packets_of_one_part(settle: Settle, protocol: Protocol, is_numb
     """No line does this to TCP; where firmware does, without numbers nothing tells: that case is not to be had."""
     terminal = MatrixTerminal(SHAPES["16"], 300)
     swapped = AtFirst(SmallPackets(1008, is_numbered, then=one_packet(number, Fate.OVERTAKEN)))
-    settle(outcome_under(swapped, terminal, protocol, timeout=0.3), {RIGHT})
+    settle(outcome_under(swapped, terminal, protocol, timeout=0.3), RIGHT)

@@ -30,7 +30,7 @@ REQUESTS = range(11)  # of a reading whose tables come at once; the last is past
 @over_protocols
 def test_a_punch_that_lands_between_two_requests(settle: Settle, protocol: Protocol, shape: str, number: int) -> None:
     terminal = terminal_of(shape, is_inline=True)
-    settle(outcome_under(Meanwhile(number, lambda: terminal.punches_on(1)), terminal, protocol), {RIGHT})
+    settle(outcome_under(Meanwhile(number, lambda: terminal.punches_on(1)), terminal, protocol), RIGHT)
 
 
 @pytest.mark.parametrize("number", REQUESTS)
@@ -39,7 +39,7 @@ def test_a_punch_that_lands_between_two_requests(settle: Settle, protocol: Proto
 def test_a_log_cleared_between_two_requests(settle: Settle, protocol: Protocol, shape: str, number: int) -> None:
     """Where it happened during the transfer a second attempt finds the empty log."""
     terminal = terminal_of(shape, is_inline=True)
-    settle(outcome_under(Meanwhile(number, terminal.clear_log), terminal, protocol), {RIGHT})
+    settle(outcome_under(Meanwhile(number, terminal.clear_log), terminal, protocol), RIGHT)
 
 
 @pytest.mark.parametrize("number", REQUESTS)
@@ -51,7 +51,7 @@ def test_a_full_log_that_wraps_between_two_requests(
     """Its counter stays the same while the oldest record gives way to a new one."""
     records = SHAPES[shape].inline
     terminal = MatrixTerminal(SHAPES[shape], records, record_capacity=records)
-    settle(outcome_under(Meanwhile(number, lambda: terminal.punches_on(3)), terminal, protocol), {RIGHT})
+    settle(outcome_under(Meanwhile(number, lambda: terminal.punches_on(3)), terminal, protocol), RIGHT)
 
 
 @at_once_or_in_parts
@@ -62,7 +62,7 @@ def test_a_log_that_was_cleared_and_goes_on(settle: Settle, protocol: Protocol, 
     terminal.clear_log()
     terminal.punches_on(3)
     with switched_on(terminal, None, protocol) as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), RIGHT)
 
 
 @numbered_or_not
@@ -71,4 +71,4 @@ def test_a_log_that_was_cleared_and_goes_on(settle: Settle, protocol: Protocol, 
 def test_small_packets_while_punches_land(settle: Settle, protocol: Protocol, shape: str, is_numbered: bool) -> None:
     terminal = MatrixTerminal(SHAPES[shape], 4_000 // SHAPES[shape].size)
     fault = AtFirst(SmallPackets(1008, is_numbered, then=Meanwhile(9, lambda: terminal.punches_on(2))))
-    settle(outcome_under(fault, terminal, protocol), {RIGHT})
+    settle(outcome_under(fault, terminal, protocol), RIGHT)

@@ -16,6 +16,7 @@ from zk_pipeline_tests.devices.matrix.matrix_axes import (
     LOG,
     LOSS,
     REFUSAL,
+    UNTOLD,
     VIOLATION,
     at_once_or_in_parts,
     once_or_always,
@@ -24,6 +25,7 @@ from zk_pipeline_tests.devices.matrix.matrix_axes import (
 )
 from zk_pipeline_tests.devices.matrix.matrix_judge import (
     RIGHT,
+    UNCOUNTED,
     WRONG,
     outcome_of,
     outcome_under,
@@ -76,7 +78,15 @@ def test_a_declared_size_that_is_wrong(
     command, prefix = (Command.CMD_DATA_WRRQ, LOG) if is_inline else (Command.CMD_DATA_RDY, bytes(4))
     fault: Faults = ChangeAnswers(command, declared(_bytes(error, shape)), prefix, 1 if is_once else 100)
     outcome = outcome_under(fault, terminal_of(shape, is_inline=is_inline), protocol)
-    settle(outcome, {RIGHT} if is_once else {LOSS})
+    settle(outcome, RIGHT if is_once else LOSS)
+
+
+ANNOUNCED = {
+    "a-record-less": LOSS,
+    "a-record-more": REFUSAL,
+    "three-bytes-less": LOSS,
+    "gigabytes-more": VIOLATION,
+}
 
 
 @pytest.mark.parametrize("error", SIZE_ERRORS)
@@ -86,7 +96,7 @@ def test_an_announced_size_that_is_wrong(settle: Settle, protocol: Protocol, sha
     """Too much is refused by the terminal, which has no such part; gigabytes by us."""
     fault = ChangeAnswers(Command.CMD_DATA_WRRQ, announced(_bytes(error, shape)), LOG)
     outcome = outcome_under(fault, terminal_of(shape, is_inline=False), protocol)
-    settle(outcome, {LOSS, REFUSAL, VIOLATION})
+    settle(outcome, ANNOUNCED[error])
 
 
 def _without_last_bytes(count: int) -> Change:
@@ -132,7 +142,7 @@ def test_a_short_part(
     fault: Faults = ChangeAnswers(Command.CMD_DATA_RDY, change, bytes(4), 1 if is_once else 100)
     outcome = outcome_under(fault, terminal_of(shape, is_inline=False), protocol)
     # Over UDP a loss is taken for granted and asked for again: smaller, so that in the end it is not short.
-    settle(outcome, {RIGHT} if is_once else {LOSS, VIOLATION})
+    settle(outcome, RIGHT if is_once else LOSS)
 
 
 FALSIFIED: dict[str, Callable[[bytes, int], bytes]] = {
@@ -147,6 +157,9 @@ FALSIFIED: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
+WHOLE_RECORDS = {"last-record-missing", "first-record-missing", "middle-record-missing", "last-record-twice"}
+
+
 @pytest.mark.parametrize("falsehood", FALSIFIED)
 @at_once_or_in_parts
 @over_shapes
@@ -154,11 +167,16 @@ FALSIFIED: dict[str, Callable[[bytes, int], bytes]] = {
 def test_a_table_that_is_not_what_the_terminal_counts(
     settle: Settle, protocol: Protocol, shape: str, is_inline: bool, falsehood: str
 ) -> None:
-    """Every size in it agrees with every other: only the terminal's own counter tells."""
+    """Every size in it agrees with every other: only the terminal's own counter tells. A terminal that stands by it is
+    believed, with a warning, as long as these are records.
+    """
     terminal = terminal_of(shape, is_inline=is_inline)
     terminal.alter = lambda log: FALSIFIED[falsehood](log, SHAPES[shape].size)
     with switched_on(terminal, None, protocol) as (_, device):
-        settle(outcome_of(terminal, device), {LOSS})
+        outcome = outcome_of(terminal, device)
+    # An even number of records of 8 bytes may read like half as many of 16: then neither is chosen.
+    is_ambiguous = shape == "8-MA300" and not is_inline
+    settle(outcome, LOSS if falsehood not in WHOLE_RECORDS else VIOLATION if is_ambiguous else UNCOUNTED)
 
 
 def _zeros(terminal: MatrixTerminal) -> None:
@@ -194,18 +212,21 @@ def test_odd_records_among_good_ones(settle: Settle, protocol: Protocol, shape: 
     with switched_on(terminal, None, protocol) as (_, device):
         reading = read(device)
     assert len(reading.rejected) == (0 if odd == "the-last-again" else 4)
-    settle(verdict(reading, terminal), {RIGHT})
+    settle(verdict(reading, terminal), RIGHT)
 
 
 @pytest.mark.parametrize("odd", ["of-zeros", "of-FF"])
 @over_shapes
 @over_protocols
 def test_a_log_of_odd_records_only(settle: Settle, protocol: Protocol, shape: str, odd: str) -> None:
+    """Nothing tells how they are written; three good ones after them do, and the odd ones are set aside."""
     terminal = MatrixTerminal(SHAPES[shape], 0)
     for _ in range(12):
         ODD_RECORDS[odd](terminal)
     with switched_on(terminal, None, protocol) as (_, device):
-        settle(outcome_of(terminal, device), {RIGHT})
+        settle(outcome_of(terminal, device), UNTOLD)
+        terminal.punches_on(3)
+        assert outcome_of(terminal, device) == RIGHT
 
 
 @over_shapes

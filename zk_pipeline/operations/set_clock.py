@@ -1,0 +1,20 @@
+"""Setting a terminal's clock, on record: what it recorded before may bear the wrong time."""
+
+from __future__ import annotations
+
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.session import ClockChange
+from zk_pipeline.store.store import Store
+
+
+def set_clock(store: Store, terminals: TerminalGateway, device: Device) -> ClockChange:
+    """Set the clock of `device` to the true time; the next poll puts in doubt what a wrong one recorded before.
+
+    Raises TerminalError.
+    """
+    changed = terminals.set_clock(device)
+    store.devices.record_clock(
+        device.name, drift_before=changed.drift_before_seconds, drift_after=changed.drift_after_seconds
+    )
+    return changed

@@ -1,0 +1,163 @@
+"""A terminal that a killed command left locked: everybody sees it, and the next contact of any kind unlocks it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.operations.doctor import examine
+from zk_pipeline.operations.listen import listen
+from zk_pipeline.operations.poll import poll_devices
+from zk_pipeline.operations.problems import lock_problems
+from zk_pipeline.operations.terminals import terminal_gateway
+from zk_pipeline.settings import load_settings
+from zk_pipeline.simulator.faults import Faults, HangAt
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.simulator.small_terminal import small_terminal
+from zk_pipeline_tests.store.store_bench import ALL
+from zk_pipeline_tests.waiting import until
+
+pytestmark = pytest.mark.file_engine
+
+# Each hangs while it holds the terminal locked.
+KILLED = {
+    "poll": (["poll", "gate", "--full", "--lock-while-reading"], Command.CMD_DATA_WRRQ),
+    "clear-log": (["device", "clear-log", "gate"], Command.CMD_CLEAR_ATTLOG),
+}
+
+
+@dataclass
+class Left:
+    """A home whose process was killed while it held the terminal locked, and the terminal."""
+
+    home: Path
+    fleet: Fleet
+    terminal: EmulatedTerminal
+
+    def again(self, at: Path) -> Store:
+        """Make the home at that path as the kill left it, the terminal locked, its log not empty."""
+        shutil.rmtree(at, ignore_errors=True)
+        shutil.copytree(self.home, at)
+        self.terminal.is_enabled = True
+        self.fleet.punch("gate", "1001")
+        self.terminal.is_enabled = False
+        return Store.at(at / "data" / "attendance.duckdb")
+
+
+@pytest.fixture(params=KILLED)
+def left(request: pytest.FixtureRequest, empty_home: Path, tmp_path: Path) -> Iterator[Left]:
+    arguments, hangs_at = KILLED[request.param]
+    home = tmp_path / "killed"
+    shutil.copytree(empty_home, home)
+    with Fleet.serve([small_terminal()]) as fleet:
+        port, terminal = fleet.port_of("gate"), fleet.terminal("gate")
+        gate = Device(name="gate", ip_address="127.0.0.1", port=port, protocol="tcp")
+        Store.at(home / "data" / "attendance.duckdb").devices.add(gate)
+        fleet.inject("gate", HangAt(hangs_at))
+        environ = {**os.environ, "ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), "ZKTECO_TIMEOUT": "100"}
+        with subprocess.Popen(
+            [sys.executable, "-m", "zk_pipeline", *arguments], env=environ, start_new_session=True
+        ) as process:
+            try:
+                until(lambda: not terminal.is_enabled, seconds=180)
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+        fleet.inject("gate", Faults())
+        yield Left(home, fleet, terminal)
+
+
+def contact(*arguments: str) -> Callable[[CommandLine, Store], None]:
+    def command(zk: CommandLine, _: Store) -> None:
+        assert zk(*arguments).code == 0
+
+    return command
+
+
+def poll(*, full: bool) -> Callable[[CommandLine, Store], None]:
+    """As runs do it. Without `full` the log has not moved since the poll before."""
+
+    def polling(_: CommandLine, store: Store) -> None:
+        read = terminal_gateway(load_settings()).read
+        (polled,) = poll_devices(store, store.devices.all(), read, deadline_seconds=20, run_id=None, full=full)
+        assert polled.error is None
+        assert polled.reading is not None
+        assert (polled.reading.mode == "full") is full
+
+    return polling
+
+
+def listen_live(_: CommandLine, store: Store) -> None:
+    stop = threading.Event()
+    terminals, said = terminal_gateway(load_settings()), list[str]()
+    listener = threading.Thread(
+        target=listen,
+        args=(store, terminals, store.devices.all()),
+        kwargs={"stop": stop, "on_stored": lambda _: None, "say": said.append},
+    )
+    listener.start()
+    try:
+        until(lambda: store.devices.get("gate").keypad_locked_at is None)
+    finally:
+        stop.set()
+        listener.join(20)
+
+
+CONTACTS = {
+    "unchanged": poll(full=False),
+    "full": poll(full=True),
+    "test-device": contact("test-device", "gate"),
+    "set-clock": contact("device", "set-clock", "gate"),
+    "users": contact("device", "users", "gate"),
+    "live": listen_live,
+    "clear-log": contact("device", "clear-log", "gate"),
+}
+
+
+def test_everybody_sees_it_and_the_next_contact_of_any_kind_unlocks_it(
+    left: Left, bare_home: Path, zk: CommandLine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(bare_home))
+    complains(left.again(bare_home), zk)
+    for kind, touch in CONTACTS.items():
+        store = left.again(bare_home)
+        if kind == "unchanged":
+            # What a poll before the kill would have left, which had read all of it.
+            poll(full=True)(zk, store)
+            store.keypad_locks.note(store.devices.get("gate"))
+            left.terminal.is_enabled = False
+        caplog.clear()
+        touch(zk, store)
+        assert left.terminal.is_enabled, kind
+        assert store.devices.get("gate").keypad_locked_at is None, kind
+        assert "gate was left locked, and is unlocked now" in caplog.text, kind
+        assert store.quality.freshness(**ALL).locked_since == {}, kind
+    assert "locked" not in zk("status").out
+    assert "left-locked" not in [one.name for one in examine(os.environ, store.clock())]
+
+
+def complains(store: Store, zk: CommandLine) -> None:
+    """Alerts, `status` and `doctor` say that the terminal is locked."""
+    found = store.quality.freshness(**ALL)
+    since, longest = found.locked_since["gate"], timedelta(seconds=load_settings().poll_deadline)
+    assert lock_problems(found, since + longest, longest) == []  # a reading may take so long
+    (problem,) = lock_problems(found, since + longest + timedelta(seconds=1), longest)
+    assert (problem.key, problem.severity) == ("lock:gate", "critical")
+    assert "`zk-pipeline test-device NAME`" in problem.body
+    assert "locked since" in zk("status").out
+    assert zk("status", "--json").json["devices"][0]["keypad_locked_at"] is not None
+    assert "left-locked" in [one.name for one in examine(os.environ, store.clock())]
