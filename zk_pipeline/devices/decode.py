@@ -91,7 +91,7 @@ def _is_nobody(records: npt.NDArray[np.void], user_ids: Objects) -> Mask:
     if "user_id" in fields or "number" in fields:
         is_nobody: Mask = user_ids == None  # noqa: E711 (elementwise)
         return is_nobody
-    return np.zeros(len(records), dtype=bool)
+    return records["uid"] == 0
 
 
 def _raw(table: bytes, layout: Layout) -> Objects:
@@ -184,4 +184,6 @@ def _rejected(table: bytes, layout: Layout, is_impossible: Mask, is_nobody: Mask
 
 def _nobody(record: Any) -> str:
     """Why a record names no user."""
-    return "the user id is empty or no text" if "user_id" in record.dtype.names else "the user id is 0"
+    if "user_id" in record.dtype.names:
+        return "the user id is empty or no text"
+    return "the user id is 0" if "number" in record.dtype.names else "the uid is 0"

@@ -18,13 +18,14 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.poll import DevicePolled, keep, poll_devices
 from zk_pipeline.operations.terminals import comm_key_of
 from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.faults import HangAt
+from zk_pipeline.simulator.faults import ChangeAnswers, Faults, HangAt, RefuseCommand
 from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.simulator.protocol import Command, Frame
 from zk_pipeline.simulator.records import Layout, TerminalUser
 from zk_pipeline.simulator.terminal import EmulatedTerminal
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.terminal_health import terminal_health
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
 from zk_pipeline_tests.store.store_bench import LONG_AFTER, MONDAY, StoppedClock, device, on, reading, rows, stale
 
@@ -60,6 +61,11 @@ def poll(store: Store, run_id: str = "run") -> dict[str, DevicePolled]:
     polled = list(poll_devices(store, store.devices.all(), read, deadline_seconds=5, run_id=run_id))
     assert sorted(item.device.name for item in polled) == [device.name for device in store.devices.all()]
     return {item.device.name: item for item in polled}
+
+
+def poll_enabled(store: Store) -> dict[str, DevicePolled]:
+    enabled = [one for one in store.devices.all() if one.enabled]
+    return {one.device.name: one for one in poll_devices(store, enabled, read, deadline_seconds=5, run_id="run")}
 
 
 def test_every_terminals_punches_are_stored_once_however_often_it_is_polled(fleet: Fleet, store: Store) -> None:
@@ -199,3 +205,39 @@ def test_readings_that_come_together_are_one_write_unless_they_bring_much(
     assert rows(store, 'SELECT device, id, stored, "new" FROM device_polls ORDER BY id') == [
         (name, number, 2, new) for number, (new, name) in enumerate(product([2, 0], "ABC"), start=1)
     ]
+
+
+def test_what_went_wrong_without_failing_a_poll_is_told_with_it(fleet: Fleet, store: Store) -> None:
+    store.devices.update("gate-8", enabled=False)
+    fleet.inject("gate-16", RefuseCommand(Command.CMD_DATA_WRRQ, 0xFFFF, bytes.fromhex("010900")))
+    polled = poll_enabled(store)
+    told = "gate-16: the user list could not be read: the terminal answered 65535 (unknown command)."
+    assert polled["gate-16"].words.startswith(f"gate-16: 5 new of 5 (full); {told}")
+    assert polled["gate-40"].words == "gate-40: 5 new of 5 (full)"
+
+    warnings = rows(store, "SELECT device, warnings FROM device_polls ORDER BY device")
+    assert [(name, (one or "").startswith(told)) for name, one in warnings] == [("gate-16", True), ("gate-40", False)]
+    assert warnings[1][1] is None
+    assert [(one.warnings or "").startswith(told) for one in store.punches.polls_of("run")] == [True, False]
+    status = store.overview.status(first=MONDAY, last=MONDAY, now=LONG_AFTER).devices
+    assert [(one.last_warnings or "").startswith(told) for one in status] == [True, False, False]
+
+    fleet.inject("gate-16", Faults())
+    healed = poll_enabled(store)["gate-16"]
+    assert (healed.words, healed.reading.users is None) == ("gate-16: 0 new of 5 (unchanged)", False)  # type: ignore[union-attr]
+
+
+def test_records_that_the_terminal_counts_and_does_not_hold_are_told_and_not_missed(fleet: Fleet, store: Store) -> None:
+    """Firmware that counts deleted records: the warning says it, no check stays red for it."""
+
+    def two_more(frames: list[Frame]) -> list[Frame]:
+        data = frames[0].data
+        return [replace(frames[0], data=data[:32] + (7).to_bytes(4, "little") + data[36:])]
+
+    fleet.inject("gate-40", ChangeAnswers(Command.CMD_GET_FREE_SIZES, two_more))
+    polled = poll(store)["gate-40"]
+    assert polled.words.startswith(
+        "gate-40: 5 new of 7 (full); gate-40: the terminal counts 7 records and its log holds 5"
+    )
+    assert {one.device: one.missing for one in terminal_health(store.database)} == dict.fromkeys(NAMES, 0)
+    assert rows(store, "SELECT reported, accounted FROM device_polls WHERE device = 'gate-40'") == [(7, 5)]
