@@ -21,6 +21,7 @@ def small_terminal(
     comm_key: int = 0,
     clock_offset_seconds: int = 0,
     record_capacity: int = 100_000,
+    serial_number: str = "CEXA230760001",
 ) -> EmulatedTerminal:
     """A terminal at UTC+3 whose clock stands still at 15:00; uids count from 11, user ids from 1001."""
     users = tuple(TerminalUser(uid=11 + n, user_id=str(1001 + n), name=f"Zoë {n}") for n in range(people))
@@ -33,6 +34,7 @@ def small_terminal(
         comm_key=comm_key,
         clock_offset_seconds=clock_offset_seconds,
         record_capacity=record_capacity,
+        serial_number=serial_number,
     )
     rows = [(str(1001 + n % people), FIRST_PUNCH + timedelta(seconds=7 * n), 1, n % 2) for n in range(punches)]
     return EmulatedTerminal(definition, log=punches_frame(rows), clock=lambda: NOON)
