@@ -129,11 +129,16 @@ class Oracle:
         if not self._had_good_clock and is_off is not True:
             self._had_good_clock = None if is_off is None else True
 
-    def heard(self, record: Record, now: datetime, *, reads_list: bool) -> None:
-        """A live session has reported this punch, and with `reads_list` has asked for the user list since."""
+    def heard(self, record: Record, now: datetime, *, is_certain: bool, reads_list: bool) -> None:
+        """A live session has reported this punch, and with `reads_list` has asked for the user list since.
+
+        `is_certain` False: the session ended, so that only a poll has to find the punch.
+        """
         if self._key(record) not in self.facts:
             is_suspect = abs(self._off_by(self.zone)) > CLOCK_BOUND and self._had_good_clock
-            self._new(record, is_suspect, now).results = {record.person}
+            fact = self._new(record, is_suspect if is_certain else None, now)
+            fact.results = {record.person} if is_certain else {record.person, None}
+            fact.is_required = is_certain
         if reads_list:
             self._list_read(now, [LIVE_TOO])
 

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -36,11 +36,12 @@ from zk_pipeline.operations.process import process_dates
 from zk_pipeline.operations.release import release
 from zk_pipeline.simulator.faults import Faults
 from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.records import Punch
 from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.doctor import Doctor, Finding
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.history_oracle import StoredPunch
-from zk_pipeline_tests.operations.history_terminal import RefusesUserList
+from zk_pipeline_tests.operations.history_terminal import Record, RefusesUserList
 from zk_pipeline_tests.operations.log_history import History, Poll
 from zk_pipeline_tests.store.store_bench import ALL
 
@@ -237,6 +238,9 @@ class World:
             history.problems += [f"a day that is missing: {day}" for day in sorted(due - days)]
 
 
+Sessions = tuple[Callable[[Punch], None], ...]
+
+
 class _Listening:
     """A live session with each of some terminals, by `operations.listen`."""
 
@@ -245,6 +249,7 @@ class _Listening:
         self.histories = histories
         self._received: Counter[str] = Counter()
         self._punched: Counter[str] = Counter()
+        self._lost: list[History] = []
         self._said: list[str] = []
         self._errors: list[BaseException] = []
 
@@ -266,18 +271,26 @@ class _Listening:
             thread.join()
 
     def punch_each(self) -> None:
-        """A live punch at each terminal; returns once all are stored."""
-        records = {}
-        for history in self.histories:
-            if not history.problems:
-                records[history] = self.world.fleet.call(history.live_punch)
-        for history, record in records.items():
-            self._punched[history.terminal.name] += 1
-            self._wait(history, self._has_come, "a live punch is not stored")
-            history.heard(record, self.world.clock())
+        """A live punch at each terminal; returns once all are stored.
 
-    def _has_come(self, history: History) -> bool:
-        return self._received[history.terminal.name] >= self._punched[history.terminal.name]
+        One whose session ended may have been reported to nobody; nothing is punched there until the next listening.
+        """
+        punched = {}
+        for history in self.histories:
+            if not history.problems and history not in self._lost:
+                punched[history] = self.world.fleet.call(partial(_punch, history))
+        for history, (record, sessions) in punched.items():
+            due = self._punched[history.terminal.name] = self._punched[history.terminal.name] + 1
+            has_come, is_over = partial(self._has_come, due), partial(_is_over, sessions)
+            self._wait(history, lambda one, come=has_come, over=is_over: come(one) or over(one), "not stored: a punch")
+            is_certain = has_come(history)
+            if not is_certain:
+                self._lost.append(history)
+                self.world.counts["live punches in doubt"] += 1
+            history.heard(record, self.world.clock(), is_certain=is_certain)
+
+    def _has_come(self, due: int, history: History) -> bool:
+        return self._received[history.terminal.name] >= due
 
     def _listen(self, stop: threading.Event) -> None:
         world = self.world
@@ -296,6 +309,16 @@ class _Listening:
             if time.monotonic() > deadline or self._errors:
                 history.problems.append(f"{words}; said {self._said}, raised {self._errors}")
             time.sleep(0.01)
+
+
+def _punch(history: History) -> tuple[Record, Sessions]:
+    """A live punch, and the sessions that it was reported to; in the thread that serves the terminal."""
+    sessions = tuple(history.terminal._listeners)
+    return history.live_punch(), sessions
+
+
+def _is_over(sessions: Sessions, history: History) -> bool:
+    return not sessions or tuple(history.terminal._listeners) != sessions
 
 
 def main() -> None:

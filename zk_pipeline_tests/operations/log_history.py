@@ -125,9 +125,9 @@ class History:
         self.counts["live punches"] += 1
         return record
 
-    def heard(self, record: Record, now: datetime) -> None:
-        reads_list = self.terminal.definition.events_name_uids
-        self.oracle.heard(record, now, reads_list=reads_list)
+    def heard(self, record: Record, now: datetime, *, is_certain: bool) -> None:
+        reads_list = is_certain and self.terminal.definition.events_name_uids
+        self.oracle.heard(record, now, is_certain=is_certain, reads_list=reads_list)
         if not reads_list:
             self._held_back.add(record.slot)
 
