@@ -57,14 +57,21 @@ def log_layout(
     """The candidate that most of the newest records are evidence for; None where there is none or several.
 
     `latest` is the last date that a punch can have, by the terminal's clock. `known`, a name in LOG_LAYOUTS, is the
-    layout of an earlier reading: it is taken where no other is proven, if its records have one sign at least.
+    layout of an earlier reading: it is taken where no other is proven, if its records have one sign at least, even with
+    dates that do not exist.
     """
 
     def signs(layout: Layout) -> _Signs:
+        records = _newest(layout, table)
+        counted = _log_signs(layout, records, latest)
+        counted[np.isnat(decode_times(records["time"]))] = 0
+        return counted
+
+    def signs_of_known(layout: Layout) -> _Signs:
         return _log_signs(layout, _newest(layout, table), latest)
 
     earlier = [layout for layout in candidates if layout.name == known]
-    return _proven(candidates, signs, SIGNS_NEEDED) or _proven(earlier, signs, SIGNS_NEEDED_BY_KNOWN)
+    return _proven(candidates, signs, SIGNS_NEEDED) or _proven(earlier, signs_of_known, SIGNS_NEEDED_BY_KNOWN)
 
 
 def user_layout(table: bytes, candidates: Sequence[Layout]) -> Layout | None:
@@ -95,7 +102,7 @@ def _log_signs(layout: Layout, records: npt.NDArray[np.void], latest: np.datetim
     is_somebody, signs = _who(records)
     signs += (times >= EARLIEST_PLAUSIBLE) & (times <= latest)
     signs += _has_named_state(layout, records)
-    signs[~is_somebody | np.isnat(times)] = 0
+    signs[~is_somebody] = 0
     return signs
 
 

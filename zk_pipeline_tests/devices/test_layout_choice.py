@@ -170,3 +170,12 @@ def test_the_entries_of_a_user_list_tell_its_layout(layout: Layout, count: int) 
         candidates = fitting(len(table), USER_LAYOUTS, at_least=counted, at_most=counted)
         assert user_layout(table, candidates) == layout
     assert user_layout(bytes(len(table)), [USER_28, USER_72][layout is USER_72 :][:1]) is None
+
+
+@pytest.mark.parametrize("layout", LOG_LAYOUTS, ids=lambda layout: layout.name)
+def test_records_of_dates_that_do_not_exist_are_told_by_the_layout_known_before_alone(layout: Layout) -> None:
+    table = _records(layout, 3)
+    records = layout.records(table).copy()
+    records["time"] = (((26 * 12 + 1) * 31 + 30) * 24 + 8) * 3600  # 31 February 2026, 08:00
+    assert _told(records.tobytes(), counted=3) is None
+    assert _told(records.tobytes(), counted=3, known=layout.name) == layout

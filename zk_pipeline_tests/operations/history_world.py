@@ -162,6 +162,8 @@ class World:
             has_list = polls[name] == "complete"
             history.polled(now, is_full=is_full, has_list=has_list, zone_before=before if zone else None)
             history.steps[-1] += f" (read: {polled.reading.mode})"
+        for name in names:
+            self.fleet.inject(name, Faults())  # a live punch after this poll has its user list
 
     def _read(self, device: Device, *tail: Any) -> Reading:
         """A reading, after which the device may be registered under another zone, before it is stored.

@@ -55,9 +55,19 @@ def too_large() -> Reading:
     return replace(whole(), info=replace(whole().info, record_capacity=2**70))
 
 
+def from_terminal(name: str, one: Reading) -> Reading:
+    """The reading of a terminal of its own."""
+    return replace(one, info=replace(one.info, serial_number=f"SERIAL-{name}"))
+
+
 def outcomes(store: Store, made: dict[str, Reading]) -> list[PollOutcome[Reading]]:
     return [
-        PollOutcome(device=store.devices.get(name), started_at=LONG_AFTER, finished_at=LONG_AFTER, reading=one)
+        PollOutcome(
+            device=store.devices.get(name),
+            started_at=LONG_AFTER,
+            finished_at=LONG_AFTER,
+            reading=from_terminal(name, one),
+        )
         for name, one in made.items()
     ]
 
@@ -119,7 +129,7 @@ def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_r
 
 def test_every_poll_fails_by_name_again_until_the_reading_can_be_stored(gates: Store) -> None:
     def read(one: Device, tail: LogTail | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
-        return too_large() if one.name == "A" and is_broken else whole()
+        return from_terminal(one.name, too_large() if one.name == "A" and is_broken else whole())
 
     def poll() -> dict[str, str | None]:
         polled = poll_devices(gates, gates.devices.all(), read, deadline_seconds=5, run_id="run")

@@ -56,7 +56,7 @@ def record(layout: Layout, local: str, **fields: Any) -> bytes:
 
 def test_a_record_that_can_be_read_after_all_becomes_a_punch_and_makes_its_date_stale(store: Store) -> None:
     store.devices.add(device())
-    raw = record(LOG_40, "2026-03-02 08:00", user_id="Çağrı".encode("cp1254"), punch=1)
+    raw = record(LOG_40, "2026-03-02 08:00", user_id="Çağrı".encode("cp1254"), state=1)
     hopeless = record(LOG_40, "2026-03-02 09:00", user_id=b"")
     ingest(store, "Gate", *on(TUESDAY, "08:00"), rejected=[raw, hopeless])
     process(store, TUESDAY)
