@@ -81,7 +81,7 @@ class Fact:
         """The outcomes that are right now."""
         if self.waits:
             return {*self.results, None}
-        if self.results == {self.record.person} or self.record.moment is None:
+        if self.results in ({self.record.person}, {None}):
             return self.results
         return {*self.results, self.record.person, None}
 

@@ -118,7 +118,7 @@ class History:
         """Somebody comes or goes, perhaps, and somebody punches while a session listens."""
         if self._chance(0.4):
             self._random.choice([History._slot_passes_on, History._arrive, History._leave])(self)
-        self.moment += timedelta(seconds=self._random.randint(1, 4))
+        self.moment = max(self.moment, self.now) + timedelta(seconds=self._random.randint(1, 4))
         record = self._record(self._someone())
         self._say(f"listening: {self._words(record)}")
         self.terminal.write([record], is_reported=True)
