@@ -74,6 +74,10 @@ class Target:
             raise UsageError("a shift is assigned to a user, a device or a site: name one")
         if "" in (self.user_id, self.site, self.device):
             raise UsageError("a shift is assigned to a user, a device or a site: an empty name is none of them")
+        if self.user_id is not None and (self.user_id != self.user_id.strip() or not self.user_id.isprintable()):
+            raise UsageError(
+                f"user id {self.user_id!r} begins or ends with a blank or holds a control character: no person has it"
+            )
 
     def __str__(self) -> str:
         if self.device is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -65,7 +66,9 @@ def _device_row(device: DeviceStatus) -> dict[str, Any]:
         locked = (
             f"locked since {device.keypad_locked_at:%Y-%m-%d %H:%M:%S} UTC, so that people may not be able to punch"
         )
-        error = f"{locked}: `zk-pipeline test-device NAME` unlocks it{f'; {error}' if error else ''}"
+        error = (
+            f"{locked}: `zk-pipeline test-device {shlex.quote(device.name)}` unlocks it{f'; {error}' if error else ''}"
+        )
     return asdict(device) | {"fill": fill, "drift_seconds": device.clock_drift_seconds, "error": error}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -226,7 +227,7 @@ def check_registrations(connection: Connection, read: Sequence[tuple[Device, Ter
         if holder is not None and holder[1] != device.name:
             problem = (
                 f"{device.name}: the terminal with serial number {info.serial_number} is registered as {holder[1]!r}, "
-                "too; keep one name: `zk-pipeline device remove NAME` takes the other away and keeps its punches"
+                f"too; keep one name: `zk-pipeline device remove {shlex.quote(device.name)}` or the other; punches stay"
             )
             raise ReadingRefused(device.name, REGISTERED_TWICE, problem)
         if info.serial_number:
@@ -379,8 +380,7 @@ def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0
                     raw_punches.is_clock_suspect AND raw_punches.punched_at <= raw_punches.created_at + $ahead
                     AND raw_punches.first_poll_id NOT IN (
                         SELECT id FROM device_polls
-                        WHERE device = $device AND abs(clock_drift_seconds) > $limit
-                          AND abs(clock_drift_seconds + $moved) <= $limit
+                        WHERE device = $device AND abs(doubted_drift_seconds + $moved) <= $limit
                     )
                 )
         FROM rezoned
@@ -396,6 +396,11 @@ def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0
     )
     connection.unregister("rezoned")
     if moved:
+        connection.execute(
+            "UPDATE device_polls SET doubted_drift_seconds = doubted_drift_seconds + ? "
+            "WHERE device = ? AND doubted_drift_seconds IS NOT NULL",
+            [moved, device],
+        )
         connection.execute(
             """
             UPDATE devices SET clock_drift_seconds = clock_drift_seconds + $moved, clock_wrong_by = NULL,

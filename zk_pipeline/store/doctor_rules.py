@@ -88,7 +88,16 @@ WHOLE = [
          "`zk-pipeline device remove NAME` for the other name; its punches stay",
          "SELECT count(*), min(names) FROM ("
          "SELECT string_agg(DISTINCT name, ' and ' ORDER BY name) AS names FROM devices "
-         "WHERE removed_at IS NULL AND serial_number <> '' GROUP BY serial_number HAVING count(DISTINCT name) > 1)"),
+         "WHERE removed_at IS NULL AND serial_number <> '' GROUP BY serial_number HAVING count(DISTINCT name) > 1 "
+         "UNION ALL SELECT device.name FROM devices AS device JOIN ("
+         "SELECT device, arg_max(error_code, id) AS code FROM device_polls GROUP BY device"
+         ") AS poll ON poll.device = device.name WHERE device.removed_at IS NULL AND poll.code = 'registered_twice')"),
+    Rule("states-corrected", "warning",
+         "work dates were made of in and out states that an upgrade has corrected since", _REMAKE,
+         "SELECT count(*), min(day.work_date)::VARCHAR FROM (SELECT DISTINCT work_date, device FROM daily_attendance) "
+         "AS day JOIN work_dates USING (work_date) JOIN devices AS device ON device.name = day.device "
+         "WHERE device.trust_punch_states AND device.log_layout IN ('16', '8-MA300') AND work_dates.built_at < "
+         "(SELECT min(applied_at) FROM schema_migrations WHERE version = 13)"),
     Rule("clocks", "warning", "punches came from a clock that was wrong and are part of no day",
          "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded before",
          "SELECT count(*), min(device) FROM raw_punches "
@@ -96,7 +105,8 @@ WHOLE = [
     Rule("clocks-unmarked", "warning",
          "punches were stored as true by polls that measured the clock more than 15 minutes off, and bear a time "
          "outside of the time they came in",
-         "compare them with what people say; `zk-pipeline device correct-clock` corrects a span of readings",
+         "see that the device's time zone is right (`zk-pipeline device show NAME`); if its clock was wrong, "
+         "`zk-pipeline device correct-clock` corrects a span of readings",
          UNMARKED_CLOCKS),
 ]  # fmt: skip
 

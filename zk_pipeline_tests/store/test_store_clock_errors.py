@@ -74,15 +74,20 @@ def test_a_clock_that_was_never_measured_right_puts_nothing_in_doubt(store: Stor
 def test_a_zone_set_right_afterwards_takes_the_doubt_away(store: Store, clock: StoppedClock) -> None:
     poll(store, EARLIER)
     clock.go(hours=1)
-    store.devices.update("Gate", timezone="Europe/Istanbul")  # by mistake: its clock runs by UTC
-    assert rows(store, "SELECT clock_right_at FROM devices") == [(None,)]
-    store.devices.update("Gate", timezone="UTC")
-    poll(store, EARLIER, NOW + timedelta(minutes=10), drift=-3 * HOURS)  # as read against the wrong zone
+    poll(store, EARLIER, NOW + timedelta(minutes=10), drift=-3 * HOURS)  # the zone was left, the clock was not
     assert suspects(store) == [NOW + timedelta(minutes=10)]
-    store.devices.update("Gate", timezone="Atlantic/South_Georgia")  # two hours behind: still more than one wrong
+    store.devices.update("Gate", timezone="Europe/Berlin")  # five hours wrong, as that zone is in summer
     assert suspects(store) == [NOW + timedelta(minutes=10)]
-    store.devices.update("Gate", timezone="UTC")
     store.devices.update("Gate", timezone="America/Sao_Paulo")
+    assert suspects(store) == []
+    assert rows(store, "SELECT clock_drift_seconds, clock_right_at IS NOT NULL FROM devices") == [(0.0, True)]
+
+
+def test_a_zone_that_the_clock_does_not_fit_says_nothing_of_the_clock(store: Store, clock: StoppedClock) -> None:
+    poll(store, EARLIER)
+    clock.go(hours=1)
+    store.devices.update("Gate", timezone="Europe/Istanbul")
+    poll(store, EARLIER, NOW + timedelta(minutes=10), drift=-3 * HOURS)
     assert suspects(store) == []
 
 
