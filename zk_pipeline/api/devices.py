@@ -34,6 +34,7 @@ class _ReadOnly(BaseModel):
     id: Any = Field(None, json_schema_extra={"readOnly": True})
     serial_number: Any = Field(None, json_schema_extra={"readOnly": True})
     last_transport: Any = Field(None, json_schema_extra={"readOnly": True})
+    log_layout: Any = Field(None, json_schema_extra={"readOnly": True})
     last_sync: Any = Field(None, json_schema_extra={"readOnly": True})
     keypad_locked_at: Any = Field(None, json_schema_extra={"readOnly": True})
     created_at: Any = Field(None, json_schema_extra={"readOnly": True})

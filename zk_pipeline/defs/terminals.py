@@ -68,7 +68,7 @@ def _raw_punches(
             context.log.error("%s", polled.words)
             failures[name] = polled.words
             continue
-        for warning in polled.reading.warnings if polled.reading is not None else ():
+        for warning in polled.ingested.warnings if polled.ingested is not None else ():
             context.log.warning("%s", warning)
         try:
             context.log_event(_event(context.asset_key, opened, polled, links))
@@ -103,7 +103,7 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
         "clock_drift_seconds": reading.info.clock_drift_seconds,
         "fill_percent": round(100 * reading.reported_after / max(1, reading.info.record_capacity), 1),
         "mode": reading.mode,
-        "warnings": "\n".join(reading.warnings) or None,
+        "warnings": "\n".join(ingested.warnings) or None,
         "bytes_read": reading.bytes_read,
         "touched_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
     }

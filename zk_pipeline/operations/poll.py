@@ -44,7 +44,7 @@ class DevicePolled:
         if self.ingested is None or self.reading is None:
             return f"[{self.error_code}] {self.error}"
         told = f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
-        return "; ".join((told, *self.reading.warnings))
+        return "; ".join((told, *self.ingested.warnings))
 
 
 def poll_devices(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 
 from zk_pipeline.simulator.records import Layout, TerminalUser, UserRecordSize, check_user_id
+
+
+def serial_number_of(name: str) -> str:
+    """The serial number of a terminal that is given none: another one for another name."""
+    return f"CEXA{zlib.crc32(name.encode()) % 10**9:09}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +27,7 @@ class TerminalDefinition:
     events_name_uids: bool = False  # live events say the uid, as some firmware with 8-byte records does
     clock_offset_seconds: int = 0
     comm_key: int = 0
-    serial_number: str = "CEXA230760001"
+    serial_number: str = ""  # one of its own by its name, unless given
     firmware: str = "Ver 6.60 Apr 28 2017"
     platform: str = "ZEM560_TFT"
     device_name: str = "F18"
@@ -32,6 +38,8 @@ class TerminalDefinition:
     finger_capacity: int = 3_000
 
     def __post_init__(self) -> None:
+        if not self.serial_number:
+            object.__setattr__(self, "serial_number", serial_number_of(self.name))
         if not 0 <= self.comm_key < 2**32:
             raise ValueError(f"terminal {self.name!r}: a comm key has 32 bits")
         if self.is_ma300 and self.layout != 8:

@@ -86,8 +86,9 @@ WHOLE = [
          "SELECT count(*), min(device || ': ' || reason) FROM quarantined_records WHERE released_at IS NULL"),
     Rule("registered-twice", "error", "terminals are registered under two names, of which only the older is polled",
          "`zk-pipeline device remove NAME` for the other name; its punches stay",
-         "SELECT count(*), min(names) FROM (SELECT string_agg(name, ' and ' ORDER BY name) AS names FROM devices "
-         "WHERE removed_at IS NULL AND serial_number <> '' GROUP BY serial_number HAVING count(*) > 1)"),
+         "SELECT count(*), min(names) FROM ("
+         "SELECT string_agg(DISTINCT name, ' and ' ORDER BY name) AS names FROM devices "
+         "WHERE removed_at IS NULL AND serial_number <> '' GROUP BY serial_number HAVING count(DISTINCT name) > 1)"),
     Rule("clocks", "warning", "punches came from a clock that was wrong and are part of no day",
          "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded before",
          "SELECT count(*), min(device) FROM raw_punches "

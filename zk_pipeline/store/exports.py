@@ -75,7 +75,7 @@ _ROWS: Mapping[What, str] = {
         SELECT punch.*, punched_at_local::DATE AS date, coalesce(device.site, punch.device) AS site,
                coalesce(device.timezone, 'UTC') AS timezone
         FROM raw_punches AS punch LEFT JOIN devices AS device ON device.name = punch.device
-        WHERE punched_at_local >= $first AND punched_at_local < $last::DATE + 1
+        WHERE punch.voided_at IS NULL AND punched_at_local >= $first AND punched_at_local < $last::DATE + 1
           AND ($user_id IS NULL OR punch.user_id = $user_id)
           AND ($device IS NULL OR punch.device = $device)
           AND ($site IS NULL OR coalesce(device.site, punch.device) = $site)

@@ -75,12 +75,13 @@ class Brought:
 
 @dataclass
 class Inserted:
-    """Of one device: punches that are stored now, those of them that are new, and these by work date where they are
-    part of a day.
+    """Of one device: punches that are stored now, those of them that are new, these by work date where they are part of
+    a day, and how many are not, since their clock was wrong.
     """
 
     stored: int
     new: int = 0
+    in_doubt: int = 0
     touched: dict[date, int] = field(default_factory=dict)
 
 
@@ -170,7 +171,9 @@ def insert_punches(connection: Connection, brought: Sequence[Brought], now: date
     ).fetchall()
     for device, work_date, is_clock_suspect, count in counted:
         of[device].new += count
-        if not is_clock_suspect:
+        if is_clock_suspect:
+            of[device].in_doubt += count
+        else:
             of[device].touched[work_date] = count
     connection.execute("DROP TABLE fresh")
     connection.unregister("incoming")

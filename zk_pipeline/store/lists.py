@@ -195,7 +195,7 @@ class ListStore:
 _PUNCHES = """
     SELECT seq AS id, device AS device_name, user_id, punched_at AS timestamp, punched_at_local AS timestamp_local,
            status, punch_state, verify_type, is_clock_suspect, created_at
-    FROM raw_punches
+    FROM raw_punches WHERE voided_at IS NULL
 """
 _NUMBERED_PUNCHES = f"""
     SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site, device.timezone

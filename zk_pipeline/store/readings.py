@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -43,6 +44,7 @@ class Ingested:
     new: int
     quarantined: int
     touched: dict[date, int]
+    warnings: tuple[str, ...] = ()  # those of the reading, and what is wrong with what it brought
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +135,16 @@ def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, r
     inserted = insert_punches(connection, [punches for punches, _ in brought], now)
     insert_rejected(connection, [rejected for _, rejected in brought], now)
     keep_tails(connection, {name: one.finished.reading for _, name, one in numbered}, now)
+    drifts = [
+        _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name]) for _, name, one in numbered
+    ]
     ingested = [
-        _ingested(poll, one, done, len(rejected.table))
-        for (poll, _, one), done, (_, rejected) in zip(numbered, inserted, brought, strict=True)
+        _ingested(poll, one, done, len(rejected.table), drift)
+        for (poll, _, one), done, (_, rejected), drift in zip(numbered, inserted, brought, drifts, strict=True)
     ]
     polls = [
-        _poll(one.finished, done, run_id)
-        | {"doubted_drift_seconds": _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name])}
-        for (_, name, one), done in zip(numbered, ingested, strict=True)
+        _poll(one.finished, done, run_id) | {"doubted_drift_seconds": drift}
+        for one, done, drift in zip(come, ingested, drifts, strict=True)
     ]
     _insert_polls(connection, polls)
     return ingested
@@ -314,7 +318,19 @@ _POLLS = pa.schema(
 )
 
 
-def _ingested(poll_id: int, come: Incoming, inserted: Inserted, quarantined: int) -> Ingested:
+def _doubts(device: str, punches: int, drift: float | None) -> list[str]:
+    if not punches:
+        return []
+    why = (
+        "bear a time that no clock can have shown" if drift is None else f"came while its clock was {drift:+,.0f} s off"
+    )
+    return [
+        f"{device}: {punches} new punches {why}: they are part of no day. `zk-pipeline device set-clock "
+        f"{shlex.quote(device)}` sets the clock; `zk-pipeline doctor` shows how to correct them."
+    ]
+
+
+def _ingested(poll_id: int, come: Incoming, inserted: Inserted, quarantined: int, drift: float | None) -> Ingested:
     return Ingested(
         poll_id=poll_id,
         fetched=len(come.finished.reading.punches) + len(come.rejected),
@@ -322,6 +338,7 @@ def _ingested(poll_id: int, come: Incoming, inserted: Inserted, quarantined: int
         new=inserted.new,
         quarantined=quarantined,
         touched=inserted.touched,
+        warnings=(*come.finished.reading.warnings, *_doubts(come.finished.device.name, inserted.in_doubt, drift)),
     )
 
 
@@ -348,7 +365,7 @@ def _poll(finished: FinishedReading, ingested: Ingested, run_id: str | None) -> 
         "mode": reading.mode,
         "accounted": accounted(reading),
         "run_id": run_id,
-        "warnings": "\n".join(reading.warnings) or None,
+        "warnings": "\n".join(ingested.warnings) or None,
     }
 
 

@@ -116,7 +116,7 @@ def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_
 
 
 def read(log: Log, store: Store) -> None:
-    held = reading([(person, str(at)) for person, at, _ in log.punches])
+    held = reading([(person, str(at)) for person, at, _ in log.punches], serial=f"SN {log.terminal}")
     states = np.array([state for _, _, state in log.punches], "uint8")
     store.punches.ingest(
         store.devices.get(log.terminal),

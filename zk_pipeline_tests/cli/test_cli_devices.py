@@ -114,6 +114,19 @@ def test_the_people_on_a_terminal_are_listed(zk: CommandLine, fleet: Fleet, home
     assert NASTY in zk("device", "users", "Gate").out  # as it is: no markup, nothing cut off
 
 
+def test_names_in_another_encoding_are_told_with_the_command_that_sets_it(
+    zk: CommandLine, fleet: Fleet, home_store: Store
+) -> None:
+    switch_on(fleet, home_store, gate("Gate"))
+    zk("device", "update", "Gate", "--encoding", "ascii")
+    said = zk("device", "users", "Gate", "--json")
+    assert said.code == 0
+    assert "are no text in ascii. Set the encoding that it uses" in said.err
+    assert '`zk-pipeline device update "Gate" --encoding ENCODING`' in said.err
+    zk("device", "update", "Gate", "--encoding", "UTF-8")
+    assert zk("device", "users", "Gate", "--json").err == ""
+
+
 @pytest.mark.parametrize("command", [["device", "users"], ["device", "set-clock"], ["test-device"], ["poll"]])
 def test_a_terminal_that_does_not_answer_is_a_failure_of_the_work(
     zk: CommandLine, fleet: Fleet, home_store: Store, command: list[str]

@@ -13,6 +13,7 @@ import numpy as np
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Target
 from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
 from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.simulator.definition import serial_number_of
 from zk_pipeline.store.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.any_company import Worked
@@ -85,7 +86,7 @@ def read(store: Store, punches: Sequence[PlainPunch]) -> None:
     for punch in punches:
         by_gate.setdefault(punch.gate.name, []).append(punch)
     for name, held in by_gate.items():
-        made = reading([(punch.user, str(punch.local)) for punch in held])
+        made = reading([(punch.user, str(punch.local)) for punch in held], serial=serial_number_of(name))
         states = np.array([punch.state for punch in held], "uint8")
         store.punches.ingest(
             store.devices.get(name),

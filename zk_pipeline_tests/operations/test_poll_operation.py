@@ -38,7 +38,7 @@ def fleet(store: Store) -> Iterator[Fleet]:
     """A terminal per record layout, five punches each, all registered."""
     layouts: tuple[Layout, ...] = (8, 16, 40)
     terminals = [
-        small_terminal(name=name, layout=layout, serial_number=f"CEXA-{layout}")
+        small_terminal(name=name, layout=layout, serial_number=f"SN {name}")
         for name, layout in zip(NAMES, layouts, strict=True)
     ]
     with Fleet.serve(terminals) as running:
@@ -186,9 +186,8 @@ def test_readings_that_come_together_are_one_write_unless_they_bring_much(
 ) -> None:
     for name in "ABC":
         store.devices.add(device(name))
-    come = [
-        outcome(store.devices.get(name), reading(on(MONDAY, "08:00", "17:00"), serial=f"CEXA-{name}")) for name in "ABC"
-    ]
+    times = on(MONDAY, "08:00", "17:00")
+    come = [outcome(store.devices.get(name), reading(times, serial=f"SN {name}")) for name in "ABC"]
     writes: list[str] = []
     write = Database.write
 

@@ -21,7 +21,7 @@ def small_terminal(
     comm_key: int = 0,
     clock_offset_seconds: int = 0,
     record_capacity: int = 100_000,
-    serial_number: str = "CEXA230760001",
+    serial_number: str = "",
 ) -> EmulatedTerminal:
     """A terminal at UTC+3 whose clock stands still at 15:00; uids count from 11, user ids from 1001."""
     users = tuple(TerminalUser(uid=11 + n, user_id=str(1001 + n), name=f"Zoë {n}") for n in range(people))

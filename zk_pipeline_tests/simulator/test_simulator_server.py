@@ -62,7 +62,8 @@ def test_the_right_comm_key_opens_and_a_wrong_one_does_not(udp: bool) -> None:
 
 @transports
 def test_options_are_read_by_name(udp: bool) -> None:
-    with Fleet.serve([small_terminal()]) as fleet, RawClient(fleet.port_of("gate"), udp=udp) as client:
+    emulated = small_terminal(serial_number="CEXA230760001")
+    with Fleet.serve([emulated]) as fleet, RawClient(fleet.port_of("gate"), udp=udp) as client:
         client.connect()
         assert client.request(raw.OPTION, b"~SerialNumber\0").data == b"~SerialNumber=CEXA230760001\0"
         assert client.request(raw.OPTION, b"MAC\0").data == b"MAC=00:17:61:10:00:01\0"

@@ -25,6 +25,7 @@ from zk_pipeline.devices.models import (
     punches_frame,
 )
 from zk_pipeline.operations.process import Processed, process_dates
+from zk_pipeline.simulator.definition import serial_number_of
 from zk_pipeline.store.database import Database, Where
 from zk_pipeline.store.readings import Ingested
 from zk_pipeline.store.store import Store
@@ -137,7 +138,7 @@ def ingest(
     """Store a reading of a registered device."""
     return store.punches.ingest(
         store.devices.get(name),
-        reading(punches, slots=slots, rejected=rejected, users=users, serial=f"SN {name}"),
+        reading(punches, slots=slots, rejected=rejected, users=users, serial=serial_number_of(name)),
         started_at=store.clock(),
         finished_at=store.clock(),
         run_id="poll run",

@@ -49,6 +49,9 @@ def test_punches_that_came_since_the_last_good_poll_are_in_doubt(
     poll(store, EARLIER, wrong, drift=drift)
     assert suspects(store) == [wrong]
     assert stale(store) == known  # no date becomes stale, old or new
+    told = rows(store, "SELECT warnings FROM device_polls ORDER BY id")
+    assert told[0] == (None,)
+    assert f"1 new punches came while its clock was {drift:+,.0f} s off: they are part of no day" in told[1][0]
 
 
 @pytest.mark.parametrize("drift", [0.0, 420.0, -900.0, 900.0, None])

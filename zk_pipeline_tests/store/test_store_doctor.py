@@ -24,6 +24,13 @@ BREAK = {
     "quarantine": "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
     "VALUES ('Gate', 'x'::BLOB, 'impossible date', 1, now())",
     "clocks": "UPDATE raw_punches SET is_clock_suspect = true WHERE seq = 1",
+    "clocks-unmarked": "UPDATE device_polls SET clock_drift_seconds = -7776000; UPDATE raw_punches SET "
+    "punched_at = TIMESTAMPTZ '2026-06-01 12:05+00' - INTERVAL 90 DAY WHERE seq = 4",
+    "registered-twice": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Other' AS name) FROM devices",
+    "left-locked": "UPDATE devices SET keypad_locked_at = now()",
+    "punches-instant": "UPDATE raw_punches SET punched_at = punched_at + INTERVAL 1 HOUR WHERE seq = 1",
+    "punches-person": "UPDATE device_polls SET layout = 8; INSERT INTO raw_punches SELECT * REPLACE ('2' AS user_id, "
+    "2 AS first_poll_id) FROM raw_punches WHERE seq = 1",
     "punches-unique": "INSERT INTO raw_punches FROM raw_punches WHERE seq = 1",
     "punches-poll": "UPDATE raw_punches SET first_poll_id = 99 WHERE seq = 1",
     "punches-device": "UPDATE raw_punches SET device = 'Nobody' WHERE seq = 1",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from zk_pipeline.devices.models import Device, Reading
+from zk_pipeline.simulator.definition import serial_number_of
 from zk_pipeline.store.errors import ReadingRefused
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, device, execute, ingest, on, reading, rows
@@ -126,7 +127,7 @@ def test_a_terminal_renamed_by_removing_and_adding_it_brings_nothing_twice(store
     store.devices.remove("Gate")
     store.devices.add(device("Main gate"))
     log = [(5, f"{MONDAY} 08:00"), (5, f"{MONDAY} 17:00")]
-    again = reading(slots=log, users=[("777001", 5, "Bo", 0, 0)], serial="SN Gate")
+    again = reading(slots=log, users=[("777001", 5, "Bo", 0, 0)], serial=serial_number_of("Gate"))
     store_reading(store, store.devices.get("Main gate"), again)
     held = rows(store, "SELECT device, user_id FROM raw_punches ORDER BY seq")
     assert held == [("Gate", "1002"), ("Main gate", "777001")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from zk_pipeline.store.doctor import Doctor
+from zk_pipeline.store.lists import Filter
+from zk_pipeline.store.pages import Key, Place
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, User, device, execute, ingest, on, process, rows, stale
 
@@ -58,6 +60,11 @@ def test_records_stored_for_the_next_holder_of_their_slot_are_voided(store: Stor
     assert (errors(store), stale(store), repaired(store)) == (set(), [MONDAY], [])
     process(store, MONDAY)
     assert rows(store, "SELECT user_id FROM daily_attendance ORDER BY 1") == [("1002",), ("1003",)]
+    assert [one.user_id for one in store.lists.punches(Filter(), [Key("id", "number")], Place(1, 10)).rows] == [
+        "1002",
+        "1002",
+        "1003",
+    ]
     # The next full reading brings the same records: they are known, and nothing comes back.
     done = ingest(store, "Gate", slots=log, users=[bo, cy])
     assert (done.new, errors(store)) == (0, set())

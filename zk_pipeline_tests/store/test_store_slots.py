@@ -8,6 +8,7 @@ import pytest
 
 from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.operations.release import release
+from zk_pipeline.simulator.definition import serial_number_of
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_bench import (
     SlotPunch,
@@ -105,7 +106,7 @@ def test_a_list_read_before_the_newest_one_changes_nothing(store: Store, clock: 
     gate = store.devices.get("Gate")
     ingest(store, "Gate", users=[NEW])
     earlier = clock.now - timedelta(minutes=5)
-    old = reading(users=[OLD], serial="SN Gate")
+    old = reading(users=[OLD], serial=serial_number_of("Gate"))
     store.punches.ingest(gate, old, started_at=earlier, finished_at=earlier, run_id=None)
     assert rows(store, "SELECT user_id, last_list FROM device_slots") == [("777001", None)]
     assert rows(store, "SELECT user_id FROM device_users") == [("777001",)]

@@ -100,7 +100,7 @@ def groups(store: Store, seed: int) -> Iterator[list[FinishedReading]]:
             log += [_punch(chance, number) for _ in range(chance.choice([0, 1, 5, 30]))]
             come = log if chance.random() < 0.5 else log[-10:]
             rejected = [bytes([chance.randint(0, 3)]) * 8 for _ in range(chance.choice([0, 0, 2]))]
-            made = reading(come, rejected=rejected, users=_users(chance))
+            made = reading(come, rejected=rejected, users=_users(chance), serial=f"SN {name}")
             tail = None if chance.random() < 0.3 else _tail(chance)
             made = replace(made, mode=chance.choice(["full", "tail"]), tail=tail, reported_after=len(log))
             at = store.clock() - timedelta(seconds=chance.randint(1, 60))

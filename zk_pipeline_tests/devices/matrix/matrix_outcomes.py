@@ -24,8 +24,8 @@ ALWAYS: dict[str, _Row] = {
     "to-one-long-ago": (VIOLATION,) * 7 + (RIGHT, RIGHT),
     "of-an-unknown-kind": (REFUSAL, REFUSAL, REFUSAL, RIGHT, RIGHT, REFUSAL, REFUSAL, RIGHT, RIGHT),
     "an-event-nobody-asked-for": (SILENCE,) * 6 + ((RIGHT, LOSS), RIGHT, RIGHT),
-    "data-out-of-nothing": (RIGHT, RIGHT, RIGHT, RIGHT, RIGHT, LOSS, LOSS, RIGHT, RIGHT),
-    "an-announcement-out-of-nothing": (RIGHT, RIGHT, VIOLATION, RIGHT, RIGHT, SILENCE, LOSS, RIGHT, RIGHT),
+    "data-out-of-nothing": (RIGHT, VIOLATION, RIGHT, RIGHT, RIGHT, LOSS, LOSS, RIGHT, RIGHT),
+    "an-announcement-out-of-nothing": (RIGHT, VIOLATION, VIOLATION, RIGHT, RIGHT, SILENCE, LOSS, RIGHT, RIGHT),
     "without-data": (RIGHT, VIOLATION, VIOLATION, RIGHT, RIGHT, LOSS, LOSS, RIGHT, RIGHT),
     # The log is announced with its size in the first half and comes in parts; the user list comes at once.
     "with-half-the-data": (RIGHT, VIOLATION, VIOLATION, RIGHT, RIGHT, UNLISTED, RIGHT, RIGHT, RIGHT),
