@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import groupby
 
 import pandas as pd
 import pyarrow as pa
@@ -222,18 +223,13 @@ def attribute_slots(
 def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime) -> int:
     """Store live punches of one device, in the caller's transaction; how many were new."""
     registered = registration(connection, device)
-    lists = [one.users for one in punches if one.users is not None]
-    if lists:
-        listed = Brought(device, poll_id, users_table(lists[-1]))
-        table = listed.table.append_column("device", pa.array([device] * len(listed.table), pa.string()))
-        replace_users(connection, [listed] if record_lists(connection, table, {device: now}) else [], now)
-    named = punches_table(_live_frame([one for one in punches if one.uid is None]), registered.timezone)
-    by_slot = punches_table(_live_frame([one for one in punches if one.uid is not None]), registered.timezone)
-    if len(by_slot):
-        attributed, _ = attribute_slots(
-            connection, device, by_slot, listed_before=registered.user_lists, listed_after=registered.user_lists + 1
-        )
-        named = pa.concat_tables([named, attributed])
+    tables = [punches_table(_live_frame([one for one in punches if one.uid is None]), registered.timezone)]
+    by_slot = [one for one in punches if one.uid is not None and one.users is not None]
+    for _, events in groupby(by_slot, key=lambda one: id(one.users)):
+        tables.append(_attributed_live(connection, device, list(events), poll_id, now))
+    named = pa.concat_tables(tables)
+    # The same punch may be reported twice.
+    named = named.take(pa.array(named.to_pandas().drop_duplicates(["user_id", "punched_at_local"]).index))
     doubt = None
     if registered.clock_right_at is not None:
         received_at = max(one.received_at for one in punches)
@@ -244,6 +240,27 @@ def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch
             drift = (punched_at[doubted] - received_at).median().total_seconds()
             connection.execute("UPDATE device_polls SET doubted_drift_seconds = ? WHERE id = ?", [drift, poll_id])
     return insert_punches(connection, [Brought(device, poll_id, named, doubt)], now)[0].new
+
+
+def _attributed_live(
+    connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime
+) -> pa.Table:
+    """Live punches of slots, each with the person whom the one user list that was read right after them has there.
+
+    None of them where a later list is on record: the poll that read it has read their records, too, and attributes
+    them.
+    """
+    before = registration(connection, device)
+    assert punches[0].users is not None
+    listed = Brought(device, poll_id, users_table(punches[0].users))
+    table = listed.table.append_column("device", pa.array([device] * len(listed.table), pa.string()))
+    records = punches_table(_live_frame(punches), before.timezone)
+    if not record_lists(connection, table, {device: max(one.received_at for one in punches)}):
+        return records.slice(0, 0)
+    replace_users(connection, [listed], now)
+    number = before.user_lists + 1
+    attributed, _ = attribute_slots(connection, device, records, listed_before=number, listed_after=number)
+    return attributed
 
 
 def _live_frame(punches: Sequence[LivePunch]) -> pd.DataFrame:

@@ -45,6 +45,7 @@ class History:
         self.now = now
         self.moment = now - timedelta(days=2)
         self.has_known_layout = False
+        self._enrolled_last: str | None = None
         self._polled_count = 0  # records at the last poll
         self._random = random.Random(seed)
         self._number = 1000
@@ -119,7 +120,7 @@ class History:
         if self._chance(0.4):
             self._random.choice([History._slot_passes_on, History._arrive, History._leave])(self)
         self.moment = max(self.moment, self.now) + timedelta(seconds=self._random.randint(1, 4))
-        record = self._record(self._someone())
+        record = self._record(self._newcomer() or self._someone())
         self._say(f"listening: {self._words(record)}")
         self.terminal.write([record], is_reported=True)
         self.counts["live punches"] += 1
@@ -163,7 +164,7 @@ class History:
         written = []
         for _ in range(count):
             self.moment = min(self.now, self.moment + timedelta(seconds=self._random.randint(0, 3)))
-            written.append(self._record(self._someone()))
+            written.append(self._record(self._newcomer() or self._someone()))
             self.terminal.write(written[-1:])
         words = ", ".join(map(self._words, written)) if count < 9 else f"{self._words(written[0])}, …"
         self._say(f"{count} punches: {words}")
@@ -219,6 +220,7 @@ class History:
         person = self._random.choice(former) if former and self._chance(0.3) else str(self._number)
         if self.terminal.lowest_free_slot() not in self._held_back | self._held_until_full:
             slot = self.terminal.enrol(person)
+            self._enrolled_last = person
             self._say(f"{person} enrolled in slot {slot}")
 
     def _leave(self) -> int | None:
@@ -270,6 +272,11 @@ class History:
 
     def _holds(self, record: Record) -> bool:
         return self.terminal.people.get(record.slot) == record.person
+
+    def _newcomer(self) -> str | None:
+        """Mostly who was enrolled last, the first time that it is asked."""
+        person, self._enrolled_last = self._enrolled_last, None
+        return person if person in self.terminal.people.values() and self._chance(0.7) else None
 
     def _someone(self) -> str:
         return self._random.choice(sorted(self.terminal.people.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -125,17 +125,24 @@ def test_another_terminal_under_the_name_has_slots_of_its_own(store: Store) -> N
     assert people(store) == {"1002": 21, "777001": 1}
 
 
-def live(store: Store, at: str, users: list[User] | None) -> int:
-    punch = LivePunch(
+def live_punch(store: Store, at: str, users: list[User] | None) -> LivePunch:
+    return LivePunch(
         user_id=None,
         uid=5,
         punched_at_local=datetime.fromisoformat(at),
         verify_type=1,
         punch_state=0,
-        received_at=datetime.fromisoformat(at).replace(tzinfo=timezone.utc),
+        received_at=store.clock(),
         users=None if users is None else reading(users=users).users,
     )
-    return store.punches.ingest_live(store.devices.get("Gate"), [punch], poll_id=store.punches.begin_live("Gate"))
+
+
+def ingest_live(store: Store, *punches: LivePunch) -> int:
+    return store.punches.ingest_live(store.devices.get("Gate"), punches, poll_id=store.punches.begin_live("Gate"))
+
+
+def live(store: Store, at: str, users: list[User] | None) -> int:
+    return ingest_live(store, live_punch(store, at, users))
 
 
 def test_a_live_punch_is_of_who_holds_the_slot_after_it_and_its_record_is_the_same_punch(store: Store) -> None:
@@ -159,8 +166,29 @@ def test_a_list_that_a_live_punch_brought_does_not_hide_who_held_the_slot_before
     live(store, "2026-03-30 08:00", [NEW])
     unseen: SlotPunch = (5, "2026-03-29 08:00")  # made while nobody listened, maybe before the slot passed on
     ingest(store, "Gate", slots=[*LOG, unseen, ONE_MORE], users=[NEW])
-    assert people(store)["1002"] == 21
-    assert [count for reason, count in waiting(store) if "passed from 1002 to 777001" in reason] == [2]
+    assert people(store) == {"1002": 21, "777001": 1}
+    assert [count for reason, count in waiting(store) if "passed from 1002 to 777001" in reason] == [1]
+
+
+def test_live_punches_stored_together_are_each_of_who_held_the_slot_right_after_it(store: Store) -> None:
+    ingest(store, "Gate", slots=LOG, users=[OLD])
+    morning, noon = "2026-03-30 08:00", "2026-03-30 12:00"
+    before, again, after = (live_punch(store, at, [who]) for at, who in ((morning, OLD), (morning, OLD), (noon, NEW)))
+    assert ingest_live(store, before, again, after) == 2
+    assert ingest(store, "Gate", slots=[*LOG, (5, morning), (5, noon)], users=[NEW]).new == 0
+    assert people(store) == {"1002": 22, "777001": 1}
+    assert waiting(store) == []
+
+
+def test_a_live_punch_stored_after_a_later_list_is_left_to_the_poll_that_read_it(
+    store: Store, clock: StoppedClock
+) -> None:
+    ingest(store, "Gate", slots=LOG, users=[OLD])
+    late = live_punch(store, "2026-03-30 08:00", [OLD])
+    clock.go(minutes=1)
+    ingest(store, "Gate", slots=LOG, users=[NEW])
+    assert ingest_live(store, late) == 0
+    assert rows(store, "SELECT user_id FROM device_users") == [("777001",)]
 
 
 def test_punches_stored_before_slots_were_keep_their_person_and_learn_their_slot(store: Store) -> None:
