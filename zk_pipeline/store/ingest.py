@@ -308,8 +308,7 @@ def insert_rejected(connection: Connection, brought: Sequence[Brought], now: dat
         SELECT device, raw, reason, poll_id, $now, listed_before, listed_after
         FROM rejected_once
         ANTI JOIN (
-            SELECT device, raw FROM quarantined_records
-            WHERE released_at IS NULL AND device IN (SELECT device FROM rejected_once)
+            SELECT device, raw FROM quarantined_records WHERE device IN (SELECT device FROM rejected_once)
         ) AS known USING (device, raw)
         """,
         {"now": now},
