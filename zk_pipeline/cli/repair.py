@@ -14,10 +14,10 @@ from zk_pipeline.cli.session import open_session
 @click.option("--dry-run", is_flag=True, help="Only show what would be repaired.")
 @as_json
 def repair(dry_run: bool, as_json: bool) -> None:
-    """Correct punches that earlier versions stored wrongly: at the instants of another zone (`instants`), or for the
-    person who had a slot of the terminal later (`persons`).
+    """Correct punches that earlier versions stored wrongly.
 
-    Wrong punches are voided, never deleted. The next processing makes the days again, and the next sync tells the CRM.
+    They stand at the instants of another zone (`instants`), or for the person who had a slot of the terminal later
+    (`persons`). Punches of the wrong person are voided, never deleted. The next processing makes the days again, and the next sync tells the CRM.
     `zk-pipeline doctor` tells whether there is anything to repair; make a backup first.
 
     \b
