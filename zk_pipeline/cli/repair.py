@@ -17,7 +17,8 @@ def repair(dry_run: bool, as_json: bool) -> None:
     """Correct punches that earlier versions stored wrongly.
 
     They stand at the instants of another zone (`instants`), or for the person who had a slot of the terminal later
-    (`persons`). Punches of the wrong person are voided, never deleted. The next processing makes the days again, and the next sync tells the CRM.
+    (`persons`). Punches of the wrong person are voided, never deleted. The next processing makes the days again, and
+    the next sync tells the CRM.
     `zk-pipeline doctor` tells whether there is anything to repair; make a backup first.
 
     \b

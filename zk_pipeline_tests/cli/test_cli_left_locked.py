@@ -37,7 +37,7 @@ pytestmark = pytest.mark.file_engine
 # Each hangs while it holds the terminal locked.
 KILLED = {
     "poll": (["poll", "gate", "--full", "--lock-while-reading"], Command.CMD_DATA_WRRQ),
-    "clear-log": (["device", "clear-log", "gate"], Command.CMD_CLEAR_ATTLOG),
+    "clear-log": (["device", "clear-log", "gate", "--yes"], Command.CMD_CLEAR_ATTLOG),
 }
 
 
@@ -124,7 +124,7 @@ CONTACTS = {
     "set-clock": contact("device", "set-clock", "gate"),
     "users": contact("device", "users", "gate"),
     "live": listen_live,
-    "clear-log": contact("device", "clear-log", "gate"),
+    "clear-log": contact("device", "clear-log", "gate", "--yes"),
 }
 
 
