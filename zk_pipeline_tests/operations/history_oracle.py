@@ -176,7 +176,10 @@ class Oracle:
         fact = self.facts.get(self._key(record))
         if fact is not None:
             fact.raws.add(record.raw)
-            fact.is_required |= is_sure
+            if is_sure and not fact.is_required:
+                fact.is_required = True
+                if record.moment is not None and not self.terminal.names_people:
+                    fact.waits = dict(self._lists)  # it may be this poll that has seen it first
             return
         fact = self._new(record, is_suspect if is_sure else None, now)
         fact.is_required = is_sure
