@@ -5,7 +5,7 @@ Pure functions over columns. Clocks are measured in `devices.session`; what was 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ def drift_in_zone(drift_seconds: float | None, clock_local: datetime | None, *, 
 
 
 def in_doubt(
-    punched_at: pd.Series[pd.Timestamp],
+    punched_at: npt.NDArray[np.datetime64],
     *,
     drift_seconds: float | None,
     wrong_by: float | None,
@@ -42,8 +42,9 @@ def in_doubt(
 ) -> npt.NDArray[np.bool_]:
     """Which of the punches that came into a log after `read_before` were recorded by a clock known to be wrong.
 
-    `punched_at`: instants by the recorded wall clock. `drift_seconds`: of the clock at `read_at`, when the log was
-    read; `wrong_by`: its drift, in seconds, when it was last measured wrong since `read_before`, None where it was not.
+    `punched_at`: instants by the recorded wall clock, datetime64[us] in UTC. `drift_seconds`: of the clock at
+    `read_at`, when the log was read; `wrong_by`: its drift, in seconds, when it was last measured wrong since
+    `read_before`, None where it was not.
 
     All of them, where the clock is wrong at `read_at`. Where it has been set right since, a punch is in doubt unless
     only the right clock explains it: it was made between the two readings.
@@ -53,17 +54,14 @@ def in_doubt(
         return ~none
     if wrong_by is None or read_before is None:
         return none
-    limit = pd.Timedelta(seconds=LIMIT_SECONDS)
-    first, last = pd.Timestamp(read_before) - limit, pd.Timestamp(read_at) + limit
-    by_right_clock = punched_at.between(first, last)
-    by_wrong_clock = (punched_at - pd.Timedelta(seconds=wrong_by)).between(first, last)
-    doubted: npt.NDArray[np.bool_] = (~by_right_clock | by_wrong_clock).to_numpy()
-    return doubted
+    limit = LIMIT_SECONDS
+    since, until = seconds_ahead(punched_at, read_before), seconds_ahead(punched_at, read_at)
+    by_right_clock = (since >= -limit) & (until <= limit)
+    by_wrong_clock = (since - wrong_by >= -limit) & (until - wrong_by <= limit)
+    return ~by_right_clock | by_wrong_clock
 
 
-def in_doubt_live(punched_at: pd.Series[pd.Timestamp], *, received_at: datetime) -> npt.NDArray[np.bool_]:
-    """Which of the punches that a terminal reported as they happened bear another time than `received_at`."""
-    limit = pd.Timedelta(seconds=LIMIT_SECONDS)
-    received = pd.Timestamp(received_at)
-    doubted: npt.NDArray[np.bool_] = (~punched_at.between(received - limit, received + limit)).to_numpy()
-    return doubted
+def seconds_ahead(punched_at: npt.NDArray[np.datetime64], moment: datetime) -> npt.NDArray[np.float64]:
+    """Seconds by which instants (datetime64[us] in UTC) lie after an aware `moment`; negative before it."""
+    reference = np.datetime64(moment.astimezone(timezone.utc).replace(tzinfo=None), "us")
+    return (punched_at - reference) / np.timedelta64(1, "s")

@@ -73,8 +73,8 @@ class Doctor:
                 )
                 for rule in PER_SPAN:
                     counts[rule.name].append(_ask(connection, rule, values))
-                instants = connection.execute(INSTANTS, {"begin": begin, "end": end}).df()
-            wrong = wrong_instants(instants)
+                instants = connection.execute(INSTANTS, {"begin": begin, "end": end}).to_arrow_table()
+            wrong = wrong_instants(instants.to_pandas())
             misplaced += int(wrong["punches"].sum())
             examples += [f"{one.device} {one.punched_at_local}" for one in wrong.head(1).itertuples()]
         if misplaced:

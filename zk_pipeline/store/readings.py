@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zk_pipeline.attendance.clock_errors import drift_in_zone, in_doubt, in_doubt_live, is_wrong
+from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone, in_doubt, is_wrong, seconds_ahead
 from zk_pipeline.devices.events import LivePunch
 from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.store.database import Connection
@@ -183,7 +185,7 @@ def _attributed(
     if registered.clock_right_at is not None:
         doubt = pa.array(
             in_doubt(
-                punches["punched_at"].to_pandas(),
+                _instants(punches),
                 drift_seconds=come.finished.reading.info.clock_drift_seconds,
                 wrong_by=registered.clock_wrong_by,
                 read_before=registered.last_sync,
@@ -216,28 +218,23 @@ def attribute_slots(
         _keep_slots(connection, told.filter(told["is_unslotted"]))
     is_told = pc.is_valid(told["user_id"])
     punches = told.filter(is_told).select(PUNCHES.names).cast(PUNCHES)
-    once = punches.to_pandas().drop_duplicates(["user_id", "punched_at_local"]).index
-    return punches.take(pa.array(once)), told.filter(pc.invert(is_told)).select(REJECTED.names).cast(REJECTED)
+    return _once(punches), told.filter(pc.invert(is_told)).select(REJECTED.names).cast(REJECTED)
 
 
 def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime) -> int:
     """Store live punches of one device, in the caller's transaction; how many were new."""
     registered = registration(connection, device)
     tables = [punches_table(_live_frame([one for one in punches if one.uid is None]), registered.timezone)]
-    by_slot = [one for one in punches if one.uid is not None and one.users is not None]
-    for _, events in groupby(by_slot, key=lambda one: id(one.users)):
-        tables.append(_attributed_live(connection, device, list(events), poll_id, now))
-    named = pa.concat_tables(tables)
-    # The same punch may be reported twice.
-    named = named.take(pa.array(named.to_pandas().drop_duplicates(["user_id", "punched_at_local"]).index))
+    tables += [_attributed_live(connection, device, events, poll_id, now) for events in _by_list(punches)]
+    named = _once(pa.concat_tables(tables))  # the same punch may be reported twice
     doubt = None
     if registered.clock_right_at is not None:
         received_at = max(one.received_at for one in punches)
-        punched_at = named["punched_at"].to_pandas()
-        doubted = in_doubt_live(punched_at, received_at=received_at)
+        ahead = seconds_ahead(_instants(named), received_at)
+        doubted = np.abs(ahead) > LIMIT_SECONDS
         doubt = pa.array(doubted)
         if doubted.any():
-            drift = (punched_at[doubted] - received_at).median().total_seconds()
+            drift = float(np.median(ahead[doubted]))
             connection.execute("UPDATE device_polls SET doubted_drift_seconds = ? WHERE id = ?", [drift, poll_id])
     return insert_punches(connection, [Brought(device, poll_id, named, doubt)], now)[0].new
 
@@ -261,6 +258,25 @@ def _attributed_live(
     number = before.user_lists + 1
     attributed, _ = attribute_slots(connection, device, records, listed_before=number, listed_after=number)
     return attributed
+
+
+def _by_list(punches: Sequence[LivePunch]) -> list[list[LivePunch]]:
+    """Those that name only a slot, by the user list that was read after them; without one they are left out."""
+    by_slot = [one for one in punches if one.uid is not None and one.users is not None]
+    return [list(events) for _, events in groupby(by_slot, key=lambda one: id(one.users))]
+
+
+def _once(punches: pa.Table) -> pa.Table:
+    """Each (user_id, punched_at_local) once: the first of them."""
+    numbered = punches.append_column("row", pa.array(range(len(punches)), pa.int64()))
+    firsts = numbered.group_by(["user_id", "punched_at_local"]).aggregate([("row", "min")])["row_min"]
+    return punches.take(firsts.combine_chunks().sort())
+
+
+def _instants(punches: pa.Table) -> npt.NDArray[np.datetime64]:
+    """`punched_at` as datetime64[us], UTC."""
+    instants: npt.NDArray[np.datetime64] = punches["punched_at"].to_numpy().astype("datetime64[us]")
+    return instants
 
 
 def _live_frame(punches: Sequence[LivePunch]) -> pd.DataFrame:

@@ -45,9 +45,9 @@ class Repairs:
     def run(self, *, dry_run: bool = False) -> list[Repaired]:
         """Repair everything that can be, by device. Doing it again finds nothing more."""
         with self.database.read("look for what to repair") as connection:
-            instants = connection.execute(INSTANTS, _EVER).df()
+            instants = connection.execute(INSTANTS, _EVER).to_arrow_table()
             persons = connection.execute(WRONG_PERSON, _EVER).fetchall()
-        wrong = wrong_instants(instants)
+        wrong = wrong_instants(instants.to_pandas())
         found = [
             Repaired(str(device), "instants", int(count))
             for device, count in wrong.groupby("device")["punches"].sum().items()

@@ -25,10 +25,10 @@ BREAK = {
     "VALUES ('Gate', 'x'::BLOB, 'impossible date', 1, now())",
     "clocks": "UPDATE raw_punches SET is_clock_suspect = true WHERE seq = 1",
     "clocks-unmarked": "UPDATE device_polls SET clock_drift_seconds = -7776000; UPDATE raw_punches SET "
-    "punched_at = TIMESTAMPTZ '2026-06-01 12:05+00' - INTERVAL 90 DAY WHERE seq = 4",
+    "punched_at = TIMESTAMPTZ '2026-06-01 12:05:00+00' - INTERVAL 90 DAY WHERE seq = 4",
     "registered-twice": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Other' AS name) FROM devices",
     "states-corrected": "UPDATE devices SET trust_punch_states = true, log_layout = '16'; "
-    "UPDATE work_dates SET built_at = TIMESTAMPTZ '2020-01-01 00:00+00'",
+    "UPDATE work_dates SET built_at = TIMESTAMPTZ '2020-01-01 00:00:00+00'",
     "left-locked": "UPDATE devices SET keypad_locked_at = now()",
     "punches-instant": "UPDATE raw_punches SET punched_at = punched_at + INTERVAL 1 HOUR WHERE seq = 1",
     "punches-person": "UPDATE device_polls SET layout = 8; INSERT INTO raw_punches SELECT * REPLACE ('2' AS user_id, "
