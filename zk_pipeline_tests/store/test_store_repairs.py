@@ -60,11 +60,8 @@ def test_records_stored_for_the_next_holder_of_their_slot_are_voided(store: Stor
     assert (errors(store), stale(store), repaired(store)) == (set(), [MONDAY], [])
     process(store, MONDAY)
     assert rows(store, "SELECT user_id FROM daily_attendance ORDER BY 1") == [("1002",), ("1003",)]
-    assert [one.user_id for one in store.lists.punches(Filter(), [Key("id", "number")], Place(1, 10)).rows] == [
-        "1002",
-        "1002",
-        "1003",
-    ]
+    listed = store.lists.punches(Filter(), [Key("id", "number")], Place(1, 10)).rows
+    assert sorted(one.user_id for one in listed) == ["1002", "1002", "1003"]
     # The next full reading brings the same records: they are known, and nothing comes back.
     done = ingest(store, "Gate", slots=log, users=[bo, cy])
     assert (done.new, errors(store)) == (0, set())
