@@ -24,12 +24,6 @@ ATTACK = "<img src=x onerror=alert(1)>"
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(scope="module")
-def port(web: Web) -> int:
-    """Of a terminal that is switched on, and not registered."""
-    return web.fleet.add(gate("Gate", *present(MONDAY), *present(MONDAY, NASTY)))
-
-
 def csrf_of(client: httpx.Client) -> str:
     found = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/").text)
     assert found is not None
@@ -50,9 +44,10 @@ def add(page: Page, name: str, host: str, port: int) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
 def test_a_device_is_added_tested_and_polled_and_its_punches_are_counted(
-    web: Web, port: int, open_page: Open, script: bool
+    web: Web, open_page: Open, script: bool
 ) -> None:
     name = "Main gate" if script else "Side gate"
+    port = web.fleet.add(gate(name, *present(MONDAY), *present(MONDAY, NASTY)))  # switched on, not registered
     page = open_page("/devices", script=script, width=390).page
     add(page, name, "no host", port)
     page.get_by_role("alert").filter(has_text="is not valid").wait_for()
