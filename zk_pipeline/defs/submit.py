@@ -21,7 +21,8 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.store import utc_now
 
 _LOCATION, _REPOSITORY = "zk_pipeline", "__repository__"
-_LOOK_EVERY = 0.5
+_LOOK_EVERY = 0.5  # seconds
+_LOOKS_FOR_TAG = 60  # after the end of a failed run: as long as a daemon that is alive needs
 
 
 def check_daemon(instance: dg.DagsterInstance) -> None:
@@ -62,13 +63,25 @@ def submit(
 def wait_for(
     instance: dg.DagsterInstance, run_id: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> dg.DagsterRun:
-    """The run, once it has ended. A queue whose worker is away ends it, too, by its time-out for starting."""
+    """The run, once it has ended, with the tag that says whether a failed one is retried.
+
+    Dagster writes that tag a moment after the status, and the daemon writes it where the process died in between.
+    A queue whose worker is away ends the run, too, by its time-out for starting.
+    """
+    looks_for_tag = 0
     while True:
         run = instance.get_run_by_id(run_id)
         if run is None:
             raise ZkPipelineError(f"run {run_id} was deleted while it was waited for")
         if run.is_finished:
-            return run
+            is_undecided = (
+                run.status is dg.DagsterRunStatus.FAILURE
+                and instance.run_retries_enabled
+                and WILL_RETRY_TAG not in run.tags
+            )
+            if not is_undecided or looks_for_tag == _LOOKS_FOR_TAG:
+                return run
+            looks_for_tag += 1
         sleep(_LOOK_EVERY)
 
 

@@ -7,11 +7,13 @@ import socket
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from zk_pipeline.defs.dead_runs import PROCESS_TAG, report_dead_runs
 from zk_pipeline.defs.in_flight import in_flight
 from zk_pipeline.defs.instance_facts import as_failed
 from zk_pipeline.defs.launch import Launcher
+from zk_pipeline.defs.submit import wait_for, why_failed
 from zk_pipeline.processes import process_identity
 from zk_pipeline.simulator.faults import Faults, HangAt
 from zk_pipeline.simulator.fleet import Fleet
@@ -151,3 +153,27 @@ def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
     assert len(report_dead_runs(launcher.instance)) == 1
     (told,) = as_failed(launcher.instance, only_run(launcher))
     assert told.words.endswith(f"It was in no step. What it had stored stays. {what_is_next}")
+
+
+def test_a_failed_run_that_is_waited_for_says_whether_it_is_retried_though_dagster_decides_a_moment_later(
+    launcher: Launcher,
+) -> None:
+    run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
+    looks = []
+
+    def decide(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            launcher.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
+
+    ended = wait_for(launcher.instance, run.run_id, sleep=decide)
+    assert len(looks) == 3
+    assert why_failed(launcher.instance, ended) == "the run ended as failure (the daemon starts it once more)"
+
+
+def test_a_failed_run_whose_retry_nobody_decides_is_not_waited_for_without_end(launcher: Launcher) -> None:
+    run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
+    looks: list[float] = []
+    ended = wait_for(launcher.instance, run.run_id, sleep=looks.append)
+    assert 10 <= sum(looks) <= 60, "seconds"
+    assert why_failed(launcher.instance, ended) == "the run ended as failure"
