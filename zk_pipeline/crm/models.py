@@ -24,6 +24,7 @@ class Delivery:
     outlier_reason: str
     device_name: str
     device_ip: str
+    sent_body: str | None = None  # JSON of this record as last sent under this key, while its outcome is unknown
 
     @property
     def is_retracted(self) -> bool:
@@ -37,6 +38,7 @@ class Verdict(str, Enum):
     DELIVERED = "the CRM holds this revision"
     RETRY = "the destination's fault or an unknown outcome: same key again later"
     FAILED = "the record's fault: refused by the CRM, goes to the dead letters"
+    WAITING = "the destination's fault: due again as before, neither attempt nor round is spent"
     UNSENT = "not attempted: the run stopped before its turn"
 
 
@@ -57,7 +59,7 @@ class Outcome:
 
     delivery: Delivery
     verdict: Verdict
-    attempts: int  # made in this run; 0 for UNSENT
+    attempts: int  # spent in this run; 0 for WAITING and UNSENT
     finished_at: datetime
     status: int | None = None  # HTTP status of the last answer, None where there was none
     error: str | None = None  # the CRM's own words or the network's, bounded, without secrets

@@ -62,7 +62,7 @@ class Tally:
             delivered=self.counts[Verdict.DELIVERED],
             retry=self.counts[Verdict.RETRY],
             failed=self.counts[Verdict.FAILED],
-            unsent=self.counts[Verdict.UNSENT],
+            unsent=self.counts[Verdict.UNSENT] + self.counts[Verdict.WAITING],
             errors=tuple(self.errors),
             stopped=stopped,
         )

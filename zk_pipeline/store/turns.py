@@ -20,7 +20,13 @@ from zk_pipeline.store.sender import IsSender, SenderLost
 
 MAX_ROUNDS = 8  # sync rounds that may end in `retry` before a delivery becomes a dead letter
 
-_STATE = {Verdict.DELIVERED: "delivered", Verdict.RETRY: "retry", Verdict.FAILED: "failed", Verdict.UNSENT: "pending"}
+_STATE = {
+    Verdict.DELIVERED: "delivered",
+    Verdict.RETRY: "retry",
+    Verdict.FAILED: "failed",
+    Verdict.WAITING: "pending",
+    Verdict.UNSENT: "pending",
+}
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,10 @@ _SETTLE = """
 UPDATE crm_deliveries
 SET attempts = crm_deliveries.attempts + ended.attempts,
     rounds = crm_deliveries.rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
-    last_attempt_at = CASE WHEN ended.attempts > 0 THEN ended.finished_at ELSE crm_deliveries.last_attempt_at END,
+    last_attempt_at = CASE WHEN ended.was_tried THEN ended.finished_at ELSE crm_deliveries.last_attempt_at END,
     delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at ELSE crm_deliveries.delivered_at END,
-    last_status = CASE WHEN ended.attempts > 0 THEN ended.status ELSE crm_deliveries.last_status END,
-    last_error = CASE WHEN ended.attempts > 0 THEN ended.error ELSE crm_deliveries.last_error END,
+    last_status = CASE WHEN ended.was_tried THEN ended.status ELSE crm_deliveries.last_status END,
+    last_error = CASE WHEN ended.was_tried THEN ended.error ELSE crm_deliveries.last_error END,
     state = CASE
         WHEN ended.state = 'delivered' THEN 'delivered'
         WHEN ended.is_superseded THEN 'superseded'
@@ -165,6 +171,7 @@ def _outcomes_table(outcomes: list[Outcome]) -> pa.Table:
             "is_retracted": [o.delivery.is_retracted for o in outcomes],
             "state": [_STATE[o.verdict] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
+            "was_tried": [o.attempts > 0 or o.verdict is Verdict.WAITING for o in outcomes],
             "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
             "status": pa.array([o.status for o in outcomes], pa.int32()),
             "error": pa.array([o.error for o in outcomes], pa.string()),
