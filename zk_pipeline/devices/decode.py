@@ -96,9 +96,7 @@ def _is_nobody(records: npt.NDArray[np.void], user_ids: Objects) -> Mask:
 
 def _raw(table: bytes, layout: Layout) -> Objects:
     """The bytes of each record: one that names only a slot may have to wait in quarantine for its holder."""
-    size = layout.size
-    raw = np.empty(len(table) // size, dtype=object)
-    raw[:] = [table[start : start + size] for start in range(0, len(table), size)]
+    raw: Objects = np.frombuffer(table, dtype=np.dtype((np.void, layout.size))).astype(object)
     return raw
 
 

@@ -83,16 +83,19 @@ USER_COLUMNS = ["user_id", "uid", "name", "privilege", "card"]
 
 
 def punches_frame(**columns: Any) -> pd.DataFrame:
-    """A frame as Reading.punches, from whole columns; those that are left out are null in every row."""
+    """A frame as Reading.punches, from columns or one value for all rows; what is left out is null in every row."""
     index = pd.RangeIndex(len(columns["punched_at_local"]))
-    nothing = {"object": np.full(len(index), None, dtype=object)}
-    frame: pd.DataFrame = pd.DataFrame(
-        {
-            name: pd.Series(columns.get(name, nothing.get(kind)), index=index, dtype=kind)
-            for name, kind in PUNCH_TYPES.items()
-        }
-    )
-    return frame
+    series = {
+        name: pd.Series(columns[name] if name in columns else _nulls(len(index), kind), index, kind, copy=False)
+        for name, kind in PUNCH_TYPES.items()
+    }
+    return pd.DataFrame(series, copy=False)
+
+
+def _nulls(rows: int, kind: str) -> Any:
+    if kind == "object":
+        return np.full(rows, None, dtype=object)
+    return pd.arrays.IntegerArray(np.zeros(rows, dtype=kind.lower()), np.ones(rows, dtype=bool))
 
 
 @dataclass(frozen=True, kw_only=True)
