@@ -59,7 +59,7 @@ class Outcome:
 
     delivery: Delivery
     verdict: Verdict
-    attempts: int  # spent in this run; 0 for WAITING and UNSENT
+    attempts: int  # of its own, spent in this run
     finished_at: datetime
     status: int | None = None  # HTTP status of the last answer, None where there was none
     error: str | None = None  # the CRM's own words or the network's, bounded, without secrets
