@@ -14,7 +14,7 @@ from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print
 from zk_pipeline.cli.session import WORK_DATE, open_session
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.spans import asked_span, check_span, option
-from zk_pipeline.operations.sync import also_due
+from zk_pipeline.operations.sync import also_due, still_waiting
 from zk_pipeline.store.outbox import Scope
 
 if TYPE_CHECKING:
@@ -134,6 +134,13 @@ def sync(
         print_pairs(counts)
     else:
         note("nothing is due at the CRM")
+    if any(result.is_interrupted for result in results):
+        left = sum(session.store.deliveries.due_dates(scope).values())
+        note(still_waiting(session.settings, left, session.store.deliveries.paused_until()))
+    if given_up := session.store.deliveries.states().get("retry", 0) if not retry_failed else 0:
+        note(
+            f"{given_up} failed while others arrived and wait for their next round (retry_failed_syncs: every 6 hours)"
+        )
     return _exit_code(results)
 
 
@@ -161,5 +168,8 @@ def cleanup(dry_run: bool, as_json: bool) -> int:
 def _exit_code(results: Sequence[RunResult]) -> int:
     for result in results:
         if result.failure:
-            click.echo(f"zk-pipeline: run {result.run_id}: {result.failure}", err=True)
+            why = "interrupted" if result.is_interrupted else result.failure
+            click.echo(f"zk-pipeline: run {result.run_id}: {why}", err=True)
+    if any(result.is_interrupted for result in results):
+        return 130
     return int(any(result.failure for result in results))
