@@ -134,14 +134,13 @@ def sync(
         print_pairs(counts)
     else:
         note("nothing is due at the CRM")
+    code = _exit_code(results)
     if any(result.is_interrupted for result in results):
         left = sum(session.store.deliveries.due_dates(scope).values())
-        note(still_waiting(session.settings, left, session.store.deliveries.paused_until()))
-    if given_up := session.store.deliveries.states().get("retry", 0) if not retry_failed else 0:
-        note(
-            f"{given_up} failed while others arrived and wait for their next round (retry_failed_syncs: every 6 hours)"
-        )
-    return _exit_code(results)
+        _say(still_waiting(session.settings, left, session.store.deliveries.paused_until()))
+    if given_up := session.store.deliveries.states().get("retry", 0):
+        _say(f"{given_up} failed while others arrived: their next round is retry_failed_syncs (every 6 hours)")
+    return code
 
 
 @click.command()
@@ -165,11 +164,15 @@ def cleanup(dry_run: bool, as_json: bool) -> int:
     return _exit_code([result])
 
 
+def _say(words: str) -> None:
+    click.echo(f"zk-pipeline: {words}", err=True)
+
+
 def _exit_code(results: Sequence[RunResult]) -> int:
     for result in results:
         if result.failure:
             why = "interrupted" if result.is_interrupted else result.failure
-            click.echo(f"zk-pipeline: run {result.run_id}: {why}", err=True)
+            _say(f"run {result.run_id}: {why}")
     if any(result.is_interrupted for result in results):
         return 130
     return int(any(result.failure for result in results))
