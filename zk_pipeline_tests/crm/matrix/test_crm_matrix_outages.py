@@ -1,4 +1,4 @@
-"""Outages, limits, and people whose records fail while others arrive: what each costs, and how soon all is delivered."""
+"""Outages, limits, and people whose records fail while others arrive: what each costs, and how soon all arrives."""
 
 from __future__ import annotations
 
