@@ -157,6 +157,7 @@ class Settings(BaseSettings):
     crm_auth_scheme: str = _variable("CRM_AUTH_SCHEME", "Token", pattern=r"^[A-Za-z][A-Za-z0-9._~+-]*$")
     crm_request_timeout: float = _variable("CRM_REQUEST_TIMEOUT", 30.0, gt=0, le=3600)
     crm_max_retries: int = _variable("CRM_MAX_RETRIES", 3, ge=1, le=100)
+    crm_outage_patience: float = _variable("CRM_OUTAGE_PATIENCE", 600.0, ge=0, le=86_400)
     crm_concurrency: int = _variable("CRM_CONCURRENCY", 8, ge=1, le=128)
     crm_batch_size: int = _variable("CRM_BATCH_SIZE", 1, ge=1, le=1000)
     crm_sync_interval_minutes: Minutes = _variable("CRM_SYNC_INTERVAL_MINUTES", 30)

@@ -14,7 +14,7 @@ from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print
 from zk_pipeline.cli.session import WORK_DATE, open_session
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.spans import asked_span, check_span, option
-from zk_pipeline.operations.sync import also_due
+from zk_pipeline.operations.sync import also_due, still_waiting
 from zk_pipeline.store.outbox import Scope
 
 if TYPE_CHECKING:
@@ -134,7 +134,13 @@ def sync(
         print_pairs(counts)
     else:
         note("nothing is due at the CRM")
-    return _exit_code(results)
+    code = _exit_code(results)
+    if any(result.is_interrupted for result in results):
+        left = sum(session.store.deliveries.due_dates(scope).values())
+        _say(still_waiting(session.settings, left, session.store.deliveries.paused_until()))
+    if given_up := session.store.deliveries.states().get("retry", 0):
+        _say(f"{given_up} failed while others arrived: their next round is retry_failed_syncs (every 6 hours)")
+    return code
 
 
 @click.command()
@@ -158,8 +164,15 @@ def cleanup(dry_run: bool, as_json: bool) -> int:
     return _exit_code([result])
 
 
+def _say(words: str) -> None:
+    click.echo(f"zk-pipeline: {words}", err=True)
+
+
 def _exit_code(results: Sequence[RunResult]) -> int:
     for result in results:
         if result.failure:
-            click.echo(f"zk-pipeline: run {result.run_id}: {result.failure}", err=True)
+            why = "interrupted" if result.is_interrupted else result.failure
+            _say(f"run {result.run_id}: {why}")
+    if any(result.is_interrupted for result in results):
+        return 130
     return int(any(result.failure for result in results))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from zk_pipeline.crm.answers import Meaning
 from zk_pipeline.crm.models import Outbox, Outcome, Verdict
 from zk_pipeline.crm.posting import Item
 from zk_pipeline.crm.summary import DeliverySummary, Tally
@@ -83,9 +84,10 @@ class Claims:
         self.open.pop(item)
 
     def close(self) -> None:
-        """Account for everything that was claimed, with no request under way any more."""
+        """Account for everything that was claimed, with no request under way any more: it is due again as before."""
         for item in list(self.open):
-            self.finish(item, Verdict.RETRY if item.attempts else Verdict.UNSENT)
+            was_tried = item.last is not None and item.last.meaning is not Meaning.MISCONFIGURED
+            self.finish(item, Verdict.WAITING if was_tried else Verdict.UNSENT)
         self.record()
 
     def _wanted(self) -> int:

@@ -1,7 +1,7 @@
 """The delivery service: takes what is due from the outbox, sends it in parallel, records what came of it.
 
-What an answer means is in `answers`, whether the pool may send in `gate`, one request in `posting`, and when the
-outbox is asked in `claims`.
+What an answer means is in `answers`, whether the pool may send and whose fault a failure is in `gate`, one request in
+`posting`, and when the outbox is asked in `claims`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 
-from zk_pipeline.crm.answers import Meaning
+from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.claims import Claims
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.gate import Gate
+from zk_pipeline.crm.gate import Decision, Gate
 from zk_pipeline.crm.models import Outbox, Verdict
-from zk_pipeline.crm.posting import Job, Poster, Sender, Sent
+from zk_pipeline.crm.posting import Item, Job, Poster, Sender
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.crm.undisturbed import undisturbed
 
-LONGEST_WAIT = 120.0  # seconds a run waits when the CRM asks for a pause; asked for more, it ends
+PATIENCE = 600.0  # seconds a run waits in an outage, unless it is told otherwise
 DRAIN = 8.0  # seconds that requests under way still get when a run is cancelled
+LONG = 1.0  # seconds from which a pause is worth a transaction: what has ended is recorded before it
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0  # seconds, bounds of the exponential back-off before jitter
 
 
@@ -38,6 +39,9 @@ def deliver(
     batch_size: int,
     clock: Callable[[], datetime],
     limit: int | None = None,
+    patience: float = PATIENCE,
+    paused_until: datetime | None = None,
+    keep_pause: Callable[[datetime], None] | None = None,
     sleep: Callable[[float], None] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     rng: random.Random | None = None,
@@ -45,12 +49,15 @@ def deliver(
 ) -> DeliverySummary:
     """Deliver what is due, at most `limit` records, until the outbox has no more.
 
-    A record gets at most `max_attempts` attempts, with exponential back-off and full jitter; a pause that the
-    CRM asks for holds for all. A CRM that is down, or that asks for a long pause, ends the run early:
-    `stopped` says why, and what had not been attempted is settled UNSENT. A set-up that cannot work raises
-    CrmMisconfigured likewise, carrying the summary, and spends no attempt. Every claimed record is settled
-    before this returns or raises, also on KeyboardInterrupt, when requests under way get DRAIN seconds, and none
-    more on a second one; only a failing outbox or a kill leaves records claimed, to be sent again under the same key.
+    A record gets at most `max_attempts` attempts of its own, with exponential back-off and full jitter. A fault of the
+    destination costs it none (`gate.Gate`): the run pauses and probes, at most `patience` seconds without a success,
+    and then ends early. `stopped` says why; what was tried is settled WAITING, and the rest UNSENT.
+
+    A pause that the CRM asks for holds for all, also the one until `paused_until` that it asked an earlier run for;
+    `keep_pause` is told of one that is to hold for the next run. A set-up that cannot work raises CrmMisconfigured,
+    carrying the summary, and spends no attempt. Every claimed record is settled before this returns or raises, also on
+    KeyboardInterrupt, when requests under way get DRAIN seconds, and none more on a second one; only a failing outbox
+    or a kill leaves records claimed, to be sent again under the same key.
 
     The outbox and `progress` (the counts so far, after each settling) are called in one thread, not the caller's,
     so that no signal interrupts them. `sleep` is told the seconds of a pause; by default it ends with the run.
@@ -63,6 +70,9 @@ def deliver(
         batch_size=batch_size,
         clock=clock,
         limit=limit,
+        patience=patience,
+        paused_until=paused_until,
+        keep_pause=keep_pause or (lambda _: None),
         sleep=sleep,
         monotonic=monotonic,
         rng=rng or random.Random(),  # noqa: S311 - jitter, not a secret
@@ -85,6 +95,9 @@ class _Run:
         batch_size: int,
         clock: Callable[[], datetime],
         limit: int | None,
+        patience: float,
+        paused_until: datetime | None,
+        keep_pause: Callable[[datetime], None],
         sleep: Callable[[float], None] | None,
         monotonic: Callable[[], float],
         rng: random.Random,
@@ -92,8 +105,11 @@ class _Run:
     ) -> None:
         self.client, self.concurrency, self.max_attempts = client, concurrency, max_attempts
         self.batch_size, self.monotonic, self.rng = batch_size, monotonic, rng
-        # One burst of failures, a request of each worker, must not look like an outage.
-        self.gate = Gate(breaker=max(10, 2 * concurrency), longest_wait=LONGEST_WAIT, monotonic=monotonic)
+        self.clock, self.keep_pause = clock, keep_pause
+        self.gate = Gate(concurrency=concurrency, patience=patience, monotonic=monotonic, rng=rng)
+        if paused_until is not None and paused_until > clock():
+            self.gate.pause((paused_until - clock()).total_seconds())
+        self.kept_until = self.gate.asked_until
         self.sleep = sleep or self.gate.wait
         self.poster = Poster(client, self.gate, batch_size > 1, clock)
         self.claims = Claims(
@@ -107,7 +123,7 @@ class _Run:
         self.ready: deque[Job] = deque()
         self.waiting: list[tuple[float, int, Job]] = []  # heap by the moment of the next attempt
         self.numbers = count()  # keeps the heap from comparing jobs
-        self.in_flight: dict[Future[Sent | None], Job] = {}
+        self.in_flight: dict[Future[list[Answer] | None], Job] = {}
         self.broken: BaseException | None = None  # an exception in a worker: a defect, not an answer
 
     def run(self) -> DeliverySummary:
@@ -121,6 +137,7 @@ class _Run:
                 raise
             finally:
                 self._drain()
+                self._keep_pause()
         if self.broken:
             raise self.broken
         return self.claims.tally.summary(self.gate.stopped)
@@ -134,34 +151,80 @@ class _Run:
         """Settle and claim as far as it is time to. Whether there is anything left to do."""
         if self.gate.stopped:
             return False
-        items = self.claims.keep_up(is_idle=not (self.ready or self.waiting or self.in_flight))
-        self.ready.extend(items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
+        self._enqueue(self.claims.keep_up(is_idle=not (self.ready or self.waiting or self.in_flight)), self.batch_size)
         return bool(self.claims.open)
+
+    def _enqueue(self, items: list[Item], size: int) -> None:
+        self.ready.extend(items[i : i + size] for i in range(0, len(items), size))
 
     def _launch(self, pool: ThreadPoolExecutor) -> None:
         """Hand jobs to the workers, some ahead so that none idles while this thread is with the outbox."""
         while self.waiting and self.waiting[0][0] <= self.monotonic():
             self.ready.append(heapq.heappop(self.waiting)[2])
-        while self.ready and len(self.in_flight) < 4 * self.concurrency and self.gate.may_send():
+        if self.gate.is_open:
+            if not self.in_flight and self.gate.may_send(is_probe=True) and (probe := self._probe()):
+                self._submit(pool, probe, is_probe=True)
+            return
+        while self.ready and self._has_room() and self.gate.may_send():
             job = self.ready.popleft()
             if len(job) > self.batch_size:  # made before arrays of that size proved too large
                 self.ready.appendleft(job[self.batch_size :])
                 job = job[: self.batch_size]
-            self.in_flight[pool.submit(self.poster.send, job)] = job
+            self._submit(pool, job)
+        if not (self.ready or self.waiting or self.in_flight):
+            self.gate.nobody_else()
+            self._follow(self.gate.decisions())
+
+    def _submit(self, pool: ThreadPoolExecutor, job: Job, *, is_probe: bool = False) -> None:
+        self.in_flight[pool.submit(self.poster.send, job, is_probe=is_probe)] = job
+
+    def _has_room(self) -> bool:
+        is_slowed = self.gate.width < self.concurrency
+        return len(self.in_flight) < (self.gate.width if is_slowed else 4 * self.concurrency)
+
+    def _probe(self) -> Job | None:
+        """One record of somebody who has not failed, from anywhere in the queue: people who stand together may fail
+        together. Where there is none, the CRM is down, and what failed longest ago is tried after a pause.
+        """
+        doubted = self.gate.doubted()
+        good = [n for n, job in enumerate(self.ready) if job[0].delivery.user_id not in doubted]
+        if not good and not self.gate.is_down:
+            self.gate.nobody_else()
+            return None
+        if not good and (failed := self.gate.take_failed()):
+            return [failed]
+        if not self.ready:
+            return None
+        chosen = self.rng.choice(good) if good else 0
+        first, *rest = self.ready[chosen]
+        if rest:
+            self.ready[chosen] = rest
+        else:
+            del self.ready[chosen]
+        return [first]
 
     def _wait(self) -> None:
         """Until a request has ended or the next one is due."""
-        due = [self.gate.opens_at] if self.ready else []
+        due = [self.gate.opens_at] if self.ready or self.gate.is_open else []
         due += [self.waiting[0][0]] if self.waiting else []
         pause = max(0.0, min(due) - self.monotonic()) if due else None
         if self.in_flight:
             done, _ = wait(self.in_flight, timeout=pause or None, return_when=FIRST_COMPLETED)
             self._collect(done)
-        elif pause:
-            self.claims.record()  # nobody should wait for these words as long as the CRM wants us to
+        elif pause and self.gate.stopped is None:
+            if pause >= LONG:
+                self.claims.record()
+                self._keep_pause()
             self.sleep(pause)
 
-    def _collect(self, done: set[Future[Sent | None]]) -> None:
+    def _keep_pause(self) -> None:
+        """Tell of a pause that the CRM asked for and that is not over: the next run keeps it, too."""
+        left = self.gate.asked_until - self.monotonic()
+        if self.gate.asked_until > self.kept_until and left >= LONG:
+            self.kept_until = self.gate.asked_until
+            self.keep_pause(self.clock() + timedelta(seconds=left))
+
+    def _collect(self, done: set[Future[list[Answer] | None]]) -> None:
         for future in done:
             job = self.in_flight.pop(future)
             if error := future.exception():
@@ -169,43 +232,53 @@ class _Run:
                 self.broken = self.broken or error
                 self.gate.stop("the run was interrupted")
                 continue
-            sent = future.result()
-            if sent is None:
+            answers = future.result()
+            if answers is None:
                 self.ready.appendleft(job)
-            elif sent.answers[0].meaning is Meaning.BATCH_REFUSED:
+            elif answers[0].meaning is Meaning.BATCH_REFUSED:
                 # While it is not known that arrays are taken at all, one record shows it soonest.
                 middle = len(job) // 2 if self.poster.arrays_are_taken else 1
-                if sent.answers[0].status == 413:
+                if answers[0].status == 413:
                     self.batch_size = max(1, min(self.batch_size, len(job) // 2))
                 self.ready.extendleft([job[middle:], job[:middle]])
             else:
-                self._sort(job, sent)
+                for item, answer in zip(job, answers, strict=True):
+                    if answer.meaning in _SETTLED:
+                        item.attempts += 1
+                        self.claims.finish(item, _SETTLED[answer.meaning])
+        self._follow(self.gate.decisions())
 
-    def _sort(self, job: Job, sent: Sent) -> None:
-        again: Job = []
-        for item, answer in zip(job, sent.answers, strict=True):
-            item.last = answer
-            item.tried.append(sent.attempt(answer))
-            if answer.meaning is Meaning.MISCONFIGURED:
-                continue  # the gate has stopped; the item stays open and is accounted for at the end
-            item.attempts += 1
-            if answer.meaning is Meaning.DELIVERED:
-                self.claims.finish(item, Verdict.DELIVERED)
-            elif answer.meaning is Meaning.REFUSED:
-                self.claims.finish(item, Verdict.FAILED)
-            elif item.attempts >= self.max_attempts:
-                self.claims.finish(item, Verdict.RETRY)
-            else:
-                again.append(item)
-        if again:
-            heapq.heappush(self.waiting, (self.monotonic() + self._delay(again), next(self.numbers), again))
+    def _follow(self, decisions: list[Decision]) -> None:
+        """What failed goes again: at once, after what is in the queue, where it was not at fault; or else after a
+        back-off, in smaller arrays and at last alone, until its attempts are spent.
+        """
+        for decision in decisions:
+            if not decision.is_own:
+                for item in decision.items:
+                    item.was_let_off = True
+                self._enqueue(decision.items, self.batch_size)
+                continue
+            again: Job = []
+            for item in decision.items:
+                item.attempts += 1
+                if item.attempts >= self.max_attempts:
+                    self.claims.finish(item, Verdict.RETRY)
+                else:
+                    again.append(item)
+            is_last = any(item.attempts + 1 >= self.max_attempts for item in again)
+            size = 1 if is_last else max(1, len(again) // 4)
+            for start in range(0, len(again), size):
+                job = again[start : start + size]
+                heapq.heappush(self.waiting, (self.monotonic() + self._delay(job), next(self.numbers), job))
 
     def _delay(self, job: Job) -> float:
         ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (min(item.attempts for item in job) - 1))
-        asked = max((item.last.retry_after or 0.0 for item in job if item.last), default=0.0)
-        return max(asked, self.rng.uniform(0, ceiling))
+        return self.rng.uniform(0, ceiling)
 
     def _drain(self) -> None:
         """Let what is under way end, then account for everything that was claimed."""
         self._collect(wait(self.in_flight).done)
         self.claims.close()
+
+
+_SETTLED = {Meaning.DELIVERED: Verdict.DELIVERED, Meaning.REFUSED: Verdict.FAILED}

@@ -7,6 +7,8 @@ from datetime import date, datetime
 from enum import Enum
 from typing import Protocol
 
+MAX_ROUNDS = 8  # runs that may end in RETRY before a delivery becomes a dead letter
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -24,6 +26,7 @@ class Delivery:
     outlier_reason: str
     device_name: str
     device_ip: str
+    rounds: int = 0  # earlier runs in which all its attempts failed
     sent_body: str | None = None  # JSON of this record as last sent under this key, while its outcome is unknown
 
     @property
@@ -59,7 +62,7 @@ class Outcome:
 
     delivery: Delivery
     verdict: Verdict
-    attempts: int  # spent in this run; 0 for WAITING and UNSENT
+    attempts: int  # of its own, spent in this run
     finished_at: datetime
     status: int | None = None  # HTTP status of the last answer, None where there was none
     error: str | None = None  # the CRM's own words or the network's, bounded, without secrets

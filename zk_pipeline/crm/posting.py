@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zk_pipeline.crm.answers import Answer, Meaning
-from zk_pipeline.crm.gate import Gate
 from zk_pipeline.crm.models import Attempt, Delivery
+
+if TYPE_CHECKING:
+    from zk_pipeline.crm.gate import Gate
 
 
 class Sender(Protocol):
@@ -30,30 +32,13 @@ class Item:
     """A claimed record on its way."""
 
     delivery: Delivery
-    attempts: int = 0
+    attempts: int = 0  # that were its own: it failed while the CRM took others, was refused, or arrived
+    was_let_off: bool = False  # a failure of it was the destination's
     last: Answer | None = None
-    tried: list[Attempt] = field(default_factory=list)
+    tried: list[Attempt] = field(default_factory=list)  # every request, whoever's fault
 
 
 Job = list[Item]  # what goes into one request
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One request that was made: an answer for each record of its job."""
-
-    answers: list[Answer]
-    started_at: datetime
-    finished_at: datetime
-
-    def attempt(self, answer: Answer) -> Attempt:
-        return Attempt(
-            started_at=self.started_at,
-            finished_at=self.finished_at,
-            verdict=answer.meaning.name.lower(),
-            status=answer.status,
-            error=answer.error,
-        )
 
 
 @dataclass
@@ -66,15 +51,20 @@ class Poster:
     clock: Callable[[], datetime]
     arrays_are_taken: bool = False  # the CRM has answered a batch record by record
 
-    def send(self, job: Job) -> Sent | None:
-        """One request, or None where the gate has closed since the job was handed out."""
-        if not self.gate.may_send():
+    def send(self, job: Job, *, is_probe: bool = False) -> list[Answer] | None:
+        """One request: an answer for each record, noted in its item. None where the gate has closed since."""
+        began = self.gate.begin(is_probe=is_probe)
+        if began is None:
             return None
         started_at = self.clock()
         answers = self._post_array(job) if self.uses_arrays else [self.client.post_one(job[0].delivery)]
-        for answer in set(answers):  # a whole request's fate comes as one answer per record, and counts once
-            self.gate.observe(answer)
-        return Sent(answers, started_at, self.clock())
+        finished_at = self.clock()
+        for item, answer in zip(job, answers, strict=True):
+            if answer.meaning is not Meaning.BATCH_REFUSED:
+                item.last = answer
+                item.tried.append(_attempt(answer, started_at, finished_at))
+        self.gate.observe(job, answers, began=began, is_probe=is_probe)
+        return answers
 
     def _post_array(self, job: Job) -> list[Answer]:
         """One array. Where even an array of one is refused as a whole, and none was taken before, the same record by
@@ -95,3 +85,13 @@ class Poster:
                 f"the CRM takes single records but refuses arrays of them ({refused.error}): set CRM_BATCH_SIZE=1"
             )
         return [alone]
+
+
+def _attempt(answer: Answer, started_at: datetime, finished_at: datetime) -> Attempt:
+    return Attempt(
+        started_at=started_at,
+        finished_at=finished_at,
+        verdict=answer.meaning.name.lower(),
+        status=answer.status,
+        error=answer.error,
+    )

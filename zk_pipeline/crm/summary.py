@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
-from zk_pipeline.crm.models import Outcome, Verdict
+from zk_pipeline.crm.models import MAX_ROUNDS, Outcome, Verdict
 
 MAX_ERRORS = 20  # examples kept in a summary
 
@@ -21,7 +21,9 @@ class DeliveryError:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliverySummary:
-    """Counts of settled records; `errors` are the first MAX_ERRORS of `retry` and `failed`."""
+    """Counts of settled records. `failed` are dead letters: refused, or given up after MAX_ROUNDS rounds; `unsent` are
+    due again as before; `errors` are the first MAX_ERRORS of `retry` and `failed`.
+    """
 
     delivered: int = 0
     retry: int = 0
@@ -46,14 +48,16 @@ class Tally:
     errors: list[DeliveryError] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        self.counts[outcome.verdict] += 1
+        delivery = outcome.delivery
+        is_given_up = outcome.verdict is Verdict.RETRY and delivery.rounds + 1 >= MAX_ROUNDS
+        self.counts[Verdict.FAILED if is_given_up else outcome.verdict] += 1
         if outcome.verdict in (Verdict.RETRY, Verdict.FAILED) and len(self.errors) < MAX_ERRORS:
-            delivery = outcome.delivery
+            given_up = f"given up after {MAX_ROUNDS} rounds, last: " if is_given_up else ""
             self.errors.append(
                 DeliveryError(
                     user_id=delivery.user_id,
                     work_date=delivery.work_date,
-                    message=outcome.error or outcome.verdict.value,
+                    message=f"{given_up}{outcome.error or outcome.verdict.value}",
                 )
             )
 

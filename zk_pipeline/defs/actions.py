@@ -9,9 +9,9 @@ from datetime import date
 from typing import Any
 
 from zk_pipeline.defs.launch import Launcher, RunResult, open_launcher
-from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
+from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, newest_range
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import also_due, check_crm
+from zk_pipeline.operations.sync import also_due, check_crm, why_paused
 from zk_pipeline.settings import load_settings
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store, utc_now
@@ -94,20 +94,18 @@ def sync(
     force: bool = False,
     tell: Tell = _silently,
 ) -> list[RunResult]:
-    """Deliver what of `scope` is due, until `limit` records were attempted or a run says that it cannot go on."""
+    """Deliver what of `scope` is due, at most `limit` records, in one run; none where nothing is due."""
     check_crm(launcher.settings)  # said before anything is started, also when nothing is due
-    config: dict[str, object] = {"retry": retry, "failed": retry, "force": force, "user_id": scope.user_id}
-    results: list[RunResult] = []
-    left = limit
-    for part in contiguous(store.deliveries.due_dates(replace(scope, states=also_due(retry=retry, force=force)))):
-        tell(f"delivering {part} ...")
-        result = launcher.sync(part, config | {"limit": left})
-        results.append(result)
-        attempted = sum(result.observed.get(name, 0) for name in ("delivered", "retry", "failed"))
-        left = None if left is None else left - attempted
-        if (left is not None and left <= 0) or not result.observed or result.observed.get("unsent"):
-            break
-    return results
+    history = launcher.settings.history_start
+    asked = replace(scope, first=max(scope.first or history, history), states=also_due(retry=retry, force=force))
+    due = store.deliveries.due_dates(asked)
+    if not due:
+        return []
+    paused = why_paused(store)
+    tell(paused if paused else f"delivering {sum(due.values())} due records of {len(due)} work dates ...")
+    span = {name: day.isoformat() for name, day in (("first", scope.first), ("last", scope.last)) if day is not None}
+    how = {"retry": retry, "failed": retry, "force": force, "user_id": scope.user_id, "limit": limit}
+    return [launcher.sync(newest_range(due), {**how, **span, "all_due": True})]
 
 
 _KINDS: Mapping[str, Callable[..., list[RunResult]]] = {"poll": poll, "process": process, "sync": sync}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 import dagster as dg
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
@@ -28,8 +29,17 @@ OPEN_STATES = ("pending", "sending", "retry", "failed")
 
 
 class SyncConfig(dg.Config):
-    """Which deliveries of the run's work dates to send, besides those that are due anyway."""
+    """Which deliveries to send, besides those that are due anyway, and of which work dates: those of the run's
+    partitions, or with `all_due` all from `first` to `last`, both included, on which something is due.
 
+    Dagster has a run be about one range of partitions, and every date in it that is not materialized by a run that
+    fails turns red. So a run for all that is due has the tags of the newest range that is, and plans the other
+    partitions itself.
+    """
+
+    all_due: bool = False
+    first: str | None = None  # ISO dates
+    last: str | None = None
     retry: bool = False  # also those that ended in `retry`: a new round
     failed: bool = False  # also dead letters
     force: bool = False  # also what the CRM already has, under the same keys
@@ -58,15 +68,25 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     ) -> Iterator[dg.AssetCheckResult]:
         opened = store.open()
         dates = as_dates(context.partition_keys)
+        scope = sync_scope(config, *_span(config, dates, settings))
+        if config.all_due:
+            dates = _plan(context, opened, scope, dates)
         is_misconfigured = False
+        counted = DeliverySummary()
+
+        def count(sofar: DeliverySummary) -> None:
+            nonlocal counted
+            counted = sofar
+
         try:
             summary = sync(
                 opened,
                 crm.settings(),
-                sync_scope(config, first=min(dates), last=max(dates)),
+                scope,
                 run_id=context.run.run_id,
                 limit=config.limit,
                 progress=lambda sofar: context.log.info("%s so far", sofar.words()),
+                settled=count,
             )
         except CrmMisconfigured as error:
             yield from crm_check_results(opened.deliveries, opened.clock())
@@ -79,8 +99,9 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         except SenderLost as error:
             _materialize(context, opened, dates, links)
             raise dg.Failure(str(error), allow_retries=False) from error
-        except BaseException:
-            _materialize(context, opened, dates, links)  # a run that is cancelled has delivered something, too
+        except BaseException:  # a run that is cancelled has delivered something, too
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(counted)))
+            _materialize(context, opened, dates, links)
             raise
         else:
             yield from crm_check_results(opened.deliveries, opened.clock())
@@ -96,8 +117,31 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     return [crm_sync]
 
 
+def _span(config: SyncConfig, dates: Sequence[date], settings: Settings) -> tuple[date, date | None]:
+    if not config.all_due:
+        return min(dates), max(dates)
+    first, last = (None if day is None else date.fromisoformat(day) for day in (config.first, config.last))
+    # What was due when the history began earlier has no partition any more.
+    return max(first or settings.history_start, settings.history_start), last
+
+
+def _plan(context: dg.AssetExecutionContext, store: Store, scope: Scope, planned: Sequence[date]) -> list[date]:
+    """Plan a partition for every other work date on which something is due, by the event that Dagster writes for the
+    run's range; all dates that the run is about.
+    """
+    others = sorted(store.deliveries.due_dates(scope).keys() - set(planned))
+    for day in others:
+        data = AssetMaterializationPlannedData(context.asset_key, partition=day.isoformat())
+        event = DagsterEvent.build_asset_materialization_planned_event(
+            context.job_name, context.op_execution_context.op.name, data
+        )
+        context.instance.report_dagster_event(event, context.run.run_id)
+    return [*planned, *others]
+
+
 def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequence[date], links: AdminLinks) -> None:
     """Each work date on which nothing is left to deliver; one on which nobody was there has nothing, and is done."""
+    dates = sorted({*dates, *store.deliveries.dates_of(context.run.run_id)})  # some became due during the run
     by_date = store.deliveries.states_by_date(dates)
     for day in dates:
         states = by_date.get(day, {})
@@ -106,11 +150,11 @@ def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequenc
             context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=told))
 
 
-def sync_scope(config: SyncConfig, **dates: object) -> Scope:
+def sync_scope(config: SyncConfig, first: date, last: date | None) -> Scope:
     """What a run with `config` sends besides `pending` deliveries and those a dead run left behind."""
     wanted = {"retry": config.retry, "failed": config.failed, "delivered": config.force}
     states = tuple(state for state, is_wanted in wanted.items() if is_wanted)
-    return Scope(user_id=config.user_id, states=states, **dates)  # type: ignore[arg-type]
+    return Scope(user_id=config.user_id, states=states, first=first, last=last)
 
 
 def _counts(summary: DeliverySummary) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 # No postponed annotations here: Dagster reads them when it decorates.
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,13 @@ CLEANUP = "daily_cleanup"
 
 RUNS_PER_CLEANUP = 2000  # some 20 s; the next night goes on
 
-RETRY_CONFIG = {"ops": {"crm_sync": {"config": {"retry": True}}}}
+
+def sync_config(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Run config of the sync jobs; `how` as `defs.crm.SyncConfig`."""
+    return {"ops": {"crm_sync": {"config": dict(how)}}}
+
+
+RETRY_CONFIG = sync_config({"retry": True})
 
 
 class CleanupConfig(dg.Config):

@@ -17,11 +17,11 @@ import dagster as dg
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.dead_runs import PROCESS_TAG, report_dead_runs
 from zk_pipeline.defs.in_flight import QUEUE_TAG
-from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, SYNC
+from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, SYNC, sync_config
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
 from zk_pipeline.defs.routing import check_routes
 from zk_pipeline.defs.sensors import partition_change
-from zk_pipeline.defs.submit import check_daemon, submit, wait_for, why_failed
+from zk_pipeline.defs.submit import check_daemon, submit, wait_for, was_interrupted, why_failed
 from zk_pipeline.operations.routing import by_queue
 from zk_pipeline.operations.spans import check_in_history
 from zk_pipeline.processes import process_identity
@@ -29,18 +29,20 @@ from zk_pipeline.settings import Settings
 from zk_pipeline.store.store import Store
 
 BY_COMMAND = "zk_pipeline/started_by"
+_NOT_AGAIN = {"dagster/max_retries": "0"}  # the daemon starts no run again that was executed in a command's process
 
 
 @dataclass(frozen=True)
 class RunResult:
     """How a run ended. `partitions`: metadata of each partition that was materialized; `observed`: metadata of the
-    run as a whole; `failure`: in words, None on success.
+    run as a whole; `failure`: in words, None on success; `is_interrupted`: it ended because the process was told to.
     """
 
     run_id: str
     partitions: dict[str, dict[str, Any]] = field(default_factory=dict)
     observed: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
+    is_interrupted: bool = False
 
     @property
     def success(self) -> bool:
@@ -83,7 +85,7 @@ class Launcher:
 
     def sync(self, dates: DateRange, config: Mapping[str, object]) -> RunResult:
         """Deliver what is due of a range of work dates; `config` as `defs.crm.SyncConfig`."""
-        return self.run(SYNC, tags=dates.tags, config={"ops": {"crm_sync": {"config": dict(config)}}})
+        return self.run(SYNC, tags=dates.tags, config=sync_config(config))
 
     def clean_up(self, *, dry_run: bool) -> RunResult:
         """Retention and space reclaim."""
@@ -103,11 +105,14 @@ class Launcher:
             result = definition.execute_in_process(
                 instance=self.instance,
                 run_id=self.new_run_id(),
-                tags={**(tags or {}), **self.tags, BY_COMMAND: self.started_by, PROCESS_TAG: process_identity()},
+                tags={**(tags or {}), **self.tags, **_NOT_AGAIN, **self._who()},
                 run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )
         return self._result(result.run_id, why_failed(self.instance, result.dagster_run))
+
+    def _who(self) -> dict[str, str]:
+        return {BY_COMMAND: self.started_by, PROCESS_TAG: process_identity()}
 
     def _poll_by_queue(
         self, rules: Mapping[str, str], names: Set[str], partitions: Sequence[str], config: Mapping[str, Any]
@@ -131,6 +136,7 @@ class Launcher:
             partitions=self._materialized(run_id),
             observed=self._observed(run_id),
             failure=failure,
+            is_interrupted=failure is not None and was_interrupted(self.instance, run_id),
         )
 
     def _device_partitions(self, registered: Sequence[str]) -> list[str]:

@@ -77,5 +77,10 @@ def contiguous(dates: Iterable[date]) -> list[DateRange]:
     return ranges
 
 
+def newest_range(dates: Iterable[date]) -> DateRange:
+    """The last of the contiguous ranges; of one date or more."""
+    return contiguous(dates)[-1]
+
+
 def as_dates(keys: Sequence[str]) -> list[date]:
     return [date.fromisoformat(key) for key in keys]

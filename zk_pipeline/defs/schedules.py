@@ -9,17 +9,19 @@ from typing import Any
 import dagster as dg
 
 from zk_pipeline.defs.in_flight import QUEUE_TAG, in_flight, polls_in_flight
-from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, RETRY, RETRY_CONFIG, SYNC
+from zk_pipeline.defs.jobs import CLEANUP, POLL, PROCESS, RETRY, SYNC, sync_config
 from zk_pipeline.defs.partitions import (
     DEVICE_PARTITIONS,
     contiguous,
     device_range_tags,
     last_work_date,
+    newest_range,
 )
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.defs.routing import check_routes
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.operations.routing import by_queue
+from zk_pipeline.operations.sync import why_paused
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.outbox import Scope
@@ -61,11 +63,13 @@ def schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
 
     @scheduled(SYNC, every(settings.crm_sync_interval_minutes), "Deliver what is due to the CRM.")
     def deliver(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, settings))
+        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, settings, {}))
 
     @scheduled(RETRY, "0 */6 * * *", "A new round for deliveries that ended in `retry`.")
     def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, settings, RETRY_CONFIG, "retry"))
+        yield from unless_busy(
+            context.instance, [SYNC, RETRY], lambda: _sync(store, settings, {"retry": True}, "retry")
+        )
 
     @scheduled(CLEANUP, "0 2 * * *", "Retention and space reclaim.")
     def clean_up(context: dg.ScheduleEvaluationContext) -> Tick:
@@ -142,10 +146,16 @@ def _process(store: StoreResource, settings: Settings, last: date) -> Tick:
         yield dg.RunRequest(run_key=str(part), tags=part.tags)
 
 
-def _sync(store: StoreResource, settings: Settings, config: Mapping[str, Any] | None = None, *states: str) -> Tick:
+def _sync(store: StoreResource, settings: Settings, how: Mapping[str, Any], *states: str) -> Tick:
+    """One run for all work dates on which something is due."""
+    opened = store.open()
+    if paused := why_paused(opened):
+        yield dg.SkipReason(paused)
+        return
     # What was due when the history began earlier has no partition any more.
-    due = store.open().deliveries.due_dates(Scope(first=settings.history_start, states=states))
+    due = opened.deliveries.due_dates(Scope(first=settings.history_start, states=states))
     if not due:
         yield dg.SkipReason("nothing is due at the CRM")
-    for part in contiguous(due)[:MAX_RUNS]:
-        yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=config)
+        return
+    part = newest_range(due)
+    yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=sync_config({**how, "all_due": True}))

@@ -103,3 +103,13 @@ def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
         if words := " ".join((entry.get_dagster_event().message or "").split()):
             return f"{words}{again}"
     return f"the run ended as {run.status.value.lower()}{again}"
+
+
+def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a step of the run ended because its process was told to end."""
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    errors = [entry.get_dagster_event().step_failure_data.error for entry in entries]
+    return any(error is not None and error.cls_name in _INTERRUPTS for error in errors)
+
+
+_INTERRUPTS = {dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__}

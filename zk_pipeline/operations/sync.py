@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime, timezone
 
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.delivery import deliver
@@ -93,25 +94,58 @@ def sync(
     run_id: str,
     limit: int | None = None,
     progress: Callable[[DeliverySummary], None] | None = None,
+    settled: Callable[[DeliverySummary], None] | None = None,
 ) -> DeliverySummary:
-    """Deliver what of `scope` is due, at most `limit` records. `progress` is told the counts now and then.
+    """Deliver what of `scope` is due, at most `limit` records. `settled` is told the counts whenever outcomes were
+    recorded, also on the way out of an interrupted run, and `progress` now and then.
+
+    Where the run had to stop early, `stopped` says how many still wait, and when they go again.
 
     Raises SenderBusy while another run is sending, SenderLost where another may be by now, and CrmMisconfigured where a
     person must change a setting first.
     """
-    with store.deliveries.only_sender() as is_sender, crm_client(settings) as client:
+    deliveries = store.deliveries
+    with deliveries.only_sender() as is_sender, crm_client(settings) as client:
         due = sum(hold_unsound(store, scope).values())
-        words = _Progress(due if limit is None else min(due, limit), progress or (lambda _: None))
-        return deliver(
-            store.deliveries.outbox(scope, run_id, is_sender),
+        words = _Progress(due if limit is None else min(due, limit), progress or _silently, settled or _silently)
+        summary = deliver(
+            deliveries.outbox(scope, run_id, is_sender),
             client,
             concurrency=settings.crm_concurrency,
             max_attempts=settings.crm_max_retries,
             batch_size=settings.crm_batch_size,
+            patience=settings.crm_outage_patience,
+            paused_until=deliveries.paused_until(),
+            keep_pause=deliveries.keep_pause,
             clock=store.clock,
             limit=limit,
             progress=words.tell,
         )
+    if summary.stopped is None:
+        return summary
+    left = sum(deliveries.due_dates(replace(scope, states=())).values())
+    return replace(summary, stopped=f"{summary.stopped}; {still_waiting(settings, left, deliveries.paused_until())}")
+
+
+def still_waiting(settings: Settings, left: int, paused_until: datetime | None) -> str:
+    """How many deliveries are due, and when they are sent."""
+    when = f"the next sync sends them (sync_to_crm_schedule: every {settings.crm_sync_interval_minutes} minutes)"
+    not_before = f", not before {_moment(paused_until)}, as the CRM asked" if paused_until else ""
+    return f"{left} still wait: {when}{not_before}"
+
+
+def why_paused(store: Store) -> str | None:
+    """In words, that the CRM has asked for a pause that is not over; None otherwise."""
+    until = store.deliveries.paused_until()
+    return None if until is None else f"the CRM asked for a pause until {_moment(until)}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _silently(_: DeliverySummary) -> None:
+    pass
 
 
 def hold_unsound(store: Store, scope: Scope) -> dict[date, int]:
@@ -146,11 +180,14 @@ def retry_failed(
 class _Progress:
     """Says how far a long sync is, not more often than people read it; a short one says nothing."""
 
-    def __init__(self, due: int, progress: Callable[[DeliverySummary], None]) -> None:
-        self.due, self.progress = due, progress
+    def __init__(
+        self, due: int, progress: Callable[[DeliverySummary], None], settled: Callable[[DeliverySummary], None]
+    ) -> None:
+        self.due, self.progress, self.settled = due, progress, settled
         self.started = self.told = time.monotonic()
 
     def tell(self, sofar: DeliverySummary) -> None:
+        self.settled(sofar)
         now = time.monotonic()
         if now - self.told < PROGRESS_EVERY:
             return

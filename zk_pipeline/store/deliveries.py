@@ -6,15 +6,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
 from zk_pipeline.store.sender import IsSender
 from zk_pipeline.store.turns import ClaimedOutbox
+from zk_pipeline.store.work_dates import keep_setting
 
 _PAGE = 1000  # due deliveries looked at in one hold of the store
+_PAUSE = "crm_pause_until"  # in store_settings
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,18 @@ class DeliveryStore:
         with self.database.read("due work dates") as connection:
             return due_dates(connection, scope, run_id="")
 
+    def paused_until(self) -> datetime | None:
+        """Until when the CRM has asked for a pause (aware, UTC); None where it has not, or that is over."""
+        with self.database.read("a pause that the CRM asked for") as connection:
+            row = connection.execute("SELECT value FROM store_settings WHERE name = ?", [_PAUSE]).fetchone()
+        until = None if row is None else datetime.fromisoformat(str(row[0]))
+        return until if until is not None and until > self.clock() else None
+
+    def keep_pause(self, until: datetime) -> None:
+        """Have later runs know until when, aware, the CRM has asked for a pause."""
+        with self.database.write("keep a pause that the CRM asked for") as connection:
+            keep_setting(connection, _PAUSE, until.astimezone(timezone.utc).isoformat(timespec="seconds"))
+
     def dead_letters(self, *, examples: int = 10) -> Backlog:
         """What no sync sends any more until a person asks for it."""
         return self._backlog(["failed"], None, examples)
@@ -138,6 +152,14 @@ class DeliveryStore:
         for day, state, count in rows:
             counts.setdefault(day, {})[state] = count
         return counts
+
+    def dates_of(self, run_id: str) -> list[date]:
+        """Work dates of what a run claimed, and no later one claimed again."""
+        with self.database.read("work dates of a run") as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT work_date FROM crm_deliveries WHERE run_id = ? ORDER BY 1", [run_id]
+            ).fetchall()
+        return [day for (day,) in rows]
 
     def stats(self) -> SyncStats:
         with self.database.read("sync statistics") as connection:

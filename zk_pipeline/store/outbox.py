@@ -69,7 +69,7 @@ first AS (
 )
 SELECT
     site, user_id, work_date, revision, idempotency_key, attempts, epoch_us(clock_in), epoch_us(clock_out), timezone,
-    is_outlier, outlier_reason, device, device_ip
+    is_outlier, outlier_reason, device, device_ip, rounds
 FROM first WHERE is_wanted
 ORDER BY work_date, site, user_id
 LIMIT $limit
@@ -112,7 +112,8 @@ def _values(scope: Scope, run_id: str) -> dict[str, Any]:
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
-    site, user_id, work_date, revision, key, attempts, clock_in, clock_out, zone, is_outlier, reason, device, ip = row
+    (site, user_id, work_date, revision, key, attempts, clock_in, clock_out, zone, is_outlier, reason, device, ip,
+     rounds) = row  # fmt: skip
     tz = ZoneInfo(zone)
     return Delivery(
         site=site,
@@ -127,6 +128,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         outlier_reason=reason,
         device_name=device,
         device_ip=ip,
+        rounds=rounds,
     )
 
 

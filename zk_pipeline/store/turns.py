@@ -13,12 +13,10 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
 from zk_pipeline.store.sender import IsSender, SenderLost
-
-MAX_ROUNDS = 8  # sync rounds that may end in `retry` before a delivery becomes a dead letter
 
 _STATE = {
     Verdict.DELIVERED: "delivered",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -15,8 +15,9 @@ import pytest
 from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.claims import PAGE, SETTLE_AT
 from zk_pipeline.crm.client import CrmClient
-from zk_pipeline.crm.delivery import LONGEST_WAIT, deliver
+from zk_pipeline.crm.delivery import PATIENCE, deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.gate import PROBES
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.posting import Sender
 from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
@@ -48,8 +49,11 @@ def run(
     max_attempts: int = 3,
     batch_size: int = 1,
     limit: int | None = None,
+    patience: float = PATIENCE,
     time: FakeTime | None = None,
     progress: Callable[[DeliverySummary], None] | None = None,
+    paused_until: datetime | None = None,
+    keep_pause: Callable[[datetime], None] | None = None,
 ) -> DeliverySummary:
     time = time or FakeTime()
     return deliver(
@@ -59,6 +63,9 @@ def run(
         max_attempts=max_attempts,
         batch_size=batch_size,
         limit=limit,
+        patience=patience,
+        paused_until=paused_until,
+        keep_pause=keep_pause,
         clock=time.clock,
         sleep=time.sleep,
         monotonic=time.monotonic,
@@ -116,7 +123,7 @@ def test_random_failures_and_lost_answers_end_in_exactly_once(client: CrmClient,
     assert len(receiver.ledger.latest()) == 300
     assert receiver.ledger.anomalies == []
     assert receiver.posts > 350
-    assert sum(o.attempts for o in outbox.outcomes.values()) == receiver.posts
+    assert 300 <= sum(o.attempts for o in outbox.outcomes.values()) <= receiver.posts
 
 
 @pytest.mark.parametrize("batch_size", [1, 100])
@@ -279,11 +286,12 @@ def test_attempts_end_in_retry_with_the_last_words() -> None:
     assert (summary.retry, summary.stopped, summary.errors[0].message) == (1, None, "500")
 
 
-def test_an_answer_that_says_busy_is_never_called_failed() -> None:
+def test_an_answer_that_says_busy_to_everybody_is_never_called_failed_and_spends_nothing() -> None:
     busy = Answer(meaning=Meaning.UNKNOWN, status=409, error="409")
     outbox = MemoryOutbox(deliveries(30))
     summary = run(outbox, ToldSender(lambda *_: busy))
-    assert (summary.retry, summary.stopped) == (30, None)
+    assert (summary.retry, summary.failed, summary.unsent) == (0, 0, 30)
+    assert {o.attempts for o in outbox.outcomes.values()} == {0}
 
 
 def in_30_seconds() -> str:
@@ -323,26 +331,117 @@ def test_a_pause_closes_the_gate_for_requests_already_handed_to_workers() -> Non
     assert time.slept[0] == 60.0
 
 
-def test_a_pause_longer_than_a_run_waits_ends_the_run() -> None:
+def test_a_pause_longer_than_a_run_waits_ends_the_run_and_is_kept_for_the_next() -> None:
     time = FakeTime()
-    pause = Answer(meaning=Meaning.UNAVAILABLE, status=503, error="503", retry_after=LONGEST_WAIT + 1)
+    pause = Answer(meaning=Meaning.UNAVAILABLE, status=503, error="503", retry_after=121)
     outbox = MemoryOutbox(deliveries(30))
-    summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, time=time)
-    assert (summary.retry, summary.unsent) == (1, 29)
+    kept: list[datetime] = []
+    summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, patience=120, time=time, keep_pause=kept.append)
+    assert (len(outbox.by_verdict(Verdict.WAITING)), len(outbox.by_verdict(Verdict.UNSENT))) == (1, 29)
+    assert (summary.retry, summary.unsent) == (0, 30)
     assert "pause of 121 s" in (summary.stopped or "")
     assert time.slept == []
+    assert kept == [time.clock() + timedelta(seconds=121)]
+
+
+def test_a_pause_that_an_earlier_run_was_asked_for_is_waited_for_or_ends_the_run_at_once() -> None:
+    time = FakeTime()
+    sender = ToldSender(lambda *_: DELIVERED)
+    until = time.clock() + timedelta(seconds=90)
+    outbox = MemoryOutbox(deliveries(5))
+    summary = run(outbox, sender, patience=60, time=time, paused_until=until)
+    assert (sender.sent, outbox.outcomes, time.slept) == ([], {}, [])
+    assert "pause of 90 s" in (summary.stopped or "")
+    assert run(outbox, sender, patience=120, time=time, paused_until=until) == DeliverySummary(delivered=5)
+    assert time.clock() == until
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 32])
-def test_a_crm_that_is_down_stops_the_run_early_and_spends_little(concurrency: int) -> None:
+def test_a_crm_that_is_down_stops_a_run_without_patience_early_and_spends_nothing(concurrency: int) -> None:
     sender = ToldSender(lambda *_: DOWN)
     outbox = MemoryOutbox(deliveries(5000))
-    summary = run(outbox, sender, concurrency=concurrency)
-    assert len(sender.sent) <= 3 * concurrency + 10
+    summary = run(outbox, sender, concurrency=concurrency, patience=0)
+    assert len(sender.sent) <= 3 * concurrency + 10 + PROBES
     assert "the CRM is down" in (summary.stopped or "")
-    assert summary.retry == len({o.delivery.user_id for o in outbox.by_verdict(Verdict.RETRY)}) == len(set(sender.sent))
-    assert {o.attempts for o in outbox.by_verdict(Verdict.UNSENT)} == {0}
-    assert len(outbox.outcomes) == sum(outbox.claims) <= PAGE
+    assert {o.delivery.user_id for o in outbox.by_verdict(Verdict.WAITING)} == set(sender.sent)
+    assert summary.unsent == summary.total == len(outbox.outcomes) == sum(outbox.claims) <= PAGE
+    assert {o.attempts for o in outbox.outcomes.values()} == {0}
+
+
+FORMS = {
+    "refused": DOWN,
+    "timed out": Answer(meaning=Meaning.UNKNOWN, error="it took too long"),
+    "500": UNAVAILABLE,
+    "503": replace(UNAVAILABLE, status=503),
+    "429": replace(UNAVAILABLE, status=429),
+}
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_an_outage_of_whatever_form_spends_neither_attempt_nor_round_and_is_waited_for(
+    form: Answer, count: int
+) -> None:
+    if count == 1 and form.status == 500:
+        return  # the record's own: test_attempts_end_in_retry_with_the_last_words
+    time = FakeTime()
+    sender = ToldSender(lambda *_: form if time.now < 1060 else DELIVERED)
+    outbox = MemoryOutbox(deliveries(count))
+    assert run(outbox, sender, concurrency=8, time=time) == DeliverySummary(delivered=count)
+    assert {o.attempts for o in outbox.outcomes.values()} == {1}
+    assert len(sender.sent) <= count + 16 + 70, "a probe now and then"
+    assert 1060 <= time.now < 1064
+
+    outbox, slept = MemoryOutbox(deliveries(count)), len(time.slept)
+    summary = run(outbox, ToldSender(lambda *_: form), concurrency=8, patience=60, time=time)
+    assert (summary.unsent, summary.total) == (count, count)
+    assert summary.stopped is not None
+    assert 59 < sum(time.slept[slept:]) < 61
+    assert {o.attempts for o in outbox.outcomes.values()} == {0}
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_thirty_people_who_stand_together_and_fail_hold_up_nobody_else(concurrency: int) -> None:
+    poison = {f"EMP{n:05}" for n in range(20, 50)}
+    sender = ToldSender(lambda d, _: UNAVAILABLE if d.user_id in poison else DELIVERED)
+    outbox = MemoryOutbox(
+        [delivery(f"EMP{n:05}", work_date=DAY + timedelta(days=d)) for d in range(5) for n in range(100)]
+    )
+    summary = run(outbox, sender, concurrency=concurrency)
+    assert (summary.delivered, summary.retry, summary.unsent, summary.stopped) == (350, 150, 0, None)
+    assert {o.attempts for o in outbox.by_verdict(Verdict.RETRY)} == {3}
+    assert len(sender.sent) <= 350 + 3 * 150 + 20
+
+
+def test_what_an_array_failed_with_as_a_whole_is_told_apart_record_by_record() -> None:
+    class Arrays(ToldSender):
+        def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            answers = super().post_batch(deliveries)
+            return [UNAVAILABLE] * len(answers) if UNAVAILABLE in answers else answers
+
+    sender = Arrays(lambda d, _: UNAVAILABLE if d.user_id == "EMP00042" else DELIVERED)
+    outbox = MemoryOutbox(deliveries(200))
+    summary = run(outbox, sender, batch_size=50)
+    assert (summary.delivered, summary.retry, summary.stopped) == (199, 1, None)
+    assert outbox.by_verdict(Verdict.RETRY)[0].delivery.user_id == "EMP00042"
+
+
+def test_a_429_without_a_pause_slows_the_run_down_and_never_costs_an_attempt() -> None:
+    time = FakeTime()
+    taken: list[float] = []
+
+    def tell(*_: object) -> Answer:  # 48 requests in 10 seconds
+        if len([at for at in taken if at > time.now - 10]) >= 48:
+            return replace(UNAVAILABLE, status=429)
+        taken.append(time.now)
+        return DELIVERED
+
+    sender = ToldSender(tell)
+    outbox = MemoryOutbox(deliveries(300))
+    assert run(outbox, sender, concurrency=8, time=time) == DeliverySummary(delivered=300)
+    assert {o.attempts for o in outbox.outcomes.values()} == {1}
+    assert time.now - 1000 < 2 * 300 / 48 * 10
+    assert len(sender.sent) < 2 * 300
 
 
 def test_failures_between_successes_are_no_outage() -> None:

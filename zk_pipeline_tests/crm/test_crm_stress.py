@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm_misbehaviour import Received, Trouble, any_of, behave, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store
@@ -39,23 +41,53 @@ def receiver_over_tls(folder: Path) -> CrmReceiver:
     return CrmReceiver(token=TOKEN, tls=certificate.tls)
 
 
+@dataclass
+class Fire:
+    """What the CRM does while it is under fire, by the clock: an outage, a limit of requests, people who fail."""
+
+    outage: tuple[float, float]  # seconds after the first request: from, until
+    poison: frozenset[str]  # they get 500 until `until`
+    until: float
+    interim: Trouble | None = None  # 1xx answers before the final one
+    began: float | None = None
+    rng: random.Random = field(default_factory=lambda: random.Random(3))
+
+    @property
+    def is_over(self) -> bool:
+        return self.began is not None and time.monotonic() > self.began + self.until
+
+    def __call__(self, received: Received) -> Trouble | None:
+        self.began = self.began or time.monotonic()
+        now = time.monotonic() - self.began
+        if self.outage[0] <= now < self.outage[1]:
+            return Trouble(drop="before") if self.rng.random() < 0.5 else refusal(503)
+        if received.user_ids & self.poison and now < self.until:
+            return refusal(500)
+        if self.rng.random() < 0.02:
+            return refusal(429)
+        return self.interim if self.rng.random() < 0.02 else None
+
+
 @pytest.mark.parametrize(
-    ("people", "dates", "kills"),
+    ("people", "dates", "kills_and_outage"),
     [
-        pytest.param(40, 10, 12, id="scaled"),
-        pytest.param(100, 100, 200, id="full", marks=[pytest.mark.stress, pytest.mark.timeout(800)]),
+        pytest.param(40, 10, (12, 3), id="scaled"),
+        pytest.param(100, 100, (200, 60), id="full", marks=[pytest.mark.stress, pytest.mark.timeout(900)]),
     ],
 )
 def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_once_and_in_order(
-    tmp_path: Path, record_property: Record, people: int, dates: int, kills: int
+    tmp_path: Path, record_property: Record, people: int, dates: int, kills_and_outage: tuple[int, int]
 ) -> None:
+    kills, outage = kills_and_outage
     rng = random.Random(6)
     store, days = Store.at(place(tmp_path / "store.duckdb")), dates_from(dates)
     due = make_due(store, people=people, dates=days)
     killed, ended, revised, left_behind = 0, 0, 0, 0
     with receiver_over_tls(tmp_path) as receiver:
+        poison = frozenset(person(n) for n in range(people // 10, people // 10 + 3 * people // 10))
+        fire = Fire(outage=(5, 5 + outage), poison=poison, until=10 + outage)
         receiver.misbehave = any_of(
-            sometimes(0.05, refusal(503), seed=1), sometimes(0.05, Trouble(drop="after"), seed=2)
+            fire, sometimes(0.05, refusal(503), seed=1), sometimes(0.05, Trouble(drop="after"), seed=2)
         )
         for turn in range(3 * kills):
             if killed == kills:
@@ -66,12 +98,12 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
                 some = {(person(rng.randrange(people)), rng.choice(days[:3])) for _ in range(30)}
                 revise(store, some, moment)
                 revised += len(some)
-            was_killed = child.kill(after=rng.uniform(0.02, 0.9))
+            was_killed = child.kill(after=rng.uniform(0.02, 2.5))
             killed, ended = killed + was_killed, ended + (not was_killed)
             left_behind += was_killed and "sending" in delivery_states(store)
         under_fire = receiver.posts
-        for _ in range(10):
-            start_sync(store, variables(tmp_path, receiver), AGAIN).wait(300)
+        for _ in range(20):
+            start_sync(store, variables(tmp_path, receiver), AGAIN if fire.is_over else Scope()).wait(300)
             if set(delivery_states(store)) <= {"delivered", "superseded"}:
                 break
         ledger = receiver.ledger
@@ -93,29 +125,59 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
 
 
 @pytest.mark.parametrize(
-    "people", [pytest.param(60, id="scaled"), pytest.param(500, id="full", marks=pytest.mark.stress)]
+    ("people", "outage"),
+    [pytest.param(60, 4, id="scaled"), pytest.param(500, 60, id="full", marks=pytest.mark.stress)],
 )
-def test_an_outage_costs_few_requests_and_no_attempts_of_what_was_not_sent(
-    tmp_path: Path, record_property: Record, people: int
+def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
+    tmp_path: Path, record_property: Record, people: int, outage: float
 ) -> None:
-    concurrency = 8
+    """The arithmetic of an outage in the middle of a run: what it costs, and how long after it the last day arrives."""
     store = Store.at(place(tmp_path / "store.duckdb"))
     due = make_due(store, people=people, dates=dates_from(10))
     with receiver_over_tls(tmp_path) as receiver:
-        receiver.misbehave = whenever(lambda _: True, refusal(503))
-        ended = start_sync(store, variables(tmp_path, receiver, concurrency)).wait()
-        requests = receiver.posts
-        ((attempts, sent),) = rows(
-            store, "SELECT sum(attempts)::INTEGER, count(*) FILTER (attempts > 0) FROM crm_deliveries"
-        )
+        times: list[float] = []
+        down: list[float] = []
+
+        def misbehave(received: Received) -> Trouble | None:
+            now = time.monotonic()
+            if received.number == due // 2:
+                down.append(now)
+            is_down = bool(down) and now < down[0] + outage
+            times.append(now)
+            return refusal(503) if is_down else None
+
+        receiver.misbehave = misbehave
+        ended = start_sync(store, variables(tmp_path, receiver)).wait(200)
+        recovered = down[0] + outage
+        alone = (down[0] - times[0]) + (times[-1] - min(at for at in times if at >= recovered))
+        late = times[-1] - recovered
+        ((attempts, rounds),) = rows(store, "SELECT sum(attempts)::INTEGER, sum(rounds)::INTEGER FROM crm_deliveries")
         record_property(
-            CRM_COUNTS, f"{due:,} due: {requests} requests, {sent} records attempted; {ended.summary.stopped}"
+            CRM_COUNTS,
+            f"{due:,} due, {outage:.0f} s down: {receiver.posts - due} requests more than days, {attempts - due} "
+            f"attempts and {rounds} rounds spent; last day {late:.1f} s after recovery, deliveries alone {alone:.1f} s",
         )
+        assert (ended.summary.delivered, ended.summary.stopped) == (due, None)
+        assert (attempts, rounds) == (due, 0)
+        assert receiver.posts - due <= 16 + 8 + 3 + outage
+        assert late < max(2 * alone, alone + 3.5), "the longest pause between two probes, and the days themselves"
+        assert outcome_of(store, receiver) == ONCE
+
+
+def test_an_outage_longer_than_the_patience_spends_nothing(tmp_path: Path, record_property: Record) -> None:
+    concurrency = 8
+    store = Store.at(place(tmp_path / "store.duckdb"))
+    due = make_due(store, people=60, dates=dates_from(10))
+    with receiver_over_tls(tmp_path) as receiver:
+        receiver.misbehave = whenever(lambda _: True, refusal(503))
+        without = variables(tmp_path, receiver, concurrency) | {"CRM_OUTAGE_PATIENCE": "0"}
+        ended = start_sync(store, without).wait()
+        requests = receiver.posts
+        record_property(CRM_COUNTS, f"{due:,} due: {requests} requests, no attempts; {ended.summary.stopped}")
         assert ended.summary.stopped is not None
-        assert requests <= 3 * concurrency + 10
-        assert attempts == requests
-        assert rows(store, "SELECT DISTINCT state FROM crm_deliveries WHERE attempts = 0") == [("pending",)]
+        assert requests <= 3 * concurrency + 13
+        assert rows(store, "SELECT DISTINCT state, attempts, rounds FROM crm_deliveries") == [("pending", 0, 0)]
         receiver.misbehave = behave
-        assert start_sync(store, variables(tmp_path, receiver), AGAIN).wait(120).summary.delivered == due
+        assert start_sync(store, variables(tmp_path, receiver)).wait(120).summary.delivered == due
         assert receiver.posts == requests + due
         assert outcome_of(store, receiver) == ONCE

@@ -68,6 +68,25 @@ def test_what_is_delivered_is_materialized_date_by_date_and_is_not_sent_again(
 
 
 @pytest.mark.usefixtures("processed")
+def test_one_run_is_about_all_that_is_due_and_about_no_date_between(
+    launcher: Launcher, crm: CrmReceiver, home_store: Store
+) -> None:
+    crm.unknown_users = {"1002"}
+    result = launcher.sync(DateRange(WEDNESDAY, WEDNESDAY), {"all_due": True})
+    assert result.observed == {"delivered": 2, "retry": 0, "failed": 1, "unsent": 0}
+    assert statuses(launcher, "crm_sync", DATES) == {
+        str(MONDAY): "failed",
+        str(TUESDAY): "missing",
+        str(WEDNESDAY): "materialized",
+    }
+    assert states(home_store)["1002", MONDAY] == ("failed", 1)
+    crm.unknown_users = set()
+    again = {"all_due": True, "failed": True, "last": str(TUESDAY)}
+    assert launcher.sync(DateRange(MONDAY, MONDAY), again).observed["delivered"] == 1
+    assert statuses(launcher, "crm_sync", [MONDAY]) == {str(MONDAY): "materialized"}
+
+
+@pytest.mark.usefixtures("processed")
 def test_beside_another_sender_and_without_the_senders_lock_nothing_is_sent_and_a_line_says_so(
     launcher: Launcher, crm: CrmReceiver, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,14 +167,21 @@ def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
     poll_all(launcher, home_store)
     launcher.process(DateRange(MONDAY, WEDNESDAY))
-    assert tick(launcher, "sync_to_crm") == [span(MONDAY, MONDAY), span(WEDNESDAY, WEDNESDAY)]
+    assert tick(launcher, "sync_to_crm") == [span(WEDNESDAY, WEDNESDAY)], "one run for all work dates"
+    (request,) = evaluated(launcher, "sync_to_crm").run_requests or ()
+    assert request.run_config["ops"]["crm_sync"]["config"] == {"all_due": True}
 
     monkeypatch.setenv("CRM_MAX_RETRIES", "1")
     crm.misbehave = first(1, refusal(500))
     one_attempt = Launcher(load_settings(), launcher.instance)
     assert "1 to retry" in str(deliver(one_attempt, MONDAY, MONDAY).failure)
     assert tick(launcher, "sync_to_crm") == [span(WEDNESDAY, WEDNESDAY)]
-    assert tick(launcher, "retry_failed_syncs") == [span(MONDAY, MONDAY), span(WEDNESDAY, WEDNESDAY)]
+    assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]
+
+    home_store.deliveries.keep_pause(home_store.clock() + timedelta(minutes=5))
+    assert str(tick(launcher, "sync_to_crm")).startswith("the CRM asked for a pause until ")
+    assert str(tick(launcher, "retry_failed_syncs")).startswith("the CRM asked for a pause until ")
+    home_store.deliveries.keep_pause(home_store.clock())
 
     monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", str(WEDNESDAY))  # what is before has no partition any more
     assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]
@@ -185,7 +192,7 @@ def test_the_retry_schedule_tells_its_runs_to_retry(launcher: Launcher, fleet: F
     poll_all(launcher, home_store)
     launcher.process(DateRange(MONDAY, MONDAY))
     (request,) = evaluated(launcher, "retry_failed_syncs").run_requests or ()
-    assert request.run_config["ops"]["crm_sync"]["config"] == {"retry": True}
+    assert request.run_config["ops"]["crm_sync"]["config"] == {"retry": True, "all_due": True}
 
 
 def test_the_cleanup_is_asked_for_every_night(launcher: Launcher) -> None:

@@ -24,6 +24,7 @@ from zk_pipeline_tests.store.store_bench import (
     StoppedClock,
     copied,
     device,
+    execute,
     ingest,
     on,
     process,
@@ -185,14 +186,29 @@ def test_one_refused_record_is_a_dead_letter_with_the_crms_words_and_the_rest_ar
     assert "no such person" in words
 
 
-def test_a_crm_that_is_down_counts_a_round_and_the_next_round_delivers(store: Store, tmp_path: Path) -> None:
+def test_a_crm_that_is_down_spends_nothing_and_the_next_sync_delivers(store: Store, tmp_path: Path) -> None:
     down = whenever(lambda _: True, refusal(503))
     with CrmReceiver(token=TOKEN, misbehave=down) as crm:
-        assert run(store, tmp_path, crm).retry == 3
-    assert rows(store, STATES) == [("retry", 3, 3)]
+        configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_OUTAGE_PATIENCE="0")
+        ended = sync(store, configured, Scope(), run_id="in the outage")
+        assert (ended.retry, ended.unsent) == (0, 3)
+        assert str(ended.stopped).endswith(
+            "3 still wait: the next sync sends them (sync_to_crm_schedule: every 30 minutes)"
+        )
+    assert rows(store, STATES) == [("pending", 3, 0)]
     with CrmReceiver(token=TOKEN) as crm:
         configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN)
-        assert sync(store, configured, Scope(states=("retry",)), run_id="next round").delivered == 3
+        assert sync(store, configured, Scope(), run_id="the next sync").delivered == 3
+
+
+def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(store: Store, tmp_path: Path) -> None:
+    execute(store, "UPDATE crm_deliveries SET rounds = 7")
+    poison = whenever(lambda received: "1002" in received.user_ids, refusal(500))
+    with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
+        summary = run(store, tmp_path, crm)
+    assert (summary.delivered, summary.retry, summary.failed) == (2, 0, 1)
+    assert summary.errors[0].message == "given up after 8 rounds, last: 500: told to refuse"
+    assert store.deliveries.states() == {"delivered": 2, "failed": 1}
 
 
 @pytest.mark.parametrize(

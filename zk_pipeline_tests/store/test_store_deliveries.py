@@ -10,14 +10,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
 from zk_pipeline.store.database import Where
 from zk_pipeline.store.deliveries import SyncStats
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy, only_sender
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.turns import MAX_ROUNDS
 from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,

@@ -83,7 +83,7 @@ def test_a_day_revised_between_claim_and_settling_is_delivered_again_in_order(ca
 
 def test_a_day_revised_after_an_unknown_outcome_never_goes_back(case: Case) -> None:
     case.receiver.misbehave = whenever(lambda _: True, Trouble(drop="after"))
-    case.sync(CRM_MAX_RETRIES="1")
+    case.sync(CRM_MAX_RETRIES="1", CRM_OUTAGE_PATIENCE="0")
     assert "delivered" not in case.states()
     case.receiver.misbehave = first(0, Trouble())
     revise(case.store, [(person(n), FIRST) for n in range(50)], "18:00")

@@ -1,0 +1,78 @@
+"""Whatever outage meets whichever people whose records fail: who is blamed, what it costs, that the run ends."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zk_pipeline.crm.answers import Answer, Meaning
+from zk_pipeline.crm.delivery import deliver
+from zk_pipeline.crm.models import Delivery, Verdict
+from zk_pipeline_tests.crm.crm_doubles import DAY, DELIVERED, FakeTime, MemoryOutbox, ToldSender, delivery
+
+FAULT = Answer(meaning=Meaning.UNAVAILABLE, status=500, error="500")
+FORMS = [
+    FAULT,
+    replace(FAULT, status=503),
+    replace(FAULT, status=None),
+    Answer(meaning=Meaning.UNKNOWN, error="timed out"),
+    replace(FAULT, status=429),
+    replace(FAULT, status=503, retry_after=2.0),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    people=st.integers(1, 60),
+    poison=st.tuples(st.integers(0, 59), st.integers(0, 20)),
+    outages=st.lists(st.tuples(st.floats(0, 30), st.floats(0.5, 40), st.sampled_from(FORMS)), max_size=2),
+    concurrency=st.integers(1, 8),
+    seed=st.integers(0, 99),
+)
+def test_whoever_does_not_fail_is_delivered_and_whoever_fails_gets_his_attempts_and_no_more(
+    people: int,
+    poison: tuple[int, int],
+    outages: list[tuple[float, float, Answer]],
+    concurrency: int,
+    seed: int,
+) -> None:
+    time = FakeTime()
+    start, count = poison
+    bad = {f"EMP{n:05}" for n in range(start, start + min(count, people // 2))}
+
+    def tell(one: Delivery, _: int) -> Answer:
+        time.now += 0.02
+        for begins, lasts, form in outages:
+            if begins <= time.now - 1000 < begins + lasts:
+                return form
+        return FAULT if one.user_id in bad else DELIVERED
+
+    days = [delivery(f"EMP{n:05}", work_date=DAY + timedelta(days=d)) for d in range(3) for n in range(people)]
+    outbox, sender = MemoryOutbox(days), ToldSender(tell)
+    summary = deliver(
+        outbox,
+        sender,
+        concurrency=concurrency,
+        max_attempts=3,
+        batch_size=1,
+        clock=time.clock,
+        sleep=time.sleep,
+        monotonic=time.monotonic,
+        rng=random.Random(seed),
+    )
+    assert len(outbox.outcomes) == len(days)
+    good = [o for o in outbox.outcomes.values() if o.delivery.user_id not in bad]
+    own = [o for o in outbox.outcomes.values() if o.delivery.user_id in bad]
+    assert all(o.attempts <= 3 for o in outbox.outcomes.values())
+    assert {o.verdict for o in own} <= {Verdict.RETRY, Verdict.DELIVERED}
+    assert all(o.attempts == 3 for o in own if o.verdict is Verdict.RETRY)
+    if not outages:
+        assert {(o.verdict, o.attempts) for o in good} <= {(Verdict.DELIVERED, 1)}
+        assert summary.stopped is None
+    if not bad and len(outages) < 2 and people > 1:
+        assert {(o.verdict, o.attempts) for o in good} == {(Verdict.DELIVERED, 1)}
+    assert len(sender.sent) < 6 * len(days) + 300
