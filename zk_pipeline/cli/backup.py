@@ -53,8 +53,7 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
     corrections go back to the backup (docs/operating.md). Stop `zk-pipeline up` before.
 
     \b
-    Example:  zk-pipeline restore backup.duckdb --dry-run
-              zk-pipeline restore backup.duckdb --yes
+    Example:  zk-pipeline restore backup.duckdb --yes
     """
     session = open_session()
     replaced = session.store.database.path  # refused here where the store is no file
@@ -143,8 +142,17 @@ def _warnings(done: Restored) -> list[str]:
     ]
 
 
+_NEXT = {
+    "poll": "reads every terminal's log as a whole",
+    "process": "makes the work dates again that changed",
+}
+
+
+def next_commands(done: Restored) -> list[str]:
+    """Commands to run after a restore, in order."""
+    return ["poll", "process"] if done.carried.stale or not done.is_history_complete else ["poll"]
+
+
 def _next(done: Restored) -> list[str]:
-    lines = ["next: zk-pipeline poll (reads every log as a whole)"]
-    if done.carried.stale or not done.is_history_complete:
-        lines.append("      zk-pipeline process (makes the work dates again that changed)")
-    return lines
+    words = [f"zk-pipeline {command} ({_NEXT[command]})" for command in next_commands(done)]
+    return [f"{'next:' if not number else '     '} {line}" for number, line in enumerate(words)]
