@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -29,6 +30,8 @@ from zk_pipeline.store.punches import PollRecord
 
 router = APIRouter(prefix="/api", tags=["actions"], route_class=StrictRoute)
 
+_CalendarDate = date  # a field of that name hides the type
+_MOST_ERRORS = 100
 _WORDS = "Whether to wait for the run; `false` answers 202 with its id at once"
 
 
@@ -102,6 +105,7 @@ class Polled(BaseModel):
     run_id: str | None
     error: str | None = None
     error_code: str | None = None
+    last_sync: datetime | None = Field(None, description="Its last successful poll (instant, UTC)")
     warnings: str | None = Field(None, description="What went wrong without failing the poll, a line each")
 
 
@@ -127,13 +131,21 @@ class ProcessedCounts(BaseModel):
     run_ids: list[str]
 
 
+class RecordError(BaseModel):
+    """A delivery that failed, or a run that did: then without a person and date."""
+
+    user_id: str | None = None
+    date: _CalendarDate | None = None
+    error: str
+
+
 class SyncCounts(BaseModel):
-    """What came of the deliveries."""
+    """Outcome of the deliveries."""
 
     total: int = Field(description="Records attempted, and due ones that were not attempted after all")
     successful: int
     failed: int
-    errors: list[str]
+    errors: list[RecordError] = Field(description=f"At most {_MOST_ERRORS}")
     run_ids: list[str]
 
 
@@ -263,7 +275,8 @@ async def _run(
 
 def _all_polled(services: Services, result: ActionResult) -> dict[str, Any]:
     polls = [(run_id, one) for run_id in result.run_ids for one in services.store.punches.polls_of(run_id)]
-    devices = [_polled(run_id, one) for run_id, one in polls]
+    last_sync = {one.name: one.last_sync for one in services.store.devices.all()}
+    devices = [_polled(run_id, one) | {"last_sync": last_sync.get(one.device)} for run_id, one in polls]
     successful = sum(one["status"] == "success" for one in devices)
     return {
         "total_devices": len(devices),
@@ -302,13 +315,19 @@ def _processed(_: Services, result: ActionResult) -> dict[str, Any]:
     }
 
 
-def _synced(_: Services, result: ActionResult) -> dict[str, Any]:
+def _synced(services: Services, result: ActionResult) -> dict[str, Any]:
     successful = result.observed.get("delivered", 0)
     failed = sum(result.observed.get(name, 0) for name in ("retry", "failed", "unsent"))
     return {
         "total": successful + failed,
         "successful": successful,
         "failed": failed,
-        "errors": result.failures,
+        "errors": [
+            *({"error": text} for text in result.failures),
+            *(
+                {"user_id": one.user_id, "date": one.work_date, "error": one.error}
+                for one in services.store.deliveries.errors_of(result.run_ids, limit=_MOST_ERRORS)
+            ),
+        ][:_MOST_ERRORS],
         "run_ids": result.run_ids,
     }

@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from zk_pipeline.api.answers import FAILURES
 from zk_pipeline.api.auth import Reader
 from zk_pipeline.api.described import described
-from zk_pipeline.api.paging import FlagText, ListParameters, PageOf, Text, flag, page_of
+from zk_pipeline.api.paging import LARGEST_PAGE, FlagText, ListParameters, Number, PageOf, Text, flag, page_of
 from zk_pipeline.api.services import Given, Services
+from zk_pipeline.errors import UsageError
 from zk_pipeline.store.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchRow
 
 router = APIRouter(prefix="/api", tags=["attendance"], responses=FAILURES)
@@ -23,7 +24,7 @@ Punch = described(
     "raw_punches",
     {
         "id": "Stable number of the punch; a punch stored later has a higher one",
-        "device": "Number of the device that recorded it (devices.id)",
+        "device": "Number of the device that recorded it (devices.id); null where the registry does not know it",
         "device_name": "Device that recorded it",
         "timestamp": "The instant (UTC)",
     },
@@ -47,6 +48,16 @@ class DayParameters(ListParameters):
         Literal["pending", "sending", "delivered", "retry", "failed", "superseded"] | None,
         Field(description="Only days whose delivery is in this state; `failed` are the dead letters"),
     ] = None
+
+
+class UnsyncedParameters(DayParameters):
+    """Filters of days; `limit` as clients of the bridge send it."""
+
+    limit: Number = Field(None, description=f"At most this many rows, and {LARGEST_PAGE}; instead of `page_size`")
+
+    @property
+    def size(self) -> int:
+        return min(self.limit, LARGEST_PAGE) if isinstance(self.limit, int) else super().size
 
 
 class Stats(BaseModel):
@@ -74,8 +85,12 @@ def days(request: Request, services: Given, _: Reader, asked: Annotated[DayParam
 
 
 @router.get("/processed-attendance/unsynced/", response_model=PageOf[Day])  # type: ignore[valid-type]
-def unsynced(request: Request, services: Given, _: Reader, asked: Annotated[DayParameters, Query()]) -> dict[str, Any]:
+def unsynced(
+    request: Request, services: Given, _: Reader, asked: Annotated[UnsyncedParameters, Query()]
+) -> dict[str, Any]:
     """Days whose latest revision the CRM does not hold."""
+    if asked.limit is not None and "page_size" in request.query_params:
+        raise UsageError("limit: give it or page_size, not both")
     return _days(request, services, asked, {"synced_to_crm": False})
 
 

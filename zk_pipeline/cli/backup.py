@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, yes_option
+from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, print_table, yes_option
 from zk_pipeline.cli.session import Session, open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.restoring import Restored
+from zk_pipeline.store.restoring import Due, Restored
 from zk_pipeline.supervisor import only_one
 
 _FOLDER = "backups"
@@ -43,19 +43,23 @@ def backup(target: Path | None, keep: int | None, as_json: bool) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @yes_option
+@click.option("--dry-run", is_flag=True, help="Only show what would change, and what the CRM would be told.")
 @click.option("--force", is_flag=True, help="Although Dagster shows runs that are under way.")
 @as_json
-def restore(file: Path, yes: bool, force: bool, as_json: bool) -> None:
+def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) -> None:
     """Put a backup in the store's place. It is read as a whole first; the store that was there stays beside it.
 
-    What the CRM was told since the backup is taken over from the store that is replaced. Punches are not: read the
-    terminals anew with `poll`, then make the dates it names with `process`. End `zk-pipeline up` before.
+    Terminals, punches, days, deliveries and API tokens of the replaced store are taken over. Shifts, holidays and clock
+    corrections go back to the backup (docs/operating.md). Stop `zk-pipeline up` before.
 
     \b
     Example:  zk-pipeline restore backup.duckdb --yes
     """
     session = open_session()
     replaced = session.store.database.path  # refused here where the store is no file
+    if dry_run:
+        _preview(session, file, as_json=as_json)
+        return
     with only_one(session.settings.home):
         if not force:
             _refuse_while_runs(session)
@@ -64,16 +68,57 @@ def restore(file: Path, yes: bool, force: bool, as_json: bool) -> None:
     if as_json:
         print_json(asdict(done) | {"next": _next(done)})
         return
+    print_pairs({"store": done.file, "replaced store": done.replaced or "none"} | _summary(done))
+    click.echo("\n".join([*_warnings(done), *_next(done)]))
+
+
+def _preview(session: Session, file: Path, *, as_json: bool) -> None:
+    from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.operations.restore import preview_restore  # noqa: PLC0415 (pandas, slow to import)
+
+    last = last_work_date(session.settings, session.store.clock())
+    seen = preview_restore(session.store, session.settings, file, last=last)
+    if as_json:
+        print_json(seen)
+        return
+    changed = [table for table in seen.restored.tables if len({table.backup, table.replaced, table.restored}) > 1]
+    print_table([asdict(table) for table in changed], ["table", "backup", "replaced", "restored"])
     print_pairs(
-        {
-            "store": done.file,
-            "version": done.version if done.version == done.from_version else f"{done.from_version} -> {done.version}",
-            "punches": f"{done.rows['raw_punches']:,}",
-            "replaced store": done.replaced or "none",
-            "days whose later revisions were taken over": done.days_carried,
+        _summary(seen.restored)
+        | {
+            "work dates that come out different": len(seen.dates_changed),
+            "due at the CRM without the restore": _due(seen.due_before),
+            "due at the CRM after restore and process": _due(seen.due_after),
         }
     )
-    click.echo("\n".join(_next(done)))
+    problems = [f"{day} cannot be made: {why}" for day, why in seen.failed.items()]
+    click.echo("\n".join([*_warnings(seen.restored), *problems, "nothing was changed"]))
+
+
+def _due(due: Due) -> str:
+    return f"{due.records:,} records, {due.retractions:,} retractions"
+
+
+def _summary(done: Restored) -> dict[str, object]:
+    carried = done.carried
+    version = str(done.version) if done.version == done.from_version else f"{done.from_version} -> {done.version}"
+    lists = {
+        "terminals registered since": carried.devices_added,
+        "terminals changed since": carried.devices_changed,
+        "terminals removed since, not polled": carried.devices_removed,
+        "API tokens created since, still valid": carried.tokens_added,
+        "API tokens revoked since, still revoked": carried.tokens_revoked,
+    }
+    return {
+        "version": version,
+        "days revised or delivered since, taken over": carried.days,
+        **{name: ", ".join(names) for name, names in lists.items() if names},
+        **{
+            f"{table} back to the backup": f"{gone} rows gone, {back} rows back"
+            for table, (gone, back) in carried.undone.items()
+        },
+        "work dates to make again": len(carried.stale),
+    }
 
 
 def _refuse_while_runs(session: Session) -> None:
@@ -85,13 +130,29 @@ def _refuse_while_runs(session: Session) -> None:
         raise UsageError(f"{busy}: wait for it or terminate it, or restore with --force")
 
 
+def _warnings(done: Restored) -> list[str]:
+    if done.is_history_complete:
+        return []
+    return [
+        f"nothing was taken over from a replaced store: {done.not_carried}",
+        "since the backup are lost: registered terminals (`zk-pipeline device list`), created API tokens and "
+        "revocations (`zk-pipeline api-token list`): revoke again what must not be valid",
+        "what the CRM was told since the backup is not known here: days that turn out different are sent again "
+        "under higher revisions; one that is as in the backup is not, although the CRM may hold another",
+    ]
+
+
+_NEXT = {
+    "poll": "reads every terminal's log as a whole",
+    "process": "makes the work dates again that changed",
+}
+
+
+def next_commands(done: Restored) -> list[str]:
+    """Commands to run after a restore, in order."""
+    return ["poll", "process"] if done.carried.stale or not done.is_history_complete else ["poll"]
+
+
 def _next(done: Restored) -> list[str]:
-    lines = ["next: zk-pipeline poll (reads every log as a whole)"]
-    if done.first is not None:
-        lines.append(f"      zk-pipeline process --start-date {done.first} --end-date {done.last}")
-    if not done.is_history_complete:
-        lines.append(
-            "what the CRM was told since the backup is not known here: days that turn out different are sent again "
-            "under higher revisions; one that is as in the backup is not, although the CRM may hold another"
-        )
-    return lines
+    words = [f"zk-pipeline {command} ({_NEXT[command]})" for command in next_commands(done)]
+    return [f"{'next:' if not number else '     '} {line}" for number, line in enumerate(words)]

@@ -415,7 +415,7 @@ VIEWS: dict[str, tuple[str, dict[str, str]]] = {
         "The day with its delivery, in the words of the REST API",
         {
             **{name: text for name, text in _DAY.items() if name not in _NOT_IN_VIEW},
-            "device": "Number of the device of the clock-in (devices.id)",
+            "device": "Number of the device of the clock-in (devices.id); null where the registry does not know it",
             "device_name": "Device of the clock-in",
             "date": "The work date, in the device's zone",
             "synced_to_crm": "The CRM holds this revision",

@@ -12,6 +12,7 @@ import pyarrow as pa
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.day_figures import SpanFigures, figures
+from zk_pipeline.store.lost_punches import refuse_lost
 from zk_pipeline.store.placing import is_grouped_by
 from zk_pipeline.store.soundness import hold_unsound, mend
 from zk_pipeline.store.summaries import Summaries, summarize
@@ -83,7 +84,7 @@ class DayStore:
 
         A row of equal content keeps its revision. A changed one gets the next revision, its history and a pending
         delivery; one that vanished gets a retraction. A date that another run meanwhile built from newer punches is
-        left as it is. Returns one entry per date written, in order.
+        left as it is. Returns one entry per date written, in order. Raises PunchesLost, with nothing written.
         """
         known = [field for field in _DAYS if field.name in days]
         incoming = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
@@ -105,6 +106,7 @@ class DayStore:
             connection.register("incoming_dates", made_from)
             held = mend(connection, list(seq))
             stage(connection)
+            refuse_lost(connection)
             revise(connection, now=now, run_id=run_id)
             written = [DateWritten(*row) for row in count_changes(connection)]
             mark_built(connection, now)

@@ -30,6 +30,15 @@ class SyncStats:
 
 
 @dataclass(frozen=True)
+class SyncError:
+    """Last error of a delivery that a run attempted and that has not arrived."""
+
+    user_id: str
+    work_date: date
+    error: str
+
+
+@dataclass(frozen=True)
 class OpenDelivery:
     """One delivery that has not arrived, and the last words about it. `due_since` is when its revision was made."""
 
@@ -172,3 +181,17 @@ class DeliveryStore:
             ).fetchone()
         assert row is not None
         return SyncStats(*row)
+
+    def errors_of(self, run_ids: Sequence[str], *, limit: int) -> list[SyncError]:
+        """Up to `limit` deliveries that these runs claimed last and that failed, by work date and person."""
+        with self.database.read("errors of a sync") as connection:
+            rows = connection.execute(
+                """
+                SELECT user_id, work_date, last_error FROM crm_deliveries
+                WHERE list_contains($runs, run_id) AND last_error IS NOT NULL
+                  AND state NOT IN ('delivered', 'superseded')
+                ORDER BY work_date, user_id LIMIT $limit
+                """,
+                {"runs": list(run_ids), "limit": limit},
+            ).fetchall()
+        return [SyncError(*row) for row in rows]

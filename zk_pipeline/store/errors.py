@@ -40,6 +40,10 @@ class ReadingRefused(ZkPipelineError):
         super().__init__(message)
 
 
+class PunchesLost(ZkPipelineError):
+    """Days that must not be changed: punches that they were made from are not in the store."""
+
+
 class NestedHold(RuntimeError):
     """A defect of ours: a thread that holds the store asked for it again, and would wait for itself."""
 
@@ -61,5 +65,5 @@ def is_store_failure(error: BaseException) -> bool:
     Other exceptions come from the data that was to be stored.
     """
     if isinstance(error, ZkPipelineError):
-        return not isinstance(error, ReadingRefused)
+        return not isinstance(error, (ReadingRefused, PunchesLost))
     return isinstance(error, _OF_THE_STORE)

@@ -34,7 +34,7 @@ class PunchRow:
     """A row of `raw_punches` in the words of the API; `id` is its seq, which grows with every punch stored."""
 
     id: int
-    device: int
+    device: int | None  # None: the registry has lost it
     device_name: str
     user_id: str
     timestamp: datetime
@@ -66,7 +66,7 @@ class DayRow:
     """A row of `processed_attendance`."""
 
     id: int
-    device: int
+    device: int | None  # None: the registry has lost it
     device_name: str
     site: str
     user_id: str
@@ -198,7 +198,8 @@ _PUNCHES = """
     FROM raw_punches WHERE voided_at IS NULL
 """
 _NUMBERED_PUNCHES = f"""
-    SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site, device.timezone
+    SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site,
+           coalesce(device.timezone, 'UTC') AS timezone
     FROM ({_PUNCHES}) AS punch LEFT JOIN devices AS device ON device.name = punch.device_name
 """  # noqa: S608 (SQL of ours)
 # Without the join that only `synced_to_crm` needs.

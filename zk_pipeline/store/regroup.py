@@ -25,9 +25,9 @@ def regrouping(connection: Connection, sites: Sequence[str] | None) -> Iterator[
     if sites is None or under_way[0][0]:
         yield
         return
-    _fingerprint(connection, "rows_before", sites)
+    fingerprint(connection, "rows_before", sites)
     yield
-    _fingerprint(connection, "rows_after", sites)
+    fingerprint(connection, "rows_after", sites)
     connection.execute(
         """
         CREATE TEMP TABLE touched_dates AS
@@ -43,7 +43,7 @@ def regrouping(connection: Connection, sites: Sequence[str] | None) -> Iterator[
         connection.execute(f"DROP TABLE {table}")
 
 
-def _fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> None:
+def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> None:
     """The temporary `table(site, user_id, work_date, made_from)`, a row for each that a processing now would make."""
     placing = place(connection)
     # What a row without a shift is judged by must read the same whether or not others have one.

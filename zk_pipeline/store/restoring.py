@@ -1,21 +1,25 @@
-"""Putting a backup in the store's place, whole or not at all, without forgetting what the CRM was told since."""
+"""Restore: put a backup in the store's place, whole or not at all. What it takes over is in `carrying`."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.store.copying import aside, settle_on_disk, wal_of
+from zk_pipeline.store.carrying import Carried, carry_over, other_store
+from zk_pipeline.store.catalog import TABLES
+from zk_pipeline.store.copying import aside, copy_file, settle_on_disk, wal_of
 from zk_pipeline.store.database import Connection, Database
-from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline.store.lock import FairLock
+from zk_pipeline.store.errors import StoreUnusable
+from zk_pipeline.store.lock import FairLock, Mode
 from zk_pipeline.store.migrate import literal, migrate, newest_version, transaction
 from zk_pipeline.store.verifying import verify
 
@@ -24,23 +28,39 @@ _NUMBERS_SINCE, _REVISIONS_SINCE = 1_000_000_000, 100  # given since the backup,
 
 
 @dataclass(frozen=True)
-class Restored:
-    """What was put in place. `replaced`: where the store that was there is now; None where there was none.
+class TableRows:
+    """Rows of one table: of the backup, of the replaced store (None: not readable), and as restored."""
 
-    `days_carried` days, of work dates `first` to `last`, have revisions that the backup does not know: they were taken
-    over with their deliveries. Where there was nothing to read them from (`is_history_complete` is False), revisions
-    made from now on of dates up to today begin above all that can have been used.
+    table: str
+    backup: int
+    replaced: int | None
+    restored: int
+
+
+@dataclass(frozen=True)
+class Due:
+    """Deliveries that the CRM has not confirmed, dead letters left out: days, and days it is to take back."""
+
+    records: int
+    retractions: int
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Outcome of a restore, or of its preview. `replaced`: where the store that was there is now; None without one.
+
+    `is_history_complete` is False where nothing could be taken over from the store that was there, with the reason in
+    `not_carried`: revisions made from now on of dates up to today then begin above all that can have been used.
     """
 
     file: Path
     from_version: int
     version: int
-    rows: dict[str, int]
+    tables: list[TableRows]
     replaced: Path | None
     is_history_complete: bool
-    days_carried: int
-    first: date | None
-    last: date | None
+    not_carried: str | None
+    carried: Carried
 
 
 @dataclass(frozen=True)
@@ -54,43 +74,63 @@ class Restoring:
         The caller sees to it that no runs are under way. Until the rename the store is as it was; afterwards it stands
         beside its successor. Raises UsageError for a file that is no whole store, StoreBusy, ZkPipelineError.
         """
+        with self._prepared(file, self.database.path.parent, "exclusive") as (part, prepared):
+            settle_on_disk(part)
+            return replace(prepared, replaced=self._put(part))
+
+    @contextmanager
+    def preview(self, file: Path) -> Iterator[tuple[Path, Restored]]:
+        """The store as `restore` would make it, under a name of its own that is gone afterwards, and what it would
+        report. Nothing else is changed. Raises as `restore`.
+        """
+        beside = self.database.path.parent
+        with tempfile.TemporaryDirectory(prefix=".preview-", dir=beside if beside.is_dir() else None) as folder:
+            with self._prepared(file, Path(folder), "shared") as (part, prepared):
+                shown = Path(shutil.copyfile(part, Path(folder) / "preview.duckdb"))
+            yield shown, prepared
+
+    @contextmanager
+    def _prepared(self, file: Path, folder: Path, mode: Mode) -> Iterator[tuple[Path, Restored]]:
+        """The store to be, in `folder`, while the one that is there is held."""
         store = self.database.path
         if not file.is_file():
             raise UsageError(f"there is no file {file}")
         if store.exists() and file.samefile(store):
             raise UsageError(f"{file} is the store itself: name a backup of it")
         try:
-            store.parent.mkdir(parents=True, exist_ok=True)
-            with aside(store) as part:
+            folder.mkdir(parents=True, exist_ok=True)
+            with aside(folder / store.name) as part, aside(folder / f"replaced-{store.name}") as replaced:
                 _copy(file, part)
                 verified = verify(part, str(file))
                 with duckdb.connect(str(part)) as connection:
                     migrate(connection, file, keep_copy=False)
                 lock = FairLock(store)
-                with lock.hold("exclusive", _PURPOSE, wait_seconds=self.database.wait_seconds):
-                    carried = self._carry(part)
-                    settle_on_disk(part)
-                    replaced = self._put(part)
+                with lock.hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds):
+                    carried, there, problem = self._carry(part, replaced)
+                    tables = [
+                        TableRows(table, verified.rows.get(table, 0), there.get(table), rows)
+                        for table, rows in _rows(part).items()
+                    ]
+                    version = newest_version()
+                    known = problem is None
+                    yield part, Restored(store, verified.version, version, tables, None, known, problem, carried)
         except OSError as error:
             raise ZkPipelineError(f"{file} could not be put in place: {error.strerror or error}") from error
-        return Restored(store, verified.version, newest_version(), verified.rows, replaced, *carried)
 
-    def _carry(self, part: Path) -> tuple[bool, int, date | None, date | None]:
-        """Take over from the store about to be replaced what was promised to the outside; whether it could be read."""
-        store = self.database.path
-        if store.exists() and store.stat().st_size:
+    def _carry(self, part: Path, replaced: Path) -> tuple[Carried, Mapping[str, int], str | None]:
+        """Take over what is to be kept from a copy of the store about to be replaced: what that was, its rows by
+        table, and why nothing could be taken over.
+        """
+        problem = "there is no store there"
+        if self.database.path.exists() and self.database.path.stat().st_size:
+            copy_file(self.database.path, replaced)
             try:
-                with duckdb.connect(str(part)) as connection:
-                    connection.execute("SET TimeZone = 'UTC'")
-                    connection.execute(f"ATTACH {literal(str(store))} AS replaced")
-                    with transaction(connection):
-                        return True, *_carry_promises(connection)
-            except duckdb.Error as error:
-                if "Conflicting lock" in str(error):
-                    raise StoreBusy(f"{store} is held open by a process that is not zk_pipeline; close it") from error
+                return (*_carry_from(part, replaced, self.clock()), None)
+            except (duckdb.Error, ZkPipelineError) as error:
+                problem = str(error).strip().splitlines()[0]
         with duckdb.connect(str(part)) as connection, transaction(connection):
             _begin_above(connection, self.clock().date() + timedelta(days=1))
-        return False, 0, None, None
+        return Carried(), {}, problem
 
     def _put(self, part: Path) -> Path | None:
         """The replaced store keeps a name of its own before its successor takes the old one: a kill loses neither."""
@@ -114,61 +154,51 @@ def _copy(file: Path, part: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def _carry_promises(connection: Connection) -> tuple[int, date | None, date | None]:
-    """Days whose revisions or deliveries the backup does not know, with their whole history, from `replaced`.
-
-    Their punches are not: those come again from the terminals. So the days stay as the CRM knows them until their
-    dates are made again, and a correction then gets a revision that the CRM has not seen.
-    """
-    connection.execute(
-        """
-        CREATE TEMP TABLE told AS
-        SELECT DISTINCT site, user_id, work_date FROM (
-            (SELECT site, user_id, work_date, revision, payload_hash FROM replaced.main.daily_attendance_history
-             EXCEPT SELECT site, user_id, work_date, revision, payload_hash FROM daily_attendance_history)
-            UNION ALL BY NAME
-            (SELECT site, user_id, work_date, revision, idempotency_key, state FROM replaced.main.crm_deliveries
-             EXCEPT SELECT site, user_id, work_date, revision, idempotency_key, state FROM crm_deliveries)
-        )
-        """
-    )
-    for table in ("daily_attendance", "daily_attendance_history", "crm_deliveries"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM told)"  # noqa: S608
-        )
-        connection.execute(
-            f"INSERT INTO {table} BY NAME FROM replaced.main.{table} SEMI JOIN told USING (site, user_id, work_date)"
-        )
-    connection.execute(
-        """
-        INSERT INTO work_dates (work_date, punched_seq, built_seq)
-        SELECT DISTINCT work_date, 0, 0 FROM told WHERE work_date NOT IN (SELECT work_date FROM work_dates)
-        """
-    )
-    _read_logs_anew(connection)
-    connection.execute(
-        """
-        UPDATE store_settings SET value = greatest(value::BIGINT, (
-            SELECT max(value::BIGINT) FROM replaced.main.store_settings WHERE name = 'last_seq'
-        ))::VARCHAR
-        WHERE name = 'last_seq'
-        """
-    )
-    row = connection.execute("SELECT count(*), min(work_date), max(work_date) FROM told").fetchone()
-    assert row is not None
-    return row[0], row[1], row[2]
+def _carry_from(part: Path, replaced: Path, now: datetime) -> tuple[Carried, Mapping[str, int]]:
+    """Raises StoreUnusable and duckdb.Error where the copy of the replaced store is not whole, or another store."""
+    there = verify(replaced, "the store that is replaced").rows
+    with duckdb.connect(str(replaced)) as connection:
+        migrate(connection, replaced, keep_copy=False)
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"ATTACH {literal(str(part))} AS restored")
+        connection.execute(f"ATTACH {literal(str(replaced))} AS replaced (READ_ONLY)")
+        connection.execute("USE restored")
+        other = other_store(connection)
+        if other is not None:
+            raise StoreUnusable(f"the store that is replaced is no later state of the backup: their {other!r} differ")
+        with transaction(connection):
+            carried = carry_over(connection, now)
+        connection.execute("CHECKPOINT restored")
+    return carried, there
 
 
-def _read_logs_anew(connection: Connection) -> None:
-    """The next poll of each terminal reads its whole log: the backup does not have what was read since."""
-    connection.execute("DELETE FROM device_tails")
+def _rows(path: Path) -> dict[str, int]:
+    with duckdb.connect(str(path)) as connection:
+        return {
+            table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]  # noqa: S608 (names of ours)
+            for table in TABLES
+        }
+
+
+def due_deliveries(path: Path) -> Due:
+    """Of a store in a file that nobody else uses."""
+    with duckdb.connect(str(path)) as connection:
+        counted = connection.execute(
+            """
+            SELECT count(*) FILTER (NOT is_retracted), count(*) FILTER (is_retracted)
+            FROM crm_deliveries JOIN daily_attendance_history USING (site, user_id, work_date, revision)
+            WHERE state IN ('pending', 'sending', 'retry')
+            """
+        ).fetchall()
+    return Due(*counted[0])
 
 
 def _begin_above(connection: Connection, last: date) -> None:
     """Numbers and revisions given since the backup must not be given again: sensors take a date and number for done,
     and a CRM takes an equal or lower revision for old news.
     """
-    _read_logs_anew(connection)
+    connection.execute("DELETE FROM device_tails")  # the next poll of each terminal reads its whole log
     connection.execute(
         "UPDATE store_settings SET value = (value::BIGINT + ?)::VARCHAR WHERE name = 'last_seq'", [_NUMBERS_SINCE]
     )

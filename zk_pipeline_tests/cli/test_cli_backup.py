@@ -33,6 +33,11 @@ def test_a_backup_goes_to_the_homes_folder_and_says_what_it_holds(zk: CommandLin
     assert (again["file"], again["rows"]["raw_punches"]) == (str(home / "elsewhere.duckdb"), 2)
 
 
+def advised(lines: list[str]) -> list[list[str]]:
+    """The commands that a restore says come next, as arguments."""
+    return [line.partition("zk-pipeline ")[2].partition(" (")[0].split() for line in lines]
+
+
 @pytest.mark.usefixtures("gates")
 def test_a_restored_store_is_polled_and_processed_without_the_crm_hearing_anything_twice(
     zk: CommandLine, home: Path, crm: CrmReceiver, home_store: Store
@@ -42,16 +47,76 @@ def test_a_restored_store_is_polled_and_processed_without_the_crm_hearing_anythi
         zk(command)
     posts = crm.posts
     restored = zk("restore", file, "--yes", "--json").json
-    assert (restored["days_carried"], restored["first"]) == (1, str(MONDAY))
-    assert home_store.punches.total() == 0
-    for line in restored["next"]:
-        command = line.partition("zk-pipeline ")[2].partition(" (")[0].split()
-        assert zk(*command).code == 0
+    assert (restored["carried"]["days"], restored["carried"]["first"]) == (1, str(MONDAY))
     assert home_store.punches.total() == 2
+    for line in advised(restored["next"]):
+        assert zk(*line).code == 0
     assert zk("sync").code == 0
     assert crm.posts == posts
     assert zk("restore", file, "--yes").out.count("next: zk-pipeline poll") == 1
     assert len(list((home / "data").glob("*.replaced-*"))) == 2
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_terminal_registered_since_keeps_its_days_when_the_advice_is_followed(
+    zk: CommandLine, fleet: Fleet, crm: CrmReceiver, home_store: Store
+) -> None:
+    file = zk("backup", "--json").json["file"]
+    switch_on(fleet, home_store, gate("Dock", *present(MONDAY, "1002")))
+    zk("api-token", "create", "later")
+    for command in ("poll", "process", "sync"):
+        zk(command)
+    posts, days = crm.posts, zk("export", "attendance", "-o", "-", "--format", "csv").out
+    shown = zk("restore", file, "--dry-run")
+    assert shown.code == 0
+    printed = " ".join(shown.out.split())
+    for words in (
+        "terminals registered since Dock",
+        "API tokens created since, still valid later",
+        "work dates that come out different 0",
+        "due at the CRM after restore and process 0 records, 0 retractions",
+        "nothing was changed",
+    ):
+        assert words in printed
+    assert zk("restore", file, "--dry-run", "--json").json["due_after"] == {"records": 0, "retractions": 0}
+    restored = zk("restore", file, "--yes", "--json").json
+    for line in (*advised(restored["next"]), ["sync"]):
+        assert zk(*line).code == 0
+    assert zk("process", "--start-date", str(MONDAY), "--end-date", str(MONDAY)).code == 0
+    assert zk("sync").code == 0
+    assert crm.posts == posts
+    assert zk("export", "attendance", "-o", "-", "--format", "csv").out == days
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_preview_says_what_the_crm_would_be_told(zk: CommandLine, crm: CrmReceiver) -> None:
+    for command in ("poll", "process", "sync"):
+        zk(command)
+    assert crm.posts
+    file = zk("backup", "--json").json["file"]
+    zk("shift", "add", "night", "--start", "20:00", "--end", "04:00")
+    zk("shift", "assign", "night", "--user", "1001")
+    for command in ("process", "sync"):
+        assert zk(command).code == 0
+    seen = zk("restore", file, "--dry-run", "--json").json
+    assert seen["restored"]["carried"]["undone"] == {"shifts": [1, 0], "shift_assignments": [1, 0]}
+    assert seen["dates_changed"]
+    assert seen["due_before"] == {"records": 0, "retractions": 0}
+    assert seen["due_after"]["records"] >= 1
+    zk("restore", file, "--yes")
+    zk("process")
+    assert zk("sync", "--json").json["delivered"] == seen["due_after"]["records"] + seen["due_after"]["retractions"]
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_store_that_cannot_be_read_is_said_to_lose_what_only_it_had(zk: CommandLine, home_store: Store) -> None:
+    zk("poll")
+    file = zk("backup", "--json").json["file"]
+    home_store.database.path.write_bytes(b"broken" * 1000)
+    said = zk("restore", file, "--yes")
+    assert said.code == 0
+    assert "nothing was taken over from a replaced store: the store that is replaced is damaged" in said.out
+    assert "revoke again what must not be valid" in said.out
 
 
 def test_restore_asks_before_it_replaces(zk: CommandLine, home: Path) -> None:

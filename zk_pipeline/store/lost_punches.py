@@ -1,0 +1,59 @@
+"""Guard against changing days whose punches the store has lost.
+
+Punches are only ever added. A day whose clock-in or clock-out is in the store no more, or whose device is not, changes
+because rows were lost (by a restore, by hand), not because of what the person did.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from zk_pipeline.store.database import Connection
+from zk_pipeline.store.errors import PunchesLost
+
+
+def refuse_lost(connection: Connection) -> None:
+    """Check the days that the temporary tables `staged` and `staged_dates` would change or retract.
+
+    Raises PunchesLost.
+    """
+    lost = connection.execute(_LOST).fetchall()
+    if not lost:
+        return
+    work_date, user_id, device, is_known = lost[0]
+    name = shlex.quote(device)
+    first = "" if is_known else f"register its terminal with `zk-pipeline device add {name} IP`, "
+    raise PunchesLost(
+        f"{work_date}: {len(lost)} days would change because punches are missing in the store (such as that of "
+        f"{user_id} at {device}): {first}read its log with `zk-pipeline poll {name} --full`, then process the date"
+    )
+
+
+# Where clocks of a site were corrected, days are made from other times than those recorded.
+_LOST = """
+WITH changing AS (
+    SELECT day.* FROM (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
+    LEFT JOIN staged USING (site, user_id, work_date)
+    WHERE staged.payload_hash IS DISTINCT FROM day.payload_hash
+),
+corrected AS (
+    SELECT coalesce(device.site, correction.device) AS site
+    FROM clock_corrections AS correction LEFT JOIN devices AS device ON device.name = correction.device
+),
+bounds AS (
+    SELECT work_date, user_id, device, unnest([clock_in_local, clock_out_local]) AS punched_at_local
+    FROM changing WHERE site NOT IN (FROM corrected)
+),
+span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM bounds),
+held AS (
+    SELECT user_id, punched_at_local FROM raw_punches
+    WHERE punched_at_local BETWEEN (SELECT first FROM span) AND (SELECT last FROM span)
+)
+SELECT work_date, user_id, device, min(is_known) FROM (
+    SELECT work_date, user_id, device, true AS is_known
+    FROM bounds ANTI JOIN held USING (user_id, punched_at_local) WHERE punched_at_local IS NOT NULL
+    UNION ALL
+    SELECT work_date, user_id, device, false FROM changing WHERE device NOT IN (SELECT name FROM devices)
+)
+GROUP BY ALL ORDER BY work_date, 4, user_id
+"""
