@@ -95,7 +95,7 @@ class _Run:
         # One burst of failures, a request of each worker, must not look like an outage.
         self.gate = Gate(breaker=max(10, 2 * concurrency), longest_wait=LONGEST_WAIT, monotonic=monotonic)
         self.sleep = sleep or self.gate.wait
-        self.poster = Poster(client, self.gate, batch_size > 1, clock)
+        self.poster = Poster(client, self.gate, batch_size > 1, clock, outbox.sending)
         self.claims = Claims(
             outbox,
             in_requests=concurrency * batch_size,

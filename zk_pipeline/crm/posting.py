@@ -64,6 +64,7 @@ class Poster:
     gate: Gate
     uses_arrays: bool
     clock: Callable[[], datetime]
+    sending: Callable[[Sequence[Delivery]], None]  # told what the next request carries
     arrays_are_taken: bool = False  # the CRM has answered a batch record by record
 
     def send(self, job: Job) -> Sent | None:
@@ -71,6 +72,7 @@ class Poster:
         if not self.gate.may_send():
             return None
         started_at = self.clock()
+        self.sending([item.delivery for item in job])
         answers = self._post_array(job) if self.uses_arrays else [self.client.post_one(job[0].delivery)]
         for answer in set(answers):  # a whole request's fate comes as one answer per record, and counts once
             self.gate.observe(answer)
