@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,9 @@ class Timed:
 
     def ensure_sender(self) -> None:
         self.outbox.ensure_sender()
+
+    def sending(self, deliveries: Sequence[Delivery]) -> None:
+        self.outbox.sending(deliveries)
 
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         began = time.process_time()

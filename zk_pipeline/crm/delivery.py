@@ -111,7 +111,7 @@ class _Run:
             self.gate.pause((paused_until - clock()).total_seconds())
         self.kept_until = self.gate.asked_until
         self.sleep = sleep or self.gate.wait
-        self.poster = Poster(client, self.gate, batch_size > 1, clock)
+        self.poster = Poster(client, self.gate, batch_size > 1, clock, outbox.sending)
         self.claims = Claims(
             outbox,
             in_requests=concurrency * batch_size,

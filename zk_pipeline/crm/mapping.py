@@ -54,7 +54,7 @@ class FieldMapping:
 
     The idempotency key knows nothing of it: a revision is the same revision in other words. So what the CRM has is
     not sent again when the file changes, and a delivery whose outcome is unknown at that moment goes again under its
-    key in the new words.
+    key in the words it was sent in (`Delivery.sent_body`).
     """
 
     rename: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

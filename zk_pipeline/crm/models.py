@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -76,12 +77,16 @@ class Outbox(Protocol):
         """Raise where somebody else may be sending by now. Asked often, so it does not take long."""
         ...
 
+    def sending(self, deliveries: Sequence[Delivery]) -> None:
+        """Note that a request with these is about to be made, so that a kill leaves no other in doubt. Thread-safe."""
+        ...
+
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Record outcomes, then mark up to `wanted` due deliveries as being sent and return them.
 
         A delivery settled UNSENT is due again as if never claimed; one that this run has settled as RETRY or FAILED
         is not returned again, or a run would never end. Of one person and date never two are under way at once (a
         retraction first, then the lower revision), so an empty list may mean that what is due waits for what was
-        returned before.
+        returned before. One whose outcome is unknown goes before a later revision of its day, with its `sent_body`.
         """
         ...

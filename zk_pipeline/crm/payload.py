@@ -57,7 +57,12 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
 
 def encode_one(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> bytes:
     """The request body of a single record."""
-    return _encode(crm_record(delivery, mapping))
+    return record_text(delivery, mapping).encode("ascii")
+
+
+def record_text(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:
+    """The JSON of a record: what was sent before under its key, or, where nothing was, as it stands now."""
+    return delivery.sent_body or _encode(crm_record(delivery, mapping)).decode("ascii")
 
 
 def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = AS_IT_IS) -> bytes:
@@ -67,7 +72,8 @@ def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = AS_IT_I
 
 def batch_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
     """One record of a batch: as it would be alone, with its key."""
-    return crm_record(delivery, mapping) | {"idempotency_key": delivery.idempotency_key}
+    record = json.loads(delivery.sent_body) if delivery.sent_body else crm_record(delivery, mapping)
+    return record | {"idempotency_key": delivery.idempotency_key}
 
 
 def _aware(value: datetime | None) -> datetime | None:

@@ -49,6 +49,7 @@ class Poster:
     gate: Gate
     uses_arrays: bool
     clock: Callable[[], datetime]
+    sending: Callable[[Sequence[Delivery]], None]  # told what the next request carries
     arrays_are_taken: bool = False  # the CRM has answered a batch record by record
 
     def send(self, job: Job, *, is_probe: bool = False) -> list[Answer] | None:
@@ -57,6 +58,7 @@ class Poster:
         if began is None:
             return None
         started_at = self.clock()
+        self.sending([item.delivery for item in job])
         answers = self._post_array(job) if self.uses_arrays else [self.client.post_one(job[0].delivery)]
         finished_at = self.clock()
         for item, answer in zip(job, answers, strict=True):

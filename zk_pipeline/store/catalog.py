@@ -327,6 +327,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "last_status": "HTTP status of the last answer; null when there was none",
             "last_error": "Why the last attempt failed; null after success",
             "run_id": "Dagster run that claimed it last",
+            "sent_body": "JSON of the record as last sent under its key, while its outcome is not known; else null",
             "claimed_at": "When that run claimed it (instant, UTC)",
             "created_at": "When it became due (instant, UTC)",
         },
@@ -344,7 +345,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "finished_at": "When its answer was there, or the wait for it over (instant, UTC); null where abandoned",
             "status": "HTTP status of the answer; null when there was none",
             "verdict": "delivered, refused, unavailable, unknown, misconfigured (counts as no attempt), or "
-            "abandoned: the run died and nobody knows whether it was sent",
+            "abandoned: the run died while a request with it was under way",
             "error": "The CRM's own words or the network's; null where delivered",
         },
     ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 
 from zk_pipeline.crm.models import Delivery
+from zk_pipeline.crm.payload import record_text
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
 from zk_pipeline.store.sender import IsSender
@@ -72,9 +73,14 @@ class DeliveryStore:
         """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
         return self.database.engine.only_sender()
 
-    def outbox(self, scope: Scope, run_id: str, is_sender: IsSender) -> ClaimedOutbox:
-        """The outbox that one run works off, under the sender's lock and only while `is_sender`."""
-        return ClaimedOutbox(self.database, scope, run_id, self.clock, is_sender)
+    def outbox(
+        self, scope: Scope, run_id: str, is_sender: IsSender, encode: Callable[[Delivery], str] = record_text
+    ) -> ClaimedOutbox:
+        """The outbox that one run works off, under the sender's lock and only while `is_sender`.
+
+        `encode`: a delivery as the JSON that will be sent of it, kept until its outcome is known.
+        """
+        return ClaimedOutbox(self.database, scope, run_id, self.clock, is_sender, encode)
 
     def peek(self, scope: Scope, limit: int | None = None) -> Iterator[Delivery]:
         """What a sync of `scope` would send first, at most `limit`, without claiming it; read page by page."""

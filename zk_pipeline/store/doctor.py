@@ -99,8 +99,8 @@ class Doctor:
         if row and row[0]:
             yield Finding(
                 "warning", "left-sending",
-                f"{row[0]:,} deliveries were being sent by a run that died: whether the CRM has them is not known",
-                "the next `zk-pipeline sync` sends them again under the same keys",
+                f"{row[0]:,} deliveries had been claimed by a run that died: the CRM may have some of them",
+                "the next `zk-pipeline sync` sends them under the same keys",
             )  # fmt: skip
 
 

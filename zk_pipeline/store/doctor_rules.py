@@ -136,7 +136,8 @@ PER_SPAN = [
          REPAIR,
          f"SELECT count(*), min(device || ' ' || user_id || ' ' || punched_at_local) FROM ({WRONG_PERSON})"),
     Rule("one-open-delivery", "error", "days have more than one delivery that waits to be sent", REPORT,
-         _twice(_WHO, _KEY, f"crm_deliveries {_DAYS} AND state IN ('pending', 'retry', 'failed')")),
+         _twice(_WHO, _KEY, f"crm_deliveries {_DAYS} AND state IN ('pending', 'retry', 'failed') "
+                "AND sent_body IS NULL")),
     Rule("days-history", "error", "days are not there, or not those of the newest revision in the history", REPORT,
          f"SELECT count(*), min(coalesce(day.work_date, past.work_date) || ' ' || coalesce(day.user_id, past.user_id)) "
          f"FROM (FROM daily_attendance {_DAYS}) AS day FULL JOIN ("

@@ -24,8 +24,8 @@ class Scope:
     states: tuple[str, ...] = ()  # besides what is due anyway: `retry`, `failed`, `delivered`
 
 
-# Under the sender's lock a row still `sending` was left behind by a run that died: its outcome is unknown, so it goes
-# again under its own key. Dates whose rows are not sound (`held_dates`) wait until they are.
+# Under the sender's lock a row still `sending` was left behind by a run that died: due again. Dates whose rows are not
+# sound (`held_dates`) wait until they are.
 _WANTED = "(state = 'pending' OR (run_id IS DISTINCT FROM $run_id AND (state = 'sending' OR state IN $states)))"
 
 _DATES = f"""
@@ -38,7 +38,9 @@ GROUP BY 1 ORDER BY 1
 """  # noqa: S608 (SQL of ours)
 
 # The CRM's record names no site, so one person's date is one thing there. Of all its rows, at whichever sites, one is
-# sent at a time: a retraction first (or it would take away what another site says of that date), then by revision.
+# sent at a time: first what was sent and nobody knows with what outcome (`sent_body`), under its own key, or the CRM
+# might apply it after what follows; then a retraction (or it would take away what another site says of that date); then
+# by revision.
 # What ended in `retry` goes again when a row waits behind it, and holds that back until then; a dead letter does not.
 _DUE = f"""
 WITH
@@ -60,16 +62,18 @@ open AS (
         day.clock_in, day.clock_out, day.timezone, day.is_outlier, day.outlier_reason, day.device
     FROM row JOIN daily_attendance_history AS day USING (site, user_id, work_date, revision)
     WHERE state = 'sending' OR (revision = newest_here AND (is_wanted OR state = 'retry'))
+       OR (sent_body IS NOT NULL AND state IN ('pending', 'retry'))
 ),
 first AS (
     FROM open
     QUALIFY row_number() OVER (
-        PARTITION BY work_date, user_id ORDER BY state <> 'sending', clock_in IS NOT NULL, revision, site
+        PARTITION BY work_date, user_id
+        ORDER BY state <> 'sending', sent_body IS NULL, clock_in IS NOT NULL, revision, site
     ) = 1
 )
 SELECT
     site, user_id, work_date, revision, idempotency_key, attempts, epoch_us(clock_in), epoch_us(clock_out), timezone,
-    is_outlier, outlier_reason, device, device_ip, rounds
+    is_outlier, outlier_reason, device, device_ip, rounds, sent_body
 FROM first WHERE is_wanted
 ORDER BY work_date, site, user_id
 LIMIT $limit
@@ -113,7 +117,7 @@ def _values(scope: Scope, run_id: str) -> dict[str, Any]:
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
     (site, user_id, work_date, revision, key, attempts, clock_in, clock_out, zone, is_outlier, reason, device, ip,
-     rounds) = row  # fmt: skip
+     rounds, sent_body) = row  # fmt: skip
     tz = ZoneInfo(zone)
     return Delivery(
         site=site,
@@ -129,6 +133,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         device_name=device,
         device_ip=ip,
         rounds=rounds,
+        sent_body=sent_body,
     )
 
 

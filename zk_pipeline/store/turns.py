@@ -7,14 +7,16 @@ index corrupted by UPDATEs (#23645) does not touch these tables, which have none
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import pyarrow as pa
 
-from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
 from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.journal import Journal
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
 from zk_pipeline.store.sender import IsSender, SenderLost
 
@@ -29,13 +31,26 @@ _STATE = {
 
 @dataclass(frozen=True)
 class ClaimedOutbox:
-    """`crm.models.Outbox` over the store, for one run that holds the sender's lock."""
+    """`crm.models.Outbox` over the store, for one run that holds the sender's lock.
+
+    `encode` gives the JSON that the CRM will be sent: it is kept with the key until the outcome is known.
+    """
 
     database: Database
     scope: Scope
     run_id: str
     clock: Callable[[], datetime]
     is_sender: IsSender
+    encode: Callable[[Delivery], str]
+
+    @cached_property
+    def journal(self) -> Journal:
+        side = self.database.engine.side
+        return Journal(side.with_name(f"{side.name}.crm-sending"), self.run_id)
+
+    def sending(self, deliveries: Sequence[Delivery]) -> None:
+        """Note that a request with these is about to be made. Thread-safe. Raises StoreUnusable."""
+        self.journal.note(delivery.idempotency_key for delivery in deliveries)
 
     def ensure_sender(self) -> None:
         if not self.is_sender():
@@ -50,12 +65,37 @@ class ClaimedOutbox:
         Raises SenderLost, with nothing written, where the sender's lock has been lost: whoever has it now takes what is
         claimed for left behind, and sends it again.
         """
+        journal = self.journal  # begun before the first claim is committed: what it does not note was not sent
         with self.database.write("settle and claim deliveries") as connection:
             self.ensure_sender()
             connection.execute("SET threads = 1")  # a turn is about so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)
-            return self._claim(connection, wanted) if wanted > 0 else []
+            self._account_for_left_behind(connection)
+            claimed = self._claim(connection, wanted) if wanted > 0 else []
+        journal.forget(outcome.delivery.idempotency_key for outcome in outcomes)
+        return claimed
+
+    def _account_for_left_behind(self, connection: Connection) -> None:
+        """What a dead run had claimed: what may have been in a request keeps what was sent, the rest never was sent."""
+        if not connection.execute(_LEFT_BEHIND, {"run_id": self.run_id}).fetchone():
+            return
+        noted = self.journal.left_behind
+        pairs = [(run, key) for run, keys in noted.items() for key in keys]
+        connection.register("noted_runs", pa.table({"run_id": pa.array(list(noted), pa.string())}))
+        connection.register(
+            "noted_keys",
+            pa.table(
+                {
+                    "run_id": pa.array([run for run, _ in pairs], pa.string()),
+                    "idempotency_key": pa.array([key for _, key in pairs], pa.string()),
+                }
+            ),
+        )
+        connection.execute(_NOTE_ABANDONED, {"run_id": self.run_id})
+        connection.execute(_LET_GO, {"run_id": self.run_id})
+        connection.unregister("noted_runs")
+        connection.unregister("noted_keys")
 
     def _claim(self, connection: Connection, wanted: int) -> list[Delivery]:
         claimed: list[Delivery] = []
@@ -64,9 +104,7 @@ class ClaimedOutbox:
             if len(claimed) >= wanted:
                 break
         if claimed:
-            connection.register("claimed", _claimed_table(claimed))
-            if connection.execute(_ABANDONED, {"run_id": self.run_id}).fetchone():
-                connection.execute(_NOTE_ABANDONED)
+            connection.register("claimed", _claimed_table(claimed, self.encode))
             connection.execute(_CLAIM, {"run_id": self.run_id, "now": self.clock()})
             connection.unregister("claimed")
         return claimed
@@ -84,12 +122,13 @@ class ClaimedOutbox:
 
 
 _CLAIM = """
-UPDATE crm_deliveries SET state = 'sending', run_id = $run_id, claimed_at = $now
+UPDATE crm_deliveries
+SET state = 'sending', run_id = $run_id, claimed_at = $now, sent_body = coalesce(crm_deliveries.sent_body, claimed.body)
 FROM claimed
 WHERE crm_deliveries.work_date = claimed.work_date AND crm_deliveries.idempotency_key = claimed.idempotency_key
 """
 
-_ABANDONED = "SELECT 1 FROM crm_deliveries WHERE state = 'sending' AND run_id IS DISTINCT FROM $run_id LIMIT 1"
+_LEFT_BEHIND = "SELECT 1 FROM crm_deliveries WHERE state = 'sending' AND run_id IS DISTINCT FROM $run_id LIMIT 1"
 
 _NOTE_ABANDONED = """
 INSERT INTO crm_attempts BY NAME
@@ -98,10 +137,45 @@ SELECT
     'the run ended without a word of it: sent or not, nobody knows' AS error
 FROM (
     SELECT site, user_id, work_date, revision, idempotency_key, run_id, claimed_at
-    FROM crm_deliveries SEMI JOIN claimed USING (work_date, idempotency_key)
-    WHERE state = 'sending'
+    FROM crm_deliveries
+    WHERE state = 'sending' AND run_id IS DISTINCT FROM $run_id
+      AND (run_id IS NULL OR run_id NOT IN (SELECT run_id FROM noted_runs)
+           OR (run_id, idempotency_key) IN (SELECT (run_id, idempotency_key) FROM noted_keys))
 ) AS left_behind
 """
+
+_MAY_BE_APPLIED = """
+    (verdict IN ('unknown', 'abandoned') OR (verdict = 'unavailable' AND status >= 500 AND status <> 503)
+     OR (verdict = 'misconfigured' AND status BETWEEN 200 AND 299))
+"""
+
+_LET_GO = f"""
+UPDATE crm_deliveries
+SET sent_body = CASE WHEN left_behind.is_unknown THEN crm_deliveries.sent_body END,
+    state = CASE
+        WHEN left_behind.is_unknown THEN 'pending'
+        WHEN left_behind.is_outdated THEN 'superseded'
+        WHEN crm_deliveries.delivered_at IS NOT NULL THEN 'delivered'
+        ELSE 'pending'
+    END
+FROM (
+    SELECT
+        mine.work_date, mine.idempotency_key,
+        EXISTS (
+            FROM crm_attempts AS made
+            WHERE made.work_date = mine.work_date AND made.idempotency_key = mine.idempotency_key AND {_MAY_BE_APPLIED}
+        ) AS is_unknown,
+        EXISTS (
+            FROM crm_deliveries AS later
+            WHERE later.site = mine.site AND later.user_id = mine.user_id
+              AND later.work_date = mine.work_date AND later.revision > mine.revision
+        ) AS is_outdated
+    FROM crm_deliveries AS mine
+    WHERE mine.state = 'sending' AND mine.run_id IS DISTINCT FROM $run_id
+) AS left_behind
+WHERE crm_deliveries.work_date = left_behind.work_date
+  AND crm_deliveries.idempotency_key = left_behind.idempotency_key
+"""  # noqa: S608 (SQL of ours)
 
 _SETTLE = """
 UPDATE crm_deliveries
@@ -111,20 +185,24 @@ SET attempts = crm_deliveries.attempts + ended.attempts,
     delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at ELSE crm_deliveries.delivered_at END,
     last_status = CASE WHEN ended.was_tried THEN ended.status ELSE crm_deliveries.last_status END,
     last_error = CASE WHEN ended.was_tried THEN ended.error ELSE crm_deliveries.last_error END,
+    sent_body = CASE WHEN ended.is_unknown AND NOT (ended.is_outdated AND ended.is_given_up)
+        THEN crm_deliveries.sent_body END,
     state = CASE
         WHEN ended.state = 'delivered' THEN 'delivered'
-        WHEN ended.is_superseded THEN 'superseded'
+        WHEN ended.is_outdated AND (ended.is_given_up OR NOT ended.is_unknown) THEN 'superseded'
         WHEN ended.state = 'pending' AND crm_deliveries.delivered_at IS NOT NULL THEN 'delivered'
-        WHEN ended.state = 'retry' AND crm_deliveries.rounds + 1 >= $max_rounds THEN 'failed'
+        WHEN ended.is_given_up THEN 'failed'
         ELSE ended.state
     END
 FROM (
-    SELECT outcomes.*, EXISTS (
-        FROM crm_deliveries AS later
-        WHERE later.site = outcomes.site AND later.user_id = outcomes.user_id
-          AND later.work_date = outcomes.work_date AND later.revision > outcomes.revision
-    ) AS is_superseded
-    FROM outcomes
+    SELECT
+        outcomes.*, outcomes.state = 'retry' AND mine.rounds + 1 >= $max_rounds AS is_given_up,
+        EXISTS (
+            FROM crm_deliveries AS later
+            WHERE later.site = outcomes.site AND later.user_id = outcomes.user_id
+              AND later.work_date = outcomes.work_date AND later.revision > outcomes.revision
+        ) AS is_outdated
+    FROM outcomes JOIN crm_deliveries AS mine USING (work_date, idempotency_key)
 ) AS ended
 WHERE crm_deliveries.work_date = ended.work_date AND crm_deliveries.idempotency_key = ended.idempotency_key
 """
@@ -149,11 +227,33 @@ WHERE state = 'failed'
 """
 
 
-def _claimed_table(deliveries: list[Delivery]) -> pa.Table:
+def _may_be_applied(attempt: Attempt) -> bool:
+    """Nobody knows what this attempt did: no final answer came, or one of a gateway or of a CRM that broke off.
+
+    Not so where no connection was made, and where the CRM said that it did not get to it (503 and below). The same in
+    SQL: _MAY_BE_APPLIED.
+    """
+    status = attempt.status or 0
+    return (
+        attempt.verdict == "unknown"
+        or (attempt.verdict == "unavailable" and status >= 500 and status != 503)
+        or (attempt.verdict == "misconfigured" and 200 <= status <= 299)
+    )
+
+
+def _is_unknown(outcome: Outcome) -> bool:
+    """Nobody knows yet what became of this record at the CRM, from this run or one before."""
+    if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
+        return False
+    return outcome.delivery.sent_body is not None or any(map(_may_be_applied, outcome.tried))
+
+
+def _claimed_table(deliveries: list[Delivery], encode: Callable[[Delivery], str]) -> pa.Table:
     return pa.table(
         {
             "work_date": pa.array([d.work_date for d in deliveries], pa.date32()),
             "idempotency_key": [d.idempotency_key for d in deliveries],
+            "body": [d.sent_body or encode(d) for d in deliveries],
         }
     )
 
@@ -166,6 +266,7 @@ def _outcomes_table(outcomes: list[Outcome]) -> pa.Table:
             "work_date": pa.array([o.delivery.work_date for o in outcomes], pa.date32()),
             "revision": pa.array([o.delivery.revision for o in outcomes], pa.int32()),
             "idempotency_key": [o.delivery.idempotency_key for o in outcomes],
+            "is_unknown": [_is_unknown(o) for o in outcomes],
             "is_retracted": [o.delivery.is_retracted for o in outcomes],
             "state": [_STATE[o.verdict] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),

@@ -83,8 +83,9 @@ ORDER BY work_date, site, user_id
 
 
 def revise(connection: Connection, *, now: datetime, run_id: str | None) -> None:
-    """Write the revisions: current rows, history, and a pending delivery each; older unsent deliveries are
-    superseded.
+    """Write the revisions: current rows, history, and a pending delivery each.
+
+    Older deliveries are superseded, unless they were sent and nobody knows with what outcome: these go first.
     """
     values = {"now": now, "run_id": run_id}
     connection.execute(_REVISED, {"now": now})
@@ -117,8 +118,8 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None) -> None
 def _enqueue(connection: Connection, now: datetime) -> None:
     connection.execute(
         """
-        UPDATE crm_deliveries SET state = 'superseded'
-        WHERE state IN ('pending', 'retry', 'failed')
+        UPDATE crm_deliveries SET state = 'superseded', sent_body = NULL
+        WHERE (state = 'failed' OR (state IN ('pending', 'retry') AND sent_body IS NULL))
           AND work_date IN (SELECT work_date FROM staged_dates)
           AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
         """

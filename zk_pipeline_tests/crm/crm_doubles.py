@@ -64,11 +64,15 @@ class MemoryOutbox:
         self.claims: list[int] = []
         self.settlings: list[int] = []
         self.threads: set[int] = set()
+        self.noted: set[str] = set()
         self.is_sender = True
 
     def ensure_sender(self) -> None:
         if not self.is_sender:
             raise ZkPipelineError("somebody else sends")
+
+    def sending(self, deliveries: Sequence[Delivery]) -> None:
+        self.noted.update(delivery.idempotency_key for delivery in deliveries)
 
     def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         self.ensure_sender()

@@ -12,7 +12,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
 from zk_pipeline.settings import Settings, load_settings
-from zk_pipeline.simulator.crm_misbehaviour import refusal, whenever
+from zk_pipeline.simulator.crm_misbehaviour import Trouble, behave, refusal, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.database import Where
 from zk_pipeline.store.outbox import Scope
@@ -275,3 +275,19 @@ def test_the_endpoint_is_that_of_the_settings(tmp_path: Path) -> None:
         )
     )
     assert (endpoint.url, endpoint.scheme, endpoint.timeout) == ("http://crm.example.com/api/", "Bearer", 7)
+
+
+def test_a_mapping_changed_while_outcomes_are_unknown_changes_only_what_was_not_sent(
+    store: Store, crm: CrmReceiver, tmp_path: Path
+) -> None:
+    crm.misbehave = whenever(lambda _: True, Trouble(drop="after"))
+    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY)).delivered == 0
+    crm.misbehave = behave
+    (tmp_path / "crm_mapping.yaml").write_text("instants: utc\n")
+    ingest(store, "Gate", *on(TUESDAY, "18:00"))
+    process(store, TUESDAY)
+    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY)).delivered == 2
+    assert crm.ledger.revisions("1001", TUESDAY) == [1, 2]
+    assert crm.ledger.anomalies == [], "the same body under the same key"
+    assert crm.ledger.latest()["1001", TUESDAY]["clock_out"] == "2026-03-03T15:00:00Z"
+    assert rows(store, "SELECT count(*) FROM crm_deliveries WHERE sent_body IS NOT NULL") == [(0,)]
