@@ -92,7 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         reason = _full_disk(error)
         if reason is None:
             raise
-        _complain(f"a disk is full ({reason}): free some space and run it again; what was stored is safe")
+        _complain(f"a disk is full or cannot be written ({reason}): see that it can, and run it again")
         return 1
 
 
@@ -120,10 +120,11 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _full_disk(error: BaseException | None) -> str | None:
     """What says so in an exception or in those that it came from: a disk that is full fails DuckDB, Dagster and SQLite
-    in classes of their own.
+    in classes of their own. SQLite says of its log of writes, which it maps into memory, only that the disk failed.
     """
+    words = r"No space left on device|database or disk is full|Disk quota exceeded|disk I/O error"
     while error is not None:
-        if found := re.search(r"No space left on device|database or disk is full|Disk quota exceeded", str(error)):
+        if found := re.search(words, str(error)):
             return found.group()
         error = error.__cause__ or error.__context__
     return None

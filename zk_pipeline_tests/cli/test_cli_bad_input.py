@@ -207,7 +207,8 @@ def test_a_port_that_is_taken_is_refused(zk: CommandLine, home: Path, taken_port
 
 
 @pytest.mark.parametrize(
-    "cause", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("database or disk is full")]
+    "cause",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("(sqlite3.OperationalError) disk I/O error")],
 )
 def test_a_full_disk_is_one_line_whatever_it_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cause: Exception
@@ -218,7 +219,7 @@ def test_a_full_disk_is_one_line_whatever_it_failed(
     monkeypatch.setattr(main.cli, "main", fail)
     assert main.run(["sync"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("zk-pipeline: a disk is full (")
+    assert said.startswith("zk-pipeline: a disk is full or cannot be written (")
     assert said.count("\n") == 1
     monkeypatch.setattr(main, "_full_disk", lambda _: None)
     with pytest.raises(RuntimeError, match="step failed"):
