@@ -165,6 +165,7 @@ class Settings(BaseSettings):
     crm_probe_path: Annotated[str | None, BeforeValidator(_empty_is_unset)] = _variable(
         "CRM_PROBE_PATH", None, pattern=r"^/[^\s#]*$"
     )
+    crm_lookup: OptionalText = _variable("CRM_LOOKUP", None)
     crm_allow_insecure_http: bool = _variable("CRM_ALLOW_INSECURE_HTTP", False)
 
     alert_urls: Annotated[SecretStr | None, AfterValidator(_known_routes), BeforeValidator(_empty_is_unset)] = (

@@ -28,6 +28,8 @@ _FLAGS = {
 }
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_NO_NUMBER = re.compile(r"[-+]?\.inf|\.nan", re.IGNORECASE)
+_MAX_DIGITS = 300  # more are infinite as a double, which many CRMs read every number as
 _YAML_12_NUMBER = re.compile(r"0o[0-7]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
@@ -140,7 +142,11 @@ def json_value(node: yaml.ScalarNode) -> str | int | float | bool | None:
         return text
     if is_null(node):
         return None
+    if _NO_NUMBER.fullmatch(text):
+        raise ValueError(f"{text} is no number that JSON can hold: leave it out, or write null or a number")
     if _DECIMAL.fullmatch(text):
+        if len(text) > _MAX_DIGITS:
+            raise ValueError(f"a number of {len(text)} digits is too long: put text in quotes")
         return float(text) if "." in text else int(text)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

@@ -16,8 +16,8 @@ from zk_pipeline.store.store import utc_now
 def doctor(as_json: bool) -> int:
     """What is wrong with settings, disks and the store, and what to do. Exit code 1 when there is an error.
 
-    It looks at every rule between the tables, at disks, files and Dagster's home, in short reads while runs go on, and
-    changes nothing. Warnings and notes leave the exit code 0.
+    The exit code is 2 where a setting is wrong. It looks at every rule between the tables, at disks, files and
+    Dagster's home, in short reads while runs go on, and changes nothing. Warnings and notes leave the exit code 0.
 
     \b
     Example:  zk-pipeline doctor
@@ -33,4 +33,6 @@ def doctor(as_json: bool) -> int:
         print_table([asdict(one) for one in findings], ["severity", "name", "what", "advice"])
     else:
         click.echo("nothing is wrong")
+    if any(one.name in ("settings", "crm-settings") for one in findings):
+        return 2
     return int(any(one.severity == "error" for one in findings))

@@ -7,6 +7,7 @@ diagnostics to stderr, each error as one line.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -86,6 +87,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit code."""
     try:
+        return _run(arguments)
+    except Exception as error:
+        reason = _full_disk(error)
+        if reason is None:
+            raise
+        _complain(f"a disk is full or cannot be written ({reason}): see that it can, and run it again")
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
         result = cli.main(args=arguments, prog_name="zk-pipeline", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -104,6 +116,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _full_disk(error: BaseException | None) -> str | None:
+    """What says so in an exception or in those that it came from: a disk that is full fails DuckDB, Dagster and SQLite
+    in classes of their own. SQLite says of its log of writes, which it maps into memory, only that the disk failed.
+    """
+    words = r"No space left on device|database or disk is full|Disk quota exceeded|disk I/O error"
+    while error is not None:
+        if found := re.search(words, str(error)):
+            return found.group()
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _complain(words: str) -> None:

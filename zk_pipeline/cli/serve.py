@@ -14,6 +14,7 @@ import click
 from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.store import utc_now
 from zk_pipeline.supervisor import Supervisor, only_one
 
@@ -36,6 +37,8 @@ def up(port: int) -> int:
     session = open_session()
     with session.store.database.read("check the store"):
         pass  # a store that cannot be used is said now, not by the first tick
+    if session.settings.crm_api_url is not None:
+        check_crm(session.settings)  # and so is a setting that would fail every sync
     home = session.settings.home
     with stop_signals() as stopped, only_one(home), Supervisor(home, dict(os.environ), port) as supervisor:
         click.echo(f"Dagster UI at {supervisor.url} (home {home}); Ctrl-C ends it", err=True)

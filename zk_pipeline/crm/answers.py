@@ -1,13 +1,13 @@
 """What an HTTP answer of the CRM means: whose fault it is, and so what becomes of the record. Pure functions.
 
-Requests that got no answer are in `failures`; attempts, pauses and stopping are in `delivery` and `gate`.
+The answer to a batch is in `batch_answers`, requests that got none are in `failures`; attempts, pauses and stopping
+are in `delivery` and `gate`. `docs/crm.md` has the same as a contract.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from requests.structures import CaseInsensitiveDict
 
+from zk_pipeline.crm.documents import failure_sign, parse_json
+from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
 from zk_pipeline.crm.words import is_html, one_line, words_of
 
 MAX_RETRY_AFTER = 86_400.0  # seconds; a CRM that asks for more is taken to mean a day
@@ -29,6 +31,7 @@ class Meaning(str, Enum):
     BATCH_REFUSED = "some record's fault, the CRM does not say which: its halves will show"
     UNAVAILABLE = "the destination's fault: later, under the same key"
     UNKNOWN = "applied or not, nobody knows: later, under the same key"
+    UNCLEAR = "the record's fault or the address's: what other people's records get will show"
     MISCONFIGURED = "the set-up's fault: every other record would meet the same"
 
 
@@ -44,56 +47,107 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpAnswer:
-    """An answer as it came; `body` holds at most the transport's bound."""
+    """An answer as it came; `body` holds at most the transport's bound, and `is_cut` where there was more."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_cut: bool = False
 
     @property
     def content_type(self) -> str:
         return CaseInsensitiveDict(self.headers).get("Content-Type", "")
 
 
-_TRANSIENT = {408, 423, 425, 429}
-# The endpoint's word about the request as such (method, media type, protocol), not about the record.
-_WRONG_ENDPOINT = {402, 405, 406, 407, 411, 415, 421, 426, 431}
+NEVER_ALREADY = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
+# UNCLEAR: said of the request as such (address, method, media type), if it is not about this record. See `address`.
+_BY_STATUS = {
+    **dict.fromkeys((401, 402, 403, 407), Meaning.MISCONFIGURED),
+    **dict.fromkeys((404, 405, 406, 410, 411, 415, 421, 426, 431), Meaning.UNCLEAR),
+    **dict.fromkeys((408, 423, 425, 429), Meaning.UNAVAILABLE),
+    409: Meaning.UNKNOWN,
+}
+_BY_CLASS = {3: Meaning.MISCONFIGURED, 4: Meaning.REFUSED, 5: Meaning.UNAVAILABLE}
 
 
-def read_answer(http: HttpAnswer, *, now: datetime, secrets: Collection[str] = ()) -> Answer:
+def read_answer(
+    http: HttpAnswer, *, now: datetime, secrets: Collection[str] = (), rules: AnswerRules = DEFAULT_RULES
+) -> Answer:
     """The meaning of an answer to a single record, or of a status given for one record of a batch.
 
-    The contract is silent on 409. It is taken as draft-ietf-httpapi-idempotency-key-header has it: another
-    request with this key is under way, so the outcome is unknown and the same key is sent again. If the
-    answer says that it is a replay (`Idempotent-Replay` or `Idempotent-Replayed: true`), the revision was
-    applied before and counts as delivered. `now` is aware and measures a `Retry-After` date in an answer
-    without a `Date` of its own.
+    A 2xx is a success where it is empty or a JSON document without a sign of failure, or where it meets a rule of
+    `success` if there are any. 409 is read as draft-ietf-httpapi-idempotency-key-header has it: another request with
+    this key is under way, so the outcome is unknown. A 409, or a 422 without a sign of failure inside, that says it is
+    a replay (`Idempotent-Replay` or `Idempotent-Replayed: true`) means that the revision was applied before. `now` is
+    aware and measures a `Retry-After` date in an answer without a `Date` of its own.
     """
     headers = CaseInsensitiveDict(http.headers)
-    meaning = _meaning(http, headers)
+    meaning, why = _meaning(http, headers, rules)
     if meaning is Meaning.DELIVERED:
         return Answer(meaning=meaning, status=http.status)
-    words = words_of(http.content_type, http.body, secrets=secrets)
-    said = f"{http.status}: {words}" if words else str(http.status)
+    words: str = words_of(http.content_type, http.body, secrets=secrets)
+    said = f"{http.status}: {words}" if words else f"{http.status}"
     if meaning is Meaning.MISCONFIGURED:
         location = one_line(_without_query(headers.get("Location", "")), secrets=secrets)
         said = _what_to_change(http.status, said, location)
+    elif why:
+        said = f"{http.status} does not show that the CRM took the record, {one_line(why, secrets=secrets)}: {words}"
+        said += " (if this is success, describe it under success: in crm_mapping.yaml)"
     wait = retry_after(headers, now=now) if meaning in (Meaning.UNAVAILABLE, Meaning.UNKNOWN) else None
     return Answer(meaning=meaning, status=http.status, error=said, retry_after=wait)
 
 
-def _meaning(http: HttpAnswer, headers: Mapping[str, str]) -> Meaning:
+def _meaning(http: HttpAnswer, headers: Mapping[str, str], rules: AnswerRules) -> tuple[Meaning, str | None]:
+    """With it, for a 2xx that is no success, why."""
     status = http.status
+    if (200 <= status < 300 or (400 <= status < 500 and status not in NEVER_ALREADY)) and rules.is_already(http):
+        return Meaning.DELIVERED, None
     if 200 <= status < 300:
-        return Meaning.MISCONFIGURED if is_html(http.content_type, http.body) else Meaning.DELIVERED
-    if 300 <= status < 400 or status in (401, 403) or status in _WRONG_ENDPOINT:
-        return Meaning.MISCONFIGURED
-    if status == 409:
-        replayed = headers.get("Idempotent-Replay") or headers.get("Idempotent-Replayed") or ""
-        return Meaning.DELIVERED if replayed.strip().lower() == "true" else Meaning.UNKNOWN
-    if status in _TRANSIENT or 500 <= status < 600:
-        return Meaning.UNAVAILABLE
-    return Meaning.REFUSED if 400 <= status < 500 else Meaning.UNKNOWN
+        return _meaning_of_success(http, rules)
+    if status in (409, 422) and _is_replay(headers) and (status == 409 or _problem_of(http) is None):
+        return Meaning.DELIVERED, None
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Meaning.UNKNOWN), None
+
+
+def _is_replay(headers: Mapping[str, str]) -> bool:
+    replayed = headers.get("Idempotent-Replay") or headers.get("Idempotent-Replayed") or ""
+    return replayed.strip().lower() == "true"
+
+
+def _meaning_of_success(http: HttpAnswer, rules: AnswerRules) -> tuple[Meaning, str | None]:
+    if rules.success:
+        if rules.is_success(http):
+            return Meaning.DELIVERED, None
+        no_rule = "as it meets no rule of success: in crm_mapping.yaml"
+        return (Meaning.MISCONFIGURED, None) if _is_page(http) else (Meaning.UNKNOWN, no_rule)
+    if _is_page(http):
+        return Meaning.MISCONFIGURED, None
+    why = _problem_of(http)
+    return (Meaning.DELIVERED, None) if why is None else (Meaning.UNKNOWN, why)
+
+
+def _is_page(http: HttpAnswer) -> bool:
+    return not is_empty(http.body) and is_html(http.content_type, http.body)
+
+
+def is_empty(body: bytes) -> bool:
+    """Whether a body has nothing in it but a byte order mark and blanks."""
+    return not body.removeprefix(b"\xef\xbb\xbf").strip()
+
+
+def _problem_of(http: HttpAnswer) -> str | None:
+    """Why a body does not show success; None where it is empty or JSON without a sign of failure."""
+    if http.is_cut:
+        return f"as it is longer than the {len(http.body)} bytes that are read"
+    if is_empty(http.body):
+        return "as a 207 needs a result" if http.status == 207 else None
+    if "problem+json" in http.content_type.lower():
+        return "as it is a problem document"
+    try:
+        sign = failure_sign(parse_json(http.body, http.content_type))
+    except ValueError:
+        return "as it is not JSON"
+    return None if sign is None else f"as it has a sign of failure ({sign})"
 
 
 def _what_to_change(status: int, said: str, location: str) -> str:
@@ -105,7 +159,7 @@ def _what_to_change(status: int, said: str, location: str) -> str:
         return f"CRM_API_URL redirects ({status}) to {location or 'nowhere'}: set it to the final address"
     if 200 <= status < 300:
         return f"CRM_API_URL answers with a web page ({said}): set it to the address of the CRM's API"
-    return f"CRM_API_URL does not take a POST of JSON ({said}): check the address"
+    return f"the CRM asks for more than credentials ({said}): check the CRM's account and the way there"
 
 
 def _without_query(location: str) -> str:
@@ -139,55 +193,3 @@ def _http_date(value: str) -> datetime | None:
     except (ValueError, TypeError, IndexError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
-def read_batch_answer(
-    http: HttpAnswer, keys: Sequence[str], *, now: datetime, secrets: Collection[str] = ()
-) -> list[Answer]:
-    """The meaning of an answer to a batch, one per key of `keys`, in their order.
-
-    A success must account for each record: a JSON array, or an object whose `results` is one, of
-    `{"idempotency_key", "status", "error"}`; without keys the order counts, if there are as many as records.
-    A record that is not accounted for is UNKNOWN; a success without any results is MISCONFIGURED.
-    """
-    whole = read_answer(http, now=now, secrets=secrets)
-    if whole.meaning is Meaning.REFUSED:
-        whole = Answer(meaning=Meaning.BATCH_REFUSED, status=whole.status, error=whole.error)
-    if whole.meaning is not Meaning.DELIVERED:
-        return [whole] * len(keys)
-    results = _results(http.body)
-    if results is None:
-        error = "the CRM's answer to a batch has no result for each record: set CRM_BATCH_SIZE=1"
-        return [Answer(meaning=Meaning.MISCONFIGURED, status=http.status, error=error)] * len(keys)
-    if len(results) == len(keys) and not any("idempotency_key" in r for r in results):
-        by_key = dict(zip(keys, results, strict=True))
-    else:
-        by_key = {str(r.get("idempotency_key")): r for r in results}
-    found = sum(key in by_key for key in keys)
-    missing = Answer(
-        meaning=Meaning.UNKNOWN,
-        status=http.status,
-        error=f"the CRM's answer to a batch accounts for {found} of {len(keys)} records",
-    )
-    return [_read_result(by_key[k], missing, now=now, secrets=secrets) if k in by_key else missing for k in keys]
-
-
-def _results(body: bytes) -> list[dict[str, object]] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(value, dict):
-        value = value.get("results")
-    if not isinstance(value, list):
-        return None
-    return [r for r in value if isinstance(r, dict)]
-
-
-def _read_result(result: dict[str, object], missing: Answer, *, now: datetime, secrets: Collection[str]) -> Answer:
-    status = result.get("status")
-    if not isinstance(status, int) or isinstance(status, bool):
-        return missing
-    body = json.dumps({k: v for k, v in result.items() if k not in ("idempotency_key", "status")}).encode()
-    headers = {"Content-Type": "application/json"}
-    return read_answer(HttpAnswer(status=status, headers=headers, body=body), now=now, secrets=secrets)

@@ -14,15 +14,24 @@ from types import TracebackType
 import requests
 import urllib3
 
-from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, read_answer, read_batch_answer
+from zk_pipeline.crm.address import Evidence
+from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, read_answer
+from zk_pipeline.crm.batch_answers import read_batch_answer, read_single_answer
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
 from zk_pipeline.crm.failures import read_failure
+from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
-from zk_pipeline.crm.payload import batch_key, encode_batch, encode_one
+from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, sent_record
 from zk_pipeline.crm.token import TokenSource, checked_token
 from zk_pipeline.crm.transport import Transport
+
+
+def check_lookup(endpoint: CrmEndpoint, mapping: FieldMapping) -> None:
+    """Raise CrmSettingWrong where CRM_LOOKUP could never recognize a record."""
+    if endpoint.lookup is not None and "revision" in mapping.drop:
+        raise CrmSettingWrong("CRM_LOOKUP needs the field revision, which crm_mapping.yaml drops: keep it there")
 
 
 class CrmClient:
@@ -30,7 +39,8 @@ class CrmClient:
 
     What the CRM or the network does comes back as an `Answer` and never as an exception. The token is asked
     for before each request, and once more when it is refused, so that it can be rotated at any time; it is in
-    no text that leaves here. `clock` gives aware datetimes.
+    no text that leaves here, and neither is a query of CRM_API_URL. `clock` gives aware datetimes. Raises
+    CrmSettingWrong where CRM_LOOKUP could never recognize a record.
     """
 
     def __init__(
@@ -42,35 +52,57 @@ class CrmClient:
         mapping: FieldMapping = AS_IT_IS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_lookup(endpoint, mapping)
         self.endpoint = endpoint
         self._mapping = mapping
         self._token = token
         self._clock = clock
         self._transport = Transport(endpoint, monotonic=monotonic)
         self._lock = Lock()
-        self._secrets: frozenset[str] = frozenset()  # every token ever used: an old one is one too
-        self._address_is_right = False
+        self._secrets = endpoint.secrets  # and every token ever used: an old one is one too
+        self._evidence = Evidence()
+        self._got: Answer | None = None
+        self._unknown: set[str] = set()  # keys whose outcome became unknown in this run; kept for CRM_LOOKUP only
 
     def post_one(self, delivery: Delivery) -> Answer:
-        """Send one record as a JSON object."""
+        """Send one record as a JSON object; where its outcome is unknown, ask CRM_LOOKUP first."""
+        found = self._look_up(delivery)
+        if found is not None:
+            return found
         http = self._post(encode_one(delivery, self._mapping), key=delivery.idempotency_key)
-        return http if isinstance(http, Answer) else self._checked(self._read(http))
+        answer = http if isinstance(http, Answer) else self._weigh(self._read(http, delivery), delivery)
+        self._remember(delivery, answer)
+        return answer
 
     def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """Send records as one JSON array; one answer each, in their order.
 
-        BATCH_REFUSED for all where the CRM refused the array as a whole without saying for which record, also of one.
+        Those whose outcome is unknown are asked for at CRM_LOOKUP first. BATCH_REFUSED for all where the CRM refused
+        the array as a whole without saying for which record, also of one.
         """
-        keys = [d.idempotency_key for d in deliveries]
+        found = {delivery.idempotency_key: self._look_up(delivery) for delivery in deliveries}
+        to_send = [delivery for delivery in deliveries if found[delivery.idempotency_key] is None]
+        if to_send:
+            sent = zip(to_send, self._post_array(to_send), strict=True)
+            found |= {delivery.idempotency_key: answer for delivery, answer in sent}
+        return [answer for delivery in deliveries if (answer := found[delivery.idempotency_key])]
+
+    def _post_array(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         http = self._post(encode_batch(deliveries, self._mapping), key=batch_key(deliveries))
         if isinstance(http, Answer):
-            return [http] * len(keys)
-        if http.status == 404:
-            whole = self._checked(self._read(http))
-            if whole.meaning is Meaning.MISCONFIGURED:
-                return [whole] * len(keys)
-        answers = read_batch_answer(http, keys, now=self._clock(), secrets=self._secrets)
-        self._address_is_right |= any(a.meaning is Meaning.DELIVERED for a in answers)
+            answers = [http] * len(deliveries)
+        else:
+            answers = read_batch_answer(
+                http,
+                [sent_record(delivery, self._mapping) for delivery in deliveries],
+                now=self._clock(),
+                secrets=self._secrets,
+                rules=self._mapping.rules,
+            )
+            if any(answer.meaning in (Meaning.DELIVERED, Meaning.REFUSED) for answer in answers):
+                self._evidence.accept()  # refused or not, the CRM took the array and answered record by record
+        for delivery, answer in zip(deliveries, answers, strict=True):
+            self._remember(delivery, answer)
         return answers
 
     def finish_within(self, seconds: float) -> None:
@@ -92,25 +124,30 @@ class CrmClient:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         return self._send("POST", headers=headers, body=body)
 
-    def _send(self, method: str, *, headers: Mapping[str, str], body: bytes | None = None) -> HttpAnswer | Answer:
+    def _send(
+        self, method: str, *, headers: Mapping[str, str], body: bytes | None = None, url: str | None = None
+    ) -> HttpAnswer | Answer:
+        """One request, to the endpoint unless `url` names another place of its server."""
         try:
             token = self._current_token()
-            http = self._send_as(token, method, headers, body)
+            http = self._send_as(token, method, headers, body, url)
             if http.status == 401 and (rotated := self._current_token()) != token:
-                http = self._send_as(rotated, method, headers, body)
+                http = self._send_as(rotated, method, headers, body, url)
             return http
         except CrmMisconfigured as error:
             return Answer(meaning=Meaning.MISCONFIGURED, error=str(error))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return read_failure(error, self.endpoint, secrets=self._secrets)
 
-    def _send_as(self, token: str, method: str, headers: Mapping[str, str], body: bytes | None) -> HttpAnswer:
+    def _send_as(
+        self, token: str, method: str, headers: Mapping[str, str], body: bytes | None, url: str | None
+    ) -> HttpAnswer:
         common = {
             "Accept": "application/json",
             "Authorization": f"{self.endpoint.scheme} {token}",
             "User-Agent": "zk-pipeline",
         }
-        return self._transport.send(method, headers=common | dict(headers), body=body)
+        return self._transport.send(method, headers=common | dict(headers), body=body, url=url)
 
     def _current_token(self) -> str:
         token = checked_token(self._token)
@@ -119,25 +156,57 @@ class CrmClient:
                 self._secrets |= {token}
         return token
 
-    def _read(self, http: HttpAnswer) -> Answer:
-        return read_answer(http, now=self._clock(), secrets=self._secrets)
+    def _read(self, http: HttpAnswer, delivery: Delivery) -> Answer:
+        return read_single_answer(
+            http,
+            sent_record(delivery, self._mapping),
+            now=self._clock(),
+            secrets=self._secrets,
+            rules=self._mapping.rules,
+        )
 
-    def _checked(self, answer: Answer) -> Answer:
-        """`answer`, unless it is a 404 about the address rather than the record: then MISCONFIGURED.
-
-        A CRM's 404 for a record (an employee it does not know) and a web server's 404 for a wrong path differ
-        in one thing: the latter is what a GET of that address gets too, in the same words.
-        """
-        if answer.meaning is Meaning.DELIVERED:
-            self._address_is_right = True
-        if answer.status != 404 or self._address_is_right:
-            return answer
-        http = self._send("GET", headers={})
+    def _look_up(self, delivery: Delivery) -> Answer | None:
+        """What CRM_LOOKUP says of a record whose outcome is unknown; None where the record is to be sent."""
+        is_unknown = delivery.sent_body is not None or delivery.idempotency_key in self._unknown
+        if self.endpoint.lookup is None or not is_unknown:
+            return None
+        http = self._send("GET", headers={}, url=self.endpoint.lookup_url(delivery.user_id, delivery.work_date))
         if isinstance(http, Answer):
-            return answer  # nothing learned
-        told = (self._read(http).error or "").replace("GET", "POST")  # "Cannot POST /…", as some word it
-        if told != answer.error:
-            self._address_is_right = True
-            return answer
-        text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}): check the address"
-        return Answer(meaning=Meaning.MISCONFIGURED, status=404, error=text)
+            return http
+        record = crm_record(delivery, self._mapping)
+        held = read_lookup(http, record, self._mapping, now=self._clock(), secrets=self._secrets)
+        if held is Holding.NOT_THIS:
+            return None
+        if held is Holding.THIS:
+            self._unknown.discard(delivery.idempotency_key)
+            return Answer(meaning=Meaning.DELIVERED, status=http.status)
+        return held
+
+    def _remember(self, delivery: Delivery, answer: Answer) -> None:
+        if self.endpoint.lookup is not None and answer.meaning is Meaning.UNKNOWN:
+            self._unknown.add(delivery.idempotency_key)
+        elif answer.meaning in (Meaning.DELIVERED, Meaning.REFUSED):
+            self._unknown.discard(delivery.idempotency_key)
+
+    def _weigh(self, answer: Answer, delivery: Delivery) -> Answer:
+        """`answer` in the light of the others. A 404 for a record (an employee that the CRM does not know) and one for
+        a wrong path differ in one thing: the latter is what a GET of that address gets too, in the same words.
+        """
+        if answer.meaning is Meaning.UNCLEAR and answer.status in (404, 410) and not self._evidence.is_right:
+            got = self._got_by_get()
+            # "Cannot POST /…", as some word it
+            if got is not None and (got.error or "").replace("GET", "POST") != answer.error:
+                self._evidence.accept()
+        return self._evidence.weigh(answer, delivery.user_id)
+
+    def _got_by_get(self) -> Answer | None:
+        """What a GET of the address gets, asked until it shows something; None where it does not: no answer, a failing
+        server, a redirect or a page, which some servers give for every address.
+        """
+        if self._got is None:
+            http = self._send("GET", headers={})
+            if isinstance(http, HttpAnswer):
+                answer = read_answer(http, now=self._clock(), secrets=self._secrets)
+                shows_nothing = (Meaning.MISCONFIGURED, Meaning.UNAVAILABLE)
+                self._got = None if answer.meaning in shows_nothing else answer
+        return self._got

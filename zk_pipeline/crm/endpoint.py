@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urljoin, urlsplit
 
-from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.errors import CrmSettingWrong
+
+_SHORT = 4  # characters; a shorter value of a query is hidden only with its name, or every "1" would be
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrmEndpoint:
-    """A checked CRM address; CrmMisconfigured, naming the setting, on one that must not or cannot be used."""
+    """A checked CRM address; CrmSettingWrong, naming the setting, on one that must not or cannot be used."""
 
     url: str = field(repr=False)  # its query may hold a secret
     scheme: str = "Token"  # first word of the Authorization header
     timeout: float = 30.0  # seconds for one whole request, from connecting to the last byte of the answer
     ca_bundle: Path | None = None
     allow_insecure_http: bool = False
+    lookup: str | None = field(default=None, repr=False)  # template of where to ask what the CRM has of a day
 
     def __post_init__(self) -> None:
         parts = self._parts()
         if parts.scheme == "http" and not self.allow_insecure_http and not _is_loopback(parts.hostname or ""):
-            raise CrmMisconfigured(
+            raise CrmSettingWrong(
                 "CRM_API_URL is plain http, which would show the token and people's hours to the network: "
                 "use https://, or set CRM_ALLOW_INSECURE_HTTP=true"
             )
         if not self.scheme.isascii() or not self.scheme.isprintable() or len(self.scheme.split()) != 1:
-            raise CrmMisconfigured("CRM_AUTH_SCHEME must be one word such as Token or Bearer")
+            raise CrmSettingWrong("CRM_AUTH_SCHEME must be one word such as Token or Bearer")
         if not self.timeout > 0:
-            raise CrmMisconfigured("CRM_REQUEST_TIMEOUT must be more than 0 seconds")
+            raise CrmSettingWrong("CRM_REQUEST_TIMEOUT must be more than 0 seconds")
         if self.ca_bundle is not None:
             _check_bundle(self.ca_bundle)
+        if self.lookup is not None:
+            self._check_lookup(self.lookup)
 
     @property
     def is_tls(self) -> bool:
@@ -52,6 +58,41 @@ class CrmEndpoint:
         parts = self._parts()
         return f"{parts.scheme}://{parts.netloc}{path}"
 
+    def lookup_url(self, user_id: str, work_date: date) -> str:
+        """Where CRM_LOOKUP asks for the day of a person."""
+        template = self.lookup or ""
+        filled = template.replace("{user_id}", quote(user_id, safe="")).replace("{date}", work_date.isoformat())
+        return urljoin(self.url, filled)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The queries of the addresses and their values, as written and decoded: they may be credentials."""
+        found: set[str] = set()
+        for query in (self._parts().query, urlsplit(self.lookup or "").query):
+            pairs = [pair for pair in query.split("&") if "{" not in pair]
+            found |= {query, unquote(query), *pairs, *map(unquote, pairs)}
+            raw = [pair.partition("=")[2] for pair in pairs]
+            found |= {value for value in raw + [value for _, value in parse_qsl(query)] if len(value) >= _SHORT}
+        return frozenset(value for value in found if len(value) >= _SHORT and "{" not in value)
+
+    def _check_lookup(self, template: str) -> None:
+        needed = ("{user_id}", "{date}")
+        rest = template.replace(needed[0], "").replace(needed[1], "")
+        if not all(name in template for name in needed) or any(
+            c in "{}#" or not c.isprintable() or c.isspace() for c in rest
+        ):
+            raise CrmSettingWrong(
+                "CRM_LOOKUP must be a path or address with {user_id} and {date}, such as "
+                "/api/attendance/?user_id={user_id}&date={date}"
+            )
+        try:
+            there = urlsplit(self.lookup_url("1", date.min))
+        except ValueError:
+            raise CrmSettingWrong("CRM_LOOKUP is not a valid address") from None
+        here = self._parts()
+        if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+            raise CrmSettingWrong("CRM_LOOKUP must be on the server of CRM_API_URL: the token is sent there, too")
+
     @property
     def shown(self) -> str:
         """The address without its query, which may hold a secret."""
@@ -62,12 +103,12 @@ class CrmEndpoint:
             parts = urlsplit(self.url)
             port_is_wrong = parts.port == 0
         except ValueError:
-            raise CrmMisconfigured("CRM_API_URL is not a valid address") from None
+            raise CrmSettingWrong("CRM_API_URL is not a valid address") from None
         has_blanks = any(c.isspace() or not c.isprintable() for c in self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or port_is_wrong or has_blanks:
-            raise CrmMisconfigured("CRM_API_URL must be a full address such as https://crm.example.com/api/attendance/")
+            raise CrmSettingWrong("CRM_API_URL must be a full address such as https://crm.example.com/api/attendance/")
         if parts.username is not None or parts.password is not None:
-            raise CrmMisconfigured("CRM_API_URL must not contain a user or password: use CRM_API_TOKEN")
+            raise CrmSettingWrong("CRM_API_URL must not contain a user or password: use CRM_API_TOKEN")
         return parts
 
 
@@ -85,4 +126,4 @@ def _check_bundle(path: Path) -> None:
         ssl.create_default_context(cafile=str(path))
     except OSError as error:  # ssl.SSLError is one
         reason = error.strerror or type(error).__name__
-        raise CrmMisconfigured(f"CRM_CA_BUNDLE ({path}) is not a readable PEM file of certificates: {reason}") from None
+        raise CrmSettingWrong(f"CRM_CA_BUNDLE ({path}) is not a readable PEM file of certificates: {reason}") from None

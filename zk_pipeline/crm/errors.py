@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zk_pipeline.crm.summary import DeliverySummary
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 
 
 class CrmError(ZkPipelineError):
@@ -19,3 +19,7 @@ class CrmMisconfigured(CrmError):
     def __init__(self, message: str, *, summary: DeliverySummary | None = None) -> None:
         super().__init__(message)
         self.summary = summary
+
+
+class CrmSettingWrong(CrmMisconfigured, UsageError):
+    """A setting or crm_mapping.yaml is wrong in itself, which is seen without asking the CRM. Exit code 2."""

@@ -114,10 +114,13 @@ class Gate:
                 self._misconfigured(misconfigured[0].error or Meaning.MISCONFIGURED.value)
                 return
             failed = [item for item, answer in zip(job, answers, strict=True) if answer.meaning in _FAILURES]
+            unclear = [item for item, answer in zip(job, answers, strict=True) if answer.meaning is Meaning.UNCLEAR]
+            self._decide(unclear, is_own=True)  # whether the address is wrong is for the client to find out
             put_off = [item for item in failed if _is_put_off(item)]
             undecided = [item for item in failed if not _is_put_off(item)]
-            if len(failed) < len(job):
-                good = {i.delivery.user_id for i, a in zip(job, answers, strict=True) if a.meaning not in _FAILURES}
+            if len(failed) + len(unclear) < len(job):
+                neither = (*_FAILURES, Meaning.UNCLEAR)
+                good = {i.delivery.user_id for i, a in zip(job, answers, strict=True) if a.meaning not in neither}
                 self._suspects -= good
                 self._succeeded(began)
                 self._decide(undecided, is_own=True)

@@ -1,6 +1,6 @@
-"""Our record in the words of another CRM: the file crm_mapping.yaml, read whole and checked whole at the start.
+"""Our record in the words of another CRM, and its answers: the file crm_mapping.yaml, checked whole at the start.
 
-What a record is before that is in `payload`.
+What a record is before that is in `payload`, what the rules about answers do in `rules`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from types import MappingProxyType
 
 import yaml
 
-from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.answers import NEVER_ALREADY
+from zk_pipeline.crm.errors import CrmSettingWrong
+from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRule, AnswerRules
 from zk_pipeline.errors import UsageError
 from zk_pipeline.yaml_file import compose_yaml, is_null, json_value, problem_at
 
@@ -22,7 +24,13 @@ FIELDS = (
     "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason", "device_name", "device_ip", "revision",
 )  # fmt: skip
 ADDABLE = ("site", "is_retracted")
-_SECTIONS = ("rename", "constant", "instants", "drop", "add")
+_SECTIONS = ("rename", "constant", "instants", "drop", "add", "success", "already")
+_CONDITIONS = ("status", "path", "value", "text")
+_STATUSES = {
+    "success": (range(200, 300), "from 200 to 299"),
+    "already": ({*range(200, 300), *range(400, 500)} - NEVER_ALREADY, "a 2xx or 4xx about the record, such as 409"),
+}
+_EXAMPLES = {"path": "data.state", "text": "'stored'"}
 _RESERVED = "idempotency_key"  # what a batch adds to each record
 
 
@@ -54,7 +62,7 @@ class FieldMapping:
 
     The idempotency key knows nothing of it: a revision is the same revision in other words. So what the CRM has is
     not sent again when the file changes, and a delivery whose outcome is unknown at that moment goes again under its
-    key in the words it was sent in (`Delivery.sent_body`).
+    key as it was sent (`Delivery.sent_body`).
     """
 
     rename: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -62,6 +70,7 @@ class FieldMapping:
     instants: Instants = Instants.ISO
     drop: frozenset[str] = frozenset()
     add: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # what of ADDABLE, under which name
+    rules: AnswerRules = DEFAULT_RULES
 
     def apply(self, record: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
         """`record` (the contract's fields, instants as datetimes) and of `extra` what is to be added."""
@@ -77,11 +86,11 @@ AS_IT_IS = FieldMapping()
 
 
 def read_mapping(path: Path) -> FieldMapping:
-    """The mapping in a file. Raises CrmMisconfigured naming the file, the line and what is wrong there."""
+    """The mapping in a file. Raises CrmSettingWrong naming the file, the line and what is wrong there."""
     try:
         root = compose_yaml(path)
     except UsageError as error:
-        raise CrmMisconfigured(str(error)) from None
+        raise CrmSettingWrong(str(error)) from None
     return _Reader(path).mapping(root) if root is not None else AS_IT_IS
 
 
@@ -103,7 +112,8 @@ class _Reader:
         for name, (key, _) in self._section(sections, "rename").items():
             self._check(name not in drop, key, f"{name!r} is both renamed and dropped")
         self._check_names(root, rename, drop, add, constant)
-        return FieldMapping(rename=rename, constant=constant, instants=instants, drop=drop, add=add)
+        rules = AnswerRules(success=self._rules(sections, "success"), already=self._rules(sections, "already"))
+        return FieldMapping(rename=rename, constant=constant, instants=instants, drop=drop, add=add, rules=rules)
 
     def _section(
         self, sections: dict[str, tuple[yaml.Node, yaml.Node]], name: str
@@ -145,6 +155,42 @@ class _Reader:
         self._check(text in names, node, f"instants must be one of {', '.join(names)}")
         return Instants(text)
 
+    def _rules(self, sections: dict[str, tuple[yaml.Node, yaml.Node]], name: str) -> tuple[AnswerRule, ...]:
+        if name not in sections:
+            return ()
+        key, node = sections[name]
+        is_list = isinstance(node, yaml.SequenceNode) and bool(node.value)
+        self._check(is_list, key, f"{name} must be a list of rules, each with {', '.join(_CONDITIONS)}")
+        return tuple(self._rule(name, each) for each in node.value)
+
+    def _rule(self, name: str, node: yaml.Node) -> AnswerRule:
+        pairs = self._pairs(node, f"a rule of {name}")
+        known = ", ".join(_CONDITIONS)
+        for condition, (key, _) in pairs.items():
+            self._check(condition in _CONDITIONS, key, f"{name}: unknown condition {condition!r}; there are {known}")
+        self._check(bool(pairs), node, f"{name}: a rule needs a status, a path with its value, or a text")
+        self._check(("path" in pairs) == ("value" in pairs), node, f"{name}: path and value need each other")
+        return AnswerRule(
+            statuses=self._statuses(name, pairs["status"][1]) if "status" in pairs else frozenset(),
+            path=self._words(name, "path", pairs["path"][1]) if "path" in pairs else None,
+            value=self._json(pairs["value"][1], f"{name}: value") if "value" in pairs else None,
+            text=self._words(name, "text", pairs["text"][1]) if "text" in pairs else None,
+        )
+
+    def _statuses(self, name: str, node: yaml.Node) -> frozenset[int]:
+        allowed, words = _STATUSES[name]
+        nodes = node.value if isinstance(node, yaml.SequenceNode) and node.value else [node]
+        for each in nodes:
+            value = self._json(each, f"{name}: status")
+            self._check(isinstance(value, int) and value in allowed, each, f"{name}: status must be {words}")
+        return frozenset(int(each.value) for each in nodes)
+
+    def _words(self, name: str, condition: str, node: yaml.Node) -> str:
+        text = self._text(node)
+        is_path = condition == "text" or all(text.split("."))
+        self._check(bool(text) and is_path, node, f"{name}: {condition} needs a text, such as {_EXAMPLES[condition]}")
+        return text
+
     def _check_names(
         self,
         root: yaml.Node,
@@ -182,5 +228,5 @@ class _Reader:
         if not is_right:
             raise self._wrong(node, problem)
 
-    def _wrong(self, node: yaml.Node, problem: str) -> CrmMisconfigured:
-        return CrmMisconfigured(str(problem_at(self.path, node.start_mark.line + 1, problem)))
+    def _wrong(self, node: yaml.Node, problem: str) -> CrmSettingWrong:
+        return CrmSettingWrong(str(problem_at(self.path, node.start_mark.line + 1, problem)))

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from hashlib import sha256
 from uuid import UUID, uuid5
 
+from zk_pipeline.crm.batch_answers import SentRecord
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
 
@@ -36,11 +37,17 @@ def batch_key(deliveries: Sequence[Delivery]) -> str:
 def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
     """The JSON object of one day, fields in the order of the contract.
 
+    While the outcome of an earlier request under its key is unknown, it is the record of that request, whatever the
+    mapping says by now: a key that comes back with another body is refused by the CRM.
+
     Instants are ISO 8601 to the second with the UTC offset they carry, so they must be in the device's zone.
     A retraction (the day ceased to exist at that site) is the one record whose `clock_in` is null: the contract has
     no field that says so, and every day that exists has a clock-in. `mapping` may add `is_retracted` and the site.
     Raises ValueError on a naive instant: without an offset the CRM would read another moment.
     """
+    if delivery.sent_body is not None:
+        sent: dict[str, object] = json.loads(delivery.sent_body)
+        return sent
     record = {
         "user_id": delivery.user_id,
         "date": delivery.work_date.isoformat(),
@@ -55,32 +62,46 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
     return mapping.apply(record, {"site": delivery.site, "is_retracted": delivery.is_retracted})
 
 
+def record_body(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:
+    """The JSON of a record as it is sent under its key: `sent_body` to the letter where there is one.
+
+    What a store keeps as `sent_body` when it claims the delivery.
+    """
+    if delivery.sent_body is not None:
+        return delivery.sent_body
+    return json.dumps(crm_record(delivery, mapping), separators=(",", ":"), allow_nan=False)
+
+
 def encode_one(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> bytes:
     """The request body of a single record."""
-    return record_text(delivery, mapping).encode("ascii")
-
-
-def record_text(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:
-    """The JSON of a record: what was sent before under its key, or, where nothing was, as it stands now."""
-    return delivery.sent_body or _encode(crm_record(delivery, mapping)).decode("ascii")
+    return record_body(delivery, mapping).encode("ascii")
 
 
 def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = AS_IT_IS) -> bytes:
     """The request body of a batch: an array of records, each with its own `idempotency_key`."""
-    return _encode([batch_record(delivery, mapping) for delivery in deliveries])
+    records = [batch_record(delivery, mapping) for delivery in deliveries]
+    return json.dumps(records, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def batch_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
     """One record of a batch: as it would be alone, with its key."""
-    record = json.loads(delivery.sent_body) if delivery.sent_body else crm_record(delivery, mapping)
-    return record | {"idempotency_key": delivery.idempotency_key}
+    return crm_record(delivery, mapping) | {"idempotency_key": delivery.idempotency_key}
+
+
+def sent_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> SentRecord:
+    """By what the CRM's answer may say that it is about this record."""
+    names = {name: mapping.rename.get(name, name) for name in ("user_id", "date")}
+    has_both = not mapping.drop & names.keys()
+    return SentRecord(
+        key=delivery.idempotency_key,
+        user_id=delivery.user_id if has_both else None,
+        date=delivery.work_date.isoformat() if has_both else None,
+        user_field=names["user_id"],
+        date_field=names["date"],
+    )
 
 
 def _aware(value: datetime | None) -> datetime | None:
     if value is not None and value.utcoffset() is None:
         raise ValueError(f"instant {value} has no UTC offset")
     return value
-
-
-def _encode(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")

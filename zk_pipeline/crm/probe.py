@@ -10,22 +10,30 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 
 import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from zk_pipeline.crm.answers import HttpAnswer, read_answer
+from zk_pipeline.crm.answers import Answer, HttpAnswer, read_answer
 from zk_pipeline.crm.connections import MAX_CONNECT
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.failures import read_failure
+from zk_pipeline.crm.lookup import Holding, read_lookup
+from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.resolve import resolve
 from zk_pipeline.crm.token import TokenSource, checked_token
 from zk_pipeline.crm.transport import Transport
 from zk_pipeline.crm.words import is_html
 
+NOBODY = "zk-pipeline-nobody"  # a person whom no CRM has
+NO_DATE = date(1970, 1, 1)
+NO_SIGN_OF_KEYS = (
+    "cannot be seen without creating a record: that the CRM takes a repeated Idempotency-Key for one record is its "
+    "documentation's to say; CRM_LOOKUP makes unknown outcomes be looked up instead"
+)
 EXPIRES_SOON = 14  # days a certificate should still be good for
 
 
@@ -33,7 +41,7 @@ EXPIRES_SOON = 14  # days a certificate should still be good for
 class ProbeStep:
     """One thing that was looked at. `is_ok` is None where the CRM's answers do not show it."""
 
-    name: str  # dns, tcp, tls, authentication or endpoint
+    name: str  # dns, tcp, tls, authentication, endpoint, lookup or idempotency
     is_ok: bool | None
     detail: str
 
@@ -60,18 +68,24 @@ def probe(
     token: TokenSource,
     clock: Callable[[], datetime],
     path: str | None = None,
+    mapping: FieldMapping = AS_IT_IS,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CrmProbe:
     """Look up the name, connect, agree on TLS, and ask with OPTIONS, HEAD and GET; never POST. `path`: another place
     of the same server to ask at, where the endpoint itself does not like these.
 
     An endpoint may answer these without looking at credentials. Authentication is only called right where the
-    same request without a token is refused, and is left open otherwise. Raises nothing for what the CRM does.
+    same request without a token is refused, and is left open otherwise. CRM_LOOKUP is asked for a day of a person who
+    does not exist. That the CRM keeps idempotency keys shows only when a record is sent twice, so it is never called
+    right. Raises nothing for what the CRM does.
     """
-    run = _Probe(endpoint, token=token, clock=clock, path=path, monotonic=monotonic)
+    run = _Probe(endpoint, token=token, clock=clock, path=path, mapping=mapping, monotonic=monotonic)
     try:
         run.connect()
         run.ask()
+        if run.problem is None:
+            run.look_up()
+            run.note("idempotency", None, NO_SIGN_OF_KEYS)
     except CrmMisconfigured as error:
         run.fail("authentication", str(error))
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -99,13 +113,15 @@ class _Probe:
         token: TokenSource,
         clock: Callable[[], datetime],
         path: str | None,
+        mapping: FieldMapping,
         monotonic: Callable[[], float],
     ) -> None:
+        self.mapping = mapping
         self.endpoint, self.token, self.clock, self.monotonic = endpoint, token, clock, monotonic
         self.asked = None if path is None else endpoint.elsewhere(path)
         self.name = "CRM_API_URL" if path is None else "CRM_PROBE_PATH"
         self.transport = Transport(endpoint, monotonic=monotonic)
-        self.secrets: set[str] = set()
+        self.secrets = set(endpoint.secrets)
         self.step = "dns"
         self.steps: list[ProbeStep] = []
         self.problem: str | None = None
@@ -163,10 +179,30 @@ class _Probe:
         if self._judge_authentication(answers):
             self._judge_endpoint(answers)
 
-    def _send(self, method: str, token: str | None) -> HttpAnswer:
+    def look_up(self) -> None:
+        """Whether CRM_LOOKUP is answered as it must be; asked for NOBODY, so an answer with a record is not read."""
+        if self.endpoint.lookup is None:
+            return
+        self.step = "lookup"
+        token = checked_token(self.token)
+        http = self._send("GET", token, self.endpoint.lookup_url(NOBODY, NO_DATE))
+        names = {name: self.mapping.rename.get(name, name) for name in ("user_id", "date", "revision")}
+        record = {names["user_id"]: NOBODY, names["date"]: NO_DATE.isoformat(), names["revision"]: 1}
+        held = read_lookup(http, record, self.mapping, now=self.clock(), secrets=self.secrets)
+        if isinstance(held, Answer):
+            self.fail("lookup", held.error or held.meaning.value)
+        elif http.status == 404:
+            detail = "404 for a person who does not exist, as for an address that does not: look at one who does"
+            self.note("lookup", None, detail)
+        elif held is Holding.THIS:
+            self.fail("lookup", f"CRM_LOOKUP has a record for a person who does not exist ({NOBODY}): check it")
+        else:
+            self.note("lookup", True, f"GET {http.status}, and no record for a person who does not exist")
+
+    def _send(self, method: str, token: str | None, url: str | None = None) -> HttpAnswer:
         started = self.monotonic()
         headers = {} if token is None else {"Authorization": f"{self.endpoint.scheme} {token}"}
-        http = self.transport.send(method, headers=headers | {"Accept": "application/json"}, url=self.asked)
+        http = self.transport.send(method, headers=headers | {"Accept": "application/json"}, url=url or self.asked)
         if token is not None:
             self.status = http.status
             self.round_trip_ms = (self.monotonic() - started) * 1000

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.errors import CrmSettingWrong
 
 TokenSource = Callable[[], str]
 
 
 class TokenFile:
-    """The token in a file, read again when the file has changed; CrmMisconfigured when it cannot be read."""
+    """The token in a file, read again when the file has changed; CrmSettingWrong when it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,14 +31,14 @@ class TokenFile:
                 return self._token
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not text"
-            raise CrmMisconfigured(f"CRM_API_TOKEN_FILE ({self._path}) cannot be read: {reason}") from None
+            raise CrmSettingWrong(f"CRM_API_TOKEN_FILE ({self._path}) cannot be read: {reason}") from None
 
 
 def checked_token(source: TokenSource) -> str:
-    """The token as it stands now; CrmMisconfigured, without showing it, where it cannot be in a header."""
+    """The token as it stands now; CrmSettingWrong, without showing it, where it cannot be in a header."""
     token = source()
     if not token:
-        raise CrmMisconfigured("no token for the CRM: set CRM_API_TOKEN or CRM_API_TOKEN_FILE")
+        raise CrmSettingWrong("no token for the CRM: set CRM_API_TOKEN or CRM_API_TOKEN_FILE")
     if not token.isascii() or not token.isprintable() or token != token.strip():
-        raise CrmMisconfigured("CRM_API_TOKEN contains blanks around it, line ends or characters outside ASCII")
+        raise CrmSettingWrong("CRM_API_TOKEN contains blanks around it, line ends or characters outside ASCII")
     return token

@@ -58,7 +58,13 @@ class Transport:
                 request, stream=True, allow_redirects=False, timeout=(connect, endpoint.timeout), proxies={}
             )
             with response:
-                return HttpAnswer(status=response.status_code, headers=response.headers, body=_bounded(response))
+                body = _bounded(response)
+                return HttpAnswer(
+                    status=response.status_code,
+                    headers=response.headers,
+                    body=body[:MAX_BODY],
+                    is_cut=len(body) > MAX_BODY,
+                )
         finally:
             time_left.reset(token)
 
@@ -95,4 +101,4 @@ def _bounded(response: requests.Response) -> bytes:
         body += chunk
         if len(body) > MAX_BODY:
             break  # leaving the response unfinished makes urllib3 drop the connection
-    return bytes(body[:MAX_BODY])
+    return bytes(body)

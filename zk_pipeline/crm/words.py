@@ -5,6 +5,7 @@ What the texts mean is in `answers` and `failures`.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Collection
@@ -22,13 +23,14 @@ _CREDENTIALS = re.compile(
 def one_line(text: str, *, secrets: Collection[str] = ()) -> str:
     """`text` as one printable line of at most MAX_WORDS characters.
 
-    Every form in which one of `secrets` commonly travels (plain, JSON, URL) is hidden before the text is cut,
+    Every form in which one of `secrets` commonly travels (plain, JSON, URL, HTML) is hidden before the text is cut,
     as is whatever follows the word Authorization, so that half a token cannot survive the cut.
     """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         in_json = json.dumps(secret)[1:-1]
-        in_url = (quote(secret, safe=""), quote(secret), quote_plus(secret))
-        for form in {secret, in_json, in_json.replace("/", r"\/"), *in_url}:
+        in_url = [quote(secret, safe=""), quote(secret), quote_plus(secret)]
+        in_url += [re.sub(r"%[0-9A-F]{2}", lambda found: found.group().lower(), form) for form in in_url]
+        for form in {secret, in_json, in_json.replace("/", r"\/"), html.escape(secret), *in_url}:
             text = text.replace(form, _HIDDEN)
     text = _CREDENTIALS.sub(rf"\1{_HIDDEN}", text)
     text = " ".join(text[:_LOOK_AT].split())

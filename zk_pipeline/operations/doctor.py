@@ -12,7 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.sync import check_crm, crm_mapping
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.doctor import Doctor, Finding
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
@@ -40,6 +42,20 @@ def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
 def _settings(settings: Settings) -> Iterator[Finding]:
     if settings.crm_api_url is None:
         yield Finding("note", "no-crm", "CRM_API_URL is not set: nothing is delivered", "set it, or leave it so")
+    elif settings.crm_lookup is None:
+        yield Finding(
+            "note",
+            "no-lookup",
+            "CRM_LOOKUP is not set: only the CRM's idempotency keys keep a day from being there twice",
+            "set it, or leave it so where the CRM keeps them (docs/crm.md)",
+        )
+    try:
+        if settings.crm_api_url is None:
+            crm_mapping(settings)
+        else:
+            check_crm(settings)
+    except CrmMisconfigured as error:
+        yield Finding("error", "crm-settings", str(error), "correct it; nothing is delivered before")
     if settings.alert_urls is None:
         yield Finding("note", "no-alerts", "ALERT_URLS is not set: nobody is told of trouble", "see .env.example")
 

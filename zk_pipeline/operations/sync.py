@@ -10,15 +10,15 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 from functools import partial
 
-from zk_pipeline.crm.client import CrmClient
+from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
-from zk_pipeline.crm.payload import record_text
+from zk_pipeline.crm.payload import record_body
 from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.crm.summary import DeliverySummary
-from zk_pipeline.crm.token import TokenFile, TokenSource
+from zk_pipeline.crm.token import TokenFile, TokenSource, checked_token
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.outbox import Scope
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def crm_endpoint(settings: Settings) -> CrmEndpoint:
-    """Where the CRM is. Raises CrmMisconfigured, naming the variable, where it is not set or cannot be used."""
+    """Where the CRM is. Raises CrmMisconfigured where it is not set, CrmSettingWrong where it cannot be used."""
     if settings.crm_api_url is None:
         raise CrmMisconfigured("CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted")
     return CrmEndpoint(
@@ -39,33 +39,36 @@ def crm_endpoint(settings: Settings) -> CrmEndpoint:
         timeout=settings.crm_request_timeout,
         ca_bundle=settings.crm_ca_bundle,
         allow_insecure_http=settings.crm_allow_insecure_http,
+        lookup=settings.crm_lookup,
     )
 
 
 def crm_token(settings: Settings) -> TokenSource:
-    """Where the token comes from. Raises CrmMisconfigured where neither variable is set, or both are."""
+    """Where the token comes from. Raises CrmSettingWrong where neither variable is set, or both are."""
     value, path = settings.crm_api_token, settings.crm_api_token_file
     if value is not None and path is not None:
-        raise CrmMisconfigured("CRM_API_TOKEN and CRM_API_TOKEN_FILE are both set: keep one")
+        raise CrmSettingWrong("CRM_API_TOKEN and CRM_API_TOKEN_FILE are both set: keep one")
     if path is not None:
         return TokenFile(path)
     if value is None:
-        raise CrmMisconfigured("CRM_API_TOKEN is not set (nor CRM_API_TOKEN_FILE): nothing was attempted")
+        raise CrmSettingWrong("CRM_API_TOKEN is not set (nor CRM_API_TOKEN_FILE): nothing was attempted")
     secret = value
     return secret.get_secret_value
 
 
 def crm_mapping(settings: Settings) -> FieldMapping:
-    """How the CRM wants its records. Raises CrmMisconfigured, naming file and line, where the file is wrong."""
+    """How the CRM wants its records. Raises CrmSettingWrong, naming file and line, where the file is wrong."""
     path = settings.crm_mapping_path
     return AS_IT_IS if path is None else read_mapping(path)
 
 
 def check_crm(settings: Settings) -> None:
-    """Raises CrmMisconfigured for whatever of the set-up can be seen to be wrong without asking the CRM."""
-    crm_endpoint(settings)
-    crm_token(settings)
-    crm_mapping(settings)
+    """Raises CrmSettingWrong for whatever of the set-up can be seen to be wrong without asking the CRM, and
+    CrmMisconfigured where there is none.
+    """
+    endpoint = crm_endpoint(settings)
+    checked_token(crm_token(settings))
+    check_lookup(endpoint, crm_mapping(settings))
 
 
 def also_due(*, retry: bool, force: bool) -> tuple[str, ...]:
@@ -74,14 +77,20 @@ def also_due(*, retry: bool, force: bool) -> tuple[str, ...]:
 
 
 def probe_crm(settings: Settings) -> CrmProbe:
-    """Whether the CRM could be delivered to now, without creating a record. Raises CrmMisconfigured."""
-    crm_mapping(settings)
-    return probe(crm_endpoint(settings), token=crm_token(settings), clock=utc_now, path=settings.crm_probe_path)
+    """Whether the CRM could be delivered to now, without creating a record. Raises CrmSettingWrong."""
+    check_crm(settings)
+    return probe(
+        crm_endpoint(settings),
+        token=crm_token(settings),
+        clock=utc_now,
+        path=settings.crm_probe_path,
+        mapping=crm_mapping(settings),
+    )
 
 
 @contextmanager
 def crm_client(settings: Settings) -> Iterator[CrmClient]:
-    """A client for the CRM of the settings. Raises CrmMisconfigured."""
+    """A client for the CRM of the settings. Raises CrmSettingWrong."""
     with CrmClient(
         crm_endpoint(settings), token=crm_token(settings), clock=utc_now, mapping=crm_mapping(settings)
     ) as client:
@@ -112,7 +121,7 @@ def sync(
         due = sum(hold_unsound(store, scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or _silently, settled or _silently)
         summary = deliver(
-            deliveries.outbox(scope, run_id, is_sender, partial(record_text, mapping=mapping)),
+            deliveries.outbox(scope, run_id, is_sender, partial(record_body, mapping=mapping)),
             client,
             concurrency=settings.crm_concurrency,
             max_attempts=settings.crm_max_retries,

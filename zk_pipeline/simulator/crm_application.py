@@ -22,12 +22,16 @@ class Reply:
     """An answer before it is put on the wire."""
 
     status: int
-    content: dict[str, object]
+    content: object
     is_replay: bool = False
 
     @classmethod
     def of(cls, status: int, *, detail: str) -> Reply:
         return cls(status=status, content={"detail": detail})
+
+
+def _fields(reply: Reply) -> dict[str, object]:
+    return reply.content if isinstance(reply.content, dict) else {}
 
 
 class CrmApplication:
@@ -89,7 +93,9 @@ class CrmApplication:
             if split is None:
                 return Reply.of(400, detail="each record of an array needs its idempotency_key")
             reply = self._apply(split[0], split[1], trouble)
-            results.append({"idempotency_key": split[0], "status": reply.status} | reply.content)
+            results.append({"idempotency_key": split[0], "status": reply.status, **_fields(reply)})
+        if trouble.reshape is not None:
+            return Reply(status=207, content=trouble.reshape(results))
         return Reply(status=207, content={"results": results[: trouble.keep_results]})
 
     def _apply(self, key: str, record: Any, trouble: Trouble) -> Reply:

@@ -112,7 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._drop()
             else:
                 headers = {"Idempotent-Replay": "true"} if reply.is_replay else {}
-                content = json.dumps(reply.content).encode()
+                content = json.dumps(reply.content).encode() if trouble.said is None else trouble.said
                 self._send(reply.status, headers | dict(trouble.headers), content, trouble)
 
     def do_OPTIONS(self) -> None:
@@ -159,6 +159,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         answer = self.wfile.getvalue() + (b"" if self.command == "HEAD" else body)
+        answer = trouble.interim + answer + trouble.extra
         self.wfile = wire
         if trouble.drip:
             for i in range(len(answer)):

@@ -41,6 +41,10 @@ class Trouble:
         None  # reset the connection after so many bytes of the answer; negative: so many before its end
     )
     keep_results: int | None = None  # shorten the answer to a batch to so many results
+    interim: bytes = b""  # sent before the answer, such as a 103 with its headers
+    extra: bytes = b""  # sent behind the answer, as if there were another
+    said: bytes | None = None  # as the body of the answer, although the record was applied
+    reshape: Callable[[list[dict[str, object]]], object] | None = None  # the results of a batch into another body
     record_status: Mapping[str, int] = field(default_factory=dict)  # by user id: given instead of applying the record
 
 

@@ -344,7 +344,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "When the request began (instant, UTC); of an abandoned one: when it was claimed",
             "finished_at": "When its answer was there, or the wait for it over (instant, UTC); null where abandoned",
             "status": "HTTP status of the answer; null when there was none",
-            "verdict": "delivered, refused, unavailable, unknown, misconfigured (counts as no attempt), or "
+            "verdict": "delivered, refused, unavailable, unknown, unclear, misconfigured (counts as no attempt), or "
             "abandoned: the run died while a request with it was under way",
             "error": "The CRM's own words or the network's; null where delivered",
         },

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 
 from zk_pipeline.crm.models import Delivery
-from zk_pipeline.crm.payload import record_text
+from zk_pipeline.crm.payload import record_body
 from zk_pipeline.store.database import Database
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
 from zk_pipeline.store.sender import IsSender
@@ -74,7 +74,7 @@ class DeliveryStore:
         return self.database.engine.only_sender()
 
     def outbox(
-        self, scope: Scope, run_id: str, is_sender: IsSender, encode: Callable[[Delivery], str] = record_text
+        self, scope: Scope, run_id: str, is_sender: IsSender, encode: Callable[[Delivery], str] = record_body
     ) -> ClaimedOutbox:
         """The outbox that one run works off, under the sender's lock and only while `is_sender`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.cli import main
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_bench import CommandLine
 from zk_pipeline_tests.store.store_bench import device
@@ -202,3 +204,23 @@ def test_a_port_that_is_taken_is_refused(zk: CommandLine, home: Path, taken_port
     assert taken_port in said.err
     assert "address already in use" in said.err.lower()
     assert not (home / ".demo").exists()
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("(sqlite3.OperationalError) disk I/O error")],
+)
+def test_a_full_disk_is_one_line_whatever_it_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cause: Exception
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("step failed") from cause
+
+    monkeypatch.setattr(main.cli, "main", fail)
+    assert main.run(["sync"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("zk-pipeline: a disk is full or cannot be written (")
+    assert said.count("\n") == 1
+    monkeypatch.setattr(main, "_full_disk", lambda _: None)
+    with pytest.raises(RuntimeError, match="step failed"):
+        main.run(["sync"])

@@ -21,6 +21,8 @@ Usage = namedtuple("Usage", "total used free")
 @pytest.fixture
 def well(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CRM_API_URL", "https://crm.example/api")
+    monkeypatch.setenv("CRM_API_TOKEN", "s3cret")
+    monkeypatch.setenv("CRM_LOOKUP", "?user={user_id}&date={date}")
     monkeypatch.setenv("ALERT_URLS", "json://localhost")
     return home
 
@@ -58,6 +60,46 @@ def test_a_wrong_setting_is_the_only_finding(zk: CommandLine, well: Path, monkey
     assert well.exists()
     monkeypatch.setenv("WORK_START_TIME", "nine")
     assert names(zk) == {"settings": "error"}
+
+
+WRONG_CRM = {
+    "CRM_API_URL": ("crm.example", "CRM_API_URL must be a full address"),
+    "CRM_API_TOKEN": ("", "CRM_API_TOKEN is not set"),
+    "CRM_API_TOKEN_FILE": ("nowhere", "CRM_API_TOKEN and CRM_API_TOKEN_FILE are both set"),
+    "CRM_CA_BUNDLE": ("nowhere.pem", "CRM_CA_BUNDLE (nowhere.pem) is not a readable PEM file"),
+    "CRM_LOOKUP": ("/held/", "CRM_LOOKUP must be a path or address with {user_id} and {date}"),
+    "CRM_MAPPING_FILE": ("nowhere.yaml", "nowhere.yaml: cannot be read"),
+}
+
+
+@pytest.mark.parametrize("command", ["doctor", "sync", "test-crm", "up"])
+@pytest.mark.parametrize("variable", WRONG_CRM)
+@pytest.mark.usefixtures("well")
+def test_a_wrong_setting_of_the_crm_ends_every_command_that_needs_it_with_two(
+    zk: CommandLine, monkeypatch: pytest.MonkeyPatch, command: str, variable: str
+) -> None:
+    value, words = WRONG_CRM[variable]
+    monkeypatch.setenv(variable, value)
+    said = zk(command)
+    assert said.code == 2
+    assert words in said.out + said.err
+
+
+def test_a_mapping_that_is_wrong_is_found_by_its_line_and_names_the_command(
+    zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (well / "crm_mapping.yaml").write_text("rename:\n  user_idd: x\n")
+    assert names(zk) == {"crm-settings": "error"}
+    assert "crm_mapping.yaml, line 2: rename: unknown field 'user_idd'" in zk("doctor").out
+    monkeypatch.delenv("CRM_API_URL")
+    assert names(zk) == {"no-crm": "note", "crm-settings": "error"}
+
+
+def test_a_crm_without_a_lookup_is_noted(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert well.exists()
+    monkeypatch.delenv("CRM_LOOKUP")
+    assert names(zk) == {"no-lookup": "note"}
+    assert zk("doctor").code == 0
 
 
 def test_a_damaged_store_is_an_error(zk: CommandLine, well: Path) -> None:

@@ -147,13 +147,13 @@ def client_of(receiver: CrmReceiver, *, timeout: float = 10.0, ca_bundle: Path |
 
 
 @contextmanager
-def stub_crm(answer: Callable[[str, bool], tuple[int, str]]) -> Iterator[str]:
-    """The address of a server whose status and words depend on the method and on there being credentials."""
+def stub_crm(answer: Callable[[str, bool, str], tuple[int, str]]) -> Iterator[str]:
+    """The address of a server whose status and words depend on the method, on there being credentials, and the path."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            status, words = answer(self.command, "Authorization" in self.headers)
+            status, words = answer(self.command, "Authorization" in self.headers, self.path)
             body = b"" if self.command == "HEAD" else words.encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))

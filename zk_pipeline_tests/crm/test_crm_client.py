@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from zk_pipeline.crm.address import PEOPLE_ALIKE, PEOPLE_REFUSED_ALIKE
 from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
@@ -215,12 +216,50 @@ def test_the_environments_proxies_and_netrc_are_not_used(
         assert client.post_one(delivery()).meaning is Meaning.DELIVERED
 
 
-def test_a_wrong_path_is_the_set_ups_fault(receiver: CrmReceiver) -> None:
-    endpoint = CrmEndpoint(url=receiver.url.replace("attendance", "attendence"))
-    with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
-        answers = [client.post_one(delivery()), *client.post_batch(deliveries(2))]
-    assert {a.meaning for a in answers} == {Meaning.MISCONFIGURED}
-    assert "CRM_API_URL" in (answers[0].error or "")
+@pytest.mark.parametrize("status", [404, 405, 415])
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_wrong_address_is_one_where_several_people_get_the_same_and_nobody_is_accepted(
+    receiver: CrmReceiver, as_array: bool, status: int
+) -> None:
+    url = receiver.url.replace("attendance", "attendence") if status == 404 else receiver.url
+    receiver.misbehave = whenever(lambda _: True, refusal(status, detail="no such address"))
+    with CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON) as client:
+        again = [client.post_one(delivery()).meaning for _ in range(2 * PEOPLE_ALIKE)]
+        assert set(again) == {Meaning.UNCLEAR}, "one person's record, however often, shows nothing of the address"
+        if as_array:
+            assert {a.meaning for a in client.post_batch(deliveries(3))} == {Meaning.BATCH_REFUSED}
+        answers = [client.post_one(each) for each in deliveries(PEOPLE_ALIKE)[: PEOPLE_ALIKE - 1]]
+    assert [a.meaning for a in answers] == [Meaning.UNCLEAR] * (PEOPLE_ALIKE - 2) + [Meaning.MISCONFIGURED]
+    assert "CRM_API_URL" in (answers[-1].error or "")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 415, 422])
+def test_what_one_person_is_told_is_the_persons_once_anybody_was_accepted(
+    client: CrmClient, receiver: CrmReceiver, status: int
+) -> None:
+    receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, refusal(status, detail="no such address"))
+    assert [client.post_one(each).meaning for each in deliveries(3)] == [
+        Meaning.DELIVERED,
+        Meaning.REFUSED,
+        Meaning.DELIVERED,
+    ]
+
+
+def test_a_token_that_may_no_longer_deliver_is_the_set_ups_fault_although_it_has_delivered(
+    client: CrmClient, receiver: CrmReceiver
+) -> None:
+    assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+    receiver.misbehave = whenever(lambda _: True, refusal(403))
+    meanings = [client.post_one(each).meaning for each in deliveries(PEOPLE_ALIKE)]
+    assert meanings == [Meaning.REFUSED] * (PEOPLE_ALIKE - 1) + [Meaning.MISCONFIGURED]
+
+
+def test_a_refusal_of_everybody_alike_is_the_set_ups_fault(client: CrmClient, receiver: CrmReceiver) -> None:
+    receiver.misbehave = whenever(lambda _: True, refusal(400, detail="unknown field clock_in"))
+    answers = [client.post_one(each) for each in deliveries(PEOPLE_REFUSED_ALIKE)]
+    assert {a.meaning for a in answers[:-1]} == {Meaning.REFUSED}
+    assert answers[-1].meaning is Meaning.MISCONFIGURED
+    assert "crm_mapping.yaml" in (answers[-1].error or "")
 
 
 @pytest.mark.parametrize("detail", ["no such employee", "no such address"])
@@ -232,7 +271,7 @@ def test_a_404_of_the_right_address_is_the_records_fault(client: CrmClient, rece
 
 def test_a_404_for_a_record_is_the_records_fault_where_every_get_is_a_404_too() -> None:
     words = {"POST": "no such employee", "GET": "no such page"}
-    with stub_crm(lambda method, _: (404, words[method])) as url:
+    with stub_crm(lambda method, _, __: (404, words[method])) as url:
         client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
         answer = client.post_one(delivery())
         client.close()
@@ -240,9 +279,17 @@ def test_a_404_for_a_record_is_the_records_fault_where_every_get_is_a_404_too() 
 
 
 def test_a_404_that_repeats_the_method_is_still_the_addresss() -> None:
-    with stub_crm(lambda method, _: (404, f"Cannot {method} /")) as url:
+    with stub_crm(lambda method, _, __: (404, f"Cannot {method} /")) as url:
         client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
-        assert client.post_one(delivery()).meaning is Meaning.MISCONFIGURED
+        assert client.post_one(delivery()).meaning is Meaning.UNCLEAR
+        client.close()
+
+
+@pytest.mark.parametrize(("status", "words"), [(200, "<html>the site"), (302, ""), (503, "down")])
+def test_a_get_that_shows_nothing_of_the_address_does_not_make_it_right(status: int, words: str) -> None:
+    with stub_crm(lambda method, _, __: (404, "not found") if method == "POST" else (status, words)) as url:
+        client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
+        assert client.post_one(delivery()).meaning is Meaning.UNCLEAR
         client.close()
 
 
@@ -287,6 +334,28 @@ def test_the_token_is_in_no_error_and_no_log(
     assert TOKEN not in repr(answers)
     assert TOKEN not in caplog.text
     assert "POST" in caplog.text, "the log that was looked at must be the one that is written"
+
+
+@pytest.mark.parametrize(
+    ("query", "echo"),
+    [
+        ("key=hush%2Fhush&format=json", "you asked for key=hush%2Fhush&format=json"),
+        ("key=hush%2Fhush", "hush/hush"),
+        ("key=hush%2fhush", r"hush\\/hush and hush%2fhush"),
+        ("hush=1&a=b", "/api/?hush=1&amp;a=b"),
+        ("hush", "hush"),
+    ],
+)
+def test_a_query_of_the_address_that_the_crm_echoes_is_in_no_error(
+    receiver: CrmReceiver, query: str, echo: str
+) -> None:
+    endpoint = CrmEndpoint(url=f"{receiver.url}?{query}", lookup="?secret=hushhush&user={user_id}&date={date}")
+    with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
+        for status in (200, 400, 500):
+            receiver.misbehave = first(1, Trouble(status=status, body=f'{{"error": "{echo} hushhush"}}'.encode()))
+            answer = client.post_one(delivery())
+            assert answer.error
+            assert "hush" not in answer.error
 
 
 def test_a_batch_is_answered_record_by_record(client: CrmClient, receiver: CrmReceiver) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from zk_pipeline.crm.answers import HttpAnswer, Meaning, read_answer
+from zk_pipeline.crm.batch_answers import read_batch_answer
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.mapping import AS_IT_IS, FIELDS, read_mapping
-from zk_pipeline.crm.payload import crm_record, encode_batch, encode_one
-from zk_pipeline_tests.crm.crm_doubles import delivery
+from zk_pipeline.crm.payload import crm_record, encode_batch, encode_one, record_body, sent_record
+from zk_pipeline.errors import UsageError
+from zk_pipeline_tests.crm.crm_doubles import NOON, deliveries, delivery
+from zk_pipeline_tests.docs.pages import CHECKOUT
 
 
 def mapping_of(folder: Path, text: str) -> Path:
@@ -107,6 +113,22 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("constant:\n  list: [1]", "line 2: a single value is needed here"),
         ("constant:\n  idempotency_key: x", "the name 'idempotency_key' is taken"),
         ("constant:\n  x: !!int nope", "line 2: the tag tag:yaml.org,2002:int is not supported"),
+        ("constant:\n  x: .nan", "line 2: constant: x: .nan is no number that JSON can hold"),
+        ("constant:\n  x: -.INF", "line 2: constant: x: -.INF is no number that JSON can hold"),
+        (f"constant:\n  x: {'9' * 400}.0", "line 2: constant: x: a number of 402 digits is too long"),
+        ("success: ok", "line 1: success must be a list of rules"),
+        ("success: []", "line 1: success must be a list of rules"),
+        ("success:\n- ok", "line 2: a rule of success must be a mapping"),
+        ("success:\n- {}", "line 2: success: a rule needs a status, a path with its value, or a text"),
+        ("success:\n- states: 200", "line 2: success: unknown condition 'states'; there are status, path, value, text"),
+        ("success:\n- status: 422", "line 2: success: status must be from 200 to 299"),
+        ("success:\n- status: 200\n- status: [201, '202']", "line 3: success: status must be from 200 to 299"),
+        ("already:\n- status: 401", "line 2: already: status must be a 2xx or 4xx about the record"),
+        ("already:\n- status: 503", "line 2: already: status must be a 2xx or 4xx about the record"),
+        ("already:\n- path: code", "line 2: already: path and value need each other"),
+        ("already:\n- value: x", "line 2: already: path and value need each other"),
+        ("already:\n- path: a..b\n  value: x", "line 2: already: path needs a text, such as data.state"),
+        ("already:\n- text:", "line 2: already: text needs a text"),
         ("instants: rfc", "line 1: instants must be one of iso, utc, local, epoch, epoch_ms"),
         ("add:\n  department: x", "line 2: add: unknown field 'department'; there are site, is_retracted"),
         ("- rename", "line 1: the file must be a mapping"),
@@ -118,9 +140,92 @@ def test_a_wrong_file_is_refused_with_the_line_and_what_is_wrong_there(text: str
     path = mapping_of(tmp_path, text)
     with pytest.raises(CrmMisconfigured) as refused:
         read_mapping(path)
+    assert isinstance(refused.value, UsageError), "a wrong file ends a command with exit code 2"
     assert str(refused.value).startswith(f"{path}, ")
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+RULES = """
+rename: {user_id: employee}
+success:
+- path: data.0.state
+  value: stored
+- status: [200, 201]
+  text: "OK: stored"
+already:
+- status: 409
+- status: [400, 422]
+  path: error.code
+  value: 17
+- text: ALREADY_THERE
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        (200, '{"data": [{"state": "stored", "error": "none to speak of"}]}', Meaning.DELIVERED),
+        (200, '{"data": [{"state": "queued"}]}', Meaning.UNKNOWN),
+        (201, "<html>OK: stored", Meaning.DELIVERED),
+        (202, "OK: stored", Meaning.UNKNOWN),
+        (204, "", Meaning.UNKNOWN),
+        (200, "<html>Sign in", Meaning.MISCONFIGURED),
+        (409, "", Meaning.DELIVERED),
+        (422, '{"error": {"code": 17}}', Meaning.DELIVERED),
+        (422, '{"error": {"code": "17"}}', Meaning.REFUSED),
+        (422, '{"error": {"code": true}}', Meaning.REFUSED),
+        (404, '{"error": {"code": 17}}', Meaning.UNCLEAR),
+        (400, "so ALREADY_THERE", Meaning.DELIVERED),
+        (401, "ALREADY_THERE", Meaning.MISCONFIGURED),
+        (500, "ALREADY_THERE", Meaning.UNAVAILABLE),
+    ],
+)
+def test_rules_say_what_success_is_and_what_means_that_the_crm_has_it(
+    status: int, body: str, meaning: Meaning, tmp_path: Path
+) -> None:
+    rules = read_mapping(mapping_of(tmp_path, RULES)).rules
+    http = HttpAnswer(status=status, headers={"Content-Type": "application/json"}, body=body.encode())
+    assert read_answer(http, now=NOON, rules=rules).meaning is meaning
+
+
+@pytest.mark.parametrize("page", ["docs/crm.md", "README.md"])
+def test_the_files_that_the_pages_show_can_be_read(page: str, tmp_path: Path) -> None:
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(rename:.*?)^```", text, re.MULTILINE | re.DOTALL)
+    mapping = read_mapping(mapping_of(tmp_path, shown))
+    assert mapping.add == {"site": "location", "is_retracted": "deleted"}
+    assert bool(mapping.rules.success and mapping.rules.already) == (page == "docs/crm.md")
+
+
+def test_rules_hold_for_each_record_of_a_batch(tmp_path: Path) -> None:
+    mapping = read_mapping(mapping_of(tmp_path, RULES))
+    due = deliveries(3)
+    errors: list[dict[str, object]] = [
+        {"data": [{"state": "stored"}]},
+        {"error": {"code": 17}},
+        {"error": {"code": 18}},
+    ]
+    items = [
+        {"employee": one.user_id, "date": "2026-11-11", "status": 200 if n == 0 else 422} | errors[n]
+        for n, one in enumerate(due)
+    ]
+    http = HttpAnswer(status=207, headers={}, body=json.dumps({"results": items[::-1]}).encode())
+    sent = [sent_record(one, mapping) for one in due]
+    answers = read_batch_answer(http, sent, now=NOON, rules=mapping.rules)
+    assert [a.meaning for a in answers] == [Meaning.DELIVERED, Meaning.DELIVERED, Meaning.REFUSED]
+
+
+def test_a_record_whose_outcome_is_unknown_is_sent_as_it_was_whatever_the_file_says_now(tmp_path: Path) -> None:
+    mapping = read_mapping(mapping_of(tmp_path, "rename: {user_id: employee}\ndrop: [device_ip]"))
+    body = '{"user_id": "EMP001",  "note":"as it was"}'
+    unknown = replace(delivery(), sent_body=body)
+    assert encode_one(unknown, mapping) == body.encode()
+    assert record_body(unknown, mapping) == body
+    assert crm_record(unknown, mapping) == json.loads(body)
+    (in_batch,) = json.loads(encode_batch([unknown], mapping))
+    assert in_batch == json.loads(body) | {"idempotency_key": unknown.idempotency_key}
+    assert record_body(delivery(), mapping).encode() == encode_one(delivery(), mapping)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def test_a_crm_that_is_well_passes_every_step_and_gets_no_record(tmp_path: Path)
         ("tls", True),
         ("authentication", True),
         ("endpoint", True),
+        ("idempotency", None),
     ]
+    assert "cannot be seen without creating a record" in found.steps[-1].detail
     assert (found.certificate_days_left, found.status) == (58, 200)
     assert found.round_trip_ms is not None
 
@@ -43,7 +45,7 @@ def test_a_crm_that_is_well_passes_every_step_and_gets_no_record(tmp_path: Path)
 def test_another_place_of_the_crm_is_asked_where_one_is_named() -> None:
     asked: list[str] = []
 
-    def answer(method: str, has_token: bool) -> tuple[int, str]:
+    def answer(method: str, has_token: bool, _: str) -> tuple[int, str]:
         asked.append(method)
         return (200 if has_token else 401), "{}"
 
@@ -132,7 +134,7 @@ def test_a_name_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_authentication_is_judged_by_what_the_token_changes(with_token: int, without: int, is_ok: bool | None) -> None:
-    with stub_crm(lambda _, has_token: (with_token if has_token else without, "words")) as url:
+    with stub_crm(lambda _, has_token, __: (with_token if has_token else without, "words")) as url:
         found = probed(url)
     assert [s.is_ok for s in found.steps if s.name == "authentication"] == [is_ok]
     assert found.is_ok is (is_ok is not False)
@@ -150,7 +152,33 @@ def test_authentication_is_judged_by_what_the_token_changes(with_token: int, wit
     ],
 )
 def test_the_endpoint_is_judged_by_its_statuses(status: int, words: str, is_ok: bool | None, said: str) -> None:
-    with stub_crm(lambda _, __: (status, words)) as url:
+    with stub_crm(lambda _, __, ___: (status, words)) as url:
         found = probed(url)
-    assert (found.steps[-1].name, found.steps[-1].is_ok) == ("endpoint", is_ok)
-    assert said in found.steps[-1].detail
+    (step,) = [one for one in found.steps if one.name == "endpoint"]
+    assert step.is_ok is is_ok
+    assert said in step.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "is_ok", "said"),
+    [
+        (200, "[]", True, "no record"),
+        (200, '{"count": 0, "results": []}', True, "no record"),
+        (404, '{"detail": "not found"}', None, "as for an address that does not"),
+        (200, '[{"user_id": "EMP001", "date": "2026-11-11", "revision": 1}]', False, "none of this day"),
+        (200, '{"detail": "hello"}', False, "revision"),
+        (403, "no", False, "may read there"),
+        (200, "<html>sign in", False, "check its address"),
+        (500, "", False, "CRM_LOOKUP"),
+    ],
+)
+def test_the_lookup_is_asked_for_a_person_who_does_not_exist(
+    status: int, words: str, is_ok: bool | None, said: str
+) -> None:
+    with stub_crm(lambda _, __, path: (status, words) if "nobody" in path else (200, "{}")) as url:
+        endpoint = CrmEndpoint(url=url, timeout=5, lookup="/held/?u={user_id}&d={date}")
+        found = probe(endpoint, token=lambda: TOKEN, clock=now)
+    (step,) = [one for one in found.steps if one.name == "lookup"]
+    assert step.is_ok is is_ok
+    assert said in step.detail
+    assert found.is_ok is (is_ok is not False)

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.crm.mapping import AS_IT_IS
-from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, ClaimedOutbox, Delivery, Outcome, Verdict
-from zk_pipeline.crm.payload import encode_batch, encode_one, record_text
+from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.payload import encode_batch, encode_one, record_body
 from zk_pipeline.store.database import Where
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.journal import Journal
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.turns import ClaimedOutbox
 from zk_pipeline_tests.store.store_bench import (
     LONG_AFTER,
     MONDAY,
@@ -89,7 +90,7 @@ def test_a_record_whose_outcome_is_unknown_is_sent_again_as_it_was_though_the_ma
     first = unknown(store, "a")
     (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').turn([], 1)
     assert again.idempotency_key == first.idempotency_key
-    assert again.sent_body == record_text(first, AS_IT_IS)
+    assert again.sent_body == record_body(first, AS_IT_IS)
     assert encode_one(again) == encode_one(first)
     assert json.loads(encode_batch([again])) == json.loads(encode_batch([first]))
 
@@ -117,7 +118,7 @@ def test_what_was_sent_is_kept_only_while_its_outcome_is_unknown(
 ) -> None:
     (delivery,) = claim(store, "a")
     assert delivery.sent_body is None
-    assert rows(store, "SELECT sent_body FROM crm_deliveries WHERE state = 'sending'") == [(record_text(delivery),)]
+    assert rows(store, "SELECT sent_body FROM crm_deliveries WHERE state = 'sending'") == [(record_body(delivery),)]
     settle(store, "a", delivery, verdict, said=said, status=status)
     assert [row[-1] for row in mine(store)] == [is_kept]
     days_of(store, "1001", until="18:30")
@@ -130,7 +131,7 @@ def test_a_round_that_found_out_nothing_leaves_the_outcome_unknown(verdict: Verd
     (again,) = claim(store, "b")
     settle(store, "b", again, verdict, said="" if verdict is Verdict.UNSENT else "unavailable")
     (third,) = claim(store, "c")
-    assert third.sent_body == record_text(first)
+    assert third.sent_body == record_body(first)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.FAILED])
@@ -191,7 +192,7 @@ def test_of_what_a_dead_run_had_claimed_only_what_was_in_a_request_is_in_doubt(s
     claimed = claim(store, "next run", None)
     assert [(d.user_id, d.revision, d.sent_body) for d in claimed] == [
         ("1001", 2, None),
-        ("1002", 1, record_text(dead["1002"])),
+        ("1002", 1, record_body(dead["1002"])),
         ("1003", 1, None),
     ]
     assert rows(store, ABANDONED) == [("1002", "dead run")]
@@ -204,7 +205,7 @@ def test_what_was_in_doubt_before_stays_so_when_the_next_run_dies_without_sendin
     days_of(store, "1001", "1002", "1003", until="18:30")
     claimed = claim(store, "next run", None)
     assert [(d.user_id, d.revision) for d in claimed] == [("1001", 2), ("1002", 1), ("1003", 1)]
-    assert claimed[1].sent_body == record_text(dead["1002"])
+    assert claimed[1].sent_body == record_body(dead["1002"])
     assert rows(store, ABANDONED) == [("1002", "dead run"), ("1003", "dead too")]
 
 
@@ -220,7 +221,7 @@ def test_a_delivered_day_forced_by_a_run_that_died_before_sending_it_stays_deliv
 def test_without_the_journal_of_a_dead_run_all_it_had_claimed_is_in_doubt(store: Store) -> None:
     dead = killed_run(store, "dead run")
     journal_of(store).unlink()
-    assert [d.sent_body for d in claim(store, "next run", None)] == [record_text(dead[user]) for user in PEOPLE]
+    assert [d.sent_body for d in claim(store, "next run", None)] == [record_body(dead[user]) for user in PEOPLE]
     assert rows(store, ABANDONED) == [(user, "dead run") for user in PEOPLE]
 
 

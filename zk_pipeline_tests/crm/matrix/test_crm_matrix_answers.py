@@ -67,6 +67,139 @@ def test_500_and_then_200_is_one_delivery_more_patiently(case: Case) -> None:
     case.settle()
 
 
+INTERIM = {
+    "103 Early Hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n",
+    "102 Processing": b"HTTP/1.1 102 Processing\r\n\r\n" * 3,
+}
+
+
+@pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
+def test_interim_answers_give_no_record_the_answer_of_another(case: Case, interim: bytes) -> None:
+    case.receiver.unknown_users = {person(7)}
+    case.receiver.misbehave = whenever(lambda request: request.number % 3 == 0, Trouble(interim=interim))
+    ended = case.sync().summary
+    assert (ended.delivered, ended.failed) == (98, 2)
+    assert case.replays() == 0
+    case.settle(ALL_BUT_DEAD)
+
+
+EXTRA = {"two answers at once": b"HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n", "longer than its length": b"}"}
+
+
+@pytest.mark.parametrize("extra", EXTRA.values(), ids=EXTRA)
+def test_what_comes_behind_an_answer_is_nobody_elses(case: Case, extra: bytes) -> None:
+    case.receiver.unknown_users = {person(7)}
+    case.receiver.misbehave = whenever(lambda request: request.number % 5 == 0, Trouble(extra=extra))
+    ended = case.sync().summary
+    assert (ended.delivered, ended.failed) == (98, 2)
+    case.settle(ALL_BUT_DEAD)
+
+
+NO_SUCCESS = {
+    "PHP notice before JSON": b'<br />\n<b>Notice</b>: Undefined index\n{"applied": 1}',
+    "PHP fatal error": b"PHP Fatal error:  Uncaught PDOException",
+    "cut JSON": b'{"applied": ',
+    "XML fault": b"<Fault><faultstring>no</faultstring></Fault>",
+    "text": b"OK",
+    "success false": b'{"success": false}',
+    "error": b'{"error": "deadlock"}',
+    "JSON-RPC error": b'{"jsonrpc": "2.0", "error": {"code": -32000, "message": "no"}, "id": 1}',
+    "GraphQL errors": b'{"data": null, "errors": [{"message": "no"}]}',
+    "status in the body": b'{"status": 500}',
+    "207 with a 503 inside": b'[{"status": 503}]',
+}
+
+
+@pytest.mark.parametrize("is_applied", [True, False], ids=["applied", "not applied"])
+@pytest.mark.parametrize("said", NO_SUCCESS.values(), ids=NO_SUCCESS)
+def test_a_2xx_that_does_not_show_success_is_asked_for_again(case: Case, said: bytes, is_applied: bool) -> None:
+    trouble = Trouble(said=said) if is_applied else Trouble(status=200, body=said)
+    case.receiver.misbehave = first(5, trouble)
+    assert case.sync().summary.delivered == 100
+    assert case.states() == {"delivered": (100, 105)}
+    assert case.replays() == (5 if is_applied else 0)
+    case.settle()
+
+
+def reversed_by(*names: str, **renamed: str) -> Callable[[list[dict[str, object]]], object]:
+    """Results in reversed order that say of their record what `names` has, with an index from 0."""
+
+    def reshape(results: list[dict[str, object]]) -> object:
+        numbered = [result | {"index": number} for number, result in enumerate(results)]
+        items = [
+            {renamed.get(name, name): str(one[name]) if name == "status" else one[name] for name in names}
+            for one in numbered
+        ]
+        return {"items": items[::-1]}
+
+    return reshape
+
+
+SHAPES = {
+    "keys, statuses as text": reversed_by("idempotency_key", "status"),
+    "indexes": reversed_by("index", "status"),
+    "other spelling": reversed_by("idempotency_key", "status", idempotency_key="idempotencyKey", status="statusCode"),
+}
+
+
+@pytest.mark.parametrize("reshape", SHAPES.values(), ids=SHAPES)
+def test_results_in_another_order_and_shape_are_each_records_own(
+    case: Case, reshape: Callable[[list[dict[str, object]]], object]
+) -> None:
+    case.receiver.unknown_users = {person(7)}
+    case.receiver.misbehave = whenever(lambda _: True, Trouble(reshape=reshape))
+    ended = case.sync(CRM_BATCH_SIZE="25").summary
+    assert (ended.delivered, ended.failed) == (98, 2)
+    assert case.replays() == 0
+    words = rows(case.store, "SELECT DISTINCT user_id FROM crm_deliveries WHERE state = 'failed'")
+    assert words == [(person(7),)]
+    case.settle(ALL_BUT_DEAD)
+
+
+def only_what_went_well(results: list[dict[str, object]]) -> object:
+    return [one for one in results if one["status"] != 422]
+
+
+def test_results_without_those_that_failed_leave_only_these_unknown(case: Case) -> None:
+    case.receiver.unknown_users = {person(7)}
+    case.receiver.misbehave = whenever(lambda _: True, Trouble(reshape=only_what_went_well))
+    ended = case.sync(CRM_BATCH_SIZE="25").summary
+    assert (ended.delivered, ended.failed) == (98, 0)
+    assert case.replays() == 0, "what was delivered is not sent again"
+    case.settle(ALL_BUT_DEAD)
+
+
+def test_a_207_with_a_refusal_inside_is_a_refusal_of_the_single_record(case: Case) -> None:
+    refused = Trouble(status=207, body=b'{"results": [{"status": 422, "detail": "no such employee"}]}')
+    case.receiver.misbehave = whenever(lambda request: person(7) in request.user_ids, refused)
+    ended = case.sync().summary
+    assert (ended.delivered, ended.failed) == (98, 2)
+    case.settle(ALL_BUT_DEAD)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 415, 422])
+def test_an_answer_that_looks_like_a_wrong_address_is_one_persons_where_others_are_accepted(
+    case: Case, status: int
+) -> None:
+    refused = refusal(status, detail="no such address")  # the words of a GET of a wrong address
+    case.receiver.misbehave = whenever(lambda request: person(0) in request.user_ids, refused)
+    ended = case.sync().summary
+    assert (ended.delivered, ended.failed) == (98, 2)
+    assert case.replays() == 0
+    case.settle(ALL_BUT_DEAD)
+
+
+@pytest.mark.parametrize("batch", ["1", "25"])
+def test_a_wrong_address_stops_the_run_and_makes_no_dead_letters(case: Case, batch: str) -> None:
+    case.receiver.misbehave = whenever(lambda _: True, refusal(404, detail="no such address"))
+    ended = case.sync(CRM_API_URL=case.receiver.url.replace("attendance", "elsewhere"), CRM_BATCH_SIZE=batch)
+    assert ended.kind == "CrmMisconfigured"
+    assert "CRM_API_URL" in str(ended.error)
+    assert "failed" not in case.states()
+    assert case.states()["pending"][0] >= 90, "a few showed it"
+    case.settle()
+
+
 STOPPING: dict[str, Callable[[], Trouble]] = {
     "redirect to a login page": lambda: redirect("https://login.example.com/?next=/api/"),
     "permanent redirect": lambda: redirect("https://crm.example.com/api/", status=308),

@@ -1,0 +1,66 @@
+"""Whether a refusal is about one record or about the set-up, told by what other people's records get.
+
+A web server's 404 for a wrong address and a CRM's 404 for an employee it does not know may be the same to the letter.
+What an answer means by itself is in `answers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Lock
+
+from zk_pipeline.crm.answers import Answer, Meaning
+
+PEOPLE_ALIKE = 5  # different people in a row who get the same answer before it is the address's
+PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name what is wrong with it
+
+
+class Evidence:
+    """What one run has learned of the CRM's address and rights. Thread-safe.
+
+    Until the CRM has accepted a record, an answer that may be the address's is UNCLEAR, so that its record is tried
+    again and then waits; from then on it is the record's. Where so many different people get the same one after the
+    other, with nobody accepted, it is MISCONFIGURED.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._said: tuple[int | None, str | None] | None = None
+        self._people: set[str] = set()
+        self.is_right = False  # the address is one at which the CRM takes records
+
+    def accept(self) -> None:
+        with self._lock:
+            self.is_right = True
+            self._said = None
+
+    def weigh(self, answer: Answer, user_id: str) -> Answer:
+        """What an answer to a record of `user_id` means in the light of all before it."""
+        if answer.meaning is Meaning.DELIVERED:
+            self.accept()
+            return answer
+        is_forbidden = answer.status == 403 and answer.meaning is Meaning.MISCONFIGURED
+        if answer.meaning not in (Meaning.UNCLEAR, Meaning.REFUSED) and not is_forbidden:
+            return answer
+        people = self._count(answer, user_id)
+        is_everybodys = people >= (PEOPLE_REFUSED_ALIKE if answer.meaning is Meaning.REFUSED else PEOPLE_ALIKE)
+        if is_forbidden:
+            # A token that has delivered may deliver: what it may not do is this record, unless it goes on like that.
+            return replace(answer, meaning=Meaning.REFUSED) if self.is_right and not is_everybodys else answer
+        if self.is_right:
+            return replace(answer, meaning=Meaning.REFUSED)
+        if is_everybodys:
+            text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for everybody): check the address"
+            if answer.meaning is Meaning.REFUSED:
+                text = f"the CRM refuses everybody alike ({answer.error}): check CRM_API_URL and crm_mapping.yaml"
+            return replace(answer, meaning=Meaning.MISCONFIGURED, error=text)
+        return answer
+
+    def _count(self, answer: Answer, user_id: str) -> int:
+        """How many different people in a row got this answer."""
+        said = (answer.status, answer.error)
+        with self._lock:
+            if said != self._said:
+                self._said, self._people = said, set()
+            self._people.add(user_id)
+            return len(self._people)

@@ -1,0 +1,240 @@
+"""What an answer to a batch says of each record: its items are matched by what they say, never guessed.
+
+What an item's status means is in `answers`; `docs/crm.md` lists the shapes that are accepted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, is_empty, read_answer
+from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of
+from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
+from zk_pipeline.crm.words import one_line
+
+LISTS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
+_STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # in the order in which they are believed
+_ONE_RECORD_AT_A_TIME = "set CRM_BATCH_SIZE=1 where the CRM does not answer record by record (docs/crm.md)"
+
+Item = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentRecord:
+    """By what a record may be recognized in an answer: its key, and person and date as they were sent, if they were."""
+
+    key: str
+    user_id: str | None = None
+    date: str | None = None
+    user_field: str = "user_id"  # the CRM's names for them
+    date_field: str = "date"
+
+
+def read_single_answer(
+    http: HttpAnswer,
+    sent: SentRecord,
+    *,
+    now: datetime,
+    secrets: Collection[str] = (),
+    rules: AnswerRules = DEFAULT_RULES,
+) -> Answer:
+    """The meaning of an answer to one record sent by itself, also where the CRM answers with a list of one result."""
+    whole = read_answer(http, now=now, secrets=secrets, rules=rules)
+    is_settled = whole.meaning is Meaning.MISCONFIGURED or rules.success or rules.is_already(http)
+    if not 200 <= http.status < 300 or is_settled:
+        return whole
+    items = result_items(http)
+    if items is None or not any(_status(item) for item in items):
+        return whole
+    (answer,) = _read_items(http, items, [sent], now=now, secrets=secrets, rules=rules)
+    return answer
+
+
+def read_batch_answer(
+    http: HttpAnswer,
+    sent: Sequence[SentRecord],
+    *,
+    now: datetime,
+    secrets: Collection[str] = (),
+    rules: AnswerRules = DEFAULT_RULES,
+) -> list[Answer]:
+    """The meaning of an answer to a batch, one per record of `sent`, in their order.
+
+    A success must account for each record: a list, or an object with one under a name of LISTS, of objects with a
+    `status` each. They are matched by `idempotency_key`, by person and date, or by `index`; by position only where no
+    item has any of these and there are as many as records. What is not accounted for, or contradicts itself, is
+    UNKNOWN. A success in JSON, or an empty one, without any results is MISCONFIGURED.
+    """
+    whole = read_answer(http, now=now, secrets=secrets)
+    if whole.meaning in (Meaning.REFUSED, Meaning.UNCLEAR):
+        whole = replace(whole, meaning=Meaning.BATCH_REFUSED)
+    is_success = 200 <= http.status < 300 or whole.meaning is Meaning.DELIVERED
+    if not is_success or whole.meaning is Meaning.MISCONFIGURED:
+        return [whole] * len(sent)
+    items = result_items(http)
+    if items is None:
+        return [_without_results(http, whole)] * len(sent)
+    return _read_items(http, items, sent, now=now, secrets=secrets, rules=rules)
+
+
+def result_items(http: HttpAnswer) -> list[Item] | None:
+    """The results in an answer; None where it has no list of objects, or is cut."""
+    if http.is_cut:
+        return None
+    try:
+        value = parse_json(http.body, http.content_type)
+    except ValueError:
+        return None
+    if isinstance(value, dict):
+        value = next((value[name] for name in LISTS if isinstance(value.get(name), list)), None)
+    if not isinstance(value, list):
+        return None
+    items = [item for item in value if isinstance(item, dict)]
+    return items if items or not value else None
+
+
+def _without_results(http: HttpAnswer, whole: Answer) -> Answer:
+    """A success that does not account for the records."""
+    if http.is_cut or (whole.meaning is Meaning.UNKNOWN and not is_empty(http.body)):
+        return replace(whole, meaning=Meaning.UNKNOWN, error=f"{whole.error}; {_ONE_RECORD_AT_A_TIME}")
+    error = f"the CRM's answer to a batch has no result for each record: {_ONE_RECORD_AT_A_TIME}"
+    return Answer(meaning=Meaning.MISCONFIGURED, status=http.status, error=error)
+
+
+def _read_items(
+    http: HttpAnswer,
+    items: list[Item],
+    sent: Sequence[SentRecord],
+    *,
+    now: datetime,
+    secrets: Collection[str],
+    rules: AnswerRules,
+) -> list[Answer]:
+    matched = match_items(items, sent)
+    found = sum(isinstance(each, list) for each in matched)
+    missing = f"the CRM's answer to a batch accounts for {found} of {len(sent)} records"
+    answers = []
+    for each in matched:
+        if not isinstance(each, list):
+            error = missing if each is None else f"the CRM's answer to a batch contradicts itself: {each}"
+            answers.append(Answer(meaning=Meaning.UNKNOWN, status=http.status, error=one_line(error, secrets=secrets)))
+            continue
+        read = [_read_item(item, http.status, now=now, secrets=secrets, rules=rules) for item in each]
+        if len({one.meaning for one in read}) > 1:
+            statuses = " and ".join(str(one.status) for one in read)
+            error = f"the CRM's answer to a batch contradicts itself: one record has {statuses}"
+            read = [Answer(meaning=Meaning.UNKNOWN, status=http.status, error=error)]
+        answers.append(read[0])
+    return answers
+
+
+def match_items(items: Sequence[Item], sent: Sequence[SentRecord]) -> list[list[Item] | str | None]:
+    """For each record its items; None where there is none; what contradicts itself where that is so."""
+    clues = _Clues(items, sent)
+    if not any(clues.has_any(item) for item in items):
+        return [[item] for item in items] if len(items) == len(sent) else [None] * len(sent)
+    matched: dict[int, list[Item]] = defaultdict(list)
+    contradictions: dict[int, str] = {}
+    for item in items:
+        places = clues.places(item)
+        named = {place for place in places.values() if place is not None}
+        if len(named) == 1 and None not in places.values():
+            matched[named.pop()].append(item)
+        else:
+            said = " and ".join(sorted(places)) or "nothing"
+            contradictions |= dict.fromkeys(named, f"{said} of one result are of different records")
+    return [contradictions.get(n) or matched.get(n) for n in range(len(sent))]
+
+
+class _Clues:
+    """What items say of the record they are about."""
+
+    def __init__(self, items: Sequence[Item], sent: Sequence[SentRecord]) -> None:
+        self.by_key = {record.key: n for n, record in enumerate(sent)}
+        self.by_day: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for n, record in enumerate(sent):
+            if record.user_id is not None and record.date is not None:
+                self.by_day[record.user_id, record.date].add(n)
+        self.fields = sent[0] if sent else SentRecord(key="")
+        self.count = len(sent)
+        self.first = self._first_index(items)
+
+    def has_any(self, item: Item) -> bool:
+        return bool({"idempotencykey", "index"} & self._plain(item).keys()) or self._day(item) is not None
+
+    def places(self, item: Item) -> dict[str, int | None]:
+        """What each clue says: the place of a record; None for one that was not sent. A person and date that were not
+        sent say nothing where something else does: they may be the CRM's own.
+        """
+        plain = self._plain(item)
+        found: dict[str, int | None] = {}
+        if "idempotencykey" in plain:
+            found["idempotency_key"] = self.by_key.get(str(plain["idempotencykey"]))
+        day = self._day(item)
+        if day is not None:
+            places = self.by_day.get(day, set())
+            if len(places) == 1:
+                found["person and date"] = next(iter(places))
+            elif not found:
+                found["person and date"] = None
+        index = self._index(item)
+        if index is not None and self.first is not None:
+            found["index"] = index - self.first if 0 <= index - self.first < self.count else None
+        elif "index" in plain and not found:
+            found["index"] = None
+        return found
+
+    def _first_index(self, items: Sequence[Item]) -> int | None:
+        """0 or 1, whichever the indexes count from; None where they do not show it."""
+        indexes = [index for item in items if (index := self._index(item)) is not None]
+        if 0 in indexes:
+            return 0
+        return 1 if self.count in indexes else None
+
+    def _day(self, item: Item) -> tuple[str, str] | None:
+        """Person and date of an item, or of the record that it repeats inside."""
+        for each in (item, *(value for value in item.values() if isinstance(value, dict))):
+            user, day = each.get(self.fields.user_field), each.get(self.fields.date_field)
+            if isinstance(user, str | int) and isinstance(day, str):
+                return str(user), day[:10]
+        return None
+
+    @staticmethod
+    def _plain(item: Item) -> Item:
+        return {plain_name(name): value for name, value in item.items() if value is not None}
+
+    @staticmethod
+    def _index(item: Item) -> int | None:
+        value = next((value for name, value in item.items() if plain_name(name) == "index"), None)
+        if isinstance(value, str) and value.isdecimal() and value.isascii():
+            return int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _status(item: Item) -> int | None:
+    plain = {plain_name(name): value for name, value in item.items()}
+    return next((status for name in _STATUS_FIELDS if (status := status_of(plain.get(name))) is not None), None)
+
+
+def _read_item(item: Item, whole: int, *, now: datetime, secrets: Collection[str], rules: AnswerRules) -> Answer:
+    status = _status(item)
+    if status is None and says_success(item) and failure_sign(item) is None:
+        status = 200
+    if status is None:
+        status = status_of(item.get("code"))
+    said = {name: value for name, value in item.items() if plain_name(name) not in ("idempotencykey", "index")}
+    body = json.dumps(said)
+    if status is None:
+        error = f"the CRM's answer to a batch gives a record no status: {body}"
+        return Answer(meaning=Meaning.UNKNOWN, status=whole, error=one_line(error, secrets=secrets))
+    http = HttpAnswer(status=status, headers={"Content-Type": "application/json"}, body=body.encode())
+    answer = read_answer(http, now=now, secrets=secrets, rules=rules)
+    if answer.meaning in (Meaning.MISCONFIGURED, Meaning.UNCLEAR):
+        # The request as a whole was let in and understood: what is wrong is this record.
+        meaning = Meaning.REFUSED if status >= 400 else Meaning.UNKNOWN
+        return Answer(meaning=meaning, status=status, error=f"{status}: {one_line(body, secrets=secrets)}")
+    return answer

@@ -1,0 +1,113 @@
+"""What the CRM's answer to CRM_LOOKUP says of one record: does it hold this revision already?
+
+Asked before a record whose outcome is unknown is sent again, in `client`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from enum import Enum
+
+from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, is_empty, read_answer
+from zk_pipeline.crm.batch_answers import LISTS
+from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json
+from zk_pipeline.crm.mapping import FieldMapping
+from zk_pipeline.crm.words import is_html, one_line, words_of
+
+
+class Holding(Enum):
+    """What the CRM holds of a day."""
+
+    THIS = "this revision or a later one"
+    NOT_THIS = "nothing, or an earlier revision"
+
+
+def read_lookup(
+    http: HttpAnswer,
+    record: Mapping[str, object],
+    mapping: FieldMapping,
+    *,
+    now: datetime,
+    secrets: Collection[str] = (),
+) -> Holding | Answer:
+    """What is held of the day of `record` (as it was sent); an Answer where that is not seen.
+
+    The CRM answers with the record as a JSON object, or with a list of records, also under a name of LISTS. Records of
+    other people, dates or sites are passed over. 404, 410, 204 and an empty list say that there is none.
+    Where the answer does not show it the outcome stays unknown: sent again, the record could be there twice.
+    """
+    is_page = is_html(http.content_type, http.body)
+    if not is_page and (http.status in (404, 410) or (http.status == 204 and is_empty(http.body))):
+        return Holding.NOT_THIS
+    if is_page or not 200 <= http.status < 300:
+        return _not_readable(http, now, secrets)
+    held = None if http.is_cut else _records(http)
+    if held is None:
+        return _unseen(http, "is neither a record nor a list of records in JSON", secrets)
+    ours = [one for one in held if _is_of_the_same_day(one, record, mapping)]
+    if not ours:
+        return _unseen(http, "has records, but none of this day", secrets) if held else Holding.NOT_THIS
+    name = mapping.rename.get("revision", "revision")
+    revisions = [_whole(one.get(name)) for one in ours]
+    wanted = _whole(record.get(name))
+    if wanted is None or None in revisions:
+        return _unseen(http, f"has no {name!r}, by which a revision is recognized", secrets)
+    is_held = any(revision is not None and revision >= wanted for revision in revisions)
+    return Holding.THIS if is_held else Holding.NOT_THIS
+
+
+def _not_readable(http: HttpAnswer, now: datetime, secrets: Collection[str]) -> Answer:
+    whole = read_answer(http, now=now, secrets=secrets)
+    is_outage = whole.meaning in (Meaning.UNAVAILABLE, Meaning.UNKNOWN)
+    return Answer(
+        meaning=whole.meaning if is_outage else Meaning.MISCONFIGURED,
+        status=http.status,
+        error=f"CRM_LOOKUP: {_words(http, secrets)}: check its address and whether the token may read there",
+        retry_after=whole.retry_after,
+    )
+
+
+def _records(http: HttpAnswer) -> list[dict[str, object]] | None:
+    try:
+        value = parse_json(http.body, http.content_type)
+    except ValueError:
+        return None
+    if isinstance(value, dict):
+        if failure_sign(value) is not None:
+            return None
+        inner = next((value[name] for name in LISTS if isinstance(value.get(name), list | dict)), None)
+        value = value if inner is None else inner
+    if isinstance(value, dict):
+        return [value] if value else None
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        return None
+    return value
+
+
+def _is_of_the_same_day(held: Mapping[str, object], record: Mapping[str, object], mapping: FieldMapping) -> bool:
+    """Whether nothing in a record that is held says that it is another's."""
+    names = [mapping.rename.get(name, name) for name in ("user_id", "date")] + [mapping.add.get("site", "site")]
+    return all(
+        str(held[name])[: len(str(record[name]))] == str(record[name])
+        if name == names[1]
+        else str(held[name]) == str(record[name])
+        for name in names
+        if held.get(name, MISSING) not in (MISSING, None) and name in record
+    )
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _unseen(http: HttpAnswer, why: str, secrets: Collection[str]) -> Answer:
+    error = f"CRM_LOOKUP: the answer {why} ({_words(http, secrets)}): the record is not sent again before it is seen"
+    return Answer(meaning=Meaning.UNKNOWN, status=http.status, error=error)
+
+
+def _words(http: HttpAnswer, secrets: Collection[str]) -> str:
+    words = words_of(http.content_type, http.body, secrets=secrets)
+    return one_line(f"{http.status}: {words}" if words else str(http.status), secrets=secrets)
