@@ -68,6 +68,7 @@ class Gate:
         self._suspects: set[str] = set()  # people whose records failed while the CRM took others
         self._probes_failed = 0
         self._troubled_since: float | None = None  # when the first pause since the last success began
+        self._has_succeeded = False
         self._slowed_at = 0  # moment of the last halving
         self._slowings = 0  # since the last success
         self._successes = 0  # since `width` changed
@@ -144,9 +145,10 @@ class Gate:
     def nobody_else(self) -> None:
         """Decide with nothing left to compare with.
 
-        Failures of two people or more who have not failed before are the CRM's. Otherwise the record's history and the
-        status decide: it is the record's own fault where it failed before while others succeeded, or where the status
-        speaks of the request, such as 500; it is the CRM's where none came, and for 502, 503 and 504.
+        Failures of two people or more who have not failed before are the CRM's, if it has taken nothing in this run.
+        Otherwise the record's history and the status decide: it is the record's own fault where it failed before while
+        others succeeded, or where the status speaks of the request, such as 500; it is the CRM's where none came, and
+        for 502, 503 and 504.
         """
         with self._lock:
             items = [item for each in self._failures for item in each.items]
@@ -155,7 +157,8 @@ class Gate:
                 for item in items
                 if not (item.attempts or item.was_let_off or item.delivery.attempts)
             } - self._suspects
-            own = [] if self.is_open or len(fresh) > 1 else [item for item in items if _is_own_by_itself(item)]
+            is_outage = self.is_open or (len(fresh) > 1 and not self._has_succeeded)
+            own = [] if is_outage else [item for item in items if _is_own_by_itself(item)]
             if own:
                 self._failures = _without(self._failures, own)
                 self._decide(own, is_own=True)
@@ -183,6 +186,7 @@ class Gate:
             self._probes_failed = 0
         if not self.is_open:
             self._troubled_since = None
+        self._has_succeeded = True
         self._slowings = 0
         self._successes += 1
         if self.width < self.concurrency and self._successes >= self.width:

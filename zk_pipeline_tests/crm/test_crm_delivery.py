@@ -413,6 +413,15 @@ def test_thirty_people_who_stand_together_and_fail_hold_up_nobody_else(concurren
     assert len(sender.sent) <= 350 + 3 * 150 + 20
 
 
+def test_people_at_the_end_of_the_queue_who_fail_are_no_outage() -> None:
+    time = FakeTime()
+    sender = ToldSender(lambda d, _: UNAVAILABLE if d.user_id >= "EMP00016" else DELIVERED)
+    outbox = MemoryOutbox(deliveries(20))
+    summary = run(outbox, sender, time=time)
+    assert (summary.delivered, summary.retry, summary.stopped) == (16, 4, None)
+    assert sum(time.slept) < 10
+
+
 def test_what_an_array_failed_with_as_a_whole_is_told_apart_record_by_record() -> None:
     class Arrays(ToldSender):
         def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
