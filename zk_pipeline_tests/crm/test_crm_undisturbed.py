@@ -120,7 +120,7 @@ def test_a_signal_ends_a_pause_that_the_crm_asked_for(cancel: Callable[[], None]
     timer.join()
     assert time.monotonic() - started < 20
     assert len(outbox.outcomes) == sum(outbox.claims) == 20
-    assert {o.verdict for o in outbox.outcomes.values()} == {Verdict.RETRY, Verdict.UNSENT}
+    assert {o.verdict for o in outbox.outcomes.values()} == {Verdict.WAITING, Verdict.UNSENT}
 
 
 def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: Callable[[], None]) -> None:
