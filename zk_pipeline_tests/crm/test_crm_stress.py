@@ -44,6 +44,9 @@ def receiver_over_tls(folder: Path) -> CrmReceiver:
     return CrmReceiver(token=TOKEN, tls=certificate.tls)
 
 
+EARLY_HINTS = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
 @dataclass
 class Fire:
     """What the CRM does while it is under fire, by the clock: an outage, a limit of requests, people who fail."""
@@ -51,7 +54,6 @@ class Fire:
     outage: tuple[float, float]  # seconds after the first request: from, until
     poison: frozenset[str]  # they get 500 until `until`
     until: float
-    interim: Trouble | None = None  # 1xx answers before the final one
     began: float | None = None
     rng: random.Random = field(default_factory=lambda: random.Random(3))
 
@@ -68,7 +70,7 @@ class Fire:
             return refusal(500)
         if self.rng.random() < 0.02:
             return refusal(429)
-        return self.interim if self.rng.random() < 0.02 else None
+        return Trouble(interim=EARLY_HINTS) if self.rng.random() < 0.02 else None
 
 
 def _has_grown(receiver: CrmReceiver, posts: int) -> bool:
