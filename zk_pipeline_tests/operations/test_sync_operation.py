@@ -66,9 +66,12 @@ def run(
     *,
     scope: Scope | None = None,
     mapping: str = "",
+    patience: str = "600",
     **options: object,
 ) -> DeliverySummary:
-    configured = settings(home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_MAPPING_FILE=mapping)
+    configured = settings(
+        home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_MAPPING_FILE=mapping, CRM_OUTAGE_PATIENCE=patience
+    )
     run_id = f"run {len(crm.ledger.attempts)}"
     return sync(store, configured, scope or Scope(), run_id=run_id, **options)  # type: ignore[arg-type]
 
@@ -281,7 +284,7 @@ def test_a_mapping_changed_while_outcomes_are_unknown_changes_only_what_was_not_
     store: Store, crm: CrmReceiver, tmp_path: Path
 ) -> None:
     crm.misbehave = whenever(lambda _: True, Trouble(drop="after"))
-    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY)).delivered == 0
+    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY), patience="0").delivered == 0
     crm.misbehave = behave
     (tmp_path / "crm_mapping.yaml").write_text("instants: utc\n")
     ingest(store, "Gate", *on(TUESDAY, "18:00"))
