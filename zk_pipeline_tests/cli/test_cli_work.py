@@ -201,7 +201,7 @@ def test_a_cleanup_is_a_run_too_and_its_dry_run_deletes_nothing(
 def test_the_crm_is_tested_without_creating_a_record(zk: CommandLine, crm: CrmReceiver) -> None:
     tested = zk("test-crm", "--json").json
     assert tested["ok"] is True
-    assert [step["name"] for step in tested["steps"]] == ["dns", "tcp", "authentication", "endpoint"]
+    assert [step["name"] for step in tested["steps"]] == ["dns", "tcp", "authentication", "endpoint", "idempotency"]
     assert zk("test-crm").out.splitlines()[0].split() == ["name", "is_ok", "detail"]
     assert crm.posts == 0
 
