@@ -29,7 +29,8 @@ def refuse_lost(connection: Connection) -> None:
     )
 
 
-# Where clocks of a site were corrected, days are made from other times than those recorded.
+# Where clocks of a site were corrected, days are made from other times than those recorded. Beside a date that
+# retention has cleared, a punch may have been deleted with it, if work dates began at another time then.
 _LOST = """
 WITH changing AS (
     SELECT day.* FROM (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
@@ -40,9 +41,13 @@ corrected AS (
     SELECT coalesce(device.site, correction.device) AS site
     FROM clock_corrections AS correction LEFT JOIN devices AS device ON device.name = correction.device
 ),
+beside_cleared AS (
+    SELECT unnest([work_date - 1, work_date + 1]) AS work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL
+),
 bounds AS (
     SELECT work_date, user_id, device, unnest([clock_in_local, clock_out_local]) AS punched_at_local
-    FROM changing WHERE site NOT IN (FROM corrected)
+    FROM changing
+    WHERE site NOT IN (FROM corrected) AND work_date NOT IN (FROM beside_cleared)
 ),
 span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM bounds),
 held AS (
