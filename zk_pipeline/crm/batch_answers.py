@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, is_empty, read_answer
-from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of
+from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of, whole_number
 from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
 from zk_pipeline.crm.words import one_line
 
 LISTS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
-_STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # in the order in which they are believed
+_STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # the first one that holds a status counts
 _ONE_RECORD_AT_A_TIME = "set CRM_BATCH_SIZE=1 where the CRM does not answer record by record (docs/crm.md)"
 
 Item = dict[str, object]
@@ -164,13 +164,13 @@ class _Clues:
         self.first = self._first_index(items)
 
     def has_any(self, item: Item) -> bool:
-        return bool({"idempotencykey", "index"} & self._plain(item).keys()) or self._day(item) is not None
+        return bool({"idempotencykey", "index"} & _plain(item).keys()) or self._day(item) is not None
 
     def places(self, item: Item) -> dict[str, int | None]:
         """What each clue says: the place of a record; None for one that was not sent. A person and date that were not
         sent say nothing where something else does: they may be the CRM's own.
         """
-        plain = self._plain(item)
+        plain = _plain(item)
         found: dict[str, int | None] = {}
         if "idempotencykey" in plain:
             found["idempotency_key"] = self.by_key.get(str(plain["idempotencykey"]))
@@ -204,19 +204,16 @@ class _Clues:
         return None
 
     @staticmethod
-    def _plain(item: Item) -> Item:
-        return {plain_name(name): value for name, value in item.items() if value is not None}
-
-    @staticmethod
     def _index(item: Item) -> int | None:
-        value = next((value for name, value in item.items() if plain_name(name) == "index"), None)
-        if isinstance(value, str) and value.isdecimal() and value.isascii():
-            return int(value)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return whole_number(next((value for name, value in item.items() if plain_name(name) == "index"), None))
+
+
+def _plain(item: Item) -> Item:
+    return {plain_name(name): value for name, value in item.items() if value is not None}
 
 
 def _status(item: Item) -> int | None:
-    plain = {plain_name(name): value for name, value in item.items()}
+    plain = _plain(item)
     return next((status for name in _STATUS_FIELDS if (status := status_of(plain.get(name))) is not None), None)
 
 

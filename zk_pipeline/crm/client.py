@@ -23,7 +23,7 @@ from zk_pipeline.crm.failures import read_failure
 from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
-from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, sent_record
+from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, record_body, sent_record
 from zk_pipeline.crm.token import TokenSource, checked_token
 from zk_pipeline.crm.transport import Transport
 
@@ -63,6 +63,10 @@ class CrmClient:
         self._evidence = Evidence()
         self._got: Answer | None = None
         self._unknown: set[str] = set()  # keys whose outcome became unknown in this run; kept for CRM_LOOKUP only
+
+    def record_body(self, delivery: Delivery) -> str:
+        """The JSON of a record as this client sends it under its key."""
+        return record_body(delivery, self._mapping)
 
     def post_one(self, delivery: Delivery) -> Answer:
         """Send one record as a JSON object; where its outcome is unknown, ask CRM_LOOKUP first."""

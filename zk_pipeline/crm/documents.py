@@ -127,6 +127,13 @@ def status_of(value: object) -> int | None:
     return int(value) if is_number and 100 <= value < 600 else None  # type: ignore[call-overload,operator]
 
 
+def whole_number(value: object) -> int | None:
+    """A number written as JSON integer or in ASCII digits; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _fields(value: object, is_envelope: bool, depth: int) -> Iterator[tuple[str, object, bool, bool]]:
     """Name, value, whether it is about the answer, and whether it is at the top."""
     if depth == 0:

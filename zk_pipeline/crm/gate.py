@@ -17,6 +17,7 @@ PROBES = 3  # other people tried at once before failures in a row are called an 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 3.0  # seconds between probes of a CRM that is down; a probe costs one request
 _FIRST_SLOWING = 0.25  # seconds, first pause after a 429 that names none
 _FAILURES = (Meaning.UNAVAILABLE, Meaning.UNKNOWN)
+_NOT_TAKEN = (*_FAILURES, Meaning.UNCLEAR)
 _OF_THE_SERVER = {None, 502, 503, 504}  # no answer, or a status that speaks of the server and not of the request
 
 
@@ -114,14 +115,14 @@ class Gate:
             if misconfigured:
                 self._misconfigured(misconfigured[0].error or Meaning.MISCONFIGURED.value)
                 return
-            failed = [item for item, answer in zip(job, answers, strict=True) if answer.meaning in _FAILURES]
-            unclear = [item for item, answer in zip(job, answers, strict=True) if answer.meaning is Meaning.UNCLEAR]
-            self._decide(unclear, is_own=True)  # whether the address is wrong is for the client to find out
+            by_meaning = [(item, answer.meaning) for item, answer in zip(job, answers, strict=True)]
+            unclear = [item for item, meaning in by_meaning if meaning is Meaning.UNCLEAR]
+            failed = [item for item, meaning in by_meaning if meaning in _FAILURES]
+            good = {item.delivery.user_id for item, meaning in by_meaning if meaning not in _NOT_TAKEN}
             put_off = [item for item in failed if _is_put_off(item)]
             undecided = [item for item in failed if not _is_put_off(item)]
-            if len(failed) + len(unclear) < len(job):
-                neither = (*_FAILURES, Meaning.UNCLEAR)
-                good = {i.delivery.user_id for i, a in zip(job, answers, strict=True) if a.meaning not in neither}
+            self._decide(unclear, is_own=True)  # a wrong address is found out by the client
+            if good:
                 self._suspects -= good
                 self._succeeded(began)
                 self._decide(undecided, is_own=True)

@@ -11,7 +11,7 @@ from enum import Enum
 
 from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, is_empty, read_answer
 from zk_pipeline.crm.batch_answers import LISTS
-from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json
+from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json, whole_number
 from zk_pipeline.crm.mapping import FieldMapping
 from zk_pipeline.crm.words import is_html, one_line, words_of
 
@@ -49,8 +49,8 @@ def read_lookup(
     if not ours:
         return _unseen(http, "has records, but none of this day", secrets) if held else Holding.NOT_THIS
     name = mapping.rename.get("revision", "revision")
-    revisions = [_whole(one.get(name)) for one in ours]
-    wanted = _whole(record.get(name))
+    revisions = [whole_number(one.get(name)) for one in ours]
+    wanted = whole_number(record.get(name))
     if wanted is None or None in revisions:
         return _unseen(http, f"has no {name!r}, by which a revision is recognized", secrets)
     is_held = any(revision is not None and revision >= wanted for revision in revisions)
@@ -95,12 +95,6 @@ def _is_of_the_same_day(held: Mapping[str, object], record: Mapping[str, object]
         for name in names
         if held.get(name, MISSING) not in (MISSING, None) and name in record
     )
-
-
-def _whole(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _unseen(http: HttpAnswer, why: str, secrets: Collection[str]) -> Answer:

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timezone
-from functools import partial
 
 from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
-from zk_pipeline.crm.payload import record_body
 from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.crm.token import TokenFile, TokenSource, checked_token
@@ -117,11 +115,10 @@ def sync(
     """
     deliveries = store.deliveries
     with deliveries.only_sender() as is_sender, crm_client(settings) as client:
-        mapping = crm_mapping(settings)
         due = sum(hold_unsound(store, scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or _silently, settled or _silently)
         summary = deliver(
-            deliveries.outbox(scope, run_id, is_sender, partial(record_body, mapping=mapping)),
+            deliveries.outbox(scope, run_id, is_sender, client.record_body),
             client,
             concurrency=settings.crm_concurrency,
             max_attempts=settings.crm_max_retries,

@@ -253,7 +253,7 @@ def _claimed_table(deliveries: list[Delivery], encode: Callable[[Delivery], str]
         {
             "work_date": pa.array([d.work_date for d in deliveries], pa.date32()),
             "idempotency_key": [d.idempotency_key for d in deliveries],
-            "body": [d.sent_body or encode(d) for d in deliveries],
+            "body": [encode(d) for d in deliveries],
         }
     )
 
