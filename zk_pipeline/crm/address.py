@@ -1,4 +1,4 @@
-"""Whether a refusal is about one record or about the set-up, told by what other people's records get.
+"""Evidence of a wrong address or missing rights: a refusal that other people's records get as well.
 
 A web server's 404 for a wrong address and a CRM's 404 for an employee it does not know may be the same to the letter.
 What an answer means by itself is in `answers`.
@@ -16,7 +16,7 @@ PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name wha
 
 
 class Evidence:
-    """What one run has learned of the CRM's address and rights. Thread-safe.
+    """Answers of one run that show whether the CRM's address and rights are right. Thread-safe.
 
     Until the CRM has accepted a record, an answer that may be the address's is UNCLEAR, so that its record is tried
     again and then waits; from then on it is the record's. Where so many different people get the same one after the
@@ -35,7 +35,7 @@ class Evidence:
             self._said = None
 
     def weigh(self, answer: Answer, user_id: str) -> Answer:
-        """What an answer to a record of `user_id` means in the light of all before it."""
+        """The answer to a record of `user_id`, with the meaning that it has after all answers before it."""
         if answer.meaning is Meaning.DELIVERED:
             self.accept()
             return answer
@@ -57,7 +57,7 @@ class Evidence:
         return answer
 
     def _count(self, answer: Answer, user_id: str) -> int:
-        """How many different people in a row got this answer."""
+        """The number of different people in a row who got this answer."""
         said = (answer.status, answer.error)
         with self._lock:
             if said != self._said:

@@ -1,4 +1,4 @@
-"""What an answer to a batch says of each record: its items are matched by what they say, never guessed.
+"""The answer to a batch, record by record: its items are matched by key, person and date, or index, never guessed.
 
 What an item's status means is in `answers`; `docs/crm.md` lists the shapes that are accepted.
 """
@@ -151,7 +151,7 @@ def match_items(items: Sequence[Item], sent: Sequence[SentRecord]) -> list[list[
 
 
 class _Clues:
-    """What items say of the record they are about."""
+    """Fields of items by which they name their record: key, person and date, index."""
 
     def __init__(self, items: Sequence[Item], sent: Sequence[SentRecord]) -> None:
         self.by_key = {record.key: n for n, record in enumerate(sent)}
@@ -167,7 +167,7 @@ class _Clues:
         return bool({"idempotencykey", "index"} & _plain(item).keys()) or self._day(item) is not None
 
     def places(self, item: Item) -> dict[str, int | None]:
-        """What each clue says: the place of a record; None for one that was not sent. A person and date that were not
+        """The place of a record by each field that names it; None for one that was not sent. A person and date not
         sent say nothing where something else does: they may be the CRM's own.
         """
         plain = _plain(item)
@@ -189,7 +189,7 @@ class _Clues:
         return found
 
     def _first_index(self, items: Sequence[Item]) -> int | None:
-        """0 or 1, whichever the indexes count from; None where they do not show it."""
+        """The first index, 0 or 1; None where they do not show it."""
         indexes = [index for item in items if (index := self._index(item)) is not None]
         if 0 in indexes:
             return 0

@@ -170,7 +170,7 @@ class CrmClient:
         )
 
     def _look_up(self, delivery: Delivery) -> Answer | None:
-        """What CRM_LOOKUP says of a record whose outcome is unknown; None where the record is to be sent."""
+        """The answer of CRM_LOOKUP about a record whose outcome is unknown; None where the record is to be sent."""
         is_unknown = delivery.sent_body is not None or delivery.idempotency_key in self._unknown
         if self.endpoint.lookup is None or not is_unknown:
             return None
@@ -204,7 +204,7 @@ class CrmClient:
         return self._evidence.weigh(answer, delivery.user_id)
 
     def _got_by_get(self) -> Answer | None:
-        """What a GET of the address gets, asked until it shows something; None where it does not: no answer, a failing
+        """A GET of the address, asked until it shows something; None where it does not: no answer, a failing
         server, a redirect or a page, which some servers give for every address.
         """
         if self._got is None:

@@ -68,7 +68,7 @@ def parse_json(body: bytes, content_type: str = "") -> object:
 
 
 def value_at(document: object, path: str) -> object:
-    """What stands at a dotted path such as `errors.0.code` (numbers are positions in lists); MISSING where nothing."""
+    """The value at a dotted path such as `errors.0.code` (numbers are positions in lists); MISSING where nothing."""
     for step in path.split("."):
         if isinstance(document, dict):
             document = document.get(step, MISSING)
@@ -110,7 +110,7 @@ def _has_failed(name: str, value: object, *, is_envelope: bool, is_top: bool) ->
 
 
 def says_success(document: dict[str, object]) -> bool:
-    """Whether an object says of itself that all went well: `success: true`, or a status in words such as "created"."""
+    """True where an object reports success: `success: true`, or a status in words such as "created"."""
     fields = [(plain_name(name), value) for name, value in document.items()]
     return any(
         (name in _FLAGS and value is True)

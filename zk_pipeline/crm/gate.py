@@ -1,4 +1,4 @@
-"""Whether the pool of workers may send right now, and whose fault a failure is: the circuit breaker of a run.
+"""Circuit breaker of a run: it lets the workers send or pause, and tells a record's fault from the CRM's.
 
 What is sent, and when again, is in `delivery`.
 """
@@ -133,7 +133,7 @@ class Gate:
                 self._put_off(put_off, began)
 
     def decisions(self) -> list[Decision]:
-        """What has been decided since the last call."""
+        """The decisions since the last call."""
         with self._lock:
             taken, self._decisions = self._decisions, []
             return taken

@@ -1,4 +1,4 @@
-"""What the CRM's answer to CRM_LOOKUP says of one record: does it hold this revision already?
+"""The CRM's answer to CRM_LOOKUP: does it hold this revision of a record already?
 
 Asked before a record whose outcome is unknown is sent again, in `client`.
 """
@@ -17,7 +17,7 @@ from zk_pipeline.crm.words import is_html, one_line, words_of
 
 
 class Holding(Enum):
-    """What the CRM holds of a day."""
+    """The revision of a day that the CRM holds."""
 
     THIS = "this revision or a later one"
     NOT_THIS = "nothing, or an earlier revision"
@@ -31,7 +31,7 @@ def read_lookup(
     now: datetime,
     secrets: Collection[str] = (),
 ) -> Holding | Answer:
-    """What is held of the day of `record` (as it was sent); an Answer where that is not seen.
+    """The state at the CRM of the day of `record` (as it was sent); an Answer where that is not seen.
 
     The CRM answers with the record as a JSON object, or with a list of records, also under a name of LISTS. Records of
     other people, dates or sites are passed over. 404, 410, 204 and an empty list say that there is none.
@@ -86,7 +86,7 @@ def _records(http: HttpAnswer) -> list[dict[str, object]] | None:
 
 
 def _is_of_the_same_day(held: Mapping[str, object], record: Mapping[str, object], mapping: FieldMapping) -> bool:
-    """Whether nothing in a record that is held says that it is another's."""
+    """True unless a field of a record that is held says that it is another's."""
     names = [mapping.rename.get(name, name) for name in ("user_id", "date")] + [mapping.add.get("site", "site")]
     return all(
         str(held[name])[: len(str(record[name]))] == str(record[name])

@@ -1,4 +1,4 @@
-"""What a CRM's success looks like where it is not the usual: the sections `success` and `already` of crm_mapping.yaml.
+"""Rules for a CRM that reports success in its own way: the sections `success` and `already` of crm_mapping.yaml.
 
 They are read in `mapping` and asked in `answers`.
 """

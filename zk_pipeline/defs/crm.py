@@ -29,7 +29,7 @@ OPEN_STATES = ("pending", "sending", "retry", "failed")
 
 
 class SyncConfig(dg.Config):
-    """Which deliveries to send, besides those that are due anyway, and of which work dates: those of the run's
+    """Deliveries to send besides those that are due anyway, and their work dates: those of the run's
     partitions, or with `all_due` all from `first` to `last`, both included, on which something is due.
 
     Dagster has a run be about one range of partitions, and every date in it that is not materialized by a run that

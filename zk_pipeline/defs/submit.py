@@ -106,7 +106,7 @@ def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
 
 
 def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a step of the run ended because its process was told to end."""
+    """True where a step of the run ended because its process was told to end."""
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     errors = [entry.get_dagster_event().step_failure_data.error for entry in entries]
     return any(error is not None and error.cls_name in _INTERRUPTS for error in errors)

@@ -26,7 +26,7 @@ class RestorePreview:
 
 
 def preview_restore(store: Store, settings: Settings, file: Path, *, last: date) -> RestorePreview:
-    """What `restore` of `file`, and processing the work dates up to `last`, would do. The terminals are not read.
+    """The effects of `restore` of `file` and of processing the work dates up to `last`. The terminals are not read.
 
     Raises UsageError, StoreBusy, ZkPipelineError as `Restoring.restore`.
     """

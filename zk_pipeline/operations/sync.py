@@ -137,7 +137,7 @@ def sync(
 
 
 def still_waiting(settings: Settings, left: int, paused_until: datetime | None) -> str:
-    """How many deliveries are due, and when they are sent."""
+    """The number of deliveries that are due, and when they are sent, for people."""
     when = f"the next sync sends them (sync_to_crm_schedule: every {settings.crm_sync_interval_minutes} minutes)"
     not_before = f", not before {_moment(paused_until)}, as the CRM asked" if paused_until else ""
     return f"{left} still wait: {when}{not_before}"

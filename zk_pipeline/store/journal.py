@@ -21,7 +21,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """What the kernel calls the time since the machine was started; where it does not say, always another."""
+    """The kernel's identifier of this boot of the machine; a random one where it gives none."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:

@@ -77,7 +77,7 @@ class ClaimedOutbox:
         return claimed
 
     def _account_for_left_behind(self, connection: Connection) -> None:
-        """What a dead run had claimed: what may have been in a request keeps what was sent, the rest never was sent."""
+        """Settle claims of dead runs: what may have been in a request keeps what was sent, the rest never was sent."""
         if not connection.execute(_LEFT_BEHIND, {"run_id": self.run_id}).fetchone():
             return
         noted = self.journal.left_behind

@@ -1,4 +1,4 @@
-"""Whatever outage meets whichever people whose records fail: who is blamed, what it costs, that the run ends."""
+"""Random outages and people whose records fail: who is blamed, what it costs, that the run ends."""
 
 from __future__ import annotations
 
