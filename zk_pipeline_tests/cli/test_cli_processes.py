@@ -38,7 +38,7 @@ def read_array(process: subprocess.Popen[str]) -> list[dict[str, object]]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("bare_home")
 def test_simulated_terminals_can_be_read_by_anybody_until_they_are_told_to_end(number: signal.Signals) -> None:
-    command = [*ZK, "simulate", "--devices", "2", "--employees", "6", "--days", "3", "--json"]
+    command = [*ZK, "simulate", "--devices", "2", "--employees", "6", "--days", "7", "--json"]  # with working days
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             served = read_array(process)
