@@ -96,9 +96,9 @@ def test_a_second_demo_stores_and_delivers_nothing_and_people_can_read_it(
     assert ledger_days(home / ".demo") == before
 
 
-def test_other_numbers_begin_anew(shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_other_numbers_begin_a_new_demo(shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     home = copy_of(shown[0], tmp_path)
-    said = summary(demo(home, "--employees", "5", "--days", "3", "--devices", "1", "--json"))
+    said = summary(demo(home, "--employees", "5", "--days", "7", "--devices", "1", "--json"))
     assert {name: said[name] for name in FIRST_NUMBERS} == {"terminals": 1, "employees": 5, "agrees": True}
     assert said["delivered"] == len(ledger_days(home / ".demo")) > 0
     assert {user_id for user_id, _, _ in ledger_days(home / ".demo")} <= {f"{number}" for number in range(1001, 1006)}

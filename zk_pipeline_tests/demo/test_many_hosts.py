@@ -161,7 +161,7 @@ def servers(
 @pytest.fixture
 def hosts(bare_home: Path, servers: None, tmp_path: Path) -> Iterator[Hosts]:  # noqa: ARG001 (exported)
     """Twelve people and three terminals; run monitoring looks every two seconds."""
-    workforce = generate(devices=3, employees=12, days=3, seed=3, until=utc_now())
+    workforce = generate(devices=3, employees=12, days=7, seed=3, until=utc_now())
     assert tuple(one.name for one in workforce.terminals) == GATES
     with open_hosts(bare_home, tmp_path, workforce, SOONER) as opened:
         yield opened
@@ -220,7 +220,7 @@ def test_polls_of_a_site_whose_worker_is_away_wait_fail_in_words_and_do_not_pile
         "start_timeout_seconds: 600": "start_timeout_seconds: 20",
         "expires: 600": "expires: 20",
     }
-    workforce = generate(devices=3, employees=12, days=3, seed=3, until=utc_now())
+    workforce = generate(devices=3, employees=12, days=7, seed=3, until=utc_now())
     with open_hosts(bare_home, tmp_path, workforce, changes) as hosts:
         hosts.start_worker("warehouse")
         away, well = hosts.launcher.poll(GATES, GATES)
@@ -281,7 +281,7 @@ def test_by_schedules_and_sensors_alone_everything_is_done_by_the_workers_it_is_
     tmp_path: Path,
 ) -> None:
     """Terminals by those of their site, days and CRM by the one of the queue `dagster`."""
-    workforce = generate(devices=3, employees=12, days=3, seed=3, until=utc_now())
+    workforce = generate(devices=3, employees=12, days=7, seed=3, until=utc_now())
     often = {"POLLING_INTERVAL_MINUTES": "1", "CRM_SYNC_INTERVAL_MINUTES": "1", "SENSOR_INTERVAL_SECONDS": "15"}
     with open_hosts(bare_home, tmp_path, workforce, SOONER, **often) as hosts:
         for queue in ("dagster", "head-office", "warehouse"):

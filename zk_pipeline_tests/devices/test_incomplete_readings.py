@@ -80,8 +80,8 @@ BROKEN_LISTS: dict[str, Callable[[], Faults]] = {
 def test_a_user_list_that_cannot_be_read_costs_no_punches(protocol: Protocol, case: str) -> None:
     emulated, watched = terminal(40, records=300), Watched(BROKEN_LISTS[case]())
     with serving(emulated, watched, protocol=protocol) as one:
-        reading = gateway(timeout=0.3).read(one)
-        later = gateway(timeout=0.3).read(one, reading.tail)
+        reading = gateway(timeout=1).read(one)
+        later = gateway(timeout=1).read(one, reading.tail)
 
     assert same_punches(reading.punches, emulated.punches())
     assert reading.users is None
@@ -96,7 +96,7 @@ def test_slots_without_a_user_list_wait_for_a_full_reading(case: str) -> None:
     emulated = terminal(8, records=300)
     with Fleet.serve([emulated], faults={NAME: BROKEN_LISTS[case]()}) as fleet:
         one = device(fleet.port_of(NAME))
-        waiting = gateway(timeout=0.3).read(one)
+        waiting = gateway(timeout=1).read(one)
         fleet.inject(NAME, Faults())
         healed = gateway().read(one, waiting.tail)
 
