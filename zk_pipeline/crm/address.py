@@ -6,6 +6,7 @@ What an answer means by itself is in `answers`.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from threading import Lock
 
@@ -13,6 +14,7 @@ from zk_pipeline.crm.answers import Answer, Meaning
 
 PEOPLE_ALIKE = 5  # different people in a row who get the same answer before it is the address's
 PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name what is wrong with it
+TIMES_FORBIDDEN = 3  # times in a row that one person's record gets a 403 before it is about the token
 
 
 class Evidence:
@@ -26,7 +28,7 @@ class Evidence:
     def __init__(self) -> None:
         self._lock = Lock()
         self._said: tuple[int | None, str | None] | None = None
-        self._people: set[str] = set()
+        self._people: Counter[str] = Counter()
         self.is_right = False  # the address is one at which the CRM takes records
 
     def accept(self) -> None:
@@ -39,14 +41,13 @@ class Evidence:
         if answer.meaning is Meaning.DELIVERED:
             self.accept()
             return answer
-        is_forbidden = answer.status == 403 and answer.meaning is Meaning.MISCONFIGURED
-        if answer.meaning not in (Meaning.UNCLEAR, Meaning.REFUSED) and not is_forbidden:
+        if answer.meaning not in (Meaning.UNCLEAR, Meaning.REFUSED):
             return answer
         people = self._count(answer, user_id)
         is_everybodys = people >= (PEOPLE_REFUSED_ALIKE if answer.meaning is Meaning.REFUSED else PEOPLE_ALIKE)
-        if is_forbidden:
-            # A token that has delivered may deliver: what it may not do is this record, unless it goes on like that.
-            return replace(answer, meaning=Meaning.REFUSED) if self.is_right and not is_everybodys else answer
+        is_forbidden = answer.status == 403 and answer.meaning is Meaning.UNCLEAR
+        if is_forbidden and (is_everybodys or (not self.is_right and self._people[user_id] >= TIMES_FORBIDDEN)):
+            return replace(answer, meaning=Meaning.MISCONFIGURED)
         if self.is_right:
             return replace(answer, meaning=Meaning.REFUSED)
         if is_everybodys:
@@ -61,6 +62,6 @@ class Evidence:
         said = (answer.status, answer.error)
         with self._lock:
             if said != self._said:
-                self._said, self._people = said, set()
-            self._people.add(user_id)
+                self._said, self._people = said, Counter()
+            self._people[user_id] += 1
             return len(self._people)

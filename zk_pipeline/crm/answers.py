@@ -60,10 +60,10 @@ class HttpAnswer:
 
 
 NEVER_ALREADY = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
-# UNCLEAR: said of the request as such (address, method, media type), if it is not about this record. See `address`.
+# UNCLEAR: about this record, or about every request (rights, address, method, media type). See `address`.
 _BY_STATUS = {
-    **dict.fromkeys((401, 402, 403, 407), Meaning.MISCONFIGURED),
-    **dict.fromkeys((404, 405, 406, 410, 411, 415, 421, 426, 431), Meaning.UNCLEAR),
+    **dict.fromkeys((401, 402, 407), Meaning.MISCONFIGURED),
+    **dict.fromkeys((403, 404, 405, 406, 410, 411, 415, 421, 426, 431), Meaning.UNCLEAR),
     **dict.fromkeys((408, 423, 425, 429), Meaning.UNAVAILABLE),
     409: Meaning.UNKNOWN,
 }
@@ -87,7 +87,7 @@ def read_answer(
         return Answer(meaning=meaning, status=http.status)
     words: str = words_of(http.content_type, http.body, secrets=secrets)
     said = f"{http.status}: {words}" if words else f"{http.status}"
-    if meaning is Meaning.MISCONFIGURED:
+    if meaning is Meaning.MISCONFIGURED or http.status == 403:
         location = one_line(_without_query(headers.get("Location", "")), secrets=secrets)
         said = _what_to_change(http.status, said, location)
     elif why:

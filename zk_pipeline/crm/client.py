@@ -209,7 +209,7 @@ class CrmClient:
         """
         if self._got is None:
             http = self._send("GET", headers={})
-            if isinstance(http, HttpAnswer):
+            if isinstance(http, HttpAnswer) and http.status != 403:
                 answer = read_answer(http, now=self._clock(), secrets=self._secrets)
                 shows_nothing = (Meaning.MISCONFIGURED, Meaning.UNAVAILABLE)
                 self._got = None if answer.meaning in shows_nothing else answer

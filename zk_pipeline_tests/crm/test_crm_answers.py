@@ -31,8 +31,8 @@ def http(status: int, headers: Mapping[str, str] = JSON, body: bytes = b"{}") ->
     [
         ([200, 201, 202, 204], Meaning.DELIVERED),
         ([301, 302, 303, 307, 308, 304], Meaning.MISCONFIGURED),
-        ([401, 402, 403, 407], Meaning.MISCONFIGURED),
-        ([404, 405, 406, 410, 411, 415, 421, 426, 431], Meaning.UNCLEAR),
+        ([401, 402, 407], Meaning.MISCONFIGURED),
+        ([403, 404, 405, 406, 410, 411, 415, 421, 426, 431], Meaning.UNCLEAR),
         ([408, 423, 425, 429, 500, 501, 502, 503, 504, 511, 599], Meaning.UNAVAILABLE),
         ([400, 412, 413, 414, 418, 422, 428, 451], Meaning.REFUSED),
         ([409, 199, 700], Meaning.UNKNOWN),

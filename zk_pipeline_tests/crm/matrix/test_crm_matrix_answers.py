@@ -11,6 +11,7 @@ import pytest
 
 from zk_pipeline.simulator.crm_misbehaviour import Received, Trouble, first, html_page, redirect, refusal, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.store.outbox import Scope
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import person
 from zk_pipeline_tests.crm.matrix.conftest import Case
@@ -200,11 +201,33 @@ def test_a_wrong_address_stops_the_run_and_makes_no_dead_letters(case: Case, bat
     case.settle()
 
 
+@pytest.mark.parametrize("batch", ["1", "25"])
+def test_a_token_that_may_not_deliver_stops_the_run(case: Case, batch: str) -> None:
+    case.receiver.misbehave = whenever(lambda _: True, refusal(403))
+    ended = case.sync(CRM_BATCH_SIZE=batch)
+    assert ended.kind == "CrmMisconfigured"
+    assert "CRM_API_TOKEN" in str(ended.error)
+    assert "failed" not in case.states()
+    assert case.states()["pending"][0] >= 90, "a few showed it"
+    case.settle()
+
+
+@pytest.mark.parametrize("batch", ["1", "25"])
+def test_a_person_whom_the_token_may_not_touch_holds_up_nobody(case: Case, batch: str) -> None:
+    """Also as the first of the queue, before the CRM has accepted anything; alone, nothing shows whose fault it is."""
+    case.receiver.misbehave = whenever(lambda request: person(0) in request.user_ids, refusal(403))
+    alone = case.sync(Scope(user_id=person(0)), CRM_BATCH_SIZE=batch)
+    assert alone.kind == "CrmMisconfigured"
+    assert case.states().keys() == {"pending"}
+    ended = case.sync(CRM_BATCH_SIZE=batch).summary
+    assert (ended.delivered, ended.failed) == (98, 2)
+    case.settle(ALL_BUT_DEAD)
+
+
 STOPPING: dict[str, Callable[[], Trouble]] = {
     "redirect to a login page": lambda: redirect("https://login.example.com/?next=/api/"),
     "permanent redirect": lambda: redirect("https://crm.example.com/api/", status=308),
     "HTML with 200": html_page,
-    "403": lambda: refusal(403),
     "401": lambda: refusal(401),
 }
 
