@@ -107,7 +107,8 @@ def grouped(punches: Sequence[Punch]) -> list[Day]:
     def one(group: pd.DataFrame) -> Day:
         return day_of(group["work_date"].iloc[0], [Punch(*row) for row in group[names].itertuples(index=False)])
 
-    return list(frame.groupby(["site", "user_id", "work_date"])[[*names, "work_date"]].apply(one))
+    days = frame.groupby(["site", "user_id", "work_date"])[[*names, "work_date"]]
+    return list(days.apply(one))  # type: ignore[call-overload] # any object will do
 
 
 class Base(DeclarativeBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,7 @@ def judge(
     early = ~is_over & (is_incomplete | too_early_out)
     # The earliest zone decides: its rows are due then, and the others are looked at again after that.
     recheck = by.over[early].groupby(given["work_date"][early].dt.date).min()
-    return Judged(JUDGED.validate(days), {d: moment.to_pydatetime() for d, moment in recheck.items()})
+    return Judged(JUDGED.validate(days), {cast(date, d): moment.to_pydatetime() for d, moment in recheck.items()})
 
 
 def _with_shifts(days: pd.DataFrame, by: Measures) -> pd.DataFrame:

@@ -138,7 +138,7 @@ def _check_bit_field(verify_type: int, punch_state: int) -> None:
 
 def punches_frame(rows: Iterable[tuple[str, datetime, int, int]]) -> pd.DataFrame:
     """Rows of PUNCH_COLUMNS as a frame with the columns' types."""
-    types = {
+    types: dict[str, Any] = {
         "user_id": object,
         "punched_at_local": "datetime64[s]",
         "verify_type": "uint8",

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-PAGES = {path.name: path for path in [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]}
+PAGES = {path.name: path for path in sorted((CHECKOUT / "docs").glob("*.md"))}
 PAGES["docs/README.md"] = PAGES.pop("README.md")
-PAGES["README.md"] = CHECKOUT / "README.md"
+PAGES |= {name: CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")}
+PAGES |= {f"decisions/{path.name}": path for path in sorted((CHECKOUT / "docs" / "decisions").glob("*.md"))}
 
 
 def text_of(page: str) -> str:

@@ -39,6 +39,9 @@ NOT_RUN = {
     ".uv/bin/pip": "goes with python3",
     ".uv/bin/uv": "goes with python3",
     "python": "run by defs/test_snapshot.py, beside a published copy",
+    ".venv/bin/pytest": "this is one of its tests",
+    ".venv/bin/ruff": "changes the files of the checkout; run by .ci/run",
+    ".venv/bin/mypy": "run by .ci/run",
 }
 GO_ON = {"demo", "up", "worker", "simulate", "live", "api"}  # until they are interrupted: run by demo/, cli/ and api/
 TERMINALS = {"Main Office": "192.0.2.10", "Back Gate": "192.0.2.11"}

@@ -1,4 +1,4 @@
-"""What the pages list is all there is: checks, alerts, findings, settings, commands, schedules and sensors."""
+"""Completeness of the lists in the pages: generated tables, findings of doctor, settings and links."""
 
 from __future__ import annotations
 
@@ -6,53 +6,74 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 
-import click
 import pytest
 
 from zk_pipeline.attendance.rules import OutlierCode
-from zk_pipeline.cli.main import COMMANDS, cli
 from zk_pipeline.defs.alert_sensors import KINDS
-from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.operations import doctor as home_doctor
 from zk_pipeline.operations import problems
-from zk_pipeline.operations.problems import FailedCheck, FailedRun, Links
-from zk_pipeline.settings import VARIABLES, load_settings
+from zk_pipeline.settings import VARIABLES, Settings
 from zk_pipeline.store import doctor as store_doctor
-from zk_pipeline.store.alerts import Problem
 from zk_pipeline.store.doctor_rules import PER_SPAN, WHOLE
-from zk_pipeline.store.quality import DeviceReach, Freshness, Undelivered
 from zk_pipeline_tests.docs.pages import CHECKOUT, PAGES, code_in_text, first_column, text_of
-from zk_pipeline_tests.store.store_bench import LONG_AFTER
+from zk_pipeline_tests.docs.reference import (
+    MISSING,
+    TABLES,
+    default_settings,
+    every_problem,
+    example_sections,
+    main,
+    page_with,
+)
 
 EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}
 OTHERS = {"GATE_KEY", "READ_ONLY"}  # a variable of the reader's own; a word of SQL
+NAMES_OF_CODE = {"LOG_LAYOUTS"}  # for contributors
 
 
-@pytest.mark.usefixtures("bare_home")
-def test_every_check_is_explained_and_no_other() -> None:
-    graph = build_definitions(load_settings()).resolve_asset_graph()
-    assert sorted(first_column("operating.md", "Checks")) == sorted(key.name for key in graph.asset_check_keys)
+@pytest.fixture(scope="session")
+def defaults(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return default_settings(tmp_path_factory.mktemp("home"))
 
 
-def every_problem() -> dict[str, list[Problem]]:
-    """One problem of each kind, by the function that makes it."""
-    device = DeviceReach("NAME", LONG_AFTER, LONG_AFTER, "refused", "words", "run", 0)
-    late = Freshness([device], {}, Undelivered(1, LONG_AFTER, 1, LONG_AFTER, "words"), {"NAME": LONG_AFTER})
-    links = Links()
-    return {
-        "device_problems": problems.device_problems(late, LONG_AFTER, timedelta(0), links),
-        "lock_problems": problems.lock_problems(late, LONG_AFTER, timedelta(seconds=-1)),
-        "check_problems": problems.check_problems([FailedCheck("ASSET", "CHECK", "WARN", "words")], links),
-        "run_problem": [problems.run_problem(FailedRun("id", "JOB", "words"), links)],
-        "crm_problems": problems.crm_problems(late, "words"),
-        "tick_problem": [problems.tick_problem("NAME", "words", links)],
-        "daemon_problem": [problems.daemon_problem("words")],
-    }
+@pytest.mark.parametrize("name", TABLES)
+def test_a_generated_table_is_what_the_code_says(name: str, defaults: Settings) -> None:
+    page = text_of(TABLES[name].page)
+    wanted = page_with(name, page, defaults)
+    assert page == wanted, "write it by `python -m zk_pipeline_tests.docs.reference`"
 
 
-def test_every_alert_is_explained_and_no_other() -> None:
+@pytest.mark.parametrize("name", [name for name, table in TABLES.items() if table.kept])
+def test_each_row_of_a_generated_table_has_its_cells_written_by_hand(name: str) -> None:
+    assert MISSING not in text_of(TABLES[name].page)
+
+
+def test_no_page_has_a_generated_table_that_nothing_generates() -> None:
+    marked = [(page, name) for page in PAGES for name in re.findall(r"<!-- generated: (.+?) -->", text_of(page))]
+    assert sorted(marked) == sorted((table.page, name) for name, table in TABLES.items())
+
+
+def test_a_cell_written_by_hand_stays_when_the_code_changes(defaults: Settings) -> None:
+    page = text_of("operating.md")
+    stale = page.replace("| `daemon` | critical |", "| `daemon` | minor |").replace(
+        "| `crm:dead_letters` |", "| `crm:gone` |"
+    )
+    assert stale != page
+    written = page_with("alerts", stale, defaults)
+    lines = set(page.splitlines()) - set(written.splitlines())
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| `crm:dead_letters`"
+    ]  # a new name: its cells are to be written
+    assert f"| `crm:dead_letters` | warning | {MISSING} | {MISSING} | {MISSING} |" in written
+    assert "crm:gone" not in written
+
+
+def test_the_command_compares_without_writing() -> None:
+    assert main(["--check"]) == 0
+
+
+def test_every_kind_of_alert_is_made_for_the_table() -> None:
     made = every_problem()
     makers = {
         name
@@ -61,8 +82,6 @@ def test_every_alert_is_explained_and_no_other() -> None:
     }
     assert set(made) == makers
     assert {one.kind for found in made.values() for one in found} == set(KINDS)
-    keys = [one.key for found in made.values() for one in found]
-    assert sorted(first_column("operating.md", "Alerts")) == sorted(keys)
 
 
 def findings() -> Iterator[str]:
@@ -80,43 +99,18 @@ def test_every_finding_of_doctor_is_explained_and_no_other() -> None:
     assert sorted(first_column("operating.md", "Findings of doctor")) == sorted(set(findings()))
 
 
-@pytest.mark.usefixtures("bare_home")
-def test_every_schedule_and_sensor_is_named_and_no_other() -> None:
-    definitions = build_definitions(load_settings())
-    names = [one.name for one in (*(definitions.schedules or ()), *(definitions.sensors or ()))]
-    assert sorted(first_column("architecture.md", "What asks for work")) == sorted(names)
-
-
-def test_every_setting_is_in_the_example_and_no_other() -> None:
-    example = (CHECKOUT / ".env.example").read_text(encoding="utf-8")
-    assert set(re.findall(r"^# ([A-Z0-9_]+)=", example, re.MULTILINE)) == set(VARIABLES) | {"ZK_PIPELINE_HOME"}
+def test_every_setting_is_in_the_example_with_its_meaning_and_no_other() -> None:
+    shown = [one for section in example_sections().values() for one in section]
+    assert sorted(name for name, _, _ in shown) == sorted([*VARIABLES, "ZK_PIPELINE_HOME"])
+    assert [name for name, _, meaning in shown if not meaning] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_setting_that_a_page_names_exists(page: str) -> None:
     words = {word for code in code_in_text(page) for word in re.split(r"[^A-Z0-9_]", code)}
     named = {word for word in words if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", word)}
-    assert named <= set(VARIABLES) | EXPORTED_ONLY | OTHERS | {code.value for code in OutlierCode}
-
-
-def leaves() -> Iterator[tuple[str, str]]:
-    """Each command and what it says of itself."""
-    for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            for sub in command.list_commands(click.Context(command)):
-                found = command.get_command(click.Context(command), sub)
-                assert found is not None
-                yield f"{name} {sub}", found.get_short_help_str(limit=300)
-        else:
-            yield name, command.get_short_help_str(limit=300)
-
-
-def test_the_page_of_commands_has_each_in_the_words_of_its_help() -> None:
-    rows = re.findall(r"^\| `.+?` \| .+ \|$", text_of("commands.md"), re.MULTILINE)
-    wanted = [f"| `{name}` | {words} |" for name, words in leaves()]
-    assert rows == wanted, "docs/commands.md wants these rows:\n" + "\n".join(wanted)
+    known = {*VARIABLES, *EXPORTED_ONLY, *OTHERS, *NAMES_OF_CODE, *(code.value for code in OutlierCode)}
+    assert named <= known
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -132,6 +126,19 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
             assert anchor in anchors, target
 
 
-def test_the_index_leads_to_every_page() -> None:
-    listed = set(re.findall(r"\]\((\w[\w-]*\.md)\)", text_of("docs/README.md")))
-    assert listed == {path.name for path in (CHECKOUT / "docs").glob("*.md")} - {"README.md"}
+@pytest.mark.parametrize("page", ["docs/README.md", "decisions/README.md"])
+def test_an_index_leads_to_every_page_of_its_folder_once(page: str) -> None:
+    listed = re.findall(r"\]\((\w[\w-]*\.md)\)", text_of(page))
+    assert sorted(listed) == sorted({path.name for path in PAGES[page].parent.glob("*.md")} - {"README.md"})
+
+
+def test_the_front_door_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 120
+
+
+@pytest.mark.skipif(not (CHECKOUT / "zk_pipeline" / "config").is_dir(), reason="names the packages' new places")
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md"])
+def test_a_file_of_ours_that_a_page_names_exists(page: str) -> None:
+    named = {code for code in code_in_text(page) if re.fullmatch(r"zk_pipeline(_tests)?/[\w/.]*", code)}
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (CHECKOUT / name).exists()] == []
