@@ -1,4 +1,4 @@
-"""Evidence of a wrong address or missing rights: a refusal that other people's records get as well.
+"""Evidence of a wrong address or missing rights: an answer that other people's records get as well.
 
 A web server's 404 for a wrong address and a CRM's 404 for an employee it does not know may be the same to the letter.
 What an answer means by itself is in `answers`.
@@ -7,14 +7,16 @@ What an answer means by itself is in `answers`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
+from threading import Condition
 
 from zk_pipeline.crm.answers import Answer, Meaning
 
-PEOPLE_ALIKE = 5  # different people in a row who get the same answer before it is the address's
+PEOPLE_ALIKE = 10  # different people in a row who get the same answer before it is the address's
 PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name what is wrong with it
-TIMES_FORBIDDEN = 3  # times in a row that one person's record gets a 403 before it is about the token
+TIMES_ALONE = 3  # times in a row that one person's record gets a 403 or a web page before it is the set-up's fault
 
 
 class Evidence:
@@ -22,34 +24,57 @@ class Evidence:
 
     Until the CRM has accepted a record, an answer that may be the address's is UNCLEAR, so that its record is tried
     again and then waits; from then on it is the record's. Where so many different people get the same one after the
-    other, with nobody accepted, it is MISCONFIGURED.
+    other, and requests under way by then end without an acceptance, too, it is MISCONFIGURED: a refusal is often
+    quicker than an acceptance.
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = Condition()
         self._said: tuple[int | None, str | None] | None = None
-        self._people: Counter[str] = Counter()
+        self._people: Counter[str] = Counter()  # who got it in a row
+        self._own: set[str] = set()  # people who got theirs while others were accepted
+        self._begun = 0
+        self._under_way: set[int] = set()
+        self._awaited: set[int] | None = None  # under way when there was enough of the same answer
         self.is_right = False  # the address is one at which the CRM takes records
+
+    @contextmanager
+    def request(self) -> Iterator[int]:
+        """The time of one request, whose number is given."""
+        with self._lock:
+            self._begun += 1
+            number = self._begun
+            self._under_way.add(number)
+        try:
+            yield number
+        finally:
+            with self._lock:
+                self._end(number)
 
     def accept(self) -> None:
         with self._lock:
             self.is_right = True
-            self._said = None
+            self._own |= self._people.keys()
+            self._said = self._awaited = None
+            self._people = Counter()
+            self._lock.notify_all()
 
-    def weigh(self, answer: Answer, user_id: str) -> Answer:
+    def weigh(self, answer: Answer, user_id: str, request: int) -> Answer:
         """The answer to a record of `user_id`, with the meaning that it has after all answers before it."""
         if answer.meaning is Meaning.DELIVERED:
             self.accept()
             return answer
         if answer.meaning not in (Meaning.UNCLEAR, Meaning.REFUSED):
             return answer
-        people = self._count(answer, user_id)
-        is_everybodys = people >= (PEOPLE_REFUSED_ALIKE if answer.meaning is Meaning.REFUSED else PEOPLE_ALIKE)
-        is_forbidden = answer.status == 403 and answer.meaning is Meaning.UNCLEAR
-        if is_forbidden and (is_everybodys or (not self.is_right and self._people[user_id] >= TIMES_FORBIDDEN)):
+        is_page = answer.meaning is Meaning.UNCLEAR and answer.status is not None and 200 <= answer.status < 300
+        is_forbidden = answer.meaning is Meaning.UNCLEAR and answer.status == 403
+        with self._lock:
+            is_everybodys = self._count(answer, user_id, request, alone=is_page or is_forbidden)
+            is_right = self.is_right
+        if is_everybodys and (is_page or is_forbidden):
             return replace(answer, meaning=Meaning.MISCONFIGURED)
-        if self.is_right:
-            return replace(answer, meaning=Meaning.REFUSED)
+        if is_right:
+            return replace(answer, meaning=Meaning.UNKNOWN if is_page else Meaning.REFUSED)
         if is_everybodys:
             text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for everybody): check the address"
             if answer.meaning is Meaning.REFUSED:
@@ -57,11 +82,29 @@ class Evidence:
             return replace(answer, meaning=Meaning.MISCONFIGURED, error=text)
         return answer
 
-    def _count(self, answer: Answer, user_id: str) -> int:
-        """The number of different people in a row who got this answer."""
+    def _count(self, answer: Answer, user_id: str, request: int, *, alone: bool) -> bool:
+        """Count an answer. True where it is everybody's: enough people in a row got it, or, with `alone` and nothing
+        accepted in this run, one person often enough; and nothing that was under way by then was accepted, which is
+        waited for.
+        """
         said = (answer.status, answer.error)
-        with self._lock:
-            if said != self._said:
-                self._said, self._people = said, Counter()
-            self._people[user_id] += 1
-            return len(self._people)
+        if said != self._said:
+            self._said, self._people, self._awaited = said, Counter(), None
+        if user_id in self._own:
+            return False
+        self._people[user_id] += 1
+        enough = PEOPLE_REFUSED_ALIKE if answer.meaning is Meaning.REFUSED else PEOPLE_ALIKE
+        is_enough = len(self._people) >= enough
+        is_enough |= alone and not self.is_right and self._people[user_id] >= TIMES_ALONE
+        if is_enough and self._awaited is None:
+            self._awaited = set(self._under_way)
+        self._end(request)
+        while is_enough and self._awaited and said == self._said:
+            self._lock.wait()
+        return is_enough and said == self._said
+
+    def _end(self, request: int) -> None:
+        self._under_way.discard(request)
+        if self._awaited:
+            self._awaited.discard(request)
+        self._lock.notify_all()

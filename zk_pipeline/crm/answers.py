@@ -59,8 +59,10 @@ class HttpAnswer:
         return CaseInsensitiveDict(self.headers).get("Content-Type", "")
 
 
+_SAYS_WHAT_TO_CHANGE = {*range(200, 300), 403}
 NEVER_ALREADY = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
-# UNCLEAR: about this record, or about every request (rights, address, method, media type). See `address`.
+# UNCLEAR: about this record, or about every request (rights, address, method, media type); a web page with a 2xx is
+# another. See `address`.
 _BY_STATUS = {
     **dict.fromkeys((401, 402, 407), Meaning.MISCONFIGURED),
     **dict.fromkeys((403, 404, 405, 406, 410, 411, 415, 421, 426, 431), Meaning.UNCLEAR),
@@ -87,7 +89,7 @@ def read_answer(
         return Answer(meaning=meaning, status=http.status)
     words: str = words_of(http.content_type, http.body, secrets=secrets)
     said = f"{http.status}: {words}" if words else f"{http.status}"
-    if meaning is Meaning.MISCONFIGURED or http.status == 403:
+    if meaning is Meaning.MISCONFIGURED or (meaning is Meaning.UNCLEAR and http.status in _SAYS_WHAT_TO_CHANGE):
         location = one_line(_without_query(headers.get("Location", "")), secrets=secrets)
         said = _what_to_change(http.status, said, location)
     elif why:
@@ -109,6 +111,20 @@ def _meaning(http: HttpAnswer, headers: Mapping[str, str], rules: AnswerRules) -
     return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Meaning.UNKNOWN), None
 
 
+def may_be_applied(verdict: str, status: int | None) -> bool:
+    """Whether the CRM may have applied the record of an attempt without saying so.
+
+    `verdict` is the name of its Meaning in lower case. True where no final answer came, where one came of a gateway or
+    of a CRM that broke off (5xx but 503), and for a web page with a 2xx. False where no connection was made.
+    """
+    status = status or 0
+    return (
+        verdict == "unknown"
+        or (verdict == "unavailable" and status >= 500 and status != 503)
+        or (verdict in ("misconfigured", "unclear") and 200 <= status <= 299)
+    )
+
+
 def _is_replay(headers: Mapping[str, str]) -> bool:
     replayed = headers.get("Idempotent-Replay") or headers.get("Idempotent-Replayed") or ""
     return replayed.strip().lower() == "true"
@@ -119,9 +135,9 @@ def _meaning_of_success(http: HttpAnswer, rules: AnswerRules) -> tuple[Meaning, 
         if rules.is_success(http):
             return Meaning.DELIVERED, None
         no_rule = "as it meets no rule of success: in crm_mapping.yaml"
-        return (Meaning.MISCONFIGURED, None) if _is_page(http) else (Meaning.UNKNOWN, no_rule)
+        return (Meaning.UNCLEAR, None) if _is_page(http) else (Meaning.UNKNOWN, no_rule)
     if _is_page(http):
-        return Meaning.MISCONFIGURED, None
+        return Meaning.UNCLEAR, None
     why = _problem_of(http)
     return (Meaning.DELIVERED, None) if why is None else (Meaning.UNKNOWN, why)
 

@@ -49,6 +49,8 @@ def read_single_answer(
         return whole
     items = result_items(http)
     if items is None or not any(_status(item) for item in items):
+        if http.status == 207 and whole.meaning is Meaning.DELIVERED:
+            return replace(whole, meaning=Meaning.UNKNOWN, error="207 without the record's result")
         return whole
     (answer,) = _read_items(http, items, [sent], now=now, secrets=secrets, rules=rules)
     return answer
@@ -71,7 +73,7 @@ def read_batch_answer(
     """
     whole = read_answer(http, now=now, secrets=secrets)
     if whole.meaning in (Meaning.REFUSED, Meaning.UNCLEAR):
-        whole = replace(whole, meaning=Meaning.BATCH_REFUSED)
+        return [replace(whole, meaning=Meaning.BATCH_REFUSED)] * len(sent)
     is_success = 200 <= http.status < 300 or whole.meaning is Meaning.DELIVERED
     if not is_success or whole.meaning is Meaning.MISCONFIGURED:
         return [whole] * len(sent)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 from types import TracebackType
@@ -15,7 +16,7 @@ import requests
 import urllib3
 
 from zk_pipeline.crm.address import Evidence
-from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, read_answer
+from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, may_be_applied, read_answer
 from zk_pipeline.crm.batch_answers import read_batch_answer, read_single_answer
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
@@ -73,8 +74,9 @@ class CrmClient:
         found = self._look_up(delivery)
         if found is not None:
             return found
-        http = self._post(encode_one(delivery, self._mapping), key=delivery.idempotency_key)
-        answer = http if isinstance(http, Answer) else self._weigh(self._read(http, delivery), delivery)
+        with self._evidence.request() as request:
+            http = self._post(encode_one(delivery, self._mapping), key=delivery.idempotency_key)
+            answer = http if isinstance(http, Answer) else self._weigh(self._read(http, delivery), delivery, request)
         self._remember(delivery, answer)
         return answer
 
@@ -92,19 +94,22 @@ class CrmClient:
         return [answer for delivery in deliveries if (answer := found[delivery.idempotency_key])]
 
     def _post_array(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        http = self._post(encode_batch(deliveries, self._mapping), key=batch_key(deliveries))
-        if isinstance(http, Answer):
-            answers = [http] * len(deliveries)
-        else:
-            answers = read_batch_answer(
-                http,
-                [sent_record(delivery, self._mapping) for delivery in deliveries],
-                now=self._clock(),
-                secrets=self._secrets,
-                rules=self._mapping.rules,
-            )
-            if any(answer.meaning in (Meaning.DELIVERED, Meaning.REFUSED) for answer in answers):
-                self._evidence.accept()  # refused or not, the CRM took the array and answered record by record
+        with self._evidence.request():
+            http = self._post(encode_batch(deliveries, self._mapping), key=batch_key(deliveries))
+            if isinstance(http, Answer):
+                answers = [http] * len(deliveries)
+            else:
+                answers = read_batch_answer(
+                    http,
+                    [sent_record(delivery, self._mapping) for delivery in deliveries],
+                    now=self._clock(),
+                    secrets=self._secrets,
+                    rules=self._mapping.rules,
+                )
+                if any(answer.meaning in (Meaning.DELIVERED, Meaning.REFUSED) for answer in answers):
+                    self._evidence.accept()  # refused or not, the CRM took the array and answered record by record
+                elif self._evidence.is_right and 200 <= http.status < 300:
+                    answers = [replace(answer, meaning=Meaning.UNKNOWN) for answer in answers]
         for delivery, answer in zip(deliveries, answers, strict=True):
             self._remember(delivery, answer)
         return answers
@@ -187,12 +192,12 @@ class CrmClient:
         return held
 
     def _remember(self, delivery: Delivery, answer: Answer) -> None:
-        if self.endpoint.lookup is not None and answer.meaning is Meaning.UNKNOWN:
+        if self.endpoint.lookup is not None and may_be_applied(answer.meaning.name.lower(), answer.status):
             self._unknown.add(delivery.idempotency_key)
         elif answer.meaning in (Meaning.DELIVERED, Meaning.REFUSED):
             self._unknown.discard(delivery.idempotency_key)
 
-    def _weigh(self, answer: Answer, delivery: Delivery) -> Answer:
+    def _weigh(self, answer: Answer, delivery: Delivery, request: int) -> Answer:
         """`answer` in the light of the others. A 404 for a record (an employee that the CRM does not know) and one for
         a wrong path differ in one thing: the latter is what a GET of that address gets too, in the same words.
         """
@@ -201,7 +206,7 @@ class CrmClient:
             # "Cannot POST /…", as some word it
             if got is not None and (got.error or "").replace("GET", "POST") != answer.error:
                 self._evidence.accept()
-        return self._evidence.weigh(answer, delivery.user_id)
+        return self._evidence.weigh(answer, delivery.user_id, request)
 
     def _got_by_get(self) -> Answer | None:
         """A GET of the address, asked until it shows something; None where it does not: no answer, a failing
@@ -209,8 +214,9 @@ class CrmClient:
         """
         if self._got is None:
             http = self._send("GET", headers={})
-            if isinstance(http, HttpAnswer) and http.status != 403:
+            if isinstance(http, HttpAnswer):
                 answer = read_answer(http, now=self._clock(), secrets=self._secrets)
-                shows_nothing = (Meaning.MISCONFIGURED, Meaning.UNAVAILABLE)
-                self._got = None if answer.meaning in shows_nothing else answer
+                is_page_or_forbidden = answer.meaning is Meaning.UNCLEAR and (http.status == 403 or http.status < 300)
+                shows_nothing = is_page_or_forbidden or answer.meaning in (Meaning.MISCONFIGURED, Meaning.UNAVAILABLE)
+                self._got = None if shows_nothing else answer
         return self._got

@@ -18,7 +18,7 @@ from itertools import count
 from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.claims import Claims
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.gate import Decision, Gate
+from zk_pipeline.crm.gate import AHEAD, Decision, Gate
 from zk_pipeline.crm.models import Outbox, Verdict
 from zk_pipeline.crm.posting import Item, Job, Poster, Sender
 from zk_pipeline.crm.summary import DeliverySummary
@@ -166,7 +166,7 @@ class _Run:
                 self._submit(pool, probe, is_probe=True)
             return
         while self.ready and self._has_room() and self.gate.may_send():
-            job = self.ready.popleft()
+            job = self._next_job()
             if len(job) > self.batch_size:  # made before arrays of that size proved too large
                 self.ready.appendleft(job[self.batch_size :])
                 job = job[: self.batch_size]
@@ -175,12 +175,26 @@ class _Run:
             self.gate.nobody_else()
             self._follow(self.gate.decisions())
 
+    def _next_job(self) -> Job:
+        """The next of the queue; one from anywhere in it, of others, while records are refused: people who stand
+        together may be refused together.
+        """
+        if not self.gate.in_doubt:
+            return self.ready.popleft()
+        doubted = self.gate.doubted()
+        others = [n for n, job in enumerate(self.ready) if job[0].delivery.user_id not in doubted]
+        chosen = self.rng.choice(others) if others else 0
+        job = self.ready[chosen]
+        del self.ready[chosen]
+        return job
+
     def _submit(self, pool: ThreadPoolExecutor, job: Job, *, is_probe: bool = False) -> None:
         self.in_flight[pool.submit(self.poster.send, job, is_probe=is_probe)] = job
 
     def _has_room(self) -> bool:
-        is_slowed = self.gate.width < self.concurrency
-        return len(self.in_flight) < (self.gate.width if is_slowed else 4 * self.concurrency)
+        """Jobs are handed out ahead only while all goes well: what is handed out is not chosen any more."""
+        is_going_well = self.gate.width == self.concurrency and self.gate.has_succeeded and not self.gate.in_doubt
+        return len(self.in_flight) < (AHEAD * self.concurrency if is_going_well else self.gate.width)
 
     def _probe(self) -> Job | None:
         """One record of somebody who has not failed, from anywhere in the queue: people who stand together may fail
@@ -278,6 +292,10 @@ class _Run:
     def _drain(self) -> None:
         """Let what is under way end, then account for everything that was claimed."""
         self._collect(wait(self.in_flight).done)
+        if self.gate.is_misconfigured:
+            for item in self.claims.open:
+                if item.last and item.last.meaning is Meaning.UNCLEAR:
+                    item.attempts = 0  # it was not the record's fault
         self.claims.close()
 
 

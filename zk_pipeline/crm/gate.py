@@ -13,6 +13,7 @@ from threading import Event, Lock
 from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.posting import Item, Job
 
+AHEAD = 4  # requests handed to each worker ahead of the one it makes, while all goes well
 PROBES = 3  # other people tried at once before failures in a row are called an outage
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 3.0  # seconds between probes of a CRM that is down; a probe costs one request
 _FIRST_SLOWING = 0.25  # seconds, first pause after a 429 that names none
@@ -69,10 +70,12 @@ class Gate:
         self._suspects: set[str] = set()  # people whose records failed while the CRM took others
         self._probes_failed = 0
         self._troubled_since: float | None = None  # when the first pause since the last success began
-        self._has_succeeded = False
+        self.has_succeeded = False
         self._slowed_at = 0  # moment of the last halving
         self._slowings = 0  # since the last success
         self._successes = 0  # since `width` changed
+        self.in_doubt = False  # records were refused, and not yet as many as are handed out ahead were taken since
+        self._taken_in_a_row = 0
         self.is_open = False  # only probes are let through
         self.is_down = False  # it is known that the CRM takes nothing
         self.opens_at = 0.0  # on the monotonic clock
@@ -119,6 +122,12 @@ class Gate:
             unclear = [item for item, meaning in by_meaning if meaning is Meaning.UNCLEAR]
             failed = [item for item, meaning in by_meaning if meaning in _FAILURES]
             good = {item.delivery.user_id for item, meaning in by_meaning if meaning not in _NOT_TAKEN}
+            refused = [item for item, meaning in by_meaning if meaning is Meaning.REFUSED]
+            if unclear or refused:
+                self.in_doubt, self._taken_in_a_row = True, 0
+            elif good:
+                self._taken_in_a_row += len(good)
+                self.in_doubt &= self._taken_in_a_row < AHEAD * self.concurrency
             put_off = [item for item in failed if _is_put_off(item)]
             undecided = [item for item in failed if not _is_put_off(item)]
             self._decide(unclear, is_own=True)  # a wrong address is found out by the client
@@ -158,7 +167,7 @@ class Gate:
                 for item in items
                 if not (item.attempts or item.was_let_off or item.delivery.attempts)
             } - self._suspects
-            is_outage = self.is_open or (len(fresh) > 1 and not self._has_succeeded)
+            is_outage = self.is_open or (len(fresh) > 1 and not self.has_succeeded)
             own = [] if is_outage else [item for item in items if _is_own_by_itself(item)]
             if own:
                 self._failures = _without(self._failures, own)
@@ -187,7 +196,7 @@ class Gate:
             self._probes_failed = 0
         if not self.is_open:
             self._troubled_since = None
-        self._has_succeeded = True
+        self.has_succeeded = True
         self._slowings = 0
         self._successes += 1
         if self.width < self.concurrency and self._successes >= self.width:

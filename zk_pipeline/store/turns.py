@@ -14,7 +14,8 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.answers import may_be_applied
+from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.journal import Journal
 from zk_pipeline.store.outbox import Scope, due_dates, due_deliveries, pages
@@ -144,9 +145,10 @@ FROM (
 ) AS left_behind
 """
 
+# `crm.answers.may_be_applied`, in SQL.
 _MAY_BE_APPLIED = """
     (verdict IN ('unknown', 'abandoned') OR (verdict = 'unavailable' AND status >= 500 AND status <> 503)
-     OR (verdict = 'misconfigured' AND status BETWEEN 200 AND 299))
+     OR (verdict IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
 """
 
 _LET_GO = f"""
@@ -190,7 +192,7 @@ SET attempts = crm_deliveries.attempts + ended.attempts,
     state = CASE
         WHEN ended.state = 'delivered' THEN 'delivered'
         WHEN ended.is_outdated AND (ended.is_given_up OR NOT ended.is_unknown) THEN 'superseded'
-        WHEN ended.state = 'pending' AND crm_deliveries.delivered_at IS NOT NULL THEN 'delivered'
+        WHEN crm_deliveries.delivered_at IS NOT NULL THEN 'delivered' -- sent again by --force: the CRM has it
         WHEN ended.is_given_up THEN 'failed'
         ELSE ended.state
     END
@@ -227,25 +229,13 @@ WHERE state = 'failed'
 """
 
 
-def _may_be_applied(attempt: Attempt) -> bool:
-    """Nobody knows what this attempt did: no final answer came, or one of a gateway or of a CRM that broke off.
-
-    Not so where no connection was made, and where the CRM said that it did not get to it (503 and below). The same in
-    SQL: _MAY_BE_APPLIED.
-    """
-    status = attempt.status or 0
-    return (
-        attempt.verdict == "unknown"
-        or (attempt.verdict == "unavailable" and status >= 500 and status != 503)
-        or (attempt.verdict == "misconfigured" and 200 <= status <= 299)
-    )
-
-
 def _is_unknown(outcome: Outcome) -> bool:
     """Nobody knows yet what became of this record at the CRM, from this run or one before."""
     if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
         return False
-    return outcome.delivery.sent_body is not None or any(map(_may_be_applied, outcome.tried))
+    return outcome.delivery.sent_body is not None or any(
+        may_be_applied(attempt.verdict, attempt.status) for attempt in outcome.tried
+    )
 
 
 def _claimed_table(deliveries: list[Delivery], encode: Callable[[Delivery], str]) -> pa.Table:

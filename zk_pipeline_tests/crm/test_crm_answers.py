@@ -42,6 +42,12 @@ def test_each_status_has_its_meaning(statuses: list[int], meaning: Meaning) -> N
     assert {s: read_answer(http(s), now=NOON).meaning for s in statuses} == dict.fromkeys(statuses, meaning)
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"multistatus": "unclear"}', b"[]"])
+def test_a_207_without_the_records_result_is_no_success(body: bytes) -> None:
+    answer = read_single_answer(http(207, JSON, body), SentRecord(key="a"), now=NOON)
+    assert answer.meaning is Meaning.UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -53,7 +59,7 @@ def test_each_status_has_its_meaning(statuses: list[int], meaning: Meaning) -> N
 )
 def test_a_web_page_with_a_success_is_not_a_delivery(headers: dict[str, str], body: bytes) -> None:
     answer = read_answer(http(200, headers, body), now=NOON)
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is Meaning.UNCLEAR
     assert answer.error is not None
     assert "CRM_API_URL" in answer.error
 

@@ -66,8 +66,17 @@ def test_a_redirect_is_not_followed(client: CrmClient, receiver: CrmReceiver) ->
 def test_a_login_page_with_200_is_not_a_delivery(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = first(1, html_page(title="Please sign in"))
     answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is Meaning.UNCLEAR
     assert "Please sign in" in (answer.error or "")
+
+
+def test_a_web_page_for_one_person_leaves_the_outcome_unknown_once_anybody_was_accepted(
+    client: CrmClient, receiver: CrmReceiver
+) -> None:
+    receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, html_page())
+    meanings = [client.post_one(each).meaning for each in deliveries(3)]
+    assert meanings == [Meaning.DELIVERED, Meaning.UNKNOWN, Meaning.DELIVERED]
+    assert [a.meaning for a in client.post_batch(deliveries(2))] == [Meaning.UNKNOWN] * 2
 
 
 def test_an_answer_dripped_beyond_the_deadline_ends_at_the_deadline(receiver: CrmReceiver) -> None:

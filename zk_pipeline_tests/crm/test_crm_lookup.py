@@ -26,11 +26,12 @@ OURS = {"user_id": "EMP001", "date": "2026-11-11", "clock_in": "2026-11-11T08:15
 
 
 class NaiveCrm:
-    """Appends whatever comes, whatever its key. `loses`: answers that never arrive."""
+    """Appends whatever comes, whatever its key. `loses`: number of answers that never arrive."""
 
-    def __init__(self, loses: int = 0) -> None:
+    def __init__(self, loses: int = 0, instead: str = "") -> None:
         self.held: list[dict[str, object]] = []
         self.loses = loses
+        self.instead = instead  # status that comes for a lost answer; without, the connection ends
         self.asked: list[str] = []
 
     def __call__(self, connection: socket.socket, request: bytes) -> None:
@@ -44,6 +45,8 @@ class NaiveCrm:
         self.held += records
         if self.loses > 0:
             self.loses -= 1
+            if self.instead:
+                connection.sendall(answer(b"", status=self.instead))
             connection.close()
             return
         results = [{"idempotency_key": one.get("idempotency_key"), "status": 201} for one in records]
@@ -68,6 +71,24 @@ def test_a_crm_without_keys_gets_each_record_once() -> None:
         assert crm.asked == ["/held/?user=EMP001&date=2026-11-11"]
         assert client.post_one(delivery("EMP002")).meaning is Meaning.DELIVERED
     assert [one["user_id"] for one in crm.held] == ["EMP001", "EMP002"]
+
+
+@pytest.mark.parametrize("status", ["500 Error", "502 Bad Gateway", "504 Gateway Timeout"])
+def test_an_answer_of_a_gateway_is_looked_up_in_the_same_run_too(status: str) -> None:
+    """The commonest unknown outcome: the CRM was slower than the proxy before it."""
+    crm = NaiveCrm(loses=1, instead=status)
+    with raw_crm(crm) as server, client_at(server.url) as client:
+        assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+        assert client.post_one(delivery()) == Answer(meaning=Meaning.DELIVERED, status=200)
+    assert len(crm.held) == len(crm.asked) == 1
+
+
+def test_a_crm_that_says_it_did_not_get_to_it_is_not_asked() -> None:
+    crm = NaiveCrm(loses=1, instead="503 Busy")
+    with raw_crm(crm) as server, client_at(server.url) as client:
+        assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+        client.post_one(delivery())
+    assert crm.asked == []
 
 
 def test_an_outcome_that_was_unknown_when_another_run_ended_is_looked_up_too() -> None:

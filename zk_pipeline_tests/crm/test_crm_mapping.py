@@ -170,7 +170,7 @@ already:
         (201, "<html>OK: stored", Meaning.DELIVERED),
         (202, "OK: stored", Meaning.UNKNOWN),
         (204, "", Meaning.UNKNOWN),
-        (200, "<html>Sign in", Meaning.MISCONFIGURED),
+        (200, "<html>Sign in", Meaning.UNCLEAR),
         (409, "", Meaning.DELIVERED),
         (422, '{"error": {"code": 17}}', Meaning.DELIVERED),
         (422, '{"error": {"code": "17"}}', Meaning.REFUSED),

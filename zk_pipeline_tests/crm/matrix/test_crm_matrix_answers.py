@@ -9,13 +9,23 @@ from email.utils import format_datetime
 
 import pytest
 
-from zk_pipeline.simulator.crm_misbehaviour import Received, Trouble, first, html_page, redirect, refusal, whenever
+from zk_pipeline.simulator.crm_misbehaviour import (
+    Received,
+    Trouble,
+    any_of,
+    behave,
+    first,
+    html_page,
+    redirect,
+    refusal,
+    whenever,
+)
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import person
 from zk_pipeline_tests.crm.matrix.conftest import Case
-from zk_pipeline_tests.crm.matrix.crm_judge import ALL_BUT_DEAD
+from zk_pipeline_tests.crm.matrix.crm_judge import ALL_BUT_DEAD, ONCE
 from zk_pipeline_tests.store.store_bench import rows
 
 AFTER_COMMIT = {
@@ -201,15 +211,50 @@ def test_a_wrong_address_stops_the_run_and_makes_no_dead_letters(case: Case, bat
     case.settle()
 
 
+EVERYBODYS = {
+    "403": (lambda: refusal(403), "CRM_API_TOKEN"),
+    "a web page with 200": (html_page, "CRM_API_URL"),
+}
+
+
 @pytest.mark.parametrize("batch", ["1", "25"])
-def test_a_token_that_may_not_deliver_stops_the_run(case: Case, batch: str) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, refusal(403))
+@pytest.mark.parametrize(("trouble", "said"), EVERYBODYS.values(), ids=EVERYBODYS)
+def test_what_everybody_gets_stops_the_run_and_spends_no_attempt(
+    case: Case, trouble: Callable[[], Trouble], said: str, batch: str
+) -> None:
+    case.receiver.misbehave = whenever(lambda _: True, trouble())
     ended = case.sync(CRM_BATCH_SIZE=batch)
     assert ended.kind == "CrmMisconfigured"
-    assert "CRM_API_TOKEN" in str(ended.error)
-    assert "failed" not in case.states()
-    assert case.states()["pending"][0] >= 90, "a few showed it"
+    assert said in str(ended.error)
+    assert case.receiver.posts <= (20 if batch == "1" else 100)
+    assert case.states() == {"pending": (100, 0)}
     case.settle()
+
+
+TOGETHER = {
+    "404": lambda: refusal(404, detail="not found"),
+    "403": lambda: refusal(403),
+    "422": lambda: refusal(422, detail="no"),
+    "a web page with 200": html_page,
+}
+
+
+@pytest.mark.parametrize("count", [6, 20])
+@pytest.mark.parametrize("trouble", TOGETHER.values(), ids=TOGETHER)
+def test_people_who_stand_together_and_are_refused_at_once_hold_up_nobody(
+    case: Case, trouble: Callable[[], Trouble], count: int
+) -> None:
+    """A refusal is quicker than an acceptance: with many of them, nobody has been accepted when the fifth comes."""
+    refused = {person(number) for number in range(count)}
+    case.receiver.misbehave = any_of(
+        whenever(lambda request: bool(refused & set(request.user_ids)), trouble()),
+        whenever(lambda _: True, Trouble(delay_before=0.1)),
+    )
+    ended = case.sync()
+    assert ended.kind is None, ended.error
+    assert ended.summary.delivered == 2 * (50 - count)
+    case.receiver.misbehave = behave
+    case.settle(ALL_BUT_DEAD if ended.summary.failed else ONCE)
 
 
 @pytest.mark.parametrize("batch", ["1", "25"])
@@ -227,7 +272,6 @@ def test_a_person_whom_the_token_may_not_touch_holds_up_nobody(case: Case, batch
 STOPPING: dict[str, Callable[[], Trouble]] = {
     "redirect to a login page": lambda: redirect("https://login.example.com/?next=/api/"),
     "permanent redirect": lambda: redirect("https://crm.example.com/api/", status=308),
-    "HTML with 200": html_page,
     "401": lambda: refusal(401),
 }
 
