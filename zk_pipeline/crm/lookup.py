@@ -87,7 +87,7 @@ def _records(http: HttpAnswer) -> list[dict[str, object]] | None:
 
 def _is_of_the_same_day(held: Mapping[str, object], record: Mapping[str, object], mapping: FieldMapping) -> bool:
     """True unless a field of a record that is held says that it is another's."""
-    names = [mapping.rename.get(name, name) for name in ("user_id", "date")] + [mapping.add.get("site", "site")]
+    names = [mapping.rename.get(name, name) for name in ("user_id", "date")] + [mapping.site_field]
     return all(
         str(held[name])[: len(str(record[name]))] == str(record[name])
         if name == names[1]
