@@ -52,7 +52,8 @@ class Carried:
 
     `days`, people's dates from `first` to `last`, have other revisions or deliveries than the backup: they are as in
     the replaced store. `stale`: work dates to be made again, since they are made from something else now, or were
-    taken over. `undone`: by table, rows of people's decisions made since the backup that are gone, and rows that are back.
+    taken over. `undone`: by table, rows of people's decisions made since the backup that are gone, and rows that are
+    back.
     """
 
     days: int = 0

@@ -152,15 +152,15 @@ PER_SPAN = [
          f"SELECT count(*), min({_WHO}) FROM (FROM crm_deliveries {_DAYS}) "
          f"ANTI JOIN (FROM daily_attendance_history {_DAYS}) USING ({_KEY}, revision)"),
     Rule("history-deliveries", "error", "revisions have no delivery, so the CRM never hears of them", REPORT,
-         f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_history {_DAYS}) "
+         f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_history {_DAYS}) AS day "
          f"ANTI JOIN (FROM crm_deliveries {_DAYS}) USING ({_KEY}, revision) LEFT JOIN ("  # one is told for many
          "SELECT user_id, work_date, max(revision) AS revision, bool_or(merged IS NOT NULL) AS is_merged "
          f"FROM crm_deliveries {_DAYS} AND record_per = 'person' GROUP BY ALL"
          ") AS told USING (user_id, work_date) "
-         "WHERE NOT coalesce(is_merged OR told.revision > daily_attendance_history.revision, false)"),
+         "WHERE NOT coalesce(is_merged OR told.revision > day.revision, false)"),
     Rule("several-sites", "warning", "times people have rows at several sites on one date",
          "the CRM is told one record of them, from the first punch to the last, unless CRM_RECORD_PER is `site`; "
-         "terminals between which people go on foot can share a site (`zk-pipeline device set NAME --site SITE`)",
+         "terminals between which people go on foot can share a site (`zk-pipeline device update NAME --site SITE`)",
          f"SELECT count(*), min({_WHO}) FROM (SELECT user_id, work_date FROM daily_attendance {_DAYS} "
          "GROUP BY ALL HAVING count(DISTINCT site) > 1)"),
     Rule("days-dates", "error", "days are of a work date that is not listed", _REMAKE,
