@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -87,7 +87,7 @@ def sound(store: Store) -> bool:
 
 def states(store: Store) -> dict[str, str | None]:
     """The sync state that each site's row of 1001 shows."""
-    found = store.lists.days(Filter(user_id="1001"), [Key("id", "number", descending=False)], Place())
+    found = store.lists.days(Filter(user_id="1001"), [Key("id", "number", descending=False)], Place(number=1, size=100))
     return {row.site: row.sync_state for row in found.rows}
 
 
@@ -107,9 +107,8 @@ def test_an_outlier_is_judged_on_the_merged_day(store: Store) -> None:
     at("A", store, "12:30", "22:30")
     (sent,) = deliver(store)
     assert clocks(sent)[:3] == ("06:00", "22:30", "B")
-    assert (
-        sent.outlier_reason == "Clock-in 06:00, more than 2 h before 09:00; Clock-out 22:30, more than 3 h after 18:00"
-    )
+    early, late = "Clock-in 06:00, more than 2 h before 09:00", "Clock-out 22:30, more than 3 h after 18:00"
+    assert sent.outlier_reason == f"{early}; {late}"
 
 
 def test_punches_that_count_once_across_sites_have_no_clock_out(store: Store) -> None:
@@ -388,4 +387,3 @@ def test_after_the_upgrade_what_was_sent_before_it_goes_first(told_apart: Store,
     sent = [clocks(one) for one in deliver(store, run="b")]
     assert sent[-1] == ("08:00", "19:00", "A", "192.0.2.1", 4)
     assert len(sent) == len(rows(store, "SELECT 1 FROM crm_deliveries WHERE state = 'delivered'"))
-    assert datetime.now(timezone.utc) > LONG_AFTER
