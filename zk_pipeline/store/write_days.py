@@ -53,6 +53,18 @@ WHERE CASE
 END
 """
 
+# People's dates that have or had rows at several sites.
+_SHARED = """
+CREATE TEMP TABLE shared AS
+SELECT user_id, work_date FROM (
+    SELECT site, user_id, work_date FROM staged
+    UNION ALL
+    SELECT site, user_id, work_date FROM daily_attendance_history
+    WHERE work_date IN (SELECT work_date FROM staged_dates)
+)
+GROUP BY ALL HAVING min(site) <> max(site)
+"""
+
 _REVISED = """
 CREATE TEMP TABLE revised AS
 WITH held AS (
@@ -64,8 +76,6 @@ past AS (
     WHERE work_date IN (SELECT work_date FROM staged_dates)
     GROUP BY ALL
 ),
--- One sequence of revisions for a person and date, whatever the sites: the CRM orders records by it.
-person AS (SELECT user_id, work_date, max(revision) AS revision FROM past GROUP BY ALL),
 current AS (
     SELECT staged.*, false AS is_retracted, held.id IS NULL AS is_added
     FROM staged LEFT JOIN held USING (site, user_id, work_date)
@@ -82,6 +92,14 @@ vanished AS (
     FROM held ANTI JOIN staged USING (site, user_id, work_date)
 ),
 changes AS (FROM current UNION ALL BY NAME FROM vanished),
+-- One sequence of revisions for a person and date, whatever the sites: the CRM orders records by it.
+person AS (SELECT user_id, work_date, max(revision) AS revision FROM past SEMI JOIN shared USING (user_id, work_date)
+           GROUP BY ALL),
+turn AS (
+    SELECT site, user_id, work_date,
+        row_number() OVER (PARTITION BY user_id, work_date ORDER BY is_retracted DESC, site) AS nth
+    FROM changes SEMI JOIN shared USING (user_id, work_date)
+),
 floor AS ( -- set where a store was restored and nobody knows which revisions the CRM has seen since (`restoring`)
     SELECT CAST(max(value) FILTER (name = 'revision_floor') AS INTEGER) AS revision,
            CAST(max(value) FILTER (name = 'revision_floor_until') AS DATE) AS until
@@ -90,8 +108,8 @@ floor AS ( -- set where a store was restored and nobody knows which revisions th
 SELECT
     changes.*,
     greatest(
-        coalesce(person.revision, 0), CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END
-    ) + row_number() OVER (PARTITION BY user_id, work_date ORDER BY is_retracted DESC, site) AS revision,
+        coalesce(person.revision, past.revision, 0), CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END
+    ) + coalesce(turn.nth, 1) AS revision,
     coalesce(past.created_at, $now) AS first_created_at,
     coalesce(
         past.id,
@@ -101,6 +119,7 @@ SELECT
 FROM changes
 LEFT JOIN past USING (site, user_id, work_date)
 LEFT JOIN person USING (user_id, work_date)
+LEFT JOIN turn USING (site, user_id, work_date)
 CROSS JOIN floor
 ORDER BY work_date, site, user_id
 """
@@ -116,6 +135,7 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None, per_sit
     has_any = "SELECT EXISTS (FROM merged_days) OR EXISTS (FROM people_apart)"
     if per_site or connection.execute(has_any).fetchall()[0][0]:
         connection.execute(_UNCHANGED, {"per_site": per_site})
+    connection.execute(_SHARED)
     connection.execute(_REVISED, {"now": now})
     connection.execute("DROP TABLE unchanged")
     connection.execute(
@@ -144,19 +164,16 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None, per_sit
     _enqueue(connection, now, per_site)
 
 
-# The people's dates of `revised` that have had rows at several sites. Each is told as one record, of the newest of its
+# The people's dates of `revised` that are `shared`. Each is told as one record, of the newest of its
 # revisions: merged over the rows that stand, the one row that stands, or a retraction. `merged` is what it says where
 # that is not the row of its revision. A record that would only repeat the one before is not made.
 _RECORDS = f"""
 CREATE TEMP TABLE records AS
-WITH shared AS (
-    SELECT user_id, work_date FROM daily_attendance_history
-    WHERE work_date IN (SELECT work_date FROM staged_dates) AND NOT $per_site AND user_id NOT IN (FROM people_apart)
-    GROUP BY ALL HAVING min(site) <> max(site)
-),
-newest AS (
+WITH newest AS (
     SELECT user_id, work_date, max(struct_pack(revision, site, device, payload_hash)) AS revised
-    FROM revised SEMI JOIN shared USING (user_id, work_date) GROUP BY ALL
+    FROM revised SEMI JOIN shared USING (user_id, work_date)
+    WHERE NOT $per_site AND user_id NOT IN (FROM people_apart)
+    GROUP BY ALL
 ),
 standing AS (
     SELECT user_id, work_date, count(*) AS sites, any_value(site) AS site, any_value(revision) AS revision,
@@ -215,7 +232,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
         """,
         {"now": now, "per_site": per_site},
     )
-    for table in ("keyed", "records"):
+    for table in ("keyed", "records", "shared"):
         connection.execute(f"DROP TABLE {table}")
 
 
