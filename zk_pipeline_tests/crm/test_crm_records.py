@@ -56,7 +56,7 @@ def variables(home: Path, crm: CrmReceiver, **more: str) -> dict[str, str]:
 def tell(store: Store, home: Path, crm: CrmReceiver, *, patience: str = "20") -> None:
     """One sync, of what ended in a retry too."""
     configured = load_settings(variables(home, crm, CRM_OUTAGE_PATIENCE=patience, CRM_MAX_RETRIES="1"))
-    sync(store, configured, Scope(states=("retry",)), run_id=f"run {sum(crm.ledger.attempts.values())}")
+    sync(store, configured, Scope(states=("retry",)), run_id=f"sync {sum(crm.ledger.attempts.values())}")
 
 
 def at(store: Store, site: str, *times: str, user_id: str = "1001", per_site: bool = False) -> None:
