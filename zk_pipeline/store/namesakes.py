@@ -29,12 +29,18 @@ def namesakes(found: Iterable[tuple[str, list[str], list[str]]]) -> Names:
 
 
 _CANDIDATES = """
-WITH named AS (
-    SELECT device.site, user_id, arg_max(trim(enrolled.name), (enrolled.updated_at, enrolled.device)) AS name
-    FROM device_users AS enrolled JOIN devices AS device ON device.name = enrolled.device
-    WHERE device.removed_at IS NULL AND trim(enrolled.name) <> ''
-      AND (SELECT count(DISTINCT site) > 1 FROM devices WHERE removed_at IS NULL)
-    GROUP BY ALL
+WITH enrolled AS (
+    SELECT device.site, device.name AS device, person.user_id, trim(person.name) AS name, person.updated_at
+    FROM device_users AS person JOIN devices AS device ON device.name = person.device
+    WHERE device.removed_at IS NULL
+),
+several AS (
+    SELECT user_id FROM enrolled WHERE name <> ''
+    GROUP BY user_id HAVING min(site) <> max(site) AND min(name) <> max(name)
+),
+named AS (
+    SELECT site, user_id, arg_max(name, (updated_at, device)) AS name
+    FROM enrolled WHERE name <> '' AND user_id IN (FROM several) GROUP BY ALL
 )
 SELECT user_id, list(site ORDER BY site), list(name ORDER BY site)
 FROM named GROUP BY user_id HAVING count(DISTINCT lower(name)) > 1 ORDER BY user_id
