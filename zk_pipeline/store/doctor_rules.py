@@ -158,7 +158,7 @@ PER_SPAN = [
          f"FROM crm_deliveries {_DAYS} AND record_per = 'person' GROUP BY ALL"
          ") AS told USING (user_id, work_date) "
          "WHERE NOT coalesce(is_merged OR told.revision > day.revision, false)"),
-    Rule("several-sites", "warning", "times people have rows at several sites on one date",
+    Rule("several-sites", "warning", "people's dates have rows at several sites",
          "the CRM is told one record of them, from the first punch to the last, unless CRM_RECORD_PER is `site`; "
          "terminals between which people go on foot can share a site (`zk-pipeline device update NAME --site SITE`)",
          f"SELECT count(*), min({_WHO}) FROM (SELECT user_id, work_date FROM daily_attendance {_DAYS} "

@@ -107,7 +107,7 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
     return [ExplainedPunch(*row) for row in rows]
 
 
-# A record over several sites is of the last revision made with it, and holds until another content is told.
+# A record over several sites is of the last revision made with it, and says what stood then at the others, too.
 _REVISIONS = """
 WITH delivered AS (SELECT * FROM crm_deliveries WHERE user_id = $user AND work_date = $date)
 SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day.device, day.clock_in_local,
@@ -116,12 +116,17 @@ SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day
        told.idempotency_key
 FROM (
     SELECT day.*, coalesce(
+        (SELECT max_by(shared, shared.revision) FROM delivered AS shared
+         WHERE shared.merged IS NOT NULL AND shared.revision > day.revision AND standing.revision = day.revision),
         (SELECT any_value(own) FROM delivered AS own WHERE own.site = day.site AND own.revision = day.revision),
         (SELECT max_by(shared, shared.revision) FROM delivered AS shared
          WHERE shared.merged IS NOT NULL AND shared.created_at <= day.created_at)
     ) AS told
     FROM daily_attendance_history AS day
+    LEFT JOIN daily_attendance AS standing
+        ON standing.site = day.site AND standing.user_id = day.user_id AND standing.work_date = day.work_date
+    WHERE day.user_id = $user AND day.work_date = $date
 ) AS day
-WHERE day.user_id = $user AND day.work_date = $date AND ($as_of IS NULL OR day.created_at <= $as_of)
+WHERE $as_of IS NULL OR day.created_at <= $as_of
 ORDER BY day.created_at, day.revision, day.site
 """

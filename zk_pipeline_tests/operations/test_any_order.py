@@ -106,8 +106,8 @@ def check_promises(store: Store) -> None:
         assert retracted[-1] or hashes[-1] == current[tuple(key)]
     deliveries = {row[:2]: row[2:] for row in rows(store, DELIVERIES)}
     assert seen.keys() == deliveries.keys() >= {key[1:] for key in current}
-    for key, of_sites in seen.items():
-        told, states = deliveries[key]
+    for person, of_sites in seen.items():
+        told, states = deliveries[person]
         made = sorted(chain(*of_sites))
         assert made == list(range(1, len(made) + 1))
         assert set(told) <= set(made) if len(of_sites) > 1 else told == made
