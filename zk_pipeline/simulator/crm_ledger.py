@@ -110,6 +110,11 @@ class CrmLedger:
         with self._lock:
             return {day: applied[-1].record for (place, day), applied in self._by_day.items() if place == site}
 
+    def __len__(self) -> int:
+        """How many days there are, each site's alone where records name one."""
+        with self._lock:
+            return len(self._by_day)
+
     def revisions(self, user_id: str, work_date: date, site: str = "") -> list[int]:
         """The revisions of one day in the order they were applied."""
         with self._lock:
