@@ -156,6 +156,17 @@ def test_both_gone_at_once_are_one_retraction(store: Store) -> None:
     assert sound(store)
 
 
+def test_what_waits_at_one_site_is_superseded_by_a_change_at_another(store: Store) -> None:
+    at("A", store, "08:00")
+    at("B", store, "17:00")
+    gone("A", store)
+    assert rows(store, TOLD) == [
+        ("A", 1, "superseded", "person"),
+        ("B", 2, "superseded", "person"),
+        ("A", 3, "pending", "person"),
+    ]
+
+
 def test_a_person_at_one_site_is_numbered_from_one(store: Store) -> None:
     for times in (("08:00",), ("12:00",), ("17:00",)):
         at("A", store, *times)
@@ -216,6 +227,18 @@ def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: S
         (1, True), (2, False),
     ]  # fmt: skip
     assert states(store) == {"A": "delivered", "B": "delivered"}
+
+
+@pytest.mark.parametrize("ends", ["refused", "with its run"])
+def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, store: Store) -> None:
+    at("A", store, "08:00", "17:00")
+    outbox = store.deliveries.outbox(Scope(), "a", lambda: True)
+    (first,) = outbox.turn([], 1)
+    at("B", store, "18:00", "19:00")
+    if ends == "refused":
+        outbox.turn([Outcome(delivery=first, verdict=Verdict.FAILED, attempts=1, finished_at=LONG_AFTER)], 0)
+    assert [one.revision for one in deliver(store, run="b")] == [2]
+    assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
 
 
 def test_a_merged_record_whose_outcome_is_unknown_keeps_its_body(store: Store) -> None:
