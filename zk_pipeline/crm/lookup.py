@@ -36,7 +36,8 @@ def read_lookup(
 
     The CRM answers with the record as a JSON object, or with a list of records, also under a name of LISTS. Records of
     other people or dates, and with `per_site` of other sites, are passed over. 404, 410, 204 and an empty list say that
-    there is none. Where the answer does not show it the outcome stays unknown: sent again, the record could be there twice.
+    there is none. Where the answer does not show it the outcome stays unknown: sent again, the record could be there
+    twice.
     """
     is_page = is_html(http.content_type, http.body)
     if not is_page and (http.status in (404, 410) or (http.status == 204 and is_empty(http.body))):
