@@ -331,6 +331,7 @@ def test_a_restore_keeps_what_was_told_of_a_person(store: Store, tmp_path: Path)
     assert restored.carried.days == 1
     process(store, *stale(store))
     assert deliver(store) == []
+    assert states(store) == {"A": "delivered", "B": "delivered"}
     at("A", store, "07:00")
     assert [clocks(one) for one in deliver(store)] == [("07:00", "19:00", "A", "192.0.2.1", 3)]
     assert sound(store)
