@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
@@ -160,6 +160,7 @@ class Settings(BaseSettings):
     crm_outage_patience: float = _variable("CRM_OUTAGE_PATIENCE", 600.0, ge=0, le=86_400)
     crm_concurrency: int = _variable("CRM_CONCURRENCY", 8, ge=1, le=128)
     crm_batch_size: int = _variable("CRM_BATCH_SIZE", 1, ge=1, le=1000)
+    crm_record_per: Literal["person", "site"] = _variable("CRM_RECORD_PER", "person")
     crm_sync_interval_minutes: Minutes = _variable("CRM_SYNC_INTERVAL_MINUTES", 30)
     crm_mapping_file: OptionalPath = _variable("CRM_MAPPING_FILE", None)
     crm_probe_path: Annotated[str | None, BeforeValidator(_empty_is_unset)] = _variable(

@@ -183,7 +183,8 @@ class CrmClient:
         if isinstance(http, Answer):
             return http
         record = crm_record(delivery, self._mapping)
-        held = read_lookup(http, record, self._mapping, now=self._clock(), secrets=self._secrets)
+        per_site = delivery.record_per == "site"
+        held = read_lookup(http, record, self._mapping, now=self._clock(), per_site=per_site, secrets=self._secrets)
         if held is Holding.NOT_THIS:
             return None
         if held is Holding.THIS:

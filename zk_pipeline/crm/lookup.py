@@ -29,13 +29,15 @@ def read_lookup(
     mapping: FieldMapping,
     *,
     now: datetime,
+    per_site: bool = False,
     secrets: Collection[str] = (),
 ) -> Holding | Answer:
     """The state at the CRM of the day of `record` (as it was sent); an Answer where that is not seen.
 
     The CRM answers with the record as a JSON object, or with a list of records, also under a name of LISTS. Records of
-    other people, dates or sites are passed over. 404, 410, 204 and an empty list say that there is none.
-    Where the answer does not show it the outcome stays unknown: sent again, the record could be there twice.
+    other people or dates, and with `per_site` of other sites, are passed over. 404, 410, 204 and an empty list say that
+    there is none. Where the answer does not show it the outcome stays unknown: sent again, the record could be there
+    twice.
     """
     is_page = is_html(http.content_type, http.body)
     if not is_page and (http.status in (404, 410) or (http.status == 204 and is_empty(http.body))):
@@ -45,7 +47,7 @@ def read_lookup(
     held = None if http.is_cut else _records(http)
     if held is None:
         return _unseen(http, "is neither a record nor a list of records in JSON", secrets)
-    ours = [one for one in held if _is_of_the_same_day(one, record, mapping)]
+    ours = [one for one in held if _is_of_the_same_day(one, record, mapping, per_site)]
     if not ours:
         return _unseen(http, "has records, but none of this day", secrets) if held else Holding.NOT_THIS
     name = mapping.rename.get("revision", "revision")
@@ -85,9 +87,12 @@ def _records(http: HttpAnswer) -> list[dict[str, object]] | None:
     return value
 
 
-def _is_of_the_same_day(held: Mapping[str, object], record: Mapping[str, object], mapping: FieldMapping) -> bool:
+def _is_of_the_same_day(
+    held: Mapping[str, object], record: Mapping[str, object], mapping: FieldMapping, per_site: bool
+) -> bool:
     """True unless a field of a record that is held says that it is another's."""
-    names = [mapping.rename.get(name, name) for name in ("user_id", "date")] + [mapping.add.get("site", "site")]
+    names = [mapping.rename.get(name, name) for name in ("user_id", "date")]
+    names += [mapping.site_field] if per_site else []
     return all(
         str(held[name])[: len(str(record[name]))] == str(record[name])
         if name == names[1]

@@ -72,6 +72,11 @@ class FieldMapping:
     add: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # what of ADDABLE, under which name
     rules: AnswerRules = DEFAULT_RULES
 
+    @property
+    def site_field(self) -> str:
+        """What a record per site calls its site."""
+        return self.add.get("site", "site")
+
     def apply(self, record: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
         """`record` (the contract's fields, instants as datetimes) and of `extra` what is to be added."""
         mapped = {

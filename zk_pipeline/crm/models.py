@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
+
+RecordPer = Literal["person", "site"]
 
 MAX_ROUNDS = 8  # runs that may end in RETRY before a delivery becomes a dead letter
 
@@ -29,6 +31,8 @@ class Delivery:
     device_ip: str
     rounds: int = 0  # earlier runs in which all its attempts failed
     sent_body: str | None = None  # JSON of this record as last sent under this key, while its outcome is unknown
+    record_per: RecordPer = "person"  # what the CRM's record is of: the person's date, or that at `site`
+    clock_in_site: str | None = None  # of a record merged over sites; else `site`
 
     @property
     def is_retracted(self) -> bool:
@@ -85,8 +89,8 @@ class Outbox(Protocol):
         """Record outcomes, then mark up to `wanted` due deliveries as being sent and return them.
 
         A delivery settled UNSENT is due again as if never claimed; one that this run has settled as RETRY or FAILED
-        is not returned again, or a run would never end. Of one person and date never two are under way at once (a
-        retraction first, then the lower revision), so an empty list may mean that what is due waits for what was
+        is not returned again, or a run would never end. Of one person and date never two are under way at once (the
+        lower revision first), so an empty list may mean that what is due waits for what was
         returned before. One whose outcome is unknown goes before a later revision of its day, with its `sent_body`.
         """
         ...

@@ -41,8 +41,9 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
     mapping says by now: a key that comes back with another body is refused by the CRM.
 
     Instants are ISO 8601 to the second with the UTC offset they carry, so they must be in the device's zone.
-    A retraction (the day ceased to exist at that site) is the one record whose `clock_in` is null: the contract has
-    no field that says so, and every day that exists has a clock-in. `mapping` may add `is_retracted` and the site.
+    A retraction (the day ceased to exist) is the one record whose `clock_in` is null: the contract has no field that
+    says so, and every day that exists has a clock-in. `mapping` may add `is_retracted` and the site, which a record
+    that is one of several sites has in any case.
     Raises ValueError on a naive instant: without an offset the CRM would read another moment.
     """
     if delivery.sent_body is not None:
@@ -59,7 +60,9 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
         "device_ip": delivery.device_ip,
         "revision": delivery.revision,
     }
-    return mapping.apply(record, {"site": delivery.site, "is_retracted": delivery.is_retracted})
+    site = delivery.clock_in_site or delivery.site
+    mapped = mapping.apply(record, {"site": site, "is_retracted": delivery.is_retracted})
+    return mapped | {mapping.site_field: site} if delivery.record_per == "site" else mapped
 
 
 def record_body(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:

@@ -82,6 +82,22 @@ IDS_SHARED = Check(
     holds="A user id has one name on all terminals of a site.",
     cure="Two people under one id get one day between them. Enrol one of them anew, or put the terminals in two sites.",
 )
+IDS_SHARED_BY_SITES = Check(
+    name="an_id_is_one_person_at_all_sites",
+    asset="crm_sync",
+    severity=WARN,
+    holds="No user id has clearly different names at two sites.",
+    cure="They are told to the CRM per site, with the field `site`. Give one of the people another id, or correct the "
+    "name on the terminal.",
+)
+ONE_SITE_A_DAY = Check(
+    name="people_are_at_one_site_a_day",
+    asset="crm_sync",
+    severity=WARN,
+    holds="In the last week nobody had rows at several sites on one work date.",
+    cure="The CRM is told one record of them, from the first punch to the last, unless CRM_RECORD_PER is `site`. "
+    "Terminals between which people go on foot can share a site.",
+)
 PEOPLE_KNOWN = Check(
     name="punches_are_of_people_enrolled",
     asset="raw_punches",
@@ -112,5 +128,6 @@ CALM = Check(
 )
 
 CHECKS = (READ_IN_TIME, PROCESSED_IN_TIME, DELIVERED_IN_TIME, TABLES_SOUND, PUNCHES_UNIQUE, DAYS_SOUND,
-          QUARANTINE_STILL, IDS_SHARED, PEOPLE_KNOWN, NO_EMPTY_DAYS, USUAL_SHARES, CALM)  # fmt: skip
+          QUARANTINE_STILL, IDS_SHARED, PEOPLE_KNOWN, NO_EMPTY_DAYS, USUAL_SHARES, CALM, IDS_SHARED_BY_SITES,
+          ONE_SITE_A_DAY)  # fmt: skip
 LATENESS = (READ_IN_TIME, PROCESSED_IN_TIME, DELIVERED_IN_TIME)  # of the clock as much as of the data

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 from zk_pipeline.attendance.judge import judge
 from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.attendance.sites import over_sites
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
@@ -65,9 +67,11 @@ def process_dates(
     rules: WorkRules,
     *,
     run_id: str | None,
+    per_site: bool = False,
     made: Callable[[Sequence[DateWritten]], None] = lambda _: None,
 ) -> Processed:
-    """Make the rows of `dates` from all their punches; doing it again changes nothing.
+    """Make the rows of `dates` from all their punches; doing it again changes nothing. `per_site`: the CRM is told
+    one record per site and not per person (CRM_RECORD_PER).
 
     Many dates are judged and written together, and `made` is told of each such part once it is committed. Where that
     fails each is tried alone, so that one bad date leaves the others done. Raises StoreBusy or StoreUnusable; any other
@@ -77,10 +81,11 @@ def process_dates(
     failed = dict.fromkeys(final, "its punches were deleted by RAW_RETENTION_DAYS; its rows are final")
     wanted = [day for day in dates if day not in failed]
     written: list[DateWritten] = []
+    make = partial(_make, store, rules=rules, run_id=run_id, per_site=per_site)
     left, size = wanted, _FIRST_PART
     while left:
         part, left = left[:size], left[size:]
-        committed = _make_part(store, part, rules, run_id, failed)
+        committed = _make_part(make, part, failed)
         if committed:
             made(committed)
         written += committed
@@ -96,11 +101,11 @@ def _next_size(written: Sequence[DateWritten]) -> int:
 
 
 def _make_part(
-    store: Store, part: Sequence[date], rules: WorkRules, run_id: str | None, failed: dict[date, str]
+    make: Callable[[Sequence[date]], list[DateWritten]], part: Sequence[date], failed: dict[date, str]
 ) -> list[DateWritten]:
     """The dates of `part` together, else one by one; what fails alone is added to `failed`."""
     try:
-        return _make(store, part, rules, run_id)
+        return make(part)
     except (StoreBusy, StoreUnusable):
         raise
     except Exception:
@@ -108,7 +113,7 @@ def _make_part(
     written = []
     for day in part:
         try:
-            written += _make(store, [day], rules, run_id)
+            written += make([day])
         except (StoreBusy, StoreUnusable):
             raise
         except Exception as error:
@@ -117,9 +122,23 @@ def _make_part(
     return written
 
 
-def _make(store: Store, dates: Sequence[date], rules: WorkRules, run_id: str | None) -> list[DateWritten]:
+def _make(
+    store: Store, dates: Sequence[date], *, rules: WorkRules, run_id: str | None, per_site: bool
+) -> list[DateWritten]:
     summaries = store.days.summarize(
         dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
     )
-    judged = judge(summaries.frame, rules, store.clock(), summaries.shifts)
-    return store.days.write(judged.days, seq=summaries.seq, recheck_after=judged.recheck_after, run_id=run_id)
+    now = store.clock()
+    judged = judge(summaries.frame, rules, now, summaries.shifts)
+    several = over_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
+    # Rows judged too early are looked at again after that, and the merged ones with them: they end with these.
+    merged = judge(several, rules, now, summaries.shifts).days if len(several) and not per_site else None
+    return store.days.write(
+        judged.days,
+        seq=summaries.seq,
+        recheck_after=judged.recheck_after,
+        run_id=run_id,
+        merged=merged,
+        apart=summaries.namesakes,
+        per_site=per_site,
+    )

@@ -12,7 +12,9 @@ from zk_pipeline.operations.checks import (
     DAYS_SOUND,
     DELIVERED_IN_TIME,
     IDS_SHARED,
+    IDS_SHARED_BY_SITES,
     NO_EMPTY_DAYS,
+    ONE_SITE_A_DAY,
     PEOPLE_KNOWN,
     PROCESSED_IN_TIME,
     PUNCHES_UNIQUE,
@@ -126,6 +128,11 @@ _OF_FACTS: Mapping[Check, tuple[_Find, _Measure | None]] = {
         lambda facts: {"last_day": sum(facts.quarantined.values()), "before": facts.quarantined_before},
     ),
     IDS_SHARED: (lambda facts: [f"{site}: {user} is {names}" for site, user, names in facts.shared_ids], None),
+    IDS_SHARED_BY_SITES: (lambda facts: [f"{user} is {' / '.join(names)}" for user, names in facts.namesakes], None),
+    ONE_SITE_A_DAY: (
+        lambda facts: [f"{user}: {dates} dates, such as at {sites}" for user, dates, sites in facts.several_sites],
+        None,
+    ),
     PEOPLE_KNOWN: (
         lambda facts: [f"{device}: {user}, {count} punches" for device, user, count in facts.unknown_people],
         None,

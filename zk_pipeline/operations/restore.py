@@ -34,7 +34,7 @@ def preview_restore(store: Store, settings: Settings, file: Path, *, last: date)
         copy = Store.at(path)
         before = due_deliveries(path)
         dates = [item.work_date for item in stale_dates(copy, settings, last=last)]
-        made = process_dates(copy, dates, work_rules(settings), run_id=None)
+        made = process_dates(copy, dates, work_rules(settings), run_id=None, per_site=settings.crm_record_per == "site")
         changed = [item.work_date for item in made.written if item.added or item.changed or item.retracted]
         return RestorePreview(
             restored, before, due_deliveries(path), changed, {str(day): why for day, why in made.failed.items()}

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import BinaryIO
 
 Record = dict[str, object]  # one day as the request carried it
-Day = tuple[str, date]  # user id, work date: the contract's request names no site
+Day = tuple[str, date]  # user id, work date: the contract's request names no site, unless it is of one
 
 
 class AnomalyKind(str, Enum):
@@ -54,6 +54,11 @@ class Application:
         return date.fromisoformat(str(self.record["date"]))
 
     @property
+    def site(self) -> str:
+        """Empty in a record of the person's date, whatever the sites."""
+        return str(self.record.get("site", ""))
+
+    @property
     def revision(self) -> int:
         return int(str(self.record["revision"]))
 
@@ -78,7 +83,7 @@ class CrmLedger:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = Lock()
         self._applied: dict[str, Application] = {}
-        self._by_day: dict[Day, list[Application]] = {}
+        self._by_day: dict[tuple[str, Day], list[Application]] = {}
         self._attempts: Counter[str] = Counter()
         self._anomalies: list[Anomaly] = []
         self._in_progress: set[str] = set()
@@ -98,15 +103,22 @@ class CrmLedger:
         with self._lock:
             return list(self._anomalies)
 
-    def latest(self) -> dict[Day, Record]:
-        """The record applied last to each day, which is what a CRM that overwrites would hold."""
+    def latest(self, site: str = "") -> dict[Day, Record]:
+        """The record applied last to each day, which is what a CRM that overwrites would hold; of a site, where records
+        name one.
+        """
         with self._lock:
-            return {day: applied[-1].record for day, applied in self._by_day.items()}
+            return {day: applied[-1].record for (place, day), applied in self._by_day.items() if place == site}
 
-    def revisions(self, user_id: str, work_date: date) -> list[int]:
+    def __len__(self) -> int:
+        """How many days there are, each site's alone where records name one."""
+        with self._lock:
+            return len(self._by_day)
+
+    def revisions(self, user_id: str, work_date: date, site: str = "") -> list[int]:
         """The revisions of one day in the order they were applied."""
         with self._lock:
-            return [a.revision for a in self._by_day.get((user_id, work_date), [])]
+            return [a.revision for a in self._by_day.get((site, (user_id, work_date)), [])]
 
     def begin(self, key: str, record: Record) -> Standing:
         """Count an attempt. After NEW the caller must end with `commit` or `abandon`."""
@@ -144,7 +156,7 @@ class CrmLedger:
                 self._file.close()
 
     def _add(self, application: Application) -> None:
-        day = (application.user_id, application.work_date)
+        day = (application.site, (application.user_id, application.work_date))
         before = self._by_day.setdefault(day, [])
         if any(a.revision == application.revision for a in before):
             self._note(AnomalyKind.APPLIED_TWICE, application)

@@ -12,12 +12,14 @@ def problem_with(record: object) -> str | None:
     """What is wrong with one record, in words; None when it is as the contract has it."""
     if not isinstance(record, dict):
         return "a record must be a JSON object"
-    missing, unknown = _CHECKS.keys() - record.keys(), record.keys() - _CHECKS.keys()
+    missing, unknown = _CHECKS.keys() - record.keys(), record.keys() - _CHECKS.keys() - {"site"}
     if missing or unknown:
         words = [f"missing {', '.join(sorted(missing))}"] if missing else []
         words += [f"unknown {', '.join(sorted(unknown))}"] if unknown else []
         return "fields: " + "; ".join(words)
     wrong = [f"{name} must be {what}" for name, (what, is_right) in _CHECKS.items() if not is_right(record[name])]
+    if not _is_text(record.get("site", "")):
+        wrong.append("site, of a record per site, must be a text")
     return "; ".join(wrong) or None
 
 

@@ -35,24 +35,25 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "alerts": ("key", "first_at"),
     "alert_messages": ("id",),
 }
-# A person's date with another history or another delivery is taken over in all of these together.
-PER_DAY = ("daily_attendance", "daily_attendance_history", "crm_deliveries", "crm_attempts")  # by site, user_id, date
-PER_PERSON: tuple[str, ...] = ()  # by user_id and work_date
+# By user_id and work_date, since revisions are numbered over all sites: a person's date with another history or another
+# delivery is taken over in all of these together.
+PER_PERSON = ("daily_attendance", "daily_attendance_history", "crm_deliveries", "crm_attempts")
 # As in the backup; clock corrections made since are kept, revoked.
 BACK = ("shifts", "shift_assignments", "holidays", "holiday_sources", "clock_corrections")
 REBUILT = ("corrected_punches", "device_tails")  # from the others; the next poll of each terminal reads its whole log
 OWN = ("schema_migrations",)
 
-_DAY, _PERSON = ("site", "user_id", "work_date"), ("user_id", "work_date")
+_PERSON = ("user_id", "work_date")
 
 
 @dataclass(frozen=True)
 class Carried:
     """Takeover of one restore. Names are those of devices and of API tokens.
 
-    `days` of dates `first` to `last` have other revisions or deliveries than the backup: they are as in the replaced
-    store. `stale`: work dates to be made again, since they are made from something else now, or were taken over.
-    `undone`: by table, rows of people's decisions made since the backup that are gone, and rows that are back.
+    `days`, people's dates from `first` to `last`, have other revisions or deliveries than the backup: they are as in
+    the replaced store. `stale`: work dates to be made again, since they are made from something else now, or were
+    taken over. `undone`: by table, rows of people's decisions made since the backup that are gone, and rows that are
+    back.
     """
 
     days: int = 0
@@ -147,14 +148,10 @@ def _take(connection: Connection, table: str, key: tuple[str, ...], keys: str) -
 
 def _take_days(connection: Connection) -> tuple[int, date | None, date | None]:
     """Every person's date that was revised or told since, with its whole history: how many, first and last date."""
-    compared = " UNION ".join(_differing(table, _DAY) for table in ("daily_attendance_history", "crm_deliveries"))
+    compared = " UNION ".join(_differing(table, _PERSON) for table in ("daily_attendance_history", "crm_deliveries"))
     connection.execute(f"CREATE TEMP TABLE told AS {compared}")
-    for table in PER_DAY:
-        _take(connection, table, _DAY, "SELECT * FROM told")
     for table in PER_PERSON:
-        names = ", ".join(_PERSON)
-        persons = f"(SELECT {names} FROM told) UNION ({_differing(table, _PERSON)})"  # noqa: S608 (names of ours)
-        _take(connection, table, _PERSON, persons)
+        _take(connection, table, _PERSON, "SELECT * FROM told")
     return connection.execute("SELECT count(*), min(work_date), max(work_date) FROM told").fetchall()[0]
 
 

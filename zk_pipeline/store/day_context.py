@@ -16,7 +16,9 @@ _MOST_ATTEMPTS = 200
 
 @dataclass(frozen=True)
 class Told:
-    """The delivery of one revision; `state` as in `crm_deliveries`."""
+    """The delivery of one revision of the day, or of the person's date over all sites; `state` as in
+    `crm_deliveries`.
+    """
 
     revision: int
     state: str
@@ -142,13 +144,18 @@ WHERE work_date = $date
 _TOLD = """
 SELECT revision, state, attempts, created_at, last_attempt_at, delivered_at, last_status, last_error, idempotency_key,
        run_id
-FROM crm_deliveries WHERE site = $site AND user_id = $user AND work_date = $date
-ORDER BY revision
+FROM crm_deliveries
+WHERE user_id = $user AND work_date = $date AND (site = $site OR record_per = 'person')
+ORDER BY revision, site = $site
 """
 
 _ATTEMPTS = f"""
 SELECT revision, started_at, finished_at, status, verdict, error, run_id
-FROM crm_attempts WHERE site = $site AND user_id = $user AND work_date = $date
+FROM crm_attempts
+WHERE user_id = $user AND work_date = $date AND (site = $site OR idempotency_key IN (
+    SELECT idempotency_key FROM crm_deliveries
+    WHERE user_id = $user AND work_date = $date AND record_per = 'person'
+))
 ORDER BY coalesce(finished_at, started_at) DESC NULLS LAST, revision DESC
 LIMIT {_MOST_ATTEMPTS}
 """  # noqa: S608 (a number of ours)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 
@@ -17,7 +17,7 @@ from zk_pipeline.store.placing import is_grouped_by
 from zk_pipeline.store.soundness import hold_unsound, mend
 from zk_pipeline.store.summaries import Summaries, summarize
 from zk_pipeline.store.work_dates import StaleDate, dates_outside, stale_dates
-from zk_pipeline.store.write_days import count_changes, mark_built, revise, stage
+from zk_pipeline.store.write_days import count_changes, mark_built, revise, stage, stage_people
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,20 @@ class DayStore:
         seq: Mapping[date, int],
         recheck_after: Mapping[date, datetime],
         run_id: str | None,
+        merged: pd.DataFrame | None = None,
+        apart: Collection[str] = (),
+        per_site: bool = False,
     ) -> list[DateWritten]:
         """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.JUDGED`), in one transaction.
 
-        A row of equal content keeps its revision. A changed one gets the next revision, its history and a pending
-        delivery; one that vanished gets a retraction. A date that another run meanwhile built from newer punches is
-        left as it is. Returns one entry per date written, in order. Raises PunchesLost, with nothing written.
+        A row of equal content keeps its revision. A changed one gets the person's next revision, and its history; one
+        that vanished gets a retraction. The CRM is to be told one record of each person and date that changed: where
+        they have rows at several sites, that of `merged` (as `days`). Of ids in `apart`, or with `per_site` of all, it
+        is told one record per site. A date that another run meanwhile built from newer punches is left as it is.
+        Returns one entry per date written, in order. Raises PunchesLost, with nothing written.
         """
-        known = [field for field in _DAYS if field.name in days]
-        incoming = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
-        for field in _DAYS:  # what no row was judged by costs nothing
-            if field.name not in days:
-                incoming = incoming.append_column(field, pa.nulls(len(days), field.type))
+        incoming = _table(days)
+        over_sites = _table(days.iloc[:0] if merged is None else merged)
         made_from = pa.table(
             {
                 "work_date": pa.array(list(seq), pa.date32()),
@@ -104,20 +106,32 @@ class DayStore:
                 "incoming_days", pa.Table.from_batches(incoming.to_batches(_ROWS_A_BATCH), incoming.schema)
             )
             connection.register("incoming_dates", made_from)
+            connection.register("incoming_merged", over_sites)
+            connection.register("incoming_apart", pa.table({"user_id": pa.array(sorted(apart), pa.string())}))
             held = mend(connection, list(seq))
             stage(connection)
+            stage_people(connection)
             refuse_lost(connection)
-            revise(connection, now=now, run_id=run_id)
+            revise(connection, now=now, run_id=run_id, per_site=per_site)
             written = [DateWritten(*row) for row in count_changes(connection)]
             mark_built(connection, now)
             hold_unsound(connection, held, now)
-            for table in ("staged", "staged_dates", "revised"):
+            for table in ("staged", "staged_dates", "merged_days", "people_apart", "revised"):
                 connection.execute(f"DROP TABLE {table}")
         return written
 
     def figures(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> SpanFigures:
         """What the work dates from `first` to `last` were made from and came to, with some rows of each, for people."""
         return figures(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
+
+
+def _table(days: pd.DataFrame) -> pa.Table:
+    known = [field for field in _DAYS if field.name in days]
+    table = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
+    for field in _DAYS:  # what no row was judged by costs nothing
+        if field.name not in days:
+            table = table.append_column(field, pa.nulls(len(days), field.type))
+    return table
 
 
 _ROWS_A_BATCH = 20_480  # DuckDB reads the batches of an Arrow table on all cores, one batch on one

@@ -108,11 +108,11 @@ def order_of(view: str) -> list[Key]:
 # Rows have no number; that of their key is as good, being the same wherever the row lies.
 _DELIVERIES = """
     SELECT (hash(idempotency_key) >> 2)::BIGINT AS id, created_at AS due_since, state, user_id, work_date, site,
-           revision, attempts, last_attempt_at, delivered_at, last_status, last_error, run_id
+           revision, attempts, last_attempt_at, delivered_at, last_status, last_error, run_id, merged
     FROM crm_deliveries
 """
 _TOLD = f"""
-    SELECT delivery.*, day.is_retracted, held.reason AS held
+    SELECT delivery.*, day.is_retracted AND merged IS NULL AS is_retracted, held.reason AS held
     FROM ({_DELIVERIES}) AS delivery
     JOIN daily_attendance_history AS day USING (site, user_id, work_date, revision)
     LEFT JOIN held_dates AS held

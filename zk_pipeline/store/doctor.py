@@ -16,6 +16,7 @@ from zk_pipeline.store.corrections import suggested
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.doctor_rules import PER_SPAN, REPAIR, REPORT, WHOLE, Rule, Severity
 from zk_pipeline.store.migrate import tables_as_shipped
+from zk_pipeline.store.namesakes import Names, candidates, namesakes
 from zk_pipeline.store.placing import place, stored_workday_start
 from zk_pipeline.store.repairs import INSTANTS, wrong_instants
 from zk_pipeline.store.sender import SenderBusy
@@ -58,8 +59,10 @@ class Doctor:
                 yield from _many_files(connection)
             yield from _late(connection, now)
             yield from _correctable(connection)
+            named = candidates(connection)
             offset = minutes(stored_workday_start(connection))
             spans = _spans(connection, offset)
+        yield from _namesakes(namesakes(named))
         unsound: dict[date, str] = {}
         misplaced, examples = 0, list[str]()
         counts: dict[str, list[tuple[int, str | None]]] = {rule.name: [] for rule in PER_SPAN}
@@ -165,6 +168,17 @@ def _correctable(connection: Connection) -> Iterator[Finding]:
             "warning", "clock-correction",
             f"{one.punches:,} punches of {one.device} came while its clock was measured {-one.add_seconds:+,} s off",
             f"if all of them were recorded by it: `{one.command}`",
+        )  # fmt: skip
+
+
+def _namesakes(found: Names) -> Iterator[Finding]:
+    if found:
+        user_id, names = found[0]
+        yield Finding(
+            "warning", "namesakes",
+            f"{len(found):,} user ids have clearly different names at different sites (such as {user_id}, "
+            f"{', '.join(names)}): the CRM is told of each site alone",
+            "give one of the people another id, or correct the name on the terminal",
         )  # fmt: skip
 
 

@@ -136,7 +136,8 @@ PER_SPAN = [
          REPAIR,
          f"SELECT count(*), min(device || ' ' || user_id || ' ' || punched_at_local) FROM ({WRONG_PERSON})"),
     Rule("one-open-delivery", "error", "days have more than one delivery that waits to be sent", REPORT,
-         _twice(_WHO, _KEY, f"crm_deliveries {_DAYS} AND state IN ('pending', 'retry', 'failed') "
+         _twice(_WHO, "user_id, work_date, CASE WHEN record_per = 'site' THEN site END",
+                f"crm_deliveries {_DAYS} AND state IN ('pending', 'retry', 'failed') "
                 "AND sent_body IS NULL")),
     Rule("days-history", "error", "days are not there, or not those of the newest revision in the history", REPORT,
          f"SELECT count(*), min(coalesce(day.work_date, past.work_date) || ' ' || coalesce(day.user_id, past.user_id)) "
@@ -151,8 +152,17 @@ PER_SPAN = [
          f"SELECT count(*), min({_WHO}) FROM (FROM crm_deliveries {_DAYS}) "
          f"ANTI JOIN (FROM daily_attendance_history {_DAYS}) USING ({_KEY}, revision)"),
     Rule("history-deliveries", "error", "revisions have no delivery, so the CRM never hears of them", REPORT,
-         f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_history {_DAYS}) "
-         f"ANTI JOIN (FROM crm_deliveries {_DAYS}) USING ({_KEY}, revision)"),
+         f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_history {_DAYS}) AS day "
+         f"ANTI JOIN (FROM crm_deliveries {_DAYS}) USING ({_KEY}, revision) LEFT JOIN ("  # one is told for many
+         "SELECT user_id, work_date, max(revision) AS revision, bool_or(merged IS NOT NULL) AS is_merged "
+         f"FROM crm_deliveries {_DAYS} AND record_per = 'person' GROUP BY ALL"
+         ") AS told USING (user_id, work_date) "
+         "WHERE NOT coalesce(is_merged OR told.revision > day.revision, false)"),
+    Rule("several-sites", "warning", "people's dates have rows at several sites",
+         "the CRM is told one record of them, from the first punch to the last, unless CRM_RECORD_PER is `site`; "
+         "terminals between which people go on foot can share a site (`zk-pipeline device update NAME --site SITE`)",
+         f"SELECT count(*), min({_WHO}) FROM (SELECT user_id, work_date FROM daily_attendance {_DAYS} "
+         "GROUP BY ALL HAVING count(DISTINCT site) > 1)"),
     Rule("days-dates", "error", "days are of a work date that is not listed", _REMAKE,
          f"SELECT count(*), min(work_date)::VARCHAR FROM daily_attendance {_DAYS} "
          "AND work_date NOT IN (SELECT work_date FROM work_dates)"),

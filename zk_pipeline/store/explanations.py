@@ -46,7 +46,7 @@ class Revision:
     day_off: str | None
     outlier_codes: list[str]
     outlier_reason: str
-    delivery: str | None  # its state now; None where there was none
+    delivery: str | None  # its state now; of a date at several sites, that of the record it is part of; None without
     delivered_at: datetime | None
     idempotency_key: str | None
 
@@ -107,15 +107,26 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
     return [ExplainedPunch(*row) for row in rows]
 
 
+# A record over several sites is of the last revision made with it, and says what stood then at the others, too.
 _REVISIONS = """
+WITH delivered AS (SELECT * FROM crm_deliveries WHERE user_id = $user AND work_date = $date)
 SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day.device, day.clock_in_local,
        day.clock_out_local, day.punch_count, day.worked_minutes, day.worked_by, day.shift, day.shift_start,
-       day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, delivery.state, delivery.delivered_at,
-       delivery.idempotency_key
-FROM daily_attendance_history AS day
-LEFT JOIN crm_deliveries AS delivery
-    ON delivery.site = day.site AND delivery.user_id = day.user_id AND delivery.work_date = day.work_date
-    AND delivery.revision = day.revision
-WHERE day.user_id = $user AND day.work_date = $date AND ($as_of IS NULL OR day.created_at <= $as_of)
+       day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, told.state, told.delivered_at,
+       told.idempotency_key
+FROM (
+    SELECT day.*, coalesce(
+        (SELECT max_by(shared, shared.revision) FROM delivered AS shared
+         WHERE shared.merged IS NOT NULL AND shared.revision > day.revision AND standing.revision = day.revision),
+        (SELECT any_value(own) FROM delivered AS own WHERE own.site = day.site AND own.revision = day.revision),
+        (SELECT max_by(shared, shared.revision) FROM delivered AS shared
+         WHERE shared.merged IS NOT NULL AND shared.created_at <= day.created_at)
+    ) AS told
+    FROM daily_attendance_history AS day
+    LEFT JOIN daily_attendance AS standing
+        ON standing.site = day.site AND standing.user_id = day.user_id AND standing.work_date = day.work_date
+    WHERE day.user_id = $user AND day.work_date = $date
+) AS day
+WHERE $as_of IS NULL OR day.created_at <= $as_of
 ORDER BY day.created_at, day.revision, day.site
 """

@@ -13,8 +13,9 @@ from zk_pipeline.crm.payload import KEY_NAMESPACE
 from zk_pipeline.store.database import Connection
 
 
-def key_revised(connection: Connection) -> None:
-    """Make the temporary table `keyed`: site, device, user_id, work_date, revision of `revised` and idempotency_key.
+def key_told(connection: Connection) -> None:
+    """Make the temporary table `keyed`: site, device, user_id, work_date, revision and merged content of what the CRM
+    is to be told (`revised`, and `records` where there are any of a person's date), each with its idempotency_key.
 
     A key is a UUID of version 5 (RFC 9562): the SHA-1 of namespace and name, with version and variant written over it.
     """
@@ -32,17 +33,23 @@ def key_revised(connection: Connection) -> None:
     connection.execute(
         """
         CREATE TEMP TABLE keyed AS
-        WITH hashed AS (
-            SELECT site, device, user_id, work_date, revision,
+        WITH told AS (
+            SELECT site, device, user_id, work_date, revision, payload_hash, NULL::VARCHAR AS merged
+            FROM revised ANTI JOIN records USING (user_id, work_date)
+            UNION ALL
+            SELECT site, device, user_id, work_date, revision, payload_hash, merged FROM records WHERE NOT is_told
+        ),
+        hashed AS (
+            SELECT site, device, user_id, work_date, revision, merged,
                 sha1(from_hex($namespace) || encode(concat(
                     '[', quoted_site.json, ', ', quoted_person.json, ', "', work_date, '", ', revision, ', "',
                     payload_hash, '"]'
                 ))) AS hash
-            FROM revised
-            JOIN quoted AS quoted_site ON quoted_site.plain = revised.site
-            JOIN quoted AS quoted_person ON quoted_person.plain = revised.user_id
+            FROM told
+            JOIN quoted AS quoted_site ON quoted_site.plain = told.site
+            JOIN quoted AS quoted_person ON quoted_person.plain = told.user_id
         )
-        SELECT site, device, user_id, work_date, revision, concat(
+        SELECT site, device, user_id, work_date, revision, merged, concat(
             substr(hash, 1, 8), '-', substr(hash, 9, 4), '-5', substr(hash, 14, 3), '-',
             substr('89ab', ('0x' || substr(hash, 17, 1))::INTEGER % 4 + 1, 1), substr(hash, 18, 3), '-',
             substr(hash, 21, 12)

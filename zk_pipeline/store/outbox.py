@@ -37,11 +37,13 @@ WHERE {_WANTED}
 GROUP BY 1 ORDER BY 1
 """  # noqa: S608 (SQL of ours)
 
-# The CRM's record names no site, so one person's date is one thing there. Of all its rows, at whichever sites, one is
-# sent at a time: first what was sent and nobody knows with what outcome (`sent_body`), under its own key, or the CRM
-# might apply it after what follows; then a retraction (or it would take away what another site says of that date); then
-# by revision.
+# Of one person and date, at whichever sites, one is sent at a time: first what was sent and nobody knows with what
+# outcome (`sent_body`), under its own key, or the CRM might apply it after what follows; then by revision.
 # What ended in `retry` goes again when a row waits behind it, and holds that back until then; a dead letter does not.
+_SAID = (
+    '{"site": "VARCHAR", "device": "VARCHAR", "timezone": "VARCHAR", "clock_in": "BIGINT", "clock_out": "BIGINT", '
+    '"is_outlier": "BOOLEAN", "outlier_reason": "VARCHAR"}'
+)
 _DUE = f"""
 WITH
 asked AS (SELECT unnest($dates::DATE[]) AS work_date EXCEPT SELECT work_date FROM held_dates),
@@ -49,7 +51,13 @@ row AS (
     SELECT
         *,
         {_WANTED} AS is_wanted,
-        max(revision) OVER (PARTITION BY work_date, user_id, site) AS newest_here,
+        revision = CASE
+            WHEN record_per = 'person' THEN max(revision) OVER (PARTITION BY work_date, user_id)
+            ELSE greatest(
+                max(revision) OVER (PARTITION BY work_date, user_id, site),
+                max(revision) FILTER (record_per = 'person') OVER (PARTITION BY work_date, user_id)
+            )
+        END AS is_newest,
         bool_or(state = 'pending') OVER (PARTITION BY work_date, user_id) AS has_waiting
     FROM crm_deliveries
     WHERE work_date IN (SELECT work_date FROM asked) AND ($user_id IS NULL OR user_id = $user_id)
@@ -59,22 +67,25 @@ open AS (
         row.* REPLACE (
             is_wanted OR (state = 'retry' AND row.run_id IS DISTINCT FROM $run_id AND has_waiting) AS is_wanted
         ),
-        day.clock_in, day.clock_out, day.timezone, day.is_outlier, day.outlier_reason, day.device
+        struct_pack(site, device, timezone, clock_in := epoch_us(day.clock_in), clock_out := epoch_us(day.clock_out),
+            is_outlier, outlier_reason) AS day
     FROM row JOIN daily_attendance_history AS day USING (site, user_id, work_date, revision)
-    WHERE state = 'sending' OR (revision = newest_here AND (is_wanted OR state = 'retry'))
+    WHERE state = 'sending' OR (is_newest AND (is_wanted OR state = 'retry'))
        OR (sent_body IS NOT NULL AND state IN ('pending', 'retry'))
 ),
 first AS (
     FROM open
     QUALIFY row_number() OVER (
         PARTITION BY work_date, user_id
-        ORDER BY state <> 'sending', sent_body IS NULL, clock_in IS NOT NULL, revision, site
+        ORDER BY state <> 'sending', sent_body IS NULL, revision, site
     ) = 1
 )
 SELECT
-    site, user_id, work_date, revision, idempotency_key, attempts, epoch_us(clock_in), epoch_us(clock_out), timezone,
-    is_outlier, outlier_reason, device, device_ip, rounds, sent_body
-FROM first WHERE is_wanted
+    site, user_id, work_date, revision, idempotency_key, attempts, said.clock_in, said.clock_out, said.timezone,
+    said.is_outlier, said.outlier_reason, said.device, device_ip, rounds, sent_body, record_per, said.site
+FROM (
+    SELECT *, CASE WHEN merged IS NULL THEN day ELSE from_json(merged, '{_SAID}') END AS said FROM first WHERE is_wanted
+)
 ORDER BY work_date, site, user_id
 LIMIT $limit
 """  # noqa: S608 (SQL of ours)
@@ -117,7 +128,7 @@ def _values(scope: Scope, run_id: str) -> dict[str, Any]:
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
     (site, user_id, work_date, revision, key, attempts, clock_in, clock_out, zone, is_outlier, reason, device, ip,
-     rounds, sent_body) = row  # fmt: skip
+     rounds, sent_body, record_per, clock_in_site) = row  # fmt: skip
     tz = ZoneInfo(zone)
     return Delivery(
         site=site,
@@ -134,6 +145,8 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         device_ip=ip,
         rounds=rounds,
         sent_body=sent_body,
+        record_per=record_per,
+        clock_in_site=clock_in_site,
     )
 
 

@@ -5,11 +5,12 @@ by the size of the history, and judges nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.database import Connection, Database
 from zk_pipeline.store.migrate import tables_as_shipped
+from zk_pipeline.store.namesakes import Names, candidates, namesakes
 from zk_pipeline.store.placing import place
 from zk_pipeline.store.soundness import (
     doubled_keys,
@@ -86,6 +87,8 @@ class Facts:
     unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
     empty_days: list[tuple[str, date]]  # site, usual work date of the last week on which nobody was there
     shares: Mapping[date, Shares]  # of the last week
+    several_sites: list[tuple[str, int, str]]  # user id, dates of the last week with rows at several sites, the sites
+    namesakes: Names  # ids that are somebody else at each site
     churning: list[tuple[date, str, str, int]]  # work date, site, user id, revisions of the last day
 
 
@@ -110,7 +113,7 @@ class Quality:
                 "SELECT count(*) FROM quarantined_records WHERE created_at < ? AND released_at IS NULL", [now - DAY]
             ).fetchone()
             span = {"first": today - WEEK, "today": today}
-            return Facts(
+            facts = Facts(
                 schema_faults=faults,
                 doubled_keys=doubled_keys(connection),
                 doubled_punches=doubled_punches(connection, now - DAY - timedelta(hours=1)),
@@ -121,8 +124,12 @@ class Quality:
                 unknown_people=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
                 empty_days=connection.execute(_EMPTY_DAYS, {**span, "start": today - MONTH - WEEK}).fetchall(),
                 shares=_shares(connection, today),
+                several_sites=connection.execute(_SEVERAL_SITES, span).fetchall(),
+                namesakes=[],
                 churning=connection.execute(_CHURNING, [now - DAY]).fetchall(),
             )
+            named = candidates(connection)
+        return replace(facts, namesakes=namesakes(named))
 
     def hold(self, dates: Collection[date]) -> dict[date, str]:
         """Look at `dates`, keep the unsound ones from the CRM and let go those that are sound; the unsound ones."""
@@ -297,6 +304,15 @@ _ODD = """
 SELECT work_date, count(*), count(*) FILTER (is_outlier OR is_incomplete)
 FROM daily_attendance WHERE work_date >= $start AND work_date < $today
 GROUP BY 1 ORDER BY 1
+"""
+
+_SEVERAL_SITES = """
+SELECT user_id, count(*), any_value(sites) FROM (
+    SELECT user_id, work_date, string_agg(site, ', ' ORDER BY site) AS sites FROM daily_attendance
+    WHERE work_date >= $first AND work_date <= $today
+    GROUP BY 1, 2 HAVING count(DISTINCT site) > 1
+)
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 100
 """
 
 _CHURNING = """

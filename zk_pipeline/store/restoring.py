@@ -186,7 +186,8 @@ def due_deliveries(path: Path) -> Due:
     with duckdb.connect(str(path)) as connection:
         counted = connection.execute(
             """
-            SELECT count(*) FILTER (NOT is_retracted), count(*) FILTER (is_retracted)
+            SELECT count(*) FILTER (NOT is_retracted OR merged IS NOT NULL),
+                   count(*) FILTER (is_retracted AND merged IS NULL)
             FROM crm_deliveries JOIN daily_attendance_history USING (site, user_id, work_date, revision)
             WHERE state IN ('pending', 'sending', 'retry')
             """

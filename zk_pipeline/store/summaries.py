@@ -10,6 +10,7 @@ import pandas as pd
 
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.store.namesakes import candidates, namesakes
 from zk_pipeline.store.placing import Placing, place_span
 from zk_pipeline.store.roster import read_shifts
 
@@ -17,12 +18,13 @@ from zk_pipeline.store.roster import read_shifts
 @dataclass(frozen=True)
 class Summaries:
     """`frame` as declared by `attendance.frames.SUMMARIES`; `seq` says what each work date is made from, `shifts` are
-    those that rows name.
+    those that rows name. `namesakes`: ids that are somebody else at each site.
     """
 
     frame: pd.DataFrame
     seq: dict[date, int]
     shifts: Mapping[str, Shift]
+    namesakes: frozenset[str] = frozenset()
 
 
 def summarize(
@@ -41,9 +43,11 @@ def summarize(
         shifts = read_shifts(connection) if placing.by_shifts else {}
         values = span | {"dates": list(dates), "debounce": debounce_seconds * 1_000_000}
         table = connection.execute(_query(connection, placing), values).to_arrow_table()
+        named = candidates(connection)
     known = dict(seq)
     frame = table.to_pandas(timestamp_as_object=False, date_as_object=False)
-    return Summaries(frame=_typed(frame), seq={day: known.get(day, 0) for day in dates}, shifts=shifts)
+    apart = frozenset(user_id for user_id, _ in namesakes(named))
+    return Summaries(_typed(frame), {day: known.get(day, 0) for day in dates}, shifts, apart)
 
 
 def _query(connection: Connection, placing: Placing) -> str:

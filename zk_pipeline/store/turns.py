@@ -113,8 +113,6 @@ class ClaimedOutbox:
     def _settle(self, connection: Connection, outcomes: list[Outcome]) -> None:
         connection.register("outcomes", _outcomes_table(outcomes))
         connection.execute(_SETTLE, {"max_rounds": MAX_ROUNDS})
-        if connection.execute(_DEAD_LETTERS).fetchone():
-            connection.execute(_SUPERSEDE_RETRACTIONS)
         connection.unregister("outcomes")
         if any(outcome.tried for outcome in outcomes):
             connection.register("tried", _tried_table(outcomes, self.run_id))
@@ -151,6 +149,12 @@ _MAY_BE_APPLIED = """
      OR (verdict IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
 """
 
+# A record of the person's date stands for all sites; one of a site only for that.
+_IS_LATER = """
+    later.user_id = mine.user_id AND later.work_date = mine.work_date AND later.revision > mine.revision
+    AND (later.site = mine.site OR 'person' IN (later.record_per, mine.record_per))
+"""
+
 _LET_GO = f"""
 UPDATE crm_deliveries
 SET sent_body = CASE WHEN left_behind.is_unknown THEN crm_deliveries.sent_body END,
@@ -169,8 +173,7 @@ FROM (
         ) AS is_unknown,
         EXISTS (
             FROM crm_deliveries AS later
-            WHERE later.site = mine.site AND later.user_id = mine.user_id
-              AND later.work_date = mine.work_date AND later.revision > mine.revision
+            WHERE {_IS_LATER}
         ) AS is_outdated
     FROM crm_deliveries AS mine
     WHERE mine.state = 'sending' AND mine.run_id IS DISTINCT FROM $run_id
@@ -179,7 +182,7 @@ WHERE crm_deliveries.work_date = left_behind.work_date
   AND crm_deliveries.idempotency_key = left_behind.idempotency_key
 """  # noqa: S608 (SQL of ours)
 
-_SETTLE = """
+_SETTLE = f"""
 UPDATE crm_deliveries
 SET attempts = crm_deliveries.attempts + ended.attempts,
     rounds = crm_deliveries.rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
@@ -201,32 +204,12 @@ FROM (
         outcomes.*, outcomes.state = 'retry' AND mine.rounds + 1 >= $max_rounds AS is_given_up,
         EXISTS (
             FROM crm_deliveries AS later
-            WHERE later.site = outcomes.site AND later.user_id = outcomes.user_id
-              AND later.work_date = outcomes.work_date AND later.revision > outcomes.revision
+            WHERE {_IS_LATER}
         ) AS is_outdated
     FROM outcomes JOIN crm_deliveries AS mine USING (work_date, idempotency_key)
 ) AS ended
 WHERE crm_deliveries.work_date = ended.work_date AND crm_deliveries.idempotency_key = ended.idempotency_key
-"""
-
-_DEAD_LETTERS = """
-SELECT 1 FROM crm_deliveries WHERE state = 'failed' AND work_date IN (SELECT work_date FROM outcomes) LIMIT 1
-"""
-
-# A retraction that the CRM refused, and after it the same person's date as it stands at another site: sent again now,
-# it would take that away. The CRM's record names no site.
-_SUPERSEDE_RETRACTIONS = """
-UPDATE crm_deliveries SET state = 'superseded'
-WHERE state = 'failed'
-  AND work_date IN (SELECT work_date FROM outcomes)
-  AND (work_date, user_id) IN (
-      SELECT (work_date, user_id) FROM outcomes WHERE state = 'delivered' AND NOT is_retracted
-  )
-  AND (site, user_id, work_date, revision) IN (
-      SELECT (site, user_id, work_date, revision) FROM daily_attendance_history
-      WHERE is_retracted AND work_date IN (SELECT work_date FROM outcomes)
-  )
-"""
+"""  # noqa: S608 (SQL of ours)
 
 
 def _is_unknown(outcome: Outcome) -> bool:
@@ -257,7 +240,6 @@ def _outcomes_table(outcomes: list[Outcome]) -> pa.Table:
             "revision": pa.array([o.delivery.revision for o in outcomes], pa.int32()),
             "idempotency_key": [o.delivery.idempotency_key for o in outcomes],
             "is_unknown": [_is_unknown(o) for o in outcomes],
-            "is_retracted": [o.delivery.is_retracted for o in outcomes],
             "state": [_STATE[o.verdict] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
             "was_tried": [o.attempts > 0 or o.verdict is Verdict.WAITING for o in outcomes],

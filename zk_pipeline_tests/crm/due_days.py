@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +11,14 @@ import pandas as pd
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.operations.process import process_dates
+from zk_pipeline.simulator.definition import serial_number_of
 from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import copy_store
 from zk_pipeline_tests.store.store_bench import info
 
 FIRST = date(2024, 1, 1)
-GATE = "Gate"
+GATE, ANNEX = "Gate", "Annex"  # each a site
 _RULES = WorkRules()
 
 
@@ -38,7 +39,7 @@ def make_due(store: Store, *, people: int, dates: Sequence[date]) -> int:
     return people * len(dates)
 
 
-def add_punches(store: Store, punches: Iterable[tuple[str, date, str]]) -> int:
+def add_punches(store: Store, punches: Iterable[tuple[str, date, str]], *, gate: str = GATE) -> int:
     """Ingest (user id, date, wall clock), as one poll; how many of them were new."""
     rows = [(user, pd.Timestamp(f"{day} {time}")) for user, day, time in punches]
     frame = punches_frame(
@@ -49,7 +50,7 @@ def add_punches(store: Store, punches: Iterable[tuple[str, date, str]]) -> int:
         verify_type=1,
     )
     reading = Reading(
-        info=info(len(frame)),
+        info=info(len(frame), serial_number_of(gate)),
         reported_after=len(frame),
         layout=40,
         bytes_read=40 * len(frame),
@@ -58,8 +59,7 @@ def add_punches(store: Store, punches: Iterable[tuple[str, date, str]]) -> int:
         users=None,
     )
     now = store.clock()
-    gate = store.devices.get(GATE)
-    return store.punches.ingest(gate, reading, started_at=now, finished_at=now, run_id="poll").new
+    return store.punches.ingest(store.devices.get(gate), reading, started_at=now, finished_at=now, run_id="poll").new
 
 
 def remake(store: Store, dates: Sequence[date]) -> None:
@@ -68,18 +68,34 @@ def remake(store: Store, dates: Sequence[date]) -> None:
     assert made.failed == {}
 
 
-def revise(store: Store, days: Iterable[tuple[str, date]], time: str) -> None:
+def revise(store: Store, days: Iterable[tuple[str, date]], time: str, *, gate: str = GATE) -> None:
     """A punch more for each (user id, date), and the days made again: a revision each, if nobody was there so late."""
     days = list(days)
-    add_punches(store, ((user, day, time) for user, day in days))
+    add_punches(store, ((user, day, time) for user, day in days), gate=gate)
     remake(store, sorted({day for _, day in days}))
 
 
-def latest_revisions(store: Store) -> dict[tuple[str, date], int]:
-    """The current revision of every day."""
+def leave(store: Store, days: Iterable[tuple[str, date]], *, gate: str) -> None:
+    """No punch at `gate` counts any more for each (user id, date), and the days are made again."""
+    days = list(days)
+    with store.database.write("test") as connection:
+        for user, day in days:
+            connection.execute(
+                "UPDATE raw_punches SET voided_at = now() "
+                "WHERE device = ? AND user_id = ? AND punched_at_local::DATE = ?",
+                [gate, user, day],
+            )
+    remake(store, sorted({day for _, day in days}))
+
+
+def whole_days(store: Store) -> dict[tuple[str, date], tuple[datetime, datetime]]:
+    """First and last punch that counts of every person and date, at whichever gate."""
     with store.database.read("test") as connection:
-        found = connection.execute("SELECT user_id, work_date, revision FROM daily_attendance").fetchall()
-    return {(user_id, work_date): revision for user_id, work_date, revision in found}
+        found = connection.execute(
+            "SELECT user_id, punched_at_local::DATE, min(punched_at), max(punched_at) "
+            "FROM raw_punches WHERE voided_at IS NULL GROUP BY ALL"
+        ).fetchall()
+    return {(user_id, day): (first, last) for user_id, day, first, last in found}
 
 
 def delivery_states(store: Store) -> dict[str, int]:

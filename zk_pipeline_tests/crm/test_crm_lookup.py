@@ -177,9 +177,18 @@ def test_the_crms_names_and_the_site_are_looked_for(tmp_path: Path) -> None:
     file.write_text("rename: {user_id: employee, date: day, revision: version}\nadd: {site: plant}")
     mapping = read_mapping(file)
     ours = {"employee": "EMP001", "day": "2026-11-11", "version": 1, "plant": "Main Office"}
-    assert looked_up("200 OK", json.dumps([ours]).encode(), delivery(), mapping)[1] == 0
+    per_site = replace(delivery(), record_per="site")
+    assert looked_up("200 OK", json.dumps([ours]).encode(), per_site, mapping)[1] == 0
     elsewhere = json.dumps([ours | {"plant": "Depot"}]).encode()
-    assert looked_up("200 OK", elsewhere, delivery(), mapping)[0].meaning is Meaning.UNKNOWN
+    assert looked_up("200 OK", elsewhere, per_site, mapping)[0].meaning is Meaning.UNKNOWN
+
+
+def test_a_record_of_the_persons_date_is_found_whatever_site_it_came_from(tmp_path: Path) -> None:
+    file = tmp_path / "crm_mapping.yaml"
+    file.write_text("add: {site: plant}")
+    before = json.dumps([{"user_id": "EMP001", "date": "2026-11-11", "revision": 1, "plant": "Depot"}]).encode()
+    answer, posts = looked_up("200 OK", before, delivery(revision=2), read_mapping(file))
+    assert (answer.meaning, posts) == (Meaning.DELIVERED, 1), "it moved there from another site"
 
 
 def test_a_lookup_that_does_not_answer_leaves_the_record_unsent() -> None:

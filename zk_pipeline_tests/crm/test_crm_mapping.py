@@ -66,6 +66,7 @@ add:
         "is_test": False,
         "note": None,
     }
+    assert crm_record(replace(delivery(), record_per="site"), mapping) == crm_record(delivery(), mapping)
     (in_batch,) = json.loads(encode_batch([delivery()], mapping))
     assert in_batch == crm_record(delivery(), mapping) | {"idempotency_key": delivery().idempotency_key}
 

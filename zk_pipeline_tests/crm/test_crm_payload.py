@@ -9,7 +9,8 @@ from itertools import combinations
 
 import pytest
 
-from zk_pipeline.crm.payload import batch_key, encode_batch, encode_one, idempotency_key
+from zk_pipeline.crm.mapping import FieldMapping
+from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, idempotency_key
 from zk_pipeline_tests.crm.crm_doubles import DAY, ZONE, deliveries, delivery
 
 
@@ -19,6 +20,15 @@ def test_a_record_is_the_json_of_the_contract_in_its_order() -> None:
         b'"is_outlier":false,"outlier_reason":"","device_name":"Main Office","device_ip":"192.0.2.10",'
         b'"revision":1}'
     )
+
+
+def test_a_record_per_site_names_its_site_and_a_merged_one_that_of_its_clock_in() -> None:
+    per_site = replace(delivery(), record_per="site")
+    assert crm_record(per_site) == crm_record(delivery()) | {"site": "Main Office"}
+    constant = FieldMapping(constant={"site": "all"})
+    assert (crm_record(per_site, constant)["site"], crm_record(delivery(), constant)["site"]) == ("Main Office", "all")
+    merged = replace(delivery(), clock_in_site="Depot")
+    assert crm_record(merged, FieldMapping(add={"site": "plant"}))["plant"] == "Depot"
 
 
 def test_instants_lose_their_fraction_and_keep_their_offset() -> None:

@@ -13,12 +13,25 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.crm_misbehaviour import Received, Trouble, any_of, behave, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
-from zk_pipeline_tests.crm.due_days import dates_from, delivery_states, latest_revisions, make_due, person, revise
+from zk_pipeline_tests.crm.due_days import (
+    ANNEX,
+    GATE,
+    add_punches,
+    dates_from,
+    delivery_states,
+    leave,
+    make_due,
+    person,
+    remake,
+    revise,
+    whole_days,
+)
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import start_sync
 from zk_pipeline_tests.engines import place
@@ -91,6 +104,10 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
     rng = random.Random(6)
     store, days = Store.at(place(tmp_path / "store.duckdb")), dates_from(dates)
     due = make_due(store, people=people, dates=days)
+    both = [person(n) for n in range(0, people, 5)]  # they punch at another site, too
+    store.devices.add(Device(name=ANNEX, ip_address="192.0.2.11"))
+    add_punches(store, ((user, day, time) for day in days for user in both for time in ("07:30", "12:00")), gate=ANNEX)
+    remake(store, days)
     killed, ended, revised, left_behind = 0, 0, 0, 0
     with receiver_over_tls(tmp_path) as receiver:
         poison = frozenset(person(n) for n in range(people // 10, people // 10 + 3 * people // 10))
@@ -107,6 +124,12 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
                 some = {(person(rng.randrange(people)), rng.choice(days[:3])) for _ in range(30)}
                 revise(store, some, moment)
                 revised += len(some)
+            if turn % 12 == 2:
+                some = {(rng.choice(both), rng.choice(days[:3])) for _ in range(5)}
+                revise(store, some, f"{18 + turn // 240:02}:{turn // 4 % 60:02}:30", gate=ANNEX)
+            if turn % 12 == 6:
+                gone = {(rng.choice(both), rng.choice(days[:3]))}
+                leave(store, gone, gate=rng.choice((GATE, ANNEX)))
             if turn % 3:  # most at work at the CRM, the others anywhere between their start and there
                 with suppress(AssertionError):
                     until(partial(_has_grown, receiver, receiver.posts), seconds=10)
@@ -119,18 +142,24 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
             if set(delivery_states(store)) <= {"delivered", "superseded"}:
                 break
         ledger = receiver.ledger
-        latest = {day: int(str(record["revision"])) for day, record in ledger.latest().items()}
+        latest = ledger.latest()
+        held = {
+            day: tuple(datetime.fromisoformat(str(record[name])) for name in ("clock_in", "clock_out"))
+            for day, record in latest.items()
+            if record["clock_in"] is not None
+        }
         applied = [ledger.revisions(user, day) for user, day in latest]
         replays = sum(ledger.attempts.values()) - sum(map(len, applied))
         record_property(
             CRM_COUNTS,
-            f"{due:,} days, {revised:,} revised meanwhile, {killed} kills ({left_behind} left deliveries behind; "
+            f"{due:,} days ({len(both) * dates:,} at two sites), {revised:,} revised meanwhile, "
+            f"{killed} kills ({left_behind} left deliveries behind; "
             f"{ended} runs ended first), {receiver.posts:,} requests ({under_fire:,} under fire), "
             f"{sum(map(len, applied)):,} revisions applied, {replays:,} replays, {len(ledger.anomalies)} anomalies; "
             f"store: {delivery_states(store)}",
         )
         assert killed == kills
-        assert latest == latest_revisions(store)
+        assert held == whole_days(store)
         assert all(revisions == sorted(set(revisions)) for revisions in applied)
         assert ledger.anomalies == []
         assert outcome_of(store, receiver) == ONCE

@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.defs.jobs import RETRY_CONFIG
-from zk_pipeline.defs.launch import Launcher, RunResult
+from zk_pipeline.defs.launch import Launcher, RunResult, open_launcher
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.sync import retry_failed
+from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_misbehaviour import first, refusal
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
@@ -65,6 +66,29 @@ def test_what_is_delivered_is_materialized_date_by_date_and_is_not_sent_again(
     assert launcher.process(DateRange(MONDAY, WEDNESDAY)).failure is None
     assert deliver(launcher, MONDAY, WEDNESDAY).failure is None
     assert crm.posts == 3
+
+
+@pytest.fixture
+def two_sites(fleet: Fleet, home_store: Store) -> Store:
+    """1001 is at both on Monday."""
+    switch_on(fleet, home_store, gate("A", *present(MONDAY)), site="A")
+    switch_on(fleet, home_store, gate("B", ("1001", f"{MONDAY} 20:00:00")), site="B")
+    return home_store
+
+
+@pytest.mark.parametrize(("record_per", "told"), [("person", {"": "20:00:00"}), ("site", {"A": "18:00:00", "B": None})])
+def test_a_person_at_two_sites_is_one_record_or_one_per_site(
+    record_per: str, told: dict[str, str | None], two_sites: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRM_RECORD_PER", record_per)
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "1")
+    with open_launcher(load_settings()) as launcher:
+        assert poll_all(launcher, two_sites).failure is None
+        assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
+        assert deliver(launcher, MONDAY, MONDAY).failure is None
+    held = {site: crm.ledger.latest(site)["1001", MONDAY]["clock_out"] for site in told}
+    assert held == {site: out and f"{MONDAY}T{out}+00:00" for site, out in told.items()}
+    assert len(crm.ledger) == len(told)
 
 
 @pytest.mark.usefixtures("processed")

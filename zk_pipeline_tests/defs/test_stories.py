@@ -43,7 +43,13 @@ SNAPSHOT = {
     "crm_sync": (
         ["team:crm"],
         {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
-        ["days_delivered_in_time", "no_dead_letters", "nothing_is_late"],
+        [
+            "an_id_is_one_person_at_all_sites",
+            "days_delivered_in_time",
+            "no_dead_letters",
+            "nothing_is_late",
+            "people_are_at_one_site_a_day",
+        ],
     ),
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.operations.checks import CHECKS
+from zk_pipeline.operations.problems import FailedCheck, Links, check_problems
 from zk_pipeline.operations.quality import Verdict, judge_facts, judge_freshness, silence_allowed
 from zk_pipeline.store.database import Where
 from zk_pipeline.store.store import Store
@@ -204,6 +205,26 @@ def test_an_id_that_two_people_of_a_site_share_is_named(well: Store) -> None:
     assert failing(well) == {"an_id_is_one_person": ["HQ: 2 is Person 2 / Somebody else"]}
     well.devices.update("South", site="Elsewhere")
     assert "an_id_is_one_person" not in failing(well)
+
+
+def test_an_id_with_other_names_at_two_sites_is_named_and_told_to_people(well: Store) -> None:
+    well.devices.update("South", site="Elsewhere")
+    ingest(well, "South", users=[("1", 1, "person, 1", 0, 0), ("2", 2, "Ben Stone", 0, 0), ("3", 3, "", 0, 0)])
+    ingest(well, "North", users=[("1", 1, "Person 1", 0, 0), ("2", 2, "Ali Kaya", 0, 0), *PEOPLE[2:]])
+    name = "an_id_is_one_person_at_all_sites"
+    assert failing(well) == {name: ["2 is Elsewhere: Ben Stone / HQ: Ali Kaya"]}
+    found = verdicts(well)[name]
+    (problem,) = check_problems([FailedCheck(found.check.asset, name, found.check.severity, "words")], Links())
+    assert (problem.key, problem.owner) == (f"check:crm_sync:{name}", "crm")
+
+
+def test_people_at_several_sites_on_one_date_are_shown_without_an_alert(well: Store) -> None:
+    well.devices.update("South", site="Elsewhere")
+    ingest(well, "South", *on(YESTERDAY, "10:00", user_id="1"), *on(YESTERDAY, "10:00", user_id="2"))
+    process(well, YESTERDAY)
+    name = "people_are_at_one_site_a_day"
+    assert failing(well)[name] == [f"{user}: 1 dates, such as at Elsewhere, HQ" for user in "12"]
+    assert check_problems([FailedCheck("crm_sync", name, "WARN", "words")], Links()) == []
 
 
 def test_punches_of_nobody_enrolled_are_named_but_not_where_no_list_was_read(well: Store) -> None:

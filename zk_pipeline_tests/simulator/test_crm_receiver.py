@@ -173,6 +173,7 @@ def test_questions_are_answered_politely(receiver: CrmReceiver) -> None:
         ({"revision": 0}, "revision"),
         ({"revision": True}, "revision"),
         ({"surprise": 1}, "unknown surprise"),
+        ({"site": None}, "site"),
     ],
 )
 def test_a_record_that_breaks_the_contract_is_refused_in_words(

@@ -149,9 +149,15 @@ def on(day: date, *times: str, user_id: str = "1001") -> list[Punch]:
     return [(user_id, f"{day} {at}") for at in times]
 
 
-def process(store: Store, *dates: date, workday_starts_at: time = time(0), run_id: str = "process run") -> Processed:
+def process(
+    store: Store,
+    *dates: date,
+    workday_starts_at: time = time(0),
+    run_id: str = "process run",
+    per_site: bool = False,
+) -> Processed:
     rules = WorkRules(workday_starts_at=workday_starts_at)
-    return process_dates(store, dates, rules, run_id=run_id)
+    return process_dates(store, dates, rules, run_id=run_id, per_site=per_site)
 
 
 def stale(store: Store) -> list[date]:

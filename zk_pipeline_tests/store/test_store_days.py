@@ -167,7 +167,6 @@ def test_a_device_that_moves_to_another_site_retracts_the_old_days_and_makes_new
     assert rows(store, DELIVERIES) == [
         ("New", "1001", 3, "pending"),
         ("Old", "1001", 1, "superseded"),
-        ("Old", "1001", 2, "pending"),
     ]
     assert process(store, MONDAY).written == [DateWritten(MONDAY, 1, 0, 0, 1, 0)]
 

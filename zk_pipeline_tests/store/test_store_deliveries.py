@@ -262,10 +262,18 @@ def test_only_the_latest_revision_is_sent_again_when_forced(store: Store) -> Non
     assert [d.revision for d in claim(store, "c", states=("delivered",))] == [2]
 
 
-def test_a_day_that_moved_to_another_site_is_retracted_first_and_told_anew_after_that(store: Store) -> None:
+def test_a_day_that_moved_to_another_site_is_told_there_without_a_retraction(store: Store) -> None:
     one_round(store, Verdict.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
     process(store, MONDAY)
+    (moved,) = claim(store)
+    assert (moved.site, moved.revision, moved.is_retracted) == ("Elsewhere", 3, False)
+
+
+def test_per_site_a_day_that_moved_is_retracted_first_and_told_anew_after_that(store: Store) -> None:
+    one_round(store, Verdict.DELIVERED, "a")
+    store.devices.update("Gate", site="Elsewhere")
+    process(store, MONDAY, per_site=True)
     (retraction,) = claim(store)
     assert (retraction.site, retraction.revision) == ("HQ", 2)
     assert (retraction.clock_in, retraction.clock_out, retraction.is_retracted) == (None, None, True)
@@ -278,7 +286,7 @@ def test_a_day_that_moved_to_another_site_is_retracted_first_and_told_anew_after
 def test_a_retraction_that_did_not_arrive_gets_a_new_round_because_a_row_waits_for_it(store: Store) -> None:
     one_round(store, Verdict.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
-    process(store, MONDAY)
+    process(store, MONDAY, per_site=True)
     assert one_round(store, Verdict.RETRY, "b") == ["1001"]
     assert claim(store, "b") == [], "not again in the same run"
     (retraction,) = claim(store, "c")
@@ -287,15 +295,15 @@ def test_a_retraction_that_did_not_arrive_gets_a_new_round_because_a_row_waits_f
     assert [d.site for d in claim(store, "c")] == ["Elsewhere"]
 
 
-def test_a_refused_retraction_is_no_longer_sent_once_the_other_site_has_its_say(store: Store) -> None:
+def test_a_refused_retraction_of_a_site_is_a_dead_letter_whatever_the_other_site_says(store: Store) -> None:
     one_round(store, Verdict.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
-    process(store, MONDAY)
+    process(store, MONDAY, per_site=True)
     one_round(store, Verdict.FAILED, "b")
     one_round(store, Verdict.DELIVERED, "c")
     assert rows(store, "SELECT site, state FROM crm_deliveries ORDER BY site DESC, revision") == [
         ("HQ", "delivered"),
-        ("HQ", "superseded"),
+        ("HQ", "failed"),
         ("Elsewhere", "delivered"),
     ]
 
@@ -303,7 +311,7 @@ def test_a_refused_retraction_is_no_longer_sent_once_the_other_site_has_its_say(
 def test_of_two_sites_with_the_same_person_one_is_under_way_at_a_time(store: Store) -> None:
     store.devices.add(device("Annex", timezone="Europe/Istanbul"))
     ingest(store, "Annex", *on(MONDAY, "12:00", "13:00"))
-    process(store, MONDAY)
+    process(store, MONDAY, per_site=True)
     (first,) = claim(store)
     assert claim(store) == []
     settle(store, ended(first, Verdict.FAILED))

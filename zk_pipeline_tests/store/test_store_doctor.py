@@ -43,6 +43,12 @@ BREAK = {
     "deliveries-history": "DELETE FROM daily_attendance_history WHERE work_date = '2026-03-03' AND revision = 1",
     "history-deliveries": "DELETE FROM crm_deliveries WHERE work_date = '2026-03-02'",
     "days-dates": "DELETE FROM work_dates WHERE work_date = '2026-03-02'",
+    "several-sites": "INSERT INTO daily_attendance SELECT * REPLACE ('Annex' AS site) FROM daily_attendance; "
+    "INSERT INTO daily_attendance_history SELECT * REPLACE ('Annex' AS site) FROM daily_attendance_history",
+    "namesakes": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Annex' AS name, 'Annex' AS site, "
+    "'2' AS serial_number) FROM devices; INSERT INTO device_users "
+    "(device, user_id, uid, name, privilege, card, updated_at) VALUES "
+    "('Gate', '1001', 1, 'Ali Kaya', 0, 0, now()), ('Annex', '1001', 1, 'Ben Stone', 0, 0, now())",
     "stale-dates": "UPDATE work_dates SET built_seq = 0",
     "left-sending": "UPDATE crm_deliveries SET state = 'sending' WHERE work_date = '2026-03-02'",
 }

@@ -13,7 +13,7 @@ import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.carrying import BACK, CARRIED, OWN, PER_DAY, PER_PERSON, REBUILT
+from zk_pipeline.store.carrying import BACK, CARRIED, OWN, PER_PERSON, REBUILT
 from zk_pipeline.store.catalog import TABLES
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.restoring import Due, due_deliveries
@@ -183,7 +183,7 @@ def test_a_kill_before_the_rename_leaves_the_store_that_was(store: Store, backup
 
 def test_each_table_of_the_store_is_decided_on() -> None:
     """A new table belongs into one of these: is it a fact that a restore keeps, or a decision that it takes back?"""
-    decided = [*CARRIED, *PER_DAY, *PER_PERSON, *BACK, *REBUILT, *OWN]
+    decided = [*CARRIED, *PER_PERSON, *BACK, *REBUILT, *OWN]
     assert sorted(decided) == sorted(TABLES)
 
 

@@ -13,7 +13,11 @@ ALL_BUT_DEAD = "the same, but for dead letters"
 CRM_WRONG = "lost, doubled or disordered"
 
 _DELIVERIES = "SELECT user_id, work_date, revision, idempotency_key, state FROM crm_deliveries"
-_CURRENT = "SELECT user_id, work_date, revision FROM daily_attendance"
+# The newest that is to be told of each person's date; a day of which nothing is to be told has no revision.
+_CURRENT = """
+SELECT user_id, work_date, max(delivery.revision)
+FROM daily_attendance LEFT JOIN crm_deliveries AS delivery USING (user_id, work_date) GROUP BY ALL
+"""
 
 
 def outcome_of(store: Store, receiver: CrmReceiver) -> str:
@@ -31,6 +35,8 @@ def outcome_of(store: Store, receiver: CrmReceiver) -> str:
     states = {(user, day, revision): state for user, day, revision, _, state in deliveries}
     dead = 0
     for user, day, revision in rows(store, _CURRENT):
+        if revision is None:
+            return f"{CRM_WRONG}: nobody is told of {user} on {day}"
         if states[user, day, revision] == "failed":
             dead += 1
         elif held.get((user, day)) != revision:
