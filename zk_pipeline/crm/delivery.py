@@ -294,7 +294,7 @@ class _Run:
         self._collect(wait(self.in_flight).done)
         if self.gate.is_misconfigured:
             for item in self.claims.open:
-                if item.last and item.last.meaning is Meaning.UNCLEAR:
+                if item.last and item.last.meaning in (Meaning.UNCLEAR, Meaning.MISCONFIGURED):
                     item.attempts = 0  # it was not the record's fault
         self.claims.close()
 
