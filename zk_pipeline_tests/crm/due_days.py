@@ -88,14 +88,17 @@ def leave(store: Store, days: Iterable[tuple[str, date]], *, gate: str) -> None:
     remake(store, sorted({day for _, day in days}))
 
 
-def whole_days(store: Store) -> dict[tuple[str, date], tuple[datetime, datetime]]:
-    """First and last punch that counts of every person and date, at whichever gate."""
+def whole_days(store: Store) -> dict[tuple[str, date], tuple[datetime, datetime | None]]:
+    """First and last punch that counts of every person and date, at whichever gate; None where they are one."""
     with store.database.read("test") as connection:
         found = connection.execute(
             "SELECT user_id, punched_at_local::DATE, min(punched_at), max(punched_at) "
             "FROM raw_punches WHERE voided_at IS NULL GROUP BY ALL"
         ).fetchall()
-    return {(user_id, day): (first, last) for user_id, day, first, last in found}
+    return {
+        (user_id, day): (first, last if (last - first).total_seconds() >= _RULES.debounce_seconds else None)
+        for user_id, day, first, last in found
+    }
 
 
 def delivery_states(store: Store) -> dict[str, int]:

@@ -144,7 +144,10 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
         ledger = receiver.ledger
         latest = ledger.latest()
         held = {
-            day: tuple(datetime.fromisoformat(str(record[name])) for name in ("clock_in", "clock_out"))
+            day: tuple(
+                None if record[name] is None else datetime.fromisoformat(str(record[name]))
+                for name in ("clock_in", "clock_out")
+            )
             for day, record in latest.items()
             if record["clock_in"] is not None
         }
