@@ -28,7 +28,8 @@ class Delivery:
     device_name: str
     device_ip: str
     rounds: int = 0  # earlier runs in which all its attempts failed
-    sent_body: str | None = None  # JSON of this record as last sent under this key, while its outcome is unknown
+    # JSON of this record as last sent under this key, while its outcome is unknown; empty where it was not kept.
+    sent_body: str | None = None
 
     @property
     def is_retracted(self) -> bool:

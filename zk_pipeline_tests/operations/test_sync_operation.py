@@ -18,6 +18,8 @@ from zk_pipeline.store.database import Where
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.crm.raw_crm import raw_crm
+from zk_pipeline_tests.crm.test_crm_lookup import LOOKUP, NaiveCrm
 from zk_pipeline_tests.store.store_bench import (
     MONDAY,
     TUESDAY,
@@ -249,6 +251,29 @@ def test_a_token_that_the_crm_refuses_stops_the_run_and_counts_no_attempt(
     assert "s3cret" not in str(refused.value)
     assert rows(store, STATES) == [("pending", 3, 0)]
     assert run(store, tmp_path, crm).delivered == 3
+
+
+@pytest.mark.file_engine
+@pytest.mark.parametrize("batch", ["1", "10"])
+def test_a_crm_without_keys_is_asked_for_what_a_store_restored_on_a_new_machine_may_have_sent(
+    batch: str, store: Store, tmp_path: Path
+) -> None:
+    file = store.backups.make(tmp_path / "backup.duckdb").file
+    naive = NaiveCrm()
+    with raw_crm(naive) as server:
+        configured = settings(
+            tmp_path, CRM_API_URL=server.url, CRM_API_TOKEN=TOKEN, CRM_LOOKUP=LOOKUP, CRM_BATCH_SIZE=batch
+        )
+        assert sync(store, configured, Scope(user_id="1001"), run_id="before").delivered == 2
+        new = Store.at(tmp_path / "new" / "attendance.duckdb")
+        assert new.restoring.restore(file).in_doubt == 3
+        ingest(new, "Gate", *on(MONDAY, "19:00"))
+        process(new, MONDAY)
+        summary = sync(new, configured, Scope(), run_id="after")
+    assert (summary.delivered, summary.total) == (4, 4)
+    told = [(one["user_id"], one["date"]) for one in naive.held]
+    assert sorted(told[2:]) == [("1001", str(MONDAY)), ("1002", str(MONDAY))], "what is new, and what was not sent"
+    assert len(naive.asked) == 3
 
 
 def test_a_second_sender_is_turned_away_and_touches_nothing(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
