@@ -259,9 +259,8 @@ def _claimed_table(deliveries: list[Delivery], encode: Callable[[Delivery], str]
 
 
 def _sent_now(outcome: Outcome, encode: Callable[[Delivery], str]) -> str | None:
-    """The body of this run's requests, where none was kept of those before and the outcome is still unknown."""
-    is_to_be_kept = outcome.delivery.sent_body == "" and any(map(_may_be_applied, outcome.tried))
-    return encode(outcome.delivery) if is_to_be_kept else None
+    """The body of this run's requests, where none was kept of those before."""
+    return encode(outcome.delivery) if outcome.tried and outcome.delivery.sent_body == "" else None
 
 
 def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) -> pa.Table:

@@ -287,12 +287,9 @@ def test_an_outcome_whose_body_was_not_kept_stays_unknown_through_a_run_that_sen
     assert mine(store) == [(1, "superseded", False), (2, "pending", False)]
 
 
-@pytest.mark.parametrize(("said", "status", "is_kept"), [("unknown", None, True), ("unavailable", 503, False)])
-def test_a_body_that_was_not_kept_is_kept_once_it_is_sent_and_its_outcome_unknown(
-    said: str, status: int | None, is_kept: bool, store: Store
-) -> None:
+def test_a_body_that_was_not_kept_is_kept_once_it_is_sent(store: Store) -> None:
     execute(store, "UPDATE crm_deliveries SET sent_body = ''")
     (delivery,) = claim(store, "a")
-    settle(store, "a", delivery, Verdict.WAITING, said=said, status=status)
+    settle(store, "a", delivery, Verdict.WAITING, said="unknown")
     (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').turn([], 1)
-    assert again.sent_body == (record_body(delivery) if is_kept else "")
+    assert again.sent_body == record_body(delivery)
