@@ -272,7 +272,6 @@ def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) 
             "revision": pa.array([o.delivery.revision for o in outcomes], pa.int32()),
             "idempotency_key": [o.delivery.idempotency_key for o in outcomes],
             "is_unknown": [_is_unknown(o) for o in outcomes],
-            "sent_body": pa.array([_sent_now(o, encode) for o in outcomes], pa.string()),
             "is_retracted": [o.delivery.is_retracted for o in outcomes],
             "state": [_STATE[o.verdict] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
@@ -280,6 +279,7 @@ def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) 
             "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
             "status": pa.array([o.status for o in outcomes], pa.int32()),
             "error": pa.array([o.error for o in outcomes], pa.string()),
+            "sent_body": pa.array([_sent_now(o, encode) for o in outcomes], pa.string()),
         }
     )
 
