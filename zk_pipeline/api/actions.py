@@ -233,7 +233,7 @@ async def retry(
     asked: Annotated[Waiting, Query()],
     body: WaitingBody | None = None,
 ) -> Response | dict[str, Any]:
-    """Deliver one person's day again, also where it is a dead letter."""
+    """Deliver one person's day now, also where it is a dead letter; one that the CRM holds is not sent (`total` 0)."""
     day = await run_in_threadpool(services.store.lists.day, day_id)
     if day is None:
         raise HTTPException(404, "Not found.")

@@ -53,7 +53,9 @@ class DayParameters(ListParameters):
 class UnsyncedParameters(DayParameters):
     """Filters of days; `limit` as clients of the bridge send it."""
 
-    limit: Number = Field(None, description=f"At most this many rows, and {LARGEST_PAGE}; instead of `page_size`")
+    limit: Number = Field(
+        None, description=f"Rows of a page, instead of `page_size`; above {LARGEST_PAGE} it means {LARGEST_PAGE}"
+    )
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ import click
 from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, print_table, yes_option
 from zk_pipeline.cli.session import Session, open_session
 from zk_pipeline.errors import UsageError
+from zk_pipeline.settings import Settings
 from zk_pipeline.store.restoring import Due, Restored
 from zk_pipeline.supervisor import only_one
 
@@ -66,10 +67,10 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
         confirm(f"Replace {replaced} by {file}?", yes=yes)
         done = session.store.restoring.restore(file)
     if as_json:
-        print_json(asdict(done) | {"next": _next(done)})
+        print_json(asdict(done) | {"next": _next(session.settings, done)})
         return
     print_pairs({"store": done.file, "replaced store": done.replaced or "none"} | _summary(done))
-    click.echo("\n".join([*_warnings(done), *_next(done)]))
+    click.echo("\n".join([*_warnings(session.settings, done), *_next(session.settings, done)]))
 
 
 def _preview(session: Session, file: Path, *, as_json: bool) -> None:
@@ -92,10 +93,12 @@ def _preview(session: Session, file: Path, *, as_json: bool) -> None:
         }
     )
     problems = [f"{day} cannot be made: {why}" for day, why in seen.failed.items()]
-    click.echo("\n".join([*_warnings(seen.restored), *problems, "nothing was changed"]))
+    click.echo("\n".join([*_warnings(session.settings, seen.restored), *problems, "nothing was changed"]))
 
 
-def _due(due: Due) -> str:
+def _due(due: Due | None) -> str:
+    if due is None:
+        return "not known: the store cannot be read"
     return f"{due.records:,} records, {due.retractions:,} retractions"
 
 
@@ -130,29 +133,46 @@ def _refuse_while_runs(session: Session) -> None:
         raise UsageError(f"{busy}: wait for it or terminate it, or restore with --force")
 
 
-def _warnings(done: Restored) -> list[str]:
+def _warnings(settings: Settings, done: Restored) -> list[str]:
     if done.is_history_complete:
         return []
     return [
         f"nothing was taken over from a replaced store: {done.not_carried}",
         "since the backup are lost: registered terminals (`zk-pipeline device list`), created API tokens and "
         "revocations (`zk-pipeline api-token list`): revoke again what must not be valid",
+        *([_doubt(settings, done.in_doubt)] if done.in_doubt else []),
         "what the CRM was told since the backup is not known here: days that turn out different are sent again "
-        "under higher revisions; one that is as in the backup is not, although the CRM may hold another",
+        "under higher revisions; one that is as in the backup is not, although the CRM may hold another "
+        "(docs/operating.md names the cure)",
     ]
+
+
+def _doubt(settings: Settings, count: int) -> str:
+    one = count == 1
+    words = f"{count:,} {'waits' if one else 'wait'} in the backup and may have arrived since"
+    it, is_sent = ("it", "it is sent") if one else ("each", "they are sent")
+    if settings.crm_lookup is not None:
+        return f"deliveries: {words}: CRM_LOOKUP is asked before {it} is sent"
+    return (
+        f"deliveries: {words}: without CRM_LOOKUP {is_sent} again, which only a CRM that stores idempotency keys "
+        "applies once (docs/crm.md); set it before the next sync if yours does not"
+    )
 
 
 _NEXT = {
     "poll": "reads every terminal's log as a whole",
     "process": "makes the work dates again that changed",
+    "sync": "sends to the CRM what is due",
 }
 
 
-def next_commands(done: Restored) -> list[str]:
+def next_commands(settings: Settings, done: Restored) -> list[str]:
     """Commands to run after a restore, in order."""
-    return ["poll", "process"] if done.carried.stale or not done.is_history_complete else ["poll"]
+    if done.is_history_complete and not done.carried.stale:
+        return ["poll"]
+    return ["poll", "process"] if settings.crm_api_url is None else ["poll", "process", "sync"]
 
 
-def _next(done: Restored) -> list[str]:
-    words = [f"zk-pipeline {command} ({_NEXT[command]})" for command in next_commands(done)]
+def _next(settings: Settings, done: Restored) -> list[str]:
+    words = [f"zk-pipeline {command} ({_NEXT[command]})" for command in next_commands(settings, done)]
     return [f"{'next:' if not number else '     '} {line}" for number, line in enumerate(words)]

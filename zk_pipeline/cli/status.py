@@ -11,6 +11,7 @@ import click
 
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.cli.session import open_session
+from zk_pipeline.operations.sync import paused_until, why_paused
 from zk_pipeline.store.overview import DeviceStatus, StoreStatus
 from zk_pipeline.store.store import utc_now
 
@@ -47,15 +48,19 @@ def status(as_json: bool) -> int:
     store = session.store.overview.status(
         first=session.settings.history_start, last=last_work_date(session.settings, now), now=now
     )
+    paused = paused_until(session.store, session.settings)
     with session.launcher() as launcher:
         dagster = orchestration(launcher.instance, now)
     if as_json:
-        print_json(asdict(store) | {"orchestration": asdict(dagster)})
+        print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
         return 0
     if store.devices:
         print_table([_device_row(one) for one in store.devices], _DEVICES)
         click.echo()
-    print_pairs(_summary(store, now) | {"daemon": dagster.daemon_words(), "schedules and sensors": dagster.words()})
+    asked = {} if paused is None else {"pause of the CRM": why_paused(session.store, session.settings)}
+    print_pairs(
+        _summary(store, now) | asked | {"daemon": dagster.daemon_words(), "schedules and sensors": dagster.words()}
+    )
     return 0
 
 

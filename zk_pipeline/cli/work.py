@@ -95,7 +95,11 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
 @click.option("--end-date", type=WORK_DATE, help="Last work date.")
 @click.option("--user-id", help="Only this person.")
 @click.option("--retry-failed", is_flag=True, help="Also what ended in retry, and dead letters.")
-@click.option("--force", is_flag=True, help="Also what the CRM has already, under the same keys.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also what the CRM has already, under the same keys; at once, also where it asked for a pause (Retry-After).",
+)
 @click.option("--dry-run", is_flag=True, help="Print the requests, send nothing.")
 @as_json
 def sync(
@@ -128,6 +132,10 @@ def sync(
         )
     names = ("delivered", "retry", "failed", "unsent")
     counts = {name: sum(result.observed.get(name, 0) for result in results) for name in names}
+    is_interrupted = any(result.is_interrupted for result in results)
+    if is_interrupted:
+        left = sum(session.store.deliveries.due_dates(scope).values())
+        counts["unsent"] = max(counts["unsent"], left)
     if as_json:
         print_json({"run_ids": [result.run_id for result in results]} | counts)
     elif results:
@@ -135,9 +143,8 @@ def sync(
     else:
         note("nothing is due at the CRM")
     code = _exit_code(results)
-    if any(result.is_interrupted for result in results):
-        left = sum(session.store.deliveries.due_dates(scope).values())
-        _say(still_waiting(session.settings, left, session.store.deliveries.paused_until()))
+    if is_interrupted:
+        _say(still_waiting(session.store, session.settings, left))
     if given_up := session.store.deliveries.states().get("retry", 0):
         _say(f"{given_up} failed while others arrived: their next round is retry_failed_syncs (every 6 hours)")
     return code

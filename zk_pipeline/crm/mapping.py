@@ -24,6 +24,7 @@ FIELDS = (
     "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason", "device_name", "device_ip", "revision",
 )  # fmt: skip
 ADDABLE = ("site", "is_retracted")
+NEEDED = ("user_id", "date")  # without them a record is nobody's
 _SECTIONS = ("rename", "constant", "instants", "drop", "add", "success", "already")
 _CONDITIONS = ("status", "path", "value", "text")
 _STATUSES = {
@@ -31,6 +32,7 @@ _STATUSES = {
     "already": ({*range(200, 300), *range(400, 500)} - NEVER_ALREADY, "a 2xx or 4xx about the record, such as 409"),
 }
 _EXAMPLES = {"path": "data.state", "text": "'stored'"}
+_NO_BODY = {204, 205}
 _RESERVED = "idempotency_key"  # what a batch adds to each record
 
 
@@ -116,6 +118,11 @@ class _Reader:
         instants = self._instants(sections)
         for name, (key, _) in self._section(sections, "rename").items():
             self._check(name not in drop, key, f"{name!r} is both renamed and dropped")
+        for each in sections["drop"][1].value if "drop" in sections else ():
+            what = (
+                f"drop: {each.value!r} says whose day a record is, so it cannot be dropped; rename can give it a name"
+            )
+            self._check(each.value not in NEEDED, each, what)
         self._check_names(root, rename, drop, add, constant)
         rules = AnswerRules(success=self._rules(sections, "success"), already=self._rules(sections, "already"))
         return FieldMapping(rename=rename, constant=constant, instants=instants, drop=drop, add=add, rules=rules)
@@ -175,8 +182,13 @@ class _Reader:
             self._check(condition in _CONDITIONS, key, f"{name}: unknown condition {condition!r}; there are {known}")
         self._check(bool(pairs), node, f"{name}: a rule needs a status, a path with its value, or a text")
         self._check(("path" in pairs) == ("value" in pairs), node, f"{name}: path and value need each other")
+        statuses = self._statuses(name, pairs["status"][1]) if "status" in pairs else frozenset()
+        if "path" in pairs or "text" in pairs:
+            for status in sorted(statuses & _NO_BODY):
+                what = f"{name}: a {status} has no body, so this rule never holds for it: write a rule of status alone"
+                self._check(False, pairs["status"][1], what)
         return AnswerRule(
-            statuses=self._statuses(name, pairs["status"][1]) if "status" in pairs else frozenset(),
+            statuses=statuses,
             path=self._words(name, "path", pairs["path"][1]) if "path" in pairs else None,
             value=self._json(pairs["value"][1], f"{name}: value") if "value" in pairs else None,
             text=self._words(name, "text", pairs["text"][1]) if "text" in pairs else None,

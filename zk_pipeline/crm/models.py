@@ -30,7 +30,8 @@ class Delivery:
     device_name: str
     device_ip: str
     rounds: int = 0  # earlier runs in which all its attempts failed
-    sent_body: str | None = None  # JSON of this record as last sent under this key, while its outcome is unknown
+    # JSON of this record as last sent under this key, while its outcome is unknown; empty where it was not kept.
+    sent_body: str | None = None
     record_per: RecordPer = "person"  # what the CRM's record is of: the person's date, or that at `site`
     clock_in_site: str | None = None  # of a record merged over sites; else `site`
 

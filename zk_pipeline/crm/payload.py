@@ -46,7 +46,7 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
     that is one of several sites has in any case.
     Raises ValueError on a naive instant: without an offset the CRM would read another moment.
     """
-    if delivery.sent_body is not None:
+    if delivery.sent_body:
         sent: dict[str, object] = json.loads(delivery.sent_body)
         return sent
     record = {
@@ -66,11 +66,11 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
 
 
 def record_body(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:
-    """The JSON of a record as it is sent under its key: `sent_body` to the letter where there is one.
+    """The JSON of a record as it is sent under its key: `sent_body` to the letter where it was kept.
 
     What a store keeps as `sent_body` when it claims the delivery.
     """
-    if delivery.sent_body is not None:
+    if delivery.sent_body:
         return delivery.sent_body
     return json.dumps(crm_record(delivery, mapping), separators=(",", ":"), allow_nan=False)
 

@@ -101,7 +101,7 @@ def sync(
     due = store.deliveries.due_dates(asked)
     if not due:
         return []
-    paused = why_paused(store)
+    paused = None if force else why_paused(store, launcher.settings)
     tell(paused if paused else f"delivering {sum(due.values())} due records of {len(due)} work dates ...")
     span = {name: day.isoformat() for name, day in (("first", scope.first), ("last", scope.last)) if day is not None}
     how = {"retry": retry, "failed": retry, "force": force, "user_id": scope.user_id, "limit": limit}

@@ -42,7 +42,7 @@ class SyncConfig(dg.Config):
     last: str | None = None
     retry: bool = False  # also those that ended in `retry`: a new round
     failed: bool = False  # also dead letters
-    force: bool = False  # also what the CRM already has, under the same keys
+    force: bool = False  # also what the CRM already has, under the same keys, and in spite of a pause it asked for
     user_id: str | None = None
     limit: int | None = None
 
@@ -85,6 +85,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 scope,
                 run_id=context.run.run_id,
                 limit=config.limit,
+                force=config.force,
                 progress=lambda sofar: context.log.info("%s so far", sofar.words()),
                 settled=count,
             )

@@ -149,7 +149,7 @@ def _process(store: StoreResource, settings: Settings, last: date) -> Tick:
 def _sync(store: StoreResource, settings: Settings, how: Mapping[str, Any], *states: str) -> Tick:
     """One run for all work dates on which something is due."""
     opened = store.open()
-    if paused := why_paused(opened):
+    if paused := why_paused(opened, settings):
         yield dg.SkipReason(paused)
         return
     # What was due when the history began earlier has no partition any more.

@@ -7,14 +7,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import yaml
 
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.operations.sync import check_crm, crm_mapping
+from zk_pipeline.operations.sync import check_crm, crm_mapping, paused_until
 from zk_pipeline.settings import Settings, load_settings
 from zk_pipeline.store.doctor import Doctor, Finding
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
@@ -22,6 +22,7 @@ from zk_pipeline.store.store import Store
 
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB left on a disk
 _MUCH_HISTORY = 2.0  # GB of Dagster's records
+_LONG_PAUSE = timedelta(hours=1)
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
 
 
@@ -151,10 +152,22 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
             words = f"there is no store at {store.database.name} yet"
             yield Finding("note", "no-store", words, "the first command makes it")
             return
-        yield from Doctor(store.database).examine(now)
+        found = list(Doctor(store.database).examine(now))
+        yield from found
+        if not any(one.name == "tables" for one in found):
+            yield from _pause(store, settings, now)
     except StoreUnreachable as error:
         yield Finding("error", "unreachable", str(error), "see that PostgreSQL runs and lets this host in")
     except StoreBusy as error:
         yield Finding("error", "busy", str(error), "end what holds it")
     except ZkPipelineError as error:
         yield Finding("error", "store", str(error), "restore a backup: `zk-pipeline restore FILE`")
+
+
+def _pause(store: Store, settings: Settings, now: datetime) -> Iterator[Finding]:
+    until = paused_until(store, settings)
+    if until is not None and until - now > _LONG_PAUSE:
+        yield Finding(
+            "warning", "crm-paused", f"nothing is delivered before {until:%Y-%m-%d %H:%M} UTC: the CRM asked for that "
+            "with Retry-After", "wait, or see that the CRM is well and `zk-pipeline sync --force`",
+        )  # fmt: skip

@@ -14,12 +14,13 @@ from zk_pipeline.store.store import Store
 
 @dataclass(frozen=True)
 class RestorePreview:
-    """`due_before` and `due_after`: deliveries that wait for the CRM, without the restore, and after it with its stale
-    dates made again. `dates_changed` of these come out different; `failed` (date → why) cannot be made.
+    """`due_before` and `due_after`: deliveries that wait for the CRM, in the store that is there now (None: it cannot
+    be read), and after the restore with its stale dates made again. `dates_changed` of these come out different;
+    `failed` (date → why) cannot be made.
     """
 
     restored: Restored
-    due_before: Due
+    due_before: Due | None
     due_after: Due
     dates_changed: list[date]
     failed: dict[str, str]
@@ -32,10 +33,13 @@ def preview_restore(store: Store, settings: Settings, file: Path, *, last: date)
     """
     with store.restoring.preview(file) as (path, restored):
         copy = Store.at(path)
-        before = due_deliveries(path)
         dates = [item.work_date for item in stale_dates(copy, settings, last=last)]
         made = process_dates(copy, dates, work_rules(settings), run_id=None, per_site=settings.crm_record_per == "site")
         changed = [item.work_date for item in made.written if item.added or item.changed or item.retracted]
         return RestorePreview(
-            restored, before, due_deliveries(path), changed, {str(day): why for day, why in made.failed.items()}
+            restored=restored,
+            due_before=restored.due_there,
+            due_after=due_deliveries(path),
+            dates_changed=changed,
+            failed={str(day): why for day, why in made.failed.items()},
         )

@@ -102,19 +102,23 @@ def sync(
     *,
     run_id: str,
     limit: int | None = None,
+    force: bool = False,
     progress: Callable[[DeliverySummary], None] | None = None,
     settled: Callable[[DeliverySummary], None] | None = None,
 ) -> DeliverySummary:
     """Deliver what of `scope` is due, at most `limit` records. `settled` is told the counts whenever outcomes were
     recorded, also on the way out of an interrupted run, and `progress` now and then.
 
-    Where the run had to stop early, `stopped` says how many still wait, and when they go again.
+    A pause that the CRM has asked for holds, unless `force`, which lifts it. Where the run had to stop early, `stopped`
+    says how many still wait, as `unsent` does, and when they go again.
 
     Raises SenderBusy while another run is sending, SenderLost where another may be by now, and CrmMisconfigured where a
     person must change a setting first.
     """
     deliveries = store.deliveries
     with deliveries.only_sender() as is_sender, crm_client(settings) as client:
+        if force:
+            lift_pause(store, settings)
         due = sum(hold_unsound(store, scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or _silently, settled or _silently)
         summary = deliver(
@@ -124,8 +128,8 @@ def sync(
             max_attempts=settings.crm_max_retries,
             batch_size=settings.crm_batch_size,
             patience=settings.crm_outage_patience,
-            paused_until=deliveries.paused_until(),
-            keep_pause=deliveries.keep_pause,
+            paused_until=paused_until(store, settings),
+            keep_pause=lambda until: deliveries.keep_pause(until, client.endpoint.url),
             clock=store.clock,
             limit=limit,
             progress=words.tell,
@@ -133,20 +137,33 @@ def sync(
     if summary.stopped is None:
         return summary
     left = sum(deliveries.due_dates(replace(scope, states=())).values())
-    return replace(summary, stopped=f"{summary.stopped}; {still_waiting(settings, left, deliveries.paused_until())}")
+    stopped = f"{summary.stopped}; {still_waiting(store, settings, left)}"
+    return replace(summary, unsent=max(summary.unsent, left), stopped=stopped)
 
 
-def still_waiting(settings: Settings, left: int, paused_until: datetime | None) -> str:
+def still_waiting(store: Store, settings: Settings, left: int) -> str:
     """The number of deliveries that are due, and when they are sent, for people."""
+    until = paused_until(store, settings)
     when = f"the next sync sends them (sync_to_crm_schedule: every {settings.crm_sync_interval_minutes} minutes)"
-    not_before = f", not before {_moment(paused_until)}, as the CRM asked" if paused_until else ""
+    not_before = f", not before {_moment(until)}, as the CRM asked" if until else ""
     return f"{left} still wait: {when}{not_before}"
 
 
-def why_paused(store: Store) -> str | None:
+def paused_until(store: Store, settings: Settings) -> datetime | None:
+    """Until when the CRM of the settings has asked for a pause; None without a CRM, or where no pause holds."""
+    return None if settings.crm_api_url is None else store.deliveries.paused_until(settings.crm_api_url)
+
+
+def lift_pause(store: Store, settings: Settings) -> None:
+    """Let deliveries go although the CRM has asked for a pause; it may ask again."""
+    if paused_until(store, settings) is not None:
+        store.deliveries.lift_pause()
+
+
+def why_paused(store: Store, settings: Settings) -> str | None:
     """In words, that the CRM has asked for a pause that is not over; None otherwise."""
-    until = store.deliveries.paused_until()
-    return None if until is None else f"the CRM asked for a pause until {_moment(until)}"
+    until = paused_until(store, settings)
+    return None if until is None else f"the CRM asked for a pause until {_moment(until)}; `sync --force` lifts it"
 
 
 def _moment(at: datetime) -> str:

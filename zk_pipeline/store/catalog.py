@@ -327,7 +327,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "last_status": "HTTP status of the last answer; null when there was none",
             "last_error": "Why the last attempt failed; null after success",
             "run_id": "Dagster run that claimed it last",
-            "sent_body": "JSON of the record as last sent under its key, while its outcome is not known; else null",
+            "sent_body": "JSON of the record as last sent, while its outcome is not known (empty: not kept); else null",
             "record_per": "person: the record is of the person's date, whatever the sites; site: of that at `site`",
             "merged": "What the record says, as JSON, where that is not the row of its revision: of a date that has or "
             "had rows at several sites; else null",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
+from hashlib import sha256
 
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import record_body
@@ -17,7 +18,7 @@ from zk_pipeline.store.turns import ClaimedOutbox
 from zk_pipeline.store.work_dates import keep_setting
 
 _PAGE = 1000  # due deliveries looked at in one hold of the store
-_PAUSE = "crm_pause_until"  # in store_settings
+_PAUSE = "crm_pause_until"  # in store_settings: the instant, and the digest of the address that asked for it
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,29 @@ class DeliveryStore:
         with self.database.read("due work dates") as connection:
             return due_dates(connection, scope, run_id="")
 
-    def paused_until(self) -> datetime | None:
-        """Until when the CRM has asked for a pause (aware, UTC); None where it has not, or that is over."""
+    def paused_until(self, crm: str) -> datetime | None:
+        """Until when the CRM at this address has asked for a pause (aware, UTC); None where no pause holds.
+
+        One that another address asked for does not hold.
+        """
         with self.database.read("a pause that the CRM asked for") as connection:
             row = connection.execute("SELECT value FROM store_settings WHERE name = ?", [_PAUSE]).fetchone()
-        until = None if row is None else datetime.fromisoformat(str(row[0]))
-        return until if until is not None and until > self.clock() else None
+        asked, _, by = ("" if row is None else str(row[0])).partition(" ")
+        if by != _digest(crm):
+            return None
+        until = datetime.fromisoformat(asked)
+        return until if until > self.clock() else None
 
-    def keep_pause(self, until: datetime) -> None:
-        """Have later runs know until when, aware, the CRM has asked for a pause."""
+    def keep_pause(self, until: datetime, crm: str) -> None:
+        """Have later runs know until when, aware, the CRM at this address has asked for a pause."""
+        asked = until.astimezone(timezone.utc).isoformat(timespec="seconds")
         with self.database.write("keep a pause that the CRM asked for") as connection:
-            keep_setting(connection, _PAUSE, until.astimezone(timezone.utc).isoformat(timespec="seconds"))
+            keep_setting(connection, _PAUSE, f"{asked} {_digest(crm)}")
+
+    def lift_pause(self) -> None:
+        """Forget that the CRM has asked for a pause."""
+        with self.database.write("lift a pause that the CRM asked for") as connection:
+            connection.execute("DELETE FROM store_settings WHERE name = ?", [_PAUSE])
 
     def dead_letters(self, *, examples: int = 10) -> Backlog:
         """What no sync sends any more until a person asks for it."""
@@ -201,3 +214,8 @@ class DeliveryStore:
                 {"runs": list(run_ids), "limit": limit},
             ).fetchall()
         return [SyncError(*row) for row in rows]
+
+
+def _digest(crm: str) -> str:
+    """Of an address whose query may be a secret."""
+    return sha256(crm.encode()).hexdigest()

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -29,7 +29,7 @@ _NUMBERS_SINCE, _REVISIONS_SINCE = 1_000_000_000, 100  # given since the backup,
 
 @dataclass(frozen=True)
 class TableRows:
-    """Rows of one table: of the backup, of the replaced store (None: not readable), and as restored."""
+    """Rows of one table: of the backup, of the replaced store (None: none, or not readable), and as restored."""
 
     table: str
     backup: int
@@ -46,11 +46,21 @@ class Due:
 
 
 @dataclass(frozen=True)
+class _Replaced:
+    """Content of the store that is replaced: rows by table, and what waited there for the CRM; None: not readable."""
+
+    rows: Mapping[str, int]
+    due: Due | None
+
+
+@dataclass(frozen=True)
 class Restored:
     """Outcome of a restore, or of its preview. `replaced`: where the store that was there is now; None without one.
+    `due_there`: deliveries that waited in it; None where it cannot be read.
 
     `is_history_complete` is False where nothing could be taken over from the store that was there, with the reason in
-    `not_carried`: revisions made from now on of dates up to today then begin above all that can have been used.
+    `not_carried`: revisions made from now on of dates up to today then begin above all that can have been used, and the
+    outcome of the `in_doubt` undelivered deliveries of the backup is unknown.
     """
 
     file: Path
@@ -61,6 +71,8 @@ class Restored:
     is_history_complete: bool
     not_carried: str | None
     carried: Carried
+    in_doubt: int
+    due_there: Due | None
 
 
 @dataclass(frozen=True)
@@ -104,33 +116,47 @@ class Restoring:
                 verified = verify(part, str(file))
                 with duckdb.connect(str(part)) as connection:
                     migrate(connection, file, keep_copy=False)
-                lock = FairLock(store)
-                with lock.hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds):
+                # A look at a place without a store keeps nobody away, and leaves no lock files there.
+                is_locked = mode == "exclusive" or store.exists()
+                lock = FairLock(store).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds)
+                with lock if is_locked else nullcontext():
                     carried, there, problem = self._carry(part, replaced)
+                    in_doubt = 0 if problem is None else _begin_unknown(part, self.clock().date() + timedelta(days=1))
                     tables = [
-                        TableRows(table, verified.rows.get(table, 0), there.get(table), rows)
+                        TableRows(table, verified.rows.get(table, 0), there.rows.get(table), rows)
                         for table, rows in _rows(part).items()
                     ]
-                    version = newest_version()
-                    known = problem is None
-                    yield part, Restored(store, verified.version, version, tables, None, known, problem, carried)
+                    yield (
+                        part,
+                        Restored(
+                            file=store,
+                            from_version=verified.version,
+                            version=newest_version(),
+                            tables=tables,
+                            replaced=None,
+                            is_history_complete=problem is None,
+                            not_carried=problem,
+                            carried=carried,
+                            in_doubt=in_doubt,
+                            due_there=there.due,
+                        ),
+                    )
         except OSError as error:
             raise ZkPipelineError(f"{file} could not be put in place: {error.strerror or error}") from error
 
-    def _carry(self, part: Path, replaced: Path) -> tuple[Carried, Mapping[str, int], str | None]:
-        """Take over what is to be kept from a copy of the store about to be replaced: what that was, its rows by
-        table, and why nothing could be taken over.
+    def _carry(self, part: Path, replaced: Path) -> tuple[Carried, _Replaced, str | None]:
+        """Take over what is to be kept from a copy of the store about to be replaced: what that was, what that store
+        held, and why nothing could be taken over.
         """
-        problem = "there is no store there"
-        if self.database.path.exists() and self.database.path.stat().st_size:
-            copy_file(self.database.path, replaced)
-            try:
-                return (*_carry_from(part, replaced, self.clock()), None)
-            except (duckdb.Error, ZkPipelineError) as error:
-                problem = str(error).strip().splitlines()[0]
-        with duckdb.connect(str(part)) as connection, transaction(connection):
-            _begin_above(connection, self.clock().date() + timedelta(days=1))
-        return Carried(), {}, problem
+        if not (self.database.path.exists() and self.database.path.stat().st_size):
+            return Carried(), _Replaced({}, Due(0, 0)), "there is no store there"
+        copy_file(self.database.path, replaced)
+        there = _Replaced({}, None)
+        try:
+            there = _look_at(replaced)
+            return _carry_from(part, replaced, self.clock()), there, None
+        except (duckdb.Error, ZkPipelineError) as error:
+            return Carried(), there, str(error).strip().splitlines()[0]
 
     def _put(self, part: Path) -> Path | None:
         """The replaced store keeps a name of its own before its successor takes the old one: a kill loses neither."""
@@ -154,11 +180,16 @@ def _copy(file: Path, part: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def _carry_from(part: Path, replaced: Path, now: datetime) -> tuple[Carried, Mapping[str, int]]:
-    """Raises StoreUnusable and duckdb.Error where the copy of the replaced store is not whole, or another store."""
-    there = verify(replaced, "the store that is replaced").rows
+def _look_at(replaced: Path) -> _Replaced:
+    """Verify the copy of the replaced store and bring it to the newest version. Raises StoreUnusable, duckdb.Error."""
+    rows = verify(replaced, "the store that is replaced").rows
     with duckdb.connect(str(replaced)) as connection:
         migrate(connection, replaced, keep_copy=False)
+    return _Replaced(rows, due_deliveries(replaced))
+
+
+def _carry_from(part: Path, replaced: Path, now: datetime) -> Carried:
+    """Raises StoreUnusable where the replaced store is no later state of the backup, and duckdb.Error."""
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH {literal(str(part))} AS restored")
@@ -170,7 +201,7 @@ def _carry_from(part: Path, replaced: Path, now: datetime) -> tuple[Carried, Map
         with transaction(connection):
             carried = carry_over(connection, now)
         connection.execute("CHECKPOINT restored")
-    return carried, there
+    return carried
 
 
 def _rows(path: Path) -> dict[str, int]:
@@ -193,6 +224,28 @@ def due_deliveries(path: Path) -> Due:
             """
         ).fetchall()
     return Due(*counted[0])
+
+
+def _begin_unknown(part: Path, last: date) -> int:
+    """Prepare a store of which nobody knows what it did since the backup; how many deliveries are in doubt by that."""
+    with duckdb.connect(str(part)) as connection, transaction(connection):
+        _begin_above(connection, last)
+        return _doubt_deliveries(connection)
+
+
+def _doubt_deliveries(connection: Connection) -> int:
+    """Give whatever the CRM has not confirmed an unknown outcome: it may have been sent since, as the backup's mapping
+    had it or as a later one. Claims end with it: the list of what their runs had in requests may be another's.
+    """
+    row = connection.execute(
+        """
+        UPDATE crm_deliveries
+        SET sent_body = CASE WHEN state = 'sending' THEN '' ELSE coalesce(sent_body, '') END,
+            state = CASE WHEN state = 'sending' THEN 'pending' ELSE state END
+        WHERE state IN ('pending', 'sending', 'retry', 'failed')
+        """
+    ).fetchone()
+    return row[0] if row else 0
 
 
 def _begin_above(connection: Connection, last: date) -> None:

@@ -111,7 +111,7 @@ class ClaimedOutbox:
         return claimed
 
     def _settle(self, connection: Connection, outcomes: list[Outcome]) -> None:
-        connection.register("outcomes", _outcomes_table(outcomes))
+        connection.register("outcomes", _outcomes_table(outcomes, self.encode))
         connection.execute(_SETTLE, {"max_rounds": MAX_ROUNDS})
         connection.unregister("outcomes")
         if any(outcome.tried for outcome in outcomes):
@@ -167,7 +167,7 @@ SET sent_body = CASE WHEN left_behind.is_unknown THEN crm_deliveries.sent_body E
 FROM (
     SELECT
         mine.work_date, mine.idempotency_key,
-        EXISTS (
+        mine.sent_body = '' OR EXISTS (
             FROM crm_attempts AS made
             WHERE made.work_date = mine.work_date AND made.idempotency_key = mine.idempotency_key AND {_MAY_BE_APPLIED}
         ) AS is_unknown,
@@ -191,7 +191,7 @@ SET attempts = crm_deliveries.attempts + ended.attempts,
     last_status = CASE WHEN ended.was_tried THEN ended.status ELSE crm_deliveries.last_status END,
     last_error = CASE WHEN ended.was_tried THEN ended.error ELSE crm_deliveries.last_error END,
     sent_body = CASE WHEN ended.is_unknown AND NOT (ended.is_outdated AND ended.is_given_up)
-        THEN crm_deliveries.sent_body END,
+        THEN coalesce(ended.sent_body, crm_deliveries.sent_body) END,
     state = CASE
         WHEN ended.state = 'delivered' THEN 'delivered'
         WHEN ended.is_outdated AND (ended.is_given_up OR NOT ended.is_unknown) THEN 'superseded'
@@ -231,7 +231,12 @@ def _claimed_table(deliveries: list[Delivery], encode: Callable[[Delivery], str]
     )
 
 
-def _outcomes_table(outcomes: list[Outcome]) -> pa.Table:
+def _sent_now(outcome: Outcome, encode: Callable[[Delivery], str]) -> str | None:
+    """The body of this run's requests, where none was kept of those before."""
+    return encode(outcome.delivery) if outcome.tried and outcome.delivery.sent_body == "" else None
+
+
+def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) -> pa.Table:
     return pa.table(
         {
             "site": [o.delivery.site for o in outcomes],
@@ -246,6 +251,7 @@ def _outcomes_table(outcomes: list[Outcome]) -> pa.Table:
             "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
             "status": pa.array([o.status for o in outcomes], pa.int32()),
             "error": pa.array([o.error for o in outcomes], pa.string()),
+            "sent_body": pa.array([_sent_now(o, encode) for o in outcomes], pa.string()),
         }
     )
 

@@ -16,7 +16,7 @@ from zk_pipeline.api.paging import DateText, Empty, Text
 from zk_pipeline.api.services import Given, Services
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.sync import check_crm
+from zk_pipeline.operations.sync import check_crm, paused_until
 from zk_pipeline.store.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of
 from zk_pipeline.store.lists import Rows
 from zk_pipeline.store.outbox import Scope
@@ -92,6 +92,7 @@ def _draw(
         refused=refused and refused[1],
         found=found,
         views=[(view, delivery_words(view)) for view in VIEWS if view != "open"],
+        paused=paused_until(services.store, services.settings),
         queue=services.store.delivery_lists.queue(),
         names=services.store.enrolled.around(row.user_id for row in found.rows).names if found.rows else {},
         may_send=identity.may("operate"),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from zk_pipeline.api.services import Given, Services
+from zk_pipeline.operations.sync import paused_until
 from zk_pipeline.store.overview import StoreStatus
 from zk_pipeline.store.presence import presence
 from zk_pipeline.web.device_words import DeviceLine, word_for
@@ -37,6 +38,7 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
         lines=lines_of(services, status),
         presence=presence(services.store.database, now),
         deliveries=[(state, *words, status.deliveries.get(state, 0)) for state, words in _STATES.items()],
+        paused=paused_until(services.store, services.settings),
         is_crm_set=services.settings.crm_api_url is not None,
         alerts=[one for one in services.store.alerts.known() if one.resolved_at is None],
         dagster=services.watch.orchestration(now),

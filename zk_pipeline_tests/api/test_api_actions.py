@@ -70,6 +70,9 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     again = admin.post("/api/processed-attendance/sync/").json()
     assert again["total"] == 0  # a dead letter is not tried by itself
     assert admin.post(f"/api/processed-attendance/{dead['id']}/retry/").json()["successful"] == 1
+    posts = crm.posts
+    assert admin.post(f"/api/processed-attendance/{dead['id']}/retry/").json()["total"] == 0, "the CRM holds it"
+    assert crm.posts == posts
     assert admin.get("/api/processed-attendance/unsynced/").json()["count"] == 0
     assert len(crm.ledger.latest()) == 3
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from zk_pipeline.home import TEMPLATES
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
 from zk_pipeline.store.store import Store
@@ -117,6 +118,30 @@ def test_a_store_that_cannot_be_read_is_said_to_lose_what_only_it_had(zk: Comman
     assert said.code == 0
     assert "nothing was taken over from a replaced store: the store that is replaced is damaged" in said.out
     assert "revoke again what must not be valid" in said.out
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_restore_on_a_new_machine_is_shown_without_a_trace_and_says_what_is_in_doubt(
+    zk: CommandLine, tmp_path: Path, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in ("poll", "process"):
+        zk(command)
+    file = zk("backup", "--json").json["file"]
+    assert zk("sync").code == 0
+    new = tmp_path / "new"
+    for name in ("ZK_PIPELINE_HOME", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, str(new))
+    shown = zk("restore", file, "--dry-run")
+    assert (shown.code, shown.err) == (0, "")
+    assert "due at the CRM without the restore 0 records, 0 retractions" in " ".join(shown.out.split())
+    assert sorted(path.name for path in new.iterdir()) == sorted(TEMPLATES), "what every command puts there"
+    assert "1 waits in the backup and may have arrived since: without CRM_LOOKUP it is sent again" in shown.out
+    monkeypatch.setenv("CRM_LOOKUP", "/held/?user={user_id}&date={date}")
+    done = zk("restore", file, "--yes")
+    assert "1 waits in the backup and may have arrived since: CRM_LOOKUP is asked before it is sent" in done.out
+    advice = [line.strip() for line in done.out.splitlines() if "zk-pipeline" in line][-3:]
+    assert advised(advice) == [["poll"], ["process"], ["sync"]]
+    assert crm.posts == 1
 
 
 def test_restore_asks_before_it_replaces(zk: CommandLine, home: Path) -> None:

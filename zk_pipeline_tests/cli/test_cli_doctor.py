@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import namedtuple
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,8 @@ def test_a_mapping_that_is_wrong_is_found_by_its_line_and_names_the_command(
     (well / "crm_mapping.yaml").write_text("rename:\n  user_idd: x\n")
     assert names(zk) == {"crm-settings": "error"}
     assert "crm_mapping.yaml, line 2: rename: unknown field 'user_idd'" in zk("doctor").out
+    (well / "crm_mapping.yaml").write_text("drop:\n- date\n")
+    assert "crm_mapping.yaml, line 2: drop: 'date' says whose day a record is" in zk("doctor").out
     monkeypatch.delenv("CRM_API_URL")
     assert names(zk) == {"no-crm": "note", "crm-settings": "error"}
 
@@ -100,6 +104,16 @@ def test_a_crm_without_a_lookup_is_noted(zk: CommandLine, well: Path, monkeypatc
     monkeypatch.delenv("CRM_LOOKUP")
     assert names(zk) == {"no-lookup": "note"}
     assert zk("doctor").code == 0
+
+
+@pytest.mark.usefixtures("well")
+@pytest.mark.parametrize(("minutes", "other", "found"), [(61, "", ["crm-paused"]), (59, "", []), (61, "x", [])])
+def test_a_long_pause_that_the_crm_asked_for_is_found(
+    minutes: int, other: str, found: list[str], zk: CommandLine, home_store: Store
+) -> None:
+    until = home_store.clock() + timedelta(minutes=minutes)
+    home_store.deliveries.keep_pause(until, os.environ["CRM_API_URL"] + other)
+    assert list(names(zk)) == found
 
 
 def test_a_damaged_store_is_an_error(zk: CommandLine, well: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -242,6 +243,24 @@ def test_the_status_of_a_fresh_home_says_that_there_is_nothing_yet(zk: CommandLi
         "daemon": "never seen; start it with `zk-pipeline up`",
         "schedules and sensors": "0 running; 0 runs in flight",
     }
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_pause_that_the_crm_asked_for_is_shown_and_lifted(
+    zk: CommandLine, crm: CrmReceiver, home_store: Store
+) -> None:
+    for command in ("poll", "process"):
+        zk(command)
+    assert "pause of the CRM" not in zk("status").out
+    until = (home_store.clock() + timedelta(hours=20)).replace(microsecond=0)
+    home_store.deliveries.keep_pause(until, crm.url)
+    assert zk("status", "--json").json["crm_paused_until"] == until.isoformat()
+    assert f"the CRM asked for a pause until {until:%Y-%m-%d %H:%M:%S} UTC" in zk("status").out
+    said = zk("sync", "--json")
+    assert (said.code, json.loads(said.out)["unsent"], "; 3 still wait: " in said.err) == (1, 3, True)
+    assert crm.posts == 0
+    assert zk("sync", "--force", "--json").json["delivered"] == 3
+    assert zk("status", "--json").json["crm_paused_until"] is None
 
 
 def test_the_status_shows_what_is_late_and_what_failed(zk: CommandLine, gates: Fleet) -> None:

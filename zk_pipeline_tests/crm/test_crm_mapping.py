@@ -87,6 +87,11 @@ def test_instants_are_written_as_asked_and_none_stays_null(form: str, written: o
     assert record["date"] == "2026-11-11"
 
 
+def test_a_rule_of_a_status_without_body_is_one_of_the_status_alone(tmp_path: Path) -> None:
+    rules = read_mapping(mapping_of(tmp_path, "success:\n- status: 204\n- {status: 200, text: OK}")).rules
+    assert read_answer(HttpAnswer(status=204, headers={}, body=b""), now=NOON, rules=rules).meaning is Meaning.DELIVERED
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
 def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
     assert read_mapping(mapping_of(tmp_path, text)) == AS_IT_IS
@@ -102,6 +107,11 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("rename:\n  user_id: date", "two fields would have the name 'date'"),
         ("rename:\n  user_id: a\n  user_id: b", "line 3: 'user_id' stands there twice"),
         ("rename:\n  user_id: a\ndrop: [user_id]", "line 2: 'user_id' is both renamed and dropped"),
+        (
+            "drop:\n- device_ip\n- user_id",
+            "line 3: drop: 'user_id' says whose day a record is, so it cannot be dropped",
+        ),
+        ("drop: [date]", "line 1: drop: 'date' says whose day a record is"),
         ("drop: user_id", "line 1: drop must be a list of fields"),
         ("drop:\n- user_id\n- what", "line 3: drop: unknown field 'what'"),
         (
@@ -124,6 +134,12 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("success:\n- states: 200", "line 2: success: unknown condition 'states'; there are status, path, value, text"),
         ("success:\n- status: 422", "line 2: success: status must be from 200 to 299"),
         ("success:\n- status: 200\n- status: [201, '202']", "line 3: success: status must be from 200 to 299"),
+        (
+            "success:\n- path: state\n  value: stored\n  status: 204",
+            "line 4: success: a 204 has no body, so this rule never holds for it: write a rule of status alone",
+        ),
+        ("success:\n- text: OK\n  status: [200, 205]", "line 3: success: a 205 has no body"),
+        ("already:\n- {status: [409, 204], text: OK}", "line 2: already: a 204 has no body"),
         ("already:\n- status: 401", "line 2: already: status must be a 2xx or 4xx about the record"),
         ("already:\n- status: 503", "line 2: already: status must be a 2xx or 4xx about the record"),
         ("already:\n- path: code", "line 2: already: path and value need each other"),

@@ -280,8 +280,8 @@ class RestoredPipeline:
         assert done.is_history_complete, done.not_carried
         assert rows(one.store, REGISTERED) == rows(self.other.store, REGISTERED)
         assert one.good_tokens() == self.other.good_tokens()
-        for command in next_commands(done):
-            {"poll": one.poll, "process": one.process}[command]()
+        for command in next_commands(one.settings, done):
+            {"poll": one.poll, "process": one.process, "sync": one.sync}[command]()
         self.other.poll()
         self.other.process()
         if not undone:

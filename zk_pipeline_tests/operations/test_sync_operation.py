@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
@@ -18,6 +20,8 @@ from zk_pipeline.store.database import Where
 from zk_pipeline.store.outbox import Scope
 from zk_pipeline.store.sender import SenderBusy
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.crm.raw_crm import raw_crm
+from zk_pipeline_tests.crm.test_crm_lookup import LOOKUP, NaiveCrm
 from zk_pipeline_tests.store.store_bench import (
     MONDAY,
     TUESDAY,
@@ -29,9 +33,11 @@ from zk_pipeline_tests.store.store_bench import (
     on,
     process,
     rows,
+    stale,
 )
 
 TOKEN = "s3cret-token"
+RUNS = count()
 STATES = "SELECT state, count(*), sum(attempts) FROM crm_deliveries GROUP BY 1 ORDER BY 1"
 
 
@@ -72,8 +78,7 @@ def run(
     configured = settings(
         home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_MAPPING_FILE=mapping, CRM_OUTAGE_PATIENCE=patience
     )
-    run_id = f"run {len(crm.ledger.attempts)}"
-    return sync(store, configured, scope or Scope(), run_id=run_id, **options)  # type: ignore[arg-type]
+    return sync(store, configured, scope or Scope(), run_id=f"run {next(RUNS)}", **options)  # type: ignore[arg-type]
 
 
 def test_every_due_day_arrives_once_with_its_content(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
@@ -249,6 +254,77 @@ def test_a_token_that_the_crm_refuses_stops_the_run_and_counts_no_attempt(
     assert "s3cret" not in str(refused.value)
     assert rows(store, STATES) == [("pending", 3, 0)]
     assert run(store, tmp_path, crm).delivered == 3
+
+
+@pytest.mark.file_engine
+@pytest.mark.parametrize("batch", ["1", "10"])
+def test_a_crm_without_keys_is_asked_for_what_a_store_restored_on_a_new_machine_may_have_sent(
+    batch: str, store: Store, tmp_path: Path
+) -> None:
+    file = store.backups.make(tmp_path / "backup.duckdb").file
+    naive = NaiveCrm()
+    with raw_crm(naive) as server:
+        configured = settings(
+            tmp_path, CRM_API_URL=server.url, CRM_API_TOKEN=TOKEN, CRM_LOOKUP=LOOKUP, CRM_BATCH_SIZE=batch
+        )
+        assert sync(store, configured, Scope(user_id="1001"), run_id="before").delivered == 2
+        new = Store.at(tmp_path / "new" / "attendance.duckdb")
+        assert new.restoring.restore(file).in_doubt == 3
+        ingest(new, "Gate", *on(MONDAY, "19:00"))
+        process(new, MONDAY)
+        summary = sync(new, configured, Scope(), run_id="after")
+    assert (summary.delivered, summary.total) == (4, 4)
+    told = [(one["user_id"], one["date"]) for one in naive.held]
+    assert sorted(told[2:]) == [("1001", str(MONDAY)), ("1002", str(MONDAY))], "what is new, and what was not sent"
+    assert len(naive.asked) == 3
+
+
+@pytest.mark.file_engine
+def test_the_cure_for_days_that_stay_different_after_a_restore_on_a_new_machine(
+    store: Store, crm: CrmReceiver, tmp_path: Path
+) -> None:
+    """As docs/operating.md has it, the log of the terminal being cleared: 19:00 is lost."""
+    run(store, tmp_path, crm)
+    file = store.backups.make(tmp_path / "backup.duckdb").file
+    ingest(store, "Gate", *on(MONDAY, "19:00"))
+    process(store, MONDAY)
+    run(store, tmp_path, crm)
+    new = Store.at(tmp_path / "new" / "attendance.duckdb")
+    new.restoring.restore(file)
+    process(new, *stale(new))
+    assert run(new, tmp_path, crm).total == 0, "the store knows of no difference"
+    told = crm.ledger.latest()
+    assert (told["1001", MONDAY]["revision"], str(told["1001", MONDAY]["clock_out"])[11:16]) == (2, "19:00")
+
+    new.holidays.put([Holiday(day=MONDAY, name="tell the CRM again")])
+    process(new, *stale(new))
+    new.holidays.remove(MONDAY)
+    process(new, *stale(new))
+    before = rows(new, "SELECT count(*) FROM crm_deliveries WHERE state = 'pending'")
+    assert (before, run(new, tmp_path, crm).delivered) == ([(2,)], 2), "each day of Monday once"
+    held = crm.ledger.latest()
+    assert (str(held["1001", MONDAY]["clock_out"])[11:16], held["1001", TUESDAY]) == ("18:00", told["1001", TUESDAY])
+    assert held["1002", MONDAY] == {**told["1002", MONDAY], "revision": held["1002", MONDAY]["revision"]}
+    assert [int(str(held[who, MONDAY]["revision"])) > 100 for who in ("1001", "1002")] == [True, True]
+    assert crm.ledger.anomalies == []
+
+
+def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted(
+    store: Store, crm: CrmReceiver, tmp_path: Path
+) -> None:
+    crm.misbehave = lambda *_: refusal(429, retry_after="7200")
+    stopped = run(store, tmp_path, crm, scope=Scope(first=TUESDAY))
+    assert (stopped.unsent, "; 1 still wait: " in str(stopped.stopped)) == (1, True)
+    crm.misbehave = behave
+    posts = crm.posts
+    paused = run(store, tmp_path, crm)
+    assert (paused.unsent, "; 3 still wait: " in str(paused.stopped)) == (3, True)
+    assert crm.posts == posts
+    with CrmReceiver(token=TOKEN) as other:
+        assert run(store, tmp_path, other, limit=1).delivered == 1
+    assert run(store, tmp_path, crm, scope=Scope(states=("delivered",)), force=True).delivered == 3
+    execute(store, "UPDATE crm_deliveries SET state = 'pending'")
+    assert run(store, tmp_path, crm).delivered == 3, "it is lifted for later runs, too"
 
 
 def test_a_second_sender_is_turned_away_and_touches_nothing(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:

@@ -149,6 +149,25 @@ def test_a_store_that_cannot_be_read_any_more_is_replaced_and_revisions_go_on_ab
     assert rows(store, "SELECT revision FROM daily_attendance WHERE work_date = ?", [later]) == [(1,)]
 
 
+@pytest.mark.parametrize("state", ["pending", "sending", "retry", "failed", "delivered"])
+@pytest.mark.parametrize("body", [None, "{}"])
+def test_what_waits_in_a_backup_has_an_unknown_outcome_when_nothing_is_known_since(
+    state: str, body: str | None, store: Store, tmp_path: Path
+) -> None:
+    execute(store, "UPDATE crm_deliveries SET state = ?, run_id = 'dead', sent_body = ?", [state, body])
+    file = store.backups.make(tmp_path / "before.duckdb").file
+    assert store.restoring.restore(file).in_doubt == 0, "the replaced store knows"
+    store.database.path.unlink()
+    done = store.restoring.restore(file)
+    doubted = 0 if state == "delivered" else 1
+    kept = body if state in ("delivered", "retry", "pending", "failed") else None
+    expected = kept if state == "delivered" else kept or ""
+    assert done.in_doubt == doubted
+    assert rows(store, "SELECT state, sent_body FROM crm_deliveries") == [
+        ("pending" if state == "sending" else state, expected)
+    ]
+
+
 def test_restoring_the_same_backup_twice_is_as_good_as_once(store: Store, backup: Path, clock: StoppedClock) -> None:
     store.restoring.restore(backup)
     told = rows(store, TOLD)
@@ -334,3 +353,35 @@ def test_a_preview_changes_nothing_and_says_what_a_restore_does(store: Store, ba
     assert not [path for path in tmp_path.iterdir() if "preview" in path.name or "part" in path.name]
     done = store.restoring.restore(backup)
     assert (seen.tables, seen.carried) == (done.tables, done.carried)
+
+
+def test_a_preview_where_there_is_no_store_leaves_nothing(backup: Path, tmp_path: Path) -> None:
+    for there in (tmp_path / "new" / "data", tmp_path / "empty"):
+        fresh = Store.at(there / "attendance.duckdb")
+        if there.name == "empty":
+            there.mkdir()
+        with fresh.restoring.preview(backup) as (path, seen):
+            assert Store.at(path).punches.total() == 1
+        assert (seen.due_there, seen.not_carried) == (Due(0, 0), "there is no store there")
+        assert not there.exists() or not list(there.iterdir())
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("there", ["later", "other", "garbage"])
+def test_a_preview_counts_what_waits_in_the_store_that_is_there(there: str, store: Store, backup: Path) -> None:
+    if there == "other":
+        store.database.path.unlink()
+        store.devices.add(device("Other"))
+        ingest(store, "Other", *on(MONDAY, "08:00"), *on(TUESDAY, "08:00"))
+        process(store, MONDAY, TUESDAY)
+    else:
+        execute(store, "UPDATE crm_deliveries SET state = 'pending' WHERE state = 'delivered'")
+    waits = Due(rows(store, "SELECT count(*) FROM crm_deliveries WHERE state = 'pending'")[0][0], 0)
+    assert waits.records >= 2
+    if there == "garbage":
+        store.database.path.write_bytes(b"broken" * 1000)
+    with store.restoring.preview(backup) as (path, seen):
+        assert due_deliveries(path).records == (waits.records if there == "later" else 0)
+    assert seen.due_there == (None if there == "garbage" else waits)
+    punches = next(table for table in seen.tables if table.table == "raw_punches")
+    assert punches.replaced == {"later": 3, "other": 2, "garbage": None}[there]

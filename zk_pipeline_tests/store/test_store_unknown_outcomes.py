@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,25 @@ def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def journal_of(store: Store) -> Path:
     side = store.database.engine.side
     return side.with_name(f"{side.name}.crm-sending")
+
+
+def test_an_outcome_whose_body_was_not_kept_stays_unknown_through_a_run_that_sends_nothing(store: Store) -> None:
+    execute(store, "UPDATE crm_deliveries SET sent_body = ''")
+    killed_run(store, "dead run")
+    (again,) = claim(store, "next run")
+    assert again.sent_body == ""
+    settle(store, "next run", again, Verdict.UNSENT)
+    days_of(store, "1001", until="18:30")
+    (third,) = claim(store, "third run")
+    assert (third.revision, third.sent_body) == (1, "")
+    assert encode_one(third) == encode_one(replace(third, sent_body=None))
+    settle(store, "third run", third, Verdict.FAILED, said="refused", status=400)
+    assert mine(store) == [(1, "superseded", False), (2, "pending", False)]
+
+
+def test_a_body_that_was_not_kept_is_kept_once_it_is_sent(store: Store) -> None:
+    execute(store, "UPDATE crm_deliveries SET sent_body = ''")
+    (delivery,) = claim(store, "a")
+    settle(store, "a", delivery, Verdict.WAITING, said="unknown")
+    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').turn([], 1)
+    assert again.sent_body == record_body(delivery)

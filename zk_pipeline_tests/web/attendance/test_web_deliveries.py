@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -74,6 +75,19 @@ def test_only_who_may_operate_and_only_their_own_page_sends_again(reader: httpx.
 def test_what_cannot_be_sent_again_is_said(operator: httpx.Client, fields: dict[str, str], words: str) -> None:
     answer = send_again(operator, **fields)
     assert (answer.status_code, drawn(answer).alerts[0][: len(words)]) == (400, words)
+
+
+def test_a_pause_that_the_crm_asked_for_is_shown(operator: httpx.Client, web: Web) -> None:
+    services = web.served.services
+    assert services.settings.crm_api_url is not None
+    services.store.deliveries.keep_pause(services.clock() + timedelta(hours=2), services.settings.crm_api_url)
+    try:
+        pages = [operator.get(page).text for page in ("/", "/deliveries")]
+    finally:
+        services.store.deliveries.lift_pause()
+    for page in pages:
+        assert "The CRM asked for a pause until " in page
+        assert "The CRM asked for a pause" not in operator.get("/").text
 
 
 def test_without_a_crm_that_is_said_where_it_was_asked(operator: httpx.Client, web: Web) -> None:
