@@ -141,15 +141,15 @@ def end_in_order(work: Callable[[], Result]) -> Result:
     Work that takes no notice within 5 s, or before a second signal, is left as it is, and the signal has the effect
     that it would have had before; likewise where the work ends first.
     """
-    global _ending
     if threading.current_thread() is not threading.main_thread():
         return work()
-    _ending = ending = _Ending(work)
+    ending = _Ending(work)
+    _endings.append(ending)
     try:
-        with _handled_by({number: ending.note for number in _END}):
+        with _handled_by(dict.fromkeys(_END, ending.note)):
             ending.wait()
     finally:
-        _ending = None
+        _endings.remove(ending)
     if ending.noted:
         signal.raise_signal(ending.noted[0][0])
     if ending.error is not None:
@@ -163,14 +163,14 @@ def check_for_end() -> None:
     To be called where an interrupt is harmless and before anything long: it does nothing in other threads and in
     processes without `end_in_order`, such as the daemon's runs.
     """
-    ending = _ending
+    ending = _ending()
     if ending is not None and ending.take():
         raise KeyboardInterrupt
 
 
 def ended_by() -> int | None:
     """The signal by which the command's work was told to end; None before."""
-    ending = _ending
+    ending = _ending()
     return None if ending is None else ending.taken
 
 
@@ -180,7 +180,7 @@ def stop_event() -> Iterator[threading.Event]:
     a second one is not waited for.
     """
     event = threading.Event()
-    ending = _ending
+    ending = _ending()
     if ending is None:
         yield event
         return
@@ -195,7 +195,7 @@ def in_main_thread(work: Callable[[], Result]) -> Result:
     """Do `work` in the main thread, while the thread of the command waits: signals have the effect that they had before
     `end_in_order`, unless `work` handles them itself.
     """
-    ending = _ending
+    ending = _ending()
     return work() if ending is None else ending.lend(work)
 
 
@@ -210,7 +210,7 @@ class _Ending:
         self.taken: int | None = None
         self.event: threading.Event | None = None
         self.lent: deque[Callable[[], None]] = deque()  # work for the main thread
-        self.before = {number: signal.getsignal(number) for number in _END}
+        self.before: dict[int, Any] = {number: signal.getsignal(number) for number in _END}
         self.thread = threading.Thread(target=self._run, name="command", daemon=True)
 
     def note(self, number: int, _: FrameType | None) -> None:
@@ -275,7 +275,7 @@ class _Ending:
 
 
 @contextmanager
-def _handled_by(handlers: Mapping[int, Any]) -> Iterator[None]:
+def _handled_by(handlers: Mapping[Any, Any]) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -284,4 +284,8 @@ def _handled_by(handlers: Mapping[int, Any]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-_ending: _Ending | None = None
+def _ending() -> _Ending | None:
+    return next(iter(_endings), None)
+
+
+_endings: list[_Ending] = []  # of this process: one at most

@@ -136,8 +136,8 @@ def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: C
             return DELIVERED
 
         timer = threading.Timer(rng.uniform(0.0, 0.2), cancel)
-        timer.start()
         with pytest.raises(Cancelled):
+            timer.start()
             send(outbox, ToldSender(tell))
         timer.join()
         assert len(outbox.outcomes) == sum(outbox.claims)
