@@ -223,7 +223,10 @@ def test_a_signal_of_which_the_work_takes_no_notice_before_its_end_is_not_lost()
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_loop_is_told_by_an_event_and_a_second_signal_is_not_waited_for() -> None:
+def test_a_loop_is_told_by_an_event_and_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE", 100.0)
+    end = threading.Event()
+
     def work(*, again: bool) -> str:
         with stop_event() as stopped:
             tell()
@@ -231,21 +234,28 @@ def test_a_loop_is_told_by_an_event_and_a_second_signal_is_not_waited_for() -> N
             check_for_end()
             if again:
                 tell()
-                time.sleep(1.0)
+                end.wait(60)
         return "in order"
 
     assert end_in_order(lambda: work(again=False)) == "in order"
+    began = time.monotonic()
     with pytest.raises(EndedAtOnce):
         end_in_order(lambda: work(again=True))
+    assert time.monotonic() - began < 30
+    end.set()
 
 
 @pytest.mark.usefixtures("at_once")
-def test_what_handles_signals_itself_is_done_in_the_main_thread_and_not_begun_after_one() -> None:
+def test_what_handles_signals_itself_is_done_in_the_main_thread_and_not_begun_after_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE", 100.0)
     begun: list[threading.Thread] = []
 
     def serve() -> None:
         begun.append(threading.current_thread())
         tell()
+        begun.clear()  # not reached: the handler of before raised
 
     with pytest.raises(EndedAtOnce):
         end_in_order(lambda: in_main_thread(serve))
