@@ -46,14 +46,18 @@ class Told:
     err: str
     seconds: float  # until it ended
 
+    @property
+    def came_too_late(self) -> bool:
+        """Whether the work had been done, and the interpreter was about to end, or had."""
+        return (self.code, self.err) == (0, "") and self.seconds < 2
+
     def faults(self) -> list[str]:
         """What is not as documented: exit code, one line of why, nothing of the inside."""
         lines = [line for line in self.err.splitlines() if line]
         found = []
-        # A signal in the last moments of the interpreter, after the results, kills: a shell shows the same code.
-        if self.code != 128 + self.number and not (self.code == -self.number and self.out):
+        if self.code != 128 + self.number:
             found.append(f"exit code {self.code}")
-        if self.code > 0 and not (lines and lines[0].endswith("interrupted")):
+        if not (lines and lines[0].endswith("interrupted")):
             found.append("no line says so")
         if any(not line.startswith("zk-pipeline: ") for line in lines) or "Traceback" in self.out:
             found.append("a library speaks")
@@ -132,9 +136,9 @@ def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, tell: Ca
         problems = ended.faults() + runs_left_open(mine)
         if held != applied or store.deliveries.states().keys() - {"delivered", "pending"}:
             problems.append(f"{store.deliveries.states()}, and the CRM has {len(applied)}")
-        if ended.code == 0 and len(applied) == FEW and ended.seconds < 1:
-            problems = []  # it had ended before the signal came
-            codes["ended before"] += 1
+        if ended.came_too_late and len(applied) == FEW:
+            problems = []
+            codes["too late"] += 1
         else:
             codes[f"{number.name} {ended.code}"] += 1
             slowest = max(slowest, ended.seconds)
@@ -194,9 +198,8 @@ def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, tell: Ca
             assert ended.code == 0, ended
             whole = ended.after
             continue
-        is_over = ended.code == 0 and not ended.err
-        codes["ended before" if is_over else f"{number.name} {ended.code}"] += 1
-        faults += [] if is_over else ended.faults()
+        codes["too late" if ended.came_too_late else f"{number.name} {ended.code}"] += 1
+        faults += [] if ended.came_too_late else ended.faults()
         faults += runs_left_open(mine)
         faults += [f"left {part}" for part in mine.rglob("*.part")]
         Store.at(mine / "data" / "attendance.duckdb").deliveries.states()
