@@ -1,5 +1,5 @@
-"""Which process is which: identities that survive the reuse of process numbers, and children that end with their
-parent.
+"""Processes: identities that survive the reuse of process numbers, children that end with their parent, and the
+command's own process, which SIGINT and SIGTERM end in order (`end_in_order`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+_PATIENCE = 5.0  # seconds that the work has to take notice of a signal
+_LOOK_EVERY = 0.1  # seconds between two looks of the main thread
+_END = (signal.SIGINT, signal.SIGTERM)
 
 
 def process_identity(pid: int | None = None) -> str:
@@ -119,3 +128,164 @@ def end_child(child: subprocess.Popen[bytes], *, patience: float = 20.0) -> None
                 continue
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)  # what it left behind in its session
+
+
+def end_in_order(work: Callable[[], Result]) -> Result:
+    """Do `work` in a thread of its own and return or raise what it does; SIGINT and SIGTERM end it in order.
+
+    A signal handler that raises does so between any two steps of the main thread: inside a library that swallows, wraps
+    or prints the exception, or in the middle of an import. So the main thread only waits, and its handlers only note
+    the signal. The work is told at places of its own: `check_for_end` raises KeyboardInterrupt there, once for each
+    signal, or a loop has an event set (`stop_event`). Libraries install no handlers outside the main thread.
+
+    Work that takes no notice within 5 s, or before a second signal, is left as it is, and the signal has the effect
+    that it would have had before; likewise where the work ends first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    ending = _Ending(work)
+    _endings.append(ending)
+    try:
+        with _handled_by(dict.fromkeys(_END, ending.note)):
+            ending.wait()
+    finally:
+        _endings.remove(ending)
+    if ending.noted:
+        signal.raise_signal(ending.noted[0][0])
+    if ending.error is not None:
+        raise ending.error
+    return ending.results[0]
+
+
+def check_for_end() -> None:
+    """Raise KeyboardInterrupt where the command is to end, in the thread of its work; once for each signal.
+
+    To be called where an interrupt is harmless and before anything long: it does nothing in other threads and in
+    processes without `end_in_order`, such as the daemon's runs.
+    """
+    ending = _ending()
+    if ending is not None and ending.take():
+        raise KeyboardInterrupt
+
+
+def ended_by() -> int | None:
+    """The signal by which the command's work was told to end; None before."""
+    ending = _ending()
+    return None if ending is None else ending.taken
+
+
+@contextmanager
+def stop_event() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets, so that a loop ends and with it all that was started, in order;
+    a second one is not waited for.
+    """
+    event = threading.Event()
+    ending = _ending()
+    if ending is None:
+        yield event
+        return
+    ending.event = event
+    try:
+        yield event
+    finally:
+        ending.event = None
+
+
+def in_main_thread(work: Callable[[], Result]) -> Result:
+    """Do `work` in the main thread, while the thread of the command waits: signals have the effect that they had before
+    `end_in_order`, unless `work` handles them itself.
+    """
+    ending = _ending()
+    return work() if ending is None else ending.lend(work)
+
+
+class _Ending:
+    """Work in a thread, and the signals that it is to take notice of."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.results: list[Any] = []
+        self.error: BaseException | None = None
+        self.noted: deque[tuple[int, float]] = deque()  # signals not taken notice of, with their monotonic seconds
+        self.taken: int | None = None
+        self.event: threading.Event | None = None
+        self.lent: deque[Callable[[], None]] = deque()  # work for the main thread
+        self.before: dict[int, Any] = {number: signal.getsignal(number) for number in _END}
+        self.thread = threading.Thread(target=self._run, name="command", daemon=True)
+
+    def note(self, number: int, _: FrameType | None) -> None:
+        """The handler: it raises nothing, and takes no lock."""
+        self.noted.append((number, time.monotonic()))
+
+    def wait(self) -> None:
+        """Wait for the end of the work, or for that of the patience with it. In the main thread."""
+        self.thread.start()
+        while self.thread.is_alive():
+            self.thread.join(_LOOK_EVERY)
+            event = self.event
+            if self.noted and event is not None and not event.is_set():
+                self.noted.popleft()
+                event.set()
+            elif self.noted and self._is_waited_for_too_long(event):
+                return
+            if self.lent and not self.noted:
+                with _handled_by(self.before):
+                    if not self.noted:
+                        self.lent.popleft()()
+
+    def _is_waited_for_too_long(self, event: threading.Event | None) -> bool:
+        return (
+            event is not None
+            or bool(self.lent)
+            or len(self.noted) > 1
+            or time.monotonic() - self.noted[0][1] > _PATIENCE
+        )
+
+    def take(self) -> bool:
+        """Whether there is a signal to take notice of, which then is done. In the thread of the work."""
+        if threading.current_thread() is not self.thread or not self.noted or self.event is not None:
+            return False
+        self.taken = self.noted.popleft()[0]
+        return True
+
+    def lend(self, work: Callable[[], Result]) -> Result:
+        """Have the main thread do `work`."""
+        results: list[Result] = []
+        errors: list[BaseException] = []
+        done = threading.Event()
+
+        def do() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:
+                errors.append(error)
+            done.set()
+
+        self.lent.append(do)
+        done.wait()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def _run(self) -> None:
+        try:
+            self.results.append(self.work())
+        except BaseException as error:
+            self.error = error
+
+
+@contextmanager
+def _handled_by(handlers: Mapping[Any, Any]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ending() -> _Ending | None:
+    return next(iter(_endings), None)
+
+
+_endings: list[_Ending] = []  # of this process: one at most

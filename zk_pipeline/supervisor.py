@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.processes import end_child, start_child
+from zk_pipeline.processes import check_for_end, end_child, start_child
 from zk_pipeline.settings import read_variable
 
 _UI_URL = "ZK_PIPELINE_UI_URL"
@@ -109,6 +109,7 @@ class Supervisor:
     def _wait(self, what: str, ready: object) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not (callable(ready) and ready()):
+            check_for_end()
             self.check()
             if time.monotonic() > deadline:
                 raise ZkPipelineError(f"the {what} did not answer within {_START_SECONDS:.0f} s")

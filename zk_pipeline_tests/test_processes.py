@@ -1,15 +1,29 @@
-"""Identities of processes, and children that do not outlive their parent."""
+"""Identities of processes, children that do not outlive their parent, and signals that end a command in order."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from zk_pipeline.processes import end_child, is_alive, process_identity, start_child
+from zk_pipeline import processes
+from zk_pipeline.processes import (
+    check_for_end,
+    end_child,
+    end_in_order,
+    ended_by,
+    in_main_thread,
+    is_alive,
+    process_identity,
+    start_child,
+    stop_event,
+)
 from zk_pipeline_tests.waiting import child, until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -128,3 +142,129 @@ def test_a_child_of_a_child_that_goes_on_ends_too_when_the_first_parent_is_kille
         assert is_alive(grandchild)
         starter.kill()
         until(lambda: not is_alive(grandchild))
+
+
+class EndedAtOnce(BaseException):
+    """What SIGTERM does to the process of these tests where no work is told to end."""
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    def handler(_number: int, _frame: object) -> None:
+        raise EndedAtOnce
+
+    before = signal.signal(signal.SIGTERM, handler)
+    yield
+    assert signal.signal(signal.SIGTERM, before) is handler
+
+
+def tell() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.05)  # until the main thread has noted it
+
+
+def test_a_command_has_a_thread_of_its_own_and_what_it_returns_or_raises_comes_back() -> None:
+    assert end_in_order(lambda: threading.current_thread().name) == "command"
+    with pytest.raises(ZeroDivisionError):
+        end_in_order(lambda: 1 / 0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_signal_is_raised_at_a_check_in_the_thread_of_the_work_and_once() -> None:
+    steps: list[object] = []
+
+    def elsewhere() -> None:
+        check_for_end()
+        steps.append("elsewhere")
+
+    def work() -> str:
+        check_for_end()
+        for _ in range(2):
+            tell()
+            other = threading.Thread(target=elsewhere)
+            other.start()
+            other.join()
+            with pytest.raises(KeyboardInterrupt):
+                check_for_end()
+            check_for_end()
+            steps.append(ended_by())
+        return "in order"
+
+    assert end_in_order(work) == "in order"
+    assert steps == ["elsewhere", signal.SIGTERM] * 2
+    check_for_end()
+    assert ended_by() is None
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("times", [1, 2])
+def test_work_that_takes_no_notice_is_left_after_a_while_or_a_second_signal(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE", 0.5 if times == 1 else 100.0)
+    end = threading.Event()
+
+    def work() -> None:
+        for _ in range(times):
+            tell()
+        end.wait(60)
+
+    began = time.monotonic()
+    with pytest.raises(EndedAtOnce):
+        end_in_order(work)
+    assert time.monotonic() - began < 30
+    end.set()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_signal_of_which_the_work_takes_no_notice_before_its_end_is_not_lost() -> None:
+    with pytest.raises(EndedAtOnce):
+        end_in_order(tell)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_loop_is_told_by_an_event_and_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE", 100.0)
+    end = threading.Event()
+
+    def work(*, again: bool) -> str:
+        with stop_event() as stopped:
+            tell()
+            assert stopped.wait(30)
+            check_for_end()
+            if again:
+                tell()
+                end.wait(60)
+        return "in order"
+
+    assert end_in_order(lambda: work(again=False)) == "in order"
+    began = time.monotonic()
+    with pytest.raises(EndedAtOnce):
+        end_in_order(lambda: work(again=True))
+    assert time.monotonic() - began < 30
+    end.set()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_handles_signals_itself_is_done_in_the_main_thread_and_not_begun_after_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE", 100.0)
+    begun: list[threading.Thread] = []
+
+    def serve() -> None:
+        begun.append(threading.current_thread())
+        tell()
+        begun.clear()  # not reached: the handler of before raised
+
+    with pytest.raises(EndedAtOnce):
+        end_in_order(lambda: in_main_thread(serve))
+    assert begun == [threading.main_thread()]
+
+    def told_before() -> None:
+        tell()
+        in_main_thread(serve)
+
+    with pytest.raises(EndedAtOnce):
+        end_in_order(told_before)
+    assert len(begun) == 1

@@ -12,7 +12,7 @@ import click
 
 from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.cli.session import Session, open_session
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.alerting import Look, decide, send_due
 from zk_pipeline.operations.alerts import Alert, Channel, channels_of
 from zk_pipeline.operations.problems import daemon_problem
@@ -67,21 +67,22 @@ def alert_test(as_json: bool) -> int:
     """
     channels = channels_of(open_session().settings.alert_urls)
     if not channels:
-        raise ZkPipelineError("ALERT_URLS is not set: nobody would be told of anything")
+        raise UsageError("ALERT_URLS is not set: nobody would be told of anything")
     alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS, asked for with `zk-pipeline alert-test`.")
+    failures = [_failure(one, alert) for one in channels]
     rows = [
         {
             "channel": one.name,
             "hears_of": " and ".join(sorted(one.routes)) or "everything",
-            "result": _sent(one, alert) or "sent",
+            "result": str(failure or "sent"),
         }
-        for one in channels
+        for one, failure in zip(channels, failures, strict=True)
     ]
     if as_json:
         print_json(rows)
     else:
         print_table(rows, list(rows[0]))
-    return 0 if all(row["result"] == "sent" for row in rows) else 1
+    return 2 if any(isinstance(one, UsageError) for one in failures) else int(any(failures))
 
 
 def _tell(session: Session, channels: Sequence[Channel], problems: Sequence[Problem]) -> list[str]:
@@ -97,7 +98,7 @@ def _tell_without_store(session: Session, channels: Sequence[Channel], words: st
     if not channels or _is_recent(stamp, session.settings.alert_reminder_hours):
         return []
     alert = Alert("zk_pipeline: the store cannot be used", words)
-    failures = [failure for one in channels if (failure := _sent(one, alert))]
+    failures = [str(failure) for one in channels if (failure := _failure(one, alert))]
     if len(failures) < len(channels):
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.touch()
@@ -112,9 +113,9 @@ def _is_recent(stamp: Path, reminder_hours: float) -> bool:
     return not reminder_hours or time.time() - told < reminder_hours * 3600
 
 
-def _sent(channel: Channel, alert: Alert) -> str | None:
+def _failure(channel: Channel, alert: Alert) -> ZkPipelineError | None:
     try:
         channel.send(alert)
     except ZkPipelineError as error:
-        return str(error)
+        return error
     return None

@@ -9,6 +9,7 @@ import click
 from zk_pipeline.cli.output import note
 from zk_pipeline.cli.session import Session, open_session
 from zk_pipeline.errors import UsageError
+from zk_pipeline.processes import in_main_thread
 
 
 @click.command()
@@ -42,7 +43,7 @@ def api(host: str, port: int) -> int:
     threading.Thread(target=_warm_up, name="import dagster", daemon=True).start()
     click.echo(_where(listening.getsockname(), is_local=is_local), err=True)
     _hint(session)
-    server.run(sockets=[listening])
+    in_main_thread(lambda: server.run(sockets=[listening]))
     return 0
 
 

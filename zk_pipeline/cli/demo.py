@@ -15,7 +15,7 @@ import click
 import pandas as pd
 
 from zk_pipeline.cli.output import as_json, print_json, print_pairs
-from zk_pipeline.cli.serve import PORT, stop_signals
+from zk_pipeline.cli.serve import PORT
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.demo.hosts import set_instance, workers
 from zk_pipeline.demo.live import punch_until
@@ -25,6 +25,7 @@ from zk_pipeline.demo.show import Show, Summary, comm_key_variable
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.home import find_home
 from zk_pipeline.operations.routing import DEFAULT_QUEUE, by_queue
+from zk_pipeline.processes import check_for_end, stop_event
 from zk_pipeline.settings import load_settings
 from zk_pipeline.simulator.crm_receiver import CrmReceiver
 from zk_pipeline.simulator.fleet import Fleet
@@ -94,7 +95,7 @@ def demo(
         if not summary.agrees:
             raise ZkPipelineError("the demo's numbers do not agree; see above")
         if not no_ui:
-            stopped = stack.enter_context(stop_signals())
+            stopped = stack.enter_context(stop_event())
             supervisor = supervisor or stack.enter_context(serving())
             _say(f"Dagster UI at {supervisor.url} (lineage: {supervisor.url}/asset-groups)")
             _say("People go on punching; schedules and sensors carry it to the CRM. Ctrl-C ends it.")
@@ -112,6 +113,7 @@ def _wait_for_daemon(launcher: Launcher) -> None:
         except ZkPipelineError:
             if time.monotonic() > deadline:
                 raise
+        check_for_end()
         time.sleep(0.5)
 
 

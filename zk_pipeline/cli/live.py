@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.serve import stop_signals
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.listen import Stored, listen
+from zk_pipeline.processes import stop_event
 
 
 @click.command()
@@ -27,7 +27,7 @@ def live(names: tuple[str, ...]) -> int:
     devices = registry.select(names) if names else [one for one in registry.all() if one.enabled and one.live]
     if not devices:
         raise UsageError("no device is set to live: name one, or set it with `zk-pipeline device update NAME --live`")
-    with stop_signals() as stopped:
+    with stop_event() as stopped:
         click.echo(f"listening to {', '.join(one.name for one in devices)}; Ctrl-C ends it", err=True)
         listen(
             session.store,

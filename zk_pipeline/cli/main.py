@@ -1,13 +1,14 @@
 """The command `zk-pipeline`: its subcommands, and what every one of them does with errors and interrupts.
 
-Exit codes: 0 success, 1 the work failed, 2 wrong usage or settings, 130 interrupted. Results go to stdout,
-diagnostics to stderr, each error as one line.
+Exit codes: 0 success, 1 the work failed, 2 wrong usage or settings, 130 after SIGINT, 143 after SIGTERM. Results go to
+stdout, diagnostics to stderr, each error as one line.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,7 @@ import click
 
 from zk_pipeline import __version__
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.processes import check_for_end, end_in_order, ended_by
 
 # Name, module under `zk_pipeline.cli`, and what `--help` says of it. Imported only when used: `--help` must not wait
 # for Dagster, pandas and DuckDB.
@@ -61,6 +63,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"zk_pipeline.cli.{COMMANDS[cmd_name][0]}")
+        check_for_end()
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
@@ -86,19 +89,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit code."""
+    return end_in_order(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        return _run(arguments)
+        code = _run_command(arguments)
     except Exception as error:
         reason = _full_disk(error)
         if reason is None:
             raise
         _complain(f"a disk is full or cannot be written ({reason}): see that it can, and run it again")
-        return 1
+        code = 1
+    number = ended_by()
+    return 128 + number if code and number is not None else code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run_command(arguments: Sequence[str] | None) -> int:
     try:
         result = cli.main(args=arguments, prog_name="zk-pipeline", standalone_mode=False)
+        sys.stdout.flush()  # a signal from now on ends the process at once
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
@@ -111,7 +121,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 2 if isinstance(error, UsageError) else 1
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted")
-        return 130
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
         return 1

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zk_pipeline.errors import UsageError
+from zk_pipeline.processes import in_main_thread
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -31,7 +32,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nothing was done: confirm with --yes")
-    click.confirm(question, abort=True, err=True)
+    in_main_thread(lambda: click.confirm(question, abort=True, err=True))
 
 
 def print_json(value: object) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +11,7 @@ from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.cli.session import open_session
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.sync import check_crm
+from zk_pipeline.processes import stop_event
 from zk_pipeline.store.store import utc_now
 from zk_pipeline.supervisor import Supervisor, only_one
 
@@ -40,7 +37,7 @@ def up(port: int) -> int:
     if session.settings.crm_api_url is not None:
         check_crm(session.settings)  # and so is a setting that would fail every sync
     home = session.settings.home
-    with stop_signals() as stopped, only_one(home), Supervisor(home, dict(os.environ), port) as supervisor:
+    with stop_event() as stopped, only_one(home), Supervisor(home, dict(os.environ), port) as supervisor:
         click.echo(f"Dagster UI at {supervisor.url} (home {home}); Ctrl-C ends it", err=True)
         while not stopped.wait(1.0):
             supervisor.check()
@@ -66,7 +63,7 @@ def simulate(devices: int, employees: int, days: int, port: int | None, as_json:
         raise UsageError(f"--port {port} leaves no room for {devices} terminals")
     workforce = generate(devices=devices, employees=employees, days=days, until=utc_now())
     ports = None if port is None else list(range(port, port + devices))
-    with stop_signals() as stopped, Fleet.serve(workforce.emulated(), ports=ports) as fleet:
+    with stop_event() as stopped, Fleet.serve(workforce.emulated(), ports=ports) as fleet:
         rows = [
             {"name": one.name, "ip": fleet.host, "port": fleet.port_of(one.name), "timezone": one.timezone,
              "site": one.site, "layout": one.layout, "comm_key": one.comm_key, "punches": _held(fleet, one.name)}
@@ -84,24 +81,3 @@ def simulate(devices: int, employees: int, days: int, port: int | None, as_json:
 
 def _held(fleet: Fleet, name: str) -> int:
     return fleet.terminal(name).record_count
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that everything started is ended in order; a second one is not waited
-    for.
-    """
-    stopped = threading.Event()
-
-    def stop(number: int, _: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-        signal.signal(number, stop)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,6 +9,7 @@ import click
 from zk_pipeline.cli.session import Session, open_session
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.routing import DEFAULT_QUEUE, by_queue
+from zk_pipeline.processes import in_main_thread
 
 
 @click.command()
@@ -31,7 +32,7 @@ def worker(*, queues: Sequence[str], concurrency: int | None, name: str | None) 
         from zk_pipeline.defs.celery_worker import work  # noqa: PLC0415 (Dagster and Celery, slow to import)
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed: install zk-pipeline with its extra `celery`") from None
-    return work(queues, name=name or "-".join(queues), concurrency=concurrency or len(queues))
+    return in_main_thread(lambda: work(queues, name=name or "-".join(queues), concurrency=concurrency or len(queues)))
 
 
 def _known(session: Session) -> list[str]:

@@ -12,9 +12,11 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from zk_pipeline.processes import check_for_end
+
 Result = TypeVar("Result")
 
-_LOOK_EVERY = 1.0  # seconds after which the end is seen even where an interrupt swallowed the word of it
+_LOOK_EVERY = 0.2  # seconds between two looks whether the command is to end, and whether the work has ended
 
 
 def undisturbed(work: Callable[[], Result], *, interrupted: Callable[[bool], None], name: str) -> Result:
@@ -35,7 +37,8 @@ def undisturbed(work: Callable[[], Result], *, interrupted: Callable[[bool], Non
             while told < len(cuts):
                 told += 1
                 interrupted(told > 1)
-            doing.ended.acquire(timeout=_LOOK_EVERY)
+            if not doing.ended.acquire(timeout=_LOOK_EVERY):
+                check_for_end()
         except BaseException as error:
             if doing.call_off():
                 raise

@@ -24,7 +24,7 @@ from zk_pipeline.defs.sensors import partition_change
 from zk_pipeline.defs.submit import check_daemon, submit, wait_for, was_interrupted, why_failed
 from zk_pipeline.operations.routing import by_queue
 from zk_pipeline.operations.spans import check_in_history
-from zk_pipeline.processes import process_identity
+from zk_pipeline.processes import check_for_end, ended_by, process_identity
 from zk_pipeline.settings import Settings
 from zk_pipeline.store.store import Store
 
@@ -98,7 +98,12 @@ class Launcher:
     def run(
         self, job: str, *, tags: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
     ) -> RunResult:
-        """Execute a job and wait for it. Never raises for what goes wrong within the run."""
+        """Execute a job and wait for it. Never raises for what goes wrong within the run; KeyboardInterrupt where the
+        command was told to end, also by the signal that ended a run before.
+        """
+        check_for_end()
+        if ended_by() is not None:
+            raise KeyboardInterrupt
         report_dead_runs(self.instance)
         definition = build_definitions(self.settings).resolve_job_def(job)
         with _quiet_console():
@@ -136,7 +141,7 @@ class Launcher:
             partitions=self._materialized(run_id),
             observed=self._observed(run_id),
             failure=failure,
-            is_interrupted=failure is not None and was_interrupted(self.instance, run_id),
+            is_interrupted=failure is not None and (ended_by() is not None or was_interrupted(self.instance, run_id)),
         )
 
     def _device_partitions(self, registered: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from zk_pipeline.defs.orchestration import orchestration
 from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.processes import check_for_end
 from zk_pipeline.store.store import utc_now
 
 _LOCATION, _REPOSITORY = "zk_pipeline", "__repository__"
@@ -82,6 +83,7 @@ def wait_for(
             if not is_undecided or looks_for_tag == _LOOKS_FOR_TAG:
                 return run
             looks_for_tag += 1
+        check_for_end()
         sleep(_LOOK_EVERY)
 
 

@@ -17,11 +17,14 @@ from typing import Generic, TypeVar
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.errors import DeadlineExceeded
 from zk_pipeline.devices.models import Device
+from zk_pipeline.processes import check_for_end
 
 Answer = TypeVar("Answer")
 
 GRACE_SECONDS = 1.0  # a reading ends by its own deadline; one that does not is given up this much later
 LENT_AFTER_SECONDS = 5.0  # whose reading takes longer than healthy ones do lends its place to a waiting device
+
+_LOOK_EVERY = 0.2  # seconds of a wait between two looks whether the command is to end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +127,9 @@ def poll_together(
         if waiting:
             wakes_at = min(wakes_at, *taken)
         try:
-            attempt, outcome = results.get(timeout=max(wakes_at - clock.monotonic(), 0.0))
+            attempt, outcome = results.get(timeout=max(min(wakes_at - clock.monotonic(), _LOOK_EVERY), 0.0))
         except queue.Empty:
+            check_for_end()
             for attempt in [late for late in running if late.given_up_at <= clock.monotonic()]:
                 running.remove(attempt)
                 yield [_given_up(attempt, deadline_seconds, clock)]

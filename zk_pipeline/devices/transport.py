@@ -33,6 +33,7 @@ from zk_pipeline.devices.frames import (
 )
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.packets import LostPacket, Packets
+from zk_pipeline.processes import check_for_end
 
 Kind = Literal["tcp", "udp"]
 
@@ -160,6 +161,7 @@ class Transport(ABC):
 
     def _wait(self, seconds: float) -> None:
         """Let the socket wait that long, at most until the deadline."""
+        check_for_end()
         remaining = self.deadline.remaining()
         if remaining <= 0:
             self._break(DeadlineExceeded, f"it was not done after {self.deadline.seconds:.3g} s")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.settings import OWNERS, SEVERITIES, split_alert_urls
 from zk_pipeline.store.alerts import Problem
 
@@ -34,14 +34,14 @@ class Channel:
         return (not severities or problem.severity in severities) and (not owners or problem.owner in owners)
 
     def send(self, alert: Alert) -> None:
-        """Raises ZkPipelineError, without the URL, where the channel did not take it."""
+        """Raises ZkPipelineError, without the URL, where the channel did not take it; UsageError where it is wrong."""
         import apprise  # noqa: PLC0415 (half a second that only an alert needs)
 
         # It writes URLs that it cannot use into its log, and they hold secrets.
         logging.getLogger("apprise").setLevel(logging.CRITICAL)
         sender = apprise.Apprise()
         if not sender.add(self.url):
-            raise ZkPipelineError(f"ALERT_URLS: number {self.name} is not an Apprise URL")
+            raise UsageError(f"ALERT_URLS: number {self.name} is not an Apprise URL")
         if not sender.notify(title=alert.title, body=alert.body):
             raise ZkPipelineError(f"ALERT_URLS: number {self.name} did not take the alert")
 

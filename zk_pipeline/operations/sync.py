@@ -12,7 +12,7 @@ from datetime import date, datetime, timezone
 from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
+from zk_pipeline.crm.errors import CrmSettingWrong
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
 from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.crm.summary import DeliverySummary
@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 
 
 def crm_endpoint(settings: Settings) -> CrmEndpoint:
-    """Where the CRM is. Raises CrmMisconfigured where it is not set, CrmSettingWrong where it cannot be used."""
+    """Where the CRM is. Raises CrmSettingWrong where it is not set or cannot be used."""
     if settings.crm_api_url is None:
-        raise CrmMisconfigured("CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted")
+        raise CrmSettingWrong("CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted")
     return CrmEndpoint(
         url=settings.crm_api_url,
         scheme=settings.crm_auth_scheme,
@@ -61,9 +61,7 @@ def crm_mapping(settings: Settings) -> FieldMapping:
 
 
 def check_crm(settings: Settings) -> None:
-    """Raises CrmSettingWrong for whatever of the set-up can be seen to be wrong without asking the CRM, and
-    CrmMisconfigured where there is none.
-    """
+    """Raises CrmSettingWrong for whatever of the set-up can be seen to be wrong or missing without asking the CRM."""
     endpoint = crm_endpoint(settings)
     checked_token(crm_token(settings))
     check_lookup(endpoint, crm_mapping(settings))

@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from zk_pipeline.lake_address import LakeAddress
+from zk_pipeline.processes import check_for_end
 from zk_pipeline.store.engines.engine import Engine, Mode
 from zk_pipeline.store.engines.file import FileEngine
 from zk_pipeline.store.engines.lake import LakeEngine
@@ -122,6 +123,7 @@ class Database:
 
     @contextmanager
     def _open(self, mode: Mode, purpose: str, about: str = "") -> Iterator[tuple[Connection, Held]]:
+        check_for_end()
         _import_ahead()
         with self._lock_counted(mode, purpose, about) as held, self.engine.open(held, mode) as connection:
             yield connection, held

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from zk_pipeline.processes import check_for_end
 from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
 from zk_pipeline.store.file_systems import network_file_system
 from zk_pipeline.store.holders import Holders
 
 Mode = Literal["shared", "exclusive"]
 _FLAG = {"shared": fcntl.LOCK_SH, "exclusive": fcntl.LOCK_EX}
+_LOOK_EVERY = 0.2  # seconds of a wait between two looks whether the command is to end
 
 # What each thread holds, by process, thread and lock. A child made by `fork` has another process number.
 _held_by_thread: dict[tuple[int, int, str], str] = {}
@@ -162,7 +164,8 @@ def _wait_for(descriptor: int, mode: Mode, deadline: float) -> bool:
 
     threading.Thread(target=wait, name="store-lock-wait", daemon=True).start()
     try:
-        done.wait(max(0.0, deadline - time.monotonic()))
+        while not done.wait(max(0.0, min(_LOOK_EVERY, deadline - time.monotonic()))) and time.monotonic() < deadline:
+            check_for_end()
     finally:
         with state:
             abandoned = not done.is_set()

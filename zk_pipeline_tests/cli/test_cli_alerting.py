@@ -74,9 +74,18 @@ def test_a_test_message_goes_to_every_channel(
 
 
 @pytest.mark.usefixtures("home")
+def test_a_test_of_an_address_that_is_none_is_a_wrong_setting(zk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERT_URLS", f"nonsense://{CHANNEL_SECRET}")
+    said = zk("alert-test")
+    assert said.code == 2
+    assert "is not an Apprise URL" in said.out
+    assert CHANNEL_SECRET not in said.out + said.err
+
+
+@pytest.mark.usefixtures("home")
 def test_a_test_without_a_channel_fails(zk: CommandLine) -> None:
     said = zk("alert-test")
-    assert (said.code, said.err) == (1, "zk-pipeline: ALERT_URLS is not set: nobody would be told of anything\n")
+    assert (said.code, said.err) == (2, "zk-pipeline: ALERT_URLS is not set: nobody would be told of anything\n")
 
 
 def test_an_unknown_route_is_refused_without_showing_the_address(

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.processes import check_for_end
 from zk_pipeline.store.engines.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.lock import FairLock, Held
@@ -116,6 +117,7 @@ class FileEngine:
                 held.tell(f"waiting for {holder} to close the store, which is not zk_pipeline")
             except duckdb.Error as error:
                 raise StoreUnusable(f"{self.path} cannot be used as a store: {_first_line(error)}") from error
+            check_for_end()
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (jitter, not a secret)
             pause = min(pause * 2, 1.0)
 

@@ -1,0 +1,256 @@
+"""SIGINT and SIGTERM at any moment of a command: 130 or 143, one line of why, and nothing left in disorder."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.simulator.crm_misbehaviour import Trouble
+from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.conftest import CRM_TOKEN
+from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
+from zk_pipeline_tests.gates import MONDAY as MONDAY_OF_GATES
+from zk_pipeline_tests.gates import gate, present, switch_on
+from zk_pipeline_tests.ports import free_port
+from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, rows
+from zk_pipeline_tests.waiting import until
+
+FEW = 20  # people who are due; 8 requests are under way at a time, of a second each
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A command that was sent a signal: `after` so many seconds from the first line of the package that it ran."""
+
+    number: signal.Signals
+    after: float
+    code: int
+    out: str
+    err: str
+    seconds: float  # until it ended
+
+    @property
+    def came_too_late(self) -> bool:
+        """Whether the work had been done, and the interpreter was about to end, or had."""
+        return (self.code, self.err) == (0, "") and self.seconds < 2
+
+    def faults(self) -> list[str]:
+        """What is not as documented: exit code, one line of why, nothing of the inside."""
+        lines = [line for line in self.err.splitlines() if line]
+        found = []
+        if self.code != 128 + self.number:
+            found.append(f"exit code {self.code}")
+        if not (lines and lines[0].endswith("interrupted")):
+            found.append("no line says so")
+        if any(not line.startswith("zk-pipeline: ") for line in lines) or "Traceback" in self.out:
+            found.append("a library speaks")
+        return [f"{self.number.name} after {self.after:.2f} s: {one}: {self.err[-1500:]}" for one in found]
+
+
+def is_ready(running: subprocess.Popen[str]) -> bool:
+    """Whether its interpreter has begun with the package, which then handles SIGTERM."""
+    status = Path(f"/proc/{running.pid}/status").read_text()
+    found = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return running.poll() is not None or bool(found and int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def told(command: list[str], home: Path, number: signal.Signals | None, after: float, **variables: str) -> Told:
+    """Run a command in `home`, send it the signal, and wait for its end; `after` is less where it ended before."""
+    environ = {**os.environ, "ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), **variables}
+    with subprocess.Popen(
+        [sys.executable, "-m", "zk_pipeline", *command],
+        env=environ,
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            until(lambda: is_ready(running), seconds=60)
+            began = time.monotonic()
+            if number is not None:
+                time.sleep(after)
+                running.send_signal(number)
+            sent = time.monotonic()
+            out, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    ended = time.monotonic()
+    return Told(
+        number or SIGNALS[0], ended - began if number is None else after, running.returncode, out, err, ended - sent
+    )
+
+
+def runs_left_open(home: Path) -> list[str]:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        return [f"run {run.run_id} is {run.status.value}" for run in instance.get_runs() if not run.is_finished]
+
+
+@pytest.fixture
+def few_due(home: Path, home_store: Store) -> Path:
+    """A home in which FEW days are due, to be copied."""
+    home_store.devices.add(device("Gate"))
+    people = (f"U{number:04}" for number in range(FEW))
+    ingest(home_store, "Gate", *(punch for user in people for punch in on(MONDAY, "09:00", "18:00", user_id=user)))
+    process(home_store, MONDAY)
+    return home
+
+
+def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, tell: Callable[[str, object], None]) -> None:
+    """Send a signal to `sync` at so many instants between start and end; record how it ended."""
+    rng = random.Random(seed)
+    faults: list[str] = []
+    codes: Counter[str] = Counter()
+    slowest = whole = 0.0
+    for instant in range(-1, instants):  # the first is not sent any, and tells how long it takes
+        mine = tmp_path / f"home-{instant}"
+        shutil.copytree(few_due, mine)
+        with CrmReceiver(token=CRM_TOKEN, misbehave=lambda _: Trouble(delay_before=1.0)) as receiver:
+            variables = {"CRM_API_URL": receiver.url, "CRM_API_TOKEN": CRM_TOKEN}
+            number = None if instant < 0 else SIGNALS[instant % 2]
+            ended = told(["sync"], mine, number, rng.uniform(0.0, whole), **variables)
+            applied = {user for user, _ in receiver.ledger.latest()}
+        if number is None:
+            assert ended.code == 0, ended
+            whole = ended.after
+            continue
+        store = Store.at(mine / "data" / "attendance.duckdb")
+        held = {user for (user,) in rows(store, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")}
+        problems = ended.faults() + runs_left_open(mine)
+        if held != applied or store.deliveries.states().keys() - {"delivered", "pending"}:
+            problems.append(f"{store.deliveries.states()}, and the CRM has {len(applied)}")
+        if ended.came_too_late and len(applied) == FEW:
+            problems = []
+            codes["too late"] += 1
+        else:
+            codes[f"{number.name} {ended.code}"] += 1
+            slowest = max(slowest, ended.seconds)
+        faults += problems
+        shutil.rmtree(mine)
+    words = f"{instants} signals to a sync of {whole:.1f} s (seed {seed}): {dict(codes)}, {len(faults)} faults"
+    tell(CRM_COUNTS, f"{words}, ended {slowest:.1f} s later at most")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.timeout(240)
+def test_a_signal_at_any_moment_ends_a_sync_as_documented(
+    few_due: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    sweep_sync(few_due, 4, tmp_path, random.randrange(10_000), record_property)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_signals_at_many_moments_end_a_sync_as_documented(
+    few_due: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    sweep_sync(few_due, 60, tmp_path, random.randrange(10_000), record_property)
+
+
+COMMANDS = {
+    "poll": ["poll", "--full"],
+    "process": ["process", "--date", str(MONDAY_OF_GATES)],
+    "cleanup": ["cleanup"],
+    "export": ["export", "raw", "-o", "punches.csv"],
+    "backup": ["backup"],
+    "test-device": ["test-device"],
+}
+
+
+@pytest.fixture
+def gates(fleet: Fleet, home: Path, home_store: Store) -> Path:
+    """A home with two terminals that hold punches, to be copied."""
+    switch_on(fleet, home_store, gate("North", *present(MONDAY_OF_GATES, "1001")))
+    switch_on(fleet, home_store, gate("South", *present(MONDAY_OF_GATES, "1002")))
+    return home
+
+
+def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
+    """Send a signal to a command at so many instants between start and end; record how it ended."""
+    seed = random.randrange(10_000)
+    rng = random.Random(seed)
+    faults: list[str] = []
+    codes: Counter[str] = Counter()
+    whole = 0.0
+    for instant in range(-1, instants):
+        mine = tmp_path / f"{name}-{instant}"
+        shutil.copytree(home, mine)
+        number = None if instant < 0 else rng.choice(SIGNALS)
+        ended = told(COMMANDS[name], mine, number, rng.uniform(0.0, whole))
+        if number is None:
+            assert ended.code == 0, ended
+            whole = ended.after
+            continue
+        codes["too late" if ended.came_too_late else f"{number.name} {ended.code}"] += 1
+        faults += [] if ended.came_too_late else ended.faults()
+        faults += runs_left_open(mine)
+        faults += [f"left {part}" for part in mine.rglob("*.part")]
+        Store.at(mine / "data" / "attendance.duckdb").deliveries.states()
+        shutil.rmtree(mine)
+    tell(
+        CRM_COUNTS, f"{instants} signals to {name} of {whole:.1f} s (seed {seed}): {dict(codes)}, {len(faults)} faults"
+    )
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", ["poll", "process", "export"])
+def test_a_signal_at_any_moment_ends_a_command_as_documented(
+    name: str, gates: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    sweep_command(name, gates, 2, tmp_path, record_property)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_signals_at_many_moments_end_a_command_as_documented(
+    name: str, gates: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    sweep_command(name, gates, 12, tmp_path, record_property)
+
+
+def processes_of(home: Path) -> list[str]:
+    """The processes whose environment names a home."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"ZK_PIPELINE_HOME={home}".encode() in (one / "environ").read_bytes().split(b"\0"):
+                found.append(one.name)
+    return found
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+def test_signals_at_many_moments_end_all_processes_of_up(
+    home: Path, home_store: Store, record_property: Callable[[str, object], None]
+) -> None:
+    assert home_store.deliveries.states() == {}
+    codes: Counter[str] = Counter()
+    faults: list[str] = []
+    for instant in range(10):
+        number = SIGNALS[instant % 2]
+        ended = told(["up", "--port", str(free_port())], home, number, random.uniform(0.0, 12.0))
+        codes[f"{number.name} {ended.code}"] += 1
+        if ended.code not in (0, 128 + number) or "Traceback" in ended.err:
+            faults.append(f"{ended.after:.2f} s: {ended.code}: {ended.err[-1500:]}")
+        until(lambda: not processes_of(home), seconds=30)
+    record_property(CRM_COUNTS, f"10 signals to up: {dict(codes)}, {len(faults)} faults")
+    assert not faults, "\n".join(faults)
