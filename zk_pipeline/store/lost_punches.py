@@ -29,17 +29,14 @@ def refuse_lost(connection: Connection) -> None:
     )
 
 
-# Where clocks of a site were corrected, days are made from other times than those recorded. Beside a date that
-# retention has cleared, a punch may have been deleted with it, if work dates began at another time then.
+# The days of people whose punches a clock correction moved, revoked or not, are made from other times than those
+# recorded; where the device stands by now says nothing of it. Beside a date that retention has cleared, a punch may have
+# been deleted with it, if work dates began at another time then.
 _LOST = """
 WITH changing AS (
     SELECT day.* FROM (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
     LEFT JOIN staged USING (site, user_id, work_date)
     WHERE staged.payload_hash IS DISTINCT FROM day.payload_hash
-),
-corrected AS (
-    SELECT coalesce(device.site, correction.device) AS site
-    FROM clock_corrections AS correction LEFT JOIN devices AS device ON device.name = correction.device
 ),
 beside_cleared AS (
     SELECT unnest([work_date - 1, work_date + 1]) AS work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL
@@ -47,16 +44,23 @@ beside_cleared AS (
 bounds AS (
     SELECT work_date, user_id, device, unnest([clock_in_local, clock_out_local]) AS punched_at_local
     FROM changing
-    WHERE site NOT IN (FROM corrected) AND work_date NOT IN (FROM beside_cleared)
+    WHERE work_date NOT IN (FROM beside_cleared)
 ),
 span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM bounds),
 held AS (
     SELECT user_id, punched_at_local FROM raw_punches
     WHERE punched_at_local BETWEEN (SELECT first FROM span) AND (SELECT last FROM span)
+),
+missing AS (
+    SELECT work_date, user_id, device
+    FROM bounds ANTI JOIN held USING (user_id, punched_at_local) WHERE punched_at_local IS NOT NULL
+),
+corrected AS (
+    SELECT DISTINCT user_id FROM raw_punches
+    WHERE device IN (SELECT device FROM clock_corrections) AND user_id IN (SELECT user_id FROM missing)
 )
 SELECT work_date, user_id, device, min(is_known) FROM (
-    SELECT work_date, user_id, device, true AS is_known
-    FROM bounds ANTI JOIN held USING (user_id, punched_at_local) WHERE punched_at_local IS NOT NULL
+    SELECT work_date, user_id, device, true AS is_known FROM missing WHERE user_id NOT IN (FROM corrected)
     UNION ALL
     SELECT work_date, user_id, device, false FROM changing WHERE device NOT IN (SELECT name FROM devices)
 )

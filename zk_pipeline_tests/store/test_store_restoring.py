@@ -334,6 +334,17 @@ def test_days_whose_punches_were_lost_are_not_changed_until_they_are_read_again(
     assert rows(store, DAYS) == days
 
 
+def test_days_of_a_corrected_clock_change_with_it_also_after_the_device_has_moved(store: Store) -> None:
+    """Their times are in no punch, and their site is no longer that of the device: nothing is lost all the same."""
+    week = {"from_local": datetime(2026, 3, 1), "to_local": datetime(2026, 3, 9)}
+    correction = store.corrections.add("Gate", **week, add_seconds=600)
+    assert process(store, *stale(store)).failed == {}
+    store.corrections.revoke(correction.id)
+    store.devices.update("Gate", site="HQ")
+    assert process(store, *stale(store)).failed == {}
+    assert rows(store, "SELECT DISTINCT site FROM daily_attendance") == [("HQ",)]
+
+
 def test_days_of_a_device_that_is_in_no_registry_are_not_retracted(store: Store) -> None:
     store.devices.update("Gate", site="HQ")
     process(store, *stale(store))
