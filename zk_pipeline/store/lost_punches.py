@@ -29,9 +29,9 @@ def refuse_lost(connection: Connection) -> None:
     )
 
 
-# The days of people whose punches a clock correction moved, revoked or not, are made from other times than those
-# recorded; where the device stands by now says nothing of it. Beside a date that retention has cleared, a punch may have
-# been deleted with it, if work dates began at another time then.
+# Days of people whose punches a clock correction moved, revoked or not, are made from other times than those recorded;
+# the site of the device today says nothing of it. Next to a date that retention has cleared, a punch may have been
+# deleted with it, if work dates began at another time then.
 _LOST = """
 WITH changing AS (
     SELECT day.* FROM (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day

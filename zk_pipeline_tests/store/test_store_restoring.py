@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -336,8 +336,8 @@ def test_days_whose_punches_were_lost_are_not_changed_until_they_are_read_again(
 
 def test_days_of_a_corrected_clock_change_with_it_also_after_the_device_has_moved(store: Store) -> None:
     """Their times are in no punch, and their site is no longer that of the device: nothing is lost all the same."""
-    week = {"from_local": datetime(2026, 3, 1), "to_local": datetime(2026, 3, 9)}
-    correction = store.corrections.add("Gate", **week, add_seconds=600)
+    first, last = (datetime.combine(day, time(0)) for day in (MONDAY - timedelta(days=1), TUESDAY + timedelta(days=1)))
+    correction = store.corrections.add("Gate", from_local=first, to_local=last, add_seconds=600)
     assert process(store, *stale(store)).failed == {}
     store.corrections.revoke(correction.id)
     store.devices.update("Gate", site="HQ")
