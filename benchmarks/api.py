@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 import httpx
 
-from zk_pipeline.api.services import Parts
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.models import Device
-from zk_pipeline.settings import Settings
+from zk_pipeline.http.services import Parts
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import NothingToDo, serve
+from zk_pipeline_tests.api.api_fixtures import NothingToDo, serve
 
 _AT_ONCE = 1_000_000
 _FILL = """

@@ -13,13 +13,13 @@ import duckdb
 import requests
 
 from benchmarks.crm_server import TOKEN
-from zk_pipeline.crm.answers import Answer, Meaning
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import encode_one
+from zk_pipeline.crm.responses import Answer, Meaning
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.settings import load_settings
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.deliveries.due_deliveries import Scope
 from zk_pipeline.store.store import Store
 
 

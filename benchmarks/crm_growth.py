@@ -17,9 +17,9 @@ import click
 from benchmarks.crm_clients import AtOnce
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.models import Delivery, Outcome
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.outbox import ClaimedOutbox
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.turns import ClaimedOutbox
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 
 PEOPLE, DATES = 200, 10

@@ -22,8 +22,8 @@ import pandas as pd
 
 from benchmarks import days_in_python, days_in_sql
 from benchmarks.punched_years import SITES, Company, assign_everybody, punched
+from zk_pipeline.attendance.evaluate import judge
 from zk_pipeline.attendance.frames import SUMMARIES
-from zk_pipeline.attendance.judge import judge
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.store import Store
@@ -108,10 +108,10 @@ def through_dagster(path: Path) -> Callable[[], int]:
     (home / "data").mkdir()
     path.rename(home / "data" / path.name)
     os.environ.update(ZK_PIPELINE_HOME=str(home), ZK_PIPELINE_HISTORY_START=YEAR.first.isoformat())
-    from zk_pipeline.defs.launch import open_launcher  # noqa: PLC0415 (Dagster, only here)
+    from zk_pipeline.config.home import export_home  # noqa: PLC0415
+    from zk_pipeline.config.settings import load_settings  # noqa: PLC0415
     from zk_pipeline.defs.partitions import DateRange  # noqa: PLC0415
-    from zk_pipeline.home import export_home  # noqa: PLC0415
-    from zk_pipeline.settings import load_settings  # noqa: PLC0415
+    from zk_pipeline.runs.launcher import open_launcher  # noqa: PLC0415 (Dagster, only here)
 
     settings = load_settings()
     export_home(settings.home, os.environ)

@@ -23,18 +23,18 @@ import dagster as dg
 import requests
 
 from benchmarks.terminal_server import Served, Wanted, serving
+from zk_pipeline.config.home import export_home
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.dead_runs import PROCESS_TAG
-from zk_pipeline.defs.launch import Launcher, open_launcher
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, range_tags
 from zk_pipeline.defs.resources import resources
-from zk_pipeline.home import export_home
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.runs.launcher import Launcher, open_launcher
+from zk_pipeline.runtime.supervisor import Supervisor, only_one
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
 from zk_pipeline.store.store import Store, utc_now
-from zk_pipeline.supervisor import Supervisor, only_one
 
 T = TypeVar("T")
 SIZES = (1, 10, 100)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.devices.models import Device
-from zk_pipeline.store.shift_plan import ShiftPlan
+from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 
 # Site, its zone, its gates. Two zones change their clocks, one by night, one never does.

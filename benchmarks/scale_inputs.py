@@ -13,13 +13,13 @@ from statistics import median
 
 import dagster as dg
 
+from zk_pipeline.config.ducklake_address import parse_lake
 from zk_pipeline.devices.models import Device
-from zk_pipeline.lake_address import parse_lake
-from zk_pipeline.store.database import Database, Where
-from zk_pipeline.store.readings import FinishedReading
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.terminals.poll_results import FinishedReading
 from zk_pipeline_tests.postgres import NoPostgres, Postgres, postgres_server
-from zk_pipeline_tests.store.store_bench import reading
+from zk_pipeline_tests.store.store_fixtures import reading
 
 PUNCHES = 8  # new ones of a reading: fifty people of a terminal in a quarter of an hour of the morning
 FEW, MANY, REPEATS = 1, 32, 15

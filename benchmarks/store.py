@@ -16,7 +16,7 @@ import click
 
 from benchmarks.store_growth import Kind, fill, measure
 from benchmarks.store_ways import ROWS, WAYS, Way, prepare, read_until, stored, write_batches
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import end_lakes, lakes
 

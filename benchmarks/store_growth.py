@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from zk_pipeline.devices.models import Device, punches_frame
-from zk_pipeline.store.database import Database
+from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import reading
+from zk_pipeline_tests.store.store_fixtures import reading
 
 DEVICES, PEOPLE, YEARS = 50, 5_000, 10
 REPEATS = 7

@@ -15,7 +15,7 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from zk_pipeline.store.database import Database, Where
+from zk_pipeline.store.engine.database import Database, Where
 
 Way = Literal["ours", "shared", "dagster-duckdb"]
 ROWS = 1_000

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from zk import ZK
 
-from zk_pipeline.devices.bulk import TCP_PART_BYTES, UDP_PART_BYTES
-from zk_pipeline.devices.frames import Command, build_packet, tcp_top
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.protocol.buffered_read import TCP_PART_BYTES, UDP_PART_BYTES
+from zk_pipeline.devices.protocol.frames import Command, build_packet, tcp_top
 from zk_pipeline.devices.reading import read_terminal
 
 TIMEOUT, DEADLINE = 10.0, 600.0

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.faults import Faults, HangAt
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.line_faults import Segments, SmallPackets
-from zk_pipeline.simulator.protocol import Command
-from zk_pipeline.simulator.records import Layout, TerminalUser
-from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.faults import Faults, HangAt
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.network_faults import Segments, SmallPackets
+from zk_pipeline.simulator.terminal.protocol import Command
+from zk_pipeline.simulator.terminal.records import Layout, TerminalUser
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
 FIRST_PUNCH = "2026-01-05T08:00:00"
 

@@ -23,7 +23,7 @@ from zk_pipeline.devices.models import Device, LogTail, Protocol, Reading
 from zk_pipeline.devices.polling import poll_many
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.poll import AT_ONCE
-from zk_pipeline.simulator.records import Layout
+from zk_pipeline.simulator.terminal.records import Layout
 
 LAYOUTS: tuple[Layout, ...] = (8, 16, 40)
 # Real terminals send packets of about 1,000 bytes and number them; without numbers UDP has to ask for each by itself.

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.settings import load_settings
 
 
 @dg.definitions

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.beta import USED_KNOWINGLY
-from zk_pipeline.settings import VARIABLES
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.store.database import Where
+from zk_pipeline.config.settings import VARIABLES
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
@@ -24,7 +24,7 @@ from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, l
 from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
 from zk_pipeline_tests.redis_server import NoRedis, redis_server
-from zk_pipeline_tests.store.store_bench import StoppedClock, copied, store_at
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, store_at
 
 CRM_TOKEN = "token-that-nobody-may-see"
 

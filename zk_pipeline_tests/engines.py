@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from zk_pipeline.lake_address import PREFIX, LakeAddress, parse_lake
-from zk_pipeline.store.database import Database, Where
-from zk_pipeline.store.engines.lake import LakeEngine
+from zk_pipeline.config.ducklake_address import PREFIX, LakeAddress, parse_lake
+from zk_pipeline.store.engine.database import Database, Where
+from zk_pipeline.store.engine.ducklake import LakeEngine
 from zk_pipeline_tests.postgres import Postgres, postgres_server
 
 ENGINES = ("file", "ducklake")

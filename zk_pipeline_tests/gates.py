@@ -6,10 +6,10 @@ from datetime import date, datetime
 from typing import Any
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.records import TerminalUser, punches_frame
-from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.records import TerminalUser, punches_frame
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
 
 MONDAY, TUESDAY, WEDNESDAY = date(2024, 3, 4), date(2024, 3, 5), date(2024, 3, 6)

@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -93,13 +94,13 @@ def test_domain_packages_import_neither_dagster_nor_what_is_above_them(domain: s
             "duckdb",
             "zk_pipeline.store",
             "zk_pipeline.operations",
-            "zk_pipeline.settings",
-            "zk_pipeline.home",
+            "zk_pipeline.config.settings",
+            "zk_pipeline.config.home",
         }
     elif domain == "operations":
         forbidden |= {"duckdb"}
     else:
-        forbidden |= {"zk_pipeline.operations", "zk_pipeline.settings"}
+        forbidden |= {"zk_pipeline.operations", "zk_pipeline.config.settings"}
     found = {
         f"{path.relative_to(PACKAGE)}: {name}"
         for path in (PACKAGE / domain).rglob("*.py")
@@ -108,6 +109,59 @@ def test_domain_packages_import_neither_dagster_nor_what_is_above_them(domain: s
         if name == root or name.startswith(f"{root}.")
     }
     assert found == set()
+
+
+# From top to bottom: a package imports from those below it, and from packages of its own line.
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"server"},
+    {"web"},
+    {"api"},
+    {"http"},
+    {"runs"},
+    {"definitions"},
+    {"defs"},
+    {"operations"},
+    {"store"},
+    {"attendance", "crm", "devices", "simulator", "runtime", "config"},
+    {"errors", "yaml_file", "beta", "__version__"},
+)
+LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+
+def test_every_package_has_its_layer() -> None:
+    found = {path.stem for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")}
+    assert found | {"__version__"} == LEVEL.keys()
+
+
+def test_no_package_imports_one_above_it() -> None:
+    upward = {
+        f"{path.relative_to(PACKAGE)}: {name}"
+        for path in PACKAGE.rglob("*.py")
+        for name in _imported(path)
+        if name.startswith("zk_pipeline.")
+        and (here := path.relative_to(PACKAGE).with_suffix("").parts[0]) in LEVEL
+        and LEVEL.get(name.split(".")[1], len(LAYERS)) < LEVEL[here]
+    }
+    assert upward == set()
+
+
+@pytest.mark.parametrize("package", ["store", "defs", "operations", "simulator", "devices"])
+def test_rooms_of_a_package_do_not_import_each_other_in_a_circle(package: str) -> None:
+    imports: dict[str, set[str]] = {}
+    for path in (PACKAGE / package).rglob("*.py"):
+        here = _room(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts), package)
+        for name in _imported(path):
+            if name.startswith(f"zk_pipeline.{package}.") and (there := _room(name, package)) != here:
+                imports.setdefault(here, set()).add(there)
+    assert len(list(TopologicalSorter(imports).static_order())) > 1  # raises CycleError
+
+
+def _room(module: str, package: str) -> str:
+    """The sub-package or the module right below `package`."""
+    return module.split(".")[2] if module.count(".") > 1 else package
 
 
 def _imported(path: Path) -> set[str]:

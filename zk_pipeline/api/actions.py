@@ -14,19 +14,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES, Problem, TerminalProblem
 from zk_pipeline.api.attendance import DayId
-from zk_pipeline.api.auth import Operator
 from zk_pipeline.api.devices import DeviceId
-from zk_pipeline.api.fields import Date, Id, UserId, as_date
-from zk_pipeline.api.launching import LOST, Action, ActionLost, ActionResult
-from zk_pipeline.api.paging import DateText, FlagText, Text, flag
-from zk_pipeline.api.services import Given, Services
-from zk_pipeline.api.strict_input import StrictRoute, with_body
-from zk_pipeline.operations.spans import asked_span, check_in_history, check_span
+from zk_pipeline.api.responses import FAILURES, TERMINAL_FAILURES, Problem, TerminalProblem
+from zk_pipeline.http.auth import Operator
+from zk_pipeline.http.fields import Date, Id, UserId, as_date
+from zk_pipeline.http.pagination import DateText, FlagText, Text, flag
+from zk_pipeline.http.run_workers import LOST, Action, ActionLost, ActionResult
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.strict_input import StrictRoute, with_body
+from zk_pipeline.operations.date_range import asked_span, check_in_history, check_span
 from zk_pipeline.operations.sync import check_crm
-from zk_pipeline.store.outbox import Scope
-from zk_pipeline.store.punches import PollRecord
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.terminals.punches import PollRecord
 
 router = APIRouter(prefix="/api", tags=["actions"], route_class=StrictRoute)
 

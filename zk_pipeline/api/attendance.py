@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.api.answers import FAILURES
-from zk_pipeline.api.auth import Reader
-from zk_pipeline.api.described import described
-from zk_pipeline.api.paging import LARGEST_PAGE, FlagText, ListParameters, Number, PageOf, Text, flag, page_of
-from zk_pipeline.api.services import Given, Services
+from zk_pipeline.api.catalog_models import described
+from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchRow
+from zk_pipeline.http.auth import Reader
+from zk_pipeline.http.pagination import LARGEST_PAGE, FlagText, ListParameters, Number, PageOf, Text, flag, page_of
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchRow
 
 router = APIRouter(prefix="/api", tags=["attendance"], responses=FAILURES)
 

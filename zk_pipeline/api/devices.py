@@ -8,17 +8,17 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from zk_pipeline.api.answers import FAILURES, TERMINAL_FAILURES
-from zk_pipeline.api.auth import Admin, Operator, Reader
-from zk_pipeline.api.described import described
-from zk_pipeline.api.fields import Port
-from zk_pipeline.api.services import Given
-from zk_pipeline.api.strict_input import StrictRoute
+from zk_pipeline.api.catalog_models import described
+from zk_pipeline.api.responses import FAILURES, TERMINAL_FAILURES
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import Admin, Operator, Reader
+from zk_pipeline.http.fields import Port
+from zk_pipeline.http.services import Given
+from zk_pipeline.http.strict_input import StrictRoute
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
-from zk_pipeline.store.devices import EDITABLE
+from zk_pipeline.store.terminals.devices import EDITABLE
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES, route_class=StrictRoute)
 

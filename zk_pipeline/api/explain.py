@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.api.answers import FAILURES
-from zk_pipeline.api.auth import Reader
-from zk_pipeline.api.described import described
-from zk_pipeline.api.fields import Date, Instant, as_instant
-from zk_pipeline.api.paging import Text
-from zk_pipeline.api.services import Given
-from zk_pipeline.store.explanations import ExplainedPunch, Revision
+from zk_pipeline.api.catalog_models import described
+from zk_pipeline.api.responses import FAILURES
+from zk_pipeline.http.auth import Reader
+from zk_pipeline.http.fields import Date, Instant, as_instant
+from zk_pipeline.http.pagination import Text
+from zk_pipeline.http.services import Given
+from zk_pipeline.store.queries.explanations import ExplainedPunch, Revision
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from zk_pipeline.api.answers import FAILURES
-from zk_pipeline.api.auth import Reader
-from zk_pipeline.api.fields import as_date
-from zk_pipeline.api.files import MEDIA_TYPES, export_file
-from zk_pipeline.api.paging import DateText, Number, Text
-from zk_pipeline.api.records import name_of_device
-from zk_pipeline.api.services import Given
-from zk_pipeline.operations.spans import check_span
-from zk_pipeline.store.exports import ExportScope
+from zk_pipeline.api.quarantine import name_of_device
+from zk_pipeline.api.responses import FAILURES
+from zk_pipeline.http.auth import Reader
+from zk_pipeline.http.fields import as_date
+from zk_pipeline.http.file_responses import MEDIA_TYPES, export_file
+from zk_pipeline.http.pagination import DateText, Number, Text
+from zk_pipeline.http.services import Given
+from zk_pipeline.operations.date_range import check_span
+from zk_pipeline.store.queries.exports import ExportScope
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 

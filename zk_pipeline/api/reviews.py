@@ -8,14 +8,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.api.answers import FAILURES, Problem
 from zk_pipeline.api.attendance import DayId, found_day
-from zk_pipeline.api.auth import Operator, Reader
-from zk_pipeline.api.described import described
-from zk_pipeline.api.fields import Words
-from zk_pipeline.api.services import Given
-from zk_pipeline.api.strict_input import StrictRoute
-from zk_pipeline.store.reviews import Review
+from zk_pipeline.api.catalog_models import described
+from zk_pipeline.api.responses import FAILURES, Problem
+from zk_pipeline.http.auth import Operator, Reader
+from zk_pipeline.http.fields import Words
+from zk_pipeline.http.services import Given
+from zk_pipeline.http.strict_input import StrictRoute
+from zk_pipeline.store.queries.reviews import Review
 
 router = APIRouter(prefix="/api/processed-attendance", tags=["attendance"], responses=FAILURES, route_class=StrictRoute)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,11 +10,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.api.answers import FAILURES
-from zk_pipeline.api.auth import Reader
-from zk_pipeline.api.launching import LOST, NOT_BEGUN, ActionResult
-from zk_pipeline.api.services import Given
-from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.api.responses import FAILURES
+from zk_pipeline.http.auth import Reader
+from zk_pipeline.http.run_state import run_state
+from zk_pipeline.http.services import Given
 
 router = APIRouter(prefix="/api/runs", tags=["runs"], responses=FAILURES)
 
@@ -51,9 +49,6 @@ class RunsParameters(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200)] = 25
 
 
-_FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
-
-
 @router.get("/", response_model=list[Run])
 def runs(services: Given, _: Reader, asked: Annotated[RunsParameters, Query()]) -> list[Any]:
     """The newest runs of all, the newest first."""
@@ -63,40 +58,7 @@ def runs(services: Given, _: Reader, asked: Annotated[RunsParameters, Query()]) 
 @router.get("/{run_id}/", response_model=RunOfAction)
 def run(services: Given, _: Reader, run_id: UUID) -> dict[str, Any]:
     """How a run stands, and the others of its action."""
-    key = str(run_id)
-    future = services.actions.find(key)
-    known = services.watch.runs_of(key) or [one for one in [services.watch.run(key)] if one is not None]
-    if future is None and not known:
+    state = run_state(services, run_id)
+    if state is None:
         raise HTTPException(404, "Not found.")
-    status, detail = (
-        _of_action(future, has_begun=bool(known)) if future is not None else _of_runs([one.status for one in known])
-    )
-    return {
-        "run_id": key,
-        "status": "STARTED" if status == "QUEUED" and known else status,
-        "is_finished": status in _FINISHED,
-        "detail": detail,
-        "runs": known,
-    }
-
-
-def _of_action(future: Future[ActionResult], *, has_begun: bool) -> tuple[str, str | None]:
-    if future.cancelled():
-        return "CANCELED", "the API was stopped before it began"
-    if not future.done():
-        return "QUEUED", None
-    error = future.exception()
-    if error is not None:
-        return "FAILURE", str(error) if isinstance(error, ZkPipelineError) else LOST if has_begun else NOT_BEGUN
-    result = future.result()
-    if not result.run_ids:
-        return "SUCCESS", "there was nothing to do"
-    return ("FAILURE", "; ".join(result.failures)) if result.failures else ("SUCCESS", None)
-
-
-def _of_runs(statuses: list[str]) -> tuple[str, str | None]:
-    """What several runs come to: what is still going on counts most, then what went wrong."""
-    for status in ("STARTED", "STARTING", "CANCELING", "QUEUED", "NOT_STARTED", "FAILURE", "CANCELED"):
-        if status in statuses:
-            return status, None
-    return statuses[0], None
+    return state

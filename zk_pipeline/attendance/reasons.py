@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from zk_pipeline.attendance.measures import Measures
+from zk_pipeline.attendance.day_bounds import Measures
 from zk_pipeline.attendance.rules import OutlierCode
 
 Mask = npt.NDArray[np.bool_]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
+from zk_pipeline.cli.context import Session, open_session
 from zk_pipeline.cli.output import as_json, print_json, print_table
-from zk_pipeline.cli.session import Session, open_session
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.operations.alerting import Look, decide, send_due
-from zk_pipeline.operations.alerts import Alert, Channel, channels_of
-from zk_pipeline.operations.problems import daemon_problem
-from zk_pipeline.store.alerts import Problem
+from zk_pipeline.operations.alerting.channels import Alert, Channel, channels_of
+from zk_pipeline.operations.alerting.messages import Look, decide, send_due
+from zk_pipeline.operations.alerting.problems import daemon_problem
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.store import utc_now
 
 _STAMP = "data/watchdog-told"  # only where the store cannot be used: when that was told last
@@ -34,7 +34,7 @@ def watchdog(as_json: bool) -> int:
     \b
     Example:  zk-pipeline watchdog --json
     """
-    from zk_pipeline.defs.watchdog import why_not_alive  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.runs.watchdog import why_not_alive  # noqa: PLC0415 (Dagster, slow to import)
 
     session = open_session()
     with session.launcher() as launcher:

@@ -6,10 +6,10 @@ import threading
 
 import click
 
+from zk_pipeline.cli.context import Session, open_session
 from zk_pipeline.cli.output import note
-from zk_pipeline.cli.session import Session, open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.processes import in_main_thread
+from zk_pipeline.runtime.processes import in_main_thread
 
 
 @click.command()
@@ -27,9 +27,9 @@ def api(host: str, port: int) -> int:
     session = open_session()
     with session.store.database.read("check the store"):
         pass  # a store that cannot be used is said now, not by the first request
-    from zk_pipeline.api.app import create_app  # noqa: PLC0415 (the web framework, only here)
-    from zk_pipeline.api.guard import is_loopback_name  # noqa: PLC0415
-    from zk_pipeline.api.server import listen_on, log_to_stderr, make_server  # noqa: PLC0415
+    from zk_pipeline.http.middleware import is_loopback_name  # noqa: PLC0415
+    from zk_pipeline.server.app import create_app  # noqa: PLC0415 (the web framework, only here)
+    from zk_pipeline.server.uvicorn_server import listen_on, log_to_stderr, make_server  # noqa: PLC0415
 
     settings = session.settings
     is_local = is_loopback_name(f"[{host}]" if ":" in host else host)
@@ -66,4 +66,4 @@ def _hint(session: Session) -> None:
 
 
 def _warm_up() -> None:
-    import zk_pipeline.defs.watch  # noqa: F401, PLC0415 (Dagster: seconds that the first look at a run would wait)
+    import zk_pipeline.runs.run_status  # noqa: F401, PLC0415 (Dagster: seconds that the first look at a run would wait)

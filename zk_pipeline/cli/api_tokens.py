@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows
-from zk_pipeline.cli.session import open_session
 
 if TYPE_CHECKING:
     from zk_pipeline.store.api_tokens import ApiToken, Scope

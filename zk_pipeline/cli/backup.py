@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
+from zk_pipeline.cli.context import Session, open_session
 from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, print_table, yes_option
-from zk_pipeline.cli.session import Session, open_session
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.errors import UsageError
-from zk_pipeline.settings import Settings
-from zk_pipeline.store.restoring import Due, Restored
-from zk_pipeline.supervisor import only_one
+from zk_pipeline.runtime.supervisor import only_one
+from zk_pipeline.store.maintenance.restore import Due, Restored
 
 _FOLDER = "backups"
 
@@ -125,7 +125,7 @@ def _summary(done: Restored) -> dict[str, object]:
 
 
 def _refuse_while_runs(session: Session) -> None:
-    from zk_pipeline.defs.in_flight import any_in_flight  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.defs.instance.runs_in_progress import any_in_flight  # noqa: PLC0415 (Dagster, slow to import)
 
     with session.launcher() as launcher:
         busy = any_in_flight(launcher.instance)

@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING
 import click
 import pandas as pd
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, print_json, print_pairs
-from zk_pipeline.cli.serve import PORT
-from zk_pipeline.cli.session import open_session
+from zk_pipeline.cli.services import PORT
+from zk_pipeline.config.home import find_home
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.demo.hosts import set_instance, workers
-from zk_pipeline.demo.live import punch_until
-from zk_pipeline.demo.place import Company, Place
-from zk_pipeline.demo.reckoning import true_punches
-from zk_pipeline.demo.show import Show, Summary, comm_key_variable
+from zk_pipeline.demo.live_traffic import punch_until
+from zk_pipeline.demo.verification import true_punches
+from zk_pipeline.demo.walkthrough import Show, Summary, comm_key_variable
+from zk_pipeline.demo.workspace import Company, Place
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.home import find_home
-from zk_pipeline.operations.routing import DEFAULT_QUEUE, by_queue
-from zk_pipeline.processes import check_for_end, stop_event
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.workforce import Workforce
+from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, by_queue
+from zk_pipeline.runtime.processes import check_for_end, stop_event
+from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, only_one
+from zk_pipeline.simulator.company.workforce import Workforce
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import utc_now
-from zk_pipeline.supervisor import Supervisor, check_port_is_free, only_one
 
 if TYPE_CHECKING:
-    from zk_pipeline.defs.launch import Launcher
+    from zk_pipeline.runs.launcher import Launcher
 
 
 @click.command()
@@ -104,7 +104,7 @@ def demo(
 
 
 def _wait_for_daemon(launcher: Launcher) -> None:
-    from zk_pipeline.defs.submit import check_daemon  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.runs.submit import check_daemon  # noqa: PLC0415 (Dagster, slow to import)
 
     deadline = time.monotonic() + 60
     while True:

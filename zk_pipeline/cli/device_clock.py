@@ -7,8 +7,8 @@ from datetime import datetime
 
 import click
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, print_rows
-from zk_pipeline.cli.session import open_session
 from zk_pipeline.errors import UsageError
 
 _READING = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
+from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.device_actions import clear_log, set_clock, users
 from zk_pipeline.cli.device_clock import correct_clock
-from zk_pipeline.cli.device_file import read_device_file
-from zk_pipeline.cli.device_hands import clear_log, set_clock, users
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
-from zk_pipeline.cli.session import open_session
 from zk_pipeline.devices.addresses import check_fields, check_name
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.files.device_file import read_device_file
 
 _SHOWN = ["name", "ip_address", "port", "protocol", "timezone", "site", "enabled", "serial_number", "last_sync"]
 

@@ -8,10 +8,10 @@ from datetime import date, datetime
 import click
 
 from zk_pipeline.attendance.rules import OutlierCode
+from zk_pipeline.cli.context import WORK_DATE, open_session
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
-from zk_pipeline.cli.session import WORK_DATE, open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.explanations import PUNCH_STATES, Revision
+from zk_pipeline.store.queries.explanations import PUNCH_STATES, Revision
 
 
 class Instant(click.ParamType[datetime]):

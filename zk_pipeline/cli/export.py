@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from zk_pipeline.cli.context import WORK_DATE, open_session
 from zk_pipeline.cli.output import as_json, print_json, progress_of
-from zk_pipeline.cli.session import WORK_DATE, open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.spans import check_span, option
-from zk_pipeline.store.exports import ExportScope, What
+from zk_pipeline.operations.date_range import check_span, option
+from zk_pipeline.store.queries.exports import ExportScope, What
 
 if TYPE_CHECKING:
-    from zk_pipeline.operations.export_files import Format
+    from zk_pipeline.operations.files.table_writers import Format
 
 _FORMATS = ("csv", "parquet", "xlsx")
 
@@ -58,12 +58,15 @@ def export(
         raise UsageError("--json and -o - would both write to standard output")
     if target == "-" and chosen != "csv" and sys.stdout.isatty():
         raise UsageError(f"a terminal cannot show {chosen}: name a file with -o")
-    from zk_pipeline.operations.export import export as write_export  # noqa: PLC0415 (openpyxl and pyarrow: slow)
-    from zk_pipeline.operations.replacing import replacing  # noqa: PLC0415
+    from zk_pipeline.operations.files.atomic_file import replacing  # noqa: PLC0415
+    from zk_pipeline.operations.files.export import export as write_export  # noqa: PLC0415 (openpyxl and pyarrow: slow)
 
     session = open_session()
     scope = ExportScope(start_date, end_date, user_id, site, device)
-    with progress_of("zk_pipeline.operations.export"), replacing(target, keep=session.settings.database_path) as stream:
+    with (
+        progress_of("zk_pipeline.operations.files.export"),
+        replacing(target, keep=session.settings.database_path) as stream,
+    ):
         rows = write_export(session.store.exports, cast(What, what), scope, kind=chosen, stream=stream)
     if as_json:
         print_json({"file": target, "format": chosen, "rows": rows})

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.cli.context import WORK_DATE, open_session
 from zk_pipeline.cli.output import as_json, print_json, print_rows
-from zk_pipeline.cli.session import WORK_DATE, open_session
-from zk_pipeline.operations.holiday_files import import_holiday_file
+from zk_pipeline.operations.files.holiday_file import import_holiday_file
 
 
 @click.group()

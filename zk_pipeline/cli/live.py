@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.session import open_session
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.listen import Stored, listen
-from zk_pipeline.processes import stop_event
+from zk_pipeline.operations.live_capture import Stored, listen
+from zk_pipeline.runtime.processes import stop_event
 
 
 @click.command()

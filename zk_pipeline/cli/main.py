@@ -17,13 +17,13 @@ import click
 
 from zk_pipeline import __version__
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.processes import check_for_end, end_in_order, ended_by
+from zk_pipeline.runtime.processes import check_for_end, end_in_order, ended_by
 
 # Name, module under `zk_pipeline.cli`, and what `--help` says of it. Imported only when used: `--help` must not wait
 # for Dagster, pandas and DuckDB.
 COMMANDS = {
     "demo": ("demo", "First look without hardware: emulated terminals, a local CRM, the Dagster UI."),
-    "up": ("serve", "Production start on one machine: webserver and daemon, schedules and sensors running."),
+    "up": ("services", "Production start on one machine: webserver and daemon, schedules and sensors running."),
     "worker": ("worker", "Do runs on this host."),
     "status": ("status", "What is late, what failed, and whether the daemon is alive."),
     "doctor": ("doctor", "What is wrong with settings, disks and the store, and what to do."),
@@ -33,11 +33,11 @@ COMMANDS = {
     "explain": ("explain", "What was said of a person's day, when, and why."),
     "repair": ("repair", "Correct punches that earlier versions stored wrongly."),
     "quarantine": ("quarantine", "Records that could not be read as punches."),
-    "test-device": ("probe", "Connect to terminals and print what they say of themselves."),
-    "poll": ("work", "Read terminals and store their punches."),
-    "process": ("work", "Make days from punches."),
-    "sync": ("work", "Deliver to the CRM what is due."),
-    "test-crm": ("probe", "Check the CRM's connection and credentials without creating a record."),
+    "test-device": ("connectivity", "Connect to terminals and print what they say of themselves."),
+    "poll": ("pipeline", "Read terminals and store their punches."),
+    "process": ("pipeline", "Make days from punches."),
+    "sync": ("pipeline", "Deliver to the CRM what is due."),
+    "test-crm": ("connectivity", "Check the CRM's connection and credentials without creating a record."),
     "live": ("live", "Store punches as they happen."),
     "export": ("export", "Raw punches, days or absences as a CSV, Parquet or Excel file."),
     "month": ("month", "The month sheet of one person."),
@@ -46,10 +46,10 @@ COMMANDS = {
     "migrate-store": ("migrate_store", "A verified copy of the store in another place or on another engine."),
     "api": ("api", "Serve the REST API and the web admin."),
     "api-token": ("api_tokens", "Tokens of the REST API and the web admin."),
-    "cleanup": ("work", "Do what the daily clean-up job does."),
+    "cleanup": ("pipeline", "Do what the daily clean-up job does."),
     "alert-test": ("alerting", "Send a test message to every channel of ALERT_URLS."),
     "watchdog": ("alerting", "Tell people when the daemon does not beat."),
-    "simulate": ("serve", "Run emulated terminals only."),
+    "simulate": ("services", "Run emulated terminals only."),
 }
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
-from zk_pipeline.cli.session import open_session
+from zk_pipeline.config.ducklake_address import LakeAddress
+from zk_pipeline.config.settings import store_address
 from zk_pipeline.errors import UsageError
-from zk_pipeline.lake_address import LakeAddress
-from zk_pipeline.settings import store_address
-from zk_pipeline.store.database import Database
-from zk_pipeline.store.moving import Moving
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.maintenance.store_migration import Moving
 
 _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
 

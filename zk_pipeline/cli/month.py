@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
-from zk_pipeline.cli.session import open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
-from zk_pipeline.operations.replacing import replacing
+from zk_pipeline.operations.files.atomic_file import replacing
+from zk_pipeline.operations.files.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
 from zk_pipeline.store.store import utc_now
 
 
@@ -57,7 +57,7 @@ def month(*, user_id: str, asked: date | None, site: str | None, kind: str, targ
     if kind == "text" and target == "-":
         _print(sheet, as_json=as_json)
         return
-    from zk_pipeline.operations.month_files import as_html, write_excel  # noqa: PLC0415 (openpyxl, slow to import)
+    from zk_pipeline.operations.files.month_files import as_html, write_excel  # noqa: PLC0415 (openpyxl, slow to import)
 
     with replacing(target, keep=session.settings.database_path) as stream:
         if kind == "xlsx":

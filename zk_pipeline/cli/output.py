@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.processes import in_main_thread
+from zk_pipeline.runtime.processes import in_main_thread
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, print_rows
-from zk_pipeline.cli.session import open_session
 
 
 @click.group()
@@ -49,7 +49,7 @@ def release(names: tuple[str, ...], as_json: bool) -> int:
     \b
     Example:  zk-pipeline quarantine release "Main Office"
     """
-    from zk_pipeline.operations.release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.quarantine_release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
 
     done = release_records(open_session().store, names or None)
     rows = [vars(one) for one in done]

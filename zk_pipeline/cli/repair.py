@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import click
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
-from zk_pipeline.cli.session import open_session
 
 
 @click.command()

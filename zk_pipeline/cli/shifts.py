@@ -11,10 +11,10 @@ import click
 
 from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.shifts import BOUNDS, WEEKDAYS, Assignment, Shift, Target
+from zk_pipeline.cli.context import WORK_DATE, open_session
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
-from zk_pipeline.cli.session import WORK_DATE, open_session
-from zk_pipeline.cli.shift_file import read_shift_file
 from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.files.shift_file import read_shift_file
 
 _HINT = "the days that this touches are made again by the next `zk-pipeline process`"
 

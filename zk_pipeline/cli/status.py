@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from zk_pipeline.cli.context import open_session
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
-from zk_pipeline.cli.session import open_session
 from zk_pipeline.operations.sync import paused_until, why_paused
-from zk_pipeline.store.overview import DeviceStatus, StoreStatus
+from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
 from zk_pipeline.store.store import utc_now
 
 _DEVICES = [
@@ -40,7 +40,7 @@ def status(as_json: bool) -> int:
     \b
     Example:  zk-pipeline status --json
     """
-    from zk_pipeline.defs.orchestration import orchestration  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.defs.instance.daemon_health import orchestration  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415
 
     session = open_session()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import click
 
-from zk_pipeline.cli.session import Session, open_session
+from zk_pipeline.cli.context import Session, open_session
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.routing import DEFAULT_QUEUE, by_queue
-from zk_pipeline.processes import in_main_thread
+from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, by_queue
+from zk_pipeline.runtime.processes import in_main_thread
 
 
 @click.command()
@@ -29,7 +29,7 @@ def worker(*, queues: Sequence[str], concurrency: int | None, name: str | None) 
     if not queues:
         raise UsageError(f"name whose runs to do with --queue: {'; '.join(_known(session))}")
     try:
-        from zk_pipeline.defs.celery_worker import work  # noqa: PLC0415 (Dagster and Celery, slow to import)
+        from zk_pipeline.runs.celery_worker import work  # noqa: PLC0415 (Dagster and Celery, slow to import)
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed: install zk-pipeline with its extra `celery`") from None
     return in_main_thread(lambda: work(queues, name=name or "-".join(queues), concurrency=concurrency or len(queues)))

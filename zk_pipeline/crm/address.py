@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from threading import Condition
 
-from zk_pipeline.crm.answers import Answer, Meaning
+from zk_pipeline.crm.responses import Answer, Meaning
 
 PEOPLE_ALIKE = 10  # different people in a row who get the same answer before it is the address's
 PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name what is wrong with it

@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, is_empty, read_answer
 from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of, whole_number
+from zk_pipeline.crm.responses import Answer, HttpAnswer, Meaning, is_empty, read_answer
 from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
-from zk_pipeline.crm.words import one_line
+from zk_pipeline.crm.sanitize import one_line
 
 LISTS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
 _STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # the first one that holds a status counts

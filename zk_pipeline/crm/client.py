@@ -16,17 +16,17 @@ import requests
 import urllib3
 
 from zk_pipeline.crm.address import Evidence
-from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, may_be_applied, read_answer
 from zk_pipeline.crm.batch_answers import read_batch_answer, read_single_answer
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
-from zk_pipeline.crm.failures import read_failure
 from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, record_body, sent_record
+from zk_pipeline.crm.responses import Answer, HttpAnswer, Meaning, may_be_applied, read_answer
 from zk_pipeline.crm.token import TokenSource, checked_token
 from zk_pipeline.crm.transport import Transport
+from zk_pipeline.crm.transport_errors import read_failure
 
 
 def check_lookup(endpoint: CrmEndpoint, mapping: FieldMapping) -> None:

@@ -15,14 +15,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from itertools import count
 
-from zk_pipeline.crm.answers import Answer, Meaning
-from zk_pipeline.crm.claims import Claims
+from zk_pipeline.crm.circuit_breaker import AHEAD, Decision, Gate
+from zk_pipeline.crm.claim_buffer import Claims
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.gate import AHEAD, Decision, Gate
 from zk_pipeline.crm.models import Outbox, Verdict
-from zk_pipeline.crm.posting import Item, Job, Poster, Sender
+from zk_pipeline.crm.request import Item, Job, Poster, Sender
+from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.signal_safe import undisturbed
 from zk_pipeline.crm.summary import DeliverySummary
-from zk_pipeline.crm.undisturbed import undisturbed
 
 PATIENCE = 600.0  # seconds a run waits in an outage, unless it is told otherwise
 DRAIN = 8.0  # seconds that requests under way still get when a run is cancelled

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import Enum
 
-from zk_pipeline.crm.answers import Answer, HttpAnswer, Meaning, is_empty, read_answer
 from zk_pipeline.crm.batch_answers import LISTS
 from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json, whole_number
 from zk_pipeline.crm.mapping import FieldMapping
-from zk_pipeline.crm.words import is_html, one_line, words_of
+from zk_pipeline.crm.responses import Answer, HttpAnswer, Meaning, is_empty, read_answer
+from zk_pipeline.crm.sanitize import is_html, one_line, words_of
 
 
 class Holding(Enum):

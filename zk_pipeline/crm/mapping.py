@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 import yaml
 
-from zk_pipeline.crm.answers import NEVER_ALREADY
 from zk_pipeline.crm.errors import CrmSettingWrong
+from zk_pipeline.crm.responses import NEVER_ALREADY
 from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRule, AnswerRules
 from zk_pipeline.errors import UsageError
 from zk_pipeline.yaml_file import compose_yaml, is_null, json_value, problem_at

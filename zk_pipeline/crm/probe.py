@@ -16,17 +16,17 @@ import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from zk_pipeline.crm.answers import Answer, HttpAnswer, read_answer
-from zk_pipeline.crm.connections import MAX_CONNECT
+from zk_pipeline.crm.dns import resolve
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.failures import read_failure
 from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
-from zk_pipeline.crm.resolve import resolve
+from zk_pipeline.crm.responses import Answer, HttpAnswer, read_answer
+from zk_pipeline.crm.sanitize import is_html
+from zk_pipeline.crm.timed_connections import MAX_CONNECT
 from zk_pipeline.crm.token import TokenSource, checked_token
 from zk_pipeline.crm.transport import Transport
-from zk_pipeline.crm.words import is_html
+from zk_pipeline.crm.transport_errors import read_failure
 
 NOBODY = "zk-pipeline-nobody"  # a person whom no CRM has
 NO_DATE = date(1970, 1, 1)

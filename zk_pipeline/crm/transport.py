@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 
 import requests
 
-from zk_pipeline.crm.answers import HttpAnswer
-from zk_pipeline.crm.connections import MAX_CONNECT, TimedAdapter, time_left
 from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.responses import HttpAnswer
+from zk_pipeline.crm.timed_connections import MAX_CONNECT, TimedAdapter, time_left
 
 MAX_BODY = 4 * 1024 * 1024  # bytes of an answer that are read; the rest is dropped with the connection
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dagster as dg
 
-from zk_pipeline.defs.alert_sensors import alert_sensors
-from zk_pipeline.defs.attendance import attendance_assets
-from zk_pipeline.defs.crm import crm_assets
-from zk_pipeline.defs.jobs import jobs
-from zk_pipeline.defs.quality_checks import quality_checks, quality_sensor
+from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.assets.crm_sync import crm_assets
+from zk_pipeline.defs.assets.daily_attendance import attendance_assets
+from zk_pipeline.defs.assets.raw_punches import terminal_assets
+from zk_pipeline.defs.automation.alert_sensors import alert_sensors
+from zk_pipeline.defs.automation.jobs import jobs
+from zk_pipeline.defs.automation.schedules import schedules
+from zk_pipeline.defs.automation.sensors import sensors
+from zk_pipeline.defs.checks.quality_checks import quality_checks, quality_sensor
 from zk_pipeline.defs.resources import resources
-from zk_pipeline.defs.schedules import schedules
-from zk_pipeline.defs.sensors import sensors
-from zk_pipeline.defs.terminals import terminal_assets
-from zk_pipeline.settings import Settings
 
 
 @dg.configured(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pandas as pd
 
-from zk_pipeline.store.catalog import TABLES
-from zk_pipeline.store.migrate import column_types
+from zk_pipeline.store.schema.catalog import TABLES
+from zk_pipeline.store.schema.migrations_runner import column_types
 
 
 def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:

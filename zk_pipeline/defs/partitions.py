@@ -14,7 +14,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from zk_pipeline.settings import Settings
+from zk_pipeline.config.settings import Settings
 
 _EASTERNMOST = timezone(timedelta(hours=14))
 

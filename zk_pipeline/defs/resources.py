@@ -9,13 +9,13 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from zk_pipeline.defs.dead_runs import note_process
+from zk_pipeline.config.ducklake_address import PREFIX
+from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.defs.instance.orphaned_runs import note_process
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.errors import UsageError
-from zk_pipeline.lake_address import PREFIX
-from zk_pipeline.operations.alerts import Channel, channels_of
-from zk_pipeline.operations.terminals import terminal_gateway
-from zk_pipeline.settings import Settings, load_settings
+from zk_pipeline.operations.alerting.channels import Channel, channels_of
+from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.store.store import Store
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from zk_pipeline.processes import end_child, start_child
+from zk_pipeline.runtime.processes import end_child, start_child
 
 
 def set_instance(home: Path, dagster_yaml: Path | None) -> None:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from zk_pipeline.devices.clearing import clear_log
+from zk_pipeline.devices.clear_log import clear_log
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
-from zk_pipeline.devices.connection import Connector
-from zk_pipeline.devices.disabling import KeypadLocks, unlock_left, unlocking_seconds
+from zk_pipeline.devices.device_lock import exclusive
 from zk_pipeline.devices.errors import Busy
-from zk_pipeline.devices.events import LiveEvent
-from zk_pipeline.devices.exclusive import exclusive
+from zk_pipeline.devices.keypad_lock import KeypadLocks, unlock_left, unlocking_seconds
 from zk_pipeline.devices.live import KEEP_ALIVE_SECONDS, live_punches
 from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
+from zk_pipeline.devices.protocol.connection import Connector
+from zk_pipeline.devices.protocol.events import LiveEvent
 from zk_pipeline.devices.reading import read_terminal
-from zk_pipeline.devices.session import ClockChange, probe_terminal, read_users, set_clock
+from zk_pipeline.devices.terminal_info import ClockChange, probe_terminal, read_users, set_clock
 from zk_pipeline.errors import UsageError
 
 MAX_COMM_KEY = 2**32 - 1

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from zk_pipeline.devices.client import TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
-from zk_pipeline.devices.connection import Connector
 from zk_pipeline.devices.errors import TerminalError
-from zk_pipeline.devices.events import (
+from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.protocol.client import TerminalClient
+from zk_pipeline.devices.protocol.connection import Connector
+from zk_pipeline.devices.protocol.events import (
     EF_ATTLOG,
     OTHER_EVENTS,
     Heartbeat,
@@ -26,10 +27,9 @@ from zk_pipeline.devices.events import (
     parse_event,
     split_events,
 )
-from zk_pipeline.devices.frames import Command
-from zk_pipeline.devices.models import Device
-from zk_pipeline.devices.session import check_serial, describe
-from zk_pipeline.devices.tables import ONLY_THE_LIST, fetch_users
+from zk_pipeline.devices.protocol.frames import Command
+from zk_pipeline.devices.protocol.tables import ONLY_THE_LIST, fetch_users
+from zk_pipeline.devices.terminal_info import check_serial, describe
 
 KEEP_ALIVE_SECONDS = 30.0
 LOOK_UP_SECONDS = 0.25  # how often it is asked whether to go on

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.errors import DeadlineExceeded
 from zk_pipeline.devices.models import Device
-from zk_pipeline.processes import check_for_end
+from zk_pipeline.runtime.processes import check_for_end
 
 Answer = TypeVar("Answer")
 

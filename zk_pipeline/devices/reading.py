@@ -11,11 +11,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from zk_pipeline.devices.client import Counters, TerminalClient
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
-from zk_pipeline.devices.connection import Connector
-from zk_pipeline.devices.decode import decode_log
-from zk_pipeline.devices.disabling import Disabling, KeypadLocks, enabled_afterwards
 from zk_pipeline.devices.errors import (
     DeadlineExceeded,
     IncompleteTransfer,
@@ -25,12 +21,16 @@ from zk_pipeline.devices.errors import (
     TerminalError,
     Unreachable,
 )
-from zk_pipeline.devices.layouts import LOG_LAYOUTS
+from zk_pipeline.devices.incremental import READING_NEW_RECORDS, fetch_new_records, fits, tail_of
+from zk_pipeline.devices.keypad_lock import Disabling, KeypadLocks, enabled_afterwards
 from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
-from zk_pipeline.devices.refusals import SessionLost
-from zk_pipeline.devices.session import check_serial, describe, verify_serial
-from zk_pipeline.devices.tables import ONLY_THE_LIST, RawLog, fetch_log, fetch_user_list
-from zk_pipeline.devices.tails import READING_NEW_RECORDS, fetch_new_records, fits, tail_of
+from zk_pipeline.devices.protocol.client import Counters, TerminalClient
+from zk_pipeline.devices.protocol.connection import Connector
+from zk_pipeline.devices.protocol.decode import decode_log
+from zk_pipeline.devices.protocol.record_layouts import LOG_LAYOUTS
+from zk_pipeline.devices.protocol.refusals import SessionLost
+from zk_pipeline.devices.protocol.tables import ONLY_THE_LIST, RawLog, fetch_log, fetch_user_list
+from zk_pipeline.devices.terminal_info import check_serial, describe, verify_serial
 
 ATTEMPTS = 3
 NEVER_LISTED = -1  # no terminal counts so many users

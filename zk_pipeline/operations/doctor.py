@@ -12,12 +12,12 @@ from pathlib import Path
 
 import yaml
 
+from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.sync import check_crm, crm_mapping, paused_until
-from zk_pipeline.settings import Settings, load_settings
-from zk_pipeline.store.doctor import Doctor, Finding
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
+from zk_pipeline.store.quality.doctor import Doctor, Finding
 from zk_pipeline.store.store import Store
 
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB left on a disk

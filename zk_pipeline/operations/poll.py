@@ -12,8 +12,8 @@ from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.devices.polling import PollOutcome, poll_together
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.errors import ReadingRefused, StoreBusy, is_store_failure
-from zk_pipeline.store.readings import FailedPoll, FinishedReading, Ingested
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.terminals.poll_results import FailedPoll, FinishedReading, Ingested
 
 # Waiting for terminals costs little; what is bounded here is the readings that are in memory at once.
 AT_ONCE = 128

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
-from zk_pipeline.attendance.judge import judge
+from zk_pipeline.attendance.evaluate import judge
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.sites import over_sites
-from zk_pipeline.settings import Settings
-from zk_pipeline.store.days import DateWritten
+from zk_pipeline.config.settings import Settings
+from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.work_dates import StaleDate
+from zk_pipeline.store.work_dates.staleness import StaleDate
 
 # About 1 GB, and holds of two seconds, whatever the number of dates and people. Just under two row groups of DuckDB's,
 # 122,880: a few more rows begin a third, which is written again with the next part (a sixth of all the work), and half

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
-from zk_pipeline.settings import Settings
-from zk_pipeline.store.restoring import Due, Restored, due_deliveries
+from zk_pipeline.store.maintenance.restore import Due, Restored, due_deliveries
 from zk_pipeline.store.store import Store
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
-from zk_pipeline.devices.session import ClockChange
+from zk_pipeline.devices.terminal_info import ClockChange
 from zk_pipeline.store.store import Store
 
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.database import Database
+from zk_pipeline.store.engine.database import Database
 
 Scope = Literal["read", "operate", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

@@ -6,37 +6,37 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from zk_pipeline.store.absences import AbsenceStore
-from zk_pipeline.store.alerts import AlertStore
 from zk_pipeline.store.api_tokens import TokenStore
-from zk_pipeline.store.audit import Audit
-from zk_pipeline.store.backups import Backups
-from zk_pipeline.store.corrections import CorrectionStore
-from zk_pipeline.store.database import Database, Where
-from zk_pipeline.store.day_context import DayContexts
-from zk_pipeline.store.days import DayStore
-from zk_pipeline.store.deliveries import DeliveryStore
-from zk_pipeline.store.delivery_lists import DeliveryLists
-from zk_pipeline.store.devices import DeviceRegistry
-from zk_pipeline.store.explanations import Explanations
-from zk_pipeline.store.exports import ExportStore
-from zk_pipeline.store.holds import Holds
-from zk_pipeline.store.holidays import HolidayStore
-from zk_pipeline.store.keypad_locks import KeypadLockStore
-from zk_pipeline.store.lists import ListStore
-from zk_pipeline.store.overview import Overview
-from zk_pipeline.store.pages import BucketCache
-from zk_pipeline.store.people import People
-from zk_pipeline.store.person_days import PersonDays
-from zk_pipeline.store.punches import PunchStore
-from zk_pipeline.store.quality import Quality
-from zk_pipeline.store.quarantine import QuarantineStore
-from zk_pipeline.store.repairs import Repairs
-from zk_pipeline.store.restoring import Restoring
-from zk_pipeline.store.reviews import ReviewStore
-from zk_pipeline.store.shift_plan import PlanApplied, ShiftPlan, apply_plan
-from zk_pipeline.store.shifts import ShiftStore
-from zk_pipeline.store.upkeep import Upkeep
+from zk_pipeline.store.days.days import DayStore
+from zk_pipeline.store.deliveries.deliveries import DeliveryStore
+from zk_pipeline.store.engine.database import Database, Where
+from zk_pipeline.store.locks.lock_statistics import Holds
+from zk_pipeline.store.maintenance.backups import Backups
+from zk_pipeline.store.maintenance.restore import Restoring
+from zk_pipeline.store.maintenance.retention import Upkeep
+from zk_pipeline.store.quality.alerts import AlertStore
+from zk_pipeline.store.quality.quality import Quality
+from zk_pipeline.store.quality.repairs import Repairs
+from zk_pipeline.store.queries.absences import AbsenceStore
+from zk_pipeline.store.queries.audit import Audit
+from zk_pipeline.store.queries.day_context import DayContexts
+from zk_pipeline.store.queries.delivery_lists import DeliveryLists
+from zk_pipeline.store.queries.explanations import Explanations
+from zk_pipeline.store.queries.exports import ExportStore
+from zk_pipeline.store.queries.keyset_pagination import BucketCache
+from zk_pipeline.store.queries.lists import ListStore
+from zk_pipeline.store.queries.overview import Overview
+from zk_pipeline.store.queries.people import People
+from zk_pipeline.store.queries.person_days import PersonDays
+from zk_pipeline.store.queries.reviews import ReviewStore
+from zk_pipeline.store.shifts.holidays import HolidayStore
+from zk_pipeline.store.shifts.shift_plan import PlanApplied, ShiftPlan, apply_plan
+from zk_pipeline.store.shifts.shifts import ShiftStore
+from zk_pipeline.store.terminals.clock_corrections import CorrectionStore
+from zk_pipeline.store.terminals.devices import DeviceRegistry
+from zk_pipeline.store.terminals.keypad_locks import KeypadLockStore
+from zk_pipeline.store.terminals.punches import PunchStore
+from zk_pipeline.store.terminals.quarantine import QuarantineStore
 
 
 def utc_now() -> datetime:

@@ -9,15 +9,15 @@ from typing import Any, Literal, get_args
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.paging import Empty, FlagText, Text, flag
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchLine, Rows
-from zk_pipeline.web.listing import Listed, PageParameters, address, asked_of, listed
-from zk_pipeline.web.pages import Reader, draw
-from zk_pipeline.web.telling import delivery_words
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.pagination import Empty, FlagText, Text, flag
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchLine, Rows
+from zk_pipeline.web.list_pages import Listed, PageParameters, address, asked_of, listed
+from zk_pipeline.web.rendering import Reader, draw
+from zk_pipeline.web.template_filters import delivery_words
 
 router = APIRouter(include_in_schema=False)
 Reviewed = Literal["no", "yes", "all"]

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.paging import DateText
-from zk_pipeline.api.services import Given
 from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.errors import UsageError
-from zk_pipeline.web.day_changes import changes, hours_of
-from zk_pipeline.web.listing import asked_of, day_address
-from zk_pipeline.web.pages import Reader, draw
+from zk_pipeline.http.pagination import DateText
+from zk_pipeline.http.services import Given
+from zk_pipeline.web.list_pages import asked_of, day_address
+from zk_pipeline.web.rendering import Reader, draw
+from zk_pipeline.web.revision_diff import changes, hours_of
 
 router = APIRouter(include_in_schema=False)
 Name = Annotated[str, Field(min_length=1, max_length=200)]

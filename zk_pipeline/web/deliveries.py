@@ -8,22 +8,22 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.errors import words_for
-from zk_pipeline.api.fields import as_date
-from zk_pipeline.api.launching import Action, TooManyActions
-from zk_pipeline.api.paging import DateText, Empty, Text
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.errors import words_for
+from zk_pipeline.http.fields import as_date
+from zk_pipeline.http.pagination import DateText, Empty, Text
+from zk_pipeline.http.run_workers import Action, TooManyActions
+from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.sync import check_crm, paused_until
-from zk_pipeline.store.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of
-from zk_pipeline.store.lists import Rows
-from zk_pipeline.store.outbox import Scope
-from zk_pipeline.web.listing import PageParameters, check_span, listed, said_of
-from zk_pipeline.web.pages import OperatorForm, Reader, draw
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.queries.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of
+from zk_pipeline.store.queries.lists import Rows
+from zk_pipeline.web.list_pages import PageParameters, check_span, listed, said_of
+from zk_pipeline.web.rendering import OperatorForm, Reader, draw
 from zk_pipeline.web.runs import to_run
-from zk_pipeline.web.telling import delivery_words
+from zk_pipeline.web.template_filters import delivery_words
 
 router = APIRouter(include_in_schema=False)
 View = Literal["open", "pending", "sending", "retry", "failed", "delivered", "superseded"]

@@ -9,15 +9,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.devices import EDITABLE
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.errors import DeviceExists
+from zk_pipeline.store.terminals.devices import EDITABLE
 from zk_pipeline.web.devices import DeviceId
-from zk_pipeline.web.pages import Admin, AdminForm, Form, draw
+from zk_pipeline.web.rendering import Admin, AdminForm, Form, draw
 
 router = APIRouter(include_in_schema=False)
 PROTOCOLS = ("auto", "tcp", "udp")

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.errors import words_for
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.errors import words_for
+from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
-from zk_pipeline.store.device_story import device_story
-from zk_pipeline.web.device_words import MAX_DRIFT_SECONDS, MAX_FILL
+from zk_pipeline.store.queries.device_details import device_story
+from zk_pipeline.web.device_status import MAX_DRIFT_SECONDS, MAX_FILL
 from zk_pipeline.web.overview import lines_of, status_of
-from zk_pipeline.web.pages import AdminForm, OperatorForm, Reader, ReaderForm, draw
+from zk_pipeline.web.rendering import AdminForm, OperatorForm, Reader, ReaderForm, draw
 
 router = APIRouter(include_in_schema=False)
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]

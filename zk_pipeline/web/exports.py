@@ -8,16 +8,16 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.fields import as_date
-from zk_pipeline.api.files import MOST_EXCEL_ROWS
-from zk_pipeline.api.files import export_file as answer_with_file
-from zk_pipeline.api.paging import DateText, Text
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.exports import ExportScope
-from zk_pipeline.web.listing import asked_of, check_span
-from zk_pipeline.web.pages import Reader, draw
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.fields import as_date
+from zk_pipeline.http.file_responses import MOST_EXCEL_ROWS
+from zk_pipeline.http.file_responses import export_file as answer_with_file
+from zk_pipeline.http.pagination import DateText, Text
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.store.queries.exports import ExportScope
+from zk_pipeline.web.list_pages import asked_of, check_span
+from zk_pipeline.web.rendering import Reader, draw
 
 router = APIRouter(include_in_schema=False)
 

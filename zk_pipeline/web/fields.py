@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.web.pages import Form
+from zk_pipeline.web.rendering import Form
 
 
 def optional(fields: Form, name: str) -> str | None:

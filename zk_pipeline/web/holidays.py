@@ -7,13 +7,13 @@ from dataclasses import fields as fields_of
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.holiday_files import HolidayImport, import_holidays
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.operations.files.holiday_file import HolidayImport, import_holidays
 from zk_pipeline.web.fields import optional, whole_date
-from zk_pipeline.web.pages import AdminForm, Form, Reader, draw
+from zk_pipeline.web.rendering import AdminForm, Form, Reader, draw
 from zk_pipeline.web.uploads import AdminUpload
 
 router = APIRouter(include_in_schema=False)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.auth import address_of, cookie_name, may_log_in_here, too_many_attempts
-from zk_pipeline.api.services import Given
-from zk_pipeline.web.pages import Form, ReaderForm, draw, read_form, safe_target
+from zk_pipeline.http.auth import address_of, cookie_name, may_log_in_here, too_many_attempts
+from zk_pipeline.http.services import Given
+from zk_pipeline.web.rendering import Form, ReaderForm, draw, read_form, safe_target
 
 router = APIRouter(include_in_schema=False)
 _IN_THE_CLEAR = (

@@ -7,12 +7,12 @@ from datetime import timedelta
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.api.services import Given, Services
+from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.sync import paused_until
-from zk_pipeline.store.overview import StoreStatus
-from zk_pipeline.store.presence import presence
-from zk_pipeline.web.device_words import DeviceLine, word_for
-from zk_pipeline.web.pages import Reader, draw
+from zk_pipeline.store.queries.overview import StoreStatus
+from zk_pipeline.store.queries.presence import presence
+from zk_pipeline.web.device_status import DeviceLine, word_for
+from zk_pipeline.web.rendering import Reader, draw
 
 router = APIRouter(include_in_schema=False)
 # In the order in which a delivery goes through them; what needs a person stands out.

@@ -7,13 +7,13 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.paging import Empty, Text
-from zk_pipeline.api.services import Given, Services
-from zk_pipeline.store.lists import Rows
-from zk_pipeline.store.quarantine import PAGE_ORDER, QuarantinedRecord
-from zk_pipeline.web.listing import PageParameters, listed
-from zk_pipeline.web.pages import OperatorForm, Reader, draw
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.pagination import Empty, Text
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.store.queries.lists import Rows
+from zk_pipeline.store.terminals.quarantine import PAGE_ORDER, QuarantinedRecord
+from zk_pipeline.web.list_pages import PageParameters, listed
+from zk_pipeline.web.rendering import OperatorForm, Reader, draw
 
 router = APIRouter(include_in_schema=False)
 
@@ -38,7 +38,7 @@ def quarantine(request: Request, services: Given, identity: Reader) -> Response:
 @router.post("/quarantine/release")
 def release(request: Request, services: Given, form: OperatorForm) -> Response:
     """Reads the records of one terminal, or of all, again. Raises UnknownDevice."""
-    from zk_pipeline.operations.release import release as read_again  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.quarantine_release import release as read_again  # noqa: PLC0415 (pandas, slow to import)
 
     device = form.fields.get("device")
     done = read_again(services.store, [device] if device else None)

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.services import Given
 from zk_pipeline.errors import UsageError
-from zk_pipeline.web.pages import OperatorForm, safe_target
+from zk_pipeline.http.services import Given
+from zk_pipeline.web.rendering import OperatorForm, safe_target
 
 router = APIRouter(include_in_schema=False)
 _LONGEST_NOTE = 500

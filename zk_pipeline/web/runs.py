@@ -6,16 +6,17 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.launching import Action
-from zk_pipeline.api.runs import run as state_of_run
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.errors import UsageError
+from zk_pipeline.http.run_state import run_state
+from zk_pipeline.http.run_workers import Action
+from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.sync import check_crm
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.store.deliveries.due_deliveries import Scope
 from zk_pipeline.web.devices import DeviceId
-from zk_pipeline.web.pages import OperatorForm, Reader, draw
+from zk_pipeline.web.rendering import OperatorForm, Reader, draw
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 50
@@ -40,7 +41,9 @@ def runs(request: Request, services: Given, identity: Reader) -> Response:
 @router.get("/runs/{run_id}")
 def run(request: Request, services: Given, identity: Reader, run_id: UUID) -> Response:
     """How a run stands. It asks again by itself until the run is finished, with scripts or without."""
-    state = state_of_run(services, identity, run_id)
+    state = run_state(services, run_id)
+    if state is None:
+        raise HTTPException(404, "Not found.")
     polls = [poll for one in state["runs"] for poll in services.store.punches.polls_of(one.run_id)]
     ids = {device.name: device.id for device in services.store.devices.all()}
     return draw(request, "run.html", identity, run=state, polls=polls, device_ids=ids, **_told())

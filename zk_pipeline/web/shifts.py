@@ -7,13 +7,13 @@ from datetime import time
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.api.auth import Identity
-from zk_pipeline.api.services import Given, Services
 from zk_pipeline.attendance.hours import wall_time
 from zk_pipeline.attendance.shifts import BOUNDS, WEEKDAYS, Assignment, Shift, Target
 from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.services import Given, Services
 from zk_pipeline.web.fields import optional, whole_date
-from zk_pipeline.web.pages import Admin, AdminForm, Form, Reader, draw
+from zk_pipeline.web.rendering import Admin, AdminForm, Form, Reader, draw
 
 router = APIRouter(include_in_schema=False)
 _AGAIN = "The days that this touches are made again by the next processing run."

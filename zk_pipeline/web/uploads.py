@@ -12,8 +12,8 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.api.auth import Identity, check_csrf
-from zk_pipeline.web.pages import Admin, Form
+from zk_pipeline.http.auth import Identity, check_csrf
+from zk_pipeline.web.rendering import Admin, Form
 
 _MOST_PARTS = 20
 

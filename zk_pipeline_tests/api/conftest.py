@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from zk_pipeline.api.services import Parts
-from zk_pipeline.settings import VARIABLES, load_settings
+from zk_pipeline.config.settings import VARIABLES, load_settings
+from zk_pipeline.http.services import Parts
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import NothingToDo, Served, Stopwatch, serve
-from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, store_at
+from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, Stopwatch, serve
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, store_at
 
 DAYS = 40
 

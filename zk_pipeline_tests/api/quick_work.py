@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from zk_pipeline.api.launching import Action, ActionResult
+from zk_pipeline.http.run_workers import Action, ActionResult
 
 
 def quick_work(action: Action) -> ActionResult:

@@ -11,17 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zk_pipeline.api import app
-from zk_pipeline.api.launching import LOST, NOT_BEGUN, Action, RunsInProcesses, TooManyActions
-from zk_pipeline.api.services import Parts
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.crm_misbehaviour import behave, refusal
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.line_faults import LateAnswers
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.http.run_workers import LOST, NOT_BEGUN, Action, RunsInProcesses, TooManyActions
+from zk_pipeline.http.services import Parts
+from zk_pipeline.server import app
+from zk_pipeline.simulator.crm.faults import behave, refusal
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.network_faults import LateAnswers
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import Served, finished, serve
+from zk_pipeline_tests.api.api_fixtures import Served, finished, serve
 from zk_pipeline_tests.api.quick_work import quick_work
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 from zk_pipeline_tests.waiting import until

@@ -12,15 +12,16 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from zk_pipeline.api import guard, server
-from zk_pipeline.api.guard import SECURITY_HEADERS
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.http import middleware
+from zk_pipeline.http.middleware import SECURITY_HEADERS
+from zk_pipeline.server import uvicorn_server
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import Served
+from zk_pipeline_tests.api.api_fixtures import Served
 from zk_pipeline_tests.api.test_api_auth import csrf_of, log_in
 from zk_pipeline_tests.attacks import ATTACK
 from zk_pipeline_tests.gates import gate, switch_on
-from zk_pipeline_tests.store.store_bench import execute, rows
+from zk_pipeline_tests.store.store_fixtures import execute, rows
 from zk_pipeline_tests.waiting import until
 
 INJECTIONS = [
@@ -96,7 +97,7 @@ def test_every_injection_in_every_parameter(served: Served, admin: httpx.Client)
     "path",
     ["/static/../../settings.py", "/static/%2e%2e/%2e%2e/settings.py", "/static/..%2f..%2fsettings.py",
      "/static//etc/passwd", "/static/%00", "/api/../../etc/passwd", "/api/%2e%2e/%2e%2e/.env", "//evil.example/",
-     "/api/devices/..%2f..%2f", "/.env", "/data/attendance.duckdb", "/static/..\\..\\settings.py"],
+     "/api/devices/..%2f..%2f", "/.env", "/data/attendance.duckdb", "/static/..\\..\\config/settings.py"],
 )  # fmt: skip
 def test_path_tricks(served: Served, path: str) -> None:
     answer = raw(
@@ -147,7 +148,7 @@ def test_a_token_in_the_log(served: Served, stranger: httpx.Client, caplog: pyte
         stranger.get("/api/devices/%0a%1b[31m{fake}/")
 
         def logged() -> list[str]:
-            return [record.getMessage() for record in caplog.records if record.name == guard.ACCESS.name]
+            return [record.getMessage() for record in caplog.records if record.name == middleware.ACCESS.name]
 
         until(lambda: len(logged()) == 4)  # an answer is there before its line is
     ours = "".join(one.getMessage() for one in caplog.records if one.name.startswith(("uvicorn", "zk_pipeline")))
@@ -199,7 +200,7 @@ def test_errors_without_internals(own: Served, home_store: Store, monkeypatch: p
         raise RuntimeError("secret of the inside")
 
     with monkeypatch.context() as patch:
-        patch.setattr("zk_pipeline.store.devices.DeviceRegistry.all", broken)
+        patch.setattr("zk_pipeline.store.terminals.devices.DeviceRegistry.all", broken)
         with own.client() as admin:
             answer = admin.get("/api/devices/")
     assert (answer.status_code, answer.json()) == (500, {"detail": "internal error; the log of the API says more"})
@@ -231,7 +232,7 @@ def test_no_secret_in_any_answer(own: Served, fleet: Fleet, home_store: Store, m
 
 
 def test_oversized_bodies(served: Served, admin: httpx.Client) -> None:
-    assert admin.post("/api/devices/", content=b"x" * (guard.LARGEST_BODY + 1)).status_code == 413
+    assert admin.post("/api/devices/", content=b"x" * (middleware.LARGEST_BODY + 1)).status_code == 413
     endless = (b"x" * 65536 for _ in range(100))  # without a length
     assert admin.post("/api/devices/", content=endless).status_code == 413
     deep = b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -244,8 +245,8 @@ def test_oversized_bodies(served: Served, admin: httpx.Client) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits on slowness, shortened."""
-    monkeypatch.setattr(server, "HEADER_SECONDS", 1.0)
-    monkeypatch.setattr(guard, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(uvicorn_server, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 1.0)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -273,7 +274,7 @@ def test_slow_loris(served: Served, admin: httpx.Client) -> None:
 def test_a_client_that_does_not_take_its_answers(
     served: Served, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "SEND_SECONDS", 1.0)
+    monkeypatch.setattr(middleware, "SEND_SECONDS", 1.0)
     connections = served.server.server_state.connections
     assert admin.get("/health/live").status_code == 200
     others = len(connections)

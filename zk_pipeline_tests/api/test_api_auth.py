@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zk_pipeline.api.services import Parts
-from zk_pipeline.settings import load_settings
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.http.services import Parts
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import NothingToDo, Served, Stopwatch, serve
+from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, Stopwatch, serve
 
 
 def csrf_of(client: httpx.Client) -> str:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from zk_pipeline.api.launching import Action, ActionResult
-from zk_pipeline_tests.api.api_bench import NothingToDo, Served
+from zk_pipeline.http.run_workers import Action, ActionResult
+from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served
 
 DAYS = "/api/processed-attendance"
 PROCESS = f"{DAYS}/process/"

@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-from zk_pipeline.api.launching import Action, ActionResult
-from zk_pipeline.api.services import Parts
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.http.run_workers import Action, ActionResult
+from zk_pipeline.http.services import Parts
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import NothingToDo, Served, serve
+from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, serve
 from zk_pipeline_tests.gates import gate, switch_on
-from zk_pipeline_tests.store.store_bench import execute, rows
+from zk_pipeline_tests.store.store_fixtures import execute, rows
 
 DEVICES, RAW, DAYS = "/api/devices/", "/api/raw-attendance/", "/api/processed-attendance/"
 NEW = {"name": "Branch Office", "ip_address": "192.0.2.101", "port": 4370, "enabled": True}

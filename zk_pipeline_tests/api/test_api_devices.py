@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline_tests.api.api_bench import Served
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline_tests.api.api_fixtures import Served
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
 FIELDS = {"id", "name", "ip_address", "port", "enabled", "last_sync", "created_at", "updated_at"}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.api.services import Parts
-from zk_pipeline.settings import load_settings
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.http.services import Parts
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import serve
+from zk_pipeline_tests.api.api_fixtures import serve
 from zk_pipeline_tests.api.test_api_contract import Done
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import Served
-from zk_pipeline_tests.store.store_bench import MONDAY, ingest, on
+from zk_pipeline_tests.api.api_fixtures import Served
+from zk_pipeline_tests.store.store_fixtures import MONDAY, ingest, on
 
 PUNCH_FIELDS = {
     "id", "device", "device_name", "user_id", "timestamp", "status", "punch_state", "verify_type", "created_at",

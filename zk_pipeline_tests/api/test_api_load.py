@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.gates import gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import MONDAY, execute
+from zk_pipeline_tests.store.store_fixtures import MONDAY, execute
 
 PATHS = (
     "/api/raw-attendance/", "/api/raw-attendance/?page=300", "/api/processed-attendance/", "/api/devices/",

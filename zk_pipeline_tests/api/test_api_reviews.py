@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import Served
-from zk_pipeline_tests.store.store_bench import execute
+from zk_pipeline_tests.api.api_fixtures import Served
+from zk_pipeline_tests.store.store_fixtures import execute
 
 DAYS = "/api/processed-attendance"
 

@@ -16,10 +16,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from zk_pipeline.api.services import Parts
-from zk_pipeline.settings import load_settings
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.http.services import Parts
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.api.api_bench import NothingToDo, Served, serve
+from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, serve
 
 # What a document cannot say: these refusals are of the meaning of what was sent, or of what is stored at the time.
 OF_MEANING = (

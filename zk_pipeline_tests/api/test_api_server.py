@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import busy
+from zk_pipeline_tests.store.store_fixtures import busy
 from zk_pipeline_tests.waiting import until
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from zk_pipeline.attendance.judge import judge
+from zk_pipeline.attendance.evaluate import judge
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days
-from zk_pipeline_tests.attendance.rules_bench import as_days, rules_of, shifts_of, summaries
+from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, shifts_of, summaries
 
 PEOPLE, EXAMPLES = 100, 12
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pandera.errors
 import pytest
 
+from zk_pipeline.attendance.evaluate import Judged, judge
 from zk_pipeline.attendance.frames import DAYS, SUMMARIES
-from zk_pipeline.attendance.judge import Judged, judge
 from zk_pipeline.attendance.rules import OutlierCode, WorkRules
 from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainGate, PlainPunch, PlainShift
-from zk_pipeline_tests.attendance.rules_bench import as_days, rules_of, summaries
+from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, summaries
 
 MONDAY = date(2026, 3, 2)
 LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)

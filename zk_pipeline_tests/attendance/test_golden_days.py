@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from zk_pipeline.cli.shift_file import read_shift_file
+from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.devices.models import Device
+from zk_pipeline.operations.files.shift_file import read_shift_file
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
-from zk_pipeline.settings import Settings, load_settings
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.golden_days import (
     PAGE,
@@ -32,7 +32,7 @@ from zk_pipeline_tests.attendance.golden_days import (
     wall,
 )
 from zk_pipeline_tests.attendance.golden_together import all_of, is_told_at_once
-from zk_pipeline_tests.store.store_bench import StoppedClock, copied, device, reading, rows
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, device, reading, rows
 
 LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)
 Row: TypeAlias = "tuple[Any, ...]"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 
 
 @pytest.fixture

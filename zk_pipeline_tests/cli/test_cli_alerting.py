@@ -11,7 +11,7 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
 from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 
 
 @pytest.fixture

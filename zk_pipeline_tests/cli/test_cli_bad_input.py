@@ -12,8 +12,8 @@ import pytest
 
 from zk_pipeline.cli import main
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
-from zk_pipeline_tests.store.store_bench import device
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.store.store_fixtures import device
 
 TOMORROW_BUT_ONE = str((datetime.now(timezone.utc) + timedelta(days=3)).date())
 

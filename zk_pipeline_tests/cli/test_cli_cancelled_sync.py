@@ -13,16 +13,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from zk_pipeline.defs.dead_runs import PROCESS_TAG
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import range_tags
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, whenever
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.crm.faults import Trouble, any_of, whenever
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.conftest import CRM_TOKEN
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
 from zk_pipeline_tests.demo.dagster_ui import serving_ui
-from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, rows
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, rows
 from zk_pipeline_tests.waiting import until
 
 PEOPLE = 300

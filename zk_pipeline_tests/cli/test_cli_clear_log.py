@@ -6,11 +6,11 @@ import io
 
 import pytest
 
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 
 
 class Keyboard(io.StringIO):

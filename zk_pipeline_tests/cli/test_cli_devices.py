@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, NASTY, PEOPLE, gate, present, switch_on
 
 DEVICES = """

@@ -13,9 +13,9 @@ import pytest
 
 from zk_pipeline.operations import doctor
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
-from zk_pipeline_tests.store.store_bench import execute
-from zk_pipeline_tests.store.test_store_backups import KILLED
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.store.maintenance.test_store_backups import KILLED
+from zk_pipeline_tests.store.store_fixtures import execute
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
-from zk_pipeline_tests.operations.test_holiday_calendar import calendar
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.operations.files.test_holiday_calendar import calendar
 
 IDS = ("00042", "0x1F", "12_34", "12:30", "1e3", "on", "No", "2026-05-01", "1001", "'~'")
 SHIFT = "shifts: [{name: early, start: 6:00, end: 14:00, late_clock_in_hours: 0.5}]\n"

@@ -13,9 +13,9 @@ import click
 import pytest
 
 from zk_pipeline.cli.main import COMMANDS, cli
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
 APART = {"watchdog", "alert-test"}  # need a daemon or a channel: test_cli_alerting

@@ -15,21 +15,21 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.devices.models import Device
+from zk_pipeline.operations.alerting.problems import lock_problems
 from zk_pipeline.operations.doctor import examine
-from zk_pipeline.operations.listen import listen
+from zk_pipeline.operations.live_capture import listen
 from zk_pipeline.operations.poll import poll_devices
-from zk_pipeline.operations.problems import lock_problems
-from zk_pipeline.operations.terminals import terminal_gateway
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.faults import Faults, HangAt
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command
-from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.operations.terminal_gateway import terminal_gateway
+from zk_pipeline.simulator.terminal.faults import Faults, HangAt
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
-from zk_pipeline_tests.store.store_bench import ALL
+from zk_pipeline_tests.store.store_fixtures import ALL
 from zk_pipeline_tests.waiting import until
 
 pytestmark = pytest.mark.file_engine

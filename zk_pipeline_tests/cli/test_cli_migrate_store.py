@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.engines import lakes
-from zk_pipeline_tests.store.store_bench import device, ingest, rows, store_at
+from zk_pipeline_tests.store.store_fixtures import device, ingest, rows, store_at
 
 FILE = "data/attendance.duckdb"
 

@@ -16,8 +16,8 @@ import pytest
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
-from zk_pipeline_tests.store.store_bench import device
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.store.store_fixtures import device
 
 ZK = [sys.executable, "-m", "zk_pipeline"]
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.cli.command_bench import CommandLine
-from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, ingest, on, process
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, ingest, on, process
 
 SPAN = ("--start-date", str(MONDAY), "--end-date", str(TUESDAY))
 

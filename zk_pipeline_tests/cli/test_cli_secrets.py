@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import pytest
 
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, refusal
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.crm.faults import Trouble, refusal
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, rows
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, rows
 
 TOKEN = "s3cret/token+of=42"
 FORMS = [form.encode() for form in (TOKEN, json.dumps(TOKEN).replace("/", "\\/")[1:-1], quote(TOKEN, safe=""))]

@@ -19,16 +19,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from zk_pipeline.simulator.crm_misbehaviour import Trouble
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.crm.faults import Trouble
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.conftest import CRM_TOKEN
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
 from zk_pipeline_tests.gates import MONDAY as MONDAY_OF_GATES
 from zk_pipeline_tests.gates import gate, present, switch_on
 from zk_pipeline_tests.ports import free_port
-from zk_pipeline_tests.store.store_bench import MONDAY, device, ingest, on, process, rows
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, rows
 from zk_pipeline_tests.waiting import until
 
 FEW = 20  # people who are due; 8 requests are under way at a time, of a second each

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.payload import idempotency_key
+from zk_pipeline.crm.responses import Answer, Meaning
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 
 TOKEN = "s3cret/token+of=42"
 DELIVERED = Answer(meaning=Meaning.DELIVERED, status=201)

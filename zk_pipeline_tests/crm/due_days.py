@@ -11,11 +11,11 @@ import pandas as pd
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.operations.process import process_dates
-from zk_pipeline.simulator.definition import serial_number_of
-from zk_pipeline.store.database import Where
+from zk_pipeline.simulator.terminal.definition import serial_number_of
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import copy_store
-from zk_pipeline_tests.store.store_bench import info
+from zk_pipeline_tests.store.store_fixtures import info
 
 FIRST = date(2024, 1, 1)
 GATE, ANNEX = "Gate", "Annex"  # each a site

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from itertools import count
 from multiprocessing.connection import Connection
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.settings import load_settings
-from zk_pipeline.store.database import Database, Where
-from zk_pipeline.store.outbox import Scope
-from zk_pipeline.store.sender import SenderBusy
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.engine.database import Database, Where
+from zk_pipeline.store.locks.sync_lock import SenderBusy
 from zk_pipeline.store.store import Store, utc_now
 
 _context = multiprocessing.get_context("forkserver")

@@ -14,14 +14,14 @@ import pytest
 import requests
 
 from zk_pipeline.crm.address import PEOPLE_ALIKE, PEOPLE_REFUSED_ALIKE
-from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.responses import Answer, Meaning
 from zk_pipeline.crm.token import TokenFile
 from zk_pipeline.crm.transport import MAX_BODY
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, first, html_page, redirect, refusal, whenever
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.crm.faults import Trouble, first, html_page, redirect, refusal, whenever
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import DAY, NOON, TOKEN, client_of, deliveries, delivery, stub_crm
 
 

@@ -12,18 +12,18 @@ from unittest.mock import ANY
 
 import pytest
 
-from zk_pipeline.crm.answers import Answer, Meaning
-from zk_pipeline.crm.claims import PAGE, SETTLE_AT
+from zk_pipeline.crm.circuit_breaker import PROBES
+from zk_pipeline.crm.claim_buffer import PAGE, SETTLE_AT
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.delivery import PATIENCE, deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.gate import PROBES
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
-from zk_pipeline.crm.posting import Sender
+from zk_pipeline.crm.request import Sender
+from zk_pipeline.crm.responses import Answer, Meaning
 from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, first, refusal, sometimes, whenever
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.crm.faults import Trouble, any_of, first, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import (
     DAY,
     DELIVERED,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import record_body
+from zk_pipeline.crm.responses import Answer, Meaning
 from zk_pipeline.errors import UsageError
 from zk_pipeline_tests.crm.crm_doubles import NOON, TOKEN, deliveries, delivery
 from zk_pipeline_tests.crm.raw_crm import answer, raw_crm

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.answers import HttpAnswer, Meaning, read_answer
 from zk_pipeline.crm.batch_answers import read_batch_answer
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.mapping import AS_IT_IS, FIELDS, read_mapping
 from zk_pipeline.crm.payload import crm_record, encode_batch, encode_one, record_body, sent_record
+from zk_pipeline.crm.responses import HttpAnswer, Meaning, read_answer
 from zk_pipeline.errors import UsageError
 from zk_pipeline_tests.crm.crm_doubles import NOON, deliveries, delivery
 from zk_pipeline_tests.docs.pages import CHECKOUT

@@ -9,9 +9,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zk_pipeline.crm.answers import Answer, Meaning
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.models import Delivery, Verdict
+from zk_pipeline.crm.responses import Answer, Meaning
 from zk_pipeline_tests.crm.crm_doubles import DAY, DELIVERED, FakeTime, MemoryOutbox, ToldSender, delivery
 
 FAULT = Answer(meaning=Meaning.UNAVAILABLE, status=500, error="500")

@@ -11,7 +11,7 @@ import pytest
 
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.probe import CrmProbe, probe
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate, stub_crm
 
 

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, any_of, behave, refusal, sometimes, whenever
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.database import Where
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.simulator.crm.faults import Trouble, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN
 from zk_pipeline_tests.crm.sync_children import start_sync
-from zk_pipeline_tests.store.store_bench import MONDAY, copied, device, execute, ingest, on, process
+from zk_pipeline_tests.store.store_fixtures import MONDAY, copied, device, execute, ingest, on, process
 from zk_pipeline_tests.waiting import until
 
 SITES = ("A", "B", "C")

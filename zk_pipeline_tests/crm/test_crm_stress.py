@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.crm_misbehaviour import Received, Trouble, any_of, behave, refusal, sometimes, whenever
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.simulator.crm.faults import Received, Trouble, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import (
@@ -35,7 +35,7 @@ from zk_pipeline_tests.crm.due_days import (
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import start_sync
 from zk_pipeline_tests.engines import place
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 from zk_pipeline_tests.waiting import until
 
 Record = Callable[[str, object], None]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.answers import Meaning
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, first
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.crm.responses import Meaning
+from zk_pipeline.simulator.crm.faults import Trouble, first
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import DAY, NOON, TOKEN, client_of, delivery, make_certificate
 
 IN_A_YEAR = datetime.now(timezone.utc) + timedelta(days=365)

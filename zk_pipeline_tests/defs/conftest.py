@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.defs.launch import Launcher, open_launcher
-from zk_pipeline.settings import load_settings
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.runs.launcher import Launcher, open_launcher
 
 
 @pytest.fixture

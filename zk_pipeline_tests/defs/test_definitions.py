@@ -12,10 +12,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.partitions import DateRange, contiguous, device_range_tags, last_work_date
-from zk_pipeline.settings import Settings, load_settings
-from zk_pipeline.store.catalog import TABLES
+from zk_pipeline.store.schema.catalog import TABLES
 
 CHECKOUT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -166,7 +166,7 @@ def test_building_opens_no_file_and_no_connection(bare_home: Path) -> None:
     script = """
 import sys
 import dagster, zk_pipeline.defs.build
-from zk_pipeline.settings import load_settings
+from zk_pipeline.config.settings import load_settings
 settings = load_settings()
 noted = []
 watched = ("socket.connect", "socket.bind", "sqlite3.connect", "subprocess.Popen", "os.mkdir")

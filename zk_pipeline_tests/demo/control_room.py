@@ -12,10 +12,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from zk_pipeline.defs.dead_runs import PROCESS_TAG
+from zk_pipeline.config.settings import VARIABLES
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
-from zk_pipeline.settings import VARIABLES
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
 from zk_pipeline_tests.demo.dagster_ui import Run, Ui, serving_ui

@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from zk_pipeline_tests.demo.demo_bench import environ, processes_of
+from zk_pipeline_tests.demo.demo_fixtures import environ, processes_of
 from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 

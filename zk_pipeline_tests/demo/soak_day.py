@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from zk_pipeline.demo.reckoning import TruePunch, true_punches
-from zk_pipeline.simulator.crm_misbehaviour import Misbehaviour, Received, Trouble, any_of, refusal, sometimes
-from zk_pipeline.simulator.faults import CloseAfter, CorruptData, Faults, HangAt, RefuseConnections
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.line_faults import LateAnswers, Segments
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.wires import Wire
-from zk_pipeline.simulator.workforce import Workforce
+from zk_pipeline.demo.verification import TruePunch, true_punches
+from zk_pipeline.simulator.company.workforce import Workforce
+from zk_pipeline.simulator.crm.faults import Misbehaviour, Received, Trouble, any_of, refusal, sometimes
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import CloseAfter, CorruptData, Faults, HangAt, RefuseConnections
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.network_faults import LateAnswers, Segments
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
 
 STEP_SECONDS = 0.5
 ASKED = (Command.CMD_CONNECT, Command.CMD_GET_FREE_SIZES, Command.CMD_DATA_WRRQ, Command.CMD_DATA_RDY)

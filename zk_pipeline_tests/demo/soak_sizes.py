@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from zk_pipeline_tests.demo.demo_bench import processes_of
+from zk_pipeline_tests.demo.demo_fixtures import processes_of
 
 _PROCESSES = {"daemon": "dagster._daemon run", "code server": "dagster api grpc", "web server": "dagster_webserver"}
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.defs.partitions import range_tags
-from zk_pipeline.processes import is_alive, process_identity
-from zk_pipeline.simulator.faults import Faults, HangAt
-from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.runtime.processes import is_alive, process_identity
+from zk_pipeline.simulator.terminal.faults import Faults, HangAt
+from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline_tests.channel import CHANNEL_SECRET
 from zk_pipeline_tests.demo.control_room import Room, open_room, wait
-from zk_pipeline_tests.demo.demo_bench import environ, processes_of
+from zk_pipeline_tests.demo.demo_fixtures import environ, processes_of
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import device, execute, rows
+from zk_pipeline_tests.store.store_fixtures import device, execute, rows
 
 pytestmark = pytest.mark.timeout(600)
 GATE = range_tags("Gate", "Gate")

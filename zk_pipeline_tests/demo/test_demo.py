@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.demo.demo_bench import (
+from zk_pipeline_tests.demo.demo_fixtures import (
     DEMO,
     SMALL,
     copy_of,
@@ -23,7 +23,7 @@ from zk_pipeline_tests.demo.demo_bench import (
     processes_of,
     summary,
 )
-from zk_pipeline_tests.store.store_bench import execute
+from zk_pipeline_tests.store.store_fixtures import execute
 from zk_pipeline_tests.waiting import until
 
 USERS_ENV = "CRM_API_URL=http://crm.example/\nWORK_START_TIME=quarter past nine\n"

@@ -13,7 +13,7 @@ import pytest
 from zk_pipeline_tests.demo.backfills import backfill, materialize, runs_of
 from zk_pipeline_tests.demo.control_room import QUICK, wait
 from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
-from zk_pipeline_tests.demo.demo_bench import SMALL, ledger_days, processes_of
+from zk_pipeline_tests.demo.demo_fixtures import SMALL, ledger_days, processes_of
 from zk_pipeline_tests.demo.screenshots import chromium_page, folder_of_screenshots
 
 if TYPE_CHECKING:

@@ -18,20 +18,20 @@ import dagster as dg
 import pytest
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from zk_pipeline.defs.in_flight import QUEUE_TAG, UNDER_WAY
-from zk_pipeline.defs.launch import Launcher, RunResult, open_launcher
-from zk_pipeline.demo.reckoning import TruePunch, true_punches
-from zk_pipeline.demo.show import Show, comm_key_variable
-from zk_pipeline.settings import VARIABLES, load_settings
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.faults import Faults, HangAt
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command
-from zk_pipeline.simulator.workforce import Workforce, generate
+from zk_pipeline.config.settings import VARIABLES, load_settings
+from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNDER_WAY
+from zk_pipeline.demo.verification import TruePunch, true_punches
+from zk_pipeline.demo.walkthrough import Show, comm_key_variable
+from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
+from zk_pipeline.simulator.company.workforce import Workforce, generate
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.faults import Faults, HangAt
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline.store.store import utc_now
 from zk_pipeline_tests.conftest import CRM_TOKEN
 from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
-from zk_pipeline_tests.demo.demo_bench import environ
+from zk_pipeline_tests.demo.demo_fixtures import environ
 from zk_pipeline_tests.many_hosts import CELERY_YAML, broker_variables, replaced, storage_variables
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.waiting import until

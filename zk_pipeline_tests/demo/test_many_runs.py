@@ -10,14 +10,14 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, range_tags
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.conftest import CRM_TOKEN
 from zk_pipeline_tests.demo.backfills import backfill
 from zk_pipeline_tests.demo.dagster_ui import serving_ui
 from zk_pipeline_tests.gates import gate, present, switch_on
-from zk_pipeline_tests.store.store_bench import execute, ingest, process, rows
+from zk_pipeline_tests.store.store_fixtures import execute, ingest, process, rows
 from zk_pipeline_tests.store.store_load import ask_on, end_all, start
 from zk_pipeline_tests.waiting import until
 

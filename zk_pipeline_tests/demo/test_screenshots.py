@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.partitions import last_work_date, range_tags
-from zk_pipeline.demo.show import comm_key_variable
+from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.workforce import generate
+from zk_pipeline.simulator.company.workforce import generate
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store, utc_now
 from zk_pipeline_tests.conftest import CRM_TOKEN
 from zk_pipeline_tests.demo.backfills import backfill, runs_of

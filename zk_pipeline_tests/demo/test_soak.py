@@ -20,29 +20,29 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.cli.main import run as command
-from zk_pipeline.defs.dead_runs import PROCESS_TAG
-from zk_pipeline.defs.in_flight import UNDER_WAY
-from zk_pipeline.defs.old_runs import delete_runs, find_old_runs
-from zk_pipeline.demo.reckoning import check_crm, check_days, check_punches
-from zk_pipeline.demo.show import comm_key_variable
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
+from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
+from zk_pipeline.defs.instance.runs_in_progress import UNDER_WAY
+from zk_pipeline.demo.verification import check_crm, check_days, check_punches
+from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
-from zk_pipeline.processes import is_alive
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.workforce import Workforce, generate
-from zk_pipeline.store.database import Database
-from zk_pipeline.store.sender import only_sender
+from zk_pipeline.runtime.processes import is_alive
+from zk_pipeline.runtime.supervisor import only_one
+from zk_pipeline.simulator.company.workforce import Workforce, generate
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.locks.sync_lock import only_sender
 from zk_pipeline.store.store import Store, utc_now
-from zk_pipeline.supervisor import only_one
 from zk_pipeline_tests.channel import Channel, listening
 from zk_pipeline_tests.conftest import CRM_TOKEN
 from zk_pipeline_tests.demo.control_room import QUICK, wait
 from zk_pipeline_tests.demo.dagster_ui import serving_ui
-from zk_pipeline_tests.demo.demo_bench import processes_of
+from zk_pipeline_tests.demo.demo_fixtures import processes_of
 from zk_pipeline_tests.demo.soak_clock import FastClock
 from zk_pipeline_tests.demo.soak_day import BadDay, bad_crm
 from zk_pipeline_tests.demo.soak_sizes import Sizes, measure
-from zk_pipeline_tests.store.store_bench import execute
+from zk_pipeline_tests.store.store_fixtures import execute
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(1500)]
 SECONDS = float(os.environ.get("ZK_PIPELINE_SOAK_SECONDS", "600"))  # of true time for the day

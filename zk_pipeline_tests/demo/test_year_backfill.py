@@ -14,8 +14,8 @@ import pytest
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.demo.backfills import backfill, materialize, runs_of
 from zk_pipeline_tests.demo.dagster_ui import serving_ui
-from zk_pipeline_tests.demo.demo_bench import environ
-from zk_pipeline_tests.store.store_bench import device, execute, ingest, on, process, rows
+from zk_pipeline_tests.demo.demo_fixtures import environ
+from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, on, process, rows
 
 FIRST = date(2024, 1, 1)
 YEAR = [FIRST + timedelta(days=number) for number in range(366)]

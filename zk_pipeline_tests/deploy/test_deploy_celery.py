@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from zk_pipeline.cli.main import cli
-from zk_pipeline.poll_queues import split_poll_queues
-from zk_pipeline.settings import VARIABLES
+from zk_pipeline.config.poll_queues import split_poll_queues
+from zk_pipeline.config.settings import VARIABLES
 from zk_pipeline_tests.deploy.deploy_files import DEPLOY, PROGRAM
 
 HERE = DEPLOY / "celery"

@@ -19,18 +19,18 @@ from dagster_k8s.launcher import K8sRunLauncher
 from dagster_postgres import PostgresEventLogStorage
 
 from zk_pipeline.cli.main import cli
+from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.in_flight import QUEUE_TAG
-from zk_pipeline.defs.jobs import POLL
+from zk_pipeline.defs.instance.run_coordinator import RoutedRunCoordinator
+from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
+from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, range_tags
-from zk_pipeline.defs.routing import RoutedRunCoordinator
-from zk_pipeline.defs.submit import submit
-from zk_pipeline.settings import VARIABLES, load_settings
+from zk_pipeline.runs.submit import submit
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.deploy.deploy_files import DEPLOY
 from zk_pipeline_tests.many_hosts import storage_variables
 from zk_pipeline_tests.postgres import Postgres
-from zk_pipeline_tests.store.store_bench import device
+from zk_pipeline_tests.store.store_fixtures import device
 
 HERE = DEPLOY / "kubernetes"
 VERSIONS = ("1.29", "1.35")  # an old one that is still about, and the newest whose schemas there are

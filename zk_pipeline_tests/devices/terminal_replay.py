@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.devices.reading import read_terminal
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.line_faults import SmallPackets
-from zk_pipeline.simulator.protocol import Command, Frame, FrameError, tcp_top
-from zk_pipeline.simulator.wires import Wire
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.network_faults import SmallPackets
+from zk_pipeline.simulator.terminal.protocol import Command, Frame, FrameError, tcp_top
 from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, SHAPES, ZONE, MatrixTerminal
 
 FORGED = "data forged under a checksum that fits"

@@ -8,13 +8,13 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol, Reading
-from zk_pipeline.simulator.faults import CorruptData, Faults, HangAt, RefuseCommand
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout
-from zk_pipeline.simulator.terminal import TerminalLockedError
-from zk_pipeline.simulator.wires import Wire
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import CorruptData, Faults, HangAt, RefuseCommand
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Layout
+from zk_pipeline.simulator.terminal.terminal import TerminalLockedError
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     CutAt,
     Rewrite,

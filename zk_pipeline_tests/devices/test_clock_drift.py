@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from zk_pipeline.devices.client import ClockReading
-from zk_pipeline.devices.session import clock_drift
+from zk_pipeline.devices.protocol.client import ClockReading
+from zk_pipeline.devices.terminal_info import clock_drift
 
 
 def reading(clock_local: datetime | None, read_at: datetime) -> ClockReading:

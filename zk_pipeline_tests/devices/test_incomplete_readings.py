@@ -9,12 +9,12 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import AtFirst, ChangeAnswers, CorruptData, Faults, HangAt
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout
-from zk_pipeline.simulator.wires import Wire
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import AtFirst, ChangeAnswers, CorruptData, Faults, HangAt
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Layout
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     USERS,
     Watched,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zk_pipeline.devices.events import EventRecord, parse_event, split_events
+from zk_pipeline.devices.protocol.events import EventRecord, parse_event, split_events
 
 WHEN = datetime(2026, 3, 2, 8, 15, 30)
 KIND_AND_DATE = bytes([15, 1, 26, 3, 2, 8, 15, 30])

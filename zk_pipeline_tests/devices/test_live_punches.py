@@ -15,16 +15,16 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Deadline
-from zk_pipeline.devices.events import Heartbeat, LiveEvent, LivePunch, UnreadableEvent
-from zk_pipeline.devices.exclusive import exclusive
+from zk_pipeline.devices.device_lock import exclusive
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.faults import Faults, HangAt, RefuseCommand
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Event, Frame
-from zk_pipeline.simulator.records import Layout, Punch, TerminalUser
-from zk_pipeline.simulator.session import Session
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.devices.protocol.events import Heartbeat, LiveEvent, LivePunch, UnreadableEvent
+from zk_pipeline.simulator.terminal.faults import Faults, HangAt, RefuseCommand
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Event, Frame
+from zk_pipeline.simulator.terminal.records import Layout, Punch, TerminalUser
+from zk_pipeline.simulator.terminal.session import Session
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     Rewrite,
     Watched,

@@ -11,15 +11,15 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Deadline
-from zk_pipeline.devices.exclusive import exclusive
+from zk_pipeline.devices.device_lock import exclusive
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.faults import CorruptData, Faults, HangAt, RefuseCommand
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.wires import Wire
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import CorruptData, Faults, HangAt, RefuseCommand
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     CutAt,
     Rewrite,

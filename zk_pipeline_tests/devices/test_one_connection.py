@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.devices.clock import Deadline
+from zk_pipeline.devices.device_lock import exclusive
 from zk_pipeline.devices.errors import Busy
-from zk_pipeline.devices.exclusive import exclusive
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.wires import Wire
-from zk_pipeline_tests.devices.terminal_bench import gateway, serving, terminal
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline_tests.devices.terminal_fixtures import gateway, serving, terminal
 from zk_pipeline_tests.waiting import child, until
 
 ONE = Device(name="gate", ip_address="192.0.2.10")
@@ -26,7 +26,7 @@ HOLD = """
     import sys
     from pathlib import Path
     from zk_pipeline.devices.clock import Deadline
-    from zk_pipeline.devices.exclusive import exclusive
+    from zk_pipeline.devices.device_lock import exclusive
     from zk_pipeline.devices.models import Device
 
     with exclusive(Path(sys.argv[1]), Device(name="x", ip_address=sys.argv[2]), Deadline.after(10)) as hold:

@@ -13,10 +13,10 @@ from zk_pipeline.devices import polling
 from zk_pipeline.devices.errors import DeadlineExceeded, NoAnswer
 from zk_pipeline.devices.models import Device, Reading
 from zk_pipeline.devices.polling import poll_many, poll_together
-from zk_pipeline.simulator.faults import HangAt
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command
-from zk_pipeline_tests.devices.terminal_bench import NAME, gateway, terminal
+from zk_pipeline.simulator.terminal.faults import HangAt
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command
+from zk_pipeline_tests.devices.terminal_fixtures import NAME, gateway, terminal
 from zk_pipeline_tests.waiting import until
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from zk_pipeline.devices.models import PUNCH_COLUMNS, PUNCH_TYPES, REJECTED_COLUMNS, USER_COLUMNS, Protocol
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Layout
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     USERS,
     Rewrite,

@@ -11,9 +11,9 @@ import pytest
 from zk_pipeline.devices.errors import SerialChanged, SerialUnverified
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.faults import ChangeAnswers, RefuseCommand
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline_tests.devices.terminal_bench import Watched, gateway, serving, terminal
+from zk_pipeline.simulator.terminal.faults import ChangeAnswers, RefuseCommand
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline_tests.devices.terminal_fixtures import Watched, gateway, serving, terminal
 
 SERIAL = terminal().definition.serial_number
 OPTION = b"~SerialNumber"

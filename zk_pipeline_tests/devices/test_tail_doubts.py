@@ -11,12 +11,12 @@ import pytest
 
 from zk_pipeline.devices.errors import RefusesProtocol
 from zk_pipeline.devices.models import LogTail, Protocol, Reading
-from zk_pipeline.simulator.faults import Faults, RefuseCommand
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.terminal import EmulatedTerminal
-from zk_pipeline.simulator.wires import Wire
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import Faults, RefuseCommand
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     Rewrite,
     data_packets,

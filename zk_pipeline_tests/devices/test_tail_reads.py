@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from zk_pipeline.devices.models import Protocol, Reading
-from zk_pipeline.simulator.faults import RefuseCommand
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout, TerminalUser
-from zk_pipeline.simulator.terminal import EmulatedTerminal
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.faults import RefuseCommand
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Layout, TerminalUser
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     Rewrite,
     Watched,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from zk_pipeline.devices.errors import TerminalError
-from zk_pipeline.store.devices import REGISTERED_TWICE, REGISTRATION_CHANGED
+from zk_pipeline.store.terminals.devices import REGISTERED_TWICE, REGISTRATION_CHANGED
 
 PAGE = Path(__file__).parents[2] / "docs" / "terminals.md"
 

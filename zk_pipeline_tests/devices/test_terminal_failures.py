@@ -15,9 +15,9 @@ import pytest
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import CloseAfter, HangAt, RefuseCommand
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.faults import CloseAfter, HangAt, RefuseCommand
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     Rewrite,
     device,

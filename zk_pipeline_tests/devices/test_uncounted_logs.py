@@ -10,10 +10,10 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import ChangeAnswers, Faults
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout
-from zk_pipeline_tests.devices.terminal_bench import NAME, Watched, gateway, same_punches, serving, table, terminal
+from zk_pipeline.simulator.terminal.faults import ChangeAnswers, Faults
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Layout
+from zk_pipeline_tests.devices.terminal_fixtures import NAME, Watched, gateway, same_punches, serving, table, terminal
 
 LOG = b"\x01\x0d\x00"  # how a request for its snapshot begins
 LAYOUTS: list[Layout] = [8, 16, 40]

@@ -12,10 +12,10 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout
-from zk_pipeline.simulator.terminal import EmulatedTerminal
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Layout
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
+from zk_pipeline_tests.devices.terminal_fixtures import (
     NAME,
     Rewrite,
     gateway,

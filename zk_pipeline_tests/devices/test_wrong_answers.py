@@ -11,10 +11,10 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import CorruptData
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.wires import Wire
-from zk_pipeline_tests.devices.terminal_bench import (
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.faults import CorruptData
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline_tests.devices.terminal_fixtures import (
     Rewrite,
     device,
     gateway,

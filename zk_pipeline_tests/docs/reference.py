@@ -22,20 +22,20 @@ import dagster as dg
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from zk_pipeline.api.app import create_app
 from zk_pipeline.cli.main import COMMANDS, cli
+from zk_pipeline.config.settings import VARIABLES, Settings, load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.crm_checks import crm_check_results
-from zk_pipeline.defs.day_checks import check_result
-from zk_pipeline.defs.terminal_checks import check_results
-from zk_pipeline.operations import problems
-from zk_pipeline.operations.checks import CHECKS
-from zk_pipeline.operations.problems import FailedCheck, FailedRun, Links
-from zk_pipeline.operations.terminals import terminal_gateway
-from zk_pipeline.settings import VARIABLES, Settings, load_settings
-from zk_pipeline.store.alerts import Problem
-from zk_pipeline.store.deliveries import Backlog, DeliveryStore
-from zk_pipeline.store.quality import DeviceReach, Freshness, Undelivered
+from zk_pipeline.defs.checks.crm_checks import crm_check_results
+from zk_pipeline.defs.checks.day_checks import check_result
+from zk_pipeline.defs.checks.terminal_checks import check_results
+from zk_pipeline.operations.alerting import problems
+from zk_pipeline.operations.alerting.problems import FailedCheck, FailedRun, Links
+from zk_pipeline.operations.alerting.quality_checks import CHECKS
+from zk_pipeline.operations.terminal_gateway import terminal_gateway
+from zk_pipeline.server.app import create_app
+from zk_pipeline.store.deliveries.deliveries import Backlog, DeliveryStore
+from zk_pipeline.store.quality.alerts import Problem
+from zk_pipeline.store.quality.quality import DeviceReach, Freshness, Undelivered
 from zk_pipeline.store.store import Store
 
 CHECKOUT = Path(__file__).parents[2]

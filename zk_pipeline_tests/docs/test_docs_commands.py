@@ -16,13 +16,13 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
 from zk_pipeline.cli.main import COMMANDS, cli
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import listening
-from zk_pipeline_tests.cli.command_bench import CommandLine
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.docs.pages import PAGES, code_in_text, files_of, lines_of
 from zk_pipeline_tests.gates import MONDAY, gate, present
-from zk_pipeline_tests.store.store_bench import ingest, process
+from zk_pipeline_tests.store.store_fixtures import ingest, process
 
 NOT_RUN = {
     "systemctl": "asks systemd, which is process 1 where there is one; the units are held by deploy/",

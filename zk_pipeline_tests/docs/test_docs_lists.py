@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from zk_pipeline.attendance.rules import OutlierCode
-from zk_pipeline.defs.alert_sensors import KINDS
+from zk_pipeline.config.settings import VARIABLES, Settings
+from zk_pipeline.defs.automation.alert_sensors import KINDS
 from zk_pipeline.operations import doctor as home_doctor
-from zk_pipeline.operations import problems
-from zk_pipeline.settings import VARIABLES, Settings
-from zk_pipeline.store import doctor as store_doctor
-from zk_pipeline.store.doctor_rules import PER_SPAN, WHOLE
+from zk_pipeline.operations.alerting import problems
+from zk_pipeline.store.quality import doctor as store_doctor
+from zk_pipeline.store.quality.integrity_rules import PER_SPAN, WHOLE
 from zk_pipeline_tests.docs.pages import CHECKOUT, PAGES, code_in_text, first_column, text_of
 from zk_pipeline_tests.docs.reference import (
     MISSING,

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Punch, TerminalUser
-from zk_pipeline.simulator.terminal import EmulatedTerminal
-from zk_pipeline.simulator.wires import Wire
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Punch, TerminalUser
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
 LayoutName = Literal["8", "8-MA300", "16", "40", "49"]
 LAYOUTS: tuple[LayoutName, ...] = ("8", "8-MA300", "16", "40", "49")

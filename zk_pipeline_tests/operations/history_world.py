@@ -30,20 +30,20 @@ from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Reading
 from zk_pipeline.devices.polling import poll_together
-from zk_pipeline.operations.listen import Stored, listen
+from zk_pipeline.operations.live_capture import Stored, listen
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.operations.process import process_dates
-from zk_pipeline.operations.release import release
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.records import Punch
-from zk_pipeline.store.database import Database, Where
-from zk_pipeline.store.doctor import Doctor, Finding
+from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.records import Punch
+from zk_pipeline.store.engine.database import Database, Where
+from zk_pipeline.store.quality.doctor import Doctor, Finding
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.history_oracle import StoredPunch
 from zk_pipeline_tests.operations.history_terminal import Record, RefusesUserList
 from zk_pipeline_tests.operations.log_history import History, Poll
-from zk_pipeline_tests.store.store_bench import ALL
+from zk_pipeline_tests.store.store_fixtures import ALL
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone.utc)
 ROUNDS = 5

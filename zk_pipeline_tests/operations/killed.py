@@ -11,13 +11,14 @@ from enum import Enum
 from types import ModuleType
 from typing import Any, NoReturn
 
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.operations.process import process_dates, work_rules
-from zk_pipeline.settings import Settings
-from zk_pipeline.store import days, readings
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.days import days
+from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.terminals import poll_results
 from zk_pipeline_tests.attendance.plain_company import PlainPunch
-from zk_pipeline_tests.operations.company_bench import read, stale
-from zk_pipeline_tests.store.store_bench import StoppedClock, store_at
+from zk_pipeline_tests.operations.company_fixtures import read, stale
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, store_at
 
 
 class Killed(Enum):
@@ -52,7 +53,7 @@ def _die_in(module: ModuleType, name: str) -> None:
 def _work(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
     store = store_at(at, StoppedClock(now))
     if when is Killed.WHILE_READING:
-        _die_in(readings, "keep_tails")  # the last but one statement of its transaction
+        _die_in(poll_results, "keep_tails")  # the last but one statement of its transaction
     read(store, held)
     if when is Killed.AFTER_READING:
         _die()

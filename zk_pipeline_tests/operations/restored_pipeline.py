@@ -19,6 +19,7 @@ from typing import Any
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.cli.backup import next_commands
+from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
@@ -27,19 +28,18 @@ from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
 from zk_pipeline.operations.restore import preview_restore
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.settings import Settings, load_settings
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.records import TerminalUser
-from zk_pipeline.simulator.terminal import EmulatedTerminal
-from zk_pipeline.store.database import Database, Where
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.records import TerminalUser
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import copy_store
-from zk_pipeline_tests.operations.company_bench import LAST
+from zk_pipeline_tests.operations.company_fixtures import LAST
 from zk_pipeline_tests.operations.history_world import RunningClock, polls_by
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 
 STEPS = 14
 Decision = Callable[[Store], object]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline_tests.attendance.any_company import Worked, changes, companies
 from zk_pipeline_tests.attendance.plain_company import (
     ONE_DAY,
@@ -23,7 +23,7 @@ from zk_pipeline_tests.attendance.plain_company import (
     plain_days,
     shift_of,
 )
-from zk_pipeline_tests.operations.company_bench import (
+from zk_pipeline_tests.operations.company_fixtures import (
     establish,
     made_days,
     plan_of,
@@ -32,7 +32,7 @@ from zk_pipeline_tests.operations.company_bench import (
     settings_of,
     stale,
 )
-from zk_pipeline_tests.store.store_bench import StoppedClock, copied
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied
 
 LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
 

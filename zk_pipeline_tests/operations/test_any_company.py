@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_absences import plain_absences
 from zk_pipeline_tests.attendance.plain_company import plain_days
-from zk_pipeline_tests.operations.company_bench import (
+from zk_pipeline_tests.operations.company_fixtures import (
     enrol,
     establish,
     made_days,
@@ -26,7 +26,7 @@ from zk_pipeline_tests.operations.company_bench import (
     settings_of,
     stale,
 )
-from zk_pipeline_tests.store.store_bench import StoppedClock, copied, rows
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, rows
 
 LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
 ABSENCES = "SELECT site, user_id, work_date, shift FROM absences ORDER BY ALL"

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from zk_pipeline.settings import Settings
-from zk_pipeline.store.database import Where
+from zk_pipeline.config.settings import Settings
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days, work_date
-from zk_pipeline_tests.operations.company_bench import (
+from zk_pipeline_tests.operations.company_fixtures import (
     establish,
     made_days,
     process_stale,
@@ -29,7 +29,7 @@ from zk_pipeline_tests.operations.company_bench import (
     stale,
 )
 from zk_pipeline_tests.operations.killed import Killed, killed
-from zk_pipeline_tests.store.store_bench import StoppedClock, copied, rows
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, rows
 
 LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
 CURRENT = "SELECT site, user_id, work_date, payload_hash FROM daily_attendance ORDER BY ALL"

@@ -11,13 +11,13 @@ import pytest
 from zk_pipeline.devices.errors import NotCleared
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Reading
-from zk_pipeline.operations.clear import clear_log
-from zk_pipeline.operations.listen import Stored, listen
+from zk_pipeline.operations.clear_log import clear_log
+from zk_pipeline.operations.live_capture import Stored, listen
 from zk_pipeline.operations.poll import poll_devices
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
-from zk_pipeline_tests.store.store_bench import StoppedClock, rows
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, rows
 from zk_pipeline_tests.waiting import until
 
 TERMINALS = TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0)
@@ -54,7 +54,7 @@ def test_a_log_is_not_cleared_while_a_record_of_it_is_missing_from_the_store(
     def forgetful(self: object, device: Device, reading: Reading, **_: object) -> None:
         """A store that acknowledges and keeps nothing."""
 
-    monkeypatch.setattr("zk_pipeline.store.punches.PunchStore.ingest", forgetful)
+    monkeypatch.setattr("zk_pipeline.store.terminals.punches.PunchStore.ingest", forgetful)
     with pytest.raises(NotCleared):
         clear_log(store, TERMINALS, gate)
     assert fleet.terminal(gate.name).record_count == held

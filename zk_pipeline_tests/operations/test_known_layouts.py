@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.devices.terminal_bench import NAME, Rewrite, device, gateway, table, terminal
-from zk_pipeline_tests.store.store_bench import StoppedClock, rows
+from zk_pipeline_tests.devices.terminal_fixtures import NAME, Rewrite, device, gateway, table, terminal
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, rows
 
 RESET = datetime(2000, 1, 8, 9, 0)  # noqa: DTZ001 - a wall clock has no zone
 

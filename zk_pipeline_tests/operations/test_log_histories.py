@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline_tests.engines import copy_store
 from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.operations.history_world import TOGETHER, World

@@ -16,18 +16,18 @@ from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.devices.polling import PollOutcome
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.poll import DevicePolled, keep, poll_devices
-from zk_pipeline.operations.terminals import comm_key_of
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.faults import ChangeAnswers, Faults, HangAt, RefuseCommand
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.simulator.protocol import Command, Frame
-from zk_pipeline.simulator.records import Layout, TerminalUser
-from zk_pipeline.simulator.terminal import EmulatedTerminal
-from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.operations.terminal_gateway import comm_key_of
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.faults import ChangeAnswers, Faults, HangAt, RefuseCommand
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.records import Layout, TerminalUser
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminal_health import terminal_health
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
-from zk_pipeline_tests.store.store_bench import LONG_AFTER, MONDAY, StoppedClock, device, on, reading, rows, stale
+from zk_pipeline_tests.store.store_fixtures import LONG_AFTER, MONDAY, StoppedClock, device, on, reading, rows, stale
 
 NAMES = ["gate-8", "gate-16", "gate-40"]
 POLLS = 'SELECT device, status, error_code, "new", run_id FROM device_polls ORDER BY device, id'

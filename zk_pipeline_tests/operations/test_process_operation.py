@@ -9,16 +9,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from zk_pipeline.attendance.judge import Judged, judge
+from zk_pipeline.attendance.evaluate import Judged, judge
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Shift
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations import process as operation
 from zk_pipeline.operations.process import process_dates, work_rules
-from zk_pipeline.settings import load_settings
-from zk_pipeline.store.days import DateWritten
+from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import MONDAY, TUESDAY, device, execute, ingest, on, process, rows, stale
+from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process, rows, stale
 
 WEDNESDAY, THURSDAY = TUESDAY + timedelta(days=1), TUESDAY + timedelta(days=2)
 

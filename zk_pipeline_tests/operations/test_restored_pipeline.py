@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.store.database import Where
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline_tests.operations.restored_pipeline import RestoredPipeline
 
 pytestmark = pytest.mark.file_engine

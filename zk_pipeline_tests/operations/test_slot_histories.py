@@ -16,15 +16,15 @@ import pytest
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
-from zk_pipeline.operations.listen import Stored, listen
+from zk_pipeline.operations.live_capture import Stored, listen
 from zk_pipeline.operations.poll import poll_devices
-from zk_pipeline.operations.release import release
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.history_terminal import HistoryTerminal, LayoutName, RefusesUserList
 from zk_pipeline_tests.operations.history_world import polls_by
-from zk_pipeline_tests.store.store_bench import StoppedClock, rows
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, rows
 from zk_pipeline_tests.waiting import until
 
 NAME = "gate"

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
-from zk_pipeline.settings import Settings, load_settings
-from zk_pipeline.simulator.crm_misbehaviour import Trouble, behave, refusal, whenever
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.database import Where
-from zk_pipeline.store.outbox import Scope
-from zk_pipeline.store.sender import SenderBusy
+from zk_pipeline.simulator.crm.faults import Trouble, behave, refusal, whenever
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.locks.sync_lock import SenderBusy
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.raw_crm import raw_crm
 from zk_pipeline_tests.crm.test_crm_lookup import LOOKUP, NaiveCrm
-from zk_pipeline_tests.store.store_bench import (
+from zk_pipeline_tests.store.store_fixtures import (
     MONDAY,
     TUESDAY,
     StoppedClock,

@@ -17,21 +17,21 @@ from zk_pipeline.devices.errors import Refused
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogTail, Reading
 from zk_pipeline.devices.polling import PollOutcome
-from zk_pipeline.operations.clear import clear_log
+from zk_pipeline.operations.clear_log import clear_log
 from zk_pipeline.operations.poll import keep, poll_devices
-from zk_pipeline.operations.release import release
-from zk_pipeline.simulator.fleet import Fleet
-from zk_pipeline.store import readings
-from zk_pipeline.store.database import Connection, Database
+from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import ReadingRefused, StoreBusy
-from zk_pipeline.store.quarantine import QuarantineStore
-from zk_pipeline.store.readings import Incoming
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.terminals import poll_results
+from zk_pipeline.store.terminals.poll_results import Incoming
+from zk_pipeline.store.terminals.quarantine import QuarantineStore
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
-from zk_pipeline_tests.store.store_bench import LONG_AFTER, MONDAY, busy, device, ingest, on, reading, rows
+from zk_pipeline_tests.store.store_fixtures import LONG_AFTER, MONDAY, busy, device, ingest, on, reading, rows
 
 NAMES = "ABCDE"
-STORING = "zk_pipeline.store.punches.ingest"
+STORING = "zk_pipeline.store.terminals.punches.ingest"
 POLLS = "SELECT device, status, error_code FROM device_polls ORDER BY device"
 
 
@@ -108,7 +108,7 @@ def test_a_single_reading_that_cannot_be_stored_fails_by_name(gates: Store) -> N
 def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_refusal(
     gates: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stored = readings.ingest
+    stored = poll_results.ingest
 
     def refusing(connection: Connection, come: Sequence[Incoming], **values: Any) -> Any:
         if any(one.finished.device.name == "B" for one in come):
@@ -178,7 +178,7 @@ def test_a_failing_store_ends_the_run_and_names_the_readings_at_hand(
 def test_a_store_that_fails_after_some_readings_loses_track_of_none(
     gates: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = readings.ingest
+    stored = poll_results.ingest
 
     def failing_later(connection: Connection, come: Sequence[Incoming], **values: Any) -> Any:
         if [one.finished.device.name for one in come] == ["C"]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.records import Layout, TerminalUser, punches_frame
-from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.records import Layout, TerminalUser, punches_frame
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
 NOON = datetime(2026, 3, 2, 12, 0, 0, tzinfo=timezone.utc)
 FIRST_PUNCH = datetime.fromisoformat("2026-03-01T23:59:50")

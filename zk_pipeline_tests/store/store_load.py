@@ -19,11 +19,11 @@ from threading import Barrier
 import pandas as pd
 
 from zk_pipeline.devices.models import Reading, punches_frame
-from zk_pipeline.store.database import Database, Where
+from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import DeviceExists
-from zk_pipeline.store.holds import Spread
+from zk_pipeline.store.locks.lock_statistics import Spread
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import device, reading
+from zk_pipeline_tests.store.store_fixtures import device, reading
 
 ROWS = 1_000  # of each write
 BEGIN = pd.Timestamp(2020, 1, 1)

@@ -9,7 +9,7 @@ import pytest
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.api_tokens import split_token
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import StoppedClock, rows
+from zk_pipeline_tests.store.store_fixtures import StoppedClock, rows
 
 
 def test_a_token_proves_itself_and_nothing_else_does(store: Store) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zk_pipeline_tests.web.web_bench import CHROMIUM, Visit, Web, launch_chromium, serve_web, visit
+from zk_pipeline_tests.web.web_fixtures import CHROMIUM, Visit, Web, launch_chromium, serve_web, visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.records import TerminalUser, punches_frame
-from zk_pipeline.simulator.terminal import EmulatedTerminal
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.records import TerminalUser, punches_frame
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline_tests.gates import MONDAY, NASTY, gate, present, switch_on
-from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
+from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

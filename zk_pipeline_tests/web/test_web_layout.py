@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from fastapi.routing import APIRoute
 
-from zk_pipeline.store.devices import DeviceRegistry
 from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline.web.site import ROUTERS
-from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
+from zk_pipeline.store.terminals.devices import DeviceRegistry
+from zk_pipeline.web.routers import ROUTERS
+from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1440, False)])

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
-from zk_pipeline.store.alerts import Decision, Problem
-from zk_pipeline.web.site import ROUTERS
-from zk_pipeline_tests.store.store_bench import device, ingest, process
-from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
+from zk_pipeline.store.quality.alerts import Decision, Problem
+from zk_pipeline.web.routers import ROUTERS
+from zk_pipeline_tests.store.store_fixtures import device, ingest, process
+from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
 
 Open = Callable[..., Visit]
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text()

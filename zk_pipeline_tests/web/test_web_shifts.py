@@ -11,7 +11,7 @@ import pytest
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.devices.models import Device
 from zk_pipeline_tests.web.test_web_devices import csrf_of, press
-from zk_pipeline_tests.web.web_bench import Visit, Web
+from zk_pipeline_tests.web.web_fixtures import Visit, Web
 
 Open = Callable[..., Visit]
 NESTED = b"".join(b"--%d\r\nContent-Type: multipart/mixed; boundary=%d\r\n\r\n" % (n, n + 1) for n in range(1000))

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.simulator.crm_misbehaviour import behave
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.database import Where
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.simulator.crm.faults import behave
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, Certificate, make_certificate
 from zk_pipeline_tests.crm.due_days import copied_store, dates_from, make_due
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_OUTCOME, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, start_sync
 from zk_pipeline_tests.engines import place
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 
 AGAIN = Scope(states=("retry",))  # what the six-hourly job sends
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 
 CRM_OUTCOME = "CRM fault matrix"  # the property of a test that holds one of these
 CRM_COUNTS = "CRM counts"

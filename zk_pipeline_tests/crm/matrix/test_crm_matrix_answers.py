@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from zk_pipeline.simulator.crm_misbehaviour import (
+from zk_pipeline.simulator.crm.faults import (
     Received,
     Trouble,
     any_of,
@@ -20,13 +20,13 @@ from zk_pipeline.simulator.crm_misbehaviour import (
     refusal,
     whenever,
 )
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import person
 from zk_pipeline_tests.crm.matrix.conftest import Case
 from zk_pipeline_tests.crm.matrix.crm_judge import ALL_BUT_DEAD, ONCE
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 
 AFTER_COMMIT = {
     "timeout after commit": Trouble(delay_after=5),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from zk_pipeline.simulator.crm_misbehaviour import Received, Trouble, first, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Received, Trouble, first, refusal, whenever
 from zk_pipeline_tests.crm.due_days import FIRST, person, revise
 from zk_pipeline_tests.crm.matrix.conftest import Case
 from zk_pipeline_tests.waiting import until

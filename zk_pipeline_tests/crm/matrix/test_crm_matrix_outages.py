@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from zk_pipeline.simulator.crm_misbehaviour import Misbehaviour, Received, Trouble, refusal, whenever
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.simulator.crm.faults import Misbehaviour, Received, Trouble, refusal, whenever
+from zk_pipeline.store.deliveries.due_deliveries import Scope
 from zk_pipeline_tests.crm.due_days import add_punches, dates_from, person, remake
 from zk_pipeline_tests.crm.matrix.conftest import AGAIN, Case
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 
 SPENT = "SELECT sum(attempts)::INTEGER, sum(rounds)::INTEGER FROM crm_deliveries"
 FORCED = Scope(states=("delivered",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES
 
 LOSS, VIOLATION, REFUSAL, SILENCE = "incomplete_transfer", "protocol_violation", "refuses_protocol", "no_answer"

@@ -11,8 +11,8 @@ from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.models import Device, LogTail, Protocol, Reading
 from zk_pipeline.devices.reading import read_terminal
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.fleet import Fleet
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, UIDS, USERS, ZONE, MatrixTerminal, Row, rows_of
 
 RIGHT = "right data"

@@ -15,12 +15,12 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from zk_pipeline.simulator.definition import TerminalDefinition
-from zk_pipeline.simulator.faults import Faults
-from zk_pipeline.simulator.protocol import Frame, decode_time
-from zk_pipeline.simulator.records import Layout, TerminalUser
-from zk_pipeline.simulator.terminal import EmulatedTerminal
-from zk_pipeline.simulator.wires import Wire
+from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.faults import Faults
+from zk_pipeline.simulator.terminal.protocol import Frame, decode_time
+from zk_pipeline.simulator.terminal.records import Layout, TerminalUser
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
 NAME = "Main gate"
 ZONE = "Europe/Istanbul"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.faults import (
+from zk_pipeline.simulator.terminal.faults import (
     AtFirst,
     ChangeAnswers,
     CloseAfter,
@@ -21,8 +21,8 @@ from zk_pipeline.simulator.faults import (
     RefuseCommand,
     RefuseConnections,
 )
-from zk_pipeline.simulator.protocol import Command
-from zk_pipeline.simulator.server import TerminalServer
+from zk_pipeline.simulator.terminal.protocol import Command
+from zk_pipeline.simulator.terminal.server import TerminalServer
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import (
     BUSY,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import ChangeAnswers
-from zk_pipeline.simulator.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.faults import ChangeAnswers
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import USER_LIST, VIOLATION, over_protocols, over_shapes
 from zk_pipeline_tests.devices.matrix.matrix_judge import (

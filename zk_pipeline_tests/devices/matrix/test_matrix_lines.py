@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import AtFirst, Faults
-from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, Segments, SmallPackets, random_fates
-from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.simulator.terminal.faults import AtFirst, Faults
+from zk_pipeline.simulator.terminal.network_faults import (
+    BadLine,
+    Fate,
+    LateAnswers,
+    Segments,
+    SmallPackets,
+    random_fates,
+)
+from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import numbered_or_not, over_commands, over_protocols, over_shapes
 from zk_pipeline_tests.devices.matrix.matrix_judge import (

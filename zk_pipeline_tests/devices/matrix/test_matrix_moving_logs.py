@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import AtFirst
-from zk_pipeline.simulator.line_faults import SmallPackets
+from zk_pipeline.simulator.terminal.faults import AtFirst
+from zk_pipeline.simulator.terminal.network_faults import SmallPackets
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import (
     at_once_or_in_parts,

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import ChangeAnswers, Faults
-from zk_pipeline.simulator.protocol import Command, Frame
+from zk_pipeline.simulator.terminal.faults import ChangeAnswers, Faults
+from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import (
     LOG,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.faults import AtFirst, ChangeAnswers, CloseAfter, CorruptData, Faults, RefuseCommand
-from zk_pipeline.simulator.line_faults import BadLine, Fate, LateAnswers, SmallPackets
-from zk_pipeline.simulator.protocol import Command
+from zk_pipeline.simulator.terminal.faults import AtFirst, ChangeAnswers, CloseAfter, CorruptData, Faults, RefuseCommand
+from zk_pipeline.simulator.terminal.network_faults import BadLine, Fate, LateAnswers, SmallPackets
+from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline_tests.devices.matrix.conftest import Settle
 from zk_pipeline_tests.devices.matrix.matrix_axes import (
     LOG,

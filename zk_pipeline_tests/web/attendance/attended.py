@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
-from zk_pipeline.devices.layouts import LOG_40, encode_time
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.protocol.record_layouts import LOG_40, encode_time
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.settings import Settings
-from zk_pipeline.simulator.crm_misbehaviour import Received, Trouble, behave, refusal
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline.store.outbox import Scope
+from zk_pipeline.simulator.crm.faults import Received, Trouble, behave, refusal
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_bench import ingest, on
+from zk_pipeline_tests.store.store_fixtures import ingest, on
 
 MARCH = date(2026, 3, 2)  # a Monday
 ABSENT = MARCH + timedelta(days=3)  # of 1001, who has a shift

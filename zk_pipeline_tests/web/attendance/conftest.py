@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zk_pipeline.settings import load_settings
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.web.attendance.attended import company
-from zk_pipeline_tests.web.web_bench import Web, serve_web
+from zk_pipeline_tests.web.web_fixtures import Web, serve_web
 
 TOKEN = "token-that-nobody-may-see"
 

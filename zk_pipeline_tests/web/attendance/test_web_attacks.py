@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from zk_pipeline_tests.attacks import ATTACK
-from zk_pipeline_tests.store.store_bench import execute, rows
+from zk_pipeline_tests.store.store_fixtures import execute, rows
 from zk_pipeline_tests.web.attendance.attended import NASTY, NASTY_SITE, XSS
 from zk_pipeline_tests.web.attendance.read_page import drawn
-from zk_pipeline_tests.web.web_bench import Web
+from zk_pipeline_tests.web.web_fixtures import Web
 
 INJECTIONS = [
     "x' UNION SELECT secret_sha256 FROM api_tokens; DROP TABLE devices; -- {{98765*4321}}\"><script>alert(1)</script>",

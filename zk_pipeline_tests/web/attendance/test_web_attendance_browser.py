@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from zk_pipeline.simulator.crm_receiver import CrmReceiver
-from zk_pipeline_tests.store.store_bench import execute, rows
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline_tests.store.store_fixtures import execute, rows
 from zk_pipeline_tests.waiting import until
 from zk_pipeline_tests.web.attendance.attended import MARCH, NASTY
-from zk_pipeline_tests.web.web_bench import Visit, Web, screenshot
+from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
 
 Open = Callable[..., Visit]
 PAGES = {

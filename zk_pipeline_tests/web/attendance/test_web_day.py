@@ -7,12 +7,12 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.devices.models import Device
-from zk_pipeline.settings import load_settings
-from zk_pipeline_tests.store.store_bench import execute, ingest, on
+from zk_pipeline_tests.store.store_fixtures import execute, ingest, on
 from zk_pipeline_tests.web.attendance.attended import ABSENT, CRM_WORDS, HOLIDAY, MARCH, NASTY, NASTY_SITE, RUN, make
 from zk_pipeline_tests.web.attendance.read_page import Drawn, drawn
-from zk_pipeline_tests.web.web_bench import Web
+from zk_pipeline_tests.web.web_fixtures import Web
 
 
 def day(client: httpx.Client, user_id: str, on_date: object = MARCH, site: str = "Head office") -> Drawn:

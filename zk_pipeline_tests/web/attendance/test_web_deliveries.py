@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from zk_pipeline_tests.store.store_bench import execute, rows
+from zk_pipeline_tests.store.store_fixtures import execute, rows
 from zk_pipeline_tests.web.attendance.attended import CRM_WORDS, MARCH
 from zk_pipeline_tests.web.attendance.read_page import drawn, walk
-from zk_pipeline_tests.web.web_bench import Web
+from zk_pipeline_tests.web.web_fixtures import Web
 
 
 def send_again(client: httpx.Client, **fields: str) -> httpx.Response:

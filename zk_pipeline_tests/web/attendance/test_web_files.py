@@ -13,15 +13,15 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
-from zk_pipeline.api import files
-from zk_pipeline.api.piping import SentWhileWritten
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.export import export
-from zk_pipeline.store.exports import ExportScope, What
+from zk_pipeline.http import file_responses
+from zk_pipeline.http.streaming import SentWhileWritten
+from zk_pipeline.operations.files.export import export
+from zk_pipeline.store.queries.exports import ExportScope, What
 from zk_pipeline_tests.waiting import until
 from zk_pipeline_tests.web.attendance.attended import NASTY_SITE
 from zk_pipeline_tests.web.attendance.read_page import drawn
-from zk_pipeline_tests.web.web_bench import Web
+from zk_pipeline_tests.web.web_fixtures import Web
 
 
 @pytest.mark.parametrize("what", ["raw", "attendance"])
@@ -75,19 +75,19 @@ def test_what_cannot_be_exported_is_said_beside_the_form(reader: httpx.Client, q
 def test_more_rows_than_an_excel_file_may_have_here_are_refused_before_any_work(
     reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MOST_EXCEL_ROWS", 5)
+    monkeypatch.setattr(file_responses, "MOST_EXCEL_ROWS", 5)
     answer = reader.get("/exports/file?what=raw&format=xlsx")
     assert (answer.status_code, "too many for an Excel file" in drawn(answer).alerts[0]) == (400, True)
     assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
 
 
 def test_two_exports_are_made_at_a_time(reader: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "EXPORTS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(file_responses, "EXPORTS", threading.BoundedSemaphore(1))
     for _ in range(3):  # each gives its place back
         assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
-        until(lambda: files.EXPORTS.acquire(blocking=False))
+        until(lambda: file_responses.EXPORTS.acquire(blocking=False))
         busy = reader.get("/exports/file?what=raw&format=csv")
-        files.EXPORTS.release()
+        file_responses.EXPORTS.release()
         assert (busy.status_code, busy.headers["retry-after"]) == (503, "60")
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_fails_half_way_does_not_look_whole(reader: httpx.Client, mo
         stream.write(b"x" * 1_000_000)
         raise RuntimeError("the store went away")
 
-    monkeypatch.setattr("zk_pipeline.operations.export.export", fails)
+    monkeypatch.setattr("zk_pipeline.operations.files.export.export", fails)
     with pytest.raises(httpx.RemoteProtocolError):
         reader.get("/exports/file?what=raw&format=csv")
     assert reader.get("/exports").status_code == 200
@@ -109,7 +109,7 @@ def test_what_fails_before_the_first_piece_is_an_answer_of_its_own(
         stream.write(b"a header")
         raise UsageError("there is less than was counted")
 
-    monkeypatch.setattr("zk_pipeline.operations.export.export", fails)
+    monkeypatch.setattr("zk_pipeline.operations.files.export.export", fails)
     answer = reader.get("/exports/file?what=raw&format=csv")
     assert (answer.status_code, drawn(answer).alerts) == (400, ["there is less than was counted"])
 
@@ -124,7 +124,7 @@ def test_the_writer_waits_for_the_reader_and_ends_when_nobody_reads(web: Web, mo
         finally:
             ended.set()
 
-    monkeypatch.setattr("zk_pipeline.operations.export.export", endless)
+    monkeypatch.setattr("zk_pipeline.operations.files.export.export", endless)
     with web.client("read") as client, client.stream("GET", "/exports/file?what=raw&format=csv") as answer:
         pieces = answer.iter_raw(1_000_000)
         next(pieces)
@@ -135,7 +135,7 @@ def test_the_writer_waits_for_the_reader_and_ends_when_nobody_reads(web: Web, mo
 
 
 def test_a_reader_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zk_pipeline.api.piping._PATIENCE_SECONDS", 1)
+    monkeypatch.setattr("zk_pipeline.http.streaming._PATIENCE_SECONDS", 1)
     done = threading.Event()
     SentWhileWritten(
         lambda stream: stream.write(b"x" * 10_000_000), media_type="text/csv", filename="a.csv", done=done.set

@@ -7,7 +7,7 @@ import pytest
 
 from zk_pipeline_tests.web.attendance.attended import NASTY_SITE
 from zk_pipeline_tests.web.attendance.read_page import drawn, walk
-from zk_pipeline_tests.web.web_bench import Web
+from zk_pipeline_tests.web.web_fixtures import Web
 
 
 def count(client: httpx.Client, address: str) -> int:

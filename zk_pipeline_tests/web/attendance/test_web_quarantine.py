@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import httpx
 
-from zk_pipeline_tests.store.store_bench import rows
+from zk_pipeline_tests.store.store_fixtures import rows
 from zk_pipeline_tests.web.attendance.attended import MARCH
 from zk_pipeline_tests.web.attendance.read_page import Drawn, drawn, walk
-from zk_pipeline_tests.web.web_bench import Web
+from zk_pipeline_tests.web.web_fixtures import Web
 
 
 def release(client: httpx.Client, **fields: str) -> httpx.Response:

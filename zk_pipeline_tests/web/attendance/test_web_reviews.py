@@ -6,10 +6,10 @@ import re
 
 import httpx
 
-from zk_pipeline_tests.store.store_bench import execute
+from zk_pipeline_tests.store.store_fixtures import execute
 from zk_pipeline_tests.web.attendance.attended import MARCH, XSS
 from zk_pipeline_tests.web.attendance.read_page import drawn
-from zk_pipeline_tests.web.web_bench import Web
+from zk_pipeline_tests.web.web_fixtures import Web
 
 LIST = "/outliers?site=Head+office"
 

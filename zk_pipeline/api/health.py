@@ -1,0 +1,89 @@
+"""Whether it is alive and ready, and the figures of it. For machines that look every few seconds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+from starlette.responses import PlainTextResponse
+
+from zk_pipeline.api.prometheus import metrics_text
+from zk_pipeline.api.responses import FAILURES
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.http.auth import Reader
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.store.queries.metrics import DeviceFigures, device_figures, store_figures
+
+router = APIRouter(tags=["operations"])
+
+
+_JSON = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
+class Alive(BaseModel):
+    status: str
+
+
+class DeviceReadiness(BaseModel):
+    device: str
+    last_success: datetime | None = Field(description="Last successful poll (instant, UTC)")
+    seconds_ago: float | None
+
+
+class Readiness(BaseModel):
+    """`status` is `ready` where everything answers, else `not ready` with status 503."""
+
+    status: str
+    store: str = Field(description="`ok`, or why it cannot be read")
+    daemon: str = Field(description="`alive`, or since when it is not; compared here, not taken from Dagster")
+    devices: list[DeviceReadiness] = Field(description="Enabled devices; silent ones are for alerts to judge")
+
+
+@router.get("/health/live", response_model=Alive)
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
+def ready(services: Given, response: Response) -> Readiness:
+    """The store can be read, and the daemon that runs the schedules is alive."""
+    now = services.clock()
+    devices, store = _store(services)
+    orchestration = services.watch.orchestration(now)
+    is_ready = store == "ok" and orchestration.is_daemon_alive
+    response.status_code = 200 if is_ready else 503
+    return Readiness(
+        status="ready" if is_ready else "not ready",
+        store=store,
+        daemon=orchestration.daemon_words(),
+        devices=[_readiness(one, now) for one in devices],
+    )
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={key: _JSON | {"description": FAILURES[key]["description"]} for key in (400, 401, 403, 429, 503)},
+)
+def metrics(services: Given, _: Reader) -> Response:
+    """Figures in Prometheus' text format."""
+    now = services.clock()
+    figures = store_figures(
+        services.store.database, first=services.settings.history_start, last=services.last_work_date(), now=now
+    )
+    text = metrics_text(figures, services.watch.orchestration(now), services.traffic, services.store.holds(), now)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+def _store(services: Services) -> tuple[list[DeviceFigures], str]:
+    try:
+        return device_figures(services.store.database), "ok"
+    except ZkPipelineError as error:
+        return [], type(error).__name__  # the text tells of paths and processes
+
+
+def _readiness(one: DeviceFigures, now: datetime) -> DeviceReadiness:
+    ago = None if one.last_success is None else round((now - one.last_success).total_seconds(), 1)
+    return DeviceReadiness(device=one.device, last_success=one.last_success, seconds_ago=ago)

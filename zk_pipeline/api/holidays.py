@@ -1,0 +1,111 @@
+"""Days on which nobody is expected, and people who were expected and did not come. The rules: docs/attendance.md."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from zk_pipeline.api.responses import FAILURES
+from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.http.auth import Admin, Reader
+from zk_pipeline.http.fields import DATE, Date, Name, as_date
+from zk_pipeline.http.pagination import DateText, Numbered, PageOf, Text, numbered_page
+from zk_pipeline.http.services import Given
+from zk_pipeline.http.strict_input import StrictRoute
+
+router = APIRouter(prefix="/api", tags=["days off"], responses=FAILURES, route_class=StrictRoute)
+
+HolidayDate = Annotated[str, Path(pattern=DATE, json_schema_extra={"format": "date"})]
+
+
+class HolidayBody(BaseModel):
+    """A date on which nobody is expected."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    date: Date
+    name: Name
+    site: Name | None = Field(None, description="Only there; null: at all sites")
+
+
+class HolidayAnswer(BaseModel):
+    """A holiday as it is stored; one that was imported may have any name, several feasts of a date one in common."""
+
+    date: date
+    name: str
+    site: str | None
+
+
+class HolidaySite(BaseModel):
+    """Which of a date's holidays."""
+
+    model_config = ConfigDict(extra="forbid")
+    site: Text = Field(None, description="That of this site; without: that of all sites")
+
+
+class Absence(BaseModel):
+    """A work date on which an assigned shift works and the person has no punch."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    site: str
+    user_id: str
+    date: date
+    shift: str
+
+
+class AbsenceParameters(Numbered):
+    """Which absences; dates are work dates."""
+
+    user_id: Text = Field(None, description="Only this person")
+    site: Text = Field(None, description="Only this site")
+    start_date: DateText = Field(None, description="First date")
+    end_date: DateText = Field(None, description="Last date, included")
+
+
+@router.get("/holidays/", response_model=list[HolidayAnswer])
+def holidays(services: Given, _: Reader) -> list[dict[str, Any]]:
+    """All holidays, by date."""
+    return [_holiday(one) for one in services.store.holidays.all()]
+
+
+@router.post("/holidays/", response_model=HolidayAnswer, status_code=201)
+def add_holiday(services: Given, _: Admin, new: HolidayBody) -> dict[str, Any]:
+    """Enter a holiday; one of the same date and site gets the new name."""
+    one = Holiday(day=date.fromisoformat(new.date), name=new.name, site=new.site)
+    services.store.holidays.put([one])
+    return _holiday(one)
+
+
+@router.delete("/holidays/{day}/", status_code=204)
+def remove_holiday(services: Given, _: Admin, day: HolidayDate, asked: Annotated[HolidaySite, Query()]) -> Response:
+    """Take a holiday back."""
+    held = [one for one in services.store.holidays.all() if (str(one.day), one.site) == (day, asked.site)]
+    if not held:
+        raise HTTPException(404, "Not found.")
+    services.store.holidays.remove(held[0].day, held[0].site)
+    return Response(status_code=204)
+
+
+@router.get("/absences/", response_model=PageOf[Absence])
+def absences(
+    request: Request, services: Given, _: Reader, asked: Annotated[AbsenceParameters, Query()]
+) -> dict[str, Any]:
+    """Who was expected by a shift of theirs and did not come, by date."""
+    count, rows = services.store.absences.page(
+        user_id=asked.user_id,
+        site=asked.site,
+        first=as_date(asked.start_date),
+        last=as_date(asked.end_date),
+        limit=asked.size,
+        offset=asked.offset,
+    )
+    return numbered_page(request, asked, count, rows)
+
+
+def _holiday(one: Holiday) -> dict[str, Any]:
+    return {"date": one.day.isoformat(), "name": one.name, "site": one.site}

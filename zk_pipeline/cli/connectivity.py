@@ -1,0 +1,95 @@
+"""`test-device` and `test-crm`: can it be reached, is it what it should be, and if not, what to change."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
+from zk_pipeline.devices.errors import TerminalError
+from zk_pipeline.devices.models import TerminalInfo
+from zk_pipeline.devices.polling import PollOutcome, poll_many
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.sync import probe_crm
+
+_SHOWN = [
+    "name", "ok", "serial_number", "firmware_version", "platform", "users", "records", "drift_seconds", "round_trip_ms",
+    "transport", "error",
+]  # fmt: skip
+
+
+@click.command("test-device")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All registered terminals, disabled ones too.")
+@as_json
+def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
+    """Connect to terminals and print what they say of themselves. Without a NAME: all enabled ones.
+
+    \b
+    Example:  zk-pipeline test-device "Main Office"
+    """
+    if names and every:
+        raise UsageError("give either names or --all")
+    session = open_session()
+    devices = session.store.devices.select(names) if names else session.store.devices.all()
+    chosen = devices if names or every else [one for one in devices if one.enabled]
+    if not chosen:
+        raise ZkPipelineError("no device to test: add one with `zk-pipeline device add NAME IP`")
+    note(f"connecting to {len(chosen)} devices ...")
+    outcomes = poll_many(chosen, session.terminals.probe, deadline_seconds=session.settings.poll_deadline)
+    tested = {one.device.name: _row(one) for one in outcomes}
+    rows = [tested[one.name] for one in chosen]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, _SHOWN)
+    return int(not all(row["ok"] for row in rows))
+
+
+def _row(outcome: PollOutcome[TerminalInfo]) -> dict[str, Any]:
+    name, info, error = outcome.device.name, outcome.reading, outcome.error
+    if isinstance(error, ZkPipelineError):
+        code = error.code if isinstance(error, TerminalError) else "misconfigured"
+        return {"name": name, "ok": False, "error_code": code, "error": str(error)}
+    if info is None:
+        assert error is not None
+        raise error
+    return {
+        "name": name,
+        "ok": True,
+        **asdict(info),
+        "users": f"{info.user_count} of {info.user_capacity}",
+        "records": f"{info.record_count} of {info.record_capacity}",
+        "drift_seconds": info.clock_drift_seconds,
+        "error": None,
+    }
+
+
+@click.command("test-crm")
+@click.option("--stats", is_flag=True, help="Print how many days are synced instead of connecting.")
+@as_json
+def test_crm(stats: bool, as_json: bool) -> int:
+    """Check the CRM's connection and credentials without creating a record.
+
+    \b
+    Example:  zk-pipeline test-crm --stats --json
+    """
+    session = open_session()
+    if stats:
+        counted = session.store.deliveries.stats()
+        if as_json:
+            print_json(counted)
+        else:
+            print_pairs(asdict(counted))
+        return 0
+    result = probe_crm(session.settings)
+    if as_json:
+        print_json(asdict(result) | {"ok": result.is_ok})
+    else:
+        print_table([asdict(step) for step in result.steps], list(asdict(result.steps[0])) if result.steps else [])
+    if result.problem:
+        raise ZkPipelineError(f"CRM at {result.url}: {result.problem}")
+    return 0

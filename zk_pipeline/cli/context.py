@@ -1,0 +1,67 @@
+"""What a command works with: settings, store, terminals, the launcher of Dagster runs; each made when first used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from zk_pipeline.config.home import export_home
+from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.operations.terminal_gateway import terminal_gateway
+from zk_pipeline.store.store import Store
+
+if TYPE_CHECKING:
+    from zk_pipeline.runs.launcher import Launcher
+
+
+@dataclass(frozen=True)
+class Session:
+    """One invocation's settings and what hangs on them."""
+
+    settings: Settings
+
+    @property
+    def store(self) -> Store:
+        return Store.at(self.settings.store)
+
+    @property
+    def terminals(self) -> TerminalGateway:
+        return terminal_gateway(self.settings)
+
+    @contextmanager
+    def launcher(self) -> Iterator[Launcher]:
+        from zk_pipeline.runs.launcher import open_launcher  # noqa: PLC0415 (Dagster is only needed to run something)
+
+        with open_launcher(self.settings) as launcher:
+            yield launcher
+
+
+def open_session() -> Session:
+    """Settings checked, home exported. Raises UsageError."""
+    settings = load_settings()
+    export_home(settings.home, os.environ)
+    return Session(settings)
+
+
+class WorkDate(click.ParamType):  # type: ignore[type-arg]
+    """A calendar date as YYYY-MM-DD."""
+
+    name = "date"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date()  # noqa: DTZ007 (a date has no zone)
+        except ValueError:
+            self.fail(f"{value!r} is not a date such as 2026-11-22", param, ctx)
+
+
+WORK_DATE = WorkDate()

@@ -1,0 +1,69 @@
+"""The home folder: where `.env`, `data/` and Dagster's own storage live. Finding it, filling it, exporting it.
+
+What the variables in it mean is `settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+from zk_pipeline.errors import UsageError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+TEMPLATES = ("dagster.yaml", ".env.example")
+
+
+def find_home(environ: Mapping[str, str]) -> Path:
+    """Absolute path of the home: `ZK_PIPELINE_HOME`, else the checkout this package runs from.
+
+    Raises UsageError where neither is there (an installed package without the variable), or `~name` is nobody's.
+    """
+    named = environ.get("ZK_PIPELINE_HOME", "").strip()
+    if named:
+        try:
+            return Path(named).expanduser().resolve()
+        except RuntimeError as error:  # "~somebody" who does not exist
+            raise UsageError(f"ZK_PIPELINE_HOME={named!r}: {error}") from error
+    checkout = PACKAGE.parent
+    if (checkout / "dagster.yaml").is_file() and (checkout / "pyproject.toml").is_file():
+        return checkout
+    raise UsageError(
+        "ZK_PIPELINE_HOME is not set and zk_pipeline does not run from a checkout: "
+        "set it to the folder that shall hold .env, data/ and Dagster's storage (an empty one will do)"
+    )
+
+
+def prepare_home(home: Path) -> None:
+    """Fill `home` with what is missing of its templates. Never overwrites.
+
+    Raises UsageError where the folder cannot be created or written.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        for name in TEMPLATES:
+            if not (home / name).exists():
+                _place(_template(name), home / name)
+    except OSError as error:
+        raise UsageError(f"ZK_PIPELINE_HOME: cannot write to {home}: {error.strerror}") from error
+
+
+def _place(template: Path, target: Path) -> None:
+    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
+    shutil.copyfile(template, aside)
+    aside.replace(target)
+
+
+def _template(name: str) -> Path:
+    packaged = PACKAGE / "_home" / name
+    return packaged if packaged.is_file() else PACKAGE.parent / name
+
+
+def export_home(home: Path, environ: MutableMapping[str, str]) -> None:
+    """Make `home` the one that Dagster and every child process use; an explicit DAGSTER_HOME is kept."""
+    environ["ZK_PIPELINE_HOME"] = str(home)
+    environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")  # a DAGSTER_HOME of their own may lack our dagster.yaml
+    if not environ.get("DAGSTER_HOME", "").strip():
+        environ["DAGSTER_HOME"] = str(home)

@@ -1,0 +1,335 @@
+"""Every environment variable: typed, checked once, handed on as one frozen value.
+
+Nothing here is read at import. Exported variables win over `.env` in the home.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from dotenv.parser import parse_stream
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from zk_pipeline.config.ducklake_address import PREFIX, LakeAddress, parse_lake
+from zk_pipeline.config.home import find_home, prepare_home
+from zk_pipeline.config.poll_queues import split_poll_queues
+from zk_pipeline.errors import UsageError
+
+
+def _wall_time(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", value.strip()):
+        raise ValueError("must be a time of day such as 09:00")
+    return value.strip().zfill(5) if isinstance(value, str) else value
+
+
+def _empty_is_unset(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _known_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is not an IANA time zone such as Europe/Istanbul") from None
+    return value
+
+
+def _plain_date(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
+        raise ValueError("must be a date such as 2020-01-01")
+    return value
+
+
+def _store(value: Any) -> Path | LakeAddress:
+    text = str(value).strip()
+    if not text:
+        raise ValueError("is empty; name the DuckDB file, or leave the variable out")
+    if text.startswith(PREFIX):
+        return parse_lake(text)
+    if re.match(r"[A-Za-z]\w+:", text):
+        raise ValueError("must be the path of a DuckDB file, or ducklake:postgres:<dsn>;data=<folder or s3://...>")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # "~somebody" who does not exist
+        raise ValueError(str(error)) from None
+
+
+def store_address(text: str, home: Path) -> Path | LakeAddress:
+    """What ZK_PIPELINE_DATABASE would mean by `text`. Raises ValueError in words that repeat no secret."""
+    found = _store(text)
+    return found.below(home) if isinstance(found, LakeAddress) else home / found
+
+
+def _divides_a_day(value: int) -> int:
+    if 1440 % value:
+        raise ValueError("must divide a day evenly, as 1, 5, 10, 15, 20, 30, 60 or 90 do")
+    return value
+
+
+def _web_address(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"https?://[^\s@]+", value):
+        raise ValueError("must be an address such as https://attendance.example.com, without a name or password in it")
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+def split_alert_urls(text: str) -> list[tuple[frozenset[str], str]]:
+    """(routes, URL) of each channel in ALERT_URLS; no routes where it hears of everything."""
+    # A comma may also be part of a URL (several recipients of one e-mail).
+    parts = [part for part in re.split(r"\s+|,(?=\s|$|(?:[\w+]+=)?[\w+.-]+://)", text) if part]
+    found = [re.fullmatch(r"(?:([\w+]+)=)?(.*)", part) for part in parts]
+    return [(frozenset(match[1].split("+")) if match[1] else frozenset(), match[2]) for match in found if match]
+
+
+def _known_routes(value: SecretStr | None) -> SecretStr | None:
+    for number, (routes, _) in enumerate(split_alert_urls(value.get_secret_value() if value else ""), start=1):
+        if unknown := routes - {*SEVERITIES, *OWNERS}:
+            raise ValueError(
+                f"number {number} is for {' and '.join(sorted(unknown))}, which is none of "
+                f"{', '.join((*SEVERITIES, *OWNERS))}"
+            )
+    return value
+
+
+def _poll_rules(value: str | None) -> str | None:
+    split_poll_queues(value) if value else None
+    return value
+
+
+SEVERITIES = ("critical", "warning")
+OWNERS = ("terminals", "attendance", "crm", "operations")
+OptionalUrl = Annotated[str | None, AfterValidator(_web_address), BeforeValidator(_empty_is_unset)]
+Minutes = Annotated[int, Field(ge=1, le=1440), AfterValidator(_divides_a_day)]
+WallTime = Annotated[time, BeforeValidator(_wall_time)]
+Hours = Annotated[float, Field(ge=0, le=24, allow_inf_nan=False)]
+Timezone = Annotated[str, AfterValidator(_known_timezone)]
+OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_unset)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_unset)]
+
+
+def _variable(name: str, default: Any = ..., **bounds: Any) -> Any:
+    return Field(default, validation_alias=name, **bounds)
+
+
+class Settings(BaseSettings):
+    """One checked set of settings. `home` is absolute, `database` may be relative to it; secrets print as asterisks."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    home: Path
+    database: Annotated[Path | LakeAddress, BeforeValidator(_store)] = _variable(
+        "ZK_PIPELINE_DATABASE", Path("data/attendance.duckdb")
+    )
+    timezone: Timezone = _variable("ZK_PIPELINE_TIMEZONE", "UTC")
+    history_start: Annotated[date, BeforeValidator(_plain_date)] = _variable(
+        "ZK_PIPELINE_HISTORY_START", date(2020, 1, 1)
+    )
+
+    terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
+    poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
+    polling_interval_minutes: Minutes = _variable("POLLING_INTERVAL_MINUTES", 15)
+    poll_queues: Annotated[OptionalText, AfterValidator(_poll_rules)] = _variable("POLL_QUEUES", None)
+    sensor_interval_seconds: int = _variable("SENSOR_INTERVAL_SECONDS", 30, ge=5, le=300)
+
+    work_start: WallTime = _variable("WORK_START_TIME", time(9))
+    work_end: WallTime = _variable("WORK_END_TIME", time(18))
+    workday_starts_at_set: Annotated[WallTime | None, BeforeValidator(_empty_is_unset)] = _variable(
+        "WORKDAY_STARTS_AT", None
+    )
+    early_clock_in_hours: Hours = _variable("OUTLIER_EARLY_CLOCK_IN_HOURS", 2.0)
+    late_clock_in_hours: Hours = _variable("OUTLIER_LATE_CLOCK_IN_HOURS", 2.0)
+    early_clock_out_hours: Hours = _variable("OUTLIER_EARLY_CLOCK_OUT_HOURS", 2.0)
+    late_clock_out_hours: Hours = _variable("OUTLIER_LATE_CLOCK_OUT_HOURS", 3.0)
+    debounce_seconds: int = _variable("DEBOUNCE_SECONDS", 60, ge=0, le=3600)
+
+    crm_api_url: OptionalText = _variable("CRM_API_URL", None)
+    crm_api_token: OptionalSecret = _variable("CRM_API_TOKEN", None)
+    crm_api_token_file: OptionalPath = _variable("CRM_API_TOKEN_FILE", None)
+    crm_ca_bundle: OptionalPath = _variable("CRM_CA_BUNDLE", None)
+    crm_auth_scheme: str = _variable("CRM_AUTH_SCHEME", "Token", pattern=r"^[A-Za-z][A-Za-z0-9._~+-]*$")
+    crm_request_timeout: float = _variable("CRM_REQUEST_TIMEOUT", 30.0, gt=0, le=3600)
+    crm_max_retries: int = _variable("CRM_MAX_RETRIES", 3, ge=1, le=100)
+    crm_outage_patience: float = _variable("CRM_OUTAGE_PATIENCE", 600.0, ge=0, le=86_400)
+    crm_concurrency: int = _variable("CRM_CONCURRENCY", 8, ge=1, le=128)
+    crm_batch_size: int = _variable("CRM_BATCH_SIZE", 1, ge=1, le=1000)
+    crm_record_per: Literal["person", "site"] = _variable("CRM_RECORD_PER", "person")
+    crm_sync_interval_minutes: Minutes = _variable("CRM_SYNC_INTERVAL_MINUTES", 30)
+    crm_mapping_file: OptionalPath = _variable("CRM_MAPPING_FILE", None)
+    crm_probe_path: Annotated[str | None, BeforeValidator(_empty_is_unset)] = _variable(
+        "CRM_PROBE_PATH", None, pattern=r"^/[^\s#]*$"
+    )
+    crm_lookup: OptionalText = _variable("CRM_LOOKUP", None)
+    crm_allow_insecure_http: bool = _variable("CRM_ALLOW_INSECURE_HTTP", False)
+
+    alert_urls: Annotated[SecretStr | None, AfterValidator(_known_routes), BeforeValidator(_empty_is_unset)] = (
+        _variable("ALERT_URLS", None)
+    )
+    alert_reminder_hours: float = _variable("ALERT_REMINDER_HOURS", 24.0, ge=0, le=8760, allow_inf_nan=False)
+    ui_url: OptionalUrl = _variable("ZK_PIPELINE_UI_URL", None)
+    admin_url: OptionalUrl = _variable("ZK_PIPELINE_ADMIN_URL", None)
+    docs_url: OptionalUrl = _variable("ZK_PIPELINE_DOCS_URL", None)
+    api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
+    api_allow_insecure_http: bool = _variable("API_ALLOW_INSECURE_HTTP", False)
+    raw_retention_days: int = _variable("RAW_RETENTION_DAYS", 0, ge=0, le=36500)
+    quarantine_retention_days: int = _variable("QUARANTINE_RETENTION_DAYS", 0, ge=0, le=36500)
+    publish_snapshot: OptionalPath = _variable("PUBLISH_SNAPSHOT", None)
+    run_retention_days: int = _variable("RUN_RETENTION_DAYS", 90, ge=0, le=36500)
+
+    @model_validator(mode="after")
+    def _snapshot_is_a_file_of_its_own(self) -> Settings:
+        snapshot = self.snapshot_path
+        if snapshot is not None and (not snapshot.suffix or snapshot.is_dir()):
+            raise ValueError("PUBLISH_SNAPSHOT: must be a file with an ending, such as published/attendance.duckdb")
+        if snapshot is not None and isinstance(self.database, LakeAddress):
+            raise ValueError("PUBLISH_SNAPSHOT: only a store that is a file is published; analysts read a shared one")
+        if snapshot is not None and snapshot.resolve() == self.database_path.resolve():
+            raise ValueError("PUBLISH_SNAPSHOT: is the store itself; name another file")
+        return self
+
+    @model_validator(mode="after")
+    def _shift_has_a_length(self) -> Settings:
+        if self.work_start == self.work_end:
+            raise ValueError("WORK_END_TIME: must differ from WORK_START_TIME")
+        return self
+
+    @property
+    def workday_starts_at(self) -> time:
+        """Where one work date ends and the next begins: midnight, or the middle of an overnight shift's time off."""
+        if self.workday_starts_at_set is not None:
+            return self.workday_starts_at_set
+        if self.work_start < self.work_end:
+            return time(0)
+        day = datetime(2000, 1, 1)  # noqa: DTZ001 (wall-clock arithmetic on an arbitrary day)
+        end, start = datetime.combine(day, self.work_end), datetime.combine(day, self.work_start)
+        middle = end + (start - end) / 2
+        return (middle - timedelta(seconds=middle.second)).time()
+
+    @property
+    def poll_rules(self) -> dict[str, str] | None:
+        """Site → queue whose workers poll its terminals; None where this host polls them all, in one run."""
+        return split_poll_queues(self.poll_queues) if self.poll_queues else None
+
+    @property
+    def terminal_locks(self) -> Path:
+        """Folder of the locks that keep one connection per terminal, between all processes of this home."""
+        return self.home / "data" / "terminal-locks"
+
+    @property
+    def crm_mapping_path(self) -> Path | None:
+        """The file named by CRM_MAPPING_FILE, or crm_mapping.yaml in the home if there is one; None without."""
+        if self.crm_mapping_file is not None:
+            return self.home / self.crm_mapping_file
+        usual = self.home / "crm_mapping.yaml"
+        return usual if usual.exists() else None
+
+    @property
+    def store(self) -> Path | LakeAddress:
+        """Where the store is: its file, or its address on a shared engine."""
+        return self.database.below(self.home) if isinstance(self.database, LakeAddress) else self.home / self.database
+
+    @property
+    def database_path(self) -> Path:
+        """The store's file; of a shared store, how this host's own files about it begin."""
+        return self.store.side if isinstance(self.store, LakeAddress) else self.store
+
+    @property
+    def snapshot_path(self) -> Path | None:
+        """Where analysts find a copy of the store; None where none is published."""
+        return None if self.publish_snapshot is None else self.home / self.publish_snapshot.expanduser()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load_settings` hands in the environment it was given, so nothing is reached for here.
+        return (init_settings,)
+
+
+_EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}
+VARIABLES = {
+    str(field.validation_alias): name for name, field in Settings.model_fields.items() if field.validation_alias
+}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environ` (the process's own by default) over `.env` in the home.
+
+    Raises UsageError with one line that names the variable, what was wrong and where it stands.
+    """
+    environ = os.environ if environ is None else environ
+    home = find_home(environ)
+    prepare_home(home)
+    from_file = read_env_file(home / ".env")
+    values: dict[str, Any] = {k: v for k, v in {**from_file, **environ}.items() if k in VARIABLES}
+    try:
+        return Settings(home=home, **values)
+    except ValidationError as error:
+        raise UsageError(_one_line(error, values, environ, home)) from None
+
+
+def read_variable(name: str, home: Path, environ: Mapping[str, str] | None = None) -> str | None:
+    """The value of any variable, ours or not (a terminal's comm key), by the same precedence; None if unset."""
+    environ = os.environ if environ is None else environ
+    return environ[name] if name in environ else read_env_file(home / ".env").get(name)
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Name → value of a `.env`; empty where there is none.
+
+    Raises UsageError for a line that is no assignment, a name that is a near miss of one of ours, and the home itself.
+    """
+    if not path.is_file():
+        return {}
+    values: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    for binding in bindings:
+        line = binding.original.line
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise UsageError(f"{path}, line {line}: not of the form NAME=value")
+        if binding.key is None or binding.value is None:
+            continue
+        if binding.key in _EXPORTED_ONLY:
+            raise UsageError(f"{path}, line {line}: {binding.key} decides where this file is looked for: export it")
+        near = difflib.get_close_matches(binding.key, VARIABLES, n=1, cutoff=0.9)
+        if near and binding.key not in VARIABLES:
+            raise UsageError(f"{path}, line {line}: unknown variable {binding.key}; did you mean {near[0]}?")
+        values[binding.key] = binding.value
+    return values
+
+
+def _one_line(
+    error: ValidationError,
+    values: Mapping[str, Any],
+    environ: Mapping[str, str],
+    home: Path,
+) -> str:
+    first = error.errors(include_url=False)[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["loc"]:
+        variable = str(first["loc"][0])
+    else:  # a rule over several variables names the one to change
+        variable, _, reason = reason.partition(": ")
+    if variable not in values:
+        return f"{variable}: {reason}"
+    origin = "exported" if variable in environ else f"in {home / '.env'}"
+    field = Settings.model_fields[VARIABLES[variable]]
+    is_secret = "Secret" in str(field.annotation) or str(values[variable]).strip().startswith("ducklake:")
+    shown = "" if is_secret else f"={values[variable]!r}"
+    return f"{variable}{shown} ({origin}): {reason[0].lower()}{reason[1:]}"

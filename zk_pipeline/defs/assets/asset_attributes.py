@@ -1,0 +1,158 @@
+"""What each asset tells people of itself besides its partitions: owners, tags, versions, columns and where they come
+from, links and sources. What the columns mean is the store's catalog.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from importlib.abc import Traversable
+from typing import Any, TypedDict
+
+import dagster as dg
+
+from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.assets.admin_links import AdminLinks
+from zk_pipeline.defs.metadata import table_schema
+from zk_pipeline.operations.alerting.problems import OWNER_OF_ASSET
+
+# Packages whose code decides what an asset's rows say: a change of it is shown as a new version of the asset's code.
+_MADE_BY = {
+    "devices": ("zk_pipeline.devices",),
+    "raw_punches": ("zk_pipeline.devices", "zk_pipeline.store.terminals"),
+    "daily_attendance": ("zk_pipeline.attendance", "zk_pipeline.store.days", "zk_pipeline.store.work_dates"),
+    "crm_sync": ("zk_pipeline.crm", "zk_pipeline.store.deliveries"),
+}
+_TABLES = {"devices": "devices", "raw_punches": "raw_punches", "daily_attendance": "daily_attendance",
+           "crm_sync": "crm_deliveries"}  # fmt: skip
+_DOCS = {"devices": "terminals.md", "raw_punches": "terminals.md", "daily_attendance": "attendance.md",
+         "crm_sync": "crm.md"}  # fmt: skip
+_TAGS = {
+    "devices": {"layer": "registry"},
+    "raw_punches": {"layer": "raw", "contains": "personal_data", "changes": "append_only"},
+    "daily_attendance": {"layer": "derived", "contains": "personal_data", "changes": "rebuildable"},
+    "crm_sync": {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
+}
+
+# What the CRM is sent of each day: fields of the request, which the outbox keeps as the revision they stand for.
+CRM_FIELDS = {
+    "request.user_id": ("string", "The person's id", ["user_id"]),
+    "request.date": ("date", "The work date", ["work_date"]),
+    "request.clock_in": ("instant with offset", "First punch of the work date", ["clock_in", "timezone"]),
+    "request.clock_out": ("instant with offset", "Last punch; null while there is one", ["clock_out", "timezone"]),
+    "request.is_outlier": ("boolean", "Whether an outlier rule holds", ["is_outlier"]),
+    "request.outlier_reason": ("string", "Why, as a sentence", ["outlier_reason"]),
+    "request.device_name": ("string", "Device of the clock-in", ["device"]),
+    "request.device_ip": ("string", "Its address when the revision was made", []),
+    "request.revision": ("integer", "Revision of the day", ["revision"]),
+}
+
+_PUNCH_TIMES = ["raw_punches.punched_at"]
+_LINEAGE: dict[str, dict[str, list[str]]] = {
+    "raw_punches": {"device": ["devices.name"], "punched_at": ["devices.timezone"]},
+    "daily_attendance": {
+        "site": ["devices.site"],
+        "device": ["raw_punches.device"],
+        "user_id": ["raw_punches.user_id"],
+        "work_date": ["raw_punches.punched_at_local"],
+        "clock_in": _PUNCH_TIMES,
+        "clock_out": _PUNCH_TIMES,
+        "clock_in_local": ["raw_punches.punched_at_local"],
+        "clock_out_local": ["raw_punches.punched_at_local"],
+        "timezone": ["devices.timezone"],
+        "punch_count": _PUNCH_TIMES,
+        "worked_minutes": _PUNCH_TIMES,
+        "is_incomplete": _PUNCH_TIMES,
+        "is_outlier": ["raw_punches.punched_at_local"],
+        "outlier_codes": ["raw_punches.punched_at_local"],
+        "outlier_reason": ["raw_punches.punched_at_local"],
+    },
+    "crm_sync": {
+        **{name: [f"daily_attendance.{name}"] for name in ("site", "user_id", "work_date", "revision")},
+        "device_ip": ["devices.ip_address"],
+        "idempotency_key": [
+            f"daily_attendance.{name}" for name in ("site", "user_id", "work_date", "revision", "payload_hash")
+        ],
+        **{field: [f"daily_attendance.{name}" for name in names] for field, (_, _, names) in CRM_FIELDS.items()},
+        "request.device_ip": ["devices.ip_address"],
+    },
+}
+
+
+class Story(TypedDict):
+    """Arguments of `dg.asset`."""
+
+    owners: list[str]
+    tags: Mapping[str, str]
+    code_version: str
+    metadata: Mapping[str, Any]
+
+
+def story(asset: str, settings: Settings, *made_in: Callable[..., Any]) -> Story:
+    """Arguments of `dg.asset` for one of the assets; `made_in` are functions worth reading, the first its own."""
+    metadata: dict[str, Any] = {
+        **_columns(asset),
+        "dagster/table_name": _TABLES[asset],
+        "dagster/storage_kind": "duckdb",
+        "dagster/code_references": dg.CodeReferencesMetadataValue(
+            code_references=[_reference(function) for function in made_in]
+        ),
+        **_links(asset, settings),
+    }
+    if asset in _LINEAGE:
+        metadata["dagster/column_lineage"] = dg.MetadataValue.column_lineage(_lineage(_LINEAGE[asset]))
+    return {
+        "owners": [f"team:{OWNER_OF_ASSET[asset]}"],
+        "tags": _TAGS[asset],
+        "code_version": code_version(*_MADE_BY[asset]),
+        "metadata": metadata,
+    }
+
+
+def code_version(*packages: str) -> str:
+    """A short hash of the sources of the packages and their sub-packages: the same for the same code on any machine."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for source in _sources(resources.files(package)):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def _sources(folder: Traversable) -> Iterator[Traversable]:
+    for item in sorted(folder.iterdir(), key=lambda one: one.name):
+        if item.is_dir():
+            yield from _sources(item)
+        elif item.name.endswith(".py"):
+            yield item
+
+
+def _columns(asset: str) -> Mapping[str, Any]:
+    schema = table_schema(_TABLES[asset])
+    if asset != "crm_sync":
+        return schema
+    (held,) = schema.values()
+    sent = [dg.TableColumn(name, kind, f"In the request: {text}") for name, (kind, text, _) in CRM_FIELDS.items()]
+    columns = dg.TableSchema(columns=[*held.schema.columns, *sent])
+    return {"dagster/column_schema": dg.MetadataValue.table_schema(columns)}
+
+
+def _lineage(sources: Mapping[str, list[str]]) -> dg.TableColumnLineage:
+    deps = {
+        column: [dg.TableColumnDep(dg.AssetKey(asset), name) for asset, name in (one.split(".") for one in names)]
+        for column, names in sources.items()
+    }
+    return dg.TableColumnLineage(deps)
+
+
+def _reference(function: Callable[..., Any]) -> dg.LocalFileCodeReference:
+    source = inspect.getsourcefile(function)
+    assert source is not None
+    line = inspect.unwrap(function).__code__.co_firstlineno
+    return dg.LocalFileCodeReference(file_path=source, line_number=line, label=function.__name__)
+
+
+def _links(asset: str, settings: Settings) -> dict[str, dg.MetadataValue]:
+    docs = {"docs": dg.MetadataValue.url(f"{settings.docs_url}/{_DOCS[asset]}")} if settings.docs_url else {}
+    return {**AdminLinks(settings.admin_url).asset(asset), **docs}

@@ -1,0 +1,71 @@
+"""The asset of days: daily partitions by work date, one run for a range, an event per date."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from zk_pipeline.attendance.evaluate import judge
+from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.assets.admin_links import AdminLinks
+from zk_pipeline.defs.assets.asset_attributes import story
+from zk_pipeline.defs.assets.day_metadata import date_metadata
+from zk_pipeline.defs.assets.snapshot import publish_snapshot
+from zk_pipeline.defs.checks.day_checks import check_result, check_spec
+from zk_pipeline.defs.failures import partitions_failed
+from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
+from zk_pipeline.defs.pools import ATTENDANCE
+from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.operations.process import process_dates, work_rules
+from zk_pipeline.store.days.days import DateWritten
+from zk_pipeline.store.days.punch_summaries import summarize
+from zk_pipeline.store.store import utc_now
+
+
+def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
+    rules, links = work_rules(settings), AdminLinks(settings.admin_url)
+
+    @dg.asset(
+        name="daily_attendance",
+        group_name="attendance",
+        kinds={"pandas", "duckdb"},
+        description="One row per site, person and work date: clock-in, clock-out, and what is unusual about the day.",
+        partitions_def=work_date_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        # For lineage only: what is stale is asked of the store.
+        deps=[dg.AssetDep("raw_punches", partition_mapping=dg.AllPartitionMapping())],
+        output_required=False,
+        pool=ATTENDANCE,
+        **story("daily_attendance", settings, process_dates, judge, summarize),
+        check_specs=[check_spec()],
+    )
+    def daily_attendance(
+        context: dg.AssetExecutionContext, store: StoreResource
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+        opened = store.open()
+        opened.punches.adopt_settings(rules)
+        dates = as_dates(context.partition_keys)
+
+        def tell(part: Sequence[DateWritten]) -> None:
+            first, last = part[0].work_date, part[-1].work_date
+            shown = opened.days.figures(first, last, workday_starts_at=rules.workday_starts_at)
+            for one in part:
+                day = one.work_date
+                event = dg.AssetMaterialization(
+                    context.asset_key, partition=day.isoformat(), metadata=date_metadata(one, shown) | links.days(day)
+                )
+                context.log_event(event)
+
+        per_site = settings.crm_record_per == "site"
+        result = process_dates(opened, dates, rules, run_id=context.run.run_id, per_site=per_site, made=tell)
+        publish_snapshot(opened, context.log.info)
+        for day in result.overtaken:
+            context.log.info("%s: another run has made it from newer punches meanwhile", day)
+        last = last_work_date(settings, utc_now())
+        yield check_result(opened.days.dates_outside(first=settings.history_start, last=last))
+        if result.failed:
+            failed = {day.isoformat(): why for day, why in result.failed.items()}
+            raise partitions_failed("work date", failed, len(dates))
+
+    return [daily_attendance]

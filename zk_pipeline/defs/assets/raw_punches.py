@@ -1,0 +1,144 @@
+"""Assets of the terminals: the registry, and the punches with one partition per device."""
+
+# No postponed annotations here: Dagster reads them when it decorates.
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import dagster as dg
+from pydantic import Field
+
+from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.defs.assets.admin_links import AdminLinks
+from zk_pipeline.defs.assets.asset_attributes import story
+from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
+from zk_pipeline.defs.failures import partitions_failed
+from zk_pipeline.defs.metadata import preview
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
+from zk_pipeline.defs.pools import TERMINALS
+from zk_pipeline.defs.resources import StoreResource, TerminalsResource
+from zk_pipeline.devices.reading import read_terminal
+from zk_pipeline.operations.files.tables import device_table
+from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.store.queries.terminal_health import terminal_health
+from zk_pipeline.store.store import Store
+
+
+class PollConfig(dg.Config):
+    """Which terminals of the run's partitions to read, and how."""
+
+    devices: list[str] = Field(default_factory=list, description="None named: all enabled ones")
+    full: bool = Field(default=False, description="Read the whole log, not only what is new")
+    lock_while_reading: bool = Field(default=False, description="Nobody can punch while a log is read")
+
+
+def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    devices = store.open().devices.all()
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(devices),
+            "enabled": sum(device.enabled for device in devices),
+            "sites": len({device.site for device in devices}),
+            "preview": preview(device_table(devices[:50])),
+        }
+    )
+
+
+def _raw_punches(
+    context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
+) -> Iterator[dg.AssetCheckResult]:
+    opened = store.open()
+    named = set(config.devices)
+    keys = set(context.partition_keys)
+    chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
+    context.log.info("polling %d devices", len(chosen))
+    failures: dict[str, str] = {}
+    links = AdminLinks(load_settings().admin_url)
+    read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
+    for polled in poll_devices(
+        opened,
+        chosen,
+        read,
+        deadline_seconds=terminals.deadline,
+        run_id=context.run.run_id,
+        full=config.full,
+    ):
+        name = polled.device.name
+        if polled.error is not None:
+            context.log.error("%s", polled.words)
+            failures[name] = polled.words
+            continue
+        for warning in polled.ingested.warnings if polled.ingested is not None else ():
+            context.log.warning("%s", warning)
+        try:
+            context.log_event(_event(context.asset_key, opened, polled, links))
+        except Exception as error:  # others wait to be stored: what was stored is in device_polls in any case
+            context.log.exception("%s was stored, and its event could not be made", name)
+            failures[name] = f"{polled.words}; stored, but without its event ({type(error).__name__}: {error})"
+    yield from check_results(terminal_health(opened.database))
+    if failures:
+        raise partitions_failed("device", failures, len(chosen))
+
+
+def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLinks) -> dg.AssetMaterialization:
+    """All that is said of one terminal, in one event: each costs a transaction of Dagster's log."""
+    event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
+    ingested = polled.ingested
+    if ingested is not None and ingested.new:
+        event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
+    return dg.AssetMaterialization(key, partition=polled.device.name, description=polled.words, metadata=event_metadata)
+
+
+def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
+    reading, ingested = polled.reading, polled.ingested
+    assert reading is not None
+    assert ingested is not None
+    values: dict[str, object] = {
+        "dagster/partition_row_count": ingested.stored,
+        "new_punches": ingested.new,
+        "fetched": ingested.fetched,
+        "reported": reading.info.record_count,
+        "quarantined": ingested.quarantined,
+        "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
+        "clock_drift_seconds": reading.info.clock_drift_seconds,
+        "fill_percent": round(100 * reading.reported_after / max(1, reading.info.record_capacity), 1),
+        "mode": reading.mode,
+        "warnings": "\n".join(ingested.warnings) or None,
+        "bytes_read": reading.bytes_read,
+        "touched_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
+    }
+    return {name: _value(value) for name, value in values.items() if value is not None}
+
+
+def _value(value: object) -> dg.MetadataValue:
+    if isinstance(value, dict):
+        return dg.MetadataValue.json(value)
+    if isinstance(value, str):
+        return dg.MetadataValue.text(value)
+    return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value)))
+
+
+def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
+    devices = dg.asset(
+        name="devices",
+        group_name="terminals",
+        kinds={"duckdb"},
+        description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
+        **story("devices", settings, _devices),
+    )(_devices)
+    alone = settings.poll_rules is None
+    raw_punches = dg.asset(
+        name="raw_punches",
+        group_name="terminals",
+        kinds={"python", "duckdb"},
+        description="Every punch as read from the terminals; only ever added to. One partition per device.",
+        partitions_def=DEVICE_PARTITIONS,
+        # By queue the UI's backfills are a run per terminal, each to its own, and each queue has a limit of one run.
+        backfill_policy=dg.BackfillPolicy.single_run() if alone else dg.BackfillPolicy.multi_run(1),
+        deps=["devices"],
+        output_required=False,
+        pool=TERMINALS if alone else None,
+        **story("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
+        check_specs=check_specs(),
+    )(_raw_punches)
+    return [devices, raw_punches]

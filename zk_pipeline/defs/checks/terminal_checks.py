@@ -1,0 +1,88 @@
+"""Checks of `raw_punches`, evaluated by the asset itself: as a step of its own they would be skipped whenever one
+terminal fails, which is when they are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import dagster as dg
+
+from zk_pipeline.defs.metadata import cell
+from zk_pipeline.store.queries.terminal_health import TerminalHealth
+
+MAX_DRIFT_SECONDS = 60.0
+MAX_FILL = 0.8
+
+_COMPLETE = "every_record_accounted_for"
+_CLOCK = "clocks_are_right"
+_FILL = "logs_have_room"
+
+
+def check_specs() -> Sequence[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            _COMPLETE,
+            asset="raw_punches",
+            description="All that each enabled terminal holds is stored or in quarantine. If not: read what its poll "
+            "says, and poll it with --full.",
+        ),
+        dg.AssetCheckSpec(
+            _CLOCK,
+            asset="raw_punches",
+            description=f"No clock is off by {MAX_DRIFT_SECONDS:.0f} s or more. Cure: `zk-pipeline device set-clock`.",
+        ),
+        dg.AssetCheckSpec(
+            _FILL,
+            asset="raw_punches",
+            description=f"No log is filled to {MAX_FILL:.0%} or more. Cure: `zk-pipeline device clear-log`, which "
+            "refuses unless everything in it is stored.",
+        ),
+    ]
+
+
+def check_results(health: Sequence[TerminalHealth]) -> Iterator[dg.AssetCheckResult]:
+    """One result per check, with a line per terminal that fails it."""
+    yield _result(_COMPLETE, health, _incomplete, dg.AssetCheckSeverity.ERROR)
+    yield _result(_CLOCK, health, _clock_off, dg.AssetCheckSeverity.WARN)
+    yield _result(_FILL, health, _full, dg.AssetCheckSeverity.WARN)
+
+
+def _result(
+    name: str,
+    health: Sequence[TerminalHealth],
+    judge: Callable[[TerminalHealth], str | None],
+    severity: dg.AssetCheckSeverity,
+) -> dg.AssetCheckResult:
+    problems = {one.device: problem for one in health if (problem := judge(one)) is not None}
+    lines = [f"- **{cell(device)}**: {problem}" for device, problem in problems.items()]
+    return dg.AssetCheckResult(
+        asset_key="raw_punches",
+        check_name=name,
+        passed=not problems,
+        severity=severity,
+        metadata={
+            "terminals": len(health),
+            "failing": len(problems),
+            "problems": dg.MetadataValue.md("\n".join(lines) or "*none*"),
+        },
+    )
+
+
+def _incomplete(one: TerminalHealth) -> str | None:
+    if one.read_at is None:
+        return f"never read: {cell(one.error)}" if one.error else "never read"
+    if one.missing:
+        return f"{one.missing} records of {one.reported} are not here"
+    return f"nothing since {one.read_at:%Y-%m-%d %H:%M %Z}: {cell(one.error)}" if one.error else None
+
+
+def _clock_off(one: TerminalHealth) -> str | None:
+    drift = one.clock_drift_seconds
+    if one.read_at is None or (drift is not None and abs(drift) < MAX_DRIFT_SECONDS):
+        return None
+    return "its clock shows no real date" if drift is None else f"off by {drift:.0f} s"
+
+
+def _full(one: TerminalHealth) -> str | None:
+    return f"filled to {one.fill:.0%}" if one.fill is not None and one.fill >= MAX_FILL else None

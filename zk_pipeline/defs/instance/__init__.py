@@ -1,0 +1,1 @@
+"""The Dagster instance: run coordination, run and check retention, orphaned runs, daemon health."""

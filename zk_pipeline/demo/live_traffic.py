@@ -1,0 +1,37 @@
+"""People go on punching while somebody watches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+import numpy as np
+
+from zk_pipeline.simulator.company.workforce import Workforce
+from zk_pipeline.simulator.terminal.fleet import Fleet
+
+PAUSE_SECONDS = 4.0
+
+
+def punch_until(
+    stopped: threading.Event,
+    fleet: Fleet,
+    workforce: Workforce,
+    *,
+    now: Callable[[], datetime],
+    pause_seconds: float = PAUSE_SECONDS,
+    check: Callable[[], None] = lambda: None,
+) -> int:
+    """Let one to three people punch every `pause_seconds` until `stopped`; how many punches that were.
+
+    `check` is called once a round and may raise to end it.
+    """
+    rng = np.random.default_rng()
+    punches = 0
+    while not stopped.wait(pause_seconds):
+        check()
+        for one in workforce.next_punches(rng, now(), count=int(rng.integers(1, 4))):
+            fleet.punch(one.terminal, one.user_id, verify_type=one.verify_type, punch_state=one.punch_state)
+            punches += 1
+    return punches

@@ -1,0 +1,93 @@
+"""The demo's own home: never the user's data, found as it was left by the run before, made anew for other numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, MutableMapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from zk_pipeline.config.home import export_home
+from zk_pipeline.config.settings import VARIABLES
+from zk_pipeline.errors import UsageError
+from zk_pipeline.runtime.supervisor import LOCK_FILE
+from zk_pipeline.simulator.company.storage import Journal
+from zk_pipeline.simulator.company.workforce import generate
+
+_MARKER = "demo.json"
+
+
+@dataclass(frozen=True)
+class Company:
+    """What the demo is asked to make up."""
+
+    employees: int = 120
+    devices: int = 3
+    days: int = 60
+
+
+@dataclass(frozen=True)
+class Place:
+    """A demo home: its `.env`-free environment, the terminals' journal, the CRM's ledger."""
+
+    home: Path
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / "crm-ledger.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    def make(self) -> None:
+        """The folder itself. Raises UsageError where it cannot be made."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the demo's home {self.home} cannot be made: {error.strerror}") from error
+
+    def prepare(self, company: Company, *, until: datetime) -> Journal:
+        """The company of the run before if it was asked for the same, else a new one in an emptied home.
+
+        The home exists and is held by the caller (`supervisor.only_one`).
+        Raises UsageError for a folder that holds something else.
+        """
+        marker = self.home / _MARKER
+        terminals = self.home / "terminals"
+        if not marker.is_file() and any(item.name != LOCK_FILE for item in self.home.iterdir()):
+            raise UsageError(f"{self.home} is not a demo's home: it has no {_MARKER}; move it away")
+        if not (self._is_of(company) and Journal.is_at(terminals)):
+            self._empty()
+            _write(marker, json.dumps(asdict(company)))
+            Journal.create(terminals, generate(**asdict(company), until=until)).close()
+        return Journal.load(terminals)
+
+    def enter(self, environ: MutableMapping[str, str], demo: Mapping[str, str]) -> None:
+        """Take the user's own settings out of `environ` and put the demo's in."""
+        for name in (*VARIABLES, "DAGSTER_HOME"):
+            environ.pop(name, None)
+        environ.update(demo)
+        export_home(self.home, environ)
+
+    def _is_of(self, company: Company) -> bool:
+        try:
+            return bool(json.loads((self.home / _MARKER).read_text()) == asdict(company))
+        except (OSError, ValueError):
+            return False
+
+    def _empty(self) -> None:
+        # The marker goes last, so that a kill in the middle leaves a folder that is still known as a demo's.
+        for item in self.home.iterdir():
+            if item.name not in {_MARKER, LOCK_FILE}:
+                shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+        (self.home / _MARKER).unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

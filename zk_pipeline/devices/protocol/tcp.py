@@ -1,0 +1,85 @@
+"""Frames over TCP. What makes a frame a good one is in `transport`."""
+
+from __future__ import annotations
+
+import socket
+
+from zk_pipeline.devices.clock import Deadline
+from zk_pipeline.devices.errors import DeadlineExceeded, ProtocolViolation, Refused, Unreachable
+from zk_pipeline.devices.models import Device
+from zk_pipeline.devices.protocol.frames import TCP_TOP_BYTES, frame_length, tcp_top
+from zk_pipeline.devices.protocol.transport import RECEIVE_BYTES, Kind, Transport, error_text
+
+MAX_FRAME_BYTES = 8 << 20  # no terminal holds that much; without a limit one bad length would eat the memory
+
+
+class TcpTransport(Transport):
+    """Frames from a byte stream."""
+
+    kind: Kind = "tcp"
+
+    def __init__(self, device: Device, sock: socket.socket, *, timeout: float, deadline: Deadline) -> None:
+        super().__init__(device, sock, timeout=timeout, deadline=deadline)
+        self._buffer = bytearray()
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._sock.sendall(tcp_top(len(packet)) + packet)
+        except TimeoutError:
+            self._silence()
+        except OSError as error:
+            self._lost(f"broke the connection ({error_text(error)})", error)
+
+    _send_request = _send
+
+    def _has_data(self, seconds: float) -> bool:
+        return bool(self._buffer) or super()._has_data(seconds)
+
+    def _read_unasked(self) -> bytes:
+        return self._read()
+
+    def _read(self) -> bytes:
+        self._fill(TCP_TOP_BYTES)
+        length = frame_length(self._buffer)
+        if length is None:
+            self._break(ProtocolViolation, "bytes arrived that begin no frame")
+        if length > MAX_FRAME_BYTES:
+            self._break(ProtocolViolation, f"a frame of {length} bytes was announced")
+        end = TCP_TOP_BYTES + length
+        self._fill(end)
+        packet = bytes(memoryview(self._buffer)[TCP_TOP_BYTES:end])
+        del self._buffer[:end]
+        return packet
+
+    def _fill(self, size: int) -> None:
+        while len(self._buffer) < size:
+            self._wait(self.timeout)
+            try:
+                received = self._sock.recv(RECEIVE_BYTES)
+            except TimeoutError:
+                self._silence()
+            except OSError as error:
+                self._lost(f"broke the connection ({error_text(error)})", error)
+            if not received:
+                self._lost("closed the connection")
+            self.bytes_received += len(received)
+            self._buffer += received
+
+    def _as_sent(self, packet: bytes) -> bytes:
+        return tcp_top(len(packet)) + packet
+
+
+def connect_tcp(device: Device, *, timeout: float, deadline: Deadline) -> TcpTransport:
+    """A TCP connection. Raises Refused, Unreachable or DeadlineExceeded."""
+    wait = min(timeout, deadline.remaining())
+    if wait <= 0:
+        raise DeadlineExceeded(device, "connecting over TCP", f"it was not done after {deadline.seconds:.3g} s")
+    try:
+        sock = socket.create_connection((device.ip_address, device.port), timeout=wait)
+    except ConnectionRefusedError:
+        raise Refused(device, "connecting over TCP", "nothing listens on that port") from None
+    except TimeoutError:
+        raise Unreachable(device, "connecting over TCP", f"no connection within {wait:.3g} s") from None
+    except (OSError, UnicodeError) as error:
+        raise Unreachable(device, "connecting over TCP", error_text(error)) from None
+    return TcpTransport(device, sock, timeout=timeout, deadline=deadline)

@@ -1,0 +1,200 @@
+"""Query parameters of lists, and the links from page to page."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.http.fields import as_date
+from zk_pipeline.store.queries.keyset_pagination import Key, Kind, Place, Value
+from zk_pipeline.store.queries.lists import Rows
+
+LARGEST_PAGE = 1000
+Row = TypeVar("Row")
+
+
+def _unless_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _real_date(value: str) -> str:
+    if value:
+        try:
+            date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value} is not a date of the calendar") from None
+    return value
+
+
+# Forms and Django's clients send an empty parameter where nothing is chosen.
+Empty = Literal[""]
+DateText = Annotated[
+    Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", json_schema_extra={"format": "date"})] | Empty | None,
+    AfterValidator(lambda value: _unless_empty(value and _real_date(value))),
+]
+FlagText = Annotated[Literal["true", "false", "True", "False", "1", "0", ""] | None, AfterValidator(_unless_empty)]
+Number = Annotated[Annotated[int, Field(ge=1, le=2**31 - 1)] | Empty | None, AfterValidator(_unless_empty)]
+Text = Annotated[Annotated[str, Field(max_length=200)] | None, AfterValidator(_unless_empty)]
+
+
+class Numbered(BaseModel):
+    """What every list with pages takes. An unknown parameter is refused: a mistyped filter must not mean all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    page: Annotated[int, Field(ge=1, le=10**9)] = Field(1, description="Number of the page")
+    page_size: Annotated[int, Field(ge=1, le=10**9)] = Field(
+        100, description=f"Rows of a page; above {LARGEST_PAGE} it means {LARGEST_PAGE}"
+    )
+
+    @property
+    def size(self) -> int:
+        return min(self.page_size, LARGEST_PAGE)
+
+    @property
+    def offset(self) -> int:
+        return (self.page - 1) * self.size
+
+
+class Walked(Numbered):
+    """What lists take whose links say where the page before ended, so that new rows do not disturb a walk."""
+
+    until: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
+        None, description="No rows with a higher id; part of the links, so that a walk is not disturbed by new rows"
+    )
+    after: Text = Field(None, description="Where the page before ended; part of the links, opaque")
+
+    def place(self, order: Sequence[Key]) -> Place:
+        """Raises UsageError for an `after` that is none of ours."""
+        behind = None if self.after is None else _decode(self.after, [*order, Key("id", "number")])
+        return Place(self.page, self.size, self.until, behind)
+
+
+class ListParameters(Walked):
+    """What every list of attendance takes."""
+
+    user_id: Text = Field(None, description="Only this person")
+    device: Number = Field(None, description="Only this device (its id)")
+    start_date: DateText = Field(None, description="First date, as 2026-11-01")
+    end_date: DateText = Field(None, description="Last date, included")
+    ordering: Text = Field(None, description="Field to order by, `-` in front for descending; several with commas")
+    format: Literal["json", ""] | None = Field(None, description="Accepted for old clients; it is always JSON")
+
+    @property
+    def first(self) -> date | None:
+        return as_date(self.start_date)
+
+    @property
+    def device_id(self) -> int | None:
+        return self.device if isinstance(self.device, int) else None
+
+    @property
+    def last(self) -> date | None:
+        return as_date(self.end_date)
+
+    def keys(self, possible: Mapping[str, tuple[str, Kind]], default: str) -> list[Key]:
+        """The order asked for. Raises UsageError naming what is possible."""
+        keys = []
+        for word in (self.ordering or default).split(","):
+            name = word.strip().removeprefix("-")
+            if name not in possible:
+                raise UsageError(f"ordering: cannot order by {name[:50]!r}; possible are {', '.join(possible)}")
+            column, kind = possible[name]
+            keys.append(Key(column, kind, descending=word.strip().startswith("-")))
+        if len(keys) > 4:
+            raise UsageError("ordering: by at most four fields")
+        return keys
+
+
+def flag(text: str | None) -> bool | None:
+    return None if text is None else text.lower() in ("true", "1")
+
+
+class PageOf(BaseModel, Generic[Row]):
+    """One page: how many rows there are in all, links to its neighbours, the rows."""
+
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[Row]
+
+
+def page_of(request: Request, asked: Numbered, rows: Rows[Any]) -> dict[str, Any]:
+    """The answer with its links. Raises HTTPException 404 for a page behind the last one."""
+    if asked.page > 1 and not rows.rows:
+        raise HTTPException(404, "Invalid page.")
+    following = None
+    if rows.has_more and rows.last is not None:
+        following = _link(request, page=asked.page + 1, until=rows.until, after=_encode(rows.last))
+    previous = _link(request, page=asked.page - 1, until=rows.until, after=None) if asked.page > 1 else None
+    return {"count": rows.count, "next": following, "previous": previous, "results": rows.rows}
+
+
+def numbered_page(request: Request, asked: Numbered, count: int, rows: Sequence[Any]) -> dict[str, Any]:
+    """The answer of a list whose pages are counted from its beginning. Raises HTTPException 404 behind the last one."""
+    if asked.page > 1 and not rows:
+        raise HTTPException(404, "Invalid page.")
+    following = _link(request, page=asked.page + 1) if asked.offset + len(rows) < count else None
+    previous = _link(request, page=asked.page - 1) if asked.page > 1 else None
+    return {"count": count, "next": following, "previous": previous, "results": rows}
+
+
+def _link(request: Request, **changed: object) -> str:
+    query = {**request.query_params, **{name: value for name, value in changed.items() if value is not None}}
+    query = {name: value for name, value in query.items() if name not in changed or changed[name] is not None}
+    return str(request.url.replace(query=urlencode(query)))
+
+
+def _encode(values: Sequence[Value]) -> str:
+    plain = [value.isoformat() if isinstance(value, (date, datetime)) else value for value in values]
+    return base64.urlsafe_b64encode(json.dumps(plain, ensure_ascii=False).encode()).decode().rstrip("=")
+
+
+def _decode(text: str, keys: Sequence[Key]) -> tuple[Value, ...]:
+    problem = UsageError("after: this is no place in this list; begin again without it")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        raise problem
+    try:
+        values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not isinstance(values, list) or len(values) != len(keys):
+            raise problem
+        return tuple(_READ[key.kind](value) for key, value in zip(keys, values, strict=True))
+    except (ValueError, TypeError, RecursionError):
+        raise problem from None
+
+
+def _exactly(kind: type[Any]) -> Any:
+    def read(value: Any) -> Any:
+        if type(value) is not kind or (kind is int and abs(value) >= 2**63):
+            raise ValueError(f"not a {kind.__name__}")
+        if kind is str:
+            value.encode()  # a lone surrogate is no text
+        return value
+
+    return read
+
+
+def _instant(value: Any) -> datetime:
+    instant = datetime.fromisoformat(value)
+    if instant.tzinfo is None:
+        raise ValueError("no zone")
+    return instant
+
+
+_READ: Mapping[Kind, Any] = {
+    "text": _exactly(str),
+    "number": _exactly(int),
+    "flag": _exactly(bool),
+    "date": date.fromisoformat,
+    "instant": _instant,
+}

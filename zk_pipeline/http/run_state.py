@@ -1,0 +1,54 @@
+"""State of a run, and of the other runs of the same action."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+from uuid import UUID
+
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.http.run_workers import LOST, NOT_BEGUN, ActionResult
+from zk_pipeline.http.services import Services
+
+_FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+def run_state(services: Services, run_id: UUID) -> dict[str, Any] | None:
+    """Fields of `api.runs.RunOfAction`; None for a run that neither the API nor Dagster knows."""
+    key = str(run_id)
+    future = services.actions.find(key)
+    known = services.watch.runs_of(key) or [one for one in [services.watch.run(key)] if one is not None]
+    if future is None and not known:
+        return None
+    status, detail = (
+        _of_action(future, has_begun=bool(known)) if future is not None else _of_runs([one.status for one in known])
+    )
+    return {
+        "run_id": key,
+        "status": "STARTED" if status == "QUEUED" and known else status,
+        "is_finished": status in _FINISHED,
+        "detail": detail,
+        "runs": known,
+    }
+
+
+def _of_action(future: Future[ActionResult], *, has_begun: bool) -> tuple[str, str | None]:
+    if future.cancelled():
+        return "CANCELED", "the API was stopped before it began"
+    if not future.done():
+        return "QUEUED", None
+    error = future.exception()
+    if error is not None:
+        return "FAILURE", str(error) if isinstance(error, ZkPipelineError) else LOST if has_begun else NOT_BEGUN
+    result = future.result()
+    if not result.run_ids:
+        return "SUCCESS", "there was nothing to do"
+    return ("FAILURE", "; ".join(result.failures)) if result.failures else ("SUCCESS", None)
+
+
+def _of_runs(statuses: list[str]) -> tuple[str, str | None]:
+    """Status of several runs together: unfinished before failed before succeeded."""
+    for status in ("STARTED", "STARTING", "CANCELING", "QUEUED", "NOT_STARTED", "FAILURE", "CANCELED"):
+        if status in statuses:
+            return status, None
+    return statuses[0], None

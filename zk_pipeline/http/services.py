@@ -1,0 +1,110 @@
+"""What a request works with, handed in when the application is made. Making it opens and starts nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from zk_pipeline.config.settings import Settings
+from zk_pipeline.devices.gateway import TerminalGateway
+from zk_pipeline.http.login_throttle import Attempts
+from zk_pipeline.http.request_metrics import Traffic
+from zk_pipeline.http.run_workers import Actions, RunsInProcesses
+from zk_pipeline.http.sessions import Sessions
+from zk_pipeline.http.token_cache import TokenBook
+from zk_pipeline.store.store import Store
+
+if TYPE_CHECKING:
+    from zk_pipeline.runs.run_status import Watch
+
+# A person or a script waits for an answer: what a run may wait for the store is too long here.
+STORE_PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """Shared by all requests. `patience`: seconds that an action's answer waits for its run."""
+
+    settings: Settings
+    store: Store
+    terminals: TerminalGateway
+    actions: Actions
+    tokens: TokenBook
+    sessions: Sessions
+    failed_logins: Attempts
+    traffic: Traffic
+    patience: float
+    exits: ExitStack = field(default_factory=ExitStack)
+    _watches: list[Watch] = field(default_factory=list)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def watch(self) -> Watch:
+        """Dagster's instance, opened at the first look at it."""
+        from zk_pipeline.runs.run_status import open_watch  # noqa: PLC0415 (Dagster, slow to import)
+
+        with self._opening:
+            if not self._watches:
+                self._watches.append(self.exits.enter_context(open_watch()))
+        return self._watches[0]
+
+    def last_work_date(self) -> date:
+        """The newest work date that has begun anywhere."""
+        from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
+
+        return last_work_date(self.settings, self.clock())
+
+    def close(self) -> None:
+        self.exits.close()
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        return self.store.clock
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Stand-ins for what the settings would give, for tests."""
+
+    actions: Actions | None = None
+    monotonic: Callable[[], float] = field(default=time.monotonic)
+
+
+def make_services(settings: Settings, store: Store, terminals: TerminalGateway, parts: Parts | None = None) -> Services:
+    """Services on a store, which is given less patience than runs have."""
+    parts = parts or Parts()
+    traffic = Traffic()
+    hasty = replace(
+        store,
+        database=replace(
+            store.database,
+            wait_seconds=min(store.database.wait_seconds, STORE_PATIENCE_SECONDS),
+            foreign_wait_seconds=min(store.database.foreign_wait_seconds, STORE_PATIENCE_SECONDS),
+        ),
+    )
+    return Services(
+        settings=settings,
+        store=hasty,
+        terminals=terminals,
+        actions=parts.actions or RunsInProcesses(),
+        tokens=TokenBook(hasty.tokens, monotonic=parts.monotonic),
+        sessions=Sessions(monotonic=parts.monotonic),
+        failed_logins=Attempts(monotonic=parts.monotonic),
+        traffic=traffic,
+        patience=settings.poll_deadline + 30.0,
+    )
+
+
+def services_of(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+Given = Annotated[Services, Depends(services_of)]

@@ -1,0 +1,1 @@
+"""Alerts: quality checks and their verdicts, problems, messages, notification channels."""

@@ -1,0 +1,57 @@
+"""Telling people, through Apprise: the channels of ALERT_URLS, and one message to one of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from zk_pipeline.config.settings import OWNERS, SEVERITIES, split_alert_urls
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.store.quality.alerts import Problem
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message: what happened in the title; where, why and what to do in the body."""
+
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One URL of ALERT_URLS. `name` is its place and scheme, and may be shown; `routes` are what it is for."""
+
+    name: str
+    routes: frozenset[str]
+    url: str = field(repr=False)
+
+    def hears(self, problem: Problem) -> bool:
+        """Whether the problem is for this channel: of one of its severities and of one of its owners, if it has any."""
+        severities, owners = self.routes & set(SEVERITIES), self.routes & set(OWNERS)
+        return (not severities or problem.severity in severities) and (not owners or problem.owner in owners)
+
+    def send(self, alert: Alert) -> None:
+        """Raises ZkPipelineError, without the URL, where the channel did not take it; UsageError where it is wrong."""
+        import apprise  # noqa: PLC0415 (half a second that only an alert needs)
+
+        # It writes URLs that it cannot use into its log, and they hold secrets.
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)
+        sender = apprise.Apprise()
+        if not sender.add(self.url):
+            raise UsageError(f"ALERT_URLS: number {self.name} is not an Apprise URL")
+        if not sender.notify(title=alert.title, body=alert.body):
+            raise ZkPipelineError(f"ALERT_URLS: number {self.name} did not take the alert")
+
+
+def channels_of(urls: SecretStr | None) -> list[Channel]:
+    """The channels of ALERT_URLS, in order."""
+    split = split_alert_urls(urls.get_secret_value()) if urls else []
+    return [Channel(f"{number} ({_scheme(url)})", routes, url) for number, (routes, url) in enumerate(split, start=1)]
+
+
+def _scheme(url: str) -> str:
+    scheme, found, _ = url.partition("://")
+    return scheme if found and scheme.isalnum() else "no address"

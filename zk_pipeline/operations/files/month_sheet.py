@@ -1,0 +1,166 @@
+"""The month of one person at one site, date by date: what every face shows, however it draws it. No drawing here."""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from zk_pipeline.attendance.shifts import DAY_OFF
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.queries.person_days import EmptyDate, PersonDay, PersonDays
+
+COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
+FIGURES = ("in", "out", "worked", "punches")  # of these, what stands to the right
+
+
+@dataclass(frozen=True)
+class SheetDay:
+    """One date of the month. `day` is None where the store has no row: `remark` says why, nothing is invented.
+
+    `shift` is its name, empty where nobody assigned one; `hours` are its own, HH:MM-HH:MM.
+    """
+
+    work_date: date
+    day: PersonDay | None
+    remark: str
+    shift: str = ""
+    hours: str = ""
+    is_absent: bool = False
+
+    @property
+    def weekday(self) -> str:
+        return calendar.day_abbr[self.work_date.weekday()]
+
+    @property
+    def came(self) -> str:
+        """Wall clock of the clock-in, HH:MM; empty without a row."""
+        return "" if self.day is None else f"{self.day.clock_in_local:%H:%M}"
+
+    @property
+    def left(self) -> str:
+        """Wall clock of the clock-out; `+1` where it is on the next calendar day. Empty while there is none."""
+        if self.day is None or self.day.clock_out_local is None:
+            return ""
+        after = (self.day.clock_out_local.date() - self.work_date).days
+        return f"{self.day.clock_out_local:%H:%M}" + (f" +{after}" if after > 0 else "")
+
+    @property
+    def worked(self) -> str:
+        return "" if self.day is None else hours(self.day.worked_minutes)
+
+
+@dataclass(frozen=True)
+class MonthSheet:
+    """Every date of the month, in order, and what they come to."""
+
+    user_id: str
+    name: str
+    site: str
+    month: date  # its first date
+    days: tuple[SheetDay, ...]
+
+    @property
+    def title(self) -> str:
+        who = f"{self.name} ({self.user_id})" if self.name else self.user_id
+        return f"{who}, {self.site}, {calendar.month_name[self.month.month]} {self.month.year}"
+
+    @property
+    def present(self) -> int:
+        """Dates with a row."""
+        return sum(one.day is not None for one in self.days)
+
+    @property
+    def incomplete(self) -> int:
+        """Dates with a clock-in and no clock-out: nothing of them is in `worked_minutes`."""
+        return sum(one.day is not None and one.day.clock_out_local is None for one in self.days)
+
+    @property
+    def absent(self) -> int:
+        """Dates on which a shift was expected to be worked and nobody came."""
+        return sum(one.is_absent for one in self.days)
+
+    @property
+    def unusual(self) -> int:
+        return sum(one.day is not None and one.day.is_outlier for one in self.days)
+
+    @property
+    def worked_minutes(self) -> int:
+        return sum(one.day.worked_minutes or 0 for one in self.days if one.day is not None)
+
+    @property
+    def totals(self) -> dict[str, str]:
+        """What stands under the sheet: words and figures, and which hours the shifts have."""
+        shifts = sorted({f"{one.shift} {one.hours}" for one in self.days if one.shift})
+        return {
+            "dates with punches": str(self.present),
+            "hours worked": hours(self.worked_minutes),
+            "without clock-out": str(self.incomplete),
+            "absent": str(self.absent),
+            "unusual": str(self.unusual),
+            **({"shifts": ", ".join(shifts)} if shifts else {}),
+        }
+
+
+def month_sheet(store: PersonDays, user_id: str, month: date, *, site: str | None, today: date) -> MonthSheet:
+    """The sheet of the month that begins on `month`; dates after `today` have not come yet.
+
+    Raises UsageError for a person never heard of, a site they were never seen at, and for one with days at several
+    sites in that month while none is named.
+    """
+    last = month.replace(day=calendar.monthrange(month.year, month.month)[1])
+    person = store.read(user_id, month, last)
+    if not person.sites:
+        raise UsageError(f"no person {user_id!r}: neither enrolled on a terminal nor with any day")
+    chosen = _site(person.sites, [day.site for day in person.days], user_id, site)
+    held = {day.work_date: day for day in person.days if day.site == chosen}
+    empty = {one.work_date: one for one in person.empty if one.site == chosen}
+    dates = [month + timedelta(days=number) for number in range(last.day)]
+    rows = tuple(
+        _present(one, held[one]) if one in held else _empty(one, empty[one], is_to_come=one > today) for one in dates
+    )
+    return MonthSheet(user_id, person.name, chosen, month, rows)
+
+
+def cells(one: SheetDay) -> tuple[str, ...]:
+    """A date as texts, in the order of COLUMNS."""
+    count = "" if one.day is None else str(one.day.punch_count)
+    return one.work_date.isoformat(), one.weekday, one.shift, one.came, one.left, one.worked, count, one.remark
+
+
+def hours(minutes: int | None) -> str:
+    """H:MM; empty for None."""
+    return "" if minutes is None else f"{minutes // 60}:{minutes % 60:02}"
+
+
+def _site(known: list[str], present: list[str], user_id: str, wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in known:
+            raise UsageError(f"person {user_id!r} was never seen at {wanted!r}, only at: {', '.join(known)}")
+        return wanted
+    sites = sorted(set(present)) or known
+    if len(sites) > 1:
+        raise UsageError(f"person {user_id!r} has days at several sites: choose one with --site: {', '.join(sites)}")
+    return sites[0]
+
+
+def _present(work_date: date, day: PersonDay) -> SheetDay:
+    is_open = day.clock_out_local is None and not day.outlier_reason
+    remarks = [day.day_off, "no clock-out yet" if is_open else day.outlier_reason]
+    return SheetDay(work_date, day, "; ".join(one for one in remarks if one), day.shift or "", _hours(day))
+
+
+def _empty(work_date: date, one: EmptyDate, *, is_to_come: bool) -> SheetDay:
+    if one.holiday:
+        remark = one.holiday
+    elif one.shift and not one.is_working_day:
+        remark = DAY_OFF
+    elif one.is_absent:
+        remark = "absent"
+    else:
+        remark = "" if is_to_come else "no punches"
+    return SheetDay(work_date, None, remark, one.shift or "", _hours(one), one.is_absent)
+
+
+def _hours(one: PersonDay | EmptyDate) -> str:
+    return "" if one.shift_start is None or one.shift_end is None else f"{one.shift_start:%H:%M}-{one.shift_end:%H:%M}"

@@ -1,0 +1,120 @@
+"""The YAML file of `shift apply`: read whole and checked whole before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from zk_pipeline.attendance.hours import wall_time, weekdays_of
+from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Shift, Target
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.shifts.shift_plan import ShiftPlan
+from zk_pipeline.yaml_file import Day, Decimal, OptionalText, Text, YamlFile, read_yaml
+
+WallTime = Annotated[time, BeforeValidator(wall_time)]
+Weekdays = Annotated[tuple[str, ...], BeforeValidator(weekdays_of)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeclaredShift(_Declared):
+    """One entry under `shifts:`."""
+
+    name: Text
+    start: WallTime
+    end: WallTime
+    weekdays: Weekdays = WEEKDAYS
+    workday_starts_at: WallTime | None = None
+    early_clock_in_hours: Decimal | None = None
+    late_clock_in_hours: Decimal | None = None
+    early_clock_out_hours: Decimal | None = None
+    late_clock_out_hours: Decimal | None = None
+
+    def made(self) -> Shift:
+        return Shift(**{field: getattr(self, field) for field in type(self).model_fields})
+
+
+class DeclaredAssignment(_Declared):
+    """One entry under `assignments:`."""
+
+    shift: Text
+    user: OptionalText = None
+    site: OptionalText = None
+    device: OptionalText = None
+    valid_from: Day | None = None
+    valid_to: Day | None = None
+
+    def made(self) -> Assignment:
+        target = Target(user_id=self.user, site=self.site, device=self.device)
+        return Assignment(shift=self.shift, target=target, valid_from=self.valid_from, valid_to=self.valid_to)
+
+
+class DeclaredHoliday(_Declared):
+    """One entry under `holidays:`."""
+
+    date: Day
+    name: Text
+    site: OptionalText = None
+
+    def made(self) -> Holiday:
+        return Holiday(day=self.date, name=self.name, site=self.site)
+
+
+_SECTIONS: dict[str, type[_Declared]] = {
+    "shifts": DeclaredShift,
+    "assignments": DeclaredAssignment,
+    "holidays": DeclaredHoliday,
+}
+
+
+def read_shift_file(path: Path) -> ShiftPlan:
+    """The declared plan. Raises UsageError, naming the file, the line and the entry."""
+    file = read_yaml(path)
+    content = {} if file.content is None else file.content
+    sections = ", ".join(f"`{name}:`" for name in _SECTIONS)
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must consist of the sections {sections}")
+    for name in content:
+        if name not in _SECTIONS:
+            raise UsageError(
+                f"{file.where(name)}: {name!r} is unknown: the file must consist of the sections {sections}"
+            )
+    made = {name: _section(file, name, content.get(name)) for name in _SECTIONS}
+    _check_twice(file, "shifts", [one.name for one in made["shifts"]])
+    _check_twice(file, "holidays", [(str(one.day), one.site) for one in made["holidays"]])
+    return ShiftPlan(**{name: tuple(entries) for name, entries in made.items()})
+
+
+def _section(file: YamlFile, name: str, entries: object) -> list[Any]:
+    if entries is None:
+        return []
+    if not isinstance(entries, list):
+        raise UsageError(f"{file.where(name)}: `{name}:` must be a list")
+    return [_entry(file, name, number, one) for number, one in enumerate(entries)]
+
+
+def _entry(file: YamlFile, section: str, number: int, entry: object) -> Any:
+    what = f"{section} entry {number + 1}"
+    try:
+        make: Callable[[], Any] = _SECTIONS[section].model_validate(entry).made  # type: ignore[attr-defined]
+        return make()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        where = file.where(section, number, *first["loc"])
+        raise UsageError(f"{where}, {what}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}") from None
+    except UsageError as error:
+        raise UsageError(f"{file.where(section, number)}, {what}: {error}") from None
+
+
+def _check_twice(file: YamlFile, section: str, keys: list[Any]) -> None:
+    for number, key in enumerate(keys):
+        if key in keys[:number]:
+            raise UsageError(f"{file.where(section, number)}, {section} entry {number + 1}: {key!r} is declared twice")

@@ -1,0 +1,73 @@
+"""Looking at Dagster from outside: how a run stands, and whether the daemon lives. Starts and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import dagster as dg
+
+from zk_pipeline.defs.instance.daemon_health import Orchestration, orchestration
+from zk_pipeline.runs.actions import ACTION_TAG
+from zk_pipeline.runs.launcher import BY_COMMAND
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run. `status` in Dagster's words, such as STARTED, SUCCESS or FAILURE; instants are UTC."""
+
+    run_id: str
+    job_name: str
+    status: str
+    started_by: str | None
+    action: str | None  # id of the first run of the action it belongs to
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Watch:
+    instance: dg.DagsterInstance
+
+    def run(self, run_id: str) -> RunState | None:
+        """None where Dagster knows no such run."""
+        records = self.instance.get_run_records(dg.RunsFilter(run_ids=[run_id]), limit=1)
+        return _state(records[0]) if records else None
+
+    def runs_of(self, action: str) -> list[RunState]:
+        """The runs of one action, oldest first."""
+        records = self.instance.get_run_records(dg.RunsFilter(tags={ACTION_TAG: action}), limit=500, ascending=True)
+        return [_state(record) for record in records]
+
+    def newest(self, limit: int) -> list[RunState]:
+        """The newest runs of all, newest first."""
+        return [_state(record) for record in self.instance.get_run_records(limit=limit)]
+
+    def orchestration(self, now: datetime) -> Orchestration:
+        return orchestration(self.instance, now)
+
+
+@contextmanager
+def open_watch() -> Iterator[Watch]:
+    """On the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
+    with dg.DagsterInstance.get() as instance:
+        yield Watch(instance)
+
+
+def _state(record: dg.RunRecord) -> RunState:
+    run = record.dagster_run
+    return RunState(
+        run_id=run.run_id,
+        job_name=run.job_name,
+        status=run.status.value,
+        started_by=run.tags.get(BY_COMMAND),
+        action=run.tags.get(ACTION_TAG),
+        started_at=_instant(record.start_time),
+        finished_at=_instant(record.end_time),
+    )
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, tz=timezone.utc)

@@ -1,0 +1,1 @@
+"""Operating-system processes: children that end with their parent, and their supervision."""

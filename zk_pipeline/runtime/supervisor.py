@@ -1,0 +1,148 @@
+"""`up`'s processes: one code server, the webserver and the daemon beside it. They live and die together."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from zk_pipeline.config.settings import read_variable
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.runtime.processes import check_for_end, end_child, start_child
+
+_UI_URL = "ZK_PIPELINE_UI_URL"
+_MODULE = "zk_pipeline.definitions"
+_LOCATION = "zk_pipeline"
+_START_SECONDS = 120.0
+_LONGEST_FOLDER = 90  # a socket's path has at most 107 characters
+LOCK_FILE = ".zk-pipeline.lock"
+
+
+@dataclass
+class Supervisor:
+    """The processes of one home, which the caller holds by `only_one`. Leaving the context ends them all, in reverse
+    order.
+    """
+
+    home: Path
+    environ: Mapping[str, str]
+    port: int
+    logs: Path | None = None  # None: their output goes where ours goes
+    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _exits: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Supervisor:
+        check_port_is_free(self.port)
+        try:
+            self._start_all(self._run_folder())
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def check(self) -> None:
+        """Raises ZkPipelineError, naming it, when one of the processes has ended."""
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                where = f"; its output is in {self.logs / f'{name}.log'}" if self.logs else ""
+                raise ZkPipelineError(f"the {name} ended with code {child.returncode}{where}")
+
+    def _run_folder(self) -> Path:
+        """An empty folder for socket and workspace: below the home, or, since a socket's path is short, elsewhere."""
+        folder = self.home / ".run"
+        if len(str(folder)) > _LONGEST_FOLDER:
+            return Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="zk-pipeline-")))
+        shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
+        folder.mkdir(mode=0o700)
+        self._exits.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def _start_all(self, folder: Path) -> None:
+        code_socket = folder / "code.sock"
+        workspace = folder / "workspace.yaml"
+        server = {"grpc_server": {"socket": str(code_socket), "location_name": _LOCATION}}
+        workspace.write_text(yaml.safe_dump({"load_from": [server]}))
+        dagster = [sys.executable, "-m"]
+        self._start(
+            "code-server",
+            [*dagster, "dagster", "api", "grpc", "--socket", str(code_socket), "--module-name", _MODULE,
+             "--location-name", _LOCATION, "--log-level", "warning"],
+        )  # fmt: skip
+        self._wait("code server", code_socket.exists)
+        self._start("daemon", [*dagster, "dagster._daemon", "run", "-w", str(workspace), "--log-level", "warning"])
+        self._start(
+            "webserver",
+            [*dagster, "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace),
+             "--dagster-log-level", "warning"],
+        )  # fmt: skip
+        self._wait("web server", lambda: _answers(self.port))
+
+    def _start(self, name: str, command: list[str]) -> None:
+        output = None if self.logs is None else self.logs / f"{name}.log"
+        child = start_child(command, cwd=self.home, environ=self._environ(), output=output)
+        self._children[name] = child
+        self._exits.callback(end_child, child)
+
+    def _environ(self) -> Mapping[str, str]:
+        """Ours, with the UI's address for links, unless people reach it by another."""
+        known = read_variable(_UI_URL, self.home, self.environ)
+        return self.environ if known else {**self.environ, _UI_URL: self.url}
+
+    def _wait(self, what: str, ready: object) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not (callable(ready) and ready()):
+            check_for_end()
+            self.check()
+            if time.monotonic() > deadline:
+                raise ZkPipelineError(f"the {what} did not answer within {_START_SECONDS:.0f} s")
+            time.sleep(0.1)
+
+
+def check_port_is_free(port: int) -> None:
+    """Raises UsageError where something listens on the loopback port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(f"port {port} cannot be used: {error.strerror}; choose another with --port") from None
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the home for one set of processes. Raises UsageError where another holds it."""
+    path = home / LOCK_FILE
+    with path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise UsageError(f"{home} is in use by process {stream.read().strip() or '?'}: end it first") from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

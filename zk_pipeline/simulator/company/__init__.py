@@ -1,0 +1,1 @@
+"""A simulated company: employees, their schedules and punches, reproducible from a seed."""

@@ -1,0 +1,97 @@
+"""Who and what a made-up company consists of: terminals on sites, people enrolled there. No punches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.simulator.company.schedules import Person
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
+from zk_pipeline.simulator.terminal.records import Layout, TerminalUser, UserRecordSize
+
+SLOW_CLOCK_SECONDS = -420
+
+_LAYOUTS: tuple[tuple[Layout, UserRecordSize], ...] = ((8, 28), (16, 28), (40, 72))
+_SITES = ("head-office", "warehouse", "plant", "clinic", "harbour", "airport", "campus", "depot")
+_ZONES = ("Africa/Nairobi", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Asia/Tokyo")
+_FIRST_NAMES = ("Zoë", "Łukasz", "Amina", "José", "Søren", "Grace", "Иван", "محمد", "李娜", "Anna")
+_LAST_NAMES = ("Müller", "Żak", "Otieno", "Núñez", "Ångström", "Çelik", "Zhang", "Петров", "علي")
+_VERIFY_TYPES = (1, 1, 15, 1, 2)  # finger, face, card
+_CARD = 2
+_ADMINISTRATOR = 14
+_MOST_USERS = 65_535  # uids are 16 bits wide
+
+
+def terminals_of(count: int) -> list[TerminalDefinition]:
+    """Terminals without people. Of every three the first two are gates of one site, the third has its own.
+
+    Record layouts cycle through 8, 16 and 40 bytes; the last terminal's clock is slow.
+    """
+    return [_terminal(index, is_last=index == count - 1) for index in range(count)]
+
+
+def people_of(count: int, terminals: Sequence[TerminalDefinition]) -> list[Person]:
+    """People spread evenly over the terminals, with every habit at each of them once there are enough."""
+    return [_person(index, terminals[index % len(terminals)], index // len(terminals)) for index in range(count)]
+
+
+def enrolled(terminal: TerminalDefinition, people: Sequence[Person], punches: int) -> TerminalDefinition:
+    """The terminal with these people and room for twice their punches. Raises UsageError for too many."""
+    if len(people) > _MOST_USERS:
+        raise UsageError(f"{len(people)} employees at {terminal.site!r}, a terminal holds {_MOST_USERS}: add devices")
+    # Each gate counts its people differently, so a uid taken for a user id shows.
+    in_order = people if terminal.layout == 8 else people[::-1]
+    users = tuple(
+        TerminalUser(
+            uid=uid,
+            user_id=person.user_id,
+            name=person.name,
+            privilege=_ADMINISTRATOR if uid == 1 else 0,
+            card=7_000_000 + uid if person.verify_type == _CARD else 0,
+        )
+        for uid, person in enumerate(in_order, start=1)
+    )
+    return replace(
+        terminal,
+        users=users,
+        user_capacity=max(terminal.user_capacity, len(people)),
+        finger_capacity=max(terminal.finger_capacity, len(people)),
+        record_capacity=max(terminal.record_capacity, 2 * punches),
+    )
+
+
+def _terminal(index: int, *, is_last: bool) -> TerminalDefinition:
+    group, position = divmod(index, 3)
+    site_index = 2 * group + position // 2
+    round_, place = divmod(site_index, len(_SITES))
+    site = _SITES[place] + (f"-{round_ + 1}" if round_ else "")
+    layout, user_record_size = _LAYOUTS[position]
+    return TerminalDefinition(
+        name=f"{site}-gate-{position + 1}" if position < 2 else site,
+        site=site,
+        timezone=_ZONES[site_index % len(_ZONES)],
+        layout=layout,
+        user_record_size=user_record_size,
+        clock_offset_seconds=SLOW_CLOCK_SECONDS if is_last else 0,
+        serial_number=f"CEXA2307{index + 1:05d}",
+        device_name=("U160", "F18", "iFace702")[position],
+        mac=f"00:17:61:{(index + 1) >> 16 & 255:02x}:{(index + 1) >> 8 & 255:02x}:{(index + 1) & 255:02x}",
+    )
+
+
+def _person(index: int, home: TerminalDefinition, ordinal: int) -> Person:
+    number = 1001 + index
+    has_letters = home.layout == 40 and ordinal % 2 == 0
+    return Person(
+        user_id=f"EMP{number}" if has_letters else str(number),
+        name=f"{_FIRST_NAMES[index % len(_FIRST_NAMES)]} {_LAST_NAMES[index * 5 % len(_LAST_NAMES)]}",
+        site=home.site,
+        home=home.name,
+        shift="night" if ordinal % 8 == 5 else "day",
+        is_late_comer=ordinal % 10 == 3,
+        works_weekends=ordinal % 7 == 4,
+        takes_lunch=ordinal % 3 == 0,
+        uses_all_gates=ordinal % 4 == 1,
+        verify_type=_VERIFY_TYPES[ordinal % len(_VERIFY_TYPES)],
+    )

@@ -1,0 +1,1 @@
+"""Daily attendance: staging, revisions, punch summaries, statistics."""

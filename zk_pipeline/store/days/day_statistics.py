@@ -1,0 +1,93 @@
+"""Figures of work dates for people: what the rows of a date were made from, how many are unusual, some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, time, timedelta
+from typing import Any
+
+import pandas as pd
+
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.work_dates.assignment import place_span
+
+BEFORE = timedelta(days=29)  # outliers are counted from so long before a span: a month of them with its first date
+
+
+@dataclass(frozen=True)
+class DateFigures:
+    """One work date. `hours`: punches by the hour of the wall clock, 0 to 23, all that are part of a day."""
+
+    punches: int = 0
+    polls: int = 0  # that brought at least one of the punches
+    devices: int = 0
+    hours: tuple[int, ...] = (0,) * 24
+    incomplete: int = 0
+    outliers: int = 0
+    codes: Mapping[str, int] = field(default_factory=dict)  # rows for which an outlier rule holds, by its code
+
+
+@dataclass(frozen=True)
+class SpanFigures:
+    """`dates`: those with punches or rows; `outliers`: rows that are one, by date, BEFORE the span too; `previews`: a
+    few rows of each date, the unusual ones first.
+    """
+
+    dates: Mapping[date, DateFigures]
+    outliers: Mapping[date, int]
+    previews: Mapping[date, pd.DataFrame]
+
+
+def figures(database: Database, first: date, last: date, *, workday_starts_at: time, rows: int) -> SpanFigures:
+    """The figures of the work dates from `first` to `last`, with at most `rows` rows of each, in one read."""
+    # A work date begins at its date's midnight or later, and ends within the next date.
+    values = {"first": first, "last": last, "begin": first, "end": last + timedelta(days=2)}
+    with database.read("figures of work dates") as connection:
+        placing = place_span(connection, values["begin"], values["end"], workday_starts_at=workday_starts_at)
+        sql = _PUNCHES.format(punches=placing.punches, join=placing.join, work_date=placing.work_date)
+        punches = connection.execute(sql, values).fetchall()
+        kinds = connection.execute(_KINDS_OF_DAYS, [first - BEFORE, last]).fetchall()
+        table = connection.execute(_PREVIEW, {"first": first, "last": last, "rows": rows}).to_arrow_table()
+    shown = table.to_pandas()
+    found: dict[date, dict[str, Any]] = {}
+    for day, count, polls, devices, hours in punches:
+        by_hour = tuple(hours.get(hour, 0) for hour in range(24))
+        found[day] = {"punches": count, "polls": polls, "devices": devices, "hours": by_hour}
+    outliers: dict[date, int] = {}
+    for day, codes, count, incomplete in kinds:
+        outliers[day] = outliers.get(day, 0) + (count if codes else 0)
+        if day >= first:
+            held = found.setdefault(day, {})
+            held["incomplete"] = held.get("incomplete", 0) + incomplete
+            held["outliers"] = outliers[day]
+            by_code = held.setdefault("codes", {})
+            for code in codes:
+                by_code[code] = by_code.get(code, 0) + count
+    previews = {pd.Timestamp(str(day)).date(): part.drop(columns="date") for day, part in shown.groupby("date")}
+    return SpanFigures({day: DateFigures(**one) for day, one in sorted(found.items())}, outliers, previews)
+
+
+_PUNCHES = """
+SELECT {work_date} AS work_date, count(*), count(DISTINCT punch.first_poll_id), count(DISTINCT punch.device),
+       histogram(hour(punch.punched_at_local))
+FROM {punches} AS punch {join}
+WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end AND work_date BETWEEN $first AND $last
+GROUP BY work_date
+"""
+
+# As many rows as there are combinations of codes, whatever the number of people.
+_KINDS_OF_DAYS = """
+SELECT work_date, outlier_codes, count(*), count(*) FILTER (is_incomplete)
+FROM daily_attendance WHERE work_date BETWEEN ? AND ?
+GROUP BY ALL ORDER BY ALL
+"""
+
+_PREVIEW = """
+SELECT work_date AS date, site, user_id, work_date::VARCHAR AS work_date, clock_in_local, clock_out_local, punch_count,
+       outlier_reason, revision
+FROM daily_attendance
+WHERE work_date BETWEEN $first AND $last
+QUALIFY row_number() OVER (PARTITION BY work_date ORDER BY is_outlier DESC, site, user_id) <= $rows
+ORDER BY work_date, is_outlier DESC, site, user_id
+"""

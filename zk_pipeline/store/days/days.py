@@ -1,0 +1,163 @@
+"""Days: what the rules need from the punches, and writing what they say, with revisions and due deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+
+import pandas as pd
+import pyarrow as pa
+
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.store.days.day_statistics import SpanFigures, figures
+from zk_pipeline.store.days.punch_summaries import Summaries, summarize
+from zk_pipeline.store.days.revisions import count_changes, mark_built, revise, stage, stage_people
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.quality.integrity import hold_unsound, mend
+from zk_pipeline.store.terminals.lost_punches import refuse_lost
+from zk_pipeline.store.work_dates.assignment import is_grouped_by
+from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
+
+
+@dataclass(frozen=True)
+class DateWritten:
+    """What writing one work date changed, in rows."""
+
+    work_date: date
+    rows: int
+    added: int
+    changed: int
+    unchanged: int
+    retracted: int
+
+
+@dataclass(frozen=True)
+class DayStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def stale(self, *, first: date, last: date) -> list[StaleDate]:
+        """Work dates from `first` to `last` that have punches newer than their rows, or are over and were not when
+        judged.
+        """
+        with self.database.read("stale dates") as connection:
+            return stale_dates(connection, first=first, last=last, now=self.clock())
+
+    def stale_by(self, rules: WorkRules, *, first: date, last: date) -> list[StaleDate] | None:
+        """As `stale`, of work dates as the hours of `rules` group them; None while they are grouped otherwise."""
+        with self.database.read("stale dates") as connection:
+            if not is_grouped_by(connection, rules):
+                return None
+            return stale_dates(connection, first=first, last=last, now=self.clock())
+
+    def dates_outside(self, *, first: date, last: date) -> list[date]:
+        """Work dates with punches that no partition covers: before the history's start, or in the future."""
+        with self.database.read("dates without a partition") as connection:
+            return dates_outside(connection, first=first, last=last)
+
+    def deleted_raw(self, dates: Sequence[date]) -> list[date]:
+        """Those of `dates` whose punches retention has deleted: their rows are final."""
+        with self.database.read("dates under retention") as connection:
+            rows = connection.execute(
+                """
+                SELECT work_date FROM work_dates
+                WHERE raw_deleted_at IS NOT NULL AND list_contains(?, work_date) ORDER BY 1
+                """,
+                [list(dates)],
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def summarize(self, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int) -> Summaries:
+        """The few numbers the rules need, for every site, person and work date in `dates`."""
+        return summarize(self.database, dates, workday_starts_at=workday_starts_at, debounce_seconds=debounce_seconds)
+
+    def write(
+        self,
+        days: pd.DataFrame,
+        *,
+        seq: Mapping[date, int],
+        recheck_after: Mapping[date, datetime],
+        run_id: str | None,
+        merged: pd.DataFrame | None = None,
+        apart: Collection[str] = (),
+        per_site: bool = False,
+    ) -> list[DateWritten]:
+        """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.JUDGED`), in one transaction.
+
+        A row of equal content keeps its revision. A changed one gets the person's next revision, and its history; one
+        that vanished gets a retraction. The CRM is to be told one record of each person and date that changed: where
+        they have rows at several sites, that of `merged` (as `days`). Of ids in `apart`, or with `per_site` of all, it
+        is told one record per site. A date that another run meanwhile built from newer punches is left as it is.
+        Returns one entry per date written, in order. Raises PunchesLost, with nothing written.
+        """
+        incoming = _table(days)
+        over_sites = _table(days.iloc[:0] if merged is None else merged)
+        made_from = pa.table(
+            {
+                "work_date": pa.array(list(seq), pa.date32()),
+                "seq": pa.array(list(seq.values()), pa.int64()),
+                "recheck_after": pa.array([recheck_after.get(day) for day in seq], pa.timestamp("us", "UTC")),
+            }
+        )
+        now = self.clock()
+        with self.database.write("write work dates", f"{len(seq)} of them") as connection:
+            connection.register(
+                "incoming_days", pa.Table.from_batches(incoming.to_batches(_ROWS_A_BATCH), incoming.schema)
+            )
+            connection.register("incoming_dates", made_from)
+            connection.register("incoming_merged", over_sites)
+            connection.register("incoming_apart", pa.table({"user_id": pa.array(sorted(apart), pa.string())}))
+            held = mend(connection, list(seq))
+            stage(connection)
+            stage_people(connection)
+            refuse_lost(connection)
+            revise(connection, now=now, run_id=run_id, per_site=per_site)
+            written = [DateWritten(*row) for row in count_changes(connection)]
+            mark_built(connection, now)
+            hold_unsound(connection, held, now)
+            for table in ("staged", "staged_dates", "merged_days", "people_apart", "revised"):
+                connection.execute(f"DROP TABLE {table}")
+        return written
+
+    def figures(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> SpanFigures:
+        """What the work dates from `first` to `last` were made from and came to, with some rows of each, for people."""
+        return figures(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
+
+
+def _table(days: pd.DataFrame) -> pa.Table:
+    known = [field for field in _DAYS if field.name in days]
+    table = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
+    for field in _DAYS:  # what no row was judged by costs nothing
+        if field.name not in days:
+            table = table.append_column(field, pa.nulls(len(days), field.type))
+    return table
+
+
+_ROWS_A_BATCH = 20_480  # DuckDB reads the batches of an Arrow table on all cores, one batch on one
+
+# Types as declared, not as found: a frame without rows has none, and is how a date is emptied.
+_DAYS = pa.schema(
+    {
+        "site": pa.string(),
+        "device": pa.string(),
+        "user_id": pa.string(),
+        "work_date": pa.timestamp("us"),
+        "clock_in": pa.timestamp("us", "UTC"),
+        "clock_out": pa.timestamp("us", "UTC"),
+        "clock_in_local": pa.timestamp("us"),
+        "clock_out_local": pa.timestamp("us"),
+        "timezone": pa.string(),
+        "punch_count": pa.int32(),
+        "worked_minutes": pa.int32(),
+        "is_incomplete": pa.bool_(),
+        "is_outlier": pa.bool_(),
+        "outlier_codes": pa.list_(pa.string()),
+        "outlier_reason": pa.string(),
+        "shift": pa.string(),
+        "shift_start": pa.time64("us"),
+        "shift_end": pa.time64("us"),
+        "day_off": pa.string(),
+        "worked_by": pa.string(),
+    }
+)

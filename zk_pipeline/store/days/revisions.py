@@ -1,0 +1,314 @@
+"""Turning staged days into revisions: what changed, what is new, what vanished, and what the CRM must be told.
+
+Works on the temporary tables `staged` (days with their content hash), `staged_dates`, `merged_days` (people's dates
+over several sites, as a record says them) and `people_apart` (ids that are somebody else at each site), inside the
+caller's transaction; leaves `revised`, one row per revision made.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from zk_pipeline.store.deliveries.idempotency_keys import key_told
+from zk_pipeline.store.engine.database import Connection
+
+_CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
+    punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, shift, shift_start,
+    shift_end, day_off, worked_by"""
+
+
+def content_of(row: str) -> str:
+    """What the CRM's record says of a row, as SQL of JSON: `outbox` reads it where a record is merged over sites."""
+    return f"""json_object(
+        'site', {row}.site, 'device', {row}.device, 'timezone', {row}.timezone, 'clock_in', epoch_us({row}.clock_in),
+        'clock_out', epoch_us({row}.clock_out), 'is_outlier', {row}.is_outlier, 'outlier_reason', {row}.outlier_reason
+    )::VARCHAR"""
+
+
+# Rows that get a revision though they are as they were, since the record that they are part of changes: another
+# clock-out elsewhere is judged by other bounds now; or what was told as one is from now on told per site.
+_UNCHANGED = """
+INSERT INTO unchanged
+WITH told AS (
+    SELECT user_id, work_date, max(struct_pack(revision, record_per, merged)) AS latest
+    FROM crm_deliveries AS delivery
+    WHERE work_date IN (SELECT work_date FROM staged_dates)
+      AND ((user_id, work_date) IN (SELECT (user_id, work_date) FROM merged_days)
+           OR $per_site OR user_id IN (FROM people_apart))
+    GROUP BY ALL
+),
+held AS (SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)),
+changed AS (
+    SELECT DISTINCT user_id, work_date FROM staged FULL JOIN held USING (site, user_id, work_date)
+    WHERE held.payload_hash IS DISTINCT FROM staged.payload_hash
+)
+SELECT staged.site, user_id, work_date
+FROM staged JOIN told USING (user_id, work_date) LEFT JOIN merged_days AS merged USING (user_id, work_date)
+WHERE CASE
+    WHEN $per_site OR user_id IN (FROM people_apart)
+        THEN told.latest.record_per = 'person' AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM changed)
+    ELSE merged.content <> told.latest.merged AND staged.site = merged.site
+        AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM changed)
+END
+"""
+
+# People's dates that have or had rows at several sites.
+_SHARED = """
+CREATE TEMP TABLE shared AS
+SELECT user_id, work_date FROM (
+    SELECT site, user_id, work_date FROM staged
+    UNION ALL
+    SELECT site, user_id, work_date FROM daily_attendance_history
+    WHERE work_date IN (SELECT work_date FROM staged_dates)
+)
+GROUP BY ALL HAVING min(site) <> max(site)
+"""
+
+_REVISED = """
+CREATE TEMP TABLE revised AS
+WITH held AS (
+    SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)
+),
+past AS (
+    SELECT site, user_id, work_date, any_value(id) AS id, max(revision) AS revision, min(created_at) AS created_at
+    FROM daily_attendance_history
+    WHERE work_date IN (SELECT work_date FROM staged_dates)
+    GROUP BY ALL
+),
+current AS (
+    SELECT staged.*, false AS is_retracted, held.id IS NULL AS is_added
+    FROM staged LEFT JOIN held USING (site, user_id, work_date)
+    WHERE held.payload_hash IS DISTINCT FROM staged.payload_hash
+       OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM unchanged)
+),
+vanished AS (
+    SELECT
+        site, device, user_id, work_date, NULL AS clock_in, NULL AS clock_out, NULL AS clock_in_local,
+        NULL AS clock_out_local, timezone, 0 AS punch_count, NULL AS worked_minutes, true AS is_incomplete,
+        false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
+        NULL AS day_off, NULL AS worked_by, 'retracted' AS payload_hash,
+        true AS is_retracted, false AS is_added
+    FROM held ANTI JOIN staged USING (site, user_id, work_date)
+),
+changes AS (FROM current UNION ALL BY NAME FROM vanished),
+-- One sequence of revisions for a person and date, whatever the sites: the CRM orders records by it.
+person AS (SELECT user_id, work_date, max(revision) AS revision FROM past SEMI JOIN shared USING (user_id, work_date)
+           GROUP BY ALL),
+turn AS (
+    SELECT site, user_id, work_date,
+        row_number() OVER (PARTITION BY user_id, work_date ORDER BY is_retracted DESC, site) AS nth
+    FROM changes SEMI JOIN shared USING (user_id, work_date)
+),
+floor AS ( -- set where a store was restored and nobody knows which revisions the CRM has seen since (`restoring`)
+    SELECT CAST(max(value) FILTER (name = 'revision_floor') AS INTEGER) AS revision,
+           CAST(max(value) FILTER (name = 'revision_floor_until') AS DATE) AS until
+    FROM store_settings WHERE name IN ('revision_floor', 'revision_floor_until')
+)
+SELECT
+    changes.*,
+    greatest(
+        coalesce(person.revision, past.revision, 0), CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END
+    ) + coalesce(turn.nth, 1) AS revision,
+    coalesce(past.created_at, $now) AS first_created_at,
+    coalesce(
+        past.id,
+        (SELECT coalesce(max(id), 0) FROM daily_attendance_history)
+            + row_number() OVER (PARTITION BY past.id IS NULL ORDER BY work_date, site, user_id)
+    ) AS id
+FROM changes
+LEFT JOIN past USING (site, user_id, work_date)
+LEFT JOIN person USING (user_id, work_date)
+LEFT JOIN turn USING (site, user_id, work_date)
+CROSS JOIN floor
+ORDER BY work_date, site, user_id
+"""
+
+
+def revise(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
+    """Write the revisions: current rows, history, and what the CRM is to be told of them.
+
+    Older deliveries are superseded, unless they were sent and nobody knows with what outcome: these go first.
+    """
+    values = {"now": now, "run_id": run_id}
+    connection.execute("CREATE TEMP TABLE unchanged AS SELECT site, user_id, work_date FROM staged LIMIT 0")
+    has_any = "SELECT EXISTS (FROM merged_days) OR EXISTS (FROM people_apart)"
+    if per_site or connection.execute(has_any).fetchall()[0][0]:
+        connection.execute(_UNCHANGED, {"per_site": per_site})
+    connection.execute(_SHARED)
+    connection.execute(_REVISED, {"now": now})
+    connection.execute("DROP TABLE unchanged")
+    connection.execute(
+        """
+        DELETE FROM daily_attendance
+        WHERE work_date IN (SELECT work_date FROM staged_dates)
+          AND (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised)
+        """
+    )
+    connection.execute(
+        f"""
+        INSERT INTO daily_attendance (id, {_CONTENT}, revision, payload_hash, run_id, created_at, updated_at)
+        SELECT id, {_CONTENT}, revision, payload_hash, $run_id, first_created_at, $now
+        FROM revised WHERE NOT is_retracted
+        """,  # noqa: S608 (column names of ours)
+        values,
+    )
+    connection.execute(
+        f"""
+        INSERT INTO daily_attendance_history (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
+        SELECT id, {_CONTENT}, is_retracted, revision, payload_hash, $run_id, $now
+        FROM revised
+        """,  # noqa: S608 (column names of ours)
+        values,
+    )
+    _enqueue(connection, now, per_site)
+
+
+# The people's dates of `revised` that are `shared`. Each is told as one record, of the newest of its
+# revisions: merged over the rows that stand, the one row that stands, or a retraction. `merged` is what it says where
+# that is not the row of its revision. A record that would only repeat the one before is not made.
+_RECORDS = f"""
+CREATE TEMP TABLE records AS
+WITH newest AS (
+    SELECT user_id, work_date, max(struct_pack(revision, site, device, payload_hash)) AS revised
+    FROM revised SEMI JOIN shared USING (user_id, work_date)
+    WHERE NOT $per_site AND user_id NOT IN (FROM people_apart)
+    GROUP BY ALL
+),
+standing AS (
+    SELECT user_id, work_date, count(*) AS sites, any_value(site) AS site, any_value(revision) AS revision,
+        any_value({content_of("day")}) AS content
+    FROM daily_attendance AS day SEMI JOIN newest USING (user_id, work_date) GROUP BY ALL
+),
+told AS (
+    SELECT user_id, work_date, max(struct_pack(revision, record_per, state, merged)) AS latest
+    FROM crm_deliveries SEMI JOIN newest USING (user_id, work_date) GROUP BY ALL
+),
+said AS (
+    SELECT
+        newest.*, CASE
+            WHEN standing.sites = 1 THEN standing.content
+            WHEN standing.sites > 1 THEN coalesce(merged.content, error(
+                'no merged day of ' || user_id || ' on ' || work_date || ', who is at several sites'
+            ))
+        END AS content,
+        standing.sites = 1 AND standing.site = newest.revised.site AND standing.revision = newest.revised.revision
+            AS is_its_row
+    FROM newest LEFT JOIN standing USING (user_id, work_date)
+    LEFT JOIN merged_days AS merged USING (user_id, work_date)
+)
+SELECT
+    user_id, work_date, said.revised.site AS site, said.revised.device AS device, said.revised.revision AS revision,
+    CASE WHEN NOT is_its_row THEN content END AS merged,
+    coalesce(sha256(merged), said.revised.payload_hash) AS payload_hash,
+    coalesce(content = told.latest.merged AND told.latest.record_per = 'person'
+             AND told.latest.state IN ('pending', 'sending', 'retry', 'delivered'), false) AS is_told
+FROM said LEFT JOIN told USING (user_id, work_date)
+"""  # noqa: S608 (SQL of ours)
+
+
+def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
+    connection.execute(_RECORDS, {"per_site": per_site})
+    connection.execute(
+        """
+        UPDATE crm_deliveries SET state = 'superseded', sent_body = NULL
+        WHERE (state = 'failed' OR (state IN ('pending', 'retry') AND sent_body IS NULL))
+          AND work_date IN (SELECT work_date FROM staged_dates)
+          AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM revised)
+          AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM records WHERE is_told)
+          AND (record_per = 'person' OR NOT ($per_site OR user_id IN (FROM people_apart))
+               OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised))
+        """,
+        {"per_site": per_site},
+    )
+    key_told(connection)
+    connection.execute(
+        """
+        INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,
+                                    rounds, created_at, record_per, merged)
+        SELECT keyed.site, user_id, work_date, revision, coalesce(device.ip_address, ''), idempotency_key, 'pending',
+               0, 0, $now, CASE WHEN $per_site OR user_id IN (FROM people_apart) THEN 'site' ELSE 'person' END, merged
+        FROM keyed LEFT JOIN devices AS device ON device.name = coalesce(merged ->> 'device', keyed.device)
+        """,
+        {"now": now, "per_site": per_site},
+    )
+    for table in ("keyed", "records", "shared"):
+        connection.execute(f"DROP TABLE {table}")
+
+
+def count_changes(connection: Connection) -> list[tuple[Any, ...]]:
+    """Per staged work date, in order: work_date, rows, added, changed, unchanged, retracted."""
+    return connection.execute(
+        """
+        SELECT
+            work_date,
+            coalesce(kept.rows, 0) AS rows,
+            coalesce(made.added, 0) AS added,
+            coalesce(made.changed, 0) AS changed,
+            coalesce(kept.rows, 0) - coalesce(made.added, 0) - coalesce(made.changed, 0) AS unchanged,
+            coalesce(made.retracted, 0) AS retracted
+        FROM staged_dates
+        LEFT JOIN (SELECT work_date, count(*) AS rows FROM staged GROUP BY 1) AS kept USING (work_date)
+        LEFT JOIN (
+            SELECT
+                work_date,
+                count(*) FILTER (is_added) AS added,
+                count(*) FILTER (NOT is_added AND NOT is_retracted) AS changed,
+                count(*) FILTER (is_retracted) AS retracted
+            FROM revised GROUP BY 1
+        ) AS made USING (work_date)
+        ORDER BY work_date
+        """
+    ).fetchall()
+
+
+def stage(connection: Connection) -> None:
+    """Leave aside the dates that another run built from newer punches; give each row the hash of its content."""
+    connection.execute(
+        """
+        CREATE TEMP TABLE staged_dates AS
+        SELECT incoming.*
+        FROM incoming_dates AS incoming
+        LEFT JOIN work_dates AS known USING (work_date)
+        WHERE coalesce(known.built_seq, 0) <= incoming.seq AND known.raw_deleted_at IS NULL
+        """
+    )
+    connection.execute(
+        """
+        CREATE TEMP TABLE staged AS
+        SELECT
+            day.* REPLACE (day.work_date::DATE AS work_date),
+            sha256(concat(json_array(
+                site, device, user_id, day.work_date::DATE::VARCHAR, epoch_us(clock_in), epoch_us(clock_out),
+                epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
+                outlier_codes, outlier_reason
+            ), CASE WHEN coalesce(shift, day_off, worked_by) IS NOT NULL
+                THEN json_array(shift, shift_start, shift_end, day_off, worked_by) END)) AS payload_hash
+        FROM incoming_days AS day
+        WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
+        """
+    )
+
+
+def stage_people(connection: Connection) -> None:
+    """Make `merged_days` (content as in `crm_deliveries.merged`) and `people_apart`, after `stage`."""
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE merged_days AS
+        SELECT site, user_id, day.work_date::DATE AS work_date, {content_of("day")} AS content
+        FROM incoming_merged AS day WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
+        """  # noqa: S608 (SQL of ours)
+    )
+    connection.execute("CREATE TEMP TABLE people_apart AS SELECT user_id FROM incoming_apart")
+
+
+def mark_built(connection: Connection, now: datetime) -> None:
+    connection.execute(
+        """
+        MERGE INTO work_dates AS known
+        USING staged_dates AS built ON known.work_date = built.work_date
+        WHEN MATCHED THEN UPDATE SET built_seq = built.seq, built_at = $now, recheck_after = built.recheck_after
+        WHEN NOT MATCHED THEN INSERT (work_date, punched_seq, built_seq, built_at) VALUES (built.work_date, 0, 0, $now)
+        """,
+        {"now": now},
+    )

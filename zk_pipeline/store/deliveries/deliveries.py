@@ -1,0 +1,221 @@
+"""Deliveries as seen from outside: what is due, in which state, and the outbox of one run (`turns`)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from hashlib import sha256
+
+from zk_pipeline.crm.models import Delivery
+from zk_pipeline.crm.payload import record_body
+from zk_pipeline.store.deliveries.due_deliveries import Scope, due_dates, due_deliveries, pages
+from zk_pipeline.store.deliveries.outbox import ClaimedOutbox
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.locks.sync_lock import IsSender
+from zk_pipeline.store.work_dates.staleness import keep_setting
+
+_PAGE = 1000  # due deliveries looked at in one hold of the store
+_PAUSE = "crm_pause_until"  # in store_settings: the instant, and the digest of the address that asked for it
+
+
+@dataclass(frozen=True)
+class SyncStats:
+    """Days by the state of their current revision's delivery."""
+
+    total: int
+    synced: int
+    unsynced: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class SyncError:
+    """Last error of a delivery that a run attempted and that has not arrived."""
+
+    user_id: str
+    work_date: date
+    error: str
+
+
+@dataclass(frozen=True)
+class OpenDelivery:
+    """One delivery that has not arrived, and the last words about it. `due_since` is when its revision was made."""
+
+    site: str
+    user_id: str
+    work_date: date
+    revision: int
+    state: str
+    attempts: int
+    due_since: datetime
+    last_attempt_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How many deliveries there are, since when the oldest is due, and the oldest few of them."""
+
+    count: int
+    oldest: datetime | None
+    examples: list[OpenDelivery]
+
+
+@dataclass(frozen=True)
+class DeliveryStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def only_sender(self) -> AbstractContextManager[IsSender]:
+        """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
+        return self.database.engine.only_sender()
+
+    def outbox(
+        self, scope: Scope, run_id: str, is_sender: IsSender, encode: Callable[[Delivery], str] = record_body
+    ) -> ClaimedOutbox:
+        """The outbox that one run works off, under the sender's lock and only while `is_sender`.
+
+        `encode`: a delivery as the JSON that will be sent of it, kept until its outcome is known.
+        """
+        return ClaimedOutbox(self.database, scope, run_id, self.clock, is_sender, encode)
+
+    def peek(self, scope: Scope, limit: int | None = None) -> Iterator[Delivery]:
+        """What a sync of `scope` would send first, at most `limit`, without claiming it; read page by page."""
+        left = sys.maxsize if limit is None else limit
+        for dates in pages(self.due_dates(scope), _PAGE):
+            with self.database.read("peek at due deliveries") as connection:
+                found = due_deliveries(connection, dates, scope, run_id="", limit=left)
+            yield from found
+            left -= len(found)
+            if not left:
+                break
+
+    def due_dates(self, scope: Scope) -> dict[date, int]:
+        """Work dates with due deliveries and how many, in order."""
+        with self.database.read("due work dates") as connection:
+            return due_dates(connection, scope, run_id="")
+
+    def paused_until(self, crm: str) -> datetime | None:
+        """Until when the CRM at this address has asked for a pause (aware, UTC); None where no pause holds.
+
+        One that another address asked for does not hold.
+        """
+        with self.database.read("a pause that the CRM asked for") as connection:
+            row = connection.execute("SELECT value FROM store_settings WHERE name = ?", [_PAUSE]).fetchone()
+        asked, _, by = ("" if row is None else str(row[0])).partition(" ")
+        if by != _digest(crm):
+            return None
+        until = datetime.fromisoformat(asked)
+        return until if until > self.clock() else None
+
+    def keep_pause(self, until: datetime, crm: str) -> None:
+        """Have later runs know until when, aware, the CRM at this address has asked for a pause."""
+        asked = until.astimezone(timezone.utc).isoformat(timespec="seconds")
+        with self.database.write("keep a pause that the CRM asked for") as connection:
+            keep_setting(connection, _PAUSE, f"{asked} {_digest(crm)}")
+
+    def lift_pause(self) -> None:
+        """Forget that the CRM has asked for a pause."""
+        with self.database.write("lift a pause that the CRM asked for") as connection:
+            connection.execute("DELETE FROM store_settings WHERE name = ?", [_PAUSE])
+
+    def dead_letters(self, *, examples: int = 10) -> Backlog:
+        """What no sync sends any more until a person asks for it."""
+        return self._backlog(["failed"], None, examples)
+
+    def late(self, *, due_before: datetime, examples: int = 10) -> Backlog:
+        """What became due before an instant and still waits for its turn or for the CRM."""
+        return self._backlog(["pending", "sending", "retry"], due_before, examples)
+
+    def _backlog(self, states: list[str], before: datetime | None, examples: int) -> Backlog:
+        values = {"states": states, "before": before}
+        chosen = "FROM crm_deliveries WHERE state IN $states AND ($before IS NULL OR created_at < $before)"
+        with self.database.read("deliveries that have not arrived") as connection:
+            count, oldest = connection.execute(f"SELECT count(*), min(created_at) {chosen}", values).fetchall()[0]
+            rows = connection.execute(
+                f"""
+                SELECT site, user_id, work_date, revision, state, attempts, created_at, last_attempt_at, last_status,
+                       last_error
+                {chosen} ORDER BY created_at, work_date, user_id, site LIMIT {int(examples)}
+                """,
+                values,
+            ).fetchall()
+        return Backlog(count, oldest, [OpenDelivery(*row) for row in rows])
+
+    def requeue(self, scope: Scope) -> int:
+        """Make dead letters and what waits for its next round due at once, with all its rounds again; how many."""
+        with self.database.write("requeue deliveries") as connection:
+            row = connection.execute(
+                """
+                UPDATE crm_deliveries SET state = 'pending', rounds = 0
+                WHERE state IN ('retry', 'failed')
+                  AND ($first IS NULL OR work_date >= $first) AND ($last IS NULL OR work_date <= $last)
+                  AND ($user_id IS NULL OR user_id = $user_id)
+                """,
+                {"first": scope.first, "last": scope.last, "user_id": scope.user_id},
+            ).fetchone()
+        return row[0] if row else 0
+
+    def states(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+        with self.database.read("count deliveries") as connection:
+            rows = connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
+        return dict(rows)
+
+    def states_by_date(self, dates: Sequence[date]) -> dict[date, dict[str, int]]:
+        """How many deliveries of each of `dates` are in each state; superseded ones left out."""
+        with self.database.read("count deliveries by date") as connection:
+            rows = connection.execute(
+                """
+                SELECT work_date, state, count(*) FROM crm_deliveries
+                WHERE state <> 'superseded' AND list_contains(?, work_date) GROUP BY ALL
+                """,
+                [list(dates)],
+            ).fetchall()
+        counts: dict[date, dict[str, int]] = {}
+        for day, state, count in rows:
+            counts.setdefault(day, {})[state] = count
+        return counts
+
+    def dates_of(self, run_id: str) -> list[date]:
+        """Work dates of what a run claimed, and no later one claimed again."""
+        with self.database.read("work dates of a run") as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT work_date FROM crm_deliveries WHERE run_id = ? ORDER BY 1", [run_id]
+            ).fetchall()
+        return [day for (day,) in rows]
+
+    def stats(self) -> SyncStats:
+        with self.database.read("sync statistics") as connection:
+            row = connection.execute(
+                """
+                SELECT count(*), count(*) FILTER (synced_to_crm), count(*) FILTER (NOT synced_to_crm),
+                       count(*) FILTER (sync_state = 'failed')
+                FROM processed_attendance
+                """
+            ).fetchone()
+        assert row is not None
+        return SyncStats(*row)
+
+    def errors_of(self, run_ids: Sequence[str], *, limit: int) -> list[SyncError]:
+        """Up to `limit` deliveries that these runs claimed last and that failed, by work date and person."""
+        with self.database.read("errors of a sync") as connection:
+            rows = connection.execute(
+                """
+                SELECT user_id, work_date, last_error FROM crm_deliveries
+                WHERE list_contains($runs, run_id) AND last_error IS NOT NULL
+                  AND state NOT IN ('delivered', 'superseded')
+                ORDER BY work_date, user_id LIMIT $limit
+                """,
+                {"runs": list(run_ids), "limit": limit},
+            ).fetchall()
+        return [SyncError(*row) for row in rows]
+
+
+def _digest(crm: str) -> str:
+    """Of an address whose query may be a secret."""
+    return sha256(crm.encode()).hexdigest()

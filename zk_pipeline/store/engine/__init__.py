@@ -1,0 +1,1 @@
+"""Database engines: a DuckDB file, or DuckLake with PostgreSQL; connections, reads and writes."""

@@ -1,0 +1,225 @@
+"""Locks of a shared store: PostgreSQL's advisory locks, each held by a connection of its own.
+
+PostgreSQL frees them when that connection ends, however the process ends; of a host that vanished, within a minute.
+Waiting is PostgreSQL's queue, which is fair: who waits for an exclusive lock stops shared ones that come later.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from zk_pipeline.config.ducklake_address import LakeAddress
+from zk_pipeline.store.engine.engine import Mode
+from zk_pipeline.store.errors import StoreBusy, StoreUnreachable, StoreUnusable
+from zk_pipeline.store.locks.file_lock import Held, only_hold_of_thread
+from zk_pipeline.store.locks.sync_lock import IsSender, SenderBusy
+
+_CLASS = 0x5A4B  # "ZK": the first of the two numbers of each lock
+_WRITER, _MAINTENANCE, _SENDER = 1, 2, 3
+_LOCKS: dict[Mode, tuple[tuple[int, str], ...]] = {
+    # Readers see snapshots and need no lock of writers'. But a flush of inlined rows, a deletion of files or a change
+    # of a table takes away what a reader has just looked up (ducklake #1413).
+    "shared": ((_MAINTENANCE, "_shared"),),
+    "exclusive": ((_WRITER, ""),),
+    "alone": ((_WRITER, ""), (_MAINTENANCE, "")),
+}
+_READERS_STOPPED_MS = 500  # at a time: those who come while maintenance waits for a long reader queue behind it
+_IDLE_KEPT = 4  # connections of this process that wait for their next use
+_CONNECT = {
+    "connect_timeout": "10",
+    # A host that lost its power or its network says no farewell: neither to the other is waited for much longer.
+    "keepalives_idle": "20",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    "options": "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+}
+
+_idle: dict[tuple[int, LakeAddress], list[Any]] = {}  # a child made by `fork` has another process number
+_guard = threading.Lock()
+
+
+def forget_sessions(address: LakeAddress) -> None:
+    """Close the connections that wait for their next use."""
+    with _guard:
+        for session in _idle.pop((os.getpid(), address), []):
+            session.close()
+
+
+def driver() -> ModuleType:
+    """psycopg2. Raises StoreUnusable where it is not installed."""
+    try:
+        import psycopg2  # noqa: PLC0415 (only for those who have a shared store)
+        import psycopg2.errors  # noqa: PLC0415
+    except ImportError:
+        raise StoreUnusable("ZK_PIPELINE_DATABASE: a shared store needs `zk-pipeline[ducklake]` installed") from None
+    return psycopg2
+
+
+@dataclass(frozen=True)
+class LakeHeld(Held):
+    """A lock that can be lost: with its connection."""
+
+    session: Any
+    locks: tuple[int, ...]
+
+    def is_still_held(self) -> bool:
+        """Asked of PostgreSQL itself, so that a pooler that gave the connection to another server process shows."""
+        try:
+            with self.session.cursor() as cursor:
+                cursor.execute(
+                    """
+                    SELECT count(*) FROM pg_locks
+                    WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid() AND classid = %s
+                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                      AND objid = ANY(%s::bigint[])
+                    """,
+                    [_CLASS, list(self.locks)],
+                )
+                return bool(cursor.fetchone() == (len(self.locks),))
+        except driver().Error:
+            return False
+
+
+@dataclass(frozen=True)
+class LakeLocks:
+    address: LakeAddress
+
+    @contextmanager
+    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> Iterator[Held]:
+        """Raises StoreBusy, naming the holders, after `wait_seconds`; StoreUnreachable; NestedHold."""
+        with only_hold_of_thread(str(self.address), words):
+            started = time.monotonic()
+            wanted = _LOCKS[mode]
+            with self._session() as session:
+                for number, kind in wanted:
+                    self._acquire(session, number, kind, words, started + wait_seconds)
+                now = time.monotonic()
+                yield LakeHeld(now - started, now, lambda _: None, session, tuple(number for number, _ in wanted))
+
+    @contextmanager
+    def only_sender(self) -> Iterator[IsSender]:
+        """Raises SenderBusy at once where another sync run, on whatever host, is sending."""
+        with self._session() as session:
+            with session.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_CLASS, _SENDER])
+                if cursor.fetchone() != (True,):
+                    raise SenderBusy("another sync run is sending to the CRM; wait for it to end")
+            now = time.monotonic()
+            yield LakeHeld(0.0, now, lambda _: None, session, (_SENDER,)).is_still_held
+
+    def ask(self, sql: str) -> Any:
+        """The first value of the first row."""
+        with self._session() as session, session.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone()[0]
+
+    def _acquire(self, session: Any, number: int, kind: str, words: str, deadline: float) -> None:
+        stops_readers = number == _MAINTENANCE and not kind
+        while True:
+            left = max(1, int((deadline - time.monotonic()) * 1e3))
+            patience = min(left, _READERS_STOPPED_MS) if stops_readers else left
+            if self._is_acquired(session, number, kind, words, patience):
+                return
+            if patience == left:
+                raise StoreBusy(self._in_vain(session, number))
+            time.sleep(_READERS_STOPPED_MS / 1e3)  # readers go on meanwhile
+
+    def _is_acquired(self, session: Any, number: int, kind: str, words: str, patience_ms: int) -> bool:
+        with session.cursor() as cursor:
+            try:
+                cursor.execute(
+                    f"SET lock_timeout = {patience_ms}; "
+                    f"SELECT pg_advisory_lock{kind}({_CLASS}, {number}), %s AS held_for; SET lock_timeout = 0",
+                    [words.replace("\\", "/")],
+                )
+            except driver().errors.LockNotAvailable:
+                return False
+        return True
+
+    def _in_vain(self, session: Any, number: int) -> str:
+        with session.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT application_name, query, extract(epoch FROM clock_timestamp() - query_start)
+                FROM pg_locks JOIN pg_stat_activity USING (pid)
+                WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s AND pid <> pg_backend_pid()
+                ORDER BY query_start LIMIT 3
+                """,
+                [_CLASS, number],
+            )
+            holders = [_named(*row) for row in cursor.fetchall()]
+        who = " and ".join(holders) or "a process that has just let go of it"
+        return (
+            f"waited too long for the store: {who} still {'hold' if len(holders) > 1 else 'holds'} it; "
+            "end that work or try again"
+        )
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        """A connection to PostgreSQL; kept for the next one only if all went well and every lock is free again."""
+        session = self._take()
+        try:
+            try:
+                yield session
+            except driver().OperationalError as error:
+                raise self._unreachable(error) from None
+            with suppress(driver().Error), session.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock_all()")
+                self._keep(session)
+                session = None
+        finally:
+            if session is not None:
+                session.close()  # and PostgreSQL frees what it held
+
+    def _take(self) -> Any:
+        while True:
+            with _guard:
+                idle = _idle.setdefault((os.getpid(), self.address), [])
+                session = idle.pop() if idle else None
+            if session is None:
+                return self._connect()
+            with suppress(driver().Error), session.cursor() as cursor:  # the server may have been restarted since
+                cursor.execute("SELECT 1")
+                return session
+            session.close()
+
+    def _keep(self, session: Any) -> None:
+        with _guard:
+            idle = _idle.setdefault((os.getpid(), self.address), [])
+            if len(idle) < _IDLE_KEPT:
+                idle.append(session)
+                return
+        session.close()
+
+    def _connect(self) -> Any:
+        given = dict(self.address.parameters)
+        options = " ".join(filter(None, (_CONNECT["options"], given.get("options"))))
+        name = f"zk_pipeline {os.getpid()}@{os.uname().nodename}"[:63]
+        secret = {"password": self.address.password} if self.address.password else {}
+        values = _CONNECT | {"application_name": name} | given | secret | {"options": options}
+        try:
+            session = driver().connect(**values)
+        except driver().OperationalError as error:
+            raise self._unreachable(error) from None
+        session.autocommit = True
+        return session
+
+    def _unreachable(self, error: Exception) -> StoreUnreachable:
+        lines = self.address.scrubbed(str(error)).strip().splitlines() or ["no words"]
+        return StoreUnreachable(f"the PostgreSQL server of the store cannot be used: {lines[0]}")
+
+
+def _named(application: str, query: str, seconds: float) -> str:
+    found = re.search(r"E?'((?:[^']|'')*)' AS held_for", query)
+    purpose = found[1].replace("''", "'") if found else "of unknown purpose"
+    pid, _, host = application.removeprefix("zk_pipeline ").partition("@")
+    return f"process {pid} on {host} ({purpose}, for {max(0.0, float(seconds)):.0f} s)"

@@ -1,0 +1,156 @@
+"""The default engine: one DuckDB file on a local disk, which one process writes or several read at a time."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.runtime.processes import check_for_end
+from zk_pipeline.store.engine.engine import Mode
+from zk_pipeline.store.errors import StoreBusy, StoreUnusable
+from zk_pipeline.store.locks.file_lock import FairLock, Held
+from zk_pipeline.store.locks.sync_lock import IsSender, only_sender
+from zk_pipeline.store.schema.migrations_runner import migrate
+
+Connection = duckdb.DuckDBPyConnection
+
+# DuckDB knows the program only where /proc shows it, and calls a process of another container number 0.
+_FOREIGN_HOLDER = re.compile(r"Conflicting lock is held in (?:(?P<program>.+?) \()?PID (?P<pid>\d+)")
+
+
+@dataclass(frozen=True)
+class FileEngine:
+    """`foreign_wait_seconds` bounds the wait for a process that opened the file by other means than ours."""
+
+    path: Path
+    foreign_wait_seconds: float
+    _lock: FairLock = field(init=False, repr=False, compare=False)
+
+    readers_stop_writers = True
+    migrates_alone = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_lock", FairLock(self.path))
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def side(self) -> Path:
+        return self.path
+
+    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[Held]:
+        return self._lock.hold("shared" if mode == "shared" else "exclusive", words, wait_seconds=wait_seconds)
+
+    @contextmanager
+    def open(self, held: Held, mode: Mode) -> Iterator[Connection]:
+        if mode != "shared" and self.is_missing():
+            self._create()
+        connection = self._connect(held, read_only=mode == "shared")
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+        except duckdb.Error as error:
+            if not re.search(r"No space left|Read-only file system", str(error)):
+                raise
+            words = f"the store {self.path} could not be written, and is as it was: {_first_line(error)}"
+            raise ZkPipelineError(words) from error
+        finally:
+            connection.close()
+
+    def migrate(self, connection: Connection) -> None:
+        migrate(connection, self.path)
+
+    def commit(self, connection: Connection, held: Held) -> None:  # noqa: ARG002 (the kernel holds it while we live)
+        connection.commit()
+
+    def only_sender(self) -> AbstractContextManager[IsSender]:
+        return only_sender(self.path)
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def is_missing(self) -> bool:
+        """Nothing there yet, or nothing in it; a folder counts, so that `prepare` gets to say so."""
+        try:
+            return not self.path.is_file() or self.path.stat().st_size == 0
+        except OSError as error:
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot look at {self.path}: {error.strerror}") from error
+
+    def _create(self) -> None:
+        """Made aside and renamed, so that a kill leaves no half-made file under the store's name."""
+        aside = self.path.with_name(f"{self.path.name}.new")
+        for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
+            leftover.unlink(missing_ok=True)
+        try:
+            with duckdb.connect(str(aside)) as connection:
+                migrate(connection, self.path)
+            aside.replace(self.path)
+        except (duckdb.IOException, OSError) as error:
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot create {self.path}: {_first_line(error)}") from error
+
+    def _connect(self, held: Held, *, read_only: bool) -> Connection:
+        deadline = time.monotonic() + self.foreign_wait_seconds
+        pause = 0.02
+        while True:
+            try:
+                return self._only_if_file(duckdb.connect(str(self.path), read_only=read_only))
+            except duckdb.IOException as error:
+                holder = _foreign_holder(error)
+                if not holder:
+                    raise StoreUnusable(f"cannot open the store {self.path}: {_first_line(error)}") from error
+                if time.monotonic() > deadline:
+                    raise StoreBusy(
+                        f"the store {self.path} is held open by {holder}, which is not zk_pipeline; close it, or query "
+                        "a copy"
+                    ) from error
+                held.tell(f"waiting for {holder} to close the store, which is not zk_pipeline")
+            except duckdb.Error as error:
+                raise StoreUnusable(f"{self.path} cannot be used as a store: {_first_line(error)}") from error
+            check_for_end()
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (jitter, not a secret)
+            pause = min(pause * 2, 1.0)
+
+    def _only_if_file(self, connection: Connection) -> Connection:
+        """DuckDB takes a CSV or Parquet file for a view in an empty database in memory: a store that keeps nothing."""
+        row = connection.execute("SELECT count(path) FROM duckdb_databases() WHERE NOT internal").fetchone()
+        if row != (1,):
+            connection.close()
+            raise StoreUnusable(f"{self.path} is not a valid DuckDB database file")
+        return connection
+
+    def prepare(self) -> None:
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot create the folder {folder}: {error.strerror}") from error
+        if self.path.is_dir():
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: {self.path} is a folder, not a file")
+        target = self.path if self.path.exists() else folder
+        if not os.access(target, os.W_OK):
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: no permission to write {target}")
+
+
+def _foreign_holder(error: duckdb.Error) -> str | None:
+    """Who else has the file open, in words; None where that is not what is wrong."""
+    found = _FOREIGN_HOLDER.search(str(error))
+    if not found:
+        return None
+    if found["pid"] == "0":
+        return "a process outside this container or on another machine"
+    return f"{found['program']} (process {found['pid']})" if found["program"] else f"process {found['pid']}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,122 @@
+"""This process's DuckDB, with the lake attached: made once, since loading the extensions takes a third of a second.
+
+Nothing is downloaded: the extensions come with Python packages pinned to DuckDB's version.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from pathlib import Path
+
+import duckdb
+
+from zk_pipeline.config.ducklake_address import LakeAddress
+from zk_pipeline.store.errors import StoreUnreachable, StoreUnusable
+from zk_pipeline.store.schema.migrations_runner import literal
+
+CATALOG = "store"
+# Rows that a write adds at most for them to be kept in PostgreSQL until the clean-up writes them out: a poll every
+# 15 minutes of 50 terminals would make some 20,000 files a day otherwise. Of 1,000 rows a file costs less CPU.
+INLINED_ROWS = 100
+# The progress bar goes to standard output, where commands print their results.
+_SWITCHED_OFF = (
+    "autoinstall_known_extensions",
+    "autoload_known_extensions",
+    "allow_persistent_secrets",
+    "enable_progress_bar",
+)
+
+_instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process: none survives a fork
+_guard = threading.Lock()
+
+
+def lake_instance(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnection:
+    """A connection of its own to the lake, which is made only where `create` is set.
+
+    Raises StoreUnusable, StoreUnreachable.
+    """
+    with _guard:
+        key = (os.getpid(), address)
+        if key not in _instances:
+            _instances[key] = _attached(address, create=create)
+        cursor = _instances[key].cursor()
+    cursor.execute("SET enable_progress_bar = false")
+    return cursor
+
+
+def forget_instance(address: LakeAddress) -> None:
+    """Begin anew with the next use, after the server was away."""
+    with _guard:
+        kept = _instances.pop((os.getpid(), address), None)
+    if kept is not None:
+        kept.close()
+
+
+def is_attached(address: LakeAddress) -> bool:
+    with _guard:
+        return (os.getpid(), address) in _instances
+
+
+def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """From its Python package. Raises StoreUnusable where that is missing or of another version of DuckDB."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    version = f"v{duckdb.__version__}"
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [Path(folder) / "extensions" / version / f"{name}.duckdb_extension" for folder in folders]
+    file = next((one for one in files if one.is_file()), None)
+    if file is None:
+        extra = "ducklake-s3" if name in ("httpfs", "aws") else "ducklake"
+        raise StoreUnusable(
+            f"ZK_PIPELINE_DATABASE: this store needs DuckDB's extension {name} for {version}: install "
+            f"`zk-pipeline[{extra}]`"
+        )
+    connection.execute(f"LOAD {literal(str(file))}")
+
+
+def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: str, *, create: bool) -> None:
+    """Attach the lake as `name`. Its password is a secret of the connection's, not part of any address."""
+    for extension in ("postgres_scanner", "ducklake", *(("httpfs", "aws") if address.is_remote else ())):
+        load_extension(connection, extension)
+    # A commit whose base is not the newest state fails, instead of being tried again on what it has not seen.
+    connection.execute("SET GLOBAL ducklake_max_retry_count = 0")
+    if address.password:
+        connection.execute(f"CREATE SECRET (TYPE postgres, PASSWORD {literal(address.password)})")
+    if address.is_remote:
+        connection.execute(f"CREATE SECRET (TYPE s3, PROVIDER credential_chain{_elsewhere(address)})")
+    connection.execute(
+        f"ATTACH {literal('ducklake:postgres:' + address.dsn)} AS {name} (DATA_PATH {literal(address.data)}, "
+        f"DATA_INLINING_ROW_LIMIT {INLINED_ROWS}, CREATE_IF_NOT_EXISTS {str(create).lower()})"
+    )
+
+
+def unusable(address: LakeAddress, error: Exception) -> StoreUnusable | StoreUnreachable:
+    """An error of DuckDB's in one line, without secrets."""
+    text = " ".join(address.scrubbed(str(error)).split())
+    if any(words in text for words in ("Unable to connect to Postgres", "server closed the connection", "SSL SYSCALL")):
+        return StoreUnreachable(f"the PostgreSQL server of {address} cannot be used: {text}")
+    return StoreUnusable(f"{address} cannot be used as a store: {text}")
+
+
+def _elsewhere(address: LakeAddress) -> str:
+    """Object storage that is not Amazon's: where, and how its buckets are named there."""
+    if not address.endpoint:
+        return ""
+    scheme, _, host = address.endpoint.partition("://")
+    return f", ENDPOINT {literal(host)}, URL_STYLE 'path', USE_SSL {str(scheme == 'https').lower()}"
+
+
+def _attached(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    try:
+        for name in _SWITCHED_OFF:
+            connection.execute(f"SET {name} = false")
+        attach(connection, address, CATALOG, create=create)
+    except duckdb.Error as error:
+        connection.close()
+        raise unusable(address, error) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection

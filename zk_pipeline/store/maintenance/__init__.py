@@ -1,0 +1,1 @@
+"""Backup, restore, verification, compaction, retention, copying a store to another engine."""

@@ -1,0 +1,123 @@
+"""Backups: whole copies of the store, made while runs go on, verified, and only so many kept. Putting one back is in
+`restoring`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import duckdb
+
+from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.locks.file_lock import FairLock
+from zk_pipeline.store.maintenance.verify import verify
+from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk, wal_of
+
+_PURPOSE = "back up"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup that was made. `held_ms`: how long writers had to wait for it; readers never did."""
+
+    file: Path
+    bytes: int
+    version: int
+    rows: dict[str, int]
+    held_ms: float
+    removed: list[Path]
+
+
+@dataclass(frozen=True)
+class Backups:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def make(self, target: Path, *, keep: int | None = None) -> Backup:
+        """Write one consistent state of the store to `target`: a file, or a folder in which it gets a name of its time.
+
+        With `keep` all but so many of the newest backups of this store in the folder are removed, once the new one is
+        verified. Raises UsageError for a target that cannot be, StoreBusy, ZkPipelineError where it cannot be written.
+        """
+        with self.database.read(_PURPOSE):
+            pass  # a store that cannot be used is said by its own words; one that is missing is made
+        file = self._named(target, keep=keep)
+        try:
+            with aside(file) as part:
+                self._check_space(file)
+                held = self._copy(part)
+                verified = verify(part, "the backup just made")
+                settle_on_disk(part)
+                part.replace(file)
+                settle_on_disk(file)
+        except OSError as error:
+            raise ZkPipelineError(f"the backup {file} could not be written: {error.strerror or error}") from error
+        removed = self._rotate(file.parent, keep) if keep else []
+        return Backup(file, file.stat().st_size, verified.version, verified.rows, held * 1e3, removed)
+
+    def publish(self, file: Path) -> float:
+        """Put a copy of the store as it is now under `file`, by one rename; milliseconds for which writers waited.
+
+        Whoever has the copy before it open goes on reading that one. Raises StoreBusy, ZkPipelineError.
+        """
+        with self.database.read("publish"):
+            pass
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with aside(file) as part:
+                self._check_space(file)
+                held = self._copy(part)
+                with duckdb.connect(str(part)) as connection:
+                    connection.execute("CHECKPOINT")  # what a killed process left in its log: a reader cannot fold it
+                part.replace(file)
+        except OSError as error:
+            raise ZkPipelineError(f"the snapshot {file} could not be written: {error.strerror or error}") from error
+        return held * 1e3
+
+    def _copy(self, part: Path) -> float:
+        """Seconds for which the store was held, shared with readers."""
+        lock = FairLock(self.database.path)
+        with lock.hold("shared", _PURPOSE, wait_seconds=self.database.wait_seconds):
+            since = time.monotonic()
+            copy_file(self.database.path, part)
+            return time.monotonic() - since
+
+    def _named(self, target: Path, *, keep: int | None) -> Path:
+        folder = target.is_dir() or not target.suffix
+        try:
+            if folder:
+                target.mkdir(parents=True, exist_ok=True)
+                instant = self.clock().astimezone(timezone.utc)
+                return target.resolve() / f"{self.database.path.stem}-{instant:%Y%m%dT%H%M%SZ}.duckdb"
+            if keep is not None:
+                raise UsageError(f"--keep counts the backups in a folder, and {target} is a file: name a folder")
+            file = target.resolve()
+            if file == self.database.path.resolve():
+                raise UsageError(f"{target} is the store itself: choose another file")
+            if not file.parent.is_dir():
+                raise UsageError(f"there is no folder {file.parent}: make it first")
+        except OSError as error:
+            raise UsageError(f"{target} cannot hold a backup: {error.strerror or error}") from error
+        return file
+
+    def _check_space(self, file: Path) -> None:
+        needed = sum(one.stat().st_size for one in (self.database.path, wal_of(self.database.path)) if one.exists())
+        free = shutil.disk_usage(file.parent).free
+        if free < needed:
+            raise ZkPipelineError(
+                f"the backup needs {needed / 1e6:,.0f} MB and {file.parent} has {free / 1e6:,.0f} MB left"
+            )
+
+    def _rotate(self, folder: Path, keep: int) -> list[Path]:
+        ours = re.compile(re.escape(self.database.path.stem) + r"-\d{8}T\d{6}Z\.duckdb")
+        found = sorted(one for one in folder.iterdir() if ours.fullmatch(one.name))
+        for old in found[:-keep]:
+            old.unlink()
+        return found[:-keep]

@@ -1,0 +1,159 @@
+"""The daily clean-up of the store: retention of punches, of quarantined records and of poll records, and space given
+back. Days and their history always stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.maintenance.space_reclaim import tidying
+from zk_pipeline.store.work_dates.assignment import place
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What a clean-up did, or with `dry_run` would do. `before`: first work date whose punches are kept."""
+
+    dry_run: bool
+    before: date | None
+    punches: int
+    work_dates: int
+    kept_unprocessed: int  # work dates past retention that stay because they are not processed or not delivered
+    quarantined: int
+    polls: int
+    bytes_before: int
+    bytes_after: int
+    space: str  # whether the file was made dense, and if not, why; what became of a lake's files
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def clean(
+        self, *, retention_days: int, quarantine_days: int = 0, poll_days: int = 0, dry_run: bool = False
+    ) -> Cleaned:
+        """Delete what is older than so many days (0 keeps all), checkpoint, and give space back where that is much.
+
+        Of punches only those of work dates whose rows are made from all of them, and delivered: the rows are final
+        then. Of polls only those that no stored punch or record came by, and never a device's last ones.
+        """
+        size_before = self._size()
+        now = self.clock()
+        before = (now.date() - timedelta(days=retention_days)) if retention_days else None
+        values = {
+            "quarantine": now - timedelta(days=quarantine_days) if quarantine_days else None,
+            "polls": now - timedelta(days=poll_days) if poll_days else None,
+        }
+        tidy = tidying(self.database)
+        if dry_run:
+            with self.database.read("clean up (dry run)") as connection:
+                punches = _expired(connection, before)
+                quarantined, polls = (_count(connection, table, values) for table in _OLD)
+            return Cleaned(
+                dry_run, before, *punches, quarantined, polls, size_before, size_before,
+                tidy.look(),
+            )  # fmt: skip
+        with self.database.write("clean up") as connection:
+            punches = _expired(connection, before)
+            if before and punches[0]:
+                _delete(connection, before, now)
+            quarantined, polls = (_count(connection, table, values) for table in _OLD)
+            for table, condition in _OLD.items():
+                connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
+        space = tidy.tidy()
+        return Cleaned(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)
+
+    def _size(self) -> int:
+        return self.database.engine.size()
+
+
+# What a terminal still holds comes again with its next full reading, as a record quarantined then. Records of 8 bytes
+# stay: they name only a slot, and its holders since the record was first seen did not make it.
+_OLD = {
+    "quarantined_records": "created_at < $quarantine AND (released_at IS NOT NULL OR octet_length(raw) <> 8)",
+    "device_polls": """
+        finished_at < $polls
+        AND id NOT IN (SELECT first_poll_id FROM raw_punches)
+        AND id NOT IN (SELECT first_poll_id FROM quarantined_records)
+        AND id NOT IN (SELECT max(id) FROM device_polls GROUP BY device, status, mode)
+    """,
+}
+
+
+def _used(condition: str, values: dict[str, datetime | None]) -> dict[str, datetime | None]:
+    return {name: value for name, value in values.items() if f"${name}" in condition}
+
+
+def _count(connection: Connection, table: str, values: dict[str, datetime | None]) -> int:
+    condition = _OLD[table]
+    row = connection.execute(
+        f"SELECT count(*) FROM {table} AS old WHERE {condition}",  # noqa: S608 (SQL of ours)
+        _used(condition, values),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+_SETTLED = """
+    known.work_date < $before AND known.raw_deleted_at IS NULL AND known.punched_seq <= known.built_seq
+    AND known.recheck_after IS NULL
+    AND NOT EXISTS (
+        FROM crm_deliveries AS delivery
+        WHERE delivery.work_date = known.work_date AND delivery.state NOT IN ('delivered', 'superseded')
+    )
+"""
+
+
+def _expired(connection: Connection, before: date | None) -> tuple[int, int, int]:
+    """Punches and work dates that may go, and work dates past retention that may not yet."""
+    if before is None:
+        return 0, 0, 0
+    placing = place(connection)
+    row = connection.execute(
+        f"""
+        WITH past AS (
+            SELECT work_date, {_SETTLED} AS is_settled FROM work_dates AS known
+            WHERE work_date < $before AND raw_deleted_at IS NULL
+        )
+        SELECT
+            (SELECT count(*) FROM {placing.punches} AS punch {placing.join}
+             WHERE {placing.work_date} IN (SELECT work_date FROM past WHERE is_settled)),
+            count(*) FILTER (is_settled),
+            count(*) FILTER (NOT is_settled)
+        FROM past
+        """,  # noqa: S608 (SQL of ours)
+        {"before": before},
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def _delete(connection: Connection, before: date, now: datetime) -> None:
+    connection.execute(
+        f"UPDATE work_dates AS known SET raw_deleted_at = $now WHERE {_SETTLED}",  # noqa: S608 (SQL of ours)
+        {"before": before, "now": now},
+    )
+    placing = place(connection)
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE expired AS
+        SELECT punch.seq FROM {placing.punches} AS punch {placing.join}
+        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at = $now)
+        """,  # noqa: S608 (SQL of ours)
+        {"now": now},
+    )
+    for table in ("raw_punches", "corrected_punches"):
+        connection.execute(f"DELETE FROM {table} WHERE seq IN (FROM expired)")  # noqa: S608 (tables of ours)
+    connection.execute("DROP TABLE expired")
+    connection.execute(
+        """
+        DELETE FROM fixed_begins
+        WHERE on_date IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+          AND on_date - 1 IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        """
+    )

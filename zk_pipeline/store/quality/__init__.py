@@ -1,0 +1,1 @@
+"""Integrity rules, the doctor's findings, repairs, and the state of alerts."""

@@ -1,0 +1,207 @@
+"""What people have been told of and what is still to be told: rows of `alerts` and `alert_messages`.
+
+What is a problem, and what is said of it, is decided in `operations`; here it is kept, a decision in a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from zk_pipeline.store.engine.database import Connection, Database
+
+KEPT_ALERTS, KEPT_MESSAGES = timedelta(days=90), timedelta(days=30)
+REMEMBERED = timedelta(hours=1)  # an ended alert is still looked at for so long: what comes and goes is one trouble
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that is wrong. `key` says what with what, and is the same for as long as it lasts.
+
+    `kind` is run, device, lock, check, tick, crm or daemon; `severity` critical or warning; `owner` who looks after it.
+    `title` begins a sentence of its own; `body` says where, why and what to do, and holds no secret.
+    """
+
+    key: str
+    kind: str
+    severity: str
+    owner: str
+    title: str
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownAlert:
+    """A row of `alerts`: a problem with what was said of it."""
+
+    problem: Problem
+    first_at: datetime
+    told_at: datetime | None
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one channel is to be sent."""
+
+    channel: str
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class DueMessage:
+    """A message that its channel has not taken yet."""
+
+    id: int
+    message: Message
+    created_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What changes: alerts that begin, whose words are others now, that are told (again), that end; and the messages.
+
+    `told` and `ended` are keys of alerts that are known or begin.
+    """
+
+    begun: Sequence[Problem] = ()
+    reworded: Sequence[Problem] = ()
+    told: Sequence[str] = ()
+    ended: Sequence[str] = ()
+    messages: Sequence[Message] = field(default=())
+
+    def __bool__(self) -> bool:
+        return any((self.begun, self.reworded, self.told, self.ended, self.messages))
+
+
+@dataclass(frozen=True)
+class AlertStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def known(self) -> list[KnownAlert]:
+        """Alerts that last, and those that ended within REMEMBERED, the oldest first."""
+        with self.database.read("open alerts") as connection:
+            return known_alerts(connection, self.clock())
+
+    def update(self, decide: Callable[[Sequence[KnownAlert]], Decision]) -> Decision:
+        """Do what `decide` makes of the known alerts, so that two who look at once tell it once.
+
+        Costs a read where there is nothing to do. `decide` may be called twice and must not take long.
+        """
+        decision = decide(self.known())
+        if not decision:
+            return decision
+        with self.database.write("keep alerts") as connection:
+            now = self.clock()
+            decision = decide(known_alerts(connection, now))
+            _apply(connection, decision, now)
+        return decision
+
+    def claim(self, lease: timedelta) -> list[DueMessage]:
+        """Messages whose next attempt is due, in order; to everybody else they are due only after `lease`."""
+        with self.database.read("due alert messages") as connection:
+            if not due_messages(connection, self.clock()):
+                return []
+        with self.database.write("claim alert messages") as connection:
+            due = due_messages(connection, self.clock())
+            connection.execute(
+                "UPDATE alert_messages SET next_attempt_at = ? WHERE list_contains(?, id)",
+                [self.clock() + lease, [one.id for one in due]],
+            )
+        return due
+
+    def waiting(self) -> int:
+        """How many messages no channel has taken yet."""
+        with self.database.read("waiting alert messages") as connection:
+            row = connection.execute("SELECT count(*) FROM alert_messages WHERE sent_at IS NULL").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def settle(self, ids: Sequence[int], *, error: str | None, next_attempt_at: datetime) -> None:
+        """What came of sending the messages `ids`: taken where `error` is None, else due again."""
+        with self.database.write("settle alert messages") as connection:
+            connection.execute(
+                """
+                UPDATE alert_messages
+                SET attempts = attempts + 1, last_error = $error, next_attempt_at = $next,
+                    sent_at = CASE WHEN $error IS NULL THEN $now END
+                WHERE list_contains($ids, id)
+                """,
+                {"error": error, "next": next_attempt_at, "now": self.clock(), "ids": list(ids)},
+            )
+
+
+_COLUMNS = "key, kind, severity, owner, title, body"
+
+
+def known_alerts(connection: Connection, now: datetime) -> list[KnownAlert]:
+    """As `AlertStore.known`, in a hold of the caller's."""
+    rows = connection.execute(
+        f"""
+        SELECT {_COLUMNS}, first_at, told_at, resolved_at FROM alerts
+        WHERE resolved_at IS NULL OR resolved_at > ? ORDER BY first_at, key
+        """,  # noqa: S608 (names of ours)
+        [now - REMEMBERED],
+    ).fetchall()
+    return [
+        KnownAlert(
+            problem=Problem(**dict(zip(_COLUMNS.split(", "), row[:6], strict=True))),
+            first_at=row[6],
+            told_at=row[7],
+            resolved_at=row[8],
+        )
+        for row in rows
+    ]
+
+
+def due_messages(connection: Connection, now: datetime) -> list[DueMessage]:
+    """Messages whose next attempt is due, in order."""
+    rows = connection.execute(
+        """
+        SELECT id, channel, title, body, created_at, attempts FROM alert_messages
+        WHERE sent_at IS NULL AND next_attempt_at <= ? ORDER BY id
+        """,
+        [now],
+    ).fetchall()
+    return [DueMessage(row[0], Message(*row[1:4]), *row[4:]) for row in rows]
+
+
+def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
+    _insert(connection, "alerts", [vars(one) | {"first_at": now} for one in decision.begun])
+    for one in decision.reworded:
+        connection.execute(
+            """
+            UPDATE alerts SET severity = $severity, owner = $owner, title = $title, body = $body
+            WHERE key = $key AND resolved_at IS NULL
+            """,
+            {name: value for name, value in vars(one).items() if name != "kind"},
+        )
+    for column, keys in (("told_at", decision.told), ("resolved_at", decision.ended)):
+        if keys:
+            connection.execute(
+                f"UPDATE alerts SET {column} = ? WHERE resolved_at IS NULL AND list_contains(?, key)",  # noqa: S608
+                [now, list(keys)],
+            )
+    first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM alert_messages").fetchone()
+    assert first is not None
+    made = {"created_at": now, "next_attempt_at": now, "attempts": 0}
+    numbered = enumerate(decision.messages, start=first[0])
+    _insert(connection, "alert_messages", [{"id": number, **vars(one), **made} for number, one in numbered])
+    connection.execute("DELETE FROM alerts WHERE resolved_at < ?", [now - KEPT_ALERTS])
+    connection.execute("DELETE FROM alert_messages WHERE sent_at < ?", [now - KEPT_MESSAGES])
+
+
+def _insert(connection: Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    connection.register("incoming", pa.Table.from_pylist(list(rows)))
+    names = ", ".join(rows[0])
+    connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming")  # noqa: S608 (names of ours)
+    connection.unregister("incoming")

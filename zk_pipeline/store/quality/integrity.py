@@ -1,0 +1,174 @@
+"""Whether stored rows keep the rules that no key enforces, and which work dates the CRM must not hear of meanwhile.
+
+Rows are made sound before they are written; what is looked for here came by other means: a shell, a copy, a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.schema.catalog import TABLES
+
+# What each row is unique by, of the tables that are looked at as a whole: they are small.
+_KEYS = {
+    "devices": ("name", "id"),
+    "device_users": ("(device, user_id, uid)",),
+    "device_slots": ("(device, uid, first_list)",),
+    "device_polls": ("id",),
+    "work_dates": ("work_date",),
+}
+PUNCH_KEY = "device, user_id, punched_at_local"
+
+
+def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Tables and columns that are not those of `shipped` (`migrate.tables_as_shipped`), in words."""
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in connection.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall():
+        found.setdefault(table, {})[column] = kind
+    faults = []
+    for table in TABLES:
+        wanted, held = shipped[table], found.get(table)
+        if held is None:
+            faults.append(f"the table {table} is missing")
+            continue
+        faults += [f"{table}.{name} is missing" for name in wanted if name not in held]
+        faults += [f"{table}.{name} is {held[name]}, not {kind}" for name, kind in wanted.items()
+                   if name in held and held[name] != kind]  # fmt: skip
+    return faults
+
+
+def doubled_keys(connection: Connection) -> list[str]:
+    """Of the registry, its people, the polls and the work dates: keys that more than one row has, in words."""
+    found = []
+    for table, keys in _KEYS.items():
+        for key in keys:
+            count, example = connection.execute(
+                f"SELECT count(*), min(key)::VARCHAR FROM (SELECT {key} AS key FROM {table} GROUP BY 1 "  # noqa: S608
+                "HAVING count(*) > 1)"
+            ).fetchall()[0]
+            if count:
+                found.append(f"{table}: {count:,} values of {key} are there more than once (such as {example})")
+    return found
+
+
+def doubled_punches(connection: Connection, stored_since: datetime) -> int:
+    """Keys of punches stored since then that more than one row has, whenever that was stored."""
+    row = connection.execute(
+        f"""
+        WITH recent AS (
+            SELECT DISTINCT {PUNCH_KEY} FROM raw_punches WHERE created_at >= $since
+        ),
+        span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM recent)
+        SELECT count(*) FROM (
+            SELECT 1 FROM raw_punches AS punch, span
+            WHERE punch.punched_at_local BETWEEN span.first AND span.last
+            GROUP BY {PUNCH_KEY} HAVING count(*) > 1 AND max(created_at) >= $since
+        )
+        """,  # noqa: S608 (names of ours)
+        {"since": stored_since},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def unsound_dates(connection: Connection, dates: Collection[date]) -> dict[date, str]:
+    """Those of `dates` whose days, history or deliveries break a rule, with what is wrong."""
+    if not dates:
+        return {}
+    rows = connection.execute(_UNSOUND, {"dates": list(dates)}).fetchall()
+    return dict(rows)
+
+
+def hold_unsound(connection: Connection, dates: Collection[date], now: datetime) -> dict[date, str]:
+    """Make `held_dates` say of `dates` what is so; the unsound ones. In the caller's transaction."""
+    if not dates:
+        return {}
+    unsound = unsound_dates(connection, dates)
+    connection.execute(
+        "DELETE FROM held_dates WHERE list_contains($dates, work_date) AND NOT list_contains($unsound, work_date)",
+        {"dates": list(dates), "unsound": list(unsound)},
+    )
+    known = {row[0] for row in connection.execute("SELECT work_date FROM held_dates").fetchall()}
+    for day, reason in unsound.items():
+        if day in known:
+            connection.execute("UPDATE held_dates SET reason = ? WHERE work_date = ?", [reason, day])
+        else:
+            connection.execute("INSERT INTO held_dates VALUES (?, ?, ?)", [day, reason, now])
+    return unsound
+
+
+def held_dates(connection: Connection) -> Mapping[date, str]:
+    return dict(connection.execute("SELECT work_date, reason FROM held_dates ORDER BY 1").fetchall())
+
+
+def mend(connection: Connection, dates: Collection[date]) -> list[date]:
+    """Take away what breaks a rule on those of `dates` that are held, for their rows to be made anew; which they are.
+
+    Called before days are written, in the same transaction: a person whose rows are taken away gets a new revision.
+    """
+    held = [day for day in held_dates(connection) if day in set(dates)]
+    if not held:
+        return []
+    for statement in _MEND:
+        connection.execute(statement, {"dates": held})
+    return held
+
+
+_BROKEN_ROW = "day.clock_out < day.clock_in OR day.punch_count < 1 OR day.revision < 1"
+
+_UNSOUND = f"""
+WITH wanted AS (SELECT unnest($dates::DATE[]) AS work_date),
+day AS (SELECT * FROM daily_attendance WHERE work_date IN (FROM wanted)),
+past AS (SELECT * FROM daily_attendance_history WHERE work_date IN (FROM wanted)),
+delivery AS (SELECT * FROM crm_deliveries WHERE work_date IN (FROM wanted)),
+faults AS (
+    SELECT work_date, 'a person has more than one day there' AS reason FROM day
+    GROUP BY site, user_id, work_date HAVING count(*) > 1
+    UNION ALL
+    SELECT work_date, 'a day ends before it begins, or is made of nothing' FROM day WHERE {_BROKEN_ROW}
+    UNION ALL
+    SELECT work_date, 'a revision is there twice' FROM past
+    GROUP BY site, user_id, work_date, revision HAVING count(*) > 1
+    UNION ALL
+    SELECT day.work_date, 'a day is not what its history says' FROM day
+    LEFT JOIN past USING (site, user_id, work_date, revision)
+    WHERE past.payload_hash IS DISTINCT FROM day.payload_hash
+    UNION ALL
+    SELECT work_date, 'a revision has more than one delivery' FROM delivery
+    GROUP BY site, user_id, work_date, revision HAVING count(*) > 1
+    UNION ALL
+    SELECT work_date, 'two deliveries share a key' FROM delivery
+    GROUP BY work_date, idempotency_key HAVING count(*) > 1
+)
+SELECT work_date, string_agg(DISTINCT reason, '; ' ORDER BY reason) FROM faults GROUP BY 1 ORDER BY 1
+"""  # noqa: S608 (SQL of ours)
+
+# The first row of a double stays where only one may; of a day with any doubt none does.
+_MEND = (
+    """
+    DELETE FROM daily_attendance_history WHERE rowid IN (
+        SELECT rowid FROM daily_attendance_history WHERE list_contains($dates, work_date)
+        QUALIFY row_number() OVER (PARTITION BY site, user_id, work_date, revision ORDER BY rowid) > 1
+    )
+    """,
+    """
+    DELETE FROM crm_deliveries WHERE rowid IN (
+        SELECT rowid FROM crm_deliveries WHERE list_contains($dates, work_date)
+        QUALIFY row_number() OVER (
+            PARTITION BY site, user_id, work_date, revision ORDER BY state <> 'delivered', rowid
+        ) > 1
+    )
+    """,
+    f"""
+    DELETE FROM daily_attendance WHERE rowid IN (
+        SELECT day.rowid FROM daily_attendance AS day
+        LEFT JOIN daily_attendance_history AS past USING (site, user_id, work_date, revision)
+        WHERE list_contains($dates, work_date)
+        QUALIFY count(*) OVER (PARTITION BY site, user_id, work_date) > 1 OR {_BROKEN_ROW}
+            OR past.payload_hash IS DISTINCT FROM day.payload_hash
+    )
+    """,  # noqa: S608 (SQL of ours)
+)

@@ -1,0 +1,169 @@
+"""The rules between tables that `doctor` asks about, as SQL: each counts what breaks it and gives an example.
+
+Those that decide whether the CRM may hear of a date are in `soundness`, and `doctor` asks them there.
+"""
+# ruff: noqa: S608 (SQL of ours)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from zk_pipeline.store.quality.integrity import PUNCH_KEY
+
+Severity = Literal["error", "warning", "note"]
+
+
+# New since the poll before, dated outside of the time between the two, and inside of it once the drift is taken out.
+UNMARKED_CLOCKS = """
+WITH polls AS (
+    SELECT id, finished_at, clock_drift_seconds AS drift,
+        lag(finished_at) OVER (PARTITION BY device ORDER BY id) AS before
+    FROM device_polls WHERE status = 'success' AND mode IN ('full', 'tail', 'unchanged')
+)
+SELECT count(*), min(punch.device || ' ' || punch.user_id || ' ' || punch.punched_at_local)
+FROM raw_punches AS punch JOIN polls ON polls.id = punch.first_poll_id
+WHERE abs(polls.drift) > 900 AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
+  AND punch.punched_at NOT BETWEEN polls.before - INTERVAL 15 MINUTE AND polls.finished_at + INTERVAL 15 MINUTE
+  AND punch.punched_at - to_microseconds((polls.drift * 1e6)::BIGINT)
+      BETWEEN polls.before - INTERVAL 15 MINUTE AND polls.finished_at + INTERVAL 15 MINUTE
+  AND punch.seq NOT IN (SELECT seq FROM corrected_punches)
+"""
+
+# The same record stored for a second person, by a later reading: its slot had passed to them.
+WRONG_PERSON = """
+SELECT later.seq, later.device, later.user_id, later.punched_at_local
+FROM raw_punches AS later JOIN raw_punches AS earlier
+    ON earlier.device = later.device AND earlier.punched_at_local = later.punched_at_local
+    AND earlier.user_id <> later.user_id AND earlier.status = later.status AND earlier.punch_state = later.punch_state
+    AND earlier.first_poll_id < later.first_poll_id
+    AND coalesce(earlier.uid, later.uid, 0) = coalesce(later.uid, earlier.uid, 0)
+WHERE later.punched_at_local >= $begin AND later.punched_at_local < $end
+  AND earlier.punched_at_local >= $begin AND earlier.punched_at_local < $end
+  AND earlier.voided_at IS NULL AND later.voided_at IS NULL
+  AND later.device IN (SELECT device FROM device_polls WHERE layout = 8)
+"""
+REPAIR = "`zk-pipeline repair --dry-run` shows them; `zk-pipeline repair` corrects them and their days"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`what` begins after the count; `sql` gives the count and an example."""
+
+    name: str
+    severity: Severity
+    what: str
+    advice: str
+    sql: str
+
+
+REPORT = "report it with a copy (`zk-pipeline backup`); restoring an older backup undoes it"
+_REMAKE = "`zk-pipeline process` for these dates makes them anew"
+
+
+def _twice(what: str, key: str, relation: str) -> str:
+    """More than one row of `relation` for a key; `what` shows one."""
+    return (
+        f"SELECT count(*), min({what})::VARCHAR FROM (SELECT {key} FROM {relation} GROUP BY {key} HAVING count(*) > 1)"
+    )
+
+
+WHOLE = [
+    Rule("delivery-keys-unique", "error", "open deliveries of different dates share an idempotency key", REPORT,
+         "SELECT count(*), min(idempotency_key) FROM (SELECT idempotency_key FROM crm_deliveries "
+         "WHERE state NOT IN ('delivered', 'superseded') GROUP BY 1 HAVING count(DISTINCT work_date) > 1)"),
+    Rule("numbers", "error", "punches have numbers above the last one given", REPORT,
+         "SELECT count(*), min(seq)::VARCHAR FROM raw_punches "
+         "WHERE seq > (SELECT max(value::BIGINT) FROM store_settings WHERE name = 'last_seq')"),
+    Rule("dead-letters", "warning", "deliveries have failed for good",
+         "correct the cause, then `zk-pipeline sync --retry-failed`",
+         "SELECT count(*), min(work_date || ' ' || user_id) FROM crm_deliveries WHERE state = 'failed'"),
+    Rule("left-locked", "warning", "terminals are locked, so that people may not be able to punch",
+         "`zk-pipeline test-device NAME` unlocks it, unless a reading with --lock-while-reading is under way",
+         "SELECT count(*), min(name) FROM devices WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL"),
+    Rule("quarantine", "warning", "records of terminals could not be punches",
+         "`zk-pipeline quarantine list` says why; `quarantine release` reads them again",
+         "SELECT count(*), min(device || ': ' || reason) FROM quarantined_records WHERE released_at IS NULL"),
+    Rule("registered-twice", "error", "terminals are registered under two names, of which only the older is polled",
+         "`zk-pipeline device remove NAME` for the other name; its punches stay",
+         "SELECT count(*), min(names) FROM ("
+         "SELECT string_agg(DISTINCT name, ' and ' ORDER BY name) AS names FROM devices "
+         "WHERE removed_at IS NULL AND serial_number <> '' GROUP BY serial_number HAVING count(DISTINCT name) > 1 "
+         "UNION ALL SELECT device.name FROM devices AS device JOIN ("
+         "SELECT device, arg_max(error_code, id) AS code FROM device_polls GROUP BY device"
+         ") AS poll ON poll.device = device.name WHERE device.removed_at IS NULL AND poll.code = 'registered_twice')"),
+    Rule("states-corrected", "warning",
+         "work dates were made of in and out states that an upgrade has corrected since", _REMAKE,
+         "SELECT count(*), min(day.work_date)::VARCHAR FROM (SELECT DISTINCT work_date, device FROM daily_attendance) "
+         "AS day JOIN work_dates USING (work_date) JOIN devices AS device ON device.name = day.device "
+         "WHERE device.trust_punch_states AND device.log_layout IN ('16', '8-MA300') AND work_dates.built_at < "
+         "(SELECT min(applied_at) FROM schema_migrations WHERE version = 13)"),
+    Rule("clocks", "warning", "punches came from a clock that was wrong and are part of no day",
+         "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded before",
+         "SELECT count(*), min(device) FROM raw_punches "
+         "WHERE is_clock_suspect AND voided_at IS NULL AND seq NOT IN (SELECT seq FROM corrected_punches)"),
+    Rule("clocks-unmarked", "warning",
+         "punches were stored as true by polls that measured the clock more than 15 minutes off, and bear a time "
+         "outside of the time they came in",
+         "see that the device's time zone is right (`zk-pipeline device show NAME`); if its clock was wrong, "
+         "`zk-pipeline device correct-clock` corrects a span of readings",
+         UNMARKED_CLOCKS),
+]  # fmt: skip
+
+_DAYS = "WHERE work_date BETWEEN $first AND $last"
+_PUNCHES = "raw_punches WHERE punched_at_local >= $begin AND punched_at_local < $end"
+_KEY = "site, user_id, work_date"
+_WHO = "work_date || ' ' || user_id"
+
+# Each is asked for the work dates from $first to $last, and punches from $begin until $end on the wall clock.
+PER_SPAN = [
+    Rule("punches-unique", "error", "punches are stored more than once", REPORT,
+         _twice("device || ' ' || user_id || ' ' || punched_at_local", PUNCH_KEY, _PUNCHES)),
+    Rule("punches-poll", "error", "punches came by a poll that is not on record", REPORT,
+         f"SELECT count(*), min(first_poll_id)::VARCHAR FROM {_PUNCHES} "
+         "AND first_poll_id NOT IN (SELECT id FROM device_polls)"),
+    Rule("punches-device", "error", "punches are of a device that is not on record",
+         "`zk-pipeline device add` it under that name",
+         f"SELECT count(*), min(device) FROM {_PUNCHES} AND device NOT IN (SELECT name FROM devices)"),
+    Rule("punches-counted", "error", "work dates have punches that they do not know of, so nobody makes their rows",
+         _REMAKE,
+         "SELECT count(*), min(held.day)::VARCHAR FROM ("
+         "SELECT day, max(seq) AS seq FROM placed "
+         "WHERE punched_at_local >= $begin AND punched_at_local < $end GROUP BY 1"
+         ") AS held LEFT JOIN work_dates AS known ON known.work_date = held.day "
+         "WHERE known.raw_deleted_at IS NULL AND (known.punched_seq IS NULL OR known.punched_seq < held.seq)"),
+    Rule("punches-person", "error", "records that name only a slot are stored for a second person who had it later",
+         REPAIR,
+         f"SELECT count(*), min(device || ' ' || user_id || ' ' || punched_at_local) FROM ({WRONG_PERSON})"),
+    Rule("one-open-delivery", "error", "days have more than one delivery that waits to be sent", REPORT,
+         _twice(_WHO, "user_id, work_date, CASE WHEN record_per = 'site' THEN site END",
+                f"crm_deliveries {_DAYS} AND state IN ('pending', 'retry', 'failed') "
+                "AND sent_body IS NULL")),
+    Rule("days-history", "error", "days are not there, or not those of the newest revision in the history", REPORT,
+         f"SELECT count(*), min(coalesce(day.work_date, past.work_date) || ' ' || coalesce(day.user_id, past.user_id)) "
+         f"FROM (FROM daily_attendance {_DAYS}) AS day FULL JOIN ("
+         f"SELECT {_KEY}, max(struct_pack(revision, is_retracted)) AS newest "
+         f"FROM daily_attendance_history {_DAYS} GROUP BY {_KEY}"
+         f") AS past USING ({_KEY}) "
+         "WHERE CASE WHEN day.id IS NULL THEN NOT past.newest.is_retracted "
+         "ELSE day.revision IS DISTINCT FROM past.newest.revision END"),
+    Rule("deliveries-history", "error", "deliveries are of a revision that is not in the history, and cannot be sent",
+         REPORT,
+         f"SELECT count(*), min({_WHO}) FROM (FROM crm_deliveries {_DAYS}) "
+         f"ANTI JOIN (FROM daily_attendance_history {_DAYS}) USING ({_KEY}, revision)"),
+    Rule("history-deliveries", "error", "revisions have no delivery, so the CRM never hears of them", REPORT,
+         f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_history {_DAYS}) AS day "
+         f"ANTI JOIN (FROM crm_deliveries {_DAYS}) USING ({_KEY}, revision) LEFT JOIN ("  # one is told for many
+         "SELECT user_id, work_date, max(revision) AS revision, bool_or(merged IS NOT NULL) AS is_merged "
+         f"FROM crm_deliveries {_DAYS} AND record_per = 'person' GROUP BY ALL"
+         ") AS told USING (user_id, work_date) "
+         "WHERE NOT coalesce(is_merged OR told.revision > day.revision, false)"),
+    Rule("several-sites", "warning", "people's dates have rows at several sites",
+         "the CRM is told one record of them, from the first punch to the last, unless CRM_RECORD_PER is `site`; "
+         "terminals between which people go on foot can share a site (`zk-pipeline device update NAME --site SITE`)",
+         f"SELECT count(*), min({_WHO}) FROM (SELECT user_id, work_date FROM daily_attendance {_DAYS} "
+         "GROUP BY ALL HAVING count(DISTINCT site) > 1)"),
+    Rule("days-dates", "error", "days are of a work date that is not listed", _REMAKE,
+         f"SELECT count(*), min(work_date)::VARCHAR FROM daily_attendance {_DAYS} "
+         "AND work_date NOT IN (SELECT work_date FROM work_dates)"),
+]  # fmt: skip

@@ -1,0 +1,323 @@
+"""Facts that the checks of the data judge: what is late, what grew, what is unusual. Each read is bounded by days, not
+by the size of the history, and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.quality.integrity import (
+    doubled_keys,
+    doubled_punches,
+    held_dates,
+    hold_unsound,
+    schema_faults,
+    unsound_dates,
+)
+from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
+from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
+from zk_pipeline.store.work_dates.assignment import place
+
+DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class DeviceReach:
+    """An enabled device. `silent_since`: its last successful poll; where there is none, or its registration changed
+    since, that. `missing`: records that it held at its last successful poll and the store does not. The rest is of its
+    newest poll, None where that succeeded. Polls of the last two days are looked at.
+    """
+
+    device: str
+    silent_since: datetime
+    failed_at: datetime | None
+    error_code: str | None
+    error: str | None
+    run_id: str | None
+    missing: int
+
+
+@dataclass(frozen=True)
+class Undelivered:
+    """Deliveries on their way to the CRM, and dead letters."""
+
+    due: int
+    oldest_due: datetime | None
+    failed: int
+    oldest_failed: datetime | None
+    failed_words: str | None  # the CRM's, of one of them
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """What waits for what. `waiting_since`: work dates not processed though they could be, and since when.
+    `locked_since`: devices, disabled ones too, whose reader and keys were locked by us, and since when.
+    """
+
+    devices: list[DeviceReach]
+    waiting_since: Mapping[date, datetime]
+    undelivered: Undelivered
+    locked_since: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Rows of one work date, and how many of them are outliers or incomplete; `before`: the same of the 30 before."""
+
+    rows: int
+    odd: int
+    rows_before: int
+    odd_before: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the data looks like around the work date `today`, which is not over and therefore not judged."""
+
+    schema_faults: list[str]
+    doubled_keys: list[str]
+    doubled_punches: int
+    unsound: Mapping[date, str]
+    quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
+    quarantined_before: int
+    shared_ids: list[tuple[str, str, str]]  # site, user id, names
+    unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
+    empty_days: list[tuple[str, date]]  # site, usual work date of the last week on which nobody was there
+    shares: Mapping[date, Shares]  # of the last week
+    several_sites: list[tuple[str, int, str]]  # user id, dates of the last week with rows at several sites, the sites
+    namesakes: Names  # ids that are somebody else at each site
+    churning: list[tuple[date, str, str, int]]  # work date, site, user id, revisions of the last day
+
+
+@dataclass(frozen=True)
+class Quality:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def freshness(self, *, first: date, last: date) -> Freshness:
+        """What waits now; work dates are those from `first` to `last`."""
+        now = self.clock()
+        with self.database.read("what is late") as connection:
+            return freshness(connection, now, first=first, last=last)
+
+    def facts(self, *, today: date) -> Facts:
+        """The state of the data, with `held_dates` left alone."""
+        now, shipped = self.clock(), tables_as_shipped()
+        with self.database.read("quality of the data") as connection:
+            faults = schema_faults(connection, shipped)
+            quarantined = connection.execute(_QUARANTINED, [now - DAY]).fetchall()
+            before = connection.execute(
+                "SELECT count(*) FROM quarantined_records WHERE created_at < ? AND released_at IS NULL", [now - DAY]
+            ).fetchone()
+            span = {"first": today - WEEK, "today": today}
+            facts = Facts(
+                schema_faults=faults,
+                doubled_keys=doubled_keys(connection),
+                doubled_punches=doubled_punches(connection, now - DAY - timedelta(hours=1)),
+                unsound=unsound_dates(connection, _dates_that_matter(connection, now)),
+                quarantined=dict(quarantined),
+                quarantined_before=before[0] if before else 0,
+                shared_ids=connection.execute(_SHARED_IDS).fetchall(),
+                unknown_people=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
+                empty_days=connection.execute(_EMPTY_DAYS, {**span, "start": today - MONTH - WEEK}).fetchall(),
+                shares=_shares(connection, today),
+                several_sites=connection.execute(_SEVERAL_SITES, span).fetchall(),
+                namesakes=[],
+                churning=connection.execute(_CHURNING, [now - DAY]).fetchall(),
+            )
+            named = candidates(connection)
+        return replace(facts, namesakes=namesakes(named))
+
+    def hold(self, dates: Collection[date]) -> dict[date, str]:
+        """Look at `dates`, keep the unsound ones from the CRM and let go those that are sound; the unsound ones."""
+        with self.database.read("look for unsound work dates") as connection:
+            unsound = unsound_dates(connection, dates)
+            held = {day: reason for day, reason in held_dates(connection).items() if day in set(dates)}
+        if unsound != held:
+            with self.database.write("hold unsound work dates") as connection:
+                unsound = hold_unsound(connection, dates, self.clock())
+        return unsound
+
+    def hold_what_matters(self) -> dict[date, str]:
+        """`hold` for the dates that the CRM may yet be told of, and those held already."""
+        with self.database.read("dates that matter") as connection:
+            dates = _dates_that_matter(connection, self.clock())
+        return self.hold(dates)
+
+    def held(self) -> Mapping[date, str]:
+        """Work dates that the CRM is told nothing of, and why."""
+        with self.database.read("held work dates") as connection:
+            return held_dates(connection)
+
+    def schema_faults(self) -> list[str]:
+        """Tables and columns that are not as the migrations made them."""
+        shipped = tables_as_shipped()
+        with self.database.read("look at the tables") as connection:
+            return schema_faults(connection, shipped)
+
+
+def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:
+    """As `Quality.freshness`, in a hold of the caller's."""
+    devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
+    placing = place(connection)
+    asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
+    waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
+    locked = connection.execute(
+        "SELECT name, keypad_locked_at FROM devices "
+        "WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL ORDER BY name"
+    ).fetchall()
+    return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection), dict(locked))
+
+
+def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:
+    rows = connection.execute(
+        """
+        SELECT work_date FROM work_dates WHERE built_at > $since
+        UNION SELECT work_date FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry')
+        UNION SELECT work_date FROM held_dates
+        """,
+        {"since": now - DAY - timedelta(hours=1)},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _undelivered(connection: Connection) -> Undelivered:
+    row = connection.execute(
+        """
+        SELECT count(*) FILTER (state <> 'failed'), min(created_at) FILTER (state <> 'failed'),
+               count(*) FILTER (state = 'failed'), min(created_at) FILTER (state = 'failed'),
+               any_value(last_error) FILTER (state = 'failed')
+        FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry', 'failed')
+        """
+    ).fetchone()
+    assert row is not None
+    return Undelivered(*row)
+
+
+def _shares(connection: Connection, today: date) -> dict[date, Shares]:
+    """Of each of the seven dates before `today` that has rows."""
+    values = {"start": today - WEEK - MONTH, "today": today}
+    by_date = {row[0]: (row[1], row[2]) for row in connection.execute(_ODD, values).fetchall()}
+    shares = {}
+    for day in (today - timedelta(days=number) for number in range(1, 8)):
+        if day in by_date:
+            past = [by_date[one] for one in by_date if day - MONTH <= one < day]
+            shares[day] = Shares(*by_date[day], sum(rows for rows, _ in past), sum(odd for _, odd in past))
+    return shares
+
+
+_REACH = """
+WITH newest AS (
+    SELECT
+        device,
+        max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
+        max(struct_pack(id, reported, accounted, warnings)) FILTER (status = 'success') AS good
+    FROM device_polls WHERE started_at > $since AND mode IS DISTINCT FROM 'live'
+    GROUP BY device
+)
+SELECT
+    device.name,
+    greatest(coalesce(device.last_sync, device.created_at), device.updated_at),
+    CASE WHEN poll.status = 'failed' THEN poll.finished_at END,
+    CASE WHEN poll.status = 'failed' THEN poll.error_code END,
+    CASE WHEN poll.status = 'failed' THEN poll.error END,
+    CASE WHEN poll.status = 'failed' THEN poll.run_id END,
+    -- Where the terminal's counter is not the number of its records the poll's warnings say so.
+    CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.accounted, 0)) ELSE 0 END
+FROM devices AS device LEFT JOIN newest ON newest.device = device.name
+WHERE device.enabled AND device.removed_at IS NULL
+ORDER BY device.name
+"""
+
+# A date that became stale by other means than punches (a changed rule, a moved device) is asked for at once by the
+# sensor that looks for it; how long it has been so is not known, and it is not called late.
+_WAITING = """
+WITH stale AS (
+    SELECT work_date, built_seq, recheck_after FROM work_dates
+    WHERE work_date BETWEEN $first AND $last AND raw_deleted_at IS NULL
+      AND (punched_seq > built_seq OR recheck_after <= $now)
+),
+span AS (SELECT min(built_seq) AS seq, min(work_date) AS first, max(work_date) AS last FROM stale),
+fresh AS (
+    SELECT <work_date> AS work_date, punch.seq, punch.created_at
+    FROM span, raw_punches AS punch <join>
+    WHERE punch.seq > span.seq AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
+      AND punch.punched_at_local BETWEEN span.first AND span.last + INTERVAL 2 DAY
+)
+SELECT
+    stale.work_date,
+    least(min(fresh.created_at), CASE WHEN stale.recheck_after <= $now THEN stale.recheck_after END) AS since
+FROM stale LEFT JOIN fresh ON fresh.work_date = stale.work_date AND fresh.seq > stale.built_seq
+GROUP BY stale.work_date, stale.recheck_after HAVING since IS NOT NULL ORDER BY 1
+"""
+
+_QUARANTINED = """
+SELECT device, count(*) FROM quarantined_records WHERE created_at >= ? AND released_at IS NULL GROUP BY 1 ORDER BY 1
+"""
+
+_SHARED_IDS = """
+SELECT device.site, person.user_id, string_agg(DISTINCT trim(person.name), ' / ' ORDER BY trim(person.name)) AS names
+FROM device_users AS person JOIN devices AS device ON device.name = person.device
+WHERE device.removed_at IS NULL AND trim(person.name) <> ''
+GROUP BY 1, 2 HAVING count(DISTINCT lower(trim(person.name))) > 1
+ORDER BY 1, 2 LIMIT 100
+"""
+
+# Only where a list of people has been read: not every terminal has one.
+_UNKNOWN = """
+WITH people AS (
+    SELECT DISTINCT device.site, person.user_id
+    FROM device_users AS person JOIN devices AS device ON device.name = person.device
+)
+SELECT punch.device, punch.user_id, count(*)
+FROM raw_punches AS punch JOIN devices AS device ON device.name = punch.device
+WHERE punch.created_at >= ? AND device.removed_at IS NULL
+  AND punch.device IN (SELECT device FROM device_users)
+  AND (device.site, punch.user_id) NOT IN (SELECT (site, user_id) FROM people)
+GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 100
+"""
+
+# Usual is a weekday on which the site had people at least three of the four times before.
+_EMPTY_DAYS = """
+WITH present AS (
+    SELECT DISTINCT site, work_date FROM daily_attendance WHERE work_date >= $start AND work_date < $today
+),
+asked AS (
+    SELECT site, unnest(generate_series($first::DATE, $today::DATE - 1, INTERVAL 1 DAY))::DATE AS work_date
+    FROM (SELECT DISTINCT site FROM devices WHERE enabled AND removed_at IS NULL)
+)
+SELECT site, work_date FROM asked
+WHERE (site, work_date) NOT IN (SELECT (site, work_date) FROM present)
+  AND 3 <= (
+      SELECT count(*) FROM present AS earlier
+      WHERE earlier.site = asked.site AND earlier.work_date IN (
+          asked.work_date - 7, asked.work_date - 14, asked.work_date - 21, asked.work_date - 28
+      )
+  )
+ORDER BY 2, 1
+"""
+
+_ODD = """
+SELECT work_date, count(*), count(*) FILTER (is_outlier OR is_incomplete)
+FROM daily_attendance WHERE work_date >= $start AND work_date < $today
+GROUP BY 1 ORDER BY 1
+"""
+
+_SEVERAL_SITES = """
+SELECT user_id, count(*), any_value(sites) FROM (
+    SELECT user_id, work_date, string_agg(site, ', ' ORDER BY site) AS sites FROM daily_attendance
+    WHERE work_date >= $first AND work_date <= $today
+    GROUP BY 1, 2 HAVING count(DISTINCT site) > 1
+)
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 100
+"""
+
+_CHURNING = """
+SELECT work_date, site, user_id, count(*) AS revisions
+FROM daily_attendance_history WHERE created_at >= ?
+GROUP BY 1, 2, 3 HAVING revisions > 12
+ORDER BY 4 DESC, 1, 2, 3 LIMIT 100
+"""

@@ -1,0 +1,1 @@
+"""Read models for the API, the admin pages, the CLI and exports."""

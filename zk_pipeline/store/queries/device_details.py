@@ -1,0 +1,90 @@
+"""All that the store knows of one terminal, for a person who looks into it: what it brought, and its newest polls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from zk_pipeline.store.engine.database import Database
+
+NEWEST_POLLS = 20
+
+
+@dataclass(frozen=True)
+class PollLine:
+    """One poll; the counts are None where it failed."""
+
+    started_at: datetime
+    finished_at: datetime
+    status: str
+    mode: str | None
+    fetched: int | None
+    new: int | None
+    quarantined: int | None
+    clock_drift_seconds: float | None
+    run_id: str | None
+    error: str | None
+    warnings: str | None
+
+    @property
+    def took_seconds(self) -> float:
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class DeviceStory:
+    """One terminal. `polls` are the newest first; `records` and `drift_seconds` are of the newest successful one."""
+
+    polls: list[PollLine]
+    punches: int
+    last_punch_local: datetime | None
+    quarantined: int
+    enrolled: int
+    firmware_version: str | None
+    platform: str | None
+    record_capacity: int | None
+    records: int | None
+    drift_seconds: float | None
+
+    @property
+    def fill(self) -> float | None:
+        return self.records / self.record_capacity if self.records is not None and self.record_capacity else None
+
+
+def device_story(database: Database, name: str) -> DeviceStory:
+    """What is stored of a registered device."""
+    with database.read("look into a device") as connection:
+        facts = connection.execute(_FACTS, {"name": name}).fetchone()
+        polls = connection.execute(_POLLS, {"name": name, "limit": NEWEST_POLLS}).fetchall()
+    assert facts is not None
+    return DeviceStory([PollLine(*row) for row in polls], *facts)
+
+
+_FACTS = """
+WITH punches AS (
+    SELECT count(*) AS held, max(punched_at_local) FILTER (NOT is_clock_suspect AND voided_at IS NULL) AS last
+    FROM raw_punches WHERE device = $name
+),
+good AS (
+    SELECT max(struct_pack(id, reported_after, clock_drift_seconds)) AS poll
+    FROM device_polls
+    WHERE device = $name AND status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release')
+)
+SELECT
+    punches.held,
+    punches.last,
+    (SELECT count(*) FROM quarantined_records WHERE device = $name AND released_at IS NULL),
+    (SELECT count(DISTINCT user_id) FROM device_users WHERE device = $name),
+    device.firmware_version,
+    device.platform,
+    device.record_capacity,
+    good.poll.reported_after,
+    good.poll.clock_drift_seconds
+FROM devices AS device, punches, good
+WHERE device.name = $name
+"""
+_POLLS = """
+SELECT started_at, finished_at, status, mode, fetched, "new", quarantined, clock_drift_seconds, run_id, error,
+       warnings
+FROM device_polls WHERE device = $name ORDER BY id DESC LIMIT $limit
+"""

@@ -1,0 +1,132 @@
+"""What was said of a person's day, when, and why: its punches, its revisions, and what the CRM was told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.work_dates.assignment import place
+
+PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
+
+
+@dataclass(frozen=True)
+class ExplainedPunch:
+    """A punch that belongs to the work date; `read_local` is what the terminal recorded, where that was corrected."""
+
+    site: str
+    device: str
+    punched_at_local: datetime
+    punched_at: datetime
+    punch_state: int
+    poll_id: int
+    stored_at: datetime
+    read_local: datetime | None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One content that the day had, from `made_at` until the next; what it was judged by; the delivery of it."""
+
+    site: str
+    revision: int
+    made_at: datetime
+    run_id: str | None
+    is_retracted: bool
+    device: str
+    clock_in_local: datetime | None
+    clock_out_local: datetime | None
+    punch_count: int
+    worked_minutes: int | None
+    worked_by: str | None
+    shift: str | None  # None: the hours of the settings
+    shift_start: time | None
+    shift_end: time | None
+    day_off: str | None
+    outlier_codes: list[str]
+    outlier_reason: str
+    delivery: str | None  # its state now; of a date at several sites, that of the record it is part of; None without
+    delivered_at: datetime | None
+    idempotency_key: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`revisions` in order; the last of each site is what was said at `as_of`, or (None) is said now.
+
+    `punches` are placed by the shifts of today; with `as_of`, those that were stored by then.
+    """
+
+    user_id: str
+    work_date: date
+    as_of: datetime | None
+    punches: list[ExplainedPunch]
+    revisions: list[Revision]
+
+    def at(self, site: str | None) -> Explanation:
+        """What of it is of one site; None: all."""
+        if site is None:
+            return self
+        return replace(
+            self,
+            punches=[one for one in self.punches if one.site == site],
+            revisions=[one for one in self.revisions if one.site == site],
+        )
+
+
+@dataclass(frozen=True)
+class Explanations:
+    database: Database
+
+    def explain(self, user_id: str, work_date: date, *, as_of: datetime | None = None) -> Explanation:
+        """All that is known of a person's day, at every site, in one read."""
+        with self.database.read("explain a day") as connection:
+            punches = _punches(connection, user_id, work_date, as_of)
+            rows = connection.execute(_REVISIONS, {"user": user_id, "date": work_date, "as_of": as_of}).fetchall()
+        return Explanation(user_id, work_date, as_of, punches, [Revision(*row) for row in rows])
+
+
+def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
+    pairs = "SELECT DISTINCT device, user_id FROM raw_punches WHERE user_id = $user"
+    placing = place(connection, pairs=pairs, values={"user": user_id})
+    rows = connection.execute(
+        f"""
+        SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
+               punch.punch_state, punch.first_poll_id, stored.created_at,
+               CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local END
+        FROM {placing.punches} AS punch {placing.join}
+        JOIN raw_punches AS stored ON stored.seq = punch.seq
+        LEFT JOIN devices AS device ON device.name = punch.device
+        WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
+          AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored.created_at <= $as_of)
+        ORDER BY site, punch.punched_at, punch.device
+        """,  # noqa: S608 (SQL of ours)
+        {"user": user_id, "first": day, "last": day + timedelta(days=2), "as_of": as_of},
+    ).fetchall()
+    return [ExplainedPunch(*row) for row in rows]
+
+
+# A record over several sites is of the last revision made with it, and says what stood then at the others, too.
+_REVISIONS = """
+WITH delivered AS (SELECT * FROM crm_deliveries WHERE user_id = $user AND work_date = $date)
+SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day.device, day.clock_in_local,
+       day.clock_out_local, day.punch_count, day.worked_minutes, day.worked_by, day.shift, day.shift_start,
+       day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, told.state, told.delivered_at,
+       told.idempotency_key
+FROM (
+    SELECT day.*, coalesce(
+        (SELECT max_by(shared, shared.revision) FROM delivered AS shared
+         WHERE shared.merged IS NOT NULL AND shared.revision > day.revision AND standing.revision = day.revision),
+        (SELECT any_value(own) FROM delivered AS own WHERE own.site = day.site AND own.revision = day.revision),
+        (SELECT max_by(shared, shared.revision) FROM delivered AS shared
+         WHERE shared.merged IS NOT NULL AND shared.created_at <= day.created_at)
+    ) AS told
+    FROM daily_attendance_history AS day
+    LEFT JOIN daily_attendance AS standing
+        ON standing.site = day.site AND standing.user_id = day.user_id AND standing.work_date = day.work_date
+    WHERE day.user_id = $user AND day.work_date = $date
+) AS day
+WHERE $as_of IS NULL OR day.created_at <= $as_of
+ORDER BY day.created_at, day.revision, day.site
+"""

@@ -1,0 +1,118 @@
+"""Raw punches, days and absences as they leave the store: Arrow tables of bounded size, each read in one short hold.
+
+What files are made of them is `operations.export_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Literal
+
+import pyarrow as pa
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.queries.people import NAMES
+
+What = Literal["raw", "attendance", "absences"]
+
+
+@dataclass(frozen=True)
+class ExportScope:
+    """Which rows; None takes all. Dates are the wall clock's for `raw`, else work dates, both included."""
+
+    first: date | None = None
+    last: date | None = None
+    user_id: str | None = None
+    site: str | None = None
+    device: str | None = None  # of `attendance`: the device of the clock-in; `absences` have none
+
+
+@dataclass(frozen=True)
+class ExportStore:
+    database: Database
+
+    def rows_by_date(self, what: What, scope: ExportScope) -> dict[date, int]:
+        """How many rows of `scope` each date has, in order. Raises UsageError for a device or site never heard of, and
+        for a device of absences.
+        """
+        if what == "absences" and scope.device is not None:
+            raise UsageError("an absence is at a site, not at a device: choose by site")
+        with self.database.read("count rows for an export", what) as connection:
+            known = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
+            _check("device", scope.device, [name for name, _ in known])
+            _check("site", scope.site, sorted({site for _, site in known}))
+            rows = connection.execute(
+                f"SELECT date, count(*) FROM ({_ROWS[what]}) GROUP BY date ORDER BY date",  # noqa: S608 (SQL of ours)
+                _values(scope),
+            ).fetchall()
+        return dict(rows)
+
+    def read(self, what: What, scope: ExportScope, first: date, last: date) -> pa.Table:
+        """The rows of `scope` from `first` to `last`, ordered by time; instants are UTC, `*_local` naive."""
+        with self.database.read("export rows", what) as connection:
+            return connection.execute(
+                f"WITH names AS ({NAMES}), kept AS ({_ROWS[what]}) {_SHOWN[what]}",
+                _values(scope) | {"first": first, "last": last},
+            ).to_arrow_table()
+
+
+def _check(what: str, wanted: str | None, known: list[str]) -> None:
+    if wanted is not None and wanted not in known:
+        raise UsageError(f"no {what} {wanted!r}; there are: {', '.join(known) or 'none'}")
+
+
+def _values(scope: ExportScope) -> dict[str, object]:
+    given: dict[str, object] = {field.name: getattr(scope, field.name) for field in fields(scope)}
+    return given | {"first": scope.first or date.min, "last": scope.last or date.max}
+
+
+# Ranges of the stored column itself, so that DuckDB can leave out what lies outside.
+_ROWS: Mapping[What, str] = {
+    "raw": """
+        SELECT punch.*, punched_at_local::DATE AS date, coalesce(device.site, punch.device) AS site,
+               coalesce(device.timezone, 'UTC') AS timezone
+        FROM raw_punches AS punch LEFT JOIN devices AS device ON device.name = punch.device
+        WHERE punch.voided_at IS NULL AND punched_at_local >= $first AND punched_at_local < $last::DATE + 1
+          AND ($user_id IS NULL OR punch.user_id = $user_id)
+          AND ($device IS NULL OR punch.device = $device)
+          AND ($site IS NULL OR coalesce(device.site, punch.device) = $site)
+    """,
+    "attendance": """
+        SELECT *, work_date AS date FROM daily_attendance
+        WHERE work_date BETWEEN $first AND $last
+          AND ($user_id IS NULL OR user_id = $user_id)
+          AND ($device IS NULL OR device = $device)
+          AND ($site IS NULL OR site = $site)
+    """,
+    "absences": """
+        SELECT *, work_date AS date FROM absences
+        WHERE work_date BETWEEN $first AND $last
+          AND ($user_id IS NULL OR user_id = $user_id)
+          AND $device IS NULL
+          AND ($site IS NULL OR site = $site)
+    """,
+}
+
+_SHOWN: Mapping[What, str] = {
+    "raw": """
+        SELECT device, site, user_id, coalesce(name, '') AS name, punched_at, punched_at_local, timezone, status,
+               punch_state, verify_type, is_clock_suspect
+        FROM kept LEFT JOIN names USING (site, user_id)
+        ORDER BY punched_at_local, device, user_id
+    """,
+    "attendance": """
+        SELECT work_date, site, user_id, coalesce(name, '') AS name, device, clock_in, clock_out, clock_in_local,
+               clock_out_local, timezone, punch_count, worked_minutes, worked_by, shift, shift_start, shift_end,
+               day_off, is_incomplete, is_outlier, outlier_codes, outlier_reason, revision
+        FROM kept LEFT JOIN names USING (site, user_id)
+        ORDER BY work_date, site, user_id
+    """,
+    "absences": """
+        SELECT work_date, site, user_id, coalesce(name, '') AS name, shift
+        FROM kept LEFT JOIN names USING (site, user_id)
+        ORDER BY work_date, site, user_id
+    """,
+}

@@ -1,0 +1,238 @@
+"""One page of a long list, at about the same cost wherever it is.
+
+`OFFSET` sorts everything before the page: a million rows for page 10,000. Page by page a walk needs none, since each
+link says where the page before ended. A jump far into the list first counts rows by bucket of what they are ordered by,
+one scan without a sort, and then sorts only the bucket that the page lies in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from typing import Any, Literal
+
+from zk_pipeline.store.engine.database import Connection
+
+Value = str | int | bool | date | datetime
+Kind = Literal["text", "number", "flag", "date", "instant"]
+
+# Coarse enough that few buckets come back, fine enough that one is quickly sorted: 65,536 numbers, 19 hours.
+_NUMBER_BITS, _INSTANT_BITS = 16, 36
+_BUCKETS: Mapping[Kind, str] = {
+    "text": "{key}",
+    "number": f"{{key}} >> {_NUMBER_BITS}",
+    "flag": "{key}",
+    "date": "{key}",
+    "instant": f"epoch_us({{key}}) >> {_INSTANT_BITS}",
+}
+_SHALLOW = 10_000  # rows that may be sorted and passed over
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A column that a list can be ordered by; it must never be null."""
+
+    column: str
+    kind: Kind
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which page. `until`: no rows with a higher id, so that a walk does not see what comes in meanwhile. `after`: the
+    page begins behind the row with these values of the order's columns and this id, whatever its number is.
+    """
+
+    number: int
+    size: int
+    until: int | None = None
+    after: tuple[Value, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is listed: a relation with an `id`, conditions on it with their values, and an order, which `id` completes.
+
+    Every text in here is SQL of ours; what a user wrote is among `values` only.
+    """
+
+    relation: str
+    order: Sequence[Key]
+    conditions: Sequence[str] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[Key]:
+        return [*self.order, Key("id", "number", self.order[-1].descending)]
+
+    @property
+    def where(self) -> str:
+        return " AND ".join(["id <= $until", *self.conditions])
+
+    @property
+    def bucket(self) -> str:
+        return _BUCKETS[self.order[0].kind].format(key=self.order[0].column)
+
+
+@dataclass(frozen=True)
+class Page:
+    """`count` rows in all, up to `until`; `rows` of this page, and the values of the last one's keys for `after`."""
+
+    count: int
+    rows: list[tuple[Any, ...]]
+    until: int
+    last: tuple[Value, ...] | None
+    has_more: bool
+
+
+@dataclass
+class BucketCache:
+    """Bucket counts of whole lists whose rows never change. New rows, which have higher ids, are counted on top.
+
+    A count that does not fit any more (rows were deleted) is thrown away, and any is after `seconds`: a terminal's zone
+    may have been corrected, which moves its punches.
+    """
+
+    seconds: float = 300.0
+    monotonic: Callable[[], float] = time.monotonic
+    _held: dict[str, tuple[float, int, Counter[Any]]] = field(default_factory=dict)
+
+    def buckets(self, connection: Connection, listing: Listing, until: int) -> Counter[Any]:
+        expression = listing.bucket
+        made_at, known_until, known = self._held.get(expression, (0.0, 0, Counter[Any]()))
+        is_old = self.monotonic() - made_at > self.seconds or known_until > until
+        if is_old or _count(connection, listing, {"until": known_until}) != known.total():
+            made_at, known_until, known = self.monotonic(), 0, Counter()
+        total = known + _count_buckets(connection, listing, until, above=known_until)
+        if known_until <= until:
+            self._held[expression] = (made_at, until, total)
+        return total
+
+
+def read_page(
+    connection: Connection,
+    listing: Listing,
+    columns: str,
+    place: Place,
+    *,
+    source: str = "",
+    cache: BucketCache | None = None,
+) -> Page:
+    """The page, with `columns` of `source` (the listing's own relation by default).
+
+    `source` may have more columns than the relation that is counted and sorted, which is the cheaper the fewer it has.
+    A `cache` is for relations whose rows never change.
+    """
+    until = place.until
+    if until is None:
+        until = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({listing.relation})", {})  # noqa: S608 (SQL of ours)
+    values = {**listing.values, "until": until}
+    count = _count(connection, listing, values)
+    where, skip, keys = listing.where, 0, listing.keys
+    if place.after is not None:
+        where += f" AND {_behind(keys)}"
+        values |= {f"after{number}": value for number, value in enumerate(place.after)}
+    elif (skip := (place.number - 1) * place.size) >= count:
+        return Page(count, [], until, None, has_more=False)
+    elif skip > _SHALLOW:
+        if cache is not None and not listing.conditions:
+            buckets = cache.buckets(connection, listing, until)
+        else:
+            buckets = _count_buckets(connection, listing, until)
+        span = _span(buckets, keys[0], skip, place.size + 1)
+        where += f" AND {keys[0].column} BETWEEN $lowest AND $highest"
+        values |= {"lowest": span.lowest, "highest": span.highest}
+        skip = span.skip
+    found = connection.execute(
+        f"""
+        SELECT {", ".join(key.column for key in keys)} FROM ({listing.relation})
+        WHERE {where}
+        ORDER BY {", ".join(f"{key.column} {'DESC' if key.descending else 'ASC'}" for key in keys)}
+        LIMIT {place.size + 1} OFFSET {skip}
+        """,  # noqa: S608 (SQL of ours, numbers)
+        values,
+    ).fetchall()
+    shown = found[: place.size]
+    rows = _fetch(connection, [row[-1] for row in shown], columns, source or listing.relation)
+    return Page(count, rows, until, tuple(shown[-1]) if shown else None, has_more=len(found) > place.size)
+
+
+def _fetch(connection: Connection, ids: list[int], columns: str, source: str) -> list[tuple[Any, ...]]:
+    """The rows of these ids in their order; what joins `source` has are made for these only."""
+    if not ids:
+        return []
+    rows = connection.execute(
+        f"""
+        SELECT id, {columns} FROM ({source})
+        WHERE id BETWEEN $lowest AND $highest AND id IN (SELECT unnest($ids))
+        """,  # noqa: S608 (SQL of ours)
+        {"ids": ids, "lowest": min(ids), "highest": max(ids)},
+    ).fetchall()
+    by_id = {row[0]: row[1:] for row in rows}
+    return [by_id[number] for number in ids]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The buckets a page lies in, by bounds of the first key, and how many of their rows come before it."""
+
+    lowest: Value
+    highest: Value
+    skip: int
+
+
+def _span(buckets: Counter[Any], key: Key, skip: int, wanted: int) -> _Span:
+    taken: list[Any] = []
+    for bucket in sorted(buckets, reverse=key.descending):
+        if not taken and skip >= buckets[bucket]:
+            skip -= buckets[bucket]
+            continue
+        wanted -= buckets[bucket] - (skip if not taken else 0)
+        taken.append(bucket)
+        if wanted <= 0:
+            break
+    return _Span(_bound(key.kind, min(taken)), _bound(key.kind, max(taken), last=True), skip)
+
+
+def _bound(kind: Kind, bucket: Any, *, last: bool = False) -> Value:
+    """The first or the last value that a bucket can hold."""
+    bits = {"number": _NUMBER_BITS, "instant": _INSTANT_BITS}.get(kind)
+    if bits is None:
+        value: Value = bucket
+        return value
+    number = ((bucket + 1) << bits) - 1 if last else bucket << bits
+    return number if kind == "number" else _EPOCH + timedelta(microseconds=number)
+
+
+def _count(connection: Connection, listing: Listing, values: Mapping[str, object]) -> int:
+    return _one(connection, f"SELECT count(*) FROM ({listing.relation}) WHERE {listing.where}", values)  # noqa: S608
+
+
+def _count_buckets(connection: Connection, listing: Listing, until: int, *, above: int = 0) -> Counter[Any]:
+    rows = connection.execute(
+        f"SELECT {listing.bucket}, count(*) FROM ({listing.relation}) "  # noqa: S608 (SQL of ours)
+        f"WHERE {listing.where} AND id > $above GROUP BY 1",
+        {**listing.values, "until": until, "above": above},
+    ).fetchall()
+    return Counter(dict(rows))
+
+
+def _behind(keys: Sequence[Key]) -> str:
+    """Behind the row whose keys are bound as `after0`, `after1` …"""
+    alternatives = []
+    for number, key in enumerate(keys):
+        same = [f"{one.column} = $after{index}" for index, one in enumerate(keys[:number])]
+        alternatives.append(" AND ".join([*same, f"{key.column} {'<' if key.descending else '>'} $after{number}"]))
+    # Follows from the alternatives, and unlike them lets DuckDB leave out what lies before.
+    pruning = f"{keys[0].column} {'<=' if keys[0].descending else '>='} $after0"
+    return f"{pruning} AND ({' OR '.join(alternatives)})"
+
+
+def _one(connection: Connection, sql: str, values: Mapping[str, object]) -> int:
+    row = connection.execute(sql, dict(values)).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,238 @@
+"""Lists of punches and of days, filtered and ordered, a page at a time: what the API and the web admin show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from typing import Any, Generic, TypeVar, cast
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.queries.keyset_pagination import BucketCache, Key, Kind, Listing, Place, read_page
+from zk_pipeline.store.queries.reviews import REVIEWED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which rows; None takes all. Dates are the wall clock's for punches, work dates for days, both included."""
+
+    user_id: str | None = None
+    device: int | None = None  # devices.id; of days: the device of the clock-in
+    site: str | None = None
+    first: date | None = None
+    last: date | None = None
+    is_outlier: bool | None = None
+    synced_to_crm: bool | None = None
+    sync_state: str | None = None
+    outlier_code: str | None = None
+    is_reviewed: bool | None = None  # the revision that the day has now
+
+
+@dataclass(frozen=True)
+class PunchRow:
+    """A row of `raw_punches` in the words of the API; `id` is its seq, which grows with every punch stored."""
+
+    id: int
+    device: int | None  # None: the registry has lost it
+    device_name: str
+    user_id: str
+    timestamp: datetime
+    status: int
+    punch_state: int
+    verify_type: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class PunchLine:
+    """A row of `raw_punches` as a person reads it: the terminal's wall clock, and where the terminal stands."""
+
+    id: int
+    device_name: str
+    site: str
+    user_id: str
+    timestamp_local: datetime
+    timestamp: datetime
+    timezone: str
+    punch_state: int
+    verify_type: int
+    is_clock_suspect: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class DayRow:
+    """A row of `processed_attendance`."""
+
+    id: int
+    device: int | None  # None: the registry has lost it
+    device_name: str
+    site: str
+    user_id: str
+    date: date
+    clock_in: datetime
+    clock_out: datetime | None
+    clock_in_local: datetime
+    clock_out_local: datetime | None
+    punch_count: int
+    worked_minutes: int | None
+    is_incomplete: bool
+    is_outlier: bool
+    outlier_codes: list[str]
+    outlier_reason: str
+    revision: int
+    synced_to_crm: bool
+    sync_state: str | None
+    sync_attempts: int
+    last_sync_attempt: datetime | None
+    sync_error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Rows(Generic[Row]):
+    """As `pages.Page`, with rows by name."""
+
+    count: int
+    rows: list[Row]
+    until: int
+    last: tuple[Any, ...] | None
+    has_more: bool
+
+
+# What each list can be ordered by: its word, column and kind.
+PUNCH_ORDER: Mapping[str, tuple[str, Kind]] = {
+    "id": ("id", "number"),
+    "timestamp": ("timestamp", "instant"),
+    "user_id": ("user_id", "text"),
+    "device": ("device_name", "text"),
+    "device_name": ("device_name", "text"),
+    "created_at": ("created_at", "instant"),
+}
+DAY_ORDER: Mapping[str, tuple[str, Kind]] = {
+    "id": ("id", "number"),
+    "date": ("date", "date"),
+    "user_id": ("user_id", "text"),
+    "device": ("device_name", "text"),
+    "device_name": ("device_name", "text"),
+    "site": ("site", "text"),
+    "clock_in": ("clock_in", "instant"),
+    "is_outlier": ("is_outlier", "flag"),
+    "created_at": ("created_at", "instant"),
+    "updated_at": ("updated_at", "instant"),
+}
+
+
+@dataclass(frozen=True)
+class ListStore:
+    database: Database
+    cache: BucketCache
+
+    def punches(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[PunchRow]:
+        """Raises UsageError for a device there never was."""
+        return self._punches(PunchRow, wanted, order, place)
+
+    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[PunchLine]:
+        """The same rows with what people want to know of them. Raises UsageError for a device there never was."""
+        return self._punches(PunchLine, wanted, order, place)
+
+    def _punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: Place) -> Rows[Row]:
+        with self.database.read("list punches") as connection:
+            conditions, values = _conditions(connection, wanted, day="timestamp_local")
+            page = read_page(
+                connection,
+                Listing(_PUNCHES, order, conditions, values),
+                ", ".join(field.name for field in fields(cast(Any, kind))),
+                place,
+                source=_NUMBERED_PUNCHES,
+                cache=self.cache,
+            )
+        return Rows(page.count, [kind(*row) for row in page.rows], page.until, page.last, page.has_more)
+
+    def days(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[DayRow]:
+        """Raises UsageError for a device there never was."""
+        needs_delivery = wanted.synced_to_crm is not None or wanted.sync_state is not None
+        with self.database.read("list days") as connection:
+            conditions, values = _conditions(connection, wanted, day="date")
+            page = read_page(
+                connection,
+                Listing(_DELIVERED_DAYS if needs_delivery else _DAYS, order, conditions, values),
+                ", ".join(DayRow.__dataclass_fields__),
+                place,
+                source=_DELIVERED_DAYS,
+            )
+        return Rows(page.count, [DayRow(*row) for row in page.rows], page.until, page.last, page.has_more)
+
+    def outlier_codes(self, wanted: Filter) -> dict[str, int]:
+        """How many of the days that `wanted` takes have each code. Raises UsageError for a device there never was."""
+        with self.database.read("count outliers") as connection:
+            conditions, values = _conditions(connection, wanted, day="date")
+            rows = connection.execute(
+                f"""
+                SELECT code, count(*)
+                FROM (SELECT unnest(outlier_codes) AS code FROM ({_DAYS}) WHERE {" AND ".join(["true", *conditions])})
+                GROUP BY code ORDER BY code
+                """,  # noqa: S608 (SQL of ours)
+                values,
+            ).fetchall()
+        return dict(rows)
+
+    def day(self, day_id: int) -> DayRow | None:
+        """The day of that id."""
+        with self.database.read("look at a day") as connection:
+            row = connection.execute(
+                f"SELECT {', '.join(DayRow.__dataclass_fields__)} FROM processed_attendance WHERE id = ?",  # noqa: S608
+                [day_id],
+            ).fetchone()
+        return DayRow(*row) if row else None
+
+
+_PUNCHES = """
+    SELECT seq AS id, device AS device_name, user_id, punched_at AS timestamp, punched_at_local AS timestamp_local,
+           status, punch_state, verify_type, is_clock_suspect, created_at
+    FROM raw_punches WHERE voided_at IS NULL
+"""
+_NUMBERED_PUNCHES = f"""
+    SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site,
+           coalesce(device.timezone, 'UTC') AS timezone
+    FROM ({_PUNCHES}) AS punch LEFT JOIN devices AS device ON device.name = punch.device_name
+"""  # noqa: S608 (SQL of ours)
+# Without the join that only `synced_to_crm` needs.
+_DAYS = """
+    SELECT id, device AS device_name, site, user_id, work_date AS date, clock_in, is_outlier, outlier_codes, revision,
+           created_at, updated_at
+    FROM daily_attendance
+"""
+_DELIVERED_DAYS = "SELECT * FROM processed_attendance"
+
+
+def _conditions(connection: Connection, wanted: Filter, *, day: str) -> tuple[list[str], dict[str, object]]:
+    name = None
+    if wanted.device is not None:
+        found = connection.execute("SELECT name FROM devices WHERE id = ?", [wanted.device]).fetchone()
+        if found is None:
+            raise UsageError(f"device: there is none with the id {wanted.device}")
+        name = found[0]
+    # Ranges of the stored column itself, so that DuckDB can leave out what lies outside.
+    possible: dict[str, tuple[str, object]] = {
+        "user_id": ("user_id = $user_id", wanted.user_id),
+        "device_name": ("device_name = $device_name", name),
+        "site": ("site = $site", wanted.site),
+        "first": (f"{day} >= $first", wanted.first),
+        "last": (f"{day} < $last::DATE + 1", wanted.last),
+        "is_outlier": ("is_outlier = $is_outlier", wanted.is_outlier),
+        "synced_to_crm": ("synced_to_crm = $synced_to_crm", wanted.synced_to_crm),
+        "sync_state": ("sync_state = $sync_state", wanted.sync_state),
+        "outlier_code": ("list_contains(outlier_codes, $outlier_code)", wanted.outlier_code),
+        "is_reviewed": (
+            f"((site, user_id, date, revision) IN ({REVIEWED})) = $is_reviewed",
+            wanted.is_reviewed,
+        ),
+    }
+    given = {word: pair for word, pair in possible.items() if pair[1] is not None}
+    return [condition for condition, _ in given.values()], {word: value for word, (_, value) in given.items()}

@@ -1,0 +1,116 @@
+"""What an operator wants to see at a glance, in one consistent read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.work_dates.staleness import dates_outside, stale_dates
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """One device with its newest poll; `fill` is records over capacity, 0 to 1.
+
+    `keypad_locked_at`: since when its reader and keys are locked by us; None where they are not.
+    """
+
+    name: str
+    site: str
+    address: str
+    enabled: bool
+    last_success: datetime | None
+    last_poll: datetime | None
+    last_poll_status: str | None
+    last_error: str | None
+    last_warnings: str | None  # of the newest poll; null where it failed
+    clock_drift_seconds: float | None
+    records: int | None
+    fill: float | None
+    keypad_locked_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """The store at one instant. `unpartitioned`: dates with punches outside the partitions' range."""
+
+    devices: list[DeviceStatus]
+    punches: int
+    days: int
+    stale: list[date]
+    unpartitioned: list[date]
+    quarantined: int
+    clock_suspects: int
+    deliveries: dict[str, int]
+    oldest_due: datetime | None
+    failed: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    database: Database
+
+    def status(self, *, first: date, last: date, now: datetime) -> StoreStatus:
+        """`first` and `last` bound the work-date partitions that exist."""
+        with self.database.read("status") as connection:
+            devices = connection.execute(_DEVICES).fetchall()
+            counts = connection.execute(
+                """
+                SELECT (SELECT count(*) FROM raw_punches), (SELECT count(*) FROM daily_attendance),
+                       (SELECT count(*) FROM quarantined_records WHERE released_at IS NULL),
+                       (SELECT count(*) FROM raw_punches
+                        WHERE is_clock_suspect AND seq NOT IN (SELECT seq FROM corrected_punches)),
+                       (SELECT min(created_at) FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry'))
+                """
+            ).fetchone()
+            stale = stale_dates(connection, first=first, last=last, now=now)
+            outside = dates_outside(connection, first=first, last=last)
+            states = dict(
+                connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
+            )
+        assert counts is not None
+        punches, days, quarantined, clock_suspects, oldest_due = counts
+        return StoreStatus(
+            devices=[DeviceStatus(*row) for row in devices],
+            punches=punches,
+            days=days,
+            stale=[item.work_date for item in stale],
+            unpartitioned=outside,
+            quarantined=quarantined,
+            clock_suspects=clock_suspects,
+            deliveries=states,
+            oldest_due=oldest_due,
+            failed=states.get("failed", 0),
+        )
+
+
+_DEVICES = """
+WITH last_poll AS (
+    SELECT device, max(struct_pack(id, finished_at, status, error, warnings)) AS poll
+    FROM device_polls WHERE coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
+),
+last_good AS (
+    SELECT device, max(struct_pack(id, clock_drift_seconds, reported_after)) AS poll
+    FROM device_polls WHERE status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
+)
+SELECT
+    device.name,
+    device.site,
+    device.ip_address || ':' || device.port AS address,
+    device.enabled,
+    device.last_sync,
+    last_poll.poll.finished_at,
+    last_poll.poll.status,
+    last_poll.poll.error,
+    last_poll.poll.warnings,
+    last_good.poll.clock_drift_seconds,
+    last_good.poll.reported_after,
+    last_good.poll.reported_after / nullif(device.record_capacity, 0),
+    device.keypad_locked_at
+FROM devices AS device
+LEFT JOIN last_poll ON last_poll.device = device.name
+LEFT JOIN last_good ON last_good.device = device.name
+WHERE device.removed_at IS NULL
+ORDER BY device.name
+"""

@@ -1,0 +1,1 @@
+"""Table definitions with comments, migrations, and file copies made before a migration."""

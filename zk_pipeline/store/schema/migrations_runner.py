@@ -1,0 +1,190 @@
+"""Numbered, forward-only migrations: each file in `migrations/` is applied once, in order, in a transaction of its
+own. Before a store that holds something is changed, a copy of it is left beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from itertools import takewhile
+from pathlib import Path
+
+import duckdb
+
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.store.errors import StoreUnusable
+from zk_pipeline.store.schema.catalog import TABLES, VIEWS
+from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk
+
+_COPIES_KEPT = 3
+FILLING = 1_000_000_000  # the version that a store seems to have while another one is copied into it
+
+
+@cache
+def migrations() -> tuple[tuple[int, str], ...]:
+    """(version, file name) of all migrations this program knows, in order."""
+    names = (item.name for item in resources.files("zk_pipeline.store.schema.migrations").iterdir())
+    found = (re.fullmatch(r"(\d{4})_\w+\.sql", name) for name in names)
+    return tuple(sorted((int(match[1]), match[0]) for match in found if match))
+
+
+def newest_version() -> int:
+    return migrations()[-1][0]
+
+
+def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
+    """The version up to which the store has had every migration; 0 for an empty file.
+
+    Raises StoreUnusable for a store newer than this program and for a DuckDB file that is no store of ours.
+    """
+    known = [number for number, _ in migrations()]
+    applied = _applied(connection, path)
+    if FILLING in applied:
+        words = f"{path} is not complete: run the `zk-pipeline migrate-store` that fills it again, to its end"
+        raise StoreUnusable(words)
+    foreign = applied.difference(known)
+    if foreign:
+        raise StoreUnusable(
+            f"{path} is at store version {max(foreign)}, written by a newer zk_pipeline; "
+            f"this one knows up to {newest_version()}: upgrade zk_pipeline"
+        )
+    in_order = takewhile(applied.__contains__, known)  # one that was numbered earlier and came later is still missing
+    return max(in_order, default=0)
+
+
+def _applied(connection: duckdb.DuckDBPyConnection, path: object) -> set[int]:
+    try:
+        found = connection.execute("SELECT version FROM schema_migrations").fetchall()
+    except duckdb.CatalogException:  # only then: a list of tables costs 4 ms, and every hold of the store begins here
+        if connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone() != (0,):
+            kind = "DuckDB file" if isinstance(path, Path) else "DuckLake"
+            words = f"{path} is a {kind} of something else: it has no schema_migrations table"
+            raise StoreUnusable(words) from None
+        return set()
+    return {int(row[0]) for row in found}
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: bool = True) -> None:
+    """Bring a file to the newest version; nothing to do costs one short query.
+
+    A store of an earlier version is first copied to `<name>.at-version-NNNN.duckdb` beside it, of which the newest
+    three stay. Raises ZkPipelineError, with the store as it was, where there is no room for that or a migration fails.
+    """
+    version = read_version(connection, path)
+    if version == newest_version():
+        return
+    if keep_copy and version:
+        _keep_copy(connection, path, version)
+    apply_missing(connection, path)
+
+
+def apply_missing(
+    connection: duckdb.DuckDBPyConnection, name: object, *, comment_on_columns_of_views: bool = True
+) -> None:
+    """Apply what the store called `name` has not had yet, each in a transaction of its own.
+
+    Raises ZkPipelineError, with the store as the one before left it, where one fails.
+    """
+    applied = _applied(connection, name)
+    for number, file in migrations():
+        if number not in applied:
+            try:
+                _apply(connection, number, file, comment_on_columns_of_views)
+            except duckdb.Error as error:
+                why = str(error).strip().splitlines()[0]
+                raise ZkPipelineError(f"{name}: migration {file} failed and changed nothing: {why}") from error
+
+
+def copies_before_migration(path: Path) -> list[Path]:
+    """What earlier upgrades left beside the store, oldest first."""
+    named = re.compile(re.escape(path.stem) + r"\.at-version-\d{4}\.duckdb")
+    return sorted(one for one in path.parent.iterdir() if named.fullmatch(one.name))
+
+
+def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> None:
+    """This process has the file open, under the exclusive lock: checkpointed, it lies still while a child reads it."""
+    kept = path.with_name(f"{path.stem}.at-version-{version:04d}.duckdb")
+    try:
+        connection.execute("CHECKPOINT")
+        with aside(kept) as part:
+            copy_file(path, part, lock=False)
+            settle_on_disk(part)
+            part.replace(kept)
+    except (OSError, duckdb.Error, ZkPipelineError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise ZkPipelineError(
+            f"{path} must be upgraded from store version {version} to {newest_version()}, and was not, because no copy "
+            f"of it could be made first: {why}"
+        ) from error
+    for old in copies_before_migration(path)[:-_COPIES_KEPT]:
+        old.unlink()
+
+
+def column_types(table: str) -> dict[str, str]:
+    """Column → DuckDB type of a table at the newest version."""
+    return tables_as_shipped()[table]
+
+
+@cache
+def tables_as_shipped() -> dict[str, dict[str, str]]:
+    """Of each table at the newest version its columns and their types, from the migrations themselves, without a file.
+
+    Some 0.15 s the first time: not to be asked while the store is held.
+    """
+    tables: dict[str, dict[str, str]] = {}
+    with duckdb.connect(":memory:") as connection:
+        migrate(connection, Path(":memory:"))
+        rows = connection.execute(
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
+        ).fetchall()
+    for table, column, kind in rows:
+        tables.setdefault(table, {})[column] = kind
+    return tables
+
+
+def script(name: str) -> str:
+    """The SQL of a migration."""
+    return resources.files("zk_pipeline.store.schema.migrations").joinpath(name).read_text(encoding="utf-8")
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str, comment_on_columns_of_views: bool) -> None:
+    with transaction(connection):
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations ("
+            "version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+        )
+        connection.execute(script(name))
+        connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
+        if read_version(connection, name) == newest_version():
+            _write_comments(connection, comment_on_columns_of_views)
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection, commit: Callable[[], object] | None = None) -> Iterator[None]:
+    """Committed at the end (by `commit`, where the engine has a say in it), rolled back on any exception."""
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    (commit or connection.commit)()
+
+
+def _write_comments(connection: duckdb.DuckDBPyConnection, on_columns_of_views: bool) -> None:
+    """Names and texts come from the catalog only; COMMENT takes no bound parameters."""
+    for kind, catalog in (("TABLE", TABLES), ("VIEW", VIEWS)):
+        for table, (text, columns) in catalog.items():
+            connection.execute(f"COMMENT ON {kind} {table} IS {literal(text)}")
+            if kind == "VIEW" and not on_columns_of_views:
+                continue
+            for column, meaning in columns.items():
+                connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {literal(meaning)}')
+
+
+def literal(text: str) -> str:
+    """For statements that take no bound parameters."""
+    return "'" + text.replace("'", "''") + "'"

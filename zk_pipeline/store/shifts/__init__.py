@@ -1,0 +1,1 @@
+"""Shifts, assignments, holidays and their sources."""

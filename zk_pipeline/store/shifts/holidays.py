@@ -1,0 +1,107 @@
+"""Dates on which nobody is expected: rows of `holidays`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.apply_result import Applied
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.shifts.holiday_sources import HolidayCalendar, HolidaysImported, forget_sources, plan_import
+from zk_pipeline.store.work_dates.shift_changes import changing_shifts
+
+
+@dataclass(frozen=True)
+class HolidayStore:
+    """Every change makes exactly the work dates stale that have rows on the holiday."""
+
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[Holiday]:
+        """By date, those of all sites first."""
+        with self.database.read("list holidays") as connection:
+            return read_holidays(connection)
+
+    def put(self, holidays: Iterable[Holiday]) -> Applied[Holiday]:
+        """Enter holidays by hand, in one transaction; one of the same date and site gets the new name."""
+        with self.database.write("enter holidays") as connection:
+            return put_holidays(connection, list(holidays), self.clock())
+
+    def take_over(self, calendar: HolidayCalendar, site: str | None = None) -> HolidaysImported:
+        """Make the holidays of a site, or (None) of all sites, those of a calendar, in one transaction.
+
+        What was imported before and was moved or cancelled in it goes; what was entered by hand stays. Raises
+        UsageError for a site that no device has.
+        """
+        with self.database.write("import holidays") as connection:
+            _check_sites(connection, [one for one in [site] if one is not None])
+            held = {one.day: one for one in read_holidays(connection) if one.site == site}
+            done = plan_import(connection, calendar, held, site, self.clock())
+            if done.added or done.changed or done.removed:
+                with changing_shifts(connection):
+                    for one in (*done.changed, *done.removed):
+                        _delete(connection, one)
+                    _insert(connection, [*done.added, *done.changed], self.clock())
+        return done
+
+    def remove(self, day: date, site: str | None = None) -> Holiday:
+        """Take back that of a site, or (None) of all sites. Raises UsageError where there is none."""
+        with self.database.write(f"remove the holiday of {day}") as connection:
+            for one in read_holidays(connection):
+                if (one.day, one.site) == (day, site):
+                    drop_holidays(connection, [one])
+                    return one
+        raise UsageError(f"there is no holiday on {day} " + ("for all sites" if site is None else f"at {site!r}"))
+
+
+def read_holidays(connection: Connection) -> list[Holiday]:
+    rows = connection.execute(
+        "SELECT holiday_date, name, site FROM holidays ORDER BY holiday_date, site NULLS FIRST"
+    ).fetchall()
+    return [Holiday(day=day, name=name, site=site) for day, name, site in rows]
+
+
+def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> Applied[Holiday]:
+    """As entered by hand: no import removes them. Raises UsageError for a site that no device has."""
+    for site, one in {one.site: one for one in reversed(holidays) if one.site is not None}.items():
+        _check_sites(connection, [site], what=f"holiday {one.day}: ")
+    wanted = {(one.day, one.site): one for one in holidays}
+    held = {(one.day, one.site): one for one in read_holidays(connection)}
+    done = Applied[Holiday]()
+    for key, one in wanted.items():
+        (done.added if key not in held else done.unchanged if held[key] == one else done.changed).append(one)
+    forget_sources(connection, wanted)
+    with changing_shifts(connection):
+        for one in done.changed:
+            _delete(connection, one)
+        _insert(connection, [*done.added, *done.changed], now)
+    return done
+
+
+def drop_holidays(connection: Connection, holidays: list[Holiday]) -> None:
+    forget_sources(connection, [(one.day, one.site) for one in holidays])
+    with changing_shifts(connection):
+        for one in holidays:
+            _delete(connection, one)
+
+
+def _check_sites(connection: Connection, sites: list[str], *, what: str = "") -> None:
+    known = [row[0] for row in connection.execute("SELECT DISTINCT site FROM devices ORDER BY 1").fetchall()]
+    for site in sites:
+        if site not in known:
+            raise UsageError(f"{what}no site {site!r}; there are: {', '.join(known) or 'none'}")
+
+
+def _insert(connection: Connection, holidays: list[Holiday], now: datetime) -> None:
+    for one in holidays:
+        connection.execute("INSERT INTO holidays VALUES (?, ?, ?, ?)", [one.day, one.name, one.site, now])
+
+
+def _delete(connection: Connection, one: Holiday) -> None:
+    connection.execute(
+        "DELETE FROM holidays WHERE holiday_date = ? AND site IS NOT DISTINCT FROM ?", [one.day, one.site]
+    )

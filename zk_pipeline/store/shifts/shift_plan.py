@@ -1,0 +1,117 @@
+"""A declared plan of shifts, assignments and holidays made true in one transaction; doing it twice changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, check_overlaps
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.shifts.holiday_sources import forget_sources
+from zk_pipeline.store.shifts.holidays import drop_holidays, put_holidays, read_holidays
+from zk_pipeline.store.shifts.shifts import drop_assignments, drop_shift, put_assignments, put_shift
+from zk_pipeline.store.work_dates.roster import read_assignments, read_shifts
+from zk_pipeline.store.work_dates.shift_changes import changing_shifts
+
+
+@dataclass(frozen=True)
+class ShiftPlan:
+    """What is wanted."""
+
+    shifts: tuple[Shift, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    holidays: tuple[Holiday, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanApplied:
+    """What applying a plan changed, each in words; `unchanged` counts what was so already."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    unchanged: int
+
+
+def apply_plan(
+    database: Database, clock: Callable[[], datetime], plan: ShiftPlan, *, prune: bool = False
+) -> PlanApplied:
+    """Shifts and holidays become as declared, targets have exactly the assignments declared for them.
+
+    What the plan does not name stays, or goes with `prune`. Raises UsageError, and then nothing has changed.
+    """
+    check_overlaps(plan.assignments)
+    with database.write("apply a plan of shifts") as connection:
+        todo = _compare(connection, plan, prune=prune)
+        forget_sources(connection, [(one.day, one.site) for one in plan.holidays])  # they are the file's now
+        if not todo.differs:
+            return PlanApplied([], [], [], todo.kept)
+        with changing_shifts(connection):
+            now = clock()
+            for shift in todo.shifts:
+                put_shift(connection, shift, now)
+            drop_assignments(connection, todo.unassigned)
+            put_assignments(connection, todo.assigned, now)
+            put = put_holidays(connection, todo.holidays, now)
+            drop_holidays(connection, todo.unholy)
+            for name in todo.dropped:
+                drop_shift(connection, name)
+    return PlanApplied(
+        added=[f"shift {one.name}" for one in todo.shifts if one.name not in todo.known]
+        + [_assignment(one) for one in todo.assigned]
+        + [_holiday(one) for one in put.added],
+        changed=[f"shift {one.name}" for one in todo.shifts if one.name in todo.known]
+        + [_holiday(one) for one in put.changed],
+        removed=[f"shift {name}" for name in todo.dropped]
+        + [_assignment(one) for one in todo.unassigned]
+        + [_holiday(one) for one in todo.unholy],
+        unchanged=todo.kept,
+    )
+
+
+@dataclass(frozen=True)
+class _ToDo:
+    """What has to change; `kept`: how much of the plan is true already."""
+
+    known: frozenset[str]
+    shifts: list[Shift]
+    dropped: list[str]
+    assigned: list[Assignment]
+    unassigned: list[Assignment]
+    holidays: list[Holiday]
+    unholy: list[Holiday]
+    kept: int
+
+    @property
+    def differs(self) -> bool:
+        return any((self.shifts, self.dropped, self.assigned, self.unassigned, self.holidays, self.unholy))
+
+
+def _compare(connection: Connection, plan: ShiftPlan, *, prune: bool) -> _ToDo:
+    known = read_shifts(connection)
+    held = {replace(one, id=None): one for one in read_assignments(connection)}
+    holidays = {(one.day, one.site): one for one in read_holidays(connection)}
+    wanted = [replace(one, id=None) for one in plan.assignments]
+    declared = set(wanted)
+    targets, named = {one.target for one in wanted}, {(one.day, one.site) for one in plan.holidays}
+    todo = _ToDo(
+        known=frozenset(known),
+        shifts=[one for one in plan.shifts if known.get(one.name) != one],
+        dropped=[name for name in known if prune and name not in {one.name for one in plan.shifts}],
+        assigned=[one for one in wanted if one not in held],
+        unassigned=[one for bare, one in held.items() if bare not in declared and (prune or one.target in targets)],
+        holidays=[one for one in plan.holidays if holidays.get((one.day, one.site)) != one],
+        unholy=[one for key, one in holidays.items() if prune and key not in named],
+        kept=0,
+    )
+    total = len(plan.shifts) + len(wanted) + len(plan.holidays)
+    return replace(todo, kept=total - len(todo.shifts) - len(todo.assigned) - len(todo.holidays))
+
+
+def _assignment(one: Assignment) -> str:
+    return f"{one.shift} for {one.target} from {one.span}"
+
+
+def _holiday(one: Holiday) -> str:
+    return f"holiday {one.day} {one.name}" + ("" if one.site is None else f" at {one.site}")

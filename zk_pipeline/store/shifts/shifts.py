@@ -1,0 +1,154 @@
+"""Shifts and who has them: rows of `shifts` and `shift_assignments`. What they mean is `attendance.shifts`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pyarrow as pa
+
+from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, check_overlaps
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.work_dates.roster import read_assignments, read_shifts
+from zk_pipeline.store.work_dates.shift_changes import changing_shifts
+
+
+@dataclass(frozen=True)
+class ShiftStore:
+    """Every change makes exactly the work dates stale on which a row is placed or judged differently by it."""
+
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[Shift]:
+        """All shifts by name."""
+        with self.database.read("list shifts") as connection:
+            return list(read_shifts(connection).values())
+
+    def get(self, name: str) -> Shift:
+        """Raises UsageError for an unknown one."""
+        with self.database.read("look for a shift") as connection:
+            return _known(connection, name)
+
+    def assignments(self) -> list[Assignment]:
+        """All assignments, by target and time."""
+        with self.database.read("list shift assignments") as connection:
+            return read_assignments(connection)
+
+    def add(self, shift: Shift) -> Shift:
+        """Make a shift. Raises UsageError where the name is taken."""
+        with self.database.write(f"add shift {shift.name}") as connection:
+            if shift.name in read_shifts(connection):
+                raise UsageError(f"shift {shift.name!r} exists already: change it with `shift update`")
+            put_shift(connection, shift, self.clock())
+        return shift
+
+    def update(self, shift: Shift) -> Shift:
+        """Make the shift of that name as given. Raises UsageError for an unknown one."""
+        with self.database.write(f"update shift {shift.name}") as connection:
+            _known(connection, shift.name)
+            put_shift(connection, shift, self.clock())
+        return shift
+
+    def remove(self, name: str) -> None:
+        """Raises UsageError for an unknown shift and for one that somebody has, at whatever time."""
+        with self.database.write(f"remove shift {name}") as connection:
+            drop_shift(connection, name)
+
+    def assign(self, assignment: Assignment) -> Assignment:
+        """Give a shift to a target; returns it with its id.
+
+        Raises UsageError for an unknown shift, device or site, and where it overlaps one of the same target.
+        """
+        with self.database.write(f"assign shift {assignment.shift}") as connection:
+            return put_assignments(connection, [assignment], self.clock())[0]
+
+    def unassign(self, assignment_id: int) -> Assignment:
+        """Take an assignment back; returns it. Raises UsageError for an unknown one."""
+        with self.database.write("remove a shift assignment") as connection:
+            for one in read_assignments(connection):
+                if one.id == assignment_id:
+                    drop_assignments(connection, [one])
+                    return one
+        raise UsageError(f"there is no shift assignment {assignment_id}; `zk-pipeline shift list` shows them")
+
+
+def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
+    """Make the shift of that name as given, whether there is one or not."""
+    made = connection.execute("SELECT created_at FROM shifts WHERE name = ?", [shift.name]).fetchone()
+    with changing_shifts(connection):
+        connection.execute("DELETE FROM shifts WHERE name = ?", [shift.name])
+        connection.execute(
+            f"""
+            INSERT INTO shifts (name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)},
+                                created_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,  # noqa: S608 (column names of ours)
+            [
+                shift.name, shift.start, shift.end, " ".join(shift.weekdays), shift.workday_starts_at,
+                *(getattr(shift, bound) for bound in BOUNDS), made[0] if made else now, now,
+            ],
+        )  # fmt: skip
+
+
+def drop_shift(connection: Connection, name: str) -> None:
+    _known(connection, name)
+    held = [one for one in read_assignments(connection) if one.shift == name]
+    if held:
+        raise UsageError(f"shift {name!r} is assigned to {held[0].target} (assignment {held[0].id}): unassign it first")
+    connection.execute("DELETE FROM shifts WHERE name = ?", [name])
+
+
+def put_assignments(connection: Connection, assignments: Sequence[Assignment], now: datetime) -> list[Assignment]:
+    """Store new assignments; returns them with their ids. Raises UsageError as `ShiftStore.assign`."""
+    check_overlaps([*read_assignments(connection), *assignments])
+    _check_names(connection, assignments)
+    row = connection.execute("SELECT coalesce(max(id), 0) FROM shift_assignments").fetchone()
+    assert row is not None
+    made = [replace(one, id=row[0] + number) for number, one in enumerate(assignments, start=1)]
+    texts = {
+        "shift": [one.shift for one in made],
+        "user_id": [one.target.user_id for one in made],
+        "site": [one.target.site for one in made],
+        "device": [one.target.device for one in made],
+    }
+    table = {"id": pa.array([one.id for one in made], pa.int64())}
+    table |= {name: pa.array(values, pa.string()) for name, values in texts.items()}
+    table |= {name: pa.array([getattr(one, name) for one in made], pa.date32()) for name in ("valid_from", "valid_to")}
+    with changing_shifts(connection):
+        connection.register("new_assignments", pa.table(table))
+        connection.execute(
+            "INSERT INTO shift_assignments BY NAME SELECT *, $now AS created_at FROM new_assignments", {"now": now}
+        )
+        connection.unregister("new_assignments")
+    return made
+
+
+def drop_assignments(connection: Connection, assignments: Sequence[Assignment]) -> None:
+    with changing_shifts(connection):
+        connection.execute(
+            "DELETE FROM shift_assignments WHERE list_contains(?, id)", [[one.id for one in assignments]]
+        )
+
+
+def _known(connection: Connection, name: str) -> Shift:
+    shifts = read_shifts(connection)
+    if name not in shifts:
+        raise UsageError(f"no shift {name!r}; there are: {', '.join(shifts) or 'none'}")
+    return shifts[name]
+
+
+def _check_names(connection: Connection, assignments: Sequence[Assignment]) -> None:
+    """A shift, device or site that does not exist is a slip of the pen; a person may come later."""
+    devices = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
+    known = {
+        "shift": list(read_shifts(connection)),
+        "device": [name for name, _ in devices],
+        "site": sorted({site for _, site in devices}),
+    }
+    for one in assignments:
+        for kind, name in (("shift", one.shift), ("device", one.target.device), ("site", one.target.site)):
+            if name is not None and name not in known[kind]:
+                raise UsageError(f"no {kind} {name!r}; there are: {', '.join(known[kind]) or 'none'}")

@@ -1,0 +1,1 @@
+"""Registered terminals and what was read from them: punches, quarantine, users, slots, log positions."""

@@ -1,0 +1,234 @@
+"""Clocks set right afterwards: which readings of a terminal were wrong, by how much. The readings themselves stay."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.work_dates.assignment import place
+from zk_pipeline.store.work_dates.device_changes import regrouping
+
+
+@dataclass(frozen=True)
+class Correction:
+    """To every reading of `device` from `from_local` to `to_local` (both included) are added `add_seconds`."""
+
+    id: int
+    device: str
+    from_local: datetime
+    to_local: datetime
+    add_seconds: int
+    only_in_doubt: bool  # it holds only for readings that are in doubt
+    reason: str
+    created_at: datetime
+    revoked_at: datetime | None
+    punches: int  # under it now
+
+
+@dataclass(frozen=True)
+class SuggestedCorrection:
+    """A correction by the drift that was measured when these punches, which are in doubt, came from `device`."""
+
+    device: str
+    from_local: datetime
+    to_local: datetime
+    add_seconds: int
+    punches: int
+
+    @property
+    def command(self) -> str:
+        """What to run where the measured drift is what was wrong."""
+        return (
+            f"zk-pipeline device correct-clock {shlex.quote(self.device)} --from '{self.from_local}' "
+            f"--to '{self.to_local}' --add-seconds {self.add_seconds} --only-in-doubt"
+        )
+
+
+@dataclass(frozen=True)
+class CorrectionStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[Correction]:
+        """Every correction ever made, in order."""
+        with self.database.read("clock corrections") as connection:
+            return _read(connection, "true", [])
+
+    def suggested(self) -> list[SuggestedCorrection]:
+        """Corrections for the punches in doubt that are under none, by device and poll."""
+        with self.database.read("suggest clock corrections") as connection:
+            return suggested(connection)
+
+    def add(
+        self,
+        device: str,
+        *,
+        from_local: datetime,
+        to_local: datetime,
+        add_seconds: int,
+        reason: str = "",
+        only_in_doubt: bool = False,
+    ) -> Correction:
+        """Correct the readings, those still to come included; their dates before and after become stale.
+
+        `only_in_doubt` leaves readings alone that the same wall clock shows once it is right again.
+
+        Raises UsageError for an unknown device, an empty span, and one that overlaps a correction that holds.
+        """
+        if to_local < from_local:
+            raise UsageError(f"the span ends at {to_local}, before it begins at {from_local}")
+        with self.database.write(f"correct the clock of {device}") as connection:
+            site = _site_of(connection, device)
+            for held in _read(connection, "revoked_at IS NULL AND device = ?", [device]):
+                if held.from_local <= to_local and from_local <= held.to_local:
+                    raise UsageError(f"correction {held.id} holds for part of that span: revoke it first")
+            with regrouping(connection, (site,)):
+                taken = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM clock_corrections").fetchall()[0][0]
+                connection.execute(
+                    """
+                    INSERT INTO clock_corrections
+                        (id, device, from_local, to_local, add_seconds, only_in_doubt, reason, created_at)
+                    VALUES ($id, $device, $from_local, $to_local, $add_seconds, $only_in_doubt, $reason, $now)
+                    """,
+                    {
+                        "id": taken,
+                        "device": device,
+                        "from_local": from_local,
+                        "to_local": to_local,
+                        "add_seconds": add_seconds,
+                        "only_in_doubt": only_in_doubt,
+                        "reason": reason,
+                        "now": self.clock(),
+                    },
+                )
+                correct(connection, device)
+            return _read(connection, "correction.id = ?", [taken])[0]
+
+    def revoke(self, correction_id: int) -> Correction:
+        """Take a correction back: its readings count as recorded again. Raises UsageError where it does not hold."""
+        with self.database.write(f"revoke clock correction {correction_id}") as connection:
+            held = _read(connection, "correction.id = ? AND revoked_at IS NULL", [correction_id])
+            if not held:
+                raise UsageError(f"there is no clock correction {correction_id} that holds")
+            with regrouping(connection, (_site_of(connection, held[0].device),)):
+                connection.execute(
+                    "UPDATE clock_corrections SET revoked_at = ? WHERE id = ?", [self.clock(), correction_id]
+                )
+                correct(connection, held[0].device)
+            return _read(connection, "correction.id = ?", [correction_id])[0]
+
+
+# Drifts measured this close to each other are of one wrong setting of the clock, in seconds.
+_SAME_DRIFT = 60
+
+
+def suggested(connection: Connection) -> list[SuggestedCorrection]:
+    """As `CorrectionStore.suggested`. Punches whose clock lost its date, unmeasured, have no suggestion."""
+    rows = connection.execute(
+        """
+        SELECT punch.device, poll.id, min(punch.punched_at_local), max(punch.punched_at_local),
+               -round(poll.doubted_drift_seconds)::BIGINT, count(*)
+        FROM raw_punches AS punch JOIN device_polls AS poll ON poll.id = punch.first_poll_id
+        WHERE punch.is_clock_suspect AND punch.voided_at IS NULL AND poll.doubted_drift_seconds IS NOT NULL
+          AND punch.seq NOT IN (SELECT seq FROM corrected_punches)
+        GROUP BY punch.device, poll.id, poll.doubted_drift_seconds ORDER BY punch.device, poll.id
+        """
+    ).fetchall()
+    found: list[SuggestedCorrection] = []
+    for device, _, first, last, add_seconds, punches in rows:
+        one = SuggestedCorrection(device, first, last, add_seconds, punches)
+        before = found[-1] if found else None
+        if before and before.device == device and abs(before.add_seconds - add_seconds) <= _SAME_DRIFT:
+            found[-1] = replace(
+                before,
+                from_local=min(before.from_local, first),
+                to_local=max(before.to_local, last),
+                punches=before.punches + punches,
+            )
+        else:
+            found.append(one)
+    return found
+
+
+def correct(connection: Connection, device: str) -> None:
+    """Make the corrected punches of a device anew, from its readings, zone and the corrections that hold."""
+    connection.execute("DELETE FROM corrected_punches WHERE device = ?", [device])
+    zone = connection.execute("SELECT timezone FROM devices WHERE name = ?", [device]).fetchall()[0][0]
+    _insert(connection, "SELECT * FROM raw_punches WHERE device = $device", device, zone)
+
+
+def correct_fresh(connection: Connection) -> None:
+    """Put those of the temporary table `fresh`, just stored, that are under a correction where they belong."""
+    zones = connection.execute(
+        """
+        SELECT name, timezone FROM devices
+        WHERE name IN (SELECT device FROM clock_corrections WHERE revoked_at IS NULL)
+          AND name IN (SELECT device FROM fresh)
+        ORDER BY name
+        """
+    ).fetchall()
+    if not zones:
+        return
+    for device, zone in zones:
+        fresh = "SELECT raw_punches.* FROM raw_punches WHERE device = $device AND seq IN (SELECT seq FROM fresh)"
+        _insert(connection, fresh, device, zone)
+    placing = place(connection)
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE placed_fresh AS
+        SELECT punch.seq, {placing.work_date} AS work_date
+        FROM corrected_punches AS punch {placing.join} WHERE punch.seq IN (SELECT seq FROM fresh)
+        """  # noqa: S608 (SQL of ours)
+    )
+    connection.execute(
+        """
+        UPDATE fresh SET work_date = placed_fresh.work_date, is_clock_suspect = false
+        FROM placed_fresh WHERE placed_fresh.seq = fresh.seq
+        """
+    )
+    connection.execute("DROP TABLE placed_fresh")
+
+
+def _insert(connection: Connection, readings: str, device: str, zone: str) -> None:
+    found = connection.execute(
+        f"""
+        SELECT reading.seq, reading.device, reading.user_id,
+               reading.punched_at_local + to_seconds(correction.add_seconds) AS punched_at_local,
+               reading.punch_state, reading.first_poll_id, correction.id AS correction_id
+        FROM (FROM ({readings}) WHERE voided_at IS NULL) AS reading
+        JOIN clock_corrections AS correction ON correction.device = reading.device AND correction.revoked_at IS NULL
+            AND reading.punched_at_local BETWEEN correction.from_local AND correction.to_local
+            AND (reading.is_clock_suspect OR NOT correction.only_in_doubt)
+        """,  # noqa: S608 (SQL of ours)
+        {"device": device},
+    ).df()
+    if found.empty:
+        return
+    found["punched_at"] = to_instants(found["punched_at_local"].astype("datetime64[us]"), zone)
+    connection.register("newly_corrected", found)
+    connection.execute("INSERT INTO corrected_punches BY NAME SELECT * FROM newly_corrected")
+    connection.unregister("newly_corrected")
+
+
+def _site_of(connection: Connection, device: str) -> str:
+    row = connection.execute("SELECT site FROM devices WHERE name = ?", [device]).fetchone()
+    if row is None:
+        raise UsageError(f"no device {device!r}; `zk-pipeline device list` shows them")
+    return str(row[0])
+
+
+def _read(connection: Connection, where: str, values: list[object]) -> list[Correction]:
+    rows = connection.execute(
+        f"""
+        SELECT id, device, from_local, to_local, add_seconds, only_in_doubt, reason, created_at, revoked_at,
+               (SELECT count(*) FROM corrected_punches WHERE correction_id = correction.id)
+        FROM clock_corrections AS correction WHERE {where} ORDER BY id
+        """,  # noqa: S608 (SQL of ours)
+        values,
+    ).fetchall()
+    return [Correction(*row) for row in rows]

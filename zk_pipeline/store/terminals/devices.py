@@ -1,0 +1,412 @@
+"""The registry of terminals: rows of `devices`. Checking addresses and zones is `zk_pipeline.devices.addresses`."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone
+from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.devices.errors import SerialUnverified
+from zk_pipeline.devices.models import Device, TerminalInfo
+from zk_pipeline.store.apply_result import Applied
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.errors import DeviceExists, ReadingRefused, UnknownDevice
+from zk_pipeline.store.terminals.clock_corrections import correct
+from zk_pipeline.store.terminals.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
+from zk_pipeline.store.work_dates.device_changes import regrouping
+
+EDITABLE = (
+    "ip_address",
+    "port",
+    "protocol",
+    "timezone",
+    "site",
+    "enabled",
+    "comm_key_env",
+    "encoding",
+    "live",
+    "trust_punch_states",
+)
+COLUMNS = (
+    "id",
+    "name",
+    *EDITABLE,
+    "serial_number",
+    "last_transport",
+    "log_layout",
+    "last_sync",
+    "keypad_locked_at",
+    "created_at",
+    "updated_at",
+)
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
+
+
+@dataclass(frozen=True)
+class DeviceRegistry:
+    """Registered terminals. A removed one keeps its row, since its punches stay; adding it again revives it."""
+
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[Device]:
+        """Registered devices by name."""
+        with self.database.read("list devices") as connection:
+            rows = connection.execute(f"{_SELECT} ORDER BY name").fetchall()
+        return [_device(row) for row in rows]
+
+    def get(self, name: str) -> Device:
+        """Raises UnknownDevice, with the nearest names."""
+        return self.select([name])[0]
+
+    def by_id(self, device_id: int) -> Device:
+        """Raises UnknownDevice."""
+        with self.database.read("look up a device") as connection:
+            row = connection.execute(f"{_SELECT} AND id = ?", [device_id]).fetchone()
+        if row is None:
+            raise UnknownDevice(f"there is no device with the id {device_id}")
+        return _device(row)
+
+    def select(self, names: Iterable[str]) -> list[Device]:
+        """The named devices, in the order asked. Raises UnknownDevice."""
+        known = {device.name: device for device in self.all()}
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
+            if name not in known:
+                raise UnknownDevice(_unknown(name, known))
+        return [known[name] for name in wanted]
+
+    def add(self, device: Device) -> Device:
+        """Register a device. Raises DeviceExists."""
+        with self.database.write("add a device", device.name) as connection:
+            if _find(connection, device.name):
+                raise DeviceExists(f"device {device.name!r} is registered already: change it with `device update`")
+            _insert(connection, device, self.clock())
+        return self.get(device.name)
+
+    def update(self, name: str, **changes: Any) -> Device:
+        """Change EDITABLE fields. Another site, zone or trust makes exactly the work dates stale whose rows it touches.
+
+        Raises UnknownDevice.
+        """
+        with self.database.write("update a device", name) as connection:
+            _update(connection, replace(_registered(connection, name), **changes), self.clock())
+        return self.get(name)
+
+    def forget_serial(self, name: str) -> None:
+        """Let the next poll take whatever terminal answers for this device. Raises UnknownDevice."""
+        self.get(name)
+        with self.database.write("forget a serial number", name) as connection:
+            connection.execute(
+                """
+                UPDATE device_slots SET last_list = device.user_lists, last_listed_at = device.users_listed_at
+                FROM devices AS device
+                WHERE device.name = ? AND device_slots.device = device.name AND device_slots.last_list IS NULL
+                """,
+                [name],
+            )
+            # Another terminal has other slots: a number stands for the list that nobody is on.
+            connection.execute(
+                """
+                UPDATE devices SET serial_number = NULL, log_layout = NULL, user_lists = user_lists + 1,
+                    user_lists_at_reading = user_lists + 1, clock_right_at = NULL, clock_wrong_by = NULL
+                WHERE name = ?
+                """,
+                [name],
+            )
+            connection.execute("DELETE FROM device_tails WHERE device = ?", [name])
+
+    def record_clock(self, name: str, *, drift_before: float | None, drift_after: float) -> None:
+        """Record that a terminal's clock was set: what it recorded since its last reading may bear the wrong time.
+
+        Drifts in seconds, terminal minus true time.
+        """
+        with self.database.write("record a clock setting", name) as connection:
+            connection.execute(
+                """
+                UPDATE devices SET clock_drift_seconds = $after,
+                    clock_wrong_by = CASE WHEN abs($before) > $limit THEN $before ELSE clock_wrong_by END
+                WHERE name = $name
+                """,
+                {"name": name, "before": drift_before, "after": drift_after, "limit": LIMIT_SECONDS},
+            )
+
+    def remove(self, name: str) -> None:
+        """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
+        with self.database.write("remove a device", name) as connection:
+            _registered(connection, name)
+            connection.execute(
+                "UPDATE devices SET removed_at = $now, updated_at = $now WHERE name = $name AND removed_at IS NULL",
+                {"now": self.clock(), "name": name},
+            )
+
+    def apply(self, devices: Iterable[Device]) -> Applied[str]:
+        """Make the named devices as declared, in one transaction; others are left alone. Doing it twice changes
+        nothing.
+        """
+        applied = Applied[str]()
+        with self.database.write("apply devices") as connection:
+            for device in devices:
+                known = _find(connection, device.name)
+                if known is None:
+                    _insert(connection, device, self.clock())
+                    applied.added.append(device.name)
+                elif any(getattr(known, field) != getattr(device, field) for field in EDITABLE):
+                    _update(connection, device, self.clock())
+                    applied.changed.append(device.name)
+                else:
+                    applied.unchanged.append(device.name)
+        return applied
+
+
+# Error codes of polls whose readings are refused.
+REGISTRATION_CHANGED = "registration_changed"
+REGISTERED_TWICE = "registered_twice"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered device as it is inside the transaction that stores a reading of it."""
+
+    timezone: str
+    last_sync: datetime | None
+    clock_right_at: datetime | None  # when its clock was last measured right; None: never in this zone
+    clock_wrong_by: float | None  # seconds, where it was measured wrong at the last reading or since
+    user_lists_at_reading: int
+    user_lists: int
+
+
+_REGISTRATION = "timezone, last_sync, clock_right_at, clock_wrong_by, user_lists_at_reading, user_lists"
+
+
+def registration(connection: Connection, name: str) -> Registration:
+    """Raises ReadingRefused for a device that is not registered any more."""
+    row = connection.execute(
+        f"SELECT {_REGISTRATION} FROM devices WHERE name = ? AND removed_at IS NULL",  # noqa: S608 (names of ours)
+        [name],
+    ).fetchone()
+    if row is None:
+        raise ReadingRefused(name, REGISTRATION_CHANGED, f"{name}: it is not registered any more")
+    return Registration(*row)
+
+
+def check_registrations(connection: Connection, read: Sequence[tuple[Device, TerminalInfo]]) -> dict[str, Registration]:
+    """By name, the devices that these readings are of. `read`: each device as it was when its reading began.
+
+    Raises ReadingRefused for the first reading that must not be stored under its name: the registration was changed
+    while the terminal was read, or the terminal is registered under another name, too.
+    """
+    rows = connection.execute(
+        f"SELECT id, name, ip_address, port, encoding, serial_number, removed_at, {_REGISTRATION} FROM devices"  # noqa: S608
+    ).fetchall()
+    known = {row[1]: row for row in rows}
+    holders = {row[5]: row for row in sorted(rows, reverse=True) if row[5] and row[6] is None}  # the oldest of each
+    found = {}
+    for device, info in read:
+        row = known.get(device.name)
+        if row is None or row[6] is not None:
+            problem = f"{device.name}: it was removed from the registry while it was read"
+            raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
+        serial = row[5] or ""
+        is_as_read = (row[2], row[3], row[4]) == (device.ip_address, device.port, device.encoding)
+        if not is_as_read or serial not in (device.serial_number or "", info.serial_number):
+            problem = f"{device.name}: it was changed in the registry while it was read; the next poll goes by that"
+            raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
+        if serial and not info.serial_number:
+            problem = f"{device.name}: it does not tell its serial number, and {serial} is registered"
+            raise ReadingRefused(device.name, SerialUnverified.code, problem)
+        holder = holders.get(info.serial_number)
+        if holder is not None and holder[1] != device.name:
+            problem = (
+                f"{device.name}: the terminal with serial number {info.serial_number} is registered as {holder[1]!r}, "
+                f"too; keep one name: `zk-pipeline device remove {shlex.quote(device.name)}` or the other; punches stay"
+            )
+            raise ReadingRefused(device.name, REGISTERED_TWICE, problem)
+        if info.serial_number:
+            holders[info.serial_number] = row
+        found[device.name] = Registration(*row[7:])
+    return found
+
+
+def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, str | None, datetime]]) -> None:
+    """Record what successful polls tell of devices, the layout of their logs where they hold any, and when each poll
+    was finished; by name.
+
+    An empty answer never replaces what is known: terminals refuse options at times.
+    """
+    rows = [
+        {
+            "device": name,
+            "finished_at": finished_at,
+            "log_layout": log_layout,
+            **{field: getattr(info, field) for field in _TOLD.names[3:]},
+        }
+        for name, (info, log_layout, finished_at) in told.items()
+    ]
+    connection.register("told", pa.Table.from_pylist(rows, _TOLD))
+    connection.execute(
+        """
+        UPDATE devices
+        SET last_sync = told.finished_at,
+            serial_number = coalesce(nullif(told.serial_number, ''), devices.serial_number),
+            firmware_version = coalesce(nullif(told.firmware_version, ''), devices.firmware_version),
+            platform = coalesce(nullif(told.platform, ''), devices.platform),
+            record_capacity = coalesce(nullif(told.record_capacity, 0), devices.record_capacity),
+            last_transport = told.transport,
+            user_lists_at_reading = devices.user_lists,
+            clock_drift_seconds = told.clock_drift_seconds,
+            clock_right_at = CASE
+                WHEN abs(told.clock_drift_seconds) <= $limit THEN told.finished_at ELSE devices.clock_right_at
+            END,
+            clock_wrong_by = CASE
+                WHEN told.clock_drift_seconds IS NULL THEN devices.clock_wrong_by
+                WHEN abs(told.clock_drift_seconds) > $limit THEN told.clock_drift_seconds
+            END,
+            log_layout = coalesce(told.log_layout, devices.log_layout)
+        FROM told WHERE told.device = devices.name
+        """,
+        {"limit": LIMIT_SECONDS},
+    )
+    connection.unregister("told")
+
+
+_TOLD = pa.schema(
+    {
+        "device": pa.string(),
+        "finished_at": pa.timestamp("us", "UTC"),
+        "log_layout": pa.string(),
+        "serial_number": pa.string(),
+        "firmware_version": pa.string(),
+        "platform": pa.string(),
+        "record_capacity": pa.int64(),
+        "transport": pa.string(),
+        "clock_drift_seconds": pa.float64(),
+    }
+)
+
+
+def _device(row: tuple[Any, ...]) -> Device:
+    return Device(**dict(zip(COLUMNS, row, strict=True)))
+
+
+def _find(connection: Connection, name: str) -> Device | None:
+    row = connection.execute(f"{_SELECT} AND name = ?", [name]).fetchone()
+    return _device(row) if row else None
+
+
+def _registered(connection: Connection, name: str) -> Device:
+    device = _find(connection, name)
+    if device is None:
+        names = connection.execute("SELECT name FROM devices WHERE removed_at IS NULL ORDER BY name").fetchall()
+        raise UnknownDevice(_unknown(name, [row[0] for row in names]))
+    return device
+
+
+def _insert(connection: Connection, device: Device, now: datetime) -> None:
+    values = {field: asdict(device)[field] for field in EDITABLE} | {"name": device.name, "now": now}
+    revived = connection.execute("SELECT id FROM devices WHERE name = ?", [device.name]).fetchone()
+    if revived:
+        _update(connection, device, now)
+        connection.execute("UPDATE devices SET removed_at = NULL WHERE name = ?", [device.name])
+        return
+    connection.execute(
+        """
+        INSERT INTO devices (id, name, ip_address, port, protocol, timezone, site, enabled, comm_key_env, encoding,
+                             live, trust_punch_states, created_at, updated_at)
+        SELECT coalesce(max(id), 0) + 1, $name, $ip_address, $port, $protocol, $timezone, $site, $enabled,
+               $comm_key_env, $encoding, $live, $trust_punch_states, $now, $now
+        FROM devices
+        """,
+        values,
+    )
+
+
+def _update(connection: Connection, device: Device, now: datetime) -> None:
+    before = connection.execute(
+        "SELECT site, timezone, trust_punch_states FROM devices WHERE name = ?", [device.name]
+    ).fetchone()
+    touches = before is not None and before != (device.site, device.timezone, device.trust_punch_states)
+    with regrouping(connection, (before[0], device.site) if before and touches else None):
+        _change(connection, device, now)
+        if before and before[1] != device.timezone:
+            moved = drift_in_zone(0.0, now.replace(tzinfo=None), zone=before[1], other=device.timezone)
+            rezone(connection, device.name, device.timezone, moved=moved or 0.0)
+
+
+def _change(connection: Connection, device: Device, now: datetime) -> None:
+    values = {field: asdict(device)[field] for field in EDITABLE} | {"name": device.name, "now": now}
+    connection.execute(
+        """
+        UPDATE devices
+        SET ip_address = $ip_address, port = $port, protocol = $protocol, timezone = $timezone, site = $site,
+            enabled = $enabled, comm_key_env = $comm_key_env, encoding = $encoding, live = $live,
+            trust_punch_states = $trust_punch_states, updated_at = $now
+        WHERE name = $name
+        """,
+        values,
+    )
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `zk-pipeline device list` shows them"
+    return f"unknown device {name!r}{hint}"
+
+
+def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0) -> None:
+    """Compute the instants of all wall-clock readings of a device in its zone. Rare, so done under the lock.
+
+    `moved`: seconds by which a drift measured against the former zone is greater against the new one. Punches that were
+    in doubt because of the former zone alone no longer are.
+    """
+    readings = connection.execute("SELECT DISTINCT punched_at_local FROM raw_punches WHERE device = ?", [device]).df()
+    readings["punched_at"] = to_instants(readings["punched_at_local"], zone)
+    connection.register("rezoned", readings)
+    connection.execute(
+        """
+        UPDATE raw_punches
+        SET punched_at = rezoned.punched_at,
+            is_clock_suspect = raw_punches.punched_at_local < $earliest
+                OR rezoned.punched_at > raw_punches.created_at + $ahead
+                OR (
+                    raw_punches.is_clock_suspect AND raw_punches.punched_at <= raw_punches.created_at + $ahead
+                    AND raw_punches.first_poll_id NOT IN (
+                        SELECT id FROM device_polls
+                        WHERE device = $device AND abs(doubted_drift_seconds + $moved) <= $limit
+                    )
+                )
+        FROM rezoned
+        WHERE raw_punches.device = $device AND raw_punches.punched_at_local = rezoned.punched_at_local
+        """,
+        {
+            "device": device,
+            "earliest": CLOCK_WAS_RESET_BEFORE,
+            "ahead": AHEAD,
+            "limit": LIMIT_SECONDS,
+            "moved": moved,
+        },
+    )
+    connection.unregister("rezoned")
+    if moved:
+        connection.execute(
+            "UPDATE device_polls SET doubted_drift_seconds = doubted_drift_seconds + ? "
+            "WHERE device = ? AND doubted_drift_seconds IS NOT NULL",
+            [moved, device],
+        )
+        connection.execute(
+            """
+            UPDATE devices SET clock_drift_seconds = clock_drift_seconds + $moved, clock_wrong_by = NULL,
+                clock_right_at = CASE WHEN abs(clock_drift_seconds + $moved) <= $limit THEN last_sync END
+            WHERE name = $device
+            """,
+            {"device": device, "limit": LIMIT_SECONDS, "moved": moved},
+        )
+    correct(connection, device)

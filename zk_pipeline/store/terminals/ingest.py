@@ -1,0 +1,357 @@
+"""The statements of an ingest, inside the caller's transaction: idempotent, and as many for one device as for fifty.
+
+What several devices brought is stored by the same few statements: on a shared store each of them costs more than the
+rows do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+
+from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.terminals.clock_corrections import correct_fresh
+from zk_pipeline.store.work_dates.assignment import place
+from zk_pipeline.store.work_dates.sequence import take_seq, touch
+
+# A terminal that lost its clock starts again at 2000-01-01; one that is a day ahead did not drift there. Their punches
+# happened, but when is not known.
+CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
+AHEAD = timedelta(days=1)
+
+# Periods in which known punches are looked for are one where they are closer to each other than this.
+_NEAR = timedelta(days=7)
+
+PUNCHES = pa.schema(
+    {
+        "user_id": pa.string(),
+        "uid": pa.int32(),
+        "punched_at": pa.timestamp("us", "UTC"),
+        "punched_at_local": pa.timestamp("us"),
+        "status": pa.uint8(),
+        "punch_state": pa.uint8(),
+        "verify_type": pa.uint8(),
+        "work_code": pa.int64(),
+        "raw": pa.binary(),
+    }
+)
+# `listed_before` and `listed_after`: of a record that names only a slot, see `slots.attribute`; otherwise null.
+REJECTED = pa.schema(
+    {"raw": pa.binary(), "reason": pa.string(), "listed_before": pa.int32(), "listed_after": pa.int32()}
+)
+_USERS = pa.schema(
+    {"user_id": pa.string(), "uid": pa.int32(), "name": pa.string(), "privilege": pa.int32(), "card": pa.int64()}
+)
+
+
+# The names under which a terminal's punches are stored: that of its device, and those of devices removed before that
+# had its serial number.
+NAMES_OF_TERMINALS = """
+    SELECT name AS device, name AS stored_as FROM devices
+    UNION ALL
+    SELECT device.name, earlier.name
+    FROM devices AS device JOIN devices AS earlier ON earlier.serial_number = device.serial_number
+    WHERE device.removed_at IS NULL AND earlier.removed_at IS NOT NULL AND earlier.serial_number <> ''
+"""
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What one device brought by one poll: `table` as made by `punches_table`, `rejected_table` or `users_table`.
+
+    `in_doubt`: of punches, which were recorded by a clock that is known to be wrong; None: none of them.
+    """
+
+    device: str
+    poll_id: int
+    table: pa.Table
+    in_doubt: pa.Array | None = None
+
+
+@dataclass
+class Inserted:
+    """Of one device: punches that are stored now, those of them that are new, these by work date where they are part of
+    a day, and how many are not, since their clock was wrong.
+    """
+
+    stored: int
+    new: int = 0
+    in_doubt: int = 0
+    touched: dict[date, int] = field(default_factory=dict)
+
+
+def punches_table(punches: pd.DataFrame, zone: str) -> pa.Table:
+    """The frame as Arrow, with instants, each (who, punched_at_local) once: prepared before the lock is taken.
+
+    Who is `user_id`, or `uid` where a record names only a slot.
+    """
+    is_slot = punches["uid"].notna().any()
+    once = punches.drop_duplicates([*(["uid"] if is_slot else []), "user_id", "punched_at_local"])
+    once = once.assign(
+        punched_at=to_instants(once["punched_at_local"], zone),
+        punched_at_local=once["punched_at_local"].astype("datetime64[us]"),
+    )
+    return pa.Table.from_pandas(once, PUNCHES, preserve_index=False)
+
+
+def rejected_table(rejected: pd.DataFrame) -> pa.Table:
+    none = pa.nulls(len(rejected), pa.int32())
+    table = pa.Table.from_pandas(rejected, pa.schema(list(REJECTED)[:2]), preserve_index=False)
+    return table.append_column("listed_before", none).append_column("listed_after", none)
+
+
+def users_table(users: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(users, _USERS, preserve_index=False)
+
+
+def next_poll_id(connection: Connection) -> int:
+    row = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM device_polls").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def insert_punches(connection: Connection, brought: Sequence[Brought], now: datetime) -> list[Inserted]:
+    """Store what is new of the punches that different devices brought; what came of each, in order."""
+    done = [Inserted(stored=len(one.table)) for one in brought]
+    of = dict(zip([one.device for one in brought], done, strict=True))
+    assert len(of) == len(brought), "a device brings its punches once"
+    if not any(one.stored for one in done):
+        return done
+    incoming = _together(brought)
+    connection.register("incoming", incoming)
+    seq = take_seq(connection, len(incoming))
+    placing = place(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
+    cleared = connection.execute(
+        f"""
+        SELECT punch.device, count(*) FROM incoming AS punch {placing.join}
+        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        GROUP BY 1
+        """  # noqa: S608 (SQL of ours)
+    ).fetchall()
+    for device, count in cleared:
+        of[device].stored -= count
+    unknown, periods = _unknown(connection, incoming)
+    # Numbers as if each device had come alone, after the one before it.
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE fresh AS
+        SELECT punch.*,
+               $seq + ahead - 1 + row_number() OVER (
+                   PARTITION BY punch.device ORDER BY punch.punched_at_local, punch.user_id
+               ) AS seq,
+               {placing.work_date} AS work_date,
+               punch.in_doubt OR punch.punched_at_local < $earliest OR punch.punched_at > $latest AS is_clock_suspect
+        FROM (FROM {unknown}) AS punch {placing.join}
+        WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        """,  # noqa: S608 (SQL of ours)
+        {**periods, "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
+    )
+    connection.execute(
+        """
+        INSERT INTO raw_punches (device, user_id, uid, punched_at, punched_at_local, status, punch_state, verify_type,
+                                 work_code, first_poll_id, seq, created_at, is_clock_suspect)
+        SELECT device, user_id, uid, punched_at, punched_at_local, status, punch_state, verify_type, work_code, poll_id,
+               seq, $now, is_clock_suspect
+        FROM fresh ORDER BY seq
+        """,
+        {"now": now},
+    )
+    correct_fresh(connection)
+    believed = "fresh WHERE NOT is_clock_suspect"  # the others are stored, but part of no day
+    touch(connection, believed)
+    counted = connection.execute(
+        """
+        SELECT device, work_date, is_clock_suspect, count(*) FROM fresh GROUP BY ALL ORDER BY device, work_date
+        """
+    ).fetchall()
+    for device, work_date, is_clock_suspect, count in counted:
+        of[device].new += count
+        if is_clock_suspect:
+            of[device].in_doubt += count
+        else:
+            of[device].touched[work_date] = count
+    connection.execute("DROP TABLE fresh")
+    connection.unregister("incoming")
+    return done
+
+
+def count_missing(connection: Connection, device: str, punches: pa.Table) -> int:
+    """How many of `punches` are not stored for `device`; records that name only a slot may be in quarantine, too."""
+    if not len(punches):
+        return 0
+    incoming = _together([Brought(device, 0, punches)])
+    connection.register("incoming", incoming)
+    if punches["uid"].null_count < len(punches):
+        row = connection.execute(f"SELECT count(*) FROM {_SLOTS_UNKNOWN}").fetchone()  # noqa: S608 (SQL of ours)
+    else:
+        unknown, periods = _unknown(connection, incoming)
+        row = connection.execute(f"SELECT count(*) FROM {unknown}", periods).fetchone()  # noqa: S608 (SQL of ours)
+    connection.unregister("incoming")
+    assert row is not None
+    return int(row[0])
+
+
+_SLOTS_UNKNOWN = """
+    incoming
+    ANTI JOIN (FROM raw_punches WHERE voided_at IS NULL) AS stored
+        ON stored.device = incoming.device AND stored.uid = incoming.uid
+        AND stored.punched_at_local = incoming.punched_at_local
+    ANTI JOIN quarantined_records AS held ON held.device = incoming.device AND held.raw = incoming.raw
+"""
+
+
+def _together(brought: Sequence[Brought]) -> pa.Table:
+    """One table, with the device, its poll and (`ahead`) how many rows came from those before it."""
+    tables, ahead = [], 0
+    for one in brought:
+        rows = len(one.table)
+        in_doubt = pa.repeat(pa.scalar(False), rows) if one.in_doubt is None else one.in_doubt
+        table = one.table.append_column("device", pa.repeat(pa.scalar(one.device), rows))
+        table = table.append_column("poll_id", pa.repeat(pa.scalar(one.poll_id, pa.int64()), rows))
+        table = table.append_column("in_doubt", in_doubt)
+        tables.append(table.append_column("ahead", pa.repeat(pa.scalar(ahead, pa.int64()), rows)))
+        ahead += rows
+    return pa.concat_tables(tables)
+
+
+def _unknown(connection: Connection, incoming: pa.Table) -> tuple[str, dict[str, object]]:
+    """What keeps punches unique: those of `incoming` that their devices have not brought before, with its parameters.
+
+    Periods and devices stand in parameters because DuckDB then leaves out the parts of the table outside them, which it
+    does not for those found by the query.
+    """
+    parameters: dict[str, object] = {}
+    scans = []
+    for number, period in enumerate(_periods(incoming)):
+        devices = {f"device_{number}_{nth}": device for nth, device in enumerate(period.devices)}
+        parameters |= {f"first_{number}": period.first, f"last_{number}": period.last, **devices}
+        scans.append(
+            f"""
+            SELECT device, user_id, punched_at_local FROM raw_punches {_OWN_SPAN if len(devices) > 1 else ""}
+            WHERE punched_at_local BETWEEN $first_{number} AND $last_{number}
+              AND device IN ({", ".join(f"${name}" for name in devices)})
+            """  # noqa: S608 (numbers of ours)
+        )
+    known = " UNION ALL ".join(scans)
+    unknown = f"incoming ANTI JOIN ({known}) AS known USING (device, user_id, punched_at_local)"
+    has_other_names = f"SELECT EXISTS (FROM ({NAMES_OF_TERMINALS}) WHERE device <> stored_as)"
+    if connection.execute(has_other_names).fetchall()[0][0]:
+        unknown += f" ANTI JOIN ({_UNDER_OTHER_NAMES}) AS elsewhere USING (device, user_id, punched_at_local)"
+    return unknown, parameters
+
+
+_UNDER_OTHER_NAMES = f"""
+    SELECT name.device, punch.user_id, punch.punched_at_local
+    FROM raw_punches AS punch JOIN ({NAMES_OF_TERMINALS}) AS name ON name.stored_as = punch.device
+    WHERE name.device <> name.stored_as AND name.device IN (SELECT device FROM incoming)
+"""  # noqa: S608 (SQL of ours)
+
+# A whole log of one device is no reason to look at years of the others.
+_OWN_SPAN = """
+    SEMI JOIN (
+        SELECT device, min(punched_at_local) AS first, max(punched_at_local) AS last FROM incoming GROUP BY 1
+    ) AS span ON span.device = raw_punches.device AND punched_at_local BETWEEN first AND last
+"""
+
+
+@dataclass
+class _Period:
+    first: datetime
+    last: datetime
+    devices: list[str]
+
+
+def _periods(incoming: pa.Table) -> list[_Period]:
+    """The periods that the devices' punches lie in, apart from each other: a clock set to 2000-01-01 is far away."""
+    spans = incoming.group_by("device").aggregate([("punched_at_local", "min"), ("punched_at_local", "max")])
+    bounds = zip(*(spans[name].to_pylist() for name in ("punched_at_local_min", "punched_at_local_max")), strict=True)
+    periods: list[_Period] = []
+    for (first, last), device in sorted(zip(bounds, spans["device"].to_pylist(), strict=True)):
+        if periods and first - periods[-1].last < _NEAR:
+            periods[-1].last = max(last, periods[-1].last)
+            periods[-1].devices.append(device)
+        else:
+            periods.append(_Period(first, last, [device]))
+    return periods
+
+
+def insert_rejected(connection: Connection, brought: Sequence[Brought], now: datetime) -> None:
+    """Keep records that no punch could be read from, each once per device, with the newest reason."""
+    if not any(len(one.table) for one in brought):
+        return
+    connection.register("rejected", _together(brought))
+    connection.execute(
+        """
+        CREATE TEMP TABLE rejected_once AS
+        SELECT device, raw, min(reason) AS reason, min(poll_id) AS poll_id, min(listed_before) AS listed_before,
+               min(listed_after) AS listed_after
+        FROM rejected GROUP BY device, raw
+        """
+    )
+    connection.execute(
+        """
+        UPDATE quarantined_records SET reason = rejected_once.reason
+        FROM rejected_once
+        WHERE rejected_once.device = quarantined_records.device AND rejected_once.raw = quarantined_records.raw
+          AND rejected_once.reason <> quarantined_records.reason AND released_at IS NULL
+        """
+    )
+    connection.execute(
+        """
+        INSERT INTO quarantined_records
+            (device, raw, reason, first_poll_id, created_at, listed_before, listed_after)
+        SELECT device, raw, reason, poll_id, $now, listed_before, listed_after
+        FROM rejected_once
+        ANTI JOIN (
+            SELECT device, raw FROM quarantined_records WHERE device IN (SELECT device FROM rejected_once)
+        ) AS known USING (device, raw)
+        """,
+        {"now": now},
+    )
+    connection.execute("DROP TABLE rejected_once")
+    connection.unregister("rejected")
+
+
+def mark_released(connection: Connection, device: str, raw: Iterable[bytes], now: datetime) -> None:
+    """Take out of quarantine the records that have become punches."""
+    connection.register("freed", pa.table({"raw": pa.array(list(raw), pa.binary())}))
+    connection.execute(
+        """
+        UPDATE quarantined_records SET released_at = $now
+        WHERE device = $device AND released_at IS NULL AND raw IN (SELECT raw FROM freed)
+        """,
+        {"now": now, "device": device},
+    )
+    connection.unregister("freed")
+
+
+def replace_users(connection: Connection, brought: Sequence[Brought], now: datetime) -> None:
+    """Make the people of each device those that it listed; who is as before is not touched."""
+    if not brought:
+        return
+    connection.register("enrolled", _together(brought))
+    connection.execute(
+        """
+        DELETE FROM device_users
+        WHERE list_contains($devices, device) AND (device, user_id, uid, name, privilege, card) NOT IN (
+            SELECT (device, user_id, uid, name, privilege, card) FROM enrolled
+        )
+        """,
+        {"devices": [one.device for one in brought]},
+    )
+    connection.execute(
+        """
+        INSERT INTO device_users (device, user_id, uid, name, privilege, card, updated_at)
+        SELECT device, user_id, uid, name, privilege, card, $now
+        FROM enrolled
+        ANTI JOIN (SELECT device, user_id, uid FROM device_users WHERE device IN (SELECT device FROM enrolled)) AS known
+            USING (device, user_id, uid)
+        """,
+        {"now": now},
+    )
+    connection.unregister("enrolled")

@@ -1,0 +1,68 @@
+"""Guard against changing days whose punches the store has lost.
+
+Punches are only ever added. A day whose clock-in or clock-out is in the store no more, or whose device is not, changes
+because rows were lost (by a restore, by hand), not because of what the person did.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.errors import PunchesLost
+
+
+def refuse_lost(connection: Connection) -> None:
+    """Check the days that the temporary tables `staged` and `staged_dates` would change or retract.
+
+    Raises PunchesLost.
+    """
+    lost = connection.execute(_LOST).fetchall()
+    if not lost:
+        return
+    work_date, user_id, device, is_known = lost[0]
+    name = shlex.quote(device)
+    first = "" if is_known else f"register its terminal with `zk-pipeline device add {name} IP`, "
+    raise PunchesLost(
+        f"{work_date}: {len(lost)} days would change because punches are missing in the store (such as that of "
+        f"{user_id} at {device}): {first}read its log with `zk-pipeline poll {name} --full`, then process the date"
+    )
+
+
+# Days of people whose punches a clock correction moved, revoked or not, are made from other times than those recorded;
+# the site of the device today says nothing of it. Next to a date that retention has cleared, a punch may have been
+# deleted with it, if work dates began at another time then.
+_LOST = """
+WITH changing AS (
+    SELECT day.* FROM (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
+    LEFT JOIN staged USING (site, user_id, work_date)
+    WHERE staged.payload_hash IS DISTINCT FROM day.payload_hash
+),
+beside_cleared AS (
+    SELECT unnest([work_date - 1, work_date + 1]) AS work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL
+),
+bounds AS (
+    SELECT work_date, user_id, device, unnest([clock_in_local, clock_out_local]) AS punched_at_local
+    FROM changing
+    WHERE work_date NOT IN (FROM beside_cleared)
+),
+span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM bounds),
+held AS (
+    SELECT user_id, punched_at_local FROM raw_punches
+    WHERE punched_at_local BETWEEN (SELECT first FROM span) AND (SELECT last FROM span)
+),
+missing AS (
+    SELECT work_date, user_id, device
+    FROM bounds ANTI JOIN held USING (user_id, punched_at_local) WHERE punched_at_local IS NOT NULL
+),
+corrected AS (
+    SELECT DISTINCT user_id FROM raw_punches
+    WHERE device IN (SELECT device FROM clock_corrections) AND user_id IN (SELECT user_id FROM missing)
+)
+SELECT work_date, user_id, device, min(is_known) FROM (
+    SELECT work_date, user_id, device, true AS is_known FROM missing WHERE user_id NOT IN (FROM corrected)
+    UNION ALL
+    SELECT work_date, user_id, device, false FROM changing WHERE device NOT IN (SELECT name FROM devices)
+)
+GROUP BY ALL ORDER BY work_date, 4, user_id
+"""

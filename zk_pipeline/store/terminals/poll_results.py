@@ -1,0 +1,408 @@
+"""Persists complete readings: their punches, quarantined records, user lists, and the polls themselves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone, in_doubt, is_wrong, seconds_ahead
+from zk_pipeline.devices.models import Device, Reading, punches_frame
+from zk_pipeline.devices.protocol.events import LivePunch
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.terminals.devices import Registration, check_registrations, record_successes, registration
+from zk_pipeline.store.terminals.ingest import (
+    PUNCHES,
+    REJECTED,
+    Brought,
+    Inserted,
+    insert_punches,
+    insert_rejected,
+    mark_released,
+    next_poll_id,
+    punches_table,
+    rejected_table,
+    replace_users,
+    users_table,
+)
+from zk_pipeline.store.terminals.log_positions import accounted, keep_tails
+from zk_pipeline.store.terminals.slots import attribute, record_lists
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What one reading changed: counts as in `device_polls`, and new punches per work date."""
+
+    poll_id: int
+    fetched: int
+    stored: int
+    new: int
+    quarantined: int
+    touched: dict[date, int]
+    warnings: tuple[str, ...] = ()  # those of the reading, and what is wrong with what it brought
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedReading:
+    """A complete reading of a device's log, and when it was made."""
+
+    device: Device
+    reading: Reading
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True)
+class FailedPoll:
+    """A poll that brought nothing; `mode` is `live` for a failure while listening."""
+
+    device: str
+    started_at: datetime
+    finished_at: datetime
+    error_code: str
+    error: str
+    mode: str | None = None
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A reading with what it brings as tables, prepared before the store is held; `users` is None where no list was
+    read. The instants are those of `zone`.
+    """
+
+    finished: FinishedReading
+    zone: str
+    punches: pa.Table
+    rejected: pa.Table
+    users: pa.Table | None
+
+    @classmethod
+    def of(cls, finished: FinishedReading) -> Incoming:
+        reading, zone = finished.reading, finished.device.timezone
+        return cls(
+            finished,
+            zone,
+            punches=punches_table(reading.punches, zone),
+            rejected=rejected_table(reading.rejected),
+            users=None if reading.users is None else users_table(reading.users),
+        )
+
+    def in_zone(self, zone: str) -> Incoming:
+        """The same with the instants of another zone, which the device has been given since it was read."""
+        if zone == self.zone:
+            return self
+        reading = self.finished.reading
+        info = reading.info
+        drift = drift_in_zone(info.clock_drift_seconds, info.clock_local, zone=self.zone, other=zone)
+        finished = replace(self.finished, reading=replace(reading, info=replace(info, clock_drift_seconds=drift)))
+        return replace(self, finished=finished, zone=zone, punches=punches_table(reading.punches, zone))
+
+
+def rounds(come: Sequence[Incoming]) -> Iterator[list[Incoming]]:
+    """In order, those that can be stored together: a device that was read twice comes in two of them."""
+    together: list[Incoming] = []
+    devices: set[str] = set()
+    for one in come:
+        name = one.finished.device.name
+        if name in devices:
+            yield together
+            together, devices = [], set()
+        together.append(one)
+        devices.add(name)
+    if together:
+        yield together
+
+
+def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, run_id: str | None) -> list[Ingested]:
+    """Store one reading each of different devices, in the caller's transaction; what each changed, in order.
+
+    What a reading depends on is read here, inside the transaction, not when the poll began: the zone of a device may
+    have changed since. Raises ReadingRefused where another terminal, or one as registered before, was read.
+    """
+    registered = check_registrations(connection, [(one.finished.device, one.finished.reading.info) for one in come])
+    come = [one.in_zone(registered[one.finished.device.name].timezone) for one in come]
+    first = next_poll_id(connection)
+    numbered = [(first + number, one.finished.device.name, one) for number, one in enumerate(come)]
+    _record_users(connection, numbered, now)
+    told = {name: (one.finished.reading, one.finished.finished_at) for _, name, one in numbered}
+    record_successes(connection, {name: (reading.info, reading.log_layout, at) for name, (reading, at) in told.items()})
+    brought = [_attributed(connection, poll, one, registered[name], now) for poll, name, one in numbered]
+    inserted = insert_punches(connection, [punches for punches, _ in brought], now)
+    insert_rejected(connection, [rejected for _, rejected in brought], now)
+    keep_tails(connection, {name: one.finished.reading for _, name, one in numbered}, now)
+    drifts = [
+        _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name]) for _, name, one in numbered
+    ]
+    ingested = [
+        _ingested(poll, one, done, len(rejected.table), drift)
+        for (poll, _, one), done, (_, rejected), drift in zip(numbered, inserted, brought, drifts, strict=True)
+    ]
+    polls = [
+        _poll(one.finished, done, run_id) | {"doubted_drift_seconds": drift}
+        for one, done, drift in zip(come, ingested, drifts, strict=True)
+    ]
+    _insert_polls(connection, polls)
+    return ingested
+
+
+def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, Incoming]], now: datetime) -> None:
+    listed = [Brought(name, poll, one.users) for poll, name, one in numbered if one.users is not None]
+    if not listed:
+        return
+    lists = pa.concat_tables(
+        [one.table.append_column("device", pa.array([one.device] * len(one.table), pa.string())) for one in listed]
+    )
+    read_at = {name: one.finished.finished_at for _, name, one in numbered if one.users is not None}
+    current = record_lists(connection, lists, read_at)
+    replace_users(connection, [one for one in listed if one.device in current], now)
+
+
+def _attributed(
+    connection: Connection, poll: int, come: Incoming, registered: Registration, now: datetime
+) -> tuple[Brought, Brought]:
+    """The punches of a reading, each with its person, and the records that have none."""
+    device = come.finished.device.name
+    punches, rejected = come.punches, come.rejected
+    if punches["uid"].null_count < len(punches):
+        punches, unattributed = attribute_slots(
+            connection,
+            device,
+            punches,
+            listed_before=registered.user_lists_at_reading,
+            listed_after=registered.user_lists + 1,
+        )
+        mark_released(connection, device, punches["raw"].to_pylist(), now)
+        rejected = pa.concat_tables([rejected, unattributed])
+    doubt = None
+    if registered.clock_right_at is not None:
+        doubt = pa.array(
+            in_doubt(
+                _instants(punches),
+                drift_seconds=come.finished.reading.info.clock_drift_seconds,
+                wrong_by=registered.clock_wrong_by,
+                read_before=registered.last_sync,
+                read_at=come.finished.finished_at,
+            )
+        )
+    return Brought(device, poll, punches, doubt), Brought(device, poll, rejected)
+
+
+def _doubted_drift(drift_seconds: float | None, registered: Registration) -> float | None:
+    """The drift by which new punches were put in doubt; None where none can have been."""
+    if registered.clock_right_at is None:
+        return None
+    return drift_seconds if is_wrong(drift_seconds) else registered.clock_wrong_by
+
+
+def attribute_slots(
+    connection: Connection, device: str, records: pa.Table, *, listed_before: int, listed_after: int
+) -> tuple[pa.Table, pa.Table]:
+    """Records of `device` that name only a slot, as punches with their people, each once, and as rejected records.
+
+    `listed_before` and `listed_after`: see `slots.attribute`.
+    """
+    rows = len(records)
+    asked = records.drop_columns(["user_id"])
+    for name, value in (("listed_before", listed_before), ("listed_after", listed_after)):
+        asked = asked.append_column(name, pa.array([value] * rows, pa.int32()))
+    told = attribute(connection, asked.append_column("device", pa.array([device] * rows, pa.string())))
+    if pc.any(told["is_unslotted"]).as_py():
+        _keep_slots(connection, told.filter(told["is_unslotted"]))
+    is_told = pc.is_valid(told["user_id"])
+    punches = told.filter(is_told).select(PUNCHES.names).cast(PUNCHES)
+    return _once(punches), told.filter(pc.invert(is_told)).select(REJECTED.names).cast(REJECTED)
+
+
+def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime) -> int:
+    """Store live punches of one device, in the caller's transaction; how many were new."""
+    registered = registration(connection, device)
+    tables = [punches_table(_live_frame([one for one in punches if one.uid is None]), registered.timezone)]
+    tables += [_attributed_live(connection, device, events, poll_id, now) for events in _by_list(punches)]
+    named = _once(pa.concat_tables(tables))  # the same punch may be reported twice
+    doubt = None
+    if registered.clock_right_at is not None:
+        received_at = max(one.received_at for one in punches)
+        ahead = seconds_ahead(_instants(named), received_at)
+        doubted = np.abs(ahead) > LIMIT_SECONDS
+        doubt = pa.array(doubted)
+        if doubted.any():
+            drift = float(np.median(ahead[doubted]))
+            connection.execute("UPDATE device_polls SET doubted_drift_seconds = ? WHERE id = ?", [drift, poll_id])
+    return insert_punches(connection, [Brought(device, poll_id, named, doubt)], now)[0].new
+
+
+def _attributed_live(
+    connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime
+) -> pa.Table:
+    """Live punches of slots, each with the person whom the one user list that was read right after them has there.
+
+    None of them where a later list is on record: the poll that read it has read their records, too, and attributes
+    them.
+    """
+    before = registration(connection, device)
+    assert punches[0].users is not None
+    listed = Brought(device, poll_id, users_table(punches[0].users))
+    table = listed.table.append_column("device", pa.array([device] * len(listed.table), pa.string()))
+    records = punches_table(_live_frame(punches), before.timezone)
+    if not record_lists(connection, table, {device: max(one.received_at for one in punches)}):
+        return records.slice(0, 0)
+    replace_users(connection, [listed], now)
+    number = before.user_lists + 1
+    attributed, _ = attribute_slots(connection, device, records, listed_before=number, listed_after=number)
+    return attributed
+
+
+def _by_list(punches: Sequence[LivePunch]) -> list[list[LivePunch]]:
+    """Those that name only a slot, by the user list that was read after them; without one they are left out."""
+    by_slot = [one for one in punches if one.uid is not None and one.users is not None]
+    return [list(events) for _, events in groupby(by_slot, key=lambda one: id(one.users))]
+
+
+def _once(punches: pa.Table) -> pa.Table:
+    """Each (user_id, punched_at_local) once: the first of them."""
+    numbered = punches.append_column("row", pa.array(range(len(punches)), pa.int64()))
+    firsts = numbered.group_by(["user_id", "punched_at_local"]).aggregate([("row", "min")])["row_min"]
+    return punches.take(firsts.combine_chunks().sort())
+
+
+def _instants(punches: pa.Table) -> npt.NDArray[np.datetime64]:
+    """`punched_at` as datetime64[us], UTC."""
+    instants: npt.NDArray[np.datetime64] = punches["punched_at"].to_numpy().astype("datetime64[us]")
+    return instants
+
+
+def _live_frame(punches: Sequence[LivePunch]) -> pd.DataFrame:
+    """As Reading.punches."""
+    verify_types = [one.verify_type for one in punches]
+    return punches_frame(
+        user_id=[one.user_id for one in punches],
+        uid=[one.uid for one in punches],
+        punched_at_local=[one.punched_at_local for one in punches],
+        status=verify_types,
+        punch_state=[one.punch_state for one in punches],
+        verify_type=verify_types,
+    )
+
+
+def _keep_slots(connection: Connection, told: pa.Table) -> None:
+    """Record the slots of punches that were stored before slots were, now that a reading brings them again."""
+    connection.register("told", told)
+    connection.execute(
+        """
+        UPDATE raw_punches SET uid = told.uid FROM told
+        WHERE raw_punches.device = told.device AND raw_punches.user_id = told.user_id
+          AND raw_punches.punched_at_local = told.punched_at_local AND raw_punches.uid IS NULL
+        """
+    )
+    connection.unregister("told")
+
+
+def record_failures(connection: Connection, failed: Sequence[FailedPoll], run_id: str | None) -> list[int]:
+    """Put failed polls on record, in the caller's transaction; their ids, in order."""
+    ids = list(range(first := next_poll_id(connection), first + len(failed)))
+    _insert_polls(
+        connection,
+        [
+            {
+                "id": poll_id, "device": one.device, "started_at": one.started_at, "finished_at": one.finished_at,
+                "status": "failed", "mode": one.mode, "run_id": run_id, "error_code": one.error_code,
+                "error": one.error,
+            }
+            for poll_id, one in zip(ids, failed, strict=True)
+        ],
+    )  # fmt: skip
+    return ids
+
+
+_POLLS = pa.schema(
+    {
+        "id": pa.int64(),
+        "device": pa.string(),
+        "started_at": pa.timestamp("us", "UTC"),
+        "finished_at": pa.timestamp("us", "UTC"),
+        "status": pa.string(),
+        "reported": pa.int64(),
+        "reported_after": pa.int64(),
+        "fetched": pa.int64(),
+        "stored": pa.int64(),
+        "new": pa.int64(),
+        "quarantined": pa.int64(),
+        "clock_drift_seconds": pa.float64(),
+        "doubted_drift_seconds": pa.float64(),
+        "round_trip_ms": pa.float64(),
+        "transport": pa.string(),
+        "layout": pa.int32(),
+        "bytes_read": pa.int64(),
+        "mode": pa.string(),
+        "accounted": pa.int64(),
+        "run_id": pa.string(),
+        "error_code": pa.string(),
+        "error": pa.string(),
+        "warnings": pa.string(),
+    }
+)
+
+
+def _doubts(device: str, punches: int, drift: float | None) -> list[str]:
+    if not punches:
+        return []
+    why = (
+        "bear a time that no clock can have shown" if drift is None else f"came while its clock was {drift:+,.0f} s off"
+    )
+    return [
+        f"{device}: {punches} new punches {why}: they are part of no day. `zk-pipeline device set-clock "
+        f"{shlex.quote(device)}` sets the clock; `zk-pipeline doctor` shows how to correct them."
+    ]
+
+
+def _ingested(poll_id: int, come: Incoming, inserted: Inserted, quarantined: int, drift: float | None) -> Ingested:
+    return Ingested(
+        poll_id=poll_id,
+        fetched=len(come.finished.reading.punches) + len(come.rejected),
+        stored=inserted.stored,
+        new=inserted.new,
+        quarantined=quarantined,
+        touched=inserted.touched,
+        warnings=(*come.finished.reading.warnings, *_doubts(come.finished.device.name, inserted.in_doubt, drift)),
+    )
+
+
+def _poll(finished: FinishedReading, ingested: Ingested, run_id: str | None) -> dict[str, object]:
+    """A row of `device_polls`."""
+    reading = finished.reading
+    return {
+        "id": ingested.poll_id,
+        "device": finished.device.name,
+        "started_at": finished.started_at,
+        "finished_at": finished.finished_at,
+        "status": "success",
+        "reported": reading.info.record_count,
+        "reported_after": reading.reported_after,
+        "fetched": ingested.fetched,
+        "stored": ingested.stored,
+        "new": ingested.new,
+        "quarantined": ingested.quarantined,
+        "clock_drift_seconds": reading.info.clock_drift_seconds,
+        "round_trip_ms": reading.info.round_trip_ms,
+        "transport": reading.info.transport,
+        "layout": reading.layout,
+        "bytes_read": reading.bytes_read,
+        "mode": reading.mode,
+        "accounted": accounted(reading),
+        "run_id": run_id,
+        "warnings": "\n".join(ingested.warnings) or None,
+    }
+
+
+def _insert_polls(connection: Connection, polls: list[dict[str, object]]) -> None:
+    connection.register("polls", pa.Table.from_pylist(polls, _POLLS))
+    connection.execute("INSERT INTO device_polls BY NAME FROM polls")
+    connection.unregister("polls")

@@ -1,0 +1,165 @@
+"""What polls bring: rows of `device_polls`, `raw_punches`, `quarantined_records` and `device_users`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+
+import pandas as pd
+
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.devices.models import Device, LogTail, Reading
+from zk_pipeline.devices.protocol.events import LivePunch
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.terminals.ingest import count_missing, next_poll_id, punches_table
+from zk_pipeline.store.terminals.log_positions import usable_tails
+from zk_pipeline.store.terminals.poll_results import (
+    FailedPoll,
+    FinishedReading,
+    Incoming,
+    Ingested,
+    ingest,
+    ingest_live,
+    record_failures,
+    rounds,
+)
+from zk_pipeline.store.work_dates.assignment import hours_of, is_grouped_by, stored_workday_start
+from zk_pipeline.store.work_dates.staleness import adopt_hours, adopt_workday_start
+
+
+@dataclass(frozen=True)
+class PollRecord:
+    """A row of `device_polls`; the counts are None where the poll failed."""
+
+    id: int
+    device: str
+    started_at: datetime
+    finished_at: datetime
+    status: str
+    reported: int | None
+    fetched: int | None
+    stored: int | None
+    new: int | None
+    quarantined: int | None
+    drift_seconds: float | None
+    mode: str | None
+    error_code: str | None
+    error: str | None
+    warnings: str | None
+
+
+@dataclass(frozen=True)
+class PunchStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def ingest(
+        self, device: Device, reading: Reading, *, started_at: datetime, finished_at: datetime, run_id: str | None
+    ) -> Ingested:
+        """Store one complete reading, in one transaction; doing it again stores nothing new.
+
+        New are the punches whose (user_id, punched_at_local) this device has not brought before. Those of work dates
+        that retention has cleared are left out, since the terminal goes on holding them: `stored` does not count
+        them.
+        """
+        finished = FinishedReading(device=device, reading=reading, started_at=started_at, finished_at=finished_at)
+        return self.ingest_all([finished], run_id=run_id)[0]
+
+    def ingest_all(self, finished: Sequence[FinishedReading], *, run_id: str | None) -> list[Ingested]:
+        """As `ingest`, of several devices in one transaction and by the statements of one: these cost more than the
+        rows of most readings do.
+        """
+        come = [Incoming.of(one) for one in finished]
+        now = self.clock()
+        with self.database.write("store a poll", ", ".join(one.device.name for one in finished)) as connection:
+            return [done for part in rounds(come) for done in ingest(connection, part, now=now, run_id=run_id)]
+
+    def tails(self) -> dict[str, LogTail]:
+        """By device, where the last reading ended; none for a device whose whole log is to be read again."""
+        with self.database.read("ends of logs") as connection:
+            return usable_tails(connection, self.clock())
+
+    def missing(self, device: Device, reading: Reading) -> int:
+        """How many punches of a reading are not stored; those that name only a slot may be in quarantine, too."""
+        punches = punches_table(reading.punches, device.timezone)
+        with self.database.read("look for punches", device.name) as connection:
+            return count_missing(connection, device.name, punches)
+
+    def begin_live(self, device: str) -> int:
+        """Put on record that a device is listened to; the poll id that its live punches come under."""
+        now = self.clock()
+        with self.database.write("begin to listen", device) as connection:
+            poll_id = next_poll_id(connection)
+            connection.execute(
+                """
+                INSERT INTO device_polls (id, device, started_at, finished_at, status, mode)
+                VALUES (?, ?, ?, ?, 'success', 'live')
+                """,
+                [poll_id, device, now, now],
+            )
+        return poll_id
+
+    def ingest_live(self, device: Device, punches: Sequence[LivePunch], *, poll_id: int) -> int:
+        """Store punches that a terminal reported as they happened; how many were new. A poll brings them again.
+
+        A punch that names only a slot whose holder cannot be told is left to that poll. The zone is the one that the
+        device has now. Raises ReadingRefused for a device that is not registered any more.
+        """
+        with self.database.write("store live punches", device.name) as connection:
+            return ingest_live(connection, device.name, punches, poll_id, self.clock())
+
+    def record_failures(self, failed: Sequence[FailedPoll], *, run_id: str | None) -> list[int]:
+        """Put failed polls on record, in one transaction; their ids, in order."""
+        with self.database.write("record failed polls", ", ".join(one.device for one in failed)) as connection:
+            return record_failures(connection, failed, run_id)
+
+    def adopt_workday_start(self, starts_at: time) -> None:
+        """Make the stored grouping by work date that of the settings; free where it is already."""
+        with self.database.read("workday start") as connection:
+            if stored_workday_start(connection) == starts_at:
+                return
+        with self.database.write("regroup work dates") as connection:
+            adopt_workday_start(connection, starts_at)
+
+    def adopt_settings(self, rules: WorkRules) -> None:
+        """Make the stored grouping by work date that of the settings' hours; free where it is already."""
+        with self.database.read("workday start") as connection:
+            if is_grouped_by(connection, rules):
+                return
+        with self.database.write("regroup work dates") as connection:
+            adopt_workday_start(connection, rules.workday_starts_at)
+            adopt_hours(connection, hours_of(rules))
+
+    def preview(self, device: str, poll_id: int, limit: int = 5) -> pd.DataFrame:
+        """The newest punches that a poll brought, for people: user_id, punched_at_local, punch_state, verify_type."""
+        with self.database.read("preview punches") as connection:
+            table = connection.execute(
+                """
+                SELECT user_id, punched_at_local, punch_state, verify_type
+                FROM raw_punches
+                WHERE device = ? AND first_poll_id = ?
+                ORDER BY seq DESC LIMIT ?
+                """,
+                [device, poll_id, limit],
+            ).to_arrow_table()
+        return table.to_pandas()
+
+    def polls_of(self, run_id: str) -> list[PollRecord]:
+        """The polls of one Dagster run, by device."""
+        with self.database.read("polls of a run") as connection:
+            rows = connection.execute(
+                """
+                SELECT id, device, started_at, finished_at, status, reported, fetched, stored, "new", quarantined,
+                       clock_drift_seconds, mode, error_code, error, warnings
+                FROM device_polls WHERE run_id = ? ORDER BY device, id
+                """,
+                [run_id],
+            ).fetchall()
+        return [PollRecord(*row) for row in rows]
+
+    def total(self) -> int:
+        with self.database.read("count punches") as connection:
+            row = connection.execute("SELECT count(*) FROM raw_punches").fetchone()
+        assert row is not None
+        return int(row[0])

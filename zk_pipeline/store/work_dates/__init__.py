@@ -1,0 +1,1 @@
+"""Assignment of punches to work dates, and which work dates are stale."""

@@ -1,0 +1,56 @@
+"""Borders between work dates that retention has cleared and others: they stay where they are, whatever changes.
+
+A punch of a cleared date is gone and one of another date is not: neither may be looked for on the other side.
+"""
+
+from __future__ import annotations
+
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.work_dates.assignment import believed, place
+
+BORDERS = """
+cleared AS (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL),
+borders AS (
+    SELECT work_date AS on_date FROM cleared WHERE work_date - 1 NOT IN (FROM cleared)
+    UNION ALL
+    SELECT work_date + 1 FROM cleared WHERE work_date + 1 NOT IN (FROM cleared)
+)
+"""
+_PAIRS = """
+SELECT DISTINCT device, user_id FROM {punches}
+UNION
+SELECT coalesce(device.name, day.device), day.user_id
+FROM daily_attendance AS day LEFT JOIN devices AS device ON device.site = day.site
+WHERE day.work_date IN (WITH {borders} SELECT unnest([on_date - 1, on_date]) FROM borders)
+"""
+
+
+def pairs(connection: Connection) -> str:
+    """A query of the (device, user_id) that have punches, or may have had one that a cleared date lost at a border."""
+    return _PAIRS.format(punches=believed(connection), borders=BORDERS)
+
+
+def fix_borders(connection: Connection) -> None:
+    """Keep all borders where they are now; before the settings' begin of work dates is changed."""
+    is_cleared = "SELECT EXISTS (FROM work_dates WHERE raw_deleted_at IS NOT NULL)"
+    if not connection.execute(is_cleared).fetchall()[0][0]:
+        return
+    connection.execute(f"CREATE TEMP TABLE bordering AS {pairs(connection)}")
+    placing = place(connection, pairs="FROM bordering")
+    begins, join = str(placing.usual), ""
+    if placing.by_shifts:
+        begins = f"coalesce(begun.begins, {placing.usual})"
+        join = """LEFT JOIN roster AS begun ON begun.device = pair.device AND begun.user_id = pair.user_id
+            AND on_date BETWEEN begun.first AND begun.last"""
+    connection.execute(
+        f"""
+        INSERT INTO fixed_begins
+        WITH {BORDERS}
+        SELECT pair.device, pair.user_id, on_date, {begins} FROM bordering AS pair CROSS JOIN borders {join}
+        WHERE NOT EXISTS (
+            FROM fixed_begins AS fixed
+            WHERE (fixed.device, fixed.user_id, fixed.on_date) = (pair.device, pair.user_id, borders.on_date)
+        )
+        """  # noqa: S608 (SQL of ours)
+    )
+    connection.execute("DROP TABLE bordering")

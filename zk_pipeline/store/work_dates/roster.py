@@ -1,0 +1,204 @@
+"""Who has which shift on which work date, and where these begin, as a temporary table that punches are joined to.
+
+The rule itself is `attendance.shifts`; here it is spread over the people and dates that a query is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, time
+from typing import Any
+
+import pyarrow as pa
+
+from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Hours, Shift, Target, begins, minutes
+from zk_pipeline.store.engine.database import Connection
+
+
+def is_needed(connection: Connection) -> bool:
+    """Whether work dates begin at different times for different people."""
+    needed = "SELECT EXISTS (FROM shift_assignments) OR EXISTS (FROM fixed_begins)"
+    return bool(connection.execute(needed).fetchall()[0][0])
+
+
+def read_shifts(connection: Connection) -> dict[str, Shift]:
+    """All shifts, by name, in order."""
+    rows = connection.execute(
+        f"""
+        SELECT name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)} FROM shifts ORDER BY name
+        """  # noqa: S608 (column names of ours)
+    ).fetchall()
+    return {
+        name: Shift(
+            name=name,
+            start=start,
+            end=end,
+            weekdays=tuple(weekdays.split()),
+            workday_starts_at=starts_at,
+            **dict(zip(BOUNDS, bounds, strict=True)),
+        )
+        for name, start, end, weekdays, starts_at, *bounds in rows
+    }
+
+
+def read_assignments(connection: Connection) -> list[Assignment]:
+    """All assignments, by target and time."""
+    rows = connection.execute(
+        """
+        SELECT id, shift, user_id, site, device, valid_from, valid_to FROM shift_assignments
+        ORDER BY user_id NULLS LAST, site NULLS LAST, device, valid_from NULLS FIRST, id
+        """
+    ).fetchall()
+    return [
+        Assignment(
+            id=id_, shift=shift, target=Target(user_id=user, site=site, device=device), valid_from=first, valid_to=last
+        )
+        for id_, shift, user, site, device, first, last in rows
+    ]
+
+
+def make_roster(
+    connection: Connection,
+    pairs: str,
+    values: Mapping[str, Any],
+    *,
+    settings: Hours,
+    workday_starts_at: time,
+    first: date = date.min,
+    last: date = date.max,
+) -> None:
+    """Make the temporary table `roster(device, user_id, first, last, shift, begins)`.
+
+    `pairs` is a query of the (device, user_id) it is about, with its parameters in `values`. Only those with an
+    assignment at some time from `first` to `last` get rows; theirs cover each of these dates once (and perhaps the date
+    before, where nothing is promised). `begins` is in minutes after midnight; a null `shift` is the hours of the
+    settings, `settings`, whose work dates follow each other at `workday_starts_at`.
+    """
+    connection.register("shift_begins", _begins_table(read_shifts(connection), settings, workday_starts_at))
+    span = {"roster_first": first, "roster_last": last}
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE roster AS {_ROSTER.format(pairs=pairs)}", {**values, **span})
+    connection.unregister("shift_begins")
+    fixed = "SELECT EXISTS (FROM fixed_begins WHERE on_date BETWEEN ? AND ?)"
+    if connection.execute(fixed, [first, last]).fetchall()[0][0]:
+        connection.execute("ALTER TABLE roster RENAME TO unfixed")
+        connection.execute(_FIXED, {"first": first, "last": last, "usual": minutes(workday_starts_at)})
+        connection.execute("DROP TABLE unfixed")
+
+
+def _begins_table(shifts: Mapping[str, Shift], settings: Hours, workday_starts_at: time) -> pa.Table:
+    hours = {name: Hours(one.start, one.end, one.workday_starts_at) for name, one in shifts.items()}
+    rows: Sequence[tuple[str, str, int]] = [
+        (before, on, begins(hours_before, hours_on))
+        for before, hours_before in [("", settings), *hours.items()]
+        for on, hours_on in [("", settings), *hours.items()]
+    ]
+    usual = minutes(workday_starts_at)
+    return pa.table(
+        {
+            "before": pa.array([row[0] for row in rows], pa.string()),
+            "on_date": pa.array([row[1] for row in rows], pa.string()),
+            "minutes": pa.array([row[2] if row[0] or row[1] else usual for row in rows], pa.int32()),
+        }
+    )
+
+
+# What somebody has depends on who they are, the site, and the device where it has shifts itself: few combinations, of
+# which each has few assignments. These cut time into spans of one shift each; only the first date of a span has another
+# one before it.
+_ROSTER = """
+WITH pairs AS MATERIALIZED ({pairs}),
+assigned AS (
+    SELECT * REPLACE (greatest(valid_from, $roster_first - 1) AS valid_from, least(valid_to, $roster_last) AS valid_to)
+    FROM (
+        SELECT shift, user_id, site, device, coalesce(valid_from, DATE '0001-01-01') AS valid_from,
+               coalesce(valid_to, DATE '9999-12-31') AS valid_to
+        FROM shift_assignments
+    )
+    WHERE valid_from <= $roster_last AND valid_to >= $roster_first - 1
+),
+known AS (
+    SELECT pairs.device, pairs.user_id, coalesce(device.site, pairs.device) AS site, coalesce(own.device, '') AS gate
+    FROM pairs
+    LEFT JOIN devices AS device ON device.name = pairs.device
+    LEFT JOIN (SELECT DISTINCT device FROM assigned WHERE device IS NOT NULL) AS own ON own.device = pairs.device
+),
+kinds AS (SELECT DISTINCT user_id, site, gate FROM known),
+held AS (
+    SELECT kinds.*, CASE WHEN assigned.site IS NULL THEN 2 ELSE 1 END AS level, shift, valid_from, valid_to
+    FROM kinds JOIN assigned ON assigned.user_id = kinds.user_id AND coalesce(assigned.site, kinds.site) = kinds.site
+    UNION ALL
+    SELECT kinds.*, 3, shift, valid_from, valid_to
+    FROM kinds JOIN assigned ON assigned.device = kinds.gate
+    UNION ALL
+    SELECT kinds.*, 4, shift, valid_from, valid_to
+    FROM kinds JOIN assigned ON assigned.site = kinds.site AND assigned.user_id IS NULL
+),
+gathered AS (
+    SELECT user_id, site, gate, list(struct_pack(level, shift, valid_from, valid_to)) AS held FROM held GROUP BY ALL
+),
+cut AS (
+    SELECT *, list_sort(list_distinct(list_concat(
+        [($roster_first - 1)::DATE],
+        list_transform(held, lambda one: one.valid_from),
+        list_filter(list_transform(held, lambda one: (one.valid_to + 1)::DATE), lambda day: day <= $roster_last)
+    ))) AS firsts
+    FROM gathered
+),
+chosen AS (
+    SELECT user_id, site, gate, list_transform(firsts, lambda day, nth: struct_pack(
+        first := day,
+        last := coalesce((firsts[nth + 1] - 1)::DATE, $roster_last),
+        shift := coalesce(list_min(list_transform(
+            list_filter(held, lambda one: day BETWEEN one.valid_from AND one.valid_to),
+            lambda one: struct_pack(level := one.level, shift := one.shift)
+        )).shift, '')
+    )) AS spans
+    FROM cut
+),
+dated AS (
+    SELECT user_id, site, gate, unnest(list_transform(spans, lambda span, nth: struct_pack(
+        before := CASE WHEN nth = 1 THEN span.shift ELSE spans[nth - 1].shift END, span := span
+    ))) AS it
+    FROM chosen
+),
+begun AS (
+    SELECT user_id, site, gate, it.span.shift AS shift, it.before AS before, it.span.first AS first,
+           CASE WHEN it.before = it.span.shift THEN it.span.last ELSE it.span.first END AS last
+    FROM dated
+    UNION ALL
+    SELECT user_id, site, gate, it.span.shift, it.span.shift, it.span.first + 1, it.span.last
+    FROM dated WHERE it.before <> it.span.shift AND it.span.first < it.span.last
+)
+SELECT known.device, known.user_id, begun.first, begun.last, nullif(begun.shift, '') AS shift, minutes AS begins
+FROM known
+JOIN begun ON begun.user_id = known.user_id AND begun.site = known.site AND begun.gate = known.gate
+JOIN shift_begins ON shift_begins.before = begun.before AND shift_begins.on_date = begun.shift
+"""
+
+# The dates whose begin is fixed are cut out of the spans they lie in; whoever has no span gets that of the settings.
+_FIXED = """
+CREATE TEMP TABLE roster AS
+WITH fixed AS (SELECT * FROM fixed_begins WHERE on_date BETWEEN $first AND $last),
+whole AS (
+    FROM unfixed
+    UNION ALL BY NAME
+    SELECT DISTINCT device, user_id, $first::DATE AS first, $last::DATE AS last, $usual::INTEGER AS begins
+    FROM fixed ANTI JOIN unfixed USING (device, user_id)
+),
+cut AS (
+    SELECT whole.*, list(on_date ORDER BY on_date) AS dates, list(fixed.begins ORDER BY on_date) AS fixed_begins
+    FROM whole JOIN fixed USING (device, user_id) WHERE on_date BETWEEN first AND last GROUP BY ALL
+),
+gaps AS (
+    SELECT device, user_id, shift, begins, unnest(list_prepend(first, list_transform(dates, lambda day: day + 1)))::DATE
+           AS first, unnest(list_append(list_transform(dates, lambda day: day - 1), last))::DATE AS last
+    FROM cut
+),
+dated AS (SELECT device, user_id, shift, unnest(dates) AS day, unnest(fixed_begins) AS begins FROM cut)
+SELECT whole.* FROM whole ANTI JOIN fixed
+    ON fixed.device = whole.device AND fixed.user_id = whole.user_id AND on_date BETWEEN first AND last
+UNION ALL
+SELECT device, user_id, first, last, shift, begins FROM gaps WHERE first <= last
+UNION ALL
+SELECT device, user_id, day, day, shift, begins FROM dated
+"""

@@ -1,0 +1,27 @@
+"""The numbers by which it is told whether a work date's rows are older than what they are made from."""
+
+from __future__ import annotations
+
+from zk_pipeline.store.engine.database import Connection
+
+
+def take_seq(connection: Connection, count: int = 1) -> int:
+    """The first of `count` numbers above every one given so far."""
+    row = connection.execute("SELECT value::BIGINT FROM store_settings WHERE name = 'last_seq'").fetchone()
+    assert row is not None
+    last = int(row[0])
+    connection.execute("UPDATE store_settings SET value = ? WHERE name = 'last_seq'", [str(last + count)])
+    return last + 1
+
+
+def touch(connection: Connection, touched: str) -> None:
+    """Raise punched_seq from the relation `touched(work_date, seq)`."""
+    connection.execute(
+        f"""
+        MERGE INTO work_dates AS known
+        USING (SELECT work_date, max(seq) AS seq FROM {touched} GROUP BY work_date) AS touched
+        ON known.work_date = touched.work_date
+        WHEN MATCHED THEN UPDATE SET punched_seq = greatest(known.punched_seq, touched.seq)
+        WHEN NOT MATCHED THEN INSERT (work_date, punched_seq, built_seq) VALUES (touched.work_date, touched.seq, 0)
+        """  # noqa: S608 (a relation's name of ours)
+    )

@@ -1,0 +1,228 @@
+"""Exactly the dates that a change of shifts, of who has them, of holidays or of the settings' hours touches.
+
+What differs is found in the rosters before and after, which are small; punches are looked at only to see on which dates
+somebody for whom it differs was there. One such person makes a date stale, so a few people settle most dates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+
+from zk_pipeline.attendance.shifts import BOUNDS, minutes
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.work_dates.assignment import believed, stored_hours, stored_workday_start
+from zk_pipeline.store.work_dates.retention_boundaries import BORDERS, pairs
+from zk_pipeline.store.work_dates.roster import make_roster
+from zk_pipeline.store.work_dates.sequence import take_seq, touch
+
+_SOME_PEOPLE = 100  # looked at before all of those whose shifts differ
+
+
+@contextmanager
+def changing_shifts(connection: Connection) -> Iterator[None]:
+    """Around a change, inside its transaction: makes the work dates stale whose rows are placed or judged differently.
+
+    Inside another one it leaves all to that one. Dates whose punches retention has deleted stay as they are.
+    """
+    under_way = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'held_before')").fetchall()
+    if under_way[0][0]:
+        yield
+        return
+    connection.execute(f"CREATE TEMP TABLE punched AS {pairs(connection)}")
+    _remember(connection, "before")
+    yield
+    _remember(connection, "after")
+    usual = minutes(stored_workday_start(connection))
+    connection.execute(_DIFFERING.format(usual=usual))
+    if connection.execute(_FIX_BORDERS).fetchall()[0][0]:
+        for table in ("held_after", "holidays_after", "differing"):
+            connection.execute(f"DROP TABLE {table}")
+        _remember(connection, "after")
+        connection.execute(_DIFFERING.format(usual=usual))
+    connection.execute(_OTHER_HOLIDAYS)
+    connection.execute("CREATE TEMP TABLE touched_dates (work_date DATE, seq BIGINT)")
+    placed = _PLACED.replace("{punches}", believed(connection)).replace("{usual}", str(usual))
+    _touch_by_holidays(connection, placed)
+    _touch_by_people(connection, placed)
+    connection.execute("UPDATE touched_dates SET seq = ?", [take_seq(connection)])
+    touch(connection, "touched_dates")
+    for table in _TABLES:
+        connection.execute(f"DROP TABLE {table}")
+
+
+_TABLES = (
+    "punched", "held_before", "held_after", "holidays_before", "holidays_after", "differing", "other_holidays",
+    "touched_dates",
+)  # fmt: skip
+
+
+def _remember(connection: Connection, when: str) -> None:
+    """`held_…`: who has which shift when, and what it says, of those who ever have one; and `holidays_…`."""
+    usual = stored_workday_start(connection)
+    make_roster(connection, "FROM punched", {}, settings=stored_hours(connection, usual), workday_starts_at=usual)
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE held_{when} AS
+        SELECT roster.*, weekdays,
+               CASE WHEN shift IS NOT NULL THEN hash(shift, start_time, end_time, {", ".join(BOUNDS)}) END AS judged
+        FROM roster LEFT JOIN shifts ON shifts.name = roster.shift
+        """  # noqa: S608 (names of ours)
+    )
+    connection.execute(f"CREATE TEMP TABLE holidays_{when} AS FROM holidays")
+
+
+def _touch_by_holidays(connection: Connection, placed: str) -> None:
+    first, last = connection.execute("SELECT min(work_date), max(work_date) FROM other_holidays").fetchall()[0]
+    if first is not None:
+        _touch(
+            connection,
+            placed.format(within="") + _AT_OTHER_HOLIDAYS,
+            first,
+            last,
+            people="SELECT DISTINCT user_id FROM punched",
+        )
+
+
+def _touch_by_people(connection: Connection, placed: str) -> None:
+    first, last = connection.execute("SELECT min(first), max(last) FROM differing").fetchall()[0]
+    done = 0
+    for many in (_SOME_PEOPLE, None):
+        dates = [] if first is None else _open_dates(connection, first, last)
+        people = _PEOPLE.format(many="ALL" if many is None else many, done=done)
+        if not dates or not connection.execute(f"SELECT EXISTS ({people})").fetchall()[0][0]:
+            return
+        within = placed.format(within=_WITHIN if done else "")
+        _touch(connection, within + _DIFFERENTLY, dates[0], dates[-1], people=people, dates=dates)
+        done = many or done
+
+
+def _open_dates(connection: Connection, first: date, last: date) -> list[date]:
+    """Work dates from the one before `first` to `last` that can have rows and are not touched yet."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT unnest([work_date - 1, work_date, work_date + 1])::DATE AS day FROM work_dates
+        WHERE raw_deleted_at IS NULL
+        """
+    ).fetchall()
+    touched = {row[0] for row in connection.execute("SELECT work_date FROM touched_dates").fetchall()}
+    return sorted(day for (day,) in rows if first <= _next(day) and day <= last and day not in touched)
+
+
+def _next(day: date) -> date:
+    return day if day == date.max else date.fromordinal(day.toordinal() + 1)
+
+
+def _touch(
+    connection: Connection, select: str, first: date, last: date, *, people: str, dates: Sequence[date] = ()
+) -> None:
+    """Add the work dates that `select` finds, from `first` to `last`, looking at `people`."""
+    connection.execute(
+        f"""
+        INSERT INTO touched_dates (work_date)
+        WITH people AS MATERIALIZED ({people}), dates AS MATERIALIZED (SELECT unnest($dates::DATE[]) AS day), {select}
+        EXCEPT SELECT work_date FROM touched_dates
+        EXCEPT SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL
+        """,  # noqa: S608 (SQL of ours)
+        {"first": first, "last": last, "dates": list(dates)},
+    )
+
+
+# Who is in one roster only has the settings' hours in the other.
+_DIFFERING = """
+CREATE TEMP TABLE differing AS
+WITH before AS (
+    FROM held_before
+    UNION ALL BY NAME
+    SELECT DISTINCT device, user_id, DATE '0001-01-01' AS first, DATE '9999-12-31' AS last, {usual} AS begins,
+           NULL AS judged
+    FROM held_after ANTI JOIN held_before USING (device, user_id)
+),
+after AS (
+    FROM held_after
+    UNION ALL BY NAME
+    SELECT DISTINCT device, user_id, DATE '0001-01-01' AS first, DATE '9999-12-31' AS last, {usual} AS begins,
+           NULL AS judged
+    FROM held_before ANTI JOIN held_after USING (device, user_id)
+)
+SELECT device, user_id,
+       greatest(before.first, after.first, DATE '0001-01-01') AS first, least(before.last, after.last) AS last,
+       before.begins AS begins_before, before.begins <> after.begins AS by_begin,
+       before.judged IS DISTINCT FROM after.judged AS by_hours,
+       coalesce(before.weekdays, '') AS weekdays_before, coalesce(after.weekdays, '') AS weekdays_after
+FROM before JOIN after USING (device, user_id)
+WHERE before.first <= after.last AND after.first <= before.last
+  AND (before.begins, before.judged, before.weekdays) IS DISTINCT FROM (after.begins, after.judged, after.weekdays)
+"""
+
+_FIX_BORDERS = f"""
+WITH {BORDERS}
+INSERT INTO fixed_begins
+SELECT device, user_id, on_date, begins_before
+FROM differing JOIN borders ON by_begin AND on_date BETWEEN first AND last
+"""  # noqa: S608 (SQL of ours)
+
+_OTHER_HOLIDAYS = """
+CREATE TEMP TABLE other_holidays AS
+WITH days AS (SELECT holiday_date FROM holidays_before UNION SELECT holiday_date FROM holidays_after),
+sites AS (
+    SELECT DISTINCT coalesce(device.site, punched.device) AS site
+    FROM punched LEFT JOIN devices AS device ON device.name = punched.device
+),
+named AS (
+    SELECT days.holiday_date AS work_date, sites.site,
+           (SELECT arg_min(name, site IS NULL) FROM holidays_before AS one
+            WHERE one.holiday_date = days.holiday_date AND coalesce(one.site, sites.site) = sites.site) AS before,
+           (SELECT arg_min(name, site IS NULL) FROM holidays_after AS one
+            WHERE one.holiday_date = days.holiday_date AND coalesce(one.site, sites.site) = sites.site) AS after
+    FROM days CROSS JOIN sites
+)
+SELECT site, work_date FROM named WHERE before IS DISTINCT FROM after
+"""
+
+# The punches of a work date are of its own calendar date and of the next. Few punches are chosen before anything is
+# joined to them.
+_PLACED = """
+chosen AS MATERIALIZED (
+    SELECT device, user_id, punched_at, punched_at_local
+    FROM {punches} AS punch
+    WHERE punched_at_local >= $first::DATE AND punched_at_local < $last::DATE + 2
+      AND user_id IN (SELECT user_id FROM people) {within}
+),
+placed AS (
+    SELECT
+        coalesce(device.site, punch.device) AS site, punch.user_id, punch.device, punch.punched_at,
+        CAST(punch.punched_at_local - to_minutes(coalesce(before.begins, {usual})) AS DATE) AS came_from,
+        CAST(punch.punched_at_local - to_minutes(coalesce(after.begins, {usual})) AS DATE) AS work_date
+    FROM chosen AS punch
+    LEFT JOIN devices AS device ON device.name = punch.device
+    LEFT JOIN held_before AS before ON before.device = punch.device AND before.user_id = punch.user_id
+        AND punch.punched_at_local::DATE BETWEEN before.first AND before.last
+    LEFT JOIN held_after AS after ON after.device = punch.device AND after.user_id = punch.user_id
+        AND punch.punched_at_local::DATE BETWEEN after.first AND after.last
+)
+"""
+_WITHIN = "AND punched_at_local::DATE IN (SELECT unnest([day, day + 1])::DATE FROM dates)"
+
+_AT_OTHER_HOLIDAYS = "SELECT DISTINCT work_date FROM placed SEMI JOIN other_holidays USING (site, work_date)"
+
+# Whose punches stay together is judged by the shift of the device of their clock-in.
+_DIFFERENTLY = """,
+row AS (
+    SELECT site, user_id, work_date, arg_min(device, (punched_at, device)) AS device FROM placed GROUP BY ALL
+)
+SELECT DISTINCT unnest([came_from, work_date]) AS work_date FROM placed WHERE came_from <> work_date
+UNION
+SELECT work_date FROM row JOIN differing USING (device, user_id)
+WHERE (work_date BETWEEN first AND last AND (
+        by_begin OR by_hours
+        OR contains(weekdays_before, lower(strftime(work_date, '%a')))
+            <> contains(weekdays_after, lower(strftime(work_date, '%a')))
+    )) OR (by_begin AND work_date + 1 BETWEEN first AND last)
+"""
+
+# Those for whom most differs come first.
+_PEOPLE = """
+SELECT user_id FROM differing GROUP BY user_id ORDER BY sum(last - first) DESC, hash(user_id) LIMIT {many} OFFSET {done}
+"""

@@ -1,0 +1,83 @@
+"""Which work dates are stale: a question to the store, never a cursor that can be lost.
+
+`work_dates.punched_seq` is raised in the transaction that stores a punch; `built_seq` is written with the rows made
+from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time
+
+from zk_pipeline.attendance.shifts import Hours
+from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.work_dates.assignment import place, stored_hours, stored_workday_start
+from zk_pipeline.store.work_dates.retention_boundaries import fix_borders
+from zk_pipeline.store.work_dates.sequence import take_seq
+from zk_pipeline.store.work_dates.shift_changes import changing_shifts
+
+
+@dataclass(frozen=True)
+class StaleDate:
+    """A work date whose rows are older than its punches, or were judged before the day was over."""
+
+    work_date: date
+    punched_seq: int
+
+
+def adopt_workday_start(connection: Connection, starts_at: time) -> None:
+    """Regroup the punches when the setting changed: every date of the old and of the new grouping becomes stale."""
+    if starts_at == stored_workday_start(connection):
+        return
+    fix_borders(connection)
+    seq = take_seq(connection)
+    keep_setting(connection, "workday_starts_at", starts_at.isoformat())
+    connection.execute("UPDATE work_dates SET punched_seq = ? WHERE raw_deleted_at IS NULL", [seq])
+    placing = place(connection)
+    connection.execute(
+        f"""
+        INSERT INTO work_dates (work_date, punched_seq, built_seq)
+        SELECT DISTINCT {placing.work_date} AS work_date, $seq, 0
+        FROM {placing.punches} AS punch {placing.join}
+        WHERE work_date NOT IN (SELECT work_date FROM work_dates)
+        """,  # noqa: S608 (SQL of ours)
+        {"seq": seq},
+    )
+
+
+def adopt_hours(connection: Connection, hours: Hours) -> None:
+    """Take the settings' hours for where work dates begin between them and a shift; without shifts none does."""
+    if hours == stored_hours(connection, stored_workday_start(connection)):
+        return
+    with changing_shifts(connection):
+        is_set = hours.workday_starts_at is not None
+        keep_setting(connection, "work_hours", f"{hours.start:%H:%M} {hours.end:%H:%M} {is_set}")
+
+
+def keep_setting(connection: Connection, name: str, value: str) -> None:
+    connection.execute("DELETE FROM store_settings WHERE name = ?", [name])
+    connection.execute("INSERT INTO store_settings VALUES (?, ?)", [name, value])
+
+
+def stale_dates(connection: Connection, *, first: date, last: date, now: datetime) -> list[StaleDate]:
+    """Stale dates from `first` to `last`, in order."""
+    rows = connection.execute(
+        """
+        SELECT work_date, punched_seq
+        FROM work_dates
+        WHERE work_date BETWEEN $first AND $last
+          AND raw_deleted_at IS NULL
+          AND (punched_seq > built_seq OR recheck_after <= $now)
+        ORDER BY work_date
+        """,
+        {"first": first, "last": last, "now": now},
+    ).fetchall()
+    return [StaleDate(*row) for row in rows]
+
+
+def dates_outside(connection: Connection, *, first: date, last: date) -> list[date]:
+    """Work dates with punches before `first` or after `last`, in order."""
+    rows = connection.execute(
+        "SELECT work_date FROM work_dates WHERE work_date NOT BETWEEN ? AND ? ORDER BY 1", [first, last]
+    ).fetchall()
+    return [row[0] for row in rows]

@@ -1,0 +1,119 @@
+"""Lists on pages: what was asked in the address, what is wrong with it, and where the pages before and after are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from fastapi import Request
+from pydantic import BaseModel, Field, ValidationError
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.http.errors import words_for_input
+from zk_pipeline.http.pagination import ListParameters, page_of
+from zk_pipeline.store.queries.lists import Rows
+
+Asked = TypeVar("Asked", bound=BaseModel)
+ROWS_OF_A_PAGE = 50
+
+
+class PageParameters(ListParameters):
+    """What a list on a page takes: as the API's, with fewer rows."""
+
+    page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Rows of one page with links to its neighbours. `typed`: the filters as they were given, right or wrong;
+    `problem` says what is wrong with them, and there are no rows then.
+    """
+
+    typed: Mapping[str, str]
+    count: int = 0
+    first: int = 0  # number of the first row shown, from 1
+    rows: list[Any] = field(default_factory=list)
+    previous: str | None = None
+    following: str | None = None
+    problem: str | None = None
+
+    @property
+    def status(self) -> int:
+        return 400 if self.problem else 200
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows) - 1
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """What was chosen, without the place in the list."""
+        return {name: value for name, value in self.typed.items() if value and name not in _NOT_FILTERS}
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.filters)
+
+
+_NOT_FILTERS = {"page", "page_size", "until", "after", "ordering", "format"}
+
+
+def asked_of(request: Request, model: type[Asked]) -> Asked:
+    """The query as `model` has it. Raises UsageError naming each parameter that is wrong, and why."""
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise UsageError(said_of(error)) from None
+
+
+def said_of(error: ValidationError) -> str:
+    """What was wrong with parameters or fields, by name."""
+    return words_for_input([{"loc": ("page", *one["loc"]), "msg": one["msg"]} for one in error.errors()])
+
+
+Parameters = TypeVar("Parameters", bound=PageParameters)
+
+
+def listed(request: Request, model: type[Parameters], read: Callable[[Parameters], Rows[Any]]) -> Listed:
+    """A page of what `read` finds for what was asked; with the problem where that cannot be."""
+    typed = dict(request.query_params)
+    try:
+        asked = asked_of(request, model)
+        check_span(asked.first, asked.last)
+        rows = read(asked)
+    except UsageError as error:
+        return Listed(typed, problem=str(error))
+    page = page_of(request, asked, rows)
+    number = (asked.page - 1) * min(asked.page_size, 1000) + 1
+    return Listed(
+        typed,
+        count=rows.count,
+        first=number,
+        rows=rows.rows,
+        previous=_query_of(page["previous"]),
+        following=_query_of(page["next"]),
+    )
+
+
+def check_span(first: date | None, last: date | None) -> None:
+    if first is not None and last is not None and last < first:
+        raise UsageError(f"end_date: {last} is before start_date {first}")
+
+
+def address(path: str, **query: object) -> str:
+    """A path of ours with a query, whatever is in it; what is None or empty is left out."""
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def day_address(site: str, user_id: str, day: date) -> str:
+    """The page of a person's day. Names may have slashes, or be dots: they are no part of the path."""
+    return address("/attendance/day", site=site, user_id=user_id, date=day)
+
+
+def _query_of(url: str | None) -> str | None:
+    """Without host and scheme, which a proxy may have its own ideas of."""
+    return None if url is None else f"?{urlsplit(url).query}"

@@ -1,0 +1,193 @@
+"""How pages are drawn and who may see them: templates, static files, the forms' tokens. Pages themselves are beside."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from zk_pipeline import __version__
+from zk_pipeline.http.auth import Identity, check_csrf, identify
+from zk_pipeline.http.services import services_of
+from zk_pipeline.store.api_tokens import Scope
+from zk_pipeline.web.formatting import add_filters
+from zk_pipeline.web.links import DagsterUi
+from zk_pipeline.web.template_filters import add_telling
+
+_FOLDER = Path(__file__).parent
+_TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
+add_filters(_TEMPLATES.env)
+add_telling(_TEMPLATES.env)
+_MOST_FIELDS = 200
+# What the header leads to, in this order; a page that the application does not have is left out.
+_NAVIGATION = (
+    ("/", "Overview"),
+    ("/attendance", "Attendance"),
+    ("/outliers", "To review"),
+    ("/deliveries", "Deliveries"),
+    ("/punches", "Punches"),
+    ("/quarantine", "Quarantine"),
+    ("/month", "Month"),
+    ("/exports", "Exports"),
+    ("/devices", "Devices"),
+    ("/shifts", "Shifts"),
+    ("/holidays", "Holidays"),
+    ("/runs", "Runs"),
+)
+
+
+class LoginNeeded(Exception):
+    """Nobody is logged in; the page is shown after they are."""
+
+
+def mount_web(app: FastAPI, *pages: APIRouter) -> None:
+    """Put pages into the application, with all that they need."""
+    for router in pages:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
+    app.add_exception_handler(LoginNeeded, _to_login)
+    app.state.error_page = error_page
+    served = {getattr(route, "path", None) for router in pages for route in router.routes}
+    app.state.navigation = [(path, words) for path, words in _NAVIGATION if path in served]
+
+
+def draw(
+    request: Request,
+    template: str,
+    identity: Identity | None = None,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> Response:
+    """A page from `templates/`, everything in it escaped.
+
+    Every template has `identity`, `csrf`, `zone` (of whatever has none of its own), `now`, `ui` (links to the Dagster
+    UI) and `here` (the entry of the navigation that the page belongs to).
+    """
+    services, navigation = services_of(request), request.app.state.navigation
+    first_part = "/" + request.url.path.split("/")[1]
+    context = {
+        "identity": identity,
+        "csrf": identity.session.csrf if identity is not None and identity.session is not None else "",
+        "zone": services.settings.timezone,
+        "now": services.clock(),
+        "ui": DagsterUi(services.settings.ui_url),
+        "version": __version__,
+        "navigation": navigation,
+        "here": first_part,
+        **values,
+    }
+    return _TEMPLATES.TemplateResponse(request, template, context, status, headers)
+
+
+def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
+    more = dict(headers or {})
+    if _is_from_script(request) and request.method == "GET" and status == 503:
+        return Response(status_code=204, headers=more)  # a page that looks again by itself goes on doing so
+    if _is_from_script(request):  # where a piece of a page was asked for, say it in place of the whole content
+        more |= {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
+    identity = getattr(request.state, "identity", None)
+    return draw(request, "error.html", identity, status=status, headers=more, error_status=status, detail=detail)
+
+
+def visitor(scope: Scope) -> Callable[..., Identity]:
+    """A dependency of pages: who is logged in and may do what `scope` allows; to the login page otherwise."""
+
+    def check(request: Request) -> Identity:
+        return _admitted(request, scope)
+
+    return check
+
+
+Form = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A form that is proven to be from a page of `identity`'s own session."""
+
+    identity: Identity
+    fields: Form
+
+
+def signed_form(scope: Scope) -> Callable[..., Awaitable[Signed]]:
+    """A dependency of `POST`s from pages: the form, from somebody who may do what `scope` allows."""
+
+    async def check(request: Request) -> Signed:
+        identity = await run_in_threadpool(_admitted, request, scope)
+        fields = await read_form(request)
+        check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
+        return Signed(identity, fields)
+
+    return check
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of an urlencoded body, the last of each name. Raises HTTPException 400 or 415."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "a form is expected")
+    try:
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        raise HTTPException(400, "the form cannot be read") from None
+
+
+def safe_target(text: str | None) -> str:
+    """Where to go after logging in: a path of ours, never another site."""
+    target = text or "/"
+    parts = urlsplit(target)
+    is_ours = target.startswith("/") and not parts.scheme and not parts.netloc and target.isprintable()
+    return target if is_ours and "\\" not in target and not target.startswith("//") else "/"
+
+
+def _admitted(request: Request, scope: Scope) -> Identity:
+    identity = identify(request)
+    if identity is None:
+        raise LoginNeeded
+    request.state.identity = identity
+    if not identity.may(scope):
+        raise HTTPException(403, f"this token may {identity.scope}; this needs the scope {scope}")
+    return identity
+
+
+async def _to_login(request: Request, _: Exception) -> Response:
+    path = _shown_path(request)
+    is_shown_again = path != "/" and (request.method == "GET" or _is_from_script(request))
+    target = f"/login?next={quote(path)}" if is_shown_again else "/login"
+    if _is_from_script(request):
+        return Response(status_code=204, headers={"HX-Redirect": target})
+    return RedirectResponse(target, 303)
+
+
+def _shown_path(request: Request) -> str:
+    """The page in the browser's window, without its host; `/` where that is not known."""
+    shown = request.headers.get("hx-current-url", "/") if _is_from_script(request) else str(request.url)
+    try:
+        parts = urlsplit(shown)
+    except ValueError:
+        return "/"
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _is_from_script(request: Request) -> bool:
+    """Whether htmx asks, for a piece of a page; the same pages answer it as a browser without scripts."""
+    return request.headers.get("hx-request") == "true"
+
+
+Reader = Annotated[Identity, Depends(visitor("read"))]
+Operator = Annotated[Identity, Depends(visitor("operate"))]
+Admin = Annotated[Identity, Depends(visitor("admin"))]
+ReaderForm = Annotated[Signed, Depends(signed_form("read"))]
+OperatorForm = Annotated[Signed, Depends(signed_form("operate"))]
+AdminForm = Annotated[Signed, Depends(signed_form("admin"))]

@@ -1,0 +1,83 @@
+"""How pages tell of punches, deliveries and runs, as filters and tests of templates. Instants and spans: `words`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment
+
+from zk_pipeline.store.queries.explanations import PUNCH_STATES
+from zk_pipeline.web.list_pages import address, day_address
+
+_VERIFY_TYPES = {0: "password", 1: "finger", 2: "card", 15: "face"}
+_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# The class of a state word; what is neither good nor bad news has none.
+_DELIVERY_KINDS = {"delivered": "ok", "retry": "warn", "failed": "bad"}
+_VERDICT_KINDS = {"delivered": "ok", "refused": "bad", "misconfigured": "bad"}
+_DELIVERY_WORDS = {"retry": "to be tried again", "failed": "dead letter", "pending": "waiting", None: "–"}
+
+
+def add_telling(environment: Environment) -> None:
+    environment.filters.update(
+        wall_clock=wall_clock,
+        wall_time=wall_time,
+        moment=moment,
+        punch_state=punch_state,
+        verify_type=verify_type,
+        delivery_kind=delivery_kind,
+        delivery_words=delivery_words,
+        verdict_kind=verdict_kind,
+        pairs=pairs,
+    )
+    environment.tests["run"] = is_run
+    environment.globals.update(address=address, day_address=day_address)
+
+
+def wall_clock(local: datetime | None) -> str:
+    """A reading, to the second."""
+    return "–" if local is None else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def wall_time(local: datetime | None, day: object = None) -> str:
+    """HH:MM of a reading, with its date in front where that is not `day`."""
+    if local is None:
+        return "–"
+    return f"{local:%H:%M}" if local.date() == day else f"{local:%Y-%m-%d %H:%M}"
+
+
+def moment(value: datetime | None, zone: str) -> str:
+    """An instant to the second on the wall clock of `zone`, which stands in the table's head."""
+    return "–" if value is None else f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"
+
+
+def punch_state(number: int) -> str:
+    return PUNCH_STATES.get(number, "–" if number == 255 else f"state {number}")
+
+
+def verify_type(number: int) -> str:
+    return _VERIFY_TYPES.get(number, f"way {number}")
+
+
+def delivery_kind(state: str | None) -> str:
+    return _DELIVERY_KINDS.get(state or "", "")
+
+
+def delivery_words(state: str | None) -> str:
+    return _DELIVERY_WORDS.get(state) or str(state)
+
+
+def verdict_kind(verdict: str) -> str:
+    return _VERDICT_KINDS.get(verdict, "warn")
+
+
+def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Of names, as a choice takes values and what is shown for them."""
+    return [(value, value) for value in values]
+
+
+def is_run(run_id: str | None) -> bool:
+    """Whether Dagster can know it."""
+    return run_id is not None and bool(_RUN.fullmatch(run_id))

@@ -1,0 +1,118 @@
+"""Shifts, who has them, holidays and absences over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import httpx
+import pytest
+
+from zk_pipeline.attendance.shifts import Holiday
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.api.api_fixtures import Served
+from zk_pipeline_tests.store.store_fixtures import MONDAY, process, stale
+
+NIGHT = {"name": "night", "start": "22:00", "end": "06:00", "weekdays": ["mon", "tue"], "late_clock_in_hours": 0.5}
+
+
+@pytest.fixture
+def boss(filled: Store, own: Served) -> Iterator[httpx.Client]:  # noqa: ARG001 (is served)
+    with own.client() as client:
+        yield client
+
+
+def test_hours_are_declared_assigned_and_taken_back_and_the_days_they_touch_are_stale(
+    boss: httpx.Client, filled: Store
+) -> None:
+    made = boss.post("/api/shifts/", json=NIGHT)
+    assert (made.status_code, made.json()) == (201, made.json() | NIGHT)
+    assert boss.get("/api/shifts/").json() == [made.json()]
+    assert boss.get("/api/shifts/night/").json()["workday_starts_at"] is None
+    office = NIGHT | {"name": "office", "start": "09:00", "end": "18:00", "weekdays": ["mon", "tue", "wed", "sun"]}
+    assert boss.post("/api/shifts/", json=office).status_code == 201
+    assert boss.put("/api/shifts/office/", json=office | {"late_clock_in_hours": None}).status_code == 200
+    assert boss.get("/api/shifts/office/").json()["late_clock_in_hours"] is None
+
+    wanted = {"shift": "office", "user_id": "1001", "valid_from": "2026-03-02", "valid_to": "2026-03-31"}
+    given = boss.post("/api/shift-assignments/", json=wanted)
+    assert (given.status_code, given.json() | wanted) == (201, given.json())
+    at_gate = boss.post("/api/shift-assignments/", json={"shift": "night", "device": 1}).json()
+    assert (at_gate["device"], at_gate["device_name"]) == (1, "North")
+    assert [one["id"] for one in boss.get("/api/shift-assignments/").json()] == [given.json()["id"], at_gate["id"]]
+    assert boss.delete("/api/shifts/night/").status_code == 400  # somebody has it
+    assert boss.delete(f"/api/shift-assignments/{at_gate['id']}/").status_code == 204
+    assert boss.delete("/api/shifts/night/").status_code == 204
+
+    new_year = {"date": "2026-03-02", "name": "Founders' Day", "site": None}
+    assert boss.post("/api/holidays/", json=new_year).json() == new_year
+    assert boss.get("/api/holidays/").json() == [new_year]
+    both = {"date": "2026-05-01", "name": "Labour Day / Feast", "site": None}  # as imports name a date of two feasts
+    filled.holidays.put([Holiday(day=date(2026, 5, 1), name="Labour Day / Feast")])
+    assert boss.get("/api/holidays/").json() == [new_year, both]
+    filled.holidays.remove(date(2026, 5, 1))
+    assert MONDAY in stale(filled)
+    assert boss.delete("/api/holidays/2026-03-02/?site=Elsewhere").status_code == 404
+    assert boss.delete("/api/holidays/2026-03-02/").status_code == 204
+    assert boss.get("/api/holidays/").json() == []
+
+
+def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client, filled: Store) -> None:
+    with filled.database.write("test") as connection:
+        connection.execute("DELETE FROM raw_punches WHERE user_id = '1002' AND punched_at_local < '2026-03-09'")
+        connection.execute("DELETE FROM daily_attendance WHERE user_id = '1001' AND work_date IN ('2026-03-04')")
+    boss.post("/api/shifts/", json=NIGHT | {"name": "day", "start": "09:00", "end": "18:00", "weekdays": ["wed"]})
+    boss.post("/api/shift-assignments/", json={"shift": "day", "user_id": "1001"})
+    expected = {"site": "North", "user_id": "1001", "date": "2026-03-04", "shift": "day"}
+    assert boss.get("/api/absences/").json() == {"count": 1, "next": None, "previous": None, "results": [expected]}
+    assert boss.get("/api/absences/?user_id=1002").json()["count"] == 0
+    assert boss.get("/api/absences/?start_date=2026-03-05").json()["count"] == 0
+    assert boss.get("/api/absences/?page=2").status_code == 404
+    process(filled, MONDAY + timedelta(days=2))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("shifts", NIGHT | {"start": "9"}, "start: String should match"),
+        ("shifts", NIGHT | {"end": "22:00"}, "end must differ from start"),
+        ("shifts", NIGHT | {"weekdays": []}, "weekdays: "),
+        ("shifts", NIGHT | {"name": "a/b"}, "name: "),
+        ("shifts", NIGHT | {"name": "\x00"}, "name: "),
+        ("shifts", NIGHT | {"late_clock_in_hours": "1"}, "late_clock_in_hours: "),
+        ("shifts", NIGHT | {"lunch": "12:00"}, "lunch: Extra inputs"),
+        ("shift-assignments", {"shift": "none", "user_id": "1"}, "no shift 'none'"),
+        ("shift-assignments", {"shift": "none"}, "name one"),
+        ("shift-assignments", {"shift": "none", "device": 900000}, "device: there is none with the id 900000"),
+        ("shift-assignments", {"shift": "none", "user_id": "1", "valid_from": "2026-02-30"}, "valid_from: 2026-02-30"),
+        ("holidays", {"date": "2026-13-01", "name": "x"}, "date: 2026-13-01 is not a date"),
+        ("holidays", {"date": "2026-01-01", "name": "x", "site": "Mars"}, "no site 'Mars'"),
+    ],
+)
+def test_what_is_wrong_with_hours_is_said(admin: httpx.Client, path: str, body: object, words: str) -> None:
+    answer = admin.post(f"/api/{path}/", json=body)
+    assert (answer.status_code, words in answer.json()["detail"]) == (400, True), answer.text
+    assert admin.get(f"/api/{path}/").json() == []
+
+
+def test_hours_that_there_are_not_are_not_found(admin: httpx.Client) -> None:
+    for method, path in (
+        ("GET", "shifts/none"), ("PUT", "shifts/none"), ("DELETE", "shifts/none"),
+        ("DELETE", "shift-assignments/77"), ("DELETE", "holidays/2026-01-01"), ("DELETE", "holidays/never"),
+    ):  # fmt: skip
+        body = NIGHT | {"name": "none"} if method == "PUT" else None
+        assert admin.request(method, f"/api/{path}/", json=body).status_code == 404, path
+
+
+def test_hours_are_changed_by_admins_only(served: Served) -> None:
+    with served.client("operate") as operator:
+        for method, path in (
+            ("POST", "shifts"), ("PUT", "shifts/x"), ("DELETE", "shifts/x"), ("POST", "shift-assignments"),
+            ("DELETE", "shift-assignments/1"), ("POST", "holidays"), ("DELETE", "holidays/2026-01-01"),
+            ("POST", "clock-corrections"), ("DELETE", "clock-corrections/1"),
+        ):  # fmt: skip
+            assert operator.request(method, f"/api/{path}/").status_code == 403, path
+    with served.client("read") as reader:
+        assert reader.post("/api/quarantine/release/").status_code == 403
+        for path in ("shifts", "shift-assignments", "holidays", "absences", "clock-corrections", "quarantine"):
+            assert reader.get(f"/api/{path}/").status_code == 200, path

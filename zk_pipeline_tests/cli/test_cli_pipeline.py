@@ -1,0 +1,287 @@
+"""`poll`, `process`, `sync`, `cleanup`, `status`, `test-crm`: what they do, say, and leave in Dagster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.simulator.crm.faults import refusal
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.conftest import CRM_TOKEN
+from zk_pipeline_tests.gates import MONDAY, TUESDAY, WEDNESDAY, gate, present, switch_on
+
+WEDNESDAY_2099 = datetime.fromisoformat("2099-12-30 09:00:00")
+Runs = Callable[[], list[tuple[str, str]]]
+
+
+@pytest.fixture
+def runs(home: Path) -> Runs:  # noqa: ARG001 (exports the home)
+    """Job and state of all runs that the Dagster UI shows, oldest first."""
+
+    def found() -> list[tuple[str, str]]:
+        with dg.DagsterInstance.get() as instance:
+            return [(run.job_name, run.status.value) for run in reversed(instance.get_runs())]
+
+    return found
+
+
+@pytest.fixture
+def gates(fleet: Fleet, home_store: Store) -> Fleet:
+    switch_on(fleet, home_store, gate("North", *present(MONDAY, "1001"), *present(WEDNESDAY, "1001")))
+    switch_on(fleet, home_store, gate("South", *present(MONDAY, "1002")))
+    return fleet
+
+
+@pytest.mark.usefixtures("gates")
+def test_from_punch_to_crm_by_three_commands_each_of_them_dagster_runs(
+    zk: CommandLine, crm: CrmReceiver, runs: Runs
+) -> None:
+    polled = zk("poll", "--json").json
+    assert [(one["device"], one["status"], one["new"]) for one in polled["devices"]] == [
+        ("North", "success", 4),
+        ("South", "success", 2),
+    ]
+    made = zk("process", "--json").json
+    assert [(one["work_date"], one["rows"], one["added"]) for one in made["work_dates"]] == [
+        (str(MONDAY), 2, 2),
+        (str(WEDNESDAY), 1, 1),
+    ]
+    sent = zk("sync", "--json").json
+    assert {name: sent[name] for name in ("delivered", "retry", "failed", "unsent")} == {
+        "delivered": 3,
+        "retry": 0,
+        "failed": 0,
+        "unsent": 0,
+    }
+    assert len(crm.ledger.latest()) == 3
+    states = runs()
+    assert states == [
+        ("poll_devices", "SUCCESS"),
+        *[("process_attendance", "SUCCESS")] * 2,
+        ("sync_to_crm", "SUCCESS"),
+    ]
+    assert len(polled["run_ids"] + made["run_ids"] + sent["run_ids"]) == len(states)
+
+
+@pytest.mark.usefixtures("gates")
+def test_doing_it_again_finds_nothing_to_do(zk: CommandLine, crm: CrmReceiver, runs: Runs) -> None:
+    for command in ("poll", "process", "sync"):
+        assert zk(command).code == 0
+    posts, before = crm.posts, len(runs())
+    assert [one["new"] for one in zk("poll", "--json").json["devices"]] == [0, 0]
+    for command in ("process", "sync"):
+        said = zk(command)
+        assert (said.code, said.out, said.err) == (0, "", "")
+    assert zk("process", "--json").json == {"run_ids": [], "work_dates": []}
+    assert zk("sync", "--json").json["delivered"] == 0
+    assert crm.posts == posts
+    assert len(runs()) == before + 1
+
+
+def test_a_dead_terminal_fails_the_command_and_the_others_are_read(zk: CommandLine, gates: Fleet, runs: Runs) -> None:
+    gates.switch_off("South")
+    said = zk("poll")
+    assert said.code == 1
+    assert [line.split()[:2] for line in said.out.splitlines()[1:]] == [["North", "success"], ["South", "failed"]]
+    assert len(said.err.splitlines()) == 1
+    assert "1 of 2 devices failed: [refused] South" in said.err
+    assert runs() == [("poll_devices", "FAILURE")]
+    assert [one["new"] for one in zk("poll", "North", "--json").json["devices"]] == [0]
+
+
+def test_without_a_device_there_is_nothing_to_poll(zk: CommandLine, runs: Runs) -> None:
+    said = zk("poll")
+    assert (said.code, said.out, len(said.err.splitlines())) == (1, "", 1)
+    assert "device add NAME IP" in said.err
+    assert runs() == []
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_range_makes_every_date_in_it_also_one_without_punches(zk: CommandLine, runs: Runs) -> None:
+    zk("poll")
+    span = ["--start-date", str(MONDAY), "--end-date", str(WEDNESDAY)]
+    made = zk("process", *span, "--json").json
+    assert [(one["work_date"], one["rows"]) for one in made["work_dates"]] == [
+        (str(MONDAY), 2),
+        (str(TUESDAY), 0),
+        (str(WEDNESDAY), 1),
+    ]
+    assert zk("process", "--date", str(MONDAY)).out.splitlines()[1].split() == [str(MONDAY), "2", "0", "0", "2", "0"]
+    assert [job for job, _ in runs()] == ["poll_devices", "process_attendance", "process_attendance"]
+
+
+@pytest.mark.usefixtures("gates")
+def test_without_a_crm_a_sync_says_so_and_counts_no_attempt(zk: CommandLine, home_store: Store, runs: Runs) -> None:
+    zk("poll")
+    zk("process")
+    before = runs()
+    said = zk("sync")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        "zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted\n"
+    )
+    tested = zk("test-crm")
+    assert (tested.code, tested.out, tested.err) == (2, "", said.err)
+    assert runs() == before
+    assert home_store.deliveries.states() == {"pending": 3}
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_dry_run_prints_the_requests_without_the_token_and_sends_nothing(
+    zk: CommandLine, crm: CrmReceiver, home_store: Store
+) -> None:
+    zk("poll")
+    zk("process")
+    said = zk("sync", "--dry-run", "--user-id", "1001")
+    asked = said.json
+    assert asked["url"] == crm.url
+    assert [(one["body"]["user_id"], one["body"]["date"]) for one in asked["requests"]] == [
+        ("1001", str(MONDAY)),
+        ("1001", str(WEDNESDAY)),
+    ]
+    assert all(one["idempotency_key"] for one in asked["requests"])
+    assert CRM_TOKEN not in said.out
+    assert crm.posts == 0
+    assert home_store.deliveries.states() == {"pending": 3}
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_sync_keeps_to_its_limit_its_person_and_its_dates(zk: CommandLine, crm: CrmReceiver) -> None:
+    zk("poll")
+    zk("process")
+    assert zk("sync", "--limit", "1", "--json").json["delivered"] == 1
+    assert zk("sync", "--start-date", str(TUESDAY), "--user-id", "1002", "--json").json["delivered"] == 0
+    assert zk("sync", "--start-date", str(TUESDAY), "--json").json["delivered"] == 1
+    assert zk("sync", "--json").json["delivered"] == 1
+    assert zk("sync", "--force", "--end-date", str(MONDAY), "--json").json["delivered"] == 2
+    assert crm.posts == 5
+    assert len(crm.ledger.latest()) == 3
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_dead_letter_is_shown_and_repaired(zk: CommandLine, crm: CrmReceiver) -> None:
+    zk("poll")
+    zk("process")
+    crm.unknown_users = {"1002"}
+    said = zk("sync")
+    assert said.code == 1
+    assert "1 failed" in said.err
+    assert dict(line.split() for line in said.out.splitlines())["failed"] == "1"
+    assert zk("test-crm", "--stats", "--json").json == {"total": 3, "synced": 2, "unsynced": 1, "failed": 1}
+    status = zk("status", "--json").json
+    assert (status["failed"], status["deliveries"]) == (1, {"delivered": 2, "failed": 1})
+
+    crm.unknown_users = set()
+    assert zk("sync", "--json").json["delivered"] == 0
+    assert zk("sync", "--retry-failed", "--json").json["delivered"] == 1
+    assert zk("test-crm", "--stats", "--json").json == {"total": 3, "synced": 3, "unsynced": 0, "failed": 0}
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_cleanup_is_a_run_too_and_its_dry_run_deletes_nothing(
+    zk: CommandLine, crm: CrmReceiver, home_store: Store, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in ("poll", "process", "sync"):
+        zk(command)
+    assert crm.posts == 3
+    monkeypatch.setenv("RAW_RETENTION_DAYS", "30")
+    assert zk("cleanup", "--dry-run", "--json").json["punches"] == 6
+    assert home_store.punches.total() == 6
+    assert "6" in zk("cleanup").out
+    assert home_store.punches.total() == 0
+    assert zk("test-crm", "--stats", "--json").json["total"] == 3, "days stay"
+    assert runs()[-2:] == [("daily_cleanup", "SUCCESS")] * 2
+
+
+def test_the_crm_is_tested_without_creating_a_record(zk: CommandLine, crm: CrmReceiver) -> None:
+    tested = zk("test-crm", "--json").json
+    assert tested["ok"] is True
+    assert [step["name"] for step in tested["steps"]] == ["dns", "tcp", "authentication", "endpoint", "idempotency"]
+    assert zk("test-crm").out.splitlines()[0].split() == ["name", "is_ok", "detail"]
+    assert crm.posts == 0
+
+
+def test_a_wrong_token_is_said_without_showing_it(zk: CommandLine, crm: CrmReceiver) -> None:
+    crm.token = "another"
+    said = zk("test-crm", "--json")
+    assert said.code == 1
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith(f"zk-pipeline: CRM at {crm.url}: ")
+    assert CRM_TOKEN not in said.out + said.err
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_crm_that_repeats_the_token_does_not_make_a_command_print_it(zk: CommandLine, crm: CrmReceiver) -> None:
+    zk("poll")
+    zk("process")
+    crm.misbehave = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
+    said = zk("sync")
+    assert said.code == 1
+    assert CRM_TOKEN not in said.out + said.err
+
+
+@pytest.mark.usefixtures("bare_home")
+def test_the_status_of_a_fresh_home_says_that_there_is_nothing_yet(zk: CommandLine) -> None:
+    said = zk("status")
+    assert (said.code, said.err) == (0, "")
+    told = dict(line.split("  ", 1) for line in said.out.splitlines())
+    assert {name: words.strip() for name, words in told.items()} == {
+        "punches": "0",
+        "days": "0",
+        "stale dates": "none",
+        "dates without partition": "none",
+        "quarantined records": "0",
+        "punches of clocks that jumped": "0",
+        "deliveries": "empty",
+        "dead letters": "0",
+        "daemon": "never seen; start it with `zk-pipeline up`",
+        "schedules and sensors": "0 running; 0 runs in flight",
+    }
+
+
+@pytest.mark.usefixtures("gates")
+def test_a_pause_that_the_crm_asked_for_is_shown_and_lifted(
+    zk: CommandLine, crm: CrmReceiver, home_store: Store
+) -> None:
+    for command in ("poll", "process"):
+        zk(command)
+    assert "pause of the CRM" not in zk("status").out
+    until = (home_store.clock() + timedelta(hours=20)).replace(microsecond=0)
+    home_store.deliveries.keep_pause(until, crm.url)
+    assert zk("status", "--json").json["crm_paused_until"] == until.isoformat()
+    assert f"the CRM asked for a pause until {until:%Y-%m-%d %H:%M:%S} UTC" in zk("status").out
+    said = zk("sync", "--json")
+    assert (said.code, json.loads(said.out)["unsent"], "; 3 still wait: " in said.err) == (1, 3, True)
+    assert crm.posts == 0
+    assert zk("sync", "--force", "--json").json["delivered"] == 3
+    assert zk("status", "--json").json["crm_paused_until"] is None
+
+
+def test_the_status_shows_what_is_late_and_what_failed(zk: CommandLine, gates: Fleet) -> None:
+    gates.punch("North", "1003", WEDNESDAY_2099)
+    zk("poll")
+    gates.switch_off("South")
+    zk("poll")
+    status = zk("status", "--json").json
+    assert status["stale"] == [str(MONDAY), str(WEDNESDAY)]
+    assert (status["unpartitioned"], status["clock_suspects"]) == ([], 1)
+    assert status["punches"] == 7
+    devices = {one["name"]: (one["last_poll_status"], one["records"]) for one in status["devices"]}
+    assert devices == {"North": ("success", 5), "South": ("failed", 2)}
+    assert status["orchestration"]["runs_in_flight"] == 0
+    said = zk("status").out
+    assert f"{MONDAY}, {WEDNESDAY}" in said
+    assert "South (127.0.0.1:" in said
+
+    zk("process")
+    status = zk("status", "--json").json
+    assert (status["stale"], status["days"], status["deliveries"]) == ([], 3, {"pending": 3})
+    assert "3 pending; the oldest due for 0 min" in zk("status").out

@@ -1,0 +1,124 @@
+"""Days of a range of work dates are made in one run, with an event and a fate for each date."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.defs.instance.instance_health import failed_checks
+from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.defs.run_fixtures import metadata_of, poll_all, run_status, statuses
+from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, WEDNESDAY, gate, present, switch_on
+from zk_pipeline_tests.store.store_fixtures import device, execute, ingest
+
+THURSDAY = WEDNESDAY + timedelta(days=1)
+DATES = [MONDAY, TUESDAY, WEDNESDAY, THURSDAY]
+RANGE = DateRange(MONDAY, THURSDAY)
+COVERED = dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "every_work_date_has_a_partition")
+
+
+@pytest.fixture
+def punched(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
+    """Monday to Wednesday at one gate; on Tuesday also at another."""
+    monday = [*present(MONDAY, "1001"), (NASTY, f"{MONDAY} 12:30:00")]
+    switch_on(fleet, home_store, gate("North", *monday, *present(TUESDAY), *present(WEDNESDAY)))
+    switch_on(fleet, home_store, gate("South", *present(TUESDAY, "1002")), site="Yard")
+    assert poll_all(launcher, home_store).failure is None
+
+
+@pytest.mark.usefixtures("punched")
+def test_a_range_is_one_run_with_an_event_for_each_date(launcher: Launcher) -> None:
+    result = launcher.process(RANGE)
+    assert result.failure is None
+    assert run_status(launcher, result) is dg.DagsterRunStatus.SUCCESS
+    assert {key: values["dagster/partition_row_count"] for key, values in result.partitions.items()} == {
+        str(MONDAY): 2,
+        str(TUESDAY): 2,
+        str(WEDNESDAY): 1,
+        str(THURSDAY): 0,
+    }
+    assert statuses(launcher, "daily_attendance", DATES) == {str(day): "materialized" for day in DATES}
+    assert launcher.instance.get_runs_count(dg.RunsFilter(job_name="process_attendance")) == 1
+
+
+@pytest.mark.usefixtures("punched")
+def test_one_bad_date_fails_only_its_own_and_is_made_once_it_is_good_again(
+    launcher: Launcher, home_store: Store
+) -> None:
+    execute(home_store, "UPDATE devices SET timezone = 'Mars/Base' WHERE name = 'South'")
+    result = launcher.process(RANGE)
+
+    assert result.failure is not None
+    assert result.failure.startswith("1 of 4 work dates failed: ")
+    assert "Mars/Base" in result.failure
+    assert run_status(launcher, result) is dg.DagsterRunStatus.FAILURE
+    assert statuses(launcher, "daily_attendance", DATES) == {
+        str(MONDAY): "materialized",
+        str(TUESDAY): "failed",
+        str(WEDNESDAY): "materialized",
+        str(THURSDAY): "materialized",
+    }
+    assert [item.work_date for item in home_store.days.stale(first=MONDAY, last=THURSDAY)] == [TUESDAY]
+
+    execute(home_store, "UPDATE devices SET timezone = 'UTC' WHERE name = 'South'")
+    assert launcher.process(DateRange(TUESDAY, TUESDAY)).failure is None
+    assert statuses(launcher, "daily_attendance", DATES) == {str(day): "materialized" for day in DATES}
+
+
+@pytest.mark.usefixtures("punched")
+def test_the_metadata_of_a_date_counts_its_rows_and_shows_some(launcher: Launcher) -> None:
+    launcher.process(RANGE)
+    made = metadata_of(launcher, "daily_attendance", str(MONDAY))
+    assert made["admin_page"] == f"https://admin.example/attendance?start_date={MONDAY}&end_date={MONDAY}"
+    assert {name: made[name] for name in ("dagster/partition_row_count", "added", "changed", "unchanged")} == {
+        "dagster/partition_row_count": 2,
+        "added": 2,
+        "changed": 0,
+        "unchanged": 0,
+    }
+    figures = ("incomplete", "outlier_rows", "made_from_punches", "made_from_polls", "made_from_devices")
+    assert [made[name] for name in figures] == [1, 1, 3, 1, 1]
+    for plot in ("punches_by_hour", "outliers_by_day"):
+        assert "](data:image/svg+xml;base64," in str(made[plot])
+    assert made["outliers"] == {"CLOCK_IN_TOO_LATE": 1, "MISSING_CLOCK_OUT": 1}
+    header, rule, unusual, usual = str(made["preview"]).splitlines()
+    assert [cell.strip() for cell in header.split("|")][1:3] == ["site", "user_id"]
+    # The unusual one comes first, and nothing that a person is called may open a further cell.
+    for line in (rule, unusual, usual):
+        assert line.replace("\\\\", "").replace("\\|", "").count("|") == header.count("|")
+    assert "Clock-in 12:30, more than 2 h after 09:00" in unusual
+    assert "| 1001 |" in usual
+    empty = metadata_of(launcher, "daily_attendance", str(THURSDAY))
+    assert not {"preview", "punches_by_hour", "outliers_by_day"} & set(empty)
+
+
+@pytest.mark.usefixtures("punched")
+def test_processing_again_changes_nothing_and_says_so(launcher: Launcher) -> None:
+    launcher.process(RANGE)
+    again = launcher.process(RANGE).partitions[str(MONDAY)]
+    assert (again["added"], again["changed"], again["unchanged"]) == (0, 0, 2)
+
+
+@pytest.mark.usefixtures("punched")
+def test_a_run_that_cannot_reach_the_store_fails_as_a_whole_in_one_line(launcher: Launcher, home_store: Store) -> None:
+    home_store.database.path.write_bytes(b"no database")
+    result = launcher.process(RANGE)
+    assert result.partitions == {}
+    assert str(home_store.database.path) in str(result.failure)
+    assert "\n" not in str(result.failure)
+
+
+def test_punches_that_no_partition_covers_fail_the_check_that_says_so(launcher: Launcher, home_store: Store) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY), *present(date(2019, 12, 31)))
+    assert launcher.process(RANGE).failure is None, "it is a warning"
+    (failed,) = failed_checks(launcher.instance, [COVERED])
+    assert (failed.name, failed.severity) == (COVERED.name, "WARN")
+    execute(home_store, "DELETE FROM work_dates WHERE work_date = '2019-12-31'")
+    assert launcher.process(RANGE).failure is None
+    assert failed_checks(launcher.instance, [COVERED]) == []

@@ -1,0 +1,302 @@
+"""A failed run is told to people by a real HTTP request; and no secret is left anywhere by runs that fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster_shared.error import SerializableErrorInfo
+
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.defs.automation.alert_sensors import alert_sensors
+from zk_pipeline.defs.build import build_definitions
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
+from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.defs.resources import resources
+from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.runtime.processes import process_identity
+from zk_pipeline.simulator.crm.faults import refusal
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
+from zk_pipeline_tests.conftest import CRM_TOKEN
+from zk_pipeline_tests.defs.run_fixtures import poll_all, quality_tick
+from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.store.store_fixtures import device, ingest, rows
+
+COMM_KEY = "918273645"
+
+
+@pytest.fixture
+def channel(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:  # noqa: ARG001 (clears the variables)
+    with listening() as channel:
+        monkeypatch.setenv("ALERT_URLS", channel.url)
+        yield channel
+
+
+def noted(launcher: Launcher, run_id: str) -> str:
+    """Let run_failure_alert_sensor react to a failed run as the daemon would; what it says."""
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "run_failure_alert_sensor")
+    run = launcher.instance.get_run_by_id(run_id)
+    assert run is not None
+    (failure,) = launcher.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    context = dg.build_run_status_sensor_context(
+        sensor_name=sensor.name,
+        dagster_instance=launcher.instance,
+        dagster_run=run,
+        dagster_event=failure.get_dagster_event(),
+        resources=resources(load_settings()),
+    )
+    said = sensor(context.for_run_failure())
+    assert isinstance(said, dg.SkipReason)
+    return str(said.skip_message)
+
+
+def look(launcher: Launcher) -> str:
+    """Let alert_sensor tick for the first time; what it says."""
+    return tick(launcher, None)[0]
+
+
+def tick(launcher: Launcher, cursor: str | None) -> tuple[str, str | None]:
+    """Let alert_sensor tick; what it says, and its cursor."""
+    settings = load_settings()
+    definitions = build_definitions(settings)
+    (sensor,) = (one for one in alert_sensors(load_settings()) if one.name == "alert_sensor")
+    with dg.build_sensor_context(
+        instance=launcher.instance, resources=resources(settings), definitions=definitions, cursor=cursor
+    ) as context:
+        data = sensor.evaluate_tick(context)
+    return str(data.skip_message), data.cursor
+
+
+@pytest.fixture
+def failing(
+    launcher: Launcher, fleet: Fleet, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Runs that failed: at a terminal with another comm key, at a CRM that repeats the token in its refusal."""
+    monkeypatch.setenv("GATE_KEY", COMM_KEY)
+    switch_on(fleet, home_store, gate("Locked", comm_key=4711), comm_key_env="GATE_KEY")
+    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
+    crm.misbehave = lambda _: refusal(422, detail=f"who is Token {CRM_TOKEN}?")
+    polled = poll_all(launcher, home_store)
+    assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
+    refused = launcher.sync(DateRange(MONDAY, MONDAY), {})
+    crm.misbehave = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
+    misconfigured = launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True})
+    results = [polled, refused, misconfigured]
+    assert None not in [one.failure for one in results]
+    return [one.run_id for one in results]
+
+
+def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
+    launcher: Launcher, failing: list[str], channel: Channel
+) -> None:
+    polled, refused, misconfigured = failing
+    assert noted(launcher, polled) == "only devices failed, and each is told by alert_sensor"
+    assert noted(launcher, refused) == "on record: sync_to_crm failed"
+    assert noted(launcher, misconfigured) == "on record: the CRM is misconfigured"
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: Locked is not read (and 2 more)"]
+    (body,) = channel.bodies
+    assert "[wrong_comm_key] Locked (127.0.0.1:" in body
+    assert "sync_to_crm failed\ncrm_sync: 0 delivered, 0 to retry, 1 failed, 0 unsent" in body
+    assert "the CRM is misconfigured" in body
+    assert "401" in body
+    assert "raw_punches: clocks are right" not in body
+    assert {f"Run {run_id}" for run_id in failing} <= set(body.splitlines())
+    for secret in (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET):
+        assert secret not in json.dumps(channel.alerts)
+    assert "to tell" not in look(launcher)
+    assert len(channel.alerts) == 1
+
+
+@pytest.mark.usefixtures("channel")
+def test_a_look_at_which_nothing_changed_opens_the_store_once(
+    launcher: Launcher, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home_store.devices.add(device())
+    opened: list[str] = []
+    for how in ("read", "write"):
+        before = getattr(Database, how)
+
+        def noted(self: Database, purpose: str, about: str = "", before: Any = before) -> Any:
+            opened.append(purpose)
+            return before(self, purpose, about)
+
+        monkeypatch.setattr(Database, how, noted)
+    assert look(launcher) == "0 problems"
+    assert opened == ["what people must be told of"]
+
+
+def test_links_lead_to_the_ui_where_its_address_is_known(
+    launcher: Launcher, failing: list[str], channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZK_PIPELINE_UI_URL", "https://dagster.example.com/")
+    look(launcher)
+    assert f"https://dagster.example.com/runs/{failing[0]}" in channel.bodies[0].splitlines()
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: Channel, crm: CrmReceiver) -> None:
+    look(launcher)
+    crm.misbehave = lambda _: None
+    assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
+    look(launcher)
+    (over,) = channel.bodies[1:]
+    assert "- the CRM is misconfigured: over after" in over
+    assert "Locked" not in over, "that terminal is as it was"
+
+
+def test_a_run_over_its_time_is_told_and_one_that_a_person_cancelled_is_not(
+    launcher: Launcher, channel: Channel
+) -> None:
+    tags = {PROCESS_TAG: process_identity()}
+    started = dg.DagsterRunStatus.STARTED
+    over, cancelled = (
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=started, tags=tags)) for _ in range(2)
+    )
+    for run in (over, cancelled):
+        launcher.instance.report_run_canceling(run)
+    launcher.instance.report_run_failed(over, "Exceeded maximum runtime of 7200 seconds.")
+    for run in (over, cancelled):  # by their own processes, as the last thing they do
+        launcher.instance.report_run_canceled(run)
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
+    assert "Exceeded maximum runtime" in channel.bodies[0]
+
+
+def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_it_takes_them(
+    launcher: Launcher, home_store: Store, crm: CrmReceiver, channel: Channel
+) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY))
+    assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
+    crm.misbehave = lambda _: refusal(422, detail="unknown employee 1001")
+    assert launcher.sync(DateRange(MONDAY, MONDAY), {}).failure is not None
+    look(launcher)
+    told = "\n".join([*channel.titles, *channel.bodies])
+    assert "The CRM refused 1 deliveries for good; it said: " in told
+    assert "unknown employee 1001" in told
+    assert "no dead letters" not in told, "that check says the same"
+    crm.misbehave = lambda _: None
+    assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
+    look(launcher)
+    assert "dead letters at the CRM: over after" in channel.bodies[-1]
+
+
+@pytest.mark.usefixtures("failing")
+def test_without_a_channel_the_tick_says_that_nobody_was_told(launcher: Launcher) -> None:
+    assert look(launcher).endswith("ALERT_URLS is not set: nobody was told")
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_channel_that_refuses_fails_no_tick_and_is_named_without_its_secret(
+    launcher: Launcher, channel: Channel
+) -> None:
+    channel.status = 500
+    said = look(launcher)
+    assert said.endswith("ALERT_URLS: number 1 (json) did not take the alert")
+    assert CHANNEL_SECRET not in said
+
+
+@pytest.mark.usefixtures("failing")
+def test_devices_wait_for_the_end_of_their_poll_to_be_told_together(launcher: Launcher, channel: Channel) -> None:
+    tags = {PROCESS_TAG: process_identity()}
+    under_way = launcher.instance.add_run(
+        dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED, tags=tags)
+    )
+    look(launcher)
+    assert "Locked" not in channel.bodies[0]
+    launcher.instance.delete_run(under_way.run_id)
+    look(launcher)
+    assert channel.titles[1:] == ["zk_pipeline: Locked is not read"]
+
+
+def test_a_failing_tick_is_told(launcher: Launcher, channel: Channel) -> None:
+    error = SerializableErrorInfo("ValueError: no such thing\n", [], "ValueError")
+    origin = RemoteInstigatorOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("zk_pipeline"), "__repository__"), "new_punches_sensor"
+    )
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
+    launcher.instance.add_instigator_state(state)
+
+    def ended(status: TickStatus, at: float, error: SerializableErrorInfo | None = None) -> None:
+        data = TickData(
+            state.instigator_origin_id, state.instigator_name, InstigatorType.SENSOR, status, at,
+            selector_id=state.selector_id, error=error,
+        )  # fmt: skip
+        launcher.instance.create_tick(data)
+
+    ended(TickStatus.FAILURE, 1000.0, error)
+    look(launcher)
+    assert channel.titles == ["zk_pipeline: new_punches_sensor fails"]
+    assert channel.bodies[0].startswith("ValueError: no such thing")
+    ended(TickStatus.SKIPPED, 2000.0)
+    look(launcher)
+    assert channel.titles[1:] == ["zk_pipeline: over: new_punches_sensor fails"]
+
+
+def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
+    launcher: Launcher, home_store: Store, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY), rejected=[b"odd"])
+    quality_tick(launcher)
+    monkeypatch.setenv("ALERT_URLS", f"warning={channel.at('low')} critical={channel.at('pager')}")
+    look(launcher)
+    assert channel.paths == ["/low"]
+    assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
+    assert "Gate: 1 records" in channel.bodies[0]
+    assert "Look at quarantined_records" in channel.bodies[0]
+
+
+def test_checks_are_asked_after_every_two_minutes_and_stay_told_meanwhile(
+    launcher: Launcher, home_store: Store, channel: Channel
+) -> None:
+    home_store.devices.add(device("Gate"))
+    _, cursor = tick(launcher, None)
+    ingest(home_store, "Gate", *present(MONDAY), rejected=[b"odd"])
+    quality_tick(launcher)
+    _, cursor = tick(launcher, cursor)
+    assert channel.titles == []
+    tick(launcher, str(datetime.fromisoformat(str(cursor)) - timedelta(minutes=2)))
+    assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
+    tick(launcher, cursor)
+    assert len(channel.titles) == 1, "not over because it was not looked at"
+
+
+@pytest.mark.usefixtures("failing", "channel")
+def test_no_secret_is_in_any_file_of_the_instance_nor_in_the_store(home: Path, home_store: Store) -> None:
+    secrets = (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET)
+    files = [path for path in home.rglob("*") if path.is_file()]
+    contents = {str(path): path.read_bytes() for path in files if path.suffix != ".duckdb"}
+    assert any(b"wrong_comm_key" in content for content in contents.values()), "words of the event log are found"
+    found = {(name, secret) for name, content in contents.items() for secret in secrets if secret.encode() in content}
+    assert found == set()
+
+    # The database file is compressed, so it is asked.
+    tables = [name for (name,) in rows(home_store, "SELECT table_name FROM duckdb_tables()")]
+    assert "crm_deliveries" in tables
+    text = "\n".join(repr(row) for name in tables for row in rows(home_store, f"SELECT * FROM {name}"))
+    assert "who is Token" in text, "the CRM's own words are kept, without the token"
+    assert [secret for secret in secrets if secret in text] == []

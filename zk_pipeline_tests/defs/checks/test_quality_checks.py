@@ -1,0 +1,159 @@
+"""Checks evaluated without a run, on demand, and what they keep from the CRM."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.crm.payload import crm_record
+from zk_pipeline.defs.assets.asset_attributes import CRM_FIELDS
+from zk_pipeline.defs.build import build_definitions
+from zk_pipeline.defs.checks.quality_checks import Said
+from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.operations.alerting.quality_checks import CALM, CHECKS
+from zk_pipeline.operations.alerting.quality_verdicts import Verdict
+from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.defs.run_fixtures import deliver, quality_tick, statuses
+from zk_pipeline_tests.gates import MONDAY, TUESDAY, present
+from zk_pipeline_tests.store.store_fixtures import device, execute, ingest
+
+NAMES = {check.name for check in CHECKS}
+DOUBLE = "INSERT INTO daily_attendance SELECT * FROM daily_attendance WHERE work_date = ?"
+
+
+@pytest.fixture
+def two_days(launcher: Launcher, home_store: Store, crm: CrmReceiver) -> Launcher:  # noqa: ARG001 (a CRM is there)
+    """Monday and Tuesday made, and not delivered yet."""
+    home_store.devices.add(device())
+    ingest(home_store, "Gate", *present(MONDAY), *present(TUESDAY))
+    launcher = Launcher(load_settings(), launcher.instance)
+    assert launcher.process(DateRange(MONDAY, TUESDAY)).success
+    return launcher
+
+
+def told(crm: CrmReceiver) -> list[tuple[str, int]]:
+    return sorted((str(one["date"]), int(str(one["revision"]))) for one in crm.ledger.latest().values())
+
+
+def test_the_sensor_writes_down_every_check_once_and_then_what_changed(launcher: Launcher, home_store: Store) -> None:
+    first, cursor = quality_tick(launcher)
+    assert first == dict.fromkeys(NAMES, True)
+    again, cursor = quality_tick(launcher, cursor)
+    assert again == {}
+    home_store.devices.add(device("Gate"))
+    execute(home_store, "UPDATE devices SET created_at = now() - INTERVAL 1 HOUR, updated_at = created_at")
+    execute(home_store, "UPDATE devices SET updated_at = created_at")
+    late, cursor = quality_tick(launcher, cursor)
+    assert late == {"terminals_read_in_time": False}, "it shows though nothing runs"
+    assert quality_tick(launcher, cursor)[0] == {}
+    assert launcher.instance.get_runs_count() == 0
+
+
+def test_a_failed_check_is_said_again_once_its_asset_was_made_anew_since_the_ui_shows_it_no_longer(
+    launcher: Launcher, home_store: Store
+) -> None:
+    home_store.devices.add(device("Gate"))
+    execute(home_store, "UPDATE devices SET created_at = now() - INTERVAL 1 HOUR, updated_at = created_at")
+    execute(home_store, "UPDATE devices SET updated_at = created_at")
+    found, cursor = quality_tick(launcher)
+    assert found["terminals_read_in_time"] is False
+    assert quality_tick(launcher, cursor)[0] == {}
+    launcher.instance.report_runless_asset_event(dg.AssetMaterialization("raw_punches", partition="Gate"))
+    again, cursor = quality_tick(launcher, cursor)
+    assert again == {"terminals_read_in_time": False}, "good ones are said again within the hour"
+    assert quality_tick(launcher, cursor)[0] == {}
+
+
+def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_were_forgotten() -> None:
+    now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+    said = Said.read(None)
+    assert said.is_time_for_facts(now, {})
+    bad, good = Verdict(CALM, ["too many revisions"], {}), [Verdict(check, [], {}) for check in CHECKS if check != CALM]
+    assert len(said.news([bad, *good], now, {})) == len(CHECKS)
+    quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
+    made = {CALM.asset: now + timedelta(minutes=1)}
+    assert [said.is_time_for_facts(when, {}) for when in (quarter, hour)] == [False, True]
+    assert [said.is_time_for_facts(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
+    assert [one.check_name for one in said.news([bad, *good], quarter, made)] == [CALM.name]
+    renewed = {one.check_name for one in said.news([bad, *good], hour, made)}
+    assert renewed == {check.name for check in CHECKS if check.asset == CALM.asset} - {CALM.name}
+
+
+def test_a_person_may_have_them_evaluated_in_the_ui(two_days: Launcher) -> None:
+    definitions = build_definitions(load_settings())
+    keys = [
+        dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name) for name in ("days_are_sound", "revisions_are_calm")
+    ]
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection=set(keys)
+    )
+    result = job.execute_in_process(instance=two_days.instance)
+    assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == {
+        "days_are_sound": True,
+        "revisions_are_calm": True,
+    }
+
+
+def test_the_scheduled_jobs_do_not_evaluate_them(launcher: Launcher) -> None:
+    definitions = build_definitions(launcher.settings)
+    for name in ("poll_devices", "process_attendance", "sync_to_crm", "retry_failed_syncs"):
+        nodes = {node.name for node in definitions.resolve_job_def(name).nodes}
+        assert nodes <= {"devices", "raw_punches", "daily_attendance", "crm_sync"}
+
+
+def test_a_bad_date_never_reaches_the_crm_whoever_looked_last(
+    two_days: Launcher, home_store: Store, crm: CrmReceiver
+) -> None:
+    execute(home_store, DOUBLE, [MONDAY])  # no check was evaluated since
+    result = deliver(two_days, MONDAY, TUESDAY)
+    assert "1 of 2 work dates failed: a person has more than one day there" in str(result.failure)
+    assert told(crm) == [(str(TUESDAY), 1)]
+    assert statuses(two_days, "crm_sync", [MONDAY, TUESDAY]) == {
+        str(MONDAY): "failed",
+        str(TUESDAY): "materialized",
+    }
+    assert home_store.deliveries.due_dates(Scope()) == {}, "the schedule does not ask for it again and again"
+    evaluated, _ = quality_tick(two_days)
+    assert not evaluated["days_are_sound"]
+
+    assert two_days.process(DateRange(MONDAY, MONDAY)).success  # what the check says to do
+    assert deliver(two_days, MONDAY, MONDAY).success
+    assert told(crm) == [(str(MONDAY), 2), (str(TUESDAY), 1)]
+    assert quality_tick(two_days)[0]["days_are_sound"]
+
+
+def test_a_bad_date_that_a_check_found_is_not_even_asked_for(two_days: Launcher, home_store: Store) -> None:
+    execute(home_store, DOUBLE, [MONDAY])
+    quality_tick(two_days)
+    assert list(home_store.deliveries.due_dates(Scope())) == [TUESDAY]
+
+
+def test_nothing_is_sent_while_the_tables_are_not_what_they_should_be(
+    two_days: Launcher, home_store: Store, crm: CrmReceiver
+) -> None:
+    execute(home_store, "ALTER TABLE daily_attendance ALTER punch_count TYPE BIGINT")
+    result = deliver(two_days, MONDAY, TUESDAY)
+    assert "nothing was sent to the CRM: daily_attendance.punch_count is BIGINT, not INTEGER" in str(result.failure)
+    assert told(crm) == []
+
+
+def test_a_blocking_check_that_fails_in_a_run_fails_the_run(two_days: Launcher, home_store: Store) -> None:
+    execute(home_store, DOUBLE, [MONDAY])
+    definitions = build_definitions(load_settings())
+    keys = {dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "days_are_sound")}
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection=keys
+    )
+    assert not job.execute_in_process(instance=two_days.instance, raise_on_error=False).success
+
+
+@pytest.mark.usefixtures("two_days")
+def test_the_fields_of_the_request_are_those_that_are_sent(home_store: Store) -> None:
+    (delivery, *_) = home_store.deliveries.peek(Scope(), 1)
+    assert [f"request.{name}" for name in crm_record(delivery)] == list(CRM_FIELDS)

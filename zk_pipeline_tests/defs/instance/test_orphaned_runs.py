@@ -1,0 +1,179 @@
+"""A run whose process was killed is put on record, and stops nobody from then on."""
+
+from __future__ import annotations
+
+import socket
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import WILL_RETRY_TAG
+
+from zk_pipeline.defs.instance.instance_health import as_failed
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, report_dead_runs
+from zk_pipeline.defs.instance.runs_in_progress import in_flight
+from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.runs.submit import wait_for, why_failed
+from zk_pipeline.runtime.processes import process_identity
+from zk_pipeline.simulator.terminal.faults import Faults, HangAt
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.protocol import Command
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.defs.run_fixtures import poll_all, statuses
+from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
+from zk_pipeline_tests.waiting import child, until
+
+POLL = """
+    import sys
+    from zk_pipeline.cli.main import run
+    run(["poll"])
+"""
+
+
+def only_run(launcher: Launcher) -> dg.DagsterRun:
+    (run,) = launcher.instance.get_runs()
+    return run
+
+
+def steps_of(launcher: Launcher, run_id: str) -> list[str | None]:
+    """The steps that began and did not end, so far."""
+    begun, ended = (
+        [entry.step_key for entry in launcher.instance.all_logs(run_id, of_type=kind)]
+        for kind in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS)
+    )
+    return [step for step in begun if step not in ended]
+
+
+def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
+    launcher: Launcher, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
+    fleet.inject("Gate", HangAt(Command.CMD_CONNECT))
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "600")
+    monkeypatch.setenv("ZKTECO_POLL_DEADLINE", "600")
+    with child(POLL) as polling:
+        until(
+            lambda: launcher.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])), seconds=90
+        )
+        run = only_run(launcher)
+        until(lambda: steps_of(launcher, run.run_id) == ["raw_punches"], seconds=90)
+        assert run.tags[PROCESS_TAG] == process_identity(polling.pid)
+        assert in_flight(launcher.instance, "poll_devices") == f"run {run.run_id} of poll_devices is still started"
+        polling.kill()
+
+    assert in_flight(launcher.instance, "poll_devices") is None
+    assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
+    failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert len(list(failures)) == 1
+    (told,) = as_failed(launcher.instance, only_run(launcher))
+    assert told.words.splitlines() == [
+        f"The process of this run ({polling.pid} on {socket.gethostname()}) died without a word: it was killed, "
+        "ran out of memory, or the machine was restarted.",
+        "It was in raw_punches. What it had stored stays. A command started it: give the command again.",
+    ]
+    assert statuses(launcher, "raw_punches", ["Gate"]) == {"Gate": "failed"}
+
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "1")
+    fleet.inject("Gate", Faults())
+    assert poll_all(launcher, home_store).failure is None
+    assert statuses(launcher, "raw_punches", ["Gate"]) == {"Gate": "materialized"}
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.CANCELING])
+def test_a_command_that_was_killed_before_or_after_its_run_worked_blocks_nobody(
+    launcher: Launcher, status: dg.DagsterRunStatus
+) -> None:
+    with child("print('here', flush=True); input()") as other:
+        other.hear()
+        tags = {PROCESS_TAG: process_identity(other.pid)}
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=status, tags=tags))
+        assert in_flight(launcher.instance, "sync_to_crm") is not None
+        other.kill()
+    assert in_flight(launcher.instance, "sync_to_crm") is None
+
+
+def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(launcher: Launcher) -> None:
+    with child("print('here', flush=True); input()") as other:
+        other.hear()
+        tags = {PROCESS_TAG: process_identity(other.pid)}
+        started, begins = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED
+        killed = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=started, tags=tags))
+        other.kill()
+    assert report_dead_runs(launcher.instance) == [killed.run_id]
+    retry = dg.DagsterRun(
+        job_name="poll_devices",
+        status=begins,
+        tags=tags,
+        root_run_id=killed.run_id,
+        parent_run_id=killed.run_id,
+    )
+    launcher.instance.add_run(retry)
+    assert report_dead_runs(launcher.instance) == []
+    assert in_flight(launcher.instance, "poll_devices") is not None
+
+    with child("print('here', flush=True); input()") as its_own:
+        its_own.hear()
+        launcher.instance.add_run_tags(retry.run_id, {PROCESS_TAG: process_identity(its_own.pid)})
+        its_own.kill()
+    assert report_dead_runs(launcher.instance) == [retry.run_id]
+
+
+def test_a_run_of_another_host_or_without_a_process_is_left_alone(launcher: Launcher) -> None:
+    elsewhere = {PROCESS_TAG: f"not-{socket.gethostname()}:1:1"}
+    for tags in (elsewhere, {}):
+        launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=dg.DagsterRunStatus.STARTED, tags=tags))
+    assert report_dead_runs(launcher.instance) == []
+    assert in_flight(launcher.instance, "sync_to_crm") is not None
+
+
+@pytest.mark.parametrize(
+    ("job", "retries", "what_is_next"),
+    [
+        ("poll_devices", 1, "The daemon starts it once more."),
+        ("poll_devices", 0, "The next tick of its schedule asks again for what is left."),
+        ("__ASSET_JOB", 0, "It is not started again: start it by hand."),
+    ],
+)
+def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
+    launcher: Launcher, job: str, retries: int, what_is_next: str
+) -> None:
+    location = RegisteredCodeLocationOrigin("zk_pipeline")
+    with child("print('here', flush=True); input()") as other:
+        other.hear()
+        tags = {PROCESS_TAG: process_identity(other.pid), "dagster/max_retries": str(retries)}
+        launcher.instance.add_run(
+            dg.DagsterRun(
+                job_name=job,
+                status=dg.DagsterRunStatus.STARTED,
+                tags=tags,
+                remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job),
+            )
+        )
+        other.kill()
+    assert len(report_dead_runs(launcher.instance)) == 1
+    (told,) = as_failed(launcher.instance, only_run(launcher))
+    assert told.words.endswith(f"It was in no step. What it had stored stays. {what_is_next}")
+
+
+def test_a_failed_run_that_is_waited_for_says_whether_it_is_retried_though_dagster_decides_a_moment_later(
+    launcher: Launcher,
+) -> None:
+    run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
+    looks = []
+
+    def decide(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            launcher.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
+
+    ended = wait_for(launcher.instance, run.run_id, sleep=decide)
+    assert len(looks) == 3
+    assert why_failed(launcher.instance, ended) == "the run ended as failure (the daemon starts it once more)"
+
+
+def test_a_failed_run_whose_retry_nobody_decides_is_not_waited_for_without_end(launcher: Launcher) -> None:
+    run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
+    looks: list[float] = []
+    ended = wait_for(launcher.instance, run.run_id, sleep=looks.append)
+    assert 10 <= sum(looks) <= 60, "seconds"
+    assert why_failed(launcher.instance, ended) == "the run ended as failure"

@@ -1,0 +1,128 @@
+"""Old runs and old words of checks go; what the UI's colours come from stays."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.defs.instance.check_retention import delete_old_checks
+from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
+from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
+
+TOMORROW = datetime.now(timezone.utc) + timedelta(days=1)
+DAYS = dg.AssetKey("daily_attendance")
+
+
+@pytest.fixture
+def launcher(home: Path) -> Launcher:  # noqa: ARG001 (exported)
+    return Launcher(load_settings(), dg.DagsterInstance.get())
+
+
+@pytest.fixture
+def worked(launcher: Launcher, fleet: Fleet, home_store: Store) -> dict[str, str]:
+    """Runs by name: a poll twice, Monday made twice, Tuesday once."""
+    devices = switch_on(fleet, home_store, gate("North", *present(MONDAY)))
+    both, monday = DateRange(MONDAY, TUESDAY), DateRange(MONDAY, MONDAY)
+    return {
+        "first poll": launcher.poll(devices, devices)[0].run_id,
+        "second poll": launcher.poll(devices, devices)[0].run_id,
+        "monday alone": launcher.process(monday).run_id,
+        "both": launcher.process(both).run_id,
+        "monday again": launcher.process(monday).run_id,
+        "clean-up": launcher.clean_up(dry_run=True).run_id,
+        "second clean-up": launcher.clean_up(dry_run=True).run_id,
+    }
+
+
+def names(worked: dict[str, str], run_ids: list[str]) -> set[str]:
+    return {name for name, run_id in worked.items() if run_id in run_ids}
+
+
+def test_the_newest_run_of_each_partition_stays_and_its_colour_with_it(
+    launcher: Launcher, worked: dict[str, str], home: Path
+) -> None:
+    instance = launcher.instance
+    colours = instance.get_materialized_partitions(DAYS)
+    old = find_old_runs(instance, before=TOMORROW, limit=100)
+    assert names(worked, old.removable) == {"first poll", "monday alone", "clean-up"}
+    assert old.kept == 4
+    files = len(list((home / "history" / "runs").glob("*.db")))
+    delete_runs(instance, old.removable)
+    assert names(worked, [run.run_id for run in instance.get_runs()]) == set(worked) - names(worked, old.removable)
+    assert instance.get_materialized_partitions(DAYS) == colours == {str(MONDAY), str(TUESDAY)}
+    assert len(list((home / "history" / "runs").glob("*.db"))) == files - 3
+    assert find_old_runs(instance, before=TOMORROW, limit=100).removable == []
+
+
+def test_young_and_unfinished_runs_stay_and_one_clean_up_deletes_so_many(
+    launcher: Launcher, worked: dict[str, str]
+) -> None:
+    instance = launcher.instance
+    assert find_old_runs(instance, before=TOMORROW - timedelta(days=2), limit=100).removable == []
+    instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED))
+    assert len(find_old_runs(instance, before=TOMORROW, limit=2).removable) == 2
+    assert names(worked, find_old_runs(instance, before=TOMORROW, limit=1).removable) == {"first poll"}
+
+
+def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
+    launcher: Launcher, worked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zk_pipeline.defs.automation import jobs
+
+    monkeypatch.setattr(jobs, "utc_now", lambda: TOMORROW + timedelta(days=90))
+    assert launcher.clean_up(dry_run=True).observed["runs"] == 3, "its newest observation is of the last clean-up"
+    assert launcher.instance.get_runs_count() == len(worked) + 1
+    done = launcher.clean_up(dry_run=False)
+    assert (done.failure, done.observed["runs"], done.observed["space"]) == (None, 4, "dense enough")
+    left = names(worked, [run.run_id for run in launcher.instance.get_runs()])
+    assert left == {"second poll", "both", "monday again"}
+    monkeypatch.setenv("RUN_RETENTION_DAYS", "0")
+    assert launcher.clean_up(dry_run=False).observed["runs"] == 0
+
+
+def said(home: Path) -> list[tuple[str, int]]:
+    """How many evaluations there are of each check, and of those of no run in either place."""
+    found = []
+    for name, sql in (
+        ("index", "SELECT check_name, count(*) FROM asset_check_executions GROUP BY 1 ORDER BY 1"),
+        ("index", "SELECT 'of no run', count(*) FROM event_logs WHERE run_id = ''"),
+        ("", "SELECT 'of no run', count(*) FROM event_logs"),
+    ):
+        with closing(sqlite3.connect(home / "history" / "runs" / f"{name}.db")) as connection:
+            found += connection.execute(sql).fetchall()
+    return found
+
+
+def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
+    launcher: Launcher, worked: dict[str, str], home: Path
+) -> None:
+    assert worked
+    instance = launcher.instance
+    check = dg.AssetCheckKey(DAYS, "days_delivered_in_time")
+    for passed in (True, True, False):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(asset_key=DAYS, check_name=check.name, passed=passed, metadata={})
+        )
+    before = said(home)
+    expected = {"every_record_accounted_for": 2, "days_delivered_in_time": 3, "of no run": 3}
+    assert expected.items() <= dict(before).items()
+    assert delete_old_checks(instance, before=TOMORROW - timedelta(days=2)) == 0
+    due = sum(count - 1 for name, count in before if name != "of no run")
+    assert delete_old_checks(instance, before=TOMORROW, dry_run=True) == due
+    assert said(home) == before
+    assert delete_old_checks(instance, before=TOMORROW, limit=2) == 2
+    assert delete_old_checks(instance, before=TOMORROW) == due - 2, "also plans of which nothing came"
+    assert dict(said(home)) == dict.fromkeys(dict(before), 1) | {"of no run": 0}
+    (newest,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
+    assert newest.evaluation is not None
+    assert not newest.evaluation.passed, "the newest word is what people see"

@@ -1,0 +1,66 @@
+"""Short ways to do the jobs in this process, and to ask the instance what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+
+from zk_pipeline.config.settings import load_settings
+from zk_pipeline.defs.checks.quality_checks import quality_sensor
+from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, work_date_partitions
+from zk_pipeline.defs.resources import resources
+from zk_pipeline.runs.launcher import Launcher, RunResult
+from zk_pipeline.store.store import Store
+
+
+def poll_all(launcher: Launcher, store: Store) -> RunResult:
+    """Read all enabled devices, which have no disabled one between them."""
+    devices = store.devices.all()
+    (result,) = launcher.poll([one.name for one in devices if one.enabled], [one.name for one in devices])
+    return result
+
+
+def statuses(launcher: Launcher, asset: str, keys: Sequence[str | date]) -> dict[str, str]:
+    """How the UI shows each partition: `materialized`, `failed`, `in_progress` or `missing`."""
+    partitions: dg.PartitionsDefinition[str] = (
+        DEVICE_PARTITIONS if asset == "raw_punches" else work_date_partitions(load_settings())
+    )
+    names = [str(key) for key in keys]
+    found = launcher.instance.get_status_by_partition(dg.AssetKey(asset), names, partitions) or {}
+    return {name: status.value.lower() if (status := found.get(name)) else "missing" for name in names}
+
+
+def quality_tick(launcher: Launcher, cursor: str | None = None) -> tuple[dict[str, bool], str | None]:
+    """Let quality_check_sensor tick, report what it evaluated as the daemon does: check → passed; and its cursor."""
+    settings = load_settings()
+    sensor = quality_sensor(settings)
+    with dg.build_sensor_context(instance=launcher.instance, resources=resources(settings), cursor=cursor) as context:
+        data = sensor.evaluate_tick(context)
+    for event in data.asset_events:
+        launcher.instance.report_runless_asset_event(event)
+    evaluated = [event for event in data.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+    return {event.check_name: event.passed for event in evaluated}, data.cursor
+
+
+def run_status(launcher: Launcher, result: RunResult) -> dg.DagsterRunStatus:
+    run = launcher.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    return run.status
+
+
+def deliver(launcher: Launcher, first: date, last: date, **config: object) -> RunResult:
+    return launcher.sync(DateRange(first, last), config)
+
+
+def metadata_of(launcher: Launcher, asset: str, partition: str | None = None) -> dict[str, object]:
+    """Metadata of the newest materialization, as plain values."""
+    wanted = dg.AssetRecordsFilter(
+        asset_key=dg.AssetKey(asset), asset_partitions=None if partition is None else [partition]
+    )
+    records = launcher.instance.fetch_materializations(wanted, limit=1).records
+    assert records, f"{asset} {partition} was not materialized"
+    made = records[0].asset_materialization
+    assert made is not None
+    return {name: value.value for name, value in made.metadata.items()}

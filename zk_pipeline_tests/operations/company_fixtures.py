@@ -1,0 +1,114 @@
+"""A company of the property tests in a real store: registered, punched, processed, and its days as the plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Target
+from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.operations.process import Processed, process_dates, stale_dates, work_rules
+from zk_pipeline.simulator.terminal.definition import serial_number_of
+from zk_pipeline.store.shifts.shift_plan import ShiftPlan
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.attendance.any_company import Worked
+from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch
+from zk_pipeline_tests.attendance.rules_fixtures import BOUNDS, shift_from
+from zk_pipeline_tests.store.store_fixtures import device, ingest, reading, rows
+
+LAST = date(2200, 1, 1)
+_DAYS = """
+SELECT site, user_id, work_date, device, timezone, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
+       worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_by
+FROM daily_attendance ORDER BY site, user_id, work_date
+"""
+
+
+def settings_of(company: PlainCompany, home: Path) -> Settings:
+    """The hours and bounds of the company as variables, read like anybody's."""
+    hours = company.settings
+    given = {
+        "ZK_PIPELINE_HOME": str(home),
+        "WORK_START_TIME": f"{hours.start:%H:%M}",
+        "WORK_END_TIME": f"{hours.end:%H:%M}",
+        "DEBOUNCE_SECONDS": str(int(company.debounce.total_seconds())),
+        "ZK_PIPELINE_HISTORY_START": "2000-01-01",
+    }
+    for what, bound in zip(BOUNDS, hours.bounds, strict=True):
+        given[f"OUTLIER_{what.upper()}_HOURS"] = str(bound.total_seconds() / 3600)
+    if hours.workday_starts_at is not None:
+        given["WORKDAY_STARTS_AT"] = f"{hours.workday_starts_at:%H:%M}"
+    return load_settings(given)
+
+
+def establish(store: Store, worked: Worked) -> None:
+    """Register gates, shifts, who has them, and holidays."""
+    store.devices.apply(
+        replace(device(gate.name, timezone=gate.zone, site=gate.site), trust_punch_states=gate.trusted)
+        for gate in worked.gates
+    )
+    store.apply_shifts(plan_of(worked.company))
+
+
+def plan_of(company: PlainCompany) -> ShiftPlan:
+    """What `shift apply` makes of a file that declares the company's."""
+    shifts = dict.fromkeys(one.shift for one in company.assignments)
+    return ShiftPlan(
+        shifts=tuple(shift_from(one) for one in shifts),
+        assignments=tuple(
+            Assignment(
+                shift=str(one.shift.name),
+                target=Target(user_id=one.user, site=one.site, device=one.device),
+                valid_from=None if one.first == date.min else one.first,
+                valid_to=None if one.last == date.max else one.last,
+            )
+            for one in company.assignments
+        ),
+        holidays=tuple(Holiday(day=one.day, name=one.name, site=one.site) for one in company.holidays),
+    )
+
+
+def enrol(store: Store, worked: Worked) -> None:
+    """Who is enrolled on which gate; a poll that brings no punches."""
+    for gate in worked.gates:
+        people = sorted(name for enrolled_on, name in worked.enrolled if enrolled_on == gate)
+        ingest(store, gate.name, users=[(name, number, "", 0, 0) for number, name in enumerate(people, start=1)])
+
+
+def read(store: Store, punches: Sequence[PlainPunch]) -> None:
+    """One poll of each gate that has any of these, in the order given."""
+    by_gate: dict[str, list[PlainPunch]] = {}
+    for punch in punches:
+        by_gate.setdefault(punch.gate.name, []).append(punch)
+    for name, held in by_gate.items():
+        made = reading([(punch.user, str(punch.local)) for punch in held], serial=serial_number_of(name))
+        states = np.array([punch.state for punch in held], "uint8")
+        store.punches.ingest(
+            store.devices.get(name),
+            replace(made, punches=made.punches.assign(punch_state=states)),
+            started_at=store.clock(),
+            finished_at=store.clock(),
+            run_id=None,
+        )
+
+
+def stale(store: Store, settings: Settings) -> list[date]:
+    return [one.work_date for one in stale_dates(store, settings, last=LAST)]
+
+
+def process_stale(store: Store, settings: Settings) -> Processed:
+    return process_dates(store, stale(store, settings), work_rules(settings), run_id=None)
+
+
+def made_days(store: Store) -> list[PlainDay]:
+    found = []
+    for row in rows(store, _DAYS):
+        *given, codes, reason, shift, starts, ends, day_off, worked_by = row
+        told: tuple[Any, ...] = (*given, tuple(codes), reason, shift, starts, ends, day_off, worked_by)
+        found.append(PlainDay(*told))
+    return found

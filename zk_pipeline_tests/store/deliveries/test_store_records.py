@@ -1,0 +1,413 @@
+"""One record per person and work date: merged over the sites, told once, in one sequence of revisions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.payload import crm_record
+from zk_pipeline.operations.process import process_dates
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.quality.doctor import Doctor
+from zk_pipeline.store.queries.keyset_pagination import Key, Place
+from zk_pipeline.store.queries.lists import Filter
+from zk_pipeline.store.schema.catalog import TABLES
+from zk_pipeline.store.schema.migrations_runner import migrations, script
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_fixtures import (
+    LONG_AFTER,
+    MONDAY,
+    TUESDAY,
+    device,
+    execute,
+    ingest,
+    on,
+    process,
+    rows,
+    stale,
+    store_at,
+)
+
+TOLD = "SELECT site, revision, state, record_per FROM crm_deliveries ORDER BY revision, site"
+
+
+@pytest.fixture
+def store(store: Store) -> Store:
+    """A and B are sites of one terminal each."""
+    store.devices.add(device("A", site="A", ip="192.0.2.1"))
+    store.devices.add(device("B", site="B", ip="192.0.2.2"))
+    return store
+
+
+def at(name: str, store: Store, *times: str, user_id: str = "1001", per_site: bool = False) -> None:
+    """Punches at a terminal, and Monday made from them."""
+    ingest(store, name, *on(MONDAY, *times, user_id=user_id))
+    process(store, MONDAY, per_site=per_site)
+
+
+def gone(name: str, store: Store, *, per_site: bool = False) -> None:
+    """Nobody has punched there after all."""
+    execute(store, "UPDATE raw_punches SET voided_at = now() WHERE device = ?", [name])
+    process(store, MONDAY, per_site=per_site)
+
+
+def back(name: str, store: Store) -> None:
+    execute(store, "UPDATE raw_punches SET voided_at = NULL WHERE device = ?", [name])
+    process(store, MONDAY)
+
+
+def deliver(store: Store, verdict: Verdict = Verdict.DELIVERED, *, said: str = "", run: str = "run") -> list[Delivery]:
+    """All that is due, until nothing is; what it was."""
+    outbox = store.deliveries.outbox(Scope(states=("retry",)), run, lambda: True)
+    tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, verdict=said),) if said else ()
+    sent: list[Delivery] = []
+    while claimed := outbox.turn([], 100):
+        ends = [Outcome(delivery=d, verdict=verdict, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
+        outbox.turn(ends, 0)
+        sent += claimed
+    return sent
+
+
+def clocks(delivery: Delivery) -> tuple[str | None, str | None, str, str, int]:
+    """In and out, device and its address, revision."""
+    into, out = (None if one is None else f"{one:%H:%M}" for one in (delivery.clock_in, delivery.clock_out))
+    return into, out, delivery.device_name, delivery.device_ip, delivery.revision
+
+
+def sound(store: Store) -> bool:
+    """Whether doctor finds nothing but that people are at several sites."""
+    return {one.name for one in Doctor(store.database).examine(store.clock())} <= {"several-sites", "namesakes"}
+
+
+def states(store: Store) -> dict[str, str | None]:
+    """The sync state that each site's row of 1001 shows."""
+    found = store.lists.days(Filter(user_id="1001"), [Key("id", "number", descending=False)], Place(number=1, size=100))
+    return {row.site: row.sync_state for row in found.rows}
+
+
+def test_a_record_is_merged_over_the_sites(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:30"))
+    at("B", store, "17:45")
+    (sent,) = deliver(store)
+    assert clocks(sent) == ("08:30", "17:45", "A", "192.0.2.1", 2)
+    assert (sent.is_outlier, sent.outlier_reason) == (False, ""), "neither site has both, the day has"
+    assert "site" not in crm_record(sent)
+    assert states(store) == {"A": "delivered", "B": "delivered"}
+    assert sound(store)
+
+
+def test_an_outlier_is_judged_on_the_merged_day(store: Store) -> None:
+    ingest(store, "B", *on(MONDAY, "06:00", "12:00"))
+    at("A", store, "12:30", "22:30")
+    (sent,) = deliver(store)
+    assert clocks(sent)[:3] == ("06:00", "22:30", "B")
+    early, late = "Clock-in 06:00, more than 2 h before 09:00", "Clock-out 22:30, more than 3 h after 18:00"
+    assert sent.outlier_reason == f"{early}; {late}"
+
+
+def test_punches_that_count_once_across_sites_have_no_clock_out(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:30:00"))
+    at("B", store, "08:30:40")
+    (sent,) = deliver(store)
+    assert (sent.clock_out, sent.outlier_reason) == (None, "No clock-out after the punch at 08:30")
+
+
+def test_a_clock_out_in_another_zone_is_told_and_judged_in_that_of_the_clock_in(store: Store) -> None:
+    store.devices.add(device("C", site="C", timezone="Asia/Tokyo"))
+    ingest(store, "A", *on(MONDAY, "08:30"))
+    at("C", store, "23:30")  # 14:30 where the day began
+    (sent,) = deliver(store)
+    assert clocks(sent)[:2] == ("08:30", "14:30")
+    assert sent.outlier_reason == "Clock-out 14:30, more than 2 h before 18:00"
+
+
+def test_one_site_is_retracted_while_the_other_stands(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00")
+    deliver(store)
+    gone("B", store)
+    (sent,) = deliver(store)
+    assert (sent.site, sent.is_retracted) == ("B", False), "the newest revision is B's, what it says is A's"
+    assert clocks(sent) == ("08:00", "17:00", "A", "192.0.2.1", 3)
+    assert states(store) == {"A": "delivered"}
+    gone("A", store)
+    (sent,) = deliver(store)
+    assert (sent.is_retracted, sent.revision) == (True, 4)
+    back("A", store)
+    (sent,) = deliver(store)
+    assert clocks(sent) == ("08:00", "17:00", "A", "192.0.2.1", 5)
+    assert sound(store)
+
+
+def test_both_gone_at_once_are_one_retraction(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00")
+    deliver(store)
+    execute(store, "UPDATE raw_punches SET voided_at = now()")
+    process(store, MONDAY)
+    (sent,) = deliver(store)
+    assert (sent.is_retracted, sent.revision) == (True, 4)
+    assert sound(store)
+
+
+def test_what_waits_at_one_site_is_superseded_by_a_change_at_another(store: Store) -> None:
+    at("A", store, "08:00")
+    at("B", store, "17:00")
+    gone("A", store)
+    assert rows(store, TOLD) == [
+        ("A", 1, "superseded", "person"),
+        ("B", 2, "superseded", "person"),
+        ("A", 3, "pending", "person"),
+    ]
+
+
+def test_a_person_at_one_site_is_numbered_from_one(store: Store) -> None:
+    for times in (("08:00",), ("12:00",), ("17:00",)):
+        at("A", store, *times)
+    assert rows(store, TOLD) == [
+        ("A", 1, "superseded", "person"),
+        ("A", 2, "superseded", "person"),
+        ("A", 3, "pending", "person"),
+    ]
+
+
+@pytest.mark.parametrize("is_delivered", [True, False])
+def test_what_changes_inside_of_a_record_is_not_told_again(is_delivered: bool, store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "10:00", "11:00")
+    if is_delivered:
+        deliver(store)
+    at("B", store, "11:30")
+    assert len(deliver(store)) == (0 if is_delivered else 1)
+    assert states(store) == {"A": "delivered", "B": "delivered"}
+    told = store.explanations.explain("1001", MONDAY)
+    assert [(one.site, one.revision, one.delivery) for one in told.revisions] == [
+        ("A", 1, "delivered"), ("B", 2, "delivered"), ("B", 3, "delivered"),
+    ]  # fmt: skip
+    gone("B", store)
+    assert deliver(store) == [], "A says it alone now"
+    assert sound(store)
+
+
+def test_a_dead_letter_gets_another_turn_with_the_next_change(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "10:00", "11:00")
+    deliver(store, Verdict.FAILED)
+    at("B", store, "11:30")
+    assert [one.revision for one in deliver(store)] == [3]
+    assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
+
+
+def test_other_bounds_change_a_merged_record_though_no_row_changes(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    ingest(store, "B", *on(MONDAY, "20:30", "20:45"))
+    execute(store, "INSERT INTO shifts (name, start_time, end_time, weekdays, created_at, updated_at) "
+            "VALUES ('late', '20:00', '21:00', 'mon', now(), now())")  # fmt: skip
+    execute(store, "INSERT INTO shift_assignments (id, shift, site, created_at) VALUES (1, 'late', 'B', now())")
+    process(store, MONDAY)
+    assert not deliver(store)[0].is_outlier
+    strict = WorkRules(late_clock_out=timedelta(hours=1))
+    process_dates(store, [MONDAY], strict, run_id=None)
+    (sent,) = deliver(store)
+    assert (sent.site, sent.revision, sent.is_outlier) == ("A", 3, True)
+    assert process_dates(store, [MONDAY], strict, run_id=None).written[0].unchanged == 2
+
+
+def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: Store) -> None:
+    at("A", store, "08:00", "17:00")
+    (first,) = deliver(store, Verdict.RETRY, said="unknown", run="a")
+    at("B", store, "18:00", "19:00")
+    assert [(one.revision, one.idempotency_key == first.idempotency_key) for one in deliver(store, run="b")] == [
+        (1, True), (2, False),
+    ]  # fmt: skip
+    assert states(store) == {"A": "delivered", "B": "delivered"}
+
+
+@pytest.mark.parametrize("ends", ["refused", "with its run"])
+def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, store: Store) -> None:
+    at("A", store, "08:00", "17:00")
+    outbox = store.deliveries.outbox(Scope(), "a", lambda: True)
+    (first,) = outbox.turn([], 1)
+    at("B", store, "18:00", "19:00")
+    if ends == "refused":
+        outbox.turn([Outcome(delivery=first, verdict=Verdict.FAILED, attempts=1, finished_at=LONG_AFTER)], 0)
+    assert [one.revision for one in deliver(store, run="b")] == [2]
+    assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
+
+
+def test_a_merged_record_whose_outcome_is_unknown_keeps_its_body(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00")
+    (first,) = deliver(store, Verdict.RETRY, said="unknown", run="a")
+    gone("B", store)
+    again, last = deliver(store, run="b")
+    assert crm_record(again) == crm_record(replace(first, sent_body=None))
+    assert clocks(last) == ("08:00", "17:00", "A", "192.0.2.1", 3)
+
+
+def test_forced_only_the_newest_record_goes_again(store: Store) -> None:
+    at("A", store, "08:00", "17:00")
+    deliver(store)
+    at("B", store, "18:00", "19:00")
+    deliver(store)
+    outbox = store.deliveries.outbox(Scope(states=("delivered",)), "again", lambda: True)
+    assert [clocks(one)[:2] for one in outbox.turn([], 100)] == [("08:00", "19:00")]
+
+
+def test_per_site_each_row_is_a_record_that_names_its_site(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00", per_site=True)
+    assert [(crm_record(one)["site"], *clocks(one)[:2]) for one in deliver(store)] == [
+        ("A", "08:00", "17:00"), ("B", "18:00", "19:00"),
+    ]  # fmt: skip
+    gone("A", store, per_site=True)
+    (sent,) = deliver(store)
+    assert (sent.site, sent.is_retracted, sent.revision, crm_record(sent)["site"]) == ("A", True, 3, "A")
+    assert sound(store)
+
+
+def test_another_setting_tells_nothing_until_something_changes(store: Store) -> None:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00")
+    deliver(store)
+    process(store, MONDAY, per_site=True)
+    assert deliver(store) == []
+    at("B", store, "20:00", per_site=True)
+    assert [(one.record_per, one.site, *clocks(one)[:2]) for one in deliver(store)] == [
+        ("site", "A", "08:00", "17:00"), ("site", "B", "18:00", "20:00"),
+    ], "what was told as one is told of each"  # fmt: skip
+    assert states(store) == {"A": "delivered", "B": "delivered"}
+    process(store, MONDAY)
+    assert deliver(store) == []
+    at("A", store, "07:00")
+    assert [(one.record_per, *clocks(one)[:2]) for one in deliver(store)] == [("person", "07:00", "20:00")]
+    assert sound(store)
+
+
+def enrol(store: Store, name: str, person: str) -> None:
+    ingest(store, name, users=[("1001", 1, person, 0, 0)])
+
+
+def test_an_id_with_other_names_at_two_sites_is_two_people(store: Store) -> None:
+    enrol(store, "A", "Ali Kaya")
+    enrol(store, "B", "Ben Stone")
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00")
+    at("A", store, "12:00", user_id="1002")
+    sent = {(one.user_id, one.site): crm_record(one).get("site") for one in deliver(store)}
+    assert sent == {("1001", "A"): "A", ("1001", "B"): "B", ("1002", "A"): None}
+    facts = store.quality.facts(today=TUESDAY)
+    assert facts.namesakes == [("1001", ["A: Ali Kaya", "B: Ben Stone"])]
+    assert facts.several_sites == [("1001", 1, "A, B")]
+    assert sound(store)
+
+
+def test_what_was_merged_is_told_per_site_once_the_names_differ(store: Store) -> None:
+    enrol(store, "A", "Ali Kaya")
+    enrol(store, "B", "KAYA Ali")
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00")
+    assert [one.record_per for one in deliver(store)] == ["person"]
+    enrol(store, "B", "Ben Stone")
+    at("B", store, "20:00")
+    assert [(one.record_per, one.site) for one in deliver(store)] == [("site", "A"), ("site", "B")]
+
+
+def test_a_restore_keeps_what_was_told_of_a_person(store: Store, tmp_path: Path) -> None:
+    if not isinstance(store.database.where, Path):
+        pytest.skip("files are restored")
+    at("A", store, "08:00", "17:00")
+    deliver(store)
+    backup = store.backups.make(tmp_path / "before.duckdb").file
+    at("B", store, "18:00", "19:00")
+    deliver(store)
+    restored = store.restoring.restore(backup)
+    assert restored.carried.days == 1
+    process(store, *stale(store))
+    assert deliver(store) == []
+    assert states(store) == {"A": "delivered", "B": "delivered"}
+    at("A", store, "07:00")
+    assert [clocks(one) for one in deliver(store)] == [("07:00", "19:00", "A", "192.0.2.1", 3)]
+    assert sound(store)
+
+
+def at_version_17(store: Store, path: Path) -> Store:
+    """What an earlier version would have made of the same punches: each row told alone, without its site."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_migrations (version INTEGER, name VARCHAR, applied_at TIMESTAMPTZ)")
+        for number, name in migrations():
+            if number <= 17:
+                connection.execute(script(name))
+                connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
+        connection.execute(f"ATTACH '{store.database.path}' AS made (READ_ONLY)")
+        connection.execute("DELETE FROM store_settings")
+        for table in TABLES:
+            if table != "schema_migrations":
+                new = "EXCLUDE (record_per, merged)" if table == "crm_deliveries" else ""
+                connection.execute(f"INSERT INTO {table} BY NAME SELECT * {new} FROM made.{table}")
+    return store_at(path)
+
+
+@pytest.fixture
+def told_apart(store: Store) -> Store:
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00", per_site=True)
+    return store
+
+
+@pytest.mark.file_engine
+def test_after_the_upgrade_nothing_delivered_is_told_until_it_changes(told_apart: Store, tmp_path: Path) -> None:
+    deliver(told_apart)
+    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    assert stale(store) == []
+    process(store, MONDAY)
+    assert deliver(store) == []
+    assert states(store) == {"A": "delivered", "B": "delivered"}
+    assert sound(store)
+    at("B", store, "20:00")
+    assert [(one.record_per, *clocks(one)) for one in deliver(store)] == [
+        ("person", "08:00", "20:00", "A", "192.0.2.1", 3)
+    ]
+    assert sound(store)
+
+
+@pytest.mark.file_engine
+@pytest.mark.parametrize("state", ["pending", "retry", "failed"])
+def test_after_the_upgrade_rows_that_were_not_told_yet_are_told_as_one(
+    state: str, told_apart: Store, tmp_path: Path
+) -> None:
+    execute(told_apart, "UPDATE crm_deliveries SET state = CASE WHEN site = 'A' THEN ? ELSE 'delivered' END", [state])
+    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    assert deliver(store) == [], "not alone"
+    assert stale(store) == [MONDAY]
+    process(store, MONDAY)
+    assert [clocks(one) for one in deliver(store)] == [("08:00", "19:00", "A", "192.0.2.1", 4)]
+    assert sound(store)
+
+
+@pytest.mark.file_engine
+def test_after_the_upgrade_a_retraction_does_not_take_away_what_another_site_has(
+    told_apart: Store, tmp_path: Path
+) -> None:
+    deliver(told_apart)
+    gone("A", told_apart, per_site=True)
+    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    assert deliver(store) == []
+    process(store, *stale(store))
+    assert [clocks(one) for one in deliver(store)] == [("18:00", "19:00", "B", "192.0.2.2", 4)]
+
+
+@pytest.mark.file_engine
+def test_after_the_upgrade_what_was_sent_before_it_goes_first(told_apart: Store, tmp_path: Path) -> None:
+    deliver(told_apart, Verdict.RETRY, said="unknown", run="a")
+    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    process(store, *stale(store))
+    sent = [clocks(one) for one in deliver(store, run="b")]
+    assert sent[-1] == ("08:00", "19:00", "A", "192.0.2.1", 4)
+    assert len(sent) == len(rows(store, "SELECT 1 FROM crm_deliveries WHERE state = 'delivered'"))

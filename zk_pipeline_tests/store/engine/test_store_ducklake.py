@@ -1,0 +1,262 @@
+"""What only a shared engine has: a lock that is a connection, readers beside a writer, a server that can be away, files
+that grow many.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from zk_pipeline.config.ducklake_address import LakeAddress
+from zk_pipeline.crm.models import Outcome, Verdict
+from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, lake_instance
+from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
+from zk_pipeline.store.locks.sync_lock import SenderLost
+from zk_pipeline.store.maintenance.space_reclaim import LakeTidying
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.engines import argument, lakes
+from zk_pipeline_tests.postgres import Postgres
+from zk_pipeline_tests.store.lake_merges import FOUND, NEW, OVERLAPPING, Ways, engine_of, expected, merge_on
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on, process, rows, store_at
+from zk_pipeline_tests.store.store_load import at_once, end_all, start
+from zk_pipeline_tests.waiting import child
+
+HOLDER = """
+    import sys
+    from zk_pipeline.store.engine.database import Database
+    from zk_pipeline_tests.engines import where
+    with Database(where(sys.argv[1])).write("store a poll", "Gate's, it's slow") as connection:
+        connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
+        print("held", flush=True)
+        input()
+"""
+HALF = "SELECT count(*) FROM store_settings WHERE name = 'half'"
+
+
+@pytest.fixture(scope="module")
+def empty_lake(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> LakeAddress:  # noqa: ARG001
+    address = lakes().fresh(tmp_path_factory.mktemp("empty"))
+    assert store_at(address).devices.all() == []
+    return address
+
+
+@pytest.fixture
+def lake(empty_lake: LakeAddress, tmp_path: Path) -> LakeAddress:
+    return lakes().copy(empty_lake, tmp_path)
+
+
+@pytest.fixture
+def store(lake: LakeAddress) -> Store:
+    return store_at(lake)
+
+
+def write_half(store: Store, meanwhile: Callable[[], None]) -> None:
+    with store.database.write("fail") as connection:
+        connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
+        meanwhile()
+
+
+def merged(lake: LakeAddress, way: Ways, *, processes: int, merges: int, step: int) -> tuple[int, int, int]:
+    together = at_once(processes)
+    working = [start(merge_on, lake, merges, step, way, together) for _ in range(processes)]
+    assert end_all(working, seconds=300) == [0] * processes
+    (found,) = rows(store_at(lake), FOUND)
+    return found[0], found[1], found[2]
+
+
+@pytest.mark.parametrize("step", [OVERLAPPING, NEW])
+def test_merges_of_the_same_keys_from_several_processes_leave_each_key_once(lake: LakeAddress, step: int) -> None:
+    assert merged(lake, "locked", processes=3, merges=5, step=step) == expected(3, 5, step)
+
+
+@pytest.mark.parametrize("step", [OVERLAPPING, NEW])
+def test_even_without_its_lock_no_key_is_doubled_and_no_merge_lost(lake: LakeAddress, step: int) -> None:
+    assert merged(lake, "fenced", processes=2, merges=4, step=step) == expected(2, 4, step)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_without_lock_and_fence_the_same_work_doubles_keys(lake: LakeAddress) -> None:
+    """That the tests above can fail: what DuckLake does by itself."""
+    count, keys, _ = merged(lake, "bare", processes=4, merges=10, step=NEW)
+    assert count > keys == expected(4, 10, NEW)[1]
+
+
+def test_who_waits_in_vain_is_told_who_holds_the_store_and_for_what(lake: LakeAddress) -> None:
+    with child(HOLDER, argument(lake)) as holder:
+        assert holder.hear() == "held"
+        words = rf"process {holder.pid} on \S+ \(store a poll: Gate's, it's slow, for \d+ s\) still holds it"
+        with pytest.raises(StoreBusy, match=words), Database(lake, wait_seconds=0.1).write("x"):
+            pass
+
+
+def test_readers_go_on_beside_a_writer_and_see_nothing_half_done(lake: LakeAddress, store: Store) -> None:
+    with child(HOLDER, argument(lake)) as holder:
+        assert holder.hear() == "held"
+        assert rows(store, HALF) == [(0,)]
+        holder.go_on()
+        assert holder.end() == 0
+    assert rows(store, HALF) == [(1,)]
+
+
+def test_a_writer_that_loses_its_lock_does_not_commit(lake: LakeAddress, store: Store, postgres: Postgres) -> None:
+    def end_the_holder() -> None:
+        held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
+
+    with pytest.raises(StoreBusy, match="lock of the store was lost"):
+        write_half(store, end_the_holder)
+    assert rows(store, HALF) == [(0,)]
+
+
+def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_one_sends_it_again(
+    lake: LakeAddress, store: Store, postgres: Postgres
+) -> None:
+    """Else two would send at once, and an older revision could arrive after a newer one."""
+    store.devices.add(device("Gate"))
+    ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
+    process(store, MONDAY)
+    with store.deliveries.only_sender() as is_sender:
+        outbox = store.deliveries.outbox(Scope(), "first run", is_sender)
+        (sent,) = outbox.turn([], 10)
+        held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
+        told = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        with pytest.raises(SenderLost, match="goes again, under its keys, with the next sync"):
+            outbox.turn([told], 10)
+        with store.deliveries.only_sender() as next_sender:
+            assert store.deliveries.states() == {"sending": 1}
+            (again,) = store.deliveries.outbox(Scope(), "second run", next_sender).turn([], 10)
+    assert again.idempotency_key == sent.idempotency_key
+
+
+def test_a_writer_whose_lock_somebody_else_took_meanwhile_does_not_commit(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost after it was asked for, just before the commit: the fence holds."""
+    monkeypatch.setattr("zk_pipeline.store.engine.advisory_locks.LakeHeld.is_still_held", lambda _: True)
+    other = lake_instance(engine_of(store.database).address, create=False)
+
+    def write_without_lock() -> None:
+        other.execute(f"INSERT INTO {CATALOG}.store_settings VALUES ('other', 'way')")
+
+    with pytest.raises(StoreBusy, match="somebody wrote to the store meanwhile"):
+        write_half(store, write_without_lock)
+    assert rows(store, HALF) == [(0,)]
+    execute(store, "INSERT INTO store_settings VALUES ('half', 'way')")
+
+
+def test_after_the_server_was_restarted_the_same_process_goes_on(
+    lake: LakeAddress, store: Store, postgres: Postgres
+) -> None:
+    assert store.devices.all() == []
+    name = dict(lake.parameters)["dbname"]
+    postgres.run(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'")
+    assert store.devices.all() == []
+    execute(store, "INSERT INTO store_settings VALUES ('half', 'way')")
+
+
+def test_a_server_that_is_away_is_said_in_one_line_without_the_password(lake: LakeAddress) -> None:
+    away = replace(lake, parameters=tuple({**dict(lake.parameters), "port": "1"}.items()))
+    wrong = replace(lake, password="wrong-" + str(lake.password))
+    for address in (away, wrong):
+        for use in (Database(address).read, Database(address).write):
+            with (
+                pytest.raises(StoreUnreachable, match="PostgreSQL server of the store cannot be used") as refused,
+                use("x"),
+            ):
+                pass
+            assert str(lake.password) not in str(refused.value)
+            assert "\n" not in str(refused.value)
+
+
+def test_nothing_that_a_query_can_see_holds_the_password(lake: LakeAddress, store: Store) -> None:
+    with store.database.read("look") as connection:
+        for sql in (
+            "FROM duckdb_databases()",
+            "FROM duckdb_secrets()",
+            "SELECT * FROM duckdb_settings()",
+            "SHOW DATABASES",
+            "FROM ducklake_options('store')",
+        ):
+            assert str(lake.password) not in str(connection.execute(sql).fetchall()), sql
+
+
+def test_a_lake_whose_files_are_said_to_be_elsewhere_is_refused(lake: LakeAddress, tmp_path: Path) -> None:
+    moved = replace(lake, data=str(tmp_path / "elsewhere"))
+    with pytest.raises(StoreUnusable, match="cannot be used as a store") as refused:
+        store_at(moved).devices.all()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres, tmp_path: Path) -> None:  # noqa: ARG001
+    address = lakes().fresh(tmp_path)
+    engine_of(Database(address)).prepare()
+    lake_instance(address, create=True).execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
+    with pytest.raises(StoreUnusable, match="is a DuckLake of something else"):
+        store_at(address).devices.all()
+
+
+def test_a_lake_of_an_earlier_version_is_brought_to_the_newest_by_whoever_comes_first(lake: LakeAddress) -> None:
+    for use in (Database(lake).read, Database(lake).write):
+        with Database(lake).write("as before the last migration") as connection:
+            connection.execute("DROP TABLE fixed_begins")
+            connection.execute("DELETE FROM schema_migrations WHERE name LIKE '%fixed_begins%'")
+        with use("test") as connection:
+            assert connection.execute("SELECT count(*) FROM fixed_begins").fetchall() == [(0,)]
+
+
+def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine_of(Database(lake)).forget()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(StoreUnusable, match=r"install `zk-pipeline\[ducklake\]`"):
+        store_at(lake).devices.all()
+
+
+def test_what_only_a_file_has_is_refused_in_words(store: Store) -> None:
+    with pytest.raises(NotOnThisEngine, match="shared store and no file: back up its PostgreSQL"):
+        assert store.database.path
+
+
+def test_small_polls_make_no_files_and_the_clean_up_makes_few_of_them(store: Store) -> None:
+    store.devices.add(device())
+    for minute in range(4):
+        ingest(store, "Gate", *((f"{n}", f"2026-03-02 08:{minute:02}") for n in range(20)))
+    tidying = LakeTidying(store.database, states_kept=timedelta(0))
+    assert tidying.files().files <= 1  # of the new work date: what MERGE inserts is not kept in PostgreSQL
+    for hour in range(2):  # larger than what PostgreSQL keeps
+        ingest(store, "Gate", *((f"{n}", f"2026-03-03 {hour + 10}:00") for n in range(INLINED_ROWS + 1)))
+    before = tidying.files()
+    held = rows(store, "FROM raw_punches ORDER BY ALL")
+    assert before.files >= 2
+    tidying.tidy()
+    tidying.tidy()  # what the first made superfluous
+    with store.database.read("count") as connection:
+        files = "SELECT file_count FROM ducklake_table_info('store') WHERE table_name = 'raw_punches'"
+        assert connection.execute(files).fetchall() == [(1,)]
+    assert tidying.files().states < before.states
+    assert rows(store, "FROM raw_punches ORDER BY ALL") == held
+    on_disk = list(Path(engine_of(store.database).address.data).rglob("*.parquet"))
+    assert len(on_disk) == tidying.files().files
+
+
+def test_a_read_waits_for_nobody_while_maintenance_waits_for_a_long_reader(store: Store, lake: LakeAddress) -> None:
+    patient = Database(lake, wait_seconds=1.5)
+    with child(HOLDER.replace(".write(", ".read(").replace("connection.execute", "str"), argument(lake)) as reader:
+        assert reader.hear() == "held"
+        with pytest.raises(StoreBusy, match=rf"process {reader.pid} on"), patient.exclusive("tidy"):
+            pass
+        assert store.devices.all() == []
+
+
+def test_a_query_of_a_reader_cannot_write(store: Store) -> None:
+    with pytest.raises(duckdb.Error), store.database.read("sneaky") as connection:
+        connection.execute(f"CREATE TABLE {CATALOG}.x (i INTEGER)")

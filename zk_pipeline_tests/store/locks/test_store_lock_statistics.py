@@ -1,0 +1,169 @@
+"""How long the store was held: counted for all processes together, by purpose, in a file of bounded size."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.errors import NestedHold, StoreBusy
+from zk_pipeline.store.locks.lock_statistics import BOUNDS_MS, KINDS_AT_MOST, OTHER, HoldBook, HoldKind
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.engines import argument
+from zk_pipeline_tests.waiting import Child, child, until
+
+HOLDER = """
+    import sys
+    from zk_pipeline.store.engine.database import Database
+    from zk_pipeline_tests.engines import where
+    with Database(where(sys.argv[1])).write("hold", "for long"):
+        print("held", flush=True)
+        input()
+"""
+TEN_READS = """
+    import sys
+    from zk_pipeline.store.engine.database import Database
+    from zk_pipeline_tests.engines import where
+    database = Database(where(sys.argv[1]))
+    for _ in range(10):
+        with database.read("look", f"as process {sys.argv[2]}"):
+            pass
+"""
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> HoldBook:
+    return HoldBook(tmp_path / "store.duckdb.holds")
+
+
+def kind(store: Store, purpose: str) -> HoldKind:
+    (found,) = [one for one in store.holds().kinds if one.purpose == purpose]
+    return found
+
+
+def test_a_store_never_opened_has_no_holds(tmp_path: Path) -> None:
+    holds = Store.at(tmp_path / "store.duckdb").holds()
+    assert (holds.since, holds.kinds) == (None, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hold_is_counted_with_its_length_by_purpose_and_mode(store: Store) -> None:
+    with store.database.write("look", "at Monday"):
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > 0.05)
+    with store.database.read("look"):
+        pass
+    read, written = sorted(
+        (one for one in store.holds().kinds if one.purpose == "look"), key=lambda one: -ord(one.mode[0])
+    )
+    assert (read.mode, read.held.count, written.mode, written.held.count) == ("shared", 1, "exclusive", 1)
+    assert 50 <= written.held.max_ms == pytest.approx(written.held.sum_ms)
+    assert written.held.cumulative[BOUNDS_MS.index(25)] == 0
+    assert written.longest is not None
+    assert (written.longest.about, written.longest.pid) == ("at Monday", os.getpid())
+    assert 0 <= written.waited.max_ms < 5000
+
+
+def test_a_hold_that_failed_is_counted_too(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), store.database.write("fail"):
+        raise ZeroDivisionError
+    assert kind(store, "fail").held.count == 1
+
+
+@pytest.mark.both_engines
+def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
+    with child(HOLDER, argument(store.database.where)) as holder, ThreadPoolExecutor() as pool:
+        assert holder.hear() == "held"
+        with pytest.raises(StoreBusy), Database(store.database.where, wait_seconds=0.05).write("wait"):
+            pass
+
+        def wait() -> None:
+            with store.database.write("wait"):
+                pass
+
+        waiting = pool.submit(wait)
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > 0.1)
+        holder.go_on()
+        waiting.result(20)
+        assert holder.end() == 0
+    waited = kind(store, "wait")
+    assert (waited.gave_up, waited.waited.count, waited.held.count) == (1, 2, 1)
+    assert waited.waited.max_ms >= 50
+    assert kind(store, "hold").longest is not None
+
+
+def test_holds_of_several_processes_are_counted_together_and_none_is_lost(store: Store) -> None:
+    readers = [Child(TEN_READS, argument(store.database.where), str(number)) for number in range(4)]
+    for reader in readers:
+        assert reader.end() == 0
+        for stream in (reader.process.stdin, reader.process.stdout):
+            assert stream is not None
+            stream.close()
+    looked = kind(store, "look")
+    assert looked.held.count == looked.held.cumulative[-1] == 40
+
+
+def test_it_is_read_without_opening_the_database_and_while_it_is_held(store: Store) -> None:
+    with store.database.write("hold"):
+        assert "hold" not in [one.purpose for one in store.holds().kinds]
+    assert "hold" in [one.purpose for one in store.holds().kinds]
+
+
+def test_the_file_stays_small_whatever_the_number_of_purposes(book: HoldBook) -> None:
+    for number in range(KINDS_AT_MOST + 50):
+        book.record("shared", f"purpose {number}" * 20, "about" * 1000, waited_ms=1, held_ms=number)
+    held = book.read().kinds
+    assert len(held) <= KINDS_AT_MOST + 2
+    (other,) = [one for one in held if one.purpose == OTHER]
+    assert other.held.count == 50
+    assert book.path.stat().st_size < 100_000
+
+
+def test_buckets_count_what_is_at_most_their_bound(book: HoldBook) -> None:
+    for ms in (0.5, 1.0, 1.1, 70_000):
+        book.record("shared", "look", "", waited_ms=0, held_ms=ms)
+    (looked,) = book.read().kinds
+    assert looked.held.cumulative[:3] == (2, 3, 3)
+    assert (looked.held.cumulative[-1], looked.held.count, looked.held.sum_ms) == (3, 4, 70_002.6)
+
+
+def test_a_damaged_file_is_begun_anew_with_a_warning(book: HoldBook, caplog: pytest.LogCaptureFixture) -> None:
+    book.record("shared", "look", "", waited_ms=0, held_ms=1)
+    book.path.write_bytes(book.path.read_bytes()[:50])
+    book.record("shared", "look", "", waited_ms=0, held_ms=1)
+    assert "is damaged" in caplog.text
+    assert [one.held.count for one in book.read().kinds] == [1]
+    assert json.loads(book.path.read_text())["kinds"]  # a person can read it
+
+
+def test_where_it_cannot_be_written_the_work_goes_on_with_a_warning(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.database.holds.path.unlink(missing_ok=True)
+    store.database.holds.path.mkdir(parents=True)
+    with store.database.write("look"):
+        pass
+    assert "a hold of the store (look) is not counted" in caplog.text
+
+
+def test_a_long_hold_is_logged_with_its_purpose(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        Database(store.database.where, slow_hold_seconds=0).write("store a poll", "Gate"),
+    ):
+        pass
+    assert "(store a poll: Gate)" in caplog.text
+
+
+@pytest.mark.both_engines
+def test_holds_that_nest_are_a_defect_said_at_once(store: Store) -> None:
+    with store.database.read("outer"), pytest.raises(NestedHold):
+        store.devices.all()
+    assert store.devices.all() == []

@@ -1,0 +1,111 @@
+"""A file that is mostly free blocks becomes small, and nobody's write is lost by it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.store.maintenance import compaction
+from zk_pipeline.store.maintenance.compaction import Compacting
+from zk_pipeline.store.schema import file_copy
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.maintenance.test_store_backups import foreign_writer
+from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on, rows
+
+pytestmark = pytest.mark.file_engine
+
+CONTENT = "FROM raw_punches ORDER BY seq"
+COMMENTS = "SELECT table_name, column_name, comment FROM duckdb_columns() ORDER BY ALL"
+LEAST = 1 << 20  # a test's store is small
+
+
+@pytest.fixture
+def store(store: Store) -> Store:
+    """Most of its file is what a million deleted rows left."""
+    store.devices.add(device())
+    ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
+    execute(
+        store,
+        "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
+        "SELECT 'Gate', uuid()::VARCHAR::BLOB, i, 1, now() FROM range(200000) t(i)",
+    )
+    execute(store, "DELETE FROM quarantined_records")
+    with store.database.exclusive("checkpoint") as connection:
+        connection.execute("CHECKPOINT")
+    execute(store, "INSERT INTO store_settings VALUES ('note', 'written last')")
+    return store
+
+
+@pytest.fixture
+def dense(store: Store) -> Compacting:
+    return Compacting(store.database, least_bytes=LEAST)
+
+
+def test_a_third_of_free_blocks_is_given_back_and_nothing_else_changes(store: Store, dense: Compacting) -> None:
+    content, comments, before = rows(store, CONTENT), rows(store, COMMENTS), dense.space()
+    assert before.free > before.total / 3
+    assert dense.compact() == "made dense"
+    assert store.database.path.stat().st_size < before.total / 2
+    assert (rows(store, CONTENT), rows(store, COMMENTS)) == (content, comments)
+    assert ingest(store, "Gate", *on(MONDAY, "18:00")).new == 1
+    assert dense.compact() == "dense enough"
+    assert [path.name for path in store.database.path.parent.iterdir() if ".part" in path.name] == []
+
+
+def test_a_small_file_is_left_as_it_is(store: Store) -> None:
+    before = store.database.path.stat()
+    assert Compacting(store.database).compact() == "dense enough"
+    assert store.database.path.stat().st_ino == before.st_ino
+
+
+def test_what_is_written_while_the_copy_is_made_is_kept(
+    store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def write_meanwhile(part: Path) -> None:
+        file_copy.settle_on_disk(part)
+        ingest(store, "Gate", *on(MONDAY, "18:00"))
+
+    monkeypatch.setattr("zk_pipeline.store.maintenance.compaction.settle_on_disk", write_meanwhile)
+    assert dense.compact() == "written meanwhile"
+    assert store.punches.total() == 3
+
+
+def test_a_foreign_writer_loses_nothing(store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compacting, "space", lambda _: compaction.Space(2 << 20, 2 << 20))
+    with foreign_writer(store.database.path):
+        assert dense.compact() == "held by others"
+    assert store.punches.total() == 2
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from zk_pipeline.store.maintenance.compaction import Compacting
+from zk_pipeline.store.engine.database import Database
+
+Path.replace = lambda *_: os._exit(9)
+Compacting(Database(Path(sys.argv[1])), least_bytes=1).compact()
+"""
+
+
+def test_a_kill_just_before_the_rename_costs_nothing(store: Store, dense: Compacting) -> None:
+    content = rows(store, CONTENT)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(store.database.path)], check=False)
+    assert killed.returncode == 9
+    assert rows(store, CONTENT) == content
+    assert dense.compact() == "made dense"
+    assert rows(store, CONTENT) == content
+
+
+def test_without_room_for_a_copy_the_store_is_left_as_it_is(
+    store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(store.database.path.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert dense.compact() == "no room for the copy"
+    assert store.punches.total() == 2

@@ -1,0 +1,162 @@
+"""Each rule between the tables is silent about a good store, and speaks when it is broken."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import datetime, time
+
+import pytest
+
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.quality import doctor
+from zk_pipeline.store.quality.doctor import Doctor
+from zk_pipeline.store.quality.integrity_rules import PER_SPAN, WHOLE
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process
+
+# What breaks a rule, and that rule alone where it can.
+BREAK = {
+    "tables": "ALTER TABLE alerts DROP COLUMN body",
+    "doubled-keys": "INSERT INTO device_polls FROM device_polls",
+    "delivery-keys-unique": "UPDATE crm_deliveries SET idempotency_key = 'same', state = 'pending'",
+    "numbers": "UPDATE store_settings SET value = '1' WHERE name = 'last_seq'",
+    "dead-letters": "UPDATE crm_deliveries SET state = 'failed' WHERE work_date = '2026-03-02'",
+    "quarantine": "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
+    "VALUES ('Gate', 'x'::BLOB, 'impossible date', 1, now())",
+    "clocks": "UPDATE raw_punches SET is_clock_suspect = true WHERE seq = 1",
+    "clocks-unmarked": "UPDATE device_polls SET clock_drift_seconds = -7776000; UPDATE raw_punches SET "
+    "punched_at = TIMESTAMPTZ '2026-06-01 12:05:00+00' - INTERVAL 90 DAY WHERE seq = 4",
+    "registered-twice": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Other' AS name) FROM devices",
+    "states-corrected": "UPDATE devices SET trust_punch_states = true, log_layout = '16'; "
+    "UPDATE work_dates SET built_at = TIMESTAMPTZ '2020-01-01 00:00:00+00'",
+    "left-locked": "UPDATE devices SET keypad_locked_at = now()",
+    "punches-instant": "UPDATE raw_punches SET punched_at = punched_at + INTERVAL 1 HOUR WHERE seq = 1",
+    "punches-person": "UPDATE device_polls SET layout = 8; INSERT INTO raw_punches SELECT * REPLACE ('2' AS user_id, "
+    "2 AS first_poll_id) FROM raw_punches WHERE seq = 1",
+    "punches-unique": "INSERT INTO raw_punches FROM raw_punches WHERE seq = 1",
+    "punches-poll": "UPDATE raw_punches SET first_poll_id = 99 WHERE seq = 1",
+    "punches-device": "UPDATE raw_punches SET device = 'Nobody' WHERE seq = 1",
+    "punches-counted": "UPDATE work_dates SET punched_seq = 0 WHERE work_date = '2026-03-03'",
+    "unsound-dates": "INSERT INTO daily_attendance FROM daily_attendance WHERE work_date = '2026-03-02'",
+    "one-open-delivery": "UPDATE crm_deliveries SET state = 'pending' WHERE work_date = '2026-03-03'",
+    "days-history": "DELETE FROM daily_attendance WHERE work_date = '2026-03-02'",
+    "deliveries-history": "DELETE FROM daily_attendance_history WHERE work_date = '2026-03-03' AND revision = 1",
+    "history-deliveries": "DELETE FROM crm_deliveries WHERE work_date = '2026-03-02'",
+    "days-dates": "DELETE FROM work_dates WHERE work_date = '2026-03-02'",
+    "several-sites": "INSERT INTO daily_attendance SELECT * REPLACE ('Annex' AS site) FROM daily_attendance; "
+    "INSERT INTO daily_attendance_history SELECT * REPLACE ('Annex' AS site) FROM daily_attendance_history",
+    "namesakes": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Annex' AS name, 'Annex' AS site, "
+    "'2' AS serial_number) FROM devices; INSERT INTO device_users "
+    "(device, user_id, uid, name, privilege, card, updated_at) VALUES "
+    "('Gate', '1001', 1, 'Ali Kaya', 0, 0, now()), ('Annex', '1001', 1, 'Ben Stone', 0, 0, now())",
+    "stale-dates": "UPDATE work_dates SET built_seq = 0",
+    "left-sending": "UPDATE crm_deliveries SET state = 'sending' WHERE work_date = '2026-03-02'",
+}
+
+
+@pytest.fixture
+def store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Two days, the second in two revisions, all delivered; each date is a span of its own."""
+    monkeypatch.setattr(doctor, "_ROWS_AT_ONCE", 1)
+    store.devices.add(device())
+    ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"), *on(TUESDAY, "08:00"))
+    process(store, MONDAY, TUESDAY)
+    ingest(store, "Gate", *on(TUESDAY, "17:00"))
+    process(store, TUESDAY)
+    execute(store, "UPDATE crm_deliveries SET state = 'delivered' WHERE state = 'pending'")
+    return store
+
+
+def found(store: Store) -> dict[str, str]:
+    return {one.name: one.what for one in Doctor(store.database).examine(store.clock())}
+
+
+def test_a_good_store_has_no_findings(store: Store) -> None:
+    assert found(store) == {}
+
+
+def test_a_day_that_was_retracted_is_no_finding(store: Store) -> None:
+    store.devices.update("Gate", site="Elsewhere")
+    process(store, MONDAY, TUESDAY)
+    assert found(store) == {}
+
+
+@pytest.mark.parametrize("name", BREAK)
+def test_what_is_broken_is_found(name: str, store: Store) -> None:
+    execute(store, BREAK[name])
+    assert name in found(store)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "INSERT INTO devices FROM devices",
+        "INSERT INTO work_dates FROM work_dates WHERE work_date = '2026-03-02'",
+        "INSERT INTO daily_attendance_history FROM daily_attendance_history",
+        "INSERT INTO crm_deliveries FROM crm_deliveries WHERE state = 'delivered'",
+        "UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = '2026-03-02'",
+    ],
+)
+def test_what_the_checks_of_the_data_find_doctor_finds_once(broken: str, store: Store) -> None:
+    execute(store, broken)
+    names = {name for name in found(store) if name not in ("history-deliveries", "deliveries-history")}
+    assert names in ({"doubled-keys"}, {"unsound-dates"})
+
+
+def test_what_was_put_right_is_no_finding(store: Store) -> None:
+    execute(store, BREAK["quarantine"])
+    execute(store, BREAK["clocks"])
+    assert {"quarantine", "clocks"} <= found(store).keys()
+    execute(store, "UPDATE quarantined_records SET released_at = now()")
+    reading = datetime.combine(MONDAY, time(8))
+    store.corrections.add("Gate", from_local=reading, to_local=reading, add_seconds=60)
+    assert not {"quarantine", "clocks"} & found(store).keys()
+
+
+def test_a_date_whose_punches_retention_has_deleted_waits_for_none(store: Store) -> None:
+    execute(store, BREAK["punches-counted"])
+    execute(store, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = '2026-03-03'")
+    assert "punches-counted" not in found(store)
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.name for rule in (*WHOLE, *PER_SPAN)} <= BREAK.keys()
+
+
+def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:
+    execute(store, "UPDATE raw_punches SET device = 'Nobody'")
+    assert found(store)["punches-device"] == "4 punches are of a device that is not on record (such as Nobody)"
+
+
+def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
+    execute(store, BREAK["left-sending"])
+    with store.database.engine.only_sender():
+        assert "left-sending" not in found(store)
+
+
+@pytest.mark.file_engine
+def test_many_free_blocks_are_noted(store: Store) -> None:
+    execute(
+        store,
+        "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
+        "SELECT 'G', repeat(uuid()::VARCHAR, 9)::BLOB, i, 1, now() FROM range(400000) t(i)",
+    )
+    execute(store, "DELETE FROM quarantined_records")
+    with store.database.exclusive("checkpoint") as connection:
+        connection.execute("CHECKPOINT")
+    assert "free blocks" in found(store)["free-blocks"]
+
+
+def test_each_read_is_of_a_bounded_span(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds: list[str] = []
+    read = type(store.database).read
+
+    def watched(database: Database, purpose: str, about: str = "") -> AbstractContextManager[Connection]:
+        holds.append(f"{purpose}: {about}")
+        return read(database, purpose, about)
+
+    monkeypatch.setattr(Database, "read", watched)
+    assert found(store) == {}
+    assert [one for one in holds if one.startswith("doctor: a span")] == [
+        f"doctor: a span of dates: {day} to {day}" for day in (MONDAY, TUESDAY)
+    ]

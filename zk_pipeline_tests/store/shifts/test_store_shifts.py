@@ -1,0 +1,338 @@
+"""Days by shifts through the real store: who is judged by what, and exactly which dates a change makes stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from typing import Any, TypeAlias
+
+import pytest
+
+from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.shifts.shift_plan import ShiftPlan
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process, rows, stale
+
+WEDNESDAY, THURSDAY, FRIDAY, SATURDAY = (TUESDAY + timedelta(days=number) for number in range(1, 5))
+NIGHT = Shift(name="night", start=time(22), end=time(6))
+PUNCHED = [
+    *on(MONDAY, "22:00"), *on(TUESDAY, "06:00", "22:00"), *on(WEDNESDAY, "06:00"), *on(THURSDAY, "09:00", "18:00"),
+]  # fmt: skip
+Cleared: TypeAlias = "Callable[[], None]"
+DAYS = """
+SELECT work_date, strftime(clock_in_local, '%d %H:%M'), strftime(clock_out_local, '%d %H:%M'), shift, outlier_codes
+FROM daily_attendance ORDER BY site, user_id, work_date
+"""
+
+
+def assign(store: Store, shift: str, first: date | None = None, last: date | None = None, **target: str) -> Assignment:
+    return store.shifts.assign(Assignment(shift=shift, target=Target(**target), valid_from=first, valid_to=last))
+
+
+def readings(first: str, last: str) -> dict[str, Any]:
+    return {"from_local": datetime.fromisoformat(first), "to_local": datetime.fromisoformat(last)}
+
+
+@pytest.fixture
+def nights(store: Store) -> Store:
+    """Two nights, then a day shift on Thursday; processed by the settings alone."""
+    store.devices.add(device(site="HQ"))
+    ingest(store, "Gate", *PUNCHED)
+    ingest(store, "Gate", *on(MONDAY, "09:00", "18:00", user_id="1002"))
+    store.shifts.add(NIGHT)
+    process(store, *stale(store))
+    return store
+
+
+def test_a_person_gets_their_shift_for_a_while_and_exactly_its_dates_are_made_again(nights: Store) -> None:
+    assign(nights, "night", MONDAY, TUESDAY, user_id="1001")
+    assert stale(nights) == [MONDAY, TUESDAY, WEDNESDAY]
+    done = process(nights, *stale(nights))
+    assert [(one.work_date, one.changed, one.unchanged, one.retracted) for one in done.written] == [
+        (MONDAY, 1, 1, 0),
+        (TUESDAY, 1, 0, 0),
+        (WEDNESDAY, 0, 0, 1),
+    ]
+    assert rows(nights, DAYS)[:3] == [
+        (MONDAY, "02 22:00", "03 06:00", "night", []),
+        (TUESDAY, "03 22:00", "04 06:00", "night", []),
+        (THURSDAY, "05 09:00", "05 18:00", None, []),
+    ]
+    assert stale(nights) == []
+
+
+def test_what_was_assigned_and_taken_back_leaves_the_days_as_they_were(nights: Store) -> None:
+    content = "SELECT * EXCLUDE (revision, updated_at, run_id) FROM daily_attendance ORDER BY ALL"
+    before = rows(nights, content)
+    made = assign(nights, "night", MONDAY, TUESDAY, user_id="1001")
+    process(nights, *stale(nights))
+    assert rows(nights, content) != before
+    assert made.id is not None
+    nights.shifts.unassign(made.id)
+    process(nights, *stale(nights))
+    assert rows(nights, content) == before
+
+
+def test_a_changed_shift_touches_the_dates_of_those_who_have_it_and_an_unused_one_none(nights: Store) -> None:
+    nights.shifts.add(Shift(name="unused", start=time(6), end=time(14)))
+    assign(nights, "night", TUESDAY, user_id="1001")
+    process(nights, *stale(nights))
+    nights.shifts.update(Shift(name="unused", start=time(7), end=time(15)))
+    assert stale(nights) == []
+    nights.shifts.update(Shift(name="night", start=time(22), end=time(6), late_clock_in_hours=0.5))
+    assert stale(nights) == [TUESDAY, WEDNESDAY, THURSDAY]  # work dates begin at 14:00 now
+    process(nights, *stale(nights))
+    nights.shifts.update(Shift(name="night", start=time(22), end=time(6), late_clock_in_hours=0.5))
+    assert stale(nights) == []
+
+
+def test_late_punches_are_placed_by_the_shift(nights: Store) -> None:
+    assign(nights, "night", user_id="1001")
+    process(nights, *stale(nights))
+    ingest(nights, "Gate", *on(FRIDAY, "06:05"))
+    assert stale(nights) == [THURSDAY]
+
+
+def test_a_user_at_a_site_goes_before_a_user_that_before_a_device_that_before_a_site(store: Store) -> None:
+    store.devices.apply([device("A", site="HQ"), device("B", site="HQ"), device("C", site="Depot")])
+    for number, name in enumerate(("site", "device", "user", "user at site"), start=1):
+        store.shifts.add(Shift(name=name, start=time(9), end=time(18, number)))
+    for name in ("A", "B", "C"):
+        ingest(store, name, *on(MONDAY, "09:00", "18:00"), *on(MONDAY, "09:00", "18:00", user_id="1002"))
+    chosen = "SELECT site, user_id, shift FROM daily_attendance ORDER BY ALL"
+    assign(store, "site", site="HQ")
+    process(store, MONDAY)
+    assert [row[2] for row in rows(store, chosen)] == [None, None, "site", "site"]
+    assign(store, "device", device="A")
+    process(store, MONDAY)
+    assert [row[2] for row in rows(store, chosen)] == [None, None, "device", "device"]
+    assign(store, "user", user_id="1001")
+    process(store, MONDAY)
+    assert [row[2] for row in rows(store, chosen)] == ["user", None, "user", "device"]
+    assign(store, "user at site", user_id="1001", site="HQ")
+    process(store, MONDAY)
+    assert [row[2] for row in rows(store, chosen)] == ["user", None, "user at site", "device"]
+
+
+def test_the_night_that_began_on_friday_ends_on_saturday_a_day_off(store: Store) -> None:
+    store.devices.add(device())
+    store.shifts.add(Shift(name="night", start=time(22), end=time(6), weekdays=("mon", "tue", "wed", "thu", "fri")))
+    assign(store, "night", user_id="1001")
+    ingest(store, "Gate", *on(FRIDAY, "22:00"), *on(SATURDAY, "06:00", "15:00"))
+    process(store, *stale(store))
+    assert rows(store, "SELECT work_date, day_off, outlier_codes, punch_count FROM daily_attendance ORDER BY 1") == [
+        (FRIDAY, None, [], 2),
+        (SATURDAY, "day off", ["MISSING_CLOCK_OUT"], 1),
+    ]
+
+
+def test_a_holiday_touches_its_own_date_only_and_no_hours_bind_on_it(nights: Store) -> None:
+    sites = "SELECT day_off, outlier_codes, revision FROM daily_attendance WHERE work_date = '2026-03-03'"
+    nights.devices.add(device("Far", site="Depot"))
+    nights.holidays.put([Holiday(day=TUESDAY, name="Feast", site="Depot")])
+    assert stale(nights) == []
+    nights.holidays.put([Holiday(day=TUESDAY, name="Feast")])
+    assert stale(nights) == [TUESDAY]
+    process(nights, TUESDAY)
+    assert rows(nights, sites) == [("Feast", [], 2)]
+    put = nights.holidays.put([Holiday(day=TUESDAY, name="Feast")])
+    assert (len(put.unchanged), stale(nights)) == (1, [])
+    nights.holidays.put([Holiday(day=TUESDAY, name="Our feast", site="HQ")])
+    process(nights, *stale(nights))
+    assert rows(nights, sites)[0][0] == "Our feast"
+    nights.holidays.remove(TUESDAY, "HQ")
+    nights.holidays.remove(TUESDAY)
+    process(nights, *stale(nights))
+    assert rows(nights, sites) == [(None, ["CLOCK_IN_TOO_EARLY", "CLOCK_OUT_TOO_LATE"], 4)]
+
+
+def test_dates_that_retention_cleared_stay_final_whatever_is_assigned(nights: Store) -> None:
+    execute(nights, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = '2026-03-03'")
+    assign(nights, "night", user_id="1001")
+    assert stale(nights) == [MONDAY, WEDNESDAY, THURSDAY]
+
+
+@pytest.fixture
+def cleared(nights: Store) -> Callable[[], None]:
+    """Deletes the punches of the first two work dates, all of which the CRM knows."""
+
+    def clear() -> None:
+        process(nights, *stale(nights))
+        execute(nights, "UPDATE crm_deliveries SET state = 'delivered'")
+        done = nights.upkeep.clean(retention_days=(nights.clock().date() - WEDNESDAY).days)
+        assert (done.work_dates, done.kept_unprocessed) == (2, 0)
+
+    return clear
+
+
+def test_punches_that_retention_deleted_do_not_come_back_on_another_date(nights: Store, cleared: Cleared) -> None:
+    made = assign(nights, "night", MONDAY, TUESDAY, user_id="1001")
+    cleared()
+    before = rows(nights, DAYS)
+    assert before[1][:3] == (TUESDAY, "03 22:00", "04 06:00")
+    assert made.id is not None
+    nights.shifts.unassign(made.id)
+    assert stale(nights) == []
+    assert ingest(nights, "Gate", *PUNCHED).new == 0, "the clock-out on Wednesday was of Tuesday, and still is"
+    assert stale(nights) == []
+    ingest(nights, "Gate", *on(WEDNESDAY, "18:00"), *on(THURSDAY, "03:00"))
+    process(nights, *stale(nights))
+    after = rows(nights, DAYS)
+    assert [row for row in after if row[0] < WEDNESDAY] == [row for row in before if row[0] < WEDNESDAY]
+    assert [row[:3] for row in after if row[0] >= WEDNESDAY] == [
+        (WEDNESDAY, "04 18:00", None),
+        (THURSDAY, "05 03:00", "05 18:00"),
+    ]
+
+
+def test_punches_that_are_left_are_not_lost_to_a_date_that_retention_cleared(nights: Store, cleared: Cleared) -> None:
+    cleared()
+    assign(nights, "night", MONDAY, WEDNESDAY, user_id="1001")
+    done = process(nights, *stale(nights))
+    assert [(one.work_date, one.retracted) for one in done.written] == [(WEDNESDAY, 0), (THURSDAY, 0)]
+    assert [row[:4] for row in rows(nights, DAYS) if row[0] == WEDNESDAY] == [(WEDNESDAY, "04 06:00", None, "night")]
+    ingest(nights, "Gate", *on(WEDNESDAY, "05:00"), *on(THURSDAY, "06:00"))
+    process(nights, *stale(nights))
+    assert [row[:3] for row in rows(nights, DAYS) if row[0] == WEDNESDAY] == [(WEDNESDAY, "04 05:00", "05 06:00")]
+
+
+def test_borders_of_cleared_dates_stay_when_work_dates_begin_at_another_time(nights: Store, cleared: Cleared) -> None:
+    ingest(nights, "Gate", *on(WEDNESDAY, "03:00", user_id="1002"))
+    nights.punches.adopt_workday_start(time(4))
+    night = on(WEDNESDAY, "02:00", user_id="1003")
+    ingest(nights, "Gate", *night, *on(TUESDAY, "12:00", user_id="1003"))
+    process(nights, *stale(nights))
+    cleared()
+    before = rows(nights, DAYS)
+    nights.punches.adopt_workday_start(time(0))
+    assert ingest(nights, "Gate", *night).new == 0, "of Tuesday, as it was when that was cleared"
+    ingest(nights, "Gate", *on(WEDNESDAY, "03:30", user_id="1001"), *on(THURSDAY, "03:00", user_id="1003"))
+    process(nights, *stale(nights))
+    after = rows(nights, DAYS)
+    assert [row for row in after if row[0] < WEDNESDAY] == [row for row in before if row[0] < WEDNESDAY]
+    assert [row[:3] for row in after if row[0] == WEDNESDAY] == [(WEDNESDAY, "04 06:00", None)]
+    assert (THURSDAY, "05 03:00", None) in [row[:3] for row in after], "beyond the border the new hours hold"
+
+
+def test_slips_of_the_pen_are_refused_and_change_nothing(nights: Store) -> None:
+    slips: list[tuple[dict[str, Any], str]] = [
+        ({"site": "HK"}, "no site 'HK'; there are: HQ"),
+        ({"device": "Gte"}, "no device 'Gte'"),
+    ]
+    for target, words in slips:
+        with pytest.raises(UsageError, match=words):
+            assign(nights, "night", **target)
+    with pytest.raises(UsageError, match="no shift 'nigth'; there are: night"):
+        assign(nights, "nigth", user_id="1001")
+    assign(nights, "night", user_id="1001")
+    with pytest.raises(UsageError, match=r"assigned to user '1001' \(assignment 1\): unassign it first"):
+        nights.shifts.remove("night")
+    with pytest.raises(UsageError, match="overlaps it"):
+        assign(nights, "night", MONDAY, user_id="1001")
+    with pytest.raises(UsageError, match="there is no shift assignment 7"):
+        nights.shifts.unassign(7)
+    assert [one.id for one in nights.shifts.assignments()] == [1]
+
+
+def test_a_plan_applied_twice_changes_nothing_and_prune_takes_the_rest_away(nights: Store) -> None:
+    office = Shift(name="office", start=time(8), end=time(17))
+    given = (
+        Assignment(shift="night", target=Target(user_id="1001"), valid_to=TUESDAY),
+        Assignment(shift="office", target=Target(site="HQ")),
+    )
+    plan = ShiftPlan((NIGHT, office), given, (Holiday(day=THURSDAY, name="Feast"),))
+    first = nights.apply_shifts(plan)
+    assert (len(first.added), first.changed, first.removed, first.unchanged) == (4, [], [], 1)
+    process(nights, *stale(nights))
+    again = nights.apply_shifts(plan)
+    assert (again.added, again.changed, again.removed, again.unchanged) == ([], [], [], 5)
+    assert stale(nights) == []
+    less = nights.apply_shifts(ShiftPlan((office,), given[1:]), prune=True)
+    assert sorted(less.removed) == [
+        "holiday 2026-03-05 Feast",
+        "night for user '1001' from … to 2026-03-03",
+        "shift night",
+    ]
+    assert stale(nights) == [MONDAY, TUESDAY, WEDNESDAY, THURSDAY]
+
+
+def test_absences_are_seen_only_where_an_assigned_shift_works_and_nobody_came(store: Store) -> None:
+    store.devices.add(device(site="HQ"))
+    absent = "SELECT user_id, work_date, shift FROM absences ORDER BY ALL"
+    for day in (MONDAY, THURSDAY, SATURDAY):
+        ingest(store, "Gate", *on(day, "09:00", "18:00"))
+    ingest(store, "Gate", *on(MONDAY, "09:00", "18:00", user_id="1002"), users=[("1002", 2, "Bo", 0, 0)])
+    process(store, *stale(store))
+    assert rows(store, absent) == []
+    store.shifts.add(Shift(name="office", start=time(9), end=time(18), weekdays=("mon", "tue", "thu", "fri")))
+    store.holidays.put([Holiday(day=FRIDAY, name="Feast")])
+    assign(store, "office", TUESDAY, device="Gate")
+    # 1001 left after Saturday; 1002 is still enrolled, and Saturday may not be over.
+    assert rows(store, absent) == [
+        ("1001", TUESDAY, "office"),
+        ("1002", TUESDAY, "office"),
+        ("1002", THURSDAY, "office"),
+    ]
+
+
+def test_a_device_that_moves_touches_exactly_the_dates_of_its_punches(nights: Store) -> None:
+    nights.devices.add(device("Other", site="HQ"))
+    ingest(nights, "Other", *on(FRIDAY, "09:00", "18:00"))
+    process(nights, FRIDAY)
+    nights.devices.update("Other", site="Depot")
+    assert stale(nights) == [FRIDAY]
+    process(nights, FRIDAY)
+    nights.devices.update("Other", ip_address="192.0.2.99")
+    assert stale(nights) == []
+
+
+def test_the_settings_hours_decide_where_the_date_after_a_night_begins(nights: Store) -> None:
+    assign(nights, "night", MONDAY, TUESDAY, user_id="1001")
+    ingest(nights, "Gate", *on(WEDNESDAY, "07:45"))
+    process(nights, *stale(nights))
+    assert (WEDNESDAY, "04 07:45", None, None, ["MISSING_CLOCK_OUT"]) in rows(nights, DAYS)
+    nights.punches.adopt_settings(WorkRules(start=time(10), end=time(18)))
+    assert stale(nights) == [TUESDAY, WEDNESDAY]  # it begins at 08:00 now
+    nights.punches.adopt_settings(WorkRules(start=time(10), end=time(18)))
+    process(nights, *stale(nights))
+    assert (TUESDAY, "03 22:00", "04 07:45", "night", []) in rows(nights, DAYS)
+
+
+def test_a_corrected_clock_touches_the_dates_before_and_after_and_can_be_revoked(nights: Store) -> None:
+    before = rows(nights, DAYS)
+    span = readings("2026-03-05", "2026-03-05 23:00")
+    made = nights.corrections.add("Gate", add_seconds=86400, **span)
+    assert (made.punches, stale(nights)) == (2, [THURSDAY, FRIDAY])
+    process(nights, *stale(nights))
+    assert (FRIDAY, "06 09:00", "06 18:00", None, []) in rows(nights, DAYS)
+    assert rows(nights, "SELECT count(*) FROM raw_punches WHERE punched_at_local::DATE = '2026-03-05'") == [(2,)]
+    ingest(nights, "Gate", *on(THURSDAY, "12:00"), *on(THURSDAY, "09:00"))  # read late, under the correction too
+    assert stale(nights) == [FRIDAY]
+    process(nights, FRIDAY)
+    with pytest.raises(UsageError, match="correction 1 holds for part of that span"):
+        nights.corrections.add("Gate", add_seconds=1, **span)
+    nights.corrections.revoke(made.id)
+    assert stale(nights) == [THURSDAY, FRIDAY]
+    process(nights, *stale(nights))
+    assert rows(nights, DAYS) == before
+    with pytest.raises(UsageError, match="no clock correction 1 that holds"):
+        nights.corrections.revoke(made.id)
+
+
+def test_punches_of_a_clock_that_was_reset_become_part_of_days_once_it_is_corrected(store: Store) -> None:
+    store.devices.add(device())
+    ingest(store, "Gate", *on(date(2000, 1, 1), "00:10", "08:10"))
+    assert stale(store) == []
+    away = (datetime.fromisoformat("2026-03-02 09:00") - datetime.fromisoformat("2000-01-01 00:10")).total_seconds()
+    span = readings("2000-01-01", "2000-01-02")
+    store.corrections.add("Gate", add_seconds=int(away), **span)
+    assert stale(store) == [MONDAY]
+    process(store, MONDAY)
+    assert rows(store, DAYS) == [(MONDAY, "02 09:00", "02 17:00", None, [])]
+    store.devices.update("Gate", timezone="Europe/Istanbul")
+    process(store, *stale(store))
+    assert rows(store, "SELECT clock_in_local::VARCHAR, hour(clock_in) FROM daily_attendance") == [
+        ("2026-03-02 09:00:00", 6)
+    ]

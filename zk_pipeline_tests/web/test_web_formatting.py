@@ -1,0 +1,43 @@
+"""How instants, spans and shares are worded on pages, and where links into the Dagster UI lead."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from zk_pipeline.web.formatting import ago, duration, instant, percent, seconds
+from zk_pipeline.web.links import DagsterUi
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (instant(NOON, "Europe/Istanbul"), "2026-03-02 15:00 Europe/Istanbul"),
+        (instant(None, nothing="never"), "never"),
+        (ago(NOON - timedelta(seconds=59), NOON), "just now"),
+        (ago(NOON - timedelta(minutes=119), NOON), "1 h ago"),
+        (ago(NOON - timedelta(hours=50), NOON), "2 days ago"),
+        (ago(NOON + timedelta(minutes=5), NOON), "in 5 min"),
+        (ago(None, NOON), "never"),
+        (duration(485), "8 h 05 min"),
+        (duration(None), "–"),
+        (seconds(-0.72), "−0.7 s"),
+        (seconds(420), "+7 min"),
+        (percent(0.804), "80%"),
+    ],
+)
+def test_words(said: str, words: str) -> None:
+    assert said == words
+
+
+def test_links_into_the_dagster_ui_quote_names_and_are_none_where_its_address_is_not_known() -> None:
+    ui = DagsterUi("https://dagster.example")
+    assert ui.partition("raw_punches", "a b&c/?") == (
+        "https://dagster.example/assets/raw_punches?view=partitions&partition=a%20b%26c%2F%3F"
+    )
+    assert ui.run("1-2") == "https://dagster.example/runs/1-2"
+    unknown = DagsterUi(None)
+    assert (unknown.run("1"), unknown.runs(), unknown.partition("devices", 1)) == (None, None, None)

@@ -1,0 +1,134 @@
+"""What the tests of pages stand on: a served home, pages opened in Chromium, and what is asked of every page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from zk_pipeline.config.settings import VARIABLES, load_settings
+from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.store.api_tokens import Scope
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.api.api_fixtures import Served, serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+CHROMIUM = shutil.which("chromium")
+_QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@dataclass(frozen=True)
+class Web:
+    """A served web admin with its store, and terminals that can be switched on."""
+
+    served: Served
+    store: Store
+    fleet: Fleet
+
+    @property
+    def url(self) -> str:
+        return self.served.url
+
+    def cookie(self, scope: Scope) -> str:
+        """The cookie of a new login with the token of this scope."""
+        token = self.served.services.tokens.prove(self.served.tokens[scope])
+        assert token is not None
+        return self.served.services.sessions.begin(token.id)
+
+    def client(self, scope: Scope | None = "admin") -> httpx.Client:
+        """A browser without a window: logged in, follows no redirects."""
+        cookies = {"zk_session": self.cookie(scope)} if scope else {}
+        return httpx.Client(base_url=self.url, cookies=cookies, timeout=60)
+
+
+@contextmanager
+def serve_web(empty_home: Path, home: Path, environ: Mapping[str, str]) -> Iterator[Web]:
+    """Serve a new home, exported for the time being; `environ` are settings of it."""
+    shutil.copytree(empty_home, home)
+    with pytest.MonkeyPatch.context() as patch, Fleet() as fleet:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        for name, value in {"ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), **environ}.items():
+            patch.setenv(name, value)
+        store = Store.at(home / "data" / "attendance.duckdb")
+        with serve(load_settings(), store) as served:
+            yield Web(served, store, fleet)
+
+
+@contextmanager
+def launch_chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *_QUIET]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A page in a window of its own. `complaints`: what went wrong in it without anybody seeing."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> Page:
+        self.page.goto(f"{self.url}{path}")
+        return self.page
+
+
+@contextmanager
+def visit(
+    web: Web,
+    browser: Browser,
+    path: str,
+    *,
+    scope: Scope | None = "admin",
+    width: int = 1440,
+    dark: bool = False,
+    script: bool = True,
+) -> Iterator[Visit]:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if dark else "light",
+        java_script_enabled=script,
+    )
+    if scope:
+        context.add_cookies([{"name": "zk_session", "value": web.cookie(scope), "url": web.url}])
+    visited = Visit(context.new_page(), web.url)
+    visited.page.set_default_timeout(20_000)
+    visited.page.on("console", lambda message: _note(message, visited.complaints))
+    visited.page.on("pageerror", lambda error: visited.complaints.append(str(error)))
+    try:
+        visited.go(path)
+        yield visited
+    finally:
+        context.close()
+    assert visited.complaints == []
+
+
+def _note(message: ConsoleMessage, complaints: list[str]) -> None:
+    # That an answer was a 4xx is for the test to say.
+    if message.type == "error" and "the server responded with a status of" not in message.text:
+        complaints.append(message.text)
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Keep a picture where somebody wants to look at them (ZK_PIPELINE_SCREENSHOTS)."""
+    folder = os.environ.get("ZK_PIPELINE_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
