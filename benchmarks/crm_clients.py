@@ -17,9 +17,9 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import encode_one
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
 
 
@@ -73,7 +73,7 @@ def ours(concurrency: int, batch: int = 1) -> Callable[[Place], Callable[[], int
             }
         )
         store = Store.at(place.store)
-        return lambda: sync(store, settings, Scope(), run_id="benchmark").delivered
+        return lambda: sync(store, settings, SyncScope(), run_id="benchmark").delivered
 
     return prepare
 
@@ -81,11 +81,11 @@ def ours(concurrency: int, batch: int = 1) -> Callable[[Place], Callable[[], int
 class AtOnce:
     """A CRM that has answered before it was asked."""
 
-    def post_one(self, _: Delivery) -> Answer:
-        return Answer(meaning=Meaning.DELIVERED, status=201)
+    def post_one(self, _: Delivery) -> DeliveryResult:
+        return DeliveryResult(meaning=ResponseClass.DELIVERED, status=201)
 
-    def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        return [Answer(meaning=Meaning.DELIVERED, status=201)] * len(deliveries)
+    def post_batch(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
+        return [DeliveryResult(meaning=ResponseClass.DELIVERED, status=201)] * len(deliveries)
 
     def finish_within(self, seconds: float) -> None:
         pass
@@ -97,7 +97,7 @@ def without_requests(concurrency: int, batch: int = 1) -> Callable[[Place], Call
     def prepare(place: Place) -> Callable[[], int]:
         store = Store.at(place.store)
         sender: Any = AtOnce()
-        outbox = store.deliveries.outbox(Scope(), "benchmark", lambda: True)
+        outbox = store.deliveries.outbox(SyncScope(), "benchmark", lambda: True)
         return lambda: (
             deliver(
                 outbox, sender, concurrency=concurrency, max_attempts=3, batch_size=batch, clock=store.clock
@@ -167,7 +167,7 @@ def aiohttp_posts(concurrency: int) -> Callable[[Place], Callable[[], int]]:
 
 
 def due_days(store: Path) -> list[Delivery]:
-    return list(Store.at(store).deliveries.peek(Scope(), None))
+    return list(Store.at(store).deliveries.peek(SyncScope(), None))
 
 
 def _headers(one: Delivery) -> dict[str, str]:

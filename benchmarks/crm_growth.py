@@ -17,8 +17,8 @@ import click
 from benchmarks.crm_clients import AtOnce
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.models import Delivery, Outcome
-from zk_pipeline.store.deliveries.due_deliveries import Scope
-from zk_pipeline.store.deliveries.outbox import ClaimedOutbox
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.deliveries.outbox import SyncOutbox
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 
@@ -42,7 +42,7 @@ _ARRIVED = ", idempotency_key || copies.n AS idempotency_key, 'delivered' AS sta
 class Timed:
     """An outbox whose turns are timed: (outcomes settled, deliveries claimed, seconds of CPU)."""
 
-    outbox: ClaimedOutbox
+    outbox: SyncOutbox
     turns: list[tuple[int, int, float]]
 
     def ensure_sender(self) -> None:
@@ -80,7 +80,7 @@ def main() -> None:
             store = Store.at(shutil.copyfile(template, Path(folder) / f"{settled}.duckdb"))
             age(store, settled)
             store.deliveries.states()  # everything is imported
-            outbox = Timed(store.deliveries.outbox(Scope(), "benchmark", lambda: True), [])
+            outbox = Timed(store.deliveries.outbox(SyncScope(), "benchmark", lambda: True), [])
             summary = deliver(outbox, AtOnce(), concurrency=8, max_attempts=3, batch_size=1, clock=store.clock)
             assert summary.delivered == due
             total = sum(cpu for _, _, cpu in outbox.turns)

@@ -22,7 +22,7 @@ import pandas as pd
 
 from benchmarks import days_in_python, days_in_sql
 from benchmarks.punched_years import SITES, Company, assign_everybody, punched
-from zk_pipeline.attendance.evaluate import judge
+from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.attendance.frames import SUMMARIES
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.operations.process import process_dates
@@ -74,7 +74,7 @@ def _measure(pipe: Connection, work: Work, store: Path) -> None:
     Store.at(
         store
     ).punches.total()  # everything is imported, and so are the checks that pandera imports when first used
-    judge(_NOTHING, RULES, datetime.now(timezone.utc))
+    evaluate_days(_NOTHING, RULES, datetime.now(timezone.utc))
     wall, cpu = time.perf_counter(), time.process_time()
     rows = run()
     pipe.send(Cost(time.perf_counter() - wall, time.process_time() - cpu, _peak_mb(), rows))

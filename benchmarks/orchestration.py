@@ -31,9 +31,9 @@ from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, r
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.runs.launcher import Launcher, open_launcher
-from zk_pipeline.runtime.supervisor import Supervisor, only_one
+from zk_pipeline.runtime.supervisor import Supervisor, single_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store, utc_now
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def deliver_all(launcher: Launcher, store: Store) -> None:
     stale = stale_dates(store, launcher.settings, last=last)
     results += [launcher.process(part) for part in contiguous(one.work_date for one in stale)]
     results += [
-        launcher.sync(DateRange(min(due), max(due)), {}) for due in [store.deliveries.due_dates(Scope())] if due
+        launcher.sync(DateRange(min(due), max(due)), {}) for due in [store.deliveries.due_dates(SyncScope())] if due
     ]
     failed = [one.failure for one in results if one.failure]
     if failed:
@@ -200,7 +200,7 @@ def main(idle_seconds: int, repeats: int, *, ticks_only: bool) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        with only_one(Path(folder)), Supervisor(Path(folder), os.environ, port, Path(folder) / "logs") as up:
+        with single_instance(Path(folder)), Supervisor(Path(folder), os.environ, port, Path(folder) / "logs") as up:
             click.echo("\n| devices | nothing new | 20 new punches each |\n|---|---|---|")
             for size, group in groups().items():
                 enable_only(store, group)

@@ -10,7 +10,7 @@ from zk import ZK
 
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.buffered_read import TCP_PART_BYTES, UDP_PART_BYTES
-from zk_pipeline.devices.protocol.frames import Command, build_packet, tcp_top
+from zk_pipeline.devices.protocol.frames import Command, build_packet, tcp_header
 from zk_pipeline.devices.reading import read_terminal
 
 TIMEOUT, DEADLINE = 10.0, 600.0
@@ -71,7 +71,7 @@ class _Drain:
         """Send a request; the first frame of its answer."""
         self._number += 1
         packet = _with_data(build_packet(command, self.session_id, self._number), data)
-        self._socket.sendall(tcp_top(len(packet)) + packet if self.is_tcp else packet)
+        self._socket.sendall(tcp_header(len(packet)) + packet if self.is_tcp else packet)
         self.receive()
         if command == Command.CONNECT:
             self.session_id = int.from_bytes(self._buffer[4:6], "little")

@@ -19,7 +19,7 @@ from zk.exception import ZKError
 from benchmarks.terminal_clients import DEADLINE, TIMEOUT, drain, read_with_ours, read_with_pyzk
 from benchmarks.terminal_server import Served, Wanted, serving
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.devices.models import Device, LogTail, Protocol, Reading
+from zk_pipeline.devices.models import Device, LogPosition, Protocol, Reading
 from zk_pipeline.devices.polling import poll_many
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.poll import AT_ONCE
@@ -155,7 +155,7 @@ def _tail_rows(served: Served, layout: int, line: str) -> None:
         raise click.ClickException(f"{len(tail.punches)} new punches came where 200 were expected")
 
 
-def _row(device: Device, layout: int, mode: str, tail: LogTail | None) -> Reading:
+def _row(device: Device, layout: int, mode: str, tail: LogPosition | None) -> Reading:
     readings: list[Reading] = []
 
     def read() -> int:

@@ -25,7 +25,7 @@ from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.strict_input import StrictRoute, with_body
 from zk_pipeline.operations.date_range import asked_span, check_in_history, check_span
 from zk_pipeline.operations.sync import check_crm
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.terminals.punches import PollRecord
 
 router = APIRouter(prefix="/api", tags=["actions"], route_class=StrictRoute)
@@ -219,7 +219,7 @@ async def sync(
     asked = with_body(asked, body)
     first, last = as_date(asked.start_date), as_date(asked.end_date)
     check_span(first, last)
-    scope = Scope(first=first, last=last, user_id=asked.user_id)
+    scope = SyncScope(first=first, last=last, user_id=asked.user_id)
     retry = flag(asked.retry_failed) or False
     return await _sync(request, services, asked, {"scope": scope, "limit": asked.limit, "retry": retry})
 
@@ -237,7 +237,7 @@ async def retry(
     day = await run_in_threadpool(services.store.lists.day, day_id)
     if day is None:
         raise HTTPException(404, "Not found.")
-    scope = Scope(first=day.date, last=day.date, user_id=day.user_id)
+    scope = SyncScope(first=day.date, last=day.date, user_id=day.user_id)
     return await _sync(request, services, with_body(asked, body), {"scope": scope, "limit": None, "retry": True})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Protocol
 
-from zk_pipeline.http.request_metrics import BUCKETS, Histogram, Traffic
+from zk_pipeline.http.request_metrics import BUCKETS, Histogram, RequestMetrics
 from zk_pipeline.store.locks.lock_statistics import BOUNDS_MS, Holds
 from zk_pipeline.store.queries.metrics import StoreFigures
 
@@ -24,11 +24,15 @@ class Orchestration(Protocol):
     def is_daemon_alive(self) -> bool: ...
 
 
-def metrics_text(store: StoreFigures, dagster: Orchestration, traffic: Traffic, holds: Holds, now: datetime) -> str:
+def metrics_text(
+    store: StoreFigures, dagster: Orchestration, traffic: RequestMetrics, holds: Holds, now: datetime
+) -> str:
     return "".join(f"{line}\n" for line in _lines(store, dagster, traffic, holds, now))
 
 
-def _lines(store: StoreFigures, dagster: Orchestration, traffic: Traffic, holds: Holds, now: datetime) -> Iterator[str]:
+def _lines(
+    store: StoreFigures, dagster: Orchestration, traffic: RequestMetrics, holds: Holds, now: datetime
+) -> Iterator[str]:
     yield from _of_store(store, now)
     yield from _of_devices(store)
     daemon = max(dagster.heartbeats.values(), default=None)

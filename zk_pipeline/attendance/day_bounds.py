@@ -21,7 +21,7 @@ Codes = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Measures:
+class DayBounds:
     """`codes` says which of `kinds` a row has: 0 the settings' hours, then the shifts of `names` in order.
 
     `starts`, `ends`, `over` are instants, indexed like the rows. `is_bound`: hours bind, it is no day off. `day_off`:
@@ -49,7 +49,7 @@ class Measures:
         return pd.Series(np.array(bounds, dtype="timedelta64[us]")[self.codes], index=self.starts.index)
 
 
-def measures(given: pd.DataFrame, rules: WorkRules, shifts: Mapping[str, Shift]) -> Measures:
+def day_bounds(given: pd.DataFrame, rules: WorkRules, shifts: Mapping[str, Shift]) -> DayBounds:
     """The measures of `given` (as declared by `frames.SUMMARIES`). Raises KeyError for a shift not in `shifts`."""
     codes, names = _shift_codes(given)
     named = [shifts[name] for name in names]
@@ -57,7 +57,7 @@ def measures(given: pd.DataFrame, rules: WorkRules, shifts: Mapping[str, Shift])
     moments = _due(given, codes, kinds)
     day_off = _day_off(given, codes, named)
     is_bound = np.ones(len(given), dtype=bool) if day_off is None else day_off == None  # noqa: E711 (elementwise)
-    return Measures(codes, names, kinds, moments["starts"], moments["ends"], moments["over"], is_bound, day_off)
+    return DayBounds(codes, names, kinds, moments["starts"], moments["ends"], moments["over"], is_bound, day_off)
 
 
 def _shift_codes(given: pd.DataFrame) -> tuple[Codes, list[str]]:

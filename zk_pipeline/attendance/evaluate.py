@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from zk_pipeline.attendance.day_bounds import Measures, measures
+from zk_pipeline.attendance.day_bounds import DayBounds, day_bounds
 from zk_pipeline.attendance.frames import JUDGED, SUMMARIES
 from zk_pipeline.attendance.reasons import reasons
 from zk_pipeline.attendance.rules import OutlierCode, WorkRules
@@ -25,7 +25,7 @@ _CODE_LISTS[:] = [[c.value for i, c in enumerate(_CODES) if bits >> i & 1] for b
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedDays:
     """`days` as declared by `frames.JUDGED`; `recheck_after`: work dates judged too early, and when the next of their
     rows is over.
     """
@@ -34,9 +34,9 @@ class Judged:
     recheck_after: dict[date, datetime]
 
 
-def judge(
+def evaluate_days(
     summaries: pd.DataFrame, rules: WorkRules, now: datetime, shifts: Mapping[str, Shift] | None = None
-) -> Judged:
+) -> EvaluatedDays:
     """Days from `summaries` (as declared by `frames.SUMMARIES`), seen at the aware instant `now`.
 
     A row is judged by the shift it names, one of `shifts`, else by `rules`; on a day off or holiday no hours bind.
@@ -45,7 +45,7 @@ def judge(
     Raises pandera.errors.SchemaError, or SchemaErrors, where a frame is not as declared.
     """
     given = SUMMARIES.validate(summaries.reset_index(drop=True))
-    by = measures(given, rules, shifts or {})
+    by = day_bounds(given, rules, shifts or {})
     is_incomplete = (given["punch_count"] == 1).to_numpy()
     clock_out = given["last_punch"].mask(is_incomplete)
     is_over = (by.over <= pd.Timestamp(now)).to_numpy()
@@ -86,10 +86,12 @@ def judge(
     early = ~is_over & (is_incomplete | too_early_out)
     # The earliest zone decides: its rows are due then, and the others are looked at again after that.
     recheck = by.over[early].groupby(given["work_date"][early].dt.date).min()
-    return Judged(JUDGED.validate(days), {cast(date, d): moment.to_pydatetime() for d, moment in recheck.items()})
+    return EvaluatedDays(
+        JUDGED.validate(days), {cast(date, d): moment.to_pydatetime() for d, moment in recheck.items()}
+    )
 
 
-def _with_shifts(days: pd.DataFrame, by: Measures) -> pd.DataFrame:
+def _with_shifts(days: pd.DataFrame, by: DayBounds) -> pd.DataFrame:
     """Says what each row was judged by, where that is not simply the settings."""
     if by.has_shifts:
         kinds = [None, *by.kinds[1:]]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from zk_pipeline.attendance.day_bounds import Measures
+from zk_pipeline.attendance.day_bounds import DayBounds
 from zk_pipeline.attendance.rules import OutlierCode
 
 Mask = npt.NDArray[np.bool_]
@@ -18,7 +18,7 @@ Texts = npt.NDArray[np.object_]
 _CLOCK = np.array([f"{minute // 60:02}:{minute % 60:02}" for minute in range(24 * 60)], dtype=object)
 
 
-def reasons(given: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: Measures) -> Texts:
+def reasons(given: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: DayBounds) -> Texts:
     """A sentence per flagged row, the parts in the order of the day; empty for the others."""
     into, out = given["first_punch_local"], given["last_punch_local"]
     sentences = np.full(len(given), "", dtype=object)

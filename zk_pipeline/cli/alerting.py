@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.context import Session, open_session
+from zk_pipeline.cli.context import CliContext, open_context
 from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.alerting.channels import Alert, Channel, channels_of
@@ -34,11 +34,11 @@ def watchdog(as_json: bool) -> int:
     \b
     Example:  zk-pipeline watchdog --json
     """
-    from zk_pipeline.runs.watchdog import why_not_alive  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.runs.watchdog import daemon_liveness_problem  # noqa: PLC0415 (Dagster, slow to import)
 
-    session = open_session()
+    session = open_context()
     with session.launcher() as launcher:
-        wrong = why_not_alive(launcher.instance, utc_now())
+        wrong = daemon_liveness_problem(launcher.instance, utc_now())
     problems = [daemon_problem(wrong)] if wrong else []
     channels = channels_of(session.settings.alert_urls)
     try:
@@ -65,7 +65,7 @@ def alert_test(as_json: bool) -> int:
     \b
     Example:  zk-pipeline alert-test
     """
-    channels = channels_of(open_session().settings.alert_urls)
+    channels = channels_of(open_context().settings.alert_urls)
     if not channels:
         raise UsageError("ALERT_URLS is not set: nobody would be told of anything")
     alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS, asked for with `zk-pipeline alert-test`.")
@@ -85,7 +85,7 @@ def alert_test(as_json: bool) -> int:
     return 2 if any(isinstance(one, UsageError) for one in failures) else int(any(failures))
 
 
-def _tell(session: Session, channels: Sequence[Channel], problems: Sequence[Problem]) -> list[str]:
+def _tell(session: CliContext, channels: Sequence[Channel], problems: Sequence[Problem]) -> list[str]:
     store = session.store
     look = Look(problems, {"daemon"}, utc_now())
     reminder = timedelta(hours=session.settings.alert_reminder_hours)
@@ -93,7 +93,7 @@ def _tell(session: Session, channels: Sequence[Channel], problems: Sequence[Prob
     return send_due(store, channels)[1] if channels else []
 
 
-def _tell_without_store(session: Session, channels: Sequence[Channel], words: str) -> list[str]:
+def _tell_without_store(session: CliContext, channels: Sequence[Channel], words: str) -> list[str]:
     stamp = session.settings.home / _STAMP
     if not channels or _is_recent(stamp, session.settings.alert_reminder_hours):
         return []

@@ -6,7 +6,7 @@ import threading
 
 import click
 
-from zk_pipeline.cli.context import Session, open_session
+from zk_pipeline.cli.context import CliContext, open_context
 from zk_pipeline.cli.output import note
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.processes import in_main_thread
@@ -24,7 +24,7 @@ def api(host: str, port: int) -> int:
     \b
     Example:  zk-pipeline api --port 8000
     """
-    session = open_session()
+    session = open_context()
     with session.store.database.read("check the store"):
         pass  # a store that cannot be used is said now, not by the first request
     from zk_pipeline.http.middleware import is_loopback_name  # noqa: PLC0415
@@ -58,7 +58,7 @@ def _where(address: tuple[str, int], *, is_local: bool) -> str:
     return f"API and web admin at {url} (documentation at {url}/api/docs), for {reach}; Ctrl-C ends it"
 
 
-def _hint(session: Session) -> None:
+def _hint(session: CliContext) -> None:
     if not session.settings.api_tokens_required:
         click.echo("API_TOKENS_REQUIRED=false: everybody on this machine may do everything", err=True)
     elif not session.store.tokens.good():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.context import Session, open_session
+from zk_pipeline.cli.context import CliContext, open_context
 from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pairs, print_table, yes_option
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.errors import UsageError
-from zk_pipeline.runtime.supervisor import only_one
+from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.store.maintenance.restore import Due, Restored
 
 _FOLDER = "backups"
@@ -31,7 +31,7 @@ def backup(target: Path | None, keep: int | None, as_json: bool) -> None:
     \b
     Example:  zk-pipeline backup --keep 14
     """
-    session = open_session()
+    session = open_context()
     made = session.store.backups.make(target or session.settings.home / _FOLDER, keep=keep)
     if as_json:
         print_json(made)
@@ -56,12 +56,12 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
     \b
     Example:  zk-pipeline restore backup.duckdb --yes
     """
-    session = open_session()
+    session = open_context()
     replaced = session.store.database.path  # refused here where the store is no file
     if dry_run:
         _preview(session, file, as_json=as_json)
         return
-    with only_one(session.settings.home):
+    with single_instance(session.settings.home):
         if not force:
             _refuse_while_runs(session)
         confirm(f"Replace {replaced} by {file}?", yes=yes)
@@ -73,7 +73,7 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
     click.echo("\n".join([*_warnings(session.settings, done), *_next(session.settings, done)]))
 
 
-def _preview(session: Session, file: Path, *, as_json: bool) -> None:
+def _preview(session: CliContext, file: Path, *, as_json: bool) -> None:
     from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.operations.restore import preview_restore  # noqa: PLC0415 (pandas, slow to import)
 
@@ -124,7 +124,7 @@ def _summary(done: Restored) -> dict[str, object]:
     }
 
 
-def _refuse_while_runs(session: Session) -> None:
+def _refuse_while_runs(session: CliContext) -> None:
     from zk_pipeline.defs.instance.runs_in_progress import any_in_flight  # noqa: PLC0415 (Dagster, slow to import)
 
     with session.launcher() as launcher:

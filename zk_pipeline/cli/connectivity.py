@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table
 from zk_pipeline.devices.errors import TerminalError
 from zk_pipeline.devices.models import TerminalInfo
@@ -33,7 +33,7 @@ def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
     """
     if names and every:
         raise UsageError("give either names or --all")
-    session = open_session()
+    session = open_context()
     devices = session.store.devices.select(names) if names else session.store.devices.all()
     chosen = devices if names or every else [one for one in devices if one.enabled]
     if not chosen:
@@ -77,7 +77,7 @@ def test_crm(stats: bool, as_json: bool) -> int:
     \b
     Example:  zk-pipeline test-crm --stats --json
     """
-    session = open_session()
+    session = open_context()
     if stats:
         counted = session.store.deliveries.stats()
         if as_json:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Session:
+class CliContext:
     """One invocation's settings and what hangs on them."""
 
     settings: Settings
@@ -43,11 +43,11 @@ class Session:
             yield launcher
 
 
-def open_session() -> Session:
+def open_context() -> CliContext:
     """Settings checked, home exported. Raises UsageError."""
     settings = load_settings()
     export_home(settings.home, os.environ)
-    return Session(settings)
+    return CliContext(settings)
 
 
 class WorkDate(click.ParamType):  # type: ignore[type-arg]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import pandas as pd
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs
 from zk_pipeline.cli.services import PORT
 from zk_pipeline.config.home import find_home
@@ -22,12 +22,12 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.demo.hosts import set_instance, workers
 from zk_pipeline.demo.live_traffic import punch_until
 from zk_pipeline.demo.verification import true_punches
-from zk_pipeline.demo.walkthrough import Show, Summary, comm_key_variable
-from zk_pipeline.demo.workspace import Company, Place
+from zk_pipeline.demo.walkthrough import Summary, Walkthrough, comm_key_variable
+from zk_pipeline.demo.workspace import Company, Workspace
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, by_queue
 from zk_pipeline.runtime.processes import check_for_end, stop_event
-from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, only_one
+from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, single_instance
 from zk_pipeline.simulator.company.workforce import Workforce
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -67,10 +67,10 @@ def demo(
     many_hosts = dagster_yaml is not None
     if many_hosts or not no_ui:
         check_port_is_free(port)
-    place = Place(_demo_home())
+    place = Workspace(_demo_home())
     place.make()
     with ExitStack() as stack:
-        stack.enter_context(only_one(place.home))
+        stack.enter_context(single_instance(place.home))
         company = Company(employees, devices, days)
         journal = stack.enter_context(place.prepare(company, until=utc_now()))
         fleet = stack.enter_context(Fleet.serve(journal.terminals()))
@@ -80,14 +80,14 @@ def demo(
         set_instance(place.home, dagster_yaml)
         variables = _variables(journal.workforce, truth, crm.url, token)
         place.enter(os.environ, variables | ({"POLL_QUEUES": "*={site}"} if many_hosts else {}))
-        show = Show(load_settings(), journal.workforce, fleet, crm, _say)
+        show = Walkthrough(load_settings(), journal.workforce, fleet, crm, _say)
         show.register()
         serving = partial(Supervisor, place.home, dict(os.environ), port, logs=place.logs)
         supervisor = stack.enter_context(serving()) if many_hosts else None  # whose daemon gives runs to the workers
         if many_hosts:
             queues = [*by_queue(show.store.devices.all(), show.settings.poll_rules or {}), DEFAULT_QUEUE]
             stack.enter_context(workers(place.home, dict(os.environ), queues, place.logs))
-        with open_session().launcher() as launcher:
+        with open_context().launcher() as launcher:
             if many_hosts:
                 _wait_for_daemon(launcher)
             summary = show.run(launcher, true_punches(truth))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_table, yes_option
 from zk_pipeline.devices.protocol.decode import unreadable_names
 from zk_pipeline.operations.clear_log import clear_log as clear_log_of
@@ -20,7 +20,7 @@ def set_clock(name: str, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device set-clock "Main Office"
     """
-    session = open_session()
+    session = open_context()
     change = set_clock_of(session.store, session.terminals, session.store.devices.get(name))
     if as_json:
         print_json(change)
@@ -43,7 +43,7 @@ def users(name: str, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device users "Main Office" --json
     """
-    session = open_session()
+    session = open_context()
     device = session.store.devices.get(name)
     enrolled = session.terminals.users(device)
     for line in unreadable_names(enrolled, device):
@@ -68,7 +68,7 @@ def clear_log(name: str, *, yes: bool, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device clear-log "Main Office" --yes
     """
-    session = open_session()
+    session = open_context()
     device = session.store.devices.get(name)
     confirm(f"Delete the log of {device.name} ({device.ip_address}:{device.port}) from the terminal?", yes=yes)
     held = clear_log_of(session.store, session.terminals, device)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_rows
 from zk_pipeline.errors import UsageError
 
@@ -53,7 +53,7 @@ def correct_clock(
     \b
     Example:  zk-pipeline device correct-clock "Back Gate" --from 2000-01-01 --to 2000-01-03 --add-seconds 846720000
     """
-    corrections = open_session().store.corrections
+    corrections = open_context().store.corrections
     given = (from_local, to_local, add_seconds)
     if correction_id is not None:
         if name is not None or given != (None, None, None):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.device_actions import clear_log, set_clock, users
 from zk_pipeline.cli.device_clock import correct_clock
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
@@ -57,7 +57,7 @@ def add(name: str, ip_address: str, disabled: bool, **given: Any) -> None:
     \b
     Example:  zk-pipeline device add "Main Office" 192.0.2.10 --timezone Europe/Istanbul --site headquarters
     """
-    session = open_session()
+    session = open_context()
     values = {"timezone": session.settings.timezone} | check_fields({"ip_address": ip_address} | given)
     added = session.store.devices.add(Device(name=check_name(name), enabled=not disabled, **values))
     click.echo(f"added {added.name} at {added.ip_address}:{added.port}")
@@ -72,7 +72,7 @@ def list_(as_json: bool) -> None:
     \b
     Example:  zk-pipeline device list --json
     """
-    devices = [asdict(one) for one in open_session().store.devices.all()]
+    devices = [asdict(one) for one in open_context().store.devices.all()]
     none = "no device is registered; add one with `zk-pipeline device add NAME IP`"
     print_rows(devices, _SHOWN, as_json=as_json, none=none)
 
@@ -86,7 +86,7 @@ def show(name: str, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device show "Main Office"
     """
-    one = asdict(open_session().store.devices.get(name))
+    one = asdict(open_context().store.devices.get(name))
     if as_json:
         print_json(one)
     else:
@@ -109,7 +109,7 @@ def update(name: str, *, accept_new_serial: bool, **given: Any) -> None:
     changes = check_fields(given)
     if not changes and not accept_new_serial:
         raise UsageError("nothing to change: name at least one option, such as --ip")
-    devices = open_session().store.devices
+    devices = open_context().store.devices
     if changes:
         devices.update(name, **changes)
     if accept_new_serial:
@@ -125,7 +125,7 @@ def enable(name: str) -> None:
     \b
     Example:  zk-pipeline device enable "Main Office"
     """
-    open_session().store.devices.update(name, enabled=True)
+    open_context().store.devices.update(name, enabled=True)
     click.echo(f"enabled {name}")
 
 
@@ -137,7 +137,7 @@ def disable(name: str) -> None:
     \b
     Example:  zk-pipeline device disable "Main Office"
     """
-    open_session().store.devices.update(name, enabled=False)
+    open_context().store.devices.update(name, enabled=False)
     click.echo(f"disabled {name}")
 
 
@@ -149,7 +149,7 @@ def remove(name: str) -> None:
     \b
     Example:  zk-pipeline device remove "Main Office"
     """
-    devices = open_session().store.devices
+    devices = open_context().store.devices
     locked_at = devices.get(name).keypad_locked_at
     devices.remove(name)
     click.echo(f"removed {name}; its history stays")
@@ -174,7 +174,7 @@ def apply(file: Path, as_json: bool) -> None:
     \b
     Example:  zk-pipeline device apply devices.yaml
     """
-    session = open_session()
+    session = open_context()
     declared = [replace(one, timezone=one.timezone or session.settings.timezone) for one in read_device_file(file)]
     applied = session.store.devices.apply(declared)
     if as_json:

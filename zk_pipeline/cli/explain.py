@@ -8,7 +8,7 @@ from datetime import date, datetime
 import click
 
 from zk_pipeline.attendance.rules import OutlierCode
-from zk_pipeline.cli.context import WORK_DATE, open_session
+from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.queries.explanations import PUNCH_STATES, Revision
@@ -39,7 +39,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     \b
     Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
     """
-    found = open_session().store.explanations.explain(user_id, day, as_of=as_of).at(site)
+    found = open_context().store.explanations.explain(user_id, day, as_of=as_of).at(site)
     punches, revisions = found.punches, found.revisions
     if not punches and not revisions:
         raise UsageError(f"nothing is known of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from zk_pipeline.cli.context import WORK_DATE, open_session
+from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_json, progress_of
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import check_span, option
@@ -61,7 +61,7 @@ def export(
     from zk_pipeline.operations.files.atomic_file import replacing  # noqa: PLC0415
     from zk_pipeline.operations.files.export import export as write_export  # noqa: PLC0415 (openpyxl and pyarrow: slow)
 
-    session = open_session()
+    session = open_context()
     scope = ExportScope(start_date, end_date, user_id, site, device)
     with (
         progress_of("zk_pipeline.operations.files.export"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from zk_pipeline.attendance.shifts import Holiday
-from zk_pipeline.cli.context import WORK_DATE, open_session
+from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_json, print_rows
 from zk_pipeline.operations.files.holiday_file import import_holiday_file
 
@@ -29,7 +29,7 @@ def add(day: date, name: str, site: str | None) -> None:
     \b
     Example:  zk-pipeline holiday add 2026-05-01 "Labour Day"
     """
-    open_session().store.holidays.put([Holiday(day=day, name=name, site=site)])
+    open_context().store.holidays.put([Holiday(day=day, name=name, site=site)])
     click.echo(f"{day} is {name}" + ("" if site is None else f" at {site}"))
 
 
@@ -47,7 +47,7 @@ def import_(file: Path, site: str | None, as_json: bool) -> int:
     \b
     Example:  zk-pipeline holiday import holidays.ics
     """
-    session = open_session()
+    session = open_context()
     done = import_holiday_file(session.store, file, site, history_start=session.settings.history_start)
     if as_json:
         print_json(done)
@@ -69,7 +69,7 @@ def list_(as_json: bool) -> None:
     \b
     Example:  zk-pipeline holiday list
     """
-    held = [{"date": one.day, "name": one.name, "site": one.site} for one in open_session().store.holidays.all()]
+    held = [{"date": one.day, "name": one.name, "site": one.site} for one in open_context().store.holidays.all()]
     none = "there are no holidays; import some with `zk-pipeline holiday import FILE`"
     print_rows(held, ["date", "name", "site"], as_json=as_json, none=none)
 
@@ -83,5 +83,5 @@ def remove(day: date, site: str | None) -> None:
     \b
     Example:  zk-pipeline holiday remove 2026-05-01
     """
-    gone = open_session().store.holidays.remove(day, site)
+    gone = open_context().store.holidays.remove(day, site)
     click.echo(f"{day} is no longer {gone.name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.live_capture import Stored, listen
 from zk_pipeline.runtime.processes import stop_event
@@ -22,7 +22,7 @@ def live(names: tuple[str, ...]) -> int:
     \b
     Example:  zk-pipeline live "Main Office"
     """
-    session = open_session()
+    session = open_context()
     registry = session.store.devices
     devices = registry.select(names) if names else [one for one in registry.all() if one.enabled and one.live]
     if not devices:

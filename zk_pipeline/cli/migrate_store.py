@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.config.settings import store_address
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.maintenance.store_migration import Moving
+from zk_pipeline.store.maintenance.store_migration import StoreMigration
 
 _COLUMNS = ("table", "rows", "partitions", "copied", "checksum")
 
@@ -33,9 +33,9 @@ def migrate_store(source: str, target: str, as_json: bool) -> None:
     \b
     Example:  zk-pipeline migrate-store data/attendance.duckdb data/moved.duckdb
     """
-    session = open_session()
+    session = open_context()
     here, there = (Database(_place(text, session.settings.home)) for text in (source, target))
-    moved = Moving(here, there, lambda table, done, of: note(f"{table}: {done:,} of {of:,} partitions")).move()
+    moved = StoreMigration(here, there, lambda table, done, of: note(f"{table}: {done:,} of {of:,} partitions")).move()
     tables = [asdict(table) | {"checksum": f"{table.checksum % 2**64:016x}"} for table in moved.tables]
     if as_json:
         print_json(asdict(moved) | {"tables": tables, "rows": moved.rows, "copied": moved.copied})

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.atomic_file import replacing
@@ -51,7 +51,7 @@ def month(*, user_id: str, asked: date | None, site: str | None, kind: str, targ
         raise UsageError("give either --json or --format")
     if kind == "xlsx" and target == "-":
         raise UsageError("an Excel file needs a name: give -o FILE")
-    session = open_session()
+    session = open_context()
     today = utc_now().astimezone(ZoneInfo(session.settings.timezone)).date()
     sheet = month_sheet(session.store.people, user_id, asked or today.replace(day=1), site=site, today=today)
     if kind == "text" and target == "-":

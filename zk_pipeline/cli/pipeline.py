@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zk_pipeline.cli.context import WORK_DATE, open_session
+from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, progress_of
 from zk_pipeline.cli.sync_preview import print_requests
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.date_range import asked_span, check_span, option
 from zk_pipeline.operations.sync import also_due, still_waiting
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 
 if TYPE_CHECKING:
     from zk_pipeline.runs.launcher import RunResult
@@ -37,7 +37,7 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
     """
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
-    session = open_session()
+    session = open_context()
     with session.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
         results = actions.poll(
             launcher,
@@ -71,7 +71,7 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
     dates = asked_span(day, start_date, end_date, word=option)
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
-    session = open_session()
+    session = open_context()
     with session.launcher() as launcher:
         results = actions.process(launcher, session.store, dates=dates, tell=note)
     rows = [
@@ -119,8 +119,8 @@ def sync(
     Example:  zk-pipeline sync --start-date 2026-11-01 --end-date 2026-11-22 --retry-failed
     """
     check_span(start_date, end_date, word=option)
-    session = open_session()
-    scope = Scope(first=start_date, last=end_date, user_id=user_id)
+    session = open_context()
+    scope = SyncScope(first=start_date, last=end_date, user_id=user_id)
     if dry_run:
         asked = replace(scope, states=also_due(retry=retry_failed, force=force))
         return print_requests(session.settings, session.store.deliveries.peek(asked, limit))
@@ -161,7 +161,7 @@ def cleanup(dry_run: bool, as_json: bool) -> int:
     \b
     Example:  zk-pipeline cleanup --dry-run
     """
-    session = open_session()
+    session = open_context()
     with session.launcher() as launcher:
         result = launcher.clean_up(dry_run=dry_run)
     if as_json:

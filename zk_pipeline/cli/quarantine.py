@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_rows
 
 
@@ -31,7 +31,7 @@ def list_(everything: bool, as_json: bool) -> None:
             "released_at": one.released_at,
             "raw": one.raw.hex(),
         }
-        for one in open_session().store.quarantine.all()
+        for one in open_context().store.quarantine.all()
         if everything or one.released_at is None
     ]
     columns = ["device", "reason", "poll_id", "created_at", *(["released_at"] if everything else []), "raw"]
@@ -51,7 +51,7 @@ def release(names: tuple[str, ...], as_json: bool) -> int:
     """
     from zk_pipeline.operations.quarantine_release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
 
-    done = release_records(open_session().store, names or None)
+    done = release_records(open_context().store, names or None)
     rows = [vars(one) for one in done]
     shown = ["device", "records", "new", "left", *(["error"] if any(one.error for one in done) else [])]
     print_rows(rows, shown, as_json=as_json, none="nothing is in quarantine")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
 
 
@@ -24,7 +24,7 @@ def repair(dry_run: bool, as_json: bool) -> None:
     \b
     Example:  zk-pipeline repair --dry-run
     """
-    found = open_session().store.repairs.run(dry_run=dry_run)
+    found = open_context().store.repairs.run(dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "repaired": [asdict(one) for one in found]})
     elif found:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.runtime.processes import stop_event
-from zk_pipeline.runtime.supervisor import Supervisor, only_one
+from zk_pipeline.runtime.supervisor import Supervisor, single_instance
 from zk_pipeline.store.store import utc_now
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ def up(port: int) -> int:
     \b
     Example:  zk-pipeline up --port 3000
     """
-    session = open_session()
+    session = open_context()
     with session.store.database.read("check the store"):
         pass  # a store that cannot be used is said now, not by the first tick
     if session.settings.crm_api_url is not None:
         check_crm(session.settings)  # and so is a setting that would fail every sync
     home = session.settings.home
-    with stop_event() as stopped, only_one(home), Supervisor(home, dict(os.environ), port) as supervisor:
+    with stop_event() as stopped, single_instance(home), Supervisor(home, dict(os.environ), port) as supervisor:
         click.echo(f"Dagster UI at {supervisor.url} (home {home}); Ctrl-C ends it", err=True)
         while not stopped.wait(1.0):
             supervisor.check()

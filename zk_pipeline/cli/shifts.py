@@ -11,7 +11,7 @@ import click
 
 from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.shifts import BOUNDS, WEEKDAYS, Assignment, Shift, Target
-from zk_pipeline.cli.context import WORK_DATE, open_session
+from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.shift_file import read_shift_file
@@ -66,7 +66,7 @@ def add(name: str, **given: Any) -> None:
     values = _checked(given)
     if not {"start", "end"} <= set(values):
         raise UsageError("a shift needs --start and --end")
-    open_session().store.shifts.add(Shift(name=name, **values))
+    open_context().store.shifts.add(Shift(name=name, **values))
     click.echo(f"added {name}")
     note(f"nobody has it yet:  zk-pipeline shift assign {name!r} --site SITE")
 
@@ -80,7 +80,7 @@ def update(name: str, **given: Any) -> None:
     \b
     Example:  zk-pipeline shift update night --late-clock-in-hours 0.5
     """
-    shifts = open_session().store.shifts
+    shifts = open_context().store.shifts
     shifts.update(replace(shifts.get(name), **_checked(given)))
     click.echo(f"updated {name}")
     note(_HINT)
@@ -94,7 +94,7 @@ def list_(as_json: bool) -> None:
     \b
     Example:  zk-pipeline shift list --json
     """
-    shifts = open_session().store.shifts
+    shifts = open_context().store.shifts
     held, assignments = shifts.all(), [_row(one) for one in shifts.assignments()]
     if as_json:
         print_json({"shifts": [asdict(one) for one in held], "assignments": assignments})
@@ -138,7 +138,7 @@ def assign(
         valid_from=valid_from,
         valid_to=valid_to,
     )
-    made = open_session().store.shifts.assign(wanted)
+    made = open_context().store.shifts.assign(wanted)
     if as_json:
         print_json(_row(made))
     else:
@@ -154,7 +154,7 @@ def unassign(assignment_id: int) -> None:
     \b
     Example:  zk-pipeline shift unassign 3
     """
-    gone = open_session().store.shifts.unassign(assignment_id)
+    gone = open_context().store.shifts.unassign(assignment_id)
     click.echo(f"{gone.target} no longer has {gone.shift} from {gone.span}")
     note(_HINT)
 
@@ -167,7 +167,7 @@ def remove(name: str) -> None:
     \b
     Example:  zk-pipeline shift remove night
     """
-    open_session().store.shifts.remove(name)
+    open_context().store.shifts.remove(name)
     click.echo(f"removed {name}")
 
 
@@ -192,7 +192,7 @@ def apply(file: Path, prune: bool, as_json: bool) -> None:
     """
     plan = read_shift_file(file)
     try:
-        applied = open_session().store.apply_shifts(plan, prune=prune)
+        applied = open_context().store.apply_shifts(plan, prune=prune)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     if as_json:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from zk_pipeline.cli.context import open_session
+from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.operations.sync import paused_until, why_paused
 from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
@@ -40,17 +40,17 @@ def status(as_json: bool) -> int:
     \b
     Example:  zk-pipeline status --json
     """
-    from zk_pipeline.defs.instance.daemon_health import orchestration  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.defs.instance.daemon_health import daemon_status  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415
 
-    session = open_session()
+    session = open_context()
     now = utc_now()
     store = session.store.overview.status(
         first=session.settings.history_start, last=last_work_date(session.settings, now), now=now
     )
     paused = paused_until(session.store, session.settings)
     with session.launcher() as launcher:
-        dagster = orchestration(launcher.instance, now)
+        dagster = daemon_status(launcher.instance, now)
     if as_json:
         print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
         return 0

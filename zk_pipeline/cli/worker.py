@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from zk_pipeline.cli.context import Session, open_session
+from zk_pipeline.cli.context import CliContext, open_context
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, by_queue
 from zk_pipeline.runtime.processes import in_main_thread
@@ -25,7 +25,7 @@ def worker(*, queues: Sequence[str], concurrency: int | None, name: str | None) 
     \b
     Example:  zk-pipeline worker --queue izmir
     """
-    session = open_session()
+    session = open_context()
     if not queues:
         raise UsageError(f"name whose runs to do with --queue: {'; '.join(_known(session))}")
     try:
@@ -35,7 +35,7 @@ def worker(*, queues: Sequence[str], concurrency: int | None, name: str | None) 
     return in_main_thread(lambda: work(queues, name=name or "-".join(queues), concurrency=concurrency or len(queues)))
 
 
-def _known(session: Session) -> list[str]:
+def _known(session: CliContext) -> list[str]:
     """Each queue there is, and what it is for."""
     found = by_queue(session.store.devices.all(), session.settings.poll_rules or {})
     sites = {queue: sorted({device.site for device in devices}) for queue, devices in found.items()}

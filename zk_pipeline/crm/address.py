@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from threading import Condition
 
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 
 PEOPLE_ALIKE = 10  # different people in a row who get the same answer before it is the address's
 PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name what is wrong with it
@@ -59,30 +59,30 @@ class Evidence:
             self._people = Counter()
             self._lock.notify_all()
 
-    def weigh(self, answer: Answer, user_id: str, request: int) -> Answer:
+    def weigh(self, answer: DeliveryResult, user_id: str, request: int) -> DeliveryResult:
         """The answer to a record of `user_id`, with the meaning that it has after all answers before it."""
-        if answer.meaning is Meaning.DELIVERED:
+        if answer.meaning is ResponseClass.DELIVERED:
             self.accept()
             return answer
-        if answer.meaning not in (Meaning.UNCLEAR, Meaning.REFUSED):
+        if answer.meaning not in (ResponseClass.UNCLEAR, ResponseClass.REFUSED):
             return answer
-        is_page = answer.meaning is Meaning.UNCLEAR and answer.status is not None and 200 <= answer.status < 300
-        is_forbidden = answer.meaning is Meaning.UNCLEAR and answer.status == 403
+        is_page = answer.meaning is ResponseClass.UNCLEAR and answer.status is not None and 200 <= answer.status < 300
+        is_forbidden = answer.meaning is ResponseClass.UNCLEAR and answer.status == 403
         with self._lock:
             is_everybodys = self._count(answer, user_id, request, alone=is_page or is_forbidden)
             is_right = self.is_right
         if is_everybodys and (is_page or is_forbidden):
-            return replace(answer, meaning=Meaning.MISCONFIGURED)
+            return replace(answer, meaning=ResponseClass.MISCONFIGURED)
         if is_right:
-            return replace(answer, meaning=Meaning.UNKNOWN if is_page else Meaning.REFUSED)
+            return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REFUSED)
         if is_everybodys:
             text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for everybody): check the address"
-            if answer.meaning is Meaning.REFUSED:
+            if answer.meaning is ResponseClass.REFUSED:
                 text = f"the CRM refuses everybody alike ({answer.error}): check CRM_API_URL and crm_mapping.yaml"
-            return replace(answer, meaning=Meaning.MISCONFIGURED, error=text)
+            return replace(answer, meaning=ResponseClass.MISCONFIGURED, error=text)
         return answer
 
-    def _count(self, answer: Answer, user_id: str, request: int, *, alone: bool) -> bool:
+    def _count(self, answer: DeliveryResult, user_id: str, request: int, *, alone: bool) -> bool:
         """Count an answer. True where it is everybody's: enough people in a row got it, or, with `alone` and nothing
         accepted in this run, one person often enough; and nothing that was under way by then was accepted, which is
         waited for.
@@ -93,7 +93,7 @@ class Evidence:
         if user_id in self._own:
             return False
         self._people[user_id] += 1
-        enough = PEOPLE_REFUSED_ALIKE if answer.meaning is Meaning.REFUSED else PEOPLE_ALIKE
+        enough = PEOPLE_REFUSED_ALIKE if answer.meaning is ResponseClass.REFUSED else PEOPLE_ALIKE
         is_enough = len(self._people) >= enough
         is_enough |= alone and not self.is_right and self._people[user_id] >= TIMES_ALONE
         if is_enough and self._awaited is None:

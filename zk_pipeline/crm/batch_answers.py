@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of, whole_number
-from zk_pipeline.crm.responses import Answer, HttpAnswer, Meaning, is_empty, read_answer
+from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, is_empty
 from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
-from zk_pipeline.crm.sanitize import one_line
+from zk_pipeline.crm.sanitize import sanitize_line
 
 LISTS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
 _STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # the first one that holds a status counts
@@ -35,35 +35,35 @@ class SentRecord:
 
 
 def read_single_answer(
-    http: HttpAnswer,
+    http: HttpResponse,
     sent: SentRecord,
     *,
     now: datetime,
     secrets: Collection[str] = (),
     rules: AnswerRules = DEFAULT_RULES,
-) -> Answer:
+) -> DeliveryResult:
     """The meaning of an answer to one record sent by itself, also where the CRM answers with a list of one result."""
-    whole = read_answer(http, now=now, secrets=secrets, rules=rules)
-    is_settled = whole.meaning is Meaning.MISCONFIGURED or rules.success or rules.is_already(http)
+    whole = classify_response(http, now=now, secrets=secrets, rules=rules)
+    is_settled = whole.meaning is ResponseClass.MISCONFIGURED or rules.success or rules.is_already(http)
     if not 200 <= http.status < 300 or is_settled:
         return whole
     items = result_items(http)
     if items is None or not any(_status(item) for item in items):
-        if http.status == 207 and whole.meaning is Meaning.DELIVERED:
-            return replace(whole, meaning=Meaning.UNKNOWN, error="207 without the record's result")
+        if http.status == 207 and whole.meaning is ResponseClass.DELIVERED:
+            return replace(whole, meaning=ResponseClass.UNKNOWN, error="207 without the record's result")
         return whole
     (answer,) = _read_items(http, items, [sent], now=now, secrets=secrets, rules=rules)
     return answer
 
 
 def read_batch_answer(
-    http: HttpAnswer,
+    http: HttpResponse,
     sent: Sequence[SentRecord],
     *,
     now: datetime,
     secrets: Collection[str] = (),
     rules: AnswerRules = DEFAULT_RULES,
-) -> list[Answer]:
+) -> list[DeliveryResult]:
     """The meaning of an answer to a batch, one per record of `sent`, in their order.
 
     A success must account for each record: a list, or an object with one under a name of LISTS, of objects with a
@@ -71,11 +71,11 @@ def read_batch_answer(
     item has any of these and there are as many as records. What is not accounted for, or contradicts itself, is
     UNKNOWN. A success in JSON, or an empty one, without any results is MISCONFIGURED.
     """
-    whole = read_answer(http, now=now, secrets=secrets)
-    if whole.meaning in (Meaning.REFUSED, Meaning.UNCLEAR):
-        return [replace(whole, meaning=Meaning.BATCH_REFUSED)] * len(sent)
-    is_success = 200 <= http.status < 300 or whole.meaning is Meaning.DELIVERED
-    if not is_success or whole.meaning is Meaning.MISCONFIGURED:
+    whole = classify_response(http, now=now, secrets=secrets)
+    if whole.meaning in (ResponseClass.REFUSED, ResponseClass.UNCLEAR):
+        return [replace(whole, meaning=ResponseClass.BATCH_REFUSED)] * len(sent)
+    is_success = 200 <= http.status < 300 or whole.meaning is ResponseClass.DELIVERED
+    if not is_success or whole.meaning is ResponseClass.MISCONFIGURED:
         return [whole] * len(sent)
     items = result_items(http)
     if items is None:
@@ -83,7 +83,7 @@ def read_batch_answer(
     return _read_items(http, items, sent, now=now, secrets=secrets, rules=rules)
 
 
-def result_items(http: HttpAnswer) -> list[Item] | None:
+def result_items(http: HttpResponse) -> list[Item] | None:
     """The results in an answer; None where it has no list of objects, or is cut."""
     if http.is_cut:
         return None
@@ -99,23 +99,23 @@ def result_items(http: HttpAnswer) -> list[Item] | None:
     return items if items or not value else None
 
 
-def _without_results(http: HttpAnswer, whole: Answer) -> Answer:
+def _without_results(http: HttpResponse, whole: DeliveryResult) -> DeliveryResult:
     """A success that does not account for the records."""
-    if http.is_cut or (whole.meaning is Meaning.UNKNOWN and not is_empty(http.body)):
-        return replace(whole, meaning=Meaning.UNKNOWN, error=f"{whole.error}; {_ONE_RECORD_AT_A_TIME}")
+    if http.is_cut or (whole.meaning is ResponseClass.UNKNOWN and not is_empty(http.body)):
+        return replace(whole, meaning=ResponseClass.UNKNOWN, error=f"{whole.error}; {_ONE_RECORD_AT_A_TIME}")
     error = f"the CRM's answer to a batch has no result for each record: {_ONE_RECORD_AT_A_TIME}"
-    return Answer(meaning=Meaning.MISCONFIGURED, status=http.status, error=error)
+    return DeliveryResult(meaning=ResponseClass.MISCONFIGURED, status=http.status, error=error)
 
 
 def _read_items(
-    http: HttpAnswer,
+    http: HttpResponse,
     items: list[Item],
     sent: Sequence[SentRecord],
     *,
     now: datetime,
     secrets: Collection[str],
     rules: AnswerRules,
-) -> list[Answer]:
+) -> list[DeliveryResult]:
     matched = match_items(items, sent)
     found = sum(isinstance(each, list) for each in matched)
     missing = f"the CRM's answer to a batch accounts for {found} of {len(sent)} records"
@@ -123,13 +123,17 @@ def _read_items(
     for each in matched:
         if not isinstance(each, list):
             error = missing if each is None else f"the CRM's answer to a batch contradicts itself: {each}"
-            answers.append(Answer(meaning=Meaning.UNKNOWN, status=http.status, error=one_line(error, secrets=secrets)))
+            answers.append(
+                DeliveryResult(
+                    meaning=ResponseClass.UNKNOWN, status=http.status, error=sanitize_line(error, secrets=secrets)
+                )
+            )
             continue
         read = [_read_item(item, http.status, now=now, secrets=secrets, rules=rules) for item in each]
         if len({one.meaning for one in read}) > 1:
             statuses = " and ".join(str(one.status) for one in read)
             error = f"the CRM's answer to a batch contradicts itself: one record has {statuses}"
-            read = [Answer(meaning=Meaning.UNKNOWN, status=http.status, error=error)]
+            read = [DeliveryResult(meaning=ResponseClass.UNKNOWN, status=http.status, error=error)]
         answers.append(read[0])
     return answers
 
@@ -219,7 +223,9 @@ def _status(item: Item) -> int | None:
     return next((status for name in _STATUS_FIELDS if (status := status_of(plain.get(name))) is not None), None)
 
 
-def _read_item(item: Item, whole: int, *, now: datetime, secrets: Collection[str], rules: AnswerRules) -> Answer:
+def _read_item(
+    item: Item, whole: int, *, now: datetime, secrets: Collection[str], rules: AnswerRules
+) -> DeliveryResult:
     status = _status(item)
     if status is None and says_success(item) and failure_sign(item) is None:
         status = 200
@@ -229,11 +235,11 @@ def _read_item(item: Item, whole: int, *, now: datetime, secrets: Collection[str
     body = json.dumps(said)
     if status is None:
         error = f"the CRM's answer to a batch gives a record no status: {body}"
-        return Answer(meaning=Meaning.UNKNOWN, status=whole, error=one_line(error, secrets=secrets))
-    http = HttpAnswer(status=status, headers={"Content-Type": "application/json"}, body=body.encode())
-    answer = read_answer(http, now=now, secrets=secrets, rules=rules)
-    if answer.meaning in (Meaning.MISCONFIGURED, Meaning.UNCLEAR):
+        return DeliveryResult(meaning=ResponseClass.UNKNOWN, status=whole, error=sanitize_line(error, secrets=secrets))
+    http = HttpResponse(status=status, headers={"Content-Type": "application/json"}, body=body.encode())
+    answer = classify_response(http, now=now, secrets=secrets, rules=rules)
+    if answer.meaning in (ResponseClass.MISCONFIGURED, ResponseClass.UNCLEAR):
         # The request as a whole was let in and understood: what is wrong is this record.
-        meaning = Meaning.REFUSED if status >= 400 else Meaning.UNKNOWN
-        return Answer(meaning=meaning, status=status, error=f"{status}: {one_line(body, secrets=secrets)}")
+        meaning = ResponseClass.REFUSED if status >= 400 else ResponseClass.UNKNOWN
+        return DeliveryResult(meaning=meaning, status=status, error=f"{status}: {sanitize_line(body, secrets=secrets)}")
     return answer

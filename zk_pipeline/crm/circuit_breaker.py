@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock
 
-from zk_pipeline.crm.request import Item, Job
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.request import Batch, QueuedDelivery
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 
 AHEAD = 4  # requests handed to each worker ahead of the one it makes, while all goes well
 PROBES = 3  # other people tried at once before failures in a row are called an outage
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 3.0  # seconds between probes of a CRM that is down; a probe costs one request
 _FIRST_SLOWING = 0.25  # seconds, first pause after a 429 that names none
-_FAILURES = (Meaning.UNAVAILABLE, Meaning.UNKNOWN)
-_NOT_TAKEN = (*_FAILURES, Meaning.UNCLEAR)
+_FAILURES = (ResponseClass.UNAVAILABLE, ResponseClass.UNKNOWN)
+_NOT_TAKEN = (*_FAILURES, ResponseClass.UNCLEAR)
 _OF_THE_SERVER = {None, 502, 503, 504}  # no answer, or a status that speaks of the server and not of the request
 
 
@@ -27,18 +27,18 @@ class Failure:
     """A request that failed, at a moment of the gate's counter, and the records that it carried."""
 
     moment: int
-    items: Job
+    items: Batch
 
 
 @dataclass(frozen=True)
 class Decision:
     """Whose fault a failure was: `is_own` where the record failed while the CRM took others."""
 
-    items: Job
+    items: Batch
     is_own: bool
 
 
-class Gate:
+class CircuitBreaker:
     """Shared by all workers of a run, thread-safe.
 
     A failure is undecided until it is known whether the CRM takes other records. A request that began after it and
@@ -110,19 +110,19 @@ class Gate:
         with self._lock:
             self._asked_to_pause(seconds)
 
-    def observe(self, job: Job, answers: Sequence[Answer], *, began: int, is_probe: bool) -> None:
+    def observe(self, job: Batch, answers: Sequence[DeliveryResult], *, began: int, is_probe: bool) -> None:
         """Take one request's answers into account, one for each record, which are its items' `last` already."""
         with self._lock:
             self._moment += 1
-            misconfigured = [a for a in answers if a.meaning is Meaning.MISCONFIGURED]
+            misconfigured = [a for a in answers if a.meaning is ResponseClass.MISCONFIGURED]
             if misconfigured:
-                self._misconfigured(misconfigured[0].error or Meaning.MISCONFIGURED.value)
+                self._misconfigured(misconfigured[0].error or ResponseClass.MISCONFIGURED.value)
                 return
             by_meaning = [(item, answer.meaning) for item, answer in zip(job, answers, strict=True)]
-            unclear = [item for item, meaning in by_meaning if meaning is Meaning.UNCLEAR]
+            unclear = [item for item, meaning in by_meaning if meaning is ResponseClass.UNCLEAR]
             failed = [item for item, meaning in by_meaning if meaning in _FAILURES]
             good = {item.delivery.user_id for item, meaning in by_meaning if meaning not in _NOT_TAKEN}
-            refused = [item for item, meaning in by_meaning if meaning is Meaning.REFUSED]
+            refused = [item for item, meaning in by_meaning if meaning is ResponseClass.REFUSED]
             if unclear or refused:
                 self.in_doubt, self._taken_in_a_row = True, 0
             elif good:
@@ -175,7 +175,7 @@ class Gate:
             elif items:
                 self._is_down_now()
 
-    def take_failed(self) -> Item | None:
+    def take_failed(self) -> QueuedDelivery | None:
         """The record that failed longest ago, to be the next probe; of people not known to fail where there is one."""
         with self._lock:
             items = [item for each in self._failures for item in each.items]
@@ -221,7 +221,7 @@ class Gate:
         ceiling = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._probes_failed, 10))
         self._back_off(ceiling, f"the CRM is down, last: {last.error if last else None}")
 
-    def _put_off(self, items: Job, began: int) -> None:
+    def _put_off(self, items: Batch, began: int) -> None:
         asked = [item.last.retry_after for item in items if item.last and item.last.retry_after is not None]
         if asked:
             self._asked_to_pause(max(asked))
@@ -250,7 +250,7 @@ class Gate:
         pause = min(self._rng.uniform(ceiling / 2, ceiling), max(left, 0.0))
         self.opens_at = max(self.opens_at, now + pause)
 
-    def _decide(self, items: Job, *, is_own: bool) -> None:
+    def _decide(self, items: Batch, *, is_own: bool) -> None:
         if not items:
             return
         if is_own:
@@ -267,22 +267,22 @@ class Gate:
         self._is_stopped.set()
 
 
-def _is_put_off(item: Item) -> bool:
+def _is_put_off(item: QueuedDelivery) -> bool:
     """The CRM's word to everybody: later, or slower."""
     return item.last is not None and (item.last.status == 429 or item.last.retry_after is not None)
 
 
-def _never_connected(item: Item) -> bool:
-    return item.last is not None and item.last.status is None and item.last.meaning is Meaning.UNAVAILABLE
+def _never_connected(item: QueuedDelivery) -> bool:
+    return item.last is not None and item.last.status is None and item.last.meaning is ResponseClass.UNAVAILABLE
 
 
-def _is_own_by_itself(item: Item) -> bool:
+def _is_own_by_itself(item: QueuedDelivery) -> bool:
     if item.last is None or _never_connected(item):
         return False
     return item.attempts > 0 or item.last.status not in _OF_THE_SERVER
 
 
-def _without(failures: list[Failure], items: Job) -> list[Failure]:
+def _without(failures: list[Failure], items: Batch) -> list[Failure]:
     gone = {id(item) for item in items}
     kept = [Failure(each.moment, [i for i in each.items if id(i) not in gone]) for each in failures]
     return [each for each in kept if each.items]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from zk_pipeline.crm.models import Outbox, Outcome, Verdict
-from zk_pipeline.crm.request import Item
-from zk_pipeline.crm.responses import Meaning
+from zk_pipeline.crm.request import QueuedDelivery
+from zk_pipeline.crm.responses import ResponseClass
 from zk_pipeline.crm.summary import DeliverySummary, Tally
 
 # A transaction of the store costs as much CPU as forty requests or more, however few rows it is about. A run records
@@ -21,7 +21,7 @@ SETTLE_AFTER = 5.0  # seconds after which fewer are recorded, so that a kill lea
 ENSURE_AFTER = 1.0  # seconds after which it is asked again whether nobody else sends: after every longer pause
 
 
-class Claims:
+class ClaimBuffer:
     """What a run has claimed, until its outcome is recorded. Used in one thread only."""
 
     def __init__(
@@ -40,12 +40,12 @@ class Claims:
         self.settle_at = max(SETTLE_AT, in_requests)
         self.left_to_claim = limit
         self.is_exhausted = False  # the last claim brought less than was wanted
-        self.open: dict[Item, None] = {}  # claimed without an outcome yet, in order: accounted for at the end
+        self.open: dict[QueuedDelivery, None] = {}  # claimed without an outcome yet, in order: accounted for at the end
         self.finished: list[Outcome] = []
         self.settled_at = self.ensured_at = monotonic()
         self.tally = Tally()
 
-    def keep_up(self, *, is_idle: bool) -> list[Item]:
+    def keep_up(self, *, is_idle: bool) -> list[QueuedDelivery]:
         """Record and claim as far as it is time to; what was claimed. `is_idle`: nothing is under way or waiting.
 
         Raises what the outbox raises where somebody else may be sending.
@@ -68,7 +68,7 @@ class Claims:
         if self.finished:
             self._turn(0)
 
-    def finish(self, item: Item, verdict: Verdict) -> None:
+    def finish(self, item: QueuedDelivery, verdict: Verdict) -> None:
         last = None if verdict is Verdict.UNSENT else item.last
         self.finished.append(
             Outcome(
@@ -86,7 +86,7 @@ class Claims:
     def close(self) -> None:
         """Account for everything that was claimed, with no request under way any more: it is due again as before."""
         for item in list(self.open):
-            was_tried = item.last is not None and item.last.meaning is not Meaning.MISCONFIGURED
+            was_tried = item.last is not None and item.last.meaning is not ResponseClass.MISCONFIGURED
             self.finish(item, Verdict.WAITING if was_tried else Verdict.UNSENT)
         self.record()
 
@@ -94,14 +94,14 @@ class Claims:
         room = 0 if self.is_exhausted else self.page - len(self.open)
         return room if self.left_to_claim is None else min(room, self.left_to_claim)
 
-    def _turn(self, wanted: int) -> list[Item]:
+    def _turn(self, wanted: int) -> list[QueuedDelivery]:
         """Record what has ended and claim up to `wanted`, in one transaction."""
         self.settled_at = self.monotonic()
         claimed = self.outbox.turn(self.finished, wanted) if self.finished or wanted > 0 else []
         self.is_exhausted = self.is_exhausted or len(claimed) < wanted or wanted == 0 == self.left_to_claim
         if self.left_to_claim is not None:
             self.left_to_claim -= len(claimed)
-        items = [Item(delivery) for delivery in claimed]
+        items = [QueuedDelivery(delivery) for delivery in claimed]
         self.open.update(dict.fromkeys(items))
         if self.finished:
             self.settle_at = self.page // 2

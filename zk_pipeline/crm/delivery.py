@@ -15,13 +15,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from itertools import count
 
-from zk_pipeline.crm.circuit_breaker import AHEAD, Decision, Gate
-from zk_pipeline.crm.claim_buffer import Claims
+from zk_pipeline.crm.circuit_breaker import AHEAD, CircuitBreaker, Decision
+from zk_pipeline.crm.claim_buffer import ClaimBuffer
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.models import Outbox, Verdict
-from zk_pipeline.crm.request import Item, Job, Poster, Sender
-from zk_pipeline.crm.responses import Answer, Meaning
-from zk_pipeline.crm.signal_safe import undisturbed
+from zk_pipeline.crm.request import Batch, QueuedDelivery, RequestWorker, Sender
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
+from zk_pipeline.crm.signal_safe import run_signal_safe
 from zk_pipeline.crm.summary import DeliverySummary
 
 PATIENCE = 600.0  # seconds a run waits in an outage, unless it is told otherwise
@@ -50,7 +50,7 @@ def deliver(
     """Deliver what is due, at most `limit` records, until the outbox has no more.
 
     A record gets at most `max_attempts` attempts of its own, with exponential back-off and full jitter. A fault of the
-    destination costs it none (`gate.Gate`): the run pauses and probes, at most `patience` seconds without a success,
+    destination costs it none (`CircuitBreaker`): the run pauses and probes, at most `patience` seconds without a success,
     and then ends early. `stopped` says why; what was tried is settled WAITING, and the rest UNSENT.
 
     A pause that the CRM asks for holds for all, also the one until `paused_until` that it asked an earlier run for;
@@ -78,7 +78,7 @@ def deliver(
         rng=rng or random.Random(),  # noqa: S311 - jitter, not a secret
         progress=progress or (lambda _: None),
     )
-    summary = undisturbed(run.run, interrupted=run.interrupt, name="crm-delivery")
+    summary = run_signal_safe(run.run, interrupted=run.interrupt, name="crm-delivery")
     if run.gate.is_misconfigured:
         raise CrmMisconfigured(str(summary.stopped), summary=summary)
     return summary
@@ -106,13 +106,13 @@ class _Run:
         self.client, self.concurrency, self.max_attempts = client, concurrency, max_attempts
         self.batch_size, self.monotonic, self.rng = batch_size, monotonic, rng
         self.clock, self.keep_pause = clock, keep_pause
-        self.gate = Gate(concurrency=concurrency, patience=patience, monotonic=monotonic, rng=rng)
+        self.gate = CircuitBreaker(concurrency=concurrency, patience=patience, monotonic=monotonic, rng=rng)
         if paused_until is not None and paused_until > clock():
             self.gate.pause((paused_until - clock()).total_seconds())
         self.kept_until = self.gate.asked_until
         self.sleep = sleep or self.gate.wait
-        self.poster = Poster(client, self.gate, batch_size > 1, clock, outbox.sending)
-        self.claims = Claims(
+        self.poster = RequestWorker(client, self.gate, batch_size > 1, clock, outbox.sending)
+        self.claims = ClaimBuffer(
             outbox,
             in_requests=concurrency * batch_size,
             limit=limit,
@@ -120,10 +120,10 @@ class _Run:
             monotonic=monotonic,
             progress=progress,
         )
-        self.ready: deque[Job] = deque()
-        self.waiting: list[tuple[float, int, Job]] = []  # heap by the moment of the next attempt
+        self.ready: deque[Batch] = deque()
+        self.waiting: list[tuple[float, int, Batch]] = []  # heap by the moment of the next attempt
         self.numbers = count()  # keeps the heap from comparing jobs
-        self.in_flight: dict[Future[list[Answer] | None], Job] = {}
+        self.in_flight: dict[Future[list[DeliveryResult] | None], Batch] = {}
         self.broken: BaseException | None = None  # an exception in a worker: a defect, not an answer
 
     def run(self) -> DeliverySummary:
@@ -154,7 +154,7 @@ class _Run:
         self._enqueue(self.claims.keep_up(is_idle=not (self.ready or self.waiting or self.in_flight)), self.batch_size)
         return bool(self.claims.open)
 
-    def _enqueue(self, items: list[Item], size: int) -> None:
+    def _enqueue(self, items: list[QueuedDelivery], size: int) -> None:
         self.ready.extend(items[i : i + size] for i in range(0, len(items), size))
 
     def _launch(self, pool: ThreadPoolExecutor) -> None:
@@ -175,7 +175,7 @@ class _Run:
             self.gate.nobody_else()
             self._follow(self.gate.decisions())
 
-    def _next_job(self) -> Job:
+    def _next_job(self) -> Batch:
         """The next of the queue; one from anywhere in it, of others, while records are refused: people who stand
         together may be refused together.
         """
@@ -188,7 +188,7 @@ class _Run:
         del self.ready[chosen]
         return job
 
-    def _submit(self, pool: ThreadPoolExecutor, job: Job, *, is_probe: bool = False) -> None:
+    def _submit(self, pool: ThreadPoolExecutor, job: Batch, *, is_probe: bool = False) -> None:
         self.in_flight[pool.submit(self.poster.send, job, is_probe=is_probe)] = job
 
     def _has_room(self) -> bool:
@@ -196,7 +196,7 @@ class _Run:
         is_going_well = self.gate.width == self.concurrency and self.gate.has_succeeded and not self.gate.in_doubt
         return len(self.in_flight) < (AHEAD * self.concurrency if is_going_well else self.gate.width)
 
-    def _probe(self) -> Job | None:
+    def _probe(self) -> Batch | None:
         """One record of somebody who has not failed, from anywhere in the queue: people who stand together may fail
         together. Where there is none, the CRM is down, and what failed longest ago is tried after a pause.
         """
@@ -238,7 +238,7 @@ class _Run:
             self.kept_until = self.gate.asked_until
             self.keep_pause(self.clock() + timedelta(seconds=left))
 
-    def _collect(self, done: set[Future[list[Answer] | None]]) -> None:
+    def _collect(self, done: set[Future[list[DeliveryResult] | None]]) -> None:
         for future in done:
             job = self.in_flight.pop(future)
             if error := future.exception():
@@ -249,7 +249,7 @@ class _Run:
             answers = future.result()
             if answers is None:
                 self.ready.appendleft(job)
-            elif answers[0].meaning is Meaning.BATCH_REFUSED:
+            elif answers[0].meaning is ResponseClass.BATCH_REFUSED:
                 # While it is not known that arrays are taken at all, one record shows it soonest.
                 middle = len(job) // 2 if self.poster.arrays_are_taken else 1
                 if answers[0].status == 413:
@@ -272,7 +272,7 @@ class _Run:
                     item.was_let_off = True
                 self._enqueue(decision.items, self.batch_size)
                 continue
-            again: Job = []
+            again: Batch = []
             for item in decision.items:
                 item.attempts += 1
                 if item.attempts >= self.max_attempts:
@@ -285,7 +285,7 @@ class _Run:
                 job = again[start : start + size]
                 heapq.heappush(self.waiting, (self.monotonic() + self._delay(job), next(self.numbers), job))
 
-    def _delay(self, job: Job) -> float:
+    def _delay(self, job: Batch) -> float:
         ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (min(item.attempts for item in job) - 1))
         return self.rng.uniform(0, ceiling)
 
@@ -294,9 +294,9 @@ class _Run:
         self._collect(wait(self.in_flight).done)
         if self.gate.is_misconfigured:
             for item in self.claims.open:
-                if item.last and item.last.meaning in (Meaning.UNCLEAR, Meaning.MISCONFIGURED):
+                if item.last and item.last.meaning in (ResponseClass.UNCLEAR, ResponseClass.MISCONFIGURED):
                     item.attempts = 0  # it was not the record's fault
         self.claims.close()
 
 
-_SETTLED = {Meaning.DELIVERED: Verdict.DELIVERED, Meaning.REFUSED: Verdict.FAILED}
+_SETTLED = {ResponseClass.DELIVERED: Verdict.DELIVERED, ResponseClass.REFUSED: Verdict.FAILED}

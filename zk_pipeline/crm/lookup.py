@@ -12,8 +12,8 @@ from enum import Enum
 from zk_pipeline.crm.batch_answers import LISTS
 from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json, whole_number
 from zk_pipeline.crm.mapping import FieldMapping
-from zk_pipeline.crm.responses import Answer, HttpAnswer, Meaning, is_empty, read_answer
-from zk_pipeline.crm.sanitize import is_html, one_line, words_of
+from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, is_empty
+from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
 
 
 class Holding(Enum):
@@ -24,14 +24,14 @@ class Holding(Enum):
 
 
 def read_lookup(
-    http: HttpAnswer,
+    http: HttpResponse,
     record: Mapping[str, object],
     mapping: FieldMapping,
     *,
     now: datetime,
     per_site: bool = False,
     secrets: Collection[str] = (),
-) -> Holding | Answer:
+) -> Holding | DeliveryResult:
     """The state at the CRM of the day of `record` (as it was sent); an Answer where that is not seen.
 
     The CRM answers with the record as a JSON object, or with a list of records, also under a name of LISTS. Records of
@@ -59,18 +59,18 @@ def read_lookup(
     return Holding.THIS if is_held else Holding.NOT_THIS
 
 
-def _not_readable(http: HttpAnswer, now: datetime, secrets: Collection[str]) -> Answer:
-    whole = read_answer(http, now=now, secrets=secrets)
-    is_outage = whole.meaning in (Meaning.UNAVAILABLE, Meaning.UNKNOWN)
-    return Answer(
-        meaning=whole.meaning if is_outage else Meaning.MISCONFIGURED,
+def _not_readable(http: HttpResponse, now: datetime, secrets: Collection[str]) -> DeliveryResult:
+    whole = classify_response(http, now=now, secrets=secrets)
+    is_outage = whole.meaning in (ResponseClass.UNAVAILABLE, ResponseClass.UNKNOWN)
+    return DeliveryResult(
+        meaning=whole.meaning if is_outage else ResponseClass.MISCONFIGURED,
         status=http.status,
         error=f"CRM_LOOKUP: {_words(http, secrets)}: check its address and whether the token may read there",
         retry_after=whole.retry_after,
     )
 
 
-def _records(http: HttpAnswer) -> list[dict[str, object]] | None:
+def _records(http: HttpResponse) -> list[dict[str, object]] | None:
     try:
         value = parse_json(http.body, http.content_type)
     except ValueError:
@@ -102,11 +102,11 @@ def _is_of_the_same_day(
     )
 
 
-def _unseen(http: HttpAnswer, why: str, secrets: Collection[str]) -> Answer:
+def _unseen(http: HttpResponse, why: str, secrets: Collection[str]) -> DeliveryResult:
     error = f"CRM_LOOKUP: the answer {why} ({_words(http, secrets)}): the record is not sent again before it is seen"
-    return Answer(meaning=Meaning.UNKNOWN, status=http.status, error=error)
+    return DeliveryResult(meaning=ResponseClass.UNKNOWN, status=http.status, error=error)
 
 
-def _words(http: HttpAnswer, secrets: Collection[str]) -> str:
-    words = words_of(http.content_type, http.body, secrets=secrets)
-    return one_line(f"{http.status}: {words}" if words else str(http.status), secrets=secrets)
+def _words(http: HttpResponse, secrets: Collection[str]) -> str:
+    words = extract_message(http.content_type, http.body, secrets=secrets)
+    return sanitize_line(f"{http.status}: {words}" if words else str(http.status), secrets=secrets)

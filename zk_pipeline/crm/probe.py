@@ -21,12 +21,12 @@ from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
-from zk_pipeline.crm.responses import Answer, HttpAnswer, read_answer
+from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, classify_response
 from zk_pipeline.crm.sanitize import is_html
 from zk_pipeline.crm.timed_connections import MAX_CONNECT
 from zk_pipeline.crm.token import TokenSource, checked_token
 from zk_pipeline.crm.transport import Transport
-from zk_pipeline.crm.transport_errors import read_failure
+from zk_pipeline.crm.transport_errors import classify_exception
 
 NOBODY = "zk-pipeline-nobody"  # a person whom no CRM has
 NO_DATE = date(1970, 1, 1)
@@ -89,7 +89,7 @@ def probe(
     except CrmMisconfigured as error:
         run.fail("authentication", str(error))
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        run.fail(run.step, read_failure(error, endpoint, secrets=run.secrets).error or "no answer")
+        run.fail(run.step, classify_exception(error, endpoint, secrets=run.secrets).error or "no answer")
     finally:
         run.transport.close()
     return run.result()
@@ -189,7 +189,7 @@ class _Probe:
         names = {name: self.mapping.rename.get(name, name) for name in ("user_id", "date", "revision")}
         record = {names["user_id"]: NOBODY, names["date"]: NO_DATE.isoformat(), names["revision"]: 1}
         held = read_lookup(http, record, self.mapping, now=self.clock(), secrets=self.secrets)
-        if isinstance(held, Answer):
+        if isinstance(held, DeliveryResult):
             self.fail("lookup", held.error or held.meaning.value)
         elif http.status == 404:
             detail = "404 for a person who does not exist, as for an address that does not: look at one who does"
@@ -199,7 +199,7 @@ class _Probe:
         else:
             self.note("lookup", True, f"GET {http.status}, and no record for a person who does not exist")
 
-    def _send(self, method: str, token: str | None, url: str | None = None) -> HttpAnswer:
+    def _send(self, method: str, token: str | None, url: str | None = None) -> HttpResponse:
         started = self.monotonic()
         headers = {} if token is None else {"Authorization": f"{self.endpoint.scheme} {token}"}
         http = self.transport.send(method, headers=headers | {"Accept": "application/json"}, url=url or self.asked)
@@ -208,7 +208,7 @@ class _Probe:
             self.round_trip_ms = (self.monotonic() - started) * 1000
         return http
 
-    def _judge_authentication(self, answers: dict[str, HttpAnswer]) -> bool:
+    def _judge_authentication(self, answers: dict[str, HttpResponse]) -> bool:
         bare = {method: self._send(method, None).status for method in answers}
         refused = [method for method, http in answers.items() if http.status in (401, 403)]
         for method in reversed(refused):  # GET first: it has words
@@ -224,7 +224,7 @@ class _Probe:
             self.note("authentication", None, "not shown: this address answers the same without the token")
         return True
 
-    def _judge_endpoint(self, answers: dict[str, HttpAnswer]) -> None:
+    def _judge_endpoint(self, answers: dict[str, HttpResponse]) -> None:
         seen = ", ".join(f"{method} {http.status}" for method, http in answers.items())
         last = answers["GET"]
         if all(http.status == 404 for http in answers.values()):
@@ -239,5 +239,5 @@ class _Probe:
         else:
             self.note("endpoint", True, seen)
 
-    def _words(self, http: HttpAnswer) -> str:
-        return read_answer(http, now=self.clock(), secrets=self.secrets).error or str(http.status)
+    def _words(self, http: HttpResponse) -> str:
+        return classify_response(http, now=self.clock(), secrets=self.secrets).error or str(http.status)

@@ -18,12 +18,12 @@ from requests.structures import CaseInsensitiveDict
 
 from zk_pipeline.crm.documents import failure_sign, parse_json
 from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
-from zk_pipeline.crm.sanitize import is_html, one_line, words_of
+from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
 
 MAX_RETRY_AFTER = 86_400.0  # seconds; a CRM that asks for more is taken to mean a day
 
 
-class Meaning(str, Enum):
+class ResponseClass(str, Enum):
     """What an answer, or its absence, says; the value explains it."""
 
     DELIVERED = "the CRM holds this revision"
@@ -36,17 +36,17 @@ class Meaning(str, Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class DeliveryResult:
     """The meaning of one attempt for one record. `error` is one bounded line without secrets, or None."""
 
-    meaning: Meaning
+    meaning: ResponseClass
     status: int | None = None  # None where no status line came
     error: str | None = None
     retry_after: float | None = None  # seconds the CRM asks everybody to wait
 
 
 @dataclass(frozen=True, kw_only=True)
-class HttpAnswer:
+class HttpResponse:
     """An answer as it came; `body` holds at most the transport's bound, and `is_cut` where there was more."""
 
     status: int
@@ -64,17 +64,17 @@ NEVER_ALREADY = {401, 403, 407, 408, 425, 429}  # about the request, whatever it
 # UNCLEAR: about this record, or about every request (rights, address, method, media type); a web page with a 2xx is
 # another. See `address`.
 _BY_STATUS = {
-    **dict.fromkeys((401, 402, 407), Meaning.MISCONFIGURED),
-    **dict.fromkeys((403, 404, 405, 406, 410, 411, 415, 421, 426, 431), Meaning.UNCLEAR),
-    **dict.fromkeys((408, 423, 425, 429), Meaning.UNAVAILABLE),
-    409: Meaning.UNKNOWN,
+    **dict.fromkeys((401, 402, 407), ResponseClass.MISCONFIGURED),
+    **dict.fromkeys((403, 404, 405, 406, 410, 411, 415, 421, 426, 431), ResponseClass.UNCLEAR),
+    **dict.fromkeys((408, 423, 425, 429), ResponseClass.UNAVAILABLE),
+    409: ResponseClass.UNKNOWN,
 }
-_BY_CLASS = {3: Meaning.MISCONFIGURED, 4: Meaning.REFUSED, 5: Meaning.UNAVAILABLE}
+_BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REFUSED, 5: ResponseClass.UNAVAILABLE}
 
 
-def read_answer(
-    http: HttpAnswer, *, now: datetime, secrets: Collection[str] = (), rules: AnswerRules = DEFAULT_RULES
-) -> Answer:
+def classify_response(
+    http: HttpResponse, *, now: datetime, secrets: Collection[str] = (), rules: AnswerRules = DEFAULT_RULES
+) -> DeliveryResult:
     """The meaning of an answer to a single record, or of a status given for one record of a batch.
 
     A 2xx is a success where it is empty or a JSON document without a sign of failure, or where it meets a rule of
@@ -85,30 +85,34 @@ def read_answer(
     """
     headers = CaseInsensitiveDict(http.headers)
     meaning, why = _meaning(http, headers, rules)
-    if meaning is Meaning.DELIVERED:
-        return Answer(meaning=meaning, status=http.status)
-    words: str = words_of(http.content_type, http.body, secrets=secrets)
+    if meaning is ResponseClass.DELIVERED:
+        return DeliveryResult(meaning=meaning, status=http.status)
+    words: str = extract_message(http.content_type, http.body, secrets=secrets)
     said = f"{http.status}: {words}" if words else f"{http.status}"
-    if meaning is Meaning.MISCONFIGURED or (meaning is Meaning.UNCLEAR and http.status in _SAYS_WHAT_TO_CHANGE):
-        location = one_line(_without_query(headers.get("Location", "")), secrets=secrets)
+    if meaning is ResponseClass.MISCONFIGURED or (
+        meaning is ResponseClass.UNCLEAR and http.status in _SAYS_WHAT_TO_CHANGE
+    ):
+        location = sanitize_line(_without_query(headers.get("Location", "")), secrets=secrets)
         said = _what_to_change(http.status, said, location)
     elif why:
-        said = f"{http.status} does not show that the CRM took the record, {one_line(why, secrets=secrets)}: {words}"
+        said = (
+            f"{http.status} does not show that the CRM took the record, {sanitize_line(why, secrets=secrets)}: {words}"
+        )
         said += " (if this is success, describe it under success: in crm_mapping.yaml)"
-    wait = retry_after(headers, now=now) if meaning in (Meaning.UNAVAILABLE, Meaning.UNKNOWN) else None
-    return Answer(meaning=meaning, status=http.status, error=said, retry_after=wait)
+    wait = retry_after(headers, now=now) if meaning in (ResponseClass.UNAVAILABLE, ResponseClass.UNKNOWN) else None
+    return DeliveryResult(meaning=meaning, status=http.status, error=said, retry_after=wait)
 
 
-def _meaning(http: HttpAnswer, headers: Mapping[str, str], rules: AnswerRules) -> tuple[Meaning, str | None]:
+def _meaning(http: HttpResponse, headers: Mapping[str, str], rules: AnswerRules) -> tuple[ResponseClass, str | None]:
     """With it, for a 2xx that is no success, why."""
     status = http.status
     if (200 <= status < 300 or (400 <= status < 500 and status not in NEVER_ALREADY)) and rules.is_already(http):
-        return Meaning.DELIVERED, None
+        return ResponseClass.DELIVERED, None
     if 200 <= status < 300:
         return _meaning_of_success(http, rules)
     if status in (409, 422) and _is_replay(headers) and (status == 409 or _problem_of(http) is None):
-        return Meaning.DELIVERED, None
-    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Meaning.UNKNOWN), None
+        return ResponseClass.DELIVERED, None
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseClass.UNKNOWN), None
 
 
 def may_be_applied(verdict: str, status: int | None) -> bool:
@@ -130,19 +134,19 @@ def _is_replay(headers: Mapping[str, str]) -> bool:
     return replayed.strip().lower() == "true"
 
 
-def _meaning_of_success(http: HttpAnswer, rules: AnswerRules) -> tuple[Meaning, str | None]:
+def _meaning_of_success(http: HttpResponse, rules: AnswerRules) -> tuple[ResponseClass, str | None]:
     if rules.success:
         if rules.is_success(http):
-            return Meaning.DELIVERED, None
+            return ResponseClass.DELIVERED, None
         no_rule = "as it meets no rule of success: in crm_mapping.yaml"
-        return (Meaning.UNCLEAR, None) if _is_page(http) else (Meaning.UNKNOWN, no_rule)
+        return (ResponseClass.UNCLEAR, None) if _is_page(http) else (ResponseClass.UNKNOWN, no_rule)
     if _is_page(http):
-        return Meaning.UNCLEAR, None
+        return ResponseClass.UNCLEAR, None
     why = _problem_of(http)
-    return (Meaning.DELIVERED, None) if why is None else (Meaning.UNKNOWN, why)
+    return (ResponseClass.DELIVERED, None) if why is None else (ResponseClass.UNKNOWN, why)
 
 
-def _is_page(http: HttpAnswer) -> bool:
+def _is_page(http: HttpResponse) -> bool:
     return not is_empty(http.body) and is_html(http.content_type, http.body)
 
 
@@ -151,7 +155,7 @@ def is_empty(body: bytes) -> bool:
     return not body.removeprefix(b"\xef\xbb\xbf").strip()
 
 
-def _problem_of(http: HttpAnswer) -> str | None:
+def _problem_of(http: HttpResponse) -> str | None:
     """Why a body does not show success; None where it is empty or JSON without a sign of failure."""
     if http.is_cut:
         return f"as it is longer than the {len(http.body)} bytes that are read"

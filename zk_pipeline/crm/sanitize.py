@@ -20,7 +20,7 @@ _CREDENTIALS = re.compile(
 )
 
 
-def one_line(text: str, *, secrets: Collection[str] = ()) -> str:
+def sanitize_line(text: str, *, secrets: Collection[str] = ()) -> str:
     """`text` as one printable line of at most MAX_WORDS characters.
 
     Every form in which one of `secrets` commonly travels (plain, JSON, URL, HTML) is hidden before the text is cut,
@@ -46,7 +46,7 @@ def is_html(content_type: str, body: bytes) -> bool:
     return start.startswith((b"<!doctype html", b"<html"))
 
 
-def words_of(content_type: str, body: bytes, *, secrets: Collection[str] = ()) -> str:
+def extract_message(content_type: str, body: bytes, *, secrets: Collection[str] = ()) -> str:
     """What a body says, for a person: the error field of JSON, the title of a page, or the text itself."""
     text = body.decode("utf-8", errors="replace")
     if is_html(content_type, body):
@@ -54,7 +54,7 @@ def words_of(content_type: str, body: bytes, *, secrets: Collection[str] = ()) -
         text = title.group(1) if title else re.sub(r"(?s)<[^>]*>", " ", text)
     else:
         text = _json_words(text)
-    return one_line(text, secrets=secrets)
+    return sanitize_line(text, secrets=secrets)
 
 
 def _json_words(text: str) -> str:

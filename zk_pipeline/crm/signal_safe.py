@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 _LOOK_EVERY = 0.2  # seconds between two looks whether the command is to end, and whether the work has ended
 
 
-def undisturbed(work: Callable[[], Result], *, interrupted: Callable[[bool], None], name: str) -> Result:
+def run_signal_safe(work: Callable[[], Result], *, interrupted: Callable[[bool], None], name: str) -> Result:
     """Do `work` in a thread of that name and return or raise what it does.
 
     An exception that a signal handler raises meanwhile (KeyboardInterrupt, the one of a cancelled Dagster run) is told

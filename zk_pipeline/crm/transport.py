@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import requests
 
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.responses import HttpAnswer
+from zk_pipeline.crm.responses import HttpResponse
 from zk_pipeline.crm.timed_connections import MAX_CONNECT, TimedAdapter, time_left
 
 MAX_BODY = 4 * 1024 * 1024  # bytes of an answer that are read; the rest is dropped with the connection
@@ -36,7 +36,7 @@ class Transport:
 
     def send(
         self, method: str, *, headers: Mapping[str, str], body: bytes | None = None, url: str | None = None
-    ) -> HttpAnswer:
+    ) -> HttpResponse:
         """One request, to the endpoint unless `url` names another place of its server, and its answer.
 
         Raises what requests, urllib3, ssl and socket raise: see `failures`.
@@ -59,7 +59,7 @@ class Transport:
             )
             with response:
                 body = _bounded(response)
-                return HttpAnswer(
+                return HttpResponse(
                     status=response.status_code,
                     headers=response.headers,
                     body=body[:MAX_BODY],

@@ -1,4 +1,4 @@
-"""What a request without an answer means: the exception that ended it, read as an `Answer`.
+"""What a request without an answer means: the exception that ended it, read as an `DeliveryResult`.
 
 Answers that did come are in `answers`.
 """
@@ -13,8 +13,8 @@ import requests
 import urllib3
 
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.responses import Answer, Meaning
-from zk_pipeline.crm.sanitize import one_line
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
+from zk_pipeline.crm.sanitize import sanitize_line
 
 _NEVER_CONNECTED = (
     requests.ConnectTimeout,
@@ -26,7 +26,7 @@ _NEVER_CONNECTED = (
 _CUT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
-def read_failure(error: BaseException, endpoint: CrmEndpoint, *, secrets: Collection[str] = ()) -> Answer:
+def classify_exception(error: BaseException, endpoint: CrmEndpoint, *, secrets: Collection[str] = ()) -> DeliveryResult:
     """The meaning of an exception of requests, urllib3, ssl or socket, in words without queries or secrets.
 
     Trust and names that do not exist are the set-up's fault; a connection that never was is the
@@ -36,14 +36,14 @@ def read_failure(error: BaseException, endpoint: CrmEndpoint, *, secrets: Collec
     for cause in causes:
         problem = misconfiguration(cause, endpoint)
         if problem:
-            return Answer(meaning=Meaning.MISCONFIGURED, error=one_line(problem, secrets=secrets))
+            return DeliveryResult(meaning=ResponseClass.MISCONFIGURED, error=sanitize_line(problem, secrets=secrets))
     never_connected = any(isinstance(c, _NEVER_CONNECTED) for c in causes)
     where = f"{endpoint.host}:{endpoint.port}"
     if never_connected:
         text = f"cannot connect to {where}: {_reason(causes)}"
-        return Answer(meaning=Meaning.UNAVAILABLE, error=one_line(text, secrets=secrets))
+        return DeliveryResult(meaning=ResponseClass.UNAVAILABLE, error=sanitize_line(text, secrets=secrets))
     text = f"no complete answer from {where}: {_reason(causes)}"
-    return Answer(meaning=Meaning.UNKNOWN, error=one_line(text, secrets=secrets))
+    return DeliveryResult(meaning=ResponseClass.UNKNOWN, error=sanitize_line(text, secrets=secrets))
 
 
 def misconfiguration(cause: BaseException, endpoint: CrmEndpoint) -> str | None:

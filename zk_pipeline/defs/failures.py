@@ -7,7 +7,7 @@ import dagster as dg
 MISCONFIGURED_CRM = "misconfigured"  # metadata of a sync run that a person must make possible first
 
 
-def partitions_failed(what: str, failures: dict[str, str], asked: int) -> dg.Failure:
+def partial_failure(what: str, failures: dict[str, str], asked: int) -> dg.Failure:
     """The run's own failure, after every partition that succeeded has had its event."""
     lines = [f"- **{name}**: {why}" for name, why in sorted(failures.items())]
     return dg.Failure(

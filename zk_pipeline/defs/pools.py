@@ -7,7 +7,7 @@ import dagster as dg
 TERMINALS, ATTENDANCE, CRM = "terminals", "attendance", "crm"
 
 
-def make_pools_known(instance: dg.DagsterInstance) -> None:
+def register_pools(instance: dg.DagsterInstance) -> None:
     """Dagster's queue learns of a pool by its first runs and does not hold those back: two polls or two senders at
     once, on a new instance. So the pools are known before there are runs.
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from zk_pipeline.runtime.processes import end_child, start_child
+from zk_pipeline.runtime.processes import start_child, terminate
 
 
 def set_instance(home: Path, dagster_yaml: Path | None) -> None:
@@ -27,5 +27,5 @@ def workers(home: Path, environ: Mapping[str, str], queues: Sequence[str], logs:
         for queue in queues:
             command = [sys.executable, "-m", "zk_pipeline", "worker", "--queue", queue]
             child = start_child(command, cwd=home, environ=environ, output=logs / f"worker-{queue}.log")
-            running.callback(end_child, child)
+            running.callback(terminate, child)
         yield

@@ -37,7 +37,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Show:
+class Walkthrough:
     """Everything the steps need: settings of the demo's home, terminals that answer, a CRM that listens."""
 
     settings: Settings

@@ -30,7 +30,7 @@ class Company:
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """A demo home: its `.env`-free environment, the terminals' journal, the CRM's ledger."""
 
     home: Path

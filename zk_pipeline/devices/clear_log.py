@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock
 from zk_pipeline.devices.errors import NotCleared
-from zk_pipeline.devices.keypad_lock import KeypadLocks, enabled_afterwards
+from zk_pipeline.devices.keypad_lock import KeypadLocks, device_disabled
 from zk_pipeline.devices.models import Device, Reading
 from zk_pipeline.devices.protocol.client import TerminalClient
 from zk_pipeline.devices.protocol.connection import Connector
@@ -32,7 +32,7 @@ def clear_log(
     `verified` too. An empty log is left alone.
     """
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
-    with enabled_afterwards(connector, keypad_locks) as disabling, disabling.connector.session() as client:
+    with device_disabled(connector, keypad_locks) as disabling, disabling.connector.session() as client:
         log, reading = read_whole_log(client)
         if log.layout is None:
             return reading

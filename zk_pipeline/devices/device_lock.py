@@ -22,7 +22,7 @@ RETRY_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Hold:
+class DeviceLock:
     """A terminal that is ours for the time being."""
 
     _queue: int
@@ -37,9 +37,9 @@ class Hold:
 
 
 @contextmanager
-def exclusive(
+def exclusive_access(
     folder: Path, device: Device, deadline: Deadline, is_cancelled: Callable[[], bool] = lambda: False
-) -> Iterator[Hold]:
+) -> Iterator[DeviceLock]:
     """Hold the terminal at the device's address while the block runs. The kernel lets go of it when a process dies.
 
     Waits until the deadline; whoever waits first comes before one who lets go and wants it again. Raises Busy after the
@@ -50,7 +50,7 @@ def exclusive(
         # Whoever waits holds the queue. So one who lets go and comes back at once does not get ahead of it.
         waits = [_wait(one, device, deadline, is_cancelled) for one in (queue, held)]
         fcntl.flock(queue, fcntl.LOCK_UN)
-        yield Hold(queue, has_waited=any(waits))
+        yield DeviceLock(queue, has_waited=any(waits))
     finally:
         os.close(held)
         os.close(queue)

@@ -60,7 +60,7 @@ class WrongCommKey(TerminalError):
     advice = "Set the comm key of the terminal's menu in the variable that --comm-key-env names."
 
 
-class RefusesProtocol(TerminalError):
+class UnsupportedCommand(TerminalError):
     """The firmware turns down a request that reading it depends on, also when it is asked again."""
 
     code = "refuses_protocol"
@@ -156,7 +156,7 @@ class Busy(TerminalError):
     advice = "Wait for the other poll or command to end; a terminal serves one connection at a time."
 
 
-class StillDisabled(TerminalError):
+class DeviceLeftDisabled(TerminalError):
     """The terminal was locked, for a reading or to clear its log, and could not be unlocked."""
 
     code = "still_disabled"

@@ -13,11 +13,11 @@ import pandas as pd
 
 from zk_pipeline.devices.clear_log import clear_log
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
-from zk_pipeline.devices.device_lock import exclusive
+from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.errors import Busy
 from zk_pipeline.devices.keypad_lock import KeypadLocks, unlock_left, unlocking_seconds
 from zk_pipeline.devices.live import KEEP_ALIVE_SECONDS, live_punches
-from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
+from zk_pipeline.devices.models import Device, LogPosition, Reading, TerminalInfo
 from zk_pipeline.devices.protocol.connection import Connector
 from zk_pipeline.devices.protocol.events import LiveEvent
 from zk_pipeline.devices.reading import read_terminal
@@ -49,7 +49,7 @@ class TerminalGateway:
     locks: Path | None = None
     keypad_locks: KeypadLocks | None = None
 
-    def read(self, device: Device, tail: LogTail | None = None, *, lock_while_reading: bool = False) -> Reading:
+    def read(self, device: Device, tail: LogPosition | None = None, *, lock_while_reading: bool = False) -> Reading:
         """Everything the terminal holds, or everything since `tail`, see `read_terminal`."""
         with self._turn(device) as turn:
             return read_terminal(
@@ -130,7 +130,7 @@ class TerminalGateway:
             self._unlock(device, comm_key, deadline)
             yield _Turn(comm_key, deadline.remaining())
             return
-        with exclusive(self.locks, device, deadline, is_cancelled) as hold:
+        with exclusive_access(self.locks, device, deadline, is_cancelled) as hold:
             # The device was looked up before its turn came: who had the terminal meanwhile may have left it locked.
             self._unlock(device, comm_key, deadline, may_have_changed=hold.has_waited)
             yield _Turn(comm_key, deadline.remaining(), hold.is_wanted)

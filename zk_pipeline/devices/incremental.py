@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from zk_pipeline.devices.errors import IncompleteTransfer, RefusesProtocol
-from zk_pipeline.devices.models import LogTail, TerminalInfo
+from zk_pipeline.devices.errors import IncompleteTransfer, UnsupportedCommand
+from zk_pipeline.devices.models import LogPosition, TerminalInfo
 from zk_pipeline.devices.protocol.buffered_read import (
     SIZE_BYTES,
-    free_snapshot,
+    free_data,
     read_part,
     read_records,
     take_log_snapshot,
@@ -24,7 +24,7 @@ OVERLAP_RECORDS = 16
 FULL_LOG_RECORDS = 1000
 
 
-def fits(tail: LogTail, info: TerminalInfo) -> bool:
+def fits(tail: LogPosition, info: TerminalInfo) -> bool:
     """Whether the terminal may still hold the log that `tail` ends; otherwise only a full reading will do."""
     layout = _layout(tail)
     return (
@@ -36,7 +36,7 @@ def fits(tail: LogTail, info: TerminalInfo) -> bool:
     )
 
 
-def fetch_new_records(client: TerminalClient, tail: LogTail, info: TerminalInfo) -> RawLog | None:
+def fetch_new_records(client: TerminalClient, tail: LogPosition, info: TerminalInfo) -> RawLog | None:
     """The log from the records that `tail` overlaps with on; None where it is not proven that they continue it.
 
     Proven means: the overlap is in its place byte for byte, and the size that the log announces and declares is that of
@@ -56,10 +56,10 @@ def fetch_new_records(client: TerminalClient, tail: LogTail, info: TerminalInfo)
         else:
             records = read_records(client, snapshot)
             declared, table = len(records), records[start:]
-    except RefusesProtocol:
+    except UnsupportedCommand:
         return None
     after = client.counters()
-    free_snapshot(client, snapshot)
+    free_data(client, snapshot)
     count, rest = divmod(declared, layout.size)
     is_counted = not rest and info.record_count <= count <= after.records
     if not is_counted or snapshot.size != SIZE_BYTES + declared or not table.startswith(tail.overlap):
@@ -77,14 +77,14 @@ def fetch_new_records(client: TerminalClient, tail: LogTail, info: TerminalInfo)
     )
 
 
-def tail_of(log: RawLog, info: TerminalInfo) -> LogTail | None:
+def position_of(log: RawLog, info: TerminalInfo) -> LogPosition | None:
     """What the next reading can continue from; None where the terminal's counter or name is not to be relied on."""
     if log.layout is None or not info.serial_number:
         return None
     count = log.start + len(log.table) // log.layout.size
     if not info.record_count <= count <= log.after.records:  # as with firmware that always counts 0
         return None
-    return LogTail(
+    return LogPosition(
         serial_number=info.serial_number,
         layout=log.layout.name,
         record_count=count,
@@ -94,5 +94,5 @@ def tail_of(log: RawLog, info: TerminalInfo) -> LogTail | None:
     )
 
 
-def _layout(tail: LogTail) -> Layout | None:
+def _layout(tail: LogPosition) -> Layout | None:
     return next((layout for layout in LOG_LAYOUTS if layout.name == tail.layout), None)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from zk_pipeline.devices.errors import RefusesProtocol, StillDisabled, TerminalError
+from zk_pipeline.devices.errors import DeviceLeftDisabled, TerminalError, UnsupportedCommand
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.client import TerminalClient
 from zk_pipeline.devices.protocol.connection import Connector
@@ -43,7 +43,7 @@ def unlocking_seconds(timeout: float, deadline: float) -> float:
 
 
 @dataclass
-class Disabling:
+class DeviceDisabled:
     """Whether a terminal may be disabled by us. The deadline of `connector` leaves time to enable it again."""
 
     connector: Connector
@@ -83,7 +83,7 @@ class Disabling:
         self.is_refused = False
         try:
             client.disable()
-        except RefusesProtocol:
+        except UnsupportedCommand:
             self.is_refused = True
             raise
 
@@ -93,19 +93,19 @@ class Disabling:
         try:
             client.enable()
         except TerminalError:
-            return  # a fresh connection is next, see `enabled_afterwards`
+            return  # a fresh connection is next, see `device_disabled`
         self.is_disabled = False
 
 
 @contextmanager
-def enabled_afterwards(connector: Connector, locks: KeypadLocks | None = None) -> Iterator[Disabling]:
+def device_disabled(connector: Connector, locks: KeypadLocks | None = None) -> Iterator[DeviceDisabled]:
     """A Disabling that is undone when the block ends, on a fresh connection if need be.
 
     Raises StillDisabled where that fails; if the block itself failed, its TerminalError with that added to its words.
     """
     deadline = connector.deadline
     kept = unlocking_seconds(connector.timeout, deadline.seconds)
-    disabling = Disabling(replace(connector, deadline=deadline.sooner(kept)), locks)
+    disabling = DeviceDisabled(replace(connector, deadline=deadline.sooner(kept)), locks)
     try:
         yield disabling
     except BaseException as error:
@@ -116,16 +116,16 @@ def enabled_afterwards(connector: Connector, locks: KeypadLocks | None = None) -
         raise
     left = _undo(connector, disabling)
     if left is not None:
-        raise StillDisabled(connector.device, "unlocking the terminal", left.problem) from left
+        raise DeviceLeftDisabled(connector.device, "unlocking the terminal", left.problem) from left
 
 
-def _undo(connector: Connector, disabling: Disabling) -> TerminalError | None:
+def _undo(connector: Connector, disabling: DeviceDisabled) -> TerminalError | None:
     """Enable a terminal that may be disabled; why that failed, None where it did not."""
     if disabling.is_disabled:
         try:
             with connector.session() as client:
                 client.enable()
-        except RefusesProtocol as error:
+        except UnsupportedCommand as error:
             if not disabling.is_refused or connector.device.keypad_locked_at is not None:
                 return error
             # It refuses to be unlocked as it refused to be locked: it never was.

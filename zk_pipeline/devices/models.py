@@ -99,7 +99,7 @@ def _nulls(rows: int, kind: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogTail:
+class LogPosition:
     """Where the last reading of a log ended, and what stood there: all that a reading of only new records needs.
 
     Worth storing as it is; whether it still fits a terminal is for `read_terminal` to find out.
@@ -139,5 +139,5 @@ class Reading:
     rejected: pd.DataFrame = field(repr=False)
     users: pd.DataFrame | None = field(repr=False)
     mode: ReadingMode = "full"
-    tail: LogTail | None = field(default=None, repr=False)
+    tail: LogPosition | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()

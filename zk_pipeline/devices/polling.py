@@ -22,7 +22,7 @@ from zk_pipeline.runtime.processes import check_for_end
 Answer = TypeVar("Answer")
 
 GRACE_SECONDS = 1.0  # a reading ends by its own deadline; one that does not is given up this much later
-LENT_AFTER_SECONDS = 5.0  # whose reading takes longer than healthy ones do lends its place to a waiting device
+RELEASE_SLOT_AFTER_SECONDS = 5.0  # whose reading takes longer than healthy ones do lends its place to a waiting device
 
 _LOOK_EVERY = 0.2  # seconds of a wait between two looks whether the command is to end
 
@@ -88,13 +88,13 @@ def poll_many(
     exception of `read`, of any class, becomes the outcome's `error`. While the consumer is busy with an outcome no
     further device is started, so that few readings wait in memory.
     """
-    for come in poll_together(
+    for come in poll_batches(
         devices, read, most=1, max_workers=max_workers, deadline_seconds=deadline_seconds, clock=clock
     ):
         yield from come
 
 
-def poll_together(
+def poll_batches(
     devices: Iterable[Device],
     read: Callable[[Device], Answer],
     *,
@@ -114,7 +114,7 @@ def poll_together(
             attempt = _Attempt(
                 waiting.popleft(),
                 clock.now(),
-                lends_place_at=now + LENT_AFTER_SECONDS,
+                lends_place_at=now + RELEASE_SLOT_AFTER_SECONDS,
                 given_up_at=now + deadline_seconds + GRACE_SECONDS,
                 results=results,
             )

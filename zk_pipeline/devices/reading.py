@@ -21,9 +21,9 @@ from zk_pipeline.devices.errors import (
     TerminalError,
     Unreachable,
 )
-from zk_pipeline.devices.incremental import READING_NEW_RECORDS, fetch_new_records, fits, tail_of
-from zk_pipeline.devices.keypad_lock import Disabling, KeypadLocks, enabled_afterwards
-from zk_pipeline.devices.models import Device, LogTail, Reading, TerminalInfo
+from zk_pipeline.devices.incremental import READING_NEW_RECORDS, fetch_new_records, fits, position_of
+from zk_pipeline.devices.keypad_lock import DeviceDisabled, KeypadLocks, device_disabled
+from zk_pipeline.devices.models import Device, LogPosition, Reading, TerminalInfo
 from zk_pipeline.devices.protocol.client import Counters, TerminalClient
 from zk_pipeline.devices.protocol.connection import Connector
 from zk_pipeline.devices.protocol.decode import decode_log
@@ -45,7 +45,7 @@ def read_terminal(
     comm_key: int,
     timeout: float,
     deadline: float,
-    tail: LogTail | None = None,
+    tail: LogPosition | None = None,
     lock_while_reading: bool = False,
     keypad_locks: KeypadLocks | None = None,
     clock: Clock = SYSTEM_CLOCK,
@@ -71,7 +71,7 @@ def read_terminal(
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     if not lock_while_reading:
         return _read(connector, tail, None)
-    with enabled_afterwards(connector, keypad_locks) as disabling:
+    with device_disabled(connector, keypad_locks) as disabling:
         return _read(disabling.connector, tail, disabling)
 
 
@@ -87,7 +87,7 @@ def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
     return log, _reading(client.transport.device, info, log, _people(client.transport.device, asked), received)
 
 
-def _read(connector: Connector, tail: LogTail | None, disabling: Disabling | None) -> Reading:
+def _read(connector: Connector, tail: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
     failure: TerminalError | None = None
     for _ in range(ATTEMPTS):
         try:
@@ -105,7 +105,7 @@ def _read(connector: Connector, tail: LogTail | None, disabling: Disabling | Non
     raise failure
 
 
-def _read_once(connector: Connector, tail: LogTail | None, disabling: Disabling | None) -> Reading:
+def _read_once(connector: Connector, tail: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
     asked: _Asked = None
     with connector.session() as client:
         info = describe(client)
@@ -162,12 +162,12 @@ def _people(device: Device, asked: _Asked) -> _People:
     return _People(None, (warning,), is_due=True)
 
 
-def _fetch(client: TerminalClient, known: LogTail | None, info: TerminalInfo) -> RawLog:
+def _fetch(client: TerminalClient, known: LogPosition | None, info: TerminalInfo) -> RawLog:
     log = fetch_new_records(client, known, info) if known is not None else None
     return log or fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
 
 
-def _needs_users(log: RawLog, tail: LogTail | None) -> bool:
+def _needs_users(log: RawLog, tail: LogPosition | None) -> bool:
     """Always with a full reading and for records that name only a slot: whose it is at which time is told by the lists
     of all readings. Else where users came or went.
     """
@@ -184,7 +184,7 @@ def _reading(device: Device, info: TerminalInfo, log: RawLog, people: _People, b
     punches, rejected = decode_log(new, layout, encoding=device.encoding, first_index=first_index)
     # Records that wait for a user list in quarantine are found again only by a full reading.
     is_waiting = len(new) > 0 and users is None and not layout.names_users
-    tail = None if is_waiting else tail_of(log, info)
+    tail = None if is_waiting else position_of(log, info)
     if tail is not None and people.is_due:
         tail = replace(tail, user_count=NEVER_LISTED)
     return Reading(

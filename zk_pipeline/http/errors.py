@@ -44,7 +44,7 @@ _WORDS = {
 }
 
 
-def words_for(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, str]]:
+def message_for(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, body and headers for a failure of ours."""
     kind, status, wait = next(one for one in _STATUS if isinstance(error, one[0]))
     if kind in _WORDS:
@@ -55,7 +55,7 @@ def words_for(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, st
     return status, body, {} if wait is None else {"Retry-After": str(wait)}
 
 
-def words_for_input(errors: list[Any]) -> str:
+def message_for_input(errors: list[Any]) -> str:
     """What was wrong with the input, each with its name, never with what was sent."""
     words: dict[str, str] = {}
     for one in errors:
@@ -77,12 +77,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if any(one["loc"][0] == "path" for one in error.errors()):
         return answer(request, 404, {"detail": "Not found."})
-    return answer(request, 400, {"detail": words_for_input(list(error.errors()))})
+    return answer(request, 400, {"detail": message_for_input(list(error.errors()))})
 
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ZkPipelineError)
-    return answer(request, *words_for(error))
+    return answer(request, *message_for(error))
 
 
 def unexpected(request: Request, error: Exception) -> Response:

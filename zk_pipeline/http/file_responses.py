@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.services import Services
-from zk_pipeline.http.streaming import SentWhileWritten
+from zk_pipeline.http.streaming import StreamedResponse
 from zk_pipeline.store.queries.exports import ExportScope, What
 
 MOST_EXCEL_ROWS = 100_000  # some 15 s of CPU, which the answers to others share
@@ -36,7 +36,7 @@ def export_file(services: Services, what: What, scope: ExportScope, kind: str) -
     if not EXPORTS.acquire(blocking=False):
         raise HTTPException(503, "two exports are being made already: try again in a minute", {"Retry-After": "60"})
     span = "_".join(str(day) for day in (scope.first, scope.last) if day is not None)
-    return SentWhileWritten(
+    return StreamedResponse(
         lambda stream: export(store, what, scope, kind=kind, stream=stream),  # type: ignore[arg-type]
         media_type=MEDIA_TYPES[kind],
         filename=f"{what}{'_' if span else ''}{span}.{kind}",

@@ -12,7 +12,7 @@ _MOST_ADDRESSES = 10_000
 
 
 @dataclass
-class Attempts:
+class LoginThrottle:
     """Failures per address within a window, in memory; the oldest addresses are forgotten first."""
 
     monotonic: Callable[[], float]

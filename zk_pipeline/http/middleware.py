@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zk_pipeline.http.errors import unexpected
-from zk_pipeline.http.request_metrics import Traffic
+from zk_pipeline.http.request_metrics import RequestMetrics
 
 LARGEST_BODY = 256 * 1024
 BODY_SECONDS = 20.0  # for the whole of it
@@ -54,7 +54,7 @@ class Guard:
     """
 
     app: ASGIApp
-    traffic: Traffic
+    traffic: RequestMetrics
     any_host: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ class _Exchange:
     def is_answered(self) -> bool:
         return self._status != 0
 
-    def log(self, traffic: Traffic) -> None:
+    def log(self, traffic: RequestMetrics) -> None:
         seconds = time.perf_counter() - self._began
         route = getattr(self._scope.get("route"), "path", "(none)")
         method = self._scope["method"] if len(self._scope["method"]) <= 10 else "(other)"

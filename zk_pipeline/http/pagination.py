@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.fields import as_date
-from zk_pipeline.store.queries.keyset_pagination import Key, Kind, Place, Value
+from zk_pipeline.store.queries.keyset_pagination import Key, Kind, PageRequest, Value
 from zk_pipeline.store.queries.lists import Rows
 
 LARGEST_PAGE = 1000
@@ -74,10 +74,10 @@ class Walked(Numbered):
     )
     after: Text = Field(None, description="Where the page before ended; part of the links, opaque")
 
-    def place(self, order: Sequence[Key]) -> Place:
+    def place(self, order: Sequence[Key]) -> PageRequest:
         """Raises UsageError for an `after` that is none of ours."""
         behind = None if self.after is None else _decode(self.after, [*order, Key("id", "number")])
-        return Place(self.page, self.size, self.until, behind)
+        return PageRequest(self.page, self.size, self.until, behind)
 
 
 class ListParameters(Walked):

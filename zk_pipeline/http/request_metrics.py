@@ -26,7 +26,7 @@ class Histogram:
 
 
 @dataclass
-class Traffic:
+class RequestMetrics:
     requests: dict[tuple[str, str, int], int] = field(default_factory=lambda: defaultdict(int))  # method, route, status
     seconds: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))  # by route
     _lock: threading.Lock = field(default_factory=threading.Lock)

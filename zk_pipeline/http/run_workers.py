@@ -69,7 +69,7 @@ class Actions(Protocol):
 
 
 @dataclass
-class RunsInProcesses:
+class RunWorkerPool:
     """Actions done by worker processes of this one, which end with it."""
 
     workers: int = WORKERS
@@ -167,10 +167,10 @@ def perform(action: Action) -> ActionResult:
     Raises StoreBusy, UnknownDevice, UsageError or ZkPipelineError for what went wrong before anything was started, and
     ActionLost for a bug; nothing else, since not every exception survives the way to another process.
     """
-    from zk_pipeline.runs.actions import do  # noqa: PLC0415 (Dagster, only in the workers)
+    from zk_pipeline.runs.actions import run_action  # noqa: PLC0415 (Dagster, only in the workers)
 
     try:
-        results = do(action.kind, action.arguments, first_run_id=action.run_id)
+        results = run_action(action.kind, action.arguments, first_run_id=action.run_id)
     except ZkPipelineError as error:
         kind = next(one for one in (StoreBusy, UnknownDevice, UsageError, ZkPipelineError) if isinstance(error, one))
         raise kind(str(error)) from None

@@ -14,15 +14,15 @@ from fastapi import Depends, Request
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.http.login_throttle import Attempts
-from zk_pipeline.http.request_metrics import Traffic
-from zk_pipeline.http.run_workers import Actions, RunsInProcesses
+from zk_pipeline.http.login_throttle import LoginThrottle
+from zk_pipeline.http.request_metrics import RequestMetrics
+from zk_pipeline.http.run_workers import Actions, RunWorkerPool
 from zk_pipeline.http.sessions import Sessions
-from zk_pipeline.http.token_cache import TokenBook
+from zk_pipeline.http.token_cache import TokenCache
 from zk_pipeline.store.store import Store
 
 if TYPE_CHECKING:
-    from zk_pipeline.runs.run_status import Watch
+    from zk_pipeline.runs.run_status import RunReader
 
 # A person or a script waits for an answer: what a run may wait for the store is too long here.
 STORE_PATIENCE_SECONDS = 10.0
@@ -36,23 +36,23 @@ class Services:
     store: Store
     terminals: TerminalGateway
     actions: Actions
-    tokens: TokenBook
+    tokens: TokenCache
     sessions: Sessions
-    failed_logins: Attempts
-    traffic: Traffic
+    failed_logins: LoginThrottle
+    traffic: RequestMetrics
     patience: float
     exits: ExitStack = field(default_factory=ExitStack)
-    _watches: list[Watch] = field(default_factory=list)
+    _watches: list[RunReader] = field(default_factory=list)
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> RunReader:
         """Dagster's instance, opened at the first look at it."""
-        from zk_pipeline.runs.run_status import open_watch  # noqa: PLC0415 (Dagster, slow to import)
+        from zk_pipeline.runs.run_status import open_run_reader  # noqa: PLC0415 (Dagster, slow to import)
 
         with self._opening:
             if not self._watches:
-                self._watches.append(self.exits.enter_context(open_watch()))
+                self._watches.append(self.exits.enter_context(open_run_reader()))
         return self._watches[0]
 
     def last_work_date(self) -> date:
@@ -80,7 +80,7 @@ class Parts:
 def make_services(settings: Settings, store: Store, terminals: TerminalGateway, parts: Parts | None = None) -> Services:
     """Services on a store, which is given less patience than runs have."""
     parts = parts or Parts()
-    traffic = Traffic()
+    traffic = RequestMetrics()
     hasty = replace(
         store,
         database=replace(
@@ -93,10 +93,10 @@ def make_services(settings: Settings, store: Store, terminals: TerminalGateway, 
         settings=settings,
         store=hasty,
         terminals=terminals,
-        actions=parts.actions or RunsInProcesses(),
-        tokens=TokenBook(hasty.tokens, monotonic=parts.monotonic),
+        actions=parts.actions or RunWorkerPool(),
+        tokens=TokenCache(hasty.tokens, monotonic=parts.monotonic),
         sessions=Sessions(monotonic=parts.monotonic),
-        failed_logins=Attempts(monotonic=parts.monotonic),
+        failed_logins=LoginThrottle(monotonic=parts.monotonic),
         traffic=traffic,
         patience=settings.poll_deadline + 30.0,
     )

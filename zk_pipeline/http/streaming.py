@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 60  # twice what the guard gives a client to take a piece
 _log = logging.getLogger(__name__)
 
 
-class ReaderGone(Exception):
+class ClientDisconnected(Exception):
     """Nobody takes the rest of the file."""
 
 
@@ -59,7 +59,7 @@ class _Pipe(io.RawIOBase):
                 return
             except queue.Full:
                 tries += 1
-        raise ReaderGone
+        raise ClientDisconnected
 
     def read_pieces(self) -> Iterator[bytes]:
         """Until the end. Raises what the writer has raised."""
@@ -73,7 +73,7 @@ class _Pipe(io.RawIOBase):
         self._gone.set()
 
 
-class SentWhileWritten(StreamingResponse):
+class StreamedResponse(StreamingResponse):
     """What `write` puts on the stream it is given, in a thread of its own.
 
     Making it waits for the first piece, and raises what `write` raised before that; a failure after it ends the
@@ -103,10 +103,10 @@ class SentWhileWritten(StreamingResponse):
         try:
             write(cast(BinaryIO, self._pipe))
             self._pipe.finish()
-        except ReaderGone:
+        except ClientDisconnected:
             _log.info("nobody takes the rest of %s", threading.current_thread().name)
         except Exception as error:
-            with suppress(ReaderGone):
+            with suppress(ClientDisconnected):
                 self._pipe.fail(error)
         finally:
             done()

@@ -14,7 +14,7 @@ USE_NOTED_EVERY = timedelta(hours=1)  # a write for each use would hold the stor
 
 
 @dataclass
-class TokenBook:
+class TokenCache:
     """Finds tokens; raises what the store raises rather than letting anybody in on old knowledge."""
 
     store: TokenStore

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zk_pipeline.devices.errors import TerminalError
-from zk_pipeline.devices.models import Device, LogTail, Reading
-from zk_pipeline.devices.polling import PollOutcome, poll_together
+from zk_pipeline.devices.models import Device, LogPosition, Reading
+from zk_pipeline.devices.polling import PollOutcome, poll_batches
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.errors import ReadingRefused, StoreBusy, is_store_failure
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminals.poll_results import FailedPoll, FinishedReading, Ingested
+from zk_pipeline.store.terminals.poll_results import FailedPoll, FinishedReading, IngestResult
 
 # Waiting for terminals costs little; what is bounded here is the readings that are in memory at once.
 AT_ONCE = 128
@@ -34,7 +34,7 @@ class DevicePolled:
     started_at: datetime
     finished_at: datetime
     reading: Reading | None = None
-    ingested: Ingested | None = None
+    ingested: IngestResult | None = None
     error_code: str | None = None
     error: str | None = None
 
@@ -50,7 +50,7 @@ class DevicePolled:
 def poll_devices(
     store: Store,
     devices: Sequence[Device],
-    read: Callable[[Device, LogTail | None], Reading],
+    read: Callable[[Device, LogPosition | None], Reading],
     *,
     deadline_seconds: float,
     run_id: str | None,
@@ -63,7 +63,7 @@ def poll_devices(
     `device_polls` before it is yielded. Raises only what the store raises when it fails itself, see `keep`.
     """
     tails = {} if full else store.punches.tails()
-    come = poll_together(
+    come = poll_batches(
         devices,
         lambda one: read(one, tails.get(one.name)),
         most=TOGETHER,
@@ -193,7 +193,7 @@ def _finished(outcome: PollOutcome[Reading]) -> FinishedReading:
     )
 
 
-def _stored(finished: FinishedReading, ingested: Ingested) -> DevicePolled:
+def _stored(finished: FinishedReading, ingested: IngestResult) -> DevicePolled:
     return DevicePolled(
         device=finished.device,
         started_at=finished.started_at,

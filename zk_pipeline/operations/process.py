@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
-from zk_pipeline.attendance.evaluate import judge
+from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.sites import over_sites
 from zk_pipeline.config.settings import Settings
@@ -129,10 +129,10 @@ def _make(
         dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
     )
     now = store.clock()
-    judged = judge(summaries.frame, rules, now, summaries.shifts)
+    judged = evaluate_days(summaries.frame, rules, now, summaries.shifts)
     several = over_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
     # Rows judged too early are looked at again after that, and the merged ones with them: they end with these.
-    merged = judge(several, rules, now, summaries.shifts).days if len(several) and not per_site else None
+    merged = evaluate_days(several, rules, now, summaries.shifts).days if len(several) and not per_site else None
     return store.days.write(
         judged.days,
         seq=summaries.seq,

@@ -18,7 +18,7 @@ from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
 from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.crm.token import TokenFile, TokenSource, checked_token
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.store import Store, utc_now
 
@@ -96,7 +96,7 @@ def crm_client(settings: Settings) -> Iterator[CrmClient]:
 def sync(
     store: Store,
     settings: Settings,
-    scope: Scope,
+    scope: SyncScope,
     *,
     run_id: str,
     limit: int | None = None,
@@ -117,7 +117,7 @@ def sync(
     with deliveries.only_sender() as is_sender, crm_client(settings) as client:
         if force:
             lift_pause(store, settings)
-        due = sum(hold_unsound(store, scope).values())
+        due = sum(block_inconsistent_dates(store, scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or _silently, settled or _silently)
         summary = deliver(
             deliveries.outbox(scope, run_id, is_sender, client.record_body),
@@ -172,7 +172,7 @@ def _silently(_: DeliverySummary) -> None:
     pass
 
 
-def hold_unsound(store: Store, scope: Scope) -> dict[date, int]:
+def block_inconsistent_dates(store: Store, scope: SyncScope) -> dict[date, int]:
     """Keep from the CRM every work date of `scope` whose rows break a rule of the tables, just before it is told.
 
     Returns the other work dates with due deliveries and how many.
@@ -198,7 +198,7 @@ def retry_failed(
 
     How many there were. Nothing is sent here, so it may be called while a sync runs.
     """
-    return store.deliveries.requeue(Scope(user_id=user_id, first=first, last=last))
+    return store.deliveries.requeue(SyncScope(user_id=user_id, first=first, last=last))
 
 
 class _Progress:

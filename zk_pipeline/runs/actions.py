@@ -13,7 +13,7 @@ from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, n
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.operations.sync import also_due, check_crm, why_paused
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store, utc_now
 
 Tell = Callable[[str], None]  # progress, for a person
@@ -26,7 +26,7 @@ def _silently(_: str) -> None:
 ACTION_TAG = "zk_pipeline/action"  # id of an action's first run, on all of its runs
 
 
-def do(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) -> list[RunResult]:
+def run_action(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) -> list[RunResult]:
     """Do one of `poll`, `process` and `sync` with fresh settings; its first run has the id that is given.
 
     Raises ZkPipelineError for what is wrong before any run was started; there is none where nothing is to be done.
@@ -88,7 +88,7 @@ def sync(
     launcher: Launcher,
     store: Store,
     *,
-    scope: Scope,
+    scope: SyncScope,
     limit: int | None,
     retry: bool = False,
     force: bool = False,

@@ -18,7 +18,7 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.automation.jobs import sync_config
 from zk_pipeline.defs.automation.sensors import partition_change
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, report_dead_runs
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, fail_orphaned_runs
 from zk_pipeline.defs.instance.run_coordinator import check_routes
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, SYNC
@@ -105,7 +105,7 @@ class Launcher:
         check_for_end()
         if ended_by() is not None:
             raise KeyboardInterrupt
-        report_dead_runs(self.instance)
+        fail_orphaned_runs(self.instance)
         definition = build_definitions(self.settings).resolve_job_def(job)
         with _quiet_console():
             result = definition.execute_in_process(

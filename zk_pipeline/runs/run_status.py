@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from zk_pipeline.defs.instance.daemon_health import Orchestration, orchestration
+from zk_pipeline.defs.instance.daemon_health import DaemonStatus, daemon_status
 from zk_pipeline.runs.actions import ACTION_TAG
 from zk_pipeline.runs.launcher import BY_COMMAND
 
@@ -28,7 +28,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Watch:
+class RunReader:
     instance: dg.DagsterInstance
 
     def run(self, run_id: str) -> RunState | None:
@@ -45,15 +45,15 @@ class Watch:
         """The newest runs of all, newest first."""
         return [_state(record) for record in self.instance.get_run_records(limit=limit)]
 
-    def orchestration(self, now: datetime) -> Orchestration:
-        return orchestration(self.instance, now)
+    def orchestration(self, now: datetime) -> DaemonStatus:
+        return daemon_status(self.instance, now)
 
 
 @contextmanager
-def open_watch() -> Iterator[Watch]:
+def open_run_reader() -> Iterator[RunReader]:
     """On the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
     with dg.DagsterInstance.get() as instance:
-        yield Watch(instance)
+        yield RunReader(instance)
 
 
 def _state(record: dg.RunRecord) -> RunState:

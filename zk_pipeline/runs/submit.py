@@ -16,7 +16,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
-from zk_pipeline.defs.instance.daemon_health import orchestration
+from zk_pipeline.defs.instance.daemon_health import daemon_status
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.store import utc_now
@@ -28,7 +28,7 @@ _LOOKS_FOR_TAG = 60  # after the end of a failed run: as long as a daemon that i
 
 def check_daemon(instance: dg.DagsterInstance) -> None:
     """Raises ZkPipelineError where nobody would take a run from the queue."""
-    found = orchestration(instance, utc_now())
+    found = daemon_status(instance, utc_now())
     if not found.is_daemon_alive:
         raise ZkPipelineError(f"nobody takes runs to the workers: the daemon is {found.daemon_words()}")
 

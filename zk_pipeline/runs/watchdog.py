@@ -7,14 +7,14 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 
 from zk_pipeline.defs.automation.alert_sensors import ALERT_SENSOR
-from zk_pipeline.defs.instance.daemon_health import orchestration
+from zk_pipeline.defs.instance.daemon_health import daemon_status
 
 _SILENT = timedelta(minutes=10)
 
 
-def why_not_alive(instance: dg.DagsterInstance, now: datetime) -> str | None:
+def daemon_liveness_problem(instance: dg.DagsterInstance, now: datetime) -> str | None:
     """What is wrong with the daemon, or with its telling people so; None where all beats."""
-    found = orchestration(instance, now)
+    found = daemon_status(instance, now)
     if not found.is_daemon_alive:
         return f"The daemon is {found.daemon_words()}."
     for state in instance.all_instigator_state():

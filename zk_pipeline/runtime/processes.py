@@ -84,7 +84,7 @@ def start_child(
         )
 
 
-def end_with_starter(environ: Mapping[str, str], *, look_every_seconds: float = 2.0) -> None:
+def exit_with_parent(environ: Mapping[str, str], *, look_every_seconds: float = 2.0) -> None:
     """Have this process told to end (SIGTERM) once the one that started its forebear by `start_child` is gone.
 
     For children of such a child, the runs of a code server: the kernel tells only the child itself, and a code server
@@ -117,7 +117,7 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def end_child(child: subprocess.Popen[bytes], *, patience: float = 20.0) -> None:
+def terminate(child: subprocess.Popen[bytes], *, patience: float = 20.0) -> None:
     """End a child started by `start_child` and everything in its session: politely first, then for good."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if child.poll() is None:

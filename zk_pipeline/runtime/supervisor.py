@@ -19,7 +19,7 @@ import yaml
 
 from zk_pipeline.config.settings import read_variable
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.runtime.processes import check_for_end, end_child, start_child
+from zk_pipeline.runtime.processes import check_for_end, start_child, terminate
 
 _UI_URL = "ZK_PIPELINE_UI_URL"
 _MODULE = "zk_pipeline.definitions"
@@ -31,7 +31,7 @@ LOCK_FILE = ".zk-pipeline.lock"
 
 @dataclass
 class Supervisor:
-    """The processes of one home, which the caller holds by `only_one`. Leaving the context ends them all, in reverse
+    """The processes of one home, whose caller holds `single_instance`. Leaving the context ends them all, in reverse
     order.
     """
 
@@ -99,7 +99,7 @@ class Supervisor:
         output = None if self.logs is None else self.logs / f"{name}.log"
         child = start_child(command, cwd=self.home, environ=self._environ(), output=output)
         self._children[name] = child
-        self._exits.callback(end_child, child)
+        self._exits.callback(terminate, child)
 
     def _environ(self) -> Mapping[str, str]:
         """Ours, with the UI's address for links, unless people reach it by another."""
@@ -127,7 +127,7 @@ def check_port_is_free(port: int) -> None:
 
 
 @contextmanager
-def only_one(home: Path) -> Iterator[None]:
+def single_instance(home: Path) -> Iterator[None]:
     """Hold the home for one set of processes. Raises UsageError where another holds it."""
     path = home / LOCK_FILE
     with path.open("a+") as stream:

@@ -23,7 +23,7 @@ MOST_CONNECTIONS = 500
 _LINGER_SECONDS = 10.0
 
 
-class PatientUpToAPoint(HttpToolsProtocol):
+class HeaderTimeoutProtocol(HttpToolsProtocol):
     """uvicorn waits for ever for headers, and for a client to take the rest of an answer; this does not."""
 
     _patience: asyncio.TimerHandle | None = None
@@ -98,7 +98,7 @@ def make_server(app: FastAPI) -> Server:
     """A server for `app` that has not begun; give it a socket by `serve`."""
     config = uvicorn.Config(
         app,
-        http=PatientUpToAPoint,
+        http=HeaderTimeoutProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

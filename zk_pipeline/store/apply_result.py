@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Applied(Generic[T]):
+class ApplyResult(Generic[T]):
     """By what was declared; `changed`: was there, and said something else."""
 
     added: list[T] = field(default_factory=list)

@@ -12,8 +12,8 @@ from zk_pipeline.store.deliveries.deliveries import DeliveryStore
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.locks.lock_statistics import Holds
 from zk_pipeline.store.maintenance.backups import Backups
-from zk_pipeline.store.maintenance.restore import Restoring
-from zk_pipeline.store.maintenance.retention import Upkeep
+from zk_pipeline.store.maintenance.restore import Restore
+from zk_pipeline.store.maintenance.retention import Retention
 from zk_pipeline.store.quality.alerts import AlertStore
 from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
@@ -26,8 +26,8 @@ from zk_pipeline.store.queries.exports import ExportStore
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
 from zk_pipeline.store.queries.overview import Overview
-from zk_pipeline.store.queries.people import People
-from zk_pipeline.store.queries.person_days import PersonDays
+from zk_pipeline.store.queries.people import EnrolledUsers
+from zk_pipeline.store.queries.person_days import PersonMonths
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore
 from zk_pipeline.store.shifts.shift_plan import PlanApplied, ShiftPlan, apply_plan
@@ -84,12 +84,12 @@ class Store:
         return ExportStore(self.database)
 
     @property
-    def people(self) -> PersonDays:
-        return PersonDays(self.database)
+    def people(self) -> PersonMonths:
+        return PersonMonths(self.database)
 
     @property
-    def enrolled(self) -> People:
-        return People(self.database)
+    def enrolled(self) -> EnrolledUsers:
+        return EnrolledUsers(self.database)
 
     @property
     def day_contexts(self) -> DayContexts:
@@ -144,8 +144,8 @@ class Store:
         return self.database.holds.read()
 
     @property
-    def upkeep(self) -> Upkeep:
-        return Upkeep(self.database, self.clock)
+    def upkeep(self) -> Retention:
+        return Retention(self.database, self.clock)
 
     @property
     def alerts(self) -> AlertStore:
@@ -160,8 +160,8 @@ class Store:
         return Backups(self.database, self.clock)
 
     @property
-    def restoring(self) -> Restoring:
-        return Restoring(self.database, self.clock)
+    def restoring(self) -> Restore:
+        return Restore(self.database, self.clock)
 
     @property
     def lists(self) -> ListStore:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.web.rendering import draw
+from zk_pipeline.web.rendering import render
 
 router = APIRouter(include_in_schema=False)
 
@@ -23,7 +23,7 @@ def docs(request: Request) -> Response:
     groups: dict[str, list[dict[str, Any]]] = {}
     for operation in operations:
         groups.setdefault(operation["tags"][0], []).append(operation)
-    return draw(request, "docs.html", groups=groups, models=document["components"]["schemas"], kind_of=_kind_of)
+    return render(request, "docs.html", groups=groups, models=document["components"]["schemas"], kind_of=_kind_of)
 
 
 def _answers(operation: dict[str, Any]) -> list[tuple[str, str, str]]:

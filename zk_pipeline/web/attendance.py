@@ -15,8 +15,8 @@ from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.pagination import Empty, FlagText, Text, flag
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchLine, Rows
-from zk_pipeline.web.list_pages import Listed, PageParameters, address, asked_of, listed
-from zk_pipeline.web.rendering import Reader, draw
+from zk_pipeline.web.list_pages import Listed, PageParameters, address, listed, parse_query
+from zk_pipeline.web.rendering import Reader, render
 from zk_pipeline.web.template_filters import delivery_words
 
 router = APIRouter(include_in_schema=False)
@@ -73,7 +73,7 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
     found = listed(request, DaysAsked, read)
     counts: Mapping[str, int] = {}
     if found.problem is None:
-        wanted = asked_of(request, DaysAsked).wanted(only_outliers=True)
+        wanted = parse_query(request, DaysAsked).wanted(only_outliers=True)
         counts = services.store.lists.outlier_codes(replace(wanted, outlier_code=None))
     return _draw(
         request,
@@ -112,7 +112,7 @@ def _draw(
 ) -> Response:
     """The page of a list, with what its filters offer and the names of the people on it."""
     around, person = services.store.enrolled.around(row.user_id for row in found.rows), found.typed.get("user_id", "")
-    return draw(
+    return render(
         request,
         template,
         identity,

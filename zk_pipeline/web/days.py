@@ -14,8 +14,8 @@ from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.pagination import DateText
 from zk_pipeline.http.services import Given
-from zk_pipeline.web.list_pages import asked_of, day_address
-from zk_pipeline.web.rendering import Reader, draw
+from zk_pipeline.web.list_pages import day_address, parse_query
+from zk_pipeline.web.rendering import Reader, render
 from zk_pipeline.web.revision_diff import changes, hours_of
 
 router = APIRouter(include_in_schema=False)
@@ -45,7 +45,7 @@ class DayAsked(BaseModel):
 
 @router.get("/attendance/day")
 def day(request: Request, services: Given, identity: Reader) -> Response:
-    asked = asked_of(request, DayAsked)
+    asked = parse_query(request, DayAsked)
     found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
     punches, revisions = found.punches, found.revisions
     context = services.store.day_contexts.read(
@@ -55,7 +55,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         raise HTTPException(404, f"nothing is known of {asked.user_id!r} at {asked.site!r} on {asked.day}")
     said = revisions[-1] if revisions else None
     reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
-    return draw(
+    return render(
         request,
         "day.html",
         identity,

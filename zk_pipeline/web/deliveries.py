@@ -11,17 +11,17 @@ from starlette.responses import Response
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
-from zk_pipeline.http.errors import words_for
+from zk_pipeline.http.errors import message_for
 from zk_pipeline.http.fields import as_date
 from zk_pipeline.http.pagination import DateText, Empty, Text
 from zk_pipeline.http.run_workers import Action, TooManyActions
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.sync import check_crm, paused_until
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.queries.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of
 from zk_pipeline.store.queries.lists import Rows
-from zk_pipeline.web.list_pages import PageParameters, check_span, listed, said_of
-from zk_pipeline.web.rendering import OperatorForm, Reader, draw
+from zk_pipeline.web.list_pages import PageParameters, check_span, listed, validation_messages
+from zk_pipeline.web.rendering import OperatorForm, Reader, render
 from zk_pipeline.web.runs import to_run
 from zk_pipeline.web.template_filters import delivery_words
 
@@ -50,10 +50,10 @@ class Again(BaseModel):
     start_date: DateText = None
     end_date: DateText = None
 
-    def scope(self) -> Scope:
+    def scope(self) -> SyncScope:
         first, last = as_date(self.start_date), as_date(self.end_date)
         check_span(first, last)
-        return Scope(first=first, last=last, user_id=self.user_id)
+        return SyncScope(first=first, last=last, user_id=self.user_id)
 
 
 @router.get("/deliveries")
@@ -67,12 +67,12 @@ def send_again(request: Request, services: Given, form: OperatorForm) -> Respons
     try:
         scope = Again.model_validate(form.fields).scope()
     except ValidationError as error:
-        raise UsageError(said_of(error)) from None
+        raise UsageError(validation_messages(error)) from None
     try:
         check_crm(services.settings)  # said now, also where nothing is due
         return to_run(services, Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True}))
     except (CrmMisconfigured, TooManyActions) as error:
-        status, body, _ = words_for(error)
+        status, body, _ = message_for(error)
         return _draw(request, services, form.identity, refused=(status, body["detail"]))
 
 
@@ -84,7 +84,7 @@ def _draw(
         return services.store.delivery_lists.page(wanted, asked.place(order_of(asked.view)))
 
     found = listed(request, DeliveriesAsked, read)
-    return draw(
+    return render(
         request,
         "deliveries.html",
         identity,

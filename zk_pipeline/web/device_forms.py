@@ -17,7 +17,7 @@ from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.errors import DeviceExists
 from zk_pipeline.store.terminals.devices import EDITABLE
 from zk_pipeline.web.devices import DeviceId
-from zk_pipeline.web.rendering import Admin, AdminForm, Form, draw
+from zk_pipeline.web.rendering import Admin, AdminForm, Form, render
 
 router = APIRouter(include_in_schema=False)
 PROTOCOLS = ("auto", "tcp", "udp")
@@ -90,7 +90,7 @@ def _draw(
     device: Device | None = None,
     problem: Exception | None = None,
 ) -> Response:
-    return draw(
+    return render(
         request,
         "device_form.html",
         identity,

@@ -10,13 +10,13 @@ from starlette.responses import RedirectResponse, Response
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.http.auth import Identity
-from zk_pipeline.http.errors import words_for
+from zk_pipeline.http.errors import message_for
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.queries.device_details import device_story
 from zk_pipeline.web.device_status import MAX_DRIFT_SECONDS, MAX_FILL
 from zk_pipeline.web.overview import lines_of, status_of
-from zk_pipeline.web.rendering import AdminForm, OperatorForm, Reader, ReaderForm, draw
+from zk_pipeline.web.rendering import AdminForm, OperatorForm, Reader, ReaderForm, render
 
 router = APIRouter(include_in_schema=False)
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -33,7 +33,7 @@ _DONE = {
 @router.get("/devices")
 def devices(request: Request, services: Given, identity: Reader) -> Response:
     lines = lines_of(services, status_of(services))
-    return draw(request, "devices.html", identity, lines=lines, done=_done(request))
+    return render(request, "devices.html", identity, lines=lines, done=_done(request))
 
 
 @router.get("/devices/{device_id}")
@@ -60,7 +60,7 @@ def users(request: Request, services: Given, identity: Reader, device_id: Device
         enrolled = services.terminals.users(one).to_dict("records")
     except ZkPipelineError as error:
         return _failed(request, services, identity, one, error)
-    return draw(request, "device_users.html", identity, device=one, users=enrolled)
+    return render(request, "device_users.html", identity, device=one, users=enrolled)
 
 
 @router.post("/devices/{device_id}/set-clock")
@@ -96,13 +96,13 @@ def remove(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  
 
 def _failed(request: Request, services: Services, identity: Identity, one: Device, error: ZkPipelineError) -> Response:
     """The page of the terminal with what went wrong; a wrong answer of it is said where its right one would be."""
-    status, body, headers = words_for(error)
+    status, body, headers = message_for(error)
     return _draw(request, services, identity, one, problem=body["detail"], status=status, headers=headers)
 
 
 def _draw(request: Request, services: Services, identity: Identity, one: Device, **values: Any) -> Response:
     lines = [line for line in lines_of(services, status_of(services)) if line.id == one.id]
-    return draw(
+    return render(
         request,
         "device.html",
         identity,

@@ -16,8 +16,8 @@ from zk_pipeline.http.file_responses import export_file as answer_with_file
 from zk_pipeline.http.pagination import DateText, Text
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.queries.exports import ExportScope
-from zk_pipeline.web.list_pages import asked_of, check_span
-from zk_pipeline.web.rendering import Reader, draw
+from zk_pipeline.web.list_pages import check_span, parse_query
+from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -49,7 +49,7 @@ def exports(request: Request, services: Given, identity: Reader) -> Response:
 @router.get("/exports/file")
 def export_file(request: Request, services: Given, identity: Reader) -> Response:
     try:
-        asked = asked_of(request, ExportAsked)
+        asked = parse_query(request, ExportAsked)
         return answer_with_file(services, asked.what, asked.scope(), asked.kind)
     except UsageError as error:
         return _draw(request, services, identity, problem=str(error))
@@ -57,7 +57,7 @@ def export_file(request: Request, services: Given, identity: Reader) -> Response
 
 def _draw(request: Request, services: Services, identity: Identity, *, problem: str | None = None) -> Response:
     around = services.store.enrolled.around([])
-    return draw(
+    return render(
         request,
         "exports.html",
         identity,

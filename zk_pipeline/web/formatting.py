@@ -10,7 +10,7 @@ from jinja2 import Environment
 NOTHING = "–"
 
 
-def add_filters(environment: Environment) -> None:
+def add_formatting_filters(environment: Environment) -> None:
     environment.filters.update(instant=instant, ago=ago, duration=duration, seconds=seconds, percent=percent)
 
 

@@ -13,7 +13,7 @@ from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.holiday_file import HolidayImport, import_holidays
 from zk_pipeline.web.fields import optional, whole_date
-from zk_pipeline.web.rendering import AdminForm, Form, Reader, draw
+from zk_pipeline.web.rendering import AdminForm, Form, Reader, render
 from zk_pipeline.web.uploads import AdminUpload
 
 router = APIRouter(include_in_schema=False)
@@ -89,7 +89,7 @@ def _draw(
     problem: Exception | None = None,
     fields: Form | None = None,
 ) -> Response:
-    return draw(
+    return render(
         request,
         "holidays.html",
         identity,

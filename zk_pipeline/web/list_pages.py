@@ -12,7 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.http.errors import words_for_input
+from zk_pipeline.http.errors import message_for_input
 from zk_pipeline.http.pagination import ListParameters, page_of
 from zk_pipeline.store.queries.lists import Rows
 
@@ -61,17 +61,17 @@ class Listed:
 _NOT_FILTERS = {"page", "page_size", "until", "after", "ordering", "format"}
 
 
-def asked_of(request: Request, model: type[Asked]) -> Asked:
+def parse_query(request: Request, model: type[Asked]) -> Asked:
     """The query as `model` has it. Raises UsageError naming each parameter that is wrong, and why."""
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:
-        raise UsageError(said_of(error)) from None
+        raise UsageError(validation_messages(error)) from None
 
 
-def said_of(error: ValidationError) -> str:
+def validation_messages(error: ValidationError) -> str:
     """What was wrong with parameters or fields, by name."""
-    return words_for_input([{"loc": ("page", *one["loc"]), "msg": one["msg"]} for one in error.errors()])
+    return message_for_input([{"loc": ("page", *one["loc"]), "msg": one["msg"]} for one in error.errors()])
 
 
 Parameters = TypeVar("Parameters", bound=PageParameters)
@@ -81,7 +81,7 @@ def listed(request: Request, model: type[Parameters], read: Callable[[Parameters
     """A page of what `read` finds for what was asked; with the problem where that cannot be."""
     typed = dict(request.query_params)
     try:
-        asked = asked_of(request, model)
+        asked = parse_query(request, model)
         check_span(asked.first, asked.last)
         rows = read(asked)
     except UsageError as error:

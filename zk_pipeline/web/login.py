@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.http.auth import address_of, cookie_name, may_log_in_here, too_many_attempts
 from zk_pipeline.http.services import Given
-from zk_pipeline.web.rendering import Form, ReaderForm, draw, read_form, safe_target
+from zk_pipeline.web.rendering import Form, ReaderForm, read_form, render, safe_target
 
 router = APIRouter(include_in_schema=False)
 _IN_THE_CLEAR = (
@@ -22,14 +22,14 @@ _IN_THE_CLEAR = (
 @router.get("/login")
 def show(request: Request) -> Response:
     problem = None if may_log_in_here(request) else _IN_THE_CLEAR
-    return draw(request, "login.html", next=safe_target(request.query_params.get("next")), problem=problem)
+    return render(request, "login.html", next=safe_target(request.query_params.get("next")), problem=problem)
 
 
 @router.post("/login")
 async def log_in(request: Request, services: Given, form: Annotated[Form, Depends(read_form)]) -> Response:
     target = safe_target(form.get("next"))
     if not may_log_in_here(request):
-        return draw(request, "login.html", status=403, next=target, problem=_IN_THE_CLEAR)
+        return render(request, "login.html", status=403, next=target, problem=_IN_THE_CLEAR)
     address = address_of(request)
     wait = services.failed_logins.seconds_to_wait(address)
     if wait > 0:
@@ -37,7 +37,7 @@ async def log_in(request: Request, services: Given, form: Annotated[Form, Depend
     token = await run_in_threadpool(services.tokens.prove, form.get("token", "").strip())
     if token is None:
         services.failed_logins.note_failure(address)
-        return draw(request, "login.html", status=401, next=target, problem="This is no good token.")
+        return render(request, "login.html", status=401, next=target, problem="This is no good token.")
     services.sessions.end(request.cookies.get(cookie_name(request)))
     response = RedirectResponse(target, 303)
     response.set_cookie(

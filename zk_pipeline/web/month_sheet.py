@@ -17,8 +17,8 @@ from zk_pipeline.http.file_responses import MEDIA_TYPES
 from zk_pipeline.http.pagination import Text
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.files.month_sheet import COLUMNS, FIGURES, MonthSheet, cells, month_sheet
-from zk_pipeline.web.list_pages import address, asked_of
-from zk_pipeline.web.rendering import Reader, draw
+from zk_pipeline.web.list_pages import address, parse_query
+from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,14 +45,14 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
     sheet, problem, first = None, None, _today(services).replace(day=1)
     choices: list[str] = []
     try:
-        asked = asked_of(request, MonthAsked)
+        asked = parse_query(request, MonthAsked)
         first = _first(services, asked)
         if asked.user_id:
             choices = _sites_to_choose_from(services, asked, first)
             sheet = None if choices else _sheet(services, asked)
     except UsageError as error:
         problem = str(error)
-    return draw(
+    return render(
         request,
         "month.html",
         identity,
@@ -76,7 +76,7 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
 def month_file(request: Request, services: Given, _: Reader) -> Response:
     from zk_pipeline.operations.files.month_files import write_excel  # noqa: PLC0415 (openpyxl, slow to import)
 
-    asked = asked_of(request, MonthAsked)
+    asked = parse_query(request, MonthAsked)
     if not asked.user_id:
         raise UsageError("user_id: is missing")
     sheet, stream = _sheet(services, asked), io.BytesIO()

@@ -12,7 +12,7 @@ from zk_pipeline.operations.sync import paused_until
 from zk_pipeline.store.queries.overview import StoreStatus
 from zk_pipeline.store.queries.presence import presence
 from zk_pipeline.web.device_status import DeviceLine, word_for
-from zk_pipeline.web.rendering import Reader, draw
+from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
 # In the order in which a delivery goes through them; what needs a person stands out.
@@ -30,7 +30,7 @@ _STATES = {
 def overview(request: Request, services: Given, identity: Reader) -> Response:
     now = services.clock()
     status = status_of(services)
-    return draw(
+    return render(
         request,
         "overview.html",
         identity,

@@ -13,7 +13,7 @@ from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.queries.lists import Rows
 from zk_pipeline.store.terminals.quarantine import PAGE_ORDER, QuarantinedRecord
 from zk_pipeline.web.list_pages import PageParameters, listed
-from zk_pipeline.web.rendering import OperatorForm, Reader, draw
+from zk_pipeline.web.rendering import OperatorForm, Reader, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -52,7 +52,7 @@ def _draw(request: Request, services: Services, identity: Identity, done: object
         )
 
     found = listed(request, QuarantineAsked, read)
-    return draw(
+    return render(
         request,
         "quarantine.html",
         identity,

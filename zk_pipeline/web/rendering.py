@@ -19,14 +19,14 @@ from zk_pipeline import __version__
 from zk_pipeline.http.auth import Identity, check_csrf, identify
 from zk_pipeline.http.services import services_of
 from zk_pipeline.store.api_tokens import Scope
-from zk_pipeline.web.formatting import add_filters
+from zk_pipeline.web.formatting import add_formatting_filters
 from zk_pipeline.web.links import DagsterUi
-from zk_pipeline.web.template_filters import add_telling
+from zk_pipeline.web.template_filters import add_template_filters
 
 _FOLDER = Path(__file__).parent
 _TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
-add_filters(_TEMPLATES.env)
-add_telling(_TEMPLATES.env)
+add_formatting_filters(_TEMPLATES.env)
+add_template_filters(_TEMPLATES.env)
 _MOST_FIELDS = 200
 # What the header leads to, in this order; a page that the application does not have is left out.
 _NAVIGATION = (
@@ -60,7 +60,7 @@ def mount_web(app: FastAPI, *pages: APIRouter) -> None:
     app.state.navigation = [(path, words) for path, words in _NAVIGATION if path in served]
 
 
-def draw(
+def render(
     request: Request,
     template: str,
     identity: Identity | None = None,
@@ -97,10 +97,10 @@ def error_page(request: Request, status: int, detail: str, headers: Mapping[str,
     if _is_from_script(request):  # where a piece of a page was asked for, say it in place of the whole content
         more |= {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
     identity = getattr(request.state, "identity", None)
-    return draw(request, "error.html", identity, status=status, headers=more, error_status=status, detail=detail)
+    return render(request, "error.html", identity, status=status, headers=more, error_status=status, detail=detail)
 
 
-def visitor(scope: Scope) -> Callable[..., Identity]:
+def require_login(scope: Scope) -> Callable[..., Identity]:
     """A dependency of pages: who is logged in and may do what `scope` allows; to the login page otherwise."""
 
     def check(request: Request) -> Identity:
@@ -185,9 +185,9 @@ def _is_from_script(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
-Reader = Annotated[Identity, Depends(visitor("read"))]
-Operator = Annotated[Identity, Depends(visitor("operate"))]
-Admin = Annotated[Identity, Depends(visitor("admin"))]
+Reader = Annotated[Identity, Depends(require_login("read"))]
+Operator = Annotated[Identity, Depends(require_login("operate"))]
+Admin = Annotated[Identity, Depends(require_login("admin"))]
 ReaderForm = Annotated[Signed, Depends(signed_form("read"))]
 OperatorForm = Annotated[Signed, Depends(signed_form("operate"))]
 AdminForm = Annotated[Signed, Depends(signed_form("admin"))]

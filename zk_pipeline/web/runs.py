@@ -14,9 +14,9 @@ from zk_pipeline.http.run_state import run_state
 from zk_pipeline.http.run_workers import Action
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.sync import check_crm
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.web.devices import DeviceId
-from zk_pipeline.web.rendering import OperatorForm, Reader, draw
+from zk_pipeline.web.rendering import OperatorForm, Reader, render
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 50
@@ -35,7 +35,7 @@ _WORDS = {
 
 @router.get("/runs")
 def runs(request: Request, services: Given, identity: Reader) -> Response:
-    return draw(request, "runs.html", identity, runs=services.watch.newest(_SHOWN), **_told())
+    return render(request, "runs.html", identity, runs=services.watch.newest(_SHOWN), **_told())
 
 
 @router.get("/runs/{run_id}")
@@ -46,7 +46,7 @@ def run(request: Request, services: Given, identity: Reader, run_id: UUID) -> Re
         raise HTTPException(404, "Not found.")
     polls = [poll for one in state["runs"] for poll in services.store.punches.polls_of(one.run_id)]
     ids = {device.name: device.id for device in services.store.devices.all()}
-    return draw(request, "run.html", identity, run=state, polls=polls, device_ids=ids, **_told())
+    return render(request, "run.html", identity, run=state, polls=polls, device_ids=ids, **_told())
 
 
 @router.post("/runs")
@@ -55,7 +55,7 @@ def start(services: Given, form: OperatorForm) -> Response:
     kind = form.fields.get("kind", "")
     if kind == "sync":
         check_crm(services.settings)  # said now, not by a run
-        action = Action(kind="sync", arguments={"scope": Scope(), "limit": None})
+        action = Action(kind="sync", arguments={"scope": SyncScope(), "limit": None})
     elif kind == "process":
         action = Action(kind="process", arguments={"dates": None})
     elif kind == "poll":

@@ -13,7 +13,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.web.fields import optional, whole_date
-from zk_pipeline.web.rendering import Admin, AdminForm, Form, Reader, draw
+from zk_pipeline.web.rendering import Admin, AdminForm, Form, Reader, render
 
 router = APIRouter(include_in_schema=False)
 _AGAIN = "The days that this touches are made again by the next processing run."
@@ -153,7 +153,7 @@ def _draw_list(
     fields: Form | None = None,
 ) -> Response:
     devices = services.store.devices.all()
-    return draw(
+    return render(
         request,
         "shifts.html",
         identity,
@@ -181,7 +181,7 @@ def _draw_form(
     problem: Exception | None = None,
 ) -> Response:
     """`name`: of the shift that is changed; None for a new one."""
-    return draw(
+    return render(
         request,
         "shift_form.html",
         identity,

@@ -20,7 +20,7 @@ _VERDICT_KINDS = {"delivered": "ok", "refused": "bad", "misconfigured": "bad"}
 _DELIVERY_WORDS = {"retry": "to be tried again", "failed": "dead letter", "pending": "waiting", None: "–"}
 
 
-def add_telling(environment: Environment) -> None:
+def add_template_filters(environment: Environment) -> None:
     environment.filters.update(
         wall_clock=wall_clock,
         wall_time=wall_time,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.http.run_workers import LOST, NOT_BEGUN, Action, RunsInProcesses, TooManyActions
+from zk_pipeline.http.run_workers import LOST, NOT_BEGUN, Action, RunWorkerPool, TooManyActions
 from zk_pipeline.http.services import Parts
 from zk_pipeline.server import app
 from zk_pipeline.simulator.crm.faults import behave, refusal
@@ -36,7 +36,7 @@ DAY_FIELDS = {
 def served(home: Path, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:  # noqa: ARG001
     """An API whose actions are real; a worker process is started by the first of them."""
     monkeypatch.setenv("GATE_KEY", "47114711")
-    with serve(load_settings(), home_store, Parts(actions=RunsInProcesses(workers=1))) as served:
+    with serve(load_settings(), home_store, Parts(actions=RunWorkerPool(workers=1))) as served:
         yield served
 
 
@@ -133,7 +133,7 @@ def see_a_worker_killed(
 
 def test_when_a_worker_is_killed_the_api_says_so_and_starts_another(home: Path, filled: Store) -> None:
     assert home.exists()
-    actions = RunsInProcesses(workers=1, work=quick_work)
+    actions = RunWorkerPool(workers=1, work=quick_work)
     with serve(load_settings(), filled, Parts(actions=actions)) as served, served.client() as admin:
         see_a_worker_killed(admin, served, 1, 1, lambda _: multiprocessing.active_children())
         again = admin.post("/api/devices/poll_all/")
@@ -145,7 +145,7 @@ def test_who_waits_for_a_run_is_told_its_id_when_the_api_is_stopped(
 ) -> None:
     assert home.exists()
     monkeypatch.setattr(app, "RUN_PATIENCE_SECONDS", 0.1)  # the run has no end
-    actions = RunsInProcesses(workers=1, work=quick_work)
+    actions = RunWorkerPool(workers=1, work=quick_work)
     parts = Parts(actions=actions)
     with ThreadPoolExecutor(1) as waiting, serve(load_settings(), filled, parts) as served, served.client() as admin:
         asked = waiting.submit(admin.post, "/api/devices/1/poll/")

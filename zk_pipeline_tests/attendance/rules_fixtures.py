@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from zk_pipeline.attendance.evaluate import Judged
+from zk_pipeline.attendance.evaluate import EvaluatedDays
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import WEEKDAYS, Shift
 from zk_pipeline_tests.attendance.plain_company import (
@@ -91,7 +91,7 @@ def shift_from(one: PlainShift) -> Shift:
     )
 
 
-def as_days(judged: Judged) -> list[PlainDay]:
+def as_days(judged: EvaluatedDays) -> list[PlainDay]:
     frame = judged.days
     for name in ("shift", "shift_start", "shift_end", "day_off", "worked_by"):
         if name not in frame:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from zk_pipeline.attendance.evaluate import judge
+from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days
 from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, shifts_of, summaries
@@ -21,7 +21,7 @@ def compare(worked: Worked, hours: int) -> int:
     company, zero = worked.company, datetime.combine(worked.middle, datetime.min.time(), timezone.utc)
     given, rules, shifts = summaries(company, worked.punches), rules_of(company), shifts_of(company)
     now = zero + timedelta(hours=hours)
-    judged = judge(given, rules, now, shifts)
+    judged = evaluate_days(given, rules, now, shifts)
     assert as_days(judged) == plain_days(company, worked.punches, now)
     assert list(judged.days["is_incomplete"]) == list(judged.days["clock_out"].isna())
     assert list(judged.days["is_outlier"]) == [bool(codes) for codes in judged.days["outlier_codes"]]
@@ -29,7 +29,7 @@ def compare(worked: Worked, hours: int) -> int:
     while judged.recheck_after:
         assert min(judged.recheck_after.values()) > now
         now = max(judged.recheck_after.values())
-        judged = judge(given, rules, now, shifts)
+        judged = evaluate_days(given, rules, now, shifts)
     assert as_days(judged) == plain_days(company, worked.punches, zero + timedelta(days=1000))
     return len({(day.site, day.user) for day in as_days(judged)})
 

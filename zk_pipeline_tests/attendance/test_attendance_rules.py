@@ -10,7 +10,7 @@ import pandas as pd
 import pandera.errors
 import pytest
 
-from zk_pipeline.attendance.evaluate import Judged, judge
+from zk_pipeline.attendance.evaluate import EvaluatedDays, evaluate_days
 from zk_pipeline.attendance.frames import DAYS, SUMMARIES
 from zk_pipeline.attendance.rules import OutlierCode, WorkRules
 from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainGate, PlainPunch, PlainShift
@@ -23,7 +23,7 @@ NIGHT = PlainShift(start=time(22), end=time(6), workday_starts_at=time(14))
 
 def day_of(
     *times: str, shift: PlainShift | None = None, now: datetime = LONG_AFTER, zone: str = "UTC"
-) -> tuple[PlainDay, Judged]:
+) -> tuple[PlainDay, EvaluatedDays]:
     """The one day that these punches make by the settings' hours; `+06:00` is a time on the next calendar day."""
     company = PlainCompany(settings=shift or PlainShift())
     held = [
@@ -34,7 +34,7 @@ def day_of(
         )
         for at in times
     ]
-    judged = judge(summaries(company, held), rules_of(company), now)
+    judged = evaluate_days(summaries(company, held), rules_of(company), now)
     (day,) = as_days(judged)
     return day, judged
 
@@ -114,7 +114,7 @@ def test_durations_and_bounds_are_true_time_across_a_clock_change(day: date, min
     company = PlainCompany(settings=PlainShift(start=time(1), end=time(9)))
     gate = PlainGate("Gate", "Europe/Berlin", "HQ")
     held = [PlainPunch(gate, "1001", datetime.combine(day, time(hour))) for hour in (1, 9)]
-    (made,) = as_days(judge(summaries(company, held), rules_of(company), LONG_AFTER))
+    (made,) = as_days(evaluate_days(summaries(company, held), rules_of(company), LONG_AFTER))
     assert (made.worked_minutes, made.codes) == (minutes, ())
 
 
@@ -131,7 +131,7 @@ def test_every_code_of_the_contract_has_words_for_people() -> None:
 
 
 def test_no_summaries_make_no_days() -> None:
-    judged = judge(summaries(PlainCompany(), []), WorkRules(), LONG_AFTER)
+    judged = evaluate_days(summaries(PlainCompany(), []), WorkRules(), LONG_AFTER)
     assert judged.days.empty
     assert judged.recheck_after == {}
     assert set(judged.days.columns) >= set(DAYS.columns)
@@ -154,4 +154,4 @@ def test_a_frame_that_is_not_as_declared_is_refused(
     frame = summaries(PlainCompany(), [punch])
     assert SUMMARIES.validate(frame) is not None
     with pytest.raises((pandera.errors.SchemaError, pandera.errors.SchemaErrors)):
-        judge(spoil(frame), WorkRules(), LONG_AFTER)
+        evaluate_days(spoil(frame), WorkRules(), LONG_AFTER)

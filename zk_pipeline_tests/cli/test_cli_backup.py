@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.home import TEMPLATES
-from zk_pipeline.runtime.supervisor import only_one
+from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
@@ -154,7 +154,7 @@ def test_restore_asks_before_it_replaces(zk: CommandLine, home: Path) -> None:
 
 def test_restore_is_refused_while_the_pipeline_is_up(zk: CommandLine, home: Path) -> None:
     file = zk("backup", "--json").json["file"]
-    with only_one(home):
+    with single_instance(home):
         said = zk("restore", file, "--yes", "--force")
     assert said.is_refusal()
     assert "end it first" in said.err

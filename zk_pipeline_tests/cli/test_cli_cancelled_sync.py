@@ -15,7 +15,7 @@ import pytest
 
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import range_tags
-from zk_pipeline.simulator.crm.faults import Trouble, any_of, whenever
+from zk_pipeline.simulator.crm.faults import Fault, any_of, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
@@ -26,7 +26,7 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, p
 from zk_pipeline_tests.waiting import until
 
 PEOPLE = 300
-SLOW = Trouble(delay_before=0.03)
+SLOW = Fault(delay_before=0.03)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_command_that_is_told_to_end_settles_what_it_sent(
 def test_a_request_that_hangs_does_not_hold_up_the_end(
     due: Store, crm: CrmReceiver, record_property: Callable[[str, object], None]
 ) -> None:
-    crm.misbehave = any_of(whenever(lambda r: "U0010" in r.user_ids, Trouble(delay_after=60)), lambda _: SLOW)
+    crm.misbehave = any_of(whenever(lambda r: "U0010" in r.user_ids, Fault(delay_after=60)), lambda _: SLOW)
     with subprocess.Popen([sys.executable, "-m", "zk_pipeline", "sync"], stderr=subprocess.PIPE) as running:
         try:
             until(lambda: crm.posts >= 50 or running.poll() is not None, seconds=60)

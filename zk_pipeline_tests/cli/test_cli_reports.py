@@ -80,9 +80,9 @@ def test_a_killed_export_leaves_no_file_under_the_name(home: Path, tmp_path: Pat
     target = tmp_path / "out.csv"
     script = (
         "import sys, os, signal\n"
-        "from zk_pipeline.operations import export_files\n"
+        "from zk_pipeline.operations.files import table_writers\n"
         "def killed(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "export_files.CsvFile.write_table = killed\n"
+        "table_writers.CsvFile.write_table = killed\n"
         "from zk_pipeline.cli.main import run\n"
         "run(sys.argv[1:])\n"
     )

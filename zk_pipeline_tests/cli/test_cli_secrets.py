@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from zk_pipeline.simulator.crm.faults import Trouble, refusal
+from zk_pipeline.simulator.crm.faults import Fault, refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, rows
@@ -35,10 +35,10 @@ def repeating_crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmRe
     """A CRM that says the token in whatever it answers, in turn to a record's, its own and the set-up's fault."""
     statuses = [422, 500, 500, 500, 201, 401]
 
-    def repeat(received: object) -> Trouble:
+    def repeat(received: object) -> Fault:
         status = statuses[(getattr(received, "number", 1) - 1) % len(statuses)]
         trouble = refusal(status, detail=f"Authorization: Token {TOKEN} / {quote(TOKEN, safe='')} is what you sent")
-        return trouble if status != 201 else Trouble()
+        return trouble if status != 201 else Fault()
 
     with CrmReceiver(token=TOKEN, misbehave=repeat) as receiver:
         monkeypatch.setenv("CRM_API_URL", receiver.url)

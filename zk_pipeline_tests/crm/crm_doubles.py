@@ -23,12 +23,12 @@ from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.payload import idempotency_key
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 
 TOKEN = "s3cret/token+of=42"
-DELIVERED = Answer(meaning=Meaning.DELIVERED, status=201)
+DELIVERED = DeliveryResult(meaning=ResponseClass.DELIVERED, status=201)
 DAY = date(2026, 11, 11)
 ZONE = timezone(timedelta(hours=3))
 NOON = datetime(2026, 11, 11, 12, 0, tzinfo=timezone.utc)
@@ -105,18 +105,18 @@ class MemoryOutbox:
 class ToldSender:
     """Answers as told by a function of the delivery and of how often it was sent before."""
 
-    tell: Callable[[Delivery, int], Answer]
+    tell: Callable[[Delivery, int], DeliveryResult]
     sent: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     seconds_to_finish: float | None = None
 
-    def post_one(self, delivery: Delivery) -> Answer:
+    def post_one(self, delivery: Delivery) -> DeliveryResult:
         with self.lock:
             before = self.sent.count(delivery.user_id)
             self.sent.append(delivery.user_id)
         return self.tell(delivery, before)
 
-    def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+    def post_batch(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
         return [self.post_one(each) for each in deliveries]
 
     def finish_within(self, seconds: float) -> None:

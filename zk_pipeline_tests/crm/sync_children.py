@@ -16,9 +16,9 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database, Where
-from zk_pipeline.store.locks.sync_lock import SenderBusy
+from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning
 from zk_pipeline.store.store import Store, utc_now
 
 _context = multiprocessing.get_context("forkserver")
@@ -38,7 +38,7 @@ class Ended:
 class SyncChild:
     """A running sync. `wait` for its end, or `kill` it."""
 
-    def __init__(self, store: Where, variables: Mapping[str, str], scope: Scope, *, clock_falls: bool) -> None:
+    def __init__(self, store: Where, variables: Mapping[str, str], scope: SyncScope, *, clock_falls: bool) -> None:
         self._pipe, there = _context.Pipe()
         arguments = (there, store, dict(variables), scope, f"run {next(_numbers)}", clock_falls)
         self.process = _context.Process(target=_run, args=arguments, daemon=True)
@@ -61,18 +61,20 @@ class SyncChild:
 
 
 def start_sync(
-    store: Store, variables: Mapping[str, str], scope: Scope | None = None, *, clock_falls: bool = False
+    store: Store, variables: Mapping[str, str], scope: SyncScope | None = None, *, clock_falls: bool = False
 ) -> SyncChild:
     """`clock_falls`: the wall clock is set back an hour while it runs."""
-    return SyncChild(store.database.where, variables, scope or Scope(), clock_falls=clock_falls)
+    return SyncChild(store.database.where, variables, scope or SyncScope(), clock_falls=clock_falls)
 
 
-def _run(pipe: Connection, at: Where, variables: dict[str, str], scope: Scope, run_id: str, clock_falls: bool) -> None:  # noqa: PLR0917 (a process takes them in order)
+def _run(  # noqa: PLR0917 (a process takes them in order)
+    pipe: Connection, at: Where, variables: dict[str, str], scope: SyncScope, run_id: str, clock_falls: bool
+) -> None:
     falling = _falling()
     store = Store(Database(at), (lambda: next(falling)) if clock_falls else utc_now)
     try:
         ended = Ended(sync(store, load_settings(variables), scope, run_id=run_id))
-    except (CrmMisconfigured, SenderBusy) as error:
+    except (CrmMisconfigured, SyncAlreadyRunning) as error:
         summary = getattr(error, "summary", None) or DeliverySummary()
         ended = Ended(summary, str(error), type(error).__name__)
     pipe.send(ended)

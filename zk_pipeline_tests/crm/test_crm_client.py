@@ -17,10 +17,10 @@ from zk_pipeline.crm.address import PEOPLE_ALIKE, PEOPLE_REFUSED_ALIKE
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.token import TokenFile
 from zk_pipeline.crm.transport import MAX_BODY
-from zk_pipeline.simulator.crm.faults import Trouble, first, html_page, redirect, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, first, html_page, redirect, refusal, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import DAY, NOON, TOKEN, client_of, deliveries, delivery, stub_crm
 
@@ -38,19 +38,17 @@ def client(receiver: CrmReceiver) -> Iterator[CrmClient]:
 
 
 def test_a_record_is_delivered_as_the_contract_has_it(client: CrmClient, receiver: CrmReceiver) -> None:
-    assert client.post_one(delivery()) == Answer(meaning=Meaning.DELIVERED, status=201)
+    assert client.post_one(delivery()) == DeliveryResult(meaning=ResponseClass.DELIVERED, status=201)
     assert receiver.ledger.latest()["EMP001", DAY]["clock_in"] == "2026-11-11T08:15:30+03:00"
     assert receiver.ledger.attempts == {delivery().idempotency_key: 1}
 
 
-@pytest.mark.parametrize("trouble", [Trouble(drop="after"), Trouble(cut_after=12), Trouble(cut_after=-4)])
-def test_a_replay_after_a_lost_answer_does_not_double(
-    client: CrmClient, receiver: CrmReceiver, trouble: Trouble
-) -> None:
+@pytest.mark.parametrize("trouble", [Fault(drop="after"), Fault(cut_after=12), Fault(cut_after=-4)])
+def test_a_replay_after_a_lost_answer_does_not_double(client: CrmClient, receiver: CrmReceiver, trouble: Fault) -> None:
     receiver.misbehave = first(1, trouble)
     lost = client.post_one(delivery())
-    assert (lost.meaning, lost.error is None) == (Meaning.UNKNOWN, False)
-    assert client.post_one(delivery()) == Answer(meaning=Meaning.DELIVERED, status=200)
+    assert (lost.meaning, lost.error is None) == (ResponseClass.UNKNOWN, False)
+    assert client.post_one(delivery()) == DeliveryResult(meaning=ResponseClass.DELIVERED, status=200)
     assert receiver.ledger.revisions("EMP001", DAY) == [1]
     assert receiver.ledger.anomalies == []
 
@@ -58,7 +56,7 @@ def test_a_replay_after_a_lost_answer_does_not_double(
 def test_a_redirect_is_not_followed(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = first(1, redirect(receiver.url + "?moved=1"))
     answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is ResponseClass.MISCONFIGURED
     assert receiver.url in (answer.error or "")
     assert (receiver.posts, receiver.ledger.latest()) == (1, {})
 
@@ -66,7 +64,7 @@ def test_a_redirect_is_not_followed(client: CrmClient, receiver: CrmReceiver) ->
 def test_a_login_page_with_200_is_not_a_delivery(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = first(1, html_page(title="Please sign in"))
     answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.UNCLEAR
+    assert answer.meaning is ResponseClass.UNCLEAR
     assert "Please sign in" in (answer.error or "")
 
 
@@ -75,25 +73,25 @@ def test_a_web_page_for_one_person_leaves_the_outcome_unknown_once_anybody_was_a
 ) -> None:
     receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, html_page())
     meanings = [client.post_one(each).meaning for each in deliveries(3)]
-    assert meanings == [Meaning.DELIVERED, Meaning.UNKNOWN, Meaning.DELIVERED]
-    assert [a.meaning for a in client.post_batch(deliveries(2))] == [Meaning.UNKNOWN] * 2
+    assert meanings == [ResponseClass.DELIVERED, ResponseClass.UNKNOWN, ResponseClass.DELIVERED]
+    assert [a.meaning for a in client.post_batch(deliveries(2))] == [ResponseClass.UNKNOWN] * 2
 
 
 def test_an_answer_dripped_beyond_the_deadline_ends_at_the_deadline(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Trouble(drip=0.05))  # about 200 bytes: some 10 s, each read far below the timeout
+    receiver.misbehave = first(1, Fault(drip=0.05))  # about 200 bytes: some 10 s, each read far below the timeout
     with client_of(receiver, timeout=0.6) as client:
         started = time.monotonic()
         answer = client.post_one(delivery())
         assert 0.5 < time.monotonic() - started < 2.0
-        assert answer.meaning is Meaning.UNKNOWN
+        assert answer.meaning is ResponseClass.UNKNOWN
         assert "too long" in (answer.error or "")
-        assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+        assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     assert receiver.ledger.revisions("EMP001", DAY) == [1]
 
 
 def test_a_request_under_way_ends_when_the_run_is_being_ended(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Trouble(delay_after=60))
-    answers: list[Answer] = []
+    receiver.misbehave = first(1, Fault(delay_after=60))
+    answers: list[DeliveryResult] = []
     thread = threading.Thread(target=lambda: answers.append(client.post_one(delivery())))
     thread.start()
     deadline = time.monotonic() + 10
@@ -102,34 +100,34 @@ def test_a_request_under_way_ends_when_the_run_is_being_ended(client: CrmClient,
         time.sleep(0.005)
     client.finish_within(0.1)
     thread.join(timeout=5)
-    assert [a.meaning for a in answers] == [Meaning.UNKNOWN]
-    assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+    assert [a.meaning for a in answers] == [ResponseClass.UNKNOWN]
+    assert client.post_one(delivery()).meaning is ResponseClass.UNAVAILABLE
 
 
 def test_an_endless_answer_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Trouble(status=400, body=b"x" * (MAX_BODY * 3)))
-    assert client.post_one(delivery()).meaning is Meaning.REFUSED
-    assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+    receiver.misbehave = first(1, Fault(status=400, body=b"x" * (MAX_BODY * 3)))
+    assert client.post_one(delivery()).meaning is ResponseClass.REFUSED
+    assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     assert receiver.connections == 2, "the rest was dropped with its connection rather than read"
 
 
 def test_a_compressed_bomb_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
     bomb = gzip.compress(b"\0" * (MAX_BODY * 20))
-    receiver.misbehave = first(1, Trouble(status=400, headers={"Content-Encoding": "gzip"}, body=bomb))
+    receiver.misbehave = first(1, Fault(status=400, headers={"Content-Encoding": "gzip"}, body=bomb))
     answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.REFUSED
+    assert answer.meaning is ResponseClass.REFUSED
     assert len(answer.error or "") < 400
 
 
 def test_a_compressed_answer_is_read(client: CrmClient, receiver: CrmReceiver) -> None:
     body = gzip.compress(b'{"detail": "no such employee"}')
-    receiver.misbehave = first(1, Trouble(status=422, headers={"Content-Encoding": "gzip"}, body=body))
+    receiver.misbehave = first(1, Fault(status=422, headers={"Content-Encoding": "gzip"}, body=body))
     assert client.post_one(delivery()).error == "422: no such employee"
 
 
 def test_a_broken_compression_leaves_the_outcome_unknown(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Trouble(status=200, headers={"Content-Encoding": "gzip"}, body=b"not gzip"))
-    assert client.post_one(delivery()).meaning is Meaning.UNKNOWN
+    receiver.misbehave = first(1, Fault(status=200, headers={"Content-Encoding": "gzip"}, body=b"not gzip"))
+    assert client.post_one(delivery()).meaning is ResponseClass.UNKNOWN
 
 
 def test_nobody_listening_is_the_destinations_fault() -> None:
@@ -138,7 +136,7 @@ def test_nobody_listening_is_the_destinations_fault() -> None:
     endpoint = CrmEndpoint(url=f"http://127.0.0.1:{port}/")
     with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
         answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.UNAVAILABLE
+    assert answer.meaning is ResponseClass.UNAVAILABLE
     assert answer.error == f"cannot connect to 127.0.0.1:{port}: Connection refused"
 
 
@@ -150,7 +148,7 @@ def test_a_name_that_does_not_exist_is_the_set_ups_fault(monkeypatch: pytest.Mon
     endpoint = CrmEndpoint(url="https://crm.invalid/api/?key=hush")
     with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
         answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is ResponseClass.MISCONFIGURED
     assert answer.error == "the name crm.invalid does not exist: check CRM_API_URL"
 
 
@@ -160,7 +158,7 @@ def test_a_resolver_that_is_down_is_nobodys_misconfiguration(monkeypatch: pytest
 
     monkeypatch.setattr(socket, "getaddrinfo", no_resolver)
     with CrmClient(CrmEndpoint(url="https://crm.invalid/"), token=lambda: TOKEN, clock=lambda: NOON) as client:
-        assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+        assert client.post_one(delivery()).meaning is ResponseClass.UNAVAILABLE
 
 
 def test_a_resolver_that_hangs_ends_with_the_request_and_holds_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +174,7 @@ def test_a_resolver_that_hangs_ends_with_the_request_and_holds_one_thread(monkey
         with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
             for _ in range(3):
                 answer = client.post_one(delivery())
-                assert answer.meaning is Meaning.UNAVAILABLE
+                assert answer.meaning is ResponseClass.UNAVAILABLE
                 assert "hanging.invalid:443" in (answer.error or "")
         assert sum(thread.name == "crm-resolve" for thread in threading.enumerate()) == 1
     finally:
@@ -189,14 +187,14 @@ def test_a_server_that_does_not_read_what_it_is_sent_ends_with_the_deadline() ->
         endpoint = CrmEndpoint(url=f"http://127.0.0.1:{deaf.getsockname()[1]}/", timeout=0.5)
         with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
             answers = client.post_batch(deliveries(40_000))
-    assert {answer.meaning for answer in answers} == {Meaning.UNKNOWN}
+    assert {answer.meaning for answer in answers} == {ResponseClass.UNKNOWN}
 
 
 def test_a_compressed_drip_ends_at_the_deadline_too(receiver: CrmReceiver) -> None:
     body = gzip.compress(b'{"detail": "no such employee"}' * 1000)
-    receiver.misbehave = first(1, Trouble(status=422, headers={"Content-Encoding": "gzip"}, body=body, drip=0.05))
+    receiver.misbehave = first(1, Fault(status=422, headers={"Content-Encoding": "gzip"}, body=body, drip=0.05))
     with client_of(receiver, timeout=0.5) as impatient:
-        assert impatient.post_one(delivery()).meaning is Meaning.UNKNOWN
+        assert impatient.post_one(delivery()).meaning is ResponseClass.UNKNOWN
 
 
 def test_compression_is_asked_for(client: CrmClient) -> None:
@@ -222,7 +220,7 @@ def test_the_environments_proxies_and_netrc_are_not_used(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     with client_of(receiver) as client:
-        assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+        assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
 
 
 @pytest.mark.parametrize("status", [404, 405, 415])
@@ -234,11 +232,11 @@ def test_a_wrong_address_is_one_where_several_people_get_the_same_and_nobody_is_
     receiver.misbehave = whenever(lambda _: True, refusal(status, detail="no such address"))
     with CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON) as client:
         again = [client.post_one(delivery()).meaning for _ in range(2 * PEOPLE_ALIKE)]
-        assert set(again) == {Meaning.UNCLEAR}, "one person's record, however often, shows nothing of the address"
+        assert set(again) == {ResponseClass.UNCLEAR}, "one person's record, however often, shows nothing of the address"
         if as_array:
-            assert {a.meaning for a in client.post_batch(deliveries(3))} == {Meaning.BATCH_REFUSED}
+            assert {a.meaning for a in client.post_batch(deliveries(3))} == {ResponseClass.BATCH_REFUSED}
         answers = [client.post_one(each) for each in deliveries(PEOPLE_ALIKE)[: PEOPLE_ALIKE - 1]]
-    assert [a.meaning for a in answers] == [Meaning.UNCLEAR] * (PEOPLE_ALIKE - 2) + [Meaning.MISCONFIGURED]
+    assert [a.meaning for a in answers] == [ResponseClass.UNCLEAR] * (PEOPLE_ALIKE - 2) + [ResponseClass.MISCONFIGURED]
     assert "CRM_API_URL" in (answers[-1].error or "")
 
 
@@ -248,34 +246,34 @@ def test_what_one_person_is_told_is_the_persons_once_anybody_was_accepted(
 ) -> None:
     receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, refusal(status, detail="no such address"))
     assert [client.post_one(each).meaning for each in deliveries(3)] == [
-        Meaning.DELIVERED,
-        Meaning.REFUSED,
-        Meaning.DELIVERED,
+        ResponseClass.DELIVERED,
+        ResponseClass.REFUSED,
+        ResponseClass.DELIVERED,
     ]
 
 
 def test_a_token_that_may_no_longer_deliver_is_the_set_ups_fault_although_it_has_delivered(
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
-    assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+    assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     receiver.misbehave = whenever(lambda _: True, refusal(403))
     meanings = [client.post_one(each).meaning for each in deliveries(PEOPLE_ALIKE)]
-    assert meanings == [Meaning.REFUSED] * (PEOPLE_ALIKE - 1) + [Meaning.MISCONFIGURED]
+    assert meanings == [ResponseClass.REFUSED] * (PEOPLE_ALIKE - 1) + [ResponseClass.MISCONFIGURED]
 
 
 def test_a_refusal_of_everybody_alike_is_the_set_ups_fault(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = whenever(lambda _: True, refusal(400, detail="unknown field clock_in"))
     answers = [client.post_one(each) for each in deliveries(PEOPLE_REFUSED_ALIKE)]
-    assert {a.meaning for a in answers[:-1]} == {Meaning.REFUSED}
-    assert answers[-1].meaning is Meaning.MISCONFIGURED
+    assert {a.meaning for a in answers[:-1]} == {ResponseClass.REFUSED}
+    assert answers[-1].meaning is ResponseClass.MISCONFIGURED
     assert "crm_mapping.yaml" in (answers[-1].error or "")
 
 
 @pytest.mark.parametrize("detail", ["no such employee", "no such address"])
 def test_a_404_of_the_right_address_is_the_records_fault(client: CrmClient, receiver: CrmReceiver, detail: str) -> None:
     receiver.misbehave = first(1, refusal(404, detail=detail))
-    assert client.post_one(delivery()).meaning is Meaning.REFUSED
-    assert client.post_one(delivery()).meaning is Meaning.DELIVERED
+    assert client.post_one(delivery()).meaning is ResponseClass.REFUSED
+    assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
 
 
 def test_a_404_for_a_record_is_the_records_fault_where_every_get_is_a_404_too() -> None:
@@ -284,13 +282,13 @@ def test_a_404_for_a_record_is_the_records_fault_where_every_get_is_a_404_too() 
         client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
         answer = client.post_one(delivery())
         client.close()
-    assert answer == Answer(meaning=Meaning.REFUSED, status=404, error="404: no such employee")
+    assert answer == DeliveryResult(meaning=ResponseClass.REFUSED, status=404, error="404: no such employee")
 
 
 def test_a_404_that_repeats_the_method_is_still_the_addresss() -> None:
     with stub_crm(lambda method, _, __: (404, f"Cannot {method} /")) as url:
         client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
-        assert client.post_one(delivery()).meaning is Meaning.UNCLEAR
+        assert client.post_one(delivery()).meaning is ResponseClass.UNCLEAR
         client.close()
 
 
@@ -298,7 +296,7 @@ def test_a_404_that_repeats_the_method_is_still_the_addresss() -> None:
 def test_a_get_that_shows_nothing_of_the_address_does_not_make_it_right(status: int, words: str) -> None:
     with stub_crm(lambda method, _, __: (404, "not found") if method == "POST" else (status, words)) as url:
         client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
-        assert client.post_one(delivery()).meaning is Meaning.UNCLEAR
+        assert client.post_one(delivery()).meaning is ResponseClass.UNCLEAR
         client.close()
 
 
@@ -308,7 +306,7 @@ def test_a_token_rotated_during_a_run_is_used_at_once(receiver: CrmReceiver, tmp
     with CrmClient(CrmEndpoint(url=receiver.url), token=TokenFile(path), clock=lambda: NOON) as client:
         assert client.post_one(delivery()).status == 201
         receiver.token = "rotated"
-        assert client.post_one(delivery("EMP002")).meaning is Meaning.MISCONFIGURED
+        assert client.post_one(delivery("EMP002")).meaning is ResponseClass.MISCONFIGURED
         path.write_text("rotated")
         assert client.post_one(delivery("EMP002")).status == 201
 
@@ -323,7 +321,7 @@ def test_a_token_rotated_between_request_and_answer_is_tried_again(receiver: Crm
 def test_a_token_that_cannot_be_sent_is_the_set_ups_fault_and_is_not_shown(receiver: CrmReceiver, token: str) -> None:
     with CrmClient(CrmEndpoint(url=receiver.url), token=lambda: token, clock=lambda: NOON) as client:
         answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is ResponseClass.MISCONFIGURED
     assert "CRM_API_TOKEN" in (answer.error or "")
     assert not token.strip() or token.strip() not in (answer.error or "")
 
@@ -334,7 +332,7 @@ def test_the_token_is_in_no_error_and_no_log(
     caplog.set_level(logging.DEBUG)
     echo = f"you sent Authorization: Token {TOKEN} and {TOKEN}"
     troubles = [refusal(s, detail=echo) for s in (400, 401, 403, 409, 500)]
-    troubles += [html_page(title=echo), redirect(f"/{TOKEN}"), Trouble(drop="before")]
+    troubles += [html_page(title=echo), redirect(f"/{TOKEN}"), Fault(drop="before")]
     answers = []
     for trouble in troubles:
         receiver.misbehave = first(1, trouble)
@@ -361,7 +359,7 @@ def test_a_query_of_the_address_that_the_crm_echoes_is_in_no_error(
     endpoint = CrmEndpoint(url=f"{receiver.url}?{query}", lookup="?secret=hushhush&user={user_id}&date={date}")
     with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
         for status in (200, 400, 500):
-            receiver.misbehave = first(1, Trouble(status=status, body=f'{{"error": "{echo} hushhush"}}'.encode()))
+            receiver.misbehave = first(1, Fault(status=status, body=f'{{"error": "{echo} hushhush"}}'.encode()))
             answer = client.post_one(delivery())
             assert answer.error
             assert "hush" not in answer.error
@@ -372,7 +370,7 @@ def test_a_batch_is_answered_record_by_record(client: CrmClient, receiver: CrmRe
     receiver.unknown_users = {"EMP00003"}
     answers = client.post_batch(due)
     assert [a.status for a in answers] == [201, 201, 201, 422, 201]
-    assert answers[3] == Answer(meaning=Meaning.REFUSED, status=422, error="422: no employee EMP00003")
+    assert answers[3] == DeliveryResult(meaning=ResponseClass.REFUSED, status=422, error="422: no employee EMP00003")
     assert [a.status for a in client.post_batch(due)] == [200, 200, 200, 422, 200]
     assert receiver.posts == 2
     assert len(receiver.ledger.latest()) == 4
@@ -380,14 +378,14 @@ def test_a_batch_is_answered_record_by_record(client: CrmClient, receiver: CrmRe
 
 
 def test_a_truncated_batch_answer_leaves_the_rest_unknown(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Trouble(keep_results=2))
+    receiver.misbehave = first(1, Fault(keep_results=2))
     answers = client.post_batch(deliveries(4))
-    assert [a.meaning for a in answers] == [Meaning.DELIVERED] * 2 + [Meaning.UNKNOWN] * 2
+    assert [a.meaning for a in answers] == [ResponseClass.DELIVERED] * 2 + [ResponseClass.UNKNOWN] * 2
 
 
 def test_a_batch_refused_for_one_record_is_refused_as_a_whole(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, refusal(400))
-    assert {a.meaning for a in client.post_batch(deliveries(4))} == {Meaning.BATCH_REFUSED}
+    assert {a.meaning for a in client.post_batch(deliveries(4))} == {ResponseClass.BATCH_REFUSED}
 
 
 def test_one_thread_keeps_one_connection(client: CrmClient, receiver: CrmReceiver) -> None:
@@ -440,5 +438,5 @@ def test_a_missing_token_file_is_named(receiver: CrmReceiver, tmp_path: Path) ->
     source = TokenFile(tmp_path / "missing")
     with CrmClient(CrmEndpoint(url=receiver.url), token=source, clock=lambda: NOON) as client:
         answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is ResponseClass.MISCONFIGURED
     assert "CRM_API_TOKEN_FILE" in (answer.error or "")

@@ -19,10 +19,10 @@ from zk_pipeline.crm.delivery import PATIENCE, deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.request import Sender
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.simulator.crm.faults import Trouble, any_of, first, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.faults import Fault, any_of, first, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import (
     DAY,
@@ -36,9 +36,9 @@ from zk_pipeline_tests.crm.crm_doubles import (
     delivery,
 )
 
-UNAVAILABLE = Answer(meaning=Meaning.UNAVAILABLE, status=500, error="500")
-DOWN = Answer(meaning=Meaning.UNAVAILABLE, error="cannot connect")
-WRONG = Answer(meaning=Meaning.MISCONFIGURED, status=401, error="check CRM_API_TOKEN")
+UNAVAILABLE = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, status=500, error="500")
+DOWN = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, error="cannot connect")
+WRONG = DeliveryResult(meaning=ResponseClass.MISCONFIGURED, status=401, error="check CRM_API_TOKEN")
 
 
 def run(
@@ -115,8 +115,8 @@ def test_a_limit_holds_for_claims_too(client: CrmClient, receiver: CrmReceiver, 
 def test_random_failures_and_lost_answers_end_in_exactly_once(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = any_of(
         sometimes(0.1, refusal(503), seed=1),
-        sometimes(0.1, Trouble(drop="after"), seed=2),
-        sometimes(0.1, Trouble(drop="before"), seed=3),
+        sometimes(0.1, Fault(drop="after"), seed=2),
+        sometimes(0.1, Fault(drop="before"), seed=3),
     )
     outbox = MemoryOutbox(deliveries(300))
     assert run(outbox, client, max_attempts=20) == DeliverySummary(delivered=300)
@@ -217,7 +217,7 @@ def test_an_attempt_that_only_showed_a_wrong_set_up_is_told_but_not_counted() ->
 def test_a_short_batch_answer_delivers_the_rest_again_under_the_same_keys(
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
-    receiver.misbehave = first(1, Trouble(keep_results=4))
+    receiver.misbehave = first(1, Fault(keep_results=4))
     outbox = MemoryOutbox(deliveries(10))
     assert run(outbox, client, batch_size=10).delivered == 10
     assert sorted(o.attempts for o in outbox.outcomes.values()) == [1] * 4 + [2] * 6
@@ -249,7 +249,7 @@ def test_a_token_that_stops_working_keeps_what_was_delivered() -> None:
 def test_after_a_pause_nothing_more_is_sent_where_somebody_else_may_be_sending() -> None:
     outbox = MemoryOutbox([delivery()])
 
-    def tell(*_: object) -> Answer:
+    def tell(*_: object) -> DeliveryResult:
         outbox.is_sender = False
         return replace(UNAVAILABLE, retry_after=30.0)
 
@@ -287,7 +287,7 @@ def test_attempts_end_in_retry_with_the_last_words() -> None:
 
 
 def test_an_answer_that_says_busy_to_everybody_is_never_called_failed_and_spends_nothing() -> None:
-    busy = Answer(meaning=Meaning.UNKNOWN, status=409, error="409")
+    busy = DeliveryResult(meaning=ResponseClass.UNKNOWN, status=409, error="409")
     outbox = MemoryOutbox(deliveries(30))
     summary = run(outbox, ToldSender(lambda *_: busy))
     assert (summary.retry, summary.failed, summary.unsent) == (0, 0, 30)
@@ -305,7 +305,7 @@ def test_a_pause_asked_for_holds_for_every_worker(
     time = FakeTime()
     moments: list[float] = []
 
-    def watch(_: object) -> Trouble | None:
+    def watch(_: object) -> Fault | None:
         moments.append(time.now)
         return refusal(429, retry_after=form()) if len(moments) == 1 else None
 
@@ -318,10 +318,10 @@ def test_a_pause_asked_for_holds_for_every_worker(
 
 def test_a_pause_closes_the_gate_for_requests_already_handed_to_workers() -> None:
     time = FakeTime()
-    pause = Answer(meaning=Meaning.UNAVAILABLE, status=429, error="429", retry_after=60.0)
+    pause = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, status=429, error="429", retry_after=60.0)
     sent_at: list[float] = []
 
-    def tell(_: Delivery, __: int) -> Answer:
+    def tell(_: Delivery, __: int) -> DeliveryResult:
         sent_at.append(time.now)
         return pause if len(sent_at) == 1 else DELIVERED
 
@@ -333,7 +333,7 @@ def test_a_pause_closes_the_gate_for_requests_already_handed_to_workers() -> Non
 
 def test_a_pause_longer_than_a_run_waits_ends_the_run_and_is_kept_for_the_next() -> None:
     time = FakeTime()
-    pause = Answer(meaning=Meaning.UNAVAILABLE, status=503, error="503", retry_after=121)
+    pause = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, status=503, error="503", retry_after=121)
     outbox = MemoryOutbox(deliveries(30))
     kept: list[datetime] = []
     summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, patience=120, time=time, keep_pause=kept.append)
@@ -370,7 +370,7 @@ def test_a_crm_that_is_down_stops_a_run_without_patience_early_and_spends_nothin
 
 FORMS = {
     "refused": DOWN,
-    "timed out": Answer(meaning=Meaning.UNKNOWN, error="it took too long"),
+    "timed out": DeliveryResult(meaning=ResponseClass.UNKNOWN, error="it took too long"),
     "500": UNAVAILABLE,
     "503": replace(UNAVAILABLE, status=503),
     "429": replace(UNAVAILABLE, status=429),
@@ -380,7 +380,7 @@ FORMS = {
 @pytest.mark.parametrize("count", [1, 3, 300])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_an_outage_of_whatever_form_spends_neither_attempt_nor_round_and_is_waited_for(
-    form: Answer, count: int
+    form: DeliveryResult, count: int
 ) -> None:
     if count == 1 and form.status == 500:
         return  # the record's own: test_attempts_end_in_retry_with_the_last_words
@@ -424,7 +424,7 @@ def test_people_at_the_end_of_the_queue_who_fail_are_no_outage() -> None:
 
 def test_what_an_array_failed_with_as_a_whole_is_told_apart_record_by_record() -> None:
     class Arrays(ToldSender):
-        def post_batch(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        def post_batch(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
             answers = super().post_batch(deliveries)
             return [UNAVAILABLE] * len(answers) if UNAVAILABLE in answers else answers
 
@@ -439,7 +439,7 @@ def test_a_429_without_a_pause_slows_the_run_down_and_never_costs_an_attempt() -
     time = FakeTime()
     taken: list[float] = []
 
-    def tell(*_: object) -> Answer:  # 48 requests in 10 seconds
+    def tell(*_: object) -> DeliveryResult:  # 48 requests in 10 seconds
         if len([at for at in taken if at > time.now - 10]) >= 48:
             return replace(UNAVAILABLE, status=429)
         taken.append(time.now)
@@ -495,7 +495,7 @@ def test_an_interrupted_run_gives_requests_under_way_a_bounded_time() -> None:
 
 
 def test_a_defect_in_a_worker_is_raised_after_everything_else_is_settled() -> None:
-    def tell(each: Delivery, _: int) -> Answer:
+    def tell(each: Delivery, _: int) -> DeliveryResult:
         if each.user_id == "EMP00005":
             raise ZeroDivisionError("a defect")
         return DELIVERED
@@ -547,7 +547,7 @@ def test_claims_stay_about_a_page_ahead_of_what_is_settled() -> None:
 def test_a_slow_crm_is_settled_by_time() -> None:
     time = FakeTime()
 
-    def tell(_: Delivery, __: int) -> Answer:
+    def tell(_: Delivery, __: int) -> DeliveryResult:
         time.now += 2.0
         return DELIVERED
 
@@ -557,7 +557,7 @@ def test_a_slow_crm_is_settled_by_time() -> None:
 
 
 def test_progress_counts_up_and_errors_stay_bounded() -> None:
-    refused = Answer(meaning=Meaning.REFUSED, status=422, error="422: no")
+    refused = DeliveryResult(meaning=ResponseClass.REFUSED, status=422, error="422: no")
     seen: list[int] = []
     summary = run(
         MemoryOutbox(deliveries(300)),

@@ -16,7 +16,7 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import record_body
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.errors import UsageError
 from zk_pipeline_tests.crm.crm_doubles import NOON, TOKEN, deliveries, delivery
 from zk_pipeline_tests.crm.raw_crm import answer, raw_crm
@@ -65,11 +65,11 @@ def client_at(url: str, mapping: FieldMapping = AS_IT_IS, lookup: str | None = L
 def test_a_crm_without_keys_gets_each_record_once() -> None:
     crm = NaiveCrm(loses=1)
     with raw_crm(crm) as server, client_at(server.url) as client:
-        assert client.post_one(delivery()).meaning is Meaning.UNKNOWN
+        assert client.post_one(delivery()).meaning is ResponseClass.UNKNOWN
         assert crm.asked == [], "nothing is looked up before an outcome is unknown"
-        assert client.post_one(delivery()) == Answer(meaning=Meaning.DELIVERED, status=200)
+        assert client.post_one(delivery()) == DeliveryResult(meaning=ResponseClass.DELIVERED, status=200)
         assert crm.asked == ["/held/?user=EMP001&date=2026-11-11"]
-        assert client.post_one(delivery("EMP002")).meaning is Meaning.DELIVERED
+        assert client.post_one(delivery("EMP002")).meaning is ResponseClass.DELIVERED
     assert [one["user_id"] for one in crm.held] == ["EMP001", "EMP002"]
 
 
@@ -78,15 +78,15 @@ def test_an_answer_of_a_gateway_is_looked_up_in_the_same_run_too(status: str) ->
     """The commonest unknown outcome: the CRM was slower than the proxy before it."""
     crm = NaiveCrm(loses=1, instead=status)
     with raw_crm(crm) as server, client_at(server.url) as client:
-        assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
-        assert client.post_one(delivery()) == Answer(meaning=Meaning.DELIVERED, status=200)
+        assert client.post_one(delivery()).meaning is ResponseClass.UNAVAILABLE
+        assert client.post_one(delivery()) == DeliveryResult(meaning=ResponseClass.DELIVERED, status=200)
     assert len(crm.held) == len(crm.asked) == 1
 
 
 def test_a_crm_that_says_it_did_not_get_to_it_is_not_asked() -> None:
     crm = NaiveCrm(loses=1, instead="503 Busy")
     with raw_crm(crm) as server, client_at(server.url) as client:
-        assert client.post_one(delivery()).meaning is Meaning.UNAVAILABLE
+        assert client.post_one(delivery()).meaning is ResponseClass.UNAVAILABLE
         client.post_one(delivery())
     assert crm.asked == []
 
@@ -96,7 +96,7 @@ def test_an_outcome_that_was_unknown_when_another_run_ended_is_looked_up_too() -
     unknown = [replace(each, sent_body=record_body(each)) for each in deliveries(2)]
     with raw_crm(crm) as server, client_at(server.url) as client:
         crm.held = [json.loads(unknown[0].sent_body or "")]
-        assert [client.post_one(each).meaning for each in unknown] == [Meaning.DELIVERED] * 2
+        assert [client.post_one(each).meaning for each in unknown] == [ResponseClass.DELIVERED] * 2
     assert [one["user_id"] for one in crm.held] == ["EMP00000", "EMP00001"]
 
 
@@ -104,13 +104,13 @@ def test_of_a_batch_only_what_is_not_there_is_sent_again() -> None:
     crm = NaiveCrm(loses=1)
     due = deliveries(4)
     with raw_crm(crm) as server, client_at(server.url) as client:
-        assert {a.meaning for a in client.post_batch(due[:2])} == {Meaning.UNKNOWN}
-        assert [a.meaning for a in client.post_batch(due)] == [Meaning.DELIVERED] * 4
+        assert {a.meaning for a in client.post_batch(due[:2])} == {ResponseClass.UNKNOWN}
+        assert [a.meaning for a in client.post_batch(due)] == [ResponseClass.DELIVERED] * 4
     assert [one["user_id"] for one in crm.held] == [each.user_id for each in due]
     assert len(crm.asked) == 2
 
 
-def looked_up(status: str, body: bytes, due: Delivery, mapping: FieldMapping = AS_IT_IS) -> tuple[Answer, int]:
+def looked_up(status: str, body: bytes, due: Delivery, mapping: FieldMapping = AS_IT_IS) -> tuple[DeliveryResult, int]:
     """The answer for a record whose outcome is unknown, and how often it was sent."""
     posts = 0
 
@@ -134,34 +134,39 @@ def held(**more: object) -> bytes:
 @pytest.mark.parametrize(
     ("status", "body", "meaning", "posts"),
     [
-        ("200 OK", held(), Meaning.DELIVERED, 0),
-        ("200 OK", b"[" + held(user_id="EMP002", revision=9) + b"," + held(revision="1") + b"]", Meaning.DELIVERED, 0),
-        ("200 OK", b'{"count": 1, "results": [' + held(date="2026-11-11T00:00:00") + b"]}", Meaning.DELIVERED, 0),
-        ("200 OK", b'{"data": ' + held(revision=2) + b"}", Meaning.DELIVERED, 0),
-        ("200 OK", held(revision=0), Meaning.DELIVERED, 1),
-        ("200 OK", b"[]", Meaning.DELIVERED, 1),
-        ("200 OK", b'{"results": []}', Meaning.DELIVERED, 1),
-        ("404 Not Found", b'{"detail": "no"}', Meaning.DELIVERED, 1),
-        ("204 No Content", b"", Meaning.DELIVERED, 1),
-        ("200 OK", b"[" + held(user_id="EMP002") + b"]", Meaning.UNKNOWN, 0),
-        ("200 OK", b"{}", Meaning.UNKNOWN, 0),
-        ("200 OK", b'{"user_id": "EMP001", "date": "2026-11-11"}', Meaning.UNKNOWN, 0),
-        ("200 OK", b'{"error": "database"}', Meaning.UNKNOWN, 0),
-        ("200 OK", b"not json", Meaning.UNKNOWN, 0),
-        ("200 OK", b"", Meaning.UNKNOWN, 0),
-        ("503 Busy", b"", Meaning.UNAVAILABLE, 0),
-        ("404 Not Found", b"<html>", Meaning.MISCONFIGURED, 0),
-        ("302 Found", b"", Meaning.MISCONFIGURED, 0),
-        ("403 No", b"", Meaning.MISCONFIGURED, 0),
-        ("400 No", b"", Meaning.MISCONFIGURED, 0),
+        ("200 OK", held(), ResponseClass.DELIVERED, 0),
+        (
+            "200 OK",
+            b"[" + held(user_id="EMP002", revision=9) + b"," + held(revision="1") + b"]",
+            ResponseClass.DELIVERED,
+            0,
+        ),
+        ("200 OK", b'{"count": 1, "results": [' + held(date="2026-11-11T00:00:00") + b"]}", ResponseClass.DELIVERED, 0),
+        ("200 OK", b'{"data": ' + held(revision=2) + b"}", ResponseClass.DELIVERED, 0),
+        ("200 OK", held(revision=0), ResponseClass.DELIVERED, 1),
+        ("200 OK", b"[]", ResponseClass.DELIVERED, 1),
+        ("200 OK", b'{"results": []}', ResponseClass.DELIVERED, 1),
+        ("404 Not Found", b'{"detail": "no"}', ResponseClass.DELIVERED, 1),
+        ("204 No Content", b"", ResponseClass.DELIVERED, 1),
+        ("200 OK", b"[" + held(user_id="EMP002") + b"]", ResponseClass.UNKNOWN, 0),
+        ("200 OK", b"{}", ResponseClass.UNKNOWN, 0),
+        ("200 OK", b'{"user_id": "EMP001", "date": "2026-11-11"}', ResponseClass.UNKNOWN, 0),
+        ("200 OK", b'{"error": "database"}', ResponseClass.UNKNOWN, 0),
+        ("200 OK", b"not json", ResponseClass.UNKNOWN, 0),
+        ("200 OK", b"", ResponseClass.UNKNOWN, 0),
+        ("503 Busy", b"", ResponseClass.UNAVAILABLE, 0),
+        ("404 Not Found", b"<html>", ResponseClass.MISCONFIGURED, 0),
+        ("302 Found", b"", ResponseClass.MISCONFIGURED, 0),
+        ("403 No", b"", ResponseClass.MISCONFIGURED, 0),
+        ("400 No", b"", ResponseClass.MISCONFIGURED, 0),
     ],
 )
 def test_only_what_is_seen_not_to_be_there_is_sent_again(
-    status: str, body: bytes, meaning: Meaning, posts: int
+    status: str, body: bytes, meaning: ResponseClass, posts: int
 ) -> None:
     found, sent = looked_up(status, body, delivery())
     assert (found.meaning, sent) == (meaning, posts)
-    assert (found.error is None) == (meaning is Meaning.DELIVERED)
+    assert (found.error is None) == (meaning is ResponseClass.DELIVERED)
     assert found.error is None or "CRM_LOOKUP" in found.error
 
 
@@ -180,7 +185,7 @@ def test_the_crms_names_and_the_site_are_looked_for(tmp_path: Path) -> None:
     per_site = replace(delivery(), record_per="site")
     assert looked_up("200 OK", json.dumps([ours]).encode(), per_site, mapping)[1] == 0
     elsewhere = json.dumps([ours | {"plant": "Depot"}]).encode()
-    assert looked_up("200 OK", elsewhere, per_site, mapping)[0].meaning is Meaning.UNKNOWN
+    assert looked_up("200 OK", elsewhere, per_site, mapping)[0].meaning is ResponseClass.UNKNOWN
 
 
 def test_a_record_of_the_persons_date_is_found_whatever_site_it_came_from(tmp_path: Path) -> None:
@@ -188,7 +193,7 @@ def test_a_record_of_the_persons_date_is_found_whatever_site_it_came_from(tmp_pa
     file.write_text("add: {site: plant}")
     before = json.dumps([{"user_id": "EMP001", "date": "2026-11-11", "revision": 1, "plant": "Depot"}]).encode()
     answer, posts = looked_up("200 OK", before, delivery(revision=2), read_mapping(file))
-    assert (answer.meaning, posts) == (Meaning.DELIVERED, 1), "it moved there from another site"
+    assert (answer.meaning, posts) == (ResponseClass.DELIVERED, 1), "it moved there from another site"
 
 
 def test_a_lookup_that_does_not_answer_leaves_the_record_unsent() -> None:
@@ -200,14 +205,16 @@ def test_a_lookup_that_does_not_answer_leaves_the_record_unsent() -> None:
         connection.close()
 
     with raw_crm(serve) as server, client_at(server.url) as client:
-        assert client.post_one(replace(delivery(), sent_body="{}")).meaning is Meaning.UNKNOWN
+        assert client.post_one(replace(delivery(), sent_body="{}")).meaning is ResponseClass.UNKNOWN
     assert posts == []
 
 
 def test_without_the_setting_an_unknown_outcome_is_sent_again_under_its_key() -> None:
     crm = NaiveCrm()
     with raw_crm(crm) as server, client_at(server.url, lookup=None) as client:
-        assert client.post_one(replace(delivery(), sent_body=record_body(delivery()))).meaning is Meaning.DELIVERED
+        assert (
+            client.post_one(replace(delivery(), sent_body=record_body(delivery()))).meaning is ResponseClass.DELIVERED
+        )
     assert crm.asked == []
 
 

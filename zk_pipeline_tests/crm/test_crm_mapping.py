@@ -13,7 +13,7 @@ from zk_pipeline.crm.batch_answers import read_batch_answer
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.mapping import AS_IT_IS, FIELDS, read_mapping
 from zk_pipeline.crm.payload import crm_record, encode_batch, encode_one, record_body, sent_record
-from zk_pipeline.crm.responses import HttpAnswer, Meaning, read_answer
+from zk_pipeline.crm.responses import HttpResponse, ResponseClass, classify_response
 from zk_pipeline.errors import UsageError
 from zk_pipeline_tests.crm.crm_doubles import NOON, deliveries, delivery
 from zk_pipeline_tests.docs.pages import CHECKOUT
@@ -89,7 +89,10 @@ def test_instants_are_written_as_asked_and_none_stays_null(form: str, written: o
 
 def test_a_rule_of_a_status_without_body_is_one_of_the_status_alone(tmp_path: Path) -> None:
     rules = read_mapping(mapping_of(tmp_path, "success:\n- status: 204\n- {status: 200, text: OK}")).rules
-    assert read_answer(HttpAnswer(status=204, headers={}, body=b""), now=NOON, rules=rules).meaning is Meaning.DELIVERED
+    assert (
+        classify_response(HttpResponse(status=204, headers={}, body=b""), now=NOON, rules=rules).meaning
+        is ResponseClass.DELIVERED
+    )
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
@@ -182,28 +185,28 @@ already:
 @pytest.mark.parametrize(
     ("status", "body", "meaning"),
     [
-        (200, '{"data": [{"state": "stored", "error": "none to speak of"}]}', Meaning.DELIVERED),
-        (200, '{"data": [{"state": "queued"}]}', Meaning.UNKNOWN),
-        (201, "<html>OK: stored", Meaning.DELIVERED),
-        (202, "OK: stored", Meaning.UNKNOWN),
-        (204, "", Meaning.UNKNOWN),
-        (200, "<html>Sign in", Meaning.UNCLEAR),
-        (409, "", Meaning.DELIVERED),
-        (422, '{"error": {"code": 17}}', Meaning.DELIVERED),
-        (422, '{"error": {"code": "17"}}', Meaning.REFUSED),
-        (422, '{"error": {"code": true}}', Meaning.REFUSED),
-        (404, '{"error": {"code": 17}}', Meaning.UNCLEAR),
-        (400, "so ALREADY_THERE", Meaning.DELIVERED),
-        (401, "ALREADY_THERE", Meaning.MISCONFIGURED),
-        (500, "ALREADY_THERE", Meaning.UNAVAILABLE),
+        (200, '{"data": [{"state": "stored", "error": "none to speak of"}]}', ResponseClass.DELIVERED),
+        (200, '{"data": [{"state": "queued"}]}', ResponseClass.UNKNOWN),
+        (201, "<html>OK: stored", ResponseClass.DELIVERED),
+        (202, "OK: stored", ResponseClass.UNKNOWN),
+        (204, "", ResponseClass.UNKNOWN),
+        (200, "<html>Sign in", ResponseClass.UNCLEAR),
+        (409, "", ResponseClass.DELIVERED),
+        (422, '{"error": {"code": 17}}', ResponseClass.DELIVERED),
+        (422, '{"error": {"code": "17"}}', ResponseClass.REFUSED),
+        (422, '{"error": {"code": true}}', ResponseClass.REFUSED),
+        (404, '{"error": {"code": 17}}', ResponseClass.UNCLEAR),
+        (400, "so ALREADY_THERE", ResponseClass.DELIVERED),
+        (401, "ALREADY_THERE", ResponseClass.MISCONFIGURED),
+        (500, "ALREADY_THERE", ResponseClass.UNAVAILABLE),
     ],
 )
 def test_rules_say_what_success_is_and_what_means_that_the_crm_has_it(
-    status: int, body: str, meaning: Meaning, tmp_path: Path
+    status: int, body: str, meaning: ResponseClass, tmp_path: Path
 ) -> None:
     rules = read_mapping(mapping_of(tmp_path, RULES)).rules
-    http = HttpAnswer(status=status, headers={"Content-Type": "application/json"}, body=body.encode())
-    assert read_answer(http, now=NOON, rules=rules).meaning is meaning
+    http = HttpResponse(status=status, headers={"Content-Type": "application/json"}, body=body.encode())
+    assert classify_response(http, now=NOON, rules=rules).meaning is meaning
 
 
 def test_the_file_that_the_page_shows_can_be_read(tmp_path: Path) -> None:
@@ -227,10 +230,10 @@ def test_rules_hold_for_each_record_of_a_batch(tmp_path: Path) -> None:
         {"employee": one.user_id, "date": "2026-11-11", "status": 200 if n == 0 else 422} | errors[n]
         for n, one in enumerate(due)
     ]
-    http = HttpAnswer(status=207, headers={}, body=json.dumps({"results": items[::-1]}).encode())
+    http = HttpResponse(status=207, headers={}, body=json.dumps({"results": items[::-1]}).encode())
     sent = [sent_record(one, mapping) for one in due]
     answers = read_batch_answer(http, sent, now=NOON, rules=mapping.rules)
-    assert [a.meaning for a in answers] == [Meaning.DELIVERED, Meaning.DELIVERED, Meaning.REFUSED]
+    assert [a.meaning for a in answers] == [ResponseClass.DELIVERED, ResponseClass.DELIVERED, ResponseClass.REFUSED]
 
 
 def test_a_record_whose_outcome_is_unknown_is_sent_as_it_was_whatever_the_file_says_now(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.timed_connections import MAX_INTERIM
 from zk_pipeline_tests.crm.crm_doubles import NOON, TOKEN, deliveries, delivery
 from zk_pipeline_tests.crm.raw_crm import Script, answer, raw_crm
@@ -24,7 +24,9 @@ def user_of(request: bytes) -> str:
     return str(json.loads(request.partition(b"\r\n\r\n")[2])["user_id"])
 
 
-def told(script: Script, *, count: int = 3, pause: float = 0.0, greeting: bytes = b"") -> tuple[list[Answer], int]:
+def told(
+    script: Script, *, count: int = 3, pause: float = 0.0, greeting: bytes = b""
+) -> tuple[list[DeliveryResult], int]:
     """The answers to so many records one after another, and the connections that were made."""
     with raw_crm(script, greeting=greeting) as crm:
         endpoint = CrmEndpoint(url=crm.url, timeout=3)
@@ -41,7 +43,7 @@ def second_is_refused(connection: socket.socket, request: bytes, before: bytes =
     connection.sendall(before + final + after)
 
 
-SHIFTED = [Meaning.DELIVERED, Meaning.REFUSED, Meaning.DELIVERED]
+SHIFTED = [ResponseClass.DELIVERED, ResponseClass.REFUSED, ResponseClass.DELIVERED]
 INTERIM = {
     "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n",
     "processing": b"HTTP/1.1 102 Processing\r\n\r\n" * 3,
@@ -60,14 +62,14 @@ def test_interim_answers_are_read_until_the_final_one(interim: bytes) -> None:
 def test_interim_answers_and_their_length_have_a_bound() -> None:
     for endless in (INTERIM["processing"] * MAX_INTERIM, b"HTTP/1.1 103 Hints\r\n" + b"X: " + b"y" * 70_000):
         answers, connections = told(lambda c, r, e=endless: second_is_refused(c, r, before=e), count=2)  # type: ignore[misc]
-        assert [a.meaning for a in answers] == [Meaning.UNKNOWN] * 2
+        assert [a.meaning for a in answers] == [ResponseClass.UNKNOWN] * 2
         assert "interim" in (answers[0].error or "")
         assert connections == 2
 
 
 def test_a_switch_of_protocols_is_no_answer() -> None:
     answers, _ = told(lambda c, _: c.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n" + answer()))
-    assert [a.meaning for a in answers] == [Meaning.UNKNOWN] * 3
+    assert [a.meaning for a in answers] == [ResponseClass.UNKNOWN] * 3
 
 
 EXTRA = {
@@ -94,7 +96,7 @@ def test_what_comes_behind_an_answer_is_never_the_next_records(extra: bytes, pau
 def test_a_server_that_speaks_before_it_is_asked_is_not_told_anything() -> None:
     answers, _ = told(lambda c, _: c.sendall(answer()), pause=0.0, greeting=b"220 mail.example.com ESMTP\r\n")
     # The greeting is on its way while the request is being sent: read before, with, or after it.
-    assert all(a.meaning in (Meaning.UNAVAILABLE, Meaning.UNKNOWN) for a in answers)
+    assert all(a.meaning in (ResponseClass.UNAVAILABLE, ResponseClass.UNKNOWN) for a in answers)
 
 
 def test_an_answer_that_begins_before_the_request_was_sent_is_not_believed() -> None:
@@ -114,7 +116,7 @@ def test_an_answer_that_begins_before_the_request_was_sent_is_not_believed() -> 
         with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
             found = client.post_one(replace(delivery(), outlier_reason="long" * 1_000_000))
         thread.join()
-    assert found.meaning is Meaning.UNKNOWN
+    assert found.meaning is ResponseClass.UNKNOWN
 
 
 def test_a_connection_that_the_server_closed_is_replaced_before_anything_is_sent() -> None:

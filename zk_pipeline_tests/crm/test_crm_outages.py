@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.models import Delivery, Verdict
-from zk_pipeline.crm.responses import Answer, Meaning
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline_tests.crm.crm_doubles import DAY, DELIVERED, FakeTime, MemoryOutbox, ToldSender, delivery
 
-FAULT = Answer(meaning=Meaning.UNAVAILABLE, status=500, error="500")
+FAULT = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, status=500, error="500")
 FORMS = [
     FAULT,
     replace(FAULT, status=503),
     replace(FAULT, status=None),
-    Answer(meaning=Meaning.UNKNOWN, error="timed out"),
+    DeliveryResult(meaning=ResponseClass.UNKNOWN, error="timed out"),
     replace(FAULT, status=429),
     replace(FAULT, status=503, retry_after=2.0),
 ]
@@ -36,7 +36,7 @@ FORMS = [
 def test_whoever_does_not_fail_is_delivered_and_whoever_fails_gets_his_attempts_and_no_more(
     people: int,
     poison: tuple[int, int],
-    outages: list[tuple[float, float, Answer]],
+    outages: list[tuple[float, float, DeliveryResult]],
     concurrency: int,
     seed: int,
 ) -> None:
@@ -44,7 +44,7 @@ def test_whoever_does_not_fail_is_delivered_and_whoever_fails_gets_his_attempts_
     start, count = poison
     bad = {f"EMP{n:05}" for n in range(start, start + min(count, people // 2))}
 
-    def tell(one: Delivery, _: int) -> Answer:
+    def tell(one: Delivery, _: int) -> DeliveryResult:
         time.now += 0.02
         for begins, lasts, form in outages:
             if begins <= time.now - 1000 < begins + lasts:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.simulator.crm.faults import Trouble, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.faults import Fault, any_of, behave, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN
@@ -56,7 +56,7 @@ def variables(home: Path, crm: CrmReceiver, **more: str) -> dict[str, str]:
 def tell(store: Store, home: Path, crm: CrmReceiver, *, patience: str = "20") -> None:
     """One sync, of what ended in a retry too."""
     configured = load_settings(variables(home, crm, CRM_OUTAGE_PATIENCE=patience, CRM_MAX_RETRIES="1"))
-    sync(store, configured, Scope(states=("retry",)), run_id=f"sync {sum(crm.ledger.attempts.values())}")
+    sync(store, configured, SyncScope(states=("retry",)), run_id=f"sync {sum(crm.ledger.attempts.values())}")
 
 
 def at(store: Store, site: str, *times: str, user_id: str = "1001", per_site: bool = False) -> None:
@@ -111,7 +111,7 @@ def test_a_merged_record_that_was_applied_without_an_answer_goes_first_and_the_n
 ) -> None:
     at(store, "A", "08:00", "17:00")
     at(store, "B", "18:00", "19:00")
-    crm.misbehave = whenever(lambda _: True, Trouble(drop="after"))
+    crm.misbehave = whenever(lambda _: True, Fault(drop="after"))
     tell(store, tmp_path, crm, patience="0")
     void(store, "B", "1001")
     process(store, MONDAY)
@@ -124,7 +124,7 @@ def test_a_merged_record_that_was_applied_without_an_answer_goes_first_and_the_n
 
 def test_a_kill_between_two_records_of_a_person_loses_neither(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
     at(store, "A", "08:00", "17:00")
-    crm.misbehave = whenever(lambda _: True, Trouble(delay_after=2.0))
+    crm.misbehave = whenever(lambda _: True, Fault(delay_after=2.0))
     child = start_sync(store, variables(tmp_path, crm))
     until(lambda: crm.posts > 0)
     at(store, "B", "18:00", "19:00")
@@ -186,9 +186,7 @@ def test_whatever_changes_where_the_crm_ends_with_the_merged_days(
     reference = Reference()
     with tempfile.TemporaryDirectory() as folder, CrmReceiver(token=TOKEN) as crm:
         home, store = Path(folder), copied(three_sites, Path(folder))
-        crm.misbehave = any_of(
-            sometimes(0.2, Trouble(drop="after"), seed=seed), sometimes(0.1, refusal(503), seed=seed)
-        )
+        crm.misbehave = any_of(sometimes(0.2, Fault(drop="after"), seed=seed), sometimes(0.1, refusal(503), seed=seed))
         for what, site, user, moment in [*changes, ("process", "", "", "")]:
             if what == "punch":
                 reference.punches.setdefault((user, site), set()).add(moment)

@@ -10,42 +10,42 @@ import pytest
 from zk_pipeline.crm.batch_answers import SentRecord, read_batch_answer, read_single_answer
 from zk_pipeline.crm.responses import (
     MAX_RETRY_AFTER,
-    HttpAnswer,
-    Meaning,
-    read_answer,
+    HttpResponse,
+    ResponseClass,
+    classify_response,
     retry_after,
 )
-from zk_pipeline.crm.sanitize import MAX_WORDS, one_line, words_of
+from zk_pipeline.crm.sanitize import MAX_WORDS, extract_message, sanitize_line
 from zk_pipeline_tests.crm.crm_doubles import NOON
 
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 
-def http(status: int, headers: Mapping[str, str] = JSON, body: bytes = b"{}") -> HttpAnswer:
-    return HttpAnswer(status=status, headers=headers, body=body)
+def http(status: int, headers: Mapping[str, str] = JSON, body: bytes = b"{}") -> HttpResponse:
+    return HttpResponse(status=status, headers=headers, body=body)
 
 
 @pytest.mark.parametrize(
     ("statuses", "meaning"),
     [
-        ([200, 201, 202, 204], Meaning.DELIVERED),
-        ([301, 302, 303, 307, 308, 304], Meaning.MISCONFIGURED),
-        ([401, 402, 407], Meaning.MISCONFIGURED),
-        ([403, 404, 405, 406, 410, 411, 415, 421, 426, 431], Meaning.UNCLEAR),
-        ([408, 423, 425, 429, 500, 501, 502, 503, 504, 511, 599], Meaning.UNAVAILABLE),
-        ([400, 412, 413, 414, 418, 422, 428, 451], Meaning.REFUSED),
-        ([409, 199, 700], Meaning.UNKNOWN),
+        ([200, 201, 202, 204], ResponseClass.DELIVERED),
+        ([301, 302, 303, 307, 308, 304], ResponseClass.MISCONFIGURED),
+        ([401, 402, 407], ResponseClass.MISCONFIGURED),
+        ([403, 404, 405, 406, 410, 411, 415, 421, 426, 431], ResponseClass.UNCLEAR),
+        ([408, 423, 425, 429, 500, 501, 502, 503, 504, 511, 599], ResponseClass.UNAVAILABLE),
+        ([400, 412, 413, 414, 418, 422, 428, 451], ResponseClass.REFUSED),
+        ([409, 199, 700], ResponseClass.UNKNOWN),
     ],
 )
-def test_each_status_has_its_meaning(statuses: list[int], meaning: Meaning) -> None:
-    assert {s: read_answer(http(s), now=NOON).meaning for s in statuses} == dict.fromkeys(statuses, meaning)
+def test_each_status_has_its_meaning(statuses: list[int], meaning: ResponseClass) -> None:
+    assert {s: classify_response(http(s), now=NOON).meaning for s in statuses} == dict.fromkeys(statuses, meaning)
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"multistatus": "unclear"}', b"[]"])
 def test_a_207_without_the_records_result_is_no_success(body: bytes) -> None:
     answer = read_single_answer(http(207, JSON, body), SentRecord(key="a"), now=NOON)
-    assert answer.meaning is Meaning.UNKNOWN
+    assert answer.meaning is ResponseClass.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_a_207_without_the_records_result_is_no_success(body: bytes) -> None:
     ],
 )
 def test_a_web_page_with_a_success_is_not_a_delivery(headers: dict[str, str], body: bytes) -> None:
-    answer = read_answer(http(200, headers, body), now=NOON)
-    assert answer.meaning is Meaning.UNCLEAR
+    answer = classify_response(http(200, headers, body), now=NOON)
+    assert answer.meaning is ResponseClass.UNCLEAR
     assert answer.error is not None
     assert "CRM_API_URL" in answer.error
 
@@ -82,8 +82,8 @@ SUCCESSES = {
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("body", SUCCESSES.values(), ids=SUCCESSES)
 def test_an_empty_body_and_json_without_a_sign_of_failure_are_a_delivery(body: bytes, status: int) -> None:
-    answer = read_answer(http(status, {}, body), now=NOON)
-    assert (answer.meaning, answer.error) == (Meaning.DELIVERED, None)
+    answer = classify_response(http(status, {}, body), now=NOON)
+    assert (answer.meaning, answer.error) == (ResponseClass.DELIVERED, None)
 
 
 FAILURES = {
@@ -117,16 +117,16 @@ FAILURES = {
 @pytest.mark.parametrize("body", FAILURES.values(), ids=FAILURES)
 def test_a_success_that_does_not_show_it_is_an_unknown_outcome_and_names_the_file(body: bytes) -> None:
     for headers in ({}, JSON):
-        answer = read_answer(http(200, headers, body), now=NOON)
-        assert answer.meaning is Meaning.UNKNOWN
+        answer = classify_response(http(200, headers, body), now=NOON)
+        assert answer.meaning is ResponseClass.UNKNOWN
         assert "crm_mapping.yaml" in (answer.error or "")
 
 
 def test_a_problem_document_and_an_answer_that_was_cut_are_no_success() -> None:
-    problem = read_answer(http(200, {"Content-Type": "application/problem+json"}, b'{"title": "no"}'), now=NOON)
-    assert problem.meaning is Meaning.UNKNOWN
-    cut = read_answer(HttpAnswer(status=200, headers=JSON, body=b"{}", is_cut=True), now=NOON)
-    assert cut.meaning is Meaning.UNKNOWN
+    problem = classify_response(http(200, {"Content-Type": "application/problem+json"}, b'{"title": "no"}'), now=NOON)
+    assert problem.meaning is ResponseClass.UNKNOWN
+    cut = classify_response(HttpResponse(status=200, headers=JSON, body=b"{}", is_cut=True), now=NOON)
+    assert cut.meaning is ResponseClass.UNKNOWN
     assert "longer than the 2 bytes" in (cut.error or "")
 
 
@@ -136,32 +136,32 @@ SENT = SentRecord(key="a", user_id="1", date="2026-11-11")
 @pytest.mark.parametrize(
     ("body", "meaning"),
     [
-        (b'[{"status": 422, "detail": "no"}]', Meaning.REFUSED),
-        (b'{"results": [{"status": "422", "detail": "no"}]}', Meaning.REFUSED),
-        (b'{"results": [{"status": 201}]}', Meaning.DELIVERED),
-        (b'{"results": [{"status": 201, "idempotency_key": "another"}]}', Meaning.UNKNOWN),
-        (b'{"results": [{"status": 201}, {"status": 201}]}', Meaning.UNKNOWN),
-        (b"<multistatus/>", Meaning.UNKNOWN),
-        (b"", Meaning.UNKNOWN),
+        (b'[{"status": 422, "detail": "no"}]', ResponseClass.REFUSED),
+        (b'{"results": [{"status": "422", "detail": "no"}]}', ResponseClass.REFUSED),
+        (b'{"results": [{"status": 201}]}', ResponseClass.DELIVERED),
+        (b'{"results": [{"status": 201, "idempotency_key": "another"}]}', ResponseClass.UNKNOWN),
+        (b'{"results": [{"status": 201}, {"status": 201}]}', ResponseClass.UNKNOWN),
+        (b"<multistatus/>", ResponseClass.UNKNOWN),
+        (b"", ResponseClass.UNKNOWN),
     ],
 )
-def test_a_207_to_a_single_record_is_what_its_result_says(body: bytes, meaning: Meaning) -> None:
+def test_a_207_to_a_single_record_is_what_its_result_says(body: bytes, meaning: ResponseClass) -> None:
     assert read_single_answer(http(207, body=body), SENT, now=NOON).meaning is meaning
 
 
 @pytest.mark.parametrize("name", ["Idempotent-Replay", "idempotent-replayed"])
 def test_a_conflict_that_is_a_replay_is_a_delivery(name: str) -> None:
-    assert read_answer(http(409, {name: "True"}), now=NOON).meaning is Meaning.DELIVERED
-    assert read_answer(http(409, {name: "false"}), now=NOON).meaning is Meaning.UNKNOWN
+    assert classify_response(http(409, {name: "True"}), now=NOON).meaning is ResponseClass.DELIVERED
+    assert classify_response(http(409, {name: "false"}), now=NOON).meaning is ResponseClass.UNKNOWN
 
 
 @pytest.mark.parametrize("name", ["Idempotent-Replay", "Idempotent-Replayed"])
 def test_a_422_that_is_a_replay_is_a_delivery_unless_it_says_that_it_failed(name: str) -> None:
     for body in (b"", b"{}", b'{"detail": "this key was used before"}'):
-        assert read_answer(http(422, {name: "true"}, body), now=NOON).meaning is Meaning.DELIVERED
+        assert classify_response(http(422, {name: "true"}, body), now=NOON).meaning is ResponseClass.DELIVERED
     for body in (b'{"error": "no such employee"}', b'{"success": false}', b"no such employee"):
-        assert read_answer(http(422, {name: "true"}, body), now=NOON).meaning is Meaning.REFUSED
-    assert read_answer(http(422, {name: "false"}), now=NOON).meaning is Meaning.REFUSED
+        assert classify_response(http(422, {name: "true"}, body), now=NOON).meaning is ResponseClass.REFUSED
+    assert classify_response(http(422, {name: "false"}), now=NOON).meaning is ResponseClass.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_422_that_is_a_replay_is_a_delivery_unless_it_says_that_it_failed(name
     ],
 )
 def test_a_misconfiguration_says_what_to_change(status: int, headers: dict[str, str], said: str) -> None:
-    error = read_answer(http(status, headers), now=NOON).error or ""
+    error = classify_response(http(status, headers), now=NOON).error or ""
     assert said in error
     assert "hush" not in error
     assert "pw" not in error
@@ -202,8 +202,8 @@ def test_a_misconfiguration_says_what_to_change(status: int, headers: dict[str, 
 )
 def test_retry_after_is_read_in_both_forms_and_bounded(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, now=NOON) == seconds
-    assert read_answer(http(503, headers), now=NOON).retry_after == seconds
-    assert read_answer(http(400, headers), now=NOON).retry_after is None
+    assert classify_response(http(503, headers), now=NOON).retry_after == seconds
+    assert classify_response(http(400, headers), now=NOON).retry_after is None
 
 
 def result(key: str, status: object, **more: object) -> dict[str, object]:
@@ -214,29 +214,29 @@ def sent(keys: str) -> list[SentRecord]:
     return [SentRecord(key=key, user_id=key.upper(), date="2026-11-11", user_field="employee") for key in keys]
 
 
-def batch(results: object, *, keys: str = "abc", status: int = 207) -> dict[str, Meaning]:
+def batch(results: object, *, keys: str = "abc", status: int = 207) -> dict[str, ResponseClass]:
     answers = read_batch_answer(http(status, body=json.dumps(results).encode()), sent(keys), now=NOON)
     return dict(zip(keys, (a.meaning for a in answers), strict=True))
 
 
-ALL_DELIVERED = dict.fromkeys("abc", Meaning.DELIVERED)
+ALL_DELIVERED = dict.fromkeys("abc", ResponseClass.DELIVERED)
 
 
 def test_a_batch_answer_is_read_record_by_record_in_any_order_and_wrapping() -> None:
     results = [result("c", 503), result("a", 201), result("b", 422, detail="no")]
-    expected = {"a": Meaning.DELIVERED, "b": Meaning.REFUSED, "c": Meaning.UNAVAILABLE}
+    expected = {"a": ResponseClass.DELIVERED, "b": ResponseClass.REFUSED, "c": ResponseClass.UNAVAILABLE}
     assert batch(results) == batch({"results": results}) == batch(results, status=200) == expected
 
 
 def test_results_without_keys_count_by_order_only_if_there_is_one_for_each() -> None:
     assert batch([{"status": 201}] * 3) == ALL_DELIVERED
-    assert batch([{"status": 201}] * 2) == dict.fromkeys("abc", Meaning.UNKNOWN)
+    assert batch([{"status": 201}] * 2) == dict.fromkeys("abc", ResponseClass.UNKNOWN)
 
 
 @pytest.mark.parametrize("second", [None, result("b", None), result("b", True), result("x", 201), {"status": 201}, 5])
 def test_a_record_that_the_answer_does_not_account_for_is_unknown(second: object) -> None:
     results = [result("a", 201), result("c", 201)] + ([] if second is None else [second])
-    assert batch(results) == ALL_DELIVERED | {"b": Meaning.UNKNOWN}
+    assert batch(results) == ALL_DELIVERED | {"b": ResponseClass.UNKNOWN}
 
 
 def test_a_short_batch_answer_is_put_in_words() -> None:
@@ -248,18 +248,18 @@ def test_a_short_batch_answer_is_put_in_words() -> None:
 @pytest.mark.parametrize("body", [b"OK", b'[{"status": 201}', b'{"success": false}', b"<ok/>"])
 def test_a_batch_answer_that_is_no_json_or_says_that_it_failed_is_unknown(body: bytes) -> None:
     answers = read_batch_answer(http(200, body=body), sent("ab"), now=NOON)
-    assert {a.meaning for a in answers} == {Meaning.UNKNOWN}
+    assert {a.meaning for a in answers} == {ResponseClass.UNKNOWN}
     assert "CRM_BATCH_SIZE=1" in (answers[0].error or "")
 
 
 def test_a_batch_answer_that_was_cut_says_so() -> None:
     body = json.dumps([result("a", 201)]).encode()
-    answers = read_batch_answer(HttpAnswer(status=200, headers=JSON, body=body, is_cut=True), sent("a"), now=NOON)
-    assert answers[0].meaning is Meaning.UNKNOWN
+    answers = read_batch_answer(HttpResponse(status=200, headers=JSON, body=body, is_cut=True), sent("a"), now=NOON)
+    assert answers[0].meaning is ResponseClass.UNKNOWN
     assert f"longer than the {len(body)} bytes" in (answers[0].error or "")
 
 
-REFUSED_B = {"a": Meaning.DELIVERED, "b": Meaning.REFUSED, "c": Meaning.DELIVERED}
+REFUSED_B = {"a": ResponseClass.DELIVERED, "b": ResponseClass.REFUSED, "c": ResponseClass.DELIVERED}
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_results_are_matched_by_what_they_say(results: list[object], wrapped: st
     assert batch(results if wrapped is None else {wrapped: results, "success": False}, status=200) == REFUSED_B
 
 
-UNKNOWN_B = ALL_DELIVERED | {"b": Meaning.UNKNOWN}
+UNKNOWN_B = ALL_DELIVERED | {"b": ResponseClass.UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -295,37 +295,37 @@ UNKNOWN_B = ALL_DELIVERED | {"b": Meaning.UNKNOWN}
         ([result("a", 201), result("x", 201), result("c", 201)], UNKNOWN_B),
         (
             [result("a", 201, index=0), result("b", 201, index=2), result("c", 201, index=2)],
-            ALL_DELIVERED | {"b": Meaning.UNKNOWN, "c": Meaning.UNKNOWN},
+            ALL_DELIVERED | {"b": ResponseClass.UNKNOWN, "c": ResponseClass.UNKNOWN},
         ),
         (
             [result("a", 201, employee="B", date="2026-11-11"), result("c", 201)],
-            {"a": Meaning.UNKNOWN, "b": Meaning.UNKNOWN, "c": Meaning.DELIVERED},
+            {"a": ResponseClass.UNKNOWN, "b": ResponseClass.UNKNOWN, "c": ResponseClass.DELIVERED},
         ),
-        ([{"index": 1, "status": 201}, {"index": 2, "status": 201}], dict.fromkeys("abc", Meaning.UNKNOWN)),
+        ([{"index": 1, "status": 201}, {"index": 2, "status": 201}], dict.fromkeys("abc", ResponseClass.UNKNOWN)),
         ([{"index": 0, "status": 201}, {"index": 2, "status": 201}], UNKNOWN_B),
-        ([{"employee": "X", "date": "2026-11-11", "status": 201}] * 3, dict.fromkeys("abc", Meaning.UNKNOWN)),
-        ([{"status": 201}] * 4, dict.fromkeys("abc", Meaning.UNKNOWN)),
+        ([{"employee": "X", "date": "2026-11-11", "status": 201}] * 3, dict.fromkeys("abc", ResponseClass.UNKNOWN)),
+        ([{"status": 201}] * 4, dict.fromkeys("abc", ResponseClass.UNKNOWN)),
         ([result("a", 201), result("b", 200, error="no"), result("c", 201)], UNKNOWN_B),
         ([result("a", 201), result("b", "failed"), result("c", 201)], UNKNOWN_B),
         ([result("a", 201), result("b", 301), result("c", 201)], UNKNOWN_B),
     ],
 )
-def test_what_contradicts_itself_is_never_delivered(results: object, expected: dict[str, Meaning]) -> None:
+def test_what_contradicts_itself_is_never_delivered(results: object, expected: dict[str, ResponseClass]) -> None:
     assert batch(results) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b'{"status": "ok"}', b'{"results": 3}', b"[3]"])
 def test_a_batch_success_without_results_names_the_setting(body: bytes) -> None:
     answers = read_batch_answer(http(200, body=body), sent("ab"), now=NOON)
-    assert {a.meaning for a in answers} == {Meaning.MISCONFIGURED}
+    assert {a.meaning for a in answers} == {ResponseClass.MISCONFIGURED}
     assert "CRM_BATCH_SIZE=1" in (answers[0].error or "")
 
 
 def test_a_batch_refused_as_a_whole_is_not_yet_any_records_fault() -> None:
-    assert batch([], status=400) == dict.fromkeys("abc", Meaning.BATCH_REFUSED)
-    assert batch([], status=413, keys="a") == {"a": Meaning.BATCH_REFUSED}
-    assert batch([], status=500) == dict.fromkeys("abc", Meaning.UNAVAILABLE)
-    assert batch([], status=401) == dict.fromkeys("abc", Meaning.MISCONFIGURED)
+    assert batch([], status=400) == dict.fromkeys("abc", ResponseClass.BATCH_REFUSED)
+    assert batch([], status=413, keys="a") == {"a": ResponseClass.BATCH_REFUSED}
+    assert batch([], status=500) == dict.fromkeys("abc", ResponseClass.UNAVAILABLE)
+    assert batch([], status=401) == dict.fromkeys("abc", ResponseClass.MISCONFIGURED)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_a_batch_refused_as_a_whole_is_not_yet_any_records_fault() -> None:
     ],
 )
 def test_the_crms_words_are_one_bounded_printable_line(headers: dict[str, str], body: bytes, words: str) -> None:
-    assert words_of(headers.get("Content-Type", ""), body) == words
+    assert extract_message(headers.get("Content-Type", ""), body) == words
 
 
 @pytest.mark.parametrize(
@@ -364,6 +364,6 @@ def test_the_crms_words_are_one_bounded_printable_line(headers: dict[str, str], 
     ],
 )
 def test_secrets_are_hidden_in_every_form_and_before_the_cut(text: str) -> None:
-    shown = one_line(text, secrets=["s3cret/t+k=", ""])
+    shown = sanitize_line(text, secrets=["s3cret/t+k=", ""])
     assert "s3c" not in shown
     assert "other-secret" not in shown

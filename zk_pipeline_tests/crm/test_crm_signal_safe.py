@@ -13,8 +13,8 @@ import pytest
 
 from zk_pipeline.crm.delivery import DRAIN, deliver
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
-from zk_pipeline.crm.responses import Answer, Meaning
-from zk_pipeline.crm.signal_safe import undisturbed
+from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
+from zk_pipeline.crm.signal_safe import run_signal_safe
 from zk_pipeline_tests.crm.crm_doubles import DELIVERED, FakeTime, MemoryOutbox, ToldSender, deliveries
 from zk_pipeline_tests.waiting import until
 
@@ -38,9 +38,9 @@ def cancel() -> Iterator[Callable[[], None]]:
 
 
 def test_the_work_is_done_in_another_thread_and_its_result_or_error_comes_back() -> None:
-    assert undisturbed(lambda: threading.current_thread().name, interrupted=lambda _: None, name="mine") == "mine"
+    assert run_signal_safe(lambda: threading.current_thread().name, interrupted=lambda _: None, name="mine") == "mine"
     with pytest.raises(ZeroDivisionError):
-        undisturbed(lambda: 1 / 0, interrupted=lambda _: None, name="at work")
+        run_signal_safe(lambda: 1 / 0, interrupted=lambda _: None, name="at work")
 
 
 def test_a_signal_is_told_at_once_and_raised_when_the_work_has_ended(cancel: Callable[[], None]) -> None:
@@ -54,7 +54,7 @@ def test_a_signal_is_told_at_once_and_raised_when_the_work_has_ended(cancel: Cal
             steps.append(f"after signal {times}")
 
     with pytest.raises(Cancelled):
-        undisturbed(work, interrupted=told.append, name="at work")
+        run_signal_safe(work, interrupted=told.append, name="at work")
     assert told == [False, True]
     assert steps == ["after signal 1", "after signal 2"]
 
@@ -68,7 +68,7 @@ def test_an_error_of_the_work_is_not_hidden_by_the_signal(cancel: Callable[[], N
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full") as caught:
-        undisturbed(work, interrupted=told.append, name="at work")
+        run_signal_safe(work, interrupted=told.append, name="at work")
     assert isinstance(caught.value.__cause__, Cancelled)
 
 
@@ -79,7 +79,7 @@ def test_a_thread_that_cannot_be_had_is_said_and_the_work_never_begins(monkeypat
     begun: list[int] = []
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        undisturbed(lambda: begun.append(1), interrupted=lambda _: None, name="at work")
+        run_signal_safe(lambda: begun.append(1), interrupted=lambda _: None, name="at work")
     assert not begun
 
 
@@ -116,7 +116,7 @@ def test_a_signal_in_a_transaction_of_the_outbox_leaves_nothing_claimed(cancel: 
 
 def test_a_signal_ends_a_pause_that_the_crm_asked_for(cancel: Callable[[], None]) -> None:
     outbox = MemoryOutbox(deliveries(20))
-    busy = Answer(meaning=Meaning.UNAVAILABLE, status=503, error="503", retry_after=100)
+    busy = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, status=503, error="503", retry_after=100)
     timer = threading.Timer(1.0, cancel)
     timer.start()
     started = time.monotonic()
@@ -135,7 +135,7 @@ def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: C
         outbox = MemoryOutbox(deliveries(1500))
         answered: list[str] = []
 
-        def tell(each: Delivery, _: int, answered: list[str] = answered) -> Answer:
+        def tell(each: Delivery, _: int, answered: list[str] = answered) -> DeliveryResult:
             time.sleep(0.002)
             answered.append(each.user_id)
             return DELIVERED
@@ -153,7 +153,7 @@ def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[
     sender = ToldSender(lambda *_: DELIVERED)
     given: list[float | None] = []
 
-    def tell(*_: object) -> Answer:
+    def tell(*_: object) -> DeliveryResult:
         for seconds in (DRAIN, 0.0):
             cancel()
             until(lambda seconds=seconds: sender.seconds_to_finish == seconds, seconds=10)  # type: ignore[misc]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.crm.faults import Received, Trouble, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.faults import Fault, Received, any_of, behave, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import (
@@ -39,7 +39,7 @@ from zk_pipeline_tests.store.store_fixtures import rows
 from zk_pipeline_tests.waiting import until
 
 Record = Callable[[str, object], None]
-AGAIN = Scope(states=("retry",))
+AGAIN = SyncScope(states=("retry",))
 
 
 def variables(folder: Path, receiver: CrmReceiver, concurrency: int = 8) -> dict[str, str]:
@@ -74,16 +74,16 @@ class Fire:
     def is_over(self) -> bool:
         return self.began is not None and time.monotonic() > self.began + self.until
 
-    def __call__(self, received: Received) -> Trouble | None:
+    def __call__(self, received: Received) -> Fault | None:
         self.began = self.began or time.monotonic()
         now = time.monotonic() - self.began
         if self.outage[0] <= now < self.outage[1]:
-            return Trouble(drop="before") if self.rng.random() < 0.5 else refusal(503)
+            return Fault(drop="before") if self.rng.random() < 0.5 else refusal(503)
         if received.user_ids & self.poison and now < self.until:
             return refusal(500)
         if self.rng.random() < 0.02:
             return refusal(429)
-        return Trouble(interim=EARLY_HINTS) if self.rng.random() < 0.02 else None
+        return Fault(interim=EARLY_HINTS) if self.rng.random() < 0.02 else None
 
 
 def _has_grown(receiver: CrmReceiver, posts: int) -> bool:
@@ -113,7 +113,7 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
         poison = frozenset(person(n) for n in range(people // 10, people // 10 + 3 * people // 10))
         fire = Fire(outage=(5, 5 + outage), poison=poison, until=10 + outage)
         receiver.misbehave = any_of(
-            fire, sometimes(0.05, refusal(503), seed=1), sometimes(0.05, Trouble(drop="after"), seed=2)
+            fire, sometimes(0.05, refusal(503), seed=1), sometimes(0.05, Fault(drop="after"), seed=2)
         )
         for turn in range(3 * kills):
             if killed == kills:
@@ -138,7 +138,7 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
             left_behind += was_killed and "sending" in delivery_states(store)
         under_fire = receiver.posts
         for _ in range(20):
-            start_sync(store, variables(tmp_path, receiver), AGAIN if fire.is_over else Scope()).wait(300)
+            start_sync(store, variables(tmp_path, receiver), AGAIN if fire.is_over else SyncScope()).wait(300)
             if set(delivery_states(store)) <= {"delivered", "superseded"}:
                 break
         ledger = receiver.ledger
@@ -182,7 +182,7 @@ def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
         times: list[float] = []
         down: list[float] = []
 
-        def misbehave(received: Received) -> Trouble | None:
+        def misbehave(received: Received) -> Fault | None:
             now = time.monotonic()
             if received.number == due // 2:
                 down.append(now)

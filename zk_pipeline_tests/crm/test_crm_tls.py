@@ -12,8 +12,8 @@ import pytest
 
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.responses import Meaning
-from zk_pipeline.simulator.crm.faults import Trouble, first
+from zk_pipeline.crm.responses import ResponseClass
+from zk_pipeline.simulator.crm.faults import Fault, first
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import DAY, NOON, TOKEN, client_of, delivery, make_certificate
 
@@ -24,9 +24,9 @@ def test_a_private_authority_is_trusted_when_named(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path, ends=IN_A_YEAR)
     with CrmReceiver(token=TOKEN, tls=certificate.tls) as receiver:
         with client_of(receiver, ca_bundle=certificate.authority) as client:
-            assert client.post_one(delivery()).meaning is Meaning.DELIVERED
-            receiver.misbehave = first(1, Trouble(drop="after"))
-            assert client.post_one(delivery("EMP002")).meaning is Meaning.UNKNOWN
+            assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
+            receiver.misbehave = first(1, Fault(drop="after"))
+            assert client.post_one(delivery("EMP002")).meaning is ResponseClass.UNKNOWN
             assert client.post_one(delivery("EMP002")).status == 200
         assert receiver.ledger.revisions("EMP002", DAY) == [1]
 
@@ -37,22 +37,22 @@ def test_an_answer_that_is_cut_off_anywhere_leaves_the_outcome_unknown(
     cut_after: int, is_tls: bool, tmp_path: Path
 ) -> None:
     certificate = make_certificate(tmp_path, ends=IN_A_YEAR)
-    cut = first(1, Trouble(cut_after=cut_after))
+    cut = first(1, Fault(cut_after=cut_after))
     with CrmReceiver(token=TOKEN, tls=certificate.tls if is_tls else None, misbehave=cut) as receiver:
         with client_of(receiver, ca_bundle=certificate.authority if is_tls else None) as client:
-            assert client.post_one(delivery()).meaning is Meaning.UNKNOWN
+            assert client.post_one(delivery()).meaning is ResponseClass.UNKNOWN
             assert client.post_one(delivery()).status == 200
-            receiver.misbehave = first(1, Trouble(cut_after=cut_after))
+            receiver.misbehave = first(1, Fault(cut_after=cut_after))
             (answer,) = client.post_batch([delivery("EMP002")])
-            assert answer.meaning is Meaning.UNKNOWN
+            assert answer.meaning is ResponseClass.UNKNOWN
         assert receiver.ledger.revisions("EMP002", DAY) == [1]
 
 
 def test_a_drip_over_tls_ends_at_the_deadline(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path, ends=IN_A_YEAR)
-    with CrmReceiver(token=TOKEN, tls=certificate.tls, misbehave=first(1, Trouble(drip=0.1))) as receiver:
+    with CrmReceiver(token=TOKEN, tls=certificate.tls, misbehave=first(1, Fault(drip=0.1))) as receiver:
         client = client_of(receiver, ca_bundle=certificate.authority, timeout=0.7)
-        assert client.post_one(delivery()).meaning is Meaning.UNKNOWN
+        assert client.post_one(delivery()).meaning is ResponseClass.UNKNOWN
         assert client.post_one(delivery()).status == 200
         client.close()
 
@@ -78,7 +78,7 @@ def test_a_certificate_that_cannot_be_trusted_stops_everything(
     ):
         answer = client.post_one(delivery())
         assert receiver.posts == 0
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is ResponseClass.MISCONFIGURED
     assert re.search(said, answer.error or "")
     assert "CRM_CA_BUNDLE" in (answer.error or "")
 
@@ -88,7 +88,7 @@ def test_tls_spoken_to_a_plain_port_is_the_set_ups_fault() -> None:
         endpoint = CrmEndpoint(url=receiver.url.replace("http:", "https:"))
         with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
             answer = client.post_one(delivery())
-    assert answer.meaning is Meaning.MISCONFIGURED
+    assert answer.meaning is ResponseClass.MISCONFIGURED
     assert "CRM_API_URL" in (answer.error or "")
 
 
@@ -107,4 +107,4 @@ def test_a_line_cut_in_the_handshake_is_nobodys_misconfiguration(bytes_read: int
         with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
             answer = client.post_one(delivery())
         thread.join()
-    assert answer.meaning in (Meaning.UNKNOWN, Meaning.UNAVAILABLE)
+    assert answer.meaning in (ResponseClass.UNKNOWN, ResponseClass.UNAVAILABLE)

@@ -14,7 +14,7 @@ import numpy as np
 
 from zk_pipeline.demo.verification import TruePunch, true_punches
 from zk_pipeline.simulator.company.workforce import Workforce
-from zk_pipeline.simulator.crm.faults import Misbehaviour, Received, Trouble, any_of, refusal, sometimes
+from zk_pipeline.simulator.crm.faults import Fault, Misbehaviour, Received, any_of, refusal, sometimes
 from zk_pipeline.simulator.terminal.connections import Wire
 from zk_pipeline.simulator.terminal.faults import CloseAfter, CorruptData, Faults, HangAt, RefuseConnections
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -132,18 +132,18 @@ class _Moves(Faults):
 def bad_crm(clock: Callable[[], datetime], counts: Counter[str], *, seed: int) -> Misbehaviour:
     """5xx, answers lost after the record was applied, and every four hours half an hour in which nothing answers."""
 
-    def outage(_: Received) -> Trouble | None:
+    def outage(_: Received) -> Fault | None:
         now = clock()
-        return Trouble(drop="before") if now.hour % 4 == 2 and now.minute < 30 else None
+        return Fault(drop="before") if now.hour % 4 == 2 and now.minute < 30 else None
 
     asked = any_of(
         outage,
         sometimes(0.04, refusal(503), seed=seed),
-        sometimes(0.04, Trouble(drop="after"), seed=seed + 1),
-        sometimes(0.02, Trouble(cut_after=20), seed=seed + 2),
+        sometimes(0.04, Fault(drop="after"), seed=seed + 1),
+        sometimes(0.02, Fault(cut_after=20), seed=seed + 2),
     )
 
-    def counted(received: Received) -> Trouble | None:
+    def counted(received: Received) -> Fault | None:
         trouble = asked(received)
         counts["requests"] += 1
         counts["requests in trouble"] += trouble is not None

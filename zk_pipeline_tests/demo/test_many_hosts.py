@@ -21,7 +21,7 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNDER_WAY
 from zk_pipeline.demo.verification import TruePunch, true_punches
-from zk_pipeline.demo.walkthrough import Show, comm_key_variable
+from zk_pipeline.demo.walkthrough import Walkthrough, comm_key_variable
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
 from zk_pipeline.simulator.company.workforce import Workforce, generate
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
@@ -47,7 +47,7 @@ class Hosts:
 
     ui: Ui
     launcher: Launcher
-    show: Show
+    show: Walkthrough
     truth: list[TruePunch]
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -132,7 +132,7 @@ def open_hosts(
         for name, value in {**exported, "CRM_API_URL": crm.url, **variables}.items():
             patch.setenv(name, value)
         settings = load_settings()
-        show = Show(settings, workforce, fleet, crm, say=lambda _: None)
+        show = Walkthrough(settings, workforce, fleet, crm, say=lambda _: None)
         show.register()
         with (
             open_launcher(settings) as launcher,

@@ -27,12 +27,12 @@ from zk_pipeline.demo.verification import check_crm, check_days, check_punches
 from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
 from zk_pipeline.runtime.processes import is_alive
-from zk_pipeline.runtime.supervisor import only_one
+from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.simulator.company.workforce import Workforce, generate
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.locks.sync_lock import only_sender
+from zk_pipeline.store.locks.sync_lock import acquire_sync_lock
 from zk_pipeline.store.store import Store, utc_now
 from zk_pipeline_tests.channel import Channel, listening
 from zk_pipeline_tests.conftest import CRM_TOKEN
@@ -232,7 +232,7 @@ def nothing_is_left(soak: Soak, killed: str) -> None:
     assert run is not None
     assert run.status is dg.DagsterRunStatus.FAILURE
     store = Store(Database(soak.store.database.path, wait_seconds=1))
-    with only_one(soak.home), only_sender(store.database.path), store.database.exclusive("soak"):
+    with single_instance(soak.home), acquire_sync_lock(store.database.path), store.database.exclusive("soak"):
         pass
     assert command(["doctor"]) == 0
 

@@ -16,7 +16,7 @@ from zk_pipeline.simulator.terminal.connections import Wire
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.network_faults import SmallPackets
-from zk_pipeline.simulator.terminal.protocol import Command, Frame, FrameError, tcp_top
+from zk_pipeline.simulator.terminal.protocol import Command, Frame, FrameError, tcp_header
 from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, SHAPES, ZONE, MatrixTerminal
 
 FORGED = "data forged under a checksum that fits"
@@ -94,7 +94,7 @@ def _packets(recording: Recording, frames: list[Frame]) -> list[bytes]:
 
 
 def _topped(recording: Recording, packets: list[bytes]) -> list[bytes]:
-    return [tcp_top(packet) + packet for packet in packets] if recording.protocol == "tcp" else packets
+    return [tcp_header(packet) + packet for packet in packets] if recording.protocol == "tcp" else packets
 
 
 def _adds_up(packet: bytes) -> bool:

@@ -134,7 +134,7 @@ def test_another_terminal_is_not_cleared() -> None:
 @pytest.mark.parametrize("faults", [CutAt(Command.CMD_DISABLEDEVICE), RefuseCommand(Command.CMD_DISABLEDEVICE)])
 def test_a_terminal_that_cannot_be_locked_is_not_cleared(faults: Faults) -> None:
     emulated, watched = terminal(40, records=500), Watched(faults)
-    with serving(emulated, watched) as one, pytest.raises((errors.IncompleteTransfer, errors.RefusesProtocol)):
+    with serving(emulated, watched) as one, pytest.raises((errors.IncompleteTransfer, errors.UnsupportedCommand)):
         gateway().clear_log(one, lambda _: True)
     assert watched.count(Command.CMD_CLEAR_ATTLOG) == 0
     assert (emulated.record_count, emulated.is_enabled) == (500, True)

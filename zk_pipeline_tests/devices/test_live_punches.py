@@ -15,7 +15,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Deadline
-from zk_pipeline.devices.device_lock import exclusive
+from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.devices.protocol.events import Heartbeat, LiveEvent, LivePunch, UnreadableEvent
@@ -189,7 +189,7 @@ def test_a_terminal_that_falls_silent_is_noticed_by_the_next_question(protocol: 
 def test_a_terminal_that_refuses_to_report_is_named() -> None:
     with open_terminal(faults=RefuseCommand(Command.CMD_REG_EVENT)) as (_, one), listening(one) as heard:
         until(lambda: heard.errors)
-    assert isinstance(heard.errors[0], errors.RefusesProtocol)
+    assert isinstance(heard.errors[0], errors.UnsupportedCommand)
 
 
 def test_another_terminal_is_not_listened_to() -> None:
@@ -283,7 +283,7 @@ def test_a_poll_gets_its_turn_and_the_listener_comes_back(tmp_path: Path) -> Non
 
 def test_whoever_waits_for_its_turn_to_listen_can_be_stopped(tmp_path: Path) -> None:
     shared = gateway(locks=tmp_path)
-    with open_terminal() as (_, one), exclusive(tmp_path, one, Deadline.after(1)) as hold:
+    with open_terminal() as (_, one), exclusive_access(tmp_path, one, Deadline.after(1)) as hold:
         heard = Listening()
         thread = threading.Thread(target=heard.run, args=[shared, one, 30.0])
         thread.start()

@@ -11,7 +11,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Deadline
-from zk_pipeline.devices.device_lock import exclusive
+from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.simulator.terminal.connections import Wire
@@ -71,7 +71,7 @@ def test_a_reading_that_finds_nothing_new_unlocks_what_it_locked() -> None:
 BROKEN: dict[str, tuple[Faults, type[errors.TerminalError]]] = {
     "connection ends": (CutAt(Command.CMD_DATA_RDY), errors.IncompleteTransfer),
     "terminal falls silent": (HangAt(Command.CMD_DATA_RDY), errors.NoAnswer),
-    "terminal refuses its log": (RefuseCommand(Command.CMD_DATA_WRRQ), errors.RefusesProtocol),
+    "terminal refuses its log": (RefuseCommand(Command.CMD_DATA_WRRQ), errors.UnsupportedCommand),
     "bytes are wrong": (CorruptData(100), errors.ProtocolViolation),
     "silence over the lock itself": (HangAt(DISABLE), errors.NoAnswer),
 }
@@ -118,7 +118,7 @@ def test_a_failure_says_when_the_terminal_could_not_be_unlocked() -> None:
 def test_a_good_reading_of_a_terminal_that_stays_locked_is_a_failure() -> None:
     emulated = terminal(16, records=500)
     watched = Watched(RefuseCommand(ENABLE))
-    with serving(emulated, watched) as one, pytest.raises(errors.StillDisabled) as raised:
+    with serving(emulated, watched) as one, pytest.raises(errors.DeviceLeftDisabled) as raised:
         gateway().read(one, lock_while_reading=True)
     assert raised.value.code == "still_disabled"
     assert watched.count(Command.CMD_CONNECT) == 2
@@ -134,7 +134,7 @@ def test_an_unlocking_that_is_refused_once_is_tried_on_a_fresh_connection() -> N
 
 def test_a_terminal_that_cannot_be_locked_is_not_read_unlocked() -> None:
     watched = Watched(RefuseCommand(DISABLE))
-    with serving(terminal(), watched) as one, pytest.raises(errors.RefusesProtocol, match="locking"):
+    with serving(terminal(), watched) as one, pytest.raises(errors.UnsupportedCommand, match="locking"):
         gateway().read(one, lock_while_reading=True)
     assert watched.count(Command.CMD_DATA_WRRQ) == 0
 
@@ -232,7 +232,7 @@ def test_the_advice_of_a_terminal_that_stays_locked_is_true() -> None:
     emulated, memory = terminal(16, records=500), Memory()
     with Fleet.serve([emulated], faults={NAME: StaysLocked(ENABLE)}) as fleet:
         one = device(fleet.port_of(NAME))
-        with pytest.raises(errors.StillDisabled, match="`zk-pipeline test-device NAME`"):
+        with pytest.raises(errors.DeviceLeftDisabled, match="`zk-pipeline test-device NAME`"):
             remembering(memory).read(one, lock_while_reading=True)
         remembering(memory).probe(left_locked(one))  # still in vain
         assert not is_unlocked()
@@ -270,7 +270,7 @@ def test_a_terminal_that_knows_no_locks_is_not_taken_for_a_locked_one() -> None:
             await super().deliver(request, answer, wire)
 
     memory = Memory()
-    with serving(terminal(), KnowsNeither(DISABLE)) as one, pytest.raises(errors.RefusesProtocol, match="locking"):
+    with serving(terminal(), KnowsNeither(DISABLE)) as one, pytest.raises(errors.UnsupportedCommand, match="locking"):
         remembering(memory).read(one, lock_while_reading=True)
     assert memory.noted == set()
 
@@ -278,7 +278,7 @@ def test_a_terminal_that_knows_no_locks_is_not_taken_for_a_locked_one() -> None:
 def test_a_terminal_that_was_left_locked_while_others_waited_for_it_is_unlocked_by_them(tmp_path: Path) -> None:
     emulated, memory = terminal(), Memory()
     with serving(emulated) as one:
-        with exclusive(tmp_path, one, Deadline.after(5)) as hold:
+        with exclusive_access(tmp_path, one, Deadline.after(5)) as hold:
             probe = threading.Thread(target=remembering(memory, locks=tmp_path).probe, args=[one])
             probe.start()
             until(hold.is_wanted)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.devices.clock import Deadline
-from zk_pipeline.devices.device_lock import exclusive
+from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.errors import Busy
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
@@ -26,10 +26,10 @@ HOLD = """
     import sys
     from pathlib import Path
     from zk_pipeline.devices.clock import Deadline
-    from zk_pipeline.devices.device_lock import exclusive
+    from zk_pipeline.devices.device_lock import exclusive_access
     from zk_pipeline.devices.models import Device
 
-    with exclusive(Path(sys.argv[1]), Device(name="x", ip_address=sys.argv[2]), Deadline.after(10)) as hold:
+    with exclusive_access(Path(sys.argv[1]), Device(name="x", ip_address=sys.argv[2]), Deadline.after(10)) as hold:
         print("held", flush=True)
         sys.stdin.readline()
 """
@@ -67,10 +67,10 @@ def test_another_process_is_waited_for(tmp_path: Path) -> None:
         # The other process holds the default port: it is the address that counts.
         here = replace(ONE, ip_address=one.ip_address)
         assert other.hear() == "held"
-        with pytest.raises(Busy) as failure, exclusive(tmp_path / "locks", here, Deadline.after(0.2)):
+        with pytest.raises(Busy) as failure, exclusive_access(tmp_path / "locks", here, Deadline.after(0.2)):
             pytest.fail("two processes held it at once")
         other.go_on()
-        with exclusive(tmp_path / "locks", here, Deadline.after(10)):
+        with exclusive_access(tmp_path / "locks", here, Deadline.after(10)):
             assert other.end() == 0
     assert failure.value.code == "busy"
     assert "another process is reading it" in str(failure.value)
@@ -78,7 +78,7 @@ def test_another_process_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_gateway_gives_up_waiting_at_its_deadline_without_a_connection(tmp_path: Path) -> None:
     overlap = Overlap()
-    with serving(terminal(), overlap) as one, exclusive(tmp_path, one, Deadline.after(1)):
+    with serving(terminal(), overlap) as one, exclusive_access(tmp_path, one, Deadline.after(1)):
         started = time.monotonic()
         with pytest.raises(Busy):
             gateway(locks=tmp_path, deadline=0.3).read(one)
@@ -90,23 +90,23 @@ def test_a_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     with child(HOLD, tmp_path, ONE.ip_address) as other:
         assert other.hear() == "held"
         other.kill()
-        with exclusive(tmp_path, ONE, Deadline.after(10)):
+        with exclusive_access(tmp_path, ONE, Deadline.after(10)):
             pass
 
 
 def test_devices_at_other_addresses_are_not_held_up(tmp_path: Path) -> None:
     others = [replace(ONE, port=4371), replace(ONE, ip_address="192.0.2.1"), replace(ONE, ip_address="2001:db8::1")]
-    with exclusive(tmp_path, ONE, Deadline.after(1)):
+    with exclusive_access(tmp_path, ONE, Deadline.after(1)):
         for other in others:
-            with exclusive(tmp_path, other, Deadline.after(0)):
+            with exclusive_access(tmp_path, other, Deadline.after(0)):
                 pass
 
 
 def test_two_names_for_one_address_share_the_connection(tmp_path: Path) -> None:
     with (
-        exclusive(tmp_path, replace(ONE, ip_address="Gate.example"), Deadline.after(1)),
+        exclusive_access(tmp_path, replace(ONE, ip_address="Gate.example"), Deadline.after(1)),
         pytest.raises(Busy),
-        exclusive(tmp_path, replace(ONE, ip_address="gate.example", name="again"), Deadline.after(0)),
+        exclusive_access(tmp_path, replace(ONE, ip_address="gate.example", name="again"), Deadline.after(0)),
     ):
         pytest.fail("two held it at once")
 
@@ -114,10 +114,10 @@ def test_two_names_for_one_address_share_the_connection(tmp_path: Path) -> None:
 def test_a_failed_reading_lets_go(tmp_path: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        exclusive(tmp_path, ONE, Deadline.after(1)),
+        exclusive_access(tmp_path, ONE, Deadline.after(1)),
     ):
         raise ZeroDivisionError
-    with exclusive(tmp_path, ONE, Deadline.after(0)):
+    with exclusive_access(tmp_path, ONE, Deadline.after(0)):
         pass
 
 
@@ -125,16 +125,16 @@ def test_the_holder_sees_that_somebody_waits_and_cannot_come_back_first(tmp_path
     order: list[str] = []
 
     def wait() -> None:
-        with exclusive(tmp_path, ONE, Deadline.after(10)):
+        with exclusive_access(tmp_path, ONE, Deadline.after(10)):
             order.append("waiter")
 
     thread = threading.Thread(target=wait)
-    with exclusive(tmp_path, ONE, Deadline.after(1)) as hold:
+    with exclusive_access(tmp_path, ONE, Deadline.after(1)) as hold:
         assert not hold.is_wanted()
         thread.start()
         until(hold.is_wanted)
         assert not order
-    with exclusive(tmp_path, ONE, Deadline.after(10)):
+    with exclusive_access(tmp_path, ONE, Deadline.after(10)):
         order.append("holder")
     thread.join()
     assert order == ["waiter", "holder"]
@@ -146,12 +146,12 @@ def test_waiting_can_be_called_off(tmp_path: Path) -> None:
 
     def wait() -> None:
         try:
-            with exclusive(tmp_path, ONE, Deadline.after(30), cancelled.is_set):
+            with exclusive_access(tmp_path, ONE, Deadline.after(30), cancelled.is_set):
                 pytest.fail("two held it at once")
         except Busy as busy:
             failures.append(busy)
 
-    with exclusive(tmp_path, ONE, Deadline.after(1)) as hold:
+    with exclusive_access(tmp_path, ONE, Deadline.after(1)) as hold:
         thread = threading.Thread(target=wait)
         thread.start()
         until(hold.is_wanted)
@@ -164,6 +164,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(UsageError, match=r"192\.0\.2\.10_4370"),
-        exclusive(tmp_path / "file", ONE, Deadline.after(1)),
+        exclusive_access(tmp_path / "file", ONE, Deadline.after(1)),
     ):
         pytest.fail("it was held without a file")

@@ -12,7 +12,7 @@ import pytest
 from zk_pipeline.devices import polling
 from zk_pipeline.devices.errors import DeadlineExceeded, NoAnswer
 from zk_pipeline.devices.models import Device, Reading
-from zk_pipeline.devices.polling import poll_many, poll_together
+from zk_pipeline.devices.polling import poll_batches, poll_many
 from zk_pipeline.simulator.terminal.faults import HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command
@@ -87,7 +87,7 @@ def test_hanging_devices_lend_their_places_long_before_their_deadline(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four places, forty devices that hang until the last one, behind them all, is read."""
-    monkeypatch.setattr(polling, "LENT_AFTER_SECONDS", 0.02)
+    monkeypatch.setattr(polling, "RELEASE_SLOT_AFTER_SECONDS", 0.02)
 
     def read(device: Device) -> Reading:
         if device.name == "gate 40":
@@ -190,7 +190,7 @@ def test_what_has_come_meanwhile_is_yielded_together() -> None:
             first_is_out.wait(20)
         raise ValueError("no good")
 
-    come = poll_together(devices(5), read, most=3, deadline_seconds=30)
+    come = poll_batches(devices(5), read, most=3, deadline_seconds=30)
     assert [one.device.name for one in next(come)] == ["gate 0"]
     first_is_out.set()
     until(lambda: not [one for one in threading.enumerate() if one.name.startswith("poll ")])

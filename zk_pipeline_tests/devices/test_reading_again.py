@@ -80,7 +80,7 @@ def test_what_always_fails_is_given_up_after_the_third_connection(protocol: Prot
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_refusal_is_asked_for_once(protocol: Protocol) -> None:
     watched = Watched(RefuseCommand(Command.CMD_DATA_WRRQ))
-    with serving(terminal(), watched, protocol=protocol) as one, pytest.raises(errors.RefusesProtocol):
+    with serving(terminal(), watched, protocol=protocol) as one, pytest.raises(errors.UnsupportedCommand):
         gateway().read(one)
     assert watched.count(Command.CMD_CONNECT) == 1
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pandas as pd
 import pytest
 
-from zk_pipeline.devices.errors import RefusesProtocol
-from zk_pipeline.devices.models import LogTail, Protocol, Reading
+from zk_pipeline.devices.errors import UnsupportedCommand
+from zk_pipeline.devices.models import LogPosition, Protocol, Reading
 from zk_pipeline.simulator.terminal.connections import Wire
 from zk_pipeline.simulator.terminal.faults import Faults, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -77,7 +77,7 @@ def test_a_log_that_is_not_the_known_one_is_read_in_full(protocol: Protocol, cha
     assert same_punches(later.punches, emulated.punches())
 
 
-def changed(tail: LogTail | None, **changes: object) -> LogTail:
+def changed(tail: LogPosition | None, **changes: object) -> LogPosition:
     assert tail is not None
     return replace(tail, **changes)  # type: ignore[arg-type]
 
@@ -86,7 +86,7 @@ def flipped(overlap: bytes, at: int) -> bytes:
     return overlap[:at] + bytes([overlap[at] ^ 1]) + overlap[at + 1 :]
 
 
-WRONG_TAILS: dict[str, Callable[[Reading], LogTail]] = {
+WRONG_TAILS: dict[str, Callable[[Reading], LogPosition]] = {
     "first byte of the overlap": lambda full: changed(full.tail, overlap=flipped(full.tail.overlap, 0)),  # type: ignore[union-attr]
     "last byte of the overlap": lambda full: changed(full.tail, overlap=flipped(full.tail.overlap, -1 % 640)),  # type: ignore[union-attr]
     "no overlap": lambda full: changed(full.tail, overlap=b""),
@@ -321,5 +321,5 @@ def test_a_log_refused_when_it_has_grown_is_a_refusal_and_no_empty_reading() -> 
         full = gateway().read(one)
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, RefuseCommand(Command.CMD_DATA_WRRQ))
-        with pytest.raises(RefusesProtocol):
+        with pytest.raises(UnsupportedCommand):
             gateway().read(one, full.tail)

@@ -194,7 +194,7 @@ def test_a_clock_without_a_date_is_shown_as_none_and_stops_no_reading() -> None:
 def test_a_refused_user_list_fails_where_only_users_were_asked_for() -> None:
     with (
         serving(terminal(), RefuseCommand(Command.CMD_DATA_WRRQ)) as one,
-        pytest.raises(errors.RefusesProtocol),
+        pytest.raises(errors.UnsupportedCommand),
     ):
         gateway().users(one)
 

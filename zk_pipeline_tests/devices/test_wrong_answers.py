@@ -49,9 +49,9 @@ def _with_data(change: Callable[[bytes], bytes]) -> Change:
 
 
 WRONG_ANSWERS: dict[str, tuple[Command, Change, type[errors.TerminalError]]] = {
-    "firmware-6001": (Command.CMD_CONNECT, _first(command=6001), errors.RefusesProtocol),
-    "log-refused": (Command.CMD_DATA_WRRQ, _first(command=2001, data=b""), errors.RefusesProtocol),
-    "sizes-refused": (Command.CMD_GET_FREE_SIZES, _first(command=2001), errors.RefusesProtocol),
+    "firmware-6001": (Command.CMD_CONNECT, _first(command=6001), errors.UnsupportedCommand),
+    "log-refused": (Command.CMD_DATA_WRRQ, _first(command=2001, data=b""), errors.UnsupportedCommand),
+    "sizes-refused": (Command.CMD_GET_FREE_SIZES, _first(command=2001), errors.UnsupportedCommand),
     "short-sizes": (Command.CMD_GET_FREE_SIZES, _first(data=bytes(10)), errors.ProtocolViolation),
     "empty-log": (Command.CMD_DATA_WRRQ, _first(command=1501, data=table(b"")), errors.IncompleteTransfer),
     "no-data-at-all": (Command.CMD_DATA_WRRQ, _first(command=1501, data=b""), errors.IncompleteTransfer),

@@ -29,7 +29,7 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Reading
-from zk_pipeline.devices.polling import poll_together
+from zk_pipeline.devices.polling import poll_batches
 from zk_pipeline.operations.live_capture import Stored, listen
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.operations.process import process_dates
@@ -77,7 +77,7 @@ class RunningClock:
 @contextmanager
 def polls_by(clock: Clock) -> Iterator[None]:
     """Polls begin and end by this clock, as the store's rows are written by one of ours."""
-    with mock.patch("zk_pipeline.operations.poll.poll_together", partial(poll_together, clock=clock)):
+    with mock.patch("zk_pipeline.operations.poll.poll_batches", partial(poll_batches, clock=clock)):
         yield
 
 

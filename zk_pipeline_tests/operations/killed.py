@@ -53,7 +53,7 @@ def _die_in(module: ModuleType, name: str) -> None:
 def _work(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
     store = store_at(at, StoppedClock(now))
     if when is Killed.WHILE_READING:
-        _die_in(poll_results, "keep_tails")  # the last but one statement of its transaction
+        _die_in(poll_results, "keep_positions")  # the last but one statement of its transaction
     read(store, held)
     if when is Killed.AFTER_READING:
         _die()

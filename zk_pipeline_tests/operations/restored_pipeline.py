@@ -33,7 +33,7 @@ from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.records import TerminalUser
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import copy_store
@@ -75,7 +75,7 @@ class Pipeline:
 
     def sync(self) -> None:
         self.runs += 1
-        assert sync(self.store, self.settings, Scope(), run_id=f"sync {self.runs}").stopped is None
+        assert sync(self.store, self.settings, SyncScope(), run_id=f"sync {self.runs}").stopped is None
 
     def standing(self) -> dict[Any, dict[str, object]]:
         """What the CRM holds: its records without their revisions, retracted ones left out."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.devices.models import Device, LogTail, Reading
+from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.polling import PollOutcome
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.poll import DevicePolled, keep, poll_devices
@@ -53,7 +53,7 @@ def _at(fleet: Fleet, name: str) -> Device:
     )
 
 
-def read(device: Device, tail: LogTail | None = None) -> Reading:
+def read(device: Device, tail: LogPosition | None = None) -> Reading:
     return TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0).read(device, tail)
 
 
@@ -102,7 +102,7 @@ def test_a_dead_terminal_costs_the_others_nothing_and_its_failure_is_on_record(f
 
 @pytest.mark.usefixtures("fleet")
 def test_what_goes_wrong_before_a_terminal_is_reached_is_that_devices_failure_too(store: Store) -> None:
-    def awkward(device: Device, tail: LogTail | None) -> Reading:
+    def awkward(device: Device, tail: LogPosition | None) -> Reading:
         if device.name == "gate-8":
             raise UsageError("comm key of gate-8: the variable KEY is not set")
         if device.name == "gate-16":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from zk_pipeline.attendance.evaluate import Judged, judge
+from zk_pipeline.attendance.evaluate import EvaluatedDays, evaluate_days
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.config.settings import load_settings
@@ -49,7 +49,7 @@ def test_an_error_without_words_is_told_by_its_class(store: Store, monkeypatch: 
     def speechless(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(operation, "judge", speechless)
+    monkeypatch.setattr(operation, "evaluate_days", speechless)
     assert process(store, MONDAY, TUESDAY).failed == {MONDAY: "ZeroDivisionError", TUESDAY: "ZeroDivisionError"}
 
 
@@ -58,7 +58,7 @@ def busy(*_: object) -> None:
 
 
 def test_a_store_that_is_busy_is_nobodys_bad_date(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operation, "judge", busy)
+    monkeypatch.setattr(operation, "evaluate_days", busy)
     with pytest.raises(StoreBusy):
         process(store, MONDAY)
     assert stale(store) == [MONDAY, TUESDAY, WEDNESDAY]
@@ -72,7 +72,7 @@ def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
     def tell(part: Sequence[DateWritten]) -> None:
         told.append(([item.work_date for item in part], stale(store)))
         if len(told) == 2:
-            monkeypatch.setattr(operation, "judge", busy)
+            monkeypatch.setattr(operation, "evaluate_days", busy)
 
     monkeypatch.setattr(operation, "_FIRST_PART", 2)
     monkeypatch.setattr(operation, "_ROWS_AT_ONCE", 1)  # each date has one
@@ -86,13 +86,13 @@ def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
 def test_dates_that_another_run_made_from_newer_punches_are_told_apart(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(summaries: pd.DataFrame, rules: WorkRules, now: datetime, shifts: Mapping[str, Shift]) -> Judged:
-        monkeypatch.setattr(operation, "judge", judge)
+    def slowly(summaries: pd.DataFrame, rules: WorkRules, now: datetime, shifts: Mapping[str, Shift]) -> EvaluatedDays:
+        monkeypatch.setattr(operation, "evaluate_days", evaluate_days)
         ingest(store, "Gate", *on(MONDAY, "18:00"))
         process(store, MONDAY, run_id="faster run")
-        return judge(summaries, rules, now, shifts)
+        return evaluate_days(summaries, rules, now, shifts)
 
-    monkeypatch.setattr(operation, "judge", slowly)
+    monkeypatch.setattr(operation, "evaluate_days", slowly)
     done = process(store, MONDAY, TUESDAY, run_id="slower run")
     assert [item.work_date for item in done.written] == [TUESDAY]
     assert (done.overtaken, done.failed) == ([MONDAY], {})

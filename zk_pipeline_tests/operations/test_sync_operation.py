@@ -14,11 +14,11 @@ from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
-from zk_pipeline.simulator.crm.faults import Trouble, behave, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, behave, refusal, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
-from zk_pipeline.store.locks.sync_lock import SenderBusy
+from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.raw_crm import raw_crm
 from zk_pipeline_tests.crm.test_crm_lookup import LOOKUP, NaiveCrm
@@ -70,7 +70,7 @@ def run(
     home: Path,
     crm: CrmReceiver,
     *,
-    scope: Scope | None = None,
+    scope: SyncScope | None = None,
     mapping: str = "",
     patience: str = "600",
     **options: object,
@@ -78,7 +78,7 @@ def run(
     configured = settings(
         home, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_MAPPING_FILE=mapping, CRM_OUTAGE_PATIENCE=patience
     )
-    return sync(store, configured, scope or Scope(), run_id=f"run {next(RUNS)}", **options)  # type: ignore[arg-type]
+    return sync(store, configured, scope or SyncScope(), run_id=f"run {next(RUNS)}", **options)  # type: ignore[arg-type]
 
 
 def test_every_due_day_arrives_once_with_its_content(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_changed_day_is_sent_again_as_its_next_revision(store: Store, crm: Crm
 
 
 def test_scope_and_limit_bound_what_is_sent(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
-    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY)).delivered == 1
+    assert run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY)).delivered == 1
     assert run(store, tmp_path, crm, limit=1).delivered == 1
     assert set(crm.ledger.latest()) == {("1001", TUESDAY), ("1001", MONDAY)}
 
@@ -122,7 +122,7 @@ def test_a_forced_sync_sends_again_under_the_same_key_and_the_crm_applies_nothin
     store: Store, crm: CrmReceiver, tmp_path: Path
 ) -> None:
     run(store, tmp_path, crm)
-    assert run(store, tmp_path, crm, scope=Scope(states=("delivered",))).delivered == 3
+    assert run(store, tmp_path, crm, scope=SyncScope(states=("delivered",))).delivered == 3
     assert set(crm.ledger.attempts.values()) == {2}
     assert crm.ledger.revisions("1001", MONDAY) == [1]
 
@@ -198,7 +198,7 @@ def test_a_crm_that_is_down_spends_nothing_and_the_next_sync_delivers(store: Sto
     down = whenever(lambda _: True, refusal(503))
     with CrmReceiver(token=TOKEN, misbehave=down) as crm:
         configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_OUTAGE_PATIENCE="0")
-        ended = sync(store, configured, Scope(), run_id="in the outage")
+        ended = sync(store, configured, SyncScope(), run_id="in the outage")
         assert (ended.retry, ended.unsent) == (0, 3)
         assert str(ended.stopped).endswith(
             "3 still wait: the next sync sends them (sync_to_crm_schedule: every 30 minutes)"
@@ -206,7 +206,7 @@ def test_a_crm_that_is_down_spends_nothing_and_the_next_sync_delivers(store: Sto
     assert rows(store, STATES) == [("pending", 3, 0)]
     with CrmReceiver(token=TOKEN) as crm:
         configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN)
-        assert sync(store, configured, Scope(), run_id="the next sync").delivered == 3
+        assert sync(store, configured, SyncScope(), run_id="the next sync").delivered == 3
 
 
 def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(store: Store, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_set_up_that_cannot_work_is_told_by_the_variable_and_counts_no_attempt
     variables: dict[str, str], named: str, store: Store, tmp_path: Path
 ) -> None:
     with pytest.raises(CrmMisconfigured, match=named) as refused:
-        sync(store, settings(tmp_path, **variables), Scope(), run_id="run")
+        sync(store, settings(tmp_path, **variables), SyncScope(), run_id="run")
     assert "s3cret" not in str(refused.value)
     assert refused.value.summary is None
     assert rows(store, STATES) == [("pending", 3, 0)]
@@ -250,7 +250,7 @@ def test_a_token_that_the_crm_refuses_stops_the_run_and_counts_no_attempt(
 ) -> None:
     configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN="s3cret-but-wrong")
     with pytest.raises(CrmMisconfigured) as refused:
-        sync(store, configured, Scope(), run_id="run")
+        sync(store, configured, SyncScope(), run_id="run")
     assert "s3cret" not in str(refused.value)
     assert rows(store, STATES) == [("pending", 3, 0)]
     assert run(store, tmp_path, crm).delivered == 3
@@ -267,12 +267,12 @@ def test_a_crm_without_keys_is_asked_for_what_a_store_restored_on_a_new_machine_
         configured = settings(
             tmp_path, CRM_API_URL=server.url, CRM_API_TOKEN=TOKEN, CRM_LOOKUP=LOOKUP, CRM_BATCH_SIZE=batch
         )
-        assert sync(store, configured, Scope(user_id="1001"), run_id="before").delivered == 2
+        assert sync(store, configured, SyncScope(user_id="1001"), run_id="before").delivered == 2
         new = Store.at(tmp_path / "new" / "attendance.duckdb")
         assert new.restoring.restore(file).in_doubt == 3
         ingest(new, "Gate", *on(MONDAY, "19:00"))
         process(new, MONDAY)
-        summary = sync(new, configured, Scope(), run_id="after")
+        summary = sync(new, configured, SyncScope(), run_id="after")
     assert (summary.delivered, summary.total) == (4, 4)
     told = [(one["user_id"], one["date"]) for one in naive.held]
     assert sorted(told[2:]) == [("1001", str(MONDAY)), ("1002", str(MONDAY))], "what is new, and what was not sent"
@@ -313,7 +313,7 @@ def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted
     store: Store, crm: CrmReceiver, tmp_path: Path
 ) -> None:
     crm.misbehave = lambda *_: refusal(429, retry_after="7200")
-    stopped = run(store, tmp_path, crm, scope=Scope(first=TUESDAY))
+    stopped = run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY))
     assert (stopped.unsent, "; 1 still wait: " in str(stopped.stopped)) == (1, True)
     crm.misbehave = behave
     posts = crm.posts
@@ -322,13 +322,13 @@ def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted
     assert crm.posts == posts
     with CrmReceiver(token=TOKEN) as other:
         assert run(store, tmp_path, other, limit=1).delivered == 1
-    assert run(store, tmp_path, crm, scope=Scope(states=("delivered",)), force=True).delivered == 3
+    assert run(store, tmp_path, crm, scope=SyncScope(states=("delivered",)), force=True).delivered == 3
     execute(store, "UPDATE crm_deliveries SET state = 'pending'")
     assert run(store, tmp_path, crm).delivered == 3, "it is lifted for later runs, too"
 
 
 def test_a_second_sender_is_turned_away_and_touches_nothing(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
-    with store.deliveries.only_sender(), pytest.raises(SenderBusy):
+    with store.deliveries.only_sender(), pytest.raises(SyncAlreadyRunning):
         run(store, tmp_path, crm)
     assert crm.ledger.attempts == {}
     assert rows(store, STATES) == [("pending", 3, 0)]
@@ -340,7 +340,7 @@ def test_a_token_file_is_read_when_it_is_needed(store: Store, crm: CrmReceiver, 
     token = crm_token(configured)
     path.write_text(f"{TOKEN}\n")
     assert token() == TOKEN
-    assert sync(store, configured, Scope(last=date(2026, 3, 2)), run_id="run").delivered == 2
+    assert sync(store, configured, SyncScope(last=date(2026, 3, 2)), run_id="run").delivered == 2
 
 
 def test_the_endpoint_is_that_of_the_settings(tmp_path: Path) -> None:
@@ -359,13 +359,13 @@ def test_the_endpoint_is_that_of_the_settings(tmp_path: Path) -> None:
 def test_a_mapping_changed_while_outcomes_are_unknown_changes_only_what_was_not_sent(
     store: Store, crm: CrmReceiver, tmp_path: Path
 ) -> None:
-    crm.misbehave = whenever(lambda _: True, Trouble(drop="after"))
-    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY), patience="0").delivered == 0
+    crm.misbehave = whenever(lambda _: True, Fault(drop="after"))
+    assert run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY), patience="0").delivered == 0
     crm.misbehave = behave
     (tmp_path / "crm_mapping.yaml").write_text("instants: utc\n")
     ingest(store, "Gate", *on(TUESDAY, "18:00"))
     process(store, TUESDAY)
-    assert run(store, tmp_path, crm, scope=Scope(first=TUESDAY)).delivered == 2
+    assert run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY)).delivered == 2
     assert crm.ledger.revisions("1001", TUESDAY) == [1, 2]
     assert crm.ledger.anomalies == [], "the same body under the same key"
     assert crm.ledger.latest()["1001", TUESDAY]["clock_out"] == "2026-03-03T15:00:00Z"

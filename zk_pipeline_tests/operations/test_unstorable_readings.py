@@ -15,7 +15,7 @@ import pytest
 
 from zk_pipeline.devices.errors import Refused
 from zk_pipeline.devices.gateway import TerminalGateway
-from zk_pipeline.devices.models import Device, LogTail, Reading
+from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.polling import PollOutcome
 from zk_pipeline.operations.clear_log import clear_log
 from zk_pipeline.operations.poll import keep, poll_devices
@@ -25,7 +25,7 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import ReadingRefused, StoreBusy
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals import poll_results
-from zk_pipeline.store.terminals.poll_results import Incoming
+from zk_pipeline.store.terminals.poll_results import PreparedReading
 from zk_pipeline.store.terminals.quarantine import QuarantineStore
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
 from zk_pipeline_tests.store.store_fixtures import LONG_AFTER, MONDAY, busy, device, ingest, on, reading, rows
@@ -110,7 +110,7 @@ def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_r
 ) -> None:
     stored = poll_results.ingest
 
-    def refusing(connection: Connection, come: Sequence[Incoming], **values: Any) -> Any:
+    def refusing(connection: Connection, come: Sequence[PreparedReading], **values: Any) -> Any:
         if any(one.finished.device.name == "B" for one in come):
             raise ReadingRefused("B", "registration_changed", "B: it was moved to another address meanwhile")
         return stored(connection, come, **values)
@@ -128,7 +128,7 @@ def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_r
 
 
 def test_every_poll_fails_by_name_again_until_the_reading_can_be_stored(gates: Store) -> None:
-    def read(one: Device, tail: LogTail | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
+    def read(one: Device, tail: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         return from_terminal(one.name, too_large() if one.name == "A" and is_broken else whole())
 
     def poll() -> dict[str, str | None]:
@@ -180,7 +180,7 @@ def test_a_store_that_fails_after_some_readings_loses_track_of_none(
 ) -> None:
     stored = poll_results.ingest
 
-    def failing_later(connection: Connection, come: Sequence[Incoming], **values: Any) -> Any:
+    def failing_later(connection: Connection, come: Sequence[PreparedReading], **values: Any) -> Any:
         if [one.finished.device.name for one in come] == ["C"]:
             raise duckdb.IOException("No such device")
         return stored(connection, come, **values)
@@ -214,7 +214,7 @@ def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(
 ) -> None:
     is_over = threading.Event()
 
-    def read(one: Device, tail: LogTail | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
+    def read(one: Device, tail: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         if one.name in "DE":
             is_over.wait(20)
         return whole()
@@ -231,7 +231,7 @@ def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(
 def test_words_that_no_store_takes_fail_no_run(gates: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)  # pytest cannot pass such words on
 
-    def read(one: Device, tail: LogTail | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
+    def read(one: Device, tail: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         raise ValueError("a name such as \udc80\nthat is no text")
 
     polled = list(poll_devices(gates, gates.devices.all(), read, deadline_seconds=5, run_id="run"))

@@ -15,7 +15,6 @@ import pytest
 from zk_pipeline.runtime import processes
 from zk_pipeline.runtime.processes import (
     check_for_end,
-    end_child,
     end_in_order,
     ended_by,
     in_main_thread,
@@ -23,6 +22,7 @@ from zk_pipeline.runtime.processes import (
     process_identity,
     start_child,
     stop_event,
+    terminate,
 )
 from zk_pipeline_tests.waiting import child, until
 
@@ -48,8 +48,8 @@ GRANDPARENT = """
     import os, sys
     from pathlib import Path
     from zk_pipeline.runtime.processes import start_child
-    grandchild = "import os, time; from zk_pipeline.runtime.processes import end_with_starter; " \\
-        "end_with_starter(os.environ, look_every_seconds=0.05); print(os.getpid(), flush=True); time.sleep(600)"
+    grandchild = "import os, time; from zk_pipeline.runtime.processes import exit_with_parent; " \\
+        "exit_with_parent(os.environ, look_every_seconds=0.05); print(os.getpid(), flush=True); time.sleep(600)"
     stubborn = "import signal, subprocess, sys; signal.signal(15, lambda *_: None); " \\
         "subprocess.run([sys.executable, '-c', sys.argv[1]])"
     start_child([sys.executable, "-c", stubborn, grandchild], cwd=Path(sys.argv[1]), environ=os.environ,
@@ -99,7 +99,7 @@ def test_a_child_writes_to_its_file_and_is_ended_politely(tmp_path: Path) -> Non
     try:
         until(lambda: output.exists() and output.read_text() == "at work\n")
     finally:
-        end_child(started)
+        terminate(started)
     assert started.returncode == -15
 
 
@@ -111,7 +111,7 @@ def test_a_child_that_ignores_the_polite_signal_is_killed_with_what_it_started(t
         grandchild = process_identity(int(output.read_text()))
         assert is_alive(grandchild)
     finally:
-        end_child(started, patience=0.2)
+        terminate(started, patience=0.2)
     assert started.returncode == -9
     until(lambda: not is_alive(grandchild))
 
@@ -120,7 +120,7 @@ def test_ending_a_child_that_has_ended_already_does_nothing(tmp_path: Path) -> N
     started = start_child([sys.executable, "-c", ""], cwd=tmp_path, environ=os.environ, output=tmp_path / "out")
     started.wait(30)
     before = time.monotonic()
-    end_child(started)
+    terminate(started)
     assert time.monotonic() - before < 1
 
 

@@ -16,7 +16,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake import LakeEngine
 from zk_pipeline.store.engine.ducklake_connection import lake_instance
 from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline.store.locks.file_lock import Held
+from zk_pipeline.store.locks.file_lock import HeldLock
 
 KEYS = 1_000  # of each merge
 # By how much the next merge of a process is further on: most of its keys are known, or all are new to it and brought
@@ -38,8 +38,8 @@ Ways = Literal["locked", "fenced", "bare"]
 def merge_on(address: LakeAddress, merges: int, step: int, way: Ways, together: Barrier) -> None:
     """Merges of keys that others merge too, one after the other, begun by all at once; tried again when refused."""
     if way != "locked":
-        advisory_locks.LakeLocks.hold = _no_lock  # type: ignore[method-assign]
-        advisory_locks.LakeHeld.is_still_held = _held  # type: ignore[method-assign]
+        advisory_locks.AdvisoryLocks.hold = _no_lock  # type: ignore[method-assign]
+        advisory_locks.HeldAdvisoryLock.is_still_held = _held  # type: ignore[method-assign]
     if way == "bare":
         lake_instance(address, create=False).execute("SET GLOBAL ducklake_max_retry_count = 100")
     database = Database(address, wait_seconds=120)
@@ -57,13 +57,13 @@ def merge_on(address: LakeAddress, merges: int, step: int, way: Ways, together: 
                     raise
 
 
-def _held(self: advisory_locks.LakeHeld) -> bool:  # noqa: ARG001
+def _held(self: advisory_locks.HeldAdvisoryLock) -> bool:  # noqa: ARG001
     return True
 
 
 @contextmanager
-def _no_lock(self: advisory_locks.LakeLocks, *_: object, **__: object) -> Iterator[Held]:  # noqa: ARG001
-    yield advisory_locks.LakeHeld(0.0, time.monotonic(), lambda _: None, None, ())
+def _no_lock(self: advisory_locks.AdvisoryLocks, *_: object, **__: object) -> Iterator[HeldLock]:  # noqa: ARG001
+    yield advisory_locks.HeldAdvisoryLock(0.0, time.monotonic(), lambda _: None, None, ())
 
 
 def expected(processes: int, merges: int, step: int) -> tuple[int, int, int]:

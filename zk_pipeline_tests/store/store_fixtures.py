@@ -28,7 +28,7 @@ from zk_pipeline.operations.process import Processed, process_dates
 from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminals.poll_results import Ingested
+from zk_pipeline.store.terminals.poll_results import IngestResult
 from zk_pipeline_tests.engines import copy_store, place
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
@@ -134,7 +134,7 @@ def ingest(
     slots: Sequence[SlotPunch] = (),
     rejected: Iterable[bytes] = (),
     users: Sequence[User] | None = None,
-) -> Ingested:
+) -> IngestResult:
     """Store a reading of a registered device."""
     return store.punches.ingest(
         store.devices.get(name),

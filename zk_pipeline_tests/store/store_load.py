@@ -21,7 +21,7 @@ import pandas as pd
 from zk_pipeline.devices.models import Reading, punches_frame
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import DeviceExists
-from zk_pipeline.store.locks.lock_statistics import Spread
+from zk_pipeline.store.locks.lock_statistics import Histogram
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import device, reading
 
@@ -148,10 +148,10 @@ def end_all(started: Sequence[ForkServerProcess], *, seconds: float) -> list[int
 class Waits:
     """Milliseconds writers waited and held the store, from its own counts."""
 
-    held: Spread
-    waited: Spread
+    held: Histogram
+    waited: Histogram
 
-    def ideal_ms(self, writers: int, reads: Spread) -> float:
+    def ideal_ms(self, writers: int, reads: Histogram) -> float:
         """The longest wait in an ideal queue: every other writer once, and between two of them the readers, all of
         whom share one hold.
         """

@@ -81,7 +81,7 @@ _LINEAGE: dict[str, dict[str, list[str]]] = {
 }
 
 
-class Story(TypedDict):
+class AssetAttributes(TypedDict):
     """Arguments of `dg.asset`."""
 
     owners: list[str]
@@ -90,7 +90,7 @@ class Story(TypedDict):
     metadata: Mapping[str, Any]
 
 
-def story(asset: str, settings: Settings, *made_in: Callable[..., Any]) -> Story:
+def asset_attributes(asset: str, settings: Settings, *made_in: Callable[..., Any]) -> AssetAttributes:
     """Arguments of `dg.asset` for one of the assets; `made_in` are functions worth reading, the first its own."""
     metadata: dict[str, Any] = {
         **_columns(asset),

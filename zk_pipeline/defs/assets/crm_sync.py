@@ -14,15 +14,15 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.defs.assets.admin_links import AdminLinks
-from zk_pipeline.defs.assets.asset_attributes import story
+from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.crm_checks import crm_check_results, crm_check_specs
-from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partitions_failed
+from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.pools import CRM
 from zk_pipeline.defs.resources import CrmResource, StoreResource
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.store.deliveries.due_deliveries import Scope
-from zk_pipeline.store.locks.sync_lock import SenderBusy, SenderLost
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning, SyncLockLost
 from zk_pipeline.store.store import Store
 
 OPEN_STATES = ("pending", "sending", "retry", "failed")
@@ -61,7 +61,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         output_required=False,
         pool=CRM,
         check_specs=crm_check_specs(),
-        **story("crm_sync", settings, sync, deliver, crm_record),
+        **asset_attributes("crm_sync", settings, sync, deliver, crm_record),
     )
     def crm_sync(
         context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
@@ -95,9 +95,9 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 raise dg.Failure(str(error), metadata={MISCONFIGURED_CRM: True}, allow_retries=False) from error
             is_misconfigured = True
             summary = error.summary  # what went out before the CRM turned us away counts all the same
-        except SenderBusy as error:
+        except SyncAlreadyRunning as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        except SenderLost as error:
+        except SyncLockLost as error:
             _materialize(context, opened, dates, links)
             raise dg.Failure(str(error), allow_retries=False) from error
         except BaseException:  # a run that is cancelled has delivered something, too
@@ -113,7 +113,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             raise _failure(summary, is_misconfigured)
         held = {day.isoformat(): why for day, why in opened.quality.held().items() if day in dates}
         if held:
-            raise partitions_failed("work date", held, len(dates))
+            raise partial_failure("work date", held, len(dates))
 
     return [crm_sync]
 
@@ -126,7 +126,7 @@ def _span(config: SyncConfig, dates: Sequence[date], settings: Settings) -> tupl
     return max(first or settings.history_start, settings.history_start), last
 
 
-def _plan(context: dg.AssetExecutionContext, store: Store, scope: Scope, planned: Sequence[date]) -> list[date]:
+def _plan(context: dg.AssetExecutionContext, store: Store, scope: SyncScope, planned: Sequence[date]) -> list[date]:
     """Plan a partition for every other work date on which something is due, by the event that Dagster writes for the
     run's range; all dates that the run is about.
     """
@@ -151,11 +151,11 @@ def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequenc
             context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=told))
 
 
-def sync_scope(config: SyncConfig, first: date, last: date | None) -> Scope:
+def sync_scope(config: SyncConfig, first: date, last: date | None) -> SyncScope:
     """What a run with `config` sends besides `pending` deliveries and those a dead run left behind."""
     wanted = {"retry": config.retry, "failed": config.failed, "delivered": config.force}
     states = tuple(state for state, is_wanted in wanted.items() if is_wanted)
-    return Scope(user_id=config.user_id, states=states, first=first, last=last)
+    return SyncScope(user_id=config.user_id, states=states, first=first, last=last)
 
 
 def _counts(summary: DeliverySummary) -> dict[str, int]:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from zk_pipeline.attendance.evaluate import judge
+from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
-from zk_pipeline.defs.assets.asset_attributes import story
+from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
 from zk_pipeline.defs.checks.day_checks import check_result, check_spec
-from zk_pipeline.defs.failures import partitions_failed
+from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
 from zk_pipeline.defs.pools import ATTENDANCE
 from zk_pipeline.defs.resources import StoreResource
@@ -37,7 +37,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         deps=[dg.AssetDep("raw_punches", partition_mapping=dg.AllPartitionMapping())],
         output_required=False,
         pool=ATTENDANCE,
-        **story("daily_attendance", settings, process_dates, judge, summarize),
+        **asset_attributes("daily_attendance", settings, process_dates, evaluate_days, summarize),
         check_specs=[check_spec()],
     )
     def daily_attendance(
@@ -66,6 +66,6 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         yield check_result(opened.days.dates_outside(first=settings.history_start, last=last))
         if result.failed:
             failed = {day.isoformat(): why for day, why in result.failed.items()}
-            raise partitions_failed("work date", failed, len(dates))
+            raise partial_failure("work date", failed, len(dates))
 
     return [daily_attendance]

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
-from zk_pipeline.defs.assets.asset_attributes import story
+from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
-from zk_pipeline.defs.failures import partitions_failed
+from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
 from zk_pipeline.defs.pools import TERMINALS
@@ -77,7 +77,7 @@ def _raw_punches(
             failures[name] = f"{polled.words}; stored, but without its event ({type(error).__name__}: {error})"
     yield from check_results(terminal_health(opened.database))
     if failures:
-        raise partitions_failed("device", failures, len(chosen))
+        raise partial_failure("device", failures, len(chosen))
 
 
 def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLinks) -> dg.AssetMaterialization:
@@ -124,7 +124,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         group_name="terminals",
         kinds={"duckdb"},
         description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
-        **story("devices", settings, _devices),
+        **asset_attributes("devices", settings, _devices),
     )(_devices)
     alone = settings.poll_rules is None
     raw_punches = dg.asset(
@@ -138,7 +138,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         deps=["devices"],
         output_required=False,
         pool=TERMINALS if alone else None,
-        **story("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
+        **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(),
     )(_raw_punches)
     return [devices, raw_punches]

@@ -12,13 +12,13 @@ from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.checks.quality_checks import LOOKS
 from zk_pipeline.defs.instance.instance_health import (
-    as_failed,
     failed_checks,
+    failed_run_details,
     failed_runs,
     failing_ticks,
     is_poll_in_flight,
 )
-from zk_pipeline.defs.instance.orphaned_runs import report_dead_runs
+from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import AlertsResource, StoreResource
 from zk_pipeline.operations.alerting.messages import Look, decide, note, send_due
@@ -34,7 +34,7 @@ from zk_pipeline.operations.alerting.problems import (
 from zk_pipeline.operations.alerting.quality_verdicts import silence_allowed
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline.store.quality.alert_inputs import watch
+from zk_pipeline.store.quality.alert_inputs import read_alert_inputs
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.store import Store
@@ -55,7 +55,7 @@ def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         description="Puts each failed run on record; alert_sensor tells people of it.",
     )
     def run_failure_alert_sensor(context: dg.RunFailureSensorContext, store: StoreResource) -> dg.SkipReason:
-        for run in as_failed(context.instance, context.dagster_run):
+        for run in failed_run_details(context.instance, context.dagster_run):
             problem = run_problem(run, Links(load_settings().ui_url))
             store.open().alerts.update(partial(note, problem=problem))
             return dg.SkipReason(f"on record: {problem.title}")
@@ -96,11 +96,11 @@ def look_and_tell(
     """
     settings = load_settings()
     now = store.clock()
-    report_dead_runs(instance)
+    fail_orphaned_runs(instance)
     # While a poll is under way its devices are read one after the other: those that fail are told together afterwards.
     kinds = set(KINDS) - ({"device"} if is_poll_in_flight(instance, now) else set())
     kinds -= {"check"} if checks is None else set()
-    seen = watch(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
+    seen = read_alert_inputs(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
     look = Look(current_problems(seen.late, instance, checks or (), settings, now), kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)

@@ -24,7 +24,7 @@ from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.alerting.routing import by_queue
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.operations.sync import why_paused
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreBusy
 
 MAX_RUNS = 10  # per tick; what is left over is asked for by the next one
@@ -154,7 +154,7 @@ def _sync(store: StoreResource, settings: Settings, how: Mapping[str, Any], *sta
         yield dg.SkipReason(paused)
         return
     # What was due when the history began earlier has no partition any more.
-    due = opened.deliveries.due_dates(Scope(first=settings.history_start, states=states))
+    due = opened.deliveries.due_dates(SyncScope(first=settings.history_start, states=states))
     if not due:
         yield dg.SkipReason("nothing is due at the CRM")
         return

@@ -14,7 +14,7 @@ from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_busy
 from zk_pipeline.defs.instance.runs_in_progress import UNDER_WAY
 from zk_pipeline.defs.job_names import POLL, PROCESS
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous, last_work_date
-from zk_pipeline.defs.pools import make_pools_known
+from zk_pipeline.defs.pools import register_pools
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.alerting.routing import side_by_side
 from zk_pipeline.operations.process import stale_dates
@@ -74,7 +74,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     def device_registry_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
-        make_pools_known(context.instance)
+        register_pools(context.instance)
         try:
             devices = store.open().devices.all()
         except StoreBusy as error:

@@ -16,7 +16,12 @@ from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, LATENESS, Check
-from zk_pipeline.operations.alerting.quality_verdicts import Verdict, judge_facts, judge_freshness, silence_allowed
+from zk_pipeline.operations.alerting.quality_verdicts import (
+    CheckResult,
+    evaluate_facts,
+    evaluate_freshness,
+    silence_allowed,
+)
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
 
@@ -32,21 +37,21 @@ def spec_of(check: Check) -> dg.AssetCheckSpec:
     )
 
 
-def freshness_verdicts(store: Store, settings: Settings) -> list[Verdict]:
+def freshness_verdicts(store: Store, settings: Settings) -> list[CheckResult]:
     """What is late now."""
     now = store.clock()
     found = store.quality.freshness(first=settings.history_start, last=last_work_date(settings, now))
-    return judge_freshness(found, now, silence=silence_allowed(settings.polling_interval_minutes))
+    return evaluate_freshness(found, now, silence=silence_allowed(settings.polling_interval_minutes))
 
 
-def data_verdicts(store: Store, settings: Settings) -> list[Verdict]:
+def data_verdicts(store: Store, settings: Settings) -> list[CheckResult]:
     """What the data looks like; unsound dates are kept from the CRM from here on, sound ones no longer."""
     store.quality.hold_what_matters()
     # A day that is not over anywhere west of the default zone is not judged yet.
-    return judge_facts(store.quality.facts(today=last_work_date(settings, store.clock()) - timedelta(days=1)))
+    return evaluate_facts(store.quality.facts(today=last_work_date(settings, store.clock()) - timedelta(days=1)))
 
 
-def metadata_of(verdict: Verdict) -> dict[str, dg.MetadataValue]:
+def metadata_of(verdict: CheckResult) -> dict[str, dg.MetadataValue]:
     lines = [f"- {cell(problem)}" for problem in verdict.problems[:SHOWN]]
     metadata: dict[str, dg.MetadataValue] = {
         name: dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(value)
@@ -91,7 +96,7 @@ def quality_sensor(settings: Settings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         opened = store.open()
-        said = Said.read(context.cursor)
+        said = EvaluationLog.read(context.cursor)
         made = last_made(context.instance)
         try:
             verdicts = freshness_verdicts(opened, settings)
@@ -120,7 +125,7 @@ def _without_age(problem: str) -> str:
 _NO_PROBLEMS = _digest([])
 
 
-class Said:
+class EvaluationLog:
     """What was written down of each check and when, so that the event log holds changes and not every look.
 
     Losing it costs one more evaluation of each.
@@ -130,7 +135,7 @@ class Said:
         self._entries = entries
 
     @classmethod
-    def read(cls, cursor: str | None) -> "Said":
+    def read(cls, cursor: str | None) -> "EvaluationLog":
         return cls(json.loads(cursor) if cursor else {})
 
     def write(self) -> str:
@@ -154,7 +159,7 @@ class Said:
         return said is not None and check.asset in made and made[check.asset] > datetime.fromisoformat(said[1])
 
     def news(
-        self, verdicts: Sequence[Verdict], now: datetime, made: Mapping[str, datetime]
+        self, verdicts: Sequence[CheckResult], now: datetime, made: Mapping[str, datetime]
     ) -> list[dg.AssetCheckEvaluation]:
         """Evaluations of those that say something else than before, said it long ago, or are not shown any more: a
         failed one at once, since it is the one to be seen, a good one within the hour.
@@ -175,7 +180,7 @@ class Said:
         return events
 
 
-def evaluation(verdict: Verdict) -> dg.AssetCheckEvaluation:
+def evaluation(verdict: CheckResult) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(verdict.check.asset),
         check_name=verdict.check.name,

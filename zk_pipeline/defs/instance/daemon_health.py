@@ -14,7 +14,7 @@ FRESH_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Orchestration:
+class DaemonStatus:
     """`heartbeats`: seconds since each daemon's last one. `running` and `stopped`: schedules and sensors the daemon
     knows.
     """
@@ -41,7 +41,7 @@ class Orchestration:
         return f"{len(self.running)} running{stopped}; {self.runs_in_flight} runs in flight"
 
 
-def orchestration(instance: dg.DagsterInstance, now: datetime) -> Orchestration:
+def daemon_status(instance: dg.DagsterInstance, now: datetime) -> DaemonStatus:
     required = set(
         instance.get_required_daemon_types()
     )  # others have beaten under other settings, and never will again
@@ -53,4 +53,4 @@ def orchestration(instance: dg.DagsterInstance, now: datetime) -> Orchestration:
     states = instance.all_instigator_state()
     running = sorted(state.instigator_name for state in states if state.is_running)
     stopped = sorted(state.instigator_name for state in states if not state.is_running)
-    return Orchestration(heartbeats, running, stopped, instance.get_runs_count(dg.RunsFilter(statuses=UNDER_WAY)))
+    return DaemonStatus(heartbeats, running, stopped, instance.get_runs_count(dg.RunsFilter(statuses=UNDER_WAY)))

@@ -33,10 +33,10 @@ def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedR
         if record is None or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
         if (job != ASSET_JOB and queue is None) or now - _aware(record.create_timestamp) <= _OLD:
-            yield from as_failed(instance, record.dagster_run)
+            yield from failed_run_details(instance, record.dagster_run)
 
 
-def as_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[FailedRun]:
+def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[FailedRun]:
     """The run with each failed step and the first lines of its error; nothing for a poll in which devices failed and
     nothing else, since each of them is told by itself.
     """

@@ -9,7 +9,7 @@ import os
 
 import dagster as dg
 
-from zk_pipeline.runtime.processes import end_with_starter, is_alive, process_identity
+from zk_pipeline.runtime.processes import exit_with_parent, is_alive, process_identity
 
 PROCESS_TAG = ".dagster/zk_pipeline_process"  # this prefix keeps it out of the run list in the UI
 
@@ -23,11 +23,11 @@ _WITH_PROCESS = [
 
 def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
     """To be called in a run's own process, which from then on ends when `up` was killed."""
-    end_with_starter(os.environ)
+    exit_with_parent(os.environ)
     instance.add_run_tags(run_id, {PROCESS_TAG: process_identity()})
 
 
-def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process is gone; their ids."""
     dead = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):

@@ -80,7 +80,7 @@ def read_part(client: TerminalClient, start: int, end: int) -> bytes:
     return bytes(table)
 
 
-def free_snapshot(client: TerminalClient, snapshot: Snapshot) -> None:
+def free_data(client: TerminalClient, snapshot: Snapshot) -> None:
     """Let the terminal forget the snapshot, once all that depends on it is known.
 
     Raises nothing: whatever goes wrong, what was read is complete; the session is broken then.

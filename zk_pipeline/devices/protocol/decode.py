@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from zk_pipeline.devices.models import REJECTED_COLUMNS, USER_COLUMNS, Device, punches_frame
-from zk_pipeline.devices.protocol.record_layouts import Layout, decode_times, spelled
+from zk_pipeline.devices.protocol.record_layouts import Layout, decode_times, format_raw_time
 
 Objects = npt.NDArray[np.object_]
 Mask = npt.NDArray[np.bool_]
@@ -172,7 +172,7 @@ def _rejected(table: bytes, layout: Layout, is_impossible: Mask, is_nobody: Mask
     raw = [table[row * layout.size : (row + 1) * layout.size] for row in rows]
     reasons = []
     for row in rows:
-        date = f"impossible date {spelled(int(records['time'][row]))}" if is_impossible[row] else ""
+        date = f"impossible date {format_raw_time(int(records['time'][row]))}" if is_impossible[row] else ""
         nobody = _nobody(records[row]) if is_nobody[row] else ""
         reasons.append("; ".join(filter(None, (date, nobody))))
     columns = {"record_index": rows.astype("int64"), "raw": raw, "reason": reasons}

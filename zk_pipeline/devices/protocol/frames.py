@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 
 TCP_MAGIC = b"\x50\x50\x82\x7d"
-TCP_TOP_BYTES = 8
+TCP_HEADER_BYTES = 8
 HEADER_BYTES = 8
 SUMMED_BYTES = 2048  # from here on numpy is the faster way to add up a packet
 
@@ -89,7 +89,7 @@ def parse_frame(packet: bytes) -> Frame:
     return Frame(command, session_id, reply_number, packet[HEADER_BYTES:])
 
 
-def tcp_top(length: int) -> bytes:
+def tcp_header(length: int) -> bytes:
     """The eight bytes in front of a frame of `length` bytes on TCP."""
     return _TOP.pack(TCP_MAGIC, length)
 

@@ -39,7 +39,7 @@ _TEXT = re.compile(rb"[^\0-\x1f\x7f]*")
 _Signs = npt.NDArray[np.int64]
 
 
-def fitting(size: int, layouts: Sequence[Layout], *, at_least: int, at_most: int) -> list[Layout]:
+def guess_layout(size: int, layouts: Sequence[Layout], *, at_least: int, at_most: int) -> list[Layout]:
     """The layouts that make `size` bytes a whole number of records, one that the terminal's counter confirms.
 
     `at_least` and `at_most` are the counter before and after the table was read; firmware that always counts

@@ -143,7 +143,7 @@ def encode_time(clock_local: datetime) -> int:
     return ((days * 24 + clock_local.hour) * 60 + clock_local.minute) * 60 + clock_local.second
 
 
-def spelled(code: int) -> str:
+def format_raw_time(code: int) -> str:
     """A clock code as the date it pretends to be, such as 2026-02-31 08:15:00."""
     days, seconds = divmod(code, DAY_SECONDS)
     months, day = divmod(days, 31)

@@ -7,7 +7,7 @@ its menu is open.
 
 from __future__ import annotations
 
-from zk_pipeline.devices.errors import RefusesProtocol, TerminalBusy, TerminalError
+from zk_pipeline.devices.errors import TerminalBusy, TerminalError, UnsupportedCommand
 from zk_pipeline.devices.protocol.frames import Command
 from zk_pipeline.devices.protocol.transport import Transport
 
@@ -31,7 +31,7 @@ ERROR_ADVICE = (
 )
 
 
-class RequestRefused(RefusesProtocol):
+class RequestRefused(UnsupportedCommand):
     """A refusal with the request and the answer: what it means depends on both."""
 
     request: int

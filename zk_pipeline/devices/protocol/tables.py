@@ -16,12 +16,12 @@ from zk_pipeline.devices.errors import (
     IncompleteTransfer,
     LayoutUnknown,
     LogRefused,
-    RefusesProtocol,
+    UnsupportedCommand,
     UserListUnreadable,
 )
 from zk_pipeline.devices.models import ReadingMode
 from zk_pipeline.devices.protocol.buffered_read import (
-    free_snapshot,
+    free_data,
     read_records,
     take_log_snapshot,
     take_user_snapshot,
@@ -29,7 +29,7 @@ from zk_pipeline.devices.protocol.buffered_read import (
 from zk_pipeline.devices.protocol.client import Counters, TerminalClient
 from zk_pipeline.devices.protocol.decode import decode_users, unreadable_ids, unreadable_names
 from zk_pipeline.devices.protocol.frames import Command
-from zk_pipeline.devices.protocol.layout_choice import fitting, log_layout, user_layout
+from zk_pipeline.devices.protocol.layout_choice import guess_layout, log_layout, user_layout
 from zk_pipeline.devices.protocol.record_layouts import LOG_LAYOUTS, USER_LAYOUTS, Layout, decode_times
 from zk_pipeline.devices.protocol.refusals import RequestRefused
 
@@ -43,7 +43,7 @@ class UserListContradiction(IncompleteTransfer):
 
 
 # Failures of the user list after which the session can go on.
-ONLY_THE_LIST = (RefusesProtocol, UserListContradiction, UserListUnreadable)
+ONLY_THE_LIST = (UnsupportedCommand, UserListContradiction, UserListUnreadable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +91,11 @@ def fetch_user_list(client: TerminalClient, before: Counters) -> tuple[pd.DataFr
     snapshot = take_user_snapshot(client)
     table = read_records(client, snapshot)
     if not table and before.users > 0:
-        client.transport.fail(RefusesProtocol, f"the terminal counts {before.users} users and sends none")
+        client.transport.fail(UnsupportedCommand, f"the terminal counts {before.users} users and sends none")
     low, high = sorted((before.users, client.counters().users))
-    free_snapshot(client, snapshot)
+    free_data(client, snapshot)
     client.transport.doing = "reading the user list"
-    candidates = fitting(len(table), USER_LAYOUTS, at_least=low, at_most=high)
+    candidates = guess_layout(len(table), USER_LAYOUTS, at_least=low, at_most=high)
     if not candidates:
         problem = f"{len(table)} bytes of users are not the {_counted(low, high)} that the terminal counts"
         client.transport.fail(UserListContradiction, problem)
@@ -120,7 +120,7 @@ def _read_log(client: TerminalClient, count: int) -> RawLog:
     if not table and count > 0:
         client.transport.fail(IncompleteTransfer, f"the terminal counts {count} records and sent none")
     after = client.counters()
-    free_snapshot(client, snapshot)
+    free_data(client, snapshot)
     return RawLog(mode="full", table=table, layout=None, after=after)
 
 
@@ -142,7 +142,7 @@ def _empty(client: TerminalClient, refusal: RequestRefused) -> str:
 
 
 def _candidates(log: RawLog, before: int) -> list[Layout]:
-    return fitting(len(log.table), LOG_LAYOUTS, at_least=before, at_most=log.after.records)
+    return guess_layout(len(log.table), LOG_LAYOUTS, at_least=before, at_most=log.after.records)
 
 
 def _fetch_uncounted_log(client: TerminalClient, first: RawLog, clock_local: datetime | None) -> RawLog:
@@ -157,7 +157,7 @@ def _fetch_uncounted_log(client: TerminalClient, first: RawLog, clock_local: dat
         return replace(log, layout=_log_layout(client, log.table, candidates, clock_local))
     client.transport.doing = "reading the log"
     counted = _counted(before, log.after.records)
-    whole = fitting(len(log.table), LOG_LAYOUTS, at_least=0, at_most=0)
+    whole = guess_layout(len(log.table), LOG_LAYOUTS, at_least=0, at_most=0)
     layout = _proven_layout(client, log.table, whole, clock_local)
     if layout is None or not log.table.startswith(first.table) or not _is_credible(log.table, layout, clock_local):
         problem = f"{len(log.table)} bytes of records are not the {counted} that the terminal counts"

@@ -7,7 +7,7 @@ import socket
 from zk_pipeline.devices.clock import Deadline
 from zk_pipeline.devices.errors import DeadlineExceeded, ProtocolViolation, Refused, Unreachable
 from zk_pipeline.devices.models import Device
-from zk_pipeline.devices.protocol.frames import TCP_TOP_BYTES, frame_length, tcp_top
+from zk_pipeline.devices.protocol.frames import TCP_HEADER_BYTES, frame_length, tcp_header
 from zk_pipeline.devices.protocol.transport import RECEIVE_BYTES, Kind, Transport, error_text
 
 MAX_FRAME_BYTES = 8 << 20  # no terminal holds that much; without a limit one bad length would eat the memory
@@ -24,7 +24,7 @@ class TcpTransport(Transport):
 
     def _send(self, packet: bytes) -> None:
         try:
-            self._sock.sendall(tcp_top(len(packet)) + packet)
+            self._sock.sendall(tcp_header(len(packet)) + packet)
         except TimeoutError:
             self._silence()
         except OSError as error:
@@ -39,15 +39,15 @@ class TcpTransport(Transport):
         return self._read()
 
     def _read(self) -> bytes:
-        self._fill(TCP_TOP_BYTES)
+        self._fill(TCP_HEADER_BYTES)
         length = frame_length(self._buffer)
         if length is None:
             self._break(ProtocolViolation, "bytes arrived that begin no frame")
         if length > MAX_FRAME_BYTES:
             self._break(ProtocolViolation, f"a frame of {length} bytes was announced")
-        end = TCP_TOP_BYTES + length
+        end = TCP_HEADER_BYTES + length
         self._fill(end)
-        packet = bytes(memoryview(self._buffer)[TCP_TOP_BYTES:end])
+        packet = bytes(memoryview(self._buffer)[TCP_HEADER_BYTES:end])
         del self._buffer[:end]
         return packet
 
@@ -66,7 +66,7 @@ class TcpTransport(Transport):
             self._buffer += received
 
     def _as_sent(self, packet: bytes) -> bytes:
-        return tcp_top(len(packet)) + packet
+        return tcp_header(len(packet)) + packet
 
 
 def connect_tcp(device: Device, *, timeout: float, deadline: Deadline) -> TcpTransport:

@@ -25,7 +25,7 @@ from zk_pipeline.devices.errors import (
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.frames import (
     HEADER_BYTES,
-    TCP_TOP_BYTES,
+    TCP_HEADER_BYTES,
     Command,
     Frame,
     build_packet,
@@ -77,7 +77,7 @@ class Transport(ABC):
 
     def send(self, data: bytes) -> None:
         """Send one request, with its TCP top."""
-        self.sendto(data[TCP_TOP_BYTES:], None)
+        self.sendto(data[TCP_HEADER_BYTES:], None)
 
     def sendto(self, packet: bytes, address: object) -> None:  # noqa: ARG002 - the socket is connected to the terminal
         """Send one request; the address is the connected one."""

@@ -33,7 +33,7 @@ DELIVERY_WAITS = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """What a check found: it passed where there are no `problems`, one line each. `measured`: numbers over time."""
 
     check: Check
@@ -50,7 +50,7 @@ def silence_allowed(polling_interval_minutes: int) -> timedelta:
     return max(DEVICE_SILENT, timedelta(minutes=3 * polling_interval_minutes))
 
 
-def judge_freshness(found: Freshness, now: datetime, *, silence: timedelta) -> list[Verdict]:
+def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -> list[CheckResult]:
     """The checks of what is late at `now`."""
     quiet = {one.device: now - one.silent_since for one in found.devices}
     silent = [f"{name}: not read for {age(for_)}" for name, for_ in quiet.items() if for_ > silence]
@@ -60,19 +60,19 @@ def judge_freshness(found: Freshness, now: datetime, *, silence: timedelta) -> l
     oldest = timedelta(0) if due.oldest_due is None else now - due.oldest_due
     undelivered = [f"{due.due} deliveries are due, the oldest for {age(oldest)}"] if oldest > DELIVERY_WAITS else []
     return [
-        Verdict(READ_IN_TIME, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
-        Verdict(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
-        Verdict(DELIVERED_IN_TIME, undelivered, {"due": due.due, "minutes": _minutes([oldest])}),
+        CheckResult(READ_IN_TIME, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
+        CheckResult(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
+        CheckResult(DELIVERED_IN_TIME, undelivered, {"due": due.due, "minutes": _minutes([oldest])}),
     ]
 
 
-def judge_facts(facts: Facts) -> list[Verdict]:
+def evaluate_facts(facts: Facts) -> list[CheckResult]:
     """The checks of the data itself."""
     verdicts = []
     for check, (find, measure) in _OF_FACTS.items():
         problems = list(find(facts))
         measured = {"found": len(problems)} if measure is None else measure(facts)
-        verdicts.append(Verdict(check, problems, measured))
+        verdicts.append(CheckResult(check, problems, measured))
     return verdicts
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from zk_pipeline.simulator.crm.faults import Misbehaviour, Received, Trouble
+from zk_pipeline.simulator.crm.faults import Fault, Misbehaviour, Received
 from zk_pipeline.simulator.crm.ledger import CrmLedger, Standing
 from zk_pipeline.simulator.crm.records import problem_with, split_key
 
@@ -77,7 +77,7 @@ class CrmApplication:
         users = frozenset(str(r.get("user_id")) for r in records if isinstance(r, dict))
         return Received(number=number, key=key, body=body, user_ids=users)
 
-    def serve(self, key: str | None, body: bytes, trouble: Trouble) -> Reply:
+    def serve(self, key: str | None, body: bytes, trouble: Fault) -> Reply:
         """Apply what a POST brings, and say what came of it."""
         try:
             value = json.loads(body)
@@ -98,7 +98,7 @@ class CrmApplication:
             return Reply(status=207, content=trouble.reshape(results))
         return Reply(status=207, content={"results": results[: trouble.keep_results]})
 
-    def _apply(self, key: str, record: Any, trouble: Trouble) -> Reply:
+    def _apply(self, key: str, record: Any, trouble: Fault) -> Reply:
         problem = problem_with(record)
         if problem:
             return Reply.of(400, detail=problem)

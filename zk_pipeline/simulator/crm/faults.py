@@ -1,6 +1,6 @@
 """Ways for the CRM receiver to misbehave, for tests and for trying out what a real CRM may do.
 
-A misbehaviour is a function from a request to a `Trouble`, or None to serve it properly. They combine: see
+A misbehaviour is a function from a request to a `Fault`, or None to serve it properly. They combine: see
 `any_of`.
 """
 
@@ -24,7 +24,7 @@ class Received:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class Fault:
     """What happens to one request. Without `status` the request is served, with the rest done to it.
 
     Delays and `drip` are in seconds, the latter between two bytes of the whole answer, status line included.
@@ -48,36 +48,36 @@ class Trouble:
     record_status: Mapping[str, int] = field(default_factory=dict)  # by user id: given instead of applying the record
 
 
-Misbehaviour = Callable[[Received], Trouble | None]
+Misbehaviour = Callable[[Received], Fault | None]
 
 
-def behave(_: Received) -> Trouble | None:
+def behave(_: Received) -> Fault | None:
     """No trouble at all."""
     return None
 
 
-def refusal(status: int, *, detail: str = "told to refuse", retry_after: str | None = None) -> Trouble:
+def refusal(status: int, *, detail: str = "told to refuse", retry_after: str | None = None) -> Fault:
     """An error answer, with `Retry-After` as given (seconds or an HTTP date)."""
     headers = {} if retry_after is None else {"Retry-After": retry_after}
-    return Trouble(status=status, headers=headers, body=f'{{"detail": "{detail}"}}'.encode())
+    return Fault(status=status, headers=headers, body=f'{{"detail": "{detail}"}}'.encode())
 
 
-def html_page(status: int = 200, *, title: str = "Sign in") -> Trouble:
+def html_page(status: int = 200, *, title: str = "Sign in") -> Fault:
     """A web page where JSON is due, as a proxy's login gives it."""
     page = f"<!DOCTYPE html><html><head><title>{title}</title></head><body>{title}</body></html>"
-    return Trouble(status=status, headers={"Content-Type": "text/html; charset=utf-8"}, body=page.encode())
+    return Fault(status=status, headers={"Content-Type": "text/html; charset=utf-8"}, body=page.encode())
 
 
-def redirect(to: str, *, status: int = 302) -> Trouble:
-    return Trouble(status=status, headers={"Location": to}, body=b"")
+def redirect(to: str, *, status: int = 302) -> Fault:
+    return Fault(status=status, headers={"Location": to}, body=b"")
 
 
-def first(count: int, trouble: Trouble) -> Misbehaviour:
+def first(count: int, trouble: Fault) -> Misbehaviour:
     """Trouble for the next `count` requests."""
     lock = Lock()
     left = count
 
-    def misbehave(_: Received) -> Trouble | None:
+    def misbehave(_: Received) -> Fault | None:
         nonlocal left
         with lock:
             left -= 1
@@ -86,19 +86,19 @@ def first(count: int, trouble: Trouble) -> Misbehaviour:
     return misbehave
 
 
-def sometimes(probability: float, trouble: Trouble, *, seed: int) -> Misbehaviour:
+def sometimes(probability: float, trouble: Fault, *, seed: int) -> Misbehaviour:
     """Trouble for a share of the requests; the same ones for the same seed and order."""
     rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
     lock = Lock()
 
-    def misbehave(_: Received) -> Trouble | None:
+    def misbehave(_: Received) -> Fault | None:
         with lock:
             return trouble if rng.random() < probability else None
 
     return misbehave
 
 
-def whenever(condition: Callable[[Received], bool], trouble: Trouble) -> Misbehaviour:
+def whenever(condition: Callable[[Received], bool], trouble: Fault) -> Misbehaviour:
     """Trouble for the requests that meet a condition."""
     return lambda received: trouble if condition(received) else None
 
@@ -106,7 +106,7 @@ def whenever(condition: Callable[[Received], bool], trouble: Trouble) -> Misbeha
 def any_of(*misbehaviours: Misbehaviour) -> Misbehaviour:
     """The first trouble that any of them makes; each is asked until then."""
 
-    def misbehave(received: Received) -> Trouble | None:
+    def misbehave(received: Received) -> Fault | None:
         for each in misbehaviours:
             if (trouble := each(received)) is not None:
                 return trouble

@@ -18,7 +18,7 @@ import threading
 from typing import Any
 
 from zk_pipeline.simulator.crm.application import CrmApplication, Reply
-from zk_pipeline.simulator.crm.faults import Trouble
+from zk_pipeline.simulator.crm.faults import Fault
 
 PATH = "/api/attendance/"
 MAX_REQUEST = 8 * 1024 * 1024  # bytes
@@ -99,7 +99,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         app = self.server.app
         key = self.headers.get("Idempotency-Key")
-        trouble = app.misbehave(app.received(key, body)) or Trouble()
+        trouble = app.misbehave(app.received(key, body)) or Fault()
         if trouble.drop == "before":
             self._drop()
         elif trouble.status is not None:
@@ -117,7 +117,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_OPTIONS(self) -> None:
         if self._is_admitted():
-            self._send(204, {"Allow": "POST, GET, HEAD, OPTIONS"}, b"", Trouble())
+            self._send(204, {"Allow": "POST, GET, HEAD, OPTIONS"}, b"", Fault())
 
     def do_GET(self) -> None:
         if self._is_admitted():
@@ -146,9 +146,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.rfile.read(int(length))
 
     def _reply(self, reply: Reply) -> None:
-        self._send(reply.status, {}, json.dumps(reply.content).encode(), Trouble())
+        self._send(reply.status, {}, json.dumps(reply.content).encode(), Fault())
 
-    def _send(self, status: int, headers: dict[str, str], body: bytes, trouble: Trouble) -> None:
+    def _send(self, status: int, headers: dict[str, str], body: bytes, trouble: Fault) -> None:
         wire, self.wfile = self.wfile, io.BytesIO()
         self.send_response(status)
         for name, value in ({"Content-Type": "application/json"} | headers).items():

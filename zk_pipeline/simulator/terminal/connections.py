@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from zk_pipeline.simulator.terminal.protocol import Frame, tcp_top
+from zk_pipeline.simulator.terminal.protocol import Frame, tcp_header
 
 Address = tuple[Any, ...]  # as the socket module has it: two parts for IPv4, four for IPv6
 
@@ -54,7 +54,7 @@ class TcpWire:
 
     def frame(self, frame: Frame) -> bytes:
         packet = frame.encode()
-        return tcp_top(packet) + packet
+        return tcp_header(packet) + packet
 
     def write(self, packets: Sequence[bytes]) -> None:
         if self._is_muted or self._writer.is_closing():

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import IntEnum, IntFlag
 
 TCP_MAGIC = b"\x50\x50\x82\x7d"
-TCP_TOP_BYTES = 8
+TCP_HEADER_BYTES = 8
 HEADER_BYTES = 8
 
 _HEADER = struct.Struct("<4H")
@@ -98,7 +98,7 @@ def checksum(payload: bytes) -> int:
     return _WORD_MODULUS - (int.from_bytes(payload, "little") % _WORD_MODULUS or _WORD_MODULUS)
 
 
-def tcp_top(packet: bytes) -> bytes:
+def tcp_header(packet: bytes) -> bytes:
     """The eight bytes that precede a frame on TCP."""
     return TCP_MAGIC + struct.pack("<I", len(packet))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from zk_pipeline.simulator.terminal.connections import Address, TcpWire, UdpWire, Wire
 from zk_pipeline.simulator.terminal.faults import Faults
-from zk_pipeline.simulator.terminal.protocol import HEADER_BYTES, TCP_MAGIC, TCP_TOP_BYTES, Frame, FrameError
+from zk_pipeline.simulator.terminal.protocol import HEADER_BYTES, TCP_HEADER_BYTES, TCP_MAGIC, Frame, FrameError
 from zk_pipeline.simulator.terminal.session import TCP_DATA_BYTES, UDP_DATA_BYTES, Session
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
@@ -140,7 +140,7 @@ class TerminalServer:
 async def _read_packet(reader: asyncio.StreamReader) -> bytes | None:
     """The next frame without its TCP top; None at the end of the stream or where no frame follows."""
     try:
-        top = await reader.readexactly(TCP_TOP_BYTES)
+        top = await reader.readexactly(TCP_HEADER_BYTES)
         length = int.from_bytes(top[4:], "little")
         if not top.startswith(TCP_MAGIC) or not HEADER_BYTES <= length <= _LARGEST_REQUEST:
             return None

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.work_dates.assignment import place_span
+from zk_pipeline.store.work_dates.assignment import assign_date_range
 
 BEFORE = timedelta(days=29)  # outliers are counted from so long before a span: a month of them with its first date
 
@@ -44,7 +44,7 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
     # A work date begins at its date's midnight or later, and ends within the next date.
     values = {"first": first, "last": last, "begin": first, "end": last + timedelta(days=2)}
     with database.read("figures of work dates") as connection:
-        placing = place_span(connection, values["begin"], values["end"], workday_starts_at=workday_starts_at)
+        placing = assign_date_range(connection, values["begin"], values["end"], workday_starts_at=workday_starts_at)
         sql = _PUNCHES.format(punches=placing.punches, join=placing.join, work_date=placing.work_date)
         punches = connection.execute(sql, values).fetchall()
         kinds = connection.execute(_KINDS_OF_DAYS, [first - BEFORE, last]).fetchall()

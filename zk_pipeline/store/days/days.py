@@ -14,7 +14,7 @@ from zk_pipeline.store.days.day_statistics import SpanFigures, figures
 from zk_pipeline.store.days.punch_summaries import Summaries, summarize
 from zk_pipeline.store.days.revisions import count_changes, mark_built, revise, stage, stage_people
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.quality.integrity import hold_unsound, mend
+from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
 from zk_pipeline.store.terminals.lost_punches import refuse_lost
 from zk_pipeline.store.work_dates.assignment import is_grouped_by
 from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
@@ -108,14 +108,14 @@ class DayStore:
             connection.register("incoming_dates", made_from)
             connection.register("incoming_merged", over_sites)
             connection.register("incoming_apart", pa.table({"user_id": pa.array(sorted(apart), pa.string())}))
-            held = mend(connection, list(seq))
+            held = repair(connection, list(seq))
             stage(connection)
             stage_people(connection)
             refuse_lost(connection)
             revise(connection, now=now, run_id=run_id, per_site=per_site)
             written = [DateWritten(*row) for row in count_changes(connection)]
             mark_built(connection, now)
-            hold_unsound(connection, held, now)
+            block_inconsistent_dates(connection, held, now)
             for table in ("staged", "staged_dates", "merged_days", "people_apart", "revised"):
                 connection.execute(f"DROP TABLE {table}")
         return written

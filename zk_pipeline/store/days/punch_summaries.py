@@ -11,7 +11,7 @@ import pandas as pd
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
-from zk_pipeline.store.work_dates.assignment import Placing, place_span
+from zk_pipeline.store.work_dates.assignment import WorkDateAssignment, assign_date_range
 from zk_pipeline.store.work_dates.roster import read_shifts
 
 
@@ -39,7 +39,7 @@ def summarize(
         seq = connection.execute(
             "SELECT work_date, punched_seq FROM work_dates WHERE list_contains(?, work_date)", [list(dates)]
         ).fetchall()
-        placing = place_span(connection, span["begin"], span["end"], workday_starts_at=workday_starts_at)
+        placing = assign_date_range(connection, span["begin"], span["end"], workday_starts_at=workday_starts_at)
         shifts = read_shifts(connection) if placing.by_shifts else {}
         values = span | {"dates": list(dates), "debounce": debounce_seconds * 1_000_000}
         table = connection.execute(_query(connection, placing), values).to_arrow_table()
@@ -50,7 +50,7 @@ def summarize(
     return Summaries(_typed(frame), {day: known.get(day, 0) for day in dates}, shifts, apart)
 
 
-def _query(connection: Connection, placing: Placing) -> str:
+def _query(connection: Connection, placing: WorkDateAssignment) -> str:
     """Only what this store has need of: shifts, holidays and trusted punch states each cost something."""
     has_holidays, has_trust = connection.execute(
         "SELECT EXISTS (FROM holidays), coalesce((SELECT bool_or(trust_punch_states) FROM devices), false)"

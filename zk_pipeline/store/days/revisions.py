@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from zk_pipeline.store.deliveries.idempotency_keys import key_told
+from zk_pipeline.store.deliveries.idempotency_keys import create_keys_table
 from zk_pipeline.store.engine.database import Connection
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
@@ -221,7 +221,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
         """,
         {"per_site": per_site},
     )
-    key_told(connection)
+    create_keys_table(connection)
     connection.execute(
         """
         INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,

@@ -11,10 +11,10 @@ from hashlib import sha256
 
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import record_body
-from zk_pipeline.store.deliveries.due_deliveries import Scope, due_dates, due_deliveries, pages
-from zk_pipeline.store.deliveries.outbox import ClaimedOutbox
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
+from zk_pipeline.store.deliveries.outbox import SyncOutbox
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.locks.sync_lock import IsSender
+from zk_pipeline.store.locks.sync_lock import HasSyncLock
 from zk_pipeline.store.work_dates.staleness import keep_setting
 
 _PAGE = 1000  # due deliveries looked at in one hold of the store
@@ -70,23 +70,23 @@ class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
 
-    def only_sender(self) -> AbstractContextManager[IsSender]:
+    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
         """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
         return self.database.engine.only_sender()
 
     def outbox(
-        self, scope: Scope, run_id: str, is_sender: IsSender, encode: Callable[[Delivery], str] = record_body
-    ) -> ClaimedOutbox:
+        self, scope: SyncScope, run_id: str, is_sender: HasSyncLock, encode: Callable[[Delivery], str] = record_body
+    ) -> SyncOutbox:
         """The outbox that one run works off, under the sender's lock and only while `is_sender`.
 
         `encode`: a delivery as the JSON that will be sent of it, kept until its outcome is known.
         """
-        return ClaimedOutbox(self.database, scope, run_id, self.clock, is_sender, encode)
+        return SyncOutbox(self.database, scope, run_id, self.clock, is_sender, encode)
 
-    def peek(self, scope: Scope, limit: int | None = None) -> Iterator[Delivery]:
+    def peek(self, scope: SyncScope, limit: int | None = None) -> Iterator[Delivery]:
         """What a sync of `scope` would send first, at most `limit`, without claiming it; read page by page."""
         left = sys.maxsize if limit is None else limit
-        for dates in pages(self.due_dates(scope), _PAGE):
+        for dates in date_pages(self.due_dates(scope), _PAGE):
             with self.database.read("peek at due deliveries") as connection:
                 found = due_deliveries(connection, dates, scope, run_id="", limit=left)
             yield from found
@@ -94,7 +94,7 @@ class DeliveryStore:
             if not left:
                 break
 
-    def due_dates(self, scope: Scope) -> dict[date, int]:
+    def due_dates(self, scope: SyncScope) -> dict[date, int]:
         """Work dates with due deliveries and how many, in order."""
         with self.database.read("due work dates") as connection:
             return due_dates(connection, scope, run_id="")
@@ -146,7 +146,7 @@ class DeliveryStore:
             ).fetchall()
         return Backlog(count, oldest, [OpenDelivery(*row) for row in rows])
 
-    def requeue(self, scope: Scope) -> int:
+    def requeue(self, scope: SyncScope) -> int:
         """Make dead letters and what waits for its next round due at once, with all its rounds again; how many."""
         with self.database.write("requeue deliveries") as connection:
             row = connection.execute(

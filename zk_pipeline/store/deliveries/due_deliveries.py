@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
+class SyncScope:
     """Which deliveries a sync is about; None means no restriction."""
 
     first: date | None = None
@@ -91,14 +91,14 @@ LIMIT $limit
 """  # noqa: S608 (SQL of ours)
 
 
-def due_dates(connection: Connection, scope: Scope, *, run_id: str) -> dict[date, int]:
+def due_dates(connection: Connection, scope: SyncScope, *, run_id: str) -> dict[date, int]:
     """Work dates with due deliveries and how many, in order. Costs one look at the states of all deliveries."""
     values = _values(scope, run_id) | {"first": scope.first, "last": scope.last}
     return dict(connection.execute(_DATES, values).fetchall())
 
 
 def due_deliveries(
-    connection: Connection, dates: list[date], scope: Scope, *, run_id: str, limit: int
+    connection: Connection, dates: list[date], scope: SyncScope, *, run_id: str, limit: int
 ) -> list[Delivery]:
     """What of `dates` can be sent now, at most `limit`, each with its content, by date, site and person.
 
@@ -108,7 +108,7 @@ def due_deliveries(
     return [_delivery(row) for row in connection.execute(_DUE, values).fetchall()]
 
 
-def pages(dates: dict[date, int], size: int) -> Iterator[list[date]]:
+def date_pages(dates: dict[date, int], size: int) -> Iterator[list[date]]:
     """Successive dates that hold about `size` due deliveries together, so that only these are looked at."""
     page: list[date] = []
     held = 0
@@ -122,7 +122,7 @@ def pages(dates: dict[date, int], size: int) -> Iterator[list[date]]:
         yield page
 
 
-def _values(scope: Scope, run_id: str) -> dict[str, Any]:
+def _values(scope: SyncScope, run_id: str) -> dict[str, Any]:
     return {"run_id": run_id, "states": list(scope.states), "user_id": scope.user_id}
 
 

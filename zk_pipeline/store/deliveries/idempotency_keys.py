@@ -13,7 +13,7 @@ from zk_pipeline.crm.payload import KEY_NAMESPACE
 from zk_pipeline.store.engine.database import Connection
 
 
-def key_told(connection: Connection) -> None:
+def create_keys_table(connection: Connection) -> None:
     """Make the temporary table `keyed`: site, device, user_id, work_date, revision and merged content of what the CRM
     is to be told (`revised`, and `records` where there are any of a person's date), each with its idempotency_key.
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
 from zk_pipeline.crm.responses import may_be_applied
-from zk_pipeline.store.deliveries.due_deliveries import Scope, due_dates, due_deliveries, pages
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.journal import Journal
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.locks.sync_lock import IsSender, SenderLost
+from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncLockLost
 
 _STATE = {
     Verdict.DELIVERED: "delivered",
@@ -31,17 +31,17 @@ _STATE = {
 
 
 @dataclass(frozen=True)
-class ClaimedOutbox:
+class SyncOutbox:
     """`crm.models.Outbox` over the store, for one run that holds the sender's lock.
 
     `encode` gives the JSON that the CRM will be sent: it is kept with the key until the outcome is known.
     """
 
     database: Database
-    scope: Scope
+    scope: SyncScope
     run_id: str
     clock: Callable[[], datetime]
-    is_sender: IsSender
+    is_sender: HasSyncLock
     encode: Callable[[Delivery], str]
 
     @cached_property
@@ -55,7 +55,7 @@ class ClaimedOutbox:
 
     def ensure_sender(self) -> None:
         if not self.is_sender():
-            raise SenderLost(
+            raise SyncLockLost(
                 "the lock of the only sender was lost with its connection to PostgreSQL; what was under way goes "
                 "again, under its keys, with the next sync"
             )
@@ -100,7 +100,7 @@ class ClaimedOutbox:
 
     def _claim(self, connection: Connection, wanted: int) -> list[Delivery]:
         claimed: list[Delivery] = []
-        for dates in pages(due_dates(connection, self.scope, run_id=self.run_id), wanted):
+        for dates in date_pages(due_dates(connection, self.scope, run_id=self.run_id), wanted):
             claimed += due_deliveries(connection, dates, self.scope, run_id=self.run_id, limit=wanted - len(claimed))
             if len(claimed) >= wanted:
                 break

@@ -19,8 +19,8 @@ from typing import Any
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable, StoreUnusable
-from zk_pipeline.store.locks.file_lock import Held, only_hold_of_thread
-from zk_pipeline.store.locks.sync_lock import IsSender, SenderBusy
+from zk_pipeline.store.locks.file_lock import HeldLock, single_lock_per_thread
+from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncAlreadyRunning
 
 _CLASS = 0x5A4B  # "ZK": the first of the two numbers of each lock
 _WRITER, _MAINTENANCE, _SENDER = 1, 2, 3
@@ -65,7 +65,7 @@ def driver() -> ModuleType:
 
 
 @dataclass(frozen=True)
-class LakeHeld(Held):
+class HeldAdvisoryLock(HeldLock):
     """A lock that can be lost: with its connection."""
 
     session: Any
@@ -90,31 +90,33 @@ class LakeHeld(Held):
 
 
 @dataclass(frozen=True)
-class LakeLocks:
+class AdvisoryLocks:
     address: LakeAddress
 
     @contextmanager
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> Iterator[Held]:
+    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> Iterator[HeldLock]:
         """Raises StoreBusy, naming the holders, after `wait_seconds`; StoreUnreachable; NestedHold."""
-        with only_hold_of_thread(str(self.address), words):
+        with single_lock_per_thread(str(self.address), words):
             started = time.monotonic()
             wanted = _LOCKS[mode]
             with self._session() as session:
                 for number, kind in wanted:
                     self._acquire(session, number, kind, words, started + wait_seconds)
                 now = time.monotonic()
-                yield LakeHeld(now - started, now, lambda _: None, session, tuple(number for number, _ in wanted))
+                yield HeldAdvisoryLock(
+                    now - started, now, lambda _: None, session, tuple(number for number, _ in wanted)
+                )
 
     @contextmanager
-    def only_sender(self) -> Iterator[IsSender]:
+    def only_sender(self) -> Iterator[HasSyncLock]:
         """Raises SenderBusy at once where another sync run, on whatever host, is sending."""
         with self._session() as session:
             with session.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_CLASS, _SENDER])
                 if cursor.fetchone() != (True,):
-                    raise SenderBusy("another sync run is sending to the CRM; wait for it to end")
+                    raise SyncAlreadyRunning("another sync run is sending to the CRM; wait for it to end")
             now = time.monotonic()
-            yield LakeHeld(0.0, now, lambda _: None, session, (_SENDER,)).is_still_held
+            yield HeldAdvisoryLock(0.0, now, lambda _: None, session, (_SENDER,)).is_still_held
 
     def ask(self, sql: str) -> Any:
         """The first value of the first row."""

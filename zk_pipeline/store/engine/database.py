@@ -21,8 +21,8 @@ from zk_pipeline.store.engine.duckdb_file import FileEngine
 from zk_pipeline.store.engine.ducklake import LakeEngine
 from zk_pipeline.store.engine.engine import Engine, Mode
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy
-from zk_pipeline.store.locks.file_lock import Held
-from zk_pipeline.store.locks.lock_statistics import HoldBook
+from zk_pipeline.store.locks.file_lock import HeldLock
+from zk_pipeline.store.locks.lock_statistics import LockStatistics
 from zk_pipeline.store.schema.migrations_runner import newest_version, read_version, transaction
 
 Connection = duckdb.DuckDBPyConnection
@@ -66,9 +66,9 @@ class Database:
         return self.engine.name
 
     @property
-    def holds(self) -> HoldBook:
+    def holds(self) -> LockStatistics:
         """How long the store was waited for and held, by all processes of this host together."""
-        return HoldBook(self.engine.side.with_name(f"{self.engine.side.name}.holds"))
+        return LockStatistics(self.engine.side.with_name(f"{self.engine.side.name}.holds"))
 
     @contextmanager
     def read(self, purpose: str, about: str = "") -> Iterator[Connection]:
@@ -107,7 +107,7 @@ class Database:
             pass
 
     @contextmanager
-    def _open_current(self, mode: Mode, purpose: str, about: str) -> Iterator[tuple[Connection, Held]]:
+    def _open_current(self, mode: Mode, purpose: str, about: str) -> Iterator[tuple[Connection, HeldLock]]:
         with ExitStack() as hold:
             connection, held = hold.enter_context(self._open(mode, purpose, about))
             if mode != "shared" and not self.engine.migrates_alone:
@@ -122,18 +122,18 @@ class Database:
         return read_version(connection, self.where) < newest_version()
 
     @contextmanager
-    def _open(self, mode: Mode, purpose: str, about: str = "") -> Iterator[tuple[Connection, Held]]:
+    def _open(self, mode: Mode, purpose: str, about: str = "") -> Iterator[tuple[Connection, HeldLock]]:
         check_for_end()
         _import_ahead()
         with self._lock_counted(mode, purpose, about) as held, self.engine.open(held, mode) as connection:
             yield connection, held
 
     @contextmanager
-    def _lock_counted(self, mode: Mode, purpose: str, about: str) -> Iterator[Held]:
+    def _lock_counted(self, mode: Mode, purpose: str, about: str) -> Iterator[HeldLock]:
         """The lock; once it is free again, for how long it was held and waited for is put down."""
         counted = "shared" if mode == "shared" else "exclusive"
         words = f"{purpose}: {about}" if about else purpose
-        held: Held | None = None
+        held: HeldLock | None = None
         began = time.monotonic()
         try:
             with self.engine.hold(mode, words, wait_seconds=self.wait_seconds) as held:

@@ -17,8 +17,8 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
-from zk_pipeline.store.locks.file_lock import FairLock, Held
-from zk_pipeline.store.locks.sync_lock import IsSender, only_sender
+from zk_pipeline.store.locks.file_lock import FairFileLock, HeldLock
+from zk_pipeline.store.locks.sync_lock import HasSyncLock, acquire_sync_lock
 from zk_pipeline.store.schema.migrations_runner import migrate
 
 Connection = duckdb.DuckDBPyConnection
@@ -33,13 +33,13 @@ class FileEngine:
 
     path: Path
     foreign_wait_seconds: float
-    _lock: FairLock = field(init=False, repr=False, compare=False)
+    _lock: FairFileLock = field(init=False, repr=False, compare=False)
 
     readers_stop_writers = True
     migrates_alone = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_lock", FairLock(self.path))
+        object.__setattr__(self, "_lock", FairFileLock(self.path))
 
     @property
     def name(self) -> str:
@@ -49,11 +49,11 @@ class FileEngine:
     def side(self) -> Path:
         return self.path
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[Held]:
+    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
         return self._lock.hold("shared" if mode == "shared" else "exclusive", words, wait_seconds=wait_seconds)
 
     @contextmanager
-    def open(self, held: Held, mode: Mode) -> Iterator[Connection]:
+    def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:
         if mode != "shared" and self.is_missing():
             self._create()
         connection = self._connect(held, read_only=mode == "shared")
@@ -71,11 +71,11 @@ class FileEngine:
     def migrate(self, connection: Connection) -> None:
         migrate(connection, self.path)
 
-    def commit(self, connection: Connection, held: Held) -> None:  # noqa: ARG002 (the kernel holds it while we live)
+    def commit(self, connection: Connection, held: HeldLock) -> None:  # noqa: ARG002 (the kernel holds it while we live)
         connection.commit()
 
-    def only_sender(self) -> AbstractContextManager[IsSender]:
-        return only_sender(self.path)
+    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+        return acquire_sync_lock(self.path)
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
@@ -99,7 +99,7 @@ class FileEngine:
         except (duckdb.IOException, OSError) as error:
             raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot create {self.path}: {_first_line(error)}") from error
 
-    def _connect(self, held: Held, *, read_only: bool) -> Connection:
+    def _connect(self, held: HeldLock, *, read_only: bool) -> Connection:
         deadline = time.monotonic() + self.foreign_wait_seconds
         pause = 0.02
         while True:

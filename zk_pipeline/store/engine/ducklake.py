@@ -14,12 +14,12 @@ from pathlib import Path
 import duckdb
 
 from zk_pipeline.config.ducklake_address import LakeAddress
-from zk_pipeline.store.engine.advisory_locks import LakeHeld, LakeLocks, forget_sessions
+from zk_pipeline.store.engine.advisory_locks import AdvisoryLocks, HeldAdvisoryLock, forget_sessions
 from zk_pipeline.store.engine.ducklake_connection import CATALOG, forget_instance, is_attached, lake_instance, unusable
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
-from zk_pipeline.store.locks.file_lock import Held
-from zk_pipeline.store.locks.sync_lock import IsSender
+from zk_pipeline.store.locks.file_lock import HeldLock
+from zk_pipeline.store.locks.sync_lock import HasSyncLock
 from zk_pipeline.store.schema.migrations_runner import apply_missing, newest_version, read_version
 
 Connection = duckdb.DuckDBPyConnection
@@ -41,8 +41,8 @@ class LakeEngine:
         return self.address.side
 
     @property
-    def _locks(self) -> LakeLocks:
-        return LakeLocks(self.address)
+    def _locks(self) -> AdvisoryLocks:
+        return AdvisoryLocks(self.address)
 
     def prepare(self) -> None:
         self._make_folder(self.side.parent)
@@ -54,13 +54,13 @@ class LakeEngine:
             return False
         return bool(self._locks.ask("SELECT to_regclass('ducklake_snapshot') IS NULL"))
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[Held]:
+    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
         with suppress(OSError):  # only counts of holds are kept there
             self.side.parent.mkdir(parents=True, exist_ok=True)
         return self._locks.hold(mode, words, wait_seconds=wait_seconds)
 
     @contextmanager
-    def open(self, held: Held, mode: Mode) -> Iterator[Connection]:  # noqa: ARG002 (the lock needs not be told)
+    def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:  # noqa: ARG002 (the lock needs not be told)
         connection = self._begun(mode)
         try:
             yield connection
@@ -75,11 +75,11 @@ class LakeEngine:
         if read_version(connection, self.address) < newest_version():
             apply_missing(connection, self.address, comment_on_columns_of_views=False)  # which DuckLake does not take
 
-    def commit(self, connection: Connection, held: Held) -> None:
+    def commit(self, connection: Connection, held: HeldLock) -> None:
         """Between the question and the commit the lock may still be lost, for milliseconds. Whoever takes it then and
         commits first makes this commit fail: both number the same next state, and no commit is tried twice.
         """
-        assert isinstance(held, LakeHeld)
+        assert isinstance(held, HeldAdvisoryLock)
         if not held.is_still_held():
             connection.rollback()
             raise StoreBusy("the lock of the store was lost with its connection; nothing was written: try again")
@@ -92,7 +92,7 @@ class LakeEngine:
                 "somebody wrote to the store meanwhile without its lock; nothing was written: try again"
             ) from error
 
-    def only_sender(self) -> AbstractContextManager[IsSender]:
+    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
         return self._locks.only_sender()
 
     def size(self) -> int:

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 
 import duckdb
 
-from zk_pipeline.store.locks.file_lock import Held
-from zk_pipeline.store.locks.sync_lock import IsSender
+from zk_pipeline.store.locks.file_lock import HeldLock
+from zk_pipeline.store.locks.sync_lock import HasSyncLock
 
 # `alone`: no readers either. A file knows no difference to `exclusive`; a lake is read while it is written.
 Mode = Literal["shared", "exclusive", "alone"]
@@ -40,10 +40,10 @@ class Engine(Protocol):
     def is_missing(self) -> bool:
         """Nothing there yet, or nothing in it."""
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[Held]:
+    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
         """The lock; `words` tell those who wait. Raises StoreBusy, StoreUnusable, NestedHold."""
 
-    def open(self, held: Held, mode: Mode) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    def open(self, held: HeldLock, mode: Mode) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """A connection under the lock, made if it is missing and the mode is not `shared`.
 
         `shared` is read-only and sees one state of the store. Raises StoreBusy, StoreUnusable.
@@ -52,10 +52,10 @@ class Engine(Protocol):
     def migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Bring the store to the newest version. Nothing to do costs one short query."""
 
-    def commit(self, connection: duckdb.DuckDBPyConnection, held: Held) -> None:
+    def commit(self, connection: duckdb.DuckDBPyConnection, held: HeldLock) -> None:
         """Commit if the lock is still held; else roll back and raise StoreBusy."""
 
-    def only_sender(self) -> AbstractContextManager[IsSender]:
+    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
         """One sender of deliveries at a time, wherever it runs. Raises SenderBusy at once."""
 
     def size(self) -> int:

@@ -20,7 +20,7 @@ from typing import Literal
 
 from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
-from zk_pipeline.store.locks.lock_holders import Holders
+from zk_pipeline.store.locks.lock_holders import LockHolders
 from zk_pipeline.store.locks.network_mounts import network_file_system
 
 Mode = Literal["shared", "exclusive"]
@@ -32,7 +32,7 @@ _held_by_thread: dict[tuple[int, int, str], str] = {}
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldLock:
     """How long the lock was waited for, and since when (monotonic seconds) it is held. `tell` replaces what those who
     wait are told that the holder does.
     """
@@ -43,7 +43,7 @@ class Held:
 
 
 @contextmanager
-def only_hold_of_thread(lock: str, purpose: str) -> Iterator[None]:
+def single_lock_per_thread(lock: str, purpose: str) -> Iterator[None]:
     """Raises NestedHold where this thread holds the lock of that name already."""
     key = (os.getpid(), threading.get_ident(), lock)
     if key in _held_by_thread:
@@ -56,29 +56,29 @@ def only_hold_of_thread(lock: str, purpose: str) -> Iterator[None]:
         del _held_by_thread[key]
 
 
-class FairLock:
+class FairFileLock:
     """Lock files `<path>.lock` and `<path>.turnstile`; `<path>.holders` says who holds it, for messages."""
 
     def __init__(self, path: Path) -> None:
         self._main = path.with_name(f"{path.name}.lock")
         self._turnstile = path.with_name(f"{path.name}.turnstile")
-        self._holders = Holders(path.with_name(f"{path.name}.holders"))
+        self._holders = LockHolders(path.with_name(f"{path.name}.holders"))
         self._is_proven = False
 
     @contextmanager
-    def hold(self, mode: Mode, purpose: str, *, wait_seconds: float) -> Iterator[Held]:
+    def hold(self, mode: Mode, purpose: str, *, wait_seconds: float) -> Iterator[HeldLock]:
         """Hold the lock; `purpose` is told to those who wait for it in vain.
 
         Raises StoreBusy, naming the holders, after `wait_seconds`; StoreUnusable where locks do not work; NestedHold
         at once where this thread holds it already.
         """
-        with only_hold_of_thread(str(self._main.absolute()), purpose):
+        with single_lock_per_thread(str(self._main.absolute()), purpose):
             started = time.monotonic()
             main = self._queue(mode, started + wait_seconds)
             try:
                 with self._holders.signed(purpose, alone=mode == "exclusive") as tell:
                     now = time.monotonic()
-                    yield Held(waited_seconds=now - started, since=now, tell=tell)
+                    yield HeldLock(waited_seconds=now - started, since=now, tell=tell)
             finally:
                 os.close(main)
 

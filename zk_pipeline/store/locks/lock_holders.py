@@ -15,7 +15,7 @@ from zk_pipeline.runtime.processes import is_alive, process_identity
 _NAMED = 3  # readers named in one message
 
 
-class Holders:
+class LockHolders:
     """Signatures in `folder`, for messages to people only: a disk too full to sign on stops nobody."""
 
     def __init__(self, folder: Path) -> None:

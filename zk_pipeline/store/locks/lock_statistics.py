@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Spread:
+class Histogram:
     """Durations in milliseconds. `cumulative[i]`: how many were at most BOUNDS_MS[i], as Prometheus counts (`le`); the
     bound after the last, +Inf, has `count`.
     """
@@ -40,7 +40,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Longest:
+class LongestHold:
     """The longest hold of a purpose: what it was about, by whom, until when."""
 
     about: str
@@ -49,16 +49,16 @@ class Longest:
 
 
 @dataclass(frozen=True)
-class HoldKind:
+class LockStats:
     """All holds of one purpose. `mode` is `shared` or `exclusive`; `gave_up`: waits for the lock that
     lasted too long."""
 
     purpose: str
     mode: str
-    held: Spread
-    waited: Spread
+    held: Histogram
+    waited: Histogram
     gave_up: int
-    longest: Longest | None
+    longest: LongestHold | None
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Holds:
     """Since when it is counted (None: never yet), and the purposes, those that held the store longest in all first."""
 
     since: datetime | None
-    kinds: list[HoldKind]
+    kinds: list[LockStats]
 
 
 @dataclass(frozen=True)
-class HoldBook:
+class LockStatistics:
     """The side file `path`. Counters only grow, and begin anew where the file is removed."""
 
     path: Path
@@ -151,21 +151,21 @@ def _add(spread: dict[str, Any], ms: float) -> None:
     spread["counts"][bisect_left(BOUNDS_MS, ms)] += 1
 
 
-def _kind(one: dict[str, Any]) -> HoldKind:
+def _kind(one: dict[str, Any]) -> LockStats:
     longest = one.get("longest")
-    return HoldKind(
+    return LockStats(
         purpose=one["purpose"],
         mode=one["mode"],
         held=_spread(one["held"]),
         waited=_spread(one["waited"]),
         gave_up=one["gave_up"],
-        longest=longest and Longest(longest["about"], longest["pid"], _instant(longest["ended_at"])),
+        longest=longest and LongestHold(longest["about"], longest["pid"], _instant(longest["ended_at"])),
     )
 
 
-def _spread(one: dict[str, Any]) -> Spread:
+def _spread(one: dict[str, Any]) -> Histogram:
     *cumulative, count = accumulate(one["counts"])
-    return Spread(count, one["sum_ms"], one["max_ms"], tuple(cumulative))
+    return Histogram(count, one["sum_ms"], one["max_ms"], tuple(cumulative))
 
 
 def _instant(seconds: float) -> datetime:

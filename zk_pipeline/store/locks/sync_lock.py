@@ -15,19 +15,19 @@ from pathlib import Path
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreUnusable
 
-IsSender = Callable[[], bool]  # whether the lock is still held; a file's cannot be lost
+HasSyncLock = Callable[[], bool]  # whether the lock is still held; a file's cannot be lost
 
 
-class SenderBusy(ZkPipelineError):
+class SyncAlreadyRunning(ZkPipelineError):
     """Another sync run is sending; its deliveries are not touched."""
 
 
-class SenderLost(ZkPipelineError):
+class SyncLockLost(ZkPipelineError):
     """The lock was lost while sending, so that another run may be sending by now."""
 
 
 @contextmanager
-def only_sender(database_path: Path) -> Iterator[IsSender]:
+def acquire_sync_lock(database_path: Path) -> Iterator[HasSyncLock]:
     """Hold the sender's lock. Raises SenderBusy at once where another run holds it."""
     path = database_path.with_name(f"{database_path.name}.crm-sender")
     try:
@@ -39,7 +39,7 @@ def only_sender(database_path: Path) -> Iterator[IsSender]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise SenderBusy("another sync run is sending to the CRM; wait for it to end") from None
+        raise SyncAlreadyRunning("another sync run is sending to the CRM; wait for it to end") from None
     try:
         yield lambda: True
     finally:

@@ -14,9 +14,9 @@ from datetime import date, datetime
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.clock_corrections import correct
 from zk_pipeline.store.terminals.devices import EDITABLE, rezone
-from zk_pipeline.store.work_dates.assignment import place
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.device_changes import fingerprint
-from zk_pipeline.store.work_dates.sequence import take_seq, touch
+from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 # Rows as in the replaced store, by these columns; of a key that it does not have, as in the backup.
 CARRIED: Mapping[str, tuple[str, ...]] = {
@@ -171,7 +171,7 @@ def _delete_cleared(connection: Connection) -> None:
     """Delete again the backup's punches on work dates that retention has cleared since."""
     if not connection.execute("SELECT EXISTS (FROM work_dates WHERE raw_deleted_at IS NOT NULL)").fetchall()[0][0]:
         return
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     connection.execute(
         f"""
         CREATE TEMP TABLE cleared AS
@@ -218,9 +218,9 @@ def _make_stale(connection: Connection) -> list[date]:
         )
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,
-        {"seq": take_seq(connection)},
+        {"seq": next_seq(connection)},
     )
-    touch(connection, "touched_dates")
+    mark_stale(connection, "touched_dates")
     dates = connection.execute("SELECT work_date FROM work_dates WHERE punched_seq > built_seq ORDER BY 1").fetchall()
     for table in ("rows_before", "rows_after", "touched_dates"):
         connection.execute(f"DROP TABLE {table}")

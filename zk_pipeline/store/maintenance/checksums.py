@@ -26,24 +26,24 @@ MOVED = tuple(table for table in TABLES if table != "schema_migrations")
 
 
 @dataclass(frozen=True)
-class Sum:
+class Checksum:
     """How many rows, and the sum of their hashes: the same in any order, and other where a row is there twice."""
 
     rows: int
     checksum: int
 
 
-def sums_of(connection: Connection, table: str) -> dict[str, Sum]:
+def sums_of(connection: Connection, table: str) -> dict[str, Checksum]:
     """By partition. Engines are compared by one DuckDB, so that equal values have equal hashes."""
     columns = ", ".join(f'"{name}"' for name in column_types(table))
     found = connection.execute(
         f"SELECT {_key(table)} AS key, count(*), sum(hash({columns})::HUGEINT) "  # noqa: S608 (names of ours)
         f"FROM {table} {_mine(table)} GROUP BY 1 ORDER BY 1"
     ).fetchall()
-    return {str(key): Sum(int(rows), int(checksum)) for key, rows, checksum in found}
+    return {str(key): Checksum(int(rows), int(checksum)) for key, rows, checksum in found}
 
 
-def of_partitions(table: str) -> str:
+def partition_checksums(table: str) -> str:
     """The condition that a row belongs to one of the partitions `$keys`."""
     own = _mine(table)
     return f"list_contains($keys, {_key(table)})" + (f" AND {own.removeprefix('WHERE ')}" if own else "")

@@ -16,7 +16,7 @@ import duckdb
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import StoreUnusable
-from zk_pipeline.store.locks.file_lock import FairLock, Mode
+from zk_pipeline.store.locks.file_lock import FairFileLock, Mode
 from zk_pipeline.store.maintenance.carry_over import Carried, carry_over, other_store
 from zk_pipeline.store.maintenance.verify import verify
 from zk_pipeline.store.schema.catalog import TABLES
@@ -76,7 +76,7 @@ class Restored:
 
 
 @dataclass(frozen=True)
-class Restoring:
+class Restore:
     database: Database
     clock: Callable[[], datetime]
 
@@ -118,7 +118,7 @@ class Restoring:
                     migrate(connection, file, keep_copy=False)
                 # A look at a place without a store keeps nobody away, and leaves no lock files there.
                 is_locked = mode == "exclusive" or store.exists()
-                lock = FairLock(store).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds)
+                lock = FairFileLock(store).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds)
                 with lock if is_locked else nullcontext():
                     carried, there, problem = self._carry(part, replaced)
                     in_doubt = 0 if problem is None else _begin_unknown(part, self.clock().date() + timedelta(days=1))

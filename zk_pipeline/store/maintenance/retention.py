@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.maintenance.space_reclaim import tidying
-from zk_pipeline.store.work_dates.assignment import place
+from zk_pipeline.store.maintenance.space_reclaim import space_reclaimer
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanupResult:
     """What a clean-up did, or with `dry_run` would do. `before`: first work date whose punches are kept."""
 
     dry_run: bool
@@ -30,13 +30,13 @@ class Cleaned:
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class Retention:
     database: Database
     clock: Callable[[], datetime]
 
     def clean(
         self, *, retention_days: int, quarantine_days: int = 0, poll_days: int = 0, dry_run: bool = False
-    ) -> Cleaned:
+    ) -> CleanupResult:
         """Delete what is older than so many days (0 keeps all), checkpoint, and give space back where that is much.
 
         Of punches only those of work dates whose rows are made from all of them, and delivered: the rows are final
@@ -49,12 +49,12 @@ class Upkeep:
             "quarantine": now - timedelta(days=quarantine_days) if quarantine_days else None,
             "polls": now - timedelta(days=poll_days) if poll_days else None,
         }
-        tidy = tidying(self.database)
+        tidy = space_reclaimer(self.database)
         if dry_run:
             with self.database.read("clean up (dry run)") as connection:
                 punches = _expired(connection, before)
                 quarantined, polls = (_count(connection, table, values) for table in _OLD)
-            return Cleaned(
+            return CleanupResult(
                 dry_run, before, *punches, quarantined, polls, size_before, size_before,
                 tidy.look(),
             )  # fmt: skip
@@ -66,7 +66,7 @@ class Upkeep:
             for table, condition in _OLD.items():
                 connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
         space = tidy.tidy()
-        return Cleaned(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)
+        return CleanupResult(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)
 
     def _size(self) -> int:
         return self.database.engine.size()
@@ -113,7 +113,7 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
     """Punches and work dates that may go, and work dates past retention that may not yet."""
     if before is None:
         return 0, 0, 0
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     row = connection.execute(
         f"""
         WITH past AS (
@@ -138,7 +138,7 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
         f"UPDATE work_dates AS known SET raw_deleted_at = $now WHERE {_SETTLED}",  # noqa: S608 (SQL of ours)
         {"before": before, "now": now},
     )
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     connection.execute(
         f"""
         CREATE TEMP TABLE expired AS

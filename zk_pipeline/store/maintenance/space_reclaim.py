@@ -9,12 +9,12 @@ from typing import Protocol
 
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG
-from zk_pipeline.store.maintenance.compaction import Compacting
+from zk_pipeline.store.maintenance.compaction import FileCompaction
 
 _STATES_KEPT = timedelta(days=1)  # past states of a lake, and files that only they use, for those who read it elsewhere
 
 
-class Tidying(Protocol):
+class SpaceReclaimer(Protocol):
     def look(self) -> str:
         """What `tidy` would do, in words."""
 
@@ -22,22 +22,22 @@ class Tidying(Protocol):
         """Do it; what was done, in words. Raises StoreBusy."""
 
 
-def tidying(database: Database) -> Tidying:
-    return FileTidying(database) if isinstance(database.where, Path) else LakeTidying(database)
+def space_reclaimer(database: Database) -> SpaceReclaimer:
+    return FileSpaceReclaimer(database) if isinstance(database.where, Path) else LakeSpaceReclaimer(database)
 
 
 @dataclass(frozen=True)
-class FileTidying:
+class FileSpaceReclaimer:
     database: Database
 
     def look(self) -> str:
-        compacting = Compacting(self.database)
+        compacting = FileCompaction(self.database)
         return "would be made dense" if compacting.is_due(compacting.space()) else "dense enough"
 
     def tidy(self) -> str:
         with self.database.exclusive("checkpoint") as connection:
             connection.execute("CHECKPOINT")
-        return Compacting(self.database).compact()
+        return FileCompaction(self.database).compact()
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LakeFiles:
 
 
 @dataclass(frozen=True)
-class LakeTidying:
+class LakeSpaceReclaimer:
     """Rows kept in PostgreSQL are written out, small files made into large ones, and what nobody reads any more is
     deleted, also what killed writers left. Each step holds the store by itself, so that others get in between.
     """

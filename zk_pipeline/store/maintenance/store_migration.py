@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.engine import Mode
-from zk_pipeline.store.locks.file_lock import Held
-from zk_pipeline.store.maintenance.checksums import MARK, MOVED, Sum, of_partitions, sums_of
+from zk_pipeline.store.locks.file_lock import HeldLock
+from zk_pipeline.store.maintenance.checksums import MARK, MOVED, Checksum, partition_checksums, sums_of
 from zk_pipeline.store.schema.migrations_runner import FILLING, column_types, newest_version, read_version, transaction
 
 _ROWS_AT_ONCE = 200_000  # of one transaction, unless a partition has more
@@ -23,7 +23,7 @@ _ROUNDS = 3  # a store that is still written differs again after each
 _PURPOSE = "move the store"
 
 Tell = Callable[[str, int, int], None]  # table, partitions copied, of so many
-Sums = dict[str, dict[str, Sum]]  # by table and partition
+Sums = dict[str, dict[str, Checksum]]  # by table and partition
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class MovedTable:
 
 
 @dataclass(frozen=True)
-class Moved:
+class MigrationResult:
     source: str
     target: str
     version: int
@@ -55,12 +55,12 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Moving:
+class StoreMigration:
     source: Database
     target: Database
     tell: Tell = lambda *_: None
 
-    def move(self) -> Moved:
+    def move(self) -> MigrationResult:
         """Make `target` hold what `source` holds, and prove it. Can be called again after any failure or kill.
 
         Raises UsageError where there is nothing to move or `target` holds something else; StoreBusy;
@@ -90,7 +90,7 @@ class Moving:
             )
             for table, held in there.items()
         ]  # fmt: skip
-        return Moved(self.source.name, self.target.name, newest_version(), time.monotonic() - began, tables)
+        return MigrationResult(self.source.name, self.target.name, newest_version(), time.monotonic() - began, tables)
 
     def _check_source(self) -> None:
         if self.source.engine.is_missing():
@@ -139,17 +139,17 @@ class Moving:
         with self._reading(database) as connection:
             return {table: sums_of(connection, table) for table in MOVED}
 
-    def _copy(self, table: str, keys: list[str], copied: set[str], sums: dict[str, Sum]) -> None:
+    def _copy(self, table: str, keys: list[str], copied: set[str], sums: dict[str, Checksum]) -> None:
         sizes = {key: found.rows for key, found in sums.items()}
         for done, part in _parts(keys, sizes):
             self.tell(table, done, len(keys))
             with self._reading(self.source) as connection:
                 held = connection.execute(
-                    f"SELECT * FROM {table} WHERE {of_partitions(table)}",  # noqa: S608 (names of ours)
+                    f"SELECT * FROM {table} WHERE {partition_checksums(table)}",  # noqa: S608 (names of ours)
                     {"keys": part},
                 ).to_arrow_table()
             with self._writing() as connection:
-                connection.execute(f"DELETE FROM {table} WHERE {of_partitions(table)}", {"keys": part})  # noqa: S608
+                connection.execute(f"DELETE FROM {table} WHERE {partition_checksums(table)}", {"keys": part})  # noqa: S608
                 connection.register("held", held)
                 columns = ", ".join(f'"{name}"' for name in column_types(table))
                 connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM held")  # noqa: S608
@@ -178,7 +178,7 @@ class Moving:
         return f"{MARK}from {self.source.name}"
 
     @contextmanager
-    def _opened(self, database: Database, mode: Mode) -> Iterator[tuple[Connection, Held]]:
+    def _opened(self, database: Database, mode: Mode) -> Iterator[tuple[Connection, HeldLock]]:
         """Without what `Database` does for everybody else: migrate, and refuse a store that is being filled."""
         hold = database.engine.hold(mode, _PURPOSE, wait_seconds=database.wait_seconds)
         with hold as held, database.engine.open(held, mode) as connection:

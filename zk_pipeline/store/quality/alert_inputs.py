@@ -13,7 +13,7 @@ from zk_pipeline.store.quality.quality import Freshness, freshness
 
 
 @dataclass(frozen=True)
-class Seen:
+class AlertInputs:
     """What is late, what people were told of, and whether messages wait to be sent."""
 
     late: Freshness
@@ -21,8 +21,8 @@ class Seen:
     is_message_due: bool
 
 
-def watch(database: Database, now: datetime, *, first: date, last: date) -> Seen:
+def read_alert_inputs(database: Database, now: datetime, *, first: date, last: date) -> AlertInputs:
     """The state at `now`; work dates are those from `first` to `last`. Raises StoreBusy."""
     with database.read("what people must be told of") as connection:
         late = freshness(connection, now, first=first, last=last)
-        return Seen(late, known_alerts(connection, now), bool(due_messages(connection, now)))
+        return AlertInputs(late, known_alerts(connection, now), bool(due_messages(connection, now)))

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from zk_pipeline.attendance.shifts import minutes
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.locks.sync_lock import SenderBusy
+from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning
 from zk_pipeline.store.maintenance.compaction import space_of
 from zk_pipeline.store.maintenance.space_reclaim import files_of
-from zk_pipeline.store.quality.integrity import doubled_keys, schema_faults, unsound_dates
+from zk_pipeline.store.quality.integrity import duplicate_keys, inconsistent_dates, schema_faults
 from zk_pipeline.store.quality.integrity_rules import PER_SPAN, REPAIR, REPORT, WHOLE, Rule, Severity
 from zk_pipeline.store.quality.repairs import INSTANTS, wrong_instants
 from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
 from zk_pipeline.store.terminals.clock_corrections import suggested
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
-from zk_pipeline.store.work_dates.assignment import place, stored_workday_start
+from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_workday_start
 
 _ROWS_AT_ONCE = 200_000  # some 0.3 s
 _MANY_FILES = 2_000  # each is opened by a question over all
@@ -49,7 +49,7 @@ class Doctor:
             if faults:  # what follows could not be asked
                 yield Finding("error", "tables", "; ".join(faults), "restore a backup: `zk-pipeline restore FILE`")
                 return
-            for words in doubled_keys(connection):
+            for words in duplicate_keys(connection):
                 yield Finding("error", "doubled-keys", words, REPORT)
             for rule in WHOLE:
                 yield from _broken(rule, [_ask(connection, rule, {})])
@@ -71,7 +71,7 @@ class Doctor:
             end = datetime.combine(last, datetime.min.time()) + timedelta(days=1, minutes=offset)
             values: dict[str, object] = {"first": first, "last": last, "begin": begin, "end": end}
             with self.database.read("doctor: a span of dates", f"{first} to {last}") as connection:
-                unsound |= unsound_dates(
+                unsound |= inconsistent_dates(
                     connection, [first + timedelta(days=n) for n in range((last - first).days + 1)]
                 )
                 for rule in PER_SPAN:
@@ -97,7 +97,7 @@ class Doctor:
         try:
             with self.database.engine.only_sender(), self.database.read("doctor: claimed deliveries") as connection:
                 row = connection.execute("SELECT count(*) FROM crm_deliveries WHERE state = 'sending'").fetchone()
-        except SenderBusy:
+        except SyncAlreadyRunning:
             return
         if row and row[0]:
             yield Finding(
@@ -117,7 +117,7 @@ def _ask(connection: Connection, rule: Rule, values: dict[str, object]) -> tuple
 
 def _placed(connection: Connection) -> str:
     """Punches that are part of a day, with the work date that each belongs to."""
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     return (
         f"SELECT {placing.work_date} AS day, punch.seq, punch.punched_at_local "  # noqa: S608 (SQL of ours)
         f"FROM {placing.punches} AS punch {placing.join}"

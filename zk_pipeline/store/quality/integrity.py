@@ -41,7 +41,7 @@ def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str
     return faults
 
 
-def doubled_keys(connection: Connection) -> list[str]:
+def duplicate_keys(connection: Connection) -> list[str]:
     """Of the registry, its people, the polls and the work dates: keys that more than one row has, in words."""
     found = []
     for table, keys in _KEYS.items():
@@ -55,7 +55,7 @@ def doubled_keys(connection: Connection) -> list[str]:
     return found
 
 
-def doubled_punches(connection: Connection, stored_since: datetime) -> int:
+def duplicate_punches(connection: Connection, stored_since: datetime) -> int:
     """Keys of punches stored since then that more than one row has, whenever that was stored."""
     row = connection.execute(
         f"""
@@ -74,7 +74,7 @@ def doubled_punches(connection: Connection, stored_since: datetime) -> int:
     return int(row[0]) if row else 0
 
 
-def unsound_dates(connection: Connection, dates: Collection[date]) -> dict[date, str]:
+def inconsistent_dates(connection: Connection, dates: Collection[date]) -> dict[date, str]:
     """Those of `dates` whose days, history or deliveries break a rule, with what is wrong."""
     if not dates:
         return {}
@@ -82,11 +82,11 @@ def unsound_dates(connection: Connection, dates: Collection[date]) -> dict[date,
     return dict(rows)
 
 
-def hold_unsound(connection: Connection, dates: Collection[date], now: datetime) -> dict[date, str]:
-    """Make `held_dates` say of `dates` what is so; the unsound ones. In the caller's transaction."""
+def block_inconsistent_dates(connection: Connection, dates: Collection[date], now: datetime) -> dict[date, str]:
+    """Make `blocked_dates` say of `dates` what is so; the unsound ones. In the caller's transaction."""
     if not dates:
         return {}
-    unsound = unsound_dates(connection, dates)
+    unsound = inconsistent_dates(connection, dates)
     connection.execute(
         "DELETE FROM held_dates WHERE list_contains($dates, work_date) AND NOT list_contains($unsound, work_date)",
         {"dates": list(dates), "unsound": list(unsound)},
@@ -100,16 +100,16 @@ def hold_unsound(connection: Connection, dates: Collection[date], now: datetime)
     return unsound
 
 
-def held_dates(connection: Connection) -> Mapping[date, str]:
+def blocked_dates(connection: Connection) -> Mapping[date, str]:
     return dict(connection.execute("SELECT work_date, reason FROM held_dates ORDER BY 1").fetchall())
 
 
-def mend(connection: Connection, dates: Collection[date]) -> list[date]:
+def repair(connection: Connection, dates: Collection[date]) -> list[date]:
     """Take away what breaks a rule on those of `dates` that are held, for their rows to be made anew; which they are.
 
     Called before days are written, in the same transaction: a person whose rows are taken away gets a new revision.
     """
-    held = [day for day in held_dates(connection) if day in set(dates)]
+    held = [day for day in blocked_dates(connection) if day in set(dates)]
     if not held:
         return []
     for statement in _MEND:

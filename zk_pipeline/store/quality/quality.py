@@ -10,16 +10,16 @@ from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.quality.integrity import (
-    doubled_keys,
-    doubled_punches,
-    held_dates,
-    hold_unsound,
+    block_inconsistent_dates,
+    blocked_dates,
+    duplicate_keys,
+    duplicate_punches,
+    inconsistent_dates,
     schema_faults,
-    unsound_dates,
 )
 from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
-from zk_pipeline.store.work_dates.assignment import place
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
 
 DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
@@ -104,7 +104,7 @@ class Quality:
             return freshness(connection, now, first=first, last=last)
 
     def facts(self, *, today: date) -> Facts:
-        """The state of the data, with `held_dates` left alone."""
+        """The state of the data, with `blocked_dates` left alone."""
         now, shipped = self.clock(), tables_as_shipped()
         with self.database.read("quality of the data") as connection:
             faults = schema_faults(connection, shipped)
@@ -115,9 +115,9 @@ class Quality:
             span = {"first": today - WEEK, "today": today}
             facts = Facts(
                 schema_faults=faults,
-                doubled_keys=doubled_keys(connection),
-                doubled_punches=doubled_punches(connection, now - DAY - timedelta(hours=1)),
-                unsound=unsound_dates(connection, _dates_that_matter(connection, now)),
+                doubled_keys=duplicate_keys(connection),
+                doubled_punches=duplicate_punches(connection, now - DAY - timedelta(hours=1)),
+                unsound=inconsistent_dates(connection, _dates_that_matter(connection, now)),
                 quarantined=dict(quarantined),
                 quarantined_before=before[0] if before else 0,
                 shared_ids=connection.execute(_SHARED_IDS).fetchall(),
@@ -134,11 +134,11 @@ class Quality:
     def hold(self, dates: Collection[date]) -> dict[date, str]:
         """Look at `dates`, keep the unsound ones from the CRM and let go those that are sound; the unsound ones."""
         with self.database.read("look for unsound work dates") as connection:
-            unsound = unsound_dates(connection, dates)
-            held = {day: reason for day, reason in held_dates(connection).items() if day in set(dates)}
+            unsound = inconsistent_dates(connection, dates)
+            held = {day: reason for day, reason in blocked_dates(connection).items() if day in set(dates)}
         if unsound != held:
             with self.database.write("hold unsound work dates") as connection:
-                unsound = hold_unsound(connection, dates, self.clock())
+                unsound = block_inconsistent_dates(connection, dates, self.clock())
         return unsound
 
     def hold_what_matters(self) -> dict[date, str]:
@@ -150,7 +150,7 @@ class Quality:
     def held(self) -> Mapping[date, str]:
         """Work dates that the CRM is told nothing of, and why."""
         with self.database.read("held work dates") as connection:
-            return held_dates(connection)
+            return blocked_dates(connection)
 
     def schema_faults(self) -> list[str]:
         """Tables and columns that are not as the migrations made them."""
@@ -162,7 +162,7 @@ class Quality:
 def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:
     """As `Quality.freshness`, in a hold of the caller's."""
     devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
     waiting = connection.execute(asked, {"first": first, "last": last, "now": now}).fetchall()
     locked = connection.execute(

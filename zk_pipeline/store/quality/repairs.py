@@ -16,7 +16,7 @@ from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.quality.integrity_rules import WRONG_PERSON
 from zk_pipeline.store.terminals.devices import rezone
-from zk_pipeline.store.work_dates.device_changes import regrouping
+from zk_pipeline.store.work_dates.device_changes import invalidating_affected_dates
 
 INSTANTS = """
     SELECT punch.device, device.timezone, punch.punched_at_local, punch.punched_at, count(*) AS punches
@@ -63,7 +63,7 @@ class Repairs:
         rows = connection.execute(
             "SELECT name, site, timezone FROM devices WHERE list_contains(?, name)", [devices]
         ).fetchall()
-        with regrouping(connection, sorted({site for _, site, _ in rows})):
+        with invalidating_affected_dates(connection, sorted({site for _, site, _ in rows})):
             connection.execute(
                 f"UPDATE raw_punches SET voided_at = $now WHERE seq IN (SELECT seq FROM ({WRONG_PERSON}))",  # noqa: S608
                 {**_EVER, "now": self.clock()},

@@ -15,7 +15,7 @@ _MOST_ATTEMPTS = 200
 
 
 @dataclass(frozen=True)
-class Told:
+class DeliveryDetails:
     """The delivery of one revision of the day, or of the person's date over all sites; `state` as in
     `crm_deliveries`.
     """
@@ -69,7 +69,7 @@ class DayContext:
     holiday: str | None
     absence: str | None
     work_date: WorkDateState | None
-    told: list[Told]
+    told: list[DeliveryDetails]
     attempts: list[Attempt]  # the newest, in order
     poll_runs: dict[int, str]
 
@@ -103,7 +103,7 @@ class DayContexts:
             holiday=holiday,
             absence=absence,
             work_date=WorkDateState(*state) if state else None,
-            told=[Told(*one) for one in told],
+            told=[DeliveryDetails(*one) for one in told],
             attempts=[Attempt(*one) for one in reversed(attempts)],
             poll_runs=dict(runs),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.keyset_pagination import Key, Listing, Place, read_page
+from zk_pipeline.store.queries.keyset_pagination import Key, ListQuery, PageRequest, read_page
 from zk_pipeline.store.queries.lists import Rows
 
 # What a person may ask for, and the states it takes.
@@ -80,7 +80,7 @@ class DeliveryLists:
         assert row is not None
         return Queue(dict(states), row[0], row[1])
 
-    def page(self, wanted: DeliveryFilter, place: Place) -> Rows[DeliveryRow]:
+    def page(self, wanted: DeliveryFilter, place: PageRequest) -> Rows[DeliveryRow]:
         """What is open the longest due first, what is settled the newest first."""
         possible: dict[str, tuple[str, object]] = {
             "user_id": ("user_id = $user_id", wanted.user_id),
@@ -88,7 +88,7 @@ class DeliveryLists:
             "last": ("work_date <= $last", wanted.last),
         }
         given = {word: pair for word, pair in possible.items() if pair[1] is not None}
-        listing = Listing(
+        listing = ListQuery(
             _DELIVERIES,
             order_of(wanted.view),
             ["state IN (SELECT unnest($states))", *(condition for condition, _ in given.values())],

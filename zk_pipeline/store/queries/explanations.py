@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.work_dates.assignment import place
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
 
 PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
 
@@ -89,7 +89,7 @@ class Explanations:
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
     pairs = "SELECT DISTINCT device, user_id FROM raw_punches WHERE user_id = $user"
-    placing = place(connection, pairs=pairs, values={"user": user_id})
+    placing = assign_work_dates(connection, pairs=pairs, values={"user": user_id})
     rows = connection.execute(
         f"""
         SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,

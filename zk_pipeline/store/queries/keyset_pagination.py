@@ -42,7 +42,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Place:
+class PageRequest:
     """Which page. `until`: no rows with a higher id, so that a walk does not see what comes in meanwhile. `after`: the
     page begins behind the row with these values of the order's columns and this id, whatever its number is.
     """
@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Listing:
+class ListQuery:
     """What is listed: a relation with an `id`, conditions on it with their values, and an order, which `id` completes.
 
     Every text in here is SQL of ours; what a user wrote is among `values` only.
@@ -101,7 +101,7 @@ class BucketCache:
     monotonic: Callable[[], float] = time.monotonic
     _held: dict[str, tuple[float, int, Counter[Any]]] = field(default_factory=dict)
 
-    def buckets(self, connection: Connection, listing: Listing, until: int) -> Counter[Any]:
+    def buckets(self, connection: Connection, listing: ListQuery, until: int) -> Counter[Any]:
         expression = listing.bucket
         made_at, known_until, known = self._held.get(expression, (0.0, 0, Counter[Any]()))
         is_old = self.monotonic() - made_at > self.seconds or known_until > until
@@ -115,9 +115,9 @@ class BucketCache:
 
 def read_page(
     connection: Connection,
-    listing: Listing,
+    listing: ListQuery,
     columns: str,
-    place: Place,
+    place: PageRequest,
     *,
     source: str = "",
     cache: BucketCache | None = None,
@@ -208,11 +208,11 @@ def _bound(kind: Kind, bucket: Any, *, last: bool = False) -> Value:
     return number if kind == "number" else _EPOCH + timedelta(microseconds=number)
 
 
-def _count(connection: Connection, listing: Listing, values: Mapping[str, object]) -> int:
+def _count(connection: Connection, listing: ListQuery, values: Mapping[str, object]) -> int:
     return _one(connection, f"SELECT count(*) FROM ({listing.relation}) WHERE {listing.where}", values)  # noqa: S608
 
 
-def _count_buckets(connection: Connection, listing: Listing, until: int, *, above: int = 0) -> Counter[Any]:
+def _count_buckets(connection: Connection, listing: ListQuery, until: int, *, above: int = 0) -> Counter[Any]:
     rows = connection.execute(
         f"SELECT {listing.bucket}, count(*) FROM ({listing.relation}) "  # noqa: S608 (SQL of ours)
         f"WHERE {listing.where} AND id > $above GROUP BY 1",

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.queries.keyset_pagination import BucketCache, Key, Kind, Listing, Place, read_page
+from zk_pipeline.store.queries.keyset_pagination import BucketCache, Key, Kind, ListQuery, PageRequest, read_page
 from zk_pipeline.store.queries.reviews import REVIEWED
 
 
@@ -133,20 +133,20 @@ class ListStore:
     database: Database
     cache: BucketCache
 
-    def punches(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[PunchRow]:
+    def punches(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchRow]:
         """Raises UsageError for a device there never was."""
         return self._punches(PunchRow, wanted, order, place)
 
-    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[PunchLine]:
+    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchLine]:
         """The same rows with what people want to know of them. Raises UsageError for a device there never was."""
         return self._punches(PunchLine, wanted, order, place)
 
-    def _punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: Place) -> Rows[Row]:
+    def _punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[Row]:
         with self.database.read("list punches") as connection:
             conditions, values = _conditions(connection, wanted, day="timestamp_local")
             page = read_page(
                 connection,
-                Listing(_PUNCHES, order, conditions, values),
+                ListQuery(_PUNCHES, order, conditions, values),
                 ", ".join(field.name for field in fields(cast(Any, kind))),
                 place,
                 source=_NUMBERED_PUNCHES,
@@ -154,14 +154,14 @@ class ListStore:
             )
         return Rows(page.count, [kind(*row) for row in page.rows], page.until, page.last, page.has_more)
 
-    def days(self, wanted: Filter, order: Sequence[Key], place: Place) -> Rows[DayRow]:
+    def days(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[DayRow]:
         """Raises UsageError for a device there never was."""
         needs_delivery = wanted.synced_to_crm is not None or wanted.sync_state is not None
         with self.database.read("list days") as connection:
             conditions, values = _conditions(connection, wanted, day="date")
             page = read_page(
                 connection,
-                Listing(_DELIVERED_DAYS if needs_delivery else _DAYS, order, conditions, values),
+                ListQuery(_DELIVERED_DAYS if needs_delivery else _DAYS, order, conditions, values),
                 ", ".join(DayRow.__dataclass_fields__),
                 place,
                 source=_DELIVERED_DAYS,

@@ -29,7 +29,7 @@ class Around:
 
 
 @dataclass(frozen=True)
-class People:
+class EnrolledUsers:
     database: Database
 
     def around(self, user_ids: Iterable[str]) -> Around:

@@ -57,7 +57,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class PersonDays:
+class PersonMonths:
     database: Database
 
     def read(self, user_id: str, first: date, last: date) -> Person:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.apply_result import Applied
+from zk_pipeline.store.apply_result import ApplyResult
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.shifts.holiday_sources import HolidayCalendar, HolidaysImported, forget_sources, plan_import
 from zk_pipeline.store.work_dates.shift_changes import changing_shifts
@@ -26,7 +26,7 @@ class HolidayStore:
         with self.database.read("list holidays") as connection:
             return read_holidays(connection)
 
-    def put(self, holidays: Iterable[Holiday]) -> Applied[Holiday]:
+    def put(self, holidays: Iterable[Holiday]) -> ApplyResult[Holiday]:
         """Enter holidays by hand, in one transaction; one of the same date and site gets the new name."""
         with self.database.write("enter holidays") as connection:
             return put_holidays(connection, list(holidays), self.clock())
@@ -65,13 +65,13 @@ def read_holidays(connection: Connection) -> list[Holiday]:
     return [Holiday(day=day, name=name, site=site) for day, name, site in rows]
 
 
-def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> Applied[Holiday]:
+def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> ApplyResult[Holiday]:
     """As entered by hand: no import removes them. Raises UsageError for a site that no device has."""
     for site, one in {one.site: one for one in reversed(holidays) if one.site is not None}.items():
         _check_sites(connection, [site], what=f"holiday {one.day}: ")
     wanted = {(one.day, one.site): one for one in holidays}
     held = {(one.day, one.site): one for one in read_holidays(connection)}
-    done = Applied[Holiday]()
+    done = ApplyResult[Holiday]()
     for key, one in wanted.items():
         (done.added if key not in held else done.unchanged if held[key] == one else done.changed).append(one)
     forget_sources(connection, wanted)

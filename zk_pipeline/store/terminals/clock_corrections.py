@@ -10,8 +10,8 @@ from datetime import datetime
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.work_dates.assignment import place
-from zk_pipeline.store.work_dates.device_changes import regrouping
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
+from zk_pipeline.store.work_dates.device_changes import invalidating_affected_dates
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class CorrectionStore:
             for held in _read(connection, "revoked_at IS NULL AND device = ?", [device]):
                 if held.from_local <= to_local and from_local <= held.to_local:
                     raise UsageError(f"correction {held.id} holds for part of that span: revoke it first")
-            with regrouping(connection, (site,)):
+            with invalidating_affected_dates(connection, (site,)):
                 taken = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM clock_corrections").fetchall()[0][0]
                 connection.execute(
                     """
@@ -115,7 +115,7 @@ class CorrectionStore:
             held = _read(connection, "correction.id = ? AND revoked_at IS NULL", [correction_id])
             if not held:
                 raise UsageError(f"there is no clock correction {correction_id} that holds")
-            with regrouping(connection, (_site_of(connection, held[0].device),)):
+            with invalidating_affected_dates(connection, (_site_of(connection, held[0].device),)):
                 connection.execute(
                     "UPDATE clock_corrections SET revoked_at = ? WHERE id = ?", [self.clock(), correction_id]
                 )
@@ -177,7 +177,7 @@ def correct_fresh(connection: Connection) -> None:
     for device, zone in zones:
         fresh = "SELECT raw_punches.* FROM raw_punches WHERE device = $device AND seq IN (SELECT seq FROM fresh)"
         _insert(connection, fresh, device, zone)
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     connection.execute(
         f"""
         CREATE TEMP TABLE placed_fresh AS

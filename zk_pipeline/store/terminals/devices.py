@@ -15,12 +15,12 @@ from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.devices.errors import SerialUnverified
 from zk_pipeline.devices.models import Device, TerminalInfo
-from zk_pipeline.store.apply_result import Applied
+from zk_pipeline.store.apply_result import ApplyResult
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import DeviceExists, ReadingRefused, UnknownDevice
 from zk_pipeline.store.terminals.clock_corrections import correct
 from zk_pipeline.store.terminals.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
-from zk_pipeline.store.work_dates.device_changes import regrouping
+from zk_pipeline.store.work_dates.device_changes import invalidating_affected_dates
 
 EDITABLE = (
     "ip_address",
@@ -148,11 +148,11 @@ class DeviceRegistry:
                 {"now": self.clock(), "name": name},
             )
 
-    def apply(self, devices: Iterable[Device]) -> Applied[str]:
+    def apply(self, devices: Iterable[Device]) -> ApplyResult[str]:
         """Make the named devices as declared, in one transaction; others are left alone. Doing it twice changes
         nothing.
         """
-        applied = Applied[str]()
+        applied = ApplyResult[str]()
         with self.database.write("apply devices") as connection:
             for device in devices:
                 known = _find(connection, device.name)
@@ -334,7 +334,7 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
         "SELECT site, timezone, trust_punch_states FROM devices WHERE name = ?", [device.name]
     ).fetchone()
     touches = before is not None and before != (device.site, device.timezone, device.trust_punch_states)
-    with regrouping(connection, (before[0], device.site) if before and touches else None):
+    with invalidating_affected_dates(connection, (before[0], device.site) if before and touches else None):
         _change(connection, device, now)
         if before and before[1] != device.timezone:
             moved = drift_in_zone(0.0, now.replace(tzinfo=None), zone=before[1], other=device.timezone)

@@ -16,8 +16,8 @@ import pyarrow as pa
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.clock_corrections import correct_fresh
-from zk_pipeline.store.work_dates.assignment import place
-from zk_pipeline.store.work_dates.sequence import take_seq, touch
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
+from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 # A terminal that lost its clock starts again at 2000-01-01; one that is a day ahead did not drift there. Their punches
 # happened, but when is not known.
@@ -61,7 +61,7 @@ NAMES_OF_TERMINALS = """
 
 
 @dataclass(frozen=True)
-class Brought:
+class FetchedTable:
     """What one device brought by one poll: `table` as made by `punches_table`, `rejected_table` or `users_table`.
 
     `in_doubt`: of punches, which were recorded by a clock that is known to be wrong; None: none of them.
@@ -115,7 +115,7 @@ def next_poll_id(connection: Connection) -> int:
     return int(row[0])
 
 
-def insert_punches(connection: Connection, brought: Sequence[Brought], now: datetime) -> list[Inserted]:
+def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now: datetime) -> list[Inserted]:
     """Store what is new of the punches that different devices brought; what came of each, in order."""
     done = [Inserted(stored=len(one.table)) for one in brought]
     of = dict(zip([one.device for one in brought], done, strict=True))
@@ -124,8 +124,8 @@ def insert_punches(connection: Connection, brought: Sequence[Brought], now: date
         return done
     incoming = _together(brought)
     connection.register("incoming", incoming)
-    seq = take_seq(connection, len(incoming))
-    placing = place(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
+    seq = next_seq(connection, len(incoming))
+    placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
     cleared = connection.execute(
         f"""
         SELECT punch.device, count(*) FROM incoming AS punch {placing.join}
@@ -163,7 +163,7 @@ def insert_punches(connection: Connection, brought: Sequence[Brought], now: date
     )
     correct_fresh(connection)
     believed = "fresh WHERE NOT is_clock_suspect"  # the others are stored, but part of no day
-    touch(connection, believed)
+    mark_stale(connection, believed)
     counted = connection.execute(
         """
         SELECT device, work_date, is_clock_suspect, count(*) FROM fresh GROUP BY ALL ORDER BY device, work_date
@@ -184,7 +184,7 @@ def count_missing(connection: Connection, device: str, punches: pa.Table) -> int
     """How many of `punches` are not stored for `device`; records that name only a slot may be in quarantine, too."""
     if not len(punches):
         return 0
-    incoming = _together([Brought(device, 0, punches)])
+    incoming = _together([FetchedTable(device, 0, punches)])
     connection.register("incoming", incoming)
     if punches["uid"].null_count < len(punches):
         row = connection.execute(f"SELECT count(*) FROM {_SLOTS_UNKNOWN}").fetchone()  # noqa: S608 (SQL of ours)
@@ -205,7 +205,7 @@ _SLOTS_UNKNOWN = """
 """
 
 
-def _together(brought: Sequence[Brought]) -> pa.Table:
+def _together(brought: Sequence[FetchedTable]) -> pa.Table:
     """One table, with the device, its poll and (`ahead`) how many rows came from those before it."""
     tables, ahead = [], 0
     for one in brought:
@@ -280,7 +280,7 @@ def _periods(incoming: pa.Table) -> list[_Period]:
     return periods
 
 
-def insert_rejected(connection: Connection, brought: Sequence[Brought], now: datetime) -> None:
+def insert_rejected(connection: Connection, brought: Sequence[FetchedTable], now: datetime) -> None:
     """Keep records that no punch could be read from, each once per device, with the newest reason."""
     if not any(len(one.table) for one in brought):
         return
@@ -330,7 +330,7 @@ def mark_released(connection: Connection, device: str, raw: Iterable[bytes], now
     connection.unregister("freed")
 
 
-def replace_users(connection: Connection, brought: Sequence[Brought], now: datetime) -> None:
+def replace_users(connection: Connection, brought: Sequence[FetchedTable], now: datetime) -> None:
     """Make the people of each device those that it listed; who is as before is not touched."""
     if not brought:
         return

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from zk_pipeline.devices.models import LogTail, Reading
+from zk_pipeline.devices.models import LogPosition, Reading
 from zk_pipeline.store.engine.database import Connection
 
 # A full reading at least this often finds what no tail can show, such as a log cleared and filled again.
@@ -29,16 +29,16 @@ _TAILS = pa.schema(
 )
 
 
-def usable_tails(connection: Connection, now: datetime) -> dict[str, LogTail]:
+def usable_positions(connection: Connection, now: datetime) -> dict[str, LogPosition]:
     """Tail by device, of those whose whole log was read within a day."""
     rows = connection.execute(
         f"SELECT device, {', '.join(_FIELDS)} FROM device_tails WHERE full_read_at > ?",  # noqa: S608 (names of ours)
         [now - FULL_READING_EVERY],
     ).fetchall()
-    return {device: LogTail(**dict(zip(_FIELDS, values, strict=True))) for device, *values in rows}
+    return {device: LogPosition(**dict(zip(_FIELDS, values, strict=True))) for device, *values in rows}
 
 
-def keep_tails(connection: Connection, readings: Mapping[str, Reading], now: datetime) -> None:
+def keep_positions(connection: Connection, readings: Mapping[str, Reading], now: datetime) -> None:
     """Remember the ends of these readings, by device; forget the one before where a reading gives none."""
     names = list(readings)
     known = dict(

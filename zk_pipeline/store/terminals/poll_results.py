@@ -22,7 +22,7 @@ from zk_pipeline.store.terminals.devices import Registration, check_registration
 from zk_pipeline.store.terminals.ingest import (
     PUNCHES,
     REJECTED,
-    Brought,
+    FetchedTable,
     Inserted,
     insert_punches,
     insert_rejected,
@@ -33,12 +33,12 @@ from zk_pipeline.store.terminals.ingest import (
     replace_users,
     users_table,
 )
-from zk_pipeline.store.terminals.log_positions import accounted, keep_tails
+from zk_pipeline.store.terminals.log_positions import accounted, keep_positions
 from zk_pipeline.store.terminals.slots import attribute, record_lists
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """What one reading changed: counts as in `device_polls`, and new punches per work date."""
 
     poll_id: int
@@ -73,7 +73,7 @@ class FailedPoll:
 
 
 @dataclass(frozen=True)
-class Incoming:
+class PreparedReading:
     """A reading with what it brings as tables, prepared before the store is held; `users` is None where no list was
     read. The instants are those of `zone`.
     """
@@ -85,7 +85,7 @@ class Incoming:
     users: pa.Table | None
 
     @classmethod
-    def of(cls, finished: FinishedReading) -> Incoming:
+    def of(cls, finished: FinishedReading) -> PreparedReading:
         reading, zone = finished.reading, finished.device.timezone
         return cls(
             finished,
@@ -95,7 +95,7 @@ class Incoming:
             users=None if reading.users is None else users_table(reading.users),
         )
 
-    def in_zone(self, zone: str) -> Incoming:
+    def in_zone(self, zone: str) -> PreparedReading:
         """The same with the instants of another zone, which the device has been given since it was read."""
         if zone == self.zone:
             return self
@@ -106,9 +106,9 @@ class Incoming:
         return replace(self, finished=finished, zone=zone, punches=punches_table(reading.punches, zone))
 
 
-def rounds(come: Sequence[Incoming]) -> Iterator[list[Incoming]]:
+def batches_without_repeats(come: Sequence[PreparedReading]) -> Iterator[list[PreparedReading]]:
     """In order, those that can be stored together: a device that was read twice comes in two of them."""
-    together: list[Incoming] = []
+    together: list[PreparedReading] = []
     devices: set[str] = set()
     for one in come:
         name = one.finished.device.name
@@ -121,7 +121,9 @@ def rounds(come: Sequence[Incoming]) -> Iterator[list[Incoming]]:
         yield together
 
 
-def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, run_id: str | None) -> list[Ingested]:
+def ingest(
+    connection: Connection, come: Sequence[PreparedReading], *, now: datetime, run_id: str | None
+) -> list[IngestResult]:
     """Store one reading each of different devices, in the caller's transaction; what each changed, in order.
 
     What a reading depends on is read here, inside the transaction, not when the poll began: the zone of a device may
@@ -137,7 +139,7 @@ def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, r
     brought = [_attributed(connection, poll, one, registered[name], now) for poll, name, one in numbered]
     inserted = insert_punches(connection, [punches for punches, _ in brought], now)
     insert_rejected(connection, [rejected for _, rejected in brought], now)
-    keep_tails(connection, {name: one.finished.reading for _, name, one in numbered}, now)
+    keep_positions(connection, {name: one.finished.reading for _, name, one in numbered}, now)
     drifts = [
         _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name]) for _, name, one in numbered
     ]
@@ -153,8 +155,8 @@ def ingest(connection: Connection, come: Sequence[Incoming], *, now: datetime, r
     return ingested
 
 
-def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, Incoming]], now: datetime) -> None:
-    listed = [Brought(name, poll, one.users) for poll, name, one in numbered if one.users is not None]
+def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, PreparedReading]], now: datetime) -> None:
+    listed = [FetchedTable(name, poll, one.users) for poll, name, one in numbered if one.users is not None]
     if not listed:
         return
     lists = pa.concat_tables(
@@ -166,8 +168,8 @@ def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, Inc
 
 
 def _attributed(
-    connection: Connection, poll: int, come: Incoming, registered: Registration, now: datetime
-) -> tuple[Brought, Brought]:
+    connection: Connection, poll: int, come: PreparedReading, registered: Registration, now: datetime
+) -> tuple[FetchedTable, FetchedTable]:
     """The punches of a reading, each with its person, and the records that have none."""
     device = come.finished.device.name
     punches, rejected = come.punches, come.rejected
@@ -192,7 +194,7 @@ def _attributed(
                 read_at=come.finished.finished_at,
             )
         )
-    return Brought(device, poll, punches, doubt), Brought(device, poll, rejected)
+    return FetchedTable(device, poll, punches, doubt), FetchedTable(device, poll, rejected)
 
 
 def _doubted_drift(drift_seconds: float | None, registered: Registration) -> float | None:
@@ -236,7 +238,7 @@ def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch
         if doubted.any():
             drift = float(np.median(ahead[doubted]))
             connection.execute("UPDATE device_polls SET doubted_drift_seconds = ? WHERE id = ?", [drift, poll_id])
-    return insert_punches(connection, [Brought(device, poll_id, named, doubt)], now)[0].new
+    return insert_punches(connection, [FetchedTable(device, poll_id, named, doubt)], now)[0].new
 
 
 def _attributed_live(
@@ -249,7 +251,7 @@ def _attributed_live(
     """
     before = registration(connection, device)
     assert punches[0].users is not None
-    listed = Brought(device, poll_id, users_table(punches[0].users))
+    listed = FetchedTable(device, poll_id, users_table(punches[0].users))
     table = listed.table.append_column("device", pa.array([device] * len(listed.table), pa.string()))
     records = punches_table(_live_frame(punches), before.timezone)
     if not record_lists(connection, table, {device: max(one.received_at for one in punches)}):
@@ -363,8 +365,10 @@ def _doubts(device: str, punches: int, drift: float | None) -> list[str]:
     ]
 
 
-def _ingested(poll_id: int, come: Incoming, inserted: Inserted, quarantined: int, drift: float | None) -> Ingested:
-    return Ingested(
+def _ingested(
+    poll_id: int, come: PreparedReading, inserted: Inserted, quarantined: int, drift: float | None
+) -> IngestResult:
+    return IngestResult(
         poll_id=poll_id,
         fetched=len(come.finished.reading.punches) + len(come.rejected),
         stored=inserted.stored,
@@ -375,7 +379,7 @@ def _ingested(poll_id: int, come: Incoming, inserted: Inserted, quarantined: int
     )
 
 
-def _poll(finished: FinishedReading, ingested: Ingested, run_id: str | None) -> dict[str, object]:
+def _poll(finished: FinishedReading, ingested: IngestResult, run_id: str | None) -> dict[str, object]:
     """A row of `device_polls`."""
     reading = finished.reading
     return {

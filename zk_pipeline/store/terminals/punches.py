@@ -9,23 +9,23 @@ from datetime import datetime, time
 import pandas as pd
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.devices.models import Device, LogTail, Reading
+from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.terminals.ingest import count_missing, next_poll_id, punches_table
-from zk_pipeline.store.terminals.log_positions import usable_tails
+from zk_pipeline.store.terminals.log_positions import usable_positions
 from zk_pipeline.store.terminals.poll_results import (
     FailedPoll,
     FinishedReading,
-    Incoming,
-    Ingested,
+    IngestResult,
+    PreparedReading,
+    batches_without_repeats,
     ingest,
     ingest_live,
     record_failures,
-    rounds,
 )
 from zk_pipeline.store.work_dates.assignment import hours_of, is_grouped_by, stored_workday_start
-from zk_pipeline.store.work_dates.staleness import adopt_hours, adopt_workday_start
+from zk_pipeline.store.work_dates.staleness import apply_work_hours, apply_workday_start
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PunchStore:
 
     def ingest(
         self, device: Device, reading: Reading, *, started_at: datetime, finished_at: datetime, run_id: str | None
-    ) -> Ingested:
+    ) -> IngestResult:
         """Store one complete reading, in one transaction; doing it again stores nothing new.
 
         New are the punches whose (user_id, punched_at_local) this device has not brought before. Those of work dates
@@ -66,19 +66,23 @@ class PunchStore:
         finished = FinishedReading(device=device, reading=reading, started_at=started_at, finished_at=finished_at)
         return self.ingest_all([finished], run_id=run_id)[0]
 
-    def ingest_all(self, finished: Sequence[FinishedReading], *, run_id: str | None) -> list[Ingested]:
+    def ingest_all(self, finished: Sequence[FinishedReading], *, run_id: str | None) -> list[IngestResult]:
         """As `ingest`, of several devices in one transaction and by the statements of one: these cost more than the
         rows of most readings do.
         """
-        come = [Incoming.of(one) for one in finished]
+        come = [PreparedReading.of(one) for one in finished]
         now = self.clock()
         with self.database.write("store a poll", ", ".join(one.device.name for one in finished)) as connection:
-            return [done for part in rounds(come) for done in ingest(connection, part, now=now, run_id=run_id)]
+            return [
+                done
+                for part in batches_without_repeats(come)
+                for done in ingest(connection, part, now=now, run_id=run_id)
+            ]
 
-    def tails(self) -> dict[str, LogTail]:
+    def tails(self) -> dict[str, LogPosition]:
         """By device, where the last reading ended; none for a device whose whole log is to be read again."""
         with self.database.read("ends of logs") as connection:
-            return usable_tails(connection, self.clock())
+            return usable_positions(connection, self.clock())
 
     def missing(self, device: Device, reading: Reading) -> int:
         """How many punches of a reading are not stored; those that name only a slot may be in quarantine, too."""
@@ -120,7 +124,7 @@ class PunchStore:
             if stored_workday_start(connection) == starts_at:
                 return
         with self.database.write("regroup work dates") as connection:
-            adopt_workday_start(connection, starts_at)
+            apply_workday_start(connection, starts_at)
 
     def adopt_settings(self, rules: WorkRules) -> None:
         """Make the stored grouping by work date that of the settings' hours; free where it is already."""
@@ -128,8 +132,8 @@ class PunchStore:
             if is_grouped_by(connection, rules):
                 return
         with self.database.write("regroup work dates") as connection:
-            adopt_workday_start(connection, rules.workday_starts_at)
-            adopt_hours(connection, hours_of(rules))
+            apply_workday_start(connection, rules.workday_starts_at)
+            apply_work_hours(connection, hours_of(rules))
 
     def preview(self, device: str, poll_id: int, limit: int = 5) -> pd.DataFrame:
         """The newest punches that a poll brought, for people: user_id, punched_at_local, punch_state, verify_type."""

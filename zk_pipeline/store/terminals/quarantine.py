@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 
 from zk_pipeline.devices.models import Device
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.keyset_pagination import Key, Listing, Place, read_page
+from zk_pipeline.store.queries.keyset_pagination import Key, ListQuery, PageRequest, read_page
 from zk_pipeline.store.queries.lists import Rows
 from zk_pipeline.store.terminals.devices import registration
 from zk_pipeline.store.terminals.ingest import (
-    Brought,
+    FetchedTable,
     insert_punches,
     insert_rejected,
     mark_released,
@@ -71,7 +71,7 @@ class QuarantineStore:
             ).fetchall()
         return [QuarantinedKind(*row) for row in rows]
 
-    def page(self, place: Place, *, device: str | None = None, released: bool = False) -> Rows[QuarantinedRecord]:
+    def page(self, place: PageRequest, *, device: str | None = None, released: bool = False) -> Rows[QuarantinedRecord]:
         """A page of those in quarantine, or of those released from it, the newest first."""
         conditions = ["released_at IS NOT NULL" if released else "released_at IS NULL"]
         conditions += ["device = $device"] if device is not None else []
@@ -79,7 +79,7 @@ class QuarantineStore:
         with self.database.read("list quarantined records") as connection:
             page = read_page(
                 connection,
-                Listing(_NUMBERED, PAGE_ORDER, conditions, values),
+                ListQuery(_NUMBERED, PAGE_ORDER, conditions, values),
                 "device, raw, reason, first_poll_id, created_at, released_at",
                 place,
             )
@@ -116,12 +116,14 @@ class QuarantineStore:
                 # Where each lies between the lists read is on record with it.
                 attributed, left = attribute_slots(connection, device.name, by_slot, listed_before=0, listed_after=0)
                 named = pa.concat_tables([named, attributed])
-                insert_rejected(connection, [Brought(device.name, 0, left)], now)  # the reason may be another one now
+                insert_rejected(
+                    connection, [FetchedTable(device.name, 0, left)], now
+                )  # the reason may be another one now
             freed = set(punches["raw"][punches["uid"].isna()]) | set(named["raw"].to_pylist())
             if not freed:
                 return 0, 0
             poll_id = next_poll_id(connection)
-            done = insert_punches(connection, [Brought(device.name, poll_id, named)], now)[0]
+            done = insert_punches(connection, [FetchedTable(device.name, poll_id, named)], now)[0]
             connection.execute(
                 """
                 INSERT INTO device_polls (id, device, started_at, finished_at, status, mode, fetched, stored, "new")

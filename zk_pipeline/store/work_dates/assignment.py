@@ -17,7 +17,7 @@ from zk_pipeline.store.work_dates.roster import is_needed, make_roster
 
 
 @dataclass(frozen=True)
-class Placing:
+class WorkDateAssignment:
     """Fragments of a query over punches under the name `punch`; they hold for the connection they were made for.
 
     `FROM {punches} AS punch {join}` and then `{work_date}`; `punches` are those that are part of a day: device,
@@ -51,7 +51,7 @@ _BEGUN = """
 """
 
 
-def place(
+def assign_work_dates(
     connection: Connection,
     *,
     pairs: str | None = None,
@@ -59,17 +59,17 @@ def place(
     workday_starts_at: time | None = None,
     first: date = date.min,
     last: date = date.max,
-) -> Placing:
+) -> WorkDateAssignment:
     """How to place punches; `pairs` (with parameters `values`) is a query of the (device, user_id) that can occur,
     `first` and `last` bound the dates on which they can, and those whose shifts will be asked for.
 
     `workday_starts_at`: of the settings; None takes what the store was grouped by last.
     """
     usual = stored_workday_start(connection) if workday_starts_at is None else workday_starts_at
-    punches = believed(connection)
+    punches = valid_punches(connection)
     if not is_needed(connection):
         plain = f"CAST(punch.punched_at_local - INTERVAL {minutes(usual)} MINUTE AS DATE)"
-        return Placing(punches, "", plain, minutes(usual))
+        return WorkDateAssignment(punches, "", plain, minutes(usual))
     make_roster(
         connection,
         pairs or f"SELECT DISTINCT device, user_id FROM {punches}",  # noqa: S608 (SQL of ours)
@@ -80,22 +80,26 @@ def place(
         last=last,
     )
     begun = f"coalesce(begun.begins, {minutes(usual)})"
-    return Placing(punches, _BEGUN, f"CAST(punch.punched_at_local - to_minutes({begun}) AS DATE)", minutes(usual))
+    return WorkDateAssignment(
+        punches, _BEGUN, f"CAST(punch.punched_at_local - to_minutes({begun}) AS DATE)", minutes(usual)
+    )
 
 
-def place_span(connection: Connection, begin: date, end: date, *, workday_starts_at: time) -> Placing:
+def assign_date_range(connection: Connection, begin: date, end: date, *, workday_starts_at: time) -> WorkDateAssignment:
     """How to place the punches from `begin` to `end` (wall clocks, `end` excluded) for who punched then: without that
     bound the whole history would be asked who ever did.
     """
     pairs = f"""
-        SELECT DISTINCT device, user_id FROM {believed(connection)}
+        SELECT DISTINCT device, user_id FROM {valid_punches(connection)}
         WHERE punched_at_local >= $begin AND punched_at_local < $end
     """  # noqa: S608 (SQL of ours)
     values = {"begin": begin, "end": end}
-    return place(connection, pairs=pairs, values=values, workday_starts_at=workday_starts_at, first=begin, last=end)
+    return assign_work_dates(
+        connection, pairs=pairs, values=values, workday_starts_at=workday_starts_at, first=begin, last=end
+    )
 
 
-def believed(connection: Connection) -> str:
+def valid_punches(connection: Connection) -> str:
     """The punches that are part of a day, as a subquery."""
     is_corrected = connection.execute("SELECT EXISTS (FROM corrected_punches)").fetchall()[0][0]
     return f"({_CORRECTED if is_corrected else _BELIEVED})"

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 from zk_pipeline.attendance.shifts import BOUNDS
 from zk_pipeline.store.engine.database import Connection
-from zk_pipeline.store.work_dates.assignment import place
-from zk_pipeline.store.work_dates.sequence import take_seq, touch
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
+from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 
 @contextmanager
-def regrouping(connection: Connection, sites: Sequence[str] | None) -> Iterator[None]:
+def invalidating_affected_dates(connection: Connection, sites: Sequence[str] | None) -> Iterator[None]:
     """Around a change, inside its transaction: makes the dates stale that it touches. None: it can touch none.
 
     Only rows of `sites` can be touched. Inside another one it leaves all to that one, whose sites must be the same.
@@ -36,16 +36,16 @@ def regrouping(connection: Connection, sites: Sequence[str] | None) -> Iterator[
         WHERE rows_before.made_from IS DISTINCT FROM rows_after.made_from
           AND work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
         """,
-        {"seq": take_seq(connection)},
+        {"seq": next_seq(connection)},
     )
-    touch(connection, "touched_dates")
+    mark_stale(connection, "touched_dates")
     for table in ("rows_before", "rows_after", "touched_dates"):
         connection.execute(f"DROP TABLE {table}")
 
 
 def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> None:
     """The temporary `table(site, user_id, work_date, made_from)`, a row for each that a processing now would make."""
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     # What a row without a shift is judged by must read the same whether or not others have one.
     own = ["NULL"] * (4 + len(BOUNDS))
     dates, join = ["NULL", "NULL"], ""

@@ -6,9 +6,9 @@ A punch of a cleared date is gone and one of another date is not: neither may be
 from __future__ import annotations
 
 from zk_pipeline.store.engine.database import Connection
-from zk_pipeline.store.work_dates.assignment import believed, place
+from zk_pipeline.store.work_dates.assignment import assign_work_dates, valid_punches
 
-BORDERS = """
+RETENTION_BOUNDARIES = """
 cleared AS (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL),
 borders AS (
     SELECT work_date AS on_date FROM cleared WHERE work_date - 1 NOT IN (FROM cleared)
@@ -27,16 +27,16 @@ WHERE day.work_date IN (WITH {borders} SELECT unnest([on_date - 1, on_date]) FRO
 
 def pairs(connection: Connection) -> str:
     """A query of the (device, user_id) that have punches, or may have had one that a cleared date lost at a border."""
-    return _PAIRS.format(punches=believed(connection), borders=BORDERS)
+    return _PAIRS.format(punches=valid_punches(connection), borders=RETENTION_BOUNDARIES)
 
 
-def fix_borders(connection: Connection) -> None:
+def freeze_boundaries(connection: Connection) -> None:
     """Keep all borders where they are now; before the settings' begin of work dates is changed."""
     is_cleared = "SELECT EXISTS (FROM work_dates WHERE raw_deleted_at IS NOT NULL)"
     if not connection.execute(is_cleared).fetchall()[0][0]:
         return
     connection.execute(f"CREATE TEMP TABLE bordering AS {pairs(connection)}")
-    placing = place(connection, pairs="FROM bordering")
+    placing = assign_work_dates(connection, pairs="FROM bordering")
     begins, join = str(placing.usual), ""
     if placing.by_shifts:
         begins = f"coalesce(begun.begins, {placing.usual})"
@@ -45,7 +45,7 @@ def fix_borders(connection: Connection) -> None:
     connection.execute(
         f"""
         INSERT INTO fixed_begins
-        WITH {BORDERS}
+        WITH {RETENTION_BOUNDARIES}
         SELECT pair.device, pair.user_id, on_date, {begins} FROM bordering AS pair CROSS JOIN borders {join}
         WHERE NOT EXISTS (
             FROM fixed_begins AS fixed

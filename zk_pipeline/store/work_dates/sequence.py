@@ -5,7 +5,7 @@ from __future__ import annotations
 from zk_pipeline.store.engine.database import Connection
 
 
-def take_seq(connection: Connection, count: int = 1) -> int:
+def next_seq(connection: Connection, count: int = 1) -> int:
     """The first of `count` numbers above every one given so far."""
     row = connection.execute("SELECT value::BIGINT FROM store_settings WHERE name = 'last_seq'").fetchone()
     assert row is not None
@@ -14,7 +14,7 @@ def take_seq(connection: Connection, count: int = 1) -> int:
     return last + 1
 
 
-def touch(connection: Connection, touched: str) -> None:
+def mark_stale(connection: Connection, touched: str) -> None:
     """Raise punched_seq from the relation `touched(work_date, seq)`."""
     connection.execute(
         f"""

@@ -12,10 +12,10 @@ from datetime import date
 
 from zk_pipeline.attendance.shifts import BOUNDS, minutes
 from zk_pipeline.store.engine.database import Connection
-from zk_pipeline.store.work_dates.assignment import believed, stored_hours, stored_workday_start
-from zk_pipeline.store.work_dates.retention_boundaries import BORDERS, pairs
+from zk_pipeline.store.work_dates.assignment import stored_hours, stored_workday_start, valid_punches
+from zk_pipeline.store.work_dates.retention_boundaries import RETENTION_BOUNDARIES, pairs
 from zk_pipeline.store.work_dates.roster import make_roster
-from zk_pipeline.store.work_dates.sequence import take_seq, touch
+from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 _SOME_PEOPLE = 100  # looked at before all of those whose shifts differ
 
@@ -43,11 +43,11 @@ def changing_shifts(connection: Connection) -> Iterator[None]:
         connection.execute(_DIFFERING.format(usual=usual))
     connection.execute(_OTHER_HOLIDAYS)
     connection.execute("CREATE TEMP TABLE touched_dates (work_date DATE, seq BIGINT)")
-    placed = _PLACED.replace("{punches}", believed(connection)).replace("{usual}", str(usual))
+    placed = _PLACED.replace("{punches}", valid_punches(connection)).replace("{usual}", str(usual))
     _touch_by_holidays(connection, placed)
     _touch_by_people(connection, placed)
-    connection.execute("UPDATE touched_dates SET seq = ?", [take_seq(connection)])
-    touch(connection, "touched_dates")
+    connection.execute("UPDATE touched_dates SET seq = ?", [next_seq(connection)])
+    mark_stale(connection, "touched_dates")
     for table in _TABLES:
         connection.execute(f"DROP TABLE {table}")
 
@@ -157,7 +157,7 @@ WHERE before.first <= after.last AND after.first <= before.last
 """
 
 _FIX_BORDERS = f"""
-WITH {BORDERS}
+WITH {RETENTION_BOUNDARIES}
 INSERT INTO fixed_begins
 SELECT device, user_id, on_date, begins_before
 FROM differing JOIN borders ON by_begin AND on_date BETWEEN first AND last

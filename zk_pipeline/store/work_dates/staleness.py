@@ -11,9 +11,9 @@ from datetime import date, datetime, time
 
 from zk_pipeline.attendance.shifts import Hours
 from zk_pipeline.store.engine.database import Connection
-from zk_pipeline.store.work_dates.assignment import place, stored_hours, stored_workday_start
-from zk_pipeline.store.work_dates.retention_boundaries import fix_borders
-from zk_pipeline.store.work_dates.sequence import take_seq
+from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_hours, stored_workday_start
+from zk_pipeline.store.work_dates.retention_boundaries import freeze_boundaries
+from zk_pipeline.store.work_dates.sequence import next_seq
 from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 
@@ -25,15 +25,15 @@ class StaleDate:
     punched_seq: int
 
 
-def adopt_workday_start(connection: Connection, starts_at: time) -> None:
+def apply_workday_start(connection: Connection, starts_at: time) -> None:
     """Regroup the punches when the setting changed: every date of the old and of the new grouping becomes stale."""
     if starts_at == stored_workday_start(connection):
         return
-    fix_borders(connection)
-    seq = take_seq(connection)
+    freeze_boundaries(connection)
+    seq = next_seq(connection)
     keep_setting(connection, "workday_starts_at", starts_at.isoformat())
     connection.execute("UPDATE work_dates SET punched_seq = ? WHERE raw_deleted_at IS NULL", [seq])
-    placing = place(connection)
+    placing = assign_work_dates(connection)
     connection.execute(
         f"""
         INSERT INTO work_dates (work_date, punched_seq, built_seq)
@@ -45,7 +45,7 @@ def adopt_workday_start(connection: Connection, starts_at: time) -> None:
     )
 
 
-def adopt_hours(connection: Connection, hours: Hours) -> None:
+def apply_work_hours(connection: Connection, hours: Hours) -> None:
     """Take the settings' hours for where work dates begin between them and a shift; without shifts none does."""
     if hours == stored_hours(connection, stored_workday_start(connection)):
         return

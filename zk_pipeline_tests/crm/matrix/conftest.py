@@ -11,7 +11,7 @@ import pytest
 
 from zk_pipeline.simulator.crm.faults import behave
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, Certificate, make_certificate
@@ -21,7 +21,7 @@ from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, start_sync
 from zk_pipeline_tests.engines import place
 from zk_pipeline_tests.store.store_fixtures import rows
 
-AGAIN = Scope(states=("retry",))  # what the six-hourly job sends
+AGAIN = SyncScope(states=("retry",))  # what the six-hourly job sends
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Case:
         home.mkdir(parents=True, exist_ok=True)
         return home
 
-    def start(self, scope: Scope | None = None, *, clock_falls: bool = False, **variables: str) -> SyncChild:
+    def start(self, scope: SyncScope | None = None, *, clock_falls: bool = False, **variables: str) -> SyncChild:
         given = {
             "ZK_PIPELINE_HOME": str(self.home),
             "CRM_API_URL": self.receiver.url,
@@ -49,7 +49,7 @@ class Case:
         chosen = {name: value for name, value in (given | variables).items() if value}
         return start_sync(self.store, chosen, scope, clock_falls=clock_falls)
 
-    def sync(self, scope: Scope | None = None, **variables: str) -> Ended:
+    def sync(self, scope: SyncScope | None = None, **variables: str) -> Ended:
         return self.start(scope, clock_falls=False, **variables).wait()
 
     def states(self) -> dict[str, tuple[int, int]]:

@@ -10,8 +10,8 @@ from email.utils import format_datetime
 import pytest
 
 from zk_pipeline.simulator.crm.faults import (
+    Fault,
     Received,
-    Trouble,
     any_of,
     behave,
     first,
@@ -21,7 +21,7 @@ from zk_pipeline.simulator.crm.faults import (
     whenever,
 )
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate
 from zk_pipeline_tests.crm.due_days import person
 from zk_pipeline_tests.crm.matrix.conftest import Case
@@ -29,18 +29,18 @@ from zk_pipeline_tests.crm.matrix.crm_judge import ALL_BUT_DEAD, ONCE
 from zk_pipeline_tests.store.store_fixtures import rows
 
 AFTER_COMMIT = {
-    "timeout after commit": Trouble(delay_after=5),
-    "slow drip": Trouble(drip=0.1),
-    "reset mid-answer": Trouble(cut_after=20),
-    "reset before the last byte": Trouble(cut_after=-1),
-    "dropped after commit": Trouble(drop="after"),
+    "timeout after commit": Fault(delay_after=5),
+    "slow drip": Fault(drip=0.1),
+    "reset mid-answer": Fault(cut_after=20),
+    "reset before the last byte": Fault(cut_after=-1),
+    "dropped after commit": Fault(drop="after"),
 }
 
 
 @pytest.mark.parametrize("batch", ["1", "25"])
 @pytest.mark.parametrize("trouble", AFTER_COMMIT.values(), ids=AFTER_COMMIT)
 def test_an_outcome_that_nobody_heard_of_is_asked_for_again_under_the_same_key(
-    case: Case, trouble: Trouble, batch: str
+    case: Case, trouble: Fault, batch: str
 ) -> None:
     case.receiver.misbehave = first(2, trouble)
     assert case.sync(CRM_REQUEST_TIMEOUT="1.5", CRM_BATCH_SIZE=batch).summary.delivered == 100
@@ -54,7 +54,7 @@ def test_a_429_holds_the_whole_pool_until_the_time_it_names(case: Case, form: st
     arrived: list[float] = []
     told: list[float] = []
 
-    def busy_once(_: Received) -> Trouble | None:
+    def busy_once(_: Received) -> Fault | None:
         arrived.append(time.monotonic())
         if told or len(arrived) < 20:
             return None
@@ -87,7 +87,7 @@ INTERIM = {
 @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
 def test_interim_answers_give_no_record_the_answer_of_another(case: Case, interim: bytes) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda request: request.number % 3 == 0, Trouble(interim=interim))
+    case.receiver.misbehave = whenever(lambda request: request.number % 3 == 0, Fault(interim=interim))
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (98, 2)
     assert case.replays() == 0
@@ -100,7 +100,7 @@ EXTRA = {"two answers at once": b"HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n", "
 @pytest.mark.parametrize("extra", EXTRA.values(), ids=EXTRA)
 def test_what_comes_behind_an_answer_is_nobody_elses(case: Case, extra: bytes) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda request: request.number % 5 == 0, Trouble(extra=extra))
+    case.receiver.misbehave = whenever(lambda request: request.number % 5 == 0, Fault(extra=extra))
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (98, 2)
     case.settle(ALL_BUT_DEAD)
@@ -124,7 +124,7 @@ NO_SUCCESS = {
 @pytest.mark.parametrize("is_applied", [True, False], ids=["applied", "not applied"])
 @pytest.mark.parametrize("said", NO_SUCCESS.values(), ids=NO_SUCCESS)
 def test_a_2xx_that_does_not_show_success_is_asked_for_again(case: Case, said: bytes, is_applied: bool) -> None:
-    trouble = Trouble(said=said) if is_applied else Trouble(status=200, body=said)
+    trouble = Fault(said=said) if is_applied else Fault(status=200, body=said)
     case.receiver.misbehave = first(5, trouble)
     assert case.sync().summary.delivered == 100
     assert case.states() == {"delivered": (100, 105)}
@@ -158,7 +158,7 @@ def test_results_in_another_order_and_shape_are_each_records_own(
     case: Case, reshape: Callable[[list[dict[str, object]]], object]
 ) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda _: True, Trouble(reshape=reshape))
+    case.receiver.misbehave = whenever(lambda _: True, Fault(reshape=reshape))
     ended = case.sync(CRM_BATCH_SIZE="25").summary
     assert (ended.delivered, ended.failed) == (98, 2)
     assert case.replays() == 0
@@ -173,7 +173,7 @@ def only_what_went_well(results: list[dict[str, object]]) -> object:
 
 def test_results_without_those_that_failed_leave_only_these_unknown(case: Case) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda _: True, Trouble(reshape=only_what_went_well))
+    case.receiver.misbehave = whenever(lambda _: True, Fault(reshape=only_what_went_well))
     ended = case.sync(CRM_BATCH_SIZE="25").summary
     assert (ended.delivered, ended.failed) == (98, 0)
     assert case.replays() == 0, "what was delivered is not sent again"
@@ -181,7 +181,7 @@ def test_results_without_those_that_failed_leave_only_these_unknown(case: Case) 
 
 
 def test_a_207_with_a_refusal_inside_is_a_refusal_of_the_single_record(case: Case) -> None:
-    refused = Trouble(status=207, body=b'{"results": [{"status": 422, "detail": "no such employee"}]}')
+    refused = Fault(status=207, body=b'{"results": [{"status": 422, "detail": "no such employee"}]}')
     case.receiver.misbehave = whenever(lambda request: person(7) in request.user_ids, refused)
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (98, 2)
@@ -220,7 +220,7 @@ EVERYBODYS = {
 @pytest.mark.parametrize("batch", ["1", "25"])
 @pytest.mark.parametrize(("trouble", "said"), EVERYBODYS.values(), ids=EVERYBODYS)
 def test_what_everybody_gets_stops_the_run_and_spends_no_attempt(
-    case: Case, trouble: Callable[[], Trouble], said: str, batch: str
+    case: Case, trouble: Callable[[], Fault], said: str, batch: str
 ) -> None:
     case.receiver.misbehave = whenever(lambda _: True, trouble())
     ended = case.sync(CRM_BATCH_SIZE=batch)
@@ -242,13 +242,13 @@ TOGETHER = {
 @pytest.mark.parametrize("count", [6, 20])
 @pytest.mark.parametrize("trouble", TOGETHER.values(), ids=TOGETHER)
 def test_people_who_stand_together_and_are_refused_at_once_hold_up_nobody(
-    case: Case, trouble: Callable[[], Trouble], count: int
+    case: Case, trouble: Callable[[], Fault], count: int
 ) -> None:
     """A refusal is quicker than an acceptance: with many of them, nobody has been accepted when the fifth comes."""
     refused = {person(number) for number in range(count)}
     case.receiver.misbehave = any_of(
         whenever(lambda request: bool(refused & set(request.user_ids)), trouble()),
-        whenever(lambda _: True, Trouble(delay_before=0.1)),
+        whenever(lambda _: True, Fault(delay_before=0.1)),
     )
     ended = case.sync()
     assert ended.kind is None, ended.error
@@ -261,7 +261,7 @@ def test_people_who_stand_together_and_are_refused_at_once_hold_up_nobody(
 def test_a_person_whom_the_token_may_not_touch_holds_up_nobody(case: Case, batch: str) -> None:
     """Also as the first of the queue, before the CRM has accepted anything; alone, nothing shows whose fault it is."""
     case.receiver.misbehave = whenever(lambda request: person(0) in request.user_ids, refusal(403))
-    alone = case.sync(Scope(user_id=person(0)), CRM_BATCH_SIZE=batch)
+    alone = case.sync(SyncScope(user_id=person(0)), CRM_BATCH_SIZE=batch)
     assert alone.kind == "CrmMisconfigured"
     assert case.states().keys() == {"pending"}
     ended = case.sync(CRM_BATCH_SIZE=batch).summary
@@ -269,7 +269,7 @@ def test_a_person_whom_the_token_may_not_touch_holds_up_nobody(case: Case, batch
     case.settle(ALL_BUT_DEAD)
 
 
-STOPPING: dict[str, Callable[[], Trouble]] = {
+STOPPING: dict[str, Callable[[], Fault]] = {
     "redirect to a login page": lambda: redirect("https://login.example.com/?next=/api/"),
     "permanent redirect": lambda: redirect("https://crm.example.com/api/", status=308),
     "401": lambda: refusal(401),
@@ -279,7 +279,7 @@ STOPPING: dict[str, Callable[[], Trouble]] = {
 @pytest.mark.parametrize("batch", ["1", "25"])
 @pytest.mark.parametrize("trouble", STOPPING.values(), ids=STOPPING)
 def test_an_answer_about_the_set_up_stops_the_run_and_spends_no_attempt(
-    case: Case, trouble: Callable[[], Trouble], batch: str
+    case: Case, trouble: Callable[[], Fault], batch: str
 ) -> None:
     case.receiver.misbehave = whenever(lambda _: True, trouble())
     ended = case.sync(CRM_BATCH_SIZE=batch)
@@ -339,7 +339,7 @@ def test_a_poison_record_that_has_whole_arrays_refused_is_found_and_the_rest_arr
 
 def test_a_batch_of_which_some_are_put_off_sends_only_those_again(case: Case) -> None:
     put_off = {person(n): 503 for n in range(10)}
-    case.receiver.misbehave = first(1, Trouble(record_status=put_off))
+    case.receiver.misbehave = first(1, Fault(record_status=put_off))
     assert case.sync(CRM_BATCH_SIZE="50", CRM_CONCURRENCY="1").summary.delivered == 100
     assert case.states() == {"delivered": (100, 110)}
     assert case.replays() == 0
@@ -347,7 +347,7 @@ def test_a_batch_of_which_some_are_put_off_sends_only_those_again(case: Case) ->
 
 
 def test_a_batch_answer_that_is_too_short_is_unknown_for_the_rest_and_says_so(case: Case) -> None:
-    case.receiver.misbehave = first(1, Trouble(keep_results=30))
+    case.receiver.misbehave = first(1, Fault(keep_results=30))
     assert case.sync(CRM_BATCH_SIZE="50", CRM_CONCURRENCY="1").summary.delivered == 100
     assert case.replays() == 20
     ((said,),) = rows(case.store, "SELECT DISTINCT error FROM crm_attempts WHERE verdict = 'unknown'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from zk_pipeline.simulator.crm.faults import Received, Trouble, first, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, Received, first, refusal, whenever
 from zk_pipeline_tests.crm.due_days import FIRST, person, revise
 from zk_pipeline_tests.crm.matrix.conftest import Case
 from zk_pipeline_tests.waiting import until
@@ -23,11 +23,11 @@ def test_a_run_killed_before_its_post_is_made_up_for_under_the_same_keys(case: C
 
 
 def test_a_run_killed_after_the_crm_committed_is_replayed_and_applied_once(case: Case) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, Trouble(delay_after=60))
+    case.receiver.misbehave = whenever(lambda _: True, Fault(delay_after=60))
     child = case.start()
     until(lambda: case.applied() == 4)
     assert child.kill()
-    case.receiver.misbehave = first(0, Trouble())
+    case.receiver.misbehave = first(0, Fault())
     assert case.sync().summary.delivered == 100
     assert case.replays() == 4
     assert case.applied() == 100
@@ -54,10 +54,10 @@ def test_a_run_killed_before_it_settles_is_replayed_and_applied_once(case: Case)
 
 
 def test_two_runs_at_once_send_each_revision_once(case: Case) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, Trouble(delay_before=0.05))
+    case.receiver.misbehave = whenever(lambda _: True, Fault(delay_before=0.05))
     children = [case.start(), case.start()]
     ended = [child.wait() for child in children]
-    assert sorted(str(one.kind) for one in ended) == ["None", "SenderBusy"]
+    assert sorted(str(one.kind) for one in ended) == ["None", "SyncAlreadyRunning"]
     assert sum(one.summary.delivered for one in ended) == 100
     assert case.replays() == 0
     case.settle()
@@ -82,10 +82,10 @@ def test_a_day_revised_between_claim_and_settling_is_delivered_again_in_order(ca
 
 
 def test_a_day_revised_after_an_unknown_outcome_never_goes_back(case: Case) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, Trouble(drop="after"))
+    case.receiver.misbehave = whenever(lambda _: True, Fault(drop="after"))
     case.sync(CRM_MAX_RETRIES="1", CRM_OUTAGE_PATIENCE="0")
     assert "delivered" not in case.states()
-    case.receiver.misbehave = first(0, Trouble())
+    case.receiver.misbehave = first(0, Fault())
     revise(case.store, [(person(n), FIRST) for n in range(50)], "18:00")
     case.sync()
     assert case.receiver.ledger.latest()[person(0), FIRST]["revision"] == 2

@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
-from zk_pipeline.simulator.crm.faults import Misbehaviour, Received, Trouble, refusal, whenever
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.simulator.crm.faults import Fault, Misbehaviour, Received, refusal, whenever
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline_tests.crm.due_days import add_punches, dates_from, person, remake
 from zk_pipeline_tests.crm.matrix.conftest import AGAIN, Case
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
 from zk_pipeline_tests.store.store_fixtures import rows
 
 SPENT = "SELECT sum(attempts)::INTEGER, sum(rounds)::INTEGER FROM crm_deliveries"
-FORCED = Scope(states=("delivered",))
-FORMS = {"503": refusal(503), "500": refusal(500), "dropped": Trouble(drop="before"), "429": refusal(429)}
+FORCED = SyncScope(states=("delivered",))
+FORMS = {"503": refusal(503), "500": refusal(500), "dropped": Fault(drop="before"), "429": refusal(429)}
 
 
 def a_thousand(case: Case) -> int:
@@ -27,11 +27,11 @@ def a_thousand(case: Case) -> int:
     return 1091
 
 
-def down_for(seconds: float, trouble: Trouble, *, after: int) -> Misbehaviour:
+def down_for(seconds: float, trouble: Fault, *, after: int) -> Misbehaviour:
     """Everything fails for so long, from request number `after` on."""
     began: list[float] = []
 
-    def misbehave(received: Received) -> Trouble | None:
+    def misbehave(received: Received) -> Fault | None:
         if received.number >= after and not began:
             began.append(time.monotonic())
         return trouble if began and time.monotonic() < began[0] + seconds else None
@@ -41,7 +41,7 @@ def down_for(seconds: float, trouble: Trouble, *, after: int) -> Misbehaviour:
 
 @pytest.mark.parametrize("trouble", FORMS.values(), ids=FORMS)
 def test_a_blip_of_two_seconds_is_waited_for_and_everything_is_delivered_by_the_run_it_met(
-    case: Case, trouble: Trouble, record_property: Callable[[str, object], None]
+    case: Case, trouble: Fault, record_property: Callable[[str, object], None]
 ) -> None:
     due = a_thousand(case)
     case.receiver.misbehave = down_for(2.0, trouble, after=200)
@@ -55,7 +55,7 @@ def test_a_blip_of_two_seconds_is_waited_for_and_everything_is_delivered_by_the_
 
 @pytest.mark.parametrize("trouble", FORMS.values(), ids=FORMS)
 def test_an_outage_longer_than_the_patience_spends_nothing_however_many_rounds_it_lasts(
-    case: Case, trouble: Trouble
+    case: Case, trouble: Fault
 ) -> None:
     case.receiver.misbehave = whenever(lambda _: True, trouble)
     for _ in range(9):
@@ -87,7 +87,7 @@ def test_thirty_of_a_hundred_people_who_fail_together_wait_and_the_others_all_ar
 def test_a_crm_that_takes_48_requests_at_a_time_is_asked_more_slowly_and_gets_everything(case: Case) -> None:
     taken: list[float] = []
 
-    def limited(_: Received) -> Trouble | None:
+    def limited(_: Received) -> Fault | None:
         now = time.monotonic()
         if sum(at > now - 2 for at in taken) >= 48:
             return refusal(429)

@@ -13,7 +13,7 @@ from zk_pipeline.simulator.terminal.faults import Faults, HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline.store.store import Store
-from zk_pipeline.store.terminals.poll_results import FinishedReading, Incoming
+from zk_pipeline.store.terminals.poll_results import FinishedReading, PreparedReading
 from zk_pipeline.store.terminals.punches import PunchStore
 from zk_pipeline_tests.defs.run_fixtures import metadata_of, poll_all, run_status, statuses
 from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, gate, present, switch_on
@@ -155,13 +155,13 @@ def test_a_comm_key_that_is_not_set_is_that_devices_failure_and_says_which_varia
 def test_a_reading_that_cannot_be_stored_turns_only_its_own_partition_red(
     launcher: Launcher, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unstorable(one: FinishedReading) -> Incoming:
+    def unstorable(one: FinishedReading) -> PreparedReading:
         if one.device.name == "North":
             raise OverflowError("a number that no column holds")
         return made(one)
 
-    made = Incoming.of
-    monkeypatch.setattr(Incoming, "of", unstorable)
+    made = PreparedReading.of
+    monkeypatch.setattr(PreparedReading, "of", unstorable)
     three_gates(fleet, home_store)
     result = poll_all(launcher, home_store)
     assert str(result.failure).startswith("1 of 3 devices failed: [not_stored] North: its log was read and cannot")

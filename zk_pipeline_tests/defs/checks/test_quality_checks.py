@@ -11,13 +11,13 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.asset_attributes import CRM_FIELDS
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.checks.quality_checks import Said
+from zk_pipeline.defs.checks.quality_checks import EvaluationLog
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.alerting.quality_checks import CALM, CHECKS
-from zk_pipeline.operations.alerting.quality_verdicts import Verdict
+from zk_pipeline.operations.alerting.quality_verdicts import CheckResult
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_fixtures import deliver, quality_tick, statuses
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, present
@@ -72,9 +72,12 @@ def test_a_failed_check_is_said_again_once_its_asset_was_made_anew_since_the_ui_
 
 def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_were_forgotten() -> None:
     now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
-    said = Said.read(None)
+    said = EvaluationLog.read(None)
     assert said.is_time_for_facts(now, {})
-    bad, good = Verdict(CALM, ["too many revisions"], {}), [Verdict(check, [], {}) for check in CHECKS if check != CALM]
+    bad, good = (
+        CheckResult(CALM, ["too many revisions"], {}),
+        [CheckResult(check, [], {}) for check in CHECKS if check != CALM],
+    )
     assert len(said.news([bad, *good], now, {})) == len(CHECKS)
     quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
     made = {CALM.asset: now + timedelta(minutes=1)}
@@ -118,7 +121,7 @@ def test_a_bad_date_never_reaches_the_crm_whoever_looked_last(
         str(MONDAY): "failed",
         str(TUESDAY): "materialized",
     }
-    assert home_store.deliveries.due_dates(Scope()) == {}, "the schedule does not ask for it again and again"
+    assert home_store.deliveries.due_dates(SyncScope()) == {}, "the schedule does not ask for it again and again"
     evaluated, _ = quality_tick(two_days)
     assert not evaluated["days_are_sound"]
 
@@ -131,7 +134,7 @@ def test_a_bad_date_never_reaches_the_crm_whoever_looked_last(
 def test_a_bad_date_that_a_check_found_is_not_even_asked_for(two_days: Launcher, home_store: Store) -> None:
     execute(home_store, DOUBLE, [MONDAY])
     quality_tick(two_days)
-    assert list(home_store.deliveries.due_dates(Scope())) == [TUESDAY]
+    assert list(home_store.deliveries.due_dates(SyncScope())) == [TUESDAY]
 
 
 def test_nothing_is_sent_while_the_tables_are_not_what_they_should_be(
@@ -155,5 +158,5 @@ def test_a_blocking_check_that_fails_in_a_run_fails_the_run(two_days: Launcher, 
 
 @pytest.mark.usefixtures("two_days")
 def test_the_fields_of_the_request_are_those_that_are_sent(home_store: Store) -> None:
-    (delivery, *_) = home_store.deliveries.peek(Scope(), 1)
+    (delivery, *_) = home_store.deliveries.peek(SyncScope(), 1)
     assert [f"request.{name}" for name in crm_record(delivery)] == list(CRM_FIELDS)

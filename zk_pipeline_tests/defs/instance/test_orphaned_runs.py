@@ -9,8 +9,8 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
-from zk_pipeline.defs.instance.instance_health import as_failed
-from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, report_dead_runs
+from zk_pipeline.defs.instance.instance_health import failed_run_details
+from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, fail_orphaned_runs
 from zk_pipeline.defs.instance.runs_in_progress import in_flight
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.runs.submit import wait_for, why_failed
@@ -65,7 +65,7 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert len(list(failures)) == 1
-    (told,) = as_failed(launcher.instance, only_run(launcher))
+    (told,) = failed_run_details(launcher.instance, only_run(launcher))
     assert told.words.splitlines() == [
         f"The process of this run ({polling.pid} on {socket.gethostname()}) died without a word: it was killed, "
         "ran out of memory, or the machine was restarted.",
@@ -99,7 +99,7 @@ def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(
         started, begins = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED
         killed = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=started, tags=tags))
         other.kill()
-    assert report_dead_runs(launcher.instance) == [killed.run_id]
+    assert fail_orphaned_runs(launcher.instance) == [killed.run_id]
     retry = dg.DagsterRun(
         job_name="poll_devices",
         status=begins,
@@ -108,21 +108,21 @@ def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(
         parent_run_id=killed.run_id,
     )
     launcher.instance.add_run(retry)
-    assert report_dead_runs(launcher.instance) == []
+    assert fail_orphaned_runs(launcher.instance) == []
     assert in_flight(launcher.instance, "poll_devices") is not None
 
     with child("print('here', flush=True); input()") as its_own:
         its_own.hear()
         launcher.instance.add_run_tags(retry.run_id, {PROCESS_TAG: process_identity(its_own.pid)})
         its_own.kill()
-    assert report_dead_runs(launcher.instance) == [retry.run_id]
+    assert fail_orphaned_runs(launcher.instance) == [retry.run_id]
 
 
 def test_a_run_of_another_host_or_without_a_process_is_left_alone(launcher: Launcher) -> None:
     elsewhere = {PROCESS_TAG: f"not-{socket.gethostname()}:1:1"}
     for tags in (elsewhere, {}):
         launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=dg.DagsterRunStatus.STARTED, tags=tags))
-    assert report_dead_runs(launcher.instance) == []
+    assert fail_orphaned_runs(launcher.instance) == []
     assert in_flight(launcher.instance, "sync_to_crm") is not None
 
 
@@ -150,8 +150,8 @@ def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
             )
         )
         other.kill()
-    assert len(report_dead_runs(launcher.instance)) == 1
-    (told,) = as_failed(launcher.instance, only_run(launcher))
+    assert len(fail_orphaned_runs(launcher.instance)) == 1
+    (told,) = failed_run_details(launcher.instance, only_run(launcher))
     assert told.words.endswith(f"It was in no step. What it had stored stays. {what_is_next}")
 
 

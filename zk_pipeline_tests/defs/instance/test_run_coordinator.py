@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
@@ -216,3 +217,11 @@ def test_a_partition_that_was_moved_keeps_its_colour(
         assert list(alone.instance.get_dynamic_partitions("devices")) == ["A", "B", "C", "D"]
         assert follow_registry(Launcher(load_settings(), alone.instance)) == ["B", "D", "A", "C"]
         assert statuses(alone, "raw_punches", list(SITES)) == dict.fromkeys(SITES, "materialized")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("routing", "RoutedRunCoordinator"), ("celery_launcher", "WorkerLauncher")]
+)
+def test_a_dagster_yaml_of_before_the_move_still_finds_its_classes(module: str, name: str) -> None:
+    found = getattr(import_module(f"zk_pipeline.defs.{module}"), name)
+    assert found.__module__.startswith("zk_pipeline.defs.instance.")

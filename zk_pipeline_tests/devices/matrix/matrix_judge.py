@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.errors import TerminalError
-from zk_pipeline.devices.models import Device, LogTail, Protocol, Reading
+from zk_pipeline.devices.models import Device, LogPosition, Protocol, Reading
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -48,7 +48,12 @@ def switched_on(terminal: MatrixTerminal, faults: Faults | None, protocol: Proto
 
 
 def read(
-    device: Device, *, timeout: float = PATIENT, deadline: float = 15.0, comm_key: int = 0, tail: LogTail | None = None
+    device: Device,
+    *,
+    timeout: float = PATIENT,
+    deadline: float = 15.0,
+    comm_key: int = 0,
+    tail: LogPosition | None = None,
 ) -> Reading:
     """One reading, held to its deadline and to little CPU time however it ends."""
     started, cpu_started = time.monotonic(), time.thread_time()
@@ -64,7 +69,7 @@ class Known:
     """What an earlier reading has brought: the terminal's log as it truly was, and where the next one may go on."""
 
     log: bytes
-    tail: LogTail
+    tail: LogPosition
 
 
 def known_from(reading: Reading, terminal: MatrixTerminal) -> Known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zk_pipeline.devices.protocol.layout_choice import fitting, log_layout, user_layout
+from zk_pipeline.devices.protocol.layout_choice import guess_layout, log_layout, user_layout
 from zk_pipeline.devices.protocol.record_layouts import (
     LOG_8,
     LOG_8_MA300,
@@ -41,7 +41,7 @@ BOTH_ORDERS = [LOG_8, LOG_8_MA300]
     ],
 )
 def test_layouts_fit_by_size_and_counter(size: int, before: int, after: int, expected: list[Layout]) -> None:
-    assert fitting(size, LOG_LAYOUTS, at_least=before, at_most=after) == expected
+    assert guess_layout(size, LOG_LAYOUTS, at_least=before, at_most=after) == expected
 
 
 def _records(
@@ -66,7 +66,7 @@ def _records(
 
 
 def _told(table: bytes, *, counted: int = 0, latest: np.datetime64 = NOW, known: str | None = None) -> Layout | None:
-    candidates = fitting(len(table), LOG_LAYOUTS, at_least=counted, at_most=counted)
+    candidates = guess_layout(len(table), LOG_LAYOUTS, at_least=counted, at_most=counted)
     return log_layout(table, candidates, latest=latest, known=known)
 
 
@@ -153,7 +153,7 @@ def test_random_bytes_never_pass_as_a_log_or_a_user_list() -> None:
     for size in (28, 72):
         for count in [*range(1, 60), 500]:
             table = chance.bytes(size * count)
-            told = user_layout(table, fitting(len(table), USER_LAYOUTS, at_least=count, at_most=count))
+            told = user_layout(table, guess_layout(len(table), USER_LAYOUTS, at_least=count, at_most=count))
             passed += [(count, told)] if told else []
     assert passed == []
 
@@ -167,7 +167,7 @@ def test_the_entries_of_a_user_list_tell_its_layout(layout: Layout, count: int) 
     entries["user_id" if layout is USER_72 else "number"] = np.arange(count) + 100_000
     table = entries.tobytes()
     for counted in (count, 0):
-        candidates = fitting(len(table), USER_LAYOUTS, at_least=counted, at_most=counted)
+        candidates = guess_layout(len(table), USER_LAYOUTS, at_least=counted, at_most=counted)
         assert user_layout(table, candidates) == layout
     assert user_layout(bytes(len(table)), [USER_28, USER_72][layout is USER_72 :][:1]) is None
 

@@ -70,10 +70,10 @@ def test_a_passing_refusal_is_asked_again(protocol: Protocol, command: Command, 
     [
         (Command.CMD_CONNECT, 2001, errors.TerminalBusy, "Another program is connected"),
         (Command.CMD_CONNECT, 2003, errors.TerminalBusy, "Another program is connected"),
-        (Command.CMD_CONNECT, 6001, errors.RefusesProtocol, "ask its vendor"),
-        (Command.CMD_DATA_WRRQ, 2001, errors.RefusesProtocol, "It may be busy: poll it again"),
+        (Command.CMD_CONNECT, 6001, errors.UnsupportedCommand, "ask its vendor"),
+        (Command.CMD_DATA_WRRQ, 2001, errors.UnsupportedCommand, "It may be busy: poll it again"),
         (Command.CMD_DATA_WRRQ, 2003, errors.TerminalBusy, "It is busy, or the line"),
-        (Command.CMD_DATA_WRRQ, 0xFFFF, errors.RefusesProtocol, "ask its vendor"),
+        (Command.CMD_DATA_WRRQ, 0xFFFF, errors.UnsupportedCommand, "ask its vendor"),
         (Command.CMD_DATA_RDY, 2005, errors.TerminalBusy, "Another program is connected"),
     ],
 )
@@ -89,14 +89,14 @@ def test_a_lasting_refusal_has_the_advice_for_its_answer(
 
 def test_a_permanent_refusal_is_asked_once() -> None:
     watched = Watched(RefuseCommand(Command.CMD_DATA_WRRQ, 0xFFFF))
-    with serving(terminal(40), watched) as one, pytest.raises(errors.RefusesProtocol):
+    with serving(terminal(40), watched) as one, pytest.raises(errors.UnsupportedCommand):
         gateway().read(one)
     assert watched.count(Command.CMD_DATA_WRRQ) == 1
 
 
 def test_pauses_end_before_the_deadline_and_the_refusal_is_what_is_told() -> None:
     naps = Naps()
-    with serving(terminal(40), RefuseCommand(Command.CMD_GET_TIME)) as one, pytest.raises(errors.RefusesProtocol):
+    with serving(terminal(40), RefuseCommand(Command.CMD_GET_TIME)) as one, pytest.raises(errors.UnsupportedCommand):
         gateway(deadline=0.5, clock=naps.clock()).read(one)
     assert naps.seconds == [0.2]
 
@@ -120,7 +120,7 @@ ONCE: dict[Command, Callable[[Device], object]] = {
 @pytest.mark.parametrize("command", ONCE)
 def test_what_must_not_be_done_late_is_not_asked_again(command: Command) -> None:
     watched = Watched(RefuseCommand(command))
-    with serving(terminal(40), watched) as one, pytest.raises(errors.RefusesProtocol):
+    with serving(terminal(40), watched) as one, pytest.raises(errors.UnsupportedCommand):
         ONCE[command](one)
     assert watched.count(command) == 1
 
@@ -161,7 +161,7 @@ def test_a_log_that_was_announced_is_not_empty_because_its_parts_are_refused() -
 
     with (
         serving(terminal(40, records=500), Blind(Command.CMD_DATA_RDY)) as one,
-        pytest.raises(errors.RefusesProtocol) as raised,
+        pytest.raises(errors.UnsupportedCommand) as raised,
     ):
         gateway().read(one)
     assert raised.value.code == "refuses_protocol"

@@ -12,7 +12,7 @@ from zk_pipeline.devices.protocol.frames import (
     frame_length,
     parse_frame,
     scramble_comm_key,
-    tcp_top,
+    tcp_header,
 )
 
 CAPTURES = {
@@ -31,7 +31,7 @@ def test_captured_frames_are_whole_and_add_up(name: str) -> None:
     capture = bytes.fromhex(CAPTURES[name])
     packet = capture[8:]
     assert frame_length(capture[:8]) == len(packet)
-    assert capture[:8] == tcp_top(len(packet))
+    assert capture[:8] == tcp_header(len(packet))
     assert checksum_fits(packet)
 
 

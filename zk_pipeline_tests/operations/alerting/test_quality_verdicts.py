@@ -9,7 +9,12 @@ import pytest
 
 from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_problems
 from zk_pipeline.operations.alerting.quality_checks import CHECKS
-from zk_pipeline.operations.alerting.quality_verdicts import Verdict, judge_facts, judge_freshness, silence_allowed
+from zk_pipeline.operations.alerting.quality_verdicts import (
+    CheckResult,
+    evaluate_facts,
+    evaluate_freshness,
+    silence_allowed,
+)
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import (
@@ -30,10 +35,10 @@ WEEKS = [TODAY - timedelta(days=number) for number in range(1, 36)]
 PEOPLE = [(str(number), number, f"Person {number}", 0, 0) for number in range(1, 6)]
 
 
-def verdicts(store: Store) -> dict[str, Verdict]:
+def verdicts(store: Store) -> dict[str, CheckResult]:
     found = store.quality.freshness(**ALL)
-    late = judge_freshness(found, store.clock(), silence=silence_allowed(15))
-    return {one.check.name: one for one in [*late, *judge_facts(store.quality.facts(today=TODAY))]}
+    late = evaluate_freshness(found, store.clock(), silence=silence_allowed(15))
+    return {one.check.name: one for one in [*late, *evaluate_facts(store.quality.facts(today=TODAY))]}
 
 
 def failing(store: Store) -> dict[str, list[str]]:

@@ -12,10 +12,10 @@ import pytest
 
 from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
 from zk_pipeline.store.deliveries.deliveries import SyncStats
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.errors import StoreUnusable
-from zk_pipeline.store.locks.sync_lock import SenderBusy, only_sender
+from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning, acquire_sync_lock
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.store.store_fixtures import (
@@ -76,23 +76,23 @@ def ended(
 
 
 def claim(store: Store, run_id: str = "run", limit: int = 100, **scope: object) -> list[Delivery]:
-    return store.deliveries.outbox(Scope(**scope), run_id, is_sender).turn([], limit)  # type: ignore[arg-type]
+    return store.deliveries.outbox(SyncScope(**scope), run_id, is_sender).turn([], limit)  # type: ignore[arg-type]
 
 
 def claim_and_send(store: Store, run_id: str) -> list[Delivery]:
-    outbox = store.deliveries.outbox(Scope(), run_id, is_sender)
+    outbox = store.deliveries.outbox(SyncScope(), run_id, is_sender)
     claimed = outbox.turn([], 100)
     outbox.sending(claimed)
     return claimed
 
 
 def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
-    store.deliveries.outbox(Scope(), run_id, is_sender).turn(list(outcomes), 0)
+    store.deliveries.outbox(SyncScope(), run_id, is_sender).turn(list(outcomes), 0)
 
 
 def one_round(store: Store, verdict: Verdict, run_id: str, **scope: object) -> list[str]:
     """Claim what is due and end it so; whom it was about."""
-    claimed = store.deliveries.outbox(Scope(**scope), run_id, is_sender).turn([], 100)  # type: ignore[arg-type]
+    claimed = store.deliveries.outbox(SyncScope(**scope), run_id, is_sender).turn([], 100)  # type: ignore[arg-type]
     settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
     return [delivery.user_id for delivery in claimed]
 
@@ -126,10 +126,10 @@ def test_claiming_marks_as_sending_and_claims_each_once_oldest_first(store: Stor
 def test_looking_at_what_is_due_claims_nothing(store: Store) -> None:
     days_of(store, "1002")
     days_of(store, "1001", day=TUESDAY)
-    assert [d.user_id for d in store.deliveries.peek(Scope())] == ["1001", "1002", "1001"]
-    assert [d.work_date for d in store.deliveries.peek(Scope(user_id="1001", first=TUESDAY), 5)] == [TUESDAY]
-    assert next(store.deliveries.peek(Scope(), 1)).user_id == "1001"
-    assert store.deliveries.due_dates(Scope()) == {MONDAY: 2, TUESDAY: 1}
+    assert [d.user_id for d in store.deliveries.peek(SyncScope())] == ["1001", "1002", "1001"]
+    assert [d.work_date for d in store.deliveries.peek(SyncScope(user_id="1001", first=TUESDAY), 5)] == [TUESDAY]
+    assert next(store.deliveries.peek(SyncScope(), 1)).user_id == "1001"
+    assert store.deliveries.due_dates(SyncScope()) == {MONDAY: 2, TUESDAY: 1}
     assert store.deliveries.states() == {"pending": 3}
 
 
@@ -352,16 +352,16 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
     settle(store, *(ended(d, Verdict.DELIVERED) for d in claimed))
     assert store.deliveries.states() == {"delivered": 300}
     settle(store)
-    assert store.deliveries.due_dates(Scope(last=MONDAY + timedelta(days=1))) == {}
+    assert store.deliveries.due_dates(SyncScope(last=MONDAY + timedelta(days=1))) == {}
 
 
 def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
     with child(SENDER, argument(store.database.where)) as sender:
         assert sender.hear() == "sending"
-        with pytest.raises(SenderBusy, match="another sync run is sending"), store.deliveries.only_sender():
+        with pytest.raises(SyncAlreadyRunning, match="another sync run is sending"), store.deliveries.only_sender():
             pass
         sender.kill()
-        with store.deliveries.only_sender(), pytest.raises(SenderBusy), store.deliveries.only_sender():
+        with store.deliveries.only_sender(), pytest.raises(SyncAlreadyRunning), store.deliveries.only_sender():
             pass
         with store.deliveries.only_sender():
             pass
@@ -370,5 +370,5 @@ def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Sto
 @pytest.mark.file_engine
 def test_a_sender_without_a_place_for_its_lock_is_told_so(store: Store) -> None:
     below_a_file = store.database.path / "store.duckdb"
-    with pytest.raises(StoreUnusable, match="cannot open the lock file"), only_sender(below_a_file):
+    with pytest.raises(StoreUnusable, match="cannot open the lock file"), acquire_sync_lock(below_a_file):
         pass

@@ -13,9 +13,9 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.operations.process import process_dates
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.quality.doctor import Doctor
-from zk_pipeline.store.queries.keyset_pagination import Key, Place
+from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.schema.migrations_runner import migrations, script
@@ -64,7 +64,7 @@ def back(name: str, store: Store) -> None:
 
 def deliver(store: Store, verdict: Verdict = Verdict.DELIVERED, *, said: str = "", run: str = "run") -> list[Delivery]:
     """All that is due, until nothing is; what it was."""
-    outbox = store.deliveries.outbox(Scope(states=("retry",)), run, lambda: True)
+    outbox = store.deliveries.outbox(SyncScope(states=("retry",)), run, lambda: True)
     tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, verdict=said),) if said else ()
     sent: list[Delivery] = []
     while claimed := outbox.turn([], 100):
@@ -87,7 +87,9 @@ def sound(store: Store) -> bool:
 
 def states(store: Store) -> dict[str, str | None]:
     """The sync state that each site's row of 1001 shows."""
-    found = store.lists.days(Filter(user_id="1001"), [Key("id", "number", descending=False)], Place(number=1, size=100))
+    found = store.lists.days(
+        Filter(user_id="1001"), [Key("id", "number", descending=False)], PageRequest(number=1, size=100)
+    )
     return {row.site: row.sync_state for row in found.rows}
 
 
@@ -232,7 +234,7 @@ def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: S
 @pytest.mark.parametrize("ends", ["refused", "with its run"])
 def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, store: Store) -> None:
     at("A", store, "08:00", "17:00")
-    outbox = store.deliveries.outbox(Scope(), "a", lambda: True)
+    outbox = store.deliveries.outbox(SyncScope(), "a", lambda: True)
     (first,) = outbox.turn([], 1)
     at("B", store, "18:00", "19:00")
     if ends == "refused":
@@ -256,7 +258,7 @@ def test_forced_only_the_newest_record_goes_again(store: Store) -> None:
     deliver(store)
     at("B", store, "18:00", "19:00")
     deliver(store)
-    outbox = store.deliveries.outbox(Scope(states=("delivered",)), "again", lambda: True)
+    outbox = store.deliveries.outbox(SyncScope(states=("delivered",)), "again", lambda: True)
     assert [clocks(one)[:2] for one in outbox.turn([], 100)] == [("08:00", "19:00")]
 
 

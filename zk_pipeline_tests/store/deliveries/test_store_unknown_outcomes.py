@@ -11,9 +11,9 @@ import pytest
 from zk_pipeline.crm.mapping import AS_IT_IS
 from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
 from zk_pipeline.crm.payload import encode_batch, encode_one, record_body
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.deliveries.journal import Journal
-from zk_pipeline.store.deliveries.outbox import ClaimedOutbox
+from zk_pipeline.store.deliveries.outbox import SyncOutbox
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.store import Store
@@ -52,8 +52,8 @@ def days_of(store: Store, *user_ids: str, until: str) -> None:
     process(store, MONDAY)
 
 
-def outbox(store: Store, run_id: str, user: str | None = "1001", **changes: object) -> ClaimedOutbox:
-    scope = Scope(user_id=user, states=("retry",))
+def outbox(store: Store, run_id: str, user: str | None = "1001", **changes: object) -> SyncOutbox:
+    scope = SyncScope(user_id=user, states=("retry",))
     return store.deliveries.outbox(scope, run_id, lambda: True, **changes)  # type: ignore[arg-type]
 
 
@@ -171,7 +171,7 @@ def test_a_newer_revision_replaces_a_dead_letter_whose_outcome_stayed_unknown(st
 def test_a_dead_letter_asked_for_again_is_what_was_sent(store: Store) -> None:
     for number in range(MAX_ROUNDS):
         first = unknown(store, f"round {number}")
-    assert store.deliveries.requeue(Scope()) == 1
+    assert store.deliveries.requeue(SyncScope()) == 1
     (again,) = claim(store, "by hand")
     assert again.sent_body == first.sent_body
 
@@ -213,7 +213,7 @@ def test_what_was_in_doubt_before_stays_so_when_the_next_run_dies_without_sendin
 def test_a_delivered_day_forced_by_a_run_that_died_before_sending_it_stays_delivered(store: Store) -> None:
     (delivery,) = claim(store, "a")
     settle(store, "a", delivery, Verdict.DELIVERED, said="delivered", status=201)
-    dead = store.deliveries.outbox(Scope(user_id="1001", states=("delivered",)), "forced", lambda: True)
+    dead = store.deliveries.outbox(SyncScope(user_id="1001", states=("delivered",)), "forced", lambda: True)
     assert len(dead.turn([], 1)) == 1
     assert claim(store, "next") == []
     assert mine(store) == [(1, "delivered", False)]

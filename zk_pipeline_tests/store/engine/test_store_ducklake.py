@@ -15,12 +15,12 @@ import pytest
 
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.crm.models import Outcome, Verdict
-from zk_pipeline.store.deliveries.due_deliveries import Scope
+from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, lake_instance
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
-from zk_pipeline.store.locks.sync_lock import SenderLost
-from zk_pipeline.store.maintenance.space_reclaim import LakeTidying
+from zk_pipeline.store.locks.sync_lock import SyncLockLost
+from zk_pipeline.store.maintenance.space_reclaim import LakeSpaceReclaimer
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import argument, lakes
 from zk_pipeline_tests.postgres import Postgres
@@ -125,16 +125,16 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
     process(store, MONDAY)
     with store.deliveries.only_sender() as is_sender:
-        outbox = store.deliveries.outbox(Scope(), "first run", is_sender)
+        outbox = store.deliveries.outbox(SyncScope(), "first run", is_sender)
         (sent,) = outbox.turn([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
         told = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
-        with pytest.raises(SenderLost, match="goes again, under its keys, with the next sync"):
+        with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
             outbox.turn([told], 10)
         with store.deliveries.only_sender() as next_sender:
             assert store.deliveries.states() == {"sending": 1}
-            (again,) = store.deliveries.outbox(Scope(), "second run", next_sender).turn([], 10)
+            (again,) = store.deliveries.outbox(SyncScope(), "second run", next_sender).turn([], 10)
     assert again.idempotency_key == sent.idempotency_key
 
 
@@ -142,7 +142,7 @@ def test_a_writer_whose_lock_somebody_else_took_meanwhile_does_not_commit(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lost after it was asked for, just before the commit: the fence holds."""
-    monkeypatch.setattr("zk_pipeline.store.engine.advisory_locks.LakeHeld.is_still_held", lambda _: True)
+    monkeypatch.setattr("zk_pipeline.store.engine.advisory_locks.HeldAdvisoryLock.is_still_held", lambda _: True)
     other = lake_instance(engine_of(store.database).address, create=False)
 
     def write_without_lock() -> None:
@@ -230,7 +230,7 @@ def test_small_polls_make_no_files_and_the_clean_up_makes_few_of_them(store: Sto
     store.devices.add(device())
     for minute in range(4):
         ingest(store, "Gate", *((f"{n}", f"2026-03-02 08:{minute:02}") for n in range(20)))
-    tidying = LakeTidying(store.database, states_kept=timedelta(0))
+    tidying = LakeSpaceReclaimer(store.database, states_kept=timedelta(0))
     assert tidying.files().files <= 1  # of the new work date: what MERGE inserts is not kept in PostgreSQL
     for hour in range(2):  # larger than what PostgreSQL keeps
         ingest(store, "Gate", *((f"{n}", f"2026-03-03 {hour + 10}:00") for n in range(INLINED_ROWS + 1)))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Shift, Target
-from zk_pipeline.devices.models import LogTail
+from zk_pipeline.devices.models import LogPosition
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
@@ -124,9 +124,11 @@ def _users(chance: random.Random) -> list[User] | None:
     return [(str(one), one, chance.choice(["Ann", "Ben"]), 0, chance.choice([0, 77])) for one in listed]
 
 
-def _tail(chance: random.Random) -> LogTail:
+def _tail(chance: random.Random) -> LogPosition:
     count = chance.randint(0, 99)
-    return LogTail(serial_number="CEXA1", layout="40", record_count=count, total_bytes=400, overlap=b"\1", user_count=2)
+    return LogPosition(
+        serial_number="CEXA1", layout="40", record_count=count, total_bytes=400, overlap=b"\1", user_count=2
+    )
 
 
 def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:

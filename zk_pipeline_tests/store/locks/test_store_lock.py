@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
-from zk_pipeline.store.locks.file_lock import FairLock, Mode
+from zk_pipeline.store.locks.file_lock import FairFileLock, Mode
 from zk_pipeline_tests.waiting import Child, child, until
 
 pytestmark = pytest.mark.file_engine
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.file_engine
 HOLDER = """
     import sys
     from pathlib import Path
-    from zk_pipeline.store.locks.file_lock import FairLock
-    with FairLock(Path(sys.argv[1])).hold(sys.argv[2], "write 3 work dates", wait_seconds=20):
+    from zk_pipeline.store.locks.file_lock import FairFileLock
+    with FairFileLock(Path(sys.argv[1])).hold(sys.argv[2], "write 3 work dates", wait_seconds=20):
         print("held", flush=True)
         input()
 """
@@ -63,7 +63,7 @@ def _cannot_lock(path: Path, flag: int) -> bool:
 
 
 def try_to_hold(path: Path, mode: Mode, wait_seconds: float = 0.05) -> None:
-    with FairLock(path).hold(mode, "trying", wait_seconds=wait_seconds):
+    with FairFileLock(path).hold(mode, "trying", wait_seconds=wait_seconds):
         pass
 
 
@@ -84,7 +84,7 @@ def test_readers_share(path: Path) -> None:
 
 def test_the_lock_is_free_after_use_also_when_the_user_failed(path: Path) -> None:
     for mode in ("exclusive", "shared"):
-        with pytest.raises(ZeroDivisionError), FairLock(path).hold(mode, "failing", wait_seconds=1):
+        with pytest.raises(ZeroDivisionError), FairFileLock(path).hold(mode, "failing", wait_seconds=1):
             raise ZeroDivisionError
         assert not is_taken(path)
 
@@ -93,7 +93,7 @@ def test_a_waiting_writer_is_not_overtaken_by_readers_that_come_later(path: Path
     order: list[str] = []
 
     def work(mode: Mode, name: str) -> None:
-        with FairLock(path).hold(mode, name, wait_seconds=20):
+        with FairFileLock(path).hold(mode, name, wait_seconds=20):
             order.append(name)
 
     with ThreadPoolExecutor() as pool, held_elsewhere(path, "shared") as reader:
@@ -174,16 +174,16 @@ def test_a_killed_holder_is_not_named_and_its_signature_goes_with_the_next_who_i
 @pytest.mark.parametrize("inner", ["shared", "exclusive"])
 @pytest.mark.parametrize("outer", ["shared", "exclusive"])
 def test_a_hold_within_a_hold_of_the_same_thread_is_refused_at_once(outer: Mode, inner: Mode, path: Path) -> None:
-    with FairLock(path).hold(outer, "store a poll", wait_seconds=60):
+    with FairFileLock(path).hold(outer, "store a poll", wait_seconds=60):
         words = r"holds the store already \(store a poll\) and would wait for itself \(count\)"
-        with pytest.raises(NestedHold, match=words), FairLock(path).hold(inner, "count", wait_seconds=60):
+        with pytest.raises(NestedHold, match=words), FairFileLock(path).hold(inner, "count", wait_seconds=60):
             pass
         assert is_taken(path)  # the refusal took nothing away
     try_to_hold(path, "exclusive")
 
 
 def test_a_thread_may_hold_another_store_meanwhile(path: Path, tmp_path: Path) -> None:
-    with FairLock(path).hold("exclusive", "one", wait_seconds=1):
+    with FairFileLock(path).hold("exclusive", "one", wait_seconds=1):
         try_to_hold(tmp_path / "other.duckdb", "exclusive")
 
 
@@ -206,7 +206,7 @@ def test_threads_of_one_process_exclude_each_other(path: Path) -> None:
 
     def work(number: int) -> None:
         for _ in range(20):
-            with FairLock(path).hold("exclusive", "count", wait_seconds=30):
+            with FairFileLock(path).hold("exclusive", "count", wait_seconds=30):
                 inside.append(number)
                 os.sched_yield()
                 most.append(len(inside))
@@ -221,7 +221,7 @@ def test_how_long_it_was_waited_for_is_told(path: Path) -> None:
     with held_elsewhere(path, "exclusive") as holder, ThreadPoolExecutor() as pool:
 
         def wait() -> float:
-            with FairLock(path).hold("shared", "waiting", wait_seconds=20) as held:
+            with FairFileLock(path).hold("shared", "waiting", wait_seconds=20) as held:
                 return held.waited_seconds
 
         waiting = pool.submit(wait)
@@ -230,7 +230,7 @@ def test_how_long_it_was_waited_for_is_told(path: Path) -> None:
         until(lambda: time.monotonic() - began > 0.1)
         holder.go_on()
         assert 0.1 < waiting.result(20) < 20
-    with FairLock(path).hold("shared", "free", wait_seconds=1) as held:
+    with FairFileLock(path).hold("shared", "free", wait_seconds=1) as held:
         assert held.waited_seconds < 1
 
 

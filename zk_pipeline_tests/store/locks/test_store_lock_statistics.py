@@ -13,7 +13,7 @@ import pytest
 
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.errors import NestedHold, StoreBusy
-from zk_pipeline.store.locks.lock_statistics import BOUNDS_MS, KINDS_AT_MOST, OTHER, HoldBook, HoldKind
+from zk_pipeline.store.locks.lock_statistics import BOUNDS_MS, KINDS_AT_MOST, OTHER, LockStatistics, LockStats
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.waiting import Child, child, until
@@ -38,11 +38,11 @@ TEN_READS = """
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> HoldBook:
-    return HoldBook(tmp_path / "store.duckdb.holds")
+def book(tmp_path: Path) -> LockStatistics:
+    return LockStatistics(tmp_path / "store.duckdb.holds")
 
 
-def kind(store: Store, purpose: str) -> HoldKind:
+def kind(store: Store, purpose: str) -> LockStats:
     (found,) = [one for one in store.holds().kinds if one.purpose == purpose]
     return found
 
@@ -116,7 +116,7 @@ def test_it_is_read_without_opening_the_database_and_while_it_is_held(store: Sto
     assert "hold" in [one.purpose for one in store.holds().kinds]
 
 
-def test_the_file_stays_small_whatever_the_number_of_purposes(book: HoldBook) -> None:
+def test_the_file_stays_small_whatever_the_number_of_purposes(book: LockStatistics) -> None:
     for number in range(KINDS_AT_MOST + 50):
         book.record("shared", f"purpose {number}" * 20, "about" * 1000, waited_ms=1, held_ms=number)
     held = book.read().kinds
@@ -126,7 +126,7 @@ def test_the_file_stays_small_whatever_the_number_of_purposes(book: HoldBook) ->
     assert book.path.stat().st_size < 100_000
 
 
-def test_buckets_count_what_is_at_most_their_bound(book: HoldBook) -> None:
+def test_buckets_count_what_is_at_most_their_bound(book: LockStatistics) -> None:
     for ms in (0.5, 1.0, 1.1, 70_000):
         book.record("shared", "look", "", waited_ms=0, held_ms=ms)
     (looked,) = book.read().kinds
@@ -134,7 +134,7 @@ def test_buckets_count_what_is_at_most_their_bound(book: HoldBook) -> None:
     assert (looked.held.cumulative[-1], looked.held.count, looked.held.sum_ms) == (3, 4, 70_002.6)
 
 
-def test_a_damaged_file_is_begun_anew_with_a_warning(book: HoldBook, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_begun_anew_with_a_warning(book: LockStatistics, caplog: pytest.LogCaptureFixture) -> None:
     book.record("shared", "look", "", waited_ms=0, held_ms=1)
     book.path.write_bytes(book.path.read_bytes()[:50])
     book.record("shared", "look", "", waited_ms=0, held_ms=1)

@@ -6,13 +6,15 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "zk_pipeline"
+PACKAGE = Path(__file__).parents[3] / "zk_pipeline"
 HOLDS = ("read", "write", "exclusive")
 SLOW_MODULES = ("pd", "pandas", "requests", "socket", "urllib", "subprocess")
 SLOW_METHODS = ("df", "fetchdf", "to_pandas", "from_pandas", "groupby", "sleep")
 # By where and what: a device's zone changes once in years, its clock is corrected hardly more often, and the instants
 # must be those of one state of the store.
-ALLOWED = {(f"store/{name}.py", what) for name in ("devices", "corrections") for what in ("df", "to_instants")}
+ALLOWED = {
+    (f"store/terminals/{name}.py", what) for name in ("devices", "clock_corrections") for what in ("df", "to_instants")
+}
 
 
 def held_code(tree: ast.AST) -> Iterator[ast.stmt]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.store.maintenance import compaction
-from zk_pipeline.store.maintenance.compaction import Compacting
+from zk_pipeline.store.maintenance.compaction import FileCompaction
 from zk_pipeline.store.schema import file_copy
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.maintenance.test_store_backups import foreign_writer
@@ -41,11 +41,11 @@ def store(store: Store) -> Store:
 
 
 @pytest.fixture
-def dense(store: Store) -> Compacting:
-    return Compacting(store.database, least_bytes=LEAST)
+def dense(store: Store) -> FileCompaction:
+    return FileCompaction(store.database, least_bytes=LEAST)
 
 
-def test_a_third_of_free_blocks_is_given_back_and_nothing_else_changes(store: Store, dense: Compacting) -> None:
+def test_a_third_of_free_blocks_is_given_back_and_nothing_else_changes(store: Store, dense: FileCompaction) -> None:
     content, comments, before = rows(store, CONTENT), rows(store, COMMENTS), dense.space()
     assert before.free > before.total / 3
     assert dense.compact() == "made dense"
@@ -58,12 +58,12 @@ def test_a_third_of_free_blocks_is_given_back_and_nothing_else_changes(store: St
 
 def test_a_small_file_is_left_as_it_is(store: Store) -> None:
     before = store.database.path.stat()
-    assert Compacting(store.database).compact() == "dense enough"
+    assert FileCompaction(store.database).compact() == "dense enough"
     assert store.database.path.stat().st_ino == before.st_ino
 
 
 def test_what_is_written_while_the_copy_is_made_is_kept(
-    store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch
+    store: Store, dense: FileCompaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
     def write_meanwhile(part: Path) -> None:
@@ -75,8 +75,8 @@ def test_what_is_written_while_the_copy_is_made_is_kept(
     assert store.punches.total() == 3
 
 
-def test_a_foreign_writer_loses_nothing(store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Compacting, "space", lambda _: compaction.Space(2 << 20, 2 << 20))
+def test_a_foreign_writer_loses_nothing(store: Store, dense: FileCompaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileCompaction, "space", lambda _: compaction.Space(2 << 20, 2 << 20))
     with foreign_writer(store.database.path):
         assert dense.compact() == "held by others"
     assert store.punches.total() == 2
@@ -85,15 +85,15 @@ def test_a_foreign_writer_loses_nothing(store: Store, dense: Compacting, monkeyp
 KILLED = """
 import os, sys
 from pathlib import Path
-from zk_pipeline.store.maintenance.compaction import Compacting
+from zk_pipeline.store.maintenance.compaction import FileCompaction
 from zk_pipeline.store.engine.database import Database
 
 Path.replace = lambda *_: os._exit(9)
-Compacting(Database(Path(sys.argv[1])), least_bytes=1).compact()
+FileCompaction(Database(Path(sys.argv[1])), least_bytes=1).compact()
 """
 
 
-def test_a_kill_just_before_the_rename_costs_nothing(store: Store, dense: Compacting) -> None:
+def test_a_kill_just_before_the_rename_costs_nothing(store: Store, dense: FileCompaction) -> None:
     content = rows(store, CONTENT)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(store.database.path)], check=False)
     assert killed.returncode == 9
@@ -103,7 +103,7 @@ def test_a_kill_just_before_the_rename_costs_nothing(store: Store, dense: Compac
 
 
 def test_without_room_for_a_copy_the_store_is_left_as_it_is(
-    store: Store, dense: Compacting, monkeypatch: pytest.MonkeyPatch
+    store: Store, dense: FileCompaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(store.database.path.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))

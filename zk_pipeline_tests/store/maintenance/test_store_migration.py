@@ -16,7 +16,7 @@ from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.maintenance import store_migration
 from zk_pipeline.store.maintenance.checksums import MOVED, sums_of
-from zk_pipeline.store.maintenance.store_migration import Moved, Moving
+from zk_pipeline.store.maintenance.store_migration import MigrationResult, StoreMigration
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 from zk_pipeline_tests.engines import copy_store, lakes
@@ -73,8 +73,8 @@ def target(request: pytest.FixtureRequest, postgres: object, tmp_path: Path) -> 
     return _new(getattr(request, "param", "file"), tmp_path / "to")
 
 
-def move(source: Where, target: Where, tell: store_migration.Tell = lambda *_: None) -> Moved:
-    return Moving(Database(source, wait_seconds=20), Database(target, wait_seconds=20), tell).move()
+def move(source: Where, target: Where, tell: store_migration.Tell = lambda *_: None) -> MigrationResult:
+    return StoreMigration(Database(source, wait_seconds=20), Database(target, wait_seconds=20), tell).move()
 
 
 def contents(at: Where) -> dict[str, list[tuple[object, ...]]]:
@@ -134,8 +134,8 @@ def _move_and_die(source: Where, target: Where, after: int) -> None:
             return columns(table)
 
         store_migration.column_types = die_within  # type: ignore[attr-defined]
-        Moving(Database(source), Database(target)).move()
-    Moving(Database(source), Database(target), tell).move()
+        StoreMigration(Database(source), Database(target)).move()
+    StoreMigration(Database(source), Database(target), tell).move()
 
 
 processes.set_forkserver_preload([__name__])
@@ -185,16 +185,16 @@ def test_what_cannot_be_moved_is_refused(source: Where, target: Where, tmp_path:
 def test_a_source_that_is_written_meanwhile_is_noticed_and_the_next_run_ends_it(
     source: Where, target: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = Moving._copy
+    copy = StoreMigration._copy
 
-    def and_write(moving: Moving, *parts: Any) -> None:
+    def and_write(moving: StoreMigration, *parts: Any) -> None:
         copy(moving, *parts)
         execute(store_at(source), "UPDATE work_dates SET built_seq = built_seq + 1")
 
-    monkeypatch.setattr(Moving, "_copy", and_write)
+    monkeypatch.setattr(StoreMigration, "_copy", and_write)
     with pytest.raises(ZkPipelineError, match=r"still differ .+ somebody writes to"):
         move(source, target)
-    monkeypatch.setattr(Moving, "_copy", copy)
+    monkeypatch.setattr(StoreMigration, "_copy", copy)
     assert move(source, target).copied >= 1
     assert contents(target) == contents(source)
 

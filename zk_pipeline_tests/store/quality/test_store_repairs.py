@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zk_pipeline.store.quality.doctor import Doctor
-from zk_pipeline.store.queries.keyset_pagination import Key, Place
+from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import (
@@ -71,7 +71,7 @@ def test_records_stored_for_the_next_holder_of_their_slot_are_voided(store: Stor
     assert (errors(store), stale(store), repaired(store)) == (set(), [MONDAY], [])
     process(store, MONDAY)
     assert rows(store, "SELECT user_id FROM daily_attendance ORDER BY 1") == [("1002",), ("1003",)]
-    listed = store.lists.punches(Filter(), [Key("id", "number")], Place(1, 10)).rows
+    listed = store.lists.punches(Filter(), [Key("id", "number")], PageRequest(1, 10)).rows
     assert sorted(one.user_id for one in listed) == ["1002", "1002", "1003"]
     # The next full reading brings the same records: they are known, and nothing comes back.
     done = ingest(store, "Gate", slots=log, users=[bo, cy])

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.queries.keyset_pagination import Key, Place
+from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, Filter
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on, process
@@ -50,7 +50,7 @@ ORDERS = [
 
 def expected(store: Store, order: list[Key]) -> list[int]:
     """All ids, ordered by Python."""
-    rows = store.lists.punches(Filter(), [ID], Place(1, 10**6)).rows
+    rows = store.lists.punches(Filter(), [ID], PageRequest(1, 10**6)).rows
     rows.sort(key=lambda row: row.id, reverse=order[-1].descending)
     for key in reversed(order):
         rows.sort(key=lambda row: getattr(row, key.column), reverse=key.descending)
@@ -64,22 +64,22 @@ def test_a_jump_to_any_page_and_a_walk_show_the_same_rows(store: Store, order: l
     size = 700
     walked, until, after = [], None, None
     for number in range(1, 19):
-        jumped = store.lists.punches(Filter(), order, Place(number, size))
-        page = store.lists.punches(Filter(), order, Place(number, size, until, after))
+        jumped = store.lists.punches(Filter(), order, PageRequest(number, size))
+        page = store.lists.punches(Filter(), order, PageRequest(number, size, until, after))
         assert [row.id for row in page.rows] == [row.id for row in jumped.rows]
         assert page.count == jumped.count == 12_000
         assert page.has_more == jumped.has_more == (number < 18)
         walked += [row.id for row in page.rows]
         until, after = page.until, page.last
     assert walked == wanted
-    assert store.lists.punches(Filter(), order, Place(19, size)).rows == []
+    assert store.lists.punches(Filter(), order, PageRequest(19, size)).rows == []
 
 
 def test_a_walk_shows_each_row_once_while_rows_come_in_and_go(store: Store) -> None:
     filled(store, 3_000)
     walked, until, after = [], None, None
     for number in range(1, 31):
-        page = store.lists.punches(Filter(), [NEWEST_FIRST], Place(number, 100, until, after))
+        page = store.lists.punches(Filter(), [NEWEST_FIRST], PageRequest(number, 100, until, after))
         walked += [row.id for row in page.rows]
         until, after = page.until, page.last
         ingest(store, "North", *on(date(2026, 5, 1) + timedelta(days=number), "08:00", user_id="new"))
@@ -100,13 +100,13 @@ def test_far_pages_are_right_after_rows_came_and_went(store: Store) -> None:
         execute(store, change)
         for order in ORDERS[:4]:
             wanted = expected(store, order)
-            page = store.lists.punches(Filter(), order, Place(150, 100))
+            page = store.lists.punches(Filter(), order, PageRequest(150, 100))
             assert [row.id for row in page.rows] == wanted[14_900:15_000]
 
 
 def test_filters_of_punches(store: Store) -> None:
     filled(store, 5_000)
-    rows = store.lists.punches(Filter(), [ID], Place(1, 5_000)).rows
+    rows = store.lists.punches(Filter(), [ID], PageRequest(1, 5_000)).rows
     instant = datetime(2026, 3, 2, tzinfo=timezone.utc)
     for wanted, keep in (
         (Filter(user_id="3"), lambda row: row.user_id == "3"),
@@ -116,11 +116,11 @@ def test_filters_of_punches(store: Store) -> None:
         (Filter(first=MONDAY, last=MONDAY), lambda row: row.timestamp.date() == MONDAY),
         (Filter(user_id="'; DROP TABLE devices; --"), lambda _: False),
     ):
-        page = store.lists.punches(wanted, [ID], Place(1, 5_000))
+        page = store.lists.punches(wanted, [ID], PageRequest(1, 5_000))
         assert page.rows == [row for row in rows if keep(row)]
         assert page.count == len(page.rows)
     with pytest.raises(UsageError, match="device: there is none with the id 9"):
-        store.lists.punches(Filter(device=9), [ID], Place(1, 1))
+        store.lists.punches(Filter(device=9), [ID], PageRequest(1, 1))
 
 
 def test_days_are_listed_with_their_delivery(store: Store) -> None:
@@ -131,7 +131,7 @@ def test_days_are_listed_with_their_delivery(store: Store) -> None:
     order = [Key("date", "date", descending=True), Key("user_id", "text")]
 
     def people(wanted: Filter) -> list[str]:
-        page = store.lists.days(wanted, order, Place(1, 10))
+        page = store.lists.days(wanted, order, PageRequest(1, 10))
         assert page.count == len(page.rows)
         return [row.user_id for row in page.rows]
 
@@ -141,7 +141,7 @@ def test_days_are_listed_with_their_delivery(store: Store) -> None:
     assert people(Filter(sync_state="pending")) == ["1001"]
     assert people(Filter(site="North", first=MONDAY, last=MONDAY)) == ["1001", "1002"]
     assert people(Filter(last=MONDAY - timedelta(days=1))) == []
-    second = store.lists.days(Filter(), order, Place(2, 1, after=(MONDAY, "1001", 1)))
+    second = store.lists.days(Filter(), order, PageRequest(2, 1, after=(MONDAY, "1001", 1)))
     assert [row.user_id for row in second.rows] == ["1002"]
     assert store.lists.day(1) is not None
     assert store.lists.day(3) is None

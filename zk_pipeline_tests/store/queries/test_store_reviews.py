@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from zk_pipeline.store.queries.keyset_pagination import Key, Place
+from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import DAY_ORDER, Filter
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import MONDAY, StoppedClock, device, ingest, on, process, rows, stale
@@ -25,7 +25,7 @@ def unusual(store: Store) -> Store:
 
 
 def listed(store: Store, *, is_reviewed: bool | None) -> list[tuple[str, int, int]]:
-    found = store.lists.days(Filter(is_outlier=True, is_reviewed=is_reviewed), ORDER, Place(1, 100))
+    found = store.lists.days(Filter(is_outlier=True, is_reviewed=is_reviewed), ORDER, PageRequest(1, 100))
     assert found.count == len(found.rows)
     return [(day.user_id, day.id, day.revision) for day in found.rows]
 

@@ -194,7 +194,7 @@ def test_a_store_that_has_had_a_migration_unknown_here_is_refused(path: Path) ->
 KILLED = """
 import os, sys
 from pathlib import Path
-from zk_pipeline.store import migrate
+from zk_pipeline.store.schema import migrations_runner as migrate
 from zk_pipeline.store.store import Store
 
 ahead = (*migrate.migrations(), (9001, "9001_x.sql"), (9002, "9002_x.sql"))

@@ -6,7 +6,7 @@ from datetime import date, datetime, time, timezone
 
 import pytest
 
-from zk_pipeline.attendance.evaluate import judge
+from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.store import Store
@@ -100,7 +100,7 @@ def test_a_punch_that_comes_while_a_date_is_computed_leaves_it_stale(store: Stor
     ingest(store, "Gate", *on(MONDAY, "08:00"))
     held = store.days.summarize([MONDAY], workday_starts_at=time(0), debounce_seconds=60)
     ingest(store, "Gate", *on(MONDAY, "17:00"))
-    judged = judge(held.frame, WorkRules(), store.clock())
+    judged = evaluate_days(held.frame, WorkRules(), store.clock())
     store.days.write(judged.days, seq=held.seq, recheck_after=judged.recheck_after, run_id=None)
     assert stale(store) == [MONDAY]
 
@@ -112,7 +112,7 @@ def test_a_run_that_was_overtaken_by_one_with_newer_punches_changes_nothing(stor
     ingest(store, "Gate", *on(MONDAY, "17:00"))
     process(store, MONDAY)
     before = rows(store, DAYS)
-    judged = judge(slow.frame, WorkRules(), store.clock())
+    judged = evaluate_days(slow.frame, WorkRules(), store.clock())
     written = store.days.write(judged.days, seq=slow.seq, recheck_after=judged.recheck_after, run_id="slow")
     assert [item.work_date for item in written] == [TUESDAY]
     assert rows(store, DAYS)[:1] == before

@@ -15,7 +15,7 @@ import pytest
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http import file_responses
-from zk_pipeline.http.streaming import SentWhileWritten
+from zk_pipeline.http.streaming import StreamedResponse
 from zk_pipeline.operations.files.export import export
 from zk_pipeline.store.queries.exports import ExportScope, What
 from zk_pipeline_tests.waiting import until
@@ -137,7 +137,7 @@ def test_the_writer_waits_for_the_reader_and_ends_when_nobody_reads(web: Web, mo
 def test_a_reader_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zk_pipeline.http.streaming._PATIENCE_SECONDS", 1)
     done = threading.Event()
-    SentWhileWritten(
+    StreamedResponse(
         lambda stream: stream.write(b"x" * 10_000_000), media_type="text/csv", filename="a.csv", done=done.set
     )
     assert done.wait(30)
