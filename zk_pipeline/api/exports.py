@@ -1,4 +1,4 @@
-"""Raw punches and days as files. How they are written and sent is `files`."""
+"""Raw punches and days as files. How they are written and sent is `file_responses`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Working hours: shifts, and who has them. What they mean is docs/attendance.md; dates without are `days_off`."""
+"""Working hours: shifts, and who has them. What they mean is docs/attendance.md; dates without are `holidays`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """How POLL_QUEUES is written: which queue's workers reach the terminals of which site, and what a site's own queue is
-called. Whose terminals those are is `operations.routing`.
+called. Whose terminals those are is `operations.alerting.routing`.
 """
 
 from __future__ import annotations

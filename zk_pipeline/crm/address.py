@@ -1,7 +1,7 @@
 """Evidence of a wrong address or missing rights: an answer that other people's records get as well.
 
 A web server's 404 for a wrong address and a CRM's 404 for an employee it does not know may be the same to the letter.
-What an answer means by itself is in `answers`.
+What an answer means by itself is in `responses`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The answer to a batch, record by record: its items are matched by key, person and date, or index, never guessed.
 
-What an item's status means is in `answers`; `docs/crm.md` lists the shapes that are accepted.
+What an item's status means is in `responses`; `docs/crm.md` lists the shapes that are accepted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The CRM as the delivery service sees it: records in, the meaning of each answer out.
 
-The wire is in `transport`, the meanings in `answers` and `failures`; attempts and pauses are in `delivery`.
+The wire is in `transport`, the meanings in `responses` and `transport_errors`; attempts and pauses are in `delivery`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The delivery service: takes what is due from the outbox, sends it in parallel, records what came of it.
 
-What an answer means is in `answers`, whether the pool may send and whose fault a failure is in `gate`, one request in
-`posting`, and when the outbox is asked in `claims`.
+What an answer means is in `responses`, whether the pool may send and whose fault a failure is in `circuit_breaker`, one request in
+`request`, and when the outbox is asked in `claim_buffer`.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def deliver(
 ) -> DeliverySummary:
     """Deliver what is due, at most `limit` records, until the outbox has no more.
 
-    A record gets at most `max_attempts` attempts of its own, with exponential back-off and full jitter. A fault of the
-    destination costs it none (`CircuitBreaker`): the run pauses and probes, at most `patience` seconds without a success,
-    and then ends early. `stopped` says why; what was tried is settled WAITING, and the rest UNSENT.
+    A record gets at most `max_attempts` attempts of its own, with exponential back-off and full jitter. A fault
+    of the destination costs it none (`CircuitBreaker`): the run pauses and probes, at most `patience` seconds
+    without a success, and then ends early. `stopped` says why; what was tried is settled WAITING, and the rest
+    UNSENT.
 
     A pause that the CRM asks for holds for all, also the one until `paused_until` that it asked an earlier run for;
     `keep_pause` is told of one that is to hold for the next run. A set-up that cannot work raises CrmMisconfigured,

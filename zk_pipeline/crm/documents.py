@@ -1,6 +1,6 @@
 """JSON in answers: reading it, following a path into it, and the signs by which CRMs say in it that they failed.
 
-What an answer means as a whole is in `answers`. The signs are those of JSON-RPC 2.0 and GraphQL (`error`, `errors`),
+What an answer means as a whole is in `responses`. The signs are those of JSON-RPC 2.0 and GraphQL (`error`, `errors`),
 RFC 9457 (problem documents), and of the habit of answering 200 with `success`, `ok`, `status` or `code` inside.
 """
 

@@ -57,7 +57,7 @@ class Attempt:
 
     started_at: datetime
     finished_at: datetime
-    verdict: str  # name of an `answers.Meaning`, in lower case
+    verdict: str  # name of an `responses.ResponseClass`, in lower case
     status: int | None = None
     error: str | None = None
 

@@ -1,6 +1,6 @@
 """Whether the CRM could be delivered to right now, step by step and without creating a record.
 
-Delivering is in `delivery`; the words for what to change are those of `failures` and `answers`.
+Delivering is in `delivery`; the words for what to change are those of `transport_errors` and `responses`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rules for a CRM that reports success in its own way: the sections `success` and `already` of crm_mapping.yaml.
 
-They are read in `mapping` and asked in `answers`.
+They are read in `mapping` and asked in `responses`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class AnswerRule:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerRules:
-    """The rules of one CRM. `success`: without any, the default of `answers` holds."""
+    """The rules of one CRM. `success`: without any, the default of `responses` holds."""
 
     success: tuple[AnswerRule, ...] = ()  # a 2xx is a success where it meets one of these, and only there
     already: tuple[AnswerRule, ...] = ()  # an answer that meets one says that the CRM has this revision

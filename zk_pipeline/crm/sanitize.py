@@ -1,6 +1,6 @@
 """Texts from outside made fit for a log, a table cell and an event: one line, bounded, without secrets.
 
-What the texts mean is in `answers` and `failures`.
+What the texts mean is in `responses` and `transport_errors`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One HTTP request with an end: pooled connections, a total deadline, a bound on the answer's size.
 
-The connections that keep to it are in `connections`; what is sent and what an answer means in `client` and `answers`.
+The connections that keep to it are in `timed_connections`; what is sent and what an answer means in `client` and `responses`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Transport:
     ) -> HttpResponse:
         """One request, to the endpoint unless `url` names another place of its server, and its answer.
 
-        Raises what requests, urllib3, ssl and socket raise: see `failures`.
+        Raises what requests, urllib3, ssl and socket raise: see `transport_errors`.
         """
         endpoint = self._endpoint
         started = self._monotonic()

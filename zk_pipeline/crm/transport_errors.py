@@ -1,6 +1,6 @@
 """What a request without an answer means: the exception that ended it, read as an `DeliveryResult`.
 
-Answers that did come are in `answers`.
+Answers that did come are in `responses`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One connection per terminal at a time, between threads and processes of one machine: advisory locks on files.
 
-Nothing here speaks to the terminal. Locking its keys is another matter, see `disabling`.
+Nothing here speaks to the terminal. Locking its keys is another matter, see `keypad_lock`.
 """
 
 from __future__ import annotations

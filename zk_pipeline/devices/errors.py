@@ -1,6 +1,6 @@
 """Why a terminal could not be read, as classes a person can act on.
 
-Only the classes and their wording; where each is raised is in `transport`, `client`, `bulk` and `session`.
+Only the classes and their wording; where each is raised is in `transport`, `client`, `buffered_read` and `terminal_info`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a terminal is, to this project: its registration, and the frames that a reading of it brings.
 
-No sockets, no storage: those are in `session`, `transport` and the store.
+No sockets, no storage: those are in `terminal_info`, `transport` and the store.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class LogPosition:
     """
 
     serial_number: str
-    layout: str  # a name of `layouts.LOG_LAYOUTS`, such as "40" or "8-MA300"
+    layout: str  # a name of `record_layouts.LOG_LAYOUTS`, such as "40" or "8-MA300"
     record_count: int  # records in the log when it was read, the rejected ones included
     total_bytes: int  # of these records
     overlap: bytes = field(repr=False)  # the last few of them, as they came

@@ -1,6 +1,6 @@
 """One complete reading of one terminal: what to read, on how many connections, and what the next reading may rely on.
 
-How bytes are fetched is in `tables` and `tails`; what they mean, in `decode`.
+How bytes are fetched is in `tables` and `incremental`; what they mean, in `decode`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_terminal(
     confirms that number. A record that cannot be a punch is in `rejected` and the rest in `punches`.
 
     With the `tail` of an earlier reading only its last records and those after them are transferred, where these are
-    proven to continue it (see `tails`). Any doubt makes a full reading of it; `mode` says which it was.
+    proven to continue it (see `incremental`). Any doubt makes a full reading of it; `mode` says which it was.
 
     A user list that cannot be read costs the punches nothing: `users` is None then, and `warnings` has a line for it.
 

@@ -1,4 +1,4 @@
-"""How pages tell of punches, deliveries and runs, as filters and tests of templates. Instants and spans: `words`."""
+"""How pages tell of punches, deliveries and runs, as filters and tests of templates. Instants and spans: `formatting`."""
 
 from __future__ import annotations
 

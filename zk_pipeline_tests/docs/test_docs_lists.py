@@ -136,7 +136,6 @@ def test_the_front_door_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 120
 
 
-@pytest.mark.skipif(not (CHECKOUT / "zk_pipeline" / "config").is_dir(), reason="names the packages' new places")
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md"])
 def test_a_file_of_ours_that_a_page_names_exists(page: str) -> None:
     named = {code for code in code_in_text(page) if re.fullmatch(r"zk_pipeline(_tests)?/[\w/.]*", code)}

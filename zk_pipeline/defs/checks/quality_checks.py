@@ -1,5 +1,5 @@
 """Checks of the data and of its freshness. Evaluated by a sensor, without a run, since what is late or missing shows
-when nothing runs; and on demand from the UI. What they judge is `operations.quality`.
+when nothing runs; and on demand from the UI. What they judge is `operations.alerting.quality_verdicts`.
 """
 
 # No postponed annotations here: Dagster reads them when it decorates.

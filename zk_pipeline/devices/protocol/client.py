@@ -1,4 +1,4 @@
-"""pyzk as the client of one terminal: session, comm key, options, counters, clock. Tables are read in `bulk`.
+"""pyzk as the client of one terminal: session, comm key, options, counters, clock. Tables are read in `buffered_read`.
 
 pyzk 0.9 builds the requests and keeps their numbers; what it does wrong is replaced: its socket (see
 `transport`), the ping and the probe connection before CONNECT, the comm key's overflow, decoding that assumes

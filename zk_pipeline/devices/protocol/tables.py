@@ -1,6 +1,6 @@
 """A terminal's log and user list, held against what it counts.
 
-Bytes come from `bulk`, rows are made in `decode`.
+Bytes come from `buffered_read`, rows are made in `decode`.
 """
 
 from __future__ import annotations

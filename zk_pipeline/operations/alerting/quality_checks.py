@@ -1,6 +1,6 @@
 """The checks of the data: what must hold, how bad it is when it does not, and what to do then.
 
-`quality_check_sensor` evaluates them without a run, and `quality` says what breaks them. Checks that an asset evaluates
+`quality_check_sensor` evaluates them without a run, and `quality_verdicts` says what breaks them. Checks that an asset evaluates
 itself are beside it, in `defs`.
 """
 

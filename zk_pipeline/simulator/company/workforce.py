@@ -1,6 +1,6 @@
 """A made-up company and what each of its terminals has recorded, all from one seed.
 
-Who and what there is comes from `company`, when people punch from `habits`; `journal` keeps it on disk.
+Who and what there is comes from `company`, when people punch from `schedules`; `storage` keeps it on disk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the CRM receiver does with a request: credentials, idempotency, and what it applies. No sockets.
 
-The HTTP around it is in `crm_http`, what it has applied in `crm_ledger`.
+The HTTP around it is in `http`, what it has applied in `ledger`.
 """
 
 from __future__ import annotations

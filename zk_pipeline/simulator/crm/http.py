@@ -1,6 +1,6 @@
 """The HTTP/1.1 side of the CRM receiver: connections, TLS, requests read, answers written, well or badly.
 
-What is done with a request is in `crm_application`.
+What is done with a request is in `application`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the CRM receiver has applied: each day's revisions in order, each key's attempts, and what went wrong.
 
-The server that fills it is `crm_receiver`.
+The server that fills it is `receiver`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A small real CRM over HTTP(S), for the demo, the tests and users' own CI: starting and stopping it.
 
-What it does with a request is in `crm_application`, how it is made to go wrong in `crm_misbehaviour`.
+What it does with a request is in `application`, how it is made to go wrong in `faults`.
 """
 
 from __future__ import annotations

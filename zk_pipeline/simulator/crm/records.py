@@ -1,4 +1,4 @@
-"""What the CRM receiver accepts as a record: the contract's request. It is served by `crm_application`."""
+"""What the CRM receiver accepts as a record: the contract's request. It is served by `application`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Ways in which an emulated terminal misbehaves on the wire, one class each. Answers come from `session`.
 
-Those of the line between, such as lost datagrams, are in `line_faults`. To add one, subclass `Faults` and override
+Those of the line between, such as lost datagrams, are in `network_faults`. To add one, subclass `Faults` and override
 what it changes.
 """
 

@@ -19,7 +19,7 @@ _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_lo
 
 
 def content_of(row: str) -> str:
-    """What the CRM's record says of a row, as SQL of JSON: `outbox` reads it where a record is merged over sites."""
+    """What the CRM's record says of a row, as SQL of JSON: `due_deliveries` reads it where a record is merged over sites."""
     return f"""json_object(
         'site', {row}.site, 'device', {row}.device, 'timezone', {row}.timezone, 'clock_in', epoch_us({row}.clock_in),
         'clock_out', epoch_us({row}.clock_out), 'is_outlier', {row}.is_outlier, 'outlier_reason', {row}.outlier_reason
@@ -100,7 +100,7 @@ turn AS (
         row_number() OVER (PARTITION BY user_id, work_date ORDER BY is_retracted DESC, site) AS nth
     FROM changes SEMI JOIN shared USING (user_id, work_date)
 ),
-floor AS ( -- set where a store was restored and nobody knows which revisions the CRM has seen since (`restoring`)
+floor AS ( -- set where a store was restored and nobody knows which revisions the CRM has seen since (`restore`)
     SELECT CAST(max(value) FILTER (name = 'revision_floor') AS INTEGER) AS revision,
            CAST(max(value) FILTER (name = 'revision_floor_until') AS DATE) AS until
     FROM store_settings WHERE name IN ('revision_floor', 'revision_floor_until')

@@ -1,4 +1,4 @@
-"""Deliveries as seen from outside: what is due, in which state, and the outbox of one run (`turns`)."""
+"""Deliveries as seen from outside: what is due, in which state, and the outbox of one run (`outbox`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox: which deliveries are due, and in which order. Claiming them and what came of them is in `turns`."""
+"""The outbox: which deliveries are due, and in which order. Claiming them and what came of them is in `outbox`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Backups: whole copies of the store, made while runs go on, verified, and only so many kept. Putting one back is in
-`restoring`.
+`restore`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Restore: put a backup in the store's place, whole or not at all. What it takes over is in `carrying`."""
+"""Restore: put a backup in the store's place, whole or not at all. What it takes over is in `carry_over`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PUNCH_KEY = "device, user_id, punched_at_local"
 
 
 def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Tables and columns that are not those of `shipped` (`migrate.tables_as_shipped`), in words."""
+    """Tables and columns that are not those of `shipped` (`migrations_runner.tables_as_shipped`), in words."""
     found: dict[str, dict[str, str]] = {}
     for table, column, kind in connection.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"

@@ -1,6 +1,6 @@
 """The rules between tables that `doctor` asks about, as SQL: each counts what breaks it and gives an example.
 
-Those that decide whether the CRM may hear of a date are in `soundness`, and `doctor` asks them there.
+Those that decide whether the CRM may hear of a date are in `integrity`, and `doctor` asks them there.
 """
 # ruff: noqa: S608 (SQL of ours)
 

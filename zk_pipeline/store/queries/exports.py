@@ -1,6 +1,6 @@
 """Raw punches, days and absences as they leave the store: Arrow tables of bounded size, each read in one short hold.
 
-What files are made of them is `operations.export_files`.
+What files are made of them is `operations.files.table_writers`.
 """
 
 from __future__ import annotations

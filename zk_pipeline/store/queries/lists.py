@@ -96,7 +96,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Rows(Generic[Row]):
-    """As `pages.Page`, with rows by name."""
+    """As `keyset_pagination.Page`, with rows by name."""
 
     count: int
     rows: list[Row]

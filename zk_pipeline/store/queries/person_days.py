@@ -1,4 +1,4 @@
-"""The days of one person, as stored. What a sheet makes of them is `operations.month_sheet`."""
+"""The days of one person, as stored. What a sheet makes of them is `operations.files.month_sheet`."""
 
 from __future__ import annotations
 
