@@ -1,7 +1,7 @@
 """The delivery service: takes what is due from the outbox, sends it in parallel, records what came of it.
 
-What an answer means is in `responses`, whether the pool may send and whose fault a failure is in `circuit_breaker`, one request in
-`request`, and when the outbox is asked in `claim_buffer`.
+The meaning of an answer is in `responses`, whether the workers may send and whose fault a failure is in
+`circuit_breaker`, one request in `request`, and when the outbox is asked in `claim_buffer`.
 """
 
 from __future__ import annotations

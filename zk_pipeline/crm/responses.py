@@ -1,7 +1,7 @@
-"""What an HTTP answer of the CRM means: whose fault it is, and so what becomes of the record. Pure functions.
+"""Classification of the CRM's HTTP responses: whose fault it is, and so what becomes of the record. Pure functions.
 
-The answer to a batch is in `batch_answers`, requests that got none are in `transport_errors`; attempts, pauses and stopping
-are in `delivery` and `circuit_breaker`. `docs/crm.md` has the same as a contract.
+Responses to a batch are in `batch_answers`, requests without a response in `transport_errors`; attempts, pauses and
+stopping are in `delivery` and `circuit_breaker`. `docs/crm.md` has the same as a contract.
 """
 
 from __future__ import annotations

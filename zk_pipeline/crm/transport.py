@@ -1,6 +1,7 @@
 """One HTTP request with an end: pooled connections, a total deadline, a bound on the answer's size.
 
-The connections that keep to it are in `timed_connections`; what is sent and what an answer means in `client` and `responses`.
+Connections that keep to the deadline are in `timed_connections`; requests and the meaning of answers, in `client` and
+`responses`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Why a terminal could not be read, as classes a person can act on.
+"""Errors of reading a terminal, as classes a person can act on.
 
-Only the classes and their wording; where each is raised is in `transport`, `client`, `buffered_read` and `terminal_info`.
+Only the classes and their wording; they are raised in `protocol` and in `terminal_info`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How pages tell of punches, deliveries and runs, as filters and tests of templates. Instants and spans: `formatting`."""
+"""Jinja filters and tests for punches, deliveries and runs. Those for instants and durations are in `formatting`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The checks of the data: what must hold, how bad it is when it does not, and what to do then.
+"""Data quality checks: expectation, severity and remedy of each.
 
-`quality_check_sensor` evaluates them without a run, and `quality_verdicts` says what breaks them. Checks that an asset evaluates
-itself are beside it, in `defs`.
+`quality_check_sensor` evaluates them without a run; their results are decided in `quality_verdicts`. Checks that an asset
+evaluates itself are in `defs/checks`.
 """
 
 from __future__ import annotations

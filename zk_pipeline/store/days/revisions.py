@@ -19,7 +19,7 @@ _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_lo
 
 
 def content_of(row: str) -> str:
-    """What the CRM's record says of a row, as SQL of JSON: `due_deliveries` reads it where a record is merged over sites."""
+    """Content of the CRM's record of a row, as SQL of JSON; `due_deliveries` reads it for records merged over sites."""
     return f"""json_object(
         'site', {row}.site, 'device', {row}.device, 'timezone', {row}.timezone, 'clock_in', epoch_us({row}.clock_in),
         'clock_out', epoch_us({row}.clock_out), 'is_outlier', {row}.is_outlier, 'outlier_reason', {row}.outlier_reason

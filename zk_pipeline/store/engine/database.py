@@ -1,7 +1,8 @@
-"""The one place that opens the database: lock, open, one short transaction, close. By what engine is in `engines/`.
+"""The one place that opens the database: lock, open, one short transaction, close. Engines are modules of this package.
 
 No network and no pandas while it is held: read what is needed, close, compute, open, write, close. How long it was
-held is counted (`lock_statistics`). Holds do not nest: a thread that holds the store and asks for it again gets NestedHold.
+held is counted (`lock_statistics`). Locks do not nest: a thread that holds the store and asks for it again gets
+NestedHold.
 """
 
 from __future__ import annotations

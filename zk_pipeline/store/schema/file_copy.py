@@ -46,8 +46,8 @@ except OSError as error:
 def copy_file(source: Path, target: Path, *, lock: bool = True) -> None:
     """Copy a database and its log to `target`, which nobody looks at yet.
 
-    The caller keeps our own writers away. `file_lock` also refuses where anybody else has the file open for writing; without
-    it this very process may be the one that has it open, checkpointed and idle. Raises StoreBusy, ZkPipelineError.
+    The caller keeps our own writers away. `file_lock` also refuses where another process has the file open for writing;
+    without it this process itself may have the file open, checkpointed and idle. Raises StoreBusy, ZkPipelineError.
     """
     pairs = [(source, target)]
     if wal_of(source).exists():
