@@ -1,7 +1,7 @@
 """Data quality checks: expectation, severity and remedy of each.
 
-`quality_check_sensor` evaluates them without a run; their results are decided in `quality_verdicts`. Checks that an asset
-evaluates itself are in `defs/checks`.
+`quality_check_sensor` evaluates them without a run; their results are decided in `quality_verdicts`. Checks that an
+asset evaluates itself are in `defs/checks`.
 """
 
 from __future__ import annotations
