@@ -36,12 +36,13 @@ class OnceUsersAreAskedFor(Faults):
     faults: Faults
 
     def __post_init__(self) -> None:
-        self._wires: set[int] = set()
+        self._wires: list[Wire] = []  # kept, or a later connection could have the id of an ended one
 
     async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
         if request.command == Command.CMD_DATA_WRRQ and request.data.startswith(USER_LIST):
-            self._wires.add(id(wire))
-        await (self.faults if id(wire) in self._wires else Faults()).deliver(request, answer, wire)
+            self._wires.append(wire)
+        is_late = any(known is wire for known in self._wires)
+        await (self.faults if is_late else Faults()).deliver(request, answer, wire)
 
 
 @dataclass
