@@ -1,4 +1,4 @@
-"""Whether two names, as enrolled on terminals, are clearly those of two people."""
+"""Comparison of names enrolled on terminals: are they clearly those of two people."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _script(letters: str) -> str:
 
 
 def _all_match(words: tuple[str, ...], others: tuple[str, ...]) -> bool:
-    """Whether each of `words` can stand for another one of `others`."""
+    """Match each of `words` with another one of `others`; False where one has no match."""
     if not words:
         return True
     first, rest = words[0], words[1:]

@@ -76,7 +76,7 @@ class FieldMapping:
 
     @property
     def site_field(self) -> str:
-        """What a record per site calls its site."""
+        """Name of the field that holds the site in a record per site."""
         return self.add.get("site", "site")
 
     def apply(self, record: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""What a request without an answer means: the exception that ended it, read as an `DeliveryResult`.
+"""Classification of transport exceptions: the `DeliveryResult` of a request that got no response.
 
-Answers that did come are in `responses`.
+Responses are classified in `responses`.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ class _Ending:
         )
 
     def take(self) -> bool:
-        """Whether there is a signal to take notice of, which then is done. In the thread of the work."""
+        """Take the oldest signal not yet noticed; False without one. In the thread of the work."""
         if threading.current_thread() is not self.thread or not self.noted or self.event is not None:
             return False
         self.taken = self.noted.popleft()[0]

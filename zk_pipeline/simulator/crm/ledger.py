@@ -111,7 +111,7 @@ class CrmLedger:
             return {day: applied[-1].record for (place, day), applied in self._by_day.items() if place == site}
 
     def __len__(self) -> int:
-        """How many days there are, each site's alone where records name one."""
+        """Number of days in the ledger; days of records that name a site are counted per site."""
         with self._lock:
             return len(self._by_day)
 

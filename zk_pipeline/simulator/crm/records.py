@@ -1,4 +1,4 @@
-"""What the CRM receiver accepts as a record: the contract's request. It is served by `application`."""
+"""Validation of records by the CRM receiver, after the contract. Requests are served by `application`."""
 
 from __future__ import annotations
 
