@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from threading import Condition
 
-from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
+from zk_pipeline.crm.responses import TOKEN_OR_ADDRESS, DeliveryResult, ResponseClass
 
 PEOPLE_ALIKE = 10  # different people in a row who get the same answer before it is the address's
 PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name what is wrong with it
@@ -66,14 +66,14 @@ class Evidence:
             return answer
         if answer.meaning not in (ResponseClass.UNCLEAR, ResponseClass.REFUSED):
             return answer
-        is_page = answer.meaning is ResponseClass.UNCLEAR and answer.status is not None and 200 <= answer.status < 300
-        is_forbidden = answer.meaning is ResponseClass.UNCLEAR and answer.status == 403
+        is_of_set_up = answer.meaning is ResponseClass.UNCLEAR and answer.status in TOKEN_OR_ADDRESS
         with self._lock:
-            is_everybodys = self._count(answer, user_id, request, alone=is_page or is_forbidden)
+            is_everybodys = self._count(answer, user_id, request, alone=is_of_set_up)
             is_right = self.is_right
-        if is_everybodys and (is_page or is_forbidden):
+        if is_everybodys and is_of_set_up:
             return replace(answer, meaning=ResponseClass.MISCONFIGURED)
         if is_right:
+            is_page = is_of_set_up and answer.status != 403
             return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REFUSED)
         if is_everybodys:
             text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for everybody): check the address"

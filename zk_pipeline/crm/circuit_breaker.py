@@ -24,7 +24,7 @@ _OF_THE_SERVER = {None, 502, 503, 504}  # no answer, or a status that speaks of 
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed, at a moment of the gate's counter, and the records that it carried."""
+    """A request that failed, at a moment of the circuit breaker's counter, and the records that it carried."""
 
     moment: int
     items: Batch
@@ -50,7 +50,7 @@ class CircuitBreaker:
     `Retry-After` pauses everybody. A 429 without it halves `width`, the number of requests at a time, and pauses
     shortly; each `width` successes add one. Neither is any record's fault.
 
-    The gate stops by itself on the first MISCONFIGURED answer, and where `patience` seconds without a success would be
+    It stops by itself on the first MISCONFIGURED answer, and where `patience` seconds without a success would be
     exceeded by a pause.
     """
 
@@ -92,7 +92,7 @@ class CircuitBreaker:
             return self._moment if self.may_send(is_probe=is_probe) else None
 
     def wait(self, seconds: float) -> None:
-        """Return after so many seconds, or as soon as the gate has stopped."""
+        """Return after so many seconds, or as soon as the circuit breaker has stopped."""
         self._is_stopped.wait(seconds)
 
     def stop(self, why: str) -> None:
@@ -122,8 +122,7 @@ class CircuitBreaker:
             unclear = [item for item, meaning in by_meaning if meaning is ResponseClass.UNCLEAR]
             failed = [item for item, meaning in by_meaning if meaning in _FAILURES]
             good = {item.delivery.user_id for item, meaning in by_meaning if meaning not in _NOT_TAKEN}
-            refused = [item for item, meaning in by_meaning if meaning is ResponseClass.REFUSED]
-            if unclear or refused:
+            if unclear or any(meaning is ResponseClass.REFUSED for _, meaning in by_meaning):
                 self.in_doubt, self._taken_in_a_row = True, 0
             elif good:
                 self._taken_in_a_row += len(good)

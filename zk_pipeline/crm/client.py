@@ -23,7 +23,14 @@ from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, record_body, sent_record
-from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, may_be_applied
+from zk_pipeline.crm.responses import (
+    TOKEN_OR_ADDRESS,
+    DeliveryResult,
+    HttpResponse,
+    ResponseClass,
+    classify_response,
+    may_be_applied,
+)
 from zk_pipeline.crm.token import TokenSource, checked_token
 from zk_pipeline.crm.transport import Transport
 from zk_pipeline.crm.transport_errors import classify_exception
@@ -219,12 +226,10 @@ class CrmClient:
             http = self._send("GET", headers={})
             if isinstance(http, HttpResponse):
                 answer = classify_response(http, now=self._clock(), secrets=self._secrets)
-                is_page_or_forbidden = answer.meaning is ResponseClass.UNCLEAR and (
-                    http.status == 403 or http.status < 300
-                )
-                shows_nothing = is_page_or_forbidden or answer.meaning in (
-                    ResponseClass.MISCONFIGURED,
-                    ResponseClass.UNAVAILABLE,
+                shows_nothing = (
+                    http.status in TOKEN_OR_ADDRESS
+                    if answer.meaning is ResponseClass.UNCLEAR
+                    else (answer.meaning in (ResponseClass.MISCONFIGURED, ResponseClass.UNAVAILABLE))
                 )
                 self._got = None if shows_nothing else answer
         return self._got

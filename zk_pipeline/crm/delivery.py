@@ -182,12 +182,16 @@ class _Run:
         """
         if not self.gate.in_doubt:
             return self.ready.popleft()
-        doubted = self.gate.doubted()
-        others = [n for n, job in enumerate(self.ready) if job[0].delivery.user_id not in doubted]
+        others = self._of_nobody_doubted()
         chosen = self.rng.choice(others) if others else 0
         job = self.ready[chosen]
         del self.ready[chosen]
         return job
+
+    def _of_nobody_doubted(self) -> list[int]:
+        """Positions in the queue of jobs whose first record is of a person who has not failed."""
+        doubted = self.gate.doubted()
+        return [n for n, job in enumerate(self.ready) if job[0].delivery.user_id not in doubted]
 
     def _submit(self, pool: ThreadPoolExecutor, job: Batch, *, is_probe: bool = False) -> None:
         self.in_flight[pool.submit(self.poster.send, job, is_probe=is_probe)] = job
@@ -201,8 +205,7 @@ class _Run:
         """One record of somebody who has not failed, from anywhere in the queue: people who stand together may fail
         together. Where there is none, the CRM is down, and what failed longest ago is tried after a pause.
         """
-        doubted = self.gate.doubted()
-        good = [n for n, job in enumerate(self.ready) if job[0].delivery.user_id not in doubted]
+        good = self._of_nobody_doubted()
         if not good and not self.gate.is_down:
             self.gate.nobody_else()
             return None

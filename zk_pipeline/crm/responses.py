@@ -59,7 +59,7 @@ class HttpResponse:
         return CaseInsensitiveDict(self.headers).get("Content-Type", "")
 
 
-_SAYS_WHAT_TO_CHANGE = {*range(200, 300), 403}
+TOKEN_OR_ADDRESS = {*range(200, 300), 403}  # an UNCLEAR response with one of these is about the set-up or one record
 NEVER_ALREADY = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
 # UNCLEAR: about this record, or about every request (rights, address, method, media type); a web page with a 2xx is
 # another. See `address`.
@@ -89,9 +89,7 @@ def classify_response(
         return DeliveryResult(meaning=meaning, status=http.status)
     words: str = extract_message(http.content_type, http.body, secrets=secrets)
     said = f"{http.status}: {words}" if words else f"{http.status}"
-    if meaning is ResponseClass.MISCONFIGURED or (
-        meaning is ResponseClass.UNCLEAR and http.status in _SAYS_WHAT_TO_CHANGE
-    ):
+    if meaning is ResponseClass.MISCONFIGURED or (meaning is ResponseClass.UNCLEAR and http.status in TOKEN_OR_ADDRESS):
         location = sanitize_line(_without_query(headers.get("Location", "")), secrets=secrets)
         said = _what_to_change(http.status, said, location)
     elif why:
@@ -116,7 +114,7 @@ def _meaning(http: HttpResponse, headers: Mapping[str, str], rules: AnswerRules)
 
 
 def may_be_applied(verdict: str, status: int | None) -> bool:
-    """Whether the CRM may have applied the record of an attempt without saying so.
+    """Decide from an attempt's outcome if the CRM may have applied its record.
 
     `verdict` is the name of its Meaning in lower case. True where no final answer came, where one came of a gateway or
     of a CRM that broke off (5xx but 503), and for a web page with a 2xx. False where no connection was made.
