@@ -18,7 +18,7 @@ from dagster._core.events import AssetMaterializationPlannedData as AssetMateria
 # The run id of events without a run (check evaluations by sensors, freshness changes), which `check_retention` deletes.
 from dagster._core.instance import RUNLESS_RUN_ID as RUNLESS_RUN_ID
 
-# The answer of `WorkerLauncher` to run monitoring: whether the worker of a run is alive.
+# Result of `WorkerLauncher.check_run_worker_health` for run monitoring: whether the worker of a run is alive.
 from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import WorkerStatus as WorkerStatus
 

@@ -125,7 +125,7 @@ def test_the_metadata_of_a_poll_counts_and_shows_what_is_new(
 
     assert made["dagster/partition_row_count"] == 4
     assert (made["new_punches"], made["fetched"], made["reported"], made["quarantined"]) == (4, 4, 4, 0)
-    assert made["touched_dates"] == {str(MONDAY): 2, str(TUESDAY): 2}
+    assert made["affected_dates"] == {str(MONDAY): 2, str(TUESDAY): 2}
     assert made["clock_drift_seconds"] == pytest.approx(-420, abs=2)
     assert made["fill_percent"] == 10.0
     assert made["admin_page"] == f"https://admin.example/devices/{home_store.devices.get('Gate').id}"
@@ -182,7 +182,7 @@ def test_an_event_that_cannot_be_made_costs_the_other_terminals_nothing(
     monkeypatch.setattr(PunchStore, "preview", unprintable)
     three_gates(fleet, home_store)
     result = poll_all(launcher, home_store)
-    assert "North: 2 new of 2 (full); stored, but without its event (ValueError: no table of that)" in str(
+    assert "North: 2 new of 2 (full); stored, but not logged as materialization (ValueError: no table of that)" in str(
         result.failure
     )
     assert sorted(result.partitions) == ["South", "Yard"]

@@ -81,7 +81,7 @@ def test_the_metadata_of_a_date_counts_its_rows_and_shows_some(launcher: Launche
         "changed": 0,
         "unchanged": 0,
     }
-    figures = ("incomplete", "outlier_rows", "made_from_punches", "made_from_polls", "made_from_devices")
+    figures = ("incomplete", "outlier_rows", "source_punches", "source_polls", "source_devices")
     assert [made[name] for name in figures] == [1, 1, 3, 1, 1]
     for plot in ("punches_by_hour", "outliers_by_day"):
         assert "](data:image/svg+xml;base64," in str(made[plot])

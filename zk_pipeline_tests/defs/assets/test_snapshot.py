@@ -70,7 +70,7 @@ def test_a_copy_that_cannot_be_written_fails_the_run_and_leaves_the_days_green(
         launcher.poll(devices, devices)
         done = launcher.process(DateRange(MONDAY, MONDAY))
     assert done.failure is not None
-    assert "the days are made, but" in done.failure
+    assert "the work dates are processed, but" in done.failure
     assert list(done.partitions) == [str(MONDAY)]
 
 

@@ -112,9 +112,9 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     launcher: Launcher, failing: list[str], channel: Channel
 ) -> None:
     polled, refused, misconfigured = failing
-    assert noted(launcher, polled) == "only devices failed, and each is told by alert_sensor"
-    assert noted(launcher, refused) == "on record: sync_to_crm failed"
-    assert noted(launcher, misconfigured) == "on record: the CRM is misconfigured"
+    assert noted(launcher, polled) == "only devices failed; alert_sensor has an alert for each"
+    assert noted(launcher, refused) == "alert recorded: sync_to_crm failed"
+    assert noted(launcher, misconfigured) == "alert recorded: the CRM is misconfigured"
     look(launcher)
     assert channel.titles == ["zk_pipeline: Locked is not read (and 2 more)"]
     (body,) = channel.bodies
@@ -126,7 +126,7 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
     assert {f"Run {run_id}" for run_id in failing} <= set(body.splitlines())
     for secret in (CRM_TOKEN, COMM_KEY, CHANNEL_SECRET):
         assert secret not in json.dumps(channel.alerts)
-    assert "to tell" not in look(launcher)
+    assert "to notify" not in look(launcher)
     assert len(channel.alerts) == 1
 
 
@@ -206,7 +206,7 @@ def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_
 
 @pytest.mark.usefixtures("failing")
 def test_without_a_channel_the_tick_says_that_nobody_was_told(launcher: Launcher) -> None:
-    assert look(launcher).endswith("ALERT_URLS is not set: nobody was told")
+    assert look(launcher).endswith("ALERT_URLS is not set: no message was sent")
 
 
 @pytest.mark.usefixtures("failing")

@@ -11,7 +11,7 @@ from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.automation.schedules import MAX_RUNS, every, schedules
+from zk_pipeline.defs.automation.schedules import MAX_RUNS, cron_every, schedules
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous
 from zk_pipeline.defs.resources import resources
@@ -70,13 +70,13 @@ def make_partitions(launcher: Launcher, *names: str) -> None:
     ],
 )
 def test_an_interval_becomes_cron(minutes: int, times: list[str]) -> None:
-    cron = every(minutes)
+    cron = cron_every(minutes)
     assert ([cron] if isinstance(cron, str) else cron) == times
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 15, 30, 60, 90, 1440])
 def test_ticks_are_as_far_apart_as_the_interval_says(minutes: int) -> None:
-    moments = list(islice(schedule_execution_time_iterator(NOW.timestamp(), every(minutes), "UTC"), 60))
+    moments = list(islice(schedule_execution_time_iterator(NOW.timestamp(), cron_every(minutes), "UTC"), 60))
     assert {later - earlier for earlier, later in pairwise(moments)} == {timedelta(minutes=minutes)}
 
 
@@ -139,7 +139,7 @@ def test_a_busy_store_is_a_skipped_tick_and_never_an_empty_answer(
 def test_processing_asks_for_the_stale_dates_in_as_few_runs_as_there_are_gaps(
     launcher: Launcher, fleet: Fleet, home_store: Store
 ) -> None:
-    assert tick(launcher, "process_attendance") == "no work date has punches newer than its result"
+    assert tick(launcher, "process_attendance") == "no stale work date: no punches newer than their attendance days"
     dates = [MONDAY, MONDAY + timedelta(days=1), MONDAY + timedelta(days=5)]
     beyond = [date(2099, 1, 1), date(2001, 1, 1)]
     switch_on(fleet, home_store, gate("Gate", *(punch for day in (*dates, *beyond) for punch in present(day))))
@@ -149,7 +149,7 @@ def test_processing_asks_for_the_stale_dates_in_as_few_runs_as_there_are_gaps(
 
     for part in contiguous(dates):
         assert launcher.process(part).failure is None
-    assert tick(launcher, "process_attendance") == "no work date has punches newer than its result"
+    assert tick(launcher, "process_attendance") == "no stale work date: no punches newer than their attendance days"
 
 
 def test_a_tick_asks_for_a_bounded_number_of_runs(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
@@ -162,7 +162,7 @@ def test_a_tick_asks_for_a_bounded_number_of_runs(launcher: Launcher, fleet: Fle
 def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     launcher: Launcher, fleet: Fleet, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    why = "nothing is due at the CRM"
+    why = "no delivery is due"
     assert (tick(launcher, "sync_to_crm"), tick(launcher, "retry_failed_syncs")) == (why, why)
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
     poll_all(launcher, home_store)

@@ -59,7 +59,7 @@ def under_way(launcher: Launcher, job: str) -> str:
 
 
 def test_exactly_the_touched_dates_are_asked_for(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
-    assert tick(launcher, "new_punches_sensor").skip_message == "no work date has punches newer than its result"
+    assert tick(launcher, "new_punches_sensor").skip_message == "no stale work date: no punches newer than their attendance days"
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
     poll_all(launcher, home_store)
     spans = [(first, last) for _, first, last in asked(launcher)]
@@ -110,7 +110,7 @@ def test_registered_devices_become_partitions_and_removed_ones_leave(launcher: L
     for name in ("Gate A", "Gate B"):
         home_store.devices.add(device(name))
     assert follow_registry(launcher) == ["Gate A", "Gate B"]
-    assert tick(launcher, "device_registry_sensor").skip_message == "the partitions are those of the registry"
+    assert tick(launcher, "device_registry_sensor").skip_message == "the partitions match the registered devices"
 
     home_store.devices.remove("Gate A")
     home_store.devices.add(device("Gate C"))
@@ -129,8 +129,8 @@ def test_no_partition_is_taken_from_under_a_poll(launcher: Launcher, home_store:
 
 
 def test_what_changes_of_the_partitions_is_a_plain_question() -> None:
-    assert partition_change(["b", "c"], ["a", "b"], poll_in_flight=False) == PartitionChange(["c"], ["a"])
-    assert partition_change(["b", "c"], ["a", "b"], poll_in_flight=True) == PartitionChange(["c"], [])
+    assert partition_change(["b", "c"], ["a", "b"], is_poll_in_progress=False) == PartitionChange(["c"], ["a"])
+    assert partition_change(["b", "c"], ["a", "b"], is_poll_in_progress=True) == PartitionChange(["c"], [])
 
 
 @pytest.mark.parametrize("sensor", ["new_punches_sensor", "device_registry_sensor"])

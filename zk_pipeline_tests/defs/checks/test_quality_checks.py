@@ -73,18 +73,18 @@ def test_a_failed_check_is_said_again_once_its_asset_was_made_anew_since_the_ui_
 def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_were_forgotten() -> None:
     now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
     said = EvaluationLog.read(None)
-    assert said.is_time_for_facts(now, {})
+    assert said.are_facts_due(now, {})
     bad, good = (
         CheckResult(CALM, ["too many revisions"], {}),
         [CheckResult(check, [], {}) for check in CHECKS if check != CALM],
     )
-    assert len(said.news([bad, *good], now, {})) == len(CHECKS)
+    assert len(said.new_evaluations([bad, *good], now, {})) == len(CHECKS)
     quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
     made = {CALM.asset: now + timedelta(minutes=1)}
-    assert [said.is_time_for_facts(when, {}) for when in (quarter, hour)] == [False, True]
-    assert [said.is_time_for_facts(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
-    assert [one.check_name for one in said.news([bad, *good], quarter, made)] == [CALM.name]
-    renewed = {one.check_name for one in said.news([bad, *good], hour, made)}
+    assert [said.are_facts_due(when, {}) for when in (quarter, hour)] == [False, True]
+    assert [said.are_facts_due(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
+    assert [one.check_name for one in said.new_evaluations([bad, *good], quarter, made)] == [CALM.name]
+    renewed = {one.check_name for one in said.new_evaluations([bad, *good], hour, made)}
     assert renewed == {check.name for check in CHECKS if check.asset == CALM.asset} - {CALM.name}
 
 

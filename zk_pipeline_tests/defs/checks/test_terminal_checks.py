@@ -39,11 +39,11 @@ def test_a_terminal_that_is_well_fails_no_check() -> None:
 @pytest.mark.parametrize(
     ("ill", "check", "words"),
     [
-        ({"accounted": 97}, "every_record_accounted_for", "3 records of 100 are not here"),
-        ({"error": "it fell | silent"}, "every_record_accounted_for", "nothing since 2026-03-02 08:00 UTC: it fell"),
+        ({"accounted": 97}, "every_record_accounted_for", "3 of 100 records are not in the store"),
+        ({"error": "it fell | silent"}, "every_record_accounted_for", "no successful poll since 2026-03-02 08:00 UTC: it fell"),
         ({"clock_drift_seconds": 60.0}, "clocks_are_right", "off by 60 s"),
         ({"clock_drift_seconds": -420.0}, "clocks_are_right", "off by -420 s"),
-        ({"clock_drift_seconds": None}, "clocks_are_right", "its clock shows no real date"),
+        ({"clock_drift_seconds": None}, "clocks_are_right", "its clock shows no valid date"),
         ({"fill": 0.8}, "logs_have_room", "filled to 80%"),
     ],
 )
