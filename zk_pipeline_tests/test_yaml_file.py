@@ -1,4 +1,4 @@
-"""The strict reader of YAML files: text as written, or an error that names file and line."""
+"""Strict YAML reader: scalars as text, or an error with file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identities of processes, children that do not outlive their parent, and signals that end a command in order."""
+"""Process identities, children that end with their parent, and graceful shutdown of a command on a signal."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_child_of_a_child_that_goes_on_ends_too_when_the_first_parent_is_kille
 
 
 class EndedAtOnce(BaseException):
-    """What SIGTERM does to the process of these tests where no work is told to end."""
+    """Default effect of SIGTERM in the test process, without graceful shutdown."""
 
 
 @pytest.fixture
@@ -158,9 +158,9 @@ def at_once() -> Iterator[None]:
     assert signal.signal(signal.SIGTERM, before) is handler
 
 
-def tell() -> None:
+def send_sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(0.05)  # until the main thread has noted it
+    time.sleep(0.05)  # until the main thread has recorded it
 
 
 def test_a_command_has_a_thread_of_its_own_and_what_it_returns_or_raises_comes_back() -> None:
@@ -180,7 +180,7 @@ def test_a_signal_is_raised_at_a_check_in_the_thread_of_the_work_and_once() -> N
     def work() -> str:
         check_for_end()
         for _ in range(2):
-            tell()
+            send_sigterm()
             other = threading.Thread(target=elsewhere)
             other.start()
             other.join()
@@ -206,7 +206,7 @@ def test_work_that_takes_no_notice_is_left_after_a_while_or_a_second_signal(
 
     def work() -> None:
         for _ in range(times):
-            tell()
+            send_sigterm()
         end.wait(60)
 
     began = time.monotonic()
@@ -219,7 +219,7 @@ def test_work_that_takes_no_notice_is_left_after_a_while_or_a_second_signal(
 @pytest.mark.usefixtures("at_once")
 def test_a_signal_of_which_the_work_takes_no_notice_before_its_end_is_not_lost() -> None:
     with pytest.raises(EndedAtOnce):
-        run_with_graceful_shutdown(tell)
+        run_with_graceful_shutdown(send_sigterm)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -229,11 +229,11 @@ def test_a_loop_is_told_by_an_event_and_a_second_signal_is_not_waited_for(monkey
 
     def work(*, again: bool) -> str:
         with stop_event() as stopped:
-            tell()
+            send_sigterm()
             assert stopped.wait(30)
             check_for_end()
             if again:
-                tell()
+                send_sigterm()
                 end.wait(60)
         return "in order"
 
@@ -254,15 +254,15 @@ def test_what_handles_signals_itself_is_done_in_the_main_thread_and_not_begun_af
 
     def serve() -> None:
         begun.append(threading.current_thread())
-        tell()
-        begun.clear()  # not reached: the handler of before raised
+        send_sigterm()
+        begun.clear()  # not reached: the original handler raised
 
     with pytest.raises(EndedAtOnce):
         run_with_graceful_shutdown(lambda: in_main_thread(serve))
     assert begun == [threading.main_thread()]
 
     def told_before() -> None:
-        tell()
+        send_sigterm()
         in_main_thread(serve)
 
     with pytest.raises(EndedAtOnce):

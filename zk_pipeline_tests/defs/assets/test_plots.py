@@ -1,4 +1,4 @@
-"""Charts for the UI: well-formed, to scale, small."""
+"""Bar charts for the UI: well-formed SVG, to scale, small enough for inline display."""
 
 from __future__ import annotations
 

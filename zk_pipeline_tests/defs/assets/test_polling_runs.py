@@ -1,4 +1,4 @@
-"""A poll of many terminals is one run; each terminal's partition shows its own success or failure."""
+"""Polling runs: one run for many terminals, with the success or failure of each device's partition."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_metadata_of_a_poll_counts_and_shows_what_is_new(
     assert made["admin_page"] == f"https://admin.example/devices/{home_store.devices.get('Gate').id}"
     table = str(made["preview"]).splitlines()
     assert len(table) == 2 + 4
-    # Nothing that a person is called may open a further cell, a code span or a tag.
+    # A user's name cannot open another cell, a code span or a tag.
     assert table[2].replace("\\\\", "").replace("\\|", "").count("|") == 5
     fleet.punch("Gate", "1001")
     assert poll_all(launcher, home_store).partitions["Gate"]["new_punches"] == 1
@@ -157,7 +157,7 @@ def test_a_reading_that_cannot_be_stored_turns_only_its_own_partition_red(
 ) -> None:
     def unstorable(one: FinishedReading) -> PreparedReading:
         if one.device.name == "North":
-            raise OverflowError("a number that no column holds")
+            raise OverflowError("a number that no column can store")
         return made(one)
 
     made = PreparedReading.of

@@ -1,4 +1,4 @@
-"""What each schedule asks for, and when it asks for nothing and why."""
+"""Run requests and skip reasons of the schedules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def evaluated(launcher: Launcher, job: str) -> ScheduleExecutionData:
 
 
 def tick(launcher: Launcher, job: str) -> str | list[dict[str, str]]:
-    """Why the schedule of `job` skipped, or the tags of the runs that it asked for."""
+    """Skip reason of the schedule of `job`, or the tags of its run requests."""
     data = evaluated(launcher, job)
     if data.run_requests:
         assert data.skip_message is None
@@ -183,7 +183,7 @@ def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     assert str(tick(launcher, "retry_failed_syncs")).startswith("the CRM asked for a pause until ")
     home_store.deliveries.keep_pause(home_store.clock(), crm.url)
 
-    monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", str(WEDNESDAY))  # what is before has no partition any more
+    monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", str(WEDNESDAY))  # earlier work dates have no partition
     assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]
 
 

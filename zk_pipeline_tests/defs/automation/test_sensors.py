@@ -1,4 +1,4 @@
-"""What the sensors ask for; alerts of failed runs have a file of their own."""
+"""Run requests and partition changes of the sensors. Alert sensors: `test_alerts_of_runs.py`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def tick(launcher: Launcher, name: str) -> SensorExecutionData:
 
 
 def asked(launcher: Launcher) -> list[tuple[str | None, str, str]]:
-    """Run key, first and last work date of each run that new_punches_sensor asks for."""
+    """Run key, first and last work date of each run request of `new_punches_sensor`."""
     requests = tick(launcher, "new_punches_sensor").run_requests or ()
     return [(one.run_key, one.tags[START], one.tags[END]) for one in requests]
 
 
 def follow_registry(launcher: Launcher) -> list[str]:
-    """Let device_registry_sensor tick, do what it asks for as the daemon does; the partitions then."""
+    """Tick `device_registry_sensor`, apply its partition changes as the daemon does, and return the partitions."""
     name = str(DEVICE_PARTITIONS.name)
     for request in tick(launcher, "device_registry_sensor").dynamic_partitions_requests or ():
         assert request.partitions_def_name == name
@@ -59,7 +59,10 @@ def under_way(launcher: Launcher, job: str) -> str:
 
 
 def test_exactly_the_touched_dates_are_asked_for(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
-    assert tick(launcher, "new_punches_sensor").skip_message == "no stale work date: no punches newer than their attendance days"
+    assert (
+        tick(launcher, "new_punches_sensor").skip_message
+        == "no stale work date: no punches newer than their attendance days"
+    )
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
     poll_all(launcher, home_store)
     spans = [(first, last) for _, first, last in asked(launcher)]
@@ -79,7 +82,7 @@ def test_a_date_is_asked_for_once_for_the_same_punches_and_again_for_newer_ones(
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
     poll_all(launcher, home_store)
     ((first_key, *_),) = asked(launcher)
-    poll_all(launcher, home_store)  # brings nothing new
+    poll_all(launcher, home_store)  # no new punches
     assert asked(launcher)[0][0] == first_key
 
     fleet.punch("Gate", "1001", MONDAY_NOON)
@@ -155,4 +158,4 @@ def test_a_bad_date_is_asked_for_again_only_by_the_schedule(
     before = asked(launcher)
     execute(home_store, "UPDATE devices SET timezone = 'Mars/Base'")
     assert launcher.process(DateRange(MONDAY, MONDAY)).failure is not None
-    assert asked(launcher) == before  # the same run key: the daemon starts nothing for it
+    assert asked(launcher) == before  # the same run key: the daemon starts no run

@@ -1,4 +1,4 @@
-"""A run whose process was killed is put on record, and stops nobody from then on."""
+"""Orphaned runs: marked as failed, so that they block no further run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def only_run(launcher: Launcher) -> dg.DagsterRun:
 
 
 def steps_of(launcher: Launcher, run_id: str) -> list[str | None]:
-    """The steps that began and did not end, so far."""
+    """Steps in progress."""
     begun, ended = (
         [entry.step_key for entry in launcher.instance.all_logs(run_id, of_type=kind)]
         for kind in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS)
@@ -67,8 +67,8 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert len(list(failures)) == 1
-    (told,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert told.words.splitlines() == [
+    (failed,) = failed_run_details(launcher.instance, only_run(launcher))
+    assert failed.words.splitlines() == [
         f"The process of this run ({polling.pid} on {socket.gethostname()}) exited unexpectedly (killed, out of "
         "memory, or host restart).",
         "Interrupted step: raw_punches. Rows that it stored are kept. A command started it: run the command again.",
@@ -153,29 +153,29 @@ def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
         )
         other.kill()
     assert len(fail_orphaned_runs(launcher.instance)) == 1
-    (told,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert told.words.endswith(f"No step was in progress. Rows that it stored are kept. {what_is_next}")
+    (failed,) = failed_run_details(launcher.instance, only_run(launcher))
+    assert failed.words.endswith(f"No step was in progress. Rows that it stored are kept. {what_is_next}")
 
 
 def test_a_failed_run_that_is_waited_for_says_whether_it_is_retried_though_dagster_decides_a_moment_later(
     launcher: Launcher,
 ) -> None:
     run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
-    looks = []
+    sleeps = []
 
     def decide(seconds: float) -> None:
-        looks.append(seconds)
-        if len(looks) == 3:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
             launcher.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
 
     ended = wait_for(launcher.instance, run.run_id, sleep=decide)
-    assert len(looks) == 3
+    assert len(sleeps) == 3
     assert failure_message(launcher.instance, ended) == "the run ended as failure (the daemon retries the run)"
 
 
 def test_a_failed_run_whose_retry_nobody_decides_is_not_waited_for_without_end(launcher: Launcher) -> None:
     run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
-    looks: list[float] = []
-    ended = wait_for(launcher.instance, run.run_id, sleep=looks.append)
-    assert 10 <= sum(looks) <= 60, "seconds"
+    sleeps: list[float] = []
+    ended = wait_for(launcher.instance, run.run_id, sleep=sleeps.append)
+    assert 10 <= sum(sleeps) <= 60, "seconds"
     assert failure_message(launcher.instance, ended) == "the run ended as failure"

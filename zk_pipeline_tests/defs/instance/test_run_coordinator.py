@@ -1,4 +1,4 @@
-"""Polls by queue: who asks for what, who waits for whom, and where a run goes however it was asked for."""
+"""Polls by queue: run requests, concurrency, and the queue tags of runs of every origin."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def under_way(launcher: Launcher, **tags: str) -> str:
 
 
 def queues_asked(launcher: Launcher) -> list[tuple[str, str, str]]:
-    """Queue, first and last device of each run that the schedule asks for, and that its keys differ."""
+    """Queue, first and last device of each run request of the schedule; asserts that the run keys differ."""
     requests = evaluated(launcher, "poll_devices").run_requests or ()
     assert len({one.run_key for one in requests}) == len(requests)
     return [(one.tags[QUEUE_TAG], one.tags[START], one.tags[END]) for one in requests]
@@ -108,7 +108,7 @@ def test_partitions_are_not_moved_under_a_poll(launcher: Launcher) -> None:
         ("ABC", "ACB", "BC"),
         ("BAC", "ABC", "BAC"),
         ("ABCD", "AC", ""),  # B and D have no partitions yet
-        ("AB", "AXB", ""),  # X is no device any more
+        ("AB", "AXB", ""),  # X is no longer a device
         ("", "AB", ""),
     ],
 )
@@ -197,8 +197,8 @@ def test_a_queue_has_one_poll_at_a_time_and_queues_run_side_by_side(daemons: Dae
 def test_a_failed_poll_is_told_by_its_queue_and_another_queues_success_does_not_cover_it(launcher: Launcher) -> None:
     for queue, ended in (("site-izmir", dg.DagsterRunStatus.FAILURE), ("site-ankara", dg.DagsterRunStatus.SUCCESS)):
         launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=ended, tags={QUEUE_TAG: queue}))
-    (told,) = failed_runs(launcher.instance, utc_now())
-    problem = run_problem(told, Links())
+    (failed,) = failed_runs(launcher.instance, utc_now())
+    problem = run_problem(failed, Links())
     assert (problem.title, problem.owner) == ("poll_devices (site-izmir) failed", "terminals")
 
 
