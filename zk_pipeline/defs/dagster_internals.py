@@ -12,7 +12,7 @@ from dagster._config import UserConfigSchema as UserConfigSchema
 # `runs.submit` creates a run that a daemon starts in another process, as the UI does, without starting a code server.
 from dagster._core.code_pointer import ModuleCodePointer as ModuleCodePointer
 
-# `crm_sync` plans partitions beyond those of its run's tags: a run covers one range, and what is due may have gaps.
+# `crm_sync` plans partitions beyond those of its run's tags: a run covers one range, and due work dates may have gaps.
 from dagster._core.events import AssetMaterializationPlannedData as AssetMaterializationPlannedData
 
 # The run id of events without a run (check evaluations by sensors, freshness changes), which `check_retention` deletes.
@@ -53,5 +53,5 @@ from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
 # The second of the two names of a configurable class (see UserConfigSchema).
 from dagster._serdes import ConfigurableClassData as ConfigurableClassData
 
-# A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run says so.
+# A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run records it.
 from dagster._utils.interrupts import setup_interrupt_handlers as setup_interrupt_handlers

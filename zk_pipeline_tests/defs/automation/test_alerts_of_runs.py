@@ -222,12 +222,12 @@ def test_a_channel_that_refuses_fails_no_tick_and_is_named_without_its_secret(
 @pytest.mark.usefixtures("failing")
 def test_devices_wait_for_the_end_of_their_poll_to_be_told_together(launcher: Launcher, channel: Channel) -> None:
     tags = {PROCESS_TAG: process_identity()}
-    under_way = launcher.instance.add_run(
+    unfinished = launcher.instance.add_run(
         dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED, tags=tags)
     )
     alert_tick(launcher)
     assert "Locked" not in channel.bodies[0]
-    launcher.instance.delete_run(under_way.run_id)
+    launcher.instance.delete_run(unfinished.run_id)
     alert_tick(launcher)
     assert channel.titles[1:] == ["zk_pipeline: Locked is not read"]
 

@@ -109,7 +109,7 @@ def test_one_run_polls_all_enabled_devices_and_none_that_is_disabled(launcher: L
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 @pytest.mark.parametrize(
-    ("in_flight", "scheduled"),
+    ("unfinished", "scheduled"),
     [
         ("poll_devices", "poll_devices"),
         ("process_attendance", "process_attendance"),
@@ -120,11 +120,11 @@ def test_one_run_polls_all_enabled_devices_and_none_that_is_disabled(launcher: L
     ],
 )
 def test_a_tick_does_not_pile_up_behind_a_run(
-    launcher: Launcher, in_flight: str, scheduled: str, status: dg.DagsterRunStatus
+    launcher: Launcher, unfinished: str, scheduled: str, status: dg.DagsterRunStatus
 ) -> None:
-    run = dg.DagsterRun(job_name=in_flight, status=status, tags={PROCESS_TAG: process_identity()})
+    run = dg.DagsterRun(job_name=unfinished, status=status, tags={PROCESS_TAG: process_identity()})
     launcher.instance.add_run(run)
-    assert tick(launcher, scheduled) == f"run {run.run_id} of {in_flight} is still {status.value.lower()}"
+    assert tick(launcher, scheduled) == f"run {run.run_id} of {unfinished} is still {status.value.lower()}"
 
 
 def test_a_busy_store_is_a_skipped_tick_and_never_an_empty_answer(

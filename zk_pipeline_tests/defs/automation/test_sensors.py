@@ -52,7 +52,7 @@ def follow_registry(launcher: Launcher) -> list[str]:
     return list(launcher.instance.get_dynamic_partitions(name))
 
 
-def under_way(launcher: Launcher, job: str) -> str:
+def add_unfinished_run(launcher: Launcher, job: str) -> str:
     tags = {PROCESS_TAG: process_identity()}
     run = dg.DagsterRun(job_name=job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     return launcher.instance.add_run(run).run_id
@@ -104,7 +104,7 @@ def test_a_punch_that_no_partition_covers_does_not_break_the_tick(
 
 
 def test_new_punches_wait_while_days_are_being_made(launcher: Launcher) -> None:
-    run_id = under_way(launcher, "process_attendance")
+    run_id = add_unfinished_run(launcher, "process_attendance")
     why = tick(launcher, "new_punches_sensor").skip_message
     assert why == f"run {run_id} of process_attendance is still started"
 
@@ -125,7 +125,7 @@ def test_no_partition_is_taken_from_under_a_poll(launcher: Launcher, home_store:
     follow_registry(launcher)
     home_store.devices.remove("Gate A")
     home_store.devices.add(device("Gate B"))
-    run_id = under_way(launcher, "poll_devices")
+    run_id = add_unfinished_run(launcher, "poll_devices")
     assert follow_registry(launcher) == ["Gate A", "Gate B"]
     launcher.instance.delete_run(run_id)
     assert follow_registry(launcher) == ["Gate B"]

@@ -55,7 +55,7 @@ def daemons(routed_home: Path) -> Iterator[Daemons]:
         yield opened
 
 
-def under_way(launcher: Launcher, **tags: str) -> str:
+def add_unfinished_run(launcher: Launcher, **tags: str) -> str:
     run = dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED, tags=tags)
     return launcher.instance.add_run(run).run_id
 
@@ -95,7 +95,7 @@ def test_disabled_terminals_stand_behind_the_others_of_their_queue(launcher: Lau
 
 def test_partitions_are_not_moved_under_a_poll(launcher: Launcher) -> None:
     follow_registry(launcher)
-    run_id = under_way(launcher)
+    run_id = add_unfinished_run(launcher)
     assert follow_registry(launcher) == ["A", "B", "C", "D"]
     launcher.instance.delete_run(run_id)
     assert follow_registry(launcher) == ["B", "D", "A", "C"]
@@ -118,9 +118,9 @@ def test_only_partitions_behind_the_first_one_out_of_order_are_moved(wanted: str
 
 def test_a_queue_whose_poll_is_under_way_waits_and_the_others_do_not(launcher: Launcher) -> None:
     make_partitions(launcher, "B", "D", "A", "C")
-    izmir = under_way(launcher, **{QUEUE_TAG: "site-izmir"})
+    izmir = add_unfinished_run(launcher, **{QUEUE_TAG: "site-izmir"})
     assert queues_asked(launcher) == [("site-ankara", "B", "D")]
-    ankara = under_way(launcher, **{QUEUE_TAG: "site-ankara"})
+    ankara = add_unfinished_run(launcher, **{QUEUE_TAG: "site-ankara"})
     assert tick(launcher, "poll_devices") == (
         f"site-ankara: run {ankara} of poll_devices is still started; "
         f"site-izmir: run {izmir} of poll_devices is still started"
@@ -129,7 +129,7 @@ def test_a_queue_whose_poll_is_under_way_waits_and_the_others_do_not(launcher: L
 
 def test_a_poll_from_before_there_were_queues_holds_up_all(launcher: Launcher) -> None:
     make_partitions(launcher, "B", "D", "A", "C")
-    run_id = under_way(launcher)
+    run_id = add_unfinished_run(launcher)
     assert str(tick(launcher, "poll_devices")).count(run_id) == 2
 
 
