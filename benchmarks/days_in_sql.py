@@ -36,14 +36,14 @@ def make_days(store: Store, dates: list[date], rules: WorkRules, zones: list[str
         )
         connection.execute(
             f"""
-            INSERT INTO daily_attendance_history
+            INSERT INTO daily_attendance_revisions
                 (id, {CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
             SELECT id, {CONTENT}, false, 1, payload_hash, 'sql', $now FROM judged
             """,
             {"now": now},
         )
         connection.execute(_ENQUEUE, {"now": now, "namespace": KEY_NAMESPACE.hex})
-        connection.execute("UPDATE work_dates SET built_seq = punched_seq, built_at = $now", {"now": now})
+        connection.execute("UPDATE work_dates SET processed_seq = latest_punch_seq, processed_at = $now", {"now": now})
 
 
 # A reading in the very minute of its bound is told with its seconds.

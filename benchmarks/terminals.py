@@ -160,7 +160,7 @@ def _row(device: Device, layout: int, mode: str, tail: LogPosition | None) -> Re
 
     def read() -> int:
         readings.append(read_terminal(device, comm_key=0, timeout=TIMEOUT, deadline=DEADLINE, tail=tail))
-        return readings[-1].reported_after
+        return readings[-1].record_count_after
 
     cost = cost_of(read, read())
     reading = readings[-1]

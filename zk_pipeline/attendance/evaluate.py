@@ -26,12 +26,12 @@ _CODE_LISTS[:] = [[c.value for i, c in enumerate(_CODES) if bits >> i & 1] for b
 
 @dataclass(frozen=True)
 class EvaluatedDays:
-    """`days`: schema `frames.EVALUATED_DAYS`. `recheck_after`: work dates that were evaluated before their end with a
+    """`days`: schema `frames.EVALUATED_DAYS`. `reprocess_after`: work dates that were evaluated before their end with a
     missing or early clock-out, and the instant at which to evaluate them again.
     """
 
     days: pd.DataFrame
-    recheck_after: dict[date, datetime]
+    reprocess_after: dict[date, datetime]
 
 
 def evaluate_days(
@@ -113,7 +113,7 @@ def _with_pairs(days: pd.DataFrame, summaries: pd.DataFrame, is_incomplete: Mask
     is_paired = is_trusted & summaries["paired"].notna().to_numpy()
     minutes = (summaries["paired"] // 60_000_000).astype("Int32")
     days["worked_minutes"] = days["worked_minutes"].mask(is_paired, minutes)
-    days["worked_by"] = _chosen([None, "unmatched", "states"], is_trusted.astype(np.int8) + is_paired)
+    days["worked_minutes_source"] = _chosen([None, "unmatched", "states"], is_trusted.astype(np.int8) + is_paired)
     return days
 
 

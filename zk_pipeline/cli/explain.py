@@ -71,7 +71,7 @@ def _said(one: Revision) -> dict[str, object]:
         "said": "retracted: there is no such day" if one.is_retracted else f"revision {one.revision}",
         "in, out": f"{_clock(one.clock_in_local)}, {_clock(one.clock_out_local)}",
         "worked (minutes)": one.worked_minutes,
-        "worked from": worked[one.worked_by],
+        "worked from": worked[one.worked_minutes_source],
         "hours": hours,
         "day off": one.day_off,
         "unusual": one.outlier_reason or None,

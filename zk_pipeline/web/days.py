@@ -65,7 +65,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         rules=[OutlierCode[code] for code in said.outlier_codes] if said else [],
         hours=hours_of(said) if said else None,
         usual=f"{services.settings.work_start:%H:%M}–{services.settings.work_end:%H:%M}",
-        worked_by=_WORKED_BY[said.worked_by] if said else None,
+        worked_minutes_source=_WORKED_BY[said.worked_minutes_source] if said else None,
         punches=punches,
         revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
         context=context,

@@ -107,7 +107,7 @@ class PlainDay:
     shift_start: time | None
     shift_end: time | None
     day_off: str | None
-    worked_by: str | None
+    worked_minutes_source: str | None
 
 
 def shift_of(company: PlainCompany, site: str, user: str, device: str, day: date) -> PlainShift:
@@ -180,7 +180,7 @@ def _day(
     codes, reasons = _unusual(
         company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
     )
-    minutes, worked_by = _worked(company, punches) if count > 1 else (None, None)
+    minutes, worked_minutes_source = _worked(company, punches) if count > 1 else (None, None)
     return PlainDay(
         site=site,
         user=user,
@@ -199,7 +199,7 @@ def _day(
         shift_start=shift.start if shift.name else None,
         shift_end=shift.end if shift.name else None,
         day_off=day_off,
-        worked_by=worked_by,
+        worked_minutes_source=worked_minutes_source,
     )
 
 

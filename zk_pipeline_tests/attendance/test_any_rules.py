@@ -17,7 +17,7 @@ USERS, EXAMPLES = 100, 12
 
 
 def compare(worked: Worked, hours: int) -> int:
-    """Compare the evaluation at some instant and at each `recheck_after`. Returns the number of users."""
+    """Compare the evaluation at some instant and at each `reprocess_after`. Returns the number of users."""
     company, zero = worked.company, datetime.combine(worked.middle, datetime.min.time(), timezone.utc)
     frame, rules, shifts = summaries(company, worked.punches), rules_of(company), shifts_of(company)
     now = zero + timedelta(hours=hours)
@@ -25,10 +25,10 @@ def compare(worked: Worked, hours: int) -> int:
     assert as_days(evaluated) == plain_days(company, worked.punches, now)
     assert list(evaluated.days["is_incomplete"]) == list(evaluated.days["clock_out"].isna())
     assert list(evaluated.days["is_outlier"]) == [bool(codes) for codes in evaluated.days["outlier_codes"]]
-    # Evaluations at each `recheck_after` end with the same rows as one evaluation after the end of all work dates.
-    while evaluated.recheck_after:
-        assert min(evaluated.recheck_after.values()) > now
-        now = max(evaluated.recheck_after.values())
+    # Evaluations at each `reprocess_after` end with the same rows as one evaluation after the end of all work dates.
+    while evaluated.reprocess_after:
+        assert min(evaluated.reprocess_after.values()) > now
+        now = max(evaluated.reprocess_after.values())
         evaluated = evaluate_days(frame, rules, now, shifts)
     assert as_days(evaluated) == plain_days(company, worked.punches, zero + timedelta(days=1000))
     return len({(day.site, day.user) for day in as_days(evaluated)})

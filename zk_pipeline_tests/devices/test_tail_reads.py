@@ -62,7 +62,7 @@ def test_readings_one_after_the_other_hold_every_punch_once(protocol: Protocol, 
     assert [len(reading.punches) for reading in readings] == [500, 1, 0, 15, 16, 17, 300, 0, 2]
     assert same_punches(together(*readings), emulated.punches())
     assert {reading.layout for reading in readings} == {layout}
-    assert all(later.reported_after == later.info.record_count for later in readings)
+    assert all(later.record_count_after == later.info.record_count for later in readings)
     assert all(list(later.punches.dtypes) == list(first.punches.dtypes) for first, later in pairwise(readings))
 
 

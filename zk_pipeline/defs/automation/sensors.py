@@ -61,7 +61,7 @@ def move_to_end(instance: dg.DagsterInstance, moved: Sequence[str]) -> None:
 
 def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
     """Run key of a range: the same for the same punches, another one for newer punches."""
-    newest = max(item.punched_seq for item in stale if part.first <= item.work_date <= part.last)
+    newest = max(item.latest_punch_seq for item in stale if part.first <= item.work_date <= part.last)
     return f"{part}@{newest}"
 
 

@@ -45,7 +45,7 @@ DELIVERED_IN_TIME = Check(
     cure="`zk-pipeline test-crm` says what is in the way; `zk-pipeline sync` delivers what is due.",
 )
 TABLES_SOUND = Check(
-    name="tables_are_sound",
+    name="schema_matches_migrations",
     asset="devices",
     severity=ERROR,
     holds="Tables and columns are those of the migrations; names of devices, people and dates are there once.",
@@ -53,7 +53,7 @@ TABLES_SOUND = Check(
     blocking=True,
 )
 PUNCHES_UNIQUE = Check(
-    name="punches_are_there_once",
+    name="punches_unique",
     asset="raw_punches",
     severity=ERROR,
     holds="Each punch (device, user_id, punched_at_local) stored in the last day is there once.",
@@ -61,7 +61,7 @@ PUNCHES_UNIQUE = Check(
     blocking=True,
 )
 DAYS_SOUND = Check(
-    name="days_are_sound",
+    name="attendance_rows_consistent",
     asset="daily_attendance",
     severity=ERROR,
     holds="A person has one day per date and site, as its history and its delivery say.",
@@ -76,14 +76,14 @@ QUARANTINE_STILL = Check(
     cure="Look at quarantined_records: impossible dates mean a clock that was wrong; anything else, report with `raw`.",
 )
 IDS_SHARED = Check(
-    name="an_id_is_one_person",
+    name="user_id_unique_per_site",
     asset="raw_punches",
     severity=WARN,
     holds="A user id has one name on all terminals of a site.",
     cure="Two people under one id get one day between them. Enrol one of them anew, or put the terminals in two sites.",
 )
 IDS_SHARED_BY_SITES = Check(
-    name="an_id_is_one_person_at_all_sites",
+    name="user_id_unique_across_sites",
     asset="crm_sync",
     severity=WARN,
     holds="No user id has clearly different names at two sites.",
@@ -91,7 +91,7 @@ IDS_SHARED_BY_SITES = Check(
     "name on the terminal.",
 )
 ONE_SITE_A_DAY = Check(
-    name="people_are_at_one_site_a_day",
+    name="one_site_per_user_and_date",
     asset="crm_sync",
     severity=WARN,
     holds="In the last week nobody had rows at several sites on one work date.",
@@ -99,7 +99,7 @@ ONE_SITE_A_DAY = Check(
     "Terminals between which people go on foot can share a site.",
 )
 PEOPLE_KNOWN = Check(
-    name="punches_are_of_people_enrolled",
+    name="punches_from_enrolled_users",
     asset="raw_punches",
     severity=WARN,
     holds="Whoever punched in the last week is enrolled on a terminal of the site.",
@@ -120,11 +120,11 @@ USUAL_SHARES = Check(
     cure="A clock that is off, a terminal out of service, or other working hours: look at outlier_codes of the date.",
 )
 CALM = Check(
-    name="revisions_are_calm",
+    name="no_revision_churn",
     asset="daily_attendance",
     severity=WARN,
     holds="No person's day got more than 12 revisions within a day.",
-    cure="Look at daily_attendance_history of that day: what changes to and fro, and which runs did it.",
+    cure="Look at daily_attendance_revisions of that day: what changes to and fro, and which runs did it.",
 )
 
 CHECKS = (READ_IN_TIME, PROCESSED_IN_TIME, DELIVERED_IN_TIME, TABLES_SOUND, PUNCHES_UNIQUE, DAYS_SOUND,

@@ -38,7 +38,7 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                 SELECT
                     device,
                     max(struct_pack(
-                        id, finished_at, reported, reported_after, accounted, clock_drift_seconds,
+                        id, finished_at, reported, record_count_after, accounted, clock_drift_seconds,
                         warnings
                     )) AS poll
                 FROM device_polls
@@ -54,7 +54,7 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                 device.name, newest.poll.finished_at, newest.poll.reported,
                 CASE WHEN newest.poll.warnings IS NULL THEN newest.poll.accounted
                      ELSE greatest(newest.poll.accounted, newest.poll.reported) END,
-                newest.poll.clock_drift_seconds, newest.poll.reported_after / nullif(device.record_capacity, 0),
+                newest.poll.clock_drift_seconds, newest.poll.record_count_after / nullif(device.record_capacity, 0),
                 of_all.poll.error
             FROM devices AS device
             LEFT JOIN newest ON newest.device = device.name

@@ -26,7 +26,7 @@ _DAY = {
     "shift_start": "Wall-clock time at which that shift starts; null without a shift",
     "shift_end": "Wall-clock time at which that shift ends; null without a shift",
     "day_off": "Why no hours bind: a holiday's name, or `day off`; null on a working day",
-    "worked_by": "states: minutes from in/out pairs; unmatched: the trusted states do not pair; null: first to last",
+    "worked_minutes_source": "states: minutes from in/out pairs; unmatched: the trusted states do not pair; null: first to last",
     "revision": "1 for the first content of the person's date, higher each time it changed, at whichever site",
     "payload_hash": "SHA-256 of the content that a revision stands for",
     "run_id": "Dagster run that made this revision",
@@ -105,7 +105,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: a "
             "poll that failed",
             "reported": "Punches the terminal said it holds, before its log was read",
-            "reported_after": "The same, asked again afterwards",
+            "record_count_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",
             "stored": "Distinct punches of this reading that the store holds now",
             "new": "Those of them that were not known before",
@@ -158,7 +158,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "listed_after": "The first user list read once it was in the log; null where no list will name its person",
         },
     ),
-    "device_tails": (
+    "device_log_positions": (
         "Where the last reading of each terminal's log ended, so that the next one reads only what is new",
         {
             "device": "Name of the device",
@@ -225,7 +225,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "created_at": "When it was made (instant, UTC)",
         },
     ),
-    "fixed_begins": (
+    "frozen_work_date_starts": (
         "Where a work date whose punches retention has deleted meets one that has them: the border stays as it was",
         {
             "device": "Device of the punches",
@@ -282,14 +282,14 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "work_dates": (
-        "What each work date's rows were made from; a date is stale while punched_seq is above built_seq",
+        "What each work date's rows were made from; a date is stale while latest_punch_seq is above processed_seq",
         {
             "work_date": "The work date, in the device's zone",
-            "punched_seq": "Highest raw_punches.seq among its punches",
-            "built_seq": "Highest seq that its rows were made from; 0 before the first time",
-            "built_at": "When its rows were made (instant, UTC)",
-            "recheck_after": "When the day is over and must be judged again (instant, UTC); null if it was over",
-            "raw_deleted_at": "When retention deleted its punches (instant, UTC); its rows are final since",
+            "latest_punch_seq": "Highest raw_punches.seq among its punches",
+            "processed_seq": "Highest seq that its rows were made from; 0 before the first time",
+            "processed_at": "When its rows were made (instant, UTC)",
+            "reprocess_after": "When the day is over and must be judged again (instant, UTC); null if it was over",
+            "raw_purged_at": "When retention deleted its punches (instant, UTC); its rows are final since",
         },
     ),
     "daily_attendance": (
@@ -300,7 +300,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "updated_at": "When this revision was made (instant, UTC)",
         },
     ),
-    "daily_attendance_history": (
+    "daily_attendance_revisions": (
         "Every revision of every day, the current one included",
         {
             **_DAY,
@@ -373,8 +373,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "owner": "Who looks after it: terminals, attendance, crm or operations",
             "title": "The problem in a few words",
             "body": "Where, why, and what to do, as last seen",
-            "first_at": "When it was first seen (instant, UTC)",
-            "told_at": "When a message about it was last made (instant, UTC); null while nobody was told",
+            "first_seen_at": "When it was first seen (instant, UTC)",
+            "notified_at": "When a message about it was last made (instant, UTC); null while nobody was told",
             "resolved_at": "When it was seen to be over (instant, UTC); null while it lasts",
         },
     ),
@@ -392,7 +392,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "last_error": "Why the last attempt failed; null after success",
         },
     ),
-    "held_dates": (
+    "blocked_dates": (
         "Work dates whose rows break a rule of the tables: the CRM is told nothing of them until they are sound",
         {
             "work_date": "The work date, in the device's zone",
@@ -402,7 +402,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-_AS_JUDGED = {"shift", "shift_start", "shift_end", "day_off", "worked_by"}
+_AS_JUDGED = {"shift", "shift_start", "shift_end", "day_off", "worked_minutes_source"}
 _NOT_IN_VIEW = _AS_JUDGED | {"timezone", "payload_hash", "run_id"}
 
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {

@@ -91,15 +91,15 @@ def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_w
 def test_a_person_may_have_them_evaluated_in_the_ui(two_days: Launcher) -> None:
     definitions = build_definitions(load_settings())
     keys = [
-        dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name) for name in ("days_are_sound", "revisions_are_calm")
+        dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name) for name in ("attendance_rows_consistent", "no_revision_churn")
     ]
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(), asset_check_selection=set(keys)
     )
     result = job.execute_in_process(instance=two_days.instance)
     assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == {
-        "days_are_sound": True,
-        "revisions_are_calm": True,
+        "attendance_rows_consistent": True,
+        "no_revision_churn": True,
     }
 
 
@@ -123,12 +123,12 @@ def test_a_bad_date_never_reaches_the_crm_whoever_looked_last(
     }
     assert home_store.deliveries.due_dates(SyncScope()) == {}, "the schedule does not request it again"
     evaluated, _ = quality_tick(two_days)
-    assert not evaluated["days_are_sound"]
+    assert not evaluated["attendance_rows_consistent"]
 
     assert two_days.process(DateRange(MONDAY, MONDAY)).success  # the remedy of the check
     assert deliver(two_days, MONDAY, MONDAY).success
     assert delivered(crm) == [(str(MONDAY), 2), (str(TUESDAY), 1)]
-    assert quality_tick(two_days)[0]["days_are_sound"]
+    assert quality_tick(two_days)[0]["attendance_rows_consistent"]
 
 
 def test_a_bad_date_that_a_check_found_is_not_even_asked_for(two_days: Launcher, home_store: Store) -> None:
@@ -149,7 +149,7 @@ def test_nothing_is_sent_while_the_tables_are_not_what_they_should_be(
 def test_a_blocking_check_that_fails_in_a_run_fails_the_run(two_days: Launcher, home_store: Store) -> None:
     execute(home_store, DOUBLE, [MONDAY])
     definitions = build_definitions(load_settings())
-    keys = {dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "days_are_sound")}
+    keys = {dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "attendance_rows_consistent")}
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(), asset_check_selection=keys
     )

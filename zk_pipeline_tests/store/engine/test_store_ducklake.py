@@ -208,10 +208,10 @@ def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres,
 def test_a_lake_of_an_earlier_version_is_brought_to_the_newest_by_whoever_comes_first(lake: LakeAddress) -> None:
     for use in (Database(lake).read, Database(lake).write):
         with Database(lake).write("as before the last migration") as connection:
-            connection.execute("DROP TABLE fixed_begins")
-            connection.execute("DELETE FROM schema_migrations WHERE name LIKE '%fixed_begins%'")
+            connection.execute("DROP TABLE frozen_work_date_starts")
+            connection.execute("DELETE FROM schema_migrations WHERE name LIKE '%frozen_work_date_starts%'")
         with use("test") as connection:
-            assert connection.execute("SELECT count(*) FROM fixed_begins").fetchall() == [(0,)]
+            assert connection.execute("SELECT count(*) FROM frozen_work_date_starts").fetchall() == [(0,)]
 
 
 def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ def test_trusted_states_say_how_long_somebody_worked_and_what_does_not_pair_is_s
     read.punches["punch_state"] = np.array([state for _, state in states], "uint8")
     gate = store.devices.get("Gate")
     store.punches.ingest(gate, read, started_at=store.clock(), finished_at=store.clock(), run_id=None)
-    worked = "SELECT worked_minutes, worked_by FROM daily_attendance"
+    worked = "SELECT worked_minutes, worked_minutes_source FROM daily_attendance"
     process(store, MONDAY)
     assert rows(store, worked)[0][1] is None
     store.devices.update("Gate", trust_punch_states=True)

@@ -33,7 +33,7 @@ def before_the_migration(store: Store) -> None:
             )
             if layout is not None:
                 connection.execute(
-                    "INSERT INTO device_tails VALUES (?, 'A1', ?, 3, 120, 'x'::BLOB, 1, now(), now())", [name, layout]
+                    "INSERT INTO device_log_positions VALUES (?, 'A1', ?, 3, 120, 'x'::BLOB, 1, now(), now())", [name, layout]
                 )
             for size, mode in polls:
                 poll += 1

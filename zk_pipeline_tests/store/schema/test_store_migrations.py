@@ -47,13 +47,13 @@ INSERT INTO work_dates
 SELECT punched_at_local::DATE, max(seq), CASE WHEN punched_at_local::DATE = '2026-03-02' THEN 0 ELSE max(seq) END,
        now(), NULL, NULL
 FROM raw_punches GROUP BY 1;
-INSERT INTO daily_attendance_history
+INSERT INTO daily_attendance_revisions
 SELECT row_number() OVER (), 'HQ', 'Gate', user_id, punched_at_local::DATE, min(punched_at),
        max(punched_at), min(punched_at_local), max(punched_at_local), 'UTC', count(*), 540, false, false, [], '', false,
        1, sha256(user_id), 'run', now()
 FROM raw_punches WHERE punched_at_local < '2026-03-02' GROUP BY ALL;
 INSERT INTO daily_attendance BY NAME
-SELECT * EXCLUDE (is_retracted), created_at AS updated_at FROM daily_attendance_history;
+SELECT * EXCLUDE (is_retracted), created_at AS updated_at FROM daily_attendance_revisions;
 INSERT INTO crm_deliveries
 SELECT site, user_id, work_date, 1, '192.0.2.10', uuid()::VARCHAR,
        CASE WHEN work_date = '2026-03-01' THEN 'pending' ELSE 'delivered' END, 1, 0, now(), now(), 201, NULL, 'run',
@@ -62,9 +62,9 @@ FROM daily_attendance;
 """,
     3: "INSERT INTO holidays VALUES ('2026-05-01', 'Labour Day', NULL, now());",
     15: "INSERT INTO holiday_sources VALUES ('2026-05-04', NULL, 'h.ics', 'a', 'A', now());",
-    2: "INSERT INTO device_tails VALUES ('Gate', 'CEXA1', '40', 3, 120, '\\x01'::BLOB, 1, now(), now());",
+    2: "INSERT INTO device_log_positions VALUES ('Gate', 'CEXA1', '40', 3, 120, '\\x01'::BLOB, 1, now(), now());",
 }
-FACTS = ["device_polls", "raw_punches", "quarantined_records", "daily_attendance_history", "crm_deliveries"]
+FACTS = ["device_polls", "raw_punches", "quarantined_records", "daily_attendance_revisions", "crm_deliveries"]
 EARLIER_PUNCHES = 2400
 
 

@@ -77,11 +77,11 @@ def test_punches_that_wait_to_be_processed_and_dates_kept_back_are_told(reader: 
     assert "newer punches of this date" not in day(reader, "1002", ABSENT).text
     ingest(web.store, "South", *on(ABSENT, "20:00", user_id="1002"))
     assert "newer punches of this date" in day(reader, "1002", ABSENT).text
-    execute(web.store, "INSERT INTO held_dates VALUES (?, 'two rows of one person', now())", [ABSENT])
+    execute(web.store, "INSERT INTO blocked_dates VALUES (?, 'two rows of one person', now())", [ABSENT])
     try:
         assert "until its rows are sound: two rows of one person" in day(reader, "1002", ABSENT).alerts[0]
     finally:
-        execute(web.store, "DELETE FROM held_dates")
+        execute(web.store, "DELETE FROM blocked_dates")
 
 
 def test_a_day_that_went_to_another_site_is_told_to_be_taken_back(reader: httpx.Client, web: Web) -> None:
