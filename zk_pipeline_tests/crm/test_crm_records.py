@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.simulator.crm.faults import Fault, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.faults import Fault, any_of, no_fault, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
@@ -115,7 +115,7 @@ def test_a_merged_record_that_was_applied_without_an_answer_goes_first_and_the_n
     tell(store, tmp_path, crm, patience="0")
     void(store, "B", "1001")
     process(store, MONDAY)
-    crm.misbehave = behave
+    crm.misbehave = no_fault
     tell(store, tmp_path, crm)
     assert held(crm) == ("08:00", "17:00")
     assert crm.ledger.revisions("1001", MONDAY) == [2, 3]
@@ -129,7 +129,7 @@ def test_a_kill_between_two_records_of_a_person_loses_neither(store: Store, crm:
     until(lambda: crm.posts > 0)
     at(store, "B", "18:00", "19:00")
     assert child.kill()
-    crm.misbehave = behave
+    crm.misbehave = no_fault
     until(lambda: _is_all_told(store, tmp_path, crm))
     assert held(crm) == ("08:00", "19:00")
     assert crm.ledger.revisions("1001", MONDAY) == [1, 2]
@@ -199,7 +199,7 @@ def test_whatever_changes_where_the_crm_ends_with_the_merged_days(
                 process(store, MONDAY)
             else:
                 tell(store, home, crm, patience="0")
-        crm.misbehave = behave
+        crm.misbehave = no_fault
         assert _is_all_told(store, home, crm) or _is_all_told(store, home, crm)
         of = [(user, "", SITES) for user in PEOPLE if user != NAMESAKE] + [(NAMESAKE, site, (site,)) for site in SITES]
         for user, site, sites in of:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.crm.faults import Fault, Received, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.faults import Fault, ReceivedRequest, any_of, no_fault, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
@@ -74,7 +74,7 @@ class Fire:
     def is_over(self) -> bool:
         return self.began is not None and time.monotonic() > self.began + self.until
 
-    def __call__(self, received: Received) -> Fault | None:
+    def __call__(self, received: ReceivedRequest) -> Fault | None:
         self.began = self.began or time.monotonic()
         now = time.monotonic() - self.began
         if self.outage[0] <= now < self.outage[1]:
@@ -182,7 +182,7 @@ def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
         times: list[float] = []
         down: list[float] = []
 
-        def misbehave(received: Received) -> Fault | None:
+        def misbehave(received: ReceivedRequest) -> Fault | None:
             now = time.monotonic()
             if received.number == due // 2:
                 down.append(now)
@@ -221,7 +221,7 @@ def test_an_outage_longer_than_the_patience_spends_nothing(tmp_path: Path, recor
         assert ended.summary.stopped is not None
         assert requests <= 3 * concurrency + 13
         assert rows(store, "SELECT DISTINCT state, attempts, rounds FROM crm_deliveries") == [("pending", 0, 0)]
-        receiver.misbehave = behave
+        receiver.misbehave = no_fault
         assert start_sync(store, variables(tmp_path, receiver)).wait(120).summary.delivered == due
         assert receiver.posts == requests + due
         assert outcome_of(store, receiver) == ONCE

@@ -60,7 +60,7 @@ def company(begin: datetime) -> Iterator[tuple[Workforce, Fleet, str]]:
     terminals = [replace(one, record_capacity=held + 20) if one.name == narrow else one for one in made.terminals]
     terminals[5] = replace(terminals[5], clock_offset_seconds=-7_200)
     made = replace(made, terminals=tuple(terminals))
-    with Fleet.serve(made.emulated()) as fleet:
+    with Fleet.serve(made.emulated_terminals()) as fleet:
         yield made, fleet, narrow
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -122,10 +122,10 @@ class Watched(Faults):
         self.requests.clear()
         self.sent_bytes = 0
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        before = wire.sent_bytes
-        await self.faults.deliver(request, answer, wire)
-        self.sent_bytes += wire.sent_bytes - before
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        before = connection.sent_bytes
+        await self.faults.deliver(request, answer, connection)
+        self.sent_bytes += connection.sent_bytes - before
         self.requests.append(request)
 
 
@@ -136,12 +136,12 @@ class CutAt(Faults):
     command: Command
     times: int = 1_000_000
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and self.times > 0:
             self.times -= 1
-            wire.cut()
+            connection.cut()
             return
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
@@ -152,11 +152,11 @@ class Rewrite(Faults):
     change: Callable[[list[Frame]], list[Frame]]
     times: int = 1_000_000
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and self.times > 0:
             self.times -= 1
             answer = self.change(answer)
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def data_packets(size: int, *, numbered: bool) -> Callable[[list[Frame]], list[Frame]]:

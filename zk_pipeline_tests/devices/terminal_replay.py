@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.devices.reading import read_terminal
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.network_faults import SmallPackets
@@ -37,9 +37,9 @@ def record(shape: str, records: int, protocol: Protocol, *, is_numbered: bool = 
     """A reading of a healthy terminal; what does not come at once, in packets of 1,008 bytes."""
 
     class Recorder(Faults):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             frames.extend(answer)
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     frames: list[Frame] = []
     terminal = MatrixTerminal(SHAPES[shape], records)

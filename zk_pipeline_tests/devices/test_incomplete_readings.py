@@ -9,7 +9,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import AtFirst, ChangeAnswers, CorruptData, Faults, HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -36,19 +36,19 @@ class OnceUsersAreAskedFor(Faults):
     faults: Faults
 
     def __post_init__(self) -> None:
-        self._wires: list[Wire] = []  # kept, or a later connection could have the id of an ended one
+        self._connections: list[Connection] = []  # kept, or a later connection could have the id of an ended one
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == Command.CMD_DATA_WRRQ and request.data.startswith(USER_LIST):
-            self._wires.append(wire)
-        is_late = any(known is wire for known in self._wires)
-        await (self.faults if is_late else Faults()).deliver(request, answer, wire)
+            self._connections.append(connection)
+        is_late = any(known is connection for known in self._connections)
+        await (self.faults if is_late else Faults()).deliver(request, answer, connection)
 
 
 @dataclass
 class Cut(Faults):
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
-        wire.cut()
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
+        connection.cut()
 
 
 def _one_user_more(frames: list[Frame]) -> list[Frame]:

@@ -14,7 +14,7 @@ from zk_pipeline.devices.clock import Deadline
 from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CorruptData, Faults, HangAt, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -101,11 +101,11 @@ def test_a_reading_that_runs_into_its_deadline_leaves_the_terminal_unlocked() ->
 
 def test_a_failure_says_when_the_terminal_could_not_be_unlocked() -> None:
     class NeverUnlocks(CutAt):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == ENABLE:
                 emulated.is_enabled = False
-                wire.mute()
-            await super().deliver(request, answer, wire)
+                connection.mute()
+            await super().deliver(request, answer, connection)
 
     emulated = terminal(16, records=500)
     with serving(emulated, NeverUnlocks(Command.CMD_DATA_RDY)) as one:
@@ -169,10 +169,10 @@ class Order(Watched):
 
     memory: Memory = field(default_factory=Memory)
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command in (ENABLE, DISABLE):
             self.memory.order.append(Command(request.command).name)
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def remembering(memory: Memory, *, timeout: float = 5.0, locks: Path | None = None) -> TerminalGateway:
@@ -222,9 +222,9 @@ def test_a_reading_is_good_although_its_lock_cannot_be_forgotten(caplog: pytest.
 
 def test_the_advice_of_a_terminal_that_stays_locked_is_true() -> None:
     class StaysLocked(RefuseCommand):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             emulated.is_enabled = emulated.is_enabled and request.command != ENABLE
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     def is_unlocked() -> bool:
         return emulated.is_enabled and not memory.noted
@@ -250,7 +250,7 @@ def test_a_terminal_that_cannot_be_unlocked_is_read_all_the_same(
     with serving(emulated, Watched(HangAt(ENABLE)), protocol=protocol) as one:
         assert len(remembering(memory, timeout=0.3).read(left_locked(one)).punches) == 60
     assert memory.noted == {NAME}
-    assert f"{NAME} was left locked, and is not unlocked: {NAME} (127.0.0.1" in caplog.text
+    assert f"{NAME} was left locked, and could not be unlocked: {NAME} (127.0.0.1" in caplog.text
 
 
 def test_another_terminal_in_its_place_does_not_end_the_complaint(caplog: pytest.LogCaptureFixture) -> None:
@@ -264,10 +264,10 @@ def test_another_terminal_in_its_place_does_not_end_the_complaint(caplog: pytest
 
 def test_a_terminal_that_knows_no_locks_is_not_taken_for_a_locked_one() -> None:
     class KnowsNeither(RefuseCommand):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == ENABLE:
                 answer = [Frame(self.code, answer[0].session_id, request.reply_number)]
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     memory = Memory()
     with serving(terminal(), KnowsNeither(DISABLE)) as one, pytest.raises(errors.UnsupportedCommand, match="locking"):

@@ -14,7 +14,7 @@ from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.errors import Busy
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import gateway, serving, terminal
@@ -42,13 +42,13 @@ class Overlap(Faults):
         self.open: set[int] = set()
         self.most = 0
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == Command.CMD_EXIT:
             self.open.discard(request.session_id)
         elif request.command != Command.CMD_CONNECT:
             self.open.add(request.session_id)
             self.most = max(self.most, len(self.open))
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:

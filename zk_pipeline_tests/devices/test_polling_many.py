@@ -190,7 +190,7 @@ def test_what_has_come_meanwhile_is_yielded_together() -> None:
             first_is_out.wait(20)
         raise ValueError("no good")
 
-    come = poll_batches(devices(5), read, most=3, deadline_seconds=30)
+    come = poll_batches(devices(5), read, max_batch=3, deadline_seconds=30)
     assert [one.device.name for one in next(come)] == ["gate 0"]
     first_is_out.set()
     until(lambda: not [one for one in threading.enumerate() if one.name.startswith("poll ")])

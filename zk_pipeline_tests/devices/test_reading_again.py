@@ -12,7 +12,7 @@ import pytest
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CorruptData, Faults, HangAt, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -39,11 +39,11 @@ class OnFirst(Faults):
     faults: Faults
     connections: int
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == Command.CMD_CONNECT:
             self.connections -= 1
         faults = self.faults if self.connections >= 0 else Faults()
-        await faults.deliver(request, answer, wire)
+        await faults.deliver(request, answer, connection)
 
 
 def declares_less(frames: list[Frame]) -> list[Frame]:
@@ -158,9 +158,9 @@ def test_where_the_remembered_transport_is_gone_the_other_one_is_used() -> None:
 
 
 class SilentOverUdp(Faults):
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        if len(wire.frame(answer[0])) != len(answer[0].encode()):  # the TCP top is what tells them apart
-            await super().deliver(request, answer, wire)
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        if len(connection.frame(answer[0])) != len(answer[0].encode()):  # the TCP top is what tells them apart
+            await super().deliver(request, answer, connection)
 
 
 def test_a_terminal_that_is_only_on_udp_survives_a_lost_datagram_at_the_start() -> None:

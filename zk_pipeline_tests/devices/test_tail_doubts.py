@@ -11,7 +11,7 @@ import pytest
 
 from zk_pipeline.devices.errors import UnsupportedCommand
 from zk_pipeline.devices.models import LogPosition, Protocol, Reading
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -115,34 +115,34 @@ def test_a_tail_that_does_not_fit_is_not_used(case: str) -> None:
 class OffsetFault(Faults):
     """Does to parts that do not begin the table what its subclasses say. Packets are numbered, as by real terminals."""
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         answer = data_packets(1008, numbered=True)(answer)
         if request.command == Command.CMD_DATA_RDY and request.data[:4] != bytes(4):
-            answer = self.change(answer, request, wire)
-        await super().deliver(request, answer, wire)
+            answer = self.change(answer, request, connection)
+        await super().deliver(request, answer, connection)
 
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:
         raise NotImplementedError
 
 
 class RefusesOffsets(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
         return [replace(answer[0], command=Command.CMD_ACK_ERROR, data=b"")]
 
 
 class HangsAtOffsets(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
-        wire.mute()
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
+        connection.mute()
         return answer
 
 
 class SendsLess(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
         return [answer[0], replace(answer[1], data=answer[1].data[:-1]), *answer[2:]]
 
 
 class Shifted(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
         return [answer[0], replace(answer[1], data=bytes(40) + answer[1].data[:-40]), *answer[2:]]
 
 
@@ -202,7 +202,7 @@ class OldSnapshot(Faults):
     records: int
     is_over: bool = False
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         size = self.records * 40
         if request.command == Command.CMD_DATA_WRRQ and not self.is_over:
             announced = (4 + size).to_bytes(4, "little")
@@ -210,7 +210,7 @@ class OldSnapshot(Faults):
         if request.command == Command.CMD_DATA_RDY and request.data[:4] == bytes(4) and not self.is_over:
             self.is_over = True
             answer = [answer[0], replace(answer[1], data=size.to_bytes(4, "little")), answer[-1]]
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def test_a_log_that_is_older_than_its_counter_makes_a_full_reading() -> None:

@@ -46,8 +46,8 @@ def test_a_counter_that_counts_deleted_records_too_hides_no_punches(
 
     assert same_punches(reading.punches, emulated.punches().iloc[:-1])
     assert reading.warnings == (
-        f"{NAME}: the terminal counts {records + extra} records and its log holds {records}, in two readings: these "
-        "were taken. If no records were deleted at the terminal, some may be missing.",
+        f"{NAME}: the terminal counts {records + extra} records and its log has {records}, in two readings: these "
+        "were accepted. If no records were deleted at the terminal, some may be missing.",
     )
     assert watched.count(Command.CMD_DATA_WRRQ, LOG) == 4
     # Nothing counts what a tail would bring.
@@ -57,8 +57,8 @@ def test_a_counter_that_counts_deleted_records_too_hides_no_punches(
 
 def test_a_punch_between_the_two_readings_is_no_contradiction() -> None:
     class Punches(ChangeAnswers):
-        async def deliver(self, request, answer, wire) -> None:  # type: ignore[no-untyped-def]
-            await super().deliver(request, answer, wire)
+        async def deliver(self, request, answer, connection) -> None:  # type: ignore[no-untyped-def]
+            await super().deliver(request, answer, connection)
             if request.command == Command.CMD_FREE_DATA:
                 emulated.punch("1000")
 

@@ -141,7 +141,7 @@ def test_a_list_with_an_entry_that_names_nobody_is_read_without_it() -> None:
     assert reading.users is not None
     assert len(reading.users) == 38
     assert [line.split(". ")[0] for line in reading.warnings] == [
-        f"{NAME}: 1 of 39 user ids in the terminal's user list are no text in UTF-8"
+        f"{NAME}: 1 of 39 user ids in the terminal's user list are not valid UTF-8"
     ]
 
 
@@ -153,7 +153,7 @@ def test_names_in_another_encoding_are_reported_with_what_to_do_and_then_read() 
     assert wrong.users is not None
     assert wrong.users["name"].str.startswith("\ufffdule").all()
     assert wrong.warnings == (
-        f"{NAME}: 40 of 40 names in the terminal's user list are no text in UTF-8. Set the encoding that it uses (such "
+        f"{NAME}: 40 of 40 names in the terminal's user list are not valid UTF-8. Set the terminal's encoding (such "
         f'as GBK or cp1256): `zk-pipeline device update "{NAME}" --encoding ENCODING`, then '
         f'`zk-pipeline poll "{NAME}" --full`.',
     )

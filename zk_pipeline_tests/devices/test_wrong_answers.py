@@ -11,7 +11,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CorruptData
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import (
@@ -116,10 +116,10 @@ def test_a_part_that_is_not_what_was_asked_for_fails_the_read(case: str) -> None
 
 def test_a_wrong_declared_size_fails_the_read_even_where_the_counter_says_nothing() -> None:
     class Blind(Rewrite):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == Command.CMD_GET_FREE_SIZES:
                 answer = _first(data=bytes(92))(answer)
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     cut = Blind(Command.CMD_DATA_WRRQ, _with_data(lambda data: data[:-40]))
     with serving(terminal(40, records=20), cut) as one, pytest.raises(errors.IncompleteTransfer):

@@ -236,7 +236,7 @@ def test_records_that_the_terminal_counts_and_does_not_hold_are_told_and_not_mis
     fleet.inject("gate-40", ChangeAnswers(Command.CMD_GET_FREE_SIZES, two_more))
     polled = poll(store)["gate-40"]
     assert polled.words.startswith(
-        "gate-40: 5 new of 7 (full); gate-40: the terminal counts 7 records and its log holds 5"
+        "gate-40: 5 new of 7 (full); gate-40: the terminal counts 7 records and its log has 5"
     )
     assert {one.device: one.missing for one in terminal_health(store.database)} == dict.fromkeys(NAMES, 0)
     assert rows(store, "SELECT reported, accounted FROM device_polls WHERE device = 'gate-40'") == [(7, 5)]

@@ -14,7 +14,7 @@ from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
-from zk_pipeline.simulator.crm.faults import Fault, behave, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, no_fault, refusal, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
@@ -215,7 +215,7 @@ def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(s
     with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
         summary = run(store, tmp_path, crm)
     assert (summary.delivered, summary.retry, summary.failed) == (2, 0, 1)
-    assert summary.errors[0].message == "given up after 8 rounds, last: 500: told to refuse"
+    assert summary.errors[0].message == "given up after 8 rounds, last: 500: injected refusal"
     assert store.deliveries.states() == {"delivered": 2, "failed": 1}
 
 
@@ -315,7 +315,7 @@ def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted
     crm.misbehave = lambda *_: refusal(429, retry_after="7200")
     stopped = run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY))
     assert (stopped.unsent, "; 1 still wait: " in str(stopped.stopped)) == (1, True)
-    crm.misbehave = behave
+    crm.misbehave = no_fault
     posts = crm.posts
     paused = run(store, tmp_path, crm)
     assert (paused.unsent, "; 3 still wait: " in str(paused.stopped)) == (3, True)
@@ -361,7 +361,7 @@ def test_a_mapping_changed_while_outcomes_are_unknown_changes_only_what_was_not_
 ) -> None:
     crm.misbehave = whenever(lambda _: True, Fault(drop="after"))
     assert run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY), patience="0").delivered == 0
-    crm.misbehave = behave
+    crm.misbehave = no_fault
     (tmp_path / "crm_mapping.yaml").write_text("instants: utc\n")
     ingest(store, "Gate", *on(TUESDAY, "18:00"))
     process(store, TUESDAY)

@@ -13,7 +13,7 @@ from zk_pipeline.simulator.terminal.protocol import Frame, tcp_header
 Address = tuple[Any, ...]  # as the socket module has it: two parts for IPv4, four for IPv6
 
 
-class Wire(Protocol):
+class Connection(Protocol):
     """The way back to one client."""
 
     @property
@@ -46,7 +46,7 @@ class Wire(Protocol):
         ...
 
 
-class TcpWire:
+class TcpConnection:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._is_muted = False
@@ -79,7 +79,7 @@ class TcpWire:
         self._is_muted = True
 
 
-class UdpWire:
+class UdpConnection:
     def __init__(self, transport: asyncio.DatagramTransport, address: Address) -> None:
         self._transport = transport
         self._address = address

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 
 
@@ -21,9 +21,9 @@ class Faults:
         """Whether a new connection is taken; if not, TCP is closed at once and UDP unanswered."""
         return True
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
         """Send the answer to a request, or what this fault makes of it."""
-        await wire.send([wire.frame(frame) for frame in answer])
+        await connection.send([connection.frame(frame) for frame in answer])
 
 
 class RefuseConnections(Faults):
@@ -45,10 +45,10 @@ class RefuseCommand(Faults):
     code: int = Command.CMD_ACK_ERROR
     data_prefix: bytes = b""
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and request.data.startswith(self.data_prefix):
             answer = [Frame(self.code, answer[0].session_id, request.reply_number)]
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
@@ -57,10 +57,10 @@ class HangAt(Faults):
 
     command: Command
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command:
-            wire.mute()
-        await super().deliver(request, answer, wire)
+            connection.mute()
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
@@ -70,17 +70,17 @@ class CloseAfter(Faults):
     sent_bytes: int
     with_reset: bool = False
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
-        for packet in [wire.frame(frame) for frame in answer]:
-            left = self.sent_bytes - wire.sent_bytes
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
+        for packet in [connection.frame(frame) for frame in answer]:
+            left = self.sent_bytes - connection.sent_bytes
             if len(packet) > left:
-                await wire.send([packet[:left]] if left > 0 else [])
+                await connection.send([packet[:left]] if left > 0 else [])
                 if self.with_reset:
-                    wire.reset()
+                    connection.reset()
                 else:
-                    wire.cut()
+                    connection.cut()
                 return
-            await wire.send([packet])
+            await connection.send([packet])
 
 
 @dataclass
@@ -89,14 +89,14 @@ class CorruptData(Faults):
 
     offset: int
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
         packets = []
         for frame in answer:
-            packet = bytearray(wire.frame(frame))
+            packet = bytearray(connection.frame(frame))
             if frame.command == Command.CMD_DATA and len(frame.data) > self.offset:
                 packet[len(packet) - len(frame.data) + self.offset] ^= 0xFF
             packets.append(bytes(packet))
-        await wire.send(packets)
+        await connection.send(packets)
 
 
 @dataclass
@@ -109,13 +109,13 @@ class CorruptAnswer(Faults):
     command: int
     offset: int
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        packets = [bytearray(wire.frame(frame)) for frame in answer]
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        packets = [bytearray(connection.frame(frame)) for frame in answer]
         if request.command == self.command:
             place = len(packets[0]) - len(answer[0].encode()) + self.offset
             if 0 <= place < len(packets[0]):
                 packets[0][place] ^= 0xFF
-        await wire.send([bytes(packet) for packet in packets])
+        await connection.send([bytes(packet) for packet in packets])
 
 
 @dataclass
@@ -130,11 +130,11 @@ class ChangeAnswers(Faults):
     data_prefix: bytes = b""
     times: float = math.inf
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and request.data.startswith(self.data_prefix) and self.times > 0:
             self.times -= 1
             answer = self.change(answer)
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
@@ -144,16 +144,16 @@ class AtFirst(Faults):
     faults: Faults
     connections: int = 1
     _asked: int = 0
-    _wires: list[Wire] = field(default_factory=list)
+    _affected: list[Connection] = field(default_factory=list)
 
     def accepts(self) -> bool:
         self._asked += 1
         return self._asked > self.connections or self.faults.accepts()
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        if wire not in self._wires and len(self._wires) < self.connections:
-            self._wires.append(wire)
-        if wire in self._wires:
-            await self.faults.deliver(request, answer, wire)
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        if connection not in self._affected and len(self._affected) < self.connections:
+            self._affected.append(connection)
+        if connection in self._affected:
+            await self.faults.deliver(request, answer, connection)
         else:
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from zk_pipeline.simulator.terminal.connections import TcpWire, Wire
+from zk_pipeline.simulator.terminal.connections import Connection, TcpConnection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 
@@ -25,11 +25,11 @@ class LateAnswers(Faults):
     command: int | None = None
     times: float = math.inf
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if self.command in (None, request.command) and self.times > 0:
             self.times -= 1
             await asyncio.sleep(self.seconds)
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
@@ -42,14 +42,14 @@ class Segments(Faults):
     segment_bytes: int = 1
     pause_seconds: float = 0.02
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
-        pieces = [wire.frame(frame) for frame in answer]
-        if isinstance(wire, TcpWire):
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
+        pieces = [connection.frame(frame) for frame in answer]
+        if isinstance(connection, TcpConnection):
             stream = b"".join(pieces)
             pieces = [stream[at : at + self.segment_bytes] for at in range(0, len(stream), self.segment_bytes)]
         for piece in pieces:
             await asyncio.sleep(self.pause_seconds)
-            await wire.send([piece])
+            await connection.send([piece])
 
 
 @dataclass
@@ -64,7 +64,7 @@ class SmallPackets(Faults):
     is_numbered: bool = True
     then: Faults = field(default_factory=Faults)
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if answer[0].command == Command.CMD_PREPARE_DATA:
             first, *packets, last = answer
             data = b"".join(packet.data for packet in packets)
@@ -73,7 +73,7 @@ class SmallPackets(Faults):
             numbered = zip(numbers, pieces, strict=True)
             frames = [Frame(Command.CMD_DATA, number, request.reply_number, piece) for number, piece in numbered]
             answer = [first, *frames, last]
-        await self.then.deliver(request, answer, wire)
+        await self.then.deliver(request, answer, connection)
 
 
 class Fate(Enum):
@@ -94,20 +94,20 @@ class BadLine(Faults):
 
     fate: Callable[[int], Fate]
     _number: int = 0
-    _overtaken: list[tuple[Wire, bytes]] = field(default_factory=list)
+    _overtaken: list[tuple[Connection, bytes]] = field(default_factory=list)
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
         packets: list[bytes] = []
         for frame in answer:
-            fate, packet = self.fate(self._number), wire.frame(frame)
+            fate, packet = self.fate(self._number), connection.frame(frame)
             self._number += 1
             if fate is Fate.OVERTAKEN:
-                self._overtaken.append((wire, packet))
+                self._overtaken.append((connection, packet))
             elif fate is not Fate.LOST:
                 packets += [packet] * (2 if fate is Fate.DOUBLED else 1)
-                packets += [late for owner, late in self._overtaken if owner is wire]
-                self._overtaken = [late for late in self._overtaken if late[0] is not wire]
-        await wire.send(packets)
+                packets += [late for owner, late in self._overtaken if owner is connection]
+                self._overtaken = [late for late in self._overtaken if late[0] is not connection]
+        await connection.send(packets)
 
 
 def random_fates(

@@ -89,9 +89,9 @@ def check_user_id(user_id: str, layout: Layout) -> None:
 def encode_user(user: TerminalUser, size: UserRecordSize, encoding: str = "utf-8") -> bytes:
     """One user record without password; a name too long is cut at a whole character."""
     if size == 28:
-        name = _fitting(user.name, 8, encoding)
+        name = _truncate(user.name, 8, encoding)
         return _USER_28.pack(user.uid, user.privilege, b"", name, user.card, 1, 0, int(user.user_id))
-    name = _fitting(user.name, 23, encoding)  # the last of the 24 bytes ends the string
+    name = _truncate(user.name, 23, encoding)  # the last of the 24 bytes ends the string
     return _USER_72.pack(user.uid, user.privilege, b"", name, user.card, 1, user.user_id.encode("ascii"))
 
 
@@ -163,7 +163,7 @@ def _encode_times(wall_clocks_local: npt.NDArray[np.datetime64]) -> npt.NDArray[
     return encoded
 
 
-def _fitting(text: str, size: int, encoding: str) -> bytes:
+def _truncate(text: str, size: int, encoding: str) -> bytes:
     while len(encoded := text.encode(encoding)) > size:
         text = text[:-1]
     return encoded

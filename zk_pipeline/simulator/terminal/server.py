@@ -6,14 +6,14 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from zk_pipeline.simulator.terminal.connections import Address, TcpWire, UdpWire, Wire
+from zk_pipeline.simulator.terminal.connections import Address, Connection, TcpConnection, UdpConnection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import HEADER_BYTES, TCP_HEADER_BYTES, TCP_MAGIC, Frame, FrameError
 from zk_pipeline.simulator.terminal.session import TCP_DATA_BYTES, UDP_DATA_BYTES, Session
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
-_LARGEST_REQUEST = 64 * 1024
-_UDP_CLIENTS = 64
+_MAX_REQUEST_BYTES = 64 * 1024
+_MAX_UDP_CLIENTS = 64
 _PORT_ATTEMPTS = 20
 _SESSION_IDS = 0xFFFF
 
@@ -33,7 +33,7 @@ class TerminalServer:
         self._is_open = False
         self._tcp: asyncio.Server | None = None
         self._udp: asyncio.DatagramTransport | None = None
-        self._udp_clients: dict[Address, tuple[Session, UdpWire]] = {}
+        self._udp_clients: dict[Address, tuple[Session, UdpConnection]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -85,12 +85,12 @@ class TerminalServer:
         self._next_session_id = session_id % _SESSION_IDS + 1
         return session_id
 
-    def _new_session(self, wire: Wire, data_bytes: int) -> Session:
+    def _new_session(self, connection: Connection, data_bytes: int) -> Session:
         return Session(
             terminal=self.terminal,
             new_session_id=self._new_session_id,
             data_bytes=data_bytes,
-            push=lambda frame: wire.write([wire.frame(frame)]),
+            push=lambda frame: connection.write([connection.frame(frame)]),
         )
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,11 +98,11 @@ class TerminalServer:
         assert task is not None
         self._tasks.add(task)
         is_accepted = self._is_open and self.faults.accepts()
-        wire = TcpWire(writer)
-        session = self._new_session(wire, TCP_DATA_BYTES)
+        connection = TcpConnection(writer)
+        session = self._new_session(connection, TCP_DATA_BYTES)
         try:
             while is_accepted and (packet := await _read_packet(reader)) is not None:
-                await self._answer(session, wire, packet)
+                await self._answer(session, connection, packet)
             writer.close()
             await writer.wait_closed()
         except (ConnectionError, asyncio.CancelledError):
@@ -118,9 +118,9 @@ class TerminalServer:
             if not self.faults.accepts():
                 return
             assert self._udp is not None
-            wire = UdpWire(self._udp, address)
-            client = self._new_session(wire, UDP_DATA_BYTES), wire
-            if len(self._udp_clients) >= _UDP_CLIENTS:
+            connection = UdpConnection(self._udp, address)
+            client = self._new_session(connection, UDP_DATA_BYTES), connection
+            if len(self._udp_clients) >= _MAX_UDP_CLIENTS:
                 longest_silent, _ = self._udp_clients.pop(next(iter(self._udp_clients)))
                 longest_silent.close()
         self._udp_clients[address] = client
@@ -128,13 +128,13 @@ class TerminalServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, session: Session, wire: Wire, packet: bytes) -> None:
+    async def _answer(self, session: Session, connection: Connection, packet: bytes) -> None:
         try:
             request = Frame.decode(packet)
         except FrameError:
             return
         if answer := session.handle(request):
-            await self.faults.deliver(request, answer, wire)
+            await self.faults.deliver(request, answer, connection)
 
 
 async def _read_packet(reader: asyncio.StreamReader) -> bytes | None:
@@ -142,7 +142,7 @@ async def _read_packet(reader: asyncio.StreamReader) -> bytes | None:
     try:
         top = await reader.readexactly(TCP_HEADER_BYTES)
         length = int.from_bytes(top[4:], "little")
-        if not top.startswith(TCP_MAGIC) or not HEADER_BYTES <= length <= _LARGEST_REQUEST:
+        if not top.startswith(TCP_MAGIC) or not HEADER_BYTES <= length <= _MAX_REQUEST_BYTES:
             return None
         return await reader.readexactly(length)
     except asyncio.IncompleteReadError:

@@ -11,11 +11,11 @@ import pytest
 
 from zk_pipeline.simulator.crm.faults import (
     Fault,
-    Received,
+    ReceivedRequest,
     any_of,
-    behave,
     first,
     html_page,
+    no_fault,
     redirect,
     refusal,
     whenever,
@@ -54,7 +54,7 @@ def test_a_429_holds_the_whole_pool_until_the_time_it_names(case: Case, form: st
     arrived: list[float] = []
     told: list[float] = []
 
-    def busy_once(_: Received) -> Fault | None:
+    def busy_once(_: ReceivedRequest) -> Fault | None:
         arrived.append(time.monotonic())
         if told or len(arrived) < 20:
             return None
@@ -253,7 +253,7 @@ def test_people_who_stand_together_and_are_refused_at_once_hold_up_nobody(
     ended = case.sync()
     assert ended.kind is None, ended.error
     assert ended.summary.delivered == 2 * (50 - count)
-    case.receiver.misbehave = behave
+    case.receiver.misbehave = no_fault
     case.settle(ALL_BUT_DEAD if ended.summary.failed else ONCE)
 
 
@@ -359,7 +359,7 @@ def test_a_token_rotated_in_mid_run_is_read_again_and_nobody_notices(case: Case)
     file = case.home / "token"
     file.write_text(TOKEN)
 
-    def rotate(received: Received) -> None:
+    def rotate(received: ReceivedRequest) -> None:
         if received.number == 10:
             file.write_text("the-new-token\n")
             case.receiver.token = "the-new-token"

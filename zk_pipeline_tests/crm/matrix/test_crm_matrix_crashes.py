@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from zk_pipeline.simulator.crm.faults import Fault, Received, first, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, ReceivedRequest, first, refusal, whenever
 from zk_pipeline_tests.crm.due_days import FIRST, person, revise
 from zk_pipeline_tests.crm.matrix.conftest import Case
 from zk_pipeline_tests.waiting import until
@@ -37,7 +37,7 @@ def test_a_run_killed_after_the_crm_committed_is_replayed_and_applied_once(case:
 def test_a_run_killed_before_it_settles_is_replayed_and_applied_once(case: Case) -> None:
     go = threading.Event()
 
-    def stand_still(_: Received) -> None:
+    def stand_still(_: ReceivedRequest) -> None:
         go.wait(30)
 
     case.receiver.misbehave = stand_still
@@ -66,7 +66,7 @@ def test_two_runs_at_once_send_each_revision_once(case: Case) -> None:
 def test_a_day_revised_between_claim_and_settling_is_delivered_again_in_order(case: Case) -> None:
     go, reached = threading.Event(), threading.Event()
 
-    def hold(received: Received) -> None:
+    def hold(received: ReceivedRequest) -> None:
         if person(0) in received.user_ids:
             reached.set()
             go.wait(30)

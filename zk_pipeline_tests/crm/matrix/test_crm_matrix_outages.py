@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from zk_pipeline.simulator.crm.faults import Fault, Misbehaviour, Received, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, FaultRule, ReceivedRequest, refusal, whenever
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline_tests.crm.due_days import add_punches, dates_from, person, remake
 from zk_pipeline_tests.crm.matrix.conftest import AGAIN, Case
@@ -27,11 +27,11 @@ def a_thousand(case: Case) -> int:
     return 1091
 
 
-def down_for(seconds: float, trouble: Fault, *, after: int) -> Misbehaviour:
+def down_for(seconds: float, trouble: Fault, *, after: int) -> FaultRule:
     """Everything fails for so long, from request number `after` on."""
     began: list[float] = []
 
-    def misbehave(received: Received) -> Fault | None:
+    def misbehave(received: ReceivedRequest) -> Fault | None:
         if received.number >= after and not began:
             began.append(time.monotonic())
         return trouble if began and time.monotonic() < began[0] + seconds else None
@@ -87,7 +87,7 @@ def test_thirty_of_a_hundred_people_who_fail_together_wait_and_the_others_all_ar
 def test_a_crm_that_takes_48_requests_at_a_time_is_asked_more_slowly_and_gets_everything(case: Case) -> None:
     taken: list[float] = []
 
-    def limited(_: Received) -> Fault | None:
+    def limited(_: ReceivedRequest) -> Fault | None:
         now = time.monotonic()
         if sum(at > now - 2 for at in taken) >= 48:
             return refusal(429)

@@ -125,7 +125,7 @@ def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = No
 
 
 def is_uncounted(reading: Reading) -> bool:
-    return any("its log holds" in warning for warning in reading.warnings)
+    return any("its log has" in warning for warning in reading.warnings)
 
 
 def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -> bool:

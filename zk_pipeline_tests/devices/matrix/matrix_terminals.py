@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Frame, decode_time
@@ -136,11 +136,11 @@ class Meanwhile(Faults):
     event: Callable[[], None]
     _answers: int = 0
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if self._answers == self.number:
             self.event()
         self._answers += 1
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @lru_cache

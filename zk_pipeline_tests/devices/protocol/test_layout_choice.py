@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zk_pipeline.devices.protocol.layout_choice import guess_layout, log_layout, user_layout
+from zk_pipeline.devices.protocol.layout_choice import detect_log_layout, detect_user_layout, possible_layouts
 from zk_pipeline.devices.protocol.record_layouts import (
     LOG_8,
     LOG_8_MA300,
@@ -41,7 +41,7 @@ BOTH_ORDERS = [LOG_8, LOG_8_MA300]
     ],
 )
 def test_layouts_fit_by_size_and_counter(size: int, before: int, after: int, expected: list[Layout]) -> None:
-    assert guess_layout(size, LOG_LAYOUTS, at_least=before, at_most=after) == expected
+    assert possible_layouts(size, LOG_LAYOUTS, at_least=before, at_most=after) == expected
 
 
 def _records(
@@ -66,8 +66,8 @@ def _records(
 
 
 def _told(table: bytes, *, counted: int = 0, latest: np.datetime64 = NOW, known: str | None = None) -> Layout | None:
-    candidates = guess_layout(len(table), LOG_LAYOUTS, at_least=counted, at_most=counted)
-    return log_layout(table, candidates, latest=latest, known=known)
+    candidates = possible_layouts(len(table), LOG_LAYOUTS, at_least=counted, at_most=counted)
+    return detect_log_layout(table, candidates, latest=latest, known=known)
 
 
 @pytest.mark.parametrize("count", [1, 2, 40, 980])
@@ -139,7 +139,7 @@ def test_erased_memory_after_the_newest_punch_hides_no_layout(byte: int) -> None
 def test_zeros_and_nothing_have_no_layout(known: str | None) -> None:
     for size in (8, 80, 784):
         assert _told(bytes(size), known=known) is None
-    assert log_layout(b"", [], latest=NOW, known=known) is None
+    assert detect_log_layout(b"", [], latest=NOW, known=known) is None
 
 
 def test_random_bytes_never_pass_as_a_log_or_a_user_list() -> None:
@@ -153,7 +153,7 @@ def test_random_bytes_never_pass_as_a_log_or_a_user_list() -> None:
     for size in (28, 72):
         for count in [*range(1, 60), 500]:
             table = chance.bytes(size * count)
-            told = user_layout(table, guess_layout(len(table), USER_LAYOUTS, at_least=count, at_most=count))
+            told = detect_user_layout(table, possible_layouts(len(table), USER_LAYOUTS, at_least=count, at_most=count))
             passed += [(count, told)] if told else []
     assert passed == []
 
@@ -167,9 +167,9 @@ def test_the_entries_of_a_user_list_tell_its_layout(layout: Layout, count: int) 
     entries["user_id" if layout is USER_72 else "number"] = np.arange(count) + 100_000
     table = entries.tobytes()
     for counted in (count, 0):
-        candidates = guess_layout(len(table), USER_LAYOUTS, at_least=counted, at_most=counted)
-        assert user_layout(table, candidates) == layout
-    assert user_layout(bytes(len(table)), [USER_28, USER_72][layout is USER_72 :][:1]) is None
+        candidates = possible_layouts(len(table), USER_LAYOUTS, at_least=counted, at_most=counted)
+        assert detect_user_layout(table, candidates) == layout
+    assert detect_user_layout(bytes(len(table)), [USER_28, USER_72][layout is USER_72 :][:1]) is None
 
 
 @pytest.mark.parametrize("layout", LOG_LAYOUTS, ids=lambda layout: layout.name)

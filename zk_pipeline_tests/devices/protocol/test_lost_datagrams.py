@@ -8,7 +8,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import (
@@ -80,11 +80,11 @@ def test_an_answer_later_than_the_timeout_is_not_taken_for_the_next_one(protocol
     """Every answer comes twice, the second time when the next request has been sent."""
 
     class Echo(Faults):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if before:
-                await wire.send([wire.frame(frame) for frame in before.pop()])
+                await connection.send([connection.frame(frame) for frame in before.pop()])
             before.append(answer)
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     before: list[list[Frame]] = []
     emulated = terminal(40, records=3000)

@@ -10,7 +10,7 @@ import pytest
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults, RefuseCommand
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import Rewrite, Watched, gateway, same_punches, serving, terminal
@@ -35,11 +35,11 @@ class RefusesAtFirst(Faults):
     code: int
     times: int = 2
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and self.times > 0:
             self.times -= 1
             answer = [Frame(self.code, answer[0].session_id, request.reply_number)]
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
@@ -135,7 +135,7 @@ def test_a_terminal_that_has_given_its_log_before_and_refuses_it_as_empty_firmwa
         reading = gateway().read(replace(one, log_layout="40"))
     assert reading.punches.empty
     assert reading.tail is None
-    assert [warning.split(":")[1] for warning in reading.warnings] == [" its log was taken for an empty one"]
+    assert [warning.split(":")[1] for warning in reading.warnings] == [" its log was accepted as empty"]
 
 
 @pytest.mark.parametrize("code", [2001, 4989, 4991, 0xFFFF, 0xFFFD])
@@ -154,10 +154,10 @@ def test_a_log_that_was_announced_is_not_empty_because_its_parts_are_refused() -
     """Firmware that always counts 0."""
 
     class Blind(RefuseCommand):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == Command.CMD_GET_FREE_SIZES:
                 answer = [replace(answer[0], data=bytes(92))]
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     with (
         serving(terminal(40, records=500), Blind(Command.CMD_DATA_RDY)) as one,

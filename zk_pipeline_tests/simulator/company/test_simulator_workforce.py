@@ -35,12 +35,12 @@ def demo() -> Workforce:
 def test_a_company_of_any_size_is_sound(employees: int, devices: int, days: int, seed: int, at: datetime) -> None:
     until = at.replace(tzinfo=timezone.utc)
     company = generate(employees=employees, devices=devices, days=days, seed=seed, until=until)
-    assert (len(company.people), len(company.terminals)) == (employees, devices)
-    assert len({person.user_id for person in company.people}) == employees
+    assert (len(company.employees), len(company.terminals)) == (employees, devices)
+    assert len({person.user_id for person in company.employees}) == employees
     assert len({one.name for one in company.terminals}) == devices
     assert len({one.serial_number for one in company.terminals}) == devices
     assert not company.punches.duplicated(KEY).any()
-    for terminal, emulated in zip(company.terminals, company.emulated(), strict=True):
+    for terminal, emulated in zip(company.terminals, company.emulated_terminals(), strict=True):
         log = company.log_of(terminal.name)
         now_local = until.astimezone(ZoneInfo(terminal.timezone)).replace(tzinfo=None)
         assert log["punched_at_local"].is_monotonic_increasing
@@ -53,7 +53,7 @@ def test_a_company_of_any_size_is_sound(employees: int, devices: int, days: int,
 
 def test_the_same_seed_gives_the_same_company_and_another_one_another() -> None:
     first, second, other = (generate(days=10, seed=seed, until=UNTIL) for seed in (1, 1, 2))
-    assert (first.terminals, first.people) == (second.terminals, second.people)
+    assert (first.terminals, first.employees) == (second.terminals, second.employees)
     pd.testing.assert_frame_equal(first.punches, second.punches)
     assert not first.punches.equals(other.punches)
 
@@ -82,7 +82,7 @@ def test_the_demo_has_one_terminal_per_layout_and_two_gates_of_one_site(demo: Wo
 
 def test_the_demo_has_alphanumeric_ids_and_names_of_many_scripts(demo: Workforce) -> None:
     assert any(not user.user_id.isdigit() for user in demo.terminals[2].users)
-    assert sum(not person.name.isascii() for person in demo.people) > 60
+    assert sum(not person.name.isascii() for person in demo.employees) > 60
 
 
 def test_the_demo_shows_what_a_real_site_shows(demo: Workforce) -> None:
@@ -90,7 +90,7 @@ def test_the_demo_shows_what_a_real_site_shows(demo: Workforce) -> None:
     hour = days["punched_at_local"].dt.hour
     by_person = days.groupby(["user_id", "day"])
     seconds_apart = days.groupby(["device", "user_id"])["punched_at_local"].diff().dt.total_seconds()
-    night = {person.user_id for person in demo.people if person.shift == "night"}
+    night = {person.user_id for person in demo.employees if person.shift == "night"}
     at_day = ~days["user_id"].isin(night)
 
     assert (seconds_apart < 20).sum() > 100, "double punches"
@@ -125,14 +125,14 @@ def test_people_go_on_punching_each_at_a_gate_that_knows_them(demo: Workforce) -
     states = {(punch.terminal, punch.punch_state) for punch in live}
     assert states == {("head-office-gate-1", 255), ("head-office-gate-2", 1), ("warehouse", 1)}
     everybody = demo.next_punches(rng, UNTIL - timedelta(hours=8), count=1_000)
-    assert sorted(punch.user_id for punch in everybody) == sorted(person.user_id for person in demo.people)
+    assert sorted(punch.user_id for punch in everybody) == sorted(person.user_id for person in demo.employees)
     assert {punch.punch_state for punch in everybody} == {0, 255}
 
 
 def test_two_hundred_terminals_of_five_thousand_records_take_seconds() -> None:
     begun = time.process_time()
     company = generate(employees=9_000, devices=200, days=60, until=UNTIL)
-    emulated = company.emulated()
+    emulated = company.emulated_terminals()
     assert time.process_time() - begun < 15
     assert sum(one.record_count for one in emulated) == len(company.punches) > 900_000
     assert not company.punches.duplicated(KEY).any()

@@ -16,11 +16,11 @@ import pytest
 
 from zk_pipeline.simulator.crm.faults import (
     Fault,
-    Received,
+    ReceivedRequest,
     any_of,
-    behave,
     first,
     html_page,
+    no_fault,
     redirect,
     refusal,
     sometimes,
@@ -293,11 +293,11 @@ def test_a_trouble_is_what_the_client_sees(
 
 
 def test_misbehaviours_combine_and_repeat_by_seed() -> None:
-    def received(user: str) -> Received:
-        return Received(number=1, key="k", body=b"", user_ids=frozenset({user}))
+    def received(user: str) -> ReceivedRequest:
+        return ReceivedRequest(number=1, key="k", body=b"", user_ids=frozenset({user}))
 
     busy, poison = refusal(503), refusal(422)
-    both = any_of(behave, first(1, busy), whenever(lambda r: "bad" in r.user_ids, poison))
+    both = any_of(no_fault, first(1, busy), whenever(lambda r: "bad" in r.user_ids, poison))
     assert [both(received(u)) for u in ("good", "bad", "good")] == [busy, poison, None]
     one, other = sometimes(0.3, busy, seed=5), sometimes(0.3, busy, seed=5)
     seen = [one(received("x")) for _ in range(200)]

@@ -26,7 +26,7 @@ def workforce() -> Workforce:
 
 @pytest.fixture(scope="module")
 def fleet(workforce: Workforce) -> Iterator[Fleet]:
-    with Fleet.serve(workforce.emulated()) as served:
+    with Fleet.serve(workforce.emulated_terminals()) as served:
         yield served
 
 
