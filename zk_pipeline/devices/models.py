@@ -26,7 +26,7 @@ class Device:
     enabled: bool = True
     live: bool = False  # whether `zk-pipeline live` captures its punches
     trust_punch_states: bool = False  # whether worked minutes are computed from its in, out and break states
-    comm_key_env: str | None = None  # name of the environment variable that holds the comm key, never the key
+    comm_key_env: str | None = None  # name of the environment variable with the comm key, never the key
     encoding: str = "UTF-8"
     id: int | None = None
     serial_number: str | None = None

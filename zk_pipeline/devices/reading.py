@@ -57,7 +57,7 @@ def read_terminal(
     that number. Records that cannot be a punch are in `rejected`, all others in `punches`.
 
     With the `tail` of an earlier reading, only its last records and those after them are transferred, if they are
-    proven to continue it (see `incremental`); otherwise the reading becomes a full one. `mode` tells them apart.
+    proven to continue it (see `incremental`); otherwise the reading becomes a full one. `mode` is the result.
 
     A user list that cannot be read does not fail the reading: `users` is None then, with a line in `warnings`.
 

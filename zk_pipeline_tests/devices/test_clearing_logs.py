@@ -1,4 +1,4 @@
-"""A log is cleared only when all of it has been read, verified and locked in one session; else nothing is cleared."""
+"""Clearing a log: only after a full reading, verification and keypad lock in one session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A complete log is taken although something else of the reading went wrong; `warnings` says what."""
+"""A complete log is accepted despite other errors of the reading; `warnings` reports them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 
 @dataclass
 class OnceUsersAreAskedFor(Faults):
-    """Another fault from the request for the user list on, on each connection."""
+    """Another fault on each connection, beginning with the request for the user list."""
 
     faults: Faults
 
     def __post_init__(self) -> None:
-        self._connections: list[Connection] = []  # kept, or a later connection could have the id of an ended one
+        self._connections: list[Connection] = []  # kept, because a later connection could have the id() of an ended one
 
     async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == Command.CMD_DATA_WRRQ and request.data.startswith(USER_LIST):
@@ -88,7 +88,7 @@ def test_a_user_list_that_cannot_be_read_costs_no_punches(protocol: Protocol, ca
     assert reading.users is None
     assert len(reading.warnings) == 1
     assert reading.warnings[0].startswith(f"{NAME}: the user list could not be read: ")
-    # It is asked for again although nothing has changed, and the log is not read in full for it.
+    # The list is requested again although nothing has changed, without a full reading of the log.
     assert (later.mode, later.users, len(later.warnings)) == ("unchanged", None, 1)
 
 
@@ -124,7 +124,7 @@ def test_a_user_list_that_breaks_once_is_read_on_a_fresh_connection_and_the_log_
 @pytest.mark.parametrize("layout", [8, 40])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_release_that_is_never_answered_costs_nothing(protocol: Protocol, layout: Layout) -> None:
-    """The log is verified by then; the user list comes over a fresh connection, whose own release is as unanswered."""
+    """The log is verified by then; the user list is read over a new connection, with the same fault."""
     emulated = terminal(layout, records=3000)
     watched = Watched(HangAt(Command.CMD_FREE_DATA))
     with serving(emulated, watched, protocol=protocol) as one:

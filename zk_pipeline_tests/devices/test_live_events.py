@@ -1,4 +1,4 @@
-"""Live events in every size that terminals are known to send become punches, and nothing else does."""
+"""Live events of every known size are decoded as punches, other data is not."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 

@@ -1,4 +1,4 @@
-"""A terminal is locked only where asked for, and people can punch again however the reading ends."""
+"""Keypad lock during a reading: only on request, and undone however the reading ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_nobody_is_locked_out_unasked() -> None:
 
 
 def test_a_reading_that_finds_nothing_new_unlocks_what_it_locked() -> None:
-    """The end of the log is compared, so it must not grow in between."""
+    """The end of the log is compared, so the log must not grow in between."""
     watched = Watched()
     with serving(terminal(40, records=500), watched) as one:
         full = gateway().read(one)
@@ -141,7 +141,7 @@ def test_a_terminal_that_cannot_be_locked_is_not_read_unlocked() -> None:
 
 @dataclass
 class Memory:
-    """A memory of locked terminals, and in which order it was asked, and the terminal was locked and unlocked."""
+    """Keypad locks in memory, and the order of their calls and of the terminal's commands."""
 
     noted: set[str] = field(default_factory=set)
     order: list[str] = field(default_factory=list)
@@ -165,7 +165,7 @@ class Memory:
 
 @dataclass
 class Order(Watched):
-    """Puts what is asked of the terminal in the order of a Memory."""
+    """Adds the terminal's commands to the order of a Memory."""
 
     memory: Memory = field(default_factory=Memory)
 
@@ -180,7 +180,7 @@ def remembering(memory: Memory, *, timeout: float = 5.0, locks: Path | None = No
 
 
 def left_locked(one: Device) -> Device:
-    """As the registry has a device that is noted."""
+    """The device as registered while its lock is recorded."""
     return replace(one, keypad_locked_at=datetime.now(timezone.utc))
 
 
@@ -217,7 +217,7 @@ def test_a_reading_is_good_although_its_lock_cannot_be_forgotten(caplog: pytest.
         assert len(remembering(memory).read(one, lock_while_reading=True).punches) == 60
     assert emulated.is_enabled
     assert memory.noted == {NAME}
-    assert "the next contact unlocks it once more" in caplog.text
+    assert "the next contact unlocks it again" in caplog.text
 
 
 def test_the_advice_of_a_terminal_that_stays_locked_is_true() -> None:
@@ -234,7 +234,7 @@ def test_the_advice_of_a_terminal_that_stays_locked_is_true() -> None:
         one = device(fleet.port_of(NAME))
         with pytest.raises(errors.DeviceLeftDisabled, match="`zk-pipeline test-device NAME`"):
             remembering(memory).read(one, lock_while_reading=True)
-        remembering(memory).probe(left_locked(one))  # still in vain
+        remembering(memory).probe(left_locked(one))  # still without success
         assert not is_unlocked()
         fleet.inject(NAME, Faults())
         remembering(memory).probe(left_locked(one))

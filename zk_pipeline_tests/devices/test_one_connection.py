@@ -1,4 +1,4 @@
-"""However many threads and processes want one terminal, one of them at a time has it."""
+"""Device lock: one connection per terminal at a time, between threads and processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOLD = """
 
 
 class Overlap(Faults):
-    """Counts the sessions that are open at once."""
+    """Counts concurrent sessions."""
 
     def __init__(self) -> None:
         self.open: set[int] = set()
@@ -64,11 +64,11 @@ def test_threads_take_turns(tmp_path: Path) -> None:
 
 def test_another_process_is_waited_for(tmp_path: Path) -> None:
     with serving(terminal()) as one, child(HOLD, tmp_path / "locks", "127.0.0.1") as other:
-        # The other process holds the default port: it is the address that counts.
+        # The other process has locked the default port: the lock depends on the address.
         here = replace(ONE, ip_address=one.ip_address)
         assert other.hear() == "held"
         with pytest.raises(Busy) as failure, exclusive_access(tmp_path / "locks", here, Deadline.after(0.2)):
-            pytest.fail("two processes held it at once")
+            pytest.fail("two processes had the lock at once")
         other.go_on()
         with exclusive_access(tmp_path / "locks", here, Deadline.after(10)):
             assert other.end() == 0
@@ -166,4 +166,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pytest.raises(UsageError, match=r"192\.0\.2\.10_4370"),
         exclusive_access(tmp_path / "file", ONE, Deadline.after(1)),
     ):
-        pytest.fail("it was held without a file")
+        pytest.fail("the lock was taken without a file")

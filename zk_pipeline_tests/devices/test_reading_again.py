@@ -1,4 +1,4 @@
-"""A reading that failed as a whole is tried again on a fresh connection; one that was turned away is not."""
+"""Retries: a failed reading is repeated on a new connection, a refused one is not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 
 @dataclass
 class OnFirst(Faults):
-    """Has a fault on so many connections, then none."""
+    """Has faults on the first connections, then none."""
 
     faults: Faults
     connections: int
@@ -159,7 +159,7 @@ def test_where_the_remembered_transport_is_gone_the_other_one_is_used() -> None:
 
 class SilentOverUdp(Faults):
     async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
-        if len(connection.frame(answer[0])) != len(answer[0].encode()):  # the TCP top is what tells them apart
+        if len(connection.frame(answer[0])) != len(answer[0].encode()):  # only TCP frames have a header
             await super().deliver(request, answer, connection)
 
 
@@ -171,7 +171,7 @@ def test_a_terminal_that_is_only_on_udp_survives_a_lost_datagram_at_the_start() 
 
 
 def test_attempts_share_one_deadline() -> None:
-    """By this clock each look at it takes a second; a single attempt would fit into the deadline."""
+    """Each call of this clock takes a second; a single attempt would fit into the deadline."""
 
     def looks(reading: Callable[[Clock], object]) -> int:
         seconds = itertools.count()

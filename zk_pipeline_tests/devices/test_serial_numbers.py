@@ -1,4 +1,4 @@
-"""A terminal whose serial number is registered has to prove who it is, whatever is asked of it."""
+"""Serial number check: every operation verifies a registered serial number."""
 
 from __future__ import annotations
 

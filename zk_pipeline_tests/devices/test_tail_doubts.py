@@ -1,4 +1,4 @@
-"""Whatever makes it doubtful that new records continue the known ones ends in a full reading, which is the truth."""
+"""Incremental reading without proof of continuity falls back to a full reading."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def shrink(emulated: EmulatedTerminal) -> None:
 
 
 def replace_terminal(emulated: EmulatedTerminal) -> None:
-    emulated._options["~SerialNumber"] = "OTHER"  # fixed at the factory
+    emulated._options["~SerialNumber"] = "OTHER"  # factory option
     punch(emulated, 1)
 
 
@@ -113,7 +113,7 @@ def test_a_tail_that_does_not_fit_is_not_used(case: str) -> None:
 
 
 class OffsetFault(Faults):
-    """Does to parts that do not begin the table what its subclasses say. Packets are numbered, as by real terminals."""
+    """Faults of the parts after the beginning of the table, by subclass. Packets are numbered, as by real terminals."""
 
     async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         answer = data_packets(1008, numbered=True)(answer)
@@ -149,7 +149,7 @@ class Shifted(OffsetFault):
 @pytest.mark.parametrize("firmware", [RefusesOffsets, HangsAtOffsets, SendsLess, Shifted])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_firmware_that_gives_no_parts_by_offset_is_read_in_full(protocol: Protocol, firmware: type[Faults]) -> None:
-    emulated = terminal(40, records=400)  # 16,000 bytes: a full reading takes one part, also over UDP
+    emulated = terminal(40, records=400)  # 16,000 bytes: one part in a full reading, also over UDP
     with serving(emulated, firmware(), protocol=protocol) as one:
         full = gateway().read(one)
         punch(emulated, 5)
@@ -197,7 +197,7 @@ def test_a_table_that_declares_another_size_than_it_announces_makes_a_full_readi
 
 @dataclass
 class OldSnapshot(Faults):
-    """The first snapshot is older than the counter, though whole in itself."""
+    """The first snapshot is older than the counter, though complete."""
 
     records: int
     is_over: bool = False
@@ -228,7 +228,7 @@ def test_a_log_that_is_older_than_its_counter_makes_a_full_reading() -> None:
 
 @pytest.mark.parametrize(("records", "discarded"), [(5000, 0), (5000, 1), (5000, 999), (4999, 999), (4001, 999)])
 def test_a_full_log_that_drops_its_oldest_never_looks_unchanged(records: int, discarded: int) -> None:
-    """Its counter stays at the capacity, or comes back to where it was."""
+    """The counter stays at the capacity, or returns to its old value."""
     emulated = terminal(40, records=records)
     emulated.definition = replace(emulated.definition, record_capacity=5000)
     with serving(emulated) as one:
@@ -243,7 +243,7 @@ def test_a_full_log_that_drops_its_oldest_never_looks_unchanged(records: int, di
 
 
 def test_the_first_fill_up_of_a_log_is_noticed_by_its_overlap() -> None:
-    """It was read when there was room left, and has dropped its oldest since."""
+    """The log had free capacity in the first reading, and has dropped its oldest records since."""
     emulated = terminal(40, records=3900)
     emulated.definition = replace(emulated.definition, record_capacity=5000)
     with serving(emulated) as one:
@@ -278,7 +278,7 @@ def clear_and_refill(emulated: EmulatedTerminal) -> None:
 
 
 def lose_the_last(emulated: EmulatedTerminal, lost: int, new: int) -> None:
-    """As after a power cut that lost what was not written yet."""
+    """A power cut has lost the records that were not written yet."""
     kept = emulated.punches().iloc[: emulated.record_count - lost]
     emulated.clear_log()
     for user_id, at_local, verify_type, state in kept.itertuples(index=False):

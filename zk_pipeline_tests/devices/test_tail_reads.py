@@ -1,4 +1,4 @@
-"""After a full reading only new records travel, and all readings together hold each record of the log once."""
+"""Incremental reading: only new records are transferred, and all readings together have each record once."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 
@@ -36,7 +36,7 @@ NOON = datetime(2026, 3, 2, 12, 0)
 
 
 def punch(emulated: EmulatedTerminal, count: int) -> None:
-    """So many punches by many people, after all that the log holds."""
+    """Punches of many users, after the last record of the log."""
     first = emulated.record_count
     for number in range(first, first + count):
         emulated.punch(str(1000 + number % 40), NOON + timedelta(seconds=number), punch_state=number % 2)
@@ -157,7 +157,7 @@ def test_the_user_list_is_read_again_only_when_people_came_or_went() -> None:
 
 
 def test_8_byte_records_need_the_user_list_in_every_reading_and_after_the_log() -> None:
-    """Slots pass from person to person: who holds one when is told by the lists of all readings."""
+    """Slots are reassigned: their users over time are known from the lists of all readings."""
     emulated, watched = terminal(8, records=500), Watched()
     with serving(emulated, watched) as one:
         full = gateway().read(one)

@@ -1,4 +1,4 @@
-"""A log or a user list that makes no sense is a named failure, never punches and never an empty list of people."""
+"""An undecodable log or user list ends in a named error, never in punches or an empty user list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESET = datetime(2000, 1, 8, 9, 0)  # noqa: DTZ001 - a wall clock has no zone
 
 
 def reset_terminal(layout: Layout, *, is_ma300: bool = False) -> EmulatedTerminal:
-    """200 punches, all of them since its clock was reset: the case that made 110 false punches."""
+    """200 punches, all after a reset of the clock: a case that once produced 110 false punches."""
     emulated = terminal(layout, records=0, is_ma300=is_ma300)
     emulated.set_clock(RESET)
     for number in range(200):
@@ -96,7 +96,7 @@ def test_random_bytes_of_a_size_that_fits_are_no_log(layout: Layout) -> None:
 
 
 def user_list(records: bytes) -> Rewrite:
-    """Sends these as the second table that is read: the user list, after the log."""
+    """Sends these bytes as the second table: the user list, after the log."""
     tables = []
 
     def rewritten(frames: list[Frame]) -> list[Frame]:

@@ -1,4 +1,4 @@
-"""An answer that is not what the protocol or the terminal's own counters promise fails the read, by name."""
+"""An answer that violates the protocol or contradicts the terminal's counters fails the reading with a named error."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_something_else_than_a_terminal_is_a_protocol_violation() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
-            for _ in range(3):  # as often as it is tried
+            for _ in range(3):  # in each attempt
                 connection, _ = listener.accept()
                 with connection:
                     connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")

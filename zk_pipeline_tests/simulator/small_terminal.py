@@ -1,4 +1,4 @@
-"""A small terminal with known people and punches."""
+"""A small emulated terminal with fixed users and punches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def small_terminal(
     record_capacity: int = 100_000,
     serial_number: str = "",
 ) -> EmulatedTerminal:
-    """A terminal at UTC+3 whose clock stands still at 15:00; uids count from 11, user ids from 1001."""
+    """A terminal at UTC+3 with a stopped clock at 15:00; uids count from 11, user ids from 1001."""
     users = tuple(TerminalUser(uid=11 + n, user_id=str(1001 + n), name=f"Zoë {n}") for n in range(people))
     definition = TerminalDefinition(
         name=name,

@@ -66,15 +66,15 @@ class Frame:
 def is_checksum_valid(packet: bytes | bytearray | memoryview) -> bool:
     """Whether the checksum of a frame matches its header and data.
 
-    The checksum is the ones' complement of the ones' complement sum of all other 16-bit words, so the sum of all words
+    The checksum is the ones' complement of the ones' complement sum of all other 16-bit units, so the sum of all units
     is a multiple of 65535; and since 65536 = 1 (mod 65535), so is the packet as one number. One division checks a small
     packet; numpy sums a large one ten times faster.
     """
     if len(packet) < NUMPY_CHECKSUM_BYTES:
         return int.from_bytes(packet, "little") % 0xFFFF == 0
-    words = np.frombuffer(packet, "<u2", len(packet) // 2)
+    units = np.frombuffer(packet, "<u2", len(packet) // 2)
     last = packet[-1] if len(packet) % 2 else 0
-    return (int(words.sum(dtype=np.uint64)) + last) % 0xFFFF == 0
+    return (int(units.sum(dtype=np.uint64)) + last) % 0xFFFF == 0
 
 
 def build_packet(command: int, session_id: int, reply_number: int) -> bytes:

@@ -1,7 +1,7 @@
-"""Ways in which an emulated terminal misbehaves on the wire, one class each. Answers come from `session`.
+"""Injected faults of an emulated terminal, one class each. Answers come from `session`.
 
-Those of the line between, such as lost datagrams, are in `network_faults`. To add one, subclass `Faults` and override
-what it changes.
+Faults of the network, such as lost datagrams, are in `network_faults`. To add a fault, subclass `Faults` and override a
+method.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ class Faults:
     """The faultless terminal."""
 
     def accepts(self) -> bool:
-        """Whether a new connection is taken; if not, TCP is closed at once and UDP unanswered."""
+        """Whether a new connection is accepted; if not, TCP is closed at once and UDP is not answered."""
         return True
 
     async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
-        """Send the answer to a request, or what this fault makes of it."""
+        """Send the answer to a request, as changed by this fault."""
         await connection.send([connection.frame(frame) for frame in answer])
 
 
 class RefuseConnections(Faults):
-    """Takes no connection."""
+    """Accepts no connection."""
 
     def accepts(self) -> bool:
         return False
@@ -35,10 +35,10 @@ class RefuseConnections(Faults):
 
 @dataclass
 class RefuseCommand(Faults):
-    """Answers one command with `code`; with `data_prefix` only where the request's data starts so.
+    """Answers one command with `code`; with `data_prefix` only requests whose data starts with it.
 
-    CMD_CONNECT or CMD_AUTH with CMD_ACK_UNAUTH refuses whoever asks, CMD_DATA_WRRQ with prefix `01 09 00` the
-    user list.
+    CMD_CONNECT or CMD_AUTH with CMD_ACK_UNAUTH refuses every client, CMD_DATA_WRRQ with prefix `01 09 00` the user
+    list.
     """
 
     command: Command
@@ -53,7 +53,7 @@ class RefuseCommand(Faults):
 
 @dataclass
 class HangAt(Faults):
-    """Never answers this command, nor anything after it."""
+    """Never answers this command or any later one."""
 
     command: Command
 
@@ -65,7 +65,7 @@ class HangAt(Faults):
 
 @dataclass
 class CloseAfter(Faults):
-    """Ends each connection once it has carried that many bytes, in the middle of a frame if need be."""
+    """Closes each connection after so many sent bytes, also within a frame."""
 
     sent_bytes: int
     with_reset: bool = False
@@ -85,7 +85,7 @@ class CloseAfter(Faults):
 
 @dataclass
 class CorruptData(Faults):
-    """Flips one byte of each CMD_DATA frame long enough to have it, the checksum not following."""
+    """Flips the byte at `offset` of the data of each CMD_DATA frame, without a new checksum."""
 
     offset: int
 
@@ -101,9 +101,9 @@ class CorruptData(Faults):
 
 @dataclass
 class CorruptAnswer(Faults):
-    """Flips one byte in the first frame that answers this command, the checksum not following.
+    """Flips one byte in the first frame that answers this command, without a new checksum.
 
-    `offset` counts from the frame's header (2 is its checksum, 8 its first byte of data); -8 to -1 is the TCP top.
+    `offset` counts from the frame header (2 is its checksum, 8 its first byte of data); -8 to -1 is the TCP header.
     """
 
     command: int
@@ -112,17 +112,17 @@ class CorruptAnswer(Faults):
     async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         packets = [bytearray(connection.frame(frame)) for frame in answer]
         if request.command == self.command:
-            place = len(packets[0]) - len(answer[0].encode()) + self.offset
-            if 0 <= place < len(packets[0]):
-                packets[0][place] ^= 0xFF
+            position = len(packets[0]) - len(answer[0].encode()) + self.offset
+            if 0 <= position < len(packets[0]):
+                packets[0][position] ^= 0xFF
         await connection.send([bytes(packet) for packet in packets])
 
 
 @dataclass
 class ChangeAnswers(Faults):
-    """Answers one command with what `change` makes of the true frames: for all that has no class of its own here.
+    """Replaces the frames that answer one command by `change(frames)`: for faults without a class of their own.
 
-    With `data_prefix` only where the request's data starts so; `times` limits how often.
+    With `data_prefix` only for requests whose data starts with it; `times` is the maximum number of changes.
     """
 
     command: int
@@ -139,16 +139,16 @@ class ChangeAnswers(Faults):
 
 @dataclass
 class AtFirst(Faults):
-    """Another fault for the first so many connections (on UDP: clients); all later ones find a healthy terminal."""
+    """Another fault for the first `connections` connections (on UDP: clients); later ones are served without faults."""
 
     faults: Faults
     connections: int = 1
-    _asked: int = 0
+    _opened: int = 0
     _affected: list[Connection] = field(default_factory=list)
 
     def accepts(self) -> bool:
-        self._asked += 1
-        return self._asked > self.connections or self.faults.accepts()
+        self._opened += 1
+        return self._opened > self.connections or self.faults.accepts()
 
     async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if connection not in self._affected and len(self._affected) < self.connections:

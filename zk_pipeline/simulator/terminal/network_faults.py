@@ -1,6 +1,6 @@
-"""Ways in which the line to an emulated terminal is bad: slow, late, in small pieces, losing and reordering packets.
+"""Injected network faults: slow or late answers, fragmented, lost, duplicated and reordered packets.
 
-What a terminal itself does wrong is in `faults`.
+Faults of the terminal itself are in `faults`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zk_pipeline.simulator.terminal.protocol import Command, Frame
 
 @dataclass
 class LateAnswers(Faults):
-    """Sends answers so many seconds late: to one command or, without, to all; `times` limits how often."""
+    """Delays answers by `seconds`: to one `command`, or to all if None; `times` is the maximum number of delays."""
 
     seconds: float
     command: int | None = None
@@ -34,9 +34,9 @@ class LateAnswers(Faults):
 
 @dataclass
 class Segments(Faults):
-    """A slow line: so many bytes at a time wherever that cuts a frame, and a pause before each piece.
+    """A slow network: segments of `segment_bytes`, regardless of frame boundaries, with a pause before each.
 
-    A datagram is never cut, and waits as long as one piece.
+    A datagram is never split, and is delayed like one segment.
     """
 
     segment_bytes: int = 1
@@ -54,10 +54,10 @@ class Segments(Faults):
 
 @dataclass
 class SmallPackets(Faults):
-    """Cuts transfers into CMD_DATA packets of `data_bytes`, sent as `then` does it.
+    """Splits transfers into CMD_DATA packets of `data_bytes`, delivered by the faults in `then`.
 
-    Real terminals send 1,008 bytes, and number the packets from 0 in the place of the session id (captures in
-    pyzk's tests); others leave the session id there.
+    Real terminals send 1,008 bytes, and number the packets from 0 in the field of the session id (captures in
+    pyzk's tests); others send the session id there.
     """
 
     data_bytes: int = 1008
@@ -77,19 +77,19 @@ class SmallPackets(Faults):
 
 
 class Fate(Enum):
-    """What becomes of one packet on its way."""
+    """Delivery of one packet by the network."""
 
     ARRIVES = "arrives"
     LOST = "is lost"
     DOUBLED = "arrives twice"
-    OVERTAKEN = "arrives after the next one, be that of a later answer"
+    OVERTAKEN = "arrives after the next packet, possibly of a later answer"
 
 
 @dataclass
 class BadLine(Faults):
-    """Loses, doubles or reorders whole packets, as datagrams fare and as firmware may do on TCP.
+    """Loses, duplicates or reorders whole packets, like a network with datagrams, or firmware on TCP.
 
-    `fate` is asked with the number of each packet, from 0 over all connections.
+    `fate` is called with the number of each packet, from 0 over all connections.
     """
 
     fate: Callable[[int], Fate]
@@ -113,7 +113,7 @@ class BadLine(Faults):
 def random_fates(
     seed: int, *, lost: float = 0.0, doubled: float = 0.0, overtaken: float = 0.0
 ) -> Callable[[int], Fate]:
-    """Fates by chance, the same for the same seed; each share from 0 to 1."""
+    """Random fates, reproducible for the same seed; each share from 0 to 1."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     fates = [Fate.LOST, Fate.DOUBLED, Fate.OVERTAKEN, Fate.ARRIVES]
     shares = [lost, doubled, overtaken, 1 - lost - doubled - overtaken]

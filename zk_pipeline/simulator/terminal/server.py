@@ -1,4 +1,4 @@
-"""One terminal on the network: TCP and UDP on one port number. What it answers comes from `session`."""
+"""Network server of one emulated terminal: TCP and UDP on one port number. Requests are answered in `session`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SESSION_IDS = 0xFFFF
 
 
 class TerminalServer:
-    """Serves one terminal. `faults` may be exchanged at any time; it decides how answers go out.
+    """Serves one terminal. `faults` delivers the answers and may be replaced at any time.
 
-    Frames whose checksum does not fit are dropped without an answer (our choice).
+    Frames with a wrong checksum are dropped without an answer (not documented in the protocol).
     """
 
     def __init__(
@@ -37,18 +37,18 @@ class TerminalServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port, for 0 one that is free for both transports. Raises OSError."""
+        """Listen; returns the port, for 0 one that is free on both transports. Raises OSError."""
         for attempt in itertools.count(1):
             try:
                 return await self._bind(host, port)
             except OSError:
-                # A free TCP port may be another program's UDP port: take the next one.
+                # A free TCP port may be in use by another program on UDP: try the next one.
                 if port or attempt == _PORT_ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
 
     async def stop(self) -> None:
-        """End every connection and close both sockets; nothing is left running."""
+        """Close every connection and both sockets, and wait for all tasks."""
         if self._tcp is None or self._udp is None:
             return
         self._is_open = False
@@ -106,7 +106,7 @@ class TerminalServer:
             writer.close()
             await writer.wait_closed()
         except (ConnectionError, asyncio.CancelledError):
-            pass  # the client went away, or `stop` was called: asyncio logs a cancelled handler as a fault
+            pass  # client disconnected, or `stop` was called: asyncio would log a cancelled handler as an error
         finally:
             session.close()
             writer.transport.abort()
@@ -138,11 +138,11 @@ class TerminalServer:
 
 
 async def _read_packet(reader: asyncio.StreamReader) -> bytes | None:
-    """The next frame without its TCP top; None at the end of the stream or where no frame follows."""
+    """The next frame without its TCP header; None at the end of the stream or for bytes that are not a frame."""
     try:
-        top = await reader.readexactly(TCP_HEADER_BYTES)
-        length = int.from_bytes(top[4:], "little")
-        if not top.startswith(TCP_MAGIC) or not HEADER_BYTES <= length <= _MAX_REQUEST_BYTES:
+        header = await reader.readexactly(TCP_HEADER_BYTES)
+        length = int.from_bytes(header[4:], "little")
+        if not header.startswith(TCP_MAGIC) or not HEADER_BYTES <= length <= _MAX_REQUEST_BYTES:
             return None
         return await reader.readexactly(length)
     except asyncio.IncompleteReadError:

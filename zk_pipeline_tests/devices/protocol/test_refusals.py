@@ -1,4 +1,4 @@
-"""What a terminal refuses for the moment is asked for again; what it refuses for good is named by its answer."""
+"""Refused requests: transient refusals are retried, lasting ones are named by their answer code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRANSIENT = [2001, 2003, 2004]
 
 @dataclass
 class RefusesAtFirst(Faults):
-    """Answers the first so many requests of a command with `code`."""
+    """Answers the first `times` requests of a command with `code`."""
 
     command: Command
     code: int
@@ -44,7 +44,7 @@ class RefusesAtFirst(Faults):
 
 @dataclass
 class Naps:
-    """A clock that does not wait, and notes for how long it should have."""
+    """A clock that does not sleep, and records the pauses."""
 
     seconds: list[float] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ def test_a_passing_refusal_is_asked_again(protocol: Protocol, command: Command, 
         (Command.CMD_CONNECT, 2003, errors.TerminalBusy, "Another program is connected"),
         (Command.CMD_CONNECT, 6001, errors.UnsupportedCommand, "ask its vendor"),
         (Command.CMD_DATA_WRRQ, 2001, errors.UnsupportedCommand, "It may be busy: poll it again"),
-        (Command.CMD_DATA_WRRQ, 2003, errors.TerminalBusy, "It is busy, or the line"),
+        (Command.CMD_DATA_WRRQ, 2003, errors.TerminalBusy, "It is busy, or the network"),
         (Command.CMD_DATA_WRRQ, 0xFFFF, errors.UnsupportedCommand, "ask its vendor"),
         (Command.CMD_DATA_RDY, 2005, errors.TerminalBusy, "Another program is connected"),
     ],
@@ -140,7 +140,7 @@ def test_a_terminal_that_has_given_its_log_before_and_refuses_it_as_empty_firmwa
 
 @pytest.mark.parametrize("code", [2001, 4989, 4991, 0xFFFF, 0xFFFD])
 def test_a_terminal_that_counts_0_and_refuses_its_log_otherwise_is_a_failure_of_its_own(code: int) -> None:
-    """4989 is the answer of SpeedFace-H5L, on which people do punch; 2001 has to come from one that gave its log."""
+    """4989 is the answer of SpeedFace-H5L with punches; 2001 is accepted only after a reading of the log."""
     known = None if code == 2001 else "40"
     with (
         serving(terminal(40, records=0), RefuseCommand(Command.CMD_DATA_WRRQ, code)) as one,

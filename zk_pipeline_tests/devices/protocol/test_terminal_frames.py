@@ -1,4 +1,4 @@
-"""Frames as real terminals send them: captures published in pyzk's tests and issues."""
+"""Frames as sent by real terminals: captures published in pyzk's tests and issues."""
 
 from __future__ import annotations
 

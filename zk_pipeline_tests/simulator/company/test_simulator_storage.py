@@ -1,4 +1,4 @@
-"""A company on disk: what was acknowledged is there after any end, and nothing that was not written whole."""
+"""Persistence of a generated company: acknowledged punches survive a kill, incomplete lines do not."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, workforce:
     whole = log.read_bytes()
     log.write_bytes(whole + torn)
     assert len(WorkforceStorage.load(folder).truth()) == len(workforce.punches)
-    assert log.read_bytes() == whole + torn  # reading changes nothing
+    assert log.read_bytes() == whole + torn  # loading does not change the file
     with WorkforceStorage.load(folder) as storage:
         terminal = storage.terminals()[2]
         user_id = terminal.definition.users[0].user_id

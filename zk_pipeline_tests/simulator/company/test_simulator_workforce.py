@@ -1,4 +1,4 @@
-"""The made-up company: what every size of it has, and what the demo's size shows."""
+"""Generated company: properties of every size, and of the demo's size."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_demo_shows_what_a_real_site_shows(demo: Workforce) -> None:
 
     assert (seconds_apart < 20).sum() > 100, "double punches"
     assert (by_person.size() == 1).sum() > 50, "missing outs"
-    assert (by_person["device"].nunique() > 1).sum() > 100, "people who use two gates"
+    assert (by_person["device"].nunique() > 1).sum() > 100, "employees who use two gates"
     assert days.loc[days["user_id"].isin(night), "punched_at_local"].dt.hour.isin([21, 22, 5, 6]).mean() > 0.9
     assert (by_person["punched_at_local"].min()[lambda first: ~first.index.isin(night, level=0)].dt.hour >= 11).any()
     assert (days["day"].dt.dayofweek >= 5).sum() > 50, "weekend workers"
@@ -124,9 +124,9 @@ def test_people_go_on_punching_each_at_a_gate_that_knows_them(demo: Workforce) -
     assert {punch.terminal for punch in live} == set(enrolled)
     states = {(punch.terminal, punch.punch_state) for punch in live}
     assert states == {("head-office-gate-1", 255), ("head-office-gate-2", 1), ("warehouse", 1)}
-    everybody = demo.next_punches(rng, UNTIL - timedelta(hours=8), count=1_000)
-    assert sorted(punch.user_id for punch in everybody) == sorted(person.user_id for person in demo.employees)
-    assert {punch.punch_state for punch in everybody} == {0, 255}
+    punches = demo.next_punches(rng, UNTIL - timedelta(hours=8), count=1_000)
+    assert sorted(punch.user_id for punch in punches) == sorted(person.user_id for person in demo.employees)
+    assert {punch.punch_state for punch in punches} == {0, 255}
 
 
 def test_two_hundred_terminals_of_five_thousand_records_take_seconds() -> None:

@@ -1,4 +1,4 @@
-"""The CRM receiver spoken to with http.client: what it accepts, refuses and remembers, how it misbehaves."""
+"""Emulated CRM over http.client: accepted, refused and replayed requests, injected faults."""
 
 from __future__ import annotations
 

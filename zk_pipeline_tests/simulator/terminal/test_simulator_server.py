@@ -1,4 +1,4 @@
-"""The dialogue on the wire, seen by a client that shares no code with the simulator."""
+"""Protocol sessions of an emulated terminal, seen by a client that shares no code with the simulator."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_frame_with_a_wrong_checksum_is_not_answered(udp: bool) -> None:
     with Fleet.serve([small_terminal()]) as fleet, RawClient(fleet.port_of("gate"), udp=udp) as client:
         client.connect()
         client.send(bytes.fromhex("4c04 0000") + struct.pack("<HH", client.session, 1))
-        assert client.request(raw.GET_TIME).command == raw.OK  # the next answer is to the next request
+        assert client.request(raw.GET_TIME).command == raw.OK  # the next answer belongs to the next request
 
 
 @transports

@@ -1,4 +1,4 @@
-"""How users and log are transferred, seen by a client that shares no code with the simulator."""
+"""Transfer of users and log, seen by a client that shares no code with the simulator."""
 
 from __future__ import annotations
 
