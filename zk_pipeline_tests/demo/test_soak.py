@@ -157,7 +157,7 @@ def test_a_day_of_faults_and_kills_leaves_everything_right_and_nothing_behind(
     ):
         register(home_store, workforce, fleet)
         day = BadDay(fleet, workforce, clock, narrow, SEED)
-        crm.misbehave = bad_crm(clock, day.counts, seed=SEED)
+        crm.fault_rule = bad_crm(clock, day.counts, seed=SEED)
         how = environment(workforce, crm, channel) | dict(clock.environ(tmp_path / "site"))
         soak = Soak(home, home_store, instance, clock, day, [])
         living = threading.Thread(target=day.live)

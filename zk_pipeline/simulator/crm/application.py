@@ -35,7 +35,7 @@ def _fields(reply: Reply) -> dict[str, object]:
 
 
 class CrmApplication:
-    """The CRM behind the HTTP server. `token`, `misbehave` and `unknown_users` may be changed while it serves."""
+    """The CRM behind the HTTP server. `token`, `fault_rule` and `unknown_users` may be changed while it serves."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class CrmApplication:
         token: str,
         scheme: str,
         ledger: CrmLedger,
-        misbehave: FaultRule,
+        fault_rule: FaultRule,
         unknown_users: Collection[str],
     ) -> None:
         self.token = token
         self.scheme = scheme
         self.ledger = ledger
-        self.misbehave = misbehave
+        self.fault_rule = fault_rule
         self.unknown_users = unknown_users
         self.stopping = threading.Event()
         self._posts = 0

@@ -40,7 +40,7 @@ class Fault:
     keep_results: int | None = None  # shorten the answer to a batch to this number of results
     interim: bytes = b""  # sent before the answer, such as a 103 with its headers
     extra: bytes = b""  # sent after the answer, like a second one
-    said: bytes | None = None  # body of the answer, although the record was applied
+    success_body: bytes | None = None  # body of the answer, although the record was applied
     reshape: Callable[[list[dict[str, object]]], object] | None = None  # converts the results of a batch to a body
     record_status: Mapping[str, int] = field(default_factory=dict)  # by user id: answered instead of applying
 

@@ -99,7 +99,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         app = self.server.app
         key = self.headers.get("Idempotency-Key")
-        fault = app.misbehave(app.received(key, body)) or Fault()
+        fault = app.fault_rule(app.received(key, body)) or Fault()
         if fault.drop == "before":
             self._drop()
         elif fault.status is not None:
@@ -112,7 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._drop()
             else:
                 headers = {"Idempotent-Replay": "true"} if reply.is_replay else {}
-                content = json.dumps(reply.content).encode() if fault.said is None else fault.said
+                content = json.dumps(reply.content).encode() if fault.success_body is None else fault.success_body
                 self._send(reply.status, headers | dict(fault.headers), content, fault)
 
     def do_OPTIONS(self) -> None:

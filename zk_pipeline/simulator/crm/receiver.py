@@ -36,7 +36,7 @@ class CrmReceiver(CrmApplication):
         port: int = 0,
         tls: tuple[Path, Path] | None = None,  # certificate chain and key, PEM files
         ledger_path: Path | None = None,
-        misbehave: FaultRule = no_fault,
+        fault_rule: FaultRule = no_fault,
         unknown_users: Collection[str] = (),
     ) -> None:
         context = None
@@ -47,7 +47,7 @@ class CrmReceiver(CrmApplication):
             token=token,
             scheme=scheme,
             ledger=CrmLedger(ledger_path),
-            misbehave=misbehave,
+            fault_rule=fault_rule,
             unknown_users=unknown_users,
         )
         self._server = CrmServer((host, port), app=self, context=context)

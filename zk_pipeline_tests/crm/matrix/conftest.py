@@ -67,7 +67,7 @@ class Case:
 
     def settle(self, allowed: str = ONCE) -> None:
         """The CRM behaves again, the next round has been; then ledger and store must agree."""
-        self.receiver.misbehave = no_fault
+        self.receiver.fault_rule = no_fault
         self.sync(AGAIN)
         before = self.receiver.posts
         assert self.sync(AGAIN).summary.total == 0

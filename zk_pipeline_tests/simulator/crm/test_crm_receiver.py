@@ -111,7 +111,7 @@ def test_a_key_with_another_body_is_refused_and_noted(receiver: CrmReceiver) -> 
 
 
 def test_a_key_under_way_conflicts(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(delay_before=60))
+    receiver.fault_rule = first(1, Fault(delay_before=60))
     slow = threading.Thread(target=lambda: ask_and_ignore_the_end(receiver))
     slow.start()
     wait_until(lambda: bool(receiver.ledger.attempts))
@@ -258,18 +258,18 @@ def test_a_ledger_damaged_elsewhere_is_refused_by_line(tmp_path: Path) -> None:
 
 
 def test_a_drop_before_leaves_nothing_and_a_drop_after_leaves_the_record(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(drop="before"))
+    receiver.fault_rule = first(1, Fault(drop="before"))
     with pytest.raises((OSError, http.client.HTTPException)):
         ask(receiver, body=record())
     assert receiver.ledger.latest() == {}
-    receiver.misbehave = first(1, Fault(drop="after"))
+    receiver.fault_rule = first(1, Fault(drop="after"))
     with pytest.raises((OSError, http.client.HTTPException)):
         ask(receiver, body=record())
     assert receiver.ledger.revisions("EMP001", DAY) == [1]
 
 
 def test_an_answer_told_to_be_cut_ends_early(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(cut_after=-1))
+    receiver.fault_rule = first(1, Fault(cut_after=-1))
     with pytest.raises((OSError, http.client.IncompleteRead)):
         ask(receiver, body=record())
 
@@ -286,7 +286,7 @@ def test_an_answer_told_to_be_cut_ends_early(receiver: CrmReceiver) -> None:
 def test_a_trouble_is_what_the_client_sees(
     receiver: CrmReceiver, trouble: Fault, status: int, header: tuple[str, str]
 ) -> None:
-    receiver.misbehave = first(1, trouble)
+    receiver.fault_rule = first(1, trouble)
     got = ask(receiver, body=record())
     assert (got.status, got.headers[header[0]]) == (status, header[1])
     assert bool(receiver.ledger.latest()) == (status == 201)

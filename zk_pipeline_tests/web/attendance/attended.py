@@ -78,9 +78,9 @@ def refuse_1003(received: ReceivedRequest) -> Fault | None:
 
 def deliver(store: Store, settings: Settings, crm: CrmReceiver) -> None:
     """All that is due, to a CRM that does not know two of the people."""
-    crm.misbehave = refuse_1003
+    crm.fault_rule = refuse_1003
     sync(store, settings, SyncScope(), run_id=RUN)
-    crm.misbehave = no_fault
+    crm.fault_rule = no_fault
 
 
 def company(store: Store, settings: Settings, crm: CrmReceiver) -> None:
