@@ -151,7 +151,7 @@ def test_random_bytes_never_pass_as_a_log_or_a_user_list() -> None:
     for layout in LOG_LAYOUTS:
         for count in [*range(1, 60), 500, 5000]:
             table = chance.bytes(layout.size * count)
-            passed += [(count, layout) for counted in (count, 0) if (layout := _detected(table, counted=counted))]
+            passed += [(count, found) for counted in (count, 0) if (found := _detected(table, counted=counted))]
     for size in (28, 72):
         for count in [*range(1, 60), 500]:
             table = chance.bytes(size * count)

@@ -275,7 +275,7 @@ def test_an_answer_told_to_be_cut_ends_early(receiver: CrmReceiver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "status", "header"),
+    ("fault", "status", "header"),
     [
         (refusal(429, retry_after="7"), 429, ("Retry-After", "7")),
         (html_page(), 200, ("Content-Type", "text/html; charset=utf-8")),
@@ -284,9 +284,9 @@ def test_an_answer_told_to_be_cut_ends_early(receiver: CrmReceiver) -> None:
     ],
 )
 def test_a_trouble_is_what_the_client_sees(
-    receiver: CrmReceiver, trouble: Fault, status: int, header: tuple[str, str]
+    receiver: CrmReceiver, fault: Fault, status: int, header: tuple[str, str]
 ) -> None:
-    receiver.fault_rule = first(1, trouble)
+    receiver.fault_rule = first(1, fault)
     got = ask(receiver, body=record())
     assert (got.status, got.headers[header[0]]) == (status, header[1])
     assert bool(receiver.ledger.latest()) == (status == 201)
