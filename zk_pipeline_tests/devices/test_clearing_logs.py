@@ -82,7 +82,7 @@ def test_a_punch_during_the_verification_saves_the_log() -> None:
     assert (emulated.record_count, emulated.is_enabled) == (501, True)
 
 
-def test_nobody_can_punch_between_the_last_look_at_the_counter_and_the_clearing() -> None:
+def test_no_punch_is_accepted_between_the_last_counter_check_and_the_clearing() -> None:
     def late_punch(frames: list[Frame]) -> list[Frame]:
         with pytest.raises(TerminalLockedError):
             emulated.punch("1000")

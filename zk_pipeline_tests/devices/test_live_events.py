@@ -64,7 +64,7 @@ def test_the_number_0_is_nobody() -> None:
     assert (record.user_id, record.uid) == (None, None)
 
 
-def test_several_events_in_one_frame_are_told_apart() -> None:
+def test_several_events_in_one_frame_are_split() -> None:
     raw = SIZES[52][0]
     assert split_events(raw * 3) == [raw] * 3
 

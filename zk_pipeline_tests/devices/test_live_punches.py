@@ -227,7 +227,7 @@ def test_an_event_that_names_a_slot_brings_the_user_list_as_it_is_after_it(monke
     assert holders == ["1000", "1100"]
 
 
-def test_an_event_that_names_a_slot_is_told_without_a_user_list_where_it_is_refused(
+def test_an_event_that_names_a_slot_is_reported_without_a_user_list_if_it_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events_of(b"<uid>" + KIND_AND_DATE, monkeypatch)

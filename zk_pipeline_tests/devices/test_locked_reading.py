@@ -52,7 +52,7 @@ def test_the_terminal_is_locked_while_its_log_is_transferred_and_not_after(proto
     assert same_punches(reading.punches, emulated.punches())
 
 
-def test_nobody_is_locked_out_unasked() -> None:
+def test_the_keypad_is_not_locked_by_default() -> None:
     watched = Watched()
     with serving(terminal(), watched) as one:
         gateway().read(one)
@@ -184,7 +184,7 @@ def left_locked(one: Device) -> Device:
     return replace(one, keypad_locked_at=datetime.now(timezone.utc))
 
 
-def test_a_lock_is_noted_before_it_is_taken_and_forgotten_after_it_is_undone() -> None:
+def test_a_lock_is_recorded_before_it_is_taken_and_the_record_deleted_after_the_unlock() -> None:
     memory = Memory()
     with serving(terminal(), Order(memory=memory)) as one:
         remembering(memory).read(one, lock_while_reading=True)
@@ -205,7 +205,7 @@ def test_a_reading_that_locks_nothing_notes_nothing() -> None:
     assert memory.order == []
 
 
-def test_a_reading_is_good_although_its_lock_cannot_be_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reading_succeeds_although_the_record_of_its_lock_cannot_be_deleted(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
 
     def break_memory(frames: list[Frame]) -> list[Frame]:

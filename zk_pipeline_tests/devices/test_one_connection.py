@@ -94,7 +94,7 @@ def test_a_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
             pass
 
 
-def test_devices_at_other_addresses_are_not_held_up(tmp_path: Path) -> None:
+def test_devices_at_other_addresses_are_not_delayed(tmp_path: Path) -> None:
     others = [replace(ONE, port=4371), replace(ONE, ip_address="192.0.2.1"), replace(ONE, ip_address="2001:db8::1")]
     with exclusive_access(tmp_path, ONE, Deadline.after(1)):
         for other in others:

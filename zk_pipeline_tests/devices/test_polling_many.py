@@ -64,7 +64,7 @@ def test_no_devices_make_no_outcomes() -> None:
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_hanging_devices_are_given_up_at_the_deadline_and_hold_up_nobody(release: threading.Event) -> None:
+def test_hanging_devices_are_abandoned_at_the_deadline_and_do_not_delay_others(release: threading.Event) -> None:
     """Two slots, two devices that hang in them, twenty waiting."""
 
     def read(device: Device) -> Reading:
@@ -104,7 +104,7 @@ def test_hanging_devices_lend_their_places_long_before_their_deadline(
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_a_device_that_answers_after_it_was_given_up_has_no_second_outcome(release: threading.Event) -> None:
+def test_a_device_that_answers_after_it_was_abandoned_has_no_second_outcome(release: threading.Event) -> None:
     def read(device: Device) -> Reading:
         if device.name == "gate 0":
             hung.append(threading.current_thread())

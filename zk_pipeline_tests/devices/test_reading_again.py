@@ -69,7 +69,7 @@ def test_what_fails_once_or_twice_is_read_in_the_end(protocol: Protocol, connect
 
 @pytest.mark.parametrize("case", WHOLE_FAILURES)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_always_fails_is_given_up_after_the_third_connection(protocol: Protocol, case: str) -> None:
+def test_a_lasting_failure_ends_the_reading_after_the_third_connection(protocol: Protocol, case: str) -> None:
     faults, failure = WHOLE_FAILURES[case]
     watched = Watched(faults)
     with serving(terminal(16, records=500), watched, protocol=protocol) as one, pytest.raises(failure):
@@ -78,7 +78,7 @@ def test_what_always_fails_is_given_up_after_the_third_connection(protocol: Prot
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_refusal_is_asked_for_once(protocol: Protocol) -> None:
+def test_a_refusal_is_not_retried(protocol: Protocol) -> None:
     watched = Watched(RefuseCommand(Command.CMD_DATA_WRRQ))
     with serving(terminal(), watched, protocol=protocol) as one, pytest.raises(errors.UnsupportedCommand):
         gateway().read(one)
@@ -92,7 +92,7 @@ def test_a_wrong_comm_key_is_tried_once() -> None:
     assert watched.count(Command.CMD_CONNECT) == 1
 
 
-def test_another_terminal_is_asked_once() -> None:
+def test_another_terminal_is_not_retried() -> None:
     watched = Watched()
     with serving(terminal(), watched) as one, pytest.raises(errors.SerialChanged):
         gateway().read(replace(one, serial_number="OLD1"))

@@ -139,7 +139,7 @@ def test_a_record_that_cannot_be_a_punch_keeps_its_place_in_the_log() -> None:
     assert last.mode == "unchanged"
 
 
-def test_the_user_list_is_read_again_only_when_people_came_or_went() -> None:
+def test_the_user_list_is_read_again_only_after_a_change_of_the_user_counter() -> None:
     emulated, watched = terminal(40, records=500), Watched()
     with serving(emulated, watched) as one:
         full = gateway().read(one)
@@ -194,7 +194,7 @@ def test_a_counter_that_always_says_0_is_never_taken_for_an_unchanged_one(layout
         assert gateway().read(one).tail is None
 
 
-def test_an_empty_log_is_asked_for_again() -> None:
+def test_an_empty_log_is_requested_again() -> None:
     with serving(terminal(40, records=0)) as one:
         assert gateway().read(one).tail is None
 

@@ -72,7 +72,7 @@ def black_hole(kind: Protocol) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_black_hole_is_given_up_after_the_timeout(protocol: Protocol) -> None:
+def test_a_black_hole_ends_after_the_timeout(protocol: Protocol) -> None:
     with black_hole(protocol) as port:
         started = time.monotonic()
         with pytest.raises(errors.NoAnswer):
@@ -81,7 +81,7 @@ def test_a_black_hole_is_given_up_after_the_timeout(protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_black_hole_is_given_up_at_the_deadline(protocol: Protocol) -> None:
+def test_a_black_hole_ends_at_the_deadline(protocol: Protocol) -> None:
     with black_hole(protocol) as port:
         started = time.monotonic()
         with pytest.raises(errors.DeadlineExceeded):
@@ -191,7 +191,7 @@ def test_a_clock_without_a_date_is_shown_as_none_and_stops_no_reading() -> None:
             gateway().set_clock(one)
 
 
-def test_a_refused_user_list_fails_where_only_users_were_asked_for() -> None:
+def test_a_refused_user_list_fails_if_only_users_were_requested() -> None:
     with (
         serving(terminal(), RefuseCommand(Command.CMD_DATA_WRRQ)) as one,
         pytest.raises(errors.UnsupportedCommand),

@@ -122,7 +122,7 @@ def test_a_user_list_that_makes_no_sense_is_named_and_costs_no_punches(layout: L
         assert same_punches(reading.punches, emulated.punches())
 
 
-def test_such_a_user_list_is_a_failure_where_only_the_list_is_asked_for() -> None:
+def test_such_a_user_list_is_an_error_if_only_the_list_is_requested() -> None:
     emulated = terminal(40, records=0)
     nonsense = Rewrite(
         Command.CMD_DATA_WRRQ, lambda frames: [replace(frames[0], command=1501, data=table(bytes(2880)))]
@@ -131,7 +131,7 @@ def test_such_a_user_list_is_a_failure_where_only_the_list_is_asked_for() -> Non
         gateway().users(one)
 
 
-def test_a_list_with_an_entry_that_names_nobody_is_read_without_it() -> None:
+def test_a_list_with_an_entry_without_a_user_is_read_without_it() -> None:
     emulated = terminal(40, records=20)
     entries = np.frombuffer(emulated.encoded_users(), "u1").reshape(-1, 72).copy()
     entries[3, 48:] = 0

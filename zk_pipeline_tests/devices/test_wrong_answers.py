@@ -106,7 +106,7 @@ WRONG_PARTS: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("case", WRONG_PARTS)
-def test_a_part_that_is_not_what_was_asked_for_fails_the_read(case: str) -> None:
+def test_a_part_that_was_not_requested_fails_the_reading(case: str) -> None:
     with (
         serving(terminal(40, records=3000), Rewrite(Command.CMD_DATA_RDY, WRONG_PARTS[case])) as one,
         pytest.raises((errors.IncompleteTransfer, errors.ProtocolViolation)),

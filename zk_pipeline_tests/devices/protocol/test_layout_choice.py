@@ -82,7 +82,7 @@ def test_the_records_tell_the_layout_with_a_counter_and_without(layout: Layout, 
 
 @pytest.mark.parametrize("layout", LOG_LAYOUTS, ids=lambda layout: layout.name)
 @pytest.mark.parametrize("latest", [NOW, RESET], ids=["set right since", "reset still"])
-def test_a_log_of_a_clock_that_was_reset_is_told_by_its_user_ids_or_by_the_reading_before(
+def test_a_log_of_a_reset_clock_is_detected_by_its_user_ids_or_by_the_reading_before(
     layout: Layout, latest: np.datetime64
 ) -> None:
     table = _records(layout, 60, "2000-01-01T00:05:00")
@@ -177,7 +177,7 @@ def test_the_entries_of_a_user_list_tell_its_layout(layout: Layout, count: int) 
 
 
 @pytest.mark.parametrize("layout", LOG_LAYOUTS, ids=lambda layout: layout.name)
-def test_records_of_dates_that_do_not_exist_are_told_by_the_layout_known_before_alone(layout: Layout) -> None:
+def test_records_of_impossible_dates_are_detected_only_by_the_layout_of_an_earlier_reading(layout: Layout) -> None:
     table = _records(layout, 3)
     records = layout.records(table).copy()
     records["time"] = (((26 * 12 + 1) * 31 + 30) * 24 + 8) * 3600  # 31 February 2026, 08:00

@@ -55,7 +55,7 @@ class Naps:
 @pytest.mark.parametrize("code", TRANSIENT)
 @pytest.mark.parametrize("command", ASKED_FOR)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_passing_refusal_is_asked_again(protocol: Protocol, command: Command, code: int) -> None:
+def test_a_transient_refusal_is_retried(protocol: Protocol, command: Command, code: int) -> None:
     emulated, naps, watched = terminal(40, records=3000), Naps(), Watched(RefusesAtFirst(command, code))
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway(clock=naps.clock()).read(one)
@@ -87,14 +87,14 @@ def test_a_lasting_refusal_has_the_advice_for_its_answer(
     assert advice in str(raised.value)
 
 
-def test_a_permanent_refusal_is_asked_once() -> None:
+def test_a_permanent_refusal_is_not_retried() -> None:
     watched = Watched(RefuseCommand(Command.CMD_DATA_WRRQ, 0xFFFF))
     with serving(terminal(40), watched) as one, pytest.raises(errors.UnsupportedCommand):
         gateway().read(one)
     assert watched.count(Command.CMD_DATA_WRRQ) == 1
 
 
-def test_pauses_end_before_the_deadline_and_the_refusal_is_what_is_told() -> None:
+def test_pauses_end_before_the_deadline_and_the_refusal_is_reported() -> None:
     naps = Naps()
     with serving(terminal(40), RefuseCommand(Command.CMD_GET_TIME)) as one, pytest.raises(errors.UnsupportedCommand):
         gateway(deadline=0.5, clock=naps.clock()).read(one)
@@ -118,7 +118,7 @@ ONCE: dict[Command, Callable[[Device], object]] = {
 
 
 @pytest.mark.parametrize("command", ONCE)
-def test_what_must_not_be_done_late_is_not_asked_again(command: Command) -> None:
+def test_commands_that_must_not_be_delayed_are_not_retried(command: Command) -> None:
     watched = Watched(RefuseCommand(command))
     with serving(terminal(40), watched) as one, pytest.raises(errors.UnsupportedCommand):
         ONCE[command](one)

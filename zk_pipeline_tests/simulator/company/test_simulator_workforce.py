@@ -115,7 +115,7 @@ def test_the_truth_names_site_and_zone_of_every_punch(demo: Workforce) -> None:
         assert set(own["timezone"]) == {terminal.timezone}
 
 
-def test_people_go_on_punching_each_at_a_gate_that_knows_them(demo: Workforce) -> None:
+def test_employees_continue_to_punch_at_gates_where_they_are_enrolled(demo: Workforce) -> None:
     rng = np.random.default_rng(3)
     enrolled = {one.name: {user.user_id for user in one.users} for one in demo.terminals}
     live = [punch for _ in range(50) for punch in demo.next_punches(rng, UNTIL, count=5)]

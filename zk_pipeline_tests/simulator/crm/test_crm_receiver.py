@@ -268,7 +268,7 @@ def test_a_drop_before_leaves_nothing_and_a_drop_after_leaves_the_record(receive
     assert receiver.ledger.revisions("EMP001", DAY) == [1]
 
 
-def test_an_answer_told_to_be_cut_ends_early(receiver: CrmReceiver) -> None:
+def test_an_answer_with_the_fault_cut_ends_early(receiver: CrmReceiver) -> None:
     receiver.fault_rule = first(1, Fault(cut_after=-1))
     with pytest.raises((OSError, http.client.IncompleteRead)):
         ask(receiver, body=record())

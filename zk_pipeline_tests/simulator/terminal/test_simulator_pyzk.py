@@ -42,7 +42,7 @@ def connected(port: int, *, udp: bool, password: int = 0) -> Iterator[Any]:
 
 @transports
 @pytest.mark.parametrize("index", [0, 1, 2], ids=["8 bytes", "16 bytes", "40 bytes"])
-def test_pyzk_reads_exactly_the_generated_people_and_log(
+def test_pyzk_reads_exactly_the_generated_users_and_log(
     workforce: Workforce, fleet: Fleet, index: int, udp: bool
 ) -> None:
     definition = workforce.terminals[index]
