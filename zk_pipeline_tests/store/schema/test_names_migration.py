@@ -109,7 +109,8 @@ def filled(store: Store) -> Store:
 
 
 def problems() -> list[Problem]:
-    failed = [FailedCheck(*key.split(":")[1:], "ERROR", "as before") for key in ALERT_KEYS.values()]
+    names = [key.split(":")[1:] for key in ALERT_KEYS.values()]
+    failed = [FailedCheck(asset, name, "ERROR", "as before") for asset, name in names]
     return check_problems(failed, Links())
 
 
