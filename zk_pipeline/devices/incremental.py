@@ -72,7 +72,7 @@ def fetch_new_records(client: TerminalClient, tail: LogPosition, info: TerminalI
             client.transport.fail(IncompleteTransfer, problem)
         return None
     return RawLog(
-        mode="unchanged" if count == tail.record_count else "tail",
+        mode="unchanged" if count == tail.record_count else "incremental",
         table=table,
         layout=layout,
         after=after,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 Protocol = Literal["auto", "tcp", "udp"]
-ReadingMode = Literal["full", "tail", "unchanged"]
+ReadingMode = Literal["full", "incremental", "unchanged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class Reading:
     """
 
     info: TerminalInfo
-    reported_after: int  # the terminal's own counter, read again after the log
+    record_count_after: int  # the terminal's own counter, read again after the log
     layout: int | None  # bytes per record, None if the log was empty
     log_layout: str | None = None  # name of the layout, as in LogPosition
     bytes_read: int  # all bytes received, including failed attempts
