@@ -48,15 +48,15 @@ class TerminalGateway:
     locks: Path | None = None
     keypad_locks: KeypadLocks | None = None
 
-    def read(self, device: Device, tail: LogPosition | None = None, *, lock_while_reading: bool = False) -> Reading:
-        """The terminal's whole log, or the records since `tail`, see `read_terminal`."""
+    def read(self, device: Device, position: LogPosition | None = None, *, lock_while_reading: bool = False) -> Reading:
+        """The terminal's whole log, or the records since `position`, see `read_terminal`."""
         with self._access(device) as access:
             return read_terminal(
                 device,
                 comm_key=access.comm_key,
                 timeout=self.timeout,
                 deadline=access.seconds,
-                tail=tail,
+                position=position,
                 lock_while_reading=lock_while_reading,
                 keypad_locks=self.keypad_locks,
                 clock=self.clock,

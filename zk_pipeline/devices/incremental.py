@@ -27,29 +27,29 @@ OVERLAP_RECORDS = 16
 FULL_LOG_RECORDS = 1000
 
 
-def can_resume(tail: LogPosition, info: TerminalInfo) -> bool:
-    """Whether the terminal may still have the log that ends with `tail`; otherwise a full reading is necessary."""
-    layout = _layout(tail)
+def can_resume(position: LogPosition, info: TerminalInfo) -> bool:
+    """Whether the terminal may still have the log that ends with `position`; otherwise a full reading is necessary."""
+    layout = _layout(position)
     return (
-        tail.serial_number == info.serial_number != ""
+        position.serial_number == info.serial_number != ""
         and layout is not None
-        and 0 < len(tail.overlap) <= tail.total_bytes == tail.record_count * layout.size
-        and len(tail.overlap) % layout.size == 0
-        and tail.record_count <= info.record_count < info.record_capacity - FULL_LOG_RECORDS
+        and 0 < len(position.overlap) <= position.total_bytes == position.record_count * layout.size
+        and len(position.overlap) % layout.size == 0
+        and position.record_count <= info.record_count < info.record_capacity - FULL_LOG_RECORDS
     )
 
 
-def fetch_new_records(client: TerminalClient, tail: LogPosition, info: TerminalInfo) -> RawLog | None:
-    """The log from the overlap of `tail` on; None without proof that it continues the known records.
+def fetch_new_records(client: TerminalClient, position: LogPosition, info: TerminalInfo) -> RawLog | None:
+    """The log from the overlap of `position` on; None without proof that it continues the known records.
 
     Proof: the overlap is in its place byte for byte, and the announced and declared sizes match the terminal's record
     counter, before and after. An unchanged counter is no proof: the log may have lost its newest records, or been
     cleared, and have grown to the old number again. A log that is sent at once is compared in the same way. Raises
     TerminalError if the failure also affects the session.
     """
-    layout = _layout(tail)
+    layout = _layout(position)
     assert layout is not None
-    start = tail.total_bytes - len(tail.overlap)
+    start = position.total_bytes - len(position.overlap)
     client.transport.operation = READING_NEW_RECORDS
     try:
         snapshot = take_log_snapshot(client)
@@ -65,19 +65,19 @@ def fetch_new_records(client: TerminalClient, tail: LogPosition, info: TerminalI
     free_data(client, snapshot)
     count, rest = divmod(declared, layout.size)
     is_counted = not rest and info.record_count <= count <= after.records
-    if not is_counted or snapshot.size != SIZE_BYTES + declared or not table.startswith(tail.overlap):
+    if not is_counted or snapshot.size != SIZE_BYTES + declared or not table.startswith(position.overlap):
         if client.transport.is_broken:
             client.transport.operation = READING_NEW_RECORDS
             problem = "they do not continue the known records, and the session has ended"
             client.transport.fail(IncompleteTransfer, problem)
         return None
     return RawLog(
-        mode="unchanged" if count == tail.record_count else "incremental",
+        mode="unchanged" if count == position.record_count else "incremental",
         table=table,
         layout=layout,
         after=after,
         start=start // layout.size,
-        known=len(tail.overlap) // layout.size,
+        known=len(position.overlap) // layout.size,
     )
 
 
@@ -98,5 +98,5 @@ def position_of(log: RawLog, info: TerminalInfo) -> LogPosition | None:
     )
 
 
-def _layout(tail: LogPosition) -> Layout | None:
-    return next((layout for layout in LOG_LAYOUTS if layout.name == tail.layout), None)
+def _layout(position: LogPosition) -> Layout | None:
+    return next((layout for layout in LOG_LAYOUTS if layout.name == position.layout), None)

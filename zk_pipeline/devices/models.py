@@ -123,7 +123,7 @@ class Reading:
     `rejected`: `record_index` int64 (in the whole log), `raw` bytes, `reason` str.
     `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None if the terminal refused
     its list, or an incremental reading did not need it.
-    `tail`: position for the next reading; None if that has to be a full one.
+    `position`: where the next reading continues; None if that has to be a full one.
     `warnings`: one line per problem that did not fail the reading.
     """
 
@@ -136,5 +136,5 @@ class Reading:
     rejected: pd.DataFrame = field(repr=False)
     users: pd.DataFrame | None = field(repr=False)
     mode: ReadingMode = "full"
-    tail: LogPosition | None = field(default=None, repr=False)
+    position: LogPosition | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()

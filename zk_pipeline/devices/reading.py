@@ -45,18 +45,18 @@ def read_terminal(
     comm_key: int,
     timeout: float,
     deadline: float,
-    tail: LogPosition | None = None,
+    position: LogPosition | None = None,
     lock_while_reading: bool = False,
     keypad_locks: KeypadLocks | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Reading:
-    """Read the terminal's whole log, or with `tail` the records since: complete and verified, or TerminalError.
+    """Read the terminal's whole log, or with `position` the records since: complete and verified, or TerminalError.
 
     Time limits in seconds: `timeout` for one answer, `deadline` for the whole reading. Complete means: all declared
     bytes arrived, they are a whole number of records, and the terminal's own counter, read before and after, confirms
     that number. Records that cannot be a punch are in `rejected`, all others in `punches`.
 
-    With the `tail` of an earlier reading, only its last records and those after them are transferred, if they are
+    With the `position` of an earlier reading, only its last records and those after them are transferred, if they are
     proven to continue it (see `incremental`); otherwise the reading becomes a full one. `mode` is the result.
 
     A user list that cannot be read does not fail the reading: `users` is None then, with a line in `warnings`.
@@ -66,13 +66,13 @@ def read_terminal(
     message of another error. Raises SerialChanged if `device.serial_number` is known and another terminal answers,
     SerialUnverified if the terminal reports no serial number.
     """
-    if tail is not None:
-        device = replace(device, log_layout=tail.layout)
+    if position is not None:
+        device = replace(device, log_layout=position.layout)
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     if not lock_while_reading:
-        return _read(connector, tail, None)
+        return _read(connector, position, None)
     with device_disabled(connector, keypad_locks) as disabling:
-        return _read(disabling.connector, tail, disabling)
+        return _read(disabling.connector, position, disabling)
 
 
 def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
@@ -87,15 +87,15 @@ def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
     return log, _reading(client.transport.device, info, log, _user_list(client.transport.device, users), received)
 
 
-def _read(connector: Connector, tail: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
+def _read(connector: Connector, position: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
     failure: TerminalError | None = None
     for _ in range(ATTEMPTS):
         try:
-            return _read_once(connector, tail, disabling)
+            return _read_once(connector, position, disabling)
         except (IncompleteTransfer, ProtocolViolation, NoAnswer, SessionLost) as error:
             failure = failure or error
             if error.attempted == READING_NEW_RECORDS:
-                tail = None
+                position = None
         except (Refused, Unreachable, DeadlineExceeded):
             # In a retry, the error of the first attempt is more specific.
             if failure is None:
@@ -105,15 +105,15 @@ def _read(connector: Connector, tail: LogPosition | None, disabling: DeviceDisab
     raise failure
 
 
-def _read_once(connector: Connector, tail: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
+def _read_once(connector: Connector, position: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
     users: _UserListResult = None
     with connector.session() as client:
         info = read_terminal_info(client)
         check_serial(client, info)
-        resumable = tail if tail is not None and can_resume(tail, info) else None
+        resumable = position if position is not None and can_resume(position, info) else None
         with disabling.during(client) if disabling is not None else nullcontext():
             log = _fetch(client, resumable, info)
-        if _needs_users(log, tail):
+        if _needs_users(log, position):
             users = _fetch_users(client, log.after)
     if isinstance(users, (IncompleteTransfer, ProtocolViolation)):
         users = _retry_users(connector)
@@ -167,13 +167,13 @@ def _fetch(client: TerminalClient, resumable: LogPosition | None, info: Terminal
     return log or fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
 
 
-def _needs_users(log: RawLog, tail: LogPosition | None) -> bool:
+def _needs_users(log: RawLog, position: LogPosition | None) -> bool:
     """Whether the user list is needed: in a full reading, for records that name only a slot (its users over time are
     known from the lists of all readings), and after a change of the user counter.
     """
-    if log.mode == "full" or tail is None or log.layout is None or not log.layout.names_users:
+    if log.mode == "full" or position is None or log.layout is None or not log.layout.names_users:
         return True
-    return log.after.users != tail.user_count
+    return log.after.users != position.user_count
 
 
 def _reading(device: Device, info: TerminalInfo, log: RawLog, user_list: _UserList, bytes_read: int) -> Reading:
@@ -184,9 +184,9 @@ def _reading(device: Device, info: TerminalInfo, log: RawLog, user_list: _UserLi
     punches, rejected = decode_log(new, layout, encoding=device.encoding, first_index=first_index)
     # Records that wait in quarantine for a user list are read again only by a full reading.
     is_waiting = len(new) > 0 and users is None and not layout.names_users
-    tail = None if is_waiting else position_of(log, info)
-    if tail is not None and user_list.is_due:
-        tail = replace(tail, user_count=USER_LIST_DUE)
+    position = None if is_waiting else position_of(log, info)
+    if position is not None and user_list.is_due:
+        position = replace(position, user_count=USER_LIST_DUE)
     return Reading(
         info=info,
         record_count_after=log.after.records,
@@ -197,6 +197,6 @@ def _reading(device: Device, info: TerminalInfo, log: RawLog, user_list: _UserLi
         rejected=rejected,
         users=users,
         mode=log.mode,
-        tail=tail,
+        position=position,
         warnings=(*log.warnings, *user_list.warnings),
     )

@@ -82,7 +82,7 @@ def test_a_user_list_that_cannot_be_read_costs_no_punches(protocol: Protocol, ca
     emulated, watched = terminal(40, records=300), Watched(BROKEN_LISTS[case]())
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway(timeout=1).read(one)
-        later = gateway(timeout=1).read(one, reading.tail)
+        later = gateway(timeout=1).read(one, reading.position)
 
     assert same_punches(reading.punches, emulated.punches())
     assert reading.users is None
@@ -99,9 +99,9 @@ def test_slots_without_a_user_list_wait_for_a_full_reading(case: str) -> None:
         one = device(fleet.port_of(NAME))
         waiting = gateway(timeout=1).read(one)
         fleet.inject(NAME, Faults())
-        healed = gateway().read(one, waiting.tail)
+        healed = gateway().read(one, waiting.position)
 
-    assert (waiting.tail, waiting.users, len(waiting.warnings)) == (None, None, 1)
+    assert (waiting.position, waiting.users, len(waiting.warnings)) == (None, None, 1)
     assert healed.mode == "full"
     assert same_punches(healed.punches, emulated.punches())
 
@@ -118,7 +118,7 @@ def test_a_user_list_that_breaks_once_is_read_on_a_fresh_connection_and_the_log_
     assert same_punches(reading.punches, emulated.punches())
     assert (reading.users is None, reading.warnings) == (False, ())
     assert watched.count(Command.CMD_DATA_WRRQ, b"\x01\x0d") == 1
-    assert reading.tail is not None
+    assert reading.position is not None
 
 
 @pytest.mark.parametrize("layout", [8, 40])
@@ -130,7 +130,7 @@ def test_a_release_that_is_never_answered_costs_nothing(protocol: Protocol, layo
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway(timeout=0.3).read(one)
         emulated.punch("1000")
-        later = gateway(timeout=0.3).read(one, reading.tail)
+        later = gateway(timeout=0.3).read(one, reading.position)
 
     assert same_punches(reading.punches, emulated.punches().iloc[:-1])
     assert (reading.users is None, reading.warnings) == (False, ())

@@ -64,7 +64,7 @@ def test_a_reading_that_finds_nothing_new_unlocks_what_it_locked() -> None:
     watched = Watched()
     with serving(terminal(40, records=500), watched) as one:
         full = gateway().read(one)
-        assert gateway().read(one, full.tail, lock_while_reading=True).mode == "unchanged"
+        assert gateway().read(one, full.position, lock_while_reading=True).mode == "unchanged"
     assert watched.count(DISABLE) == watched.count(ENABLE) == 1
 
 

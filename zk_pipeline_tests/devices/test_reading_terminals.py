@@ -211,7 +211,7 @@ def test_without_a_user_list_8_byte_records_name_their_slots_alone(refusal) -> N
     with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, only_users)) as one:
         reading = gateway().read(one)
 
-    assert (reading.users, reading.tail) == (None, None)
+    assert (reading.users, reading.position) == (None, None)
     assert reading.rejected.empty
     assert reading.punches["user_id"].isna().all()
     assert b"".join(reading.punches["raw"]) == emulated.encoded_log()

@@ -68,4 +68,4 @@ def test_a_serial_number_that_is_refused_once_is_requested_again() -> None:
     with serving(terminal(), once) as one:
         reading = gateway().read(replace(one, serial_number=SERIAL))
     assert reading.info.serial_number == SERIAL
-    assert reading.tail is not None
+    assert reading.position is not None

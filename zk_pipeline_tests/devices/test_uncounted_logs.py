@@ -42,7 +42,7 @@ def test_a_counter_that_counts_deleted_records_too_hides_no_punches(
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway().read(one)
         emulated.punch("1000")
-        later = gateway().read(one, reading.tail)
+        later = gateway().read(one, reading.position)
 
     assert same_punches(reading.punches, emulated.punches().iloc[:-1])
     assert reading.warnings == (
@@ -51,7 +51,7 @@ def test_a_counter_that_counts_deleted_records_too_hides_no_punches(
     )
     assert watched.count(Command.CMD_DATA_WRRQ, LOG) == 4
     # No counter would verify an incremental reading.
-    assert (reading.tail, later.mode) == (None, "full")
+    assert (reading.position, later.mode) == (None, "full")
     assert same_punches(later.punches, emulated.punches())
 
 

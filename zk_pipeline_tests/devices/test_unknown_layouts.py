@@ -73,7 +73,7 @@ def test_the_tail_of_an_earlier_reading_brings_its_layout_to_a_full_one() -> Non
         emulated.set_clock(RESET)
         for _ in range(20):
             emulated.punch("1000")
-        second = gateway().read(one, first.tail)
+        second = gateway().read(one, first.position)
     assert (first.log_layout, second.mode) == ("8-MA300", "full")
     assert same_punches(second.punches, emulated.punches())
 

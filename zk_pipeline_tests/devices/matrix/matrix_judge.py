@@ -53,12 +53,14 @@ def read(
     timeout: float = PATIENT,
     deadline: float = 15.0,
     comm_key: int = 0,
-    tail: LogPosition | None = None,
+    position: LogPosition | None = None,
 ) -> Reading:
     """One reading, checked against its deadline and a limit of CPU time."""
     started, cpu_started = time.monotonic(), time.thread_time()
     try:
-        return read_terminal(device, comm_key=comm_key, timeout=timeout, deadline=deadline, tail=tail, clock=HASTY)
+        return read_terminal(
+            device, comm_key=comm_key, timeout=timeout, deadline=deadline, position=position, clock=HASTY
+        )
     finally:
         assert time.monotonic() - started < deadline + GRACE_SECONDS, "it took longer than its deadline"
         assert time.thread_time() - cpu_started < CPU_SECONDS, "it kept the processor busy"
@@ -69,14 +71,14 @@ class Known:
     """Result of an earlier reading: the terminal's true log, and the position for the next reading."""
 
     log: bytes
-    tail: LogPosition
+    position: LogPosition
 
 
 def known_from(reading: Reading, terminal: MatrixTerminal) -> Known:
     """The same, for a reading that must be RIGHT."""
     assert verdict(reading, terminal) == RIGHT
-    assert reading.tail is not None
-    return Known(terminal.served[-1], reading.tail)
+    assert reading.position is not None
+    return Known(terminal.served[-1], reading.position)
 
 
 def outcome_of(
@@ -89,9 +91,9 @@ def outcome_of(
     known: Known | None = None,
 ) -> str:
     """RIGHT, WAITING, WRONG, or the code of the error. Any other exception fails the test."""
-    tail = known.tail if known else None
+    position = known.position if known else None
     try:
-        reading = read(device, timeout=timeout, deadline=deadline, comm_key=comm_key, tail=tail)
+        reading = read(device, timeout=timeout, deadline=deadline, comm_key=comm_key, position=position)
     except TerminalError as failure:
         return failure.code
     return verdict(reading, terminal, known)

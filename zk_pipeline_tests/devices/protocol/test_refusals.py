@@ -134,7 +134,7 @@ def test_a_terminal_that_has_given_its_log_before_and_refuses_it_as_empty_firmwa
     ) as one:
         reading = gateway().read(replace(one, log_layout="40"))
     assert reading.punches.empty
-    assert reading.tail is None
+    assert reading.position is None
     assert [warning.split(":")[1] for warning in reading.warnings] == [" its log was accepted as empty"]
 
 

@@ -145,11 +145,11 @@ def test_punches_between_two_requests_are_neither_lost_nor_doubled(
         known = known_from(read(device), terminal)
         fleet.call(lambda: terminal.punches_on(3))
         fleet.inject(NAME, EventBeforeAnswer(number, lambda: terminal.punches_on(1)))
-        second = read(device, tail=known.tail)
+        second = read(device, position=known.position)
         assert second.mode == "incremental"
-        assert second.tail is not None
+        assert second.position is not None
         outcome = verdict(second, terminal, known)
-        known = Known(terminal.served[-1], second.tail)
+        known = Known(terminal.served[-1], second.position)
         fleet.call(lambda: terminal.punches_on(1))
         settle(outcome if outcome != RIGHT else outcome_of(terminal, device, known=known), RIGHT)
 

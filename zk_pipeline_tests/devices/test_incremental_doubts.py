@@ -71,15 +71,15 @@ def test_a_log_that_is_not_the_known_one_is_read_in_full(protocol: Protocol, cha
     with serving(emulated, protocol=protocol) as one:
         full = gateway().read(one)
         CHANGES[change](emulated)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
 
 
-def changed(tail: LogPosition | None, **changes: object) -> LogPosition:
-    assert tail is not None
-    return replace(tail, **changes)  # type: ignore[arg-type]
+def changed(position: LogPosition | None, **changes: object) -> LogPosition:
+    assert position is not None
+    return replace(position, **changes)  # type: ignore[arg-type]
 
 
 def flipped(overlap: bytes, at: int) -> bytes:
@@ -87,16 +87,16 @@ def flipped(overlap: bytes, at: int) -> bytes:
 
 
 WRONG_TAILS: dict[str, Callable[[Reading], LogPosition]] = {
-    "first byte of the overlap": lambda full: changed(full.tail, overlap=flipped(full.tail.overlap, 0)),  # type: ignore[union-attr]
-    "last byte of the overlap": lambda full: changed(full.tail, overlap=flipped(full.tail.overlap, -1 % 640)),  # type: ignore[union-attr]
-    "no overlap": lambda full: changed(full.tail, overlap=b""),
-    "half a record": lambda full: changed(full.tail, overlap=full.tail.overlap[20:]),  # type: ignore[union-attr]
-    "another layout": lambda full: changed(full.tail, layout="16"),
-    "an unknown layout": lambda full: changed(full.tail, layout="41"),
-    "other total": lambda full: changed(full.tail, total_bytes=20_040),
-    "one record more than there are": lambda full: changed(full.tail, record_count=506, total_bytes=506 * 40),
-    "one record less than were read": lambda full: changed(full.tail, record_count=499, total_bytes=499 * 40),
-    "no serial number": lambda full: changed(full.tail, serial_number=""),
+    "first byte of the overlap": lambda full: changed(full.position, overlap=flipped(full.position.overlap, 0)),  # type: ignore[union-attr]
+    "last byte of the overlap": lambda full: changed(full.position, overlap=flipped(full.position.overlap, -1 % 640)),  # type: ignore[union-attr]
+    "no overlap": lambda full: changed(full.position, overlap=b""),
+    "half a record": lambda full: changed(full.position, overlap=full.position.overlap[20:]),  # type: ignore[union-attr]
+    "another layout": lambda full: changed(full.position, layout="16"),
+    "an unknown layout": lambda full: changed(full.position, layout="41"),
+    "other total": lambda full: changed(full.position, total_bytes=20_040),
+    "one record more than there are": lambda full: changed(full.position, record_count=506, total_bytes=506 * 40),
+    "one record less than were read": lambda full: changed(full.position, record_count=499, total_bytes=499 * 40),
+    "no serial number": lambda full: changed(full.position, serial_number=""),
 }
 
 
@@ -153,7 +153,7 @@ def test_firmware_that_gives_no_parts_by_offset_is_read_in_full(protocol: Protoc
     with serving(emulated, firmware(), protocol=protocol) as one:
         full = gateway().read(one)
         punch(emulated, 5)
-        later = gateway(timeout=0.3).read(one, full.tail)
+        later = gateway(timeout=0.3).read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -171,7 +171,7 @@ def test_an_announced_size_that_fits_no_counter_makes_a_full_reading(announced: 
         full = gateway().read(one)
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, wrong)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -189,7 +189,7 @@ def test_a_table_that_declares_another_size_than_it_announces_makes_a_full_readi
         full = gateway().read(one)
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, Rewrite(Command.CMD_DATA_RDY, declares_less))
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -220,7 +220,7 @@ def test_a_log_that_is_older_than_its_counter_makes_a_full_reading() -> None:
         full = gateway().read(one)
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, OldSnapshot(503))
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -235,7 +235,7 @@ def test_a_full_log_that_drops_its_oldest_never_looks_unchanged(records: int, di
         full = gateway().read(one)
         emulated.discard_oldest(discarded)
         punch(emulated, max(discarded, 1))
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.info.record_count == full.info.record_count == records
     assert later.mode == "full"
@@ -250,9 +250,9 @@ def test_the_first_fill_up_of_a_log_is_noticed_by_its_overlap() -> None:
         full = gateway().read(one)
         punch(emulated, 1100)
         emulated.discard_oldest(999)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
-    assert full.tail is not None
+    assert full.position is not None
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
 
@@ -263,8 +263,8 @@ def test_a_log_that_comes_at_once_is_proven_likewise(protocol: Protocol) -> None
     with serving(emulated, protocol=protocol) as one:
         full = gateway().read(one)
         punch(emulated, 2)
-        later = gateway().read(one, full.tail)
-        last = gateway().read(one, later.tail)
+        later = gateway().read(one, full.position)
+        last = gateway().read(one, later.position)
 
     assert [reading.mode for reading in (full, later, last)] == ["full", "incremental", "unchanged"]
     assert same_punches(pd.concat([full.punches, later.punches]), emulated.punches())
@@ -308,7 +308,7 @@ def test_a_counter_that_did_not_move_does_not_hide_another_log(protocol: Protoco
     with serving(emulated, protocol=protocol) as one:
         full = gateway().read(one)
         SAME_COUNT[change](emulated)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -322,4 +322,4 @@ def test_a_log_refused_when_it_has_grown_is_a_refusal_and_no_empty_reading() -> 
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, RefuseCommand(Command.CMD_DATA_WRRQ))
         with pytest.raises(UnsupportedCommand):
-            gateway().read(one, full.tail)
+            gateway().read(one, full.position)
