@@ -101,7 +101,7 @@ WRONG_TAILS: dict[str, Callable[[Reading], LogPosition]] = {
 
 
 @pytest.mark.parametrize("case", WRONG_TAILS)
-def test_a_tail_that_does_not_fit_is_not_used(case: str) -> None:
+def test_a_position_that_does_not_match_is_not_used(case: str) -> None:
     emulated = terminal(40, records=500)
     with serving(emulated) as one:
         full = gateway().read(one)

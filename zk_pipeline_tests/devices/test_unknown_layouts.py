@@ -65,7 +65,7 @@ def test_what_the_failure_advises_makes_the_log_readable(is_ma300: bool) -> None
     assert same_punches(reading.punches, emulated.punches())
 
 
-def test_the_tail_of_an_earlier_reading_brings_its_layout_to_a_full_one() -> None:
+def test_the_position_of_an_earlier_reading_gives_its_layout_to_a_full_one() -> None:
     emulated = terminal(8, records=500, is_ma300=True)
     with serving(emulated) as one:
         first = gateway().read(one)

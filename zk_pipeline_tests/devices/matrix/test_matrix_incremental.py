@@ -156,7 +156,9 @@ def test_punches_between_two_requests_are_neither_lost_nor_doubled(
 
 @pytest.mark.parametrize("number", REQUESTS)
 @over_protocols
-def test_a_log_cleared_between_two_requests_of_a_tail_reading(settle: Settle, protocol: Protocol, number: int) -> None:
+def test_a_log_cleared_between_two_requests_of_an_incremental_reading(
+    settle: Settle, protocol: Protocol, number: int
+) -> None:
     terminal = read_before("40")
     settle(outcome_after(new_punches, terminal, protocol, EventBeforeAnswer(number, terminal.clear_log)), RIGHT)
 
@@ -164,7 +166,7 @@ def test_a_log_cleared_between_two_requests_of_a_tail_reading(settle: Settle, pr
 @pytest.mark.parametrize("number", range(8, 24))  # after session and terminal info
 @pytest.mark.parametrize("fate", [Fate.LOST, Fate.DOUBLED, Fate.OVERTAKEN], ids=["lost", "doubled", "overtaken"])
 @over_protocols
-def test_one_packet_of_a_tail_reading(settle: Settle, protocol: Protocol, fate: Fate, number: int) -> None:
+def test_one_packet_of_an_incremental_reading(settle: Settle, protocol: Protocol, fate: Fate, number: int) -> None:
     line = BadLine(lambda each: fate if each == number else Fate.ARRIVES)
     settle(outcome_after(new_punches, read_before("16"), protocol, line, timeout=0.2), RIGHT)
 
@@ -181,7 +183,7 @@ PARTS = {
 
 @pytest.mark.parametrize("silent", PARTS)
 @over_protocols
-def test_silence_in_a_tail_reading(settle: Settle, protocol: Protocol, silent: str) -> None:
+def test_silence_in_an_incremental_reading(settle: Settle, protocol: Protocol, silent: str) -> None:
     """Terminals that send only whole logs are read in full."""
     outcome = outcome_after(new_punches, read_before("40"), protocol, PARTS[silent], timeout=BRIEF)
     settle(outcome, RIGHT if silent == "the-new-records" else SILENCE)
@@ -189,7 +191,7 @@ def test_silence_in_a_tail_reading(settle: Settle, protocol: Protocol, silent: s
 
 @pytest.mark.parametrize("part", [SIZE, PART], ids=["the-size", "the-new-records"])
 @over_protocols
-def test_a_part_refused_in_a_tail_reading(settle: Settle, protocol: Protocol, part: bytes) -> None:
+def test_a_part_refused_in_an_incremental_reading(settle: Settle, protocol: Protocol, part: bytes) -> None:
     refusal = AtFirst(RefuseCommand(Command.CMD_DATA_RDY, data_prefix=part))
     outcome = outcome_after(new_punches, read_before("40"), protocol, refusal)
     # A full reading follows in the same session; its first part also begins at the size, so it is refused too.
@@ -199,7 +201,9 @@ def test_a_part_refused_in_a_tail_reading(settle: Settle, protocol: Protocol, pa
 @pytest.mark.parametrize("offset", [0, 3, 50, 641, 2_000])
 @over_shapes
 @over_protocols
-def test_a_corrupted_byte_in_a_tail_reading(settle: Settle, protocol: Protocol, shape: str, offset: int) -> None:
+def test_a_corrupted_byte_in_an_incremental_reading(
+    settle: Settle, protocol: Protocol, shape: str, offset: int
+) -> None:
     corrupt = CorruptData(offset)
     outcome = outcome_after(new_punches, read_before(shape), protocol, corrupt)
     # Datagrams have no more than 1,024 bytes of data.
@@ -211,7 +215,7 @@ CUT_OFF_AT_ONCE = {"end-of-stream": "refused", "reset": "refused", "silence": SI
 
 @pytest.mark.parametrize("sent_bytes", [0, 16, 300, 409, 430, 460, 500, 1_000, 8_000, 13_000])
 @pytest.mark.parametrize("end", ["end-of-stream", "reset", "silence"])
-def test_a_tail_reading_cut_off(settle: Settle, end: str, sent_bytes: int) -> None:
+def test_an_incremental_reading_cut_off(settle: Settle, end: str, sent_bytes: int) -> None:
     cut = CloseAfter(sent_bytes, with_reset=end == "reset")
     protocol: Protocol = "udp" if end == "silence" else "tcp"
     outcome = outcome_after(new_punches, read_before("40"), protocol, cut, timeout=BRIEF)
@@ -222,20 +226,22 @@ def test_a_tail_reading_cut_off(settle: Settle, end: str, sent_bytes: int) -> No
 @numbered_or_not
 @over_shapes
 @over_protocols
-def test_small_packets_in_a_tail_reading(settle: Settle, protocol: Protocol, shape: str, is_numbered: bool) -> None:
+def test_small_packets_in_an_incremental_reading(
+    settle: Settle, protocol: Protocol, shape: str, is_numbered: bool
+) -> None:
     settle(outcome_after(new_punches, read_before(shape), protocol, SmallPackets(1008, is_numbered)), RIGHT)
 
 
 @pytest.mark.parametrize("command", [Command.CMD_DATA_WRRQ, Command.CMD_DATA_RDY, Command.CMD_GET_FREE_SIZES])
 @over_protocols
-def test_one_late_answer_in_a_tail_reading(settle: Settle, protocol: Protocol, command: Command) -> None:
+def test_one_late_answer_in_an_incremental_reading(settle: Settle, protocol: Protocol, command: Command) -> None:
     late = LateAnswers(0.3, command, times=1)
     settle(outcome_after(new_punches, read_before("40"), protocol, late, timeout=0.2), RIGHT)
 
 
 @over_shapes
 @over_protocols
-def test_a_tail_reading_without_a_user_list(settle: Settle, protocol: Protocol, shape: str) -> None:
+def test_an_incremental_reading_without_a_user_list(settle: Settle, protocol: Protocol, shape: str) -> None:
     refusal = RefuseCommand(Command.CMD_DATA_WRRQ, data_prefix=USER_LIST)
     outcome = outcome_after(new_punches, read_before(shape), protocol, refusal)
     # Without a change of users, records with a user id need no list.
