@@ -116,8 +116,8 @@ FROM worded
 
 # Sites and people of the benchmark have plain names: JSON need not escape them.
 _ENQUEUE = """
-INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts, rounds,
-                            created_at)
+INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,
+                            retry_rounds, created_at)
 WITH hashed AS (
     SELECT *, sha1(from_hex($namespace) || encode(concat(
         '["', site, '", "', user_id, '", "', work_date, '", 1, "', payload_hash, '"]'

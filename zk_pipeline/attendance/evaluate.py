@@ -104,8 +104,8 @@ def _with_shifts(days: pd.DataFrame, by: DayBounds) -> pd.DataFrame:
 
 
 def _with_pairs(days: pd.DataFrame, summaries: pd.DataFrame, is_incomplete: Mask) -> pd.DataFrame:
-    """Worked minutes from in/out pairs in rows with trusted punch states, and their source: `states`, or `unmatched` if
-    the states do not pair.
+    """Worked minutes from in/out pairs in rows with trusted punch states, and their source: `punch_states`, or
+    `unmatched` if the states do not pair.
     """
     if "is_trusted" not in summaries:
         return days
@@ -113,7 +113,7 @@ def _with_pairs(days: pd.DataFrame, summaries: pd.DataFrame, is_incomplete: Mask
     is_paired = is_trusted & summaries["paired"].notna().to_numpy()
     minutes = (summaries["paired"] // 60_000_000).astype("Int32")
     days["worked_minutes"] = days["worked_minutes"].mask(is_paired, minutes)
-    days["worked_minutes_source"] = _chosen([None, "unmatched", "states"], is_trusted.astype(np.int8) + is_paired)
+    days["worked_minutes_source"] = _chosen([None, "unmatched", "punch_states"], is_trusted.astype(np.int8) + is_paired)
     return days
 
 

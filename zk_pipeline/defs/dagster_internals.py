@@ -33,7 +33,10 @@ from dagster._core.remote_origin import RemoteRepositoryOrigin as RemoteReposito
 # `instance.get_ticks` filters by this enum: alerts on failing schedules and sensors.
 from dagster._core.scheduler.instigation import TickStatus as TickStatus
 
-# The state of a check's last complete evaluation in `event_log_storage.get_asset_check_summary_records`.
+# A check's last complete evaluation and its status in `event_log_storage.get_asset_check_summary_records`.
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord as AssetCheckExecutionRecord,
+)
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus as AssetCheckExecutionRecordStatus,
 )

@@ -266,7 +266,7 @@ def _worked(company: PlainCompany, punches: list[PlainPunch]) -> tuple[int, str 
     if not is_trusted(punches):
         return whole, None
     at_work = time_at_work(company, punches)
-    return (whole, "unmatched") if at_work is None else (int(at_work.total_seconds() // 60), "states")
+    return (whole, "unmatched") if at_work is None else (int(at_work.total_seconds() // 60), "punch_states")
 
 
 def is_trusted(punches: list[PlainPunch]) -> bool:

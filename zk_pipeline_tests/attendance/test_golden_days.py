@@ -147,7 +147,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
         "revision": str(revision),
         "shift": shift,
         "day off": day_off,
-        "worked by": worked_minutes_source,
+        "minutes source": worked_minutes_source,
     }
     return {name: said[name] for name in case.columns}
 

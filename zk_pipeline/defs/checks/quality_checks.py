@@ -35,7 +35,10 @@ MAX_PROBLEMS_SHOWN = 50  # in the metadata of one evaluation
 
 def check_spec(check: Check) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
-        check.name, asset=check.asset, description=f"{check.holds} Remedy: {check.cure}", blocking=check.blocking
+        check.name,
+        asset=check.asset,
+        description=f"{check.expectation} Remedy: {check.remedy}",
+        blocking=check.blocking,
     )
 
 
@@ -62,7 +65,7 @@ def result_metadata(result: CheckResult) -> dict[str, dg.MetadataValue]:
     metadata["failing"] = dg.MetadataValue.int(len(result.problems))
     metadata["problems"] = dg.MetadataValue.md("\n".join(lines) or "*none*")
     if result.problems:
-        metadata["remedy"] = dg.MetadataValue.md(result.check.cure)
+        metadata["remedy"] = dg.MetadataValue.md(result.check.remedy)
     return metadata
 
 

@@ -7,7 +7,12 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
-from zk_pipeline.defs.dagster_internals import WILL_RETRY_TAG, AssetCheckExecutionRecordStatus, TickStatus
+from zk_pipeline.defs.dagster_internals import (
+    WILL_RETRY_TAG,
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+    TickStatus,
+)
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNFINISHED_RUN_STATUSES
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, RETRY, SYNC
@@ -20,6 +25,20 @@ _ENDED_RUNS = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dags
 _MAX_CANCELED_RUNS = 20  # read to find the latest run that was not canceled
 _RECENT, _MAX_POLL_AGE = timedelta(days=1), timedelta(minutes=10)
 _MAX_CHARACTERS = 600
+# Until a renamed check is evaluated, its alert rests on the evaluation under the former name (migration 0019).
+FORMER_CHECK_NAMES = {
+    "no_revision_churn": "revisions_are_calm",
+    "attendance_rows_consistent": "days_are_sound",
+    "schema_matches_migrations": "tables_are_sound",
+    "punches_unique": "punches_are_there_once",
+    "user_id_unique_per_site": "an_id_is_one_person",
+    "user_id_unique_across_sites": "an_id_is_one_person_at_all_sites",
+    "one_site_per_user_and_date": "people_are_at_one_site_a_day",
+    "punches_from_enrolled_users": "punches_are_of_people_enrolled",
+    "no_overdue_deliveries": "nothing_is_late",
+    "log_capacity_available": "logs_have_room",
+    "clock_drift_within_limit": "clocks_are_right",
+}
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedRun]:
@@ -57,8 +76,7 @@ def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iter
 def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]) -> list[FailedCheck]:
     """The checks whose latest completed evaluation failed, with its problems and remedy."""
     failed = []
-    for key, summary in instance.event_log_storage.get_asset_check_summary_records(list(keys)).items():
-        record = summary.last_completed_check_execution_record
+    for key, record in _last_evaluations(instance, keys).items():
         if record is None or record.status is not AssetCheckExecutionRecordStatus.FAILED or record.event is None:
             continue
         evaluation = record.event.get_dagster_event().asset_check_evaluation_data
@@ -68,6 +86,25 @@ def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKe
         text = "\n".join(line for line in lines if line)[:_MAX_CHARACTERS]
         failed.append(FailedCheck(key.asset_key.to_user_string(), key.name, evaluation.severity.value, text))
     return failed
+
+
+def _last_evaluations(
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord | None]:
+    """The newest complete evaluation of each check, under its former name if there is none under the new one."""
+
+    def read(wanted: Collection[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord | None]:
+        summaries = instance.event_log_storage.get_asset_check_summary_records(list(wanted))
+        return {key: summary.last_completed_check_execution_record for key, summary in summaries.items()}
+
+    newest = read(keys)
+    former = {
+        key: dg.AssetCheckKey(key.asset_key, FORMER_CHECK_NAMES[key.name])
+        for key, record in newest.items()
+        if record is None and key.name in FORMER_CHECK_NAMES
+    }
+    earlier = read(former.values()) if former else {}
+    return newest | {key: earlier[old] for key, old in former.items()}
 
 
 def failing_ticks(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:

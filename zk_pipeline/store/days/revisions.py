@@ -155,7 +155,8 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None, per_sit
     )
     connection.execute(
         f"""
-        INSERT INTO daily_attendance_revisions (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
+        INSERT INTO daily_attendance_revisions
+            (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
         SELECT id, {_CONTENT}, is_retracted, revision, payload_hash, $run_id, $now
         FROM revised
         """,  # noqa: S608 (column names of ours)
@@ -225,7 +226,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
     connection.execute(
         """
         INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,
-                                    rounds, created_at, record_per, merged)
+                                    retry_rounds, created_at, record_per, merged)
         SELECT keyed.site, user_id, work_date, revision, coalesce(device.ip_address, ''), idempotency_key, 'pending',
                0, 0, $now, CASE WHEN $per_site OR user_id IN (FROM people_apart) THEN 'site' ELSE 'person' END, merged
         FROM keyed LEFT JOIN devices AS device ON device.name = coalesce(merged ->> 'device', keyed.device)
@@ -283,7 +284,10 @@ def stage(connection: Connection) -> None:
                 epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
                 outlier_codes, outlier_reason
             ), CASE WHEN coalesce(shift, day_off, worked_minutes_source) IS NOT NULL
-                THEN json_array(shift, shift_start, shift_end, day_off, worked_minutes_source) END)) AS payload_hash
+                THEN json_array(shift, shift_start, shift_end, day_off,
+                    -- Older versions stored 'states': the hash of unchanged content must stay.
+                    CASE worked_minutes_source WHEN 'punch_states' THEN 'states' ELSE worked_minutes_source END
+                ) END)) AS payload_hash
         FROM incoming_days AS day
         WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
         """
@@ -307,8 +311,10 @@ def mark_built(connection: Connection, now: datetime) -> None:
         """
         MERGE INTO work_dates AS known
         USING staged_dates AS built ON known.work_date = built.work_date
-        WHEN MATCHED THEN UPDATE SET processed_seq = built.seq, processed_at = $now, reprocess_after = built.reprocess_after
-        WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq, processed_at) VALUES (built.work_date, 0, 0, $now)
+        WHEN MATCHED THEN UPDATE
+            SET processed_seq = built.seq, processed_at = $now, reprocess_after = built.reprocess_after
+        WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq, processed_at)
+            VALUES (built.work_date, 0, 0, $now)
         """,
         {"now": now},
     )

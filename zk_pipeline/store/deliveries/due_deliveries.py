@@ -82,7 +82,7 @@ first AS (
 )
 SELECT
     site, user_id, work_date, revision, idempotency_key, attempts, said.clock_in, said.clock_out, said.timezone,
-    said.is_outlier, said.outlier_reason, said.device, device_ip, rounds, sent_body, record_per, said.site
+    said.is_outlier, said.outlier_reason, said.device, device_ip, retry_rounds, sent_body, record_per, said.site
 FROM (
     SELECT *, CASE WHEN merged IS NULL THEN day ELSE from_json(merged, '{_SAID}') END AS said FROM first WHERE is_wanted
 )
@@ -128,7 +128,7 @@ def _values(scope: SyncScope, run_id: str) -> dict[str, Any]:
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
     (site, user_id, work_date, revision, key, attempts, clock_in, clock_out, zone, is_outlier, reason, device, ip,
-     rounds, sent_body, record_per, clock_in_site) = row  # fmt: skip
+     retry_rounds, sent_body, record_per, clock_in_site) = row  # fmt: skip
     tz = ZoneInfo(zone)
     return Delivery(
         site=site,
@@ -143,7 +143,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         outlier_reason=reason,
         device_name=device,
         device_ip=ip,
-        rounds=rounds,
+        retry_rounds=retry_rounds,
         sent_body=sent_body,
         record_per=record_per,
         clock_in_site=clock_in_site,

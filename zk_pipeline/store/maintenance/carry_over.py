@@ -40,7 +40,10 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
 PER_PERSON = ("daily_attendance", "daily_attendance_revisions", "crm_deliveries", "crm_attempts")
 # As in the backup; clock corrections made since are kept, revoked.
 BACK = ("shifts", "shift_assignments", "holidays", "holiday_sources", "clock_corrections")
-REBUILT = ("corrected_punches", "device_log_positions")  # from the others; the next poll of each terminal reads its whole log
+REBUILT = (
+    "corrected_punches",
+    "device_log_positions",
+)  # from the others; the next poll of each terminal reads its whole log
 OWN = ("schema_migrations",)
 
 _PERSON = ("user_id", "work_date")
@@ -221,7 +224,9 @@ def _make_stale(connection: Connection) -> list[date]:
         {"seq": next_seq(connection)},
     )
     mark_stale(connection, "touched_dates")
-    dates = connection.execute("SELECT work_date FROM work_dates WHERE latest_punch_seq > processed_seq ORDER BY 1").fetchall()
+    dates = connection.execute(
+        "SELECT work_date FROM work_dates WHERE latest_punch_seq > processed_seq ORDER BY 1"
+    ).fetchall()
     for table in ("rows_before", "rows_after", "touched_dates"):
         connection.execute(f"DROP TABLE {table}")
     return [row[0] for row in dates]

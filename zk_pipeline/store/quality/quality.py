@@ -214,7 +214,7 @@ WITH newest AS (
     SELECT
         device,
         max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
-        max(struct_pack(id, reported, accounted, warnings)) FILTER (status = 'success') AS good
+        max(struct_pack(id, reported, records_accounted_for, warnings)) FILTER (status = 'success') AS good
     FROM device_polls WHERE started_at > $since AND mode IS DISTINCT FROM 'live'
     GROUP BY device
 )
@@ -226,7 +226,7 @@ SELECT
     CASE WHEN poll.status = 'failed' THEN poll.error END,
     CASE WHEN poll.status = 'failed' THEN poll.run_id END,
     -- Where the terminal's counter is not the number of its records the poll's warnings say so.
-    CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.accounted, 0)) ELSE 0 END
+    CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.records_accounted_for, 0)) ELSE 0 END
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name

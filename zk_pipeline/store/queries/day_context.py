@@ -34,13 +34,13 @@ class DeliveryDetails:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request, or one of which nobody knows whether it was sent (`verdict` says so)."""
+    """One request, or one of which nobody knows whether it was sent (`outcome` says so)."""
 
     revision: int
     started_at: datetime | None
     finished_at: datetime | None
     status: int | None
-    verdict: str
+    outcome: str
     error: str | None
     run_id: str | None
 
@@ -150,7 +150,7 @@ ORDER BY revision, site = $site
 """
 
 _ATTEMPTS = f"""
-SELECT revision, started_at, finished_at, status, verdict, error, run_id
+SELECT revision, started_at, finished_at, status, outcome, error, run_id
 FROM crm_attempts
 WHERE user_id = $user AND work_date = $date AND (site = $site OR idempotency_key IN (
     SELECT idempotency_key FROM crm_deliveries

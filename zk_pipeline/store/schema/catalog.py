@@ -26,7 +26,8 @@ _DAY = {
     "shift_start": "Wall-clock time at which that shift starts; null without a shift",
     "shift_end": "Wall-clock time at which that shift ends; null without a shift",
     "day_off": "Why no hours bind: a holiday's name, or `day off`; null on a working day",
-    "worked_minutes_source": "states: minutes from in/out pairs; unmatched: the trusted states do not pair; null: first to last",
+    "worked_minutes_source": "punch_states: minutes from in/out pairs; unmatched: the trusted states do not pair; "
+    "null: first to last",
     "revision": "1 for the first content of the person's date, higher each time it changed, at whichever site",
     "payload_hash": "SHA-256 of the content that a revision stands for",
     "run_id": "Dagster run that made this revision",
@@ -102,15 +103,15 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: a "
-            "poll that failed",
+            "mode": "full, incremental (only new records), unchanged (the counter had not moved), live, release; null: "
+            "a poll that failed",
             "reported": "Punches the terminal said it holds, before its log was read",
             "record_count_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",
             "stored": "Distinct punches of this reading that the store holds now",
             "new": "Those of them that were not known before",
             "quarantined": "Records that cannot be a punch; see quarantined_records",
-            "accounted": "Records of its log that are stored or in quarantine after this poll",
+            "records_accounted_for": "Records of its log that are stored or in quarantine after this poll",
             "clock_drift_seconds": "Terminal's clock minus true time, in seconds, round trip taken out",
             "doubted_drift_seconds": "Drift measured at this poll or since the one before, where it put new punches in "
             "doubt (raw_punches.is_clock_suspect); else null",
@@ -231,7 +232,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "device": "Device of the punches",
             "user_id": "Person who punched there",
             "on_date": "The calendar date",
-            "begins": "When the work date of that date begins: minutes after midnight on the wall clock",
+            "start_minute": "When the work date of that date begins: minutes after midnight on the wall clock",
         },
     ),
     "holiday_sources": (
@@ -321,7 +322,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "idempotency_key": "The same for every attempt at this revision",
             "state": "pending, sending, delivered, retry, failed or superseded",
             "attempts": "Requests made with this key",
-            "rounds": "Sync rounds that ended in retry",
+            "retry_rounds": "Sync rounds that ended in retry",
             "last_attempt_at": "Last request (instant, UTC)",
             "delivered_at": "When the CRM confirmed it (instant, UTC)",
             "last_status": "HTTP status of the last answer; null when there was none",
@@ -347,7 +348,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "When the request began (instant, UTC); of an abandoned one: when it was claimed",
             "finished_at": "When its answer was there, or the wait for it over (instant, UTC); null where abandoned",
             "status": "HTTP status of the answer; null when there was none",
-            "verdict": "delivered, refused, unavailable, unknown, unclear, misconfigured (counts as no attempt), or "
+            "outcome": "delivered, rejected, unavailable, unknown, unclear, misconfigured (counts as no attempt), or "
             "abandoned: the run died while a request with it was under way",
             "error": "The CRM's own words or the network's; null where delivered",
         },

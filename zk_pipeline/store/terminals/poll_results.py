@@ -39,7 +39,7 @@ from zk_pipeline.store.terminals.ingest import (
     replace_users,
     users_table,
 )
-from zk_pipeline.store.terminals.log_positions import accounted, keep_positions
+from zk_pipeline.store.terminals.log_positions import keep_positions, records_accounted_for
 from zk_pipeline.store.terminals.slots import attribute, record_lists
 
 
@@ -350,7 +350,7 @@ _POLLS = pa.schema(
         "layout": pa.int32(),
         "bytes_read": pa.int64(),
         "mode": pa.string(),
-        "accounted": pa.int64(),
+        "records_accounted_for": pa.int64(),
         "run_id": pa.string(),
         "error_code": pa.string(),
         "error": pa.string(),
@@ -406,7 +406,7 @@ def _poll(finished: FinishedReading, ingested: IngestResult, run_id: str | None)
         "layout": reading.layout,
         "bytes_read": reading.bytes_read,
         "mode": reading.mode,
-        "accounted": accounted(reading),
+        "records_accounted_for": records_accounted_for(reading),
         "run_id": run_id,
         "warnings": "\n".join(ingested.warnings) or None,
     }

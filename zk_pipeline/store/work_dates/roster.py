@@ -186,7 +186,7 @@ whole AS (
     FROM fixed ANTI JOIN unfixed USING (device, user_id)
 ),
 cut AS (
-    SELECT whole.*, list(on_date ORDER BY on_date) AS dates, list(fixed.begins ORDER BY on_date) AS frozen_work_date_starts
+    SELECT whole.*, list(on_date ORDER BY on_date) AS dates, list(fixed.start_minute ORDER BY on_date) AS starts
     FROM whole JOIN fixed USING (device, user_id) WHERE on_date BETWEEN first AND last GROUP BY ALL
 ),
 gaps AS (
@@ -194,7 +194,7 @@ gaps AS (
            AS first, unnest(list_append(list_transform(dates, lambda day: day - 1), last))::DATE AS last
     FROM cut
 ),
-dated AS (SELECT device, user_id, shift, unnest(dates) AS day, unnest(frozen_work_date_starts) AS begins FROM cut)
+dated AS (SELECT device, user_id, shift, unnest(dates) AS day, unnest(starts) AS begins FROM cut)
 SELECT whole.* FROM whole ANTI JOIN fixed
     ON fixed.device = whole.device AND fixed.user_id = whole.user_id AND on_date BETWEEN first AND last
 UNION ALL

@@ -22,6 +22,7 @@ def mark_stale(connection: Connection, touched: str) -> None:
         USING (SELECT work_date, max(seq) AS seq FROM {touched} GROUP BY work_date) AS touched
         ON known.work_date = touched.work_date
         WHEN MATCHED THEN UPDATE SET latest_punch_seq = greatest(known.latest_punch_seq, touched.seq)
-        WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq) VALUES (touched.work_date, touched.seq, 0)
+        WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq)
+            VALUES (touched.work_date, touched.seq, 0)
         """  # noqa: S608 (a relation's name of ours)
     )

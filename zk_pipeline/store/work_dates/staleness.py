@@ -1,7 +1,7 @@
-"""Which work dates are stale: a question to the store, never a cursor that can be lost.
+"""Stale work dates, read from the store; no cursor that can be lost.
 
-`work_dates.latest_punch_seq` is raised in the transaction that stores a punch; `processed_seq` is written with the rows made
-from it.
+`work_dates.latest_punch_seq` is raised in the transaction that stores a punch; `processed_seq` is written with the
+attendance days that are processed from it.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def test_a_date_that_was_delivered_before_the_token_was_refused_is_materialized(
     launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
 ) -> None:
     launcher = Launcher(launcher.settings.model_copy(update={"crm_concurrency": 1}), launcher.instance)
-    monkeypatch.setattr(crm, "misbehave", lambda received: refusal(401) if received.number == 3 else None)
+    monkeypatch.setattr(crm, "fault_rule", lambda received: refusal(401) if received.number == 3 else None)
     result = deliver(launcher, MONDAY, WEDNESDAY)
     assert result.failure is not None
     assert result.failure.startswith("2 delivered, 0 to retry, 0 failed, 1 unsent; stopped: ")
@@ -196,7 +196,7 @@ def test_the_retry_job_gives_a_new_round_to_what_the_sync_job_gave_up(
     launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
 ) -> None:
     launcher = Launcher(launcher.settings.model_copy(update={"crm_max_retries": 1}), launcher.instance)
-    monkeypatch.setattr(crm, "misbehave", first(1, refusal(500)))
+    monkeypatch.setattr(crm, "fault_rule", first(1, refusal(500)))
     span = DateRange(MONDAY, WEDNESDAY)
     assert "1 to retry" in str(launcher.sync(span, {}).failure)
     assert launcher.sync(span, {}).observed["delivered"] == 0
@@ -211,7 +211,10 @@ def test_dead_letters_and_lateness_are_checks_with_counts_and_the_crms_words(
     crm.unknown_users = {"1002"}
     result = deliver(launcher, MONDAY, WEDNESDAY)
     checks = checks_of(launcher, result)
-    assert {name: check.passed for name, check in checks.items()} == {"no_dead_letters": False, "no_overdue_deliveries": True}
+    assert {name: check.passed for name, check in checks.items()} == {
+        "no_dead_letters": False,
+        "no_overdue_deliveries": True,
+    }
     metadata = checks["no_dead_letters"].metadata
     assert metadata["count"].value == 1
     assert "422: no employee 1002" in str(metadata["oldest"].value)

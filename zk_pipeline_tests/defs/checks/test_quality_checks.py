@@ -13,7 +13,7 @@ from zk_pipeline.defs.assets.asset_attributes import CRM_FIELDS
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.checks.quality_checks import EvaluationLog
 from zk_pipeline.defs.partitions import DateRange
-from zk_pipeline.operations.alerting.quality_checks import CALM, CHECKS
+from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS
 from zk_pipeline.operations.alerting.quality_verdicts import CheckResult
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
@@ -75,23 +75,24 @@ def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_w
     said = EvaluationLog.read(None)
     assert said.are_facts_due(now, {})
     bad, good = (
-        CheckResult(CALM, ["too many revisions"], {}),
-        [CheckResult(check, [], {}) for check in CHECKS if check != CALM],
+        CheckResult(FEW_REVISIONS, ["too many revisions"], {}),
+        [CheckResult(check, [], {}) for check in CHECKS if check != FEW_REVISIONS],
     )
     assert len(said.new_evaluations([bad, *good], now, {})) == len(CHECKS)
     quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
-    made = {CALM.asset: now + timedelta(minutes=1)}
+    made = {FEW_REVISIONS.asset: now + timedelta(minutes=1)}
     assert [said.are_facts_due(when, {}) for when in (quarter, hour)] == [False, True]
     assert [said.are_facts_due(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
-    assert [one.check_name for one in said.new_evaluations([bad, *good], quarter, made)] == [CALM.name]
+    assert [one.check_name for one in said.new_evaluations([bad, *good], quarter, made)] == [FEW_REVISIONS.name]
     renewed = {one.check_name for one in said.new_evaluations([bad, *good], hour, made)}
-    assert renewed == {check.name for check in CHECKS if check.asset == CALM.asset} - {CALM.name}
+    assert renewed == {check.name for check in CHECKS if check.asset == FEW_REVISIONS.asset} - {FEW_REVISIONS.name}
 
 
 def test_a_person_may_have_them_evaluated_in_the_ui(two_days: Launcher) -> None:
     definitions = build_definitions(load_settings())
     keys = [
-        dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name) for name in ("attendance_rows_consistent", "no_revision_churn")
+        dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name)
+        for name in ("attendance_rows_consistent", "no_revision_churn")
     ]
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(), asset_check_selection=set(keys)

@@ -20,7 +20,7 @@ WELL = TerminalHealth(
     device="Gate",
     read_at=datetime(2026, 3, 2, 8, tzinfo=timezone.utc),
     reported=100,
-    accounted=102,
+    records_accounted_for=102,
     clock_drift_seconds=-59.9,
     fill=0.79,
     error=None,
@@ -39,7 +39,7 @@ def test_a_terminal_that_is_well_fails_no_check() -> None:
 @pytest.mark.parametrize(
     ("ill", "check", "problem"),
     [
-        ({"accounted": 97}, "every_record_accounted_for", "3 of 100 records are not in the store"),
+        ({"records_accounted_for": 97}, "every_record_accounted_for", "3 of 100 records are not in the store"),
         (
             {"error": "it fell | silent"},
             "every_record_accounted_for",
@@ -80,6 +80,10 @@ def test_a_poll_evaluates_the_checks_also_when_a_terminal_is_dead(
         for event in events
         if event is not None
     }
-    assert passed == {"every_record_accounted_for": False, "clock_drift_within_limit": True, "log_capacity_available": True}
+    assert passed == {
+        "every_record_accounted_for": False,
+        "clock_drift_within_limit": True,
+        "log_capacity_available": True,
+    }
     north = next(one for one in terminal_health(home_store.database) if one.device == "North")
     assert (north.missing, north.error) == (0, None)

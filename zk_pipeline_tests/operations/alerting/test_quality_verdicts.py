@@ -83,8 +83,8 @@ def test_an_empty_store_is_well(store: Store) -> None:
 
 def test_every_check_says_what_holds_and_what_to_do() -> None:
     for check in CHECKS:
-        assert check.holds.endswith("."), check.name
-        assert len(check.cure) > 20, check.name
+        assert check.expectation.endswith("."), check.name
+        assert len(check.remedy) > 20, check.name
         assert check.severity in ("ERROR", "WARN")
     assert {check.name for check in CHECKS if check.blocking} == {
         "schema_matches_migrations",
@@ -176,7 +176,7 @@ def test_a_punch_that_is_there_twice_is_found_also_when_its_twin_is_old(well: St
         ("UPDATE daily_attendance SET clock_out = '2020-01-01' WHERE work_date = ?", "ends before it begins"),
         ("UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = ?", "not what its history says"),
         (
-            "INSERT INTO daily_attendance_revisions SELECT * FROM daily_attendance_revisions WHERE work_date = ? LIMIT 1",
+            "INSERT INTO daily_attendance_revisions FROM daily_attendance_revisions WHERE work_date = ? LIMIT 1",
             "a revision is there twice",
         ),
         (

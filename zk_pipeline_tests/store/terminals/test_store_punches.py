@@ -154,8 +154,8 @@ def test_a_success_is_on_record_with_the_device(store: Store, clock: StoppedCloc
     assert (known.serial_number, known.last_sync) == ("CEXA230760001", clock.now + timedelta(seconds=3))
     assert rows(
         store,
-        "SELECT device, finished_at - started_at, status, reported, record_count_after, clock_drift_seconds, transport, "
-        "layout, bytes_read, run_id, error FROM device_polls",
+        "SELECT device, finished_at - started_at, status, reported, record_count_after, clock_drift_seconds, "
+        "transport, layout, bytes_read, run_id, error FROM device_polls",
     ) == [("Gate", timedelta(seconds=3), "success", 1, 1, 1.5, "tcp", 40, 40, "abc", None)]
 
 

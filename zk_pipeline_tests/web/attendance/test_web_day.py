@@ -34,8 +34,8 @@ def test_a_day_tells_its_punches_rule_revisions_and_the_crms_words(reader: httpx
     ]
     changed = next(row[2] for row in page.cells if row[0] == "2" and len(row) == 5)
     assert changed.startswith("clock-out: – → 2026-03-02 19:00:00 punches: 1 → 2 worked: – → 7 h 30 min unusual: ")
-    verdicts = [row[1:5] for row in page.cells if row[2:3] == ["refused"]]
-    assert verdicts == [["2", "refused", "422", f"422: {CRM_WORDS}"], ["1", "refused", "422", f"422: {CRM_WORDS}"]]
+    verdicts = [row[1:5] for row in page.cells if row[2:3] == ["rejected"]]
+    assert verdicts == [["2", "rejected", "422", f"422: {CRM_WORDS}"], ["1", "rejected", "422", f"422: {CRM_WORDS}"]]
     assert page.links["run"] == f"/runs/{RUN}"
     assert page.links["Dagster"] == f"http://dagster.example/runs/{RUN}"
     assert "Europe/Istanbul" in words
