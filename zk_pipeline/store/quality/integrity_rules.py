@@ -105,8 +105,8 @@ WHOLE = [
          "SELECT count(*), min(device) FROM raw_punches "
          "WHERE is_clock_suspect AND voided_at IS NULL AND seq NOT IN (SELECT seq FROM corrected_punches)"),
     Rule("clocks-unmarked", "warning",
-         f"punches were stored as true by polls that measured the clock more than {MAX_CLOCK_ERROR_SECONDS / 60:.0f} minutes "
-         "off, and bear a time outside of the time they came in",
+         f"punches of polls with a clock drift of over {MAX_CLOCK_ERROR_SECONDS / 60:.0f} minutes were stored as valid "
+         "although their time lies outside of the interval between two polls",
          "see that the device's time zone is right (`zk-pipeline device show NAME`); if its clock was wrong, "
          "`zk-pipeline device correct-clock` corrects a span of readings",
          UNMARKED_CLOCKS),
