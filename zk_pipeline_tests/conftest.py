@@ -21,6 +21,7 @@ from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
+from zk_pipeline_tests.memory_folder import use_memory_folder
 from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
 from zk_pipeline_tests.redis_server import NoRedis, redis_server
@@ -36,6 +37,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
+    use_memory_folder()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too.
