@@ -1,0 +1,38 @@
+"""Selection of `pytest -m fast`: tests of logic and of the store that start no process and no Dagster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline_tests.distribution import is_slow
+
+HERE = Path(__file__).parent
+# Folders that have such tests. Others are not even imported with `-m fast`: importing Dagster takes two seconds.
+FOLDERS = ("attendance", "config", "crm", "devices", "docs", "operations", "runtime", "simulator", "store")
+PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start_sync"}  # what modules that start some import
+FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis"}
+MARKS = ("stress", "matrix", "browser")
+
+
+def is_ignored(path: Path, config: pytest.Config) -> bool:
+    """Whether `-m fast` has nothing to find there."""
+    if config.option.markexpr != "fast" or HERE not in path.parents:
+        return False
+    return path.is_dir() and path.relative_to(HERE).parts[0] not in FOLDERS
+
+
+def mark_fast(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_fast(item):
+            item.add_marker("fast")
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    folder, *inner = item.path.relative_to(HERE).parts
+    if (inner and folder not in FOLDERS) or is_slow(item) or any(item.get_closest_marker(mark) for mark in MARKS):
+        return False
+    if FIXTURES & set(getattr(item, "fixturenames", ())) or "engine-ducklake" in item.nodeid:
+        return False
+    return not PROCESSES & vars(item.getparent(pytest.Module).obj).keys()
