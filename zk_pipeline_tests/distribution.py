@@ -10,12 +10,45 @@ from xdist.scheduler import LoadScopeScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-# Files of more than ten seconds, the longest first. WHOLE: its tests share a server, a daemon or a demo.
+# Files that take long, the longest first. WHOLE: its tests share what is slow to start.
 WHOLE, BY_CASE = True, False
 SLOW = {
     "demo/test_control_room.py": WHOLE,
+    "cli/test_cli_signals.py": BY_CASE,
     "demo/test_demo_ui.py": WHOLE,
+    "crm/matrix/test_crm_matrix_answers.py": BY_CASE,
     "demo/test_demo.py": WHOLE,
+    "cli/test_cli_pipeline.py": BY_CASE,
+    "store/engine/test_store_ducklake.py": WHOLE,
+    "demo/test_many_hosts.py": BY_CASE,
+    "cli/test_cli_secrets.py": BY_CASE,
+    "crm/matrix/test_crm_matrix_outages.py": BY_CASE,
+    "web/attendance/test_web_attendance_browser.py": WHOLE,
+    "web/test_web_pages.py": WHOLE,
+    "web/test_web_layout.py": WHOLE,
+    "store/deliveries/test_store_records.py": BY_CASE,
+    "demo/test_many_runs.py": BY_CASE,
+    "store/deliveries/test_store_unknown_outcomes.py": WHOLE,
+    "store/engine/test_store_together.py": WHOLE,
+    "defs/automation/test_alerts_of_runs.py": WHOLE,
+    "store/maintenance/test_store_migration.py": WHOLE,
+    "store/days/test_store_days.py": BY_CASE,
+    "store/deliveries/test_store_deliveries.py": WHOLE,
+    "cli/test_cli_cancelled_sync.py": BY_CASE,
+    "crm/matrix/test_crm_matrix_crashes.py": BY_CASE,
+    "operations/test_unstorable_readings.py": WHOLE,
+    "store/deliveries/test_store_idempotency_keys.py": BY_CASE,
+    "crm/test_crm_records.py": WHOLE,
+    "operations/test_restored_pipeline.py": BY_CASE,
+    "cli/test_cli_help.py": WHOLE,
+    "store/engine/test_store_database.py": WHOLE,
+    "operations/test_sync_operation.py": WHOLE,
+    "operations/alerting/test_quality_verdicts.py": WHOLE,
+    "cli/test_cli_migrate_store.py": BY_CASE,
+    "cli/test_cli_left_locked.py": BY_CASE,
+    "devices/protocol/test_terminal_fuzz.py": BY_CASE,
+    "operations/test_log_histories.py": BY_CASE,
+    "operations/test_any_order.py": BY_CASE,
 }
 
 

@@ -10,7 +10,7 @@ from zk_pipeline_tests.distribution import is_slow
 
 HERE = Path(__file__).parent
 # Folders that have such tests. Others are not even imported with `-m fast`: importing Dagster takes two seconds.
-FOLDERS = ("attendance", "config", "crm", "devices", "docs", "operations", "runtime", "simulator", "store")
+FOLDERS = ("attendance", "config", "crm", "devices", "docs", "runtime", "simulator", "store")
 PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start_sync"}  # what modules that start some import
 FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis"}
 MARKS = ("stress", "matrix", "browser")
