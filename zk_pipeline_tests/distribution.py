@@ -10,19 +10,20 @@ from xdist.scheduler import LoadScopeScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-# Files that take long, the longest first. WHOLE: its tests share what is slow to start.
+# Files that take long: about the longest first, what waits for a daemon between what computes.
+# WHOLE: its tests share what is slow to start.
 WHOLE, BY_CASE = True, False
 SLOW = {
     "demo/test_control_room.py": WHOLE,
+    "crm/matrix/test_crm_matrix_outages.py": BY_CASE,
     "cli/test_cli_signals.py": BY_CASE,
     "demo/test_demo_ui.py": WHOLE,
-    "crm/matrix/test_crm_matrix_answers.py": BY_CASE,
-    "demo/test_demo.py": WHOLE,
-    "cli/test_cli_pipeline.py": BY_CASE,
+    "cli/test_cli_secrets.py": BY_CASE,
     "store/engine/test_store_ducklake.py": WHOLE,
     "demo/test_many_hosts.py": BY_CASE,
-    "cli/test_cli_secrets.py": BY_CASE,
-    "crm/matrix/test_crm_matrix_outages.py": BY_CASE,
+    "cli/test_cli_pipeline.py": BY_CASE,
+    "demo/test_demo.py": WHOLE,
+    "crm/matrix/test_crm_matrix_answers.py": BY_CASE,
     "web/attendance/test_web_attendance_browser.py": WHOLE,
     "web/test_web_pages.py": WHOLE,
     "web/test_web_layout.py": WHOLE,
@@ -49,6 +50,11 @@ SLOW = {
     "devices/protocol/test_terminal_fuzz.py": BY_CASE,
     "operations/test_log_histories.py": BY_CASE,
     "operations/test_any_order.py": BY_CASE,
+    "store/quality/test_store_doctor.py": BY_CASE,
+    "store/shifts/test_store_shifts.py": BY_CASE,
+    "store/queries/test_store_lists.py": WHOLE,
+    "store/queries/test_store_explanations.py": WHOLE,
+    "store/terminals/test_keypad_locks.py": BY_CASE,
 }
 
 

@@ -10,8 +10,16 @@ from zk_pipeline_tests.distribution import is_slow
 
 HERE = Path(__file__).parent
 # Folders that have such tests. Others are not even imported with `-m fast`: importing Dagster takes two seconds.
-FOLDERS = ("attendance", "config", "crm", "devices", "docs", "runtime", "simulator", "store")
-PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start_sync"}  # what modules that start some import
+FOLDERS = ("attendance", "config", "crm", "deploy", "devices", "docs", "runtime", "simulator", "store")
+PROCESSES = {
+    "subprocess",
+    "multiprocessing",
+    "child",
+    "Child",
+    "start",
+    "start_sync",
+    "killed",
+}  # what modules that start some import
 FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis"}
 MARKS = ("stress", "matrix", "browser")
 
