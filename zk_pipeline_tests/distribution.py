@@ -49,6 +49,8 @@ SLOW = {
     "cli/test_cli_left_locked.py": BY_CASE,
     "devices/protocol/test_terminal_fuzz.py": BY_CASE,
     "operations/test_log_histories.py": BY_CASE,
+    "devices/matrix/test_matrix_connections.py": BY_CASE,
+    "devices/matrix/test_matrix_lines.py": BY_CASE,
     "operations/test_any_order.py": BY_CASE,
     "store/quality/test_store_doctor.py": BY_CASE,
     "store/shifts/test_store_shifts.py": BY_CASE,

@@ -15,7 +15,7 @@ _Values = frozenset[tuple[str, str]]
 
 
 def mark_unsampled(config: pytest.Config, items: Iterable[pytest.Item], folder: Path, share: float = 0.0) -> None:
-    """Mark `matrix` the cases below `folder` that the default run leaves out; all of them with any other `-m`.
+    """Mark `matrix` the cases below `folder` that the default run and `-m fast` leave out; with any other `-m`, all.
 
     The sample of a test holds each value of each of its parameters, at least two cases and at least `share` of them.
     """
@@ -23,7 +23,7 @@ def mark_unsampled(config: pytest.Config, items: Iterable[pytest.Item], folder: 
     for item in items:
         if folder in item.path.parents:
             cases[item.nodeid.partition("[")[0]].append(item)
-    is_sampled = "not matrix" in config.option.markexpr
+    is_sampled = "not matrix" in config.option.markexpr or config.option.markexpr == "fast"
     for name, grid in cases.items():
         sample = _sample(name, grid, max(2, int(len(grid) * share))) if is_sampled else set()
         for number, item in enumerate(grid):
