@@ -20,7 +20,7 @@ PROCESSES = {
     "start_sync",
     "killed",
 }  # what modules that start some import
-FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "case"}
+FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "hundred_due"}
 MARKS = ("stress", "matrix", "browser")
 
 
