@@ -64,7 +64,7 @@ SLOW = {
 }
 
 
-class LongestFirst(LoadScopeScheduling):
+class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Work units in the order of the collection, which `sort_items` has brought into that of `SLOW`."""
 
     def __init__(self, config: pytest.Config, log: Producer | None) -> None:

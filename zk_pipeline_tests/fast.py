@@ -11,15 +11,8 @@ from zk_pipeline_tests.distribution import is_slow
 HERE = Path(__file__).parent
 # Folders that have such tests. Others are not even imported with `-m fast`: importing Dagster takes two seconds.
 FOLDERS = ("attendance", "config", "crm", "deploy", "devices", "docs", "runtime", "simulator", "store")
-PROCESSES = {
-    "subprocess",
-    "multiprocessing",
-    "child",
-    "Child",
-    "start",
-    "start_sync",
-    "killed",
-}  # what modules that start some import
+# Names that a module imports which starts processes.
+PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start", "start_sync", "killed"}
 FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "hundred_due"}
 MARKS = ("stress", "matrix", "browser")
 
@@ -41,6 +34,8 @@ def _is_fast(item: pytest.Item) -> bool:
     folder, *inner = item.path.relative_to(HERE).parts
     if (inner and folder not in FOLDERS) or is_slow(item) or any(item.get_closest_marker(mark) for mark in MARKS):
         return False
-    if FIXTURES & set(getattr(item, "fixturenames", ())) or "engine-ducklake" in item.nodeid:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if FIXTURES & set(getattr(item, "fixturenames", ())) or parameters.get("engine") == "ducklake":
         return False
-    return not PROCESSES & vars(item.getparent(pytest.Module).obj).keys()
+    module = item.getparent(pytest.Module)
+    return module is not None and not PROCESSES & vars(module.obj).keys()

@@ -17,7 +17,7 @@ _Values = frozenset[tuple[str, str]]
 def mark_unsampled(config: pytest.Config, items: Iterable[pytest.Item], folder: Path, share: float = 0.0) -> None:
     """Mark `matrix` the cases below `folder` that the default run and `-m fast` leave out; with any other `-m`, all.
 
-    The sample of a test holds each value of each of its parameters, at least two cases and at least `share` of them.
+    The sample of a test has each value of each of its parameters, at least two cases and at least `share` of them.
     """
     cases: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
