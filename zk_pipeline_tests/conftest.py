@@ -57,7 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
-    use_memory_folder()
+    if config.option.markexpr != "stress":  # full-size stores may need more than there is
+        use_memory_folder()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too.
