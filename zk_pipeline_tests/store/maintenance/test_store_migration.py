@@ -23,7 +23,7 @@ from zk_pipeline_tests.engines import copy_store, lakes
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, rows, store_at
 from zk_pipeline_tests.store.store_load import start
 
-pytestmark = pytest.mark.file_engine  # each names its engines itself
+pytestmark = [pytest.mark.file_engine, pytest.mark.timeout(300)]  # each names its engines itself
 FILE_TO_LAKE, LAKE_TO_FILE = ("file", "lake"), ("lake", "file")
 both_ways = pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE, LAKE_TO_FILE], indirect=True)
 
