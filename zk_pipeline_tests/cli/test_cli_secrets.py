@@ -53,6 +53,7 @@ def days_due(store: Store) -> None:
     process(store, MONDAY)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("variable", ["CRM_API_TOKEN", "CRM_API_TOKEN_FILE"])
 def test_the_token_is_in_nothing_that_is_written_printed_or_seen_by_others(
     variable: str, home: Path, home_store: Store, repeating_crm: CrmReceiver, tmp_path: Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from zk_pipeline.store.days import days
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.terminals import poll_results
 from zk_pipeline_tests.attendance.plain_company import PlainPunch
+from zk_pipeline_tests.forkserver import processes
 from zk_pipeline_tests.operations.company_fixtures import read, stale
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, store_at
 
@@ -32,9 +32,7 @@ class Killed(Enum):
 
 def killed(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
     """Read and process in a process that is killed; returns once it is dead. The store must not be open here."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # so that each kill costs a fork and no imports
-    process = context.Process(target=_work, args=(when, at, now, settings, held))
+    process = processes.Process(target=_work, args=(when, at, now, settings, held))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL, process.exitcode

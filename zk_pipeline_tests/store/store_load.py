@@ -5,7 +5,6 @@ Each process appends what it has done to a file of its own, outside the database
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections import Counter
@@ -23,15 +22,12 @@ from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import DeviceExists
 from zk_pipeline.store.locks.lock_statistics import Histogram
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.forkserver import processes
 from zk_pipeline_tests.store.store_fixtures import device, reading
 
 ROWS = 1_000  # of each write
 BEGIN = pd.Timestamp(2020, 1, 1)
 WRITE, READ = "store a poll", "load: read"
-
-# One process imports everything once; those forked from it begin at once.
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__])
 
 
 def writers_device(writer: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,13 +26,13 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from zk_pipeline.config.settings import load_settings
+from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.defs.automation.alert_sensors import alert_sensors
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.defs.resources import resources
-from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.runtime.processes import process_identity
 from zk_pipeline.simulator.crm.faults import refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
@@ -89,23 +90,49 @@ def tick(launcher: Launcher, cursor: str | None) -> tuple[str, str | None]:
     return str(data.skip_message), data.cursor
 
 
-@pytest.fixture
-def failing(
-    launcher: Launcher, fleet: Fleet, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
-) -> list[str]:
-    """Failed runs: a terminal with another comm key, and a CRM that repeats the token in its error response."""
-    monkeypatch.setenv("GATE_KEY", COMM_KEY)
-    switch_on(fleet, home_store, gate("Locked", comm_key=4711), comm_key_env="GATE_KEY")
-    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
-    crm.fault_rule = lambda _: refusal(422, detail=f"who is Token {CRM_TOKEN}?")
-    polled = poll_all(launcher, home_store)
-    assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
-    refused = launcher.sync(DateRange(MONDAY, MONDAY), {})
-    crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
-    misconfigured = launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True})
+@pytest.fixture(scope="module")
+def failed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A home and its runs that failed: at a terminal with another comm key, at a CRM that repeats the token."""
+    home = shutil.copytree(empty_home, tmp_path_factory.mktemp("failed") / "home")
+    with pytest.MonkeyPatch.context() as patch, Fleet() as fleet, CrmReceiver(token=CRM_TOKEN) as crm:
+        for name in (*VARIABLES, "DAGSTER_HOME"):
+            patch.delenv(name, raising=False)
+        variables = {"ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), "ZKTECO_TIMEOUT": "1"}
+        variables |= {"CRM_API_URL": crm.url, "CRM_API_TOKEN": CRM_TOKEN, "GATE_KEY": COMM_KEY}
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        store = Store.at(home / "data" / "attendance.duckdb")
+        switch_on(fleet, store, gate("Locked", comm_key=4711), comm_key_env="GATE_KEY")
+        switch_on(fleet, store, gate("Gate", *present(MONDAY)))
+        crm.fault_rule = lambda _: refusal(422, detail=f"who is Token {CRM_TOKEN}?")
+        with open_launcher(load_settings()) as launcher:
+            polled = poll_all(launcher, store)
+            assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
+            refused = launcher.sync(DateRange(MONDAY, MONDAY), {})
+            crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
+            misconfigured = launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True})
     results = [polled, refused, misconfigured]
     assert None not in [one.failure for one in results]
-    return [one.run_id for one in results]
+    return home, [one.run_id for one in results]
+
+
+@pytest.fixture
+def home(request: pytest.FixtureRequest, home: Path) -> Path:
+    """A copy of `failed_home` for tests that ask for `failing`, else an empty home."""
+    if "failing" in request.fixturenames:
+        shutil.copytree(request.getfixturevalue("failed_home")[0], home, dirs_exist_ok=True)
+    return home
+
+
+@pytest.fixture
+def failing(
+    failed_home: tuple[Path, list[str]],
+    crm: CrmReceiver,  # noqa: ARG001 (exports its address)
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[str]:
+    """Ids of the runs that failed in this home: a poll and two syncs."""
+    monkeypatch.setenv("GATE_KEY", COMM_KEY)
+    return failed_home[1]
 
 
 def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(

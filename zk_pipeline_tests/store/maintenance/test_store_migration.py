@@ -21,9 +21,9 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 from zk_pipeline_tests.engines import copy_store, lakes
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, rows, store_at
-from zk_pipeline_tests.store.store_load import processes, start
+from zk_pipeline_tests.store.store_load import start
 
-pytestmark = pytest.mark.file_engine  # each names its engines itself
+pytestmark = [pytest.mark.file_engine, pytest.mark.timeout(300)]  # each names its engines itself
 FILE_TO_LAKE, LAKE_TO_FILE = ("file", "lake"), ("lake", "file")
 both_ways = pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE, LAKE_TO_FILE], indirect=True)
 
@@ -136,9 +136,6 @@ def _move_and_die(source: Where, target: Where, after: int) -> None:
         store_migration.column_types = die_within  # type: ignore[attr-defined]
         StoreMigration(Database(source), Database(target)).move()
     StoreMigration(Database(source), Database(target), tell).move()
-
-
-processes.set_forkserver_preload([__name__])
 
 
 @pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE], indirect=True)
