@@ -109,8 +109,8 @@ def filled(store: Store) -> Store:
 
 
 def problems() -> list[Problem]:
-    failed = [FailedCheck(*key.split(":")[1:], "ERROR", "as before") for key in ALERT_KEYS.values()]
-    return check_problems(failed, Links())
+    checks = [key.split(":") for key in ALERT_KEYS.values()]
+    return check_problems([FailedCheck(asset, name, "ERROR", "as before") for _, asset, name in checks], Links())
 
 
 class Everything:
