@@ -12,7 +12,7 @@ PAGE = Path(__file__).with_name("golden_days.md")
 STATES = {"in": 0, "out": 1, "break out": 2, "break in": 3, "overtime in": 4, "overtime out": 5, "undefined": 255}
 # In every table, in this order; a case may add columns of the second kind.
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
-SOMETIMES = ("in UTC", "out UTC", "revision", "shift", "day off", "worked by")
+SOMETIMES = ("in UTC", "out UTC", "revision", "shift", "day off", "minutes source")
 
 
 @dataclass(frozen=True)
