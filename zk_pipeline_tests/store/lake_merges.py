@@ -38,7 +38,7 @@ Ways = Literal["locked", "fenced", "bare"]
 def merge_on(address: LakeAddress, merges: int, step: int, way: Ways, together: Barrier) -> None:
     """Merges of keys that others merge too, one after the other, begun by all at once; tried again when refused."""
     if way != "locked":
-        advisory_locks.AdvisoryLocks.hold = _no_lock  # type: ignore[method-assign]
+        advisory_locks.AdvisoryLocks.lock = _no_lock  # type: ignore[method-assign]
         advisory_locks.HeldAdvisoryLock.is_still_held = _held  # type: ignore[method-assign]
     if way == "bare":
         lake_instance(address, create=False).execute("SET GLOBAL ducklake_max_retry_count = 100")

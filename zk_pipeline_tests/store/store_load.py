@@ -159,7 +159,7 @@ class Waits:
 
 
 def waits(at: Where, purpose: str) -> Waits:
-    (kind,) = (one for one in Store.at(at).holds().kinds if one.purpose == purpose)
+    (kind,) = (one for one in Store.at(at).lock_statistics().kinds if one.purpose == purpose)
     return Waits(kind.held, kind.waited)
 
 

@@ -44,12 +44,12 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         opened = store.open()
-        opened.punches.adopt_settings(rules)
+        opened.punches.apply_settings(rules)
         dates = as_dates(context.partition_keys)
 
         def tell(part: Sequence[DateWritten]) -> None:
             first, last = part[0].work_date, part[-1].work_date
-            shown = opened.days.figures(first, last, workday_starts_at=rules.workday_starts_at)
+            shown = opened.days.statistics(first, last, workday_starts_at=rules.workday_starts_at)
             for one in part:
                 day = one.work_date
                 event = dg.AssetMaterialization(

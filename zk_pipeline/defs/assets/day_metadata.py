@@ -8,14 +8,14 @@ import dagster as dg
 
 from zk_pipeline.defs.assets.plots import bars
 from zk_pipeline.defs.metadata import preview
-from zk_pipeline.store.days.day_statistics import BEFORE, DateFigures, SpanFigures
+from zk_pipeline.store.days.day_statistics import BEFORE, DateStatistics, RangeStatistics
 from zk_pipeline.store.days.days import DateWritten
 
 
-def date_metadata(written: DateWritten, shown: SpanFigures) -> dict[str, dg.MetadataValue]:
+def date_metadata(written: DateWritten, shown: RangeStatistics) -> dict[str, dg.MetadataValue]:
     """Counts as numbers, which the UI draws over time; the plots and the preview only of a date that has any."""
     day = written.work_date
-    found = shown.dates.get(day, DateFigures())
+    found = shown.dates.get(day, DateStatistics())
     counts = {
         "dagster/partition_row_count": written.rows,
         "added": written.added,
@@ -39,7 +39,7 @@ def date_metadata(written: DateWritten, shown: SpanFigures) -> dict[str, dg.Meta
     return metadata
 
 
-def _outliers_by_day(day: date, shown: SpanFigures) -> dg.MarkdownMetadataValue:
+def _outliers_by_day(day: date, shown: RangeStatistics) -> dg.MarkdownMetadataValue:
     month = [day - BEFORE + timedelta(days=number) for number in range(BEFORE.days + 1)]
     return bars(
         "outliers by day, this date the last",

@@ -34,8 +34,7 @@ from zk_pipeline.operations.alerting.problems import (
 from zk_pipeline.operations.alerting.quality_verdicts import silence_allowed
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline.store.quality.alert_inputs import read_alert_inputs
-from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem
+from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem, read_alert_inputs
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.store import Store
 
@@ -114,7 +113,7 @@ def look_and_tell(
     is_due = seen.is_message_due or decision.messages
     taken, failures = send_due(store, channels) if channels and is_due else (0, [])
     words = [f"{len(look.problems)} problems"]
-    words += [f"{len(decision.told)} to tell"] if decision.told else []
+    words += [f"{len(decision.notified)} to tell"] if decision.notified else []
     words += [f"{taken} channels told"] if taken else []
     if look.problems and not channels:
         words.append("ALERT_URLS is not set: nobody was told")

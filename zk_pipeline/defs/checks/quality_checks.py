@@ -49,7 +49,7 @@ def freshness_verdicts(store: Store, settings: Settings) -> list[CheckResult]:
 
 def data_verdicts(store: Store, settings: Settings) -> list[CheckResult]:
     """What the data looks like; unsound dates are kept from the CRM from here on, sound ones no longer."""
-    store.quality.hold_what_matters()
+    store.quality.block_relevant_dates()
     # A day that is not over anywhere west of the default zone is not judged yet.
     return evaluate_facts(store.quality.facts(today=last_work_date(settings, store.clock()) - timedelta(days=1)))
 

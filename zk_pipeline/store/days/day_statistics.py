@@ -16,7 +16,7 @@ BEFORE = timedelta(days=29)  # outliers are counted from so long before a span: 
 
 
 @dataclass(frozen=True)
-class DateFigures:
+class DateStatistics:
     """One work date. `hours`: punches by the hour of the wall clock, 0 to 23, all that are part of a day."""
 
     punches: int = 0
@@ -29,17 +29,19 @@ class DateFigures:
 
 
 @dataclass(frozen=True)
-class SpanFigures:
+class RangeStatistics:
     """`dates`: those with punches or rows; `outliers`: rows that are one, by date, BEFORE the span too; `previews`: a
     few rows of each date, the unusual ones first.
     """
 
-    dates: Mapping[date, DateFigures]
+    dates: Mapping[date, DateStatistics]
     outliers: Mapping[date, int]
     previews: Mapping[date, pd.DataFrame]
 
 
-def figures(database: Database, first: date, last: date, *, workday_starts_at: time, rows: int) -> SpanFigures:
+def day_statistics(
+    database: Database, first: date, last: date, *, workday_starts_at: time, rows: int
+) -> RangeStatistics:
     """The figures of the work dates from `first` to `last`, with at most `rows` rows of each, in one read."""
     # A work date begins at its date's midnight or later, and ends within the next date.
     values = {"first": first, "last": last, "begin": first, "end": last + timedelta(days=2)}
@@ -65,7 +67,7 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
             for code in codes:
                 by_code[code] = by_code.get(code, 0) + count
     previews = {pd.Timestamp(str(day)).date(): part.drop(columns="date") for day, part in shown.groupby("date")}
-    return SpanFigures({day: DateFigures(**one) for day, one in sorted(found.items())}, outliers, previews)
+    return RangeStatistics({day: DateStatistics(**one) for day, one in sorted(found.items())}, outliers, previews)
 
 
 _PUNCHES = """

@@ -10,12 +10,12 @@ import pandas as pd
 import pyarrow as pa
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.store.days.day_statistics import SpanFigures, figures
+from zk_pipeline.store.days.day_statistics import RangeStatistics, day_statistics
 from zk_pipeline.store.days.punch_summaries import Summaries, summarize
-from zk_pipeline.store.days.revisions import count_changes, mark_built, revise, stage, stage_people
+from zk_pipeline.store.days.revisions import count_changes, mark_processed, stage, stage_people, write_revisions
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
-from zk_pipeline.store.terminals.lost_punches import refuse_lost
+from zk_pipeline.store.terminals.lost_punches import check_lost_punches
 from zk_pipeline.store.work_dates.assignment import is_grouped_by
 from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
 
@@ -56,7 +56,7 @@ class DayStore:
         with self.database.read("dates without a partition") as connection:
             return dates_outside(connection, first=first, last=last)
 
-    def deleted_raw(self, dates: Sequence[date]) -> list[date]:
+    def purged_dates(self, dates: Sequence[date]) -> list[date]:
         """Those of `dates` whose punches retention has deleted: their rows are final."""
         with self.database.read("dates under retention") as connection:
             rows = connection.execute(
@@ -111,18 +111,18 @@ class DayStore:
             held = repair(connection, list(seq))
             stage(connection)
             stage_people(connection)
-            refuse_lost(connection)
-            revise(connection, now=now, run_id=run_id, per_site=per_site)
+            check_lost_punches(connection)
+            write_revisions(connection, now=now, run_id=run_id, per_site=per_site)
             written = [DateWritten(*row) for row in count_changes(connection)]
-            mark_built(connection, now)
+            mark_processed(connection, now)
             block_inconsistent_dates(connection, held, now)
             for table in ("staged", "staged_dates", "merged_days", "people_apart", "revised"):
                 connection.execute(f"DROP TABLE {table}")
         return written
 
-    def figures(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> SpanFigures:
+    def statistics(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> RangeStatistics:
         """What the work dates from `first` to `last` were made from and came to, with some rows of each, for people."""
-        return figures(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
+        return day_statistics(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
 
 
 def _table(days: pd.DataFrame) -> pa.Table:

@@ -18,7 +18,7 @@ _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_lo
     shift_end, day_off, worked_minutes_source"""
 
 
-def content_of(row: str) -> str:
+def record_content(row: str) -> str:
     """Content of the CRM's record of a row, as SQL of JSON; `due_deliveries` reads it for records merged over sites."""
     return f"""json_object(
         'site', {row}.site, 'device', {row}.device, 'timezone', {row}.timezone, 'clock_in', epoch_us({row}.clock_in),
@@ -125,7 +125,7 @@ ORDER BY work_date, site, user_id
 """
 
 
-def revise(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
+def write_revisions(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
     """Write the revisions: current rows, history, and what the CRM is to be told of them.
 
     Older deliveries are superseded, unless they were sent and nobody knows with what outcome: these go first.
@@ -178,7 +178,7 @@ WITH newest AS (
 ),
 standing AS (
     SELECT user_id, work_date, count(*) AS sites, any_value(site) AS site, any_value(revision) AS revision,
-        any_value({content_of("day")}) AS content
+        any_value({record_content("day")}) AS content
     FROM daily_attendance AS day SEMI JOIN newest USING (user_id, work_date) GROUP BY ALL
 ),
 told AS (
@@ -299,14 +299,14 @@ def stage_people(connection: Connection) -> None:
     connection.execute(
         f"""
         CREATE TEMP TABLE merged_days AS
-        SELECT site, user_id, day.work_date::DATE AS work_date, {content_of("day")} AS content
+        SELECT site, user_id, day.work_date::DATE AS work_date, {record_content("day")} AS content
         FROM incoming_merged AS day WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
         """  # noqa: S608 (SQL of ours)
     )
     connection.execute("CREATE TEMP TABLE people_apart AS SELECT user_id FROM incoming_apart")
 
 
-def mark_built(connection: Connection, now: datetime) -> None:
+def mark_processed(connection: Connection, now: datetime) -> None:
     connection.execute(
         """
         MERGE INTO work_dates AS known

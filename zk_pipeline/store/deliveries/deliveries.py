@@ -70,9 +70,9 @@ class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+    def sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
-        return self.database.engine.only_sender()
+        return self.database.engine.acquire_sync_lock()
 
     def outbox(
         self, scope: SyncScope, run_id: str, is_sender: HasSyncLock, encode: Callable[[Delivery], str] = record_body

@@ -60,7 +60,7 @@ class SyncOutbox:
                 "again, under its keys, with the next sync"
             )
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Settle and claim in one transaction: opening and closing the store costs more than either.
 
         Raises SenderLost, with nothing written, where the sender's lock has been lost: whoever has it now takes what is
@@ -94,7 +94,7 @@ class SyncOutbox:
             ),
         )
         connection.execute(_NOTE_ABANDONED, {"run_id": self.run_id})
-        connection.execute(_LET_GO, {"run_id": self.run_id})
+        connection.execute(_RELEASE, {"run_id": self.run_id})
         connection.unregister("noted_runs")
         connection.unregister("noted_keys")
 
@@ -155,7 +155,7 @@ _IS_LATER = """
     AND (later.site = mine.site OR 'person' IN (later.record_per, mine.record_per))
 """
 
-_LET_GO = f"""
+_RELEASE = f"""
 UPDATE crm_deliveries
 SET sent_body = CASE WHEN left_behind.is_unknown THEN crm_deliveries.sent_body END,
     state = CASE

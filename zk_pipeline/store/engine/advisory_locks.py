@@ -29,7 +29,7 @@ _LOCKS: dict[Mode, tuple[tuple[int, str], ...]] = {
     # of a table takes away what a reader has just looked up (ducklake #1413).
     "shared": ((_MAINTENANCE, "_shared"),),
     "exclusive": ((_WRITER, ""),),
-    "alone": ((_WRITER, ""), (_MAINTENANCE, "")),
+    "maintenance": ((_WRITER, ""), (_MAINTENANCE, "")),
 }
 _READERS_STOPPED_MS = 500  # at a time: those who come while maintenance waits for a long reader queue behind it
 _IDLE_KEPT = 4  # connections of this process that wait for their next use
@@ -94,7 +94,7 @@ class AdvisoryLocks:
     address: LakeAddress
 
     @contextmanager
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> Iterator[HeldLock]:
+    def lock(self, mode: Mode, words: str, *, wait_seconds: float) -> Iterator[HeldLock]:
         """Raises StoreBusy, naming the holders, after `wait_seconds`; StoreUnreachable; NestedHold."""
         with single_lock_per_thread(str(self.address), words):
             started = time.monotonic()
@@ -108,7 +108,7 @@ class AdvisoryLocks:
                 )
 
     @contextmanager
-    def only_sender(self) -> Iterator[HasSyncLock]:
+    def acquire_sync_lock(self) -> Iterator[HasSyncLock]:
         """Raises SenderBusy at once where another sync run, on whatever host, is sending."""
         with self._session() as session:
             with session.cursor() as cursor:

@@ -67,7 +67,7 @@ class Database:
         return self.engine.name
 
     @property
-    def holds(self) -> LockStatistics:
+    def lock_statistics(self) -> LockStatistics:
         """How long the store was waited for and held, by all processes of this host together."""
         return LockStatistics(self.engine.side.with_name(f"{self.engine.side.name}.holds"))
 
@@ -78,7 +78,7 @@ class Database:
         Raises StoreBusy or StoreUnusable.
         """
         if self.engine.is_missing():
-            self._make_current()
+            self._migrate()
         with self._open_current("shared", purpose, about) as (connection, _):
             yield connection
 
@@ -96,26 +96,26 @@ class Database:
             yield connection
 
     @contextmanager
-    def exclusive(self, purpose: str) -> Iterator[Connection]:
+    def maintenance(self, purpose: str) -> Iterator[Connection]:
         """The only connection there is, outside a transaction, for what cannot run in one (CHECKPOINT)."""
         self.engine.prepare()
-        with self._open("alone", purpose) as (connection, _):
+        with self._open("maintenance", purpose) as (connection, _):
             self.engine.migrate(connection)
             yield connection
 
-    def _make_current(self) -> None:
-        with self.exclusive("create or migrate the store"):
+    def _migrate(self) -> None:
+        with self.maintenance("create or migrate the store"):
             pass
 
     @contextmanager
     def _open_current(self, mode: Mode, purpose: str, about: str) -> Iterator[tuple[Connection, HeldLock]]:
         with ExitStack() as hold:
             connection, held = hold.enter_context(self._open(mode, purpose, about))
-            if mode != "shared" and not self.engine.migrates_alone:
+            if mode != "shared" and not self.engine.migrates_in_maintenance:
                 self.engine.migrate(connection)
             elif self._is_old(connection):
                 hold.close()
-                self._make_current()
+                self._migrate()
                 connection, held = hold.enter_context(self._open(mode, purpose, about))
             yield connection, held
 
@@ -137,20 +137,22 @@ class Database:
         held: HeldLock | None = None
         began = time.monotonic()
         try:
-            with self.engine.hold(mode, words, wait_seconds=self.wait_seconds) as held:
+            with self.engine.lock(mode, words, wait_seconds=self.wait_seconds) as held:
                 yield held
         except StoreBusy:
             if held is None:
                 waited_ms = (time.monotonic() - began) * 1e3
-                self.holds.record(counted, purpose, about, waited_ms=waited_ms, held_ms=None)
+                self.lock_statistics.record(counted, purpose, about, waited_ms=waited_ms, held_ms=None)
             raise
         finally:
             if held is not None:
                 seconds = time.monotonic() - held.since
-                stops_others = counted == "exclusive" or self.engine.readers_stop_writers
+                stops_others = counted == "exclusive" or self.engine.readers_block_writers
                 if seconds > self.slow_hold_seconds and stops_others:
                     _log.warning("the store was held for %.1f s (%s), and everybody waits meanwhile", seconds, words)
-                self.holds.record(counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3)
+                self.lock_statistics.record(
+                    counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3
+                )
 
 
 def _engine_of(where: Where, foreign_wait_seconds: float) -> Engine:

@@ -35,8 +35,8 @@ class FileEngine:
     foreign_wait_seconds: float
     _lock: FairFileLock = field(init=False, repr=False, compare=False)
 
-    readers_stop_writers = True
-    migrates_alone = False
+    readers_block_writers = True
+    migrates_in_maintenance = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_lock", FairFileLock(self.path))
@@ -49,7 +49,7 @@ class FileEngine:
     def side(self) -> Path:
         return self.path
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
+    def lock(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
         return self._lock.hold("shared" if mode == "shared" else "exclusive", words, wait_seconds=wait_seconds)
 
     @contextmanager
@@ -74,7 +74,7 @@ class FileEngine:
     def commit(self, connection: Connection, held: HeldLock) -> None:  # noqa: ARG002 (the kernel holds it while we live)
         connection.commit()
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         return acquire_sync_lock(self.path)
 
     def size(self) -> int:

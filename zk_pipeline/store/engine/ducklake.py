@@ -29,8 +29,8 @@ Connection = duckdb.DuckDBPyConnection
 class LakeEngine:
     address: LakeAddress
 
-    readers_stop_writers = False
-    migrates_alone = True
+    readers_block_writers = False
+    migrates_in_maintenance = True
 
     @property
     def name(self) -> str:
@@ -54,10 +54,10 @@ class LakeEngine:
             return False
         return bool(self._locks.ask("SELECT to_regclass('ducklake_snapshot') IS NULL"))
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
+    def lock(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
         with suppress(OSError):  # only counts of holds are kept there
             self.side.parent.mkdir(parents=True, exist_ok=True)
-        return self._locks.hold(mode, words, wait_seconds=wait_seconds)
+        return self._locks.lock(mode, words, wait_seconds=wait_seconds)
 
     @contextmanager
     def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:  # noqa: ARG002 (the lock needs not be told)
@@ -92,8 +92,8 @@ class LakeEngine:
                 "somebody wrote to the store meanwhile without its lock; nothing was written: try again"
             ) from error
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
-        return self._locks.only_sender()
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
+        return self._locks.acquire_sync_lock()
 
     def size(self) -> int:
         held = self._begun("shared")

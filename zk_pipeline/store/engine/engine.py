@@ -11,8 +11,8 @@ import duckdb
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock
 
-# `alone`: no readers either. A file knows no difference to `exclusive`; a lake is read while it is written.
-Mode = Literal["shared", "exclusive", "alone"]
+# `maintenance` also excludes readers. On a file it equals `exclusive`; a DuckLake is read while it is written.
+Mode = Literal["shared", "exclusive", "maintenance"]
 
 
 class Engine(Protocol):
@@ -27,12 +27,12 @@ class Engine(Protocol):
         """How this host's own files about the store begin."""
 
     @property
-    def readers_stop_writers(self) -> bool:
+    def readers_block_writers(self) -> bool:
         """Whether a long read is everybody's wait."""
 
     @property
-    def migrates_alone(self) -> bool:
-        """Whether a writer must let go and come back `alone` to bring the store to the newest version."""
+    def migrates_in_maintenance(self) -> bool:
+        """Whether a writer must release the lock and take it for `maintenance` to migrate the store."""
 
     def prepare(self) -> None:
         """Before a write: make what must be there. Raises StoreUnusable where there can be no store."""
@@ -40,7 +40,7 @@ class Engine(Protocol):
     def is_missing(self) -> bool:
         """Nothing there yet, or nothing in it."""
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
+    def lock(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
         """The lock; `words` tell those who wait. Raises StoreBusy, StoreUnusable, NestedHold."""
 
     def open(self, held: HeldLock, mode: Mode) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
@@ -55,7 +55,7 @@ class Engine(Protocol):
     def commit(self, connection: duckdb.DuckDBPyConnection, held: HeldLock) -> None:
         """Commit if the lock is still held; else roll back and raise StoreBusy."""
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         """One sender of deliveries at a time, wherever it runs. Raises SenderBusy at once."""
 
     def size(self) -> int:

@@ -18,7 +18,7 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.file_lock import FairFileLock
 from zk_pipeline.store.maintenance.verify import verify
-from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk, wal_of
+from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name, wal_path
 
 _PURPOSE = "back up"
 
@@ -50,13 +50,13 @@ class Backups:
             pass  # a store that cannot be used is said by its own words; one that is missing is made
         file = self._named(target, keep=keep)
         try:
-            with aside(file) as part:
+            with temporary_name(file) as part:
                 self._check_space(file)
                 held = self._copy(part)
                 verified = verify(part, "the backup just made")
-                settle_on_disk(part)
+                fsync_file(part)
                 part.replace(file)
-                settle_on_disk(file)
+                fsync_file(file)
         except OSError as error:
             raise ZkPipelineError(f"the backup {file} could not be written: {error.strerror or error}") from error
         removed = self._rotate(file.parent, keep) if keep else []
@@ -71,7 +71,7 @@ class Backups:
             pass
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with aside(file) as part:
+            with temporary_name(file) as part:
                 self._check_space(file)
                 held = self._copy(part)
                 with duckdb.connect(str(part)) as connection:
@@ -108,7 +108,7 @@ class Backups:
         return file
 
     def _check_space(self, file: Path) -> None:
-        needed = sum(one.stat().st_size for one in (self.database.path, wal_of(self.database.path)) if one.exists())
+        needed = sum(one.stat().st_size for one in (self.database.path, wal_path(self.database.path)) if one.exists())
         free = shutil.disk_usage(file.parent).free
         if free < needed:
             raise ZkPipelineError(

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.clock_corrections import correct
-from zk_pipeline.store.terminals.devices import EDITABLE, rezone
+from zk_pipeline.store.terminals.devices import EDITABLE, apply_timezone
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.device_changes import fingerprint
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
@@ -190,7 +190,7 @@ def _delete_cleared(connection: Connection) -> None:
 def _rebuild(connection: Connection) -> None:
     for (name,) in connection.execute("SELECT name FROM moved_devices ORDER BY 1").fetchall():
         zone = connection.execute("SELECT timezone FROM devices WHERE name = ?", [name]).fetchall()[0][0]
-        rezone(connection, name, zone)
+        apply_timezone(connection, name, zone)
     connection.execute("DELETE FROM corrected_punches")
     for (name,) in connection.execute(
         "SELECT DISTINCT device FROM clock_corrections WHERE revoked_at IS NULL ORDER BY 1"

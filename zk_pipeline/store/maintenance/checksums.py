@@ -33,7 +33,7 @@ class Checksum:
     checksum: int
 
 
-def sums_of(connection: Connection, table: str) -> dict[str, Checksum]:
+def table_checksums(connection: Connection, table: str) -> dict[str, Checksum]:
     """By partition. Engines are compared by one DuckDB, so that equal values have equal hashes."""
     columns = ", ".join(f'"{name}"' for name in column_types(table))
     found = connection.execute(

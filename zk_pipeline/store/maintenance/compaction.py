@@ -18,7 +18,7 @@ import duckdb
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.locks.file_lock import FairFileLock
-from zk_pipeline.store.schema.file_copy import aside, settle_on_disk, wal_of
+from zk_pipeline.store.schema.file_copy import fsync_file, temporary_name, wal_path
 from zk_pipeline.store.schema.migrations_runner import literal
 
 _WORTH_IT = 1 / 3  # of the file are free blocks
@@ -59,14 +59,14 @@ class FileCompaction:
             return "dense enough"
         if shutil.disk_usage(self.database.path.parent).free < space.total:
             return "no room for the copy"
-        with aside(self.database.path) as part:
+        with temporary_name(self.database.path) as part:
             try:
                 with self._hold("shared"):
                     before = self._state()
                     if before is None:
                         return "written meanwhile"
-                    _copy_densely(self.database.path, part)
-                settle_on_disk(part)
+                    _copy_compacted(self.database.path, part)
+                fsync_file(part)
                 with self._hold("exclusive"), duckdb.connect(str(self.database.path), read_only=True):
                     if self._state() != before:
                         return "written meanwhile"
@@ -75,7 +75,7 @@ class FileCompaction:
                 if "Conflicting lock" in str(error):
                     return "held by others"
                 raise ZkPipelineError(f"space was not given back: {str(error).strip().splitlines()[0]}") from error
-            settle_on_disk(self.database.path)
+            fsync_file(self.database.path)
         return "made dense"
 
     @contextmanager
@@ -85,7 +85,7 @@ class FileCompaction:
 
     def _state(self) -> tuple[int, int, int] | None:
         """What changes with every write; None while there is a log that is not folded in."""
-        if wal_of(self.database.path).exists():
+        if wal_path(self.database.path).exists():
             return None
         seen = self.database.path.stat()
         return seen.st_ino, seen.st_size, seen.st_mtime_ns
@@ -99,7 +99,7 @@ def space_of(connection: Connection) -> Space:
     return Space(int(row[0]), int(row[1]))
 
 
-def _copy_densely(store: Path, part: Path) -> None:
+def _copy_compacted(store: Path, part: Path) -> None:
     """With bounded memory; what does not fit spills beside the store, not into the working folder."""
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"SET temp_directory = {literal(str(part.with_name(part.name + '.tmp')))}")

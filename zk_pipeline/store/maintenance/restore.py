@@ -20,7 +20,7 @@ from zk_pipeline.store.locks.file_lock import FairFileLock, Mode
 from zk_pipeline.store.maintenance.carry_over import Carried, carry_over, other_store
 from zk_pipeline.store.maintenance.verify import verify
 from zk_pipeline.store.schema.catalog import TABLES
-from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk, wal_of
+from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name, wal_path
 from zk_pipeline.store.schema.migrations_runner import literal, migrate, newest_version, transaction
 
 _PURPOSE = "restore a backup"
@@ -38,7 +38,7 @@ class TableRows:
 
 
 @dataclass(frozen=True)
-class Due:
+class DueDeliveries:
     """Deliveries that the CRM has not confirmed, dead letters left out: days, and days it is to take back."""
 
     records: int
@@ -50,7 +50,7 @@ class _Replaced:
     """Content of the store that is replaced: rows by table, and what waited there for the CRM; None: not readable."""
 
     rows: Mapping[str, int]
-    due: Due | None
+    due: DueDeliveries | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Restored:
     not_carried: str | None
     carried: Carried
     in_doubt: int
-    due_there: Due | None
+    due_there: DueDeliveries | None
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class Restore:
     database: Database
     clock: Callable[[], datetime]
 
-    def restore(self, file: Path) -> Restored:
+    def run(self, file: Path) -> Restored:
         """Verify a copy of `file`, bring it to the newest version, and give it the store's name by one rename.
 
         The caller sees to it that no runs are under way. Until the rename the store is as it was; afterwards it stands
         beside its successor. Raises UsageError for a file that is no whole store, StoreBusy, ZkPipelineError.
         """
         with self._prepared(file, self.database.path.parent, "exclusive") as (part, prepared):
-            settle_on_disk(part)
+            fsync_file(part)
             return replace(prepared, replaced=self._put(part))
 
     @contextmanager
@@ -111,7 +111,10 @@ class Restore:
             raise UsageError(f"{file} is the store itself: name a backup of it")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with aside(folder / store.name) as part, aside(folder / f"replaced-{store.name}") as replaced:
+            with (
+                temporary_name(folder / store.name) as part,
+                temporary_name(folder / f"replaced-{store.name}") as replaced,
+            ):
                 _copy(file, part)
                 verified = verify(part, str(file))
                 with duckdb.connect(str(part)) as connection:
@@ -149,7 +152,7 @@ class Restore:
         held, and why nothing could be taken over.
         """
         if not (self.database.path.exists() and self.database.path.stat().st_size):
-            return Carried(), _Replaced({}, Due(0, 0)), "there is no store there"
+            return Carried(), _Replaced({}, DueDeliveries(0, 0)), "there is no store there"
         copy_file(self.database.path, replaced)
         there = _Replaced({}, None)
         try:
@@ -165,17 +168,17 @@ class Restore:
         if store.exists():
             instant = self.clock().astimezone(timezone.utc)
             replaced = store.with_name(f"{store.stem}.replaced-{instant:%Y%m%dT%H%M%SZ}.duckdb")
-            for old, kept in ((store, replaced), (wal_of(store), wal_of(replaced))):
+            for old, kept in ((store, replaced), (wal_path(store), wal_path(replaced))):
                 if old.exists():
                     os.link(old, kept)
-            wal_of(store).unlink(missing_ok=True)  # it belongs to the old file, which has it under the other name
+            wal_path(store).unlink(missing_ok=True)  # it belongs to the old file, which has it under the other name
         part.replace(store)
-        settle_on_disk(store)
+        fsync_file(store)
         return replaced
 
 
 def _copy(file: Path, part: Path) -> None:
-    for source, target in ((file, part), (wal_of(file), wal_of(part))):
+    for source, target in ((file, part), (wal_path(file), wal_path(part))):
         if source.exists():
             shutil.copyfile(source, target)
 
@@ -212,7 +215,7 @@ def _rows(path: Path) -> dict[str, int]:
         }
 
 
-def due_deliveries(path: Path) -> Due:
+def due_deliveries(path: Path) -> DueDeliveries:
     """Of a store in a file that nobody else uses."""
     with duckdb.connect(str(path)) as connection:
         counted = connection.execute(
@@ -223,13 +226,13 @@ def due_deliveries(path: Path) -> Due:
             WHERE state IN ('pending', 'sending', 'retry')
             """
         ).fetchall()
-    return Due(*counted[0])
+    return DueDeliveries(*counted[0])
 
 
 def _begin_unknown(part: Path, last: date) -> int:
     """Prepare a store of which nobody knows what it did since the backup; how many deliveries are in doubt by that."""
     with duckdb.connect(str(part)) as connection, transaction(connection):
-        _begin_above(connection, last)
+        _set_revision_floor(connection, last)
         return _doubt_deliveries(connection)
 
 
@@ -248,7 +251,7 @@ def _doubt_deliveries(connection: Connection) -> int:
     return row[0] if row else 0
 
 
-def _begin_above(connection: Connection, last: date) -> None:
+def _set_revision_floor(connection: Connection, last: date) -> None:
     """Numbers and revisions given since the backup must not be given again: sensors take a date and number for done,
     and a CRM takes an equal or lower revision for old news.
     """

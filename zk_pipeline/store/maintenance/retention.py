@@ -56,7 +56,7 @@ class Retention:
                 quarantined, polls = (_count(connection, table, values) for table in _OLD)
             return CleanupResult(
                 dry_run, before, *punches, quarantined, polls, size_before, size_before,
-                tidy.look(),
+                tidy.plan(),
             )  # fmt: skip
         with self.database.write("clean up") as connection:
             punches = _expired(connection, before)
@@ -65,7 +65,7 @@ class Retention:
             quarantined, polls = (_count(connection, table, values) for table in _OLD)
             for table, condition in _OLD.items():
                 connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
-        space = tidy.tidy()
+        space = tidy.run()
         return CleanupResult(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)
 
     def _size(self) -> int:

@@ -15,10 +15,10 @@ _STATES_KEPT = timedelta(days=1)  # past states of a lake, and files that only t
 
 
 class SpaceReclaimer(Protocol):
-    def look(self) -> str:
+    def plan(self) -> str:
         """What `tidy` would do, in words."""
 
-    def tidy(self) -> str:
+    def run(self) -> str:
         """Do it; what was done, in words. Raises StoreBusy."""
 
 
@@ -30,12 +30,12 @@ def space_reclaimer(database: Database) -> SpaceReclaimer:
 class FileSpaceReclaimer:
     database: Database
 
-    def look(self) -> str:
+    def plan(self) -> str:
         compacting = FileCompaction(self.database)
         return "would be made dense" if compacting.is_due(compacting.space()) else "dense enough"
 
-    def tidy(self) -> str:
-        with self.database.exclusive("checkpoint") as connection:
+    def run(self) -> str:
+        with self.database.maintenance("checkpoint") as connection:
             connection.execute("CHECKPOINT")
         return FileCompaction(self.database).compact()
 
@@ -45,7 +45,7 @@ class LakeFiles:
     """Parquet files of the newest state, those that list deleted rows among them, and states that can be read."""
 
     files: int
-    states: int
+    snapshots: int
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class LakeSpaceReclaimer:
     database: Database
     states_kept: timedelta = _STATES_KEPT
 
-    def look(self) -> str:
+    def plan(self) -> str:
         held = self.files()
-        return f"{held.files:,} files and {held.states:,} states would be looked through"
+        return f"{held.files:,} files and {held.snapshots:,} states would be looked through"
 
-    def tidy(self) -> str:
+    def run(self) -> str:
         before = self.files()
         written, removed = 0, 0
         old = f"older_than => now() - to_seconds({self.states_kept.total_seconds():.0f})"
@@ -73,7 +73,7 @@ class LakeSpaceReclaimer:
             f"cleanup_old_files('store', {old})",
             f"delete_orphaned_files('store', {old})",
         ):
-            with self.database.exclusive("tidy the lake") as connection:
+            with self.database.maintenance("tidy the lake") as connection:
                 done = connection.execute(f"CALL ducklake_{step}").fetchall()
             if step.startswith("flush"):
                 written = sum(int(row[2]) for row in done)
@@ -82,7 +82,7 @@ class LakeSpaceReclaimer:
         after = self.files()
         return (
             f"{written:,} rows written out of PostgreSQL; {before.files:,} files became {after.files:,}; "
-            f"{removed:,} old files deleted; {before.states:,} states became {after.states:,}"
+            f"{removed:,} old files deleted; {before.snapshots:,} states became {after.snapshots:,}"
         )
 
     def files(self) -> LakeFiles:

@@ -15,7 +15,7 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.locks.file_lock import HeldLock
-from zk_pipeline.store.maintenance.checksums import MARK, MOVED, Checksum, partition_checksums, sums_of
+from zk_pipeline.store.maintenance.checksums import MARK, MOVED, Checksum, partition_checksums, table_checksums
 from zk_pipeline.store.schema.migrations_runner import FILLING, column_types, newest_version, read_version, transaction
 
 _ROWS_AT_ONCE = 200_000  # of one transaction, unless a partition has more
@@ -106,7 +106,7 @@ class StoreMigration:
     def _begin(self) -> bool:
         """Make the target ours; whether it was completely filled from this source before. Raises UsageError."""
         if self.target.engine.is_missing():
-            with self.target.exclusive("create the store"):
+            with self.target.maintenance("create the store"):
                 pass
         with self._writing() as connection:
             filling = connection.execute("SELECT name FROM schema_migrations WHERE version = ?", [FILLING]).fetchall()
@@ -137,7 +137,7 @@ class StoreMigration:
     def _sums(self, database: Database) -> Sums:
         """By table and partition, of one state of the store."""
         with self._reading(database) as connection:
-            return {table: sums_of(connection, table) for table in MOVED}
+            return {table: table_checksums(connection, table) for table in MOVED}
 
     def _copy(self, table: str, keys: list[str], copied: set[str], sums: dict[str, Checksum]) -> None:
         sizes = {key: found.rows for key, found in sums.items()}
@@ -180,7 +180,7 @@ class StoreMigration:
     @contextmanager
     def _opened(self, database: Database, mode: Mode) -> Iterator[tuple[Connection, HeldLock]]:
         """Without what `Database` does for everybody else: migrate, and refuse a store that is being filled."""
-        hold = database.engine.hold(mode, _PURPOSE, wait_seconds=database.wait_seconds)
+        hold = database.engine.lock(mode, _PURPOSE, wait_seconds=database.wait_seconds)
         with hold as held, database.engine.open(held, mode) as connection:
             yield connection, held
 

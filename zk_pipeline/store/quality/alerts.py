@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.quality.quality import Freshness, freshness
 
 KEPT_ALERTS, KEPT_MESSAGES = timedelta(days=90), timedelta(days=30)
 REMEMBERED = timedelta(hours=1)  # an ended alert is still looked at for so long: what comes and goes is one trouble
@@ -71,13 +72,13 @@ class Decision:
     """
 
     begun: Sequence[Problem] = ()
-    reworded: Sequence[Problem] = ()
-    told: Sequence[str] = ()
+    updated: Sequence[Problem] = ()
+    notified: Sequence[str] = ()
     ended: Sequence[str] = ()
     messages: Sequence[Message] = field(default=())
 
     def __bool__(self) -> bool:
-        return any((self.begun, self.reworded, self.told, self.ended, self.messages))
+        return any((self.begun, self.updated, self.notified, self.ended, self.messages))
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,24 @@ class AlertStore:
             )
 
 
+@dataclass(frozen=True)
+class AlertInputs:
+    """What is late, which alerts are known, and whether messages wait to be sent."""
+
+    late: Freshness
+    known: list[KnownAlert]
+    is_message_due: bool
+
+
+def read_alert_inputs(database: Database, now: datetime, *, first: date, last: date) -> AlertInputs:
+    """Everything `alert_sensor` needs for the work dates from `first` to `last`, in one read transaction: it runs every
+    30 seconds, and opening the store costs more than the queries. Raises StoreBusy.
+    """
+    with database.read("inputs of the alert sensor") as connection:
+        late = freshness(connection, now, first=first, last=last)
+        return AlertInputs(late, known_alerts(connection, now), bool(due_messages(connection, now)))
+
+
 _COLUMNS = "key, kind, severity, owner, title, body"
 
 
@@ -175,7 +194,7 @@ def due_messages(connection: Connection, now: datetime) -> list[DueMessage]:
 
 def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
     _insert(connection, "alerts", [vars(one) | {"first_seen_at": now} for one in decision.begun])
-    for one in decision.reworded:
+    for one in decision.updated:
         connection.execute(
             """
             UPDATE alerts SET severity = $severity, owner = $owner, title = $title, body = $body
@@ -183,7 +202,7 @@ def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
             """,
             {name: value for name, value in vars(one).items() if name != "kind"},
         )
-    for column, keys in (("notified_at", decision.told), ("resolved_at", decision.ended)):
+    for column, keys in (("notified_at", decision.notified), ("resolved_at", decision.ended)):
         if keys:
             connection.execute(
                 f"UPDATE alerts SET {column} = ? WHERE resolved_at IS NULL AND list_contains(?, key)",  # noqa: S608

@@ -87,7 +87,7 @@ class Doctor:
                 f"device (such as {examples[0]})",
                 REPAIR,
             )  # fmt: skip
-        yield from _unsound(unsound)
+        yield from _inconsistent(unsound)
         for rule in PER_SPAN:
             yield from _broken(rule, counts[rule.name])
         yield from self._left_sending()
@@ -95,7 +95,10 @@ class Doctor:
     def _left_sending(self) -> Iterator[Finding]:
         """Deliveries claimed by nobody who lives: the sender's lock is free."""
         try:
-            with self.database.engine.only_sender(), self.database.read("doctor: claimed deliveries") as connection:
+            with (
+                self.database.engine.acquire_sync_lock(),
+                self.database.read("doctor: claimed deliveries") as connection,
+            ):
                 row = connection.execute("SELECT count(*) FROM crm_deliveries WHERE state = 'sending'").fetchone()
         except SyncAlreadyRunning:
             return
@@ -131,7 +134,7 @@ def _broken(rule: Rule, counts: list[tuple[int, str | None]]) -> Iterator[Findin
         yield Finding(rule.severity, rule.name, f"{total:,} {rule.what} (such as {example})", rule.advice)
 
 
-def _unsound(dates: dict[date, str]) -> Iterator[Finding]:
+def _inconsistent(dates: dict[date, str]) -> Iterator[Finding]:
     if dates:
         day, why = next(iter(dates.items()))
         yield Finding(
@@ -156,7 +159,7 @@ def _many_files(connection: Connection) -> Iterator[Finding]:
     held = files_of(connection)
     if held.files > _MANY_FILES:
         yield Finding(
-            "note", "many-files", f"the store's rows are in {held.files:,} files, in {held.states:,} states",
+            "note", "many-files", f"the store's rows are in {held.files:,} files, in {held.snapshots:,} states",
             "`zk-pipeline cleanup`, or the job of the next night, makes few of them",
         )  # fmt: skip
 

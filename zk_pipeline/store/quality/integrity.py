@@ -78,7 +78,7 @@ def inconsistent_dates(connection: Connection, dates: Collection[date]) -> dict[
     """Those of `dates` whose days, history or deliveries break a rule, with what is wrong."""
     if not dates:
         return {}
-    rows = connection.execute(_UNSOUND, {"dates": list(dates)}).fetchall()
+    rows = connection.execute(_INCONSISTENT, {"dates": list(dates)}).fetchall()
     return dict(rows)
 
 
@@ -112,14 +112,14 @@ def repair(connection: Connection, dates: Collection[date]) -> list[date]:
     held = [day for day in blocked_dates(connection) if day in set(dates)]
     if not held:
         return []
-    for statement in _MEND:
+    for statement in _REPAIR:
         connection.execute(statement, {"dates": held})
     return held
 
 
 _BROKEN_ROW = "day.clock_out < day.clock_in OR day.punch_count < 1 OR day.revision < 1"
 
-_UNSOUND = f"""
+_INCONSISTENT = f"""
 WITH wanted AS (SELECT unnest($dates::DATE[]) AS work_date),
 day AS (SELECT * FROM daily_attendance WHERE work_date IN (FROM wanted)),
 past AS (SELECT * FROM daily_attendance_revisions WHERE work_date IN (FROM wanted)),
@@ -147,7 +147,7 @@ SELECT work_date, string_agg(DISTINCT reason, '; ' ORDER BY reason) FROM faults 
 """  # noqa: S608 (SQL of ours)
 
 # The first row of a double stays where only one may; of a day with any doubt none does.
-_MEND = (
+_REPAIR = (
     """
     DELETE FROM daily_attendance_revisions WHERE rowid IN (
         SELECT rowid FROM daily_attendance_revisions WHERE list_contains($dates, work_date)

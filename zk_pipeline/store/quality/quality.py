@@ -78,9 +78,9 @@ class Facts:
     """What the data looks like around the work date `today`, which is not over and therefore not judged."""
 
     schema_faults: list[str]
-    doubled_keys: list[str]
-    doubled_punches: int
-    unsound: Mapping[date, str]
+    duplicate_keys: list[str]
+    duplicate_punches: int
+    inconsistent_dates: Mapping[date, str]
     quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
     quarantined_before: int
     shared_ids: list[tuple[str, str, str]]  # site, user id, names
@@ -115,9 +115,9 @@ class Quality:
             span = {"first": today - WEEK, "today": today}
             facts = Facts(
                 schema_faults=faults,
-                doubled_keys=duplicate_keys(connection),
-                doubled_punches=duplicate_punches(connection, now - DAY - timedelta(hours=1)),
-                unsound=inconsistent_dates(connection, _dates_that_matter(connection, now)),
+                duplicate_keys=duplicate_keys(connection),
+                duplicate_punches=duplicate_punches(connection, now - DAY - timedelta(hours=1)),
+                inconsistent_dates=inconsistent_dates(connection, _dates_that_matter(connection, now)),
                 quarantined=dict(quarantined),
                 quarantined_before=before[0] if before else 0,
                 shared_ids=connection.execute(_SHARED_IDS).fetchall(),
@@ -131,7 +131,7 @@ class Quality:
             named = candidates(connection)
         return replace(facts, namesakes=namesakes(named))
 
-    def hold(self, dates: Collection[date]) -> dict[date, str]:
+    def block_inconsistent(self, dates: Collection[date]) -> dict[date, str]:
         """Look at `dates`, keep the unsound ones from the CRM and let go those that are sound; the unsound ones."""
         with self.database.read("look for unsound work dates") as connection:
             unsound = inconsistent_dates(connection, dates)
@@ -141,13 +141,13 @@ class Quality:
                 unsound = block_inconsistent_dates(connection, dates, self.clock())
         return unsound
 
-    def hold_what_matters(self) -> dict[date, str]:
+    def block_relevant_dates(self) -> dict[date, str]:
         """`hold` for the dates that the CRM may yet be told of, and those held already."""
         with self.database.read("dates that matter") as connection:
             dates = _dates_that_matter(connection, self.clock())
-        return self.hold(dates)
+        return self.block_inconsistent(dates)
 
-    def held(self) -> Mapping[date, str]:
+    def blocked_dates(self) -> Mapping[date, str]:
         """Work dates that the CRM is told nothing of, and why."""
         with self.database.read("held work dates") as connection:
             return blocked_dates(connection)

@@ -15,7 +15,7 @@ import pandas as pd
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.quality.integrity_rules import WRONG_PERSON
-from zk_pipeline.store.terminals.devices import rezone
+from zk_pipeline.store.terminals.devices import apply_timezone
 from zk_pipeline.store.work_dates.device_changes import invalidating_affected_dates
 
 INSTANTS = """
@@ -72,7 +72,7 @@ class Repairs:
                 "DELETE FROM corrected_punches WHERE seq IN (SELECT seq FROM raw_punches WHERE voided_at IS NOT NULL)"
             )
             for name, _, zone in rows:
-                rezone(connection, name, zone)
+                apply_timezone(connection, name, zone)
 
 
 def wrong_instants(stored: pd.DataFrame) -> pd.DataFrame:

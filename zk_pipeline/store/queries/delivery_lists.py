@@ -52,7 +52,7 @@ class DeliveryRow:
     last_status: int | None
     last_error: str | None
     run_id: str | None
-    held: str | None
+    blocked_reason: str | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Queue:
 
     states: dict[str, int]
     oldest_due: datetime | None
-    held: int
+    blocked: int
 
 
 @dataclass(frozen=True)

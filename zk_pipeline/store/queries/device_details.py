@@ -11,7 +11,7 @@ NEWEST_POLLS = 20
 
 
 @dataclass(frozen=True)
-class PollLine:
+class PollListItem:
     """One poll; the counts are None where it failed."""
 
     started_at: datetime
@@ -32,10 +32,10 @@ class PollLine:
 
 
 @dataclass(frozen=True)
-class DeviceStory:
+class DeviceDetails:
     """One terminal. `polls` are the newest first; `records` and `drift_seconds` are of the newest successful one."""
 
-    polls: list[PollLine]
+    polls: list[PollListItem]
     punches: int
     last_punch_local: datetime | None
     quarantined: int
@@ -51,13 +51,13 @@ class DeviceStory:
         return self.records / self.record_capacity if self.records is not None and self.record_capacity else None
 
 
-def device_story(database: Database, name: str) -> DeviceStory:
+def device_details(database: Database, name: str) -> DeviceDetails:
     """What is stored of a registered device."""
     with database.read("look into a device") as connection:
         facts = connection.execute(_FACTS, {"name": name}).fetchone()
         polls = connection.execute(_POLLS, {"name": name, "limit": NEWEST_POLLS}).fetchall()
     assert facts is not None
-    return DeviceStory([PollLine(*row) for row in polls], *facts)
+    return DeviceDetails([PollListItem(*row) for row in polls], *facts)
 
 
 _FACTS = """

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.people import NAMES
+from zk_pipeline.store.queries.enrolled_users import NAMES
 
 What = Literal["raw", "attendance", "absences"]
 

@@ -45,7 +45,7 @@ class PunchRow:
 
 
 @dataclass(frozen=True)
-class PunchLine:
+class PunchListItem:
     """A row of `raw_punches` as a person reads it: the terminal's wall clock, and where the terminal stands."""
 
     id: int
@@ -137,9 +137,9 @@ class ListStore:
         """Raises UsageError for a device there never was."""
         return self._punches(PunchRow, wanted, order, place)
 
-    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchLine]:
+    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchListItem]:
         """The same rows with what people want to know of them. Raises UsageError for a device there never was."""
-        return self._punches(PunchLine, wanted, order, place)
+        return self._punches(PunchListItem, wanted, order, place)
 
     def _punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[Row]:
         with self.database.read("list punches") as connection:

@@ -50,8 +50,8 @@ def copy_file(source: Path, target: Path, *, lock: bool = True) -> None:
     without it this process itself may have the file open, checkpointed and idle. Raises StoreBusy, ZkPipelineError.
     """
     pairs = [(source, target)]
-    if wal_of(source).exists():
-        pairs.append((wal_of(source), wal_of(target)))
+    if wal_path(source).exists():
+        pairs.append((wal_path(source), wal_path(target)))
     command = [sys.executable, "-I", "-S", "-c", _CHILD, "lock" if lock else "held"]
     done = subprocess.run(  # noqa: S603 (a command of ours)
         [*command, *(str(path) for pair in pairs for path in pair)], capture_output=True, text=True, check=False
@@ -64,17 +64,17 @@ def copy_file(source: Path, target: Path, *, lock: bool = True) -> None:
 
 
 @contextmanager
-def aside(target: Path) -> Iterator[Path]:
+def temporary_name(target: Path) -> Iterator[Path]:
     """A name beside `target` to write under; whatever is still there afterwards is removed, its log too."""
     path = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield path
     finally:
-        for leftover in (path, wal_of(path)):
+        for leftover in (path, wal_path(path)):
             leftover.unlink(missing_ok=True)
 
 
-def settle_on_disk(path: Path) -> None:
+def fsync_file(path: Path) -> None:
     """Have the content on the disk before the name is given: after a loss of power the name must not lead to less."""
     for one in (path, path.parent):
         descriptor = os.open(one, os.O_RDONLY)
@@ -84,5 +84,5 @@ def settle_on_disk(path: Path) -> None:
             os.close(descriptor)
 
 
-def wal_of(path: Path) -> Path:
+def wal_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")

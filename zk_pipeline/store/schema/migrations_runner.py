@@ -17,7 +17,7 @@ import duckdb
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.schema.catalog import TABLES, VIEWS
-from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk
+from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name
 
 _COPIES_KEPT = 3
 FILLING = 1_000_000_000  # the version that a store seems to have while another one is copied into it
@@ -109,9 +109,9 @@ def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) 
     kept = path.with_name(f"{path.stem}.at-version-{version:04d}.duckdb")
     try:
         connection.execute("CHECKPOINT")
-        with aside(kept) as part:
+        with temporary_name(kept) as part:
             copy_file(path, part, lock=False)
-            settle_on_disk(part)
+            fsync_file(part)
             part.replace(kept)
     except (OSError, duckdb.Error, ZkPipelineError) as error:
         why = str(error).strip().splitlines()[0]

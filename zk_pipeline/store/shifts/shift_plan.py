@@ -71,7 +71,7 @@ def apply_plan(
 
 
 @dataclass(frozen=True)
-class _ToDo:
+class _Changes:
     """What has to change; `kept`: how much of the plan is true already."""
 
     known: frozenset[str]
@@ -88,14 +88,14 @@ class _ToDo:
         return any((self.shifts, self.dropped, self.assigned, self.unassigned, self.holidays, self.unholy))
 
 
-def _compare(connection: Connection, plan: ShiftPlan, *, prune: bool) -> _ToDo:
+def _compare(connection: Connection, plan: ShiftPlan, *, prune: bool) -> _Changes:
     known = read_shifts(connection)
     held = {replace(one, id=None): one for one in read_assignments(connection)}
     holidays = {(one.day, one.site): one for one in read_holidays(connection)}
     wanted = [replace(one, id=None) for one in plan.assignments]
     declared = set(wanted)
     targets, named = {one.target for one in wanted}, {(one.day, one.site) for one in plan.holidays}
-    todo = _ToDo(
+    todo = _Changes(
         known=frozenset(known),
         shifts=[one for one in plan.shifts if known.get(one.name) != one],
         dropped=[name for name in known if prune and name not in {one.name for one in plan.shifts}],

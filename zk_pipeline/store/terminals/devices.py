@@ -338,7 +338,7 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
         _change(connection, device, now)
         if before and before[1] != device.timezone:
             moved = drift_in_zone(0.0, now.replace(tzinfo=None), zone=before[1], other=device.timezone)
-            rezone(connection, device.name, device.timezone, moved=moved or 0.0)
+            apply_timezone(connection, device.name, device.timezone, moved=moved or 0.0)
 
 
 def _change(connection: Connection, device: Device, now: datetime) -> None:
@@ -361,7 +361,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"unknown device {name!r}{hint}"
 
 
-def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0) -> None:
+def apply_timezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0) -> None:
     """Compute the instants of all wall-clock readings of a device in its zone. Rare, so done under the lock.
 
     `moved`: seconds by which a drift measured against the former zone is greater against the new one. Punches that were

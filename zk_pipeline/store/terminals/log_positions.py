@@ -14,7 +14,7 @@ from zk_pipeline.store.engine.database import Connection
 FULL_READING_EVERY = timedelta(days=1)
 
 _FIELDS = ("serial_number", "layout", "record_count", "total_bytes", "overlap", "user_count")
-_TAILS = pa.schema(
+_POSITIONS_SCHEMA = pa.schema(
     {
         "device": pa.string(),
         "serial_number": pa.string(),
@@ -59,7 +59,7 @@ def keep_positions(connection: Connection, readings: Mapping[str, Reading], now:
     ]
     if not rows:
         return
-    connection.register("tails", pa.Table.from_pylist(rows, _TAILS))
+    connection.register("tails", pa.Table.from_pylist(rows, _POSITIONS_SCHEMA))
     connection.execute("INSERT INTO device_log_positions BY NAME FROM tails")
     connection.unregister("tails")
 

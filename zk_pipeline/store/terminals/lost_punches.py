@@ -12,7 +12,7 @@ from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.errors import PunchesLost
 
 
-def refuse_lost(connection: Connection) -> None:
+def check_lost_punches(connection: Connection) -> None:
     """Check the days that the temporary tables `staged` and `staged_dates` would change or retract.
 
     Raises PunchesLost.

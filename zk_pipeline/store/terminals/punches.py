@@ -79,7 +79,7 @@ class PunchStore:
                 for done in ingest(connection, part, now=now, run_id=run_id)
             ]
 
-    def tails(self) -> dict[str, LogPosition]:
+    def log_positions(self) -> dict[str, LogPosition]:
         """By device, where the last reading ended; none for a device whose whole log is to be read again."""
         with self.database.read("ends of logs") as connection:
             return usable_positions(connection, self.clock())
@@ -118,7 +118,7 @@ class PunchStore:
         with self.database.write("record failed polls", ", ".join(one.device for one in failed)) as connection:
             return record_failures(connection, failed, run_id)
 
-    def adopt_workday_start(self, starts_at: time) -> None:
+    def apply_workday_start(self, starts_at: time) -> None:
         """Make the stored grouping by work date that of the settings; free where it is already."""
         with self.database.read("workday start") as connection:
             if stored_workday_start(connection) == starts_at:
@@ -126,7 +126,7 @@ class PunchStore:
         with self.database.write("regroup work dates") as connection:
             apply_workday_start(connection, starts_at)
 
-    def adopt_settings(self, rules: WorkRules) -> None:
+    def apply_settings(self, rules: WorkRules) -> None:
         """Make the stored grouping by work date that of the settings' hours; free where it is already."""
         with self.database.read("workday start") as connection:
             if is_grouped_by(connection, rules):

@@ -35,13 +35,13 @@ class WorkDateAssignment:
         return bool(self.join)
 
 
-_BELIEVED = """
+_VALID = """
     SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id
     FROM raw_punches WHERE NOT is_clock_suspect AND voided_at IS NULL
 """
 # A reading under a correction counts as what it should have been, also where the clock was beyond belief.
 _CORRECTED = f"""
-    {_BELIEVED} AND seq NOT IN (SELECT seq FROM corrected_punches)
+    {_VALID} AND seq NOT IN (SELECT seq FROM corrected_punches)
     UNION ALL
     SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id FROM corrected_punches
 """  # noqa: S608 (SQL of ours)
@@ -102,7 +102,7 @@ def assign_date_range(connection: Connection, begin: date, end: date, *, workday
 def valid_punches(connection: Connection) -> str:
     """The punches that are part of a day, as a subquery."""
     is_corrected = connection.execute("SELECT EXISTS (FROM corrected_punches)").fetchall()[0][0]
-    return f"({_CORRECTED if is_corrected else _BELIEVED})"
+    return f"({_CORRECTED if is_corrected else _VALID})"
 
 
 def stored_workday_start(connection: Connection) -> time:

@@ -102,7 +102,7 @@ def test_a_restore_that_does_not_fit_leaves_the_store_in_place(store: Store, dis
     backup = store.backups.make(tmp_path / "copy.duckdb").file
     fill(disk, leave=100_000)
     with pytest.raises(ZkPipelineError, match="No space left on device"):
-        store.restoring.restore(backup)
+        store.restore.run(backup)
     assert is_whole(store)
 
 

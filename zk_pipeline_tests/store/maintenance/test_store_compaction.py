@@ -34,7 +34,7 @@ def store(store: Store) -> Store:
         "SELECT 'Gate', uuid()::VARCHAR::BLOB, i, 1, now() FROM range(200000) t(i)",
     )
     execute(store, "DELETE FROM quarantined_records")
-    with store.database.exclusive("checkpoint") as connection:
+    with store.database.maintenance("checkpoint") as connection:
         connection.execute("CHECKPOINT")
     execute(store, "INSERT INTO store_settings VALUES ('note', 'written last')")
     return store
@@ -67,7 +67,7 @@ def test_what_is_written_while_the_copy_is_made_is_kept(
 ) -> None:
 
     def write_meanwhile(part: Path) -> None:
-        file_copy.settle_on_disk(part)
+        file_copy.fsync_file(part)
         ingest(store, "Gate", *on(MONDAY, "18:00"))
 
     monkeypatch.setattr("zk_pipeline.store.maintenance.compaction.settle_on_disk", write_meanwhile)

@@ -109,7 +109,7 @@ def test_what_was_put_right_is_no_finding(store: Store) -> None:
     assert {"quarantine", "clocks"} <= found(store).keys()
     execute(store, "UPDATE quarantined_records SET released_at = now()")
     reading = datetime.combine(MONDAY, time(8))
-    store.corrections.add("Gate", from_local=reading, to_local=reading, add_seconds=60)
+    store.clock_corrections.add("Gate", from_local=reading, to_local=reading, add_seconds=60)
     assert not {"quarantine", "clocks"} & found(store).keys()
 
 
@@ -130,7 +130,7 @@ def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:
 
 def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
     execute(store, BREAK["left-sending"])
-    with store.database.engine.only_sender():
+    with store.database.engine.acquire_sync_lock():
         assert "left-sending" not in found(store)
 
 
@@ -142,7 +142,7 @@ def test_many_free_blocks_are_noted(store: Store) -> None:
         "SELECT 'G', repeat(uuid()::VARCHAR, 9)::BLOB, i, 1, now() FROM range(400000) t(i)",
     )
     execute(store, "DELETE FROM quarantined_records")
-    with store.database.exclusive("checkpoint") as connection:
+    with store.database.maintenance("checkpoint") as connection:
         connection.execute("CHECKPOINT")
     assert "free blocks" in found(store)["free-blocks"]
 

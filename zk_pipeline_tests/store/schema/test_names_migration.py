@@ -69,9 +69,9 @@ CONTRACT = {
 
 def settle(store: Store, user: str, verdict: Verdict, outcome: str, status: int) -> None:
     outbox = store.deliveries.outbox(SyncScope(user_id=user), "run", lambda: True)
-    (delivery,) = outbox.turn([], 10)
+    (delivery,) = outbox.settle_and_claim([], 10)
     tried = Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=outcome, status=status)
-    outbox.turn(
+    outbox.settle_and_claim(
         [
             Outcome(
                 delivery=delivery, verdict=verdict, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,)
@@ -166,7 +166,7 @@ def test_processing_again_changes_no_revision_no_hash_and_no_key(filled: Store) 
 def test_only_what_was_due_before_is_due_afterwards(filled: Store) -> None:
     store = upgraded(filled)
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), "after", lambda: True)
-    assert sorted(one.user_id for one in outbox.turn([], 10)) == ["1003", "2001"]
+    assert sorted(one.user_id for one in outbox.settle_and_claim([], 10)) == ["1003", "2001"]
 
 
 def test_open_alerts_go_on_without_a_message(filled: Store) -> None:

@@ -156,7 +156,7 @@ def test_a_copy_from_before_the_upgrade_stays_beside_the_store(version: int, pat
     assert facts(copy)[1] == before
     store.punches.total()
     assert copies_before_migration(path) == [copy]
-    assert store.restoring.restore(copy).from_version == version, "and can be put back"
+    assert store.restore.run(copy).from_version == version, "and can be put back"
     assert store.punches.total() == EARLIER_PUNCHES
 
 

@@ -149,7 +149,7 @@ def test_doctor_offers_the_correction_and_it_is_safe_to_follow(store: Store, clo
     asked["device"] = asked.pop("name")
     for name in ("correction_id", "as_json"):
         asked.pop(name)
-    store.corrections.add(**asked)
+    store.clock_corrections.add(**asked)
     corrected = rows(store, "SELECT punched_at_local FROM corrected_punches ORDER BY 1")
     assert [one for (one,) in corrected] == [NOW + timedelta(minutes=minutes, seconds=-1) for minutes in (10, 40)]
     assert "clock-correction" not in findings(store)

@@ -53,11 +53,11 @@ class WorkDateState:
     is_stale: bool
     reprocess_after: datetime | None
     raw_purged_at: datetime | None
-    held: str | None
+    blocked_reason: str | None
 
 
 @dataclass(frozen=True)
-class DayContext:
+class DayDetails:
     """`absence`: the shift that expected them, where there is no day; `timezone`: the day's, or the site's."""
 
     day_id: int | None  # None where there is no day
@@ -69,16 +69,16 @@ class DayContext:
     holiday: str | None
     absence: str | None
     work_date: WorkDateState | None
-    told: list[DeliveryDetails]
+    deliveries: list[DeliveryDetails]
     attempts: list[Attempt]  # the newest, in order
     poll_runs: dict[int, str]
 
 
 @dataclass(frozen=True)
-class DayContexts:
+class DayDetailsStore:
     database: Database
 
-    def read(self, site: str, user_id: str, work_date: date, *, polls: Iterable[int] = ()) -> DayContext:
+    def read(self, site: str, user_id: str, work_date: date, *, polls: Iterable[int] = ()) -> DayDetails:
         """All of it in one read; `polls` are those whose runs are wanted."""
         values = {"site": site, "user": user_id, "date": work_date}
         with self.database.read("what stands around a day") as connection:
@@ -93,7 +93,7 @@ class DayContexts:
                 {"ids": sorted(set(polls))},
             ).fetchall()
             absence = None if day_id is not None else _absence(connection, values)
-        return DayContext(
+        return DayDetails(
             day_id=day_id,
             name=name,
             timezone=zone,
@@ -103,7 +103,7 @@ class DayContexts:
             holiday=holiday,
             absence=absence,
             work_date=WorkDateState(*state) if state else None,
-            told=[DeliveryDetails(*one) for one in told],
+            deliveries=[DeliveryDetails(*one) for one in told],
             attempts=[Attempt(*one) for one in reversed(attempts)],
             poll_runs=dict(runs),
         )

@@ -9,7 +9,7 @@ from zk_pipeline.store.engine.database import Database
 
 
 @dataclass(frozen=True)
-class Enrolled:
+class EnrolledUser:
     """A person at a site, with the name as enrolled there last."""
 
     site: str
@@ -18,7 +18,7 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
-class Around:
+class ListContext:
     """What a list of people's punches or days is drawn with: names by site and user id, every site that a device has or
     that days were made at, and the registered devices' numbers and names.
     """
@@ -29,10 +29,10 @@ class Around:
 
 
 @dataclass(frozen=True)
-class EnrolledUsers:
+class EnrolledUserStore:
     database: Database
 
-    def around(self, user_ids: Iterable[str]) -> Around:
+    def around(self, user_ids: Iterable[str]) -> ListContext:
         """Of these people, in one read; who was never enrolled with a name has none."""
         with self.database.read("names of people and sites") as connection:
             names = connection.execute(
@@ -45,9 +45,9 @@ class EnrolledUsers:
             devices = connection.execute(
                 "SELECT id, name FROM devices WHERE removed_at IS NULL ORDER BY name"
             ).fetchall()
-        return Around({(site, person): name for site, person, name in names}, [site for (site,) in sites], devices)
+        return ListContext({(site, person): name for site, person, name in names}, [site for (site,) in sites], devices)
 
-    def find(self, text: str, *, limit: int = 20) -> list[Enrolled]:
+    def find(self, text: str, *, limit: int = 20) -> list[EnrolledUser]:
         """People whose name or user id contains `text`, whatever its case."""
         with self.database.read("find people") as connection:
             rows = connection.execute(
@@ -58,7 +58,7 @@ class EnrolledUsers:
                 """,  # noqa: S608 (SQL of ours, a number)
                 {"text": text},
             ).fetchall()
-        return [Enrolled(*row) for row in rows]
+        return [EnrolledUser(*row) for row in rows]
 
 
 # A person's name at a site: as enrolled last.

@@ -46,7 +46,7 @@ class EmptyDate:
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonMonth:
     """What is known of a person: `name` as enrolled last ("" where never), and every site they were seen at."""
 
     user_id: str
@@ -57,10 +57,10 @@ class Person:
 
 
 @dataclass(frozen=True)
-class PersonMonths:
+class PersonMonthStore:
     database: Database
 
-    def read(self, user_id: str, first: date, last: date) -> Person:
+    def read(self, user_id: str, first: date, last: date) -> PersonMonth:
         """The person with their days from `first` to `last`, ordered by site and date, all of one state of the store.
 
         One who was never enrolled and has no day has no site either.
@@ -94,7 +94,7 @@ class PersonMonths:
                 _EMPTY, {"user_id": user_id, "first": first, "last": last, "sites": known}
             ).fetchall()
         days, without = [PersonDay(*row) for row in rows], [EmptyDate(*row) for row in empty]
-        return Person(user_id, (name and name[0]) or "", known, days, without)
+        return PersonMonth(user_id, (name and name[0]) or "", known, days, without)
 
 
 # The shift of a date without punches is that of the device that was used last before it, as in the view `absences`.
