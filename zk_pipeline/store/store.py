@@ -1,4 +1,4 @@
-"""The store as one value: the database and its parts. Queries live in the parts."""
+"""The store: one database and the repositories over it, which contain the queries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Store:
-    """Everything that is kept, over one database. Cheap to make; opens nothing until asked."""
+    """Repositories over one database. Construction is cheap and opens no connection."""
 
     database: Database
     clock: Callable[[], datetime] = utc_now
@@ -108,7 +108,7 @@ class Store:
         return HolidayStore(self.database, self.clock)
 
     def apply_shifts(self, plan: ShiftPlan, *, prune: bool = False) -> PlanApplied:
-        """Make a declared plan of shifts, assignments and holidays true, in one transaction."""
+        """Apply a declared plan of shifts, assignments and holidays, in one transaction."""
         return apply_plan(self.database, self.clock, plan, prune=prune)
 
     @property
@@ -140,7 +140,7 @@ class Store:
         return Audit(self.database)
 
     def lock_statistics(self) -> Holds:
-        """How long the store was waited for and held so far, by purpose; without opening it. Raises OSError."""
+        """Wait and lock times of the store so far, by purpose; read without opening the database. Raises OSError."""
         return self.database.lock_statistics.read()
 
     @property

@@ -39,7 +39,7 @@ def test_a_revoked_token_keeps_its_row_and_its_name_is_free_again(store: Store, 
     with pytest.raises(UsageError, match="a token named 'payroll' already"):
         store.api_tokens.create("payroll", "admin")
     store.api_tokens.revoke("payroll")
-    with pytest.raises(UsageError, match="no good token is named 'payroll'"):
+    with pytest.raises(UsageError, match="no active token is named 'payroll'"):
         store.api_tokens.revoke("payroll")
     clock.go(minutes=1)
     store.api_tokens.create("payroll", "admin")

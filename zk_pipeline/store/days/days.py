@@ -1,4 +1,4 @@
-"""Days: what the rules need from the punches, and writing what they say, with revisions and due deliveries."""
+"""Attendance days: punch summaries for the rules, and writes with revisions and due deliveries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, sta
 
 @dataclass(frozen=True)
 class DateWritten:
-    """What writing one work date changed, in rows."""
+    """Row counts of one written work date."""
 
     work_date: date
     rows: int
@@ -38,26 +38,26 @@ class DayStore:
     clock: Callable[[], datetime]
 
     def stale(self, *, first: date, last: date) -> list[StaleDate]:
-        """Work dates from `first` to `last` that have punches newer than their rows, or are over and were not when
-        judged.
+        """Stale work dates from `first` to `last`: with punches newer than their rows, or processed before they were
+        over.
         """
         with self.database.read("stale dates") as connection:
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
     def stale_by(self, rules: WorkRules, *, first: date, last: date) -> list[StaleDate] | None:
-        """As `stale`, of work dates as the hours of `rules` group them; None while they are grouped otherwise."""
+        """As `stale`, for the work dates by the hours of `rules`; None if the stored assignment uses other hours."""
         with self.database.read("stale dates") as connection:
             if not is_grouped_by(connection, rules):
                 return None
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
     def dates_outside(self, *, first: date, last: date) -> list[date]:
-        """Work dates with punches that no partition covers: before the history's start, or in the future."""
+        """Work dates with punches outside the partitions: before the start of the history, or in the future."""
         with self.database.read("dates without a partition") as connection:
             return dates_outside(connection, first=first, last=last)
 
     def purged_dates(self, dates: Sequence[date]) -> list[date]:
-        """Those of `dates` whose punches retention has deleted: their rows are final."""
+        """Those of `dates` whose punches retention has purged; their rows are final."""
         with self.database.read("dates under retention") as connection:
             rows = connection.execute(
                 """
@@ -69,7 +69,7 @@ class DayStore:
         return [row[0] for row in rows]
 
     def summarize(self, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int) -> Summaries:
-        """The few numbers the rules need, for every site, person and work date in `dates`."""
+        """Summarize the punches of every site, user and work date in `dates` for the rules."""
         return summarize(self.database, dates, workday_starts_at=workday_starts_at, debounce_seconds=debounce_seconds)
 
     def write(
@@ -85,11 +85,11 @@ class DayStore:
     ) -> list[DateWritten]:
         """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.JUDGED`), in one transaction.
 
-        A row of equal content keeps its revision. A changed one gets the person's next revision, and its history; one
-        that vanished gets a retraction. The CRM is to be told one record of each person and date that changed: where
-        they have rows at several sites, that of `merged` (as `days`). Of ids in `apart`, or with `per_site` of all, it
-        is told one record per site. A date that another run meanwhile built from newer punches is left as it is.
-        Returns one entry per date written, in order. Raises PunchesLost, with nothing written.
+        A row with equal content keeps its revision. A changed row gets the user's next revision; a row without punches
+        gets a retraction. Each changed user and date gets one delivery: with rows at several sites, the record of
+        `merged` (as `days`). Ids in `apart`, or with `per_site` all ids, get one delivery per site. A date that another
+        run has processed from newer punches in the meantime is skipped. Returns one entry per written date, in order.
+        Raises PunchesLost, with nothing written.
         """
         incoming = _table(days)
         over_sites = _table(days.iloc[:0] if merged is None else merged)
@@ -121,14 +121,14 @@ class DayStore:
         return written
 
     def statistics(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> RangeStatistics:
-        """What the work dates from `first` to `last` were made from and came to, with some rows of each, for people."""
+        """Statistics of the work dates from `first` to `last`, each with a preview of its rows."""
         return day_statistics(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
 
 
 def _table(days: pd.DataFrame) -> pa.Table:
     known = [field for field in _DAYS if field.name in days]
     table = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
-    for field in _DAYS:  # what no row was judged by costs nothing
+    for field in _DAYS:  # columns without values cost nothing
         if field.name not in days:
             table = table.append_column(field, pa.nulls(len(days), field.type))
     return table
@@ -136,7 +136,7 @@ def _table(days: pd.DataFrame) -> pa.Table:
 
 _ROWS_A_BATCH = 20_480  # DuckDB reads the batches of an Arrow table on all cores, one batch on one
 
-# Types as declared, not as found: a frame without rows has none, and is how a date is emptied.
+# Declared types, not inferred ones: a frame without rows, which empties a date, has none.
 _DAYS = pa.schema(
     {
         "site": pa.string(),

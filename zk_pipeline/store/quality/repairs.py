@@ -1,7 +1,7 @@
-"""Repair of punches that earlier versions stored wrongly: at the instants of another zone, or for a second person.
+"""Repair of punches that earlier versions stored incorrectly: at the instants of another zone, or for a second user.
 
-A punch is never deleted: one of the wrong person is voided, and is part of no day from then on. The work dates that a
-repair touches become stale, so that their rows, and what the CRM was told, follow.
+Punches are never deleted: one of a wrong user is voided, and no longer part of a day. Affected work dates become stale,
+so that their rows and deliveries follow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EVER = {"begin": datetime(1, 1, 1), "end": datetime(9999, 1, 1)}  # noqa: DTZ00
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was repaired of one device, or with a dry run would be: `what` is `instants` or `persons`."""
+    """Repairs of one device, or with a dry run the plan: `what` is `instants` or `persons`."""
 
     device: str
     what: str
@@ -43,8 +43,8 @@ class Repairs:
     clock: Callable[[], datetime]
 
     def run(self, *, dry_run: bool = False) -> list[Repaired]:
-        """Repair everything that can be, by device. Doing it again finds nothing more."""
-        with self.database.read("look for what to repair") as connection:
+        """Repair all devices. Idempotent."""
+        with self.database.read("find repairs") as connection:
             instants = connection.execute(INSTANTS, _EVER).to_arrow_table()
             persons = connection.execute(WRONG_PERSON, _EVER).fetchall()
         wrong = wrong_instants(instants.to_pandas())

@@ -1,4 +1,4 @@
-"""All that the store knows of one terminal, for a person who looks into it: what it brought, and its newest polls."""
+"""Details of one device for the web admin: stored punches, and its latest polls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEWEST_POLLS = 20
 
 @dataclass(frozen=True)
 class PollListItem:
-    """One poll; the counts are None where it failed."""
+    """One poll; the counts are None if it failed."""
 
     started_at: datetime
     finished_at: datetime
@@ -33,7 +33,7 @@ class PollListItem:
 
 @dataclass(frozen=True)
 class DeviceDetails:
-    """One terminal. `polls` are the newest first; `records` and `drift_seconds` are of the newest successful one."""
+    """One terminal. `polls`: newest first; `records` and `drift_seconds`: of the latest successful poll."""
 
     polls: list[PollListItem]
     punches: int
@@ -52,8 +52,8 @@ class DeviceDetails:
 
 
 def device_details(database: Database, name: str) -> DeviceDetails:
-    """What is stored of a registered device."""
-    with database.read("look into a device") as connection:
+    """Details of a registered device."""
+    with database.read("device details") as connection:
         facts = connection.execute(_FACTS, {"name": name}).fetchone()
         polls = connection.execute(_POLLS, {"name": name, "limit": NEWEST_POLLS}).fetchall()
     assert facts is not None

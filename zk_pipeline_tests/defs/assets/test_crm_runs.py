@@ -119,7 +119,7 @@ def test_beside_another_sender_and_without_the_senders_lock_nothing_is_sent_and_
     assert beside.failure == "another sync run is sending to the CRM; wait for it to end"
     monkeypatch.setattr("zk_pipeline.store.engine.duckdb_file.acquire_sync_lock", lambda _: nullcontext(lambda: False))
     lost = deliver(launcher, MONDAY, WEDNESDAY)
-    assert str(lost.failure).startswith("the lock of the only sender was lost")
+    assert str(lost.failure).startswith("the sync lock was lost")
     assert statuses(launcher, "crm_sync", DATES)[str(TUESDAY)] == "materialized", "nothing is due there"
     assert crm.posts == 0
     assert set(states(home_store).values()) == {("pending", 0)}

@@ -266,7 +266,7 @@ def test_a_journal_that_grew_long_is_cut_to_what_is_open(tmp_path: Path) -> None
 
 def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnusable, match=r"cannot note in .*file/sending what is being sent"):
+    with pytest.raises(StoreUnusable, match=r"cannot write the send journal .*file/sending"):
         Journal(tmp_path / "file" / "sending", "run")
 
 

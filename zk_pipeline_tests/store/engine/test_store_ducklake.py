@@ -149,7 +149,7 @@ def test_a_writer_whose_lock_somebody_else_took_meanwhile_does_not_commit(
     def write_without_lock() -> None:
         other.execute(f"INSERT INTO {CATALOG}.store_settings VALUES ('other', 'way')")
 
-    with pytest.raises(StoreBusy, match="somebody wrote to the store meanwhile"):
+    with pytest.raises(StoreBusy, match="another process wrote to the store"):
         write_half(store, write_without_lock)
     assert rows(store, HALF) == [(0,)]
     execute(store, "INSERT INTO store_settings VALUES ('half', 'way')")
