@@ -19,7 +19,7 @@ from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.locks.file_lock import HeldLock
 
 KEYS = 1_000  # of each merge
-# By how much the next merge of a process is further on: most of its keys are known, or all are new to it and brought
+# By how much the next merge of a process is further on: most of its keys are known, or all are new to it and added
 # by the other processes at the same time. DuckLake sees a conflict in the first case only.
 OVERLAPPING, NEW = 100, KEYS
 MERGE = """
@@ -31,7 +31,7 @@ MERGE = """
 """
 FOUND = "SELECT count(*), count(DISTINCT work_date), sum(reason::INTEGER)::INTEGER FROM blocked_dates"
 
-# `fenced`: the lock is not taken, the rest is as it is; `bare`: as DuckLake does it by itself, with its retries.
+# `fenced`: the lock is not taken, the rest is as it is; `bare`: as DuckLake does it without the lock, with its retries.
 Ways = Literal["locked", "fenced", "bare"]
 
 

@@ -1,4 +1,4 @@
-"""Tokens: told once, kept as a hash, found by their public part, revoked for good."""
+"""API tokens: shown once, stored as a hash, found by their public id, revoked permanently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was sent and nobody knows with what outcome: kept with its key, sent again before what follows it."""
+"""Deliveries with an unknown outcome: kept with their key, sent again before later ones."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ ABANDONED = "SELECT user_id, run_id FROM crm_attempts WHERE outcome = 'abandoned
 
 
 def killed_run(store: Store, run_id: str, *in_request: str) -> dict[str, Delivery]:
-    """Claims for everybody, has `in_request` in requests, and is never heard of again."""
+    """Claims all due deliveries, has `in_request` in requests, and dies."""
     dead = outbox(store, run_id, None)
     claimed = {delivery.user_id: delivery for delivery in dead.settle_and_claim([], 100)}
     dead.sending([claimed[user] for user in in_request])

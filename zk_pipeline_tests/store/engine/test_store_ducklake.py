@@ -1,4 +1,4 @@
-"""What only a shared engine has: a lock that is a connection, readers beside a writer, a server that can be away, files
+"""What only a shared engine has: a lock that is a connection, readers next to a writer, a server that can be away, files
 that grow many.
 """
 
@@ -59,10 +59,10 @@ def store(lake: LakeAddress) -> Store:
     return store_at(lake)
 
 
-def write_half(store: Store, meanwhile: Callable[[], None]) -> None:
+def write_half(store: Store, action: Callable[[], None]) -> None:
     with store.database.write("fail") as connection:
         connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
-        meanwhile()
+        action()
 
 
 def merged(lake: LakeAddress, way: Ways, *, processes: int, merges: int, step: int) -> tuple[int, int, int]:
@@ -86,7 +86,7 @@ def test_even_without_its_lock_no_key_is_doubled_and_no_merge_lost(lake: LakeAdd
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_without_lock_and_fence_the_same_work_doubles_keys(lake: LakeAddress) -> None:
-    """That the tests above can fail: what DuckLake does by itself."""
+    """That the tests above can fail: what DuckLake does without the lock."""
     count, keys, _ = merged(lake, "bare", processes=4, merges=10, step=NEW)
     assert count > keys == expected(4, 10, NEW)[1]
 
@@ -130,9 +130,9 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
         (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
-        told = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        outcome = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
         with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
-            outbox.settle_and_claim([told], 10)
+            outbox.settle_and_claim([outcome], 10)
         with store.deliveries.sync_lock() as next_sender:
             assert store.deliveries.states() == {"sending": 1}
             (again,) = store.deliveries.outbox(SyncScope(), "second run", next_sender).settle_and_claim([], 10)

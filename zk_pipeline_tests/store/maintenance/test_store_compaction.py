@@ -1,4 +1,4 @@
-"""A file that is mostly free blocks becomes small, and nobody's write is lost by it."""
+"""Compaction shrinks a file of mostly free blocks without losing a write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moving a store between places and engines: all of it, provably, whatever is killed meanwhile."""
+"""Store migration between paths and engines: complete and verified, also after kills."""
 
 from __future__ import annotations
 
@@ -118,12 +118,12 @@ def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Where, target
 def _move_and_die(source: Where, target: Where, after: int) -> None:
     """Killed when so many parts are copied: every other time inside a transaction."""
     store_migration._ROWS_AT_ONCE = 10
-    told = 0
+    calls = 0
 
     def tell(*_: object) -> None:
-        nonlocal told
-        told += 1
-        if told > after:
+        nonlocal calls
+        calls += 1
+        if calls > after:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if after % 2:
@@ -192,7 +192,7 @@ def test_a_source_that_is_written_meanwhile_is_noticed_and_the_next_run_ends_it(
         execute(store_at(source), "UPDATE work_dates SET processed_seq = processed_seq + 1")
 
     monkeypatch.setattr(StoreMigration, "_copy", and_write)
-    with pytest.raises(ZkPipelineError, match=r"still differ .+ somebody writes to"):
+    with pytest.raises(ZkPipelineError, match=r"still differ .+ a process writes to"):
         move(source, target)
     monkeypatch.setattr(StoreMigration, "_copy", copy)
     assert move(source, target).copied >= 1

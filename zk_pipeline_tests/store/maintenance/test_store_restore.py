@@ -45,7 +45,7 @@ Path.replace = lambda *_: os._exit(9)
 Store.at(Path(sys.argv[1])).restoring.restore(Path(sys.argv[2]))
 """
 SPAN: dict[str, Any] = {"from_local": datetime(2026, 3, 2), "to_local": datetime(2026, 3, 3, 23)}  # noqa: DTZ001 (wall clock)
-FLOOR = 101  # the first revision of a day of which nobody knows what the CRM has seen
+FLOOR = 101  # the first revision of a day with unknown deliveries since the backup
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def store(store: Store) -> Store:
 
 @pytest.fixture
 def backup(store: Store, tmp_path: Path) -> Path:
-    """Made at Monday noon; afterwards the CRM hears of Monday's clock-out, as revision 2, and of Tuesday."""
+    """Made at Monday noon; afterwards the CRM gets Monday's clock-out, as revision 2, and of Tuesday."""
     file = store.backups.make(tmp_path / "backup.duckdb").file
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"), *on(TUESDAY, "08:00"))
     process(store, MONDAY, TUESDAY)
@@ -94,14 +94,14 @@ def test_the_backup_takes_the_place_and_the_replaced_store_stays_beside_it(store
 
 
 def test_what_the_crm_was_told_since_is_known_after_a_restore(store: Store, backup: Path) -> None:
-    told, days = rows(store, TOLD), rows(store, DAYS)
+    deliveries, days = rows(store, TOLD), rows(store, DAYS)
     done = store.restore.run(backup)
     carried = done.carried
     assert (done.is_history_complete, carried.days, carried.first, carried.last) == (True, 2, MONDAY, TUESDAY)
     assert carried.stale == [MONDAY, TUESDAY]
-    assert (rows(store, TOLD), rows(store, DAYS)) == (told, days)
+    assert (rows(store, TOLD), rows(store, DAYS)) == (deliveries, days)
     read_again(store)
-    assert rows(store, TOLD) == told, "equal days are not sent again"
+    assert rows(store, TOLD) == deliveries, "equal days are not sent again"
     ingest(store, "Gate", *on(MONDAY, "18:00"))
     process(store, MONDAY)
     assert rows(store, TOLD)[2][:3] == (MONDAY, 3, "pending"), "a correction is above all that the CRM has seen"
@@ -170,10 +170,10 @@ def test_what_waits_in_a_backup_has_an_unknown_outcome_when_nothing_is_known_sin
 
 def test_restoring_the_same_backup_twice_is_as_good_as_once(store: Store, backup: Path, clock: StoppedClock) -> None:
     store.restore.run(backup)
-    told = rows(store, TOLD)
+    deliveries = rows(store, TOLD)
     clock.go(seconds=1)
     store.restore.run(backup)
-    assert rows(store, TOLD) == told
+    assert rows(store, TOLD) == deliveries
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000])
@@ -229,7 +229,7 @@ def test_days_of_a_terminal_registered_since_are_not_retracted(is_polled: bool, 
     ingest(store, "New", *punches)
     process(store, MONDAY)
     delivered(store)
-    told = rows(store, TOLD)
+    deliveries = rows(store, TOLD)
     carried = store.restore.run(backup).carried
     assert store.punches.total() == 5
     if is_polled:
@@ -237,7 +237,7 @@ def test_days_of_a_terminal_registered_since_are_not_retracted(is_polled: bool, 
     assert carried.first is not None
     assert carried.last is not None
     process(store, MONDAY, TUESDAY, *stale(store))
-    assert rows(store, TOLD) == told
+    assert rows(store, TOLD) == deliveries
     assert rows(store, "SELECT count(*) FROM processed_attendance WHERE device IS NULL") == [(0,)]
 
 
@@ -314,10 +314,10 @@ def test_a_day_that_was_retracted_since_stays_retracted(store: Store, backup: Pa
     store.devices.update("Gate", site="HQ")
     process(store, *stale(store))
     delivered(store)
-    told = rows(store, TOLD)
+    deliveries = rows(store, TOLD)
     store.restore.run(backup)
     process(store, *stale(store))
-    assert rows(store, TOLD) == told
+    assert rows(store, TOLD) == deliveries
     assert rows(store, "SELECT DISTINCT site FROM daily_attendance") == [("HQ",)]
 
 

@@ -114,8 +114,8 @@ def test_the_rows_of_a_date_whose_punches_were_deleted_are_final(store: Store) -
 def test_a_run_that_is_still_at_a_date_when_its_punches_are_deleted_changes_nothing(store: Store) -> None:
     held = store.days.summarize([MONDAY, TUESDAY], workday_starts_at=time(0), debounce_seconds=60)
     store.retention.clean(retention_days=3)
-    nobody = evaluate_days(held.frame.iloc[:0], WorkRules(), store.clock()).days
-    written = store.days.write(nobody, seq=held.seq, reprocess_after={}, run_id=None)
+    no_days = evaluate_days(held.frame.iloc[:0], WorkRules(), store.clock()).days
+    written = store.days.write(no_days, seq=held.seq, reprocess_after={}, run_id=None)
     assert [item.work_date for item in written] == [TUESDAY]
     assert rows(store, "SELECT work_date FROM daily_attendance ORDER BY 1") == [(MONDAY,), (THURSDAY,)]
 

@@ -104,7 +104,7 @@ def filled(store: Store) -> Store:
         store,
         "INSERT INTO device_log_positions VALUES ('Gate', 'A1', '40', 3, 120, 'x'::BLOB, 1, now(), now())",
     )
-    store.alerts.update(lambda known: told(store, known))
+    store.alerts.update(lambda known: decision_about(store, known))
     return store
 
 
@@ -126,7 +126,7 @@ class Everything:
         raise AssertionError(alert)
 
 
-def told(store: Store, known: Sequence[KnownAlert]) -> Decision:
+def decision_about(store: Store, known: Sequence[KnownAlert]) -> Decision:
     look = Look(problems(), ["check"], store.clock())
     return decide(known, look, [Everything()], timedelta(0))  # type: ignore[list-item]
 
@@ -174,7 +174,7 @@ def test_open_alerts_go_on_without_a_message(filled: Store) -> None:
     assert len(open_before) == len(problems()) > 0
     store = upgraded(filled)
     assert [one.problem.key for one in store.alerts.known()] == open_before
-    assert not told(store, store.alerts.known())
+    assert not decision_about(store, store.alerts.known())
 
 
 def test_the_columns_of_the_contract_can_be_selected(filled: Store) -> None:

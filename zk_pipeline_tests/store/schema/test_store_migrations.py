@@ -1,4 +1,4 @@
-"""A store of every earlier version is brought to the newest one with all it held, or stays what it was."""
+"""Migrations: a store of every earlier version is upgraded with all its rows, or stays unchanged."""
 
 from __future__ import annotations
 
