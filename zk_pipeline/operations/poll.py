@@ -66,7 +66,7 @@ def poll_devices(
     come = poll_batches(
         devices,
         lambda one: read(one, tails.get(one.name)),
-        most=TOGETHER,
+        max_batch=TOGETHER,
         max_workers=AT_ONCE,
         deadline_seconds=deadline_seconds,
     )

@@ -222,7 +222,7 @@ def test_a_wrong_token_is_said_without_showing_it(zk: CommandLine, crm: CrmRecei
 def test_a_crm_that_repeats_the_token_does_not_make_a_command_print_it(zk: CommandLine, crm: CrmReceiver) -> None:
     zk("poll")
     zk("process")
-    crm.misbehave = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
+    crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
     said = zk("sync")
     assert said.code == 1
     assert CRM_TOKEN not in said.out + said.err
@@ -242,8 +242,8 @@ def test_the_status_of_a_fresh_home_says_that_there_is_nothing_yet(zk: CommandLi
         "punches of clocks that jumped": "0",
         "deliveries": "empty",
         "dead letters": "0",
-        "daemon": "never seen; start it with `zk-pipeline up`",
-        "schedules and sensors": "0 running; 0 runs in flight",
+        "daemon": "no heartbeat yet; start it with `zk-pipeline up`",
+        "schedules and sensors": "0 running; 0 runs in progress",
     }
 
 

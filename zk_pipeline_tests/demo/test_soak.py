@@ -22,7 +22,7 @@ import pytest
 from zk_pipeline.cli.main import run as command
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
-from zk_pipeline.defs.instance.runs_in_progress import UNDER_WAY
+from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
 from zk_pipeline.demo.verification import check_crm, check_days, check_punches
 from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
@@ -60,7 +60,7 @@ def company(begin: datetime) -> Iterator[tuple[Workforce, Fleet, str]]:
     terminals = [replace(one, record_capacity=held + 20) if one.name == narrow else one for one in made.terminals]
     terminals[5] = replace(terminals[5], clock_offset_seconds=-7_200)
     made = replace(made, terminals=tuple(terminals))
-    with Fleet.serve(made.emulated()) as fleet:
+    with Fleet.serve(made.emulated_terminals()) as fleet:
         yield made, fleet, narrow
 
 
@@ -116,7 +116,7 @@ class Soak:
             self.day.over.wait(1)
 
     def under_way(self) -> list[dg.DagsterRun]:
-        return list(self.instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)))
+        return list(self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES)))
 
     def kill_a_run(self) -> str:
         """SIGKILL to the first run that has a process of its own; its id."""
@@ -157,7 +157,7 @@ def test_a_day_of_faults_and_kills_leaves_everything_right_and_nothing_behind(
     ):
         register(home_store, workforce, fleet)
         day = BadDay(fleet, workforce, clock, narrow, SEED)
-        crm.misbehave = bad_crm(clock, day.counts, seed=SEED)
+        crm.fault_rule = bad_crm(clock, day.counts, seed=SEED)
         how = environment(workforce, crm, channel) | dict(clock.environ(tmp_path / "site"))
         soak = Soak(home, home_store, instance, clock, day, [])
         living = threading.Thread(target=day.live)

@@ -1,4 +1,4 @@
-"""Many processes at one store: nothing fails or is lost, no process starves, and kills at any instant leave no partial writes.
+"""Many processes at one store: no failure, loss or starvation, and kills at any instant leave no partial writes.
 
 With `-s` the figures are seen.
 """

@@ -83,7 +83,7 @@ class DayStore:
         apart: Collection[str] = (),
         per_site: bool = False,
     ) -> list[DateWritten]:
-        """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.JUDGED`), in one transaction.
+        """Replace the rows of the work dates in `seq` by `days` (schema `frames.EVALUATED_DAYS`) in one transaction.
 
         A row with equal content keeps its revision. A changed row gets the user's next revision; a row without punches
         gets a retraction. Each changed user and date gets one delivery: with rows at several sites, the record of

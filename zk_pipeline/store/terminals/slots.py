@@ -147,10 +147,10 @@ def attribute(connection: Connection, records: pa.Table) -> pa.Table:
                 record.place, record.device, record.punched_at_local, known.user_id AS known, unslotted.people,
                 CASE WHEN held.holders = 1 OR held.came_at - held.left_at <= {HANDOVER} THEN held.holder END AS holder,
                 CASE
-                    WHEN record.listed_after IS NULL THEN format('uid {{}} has no known holder', record.uid)
+                    WHEN record.listed_after IS NULL THEN format('uid {{}} had no known user', record.uid)
                     WHEN record.listed_after > record.user_lists
                         THEN format('uid {{}} has no user id: {LIST_REFUSED}', record.uid)
-                    WHEN held.holders IS NULL THEN format('uid {{}} has no known holder', record.uid)
+                    WHEN held.holders IS NULL THEN format('uid {{}} had no known user', record.uid)
                     ELSE format(
                         'uid {{}} passed from {{}} to {{}} between {{}} and {{}}: either can have made the record',
                         record.uid, held.predecessor, held.holder,

@@ -1,6 +1,4 @@
-"""What only a shared engine has: a lock that is a connection, readers next to a writer, a server that can be away, files
-that grow many.
-"""
+"""What only a shared engine has: a lock on a connection, readers next to a writer, an unreachable server, growing files."""
 
 from __future__ import annotations
 
