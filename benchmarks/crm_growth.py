@@ -51,9 +51,9 @@ class Timed:
     def sending(self, deliveries: Sequence[Delivery]) -> None:
         self.outbox.sending(deliveries)
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         began = time.process_time()
-        claimed = self.outbox.turn(outcomes, wanted)
+        claimed = self.outbox.settle_and_claim(outcomes, wanted)
         self.turns.append((len(outcomes), len(claimed), time.process_time() - began))
         return claimed
 

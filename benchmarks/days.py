@@ -164,9 +164,9 @@ def one_date(path: Path) -> Callable[[], int]:
     store, day = Store.at(path), YEAR.first
 
     def run() -> int:
-        store.punches.adopt_settings(RULES)
+        store.punches.apply_settings(RULES)
         done = process_dates(store, [day], RULES, run_id="benchmark")
-        store.days.figures(day, day, workday_starts_at=clock_time(0))
+        store.days.statistics(day, day, workday_starts_at=clock_time(0))
         return sum(one.rows for one in done.written)
 
     return run

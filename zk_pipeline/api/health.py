@@ -73,7 +73,9 @@ def metrics(services: Given, _: Reader) -> Response:
     figures = store_figures(
         services.store.database, first=services.settings.history_start, last=services.last_work_date(), now=now
     )
-    text = metrics_text(figures, services.watch.daemon_status(now), services.traffic, services.store.holds(), now)
+    text = metrics_text(
+        figures, services.watch.daemon_status(now), services.traffic, services.store.lock_statistics(), now
+    )
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 

@@ -123,7 +123,7 @@ def release(
 @router.get("/clock-corrections/", response_model=list[CorrectionAnswer])  # type: ignore[valid-type]
 def corrections(services: Given, _: Reader) -> list[Correction]:
     """Every correction of a clock ever made, in order; a revoked one says when."""
-    return services.store.corrections.all()
+    return services.store.clock_corrections.all()
 
 
 @router.post("/clock-corrections/", response_model=CorrectionAnswer, status_code=201)
@@ -133,7 +133,7 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
     """
     name = name_of_device(services, new.device)
     assert name is not None
-    return services.store.corrections.add(
+    return services.store.clock_corrections.add(
         name,
         from_local=datetime.fromisoformat(new.from_local),
         to_local=datetime.fromisoformat(new.to_local),
@@ -146,9 +146,9 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
 @router.delete("/clock-corrections/{correction_id}/", status_code=204)
 def revoke(services: Given, _: Admin, correction_id: CorrectionId) -> Response:
     """Take a correction back: its readings count as recorded again. It stays on the list."""
-    if not any(one.id == correction_id and one.revoked_at is None for one in services.store.corrections.all()):
+    if not any(one.id == correction_id and one.revoked_at is None for one in services.store.clock_corrections.all()):
         raise HTTPException(404, "Not found.")
-    services.store.corrections.revoke(correction_id)
+    services.store.clock_corrections.revoke(correction_id)
     return Response(status_code=204)
 
 

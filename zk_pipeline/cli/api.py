@@ -61,7 +61,7 @@ def _where(address: tuple[str, int], *, is_local: bool) -> str:
 def _hint(session: CliContext) -> None:
     if not session.settings.api_tokens_required:
         click.echo("API_TOKENS_REQUIRED=false: everybody on this machine may do everything", err=True)
-    elif not session.store.tokens.good():
+    elif not session.store.api_tokens.good():
         note("there is no token yet: zk-pipeline api-token create NAME --scope admin")
 
 

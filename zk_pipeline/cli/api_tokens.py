@@ -37,7 +37,7 @@ def create(name: str, scope: Scope, as_json: bool) -> None:
     \b
     Example:  zk-pipeline api-token create payroll --scope read
     """
-    token = open_context().store.tokens.create(name, scope)
+    token = open_context().store.api_tokens.create(name, scope)
     if as_json:
         print_json({"name": name, "scope": scope, "token": token})
     else:
@@ -53,7 +53,7 @@ def list_(as_json: bool) -> None:
     \b
     Example:  zk-pipeline api-token list
     """
-    rows = [_row(one) for one in open_context().store.tokens.all()]
+    rows = [_row(one) for one in open_context().store.api_tokens.all()]
     none = "there is no token; create one with `zk-pipeline api-token create NAME`"
     print_rows(rows, _SHOWN, as_json=as_json, none=none)
 
@@ -66,7 +66,7 @@ def revoke(name: str) -> None:
     \b
     Example:  zk-pipeline api-token revoke payroll
     """
-    open_context().store.tokens.revoke(name)
+    open_context().store.api_tokens.revoke(name)
     click.echo(f"revoked {name}")
 
 

@@ -12,7 +12,7 @@ from zk_pipeline.cli.output import as_json, confirm, note, print_json, print_pai
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.supervisor import single_instance
-from zk_pipeline.store.maintenance.restore import Due, Restored
+from zk_pipeline.store.maintenance.restore import DueDeliveries, Restored
 
 _FOLDER = "backups"
 
@@ -65,7 +65,7 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
         if not force:
             _refuse_while_runs(session)
         confirm(f"Replace {replaced} by {file}?", yes=yes)
-        done = session.store.restoring.restore(file)
+        done = session.store.restore.run(file)
     if as_json:
         print_json(asdict(done) | {"next": _next(session.settings, done)})
         return
@@ -96,7 +96,7 @@ def _preview(session: CliContext, file: Path, *, as_json: bool) -> None:
     click.echo("\n".join([*_warnings(session.settings, seen.restored), *problems, "nothing was changed"]))
 
 
-def _due(due: Due | None) -> str:
+def _due(due: DueDeliveries | None) -> str:
     if due is None:
         return "not known: the store cannot be read"
     return f"{due.records:,} records, {due.retractions:,} retractions"

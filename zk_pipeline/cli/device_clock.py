@@ -53,7 +53,7 @@ def correct_clock(
     \b
     Example:  zk-pipeline device correct-clock "Back Gate" --from 2000-01-01 --to 2000-01-03 --add-seconds 846720000
     """
-    corrections = open_context().store.corrections
+    corrections = open_context().store.clock_corrections
     given = (from_local, to_local, add_seconds)
     if correction_id is not None:
         if name is not None or given != (None, None, None):

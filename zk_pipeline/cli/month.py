@@ -53,7 +53,7 @@ def month(*, user_id: str, asked: date | None, site: str | None, kind: str, targ
         raise UsageError("an Excel file needs a name: give -o FILE")
     session = open_context()
     today = utc_now().astimezone(ZoneInfo(session.settings.timezone)).date()
-    sheet = month_sheet(session.store.people, user_id, asked or today.replace(day=1), site=site, today=today)
+    sheet = month_sheet(session.store.person_months, user_id, asked or today.replace(day=1), site=site, today=today)
     if kind == "text" and target == "-":
         _print(sheet, as_json=as_json)
         return

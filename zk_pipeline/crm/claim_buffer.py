@@ -97,7 +97,7 @@ class ClaimBuffer:
     def _turn(self, wanted: int) -> list[QueuedDelivery]:
         """Record what has ended and claim up to `wanted`, in one transaction."""
         self.settled_at = self.monotonic()
-        claimed = self.outbox.turn(self.finished, wanted) if self.finished or wanted > 0 else []
+        claimed = self.outbox.settle_and_claim(self.finished, wanted) if self.finished or wanted > 0 else []
         self.is_exhausted = self.is_exhausted or len(claimed) < wanted or wanted == 0 == self.left_to_claim
         if self.left_to_claim is not None:
             self.left_to_claim -= len(claimed)

@@ -86,7 +86,7 @@ class Outbox(Protocol):
         """Note that a request with these is about to be made, so that a kill leaves no other in doubt. Thread-safe."""
         ...
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Record outcomes, then mark up to `wanted` due deliveries as being sent and return them.
 
         A delivery settled UNSENT is due again as if never claimed; one that this run has settled as RETRY or FAILED

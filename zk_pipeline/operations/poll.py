@@ -62,7 +62,7 @@ def poll_devices(
     A device that fails, or whose reading cannot be stored, costs the others nothing; its failure is on record in
     `device_polls` before it is yielded. Raises only what the store raises when it fails itself, see `keep`.
     """
-    tails = {} if full else store.punches.tails()
+    tails = {} if full else store.punches.log_positions()
     come = poll_batches(
         devices,
         lambda one: read(one, tails.get(one.name)),

@@ -57,7 +57,7 @@ def stale_dates(store: Store, settings: Settings, *, last: date) -> list[StaleDa
     found = store.days.stale_by(rules, first=settings.history_start, last=last)
     if found is not None:
         return found
-    store.punches.adopt_settings(rules)
+    store.punches.apply_settings(rules)
     return store.days.stale(first=settings.history_start, last=last)
 
 
@@ -77,7 +77,7 @@ def process_dates(
     fails each is tried alone, so that one bad date leaves the others done. Raises StoreBusy or StoreUnusable; any other
     failure is a date's own.
     """
-    final = store.days.deleted_raw(dates)
+    final = store.days.purged_dates(dates)
     failed = dict.fromkeys(final, "its punches were deleted by RAW_RETENTION_DAYS; its rows are final")
     wanted = [day for day in dates if day not in failed]
     written: list[DateWritten] = []

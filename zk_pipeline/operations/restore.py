@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
-from zk_pipeline.store.maintenance.restore import Due, Restored, due_deliveries
+from zk_pipeline.store.maintenance.restore import DueDeliveries, Restored, due_deliveries
 from zk_pipeline.store.store import Store
 
 
@@ -20,8 +20,8 @@ class RestorePreview:
     """
 
     restored: Restored
-    due_before: Due | None
-    due_after: Due
+    due_before: DueDeliveries | None
+    due_after: DueDeliveries
     dates_changed: list[date]
     failed: dict[str, str]
 
@@ -31,7 +31,7 @@ def preview_restore(store: Store, settings: Settings, file: Path, *, last: date)
 
     Raises UsageError, StoreBusy, ZkPipelineError as `Restoring.restore`.
     """
-    with store.restoring.preview(file) as (path, restored):
+    with store.restore.preview(file) as (path, restored):
         copy = Store.at(path)
         dates = [item.work_date for item in stale_dates(copy, settings, last=last)]
         made = process_dates(copy, dates, work_rules(settings), run_id=None, per_site=settings.crm_record_per == "site")

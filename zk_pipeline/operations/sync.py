@@ -114,7 +114,7 @@ def sync(
     person must change a setting first.
     """
     deliveries = store.deliveries
-    with deliveries.only_sender() as is_sender, crm_client(settings) as client:
+    with deliveries.sync_lock() as is_sender, crm_client(settings) as client:
         if force:
             lift_pause(store, settings)
         due = sum(block_inconsistent_dates(store, scope).values())
@@ -184,8 +184,8 @@ def block_inconsistent_dates(store: Store, scope: SyncScope) -> dict[date, int]:
         raise StoreUnusable(f"nothing was sent to the CRM: {'; '.join(faults[:3])}; `zk-pipeline restore` a backup")
     first, last = scope.first or date.min, scope.last or date.max
     due = store.deliveries.due_dates(scope)
-    held = {day for day in store.quality.held() if first <= day <= last}
-    unsound = store.quality.hold({*due, *held})
+    held = {day for day in store.quality.blocked_dates() if first <= day <= last}
+    unsound = store.quality.block_inconsistent({*due, *held})
     if held - unsound.keys():  # let go just now: what they have due was not counted
         return store.deliveries.due_dates(scope)
     return {day: count for day, count in due.items() if day not in unsound}

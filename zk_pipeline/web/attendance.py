@@ -14,7 +14,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.pagination import Empty, FlagText, Text, flag
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchLine, Rows
+from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchListItem, Rows
 from zk_pipeline.web.list_pages import Listed, PageParameters, address, listed, parse_query
 from zk_pipeline.web.rendering import Reader, render
 from zk_pipeline.web.template_filters import delivery_words
@@ -93,7 +93,7 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
 
 @router.get("/punches")
 def punches(request: Request, services: Given, identity: Reader) -> Response:
-    def read(asked: PunchesAsked) -> Rows[PunchLine]:
+    def read(asked: PunchesAsked) -> Rows[PunchListItem]:
         order = asked.keys(PUNCH_ORDER, "-timestamp")
         wanted = Filter(user_id=asked.user_id, device=asked.device_id, first=asked.first, last=asked.last)
         return services.store.lists.punch_lines(wanted, order, asked.place(order))
@@ -111,7 +111,10 @@ def _draw(
     request: Request, services: Services, identity: Identity, template: str, found: Listed, **more: Any
 ) -> Response:
     """The page of a list, with what its filters offer and the names of the people on it."""
-    around, person = services.store.enrolled.around(row.user_id for row in found.rows), found.typed.get("user_id", "")
+    around, person = (
+        services.store.enrolled_users.around(row.user_id for row in found.rows),
+        found.typed.get("user_id", ""),
+    )
     return render(
         request,
         template,
@@ -122,6 +125,6 @@ def _draw(
         sites=around.sites,
         devices=around.devices,
         # Whoever is looked for by name finds their number.
-        people=services.store.enrolled.find(person) if person and not found.count and not found.problem else [],
+        people=services.store.enrolled_users.find(person) if person and not found.count and not found.problem else [],
         **more,
     )

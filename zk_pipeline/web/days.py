@@ -48,7 +48,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
     asked = parse_query(request, DayAsked)
     found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
     punches, revisions = found.punches, found.revisions
-    context = services.store.day_contexts.read(
+    context = services.store.day_details.read(
         asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches)
     )
     if not (punches or revisions or context.earlier or context.later):
@@ -69,7 +69,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         punches=punches,
         revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
         context=context,
-        told=context.told[-1] if context.told else None,
+        told=context.deliveries[-1] if context.deliveries else None,
         reviews=reviews,
         is_reviewed=any(one.is_reviewed for one in reviews[-1:] if said and one.revision == said.revision),
         day_id=context.day_id,

@@ -94,6 +94,6 @@ def _draw(
         views=[(view, delivery_words(view)) for view in VIEWS if view != "open"],
         paused=paused_until(services.store, services.settings),
         queue=services.store.delivery_lists.queue(),
-        names=services.store.enrolled.around(row.user_id for row in found.rows).names if found.rows else {},
+        names=services.store.enrolled_users.around(row.user_id for row in found.rows).names if found.rows else {},
         may_send=identity.may("operate"),
     )

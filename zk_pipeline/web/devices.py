@@ -13,7 +13,7 @@ from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.errors import message_for
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
-from zk_pipeline.store.queries.device_details import device_story
+from zk_pipeline.store.queries.device_details import device_details
 from zk_pipeline.web.device_status import MAX_DRIFT_SECONDS, MAX_FILL
 from zk_pipeline.web.overview import lines_of, status_of
 from zk_pipeline.web.rendering import AdminForm, OperatorForm, Reader, ReaderForm, render
@@ -108,7 +108,7 @@ def _draw(request: Request, services: Services, identity: Identity, one: Device,
         identity,
         device=one,
         line=lines[0] if lines else None,
-        story=device_story(services.store.database, one.name),
+        story=device_details(services.store.database, one.name),
         max_drift=MAX_DRIFT_SECONDS,
         max_fill=MAX_FILL,
         **values,

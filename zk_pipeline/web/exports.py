@@ -56,7 +56,7 @@ def export_file(request: Request, services: Given, identity: Reader) -> Response
 
 
 def _draw(request: Request, services: Services, identity: Identity, *, problem: str | None = None) -> Response:
-    around = services.store.enrolled.around([])
+    around = services.store.enrolled_users.around([])
     return render(
         request,
         "exports.html",

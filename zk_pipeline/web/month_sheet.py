@@ -65,8 +65,8 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
         columns=COLUMNS,
         figures=FIGURES,
         cells=cells,
-        sites=services.store.enrolled.around([]).sites,
-        people=services.store.enrolled.find(typed["user_id"]) if problem and typed.get("user_id") else [],
+        sites=services.store.enrolled_users.around([]).sites,
+        people=services.store.enrolled_users.find(typed["user_id"]) if problem and typed.get("user_id") else [],
         before=_link(sheet, first - timedelta(days=1)),
         after=_link(sheet, first + timedelta(days=31)),
     )
@@ -87,7 +87,7 @@ def month_file(request: Request, services: Given, _: Reader) -> Response:
 
 def _sheet(services: Services, asked: MonthAsked) -> MonthSheet:
     return month_sheet(
-        services.store.people,
+        services.store.person_months,
         asked.user_id or "",
         _first(services, asked),
         site=asked.site,
@@ -99,7 +99,7 @@ def _sites_to_choose_from(services: Services, asked: MonthAsked, first: date) ->
     """The sites of a person who has days at several of them in that month, where none is named."""
     if asked.site:
         return []
-    person = services.store.people.read(asked.user_id or "", first, _last(first))
+    person = services.store.person_months.read(asked.user_id or "", first, _last(first))
     present = sorted({one.site for one in person.days}) or person.sites
     return present if len(present) > 1 else []
 

@@ -74,7 +74,7 @@ class MemoryOutbox:
     def sending(self, deliveries: Sequence[Delivery]) -> None:
         self.noted.update(delivery.idempotency_key for delivery in deliveries)
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         self.ensure_sender()
         if outcomes:
             self.settle(outcomes)

@@ -90,8 +90,8 @@ class CancellingOutbox(MemoryOutbox):
         super().__init__(due)
         self.cancel = cancel
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
-        claimed = super().turn(outcomes, wanted)
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        claimed = super().settle_and_claim(outcomes, wanted)
         self.cancel()
         time.sleep(0.2)  # an exception would come before the run has noted what it claimed
         return claimed

@@ -232,7 +232,7 @@ def nothing_is_left(soak: Soak, killed: str) -> None:
     assert run is not None
     assert run.status is dg.DagsterRunStatus.FAILURE
     store = Store(Database(soak.store.database.path, wait_seconds=1))
-    with single_instance(soak.home), acquire_sync_lock(store.database.path), store.database.exclusive("soak"):
+    with single_instance(soak.home), acquire_sync_lock(store.database.path), store.database.maintenance("soak"):
         pass
     assert command(["doctor"]) == 0
 

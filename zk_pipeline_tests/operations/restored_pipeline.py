@@ -87,7 +87,7 @@ class Pipeline:
         }
 
     def good_tokens(self) -> list[tuple[str, str]]:
-        return sorted((token.name, token.scope) for token in self.store.tokens.good().values())
+        return sorted((token.name, token.scope) for token in self.store.api_tokens.good().values())
 
 
 @dataclass
@@ -244,7 +244,7 @@ class RestoredPipeline:
 
         def decide(store: Store) -> None:
             if not _corrections(store, name):
-                store.corrections.add(name, **span, add_seconds=seconds)
+                store.clock_corrections.add(name, **span, add_seconds=seconds)
 
         self._decide(f"clock of {name} corrected by {seconds}", decide)
 
@@ -253,21 +253,21 @@ class RestoredPipeline:
 
         def decide(store: Store) -> None:
             for one in _corrections(store, name):
-                store.corrections.revoke(one)
+                store.clock_corrections.revoke(one)
 
         self._decide(f"clock of {name} was right", decide)
 
     def _new_token(self) -> None:
         name = f"token {len(self.steps)}"
         self.steps.append(f"created {name}")
-        self._both(lambda pipeline: pipeline.store.tokens.create(name, "read"))
+        self._both(lambda pipeline: pipeline.store.api_tokens.create(name, "read"))
 
     def _revoke_token(self) -> None:
         names = [name for name, _ in self.other.good_tokens()]
         if names:
             name = self.random.choice(names)
             self.steps.append(f"revoked {name}")
-            self._both(lambda pipeline: pipeline.store.tokens.revoke(name))
+            self._both(lambda pipeline: pipeline.store.api_tokens.revoke(name))
 
     def _restore(self, backup: Path, kept: int) -> None:
         """Restore, follow the printed advice to the letter, and decide again what was decided since the backup."""
@@ -275,7 +275,7 @@ class RestoredPipeline:
         self.steps.append(f"--- restore; undone: {', '.join(what for what, _ in undone) or 'nothing'}")
         one, told = self.one, len(self.one.crm.ledger.attempts)
         seen = preview_restore(one.store, one.settings, backup, last=LAST)
-        done = one.store.restoring.restore(backup)
+        done = one.store.restore.run(backup)
         assert (seen.restored.tables, seen.failed) == (done.tables, {})
         assert done.is_history_complete, done.not_carried
         assert rows(one.store, REGISTERED) == rows(self.other.store, REGISTERED)
@@ -307,7 +307,7 @@ class RestoredPipeline:
 
 
 def _corrections(store: Store, device: str) -> list[int]:
-    return [one.id for one in store.corrections.all() if one.device == device and one.revoked_at is None]
+    return [one.id for one in store.clock_corrections.all() if one.device == device and one.revoked_at is None]
 
 
 def main(seed: int) -> None:

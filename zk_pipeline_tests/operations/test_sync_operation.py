@@ -241,7 +241,7 @@ def test_a_set_up_that_cannot_work_is_told_by_the_variable_and_counts_no_attempt
     assert "s3cret" not in str(refused.value)
     assert refused.value.summary is None
     assert rows(store, STATES) == [("pending", 3, 0)]
-    with store.deliveries.only_sender():
+    with store.deliveries.sync_lock():
         pass  # the sender's lock was given back
 
 
@@ -269,7 +269,7 @@ def test_a_crm_without_keys_is_asked_for_what_a_store_restored_on_a_new_machine_
         )
         assert sync(store, configured, SyncScope(user_id="1001"), run_id="before").delivered == 2
         new = Store.at(tmp_path / "new" / "attendance.duckdb")
-        assert new.restoring.restore(file).in_doubt == 3
+        assert new.restore.run(file).in_doubt == 3
         ingest(new, "Gate", *on(MONDAY, "19:00"))
         process(new, MONDAY)
         summary = sync(new, configured, SyncScope(), run_id="after")
@@ -290,7 +290,7 @@ def test_the_cure_for_days_that_stay_different_after_a_restore_on_a_new_machine(
     process(store, MONDAY)
     run(store, tmp_path, crm)
     new = Store.at(tmp_path / "new" / "attendance.duckdb")
-    new.restoring.restore(file)
+    new.restore.run(file)
     process(new, *stale(new))
     assert run(new, tmp_path, crm).total == 0, "the store knows of no difference"
     told = crm.ledger.latest()
@@ -328,7 +328,7 @@ def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted
 
 
 def test_a_second_sender_is_turned_away_and_touches_nothing(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
-    with store.deliveries.only_sender(), pytest.raises(SyncAlreadyRunning):
+    with store.deliveries.sync_lock(), pytest.raises(SyncAlreadyRunning):
         run(store, tmp_path, crm)
     assert crm.ledger.attempts == {}
     assert rows(store, STATES) == [("pending", 3, 0)]

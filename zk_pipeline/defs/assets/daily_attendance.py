@@ -44,12 +44,12 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         opened = store.open()
-        opened.punches.adopt_settings(rules)
+        opened.punches.apply_settings(rules)
         dates = as_dates(context.partition_keys)
 
         def log_materializations(batch: Sequence[DateWritten]) -> None:
             first, last = batch[0].work_date, batch[-1].work_date
-            figures = opened.days.figures(first, last, workday_starts_at=rules.workday_starts_at)
+            figures = opened.days.statistics(first, last, workday_starts_at=rules.workday_starts_at)
             for written in batch:
                 day = written.work_date
                 metadata = date_metadata(written, figures) | links.days(day)

@@ -8,14 +8,14 @@ import dagster as dg
 
 from zk_pipeline.defs.assets.plots import bars
 from zk_pipeline.defs.metadata import preview
-from zk_pipeline.store.days.day_statistics import BEFORE, DateFigures, SpanFigures
+from zk_pipeline.store.days.day_statistics import BEFORE, DateStatistics, RangeStatistics
 from zk_pipeline.store.days.days import DateWritten
 
 
-def date_metadata(written: DateWritten, span: SpanFigures) -> dict[str, dg.MetadataValue]:
+def date_metadata(written: DateWritten, span: RangeStatistics) -> dict[str, dg.MetadataValue]:
     """Counts, which the UI plots over time; charts and preview only for a date with punches."""
     day = written.work_date
-    figures = span.dates.get(day, DateFigures())
+    figures = span.dates.get(day, DateStatistics())
     counts = {
         "dagster/partition_row_count": written.rows,
         "added": written.added,
@@ -39,7 +39,7 @@ def date_metadata(written: DateWritten, span: SpanFigures) -> dict[str, dg.Metad
     return metadata
 
 
-def _outliers_by_day(day: date, span: SpanFigures) -> dg.MarkdownMetadataValue:
+def _outliers_by_day(day: date, span: RangeStatistics) -> dg.MarkdownMetadataValue:
     month = [day - BEFORE + timedelta(days=number) for number in range(BEFORE.days + 1)]
     return bars(
         "outliers by work date",

@@ -34,8 +34,7 @@ from zk_pipeline.operations.alerting.problems import (
 from zk_pipeline.operations.alerting.quality_verdicts import silence_allowed
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.errors import StoreBusy
-from zk_pipeline.store.quality.alert_inputs import read_alert_inputs
-from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem
+from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem, read_alert_inputs
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.store import Store
 
@@ -113,7 +112,7 @@ def evaluate_alerts(
     is_due = inputs.is_message_due or decision.messages
     taken, failures = send_due(store, channels) if channels and is_due else (0, [])
     parts = [f"{len(look.problems)} problems"]
-    parts += [f"{len(decision.told)} to notify"] if decision.told else []
+    parts += [f"{len(decision.notified)} to notify"] if decision.notified else []
     parts += [f"{taken} channels notified"] if taken else []
     if look.problems and not channels:
         parts.append("ALERT_URLS is not set: no message was sent")

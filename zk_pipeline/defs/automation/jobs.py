@@ -41,7 +41,7 @@ class CleanupConfig(dg.Config):
 )
 def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: StoreResource) -> None:
     settings = load_settings()
-    cleaned = store.open().upkeep.clean(
+    cleaned = store.open().retention.clean(
         retention_days=settings.raw_retention_days,
         quarantine_days=settings.quarantine_retention_days,
         poll_days=settings.run_retention_days,

@@ -51,7 +51,7 @@ def freshness_results(store: Store, settings: Settings) -> list[CheckResult]:
 
 def data_results(store: Store, settings: Settings) -> list[CheckResult]:
     """Results of the data checks. Blocks inconsistent work dates from the CRM and unblocks consistent ones."""
-    store.quality.hold_what_matters()
+    store.quality.block_relevant_dates()
     # The latest work date may still be in progress at sites west of the default time zone.
     return evaluate_facts(store.quality.facts(today=last_work_date(settings, store.clock()) - timedelta(days=1)))
 

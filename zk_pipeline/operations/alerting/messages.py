@@ -76,8 +76,8 @@ def decide(known: Sequence[KnownAlert], look: Look, channels: Sequence[Channel],
         lines = []
     return Decision(
         begun=begun,
-        reworded=reworded,
-        told=[line.problem.key for line in lines],
+        updated=reworded,
+        notified=[line.problem.key for line in lines],
         ended=[one.problem.key for one in gone],
         messages=[
             Message(channel.name, *_words(heard, look.now))
@@ -92,7 +92,7 @@ def note(known: Sequence[KnownAlert], problem: Problem) -> Decision:
     open_ = {one.problem.key: one.problem for one in known if one.resolved_at is None}
     if problem.key not in open_:
         return Decision(begun=[problem])
-    return Decision(reworded=[problem] if open_[problem.key] != problem else [])
+    return Decision(updated=[problem] if open_[problem.key] != problem else [])
 
 
 def send_due(store: Store, channels: Sequence[Channel]) -> tuple[int, list[str]]:

@@ -114,14 +114,16 @@ _Measure = Callable[[Facts], Mapping[str, float | int]]
 
 # What breaks each check, a line each, and its numbers over time: how many lines there are, where nothing else is said.
 _OF_FACTS: Mapping[Check, tuple[_Find, _Measure | None]] = {
-    TABLES_SOUND: (lambda facts: [*facts.schema_faults, *facts.doubled_keys], None),
+    TABLES_SOUND: (lambda facts: [*facts.schema_faults, *facts.duplicate_keys], None),
     PUNCHES_UNIQUE: (
-        lambda facts: [f"{facts.doubled_punches} punches are there more than once"] if facts.doubled_punches else [],
-        lambda facts: {"doubled": facts.doubled_punches},
+        lambda facts: (
+            [f"{facts.duplicate_punches} punches are there more than once"] if facts.duplicate_punches else []
+        ),
+        lambda facts: {"doubled": facts.duplicate_punches},
     ),
     DAYS_SOUND: (
-        lambda facts: [f"{day}: {why}" for day, why in facts.unsound.items()],
-        lambda facts: {"held": len(facts.unsound)},
+        lambda facts: [f"{day}: {why}" for day, why in facts.inconsistent_dates.items()],
+        lambda facts: {"held": len(facts.inconsistent_dates)},
     ),
     QUARANTINE_STILL: (
         lambda facts: [f"{device}: {count} records" for device, count in facts.quarantined.items()],

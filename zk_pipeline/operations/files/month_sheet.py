@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from zk_pipeline.attendance.shifts import DAY_OFF
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.queries.person_days import EmptyDate, PersonDay, PersonMonths
+from zk_pipeline.store.queries.month_query import EmptyDate, PersonDay, PersonMonthStore
 
 COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
 FIGURES = ("in", "out", "worked", "punches")  # of these, what stands to the right
@@ -102,7 +102,7 @@ class MonthSheet:
         }
 
 
-def month_sheet(store: PersonMonths, user_id: str, month: date, *, site: str | None, today: date) -> MonthSheet:
+def month_sheet(store: PersonMonthStore, user_id: str, month: date, *, site: str | None, today: date) -> MonthSheet:
     """The sheet of the month that begins on `month`; dates after `today` have not come yet.
 
     Raises UsageError for a person never heard of, a site they were never seen at, and for one with days at several

@@ -19,7 +19,6 @@ SNAPSHOT = {
         ["team:terminals"],
         {"layer": "raw", "contains": "personal_data", "changes": "append_only"},
         [
-            "user_id_unique_per_site",
             "clock_drift_within_limit",
             "every_record_accounted_for",
             "log_capacity_available",
@@ -27,17 +26,18 @@ SNAPSHOT = {
             "punches_unique",
             "quarantine_is_not_growing",
             "terminals_read_in_time",
+            "user_id_unique_per_site",
         ],
     ),
     "daily_attendance": (
         ["team:attendance"],
         {"layer": "derived", "contains": "personal_data", "changes": "rebuildable"},
         [
-            "dates_processed_in_time",
             "attendance_rows_consistent",
+            "dates_processed_in_time",
             "every_work_date_has_a_partition",
-            "outliers_are_as_usual",
             "no_revision_churn",
+            "outliers_are_as_usual",
             "work_days_have_punches",
         ],
     ),
@@ -45,11 +45,11 @@ SNAPSHOT = {
         ["team:crm"],
         {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
         [
-            "user_id_unique_across_sites",
             "days_delivered_in_time",
             "no_dead_letters",
             "no_overdue_deliveries",
             "one_site_per_user_and_date",
+            "user_id_unique_across_sites",
         ],
     ),
 }

@@ -172,7 +172,7 @@ def test_a_look_at_which_nothing_changed_opens_the_store_once(
 
         monkeypatch.setattr(Database, how, noted)
     assert alert_tick(launcher) == "0 problems"
-    assert opened == ["what people must be told of"]
+    assert opened == ["inputs of the alert sensor"]
 
 
 def test_links_lead_to_the_ui_where_its_address_is_known(

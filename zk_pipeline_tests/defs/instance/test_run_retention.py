@@ -83,7 +83,7 @@ def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
     assert launcher.clean_up(dry_run=True).observed["runs"] == 3, "its newest observation is of the last clean-up"
     assert launcher.instance.get_runs_count() == len(worked) + 1
     done = launcher.clean_up(dry_run=False)
-    assert (done.failure, done.observed["runs"], done.observed["space"]) == (None, 4, "dense enough")
+    assert (done.failure, done.observed["runs"], done.observed["space"]) == (None, 4, "compact")
     left = names(worked, [run.run_id for run in launcher.instance.get_runs()])
     assert left == {"second poll", "both", "monday again"}
     monkeypatch.setenv("RUN_RETENTION_DAYS", "0")

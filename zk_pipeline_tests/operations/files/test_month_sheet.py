@@ -33,7 +33,7 @@ def worked(store: Store) -> Store:
 
 
 def sheet(store: Store, user_id: str = "1001", site: str | None = "Plant", month: date = MARCH) -> MonthSheet:
-    return month_sheet(store.people, user_id, month, site=site, today=TODAY)
+    return month_sheet(store.person_months, user_id, month, site=site, today=TODAY)
 
 
 def test_every_date_of_the_month_is_there_and_those_without_punches_say_so(worked: Store) -> None:

@@ -69,9 +69,9 @@ CONTRACT = {
 
 def settle(store: Store, user: str, verdict: Verdict, outcome: str, status: int) -> None:
     outbox = store.deliveries.outbox(SyncScope(user_id=user), "run", lambda: True)
-    (delivery,) = outbox.turn([], 10)
+    (delivery,) = outbox.settle_and_claim([], 10)
     tried = Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=outcome, status=status)
-    outbox.turn(
+    outbox.settle_and_claim(
         [
             Outcome(
                 delivery=delivery, verdict=verdict, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,)
@@ -104,7 +104,7 @@ def filled(store: Store) -> Store:
         store,
         "INSERT INTO device_log_positions VALUES ('Gate', 'A1', '40', 3, 120, 'x'::BLOB, 1, now(), now())",
     )
-    store.alerts.update(lambda known: told(store, known))
+    store.alerts.update(lambda known: decision_about(store, known))
     return store
 
 
@@ -126,7 +126,7 @@ class Everything:
         raise AssertionError(alert)
 
 
-def told(store: Store, known: Sequence[KnownAlert]) -> Decision:
+def decision_about(store: Store, known: Sequence[KnownAlert]) -> Decision:
     look = Look(problems(), ["check"], store.clock())
     return decide(known, look, [Everything()], timedelta(0))  # type: ignore[list-item]
 
@@ -166,7 +166,7 @@ def test_processing_again_changes_no_revision_no_hash_and_no_key(filled: Store) 
 def test_only_what_was_due_before_is_due_afterwards(filled: Store) -> None:
     store = upgraded(filled)
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), "after", lambda: True)
-    assert sorted(one.user_id for one in outbox.turn([], 10)) == ["1003", "2001"]
+    assert sorted(one.user_id for one in outbox.settle_and_claim([], 10)) == ["1003", "2001"]
 
 
 def test_open_alerts_go_on_without_a_message(filled: Store) -> None:
@@ -174,7 +174,7 @@ def test_open_alerts_go_on_without_a_message(filled: Store) -> None:
     assert len(open_before) == len(problems()) > 0
     store = upgraded(filled)
     assert [one.problem.key for one in store.alerts.known()] == open_before
-    assert not told(store, store.alerts.known())
+    assert not decision_about(store, store.alerts.known())
 
 
 def test_the_columns_of_the_contract_can_be_selected(filled: Store) -> None:

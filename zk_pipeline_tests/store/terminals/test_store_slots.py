@@ -93,7 +93,7 @@ def test_a_slot_that_changed_hands_in_a_long_gap_makes_its_records_wait(store: S
     )
     assert waiting(store) == [(reason, 1)]
     ingest(store, "Gate", slots=[*LOG, ONE_MORE, (5, "2026-03-31 08:00")], users=[NEW])
-    assert people(store) == {"1002": 21, "777001": 1}  # the one made since is nobody else's
+    assert people(store) == {"1002": 21, "777001": 1}  # the new one is unambiguous
     assert waiting(store) == [(reason, 1)]
 
 
@@ -164,7 +164,7 @@ def test_a_list_that_a_live_punch_brought_does_not_hide_who_held_the_slot_before
     ingest(store, "Gate", slots=LOG, users=[OLD])
     clock.go(hours=2)
     live(store, "2026-03-30 08:00", [NEW])
-    unseen: SlotPunch = (5, "2026-03-29 08:00")  # made while nobody listened, maybe before the slot passed on
+    unseen: SlotPunch = (5, "2026-03-29 08:00")  # made without a live capture, maybe before the slot had a new holder
     ingest(store, "Gate", slots=[*LOG, unseen, ONE_MORE], users=[NEW])
     assert people(store) == {"1002": 21, "777001": 1}
     assert [count for reason, count in waiting(store) if "passed from 1002 to 777001" in reason] == [1]

@@ -1,4 +1,4 @@
-"""The days of one person, as stored. What a sheet makes of them is `operations.files.month_sheet`."""
+"""Attendance days of one user in a range of dates. `operations.files.month_sheet` formats them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ class PersonDay:
 
 @dataclass(frozen=True)
 class EmptyDate:
-    """A work date without a row at a site: a holiday's name, the shift assigned for it, whether that works then, and
-    whether somebody was missed.
-    """
+    """A work date without a row at a site: holiday, assigned shift, whether it works, whether the user was absent."""
 
     site: str
     work_date: date
@@ -46,8 +44,8 @@ class EmptyDate:
 
 
 @dataclass(frozen=True)
-class Person:
-    """What is known of a person: `name` as enrolled last ("" where never), and every site they were seen at."""
+class PersonMonth:
+    """Days of a user: `name` as enrolled last ("" without one), and all sites with days or an enrolment."""
 
     user_id: str
     name: str
@@ -57,13 +55,13 @@ class Person:
 
 
 @dataclass(frozen=True)
-class PersonMonths:
+class PersonMonthStore:
     database: Database
 
-    def read(self, user_id: str, first: date, last: date) -> Person:
-        """The person with their days from `first` to `last`, ordered by site and date, all of one state of the store.
+    def read(self, user_id: str, first: date, last: date) -> PersonMonth:
+        """Read the days of a user from `first` to `last`, ordered by site and date, from one state of the store.
 
-        One who was never enrolled and has no day has no site either.
+        A user without enrolment and days has no sites.
         """
         with self.database.read("days of a person") as connection:
             name = connection.execute(
@@ -94,10 +92,10 @@ class PersonMonths:
                 _EMPTY, {"user_id": user_id, "first": first, "last": last, "sites": known}
             ).fetchall()
         days, without = [PersonDay(*row) for row in rows], [EmptyDate(*row) for row in empty]
-        return Person(user_id, (name and name[0]) or "", known, days, without)
+        return PersonMonth(user_id, (name and name[0]) or "", known, days, without)
 
 
-# The shift of a date without punches is that of the device that was used last before it, as in the view `absences`.
+# A date without punches has the shift of the device used last before it, as in the view `absences`.
 _EMPTY = """
 WITH dates AS (
     SELECT site, CAST(unnest(generate_series($first::DATE, $last::DATE, INTERVAL 1 DAY)) AS DATE) AS work_date

@@ -1,4 +1,4 @@
-"""Who is enrolled where, under which name: what lists of punches and days put beside a number."""
+"""Enrolled users with their sites and names, for lists of punches and days."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from zk_pipeline.store.engine.database import Database
 
 
 @dataclass(frozen=True)
-class Enrolled:
-    """A person at a site, with the name as enrolled there last."""
+class EnrolledUser:
+    """A user at a site, with the name as enrolled there last."""
 
     site: str
     user_id: str
@@ -18,9 +18,9 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
-class Around:
-    """What a list of people's punches or days is drawn with: names by site and user id, every site that a device has or
-    that days were made at, and the registered devices' numbers and names.
+class ListContext:
+    """Data to display a list of punches or days: names by site and user id, all sites of devices or days, and ids and
+    names of registered devices.
     """
 
     names: dict[tuple[str, str], str]
@@ -29,12 +29,12 @@ class Around:
 
 
 @dataclass(frozen=True)
-class EnrolledUsers:
+class EnrolledUserStore:
     database: Database
 
-    def around(self, user_ids: Iterable[str]) -> Around:
-        """Of these people, in one read; who was never enrolled with a name has none."""
-        with self.database.read("names of people and sites") as connection:
+    def around(self, user_ids: Iterable[str]) -> ListContext:
+        """The context of these users, in one read; users enrolled without a name are left out."""
+        with self.database.read("names of users and sites") as connection:
             names = connection.execute(
                 f"SELECT site, user_id, name FROM ({NAMES}) WHERE user_id IN (SELECT unnest($ids))",  # noqa: S608
                 {"ids": sorted(set(user_ids))},
@@ -45,23 +45,23 @@ class EnrolledUsers:
             devices = connection.execute(
                 "SELECT id, name FROM devices WHERE removed_at IS NULL ORDER BY name"
             ).fetchall()
-        return Around({(site, person): name for site, person, name in names}, [site for (site,) in sites], devices)
+        return ListContext({(site, person): name for site, person, name in names}, [site for (site,) in sites], devices)
 
-    def find(self, text: str, *, limit: int = 20) -> list[Enrolled]:
-        """People whose name or user id contains `text`, whatever its case."""
-        with self.database.read("find people") as connection:
+    def find(self, text: str, *, limit: int = 20) -> list[EnrolledUser]:
+        """Users whose name or user id contains `text`, case-insensitive."""
+        with self.database.read("find users") as connection:
             rows = connection.execute(
                 f"""
                 SELECT site, user_id, name FROM ({NAMES})
                 WHERE contains(lower(name), lower($text)) OR contains(lower(user_id), lower($text))
                 ORDER BY name, user_id, site LIMIT {int(limit)}
-                """,  # noqa: S608 (SQL of ours, a number)
+                """,  # noqa: S608 (constant SQL, a number)
                 {"text": text},
             ).fetchall()
-        return [Enrolled(*row) for row in rows]
+        return [EnrolledUser(*row) for row in rows]
 
 
-# A person's name at a site: as enrolled last.
+# Name of a user at a site: as enrolled last.
 NAMES = """
     SELECT coalesce(device.site, enrolled.device) AS site, user_id,
            arg_max(enrolled.name, (enrolled.updated_at, enrolled.device)) AS name

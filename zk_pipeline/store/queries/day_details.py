@@ -1,6 +1,6 @@
-"""What stands around a person's day: who they are, what the CRM was told and said, and what waits for the date.
+"""Context of one attendance day: user, CRM deliveries and attempts, pending work.
 
-The day's own punches and revisions are `explanations`.
+Its punches and revisions are in `explanations`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ _MOST_ATTEMPTS = 200
 
 @dataclass(frozen=True)
 class DeliveryDetails:
-    """The delivery of one revision of the day, or of the person's date over all sites; `state` as in
-    `crm_deliveries`.
-    """
+    """Delivery of one revision of the day, or of the user and date over all sites; `state` as in `crm_deliveries`."""
 
     revision: int
     state: str
@@ -34,7 +32,7 @@ class DeliveryDetails:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request, or one of which nobody knows whether it was sent (`outcome` says so)."""
+    """One request, or an abandoned attempt that may not have been sent (see `outcome`)."""
 
     revision: int
     started_at: datetime | None
@@ -47,53 +45,53 @@ class Attempt:
 
 @dataclass(frozen=True)
 class WorkDateState:
-    """How the date's rows stand. `is_stale`: there are newer punches; `held`: why the CRM is told nothing of it."""
+    """State of the work date. `is_stale`: it has newer punches; `blocked_reason`: why it is kept from the CRM."""
 
     processed_at: datetime | None
     is_stale: bool
     reprocess_after: datetime | None
     raw_purged_at: datetime | None
-    held: str | None
+    blocked_reason: str | None
 
 
 @dataclass(frozen=True)
-class DayContext:
-    """`absence`: the shift that expected them, where there is no day; `timezone`: the day's, or the site's."""
+class DayDetails:
+    """`absence`: the shift that expected the user, if there is no day; `timezone`: that of the day or site."""
 
-    day_id: int | None  # None where there is no day
+    day_id: int | None  # None if there is no day
     name: str
     timezone: str | None
-    sites: list[str]  # where else there is a day of this date
+    sites: list[str]  # other sites with a day of this date
     earlier: date | None
     later: date | None
     holiday: str | None
     absence: str | None
     work_date: WorkDateState | None
-    told: list[DeliveryDetails]
-    attempts: list[Attempt]  # the newest, in order
+    deliveries: list[DeliveryDetails]
+    attempts: list[Attempt]  # the latest, in order
     poll_runs: dict[int, str]
 
 
 @dataclass(frozen=True)
-class DayContexts:
+class DayDetailsStore:
     database: Database
 
-    def read(self, site: str, user_id: str, work_date: date, *, polls: Iterable[int] = ()) -> DayContext:
-        """All of it in one read; `polls` are those whose runs are wanted."""
+    def read(self, site: str, user_id: str, work_date: date, *, polls: Iterable[int] = ()) -> DayDetails:
+        """All details in one read; `polls`: ids whose run ids are returned."""
         values = {"site": site, "user": user_id, "date": work_date}
-        with self.database.read("what stands around a day") as connection:
+        with self.database.read("day details") as connection:
             row = connection.execute(_AROUND, values).fetchone()
             assert row is not None
             name, zone, sites, day_id, earlier, later, holiday = row
             state = connection.execute(_WORK_DATE, {"date": work_date}).fetchone()
-            told = connection.execute(_TOLD, values).fetchall()
+            deliveries = connection.execute(_DELIVERIES, values).fetchall()
             attempts = connection.execute(_ATTEMPTS, values).fetchall()
             runs = connection.execute(
                 "SELECT id, run_id FROM device_polls WHERE run_id IS NOT NULL AND id IN (SELECT unnest($ids))",
                 {"ids": sorted(set(polls))},
             ).fetchall()
             absence = None if day_id is not None else _absence(connection, values)
-        return DayContext(
+        return DayDetails(
             day_id=day_id,
             name=name,
             timezone=zone,
@@ -103,7 +101,7 @@ class DayContexts:
             holiday=holiday,
             absence=absence,
             work_date=WorkDateState(*state) if state else None,
-            told=[DeliveryDetails(*one) for one in told],
+            deliveries=[DeliveryDetails(*one) for one in deliveries],
             attempts=[Attempt(*one) for one in reversed(attempts)],
             poll_runs=dict(runs),
         )
@@ -136,12 +134,12 @@ SELECT
 """
 
 _WORK_DATE = """
-SELECT processed_at, latest_punch_seq > processed_seq, reprocess_after, raw_purged_at, held.reason
-FROM work_dates LEFT JOIN blocked_dates AS held USING (work_date)
+SELECT processed_at, latest_punch_seq > processed_seq, reprocess_after, raw_purged_at, blocked.reason
+FROM work_dates LEFT JOIN blocked_dates AS blocked USING (work_date)
 WHERE work_date = $date
 """
 
-_TOLD = """
+_DELIVERIES = """
 SELECT revision, state, attempts, created_at, last_attempt_at, delivered_at, last_status, last_error, idempotency_key,
        run_id
 FROM crm_deliveries
@@ -158,4 +156,4 @@ WHERE user_id = $user AND work_date = $date AND (site = $site OR idempotency_key
 ))
 ORDER BY coalesce(finished_at, started_at) DESC NULLS LAST, revision DESC
 LIMIT {_MOST_ATTEMPTS}
-"""  # noqa: S608 (a number of ours)
+"""  # noqa: S608 (a constant)
