@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock
 
-from zk_pipeline.crm.request import Batch, QueuedDelivery
+from zk_pipeline.crm.request_worker import Batch, QueuedDelivery
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 
 AHEAD = 4  # requests handed to each worker ahead of the one it makes, while all goes well

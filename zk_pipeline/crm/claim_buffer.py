@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from zk_pipeline.crm.models import Outbox, Outcome, Verdict
-from zk_pipeline.crm.request import QueuedDelivery
+from zk_pipeline.crm.models import DeliverySummary, Outbox, Outcome, Tally, Verdict
+from zk_pipeline.crm.request_worker import QueuedDelivery
 from zk_pipeline.crm.responses import ResponseClass
-from zk_pipeline.crm.summary import DeliverySummary, Tally
 
 # A transaction of the store costs as much CPU as forty requests or more, however few rows it is about. A run records
 # its first outcomes soon, so that one that is killed again and again gets on all the same, and then many at once.

@@ -15,9 +15,9 @@ from types import TracebackType
 import requests
 import urllib3
 
-from zk_pipeline.crm.address import Evidence
-from zk_pipeline.crm.batch_answers import read_batch_answer, read_single_answer
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.address_evidence import Evidence
+from zk_pipeline.crm.batch_responses import read_batch_answer, read_single_answer
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, checked_token
 from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
 from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
@@ -31,9 +31,7 @@ from zk_pipeline.crm.responses import (
     classify_response,
     may_be_applied,
 )
-from zk_pipeline.crm.token import TokenSource, checked_token
-from zk_pipeline.crm.transport import Transport
-from zk_pipeline.crm.transport_errors import classify_exception
+from zk_pipeline.crm.transport import Transport, classify_exception
 
 
 def check_lookup(endpoint: CrmEndpoint, mapping: FieldMapping) -> None:

@@ -18,11 +18,10 @@ from itertools import count
 from zk_pipeline.crm.circuit_breaker import AHEAD, CircuitBreaker, Decision
 from zk_pipeline.crm.claim_buffer import ClaimBuffer
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.models import Outbox, Verdict
-from zk_pipeline.crm.request import Batch, QueuedDelivery, RequestWorker, Sender
+from zk_pipeline.crm.models import DeliverySummary, Outbox, Verdict
+from zk_pipeline.crm.request_worker import Batch, QueuedDelivery, RequestWorker, Sender
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.signal_safe import run_signal_safe
-from zk_pipeline.crm.summary import DeliverySummary
 
 PATIENCE = 600.0  # seconds a run waits in an outage, unless it is told otherwise
 DRAIN = 8.0  # seconds that requests under way still get when a run is cancelled

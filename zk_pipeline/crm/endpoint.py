@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Lock
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urljoin, urlsplit
 
 from zk_pipeline.crm.errors import CrmSettingWrong
@@ -127,3 +129,39 @@ def _check_bundle(path: Path) -> None:
     except OSError as error:  # ssl.SSLError is one
         reason = error.strerror or type(error).__name__
         raise CrmSettingWrong(f"CRM_CA_BUNDLE ({path}) is not a readable PEM file of certificates: {reason}") from None
+
+
+TokenSource = Callable[[], str]
+
+
+class TokenFile:
+    """The token in a file, read again when the file has changed; CrmSettingWrong when it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._seen: tuple[int, int, int] | None = None
+        self._token = ""
+
+    def __call__(self) -> str:
+        try:
+            with self._lock:
+                stat = self._path.stat()
+                seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if seen != self._seen:
+                    self._token = self._path.read_text(encoding="utf-8").strip()
+                    self._seen = seen
+                return self._token
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise CrmSettingWrong(f"CRM_API_TOKEN_FILE ({self._path}) cannot be read: {reason}") from None
+
+
+def checked_token(source: TokenSource) -> str:
+    """The token as it stands now; CrmSettingWrong, without showing it, where it cannot be in a header."""
+    token = source()
+    if not token:
+        raise CrmSettingWrong("no token for the CRM: set CRM_API_TOKEN or CRM_API_TOKEN_FILE")
+    if not token.isascii() or not token.isprintable() or token != token.strip():
+        raise CrmSettingWrong("CRM_API_TOKEN contains blanks around it, line ends or characters outside ASCII")
+    return token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.errors import UsageError, ZkPipelineError
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import Enum
 
-from zk_pipeline.crm.batch_answers import LISTS
+from zk_pipeline.crm.batch_responses import LISTS
 from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json, whole_number
 from zk_pipeline.crm.mapping import FieldMapping
 from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, is_empty

@@ -15,8 +15,7 @@ from types import MappingProxyType
 import yaml
 
 from zk_pipeline.crm.errors import CrmSettingWrong
-from zk_pipeline.crm.responses import NEVER_ALREADY
-from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRule, AnswerRules
+from zk_pipeline.crm.responses import DEFAULT_RULES, NEVER_ALREADY, AnswerRule, AnswerRules
 from zk_pipeline.errors import UsageError
 from zk_pipeline.yaml_file import compose_yaml, is_null, json_value, problem_at
 

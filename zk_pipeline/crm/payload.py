@@ -11,7 +11,7 @@ from datetime import date, datetime
 from hashlib import sha256
 from uuid import UUID, uuid5
 
-from zk_pipeline.crm.batch_answers import SentRecord
+from zk_pipeline.crm.batch_responses import SentRecord
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.models import Delivery
 

@@ -16,17 +16,15 @@ import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from zk_pipeline.crm.deadline_connections import MAX_CONNECT
 from zk_pipeline.crm.dns import resolve
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, checked_token
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.lookup import Holding, read_lookup
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
 from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, classify_response
 from zk_pipeline.crm.sanitize import is_html
-from zk_pipeline.crm.timed_connections import MAX_CONNECT
-from zk_pipeline.crm.token import TokenSource, checked_token
-from zk_pipeline.crm.transport import Transport
-from zk_pipeline.crm.transport_errors import classify_exception
+from zk_pipeline.crm.transport import Transport, classify_exception
 
 NOBODY = "zk-pipeline-nobody"  # a person whom no CRM has
 NO_DATE = date(1970, 1, 1)

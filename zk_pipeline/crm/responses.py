@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from requests.structures import CaseInsensitiveDict
 
-from zk_pipeline.crm.documents import failure_sign, parse_json
-from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
+from zk_pipeline.crm.documents import failure_sign, parse_json, value_at
 from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
 
 MAX_RETRY_AFTER = 86_400.0  # seconds; a CRM that asks for more is taken to mean a day
@@ -70,6 +69,47 @@ _BY_STATUS = {
     409: ResponseClass.UNKNOWN,
 }
 _BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REFUSED, 5: ResponseClass.UNAVAILABLE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerRule:
+    """Conditions that an answer meets together; those that are None or empty are not asked for."""
+
+    statuses: frozenset[int] = frozenset()
+    path: str | None = None  # dotted, into the JSON document
+    value: object = None  # what stands there
+    text: str | None = None  # what the body contains, to the letter
+
+    def is_met(self, http: HttpResponse) -> bool:
+        if self.statuses and http.status not in self.statuses:
+            return False
+        if self.text is not None and self.text not in http.body.decode("utf-8", errors="replace"):
+            return False
+        return self.path is None or (not http.is_cut and self._stands_there(http))
+
+    def _stands_there(self, http: HttpResponse) -> bool:
+        try:
+            found = value_at(parse_json(http.body, http.content_type), str(self.path))
+        except ValueError:
+            return False
+        return found == self.value and isinstance(found, bool) == isinstance(self.value, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerRules:
+    """The rules of one CRM. `success`: without any, the default of `responses` holds."""
+
+    success: tuple[AnswerRule, ...] = ()  # a 2xx is a success where it meets one of these, and only there
+    already: tuple[AnswerRule, ...] = ()  # an answer that meets one says that the CRM has this revision
+
+    def is_success(self, http: HttpResponse) -> bool:
+        return any(rule.is_met(http) for rule in self.success)
+
+    def is_already(self, http: HttpResponse) -> bool:
+        return any(rule.is_met(http) for rule in self.already)
+
+
+DEFAULT_RULES = AnswerRules()
 
 
 def classify_response(

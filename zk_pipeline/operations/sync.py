@@ -12,12 +12,11 @@ from datetime import date, datetime, timezone
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile, TokenSource, checked_token
 from zk_pipeline.crm.errors import CrmSettingWrong
 from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.probe import CrmProbe, probe
-from zk_pipeline.crm.summary import DeliverySummary
-from zk_pipeline.crm.token import TokenFile, TokenSource, checked_token
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.store import Store, utc_now

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database, Where

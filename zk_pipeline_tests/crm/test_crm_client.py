@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from zk_pipeline.crm.address import PEOPLE_ALIKE, PEOPLE_REFUSED_ALIKE
+from zk_pipeline.crm.address_evidence import PEOPLE_ALIKE, PEOPLE_REFUSED_ALIKE
 from zk_pipeline.crm.client import CrmClient
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
-from zk_pipeline.crm.token import TokenFile
 from zk_pipeline.crm.transport import MAX_BODY
 from zk_pipeline.simulator.crm.faults import Fault, first, html_page, redirect, refusal, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver

@@ -17,10 +17,9 @@ from zk_pipeline.crm.claim_buffer import PAGE, SETTLE_AT
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.delivery import PATIENCE, deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.models import Delivery, Outcome, Verdict
-from zk_pipeline.crm.request import Sender
+from zk_pipeline.crm.models import MAX_ERRORS, Delivery, DeliverySummary, Outcome, Verdict
+from zk_pipeline.crm.request_worker import Sender
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
-from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.crm.faults import Fault, any_of, first, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.batch_answers import read_batch_answer
+from zk_pipeline.crm.batch_responses import read_batch_answer
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.mapping import AS_IT_IS, FIELDS, read_mapping
 from zk_pipeline.crm.payload import crm_record, encode_batch, encode_one, record_body, sent_record

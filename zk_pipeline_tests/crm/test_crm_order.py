@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from zk_pipeline.crm.client import CrmClient
+from zk_pipeline.crm.deadline_connections import MAX_INTERIM
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
-from zk_pipeline.crm.timed_connections import MAX_INTERIM
 from zk_pipeline_tests.crm.crm_doubles import NOON, TOKEN, deliveries, delivery
 from zk_pipeline_tests.crm.raw_crm import Script, answer, raw_crm
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from zk_pipeline.crm.batch_answers import SentRecord, read_batch_answer, read_single_answer
+from zk_pipeline.crm.batch_responses import SentRecord, read_batch_answer, read_single_answer
 from zk_pipeline.crm.responses import (
     MAX_RETRY_AFTER,
     HttpResponse,

@@ -12,7 +12,7 @@ import pytest
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
 from zk_pipeline.simulator.crm.faults import Fault, behave, refusal, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver

@@ -11,8 +11,8 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.payload import crm_record
-from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.crm_checks import crm_check_results, crm_check_specs

@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of, whole_number
-from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, is_empty
-from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
+from zk_pipeline.crm.responses import (
+    DEFAULT_RULES,
+    AnswerRules,
+    DeliveryResult,
+    HttpResponse,
+    ResponseClass,
+    classify_response,
+    is_empty,
+)
 from zk_pipeline.crm.sanitize import sanitize_line
 
 LISTS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
