@@ -45,15 +45,15 @@ class Timed:
     outbox: SyncOutbox
     turns: list[tuple[int, int, float]]
 
-    def ensure_sender(self) -> None:
-        self.outbox.ensure_sender()
+    def ensure_sync_lock(self) -> None:
+        self.outbox.ensure_sync_lock()
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
-        self.outbox.sending(deliveries)
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
+        self.outbox.mark_sending(deliveries)
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         began = time.process_time()
-        claimed = self.outbox.turn(outcomes, wanted)
+        claimed = self.outbox.settle_and_claim(outcomes, wanted)
         self.turns.append((len(outcomes), len(claimed), time.process_time() - began))
         return claimed
 

@@ -14,12 +14,14 @@ from threading import Condition
 
 from zk_pipeline.crm.responses import TOKEN_OR_ADDRESS, DeliveryResult, ResponseClass
 
-PEOPLE_ALIKE = 10  # different people in a row who get the same answer before it is the address's
-PEOPLE_REFUSED_ALIKE = 20  # the same for refusals of the record, which name what is wrong with it
-TIMES_ALONE = 3  # times in a row that one person's record gets a 403 or a web page before it is the set-up's fault
+USERS_WITH_SAME_ANSWER = 10  # different people in a row who get the same answer before it is the address's
+USERS_WITH_SAME_REJECTION = 20  # the same for refusals of the record, which name what is wrong with it
+ANSWERS_TO_ONE_USER = (
+    3  # times in a row that one person's record gets a 403 or a web page before it is the set-up's fault
+)
 
 
-class Evidence:
+class AddressEvidence:
     """Answers of one run that show whether the CRM's address and rights are right. Thread-safe.
 
     Until the CRM has accepted a record, an answer that may be the address's is UNCLEAR, so that its record is tried
@@ -30,13 +32,13 @@ class Evidence:
 
     def __init__(self) -> None:
         self._lock = Condition()
-        self._said: tuple[int | None, str | None] | None = None
-        self._people: Counter[str] = Counter()  # who got it in a row
-        self._own: set[str] = set()  # people who got theirs while others were accepted
+        self._last_answer: tuple[int | None, str | None] | None = None
+        self._users: Counter[str] = Counter()  # who got it in a row
+        self._users_with_own_fault: set[str] = set()  # people who got theirs while others were accepted
         self._begun = 0
-        self._under_way: set[int] = set()
+        self._in_progress: set[int] = set()
         self._awaited: set[int] | None = None  # under way when there was enough of the same answer
-        self.is_right = False  # the address is one at which the CRM takes records
+        self.is_address_valid = False  # the address is one at which the CRM takes records
 
     @contextmanager
     def request(self) -> Iterator[int]:
@@ -44,7 +46,7 @@ class Evidence:
         with self._lock:
             self._begun += 1
             number = self._begun
-            self._under_way.add(number)
+            self._in_progress.add(number)
         try:
             yield number
         finally:
@@ -53,13 +55,13 @@ class Evidence:
 
     def accept(self) -> None:
         with self._lock:
-            self.is_right = True
-            self._own |= self._people.keys()
-            self._said = self._awaited = None
-            self._people = Counter()
+            self.is_address_valid = True
+            self._users_with_own_fault |= self._users.keys()
+            self._last_answer = self._awaited = None
+            self._users = Counter()
             self._lock.notify_all()
 
-    def weigh(self, answer: DeliveryResult, user_id: str, request: int) -> DeliveryResult:
+    def reinterpret(self, answer: DeliveryResult, user_id: str, request: int) -> DeliveryResult:
         """The answer to a record of `user_id`, with the meaning that it has after all answers before it."""
         if answer.meaning is ResponseClass.DELIVERED:
             self.accept()
@@ -68,14 +70,14 @@ class Evidence:
             return answer
         is_of_set_up = answer.meaning is ResponseClass.UNCLEAR and answer.status in TOKEN_OR_ADDRESS
         with self._lock:
-            is_everybodys = self._count(answer, user_id, request, alone=is_of_set_up)
-            is_right = self.is_right
-        if is_everybodys and is_of_set_up:
+            is_shared = self._count(answer, user_id, request, alone=is_of_set_up)
+            is_right = self.is_address_valid
+        if is_shared and is_of_set_up:
             return replace(answer, meaning=ResponseClass.MISCONFIGURED)
         if is_right:
             is_page = is_of_set_up and answer.status != 403
             return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REFUSED)
-        if is_everybodys:
+        if is_shared:
             text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for everybody): check the address"
             if answer.meaning is ResponseClass.REFUSED:
                 text = f"the CRM refuses everybody alike ({answer.error}): check CRM_API_URL and crm_mapping.yaml"
@@ -88,23 +90,23 @@ class Evidence:
         waited for.
         """
         said = (answer.status, answer.error)
-        if said != self._said:
-            self._said, self._people, self._awaited = said, Counter(), None
-        if user_id in self._own:
+        if said != self._last_answer:
+            self._last_answer, self._users, self._awaited = said, Counter(), None
+        if user_id in self._users_with_own_fault:
             return False
-        self._people[user_id] += 1
-        enough = PEOPLE_REFUSED_ALIKE if answer.meaning is ResponseClass.REFUSED else PEOPLE_ALIKE
-        is_enough = len(self._people) >= enough
-        is_enough |= alone and not self.is_right and self._people[user_id] >= TIMES_ALONE
+        self._users[user_id] += 1
+        enough = USERS_WITH_SAME_REJECTION if answer.meaning is ResponseClass.REFUSED else USERS_WITH_SAME_ANSWER
+        is_enough = len(self._users) >= enough
+        is_enough |= alone and not self.is_address_valid and self._users[user_id] >= ANSWERS_TO_ONE_USER
         if is_enough and self._awaited is None:
-            self._awaited = set(self._under_way)
+            self._awaited = set(self._in_progress)
         self._end(request)
-        while is_enough and self._awaited and said == self._said:
+        while is_enough and self._awaited and said == self._last_answer:
             self._lock.wait()
-        return is_enough and said == self._said
+        return is_enough and said == self._last_answer
 
     def _end(self, request: int) -> None:
-        self._under_way.discard(request)
+        self._in_progress.discard(request)
         if self._awaited:
             self._awaited.discard(request)
         self._lock.notify_all()

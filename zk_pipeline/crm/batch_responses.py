@@ -11,21 +11,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of, whole_number
+from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, reports_success, status_of, whole_number
 from zk_pipeline.crm.responses import (
     DEFAULT_RULES,
-    AnswerRules,
     DeliveryResult,
     HttpResponse,
     ResponseClass,
+    ResponseRules,
     classify_response,
     is_empty,
 )
 from zk_pipeline.crm.sanitize import sanitize_line
 
-LISTS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
+LIST_FIELDS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
 _STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # the first one that holds a status counts
-_ONE_RECORD_AT_A_TIME = "set CRM_BATCH_SIZE=1 where the CRM does not answer record by record (docs/crm.md)"
+_BATCH_SIZE_ADVICE = "set CRM_BATCH_SIZE=1 where the CRM does not answer record by record (docs/crm.md)"
 
 Item = dict[str, object]
 
@@ -41,13 +41,13 @@ class SentRecord:
     date_field: str = "date"
 
 
-def read_single_answer(
+def classify_single_response(
     http: HttpResponse,
     sent: SentRecord,
     *,
     now: datetime,
     secrets: Collection[str] = (),
-    rules: AnswerRules = DEFAULT_RULES,
+    rules: ResponseRules = DEFAULT_RULES,
 ) -> DeliveryResult:
     """The meaning of an answer to one record sent by itself, also where the CRM answers with a list of one result."""
     whole = classify_response(http, now=now, secrets=secrets, rules=rules)
@@ -59,17 +59,17 @@ def read_single_answer(
         if http.status == 207 and whole.meaning is ResponseClass.DELIVERED:
             return replace(whole, meaning=ResponseClass.UNKNOWN, error="207 without the record's result")
         return whole
-    (answer,) = _read_items(http, items, [sent], now=now, secrets=secrets, rules=rules)
+    (answer,) = _classify_items(http, items, [sent], now=now, secrets=secrets, rules=rules)
     return answer
 
 
-def read_batch_answer(
+def classify_batch_response(
     http: HttpResponse,
     sent: Sequence[SentRecord],
     *,
     now: datetime,
     secrets: Collection[str] = (),
-    rules: AnswerRules = DEFAULT_RULES,
+    rules: ResponseRules = DEFAULT_RULES,
 ) -> list[DeliveryResult]:
     """The meaning of an answer to a batch, one per record of `sent`, in their order.
 
@@ -80,14 +80,14 @@ def read_batch_answer(
     """
     whole = classify_response(http, now=now, secrets=secrets)
     if whole.meaning in (ResponseClass.REFUSED, ResponseClass.UNCLEAR):
-        return [replace(whole, meaning=ResponseClass.BATCH_REFUSED)] * len(sent)
+        return [replace(whole, meaning=ResponseClass.BATCH_REJECTED)] * len(sent)
     is_success = 200 <= http.status < 300 or whole.meaning is ResponseClass.DELIVERED
     if not is_success or whole.meaning is ResponseClass.MISCONFIGURED:
         return [whole] * len(sent)
     items = result_items(http)
     if items is None:
         return [_without_results(http, whole)] * len(sent)
-    return _read_items(http, items, sent, now=now, secrets=secrets, rules=rules)
+    return _classify_items(http, items, sent, now=now, secrets=secrets, rules=rules)
 
 
 def result_items(http: HttpResponse) -> list[Item] | None:
@@ -99,7 +99,7 @@ def result_items(http: HttpResponse) -> list[Item] | None:
     except ValueError:
         return None
     if isinstance(value, dict):
-        value = next((value[name] for name in LISTS if isinstance(value.get(name), list)), None)
+        value = next((value[name] for name in LIST_FIELDS if isinstance(value.get(name), list)), None)
     if not isinstance(value, list):
         return None
     items = [item for item in value if isinstance(item, dict)]
@@ -109,19 +109,19 @@ def result_items(http: HttpResponse) -> list[Item] | None:
 def _without_results(http: HttpResponse, whole: DeliveryResult) -> DeliveryResult:
     """A success that does not account for the records."""
     if http.is_cut or (whole.meaning is ResponseClass.UNKNOWN and not is_empty(http.body)):
-        return replace(whole, meaning=ResponseClass.UNKNOWN, error=f"{whole.error}; {_ONE_RECORD_AT_A_TIME}")
-    error = f"the CRM's answer to a batch has no result for each record: {_ONE_RECORD_AT_A_TIME}"
+        return replace(whole, meaning=ResponseClass.UNKNOWN, error=f"{whole.error}; {_BATCH_SIZE_ADVICE}")
+    error = f"the CRM's answer to a batch has no result for each record: {_BATCH_SIZE_ADVICE}"
     return DeliveryResult(meaning=ResponseClass.MISCONFIGURED, status=http.status, error=error)
 
 
-def _read_items(
+def _classify_items(
     http: HttpResponse,
     items: list[Item],
     sent: Sequence[SentRecord],
     *,
     now: datetime,
     secrets: Collection[str],
-    rules: AnswerRules,
+    rules: ResponseRules,
 ) -> list[DeliveryResult]:
     matched = match_items(items, sent)
     found = sum(isinstance(each, list) for each in matched)
@@ -136,7 +136,7 @@ def _read_items(
                 )
             )
             continue
-        read = [_read_item(item, http.status, now=now, secrets=secrets, rules=rules) for item in each]
+        read = [_classify_item(item, http.status, now=now, secrets=secrets, rules=rules) for item in each]
         if len({one.meaning for one in read}) > 1:
             statuses = " and ".join(str(one.status) for one in read)
             error = f"the CRM's answer to a batch contradicts itself: one record has {statuses}"
@@ -147,7 +147,7 @@ def _read_items(
 
 def match_items(items: Sequence[Item], sent: Sequence[SentRecord]) -> list[list[Item] | str | None]:
     """For each record its items; None where there is none; what contradicts itself where that is so."""
-    clues = _Clues(items, sent)
+    clues = _RecordIndex(items, sent)
     if not any(clues.has_any(item) for item in items):
         return [[item] for item in items] if len(items) == len(sent) else [None] * len(sent)
     matched: dict[int, list[Item]] = defaultdict(list)
@@ -163,7 +163,7 @@ def match_items(items: Sequence[Item], sent: Sequence[SentRecord]) -> list[list[
     return [contradictions.get(n) or matched.get(n) for n in range(len(sent))]
 
 
-class _Clues:
+class _RecordIndex:
     """Fields of items by which they name their record: key, person and date, index."""
 
     def __init__(self, items: Sequence[Item], sent: Sequence[SentRecord]) -> None:
@@ -177,13 +177,13 @@ class _Clues:
         self.first = self._first_index(items)
 
     def has_any(self, item: Item) -> bool:
-        return bool({"idempotencykey", "index"} & _plain(item).keys()) or self._day(item) is not None
+        return bool({"idempotencykey", "index"} & _by_plain_name(item).keys()) or self._day(item) is not None
 
     def places(self, item: Item) -> dict[str, int | None]:
         """The place of a record by each field that names it; None for one that was not sent. A person and date not
         sent say nothing where something else does: they may be the CRM's own.
         """
-        plain = _plain(item)
+        plain = _by_plain_name(item)
         found: dict[str, int | None] = {}
         if "idempotencykey" in plain:
             found["idempotency_key"] = self.by_key.get(str(plain["idempotencykey"]))
@@ -221,20 +221,20 @@ class _Clues:
         return whole_number(next((value for name, value in item.items() if plain_name(name) == "index"), None))
 
 
-def _plain(item: Item) -> Item:
+def _by_plain_name(item: Item) -> Item:
     return {plain_name(name): value for name, value in item.items() if value is not None}
 
 
 def _status(item: Item) -> int | None:
-    plain = _plain(item)
+    plain = _by_plain_name(item)
     return next((status for name in _STATUS_FIELDS if (status := status_of(plain.get(name))) is not None), None)
 
 
-def _read_item(
-    item: Item, whole: int, *, now: datetime, secrets: Collection[str], rules: AnswerRules
+def _classify_item(
+    item: Item, whole: int, *, now: datetime, secrets: Collection[str], rules: ResponseRules
 ) -> DeliveryResult:
     status = _status(item)
-    if status is None and says_success(item) and failure_sign(item) is None:
+    if status is None and reports_success(item) and failure_sign(item) is None:
         status = 200
     if status is None:
         status = status_of(item.get("code"))

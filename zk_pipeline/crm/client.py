@@ -15,12 +15,12 @@ from types import TracebackType
 import requests
 import urllib3
 
-from zk_pipeline.crm.address_evidence import Evidence
-from zk_pipeline.crm.batch_responses import read_batch_answer, read_single_answer
-from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, checked_token
+from zk_pipeline.crm.address_evidence import AddressEvidence
+from zk_pipeline.crm.batch_responses import classify_batch_response, classify_single_response
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, read_token
 from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
-from zk_pipeline.crm.lookup import Holding, read_lookup
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
+from zk_pipeline.crm.lookup import LookupResult, classify_lookup
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, record_body, sent_record
 from zk_pipeline.crm.responses import (
@@ -29,7 +29,7 @@ from zk_pipeline.crm.responses import (
     HttpResponse,
     ResponseClass,
     classify_response,
-    may_be_applied,
+    may_have_been_applied,
 )
 from zk_pipeline.crm.transport import Transport, classify_exception
 
@@ -55,7 +55,7 @@ class CrmClient:
         *,
         token: TokenSource,
         clock: Callable[[], datetime],
-        mapping: FieldMapping = AS_IT_IS,
+        mapping: FieldMapping = IDENTITY_MAPPING,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         check_lookup(endpoint, mapping)
@@ -66,9 +66,9 @@ class CrmClient:
         self._transport = Transport(endpoint, monotonic=monotonic)
         self._lock = Lock()
         self._secrets = endpoint.secrets  # and every token ever used: an old one is one too
-        self._evidence = Evidence()
-        self._got: DeliveryResult | None = None
-        self._unknown: set[str] = set()  # keys whose outcome became unknown in this run; kept for CRM_LOOKUP only
+        self._evidence = AddressEvidence()
+        self._get_result: DeliveryResult | None = None
+        self._unknown_keys: set[str] = set()  # keys whose outcome became unknown in this run; kept for CRM_LOOKUP only
 
     def record_body(self, delivery: Delivery) -> str:
         """The JSON of a record as this client sends it under its key."""
@@ -82,15 +82,17 @@ class CrmClient:
         with self._evidence.request() as request:
             http = self._post(encode_one(delivery, self._mapping), key=delivery.idempotency_key)
             answer = (
-                http if isinstance(http, DeliveryResult) else self._weigh(self._read(http, delivery), delivery, request)
+                http
+                if isinstance(http, DeliveryResult)
+                else self._reinterpret(self._read(http, delivery), delivery, request)
             )
-        self._remember(delivery, answer)
+        self._note_outcome(delivery, answer)
         return answer
 
     def post_batch(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
         """Send records as one JSON array; one answer each, in their order.
 
-        Those whose outcome is unknown are asked for at CRM_LOOKUP first. BATCH_REFUSED for all where the CRM refused
+        Those whose outcome is unknown are asked for at CRM_LOOKUP first. BATCH_REJECTED for all where the CRM refused
         the array as a whole without saying for which record, also of one.
         """
         found = {delivery.idempotency_key: self._look_up(delivery) for delivery in deliveries}
@@ -106,7 +108,7 @@ class CrmClient:
             if isinstance(http, DeliveryResult):
                 answers = [http] * len(deliveries)
             else:
-                answers = read_batch_answer(
+                answers = classify_batch_response(
                     http,
                     [sent_record(delivery, self._mapping) for delivery in deliveries],
                     now=self._clock(),
@@ -115,10 +117,10 @@ class CrmClient:
                 )
                 if any(answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for answer in answers):
                     self._evidence.accept()  # refused or not, the CRM took the array and answered record by record
-                elif self._evidence.is_right and 200 <= http.status < 300:
+                elif self._evidence.is_address_valid and 200 <= http.status < 300:
                     answers = [replace(answer, meaning=ResponseClass.UNKNOWN) for answer in answers]
         for delivery, answer in zip(deliveries, answers, strict=True):
-            self._remember(delivery, answer)
+            self._note_outcome(delivery, answer)
         return answers
 
     def finish_within(self, seconds: float) -> None:
@@ -166,14 +168,14 @@ class CrmClient:
         return self._transport.send(method, headers=common | dict(headers), body=body, url=url)
 
     def _current_token(self) -> str:
-        token = checked_token(self._token)
+        token = read_token(self._token)
         if token not in self._secrets:
             with self._lock:
                 self._secrets |= {token}
         return token
 
     def _read(self, http: HttpResponse, delivery: Delivery) -> DeliveryResult:
-        return read_single_answer(
+        return classify_single_response(
             http,
             sent_record(delivery, self._mapping),
             now=self._clock(),
@@ -183,7 +185,7 @@ class CrmClient:
 
     def _look_up(self, delivery: Delivery) -> DeliveryResult | None:
         """The answer of CRM_LOOKUP about a record whose outcome is unknown; None where the record is to be sent."""
-        is_unknown = delivery.sent_body is not None or delivery.idempotency_key in self._unknown
+        is_unknown = delivery.sent_body is not None or delivery.idempotency_key in self._unknown_keys
         if self.endpoint.lookup is None or not is_unknown:
             return None
         http = self._send("GET", headers={}, url=self.endpoint.lookup_url(delivery.user_id, delivery.work_date))
@@ -191,36 +193,40 @@ class CrmClient:
             return http
         record = crm_record(delivery, self._mapping)
         per_site = delivery.record_per == "site"
-        held = read_lookup(http, record, self._mapping, now=self._clock(), per_site=per_site, secrets=self._secrets)
-        if held is Holding.NOT_THIS:
+        held = classify_lookup(http, record, self._mapping, now=self._clock(), per_site=per_site, secrets=self._secrets)
+        if held is LookupResult.NOT_THIS:
             return None
-        if held is Holding.THIS:
-            self._unknown.discard(delivery.idempotency_key)
+        if held is LookupResult.THIS:
+            self._unknown_keys.discard(delivery.idempotency_key)
             return DeliveryResult(meaning=ResponseClass.DELIVERED, status=http.status)
         return held
 
-    def _remember(self, delivery: Delivery, answer: DeliveryResult) -> None:
-        if self.endpoint.lookup is not None and may_be_applied(answer.meaning.name.lower(), answer.status):
-            self._unknown.add(delivery.idempotency_key)
+    def _note_outcome(self, delivery: Delivery, answer: DeliveryResult) -> None:
+        if self.endpoint.lookup is not None and may_have_been_applied(answer.meaning.name.lower(), answer.status):
+            self._unknown_keys.add(delivery.idempotency_key)
         elif answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED):
-            self._unknown.discard(delivery.idempotency_key)
+            self._unknown_keys.discard(delivery.idempotency_key)
 
-    def _weigh(self, answer: DeliveryResult, delivery: Delivery, request: int) -> DeliveryResult:
+    def _reinterpret(self, answer: DeliveryResult, delivery: Delivery, request: int) -> DeliveryResult:
         """`answer` in the light of the others. A 404 for a record (an employee that the CRM does not know) and one for
         a wrong path differ in one thing: the latter is what a GET of that address gets too, in the same words.
         """
-        if answer.meaning is ResponseClass.UNCLEAR and answer.status in (404, 410) and not self._evidence.is_right:
-            got = self._got_by_get()
+        if (
+            answer.meaning is ResponseClass.UNCLEAR
+            and answer.status in (404, 410)
+            and not self._evidence.is_address_valid
+        ):
+            got = self._result_of_get()
             # "Cannot POST /…", as some word it
             if got is not None and (got.error or "").replace("GET", "POST") != answer.error:
                 self._evidence.accept()
-        return self._evidence.weigh(answer, delivery.user_id, request)
+        return self._evidence.reinterpret(answer, delivery.user_id, request)
 
-    def _got_by_get(self) -> DeliveryResult | None:
+    def _result_of_get(self) -> DeliveryResult | None:
         """A GET of the address, asked until it shows something; None where it does not: no answer, a failing
         server, a redirect or a page, which some servers give for every address.
         """
-        if self._got is None:
+        if self._get_result is None:
             http = self._send("GET", headers={})
             if isinstance(http, HttpResponse):
                 answer = classify_response(http, now=self._clock(), secrets=self._secrets)
@@ -229,5 +235,5 @@ class CrmClient:
                     if answer.meaning is ResponseClass.UNCLEAR
                     else (answer.meaning in (ResponseClass.MISCONFIGURED, ResponseClass.UNAVAILABLE))
                 )
-                self._got = None if shows_nothing else answer
-        return self._got
+                self._get_result = None if shows_nothing else answer
+        return self._get_result

@@ -25,24 +25,24 @@ from urllib3.util.connection import create_connection
 
 from zk_pipeline.crm.dns import resolve
 
-MAX_CONNECT = 5.0  # seconds for the name, for TCP, and again for TLS: time for two lost packets
-_SLICE = 0.5  # seconds a read waits before it looks whether its deadline was brought forward
-_PIECE = 16 * 1024  # bytes handed to the socket at once, each with what is left of the time
-MAX_INTERIM = 20  # interim answers before the final one
+CONNECT_TIMEOUT_SECONDS = 5.0  # seconds for the name, for TCP, and again for TLS: time for two lost packets
+_READ_SLICE_SECONDS = 0.5  # seconds a read waits before it looks whether its deadline was brought forward
+_CHUNK_BYTES = 16 * 1024  # bytes handed to the socket at once, each with what is left of the time
+MAX_INTERIM_RESPONSES = 20  # interim answers before the final one
 MAX_INTERIM_BYTES = 64 * 1024  # of all their header lines together
 
 # Seconds left of the request that this thread is making.
 time_left: ContextVar[Callable[[], float]] = ContextVar("time_left")
 
 
-def _left() -> float:
+def _remaining() -> float:
     left = time_left.get()()
     if left <= 0:
         raise TimeoutError("the deadline of the request has passed")
     return left
 
 
-class _TimedReader(io.RawIOBase):
+class _DeadlineReader(io.RawIOBase):
     """The receiving side of a socket, reading in slices until the deadline of the request."""
 
     def __init__(self, sock: socket.socket, owner: io.BufferedIOBase, early: bytes) -> None:
@@ -69,7 +69,7 @@ class _TimedReader(io.RawIOBase):
             left = self._remaining()
             if left <= 0:
                 raise TimeoutError("the deadline of the request has passed")
-            self._sock.settimeout(min(left, _SLICE))
+            self._sock.settimeout(min(left, _READ_SLICE_SECONDS))
             try:
                 count = self._sock.recv_into(buffer)
             except TimeoutError:
@@ -86,11 +86,11 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _TimedResponse(http.client.HTTPResponse):
-    def __init__(self, connection: _Timed, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+class _DeadlineResponse(http.client.HTTPResponse):
+    def __init__(self, connection: _DeadlineConnection, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._connection = connection
-        self._reader = _TimedReader(sock, self.fp, connection.early)
+        self._reader = _DeadlineReader(sock, self.fp, connection.early)
         self.fp = io.BufferedReader(self._reader)
 
     def begin(self) -> None:
@@ -100,7 +100,7 @@ class _TimedResponse(http.client.HTTPResponse):
     def _read_status(self) -> tuple[str, int, str]:
         """The status line of the final answer; `http.client` itself reads on only after 100."""
         size = 0
-        for _ in range(MAX_INTERIM + 1):
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
             found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
             if not 100 <= found[1] < 200:
                 return found
@@ -110,7 +110,7 @@ class _TimedResponse(http.client.HTTPResponse):
                 size += len(line)
                 if size >= MAX_INTERIM_BYTES:
                     raise http.client.HTTPException("interim answers are too long")
-        raise http.client.HTTPException(f"more than {MAX_INTERIM} interim answers and no final one")
+        raise http.client.HTTPException(f"more than {MAX_INTERIM_RESPONSES} interim answers and no final one")
 
     def _close_conn(self) -> None:
         self._reader.is_at_end = True
@@ -119,14 +119,14 @@ class _TimedResponse(http.client.HTTPResponse):
         super()._close_conn()  # type: ignore[misc]
 
 
-class _Timed(HTTPConnection):
+class _DeadlineConnection(HTTPConnection):
     """Names, connecting and sending within the deadline; an answer belongs to the request it follows."""
 
     early = b""  # what arrived before the request had been sent
     is_spoiled = False  # what belongs to no request has arrived
 
-    def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> _TimedResponse:  # type: ignore[override]
-        return _TimedResponse(self, sock, *args, **kwargs)
+    def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> _DeadlineResponse:  # type: ignore[override]
+        return _DeadlineResponse(self, sock, *args, **kwargs)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None and (self.is_spoiled or self._has_come()):
@@ -162,19 +162,21 @@ class _Timed(HTTPConnection):
         """The bytes that have arrived by now, none at the end of the stream; None where nothing has."""
         self.sock.setblocking(False)
         try:
-            return bytes(self.sock.recv(_PIECE))
+            return bytes(self.sock.recv(_CHUNK_BYTES))
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
 
     def _new_conn(self) -> socket.socket:
         try:
-            addresses = resolve(self._dns_host, self.port or self.default_port, seconds=min(_left(), MAX_CONNECT))
+            addresses = resolve(
+                self._dns_host, self.port or self.default_port, seconds=min(_remaining(), CONNECT_TIMEOUT_SECONDS)
+            )
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         problem: OSError = OSError("the name has no address")
         for address in addresses:
             try:
-                timeout = min(_left(), MAX_CONNECT)
+                timeout = min(_remaining(), CONNECT_TIMEOUT_SECONDS)
                 return create_connection(address, timeout, socket_options=self.socket_options)
             except OSError as error:
                 problem = error
@@ -184,31 +186,31 @@ class _Timed(HTTPConnection):
         if not isinstance(data, bytes):
             super().send(data)
             return
-        for start in range(0, len(data), _PIECE):
+        for start in range(0, len(data), _CHUNK_BYTES):
             if self.sock is not None:
                 with suppress(OSError):  # what is wrong with the connection shows in sending, or in reading
                     self.early += self._arrived() or b""
-                self.sock.settimeout(_left())
-            super().send(data[start : start + _PIECE])
+                self.sock.settimeout(_remaining())
+            super().send(data[start : start + _CHUNK_BYTES])
 
 
-class _TimedHTTPConnection(_Timed, HTTPConnection):
+class _DeadlineHTTPConnection(_DeadlineConnection, HTTPConnection):
     pass
 
 
-class _TimedHTTPSConnection(_Timed, HTTPSConnection):
+class _DeadlineHTTPSConnection(_DeadlineConnection, HTTPSConnection):
     pass
 
 
-class _TimedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _TimedHTTPConnection
+class _DeadlineHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _DeadlineHTTPConnection
 
 
-class _TimedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _TimedHTTPSConnection
+class _DeadlineHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _DeadlineHTTPSConnection
 
 
-class TimedAdapter(HTTPAdapter):
+class DeadlineAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _TimedHTTPPool, "https": _TimedHTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}

@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 Address = tuple[str, int]  # numeric address and port, as `socket.create_connection` takes them
 
 _lock = threading.Lock()
-_under_way: dict[Address, Future[list[Address]]] = {}
+_lookups: dict[Address, Future[list[Address]]] = {}
 
 
 def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
@@ -24,9 +24,9 @@ def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
     hangs holds one thread and not one for each request.
     """
     with _lock:
-        found = _under_way.get((host, port))
+        found = _lookups.get((host, port))
         if found is None:
-            found = _under_way[host, port] = Future()
+            found = _lookups[host, port] = Future()
             threading.Thread(target=_look_up, args=(host, port, found), name="crm-resolve", daemon=True).start()
     try:
         return found.result(timeout=max(0.0, seconds))
@@ -43,7 +43,7 @@ def _look_up(host: str, port: int, found: Future[list[Address]]) -> None:
     else:
         outcome = None
     with _lock:
-        del _under_way[host, port]
+        del _lookups[host, port]
     if outcome is None:
         found.set_result(addresses)
     else:

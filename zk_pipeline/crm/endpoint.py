@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urljoin, urlspl
 
 from zk_pipeline.crm.errors import CrmSettingWrong
 
-_SHORT = 4  # characters; a shorter value of a query is hidden only with its name, or every "1" would be
+_MIN_SECRET_LENGTH = 4  # characters; a shorter value of a query is hidden only with its name, or every "1" would be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,10 @@ class CrmEndpoint:
             pairs = [pair for pair in query.split("&") if "{" not in pair]
             found |= {query, unquote(query), *pairs, *map(unquote, pairs)}
             raw = [pair.partition("=")[2] for pair in pairs]
-            found |= {value for value in raw + [value for _, value in parse_qsl(query)] if len(value) >= _SHORT}
-        return frozenset(value for value in found if len(value) >= _SHORT and "{" not in value)
+            found |= {
+                value for value in raw + [value for _, value in parse_qsl(query)] if len(value) >= _MIN_SECRET_LENGTH
+            }
+        return frozenset(value for value in found if len(value) >= _MIN_SECRET_LENGTH and "{" not in value)
 
     def _check_lookup(self, template: str) -> None:
         needed = ("{user_id}", "{date}")
@@ -157,7 +159,7 @@ class TokenFile:
             raise CrmSettingWrong(f"CRM_API_TOKEN_FILE ({self._path}) cannot be read: {reason}") from None
 
 
-def checked_token(source: TokenSource) -> str:
+def read_token(source: TokenSource) -> str:
     """The token as it stands now; CrmSettingWrong, without showing it, where it cannot be in a header."""
     token = source()
     if not token:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import yaml
 
 from zk_pipeline.crm.errors import CrmSettingWrong
-from zk_pipeline.crm.responses import DEFAULT_RULES, NEVER_ALREADY, AnswerRule, AnswerRules
+from zk_pipeline.crm.responses import DEFAULT_RULES, NEVER_ALREADY_APPLIED, ResponseRule, ResponseRules
 from zk_pipeline.errors import UsageError
 from zk_pipeline.yaml_file import compose_yaml, is_null, json_value, problem_at
 
@@ -23,12 +23,15 @@ FIELDS = (
     "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason", "device_name", "device_ip", "revision",
 )  # fmt: skip
 ADDABLE = ("site", "is_retracted")
-NEEDED = ("user_id", "date")  # without them a record is nobody's
+REQUIRED = ("user_id", "date")  # without them a record is nobody's
 _SECTIONS = ("rename", "constant", "instants", "drop", "add", "success", "already")
 _CONDITIONS = ("status", "path", "value", "text")
 _STATUSES = {
     "success": (range(200, 300), "from 200 to 299"),
-    "already": ({*range(200, 300), *range(400, 500)} - NEVER_ALREADY, "a 2xx or 4xx about the record, such as 409"),
+    "already": (
+        {*range(200, 300), *range(400, 500)} - NEVER_ALREADY_APPLIED,
+        "a 2xx or 4xx about the record, such as 409",
+    ),
 }
 _EXAMPLES = {"path": "data.state", "text": "'stored'"}
 _NO_BODY = {204, 205}
@@ -71,7 +74,7 @@ class FieldMapping:
     instants: Instants = Instants.ISO
     drop: frozenset[str] = frozenset()
     add: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # what of ADDABLE, under which name
-    rules: AnswerRules = DEFAULT_RULES
+    rules: ResponseRules = DEFAULT_RULES
 
     @property
     def site_field(self) -> str:
@@ -88,7 +91,7 @@ class FieldMapping:
         return mapped | {name: extra[source] for source, name in self.add.items()} | dict(self.constant)
 
 
-AS_IT_IS = FieldMapping()
+IDENTITY_MAPPING = FieldMapping()
 
 
 def read_mapping(path: Path) -> FieldMapping:
@@ -97,7 +100,7 @@ def read_mapping(path: Path) -> FieldMapping:
         root = compose_yaml(path)
     except UsageError as error:
         raise CrmSettingWrong(str(error)) from None
-    return _Reader(path).mapping(root) if root is not None else AS_IT_IS
+    return _Reader(path).mapping(root) if root is not None else IDENTITY_MAPPING
 
 
 class _Reader:
@@ -121,9 +124,9 @@ class _Reader:
             what = (
                 f"drop: {each.value!r} says whose day a record is, so it cannot be dropped; rename can give it a name"
             )
-            self._check(each.value not in NEEDED, each, what)
+            self._check(each.value not in REQUIRED, each, what)
         self._check_names(root, rename, drop, add, constant)
-        rules = AnswerRules(success=self._rules(sections, "success"), already=self._rules(sections, "already"))
+        rules = ResponseRules(success=self._rules(sections, "success"), already=self._rules(sections, "already"))
         return FieldMapping(rename=rename, constant=constant, instants=instants, drop=drop, add=add, rules=rules)
 
     def _section(
@@ -166,7 +169,7 @@ class _Reader:
         self._check(text in names, node, f"instants must be one of {', '.join(names)}")
         return Instants(text)
 
-    def _rules(self, sections: dict[str, tuple[yaml.Node, yaml.Node]], name: str) -> tuple[AnswerRule, ...]:
+    def _rules(self, sections: dict[str, tuple[yaml.Node, yaml.Node]], name: str) -> tuple[ResponseRule, ...]:
         if name not in sections:
             return ()
         key, node = sections[name]
@@ -174,7 +177,7 @@ class _Reader:
         self._check(is_list, key, f"{name} must be a list of rules, each with {', '.join(_CONDITIONS)}")
         return tuple(self._rule(name, each) for each in node.value)
 
-    def _rule(self, name: str, node: yaml.Node) -> AnswerRule:
+    def _rule(self, name: str, node: yaml.Node) -> ResponseRule:
         pairs = self._pairs(node, f"a rule of {name}")
         known = ", ".join(_CONDITIONS)
         for condition, (key, _) in pairs.items():
@@ -186,11 +189,11 @@ class _Reader:
             for status in sorted(statuses & _NO_BODY):
                 what = f"{name}: a {status} has no body, so this rule never holds for it: write a rule of status alone"
                 self._check(False, pairs["status"][1], what)
-        return AnswerRule(
+        return ResponseRule(
             statuses=statuses,
-            path=self._words(name, "path", pairs["path"][1]) if "path" in pairs else None,
+            path=self._required_text(name, "path", pairs["path"][1]) if "path" in pairs else None,
             value=self._json(pairs["value"][1], f"{name}: value") if "value" in pairs else None,
-            text=self._words(name, "text", pairs["text"][1]) if "text" in pairs else None,
+            text=self._required_text(name, "text", pairs["text"][1]) if "text" in pairs else None,
         )
 
     def _statuses(self, name: str, node: yaml.Node) -> frozenset[int]:
@@ -201,7 +204,7 @@ class _Reader:
             self._check(isinstance(value, int) and value in allowed, each, f"{name}: status must be {words}")
         return frozenset(int(each.value) for each in nodes)
 
-    def _words(self, name: str, condition: str, node: yaml.Node) -> str:
+    def _required_text(self, name: str, condition: str, node: yaml.Node) -> str:
         text = self._text(node)
         is_path = condition == "text" or all(text.split("."))
         self._check(bool(text) and is_path, node, f"{name}: {condition} needs a text, such as {_EXAMPLES[condition]}")
@@ -228,7 +231,7 @@ class _Reader:
         try:
             return json_value(self._scalar(node))
         except ValueError as error:
-            raise self._wrong(node, f"{what}: {error}") from None
+            raise self._error(node, f"{what}: {error}") from None
 
     def _text(self, node: yaml.Node) -> str:
         """As it was written; empty where nothing stands there."""
@@ -242,7 +245,7 @@ class _Reader:
 
     def _check(self, is_right: bool, node: yaml.Node, problem: str) -> None:
         if not is_right:
-            raise self._wrong(node, problem)
+            raise self._error(node, problem)
 
-    def _wrong(self, node: yaml.Node, problem: str) -> CrmSettingWrong:
+    def _error(self, node: yaml.Node, problem: str) -> CrmSettingWrong:
         return CrmSettingWrong(str(problem_at(self.path, node.start_mark.line + 1, problem)))

@@ -78,15 +78,15 @@ class Outcome:
 class Outbox(Protocol):
     """Where deliveries come from and where outcomes go. The store implements it; each call is one short transaction."""
 
-    def ensure_sender(self) -> None:
+    def ensure_sync_lock(self) -> None:
         """Raise where somebody else may be sending by now. Asked often, so it does not take long."""
         ...
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
         """Note that a request with these is about to be made, so that a kill leaves no other in doubt. Thread-safe."""
         ...
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Record outcomes, then mark up to `wanted` due deliveries as being sent and return them.
 
         A delivery settled UNSENT is due again as if never claimed; one that this run has settled as RETRY or FAILED

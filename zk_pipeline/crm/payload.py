@@ -12,7 +12,7 @@ from hashlib import sha256
 from uuid import UUID, uuid5
 
 from zk_pipeline.crm.batch_responses import SentRecord
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping
 from zk_pipeline.crm.models import Delivery
 
 # Fixed for ever: another value would give every delivered day a second identity at the CRM.
@@ -34,7 +34,7 @@ def batch_key(deliveries: Sequence[Delivery]) -> str:
     return sha256("\n".join(d.idempotency_key for d in deliveries).encode()).hexdigest()
 
 
-def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
+def crm_record(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> dict[str, object]:
     """The JSON object of one day, fields in the order of the contract.
 
     While the outcome of an earlier request under its key is unknown, it is the record of that request, whatever the
@@ -65,7 +65,7 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
     return mapped | {mapping.site_field: site} if delivery.record_per == "site" else mapped
 
 
-def record_body(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:
+def record_body(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> str:
     """The JSON of a record as it is sent under its key: `sent_body` to the letter where it was kept.
 
     What a store keeps as `sent_body` when it claims the delivery.
@@ -75,23 +75,23 @@ def record_body(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:
     return json.dumps(crm_record(delivery, mapping), separators=(",", ":"), allow_nan=False)
 
 
-def encode_one(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> bytes:
+def encode_one(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> bytes:
     """The request body of a single record."""
     return record_body(delivery, mapping).encode("ascii")
 
 
-def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = AS_IT_IS) -> bytes:
+def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = IDENTITY_MAPPING) -> bytes:
     """The request body of a batch: an array of records, each with its own `idempotency_key`."""
     records = [batch_record(delivery, mapping) for delivery in deliveries]
     return json.dumps(records, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def batch_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
+def batch_record(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> dict[str, object]:
     """One record of a batch: as it would be alone, with its key."""
     return crm_record(delivery, mapping) | {"idempotency_key": delivery.idempotency_key}
 
 
-def sent_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> SentRecord:
+def sent_record(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> SentRecord:
     """By what the CRM's answer may say that it is about this record."""
     names = {name: mapping.rename.get(name, name) for name in ("user_id", "date")}
     has_both = not mapping.drop & names.keys()

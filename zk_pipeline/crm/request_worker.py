@@ -33,7 +33,7 @@ class QueuedDelivery:
 
     delivery: Delivery
     attempts: int = 0  # that were its own: it failed while the CRM took others, was refused, or arrived
-    was_let_off: bool = False  # a failure of it was the destination's
+    is_not_at_fault: bool = False  # a failure of it was the destination's
     last: DeliveryResult | None = None
     tried: list[Attempt] = field(default_factory=list)  # every request, whoever's fault
 
@@ -46,44 +46,46 @@ class RequestWorker:
     """Makes requests; called in the workers."""
 
     client: Sender
-    gate: CircuitBreaker
-    uses_arrays: bool
+    breaker: CircuitBreaker
+    uses_batches: bool
     clock: Callable[[], datetime]
-    sending: Callable[[Sequence[Delivery]], None]  # told what the next request carries
-    arrays_are_taken: bool = False  # the CRM has answered a batch record by record
+    mark_sending: Callable[[Sequence[Delivery]], None]  # told what the next request carries
+    batching_supported: bool = False  # the CRM has answered a batch record by record
 
     def send(self, job: Batch, *, is_probe: bool = False) -> list[DeliveryResult] | None:
         """One request: an answer for each record, noted in its item. None where the gate has closed since."""
-        began = self.gate.begin(is_probe=is_probe)
+        began = self.breaker.begin(is_probe=is_probe)
         if began is None:
             return None
         started_at = self.clock()
-        self.sending([item.delivery for item in job])
-        answers = self._post_array(job) if self.uses_arrays else [self.client.post_one(job[0].delivery)]
+        self.mark_sending([item.delivery for item in job])
+        answers = self._post_batch(job) if self.uses_batches else [self.client.post_one(job[0].delivery)]
         finished_at = self.clock()
         for item, answer in zip(job, answers, strict=True):
-            if answer.meaning is not ResponseClass.BATCH_REFUSED:
+            if answer.meaning is not ResponseClass.BATCH_REJECTED:
                 item.last = answer
                 item.tried.append(_attempt(answer, started_at, finished_at))
-        self.gate.observe(job, answers, began=began, is_probe=is_probe)
+        self.breaker.observe(job, answers, began=began, is_probe=is_probe)
         return answers
 
-    def _post_array(self, job: Batch) -> list[DeliveryResult]:
+    def _post_batch(self, job: Batch) -> list[DeliveryResult]:
         """One array. Where even an array of one is refused as a whole, and none was taken before, the same record by
         itself shows whose fault that is: its own, or that of arrays, which this CRM then does not take at all.
         """
         answers = self.client.post_batch([item.delivery for item in job])
         refused = answers[0]
-        if refused.meaning is not ResponseClass.BATCH_REFUSED:
-            self.arrays_are_taken |= any(a.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for a in answers)
+        if refused.meaning is not ResponseClass.BATCH_REJECTED:
+            self.batching_supported |= any(
+                a.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for a in answers
+            )
             return answers
         if len(job) > 1:
             return answers
-        if self.arrays_are_taken:
+        if self.batching_supported:
             return [replace(refused, meaning=ResponseClass.REFUSED)]
         alone = self.client.post_one(job[0].delivery)
         if alone.meaning is ResponseClass.DELIVERED:
-            self.gate.misconfigured(
+            self.breaker.stop_misconfigured(
                 f"the CRM takes single records but refuses arrays of them ({refused.error}): set CRM_BATCH_SIZE=1"
             )
         return [alone]

@@ -27,7 +27,7 @@ class ResponseClass(str, Enum):
 
     DELIVERED = "the CRM holds this revision"
     REFUSED = "the record's fault: sending it again changes nothing"
-    BATCH_REFUSED = "some record's fault, the CRM does not say which: its halves will show"
+    BATCH_REJECTED = "some record's fault, the CRM does not say which: its halves will show"
     UNAVAILABLE = "the destination's fault: later, under the same key"
     UNKNOWN = "applied or not, nobody knows: later, under the same key"
     UNCLEAR = "the record's fault or the address's: what other people's records get will show"
@@ -59,7 +59,7 @@ class HttpResponse:
 
 
 TOKEN_OR_ADDRESS = {*range(200, 300), 403}  # an UNCLEAR response with one of these is about the set-up or one record
-NEVER_ALREADY = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
+NEVER_ALREADY_APPLIED = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
 # UNCLEAR: about this record, or about every request (rights, address, method, media type); a web page with a 2xx is
 # another. See `address`.
 _BY_STATUS = {
@@ -72,7 +72,7 @@ _BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REFUSED, 5: Respon
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerRule:
+class ResponseRule:
     """Conditions that an answer meets together; those that are None or empty are not asked for."""
 
     statuses: frozenset[int] = frozenset()
@@ -96,11 +96,11 @@ class AnswerRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerRules:
+class ResponseRules:
     """The rules of one CRM. `success`: without any, the default of `responses` holds."""
 
-    success: tuple[AnswerRule, ...] = ()  # a 2xx is a success where it meets one of these, and only there
-    already: tuple[AnswerRule, ...] = ()  # an answer that meets one says that the CRM has this revision
+    success: tuple[ResponseRule, ...] = ()  # a 2xx is a success where it meets one of these, and only there
+    already: tuple[ResponseRule, ...] = ()  # an answer that meets one says that the CRM has this revision
 
     def is_success(self, http: HttpResponse) -> bool:
         return any(rule.is_met(http) for rule in self.success)
@@ -109,11 +109,11 @@ class AnswerRules:
         return any(rule.is_met(http) for rule in self.already)
 
 
-DEFAULT_RULES = AnswerRules()
+DEFAULT_RULES = ResponseRules()
 
 
 def classify_response(
-    http: HttpResponse, *, now: datetime, secrets: Collection[str] = (), rules: AnswerRules = DEFAULT_RULES
+    http: HttpResponse, *, now: datetime, secrets: Collection[str] = (), rules: ResponseRules = DEFAULT_RULES
 ) -> DeliveryResult:
     """The meaning of an answer to a single record, or of a status given for one record of a batch.
 
@@ -124,14 +124,14 @@ def classify_response(
     aware and measures a `Retry-After` date in an answer without a `Date` of its own.
     """
     headers = CaseInsensitiveDict(http.headers)
-    meaning, why = _meaning(http, headers, rules)
+    meaning, why = _classify(http, headers, rules)
     if meaning is ResponseClass.DELIVERED:
         return DeliveryResult(meaning=meaning, status=http.status)
     words: str = extract_message(http.content_type, http.body, secrets=secrets)
     said = f"{http.status}: {words}" if words else f"{http.status}"
     if meaning is ResponseClass.MISCONFIGURED or (meaning is ResponseClass.UNCLEAR and http.status in TOKEN_OR_ADDRESS):
         location = sanitize_line(_without_query(headers.get("Location", "")), secrets=secrets)
-        said = _what_to_change(http.status, said, location)
+        said = _setup_advice(http.status, said, location)
     elif why:
         said = (
             f"{http.status} does not show that the CRM took the record, {sanitize_line(why, secrets=secrets)}: {words}"
@@ -141,19 +141,21 @@ def classify_response(
     return DeliveryResult(meaning=meaning, status=http.status, error=said, retry_after=wait)
 
 
-def _meaning(http: HttpResponse, headers: Mapping[str, str], rules: AnswerRules) -> tuple[ResponseClass, str | None]:
+def _classify(http: HttpResponse, headers: Mapping[str, str], rules: ResponseRules) -> tuple[ResponseClass, str | None]:
     """With it, for a 2xx that is no success, why."""
     status = http.status
-    if (200 <= status < 300 or (400 <= status < 500 and status not in NEVER_ALREADY)) and rules.is_already(http):
+    if (200 <= status < 300 or (400 <= status < 500 and status not in NEVER_ALREADY_APPLIED)) and rules.is_already(
+        http
+    ):
         return ResponseClass.DELIVERED, None
     if 200 <= status < 300:
-        return _meaning_of_success(http, rules)
-    if status in (409, 422) and _is_replay(headers) and (status == 409 or _problem_of(http) is None):
+        return _classify_success(http, rules)
+    if status in (409, 422) and _is_replay(headers) and (status == 409 or _failure_reason(http) is None):
         return ResponseClass.DELIVERED, None
     return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseClass.UNKNOWN), None
 
 
-def may_be_applied(verdict: str, status: int | None) -> bool:
+def may_have_been_applied(verdict: str, status: int | None) -> bool:
     """Decide from an attempt's outcome if the CRM may have applied its record.
 
     `verdict` is the name of its Meaning in lower case. True where no final answer came, where one came of a gateway or
@@ -172,7 +174,7 @@ def _is_replay(headers: Mapping[str, str]) -> bool:
     return replayed.strip().lower() == "true"
 
 
-def _meaning_of_success(http: HttpResponse, rules: AnswerRules) -> tuple[ResponseClass, str | None]:
+def _classify_success(http: HttpResponse, rules: ResponseRules) -> tuple[ResponseClass, str | None]:
     if rules.success:
         if rules.is_success(http):
             return ResponseClass.DELIVERED, None
@@ -180,7 +182,7 @@ def _meaning_of_success(http: HttpResponse, rules: AnswerRules) -> tuple[Respons
         return (ResponseClass.UNCLEAR, None) if _is_page(http) else (ResponseClass.UNKNOWN, no_rule)
     if _is_page(http):
         return ResponseClass.UNCLEAR, None
-    why = _problem_of(http)
+    why = _failure_reason(http)
     return (ResponseClass.DELIVERED, None) if why is None else (ResponseClass.UNKNOWN, why)
 
 
@@ -193,7 +195,7 @@ def is_empty(body: bytes) -> bool:
     return not body.removeprefix(b"\xef\xbb\xbf").strip()
 
 
-def _problem_of(http: HttpResponse) -> str | None:
+def _failure_reason(http: HttpResponse) -> str | None:
     """Why a body does not show success; None where it is empty or JSON without a sign of failure."""
     if http.is_cut:
         return f"as it is longer than the {len(http.body)} bytes that are read"
@@ -208,7 +210,7 @@ def _problem_of(http: HttpResponse) -> str | None:
     return None if sign is None else f"as it has a sign of failure ({sign})"
 
 
-def _what_to_change(status: int, said: str, location: str) -> str:
+def _setup_advice(status: int, said: str, location: str) -> str:
     if status in (401, 403):
         return (
             f"the CRM refuses the credentials ({said}): check CRM_API_TOKEN or CRM_API_TOKEN_FILE, and CRM_AUTH_SCHEME"

@@ -11,9 +11,9 @@ import re
 from collections.abc import Collection
 from urllib.parse import quote, quote_plus
 
-MAX_WORDS = 300  # characters of a foreign text that are kept
-_LOOK_AT = 20_000  # characters of a foreign text in which something to keep is looked for
-_WORD_FIELDS = ("detail", "error", "message", "title", "errors")
+MAX_LENGTH = 300  # characters of a foreign text that are kept
+_MAX_SCANNED = 20_000  # characters of a foreign text in which something to keep is looked for
+_MESSAGE_FIELDS = ("detail", "error", "message", "title", "errors")
 _HIDDEN = "[hidden]"
 _CREDENTIALS = re.compile(
     r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:basic|bearer|token|digest|apikey)\s+)?[^\s\"',;]+"
@@ -33,9 +33,9 @@ def sanitize_line(text: str, *, secrets: Collection[str] = ()) -> str:
         for form in {secret, in_json, in_json.replace("/", r"\/"), html.escape(secret), *in_url}:
             text = text.replace(form, _HIDDEN)
     text = _CREDENTIALS.sub(rf"\1{_HIDDEN}", text)
-    text = " ".join(text[:_LOOK_AT].split())
+    text = " ".join(text[:_MAX_SCANNED].split())
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 1] + "…"
+    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"
 
 
 def is_html(content_type: str, body: bytes) -> bool:
@@ -53,17 +53,17 @@ def extract_message(content_type: str, body: bytes, *, secrets: Collection[str] 
         title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text) or re.search(r"(?is)<h1[^>]*>(.*?)</h1>", text)
         text = title.group(1) if title else re.sub(r"(?s)<[^>]*>", " ", text)
     else:
-        text = _json_words(text)
+        text = _json_message(text)
     return sanitize_line(text, secrets=secrets)
 
 
-def _json_words(text: str) -> str:
+def _json_message(text: str) -> str:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
     if isinstance(value, dict):
-        for name in _WORD_FIELDS:
+        for name in _MESSAGE_FIELDS:
             if value.get(name):
                 return value[name] if isinstance(value[name], str) else json.dumps(value[name])
     return value if isinstance(value, str) else text

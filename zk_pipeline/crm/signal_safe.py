@@ -1,4 +1,4 @@
-"""Work that no signal cuts in two: it has a thread of its own, and Python handles signals in the main thread alone.
+"""Work that no signal interrupts in two: it has a thread of its own, and Python handles signals in the main thread alone.
 
 An exception raised by a signal handler can come between any two steps of the main thread. Inside
 `concurrent.futures.wait` it leaves locks of futures held for ever, and their workers waiting for them; between taking
@@ -16,41 +16,41 @@ from zk_pipeline.runtime.processes import check_for_end
 
 Result = TypeVar("Result")
 
-_LOOK_EVERY = 0.2  # seconds between two looks whether the command is to end, and whether the work has ended
+_CHECK_INTERVAL_SECONDS = 0.2  # seconds between two looks whether the command is to end, and whether the work has ended
 
 
 def run_signal_safe(work: Callable[[], Result], *, interrupted: Callable[[bool], None], name: str) -> Result:
     """Do `work` in a thread of that name and return or raise what it does.
 
-    An exception that a signal handler raises meanwhile (KeyboardInterrupt, the one of a cancelled Dagster run) is told
+    An exception that a signal handler raises meanwhile (KeyboardInterrupt, the one of a cancelled Dagster run) is reported
     to `interrupted`, called in this thread with whether it is not the first, which should make `work` end soon. The
     first is raised once that has ended; what `work` itself raises comes before it.
     """
-    doing = _Doing(work)
+    doing = _ShieldedTask(work)
     thread = threading.Thread(target=contextvars.copy_context().run, args=(doing.run,), name=name)
-    cuts: list[BaseException] = []
-    told = 0
+    interrupts: list[BaseException] = []
+    reported = 0
     while not doing.has_ended:
         try:
-            if thread.ident is None and not cuts:
+            if thread.ident is None and not interrupts:
                 thread.start()
-            while told < len(cuts):
-                told += 1
-                interrupted(told > 1)
-            if not doing.ended.acquire(timeout=_LOOK_EVERY):
+            while reported < len(interrupts):
+                reported += 1
+                interrupted(reported > 1)
+            if not doing.ended.acquire(timeout=_CHECK_INTERVAL_SECONDS):
                 check_for_end()
         except BaseException as error:
-            if doing.call_off():
+            if doing.cancel_before_start():
                 raise
-            cuts.append(error)
+            interrupts.append(error)
     if doing.error is not None:
-        raise doing.error from (cuts[0] if cuts else None)
-    if cuts:
-        raise cuts[0]
+        raise doing.error from (interrupts[0] if interrupts else None)
+    if interrupts:
+        raise interrupts[0]
     return doing.results[0]
 
 
-class _Doing(Generic[Result]):
+class _ShieldedTask(Generic[Result]):
     """Not a Future, nor a thread to join: an interrupt in the wait for one of those may break the one waited for."""
 
     def __init__(self, work: Callable[[], Result]) -> None:
@@ -58,16 +58,16 @@ class _Doing(Generic[Result]):
         self.results: list[Result] = []
         self.error: BaseException | None = None
         self.has_ended = False
-        self.turn = threading.Lock()  # of who takes it first: the work that begins, or who calls it off
+        self.start_lock = threading.Lock()  # of who takes it first: the work that begins, or who calls it off
         self.ended = threading.Lock()
         self.ended.acquire()
 
-    def call_off(self) -> bool:
+    def cancel_before_start(self) -> bool:
         """Whether the work has not begun, and now never will."""
-        return self.turn.acquire(blocking=False)
+        return self.start_lock.acquire(blocking=False)
 
     def run(self) -> None:
-        if not self.turn.acquire(blocking=False):
+        if not self.start_lock.acquire(blocking=False):
             return
         try:
             self.results.append(self.work())

@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import requests
 import urllib3
 
-from zk_pipeline.crm.deadline_connections import MAX_CONNECT, TimedAdapter, time_left
+from zk_pipeline.crm.deadline_connections import CONNECT_TIMEOUT_SECONDS, DeadlineAdapter, time_left
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass
 from zk_pipeline.crm.sanitize import sanitize_line
 
-MAX_BODY = 4 * 1024 * 1024  # bytes of an answer that are read; the rest is dropped with the connection
+MAX_BODY_BYTES = 4 * 1024 * 1024  # bytes of an answer that are read; the rest is dropped with the connection
 
 
 class Transport:
@@ -58,17 +58,17 @@ class Transport:
         request = requests.Request(method, url or endpoint.url, headers=accepted | dict(headers), data=body).prepare()
         token = time_left.set(remaining)
         try:
-            connect = min(remaining(), MAX_CONNECT)
+            connect = min(remaining(), CONNECT_TIMEOUT_SECONDS)
             response = self._session().send(
                 request, stream=True, allow_redirects=False, timeout=(connect, endpoint.timeout), proxies={}
             )
             with response:
-                body = _bounded(response)
+                body = _read_bounded(response)
                 return HttpResponse(
                     status=response.status_code,
                     headers=response.headers,
-                    body=body[:MAX_BODY],
-                    is_cut=len(body) > MAX_BODY,
+                    body=body[:MAX_BODY_BYTES],
+                    is_cut=len(body) > MAX_BODY_BYTES,
                 )
         finally:
             time_left.reset(token)
@@ -91,7 +91,7 @@ class Transport:
             session = requests.Session()
             session.trust_env = False
             session.verify = str(self._endpoint.ca_bundle) if self._endpoint.ca_bundle else True
-            adapter = TimedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+            adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
             self._local.session = session
@@ -100,11 +100,11 @@ class Transport:
         return session
 
 
-def _bounded(response: requests.Response) -> bytes:
+def _read_bounded(response: requests.Response) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(16 * 1024):
         body += chunk
-        if len(body) > MAX_BODY:
+        if len(body) > MAX_BODY_BYTES:
             break  # leaving the response unfinished makes urllib3 drop the connection
     return bytes(body)
 
@@ -116,7 +116,7 @@ _NEVER_CONNECTED = (
     socket.gaierror,
 )
 # A peer that went away while TLS was being agreed on: a failure of the line, not of trust.
-_CUT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_TLS_INTERRUPTED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 def classify_exception(error: BaseException, endpoint: CrmEndpoint, *, secrets: Collection[str] = ()) -> DeliveryResult:
@@ -146,7 +146,7 @@ def misconfiguration(cause: BaseException, endpoint: CrmEndpoint) -> str | None:
             f"the certificate of {endpoint.host} is not trusted ({cause.verify_message}): "
             "renew it, correct the name in CRM_API_URL, or name a private authority in CRM_CA_BUNDLE"
         )
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, _CUT_TLS):
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, _TLS_INTERRUPTED):
         where = f"{endpoint.host}:{endpoint.port}"
         return f"no TLS with {where} ({cause.reason}): check the scheme and port of CRM_API_URL"
     if isinstance(cause, socket.gaierror) and cause.errno in (socket.EAI_NONAME, socket.EAI_FAMILY):

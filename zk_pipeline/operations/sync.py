@@ -12,9 +12,9 @@ from datetime import date, datetime, timezone
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
-from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile, TokenSource, checked_token
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile, TokenSource, read_token
 from zk_pipeline.crm.errors import CrmSettingWrong
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping, read_mapping
 from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -56,13 +56,13 @@ def crm_token(settings: Settings) -> TokenSource:
 def crm_mapping(settings: Settings) -> FieldMapping:
     """How the CRM wants its records. Raises CrmSettingWrong, naming file and line, where the file is wrong."""
     path = settings.crm_mapping_path
-    return AS_IT_IS if path is None else read_mapping(path)
+    return IDENTITY_MAPPING if path is None else read_mapping(path)
 
 
 def check_crm(settings: Settings) -> None:
     """Raises CrmSettingWrong for whatever of the set-up can be seen to be wrong or missing without asking the CRM."""
     endpoint = crm_endpoint(settings)
-    checked_token(crm_token(settings))
+    read_token(crm_token(settings))
     check_lookup(endpoint, crm_mapping(settings))
 
 
@@ -113,20 +113,20 @@ def sync(
     person must change a setting first.
     """
     deliveries = store.deliveries
-    with deliveries.only_sender() as is_sender, crm_client(settings) as client:
+    with deliveries.acquire_sync_lock() as has_sync_lock, crm_client(settings) as client:
         if force:
             lift_pause(store, settings)
         due = sum(block_inconsistent_dates(store, scope).values())
         words = _Progress(due if limit is None else min(due, limit), progress or _silently, settled or _silently)
         summary = deliver(
-            deliveries.outbox(scope, run_id, is_sender, client.record_body),
+            deliveries.outbox(scope, run_id, has_sync_lock, client.record_body),
             client,
             concurrency=settings.crm_concurrency,
             max_attempts=settings.crm_max_retries,
             batch_size=settings.crm_batch_size,
             patience=settings.crm_outage_patience,
             paused_until=paused_until(store, settings),
-            keep_pause=lambda until: deliveries.keep_pause(until, client.endpoint.url),
+            save_pause=lambda until: deliveries.save_pause(until, client.endpoint.url),
             clock=store.clock,
             limit=limit,
             progress=words.tell,

@@ -112,7 +112,7 @@ def test_a_long_pause_that_the_crm_asked_for_is_found(
     minutes: int, other: str, found: list[str], zk: CommandLine, home_store: Store
 ) -> None:
     until = home_store.clock() + timedelta(minutes=minutes)
-    home_store.deliveries.keep_pause(until, os.environ["CRM_API_URL"] + other)
+    home_store.deliveries.save_pause(until, os.environ["CRM_API_URL"] + other)
     assert list(names(zk)) == found
 
 

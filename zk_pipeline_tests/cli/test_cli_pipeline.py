@@ -255,7 +255,7 @@ def test_a_pause_that_the_crm_asked_for_is_shown_and_lifted(
         zk(command)
     assert "pause of the CRM" not in zk("status").out
     until = (home_store.clock() + timedelta(hours=20)).replace(microsecond=0)
-    home_store.deliveries.keep_pause(until, crm.url)
+    home_store.deliveries.save_pause(until, crm.url)
     assert zk("status", "--json").json["crm_paused_until"] == until.isoformat()
     assert f"the CRM asked for a pause until {until:%Y-%m-%d %H:%M:%S} UTC" in zk("status").out
     said = zk("sync", "--json")

@@ -65,17 +65,17 @@ class MemoryOutbox:
         self.settlings: list[int] = []
         self.threads: set[int] = set()
         self.noted: set[str] = set()
-        self.is_sender = True
+        self.has_sync_lock = True
 
-    def ensure_sender(self) -> None:
-        if not self.is_sender:
+    def ensure_sync_lock(self) -> None:
+        if not self.has_sync_lock:
             raise ZkPipelineError("somebody else sends")
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
         self.noted.update(delivery.idempotency_key for delivery in deliveries)
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
-        self.ensure_sender()
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        self.ensure_sync_lock()
         if outcomes:
             self.settle(outcomes)
         return self.claim(wanted) if wanted > 0 else []

@@ -13,9 +13,9 @@ from unittest.mock import ANY
 import pytest
 
 from zk_pipeline.crm.circuit_breaker import PROBES
-from zk_pipeline.crm.claim_buffer import PAGE, SETTLE_AT
+from zk_pipeline.crm.claim_buffer import FIRST_SETTLE_COUNT, MIN_BUFFERED
 from zk_pipeline.crm.client import CrmClient
-from zk_pipeline.crm.delivery import PATIENCE, deliver
+from zk_pipeline.crm.delivery import OUTAGE_PATIENCE_SECONDS, deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.models import MAX_ERRORS, Delivery, DeliverySummary, Outcome, Verdict
 from zk_pipeline.crm.request_worker import Sender
@@ -48,11 +48,11 @@ def run(
     max_attempts: int = 3,
     batch_size: int = 1,
     limit: int | None = None,
-    patience: float = PATIENCE,
+    patience: float = OUTAGE_PATIENCE_SECONDS,
     time: FakeTime | None = None,
     progress: Callable[[DeliverySummary], None] | None = None,
     paused_until: datetime | None = None,
-    keep_pause: Callable[[datetime], None] | None = None,
+    save_pause: Callable[[datetime], None] | None = None,
 ) -> DeliverySummary:
     time = time or FakeTime()
     return deliver(
@@ -64,7 +64,7 @@ def run(
         limit=limit,
         patience=patience,
         paused_until=paused_until,
-        keep_pause=keep_pause,
+        save_pause=save_pause,
         clock=time.clock,
         sleep=time.sleep,
         monotonic=time.monotonic,
@@ -230,7 +230,7 @@ def test_a_wrong_token_stops_the_run_and_spends_nothing(client: CrmClient, recei
         run(outbox, client)
     assert caught.value.summary is not None
     claimed = sum(outbox.claims)
-    assert caught.value.summary.unsent == caught.value.summary.total == claimed <= PAGE
+    assert caught.value.summary.unsent == caught.value.summary.total == claimed <= MIN_BUFFERED
     assert {(o.verdict, o.attempts) for o in outbox.outcomes.values()} == {(Verdict.UNSENT, 0)}
     assert len(outbox.outcomes) == claimed
 
@@ -249,7 +249,7 @@ def test_after_a_pause_nothing_more_is_sent_where_somebody_else_may_be_sending()
     outbox = MemoryOutbox([delivery()])
 
     def tell(*_: object) -> DeliveryResult:
-        outbox.is_sender = False
+        outbox.has_sync_lock = False
         return replace(UNAVAILABLE, retry_after=30.0)
 
     sender, time = ToldSender(tell), FakeTime()
@@ -335,7 +335,7 @@ def test_a_pause_longer_than_a_run_waits_ends_the_run_and_is_kept_for_the_next()
     pause = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, status=503, error="503", retry_after=121)
     outbox = MemoryOutbox(deliveries(30))
     kept: list[datetime] = []
-    summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, patience=120, time=time, keep_pause=kept.append)
+    summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, patience=120, time=time, save_pause=kept.append)
     assert (len(outbox.by_verdict(Verdict.WAITING)), len(outbox.by_verdict(Verdict.UNSENT))) == (1, 29)
     assert (summary.retry, summary.unsent) == (0, 30)
     assert "pause of 121 s" in (summary.stopped or "")
@@ -363,7 +363,7 @@ def test_a_crm_that_is_down_stops_a_run_without_patience_early_and_spends_nothin
     assert len(sender.sent) <= 3 * concurrency + 10 + PROBES
     assert "the CRM is down" in (summary.stopped or "")
     assert {o.delivery.user_id for o in outbox.by_verdict(Verdict.WAITING)} == set(sender.sent)
-    assert summary.unsent == summary.total == len(outbox.outcomes) == sum(outbox.claims) <= PAGE
+    assert summary.unsent == summary.total == len(outbox.outcomes) == sum(outbox.claims) <= MIN_BUFFERED
     assert {o.attempts for o in outbox.outcomes.values()} == {0}
 
 
@@ -465,7 +465,7 @@ def test_an_interrupted_run_settles_what_it_claimed(
     outbox = MemoryOutbox(deliveries(900))
 
     def interrupt(summary: DeliverySummary) -> None:
-        if summary.delivered >= SETTLE_AT:
+        if summary.delivered >= FIRST_SETTLE_COUNT:
             raise kind("stop")
 
     with pytest.raises(kind):
@@ -540,7 +540,7 @@ def test_claims_stay_about_a_page_ahead_of_what_is_settled() -> None:
             open_now -= len(outcomes)
 
     assert run(Counting(deliveries(5000)), ToldSender(lambda *_: DELIVERED)).delivered == 5000
-    assert most <= 1.5 * PAGE
+    assert most <= 1.5 * MIN_BUFFERED
 
 
 def test_a_slow_crm_is_settled_by_time() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from zk_pipeline.crm.client import CrmClient
-from zk_pipeline.crm.deadline_connections import MAX_INTERIM
+from zk_pipeline.crm.deadline_connections import MAX_INTERIM_RESPONSES
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline_tests.crm.crm_doubles import NOON, TOKEN, deliveries, delivery
@@ -60,7 +60,7 @@ def test_interim_answers_are_read_until_the_final_one(interim: bytes) -> None:
 
 
 def test_interim_answers_and_their_length_have_a_bound() -> None:
-    for endless in (INTERIM["processing"] * MAX_INTERIM, b"HTTP/1.1 103 Hints\r\n" + b"X: " + b"y" * 70_000):
+    for endless in (INTERIM["processing"] * MAX_INTERIM_RESPONSES, b"HTTP/1.1 103 Hints\r\n" + b"X: " + b"y" * 70_000):
         answers, connections = told(lambda c, r, e=endless: second_is_refused(c, r, before=e), count=2)  # type: ignore[misc]
         assert [a.meaning for a in answers] == [ResponseClass.UNKNOWN] * 2
         assert "interim" in (answers[0].error or "")

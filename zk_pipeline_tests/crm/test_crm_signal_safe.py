@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from zk_pipeline.crm.delivery import DRAIN, deliver
+from zk_pipeline.crm.delivery import DRAIN_TIMEOUT_SECONDS, deliver
 from zk_pipeline.crm.models import Delivery, Outcome, Verdict
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.signal_safe import run_signal_safe
@@ -90,8 +90,8 @@ class CancellingOutbox(MemoryOutbox):
         super().__init__(due)
         self.cancel = cancel
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
-        claimed = super().turn(outcomes, wanted)
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        claimed = super().settle_and_claim(outcomes, wanted)
         self.cancel()
         time.sleep(0.2)  # an exception would come before the run has noted what it claimed
         return claimed
@@ -154,7 +154,7 @@ def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[
     given: list[float | None] = []
 
     def tell(*_: object) -> DeliveryResult:
-        for seconds in (DRAIN, 0.0):
+        for seconds in (DRAIN_TIMEOUT_SECONDS, 0.0):
             cancel()
             until(lambda seconds=seconds: sender.seconds_to_finish == seconds, seconds=10)  # type: ignore[misc]
             given.append(sender.seconds_to_finish)
@@ -163,5 +163,5 @@ def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[
     sender.tell = tell
     with pytest.raises(Cancelled):
         send(outbox, sender)
-    assert given == [DRAIN, 0.0]
+    assert given == [DRAIN_TIMEOUT_SECONDS, 0.0]
     assert [o.verdict for o in outbox.outcomes.values()] == [Verdict.DELIVERED]

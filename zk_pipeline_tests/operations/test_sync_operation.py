@@ -241,7 +241,7 @@ def test_a_set_up_that_cannot_work_is_told_by_the_variable_and_counts_no_attempt
     assert "s3cret" not in str(refused.value)
     assert refused.value.summary is None
     assert rows(store, STATES) == [("pending", 3, 0)]
-    with store.deliveries.only_sender():
+    with store.deliveries.acquire_sync_lock():
         pass  # the sender's lock was given back
 
 
@@ -328,7 +328,7 @@ def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted
 
 
 def test_a_second_sender_is_turned_away_and_touches_nothing(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
-    with store.deliveries.only_sender(), pytest.raises(SyncAlreadyRunning):
+    with store.deliveries.acquire_sync_lock(), pytest.raises(SyncAlreadyRunning):
         run(store, tmp_path, crm)
     assert crm.ledger.attempts == {}
     assert rows(store, STATES) == [("pending", 3, 0)]

@@ -70,18 +70,18 @@ class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
-        return self.database.engine.only_sender()
+        return self.database.engine.acquire_sync_lock()
 
     def outbox(
-        self, scope: SyncScope, run_id: str, is_sender: HasSyncLock, encode: Callable[[Delivery], str] = record_body
+        self, scope: SyncScope, run_id: str, has_sync_lock: HasSyncLock, encode: Callable[[Delivery], str] = record_body
     ) -> SyncOutbox:
-        """The outbox that one run works off, under the sender's lock and only while `is_sender`.
+        """The outbox that one run works off, under the sender's lock and only while `has_sync_lock`.
 
         `encode`: a delivery as the JSON that will be sent of it, kept until its outcome is known.
         """
-        return SyncOutbox(self.database, scope, run_id, self.clock, is_sender, encode)
+        return SyncOutbox(self.database, scope, run_id, self.clock, has_sync_lock, encode)
 
     def peek(self, scope: SyncScope, limit: int | None = None) -> Iterator[Delivery]:
         """What a sync of `scope` would send first, at most `limit`, without claiming it; read page by page."""
@@ -112,7 +112,7 @@ class DeliveryStore:
         until = datetime.fromisoformat(asked)
         return until if until > self.clock() else None
 
-    def keep_pause(self, until: datetime, crm: str) -> None:
+    def save_pause(self, until: datetime, crm: str) -> None:
         """Have later runs know until when, aware, the CRM at this address has asked for a pause."""
         asked = until.astimezone(timezone.utc).isoformat(timespec="seconds")
         with self.database.write("keep a pause that the CRM asked for") as connection:

@@ -15,7 +15,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
-from zk_pipeline.crm.responses import may_be_applied
+from zk_pipeline.crm.responses import may_have_been_applied
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.journal import Journal
 from zk_pipeline.store.engine.database import Connection, Database
@@ -41,7 +41,7 @@ class SyncOutbox:
     scope: SyncScope
     run_id: str
     clock: Callable[[], datetime]
-    is_sender: HasSyncLock
+    has_sync_lock: HasSyncLock
     encode: Callable[[Delivery], str]
 
     @cached_property
@@ -49,18 +49,18 @@ class SyncOutbox:
         side = self.database.engine.side
         return Journal(side.with_name(f"{side.name}.crm-sending"), self.run_id)
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
         """Note that a request with these is about to be made. Thread-safe. Raises StoreUnusable."""
         self.journal.note(delivery.idempotency_key for delivery in deliveries)
 
-    def ensure_sender(self) -> None:
-        if not self.is_sender():
+    def ensure_sync_lock(self) -> None:
+        if not self.has_sync_lock():
             raise SyncLockLost(
                 "the lock of the only sender was lost with its connection to PostgreSQL; what was under way goes "
                 "again, under its keys, with the next sync"
             )
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Settle and claim in one transaction: opening and closing the store costs more than either.
 
         Raises SenderLost, with nothing written, where the sender's lock has been lost: whoever has it now takes what is
@@ -68,7 +68,7 @@ class SyncOutbox:
         """
         journal = self.journal  # begun before the first claim is committed: what it does not note was not sent
         with self.database.write("settle and claim deliveries") as connection:
-            self.ensure_sender()
+            self.ensure_sync_lock()
             connection.execute("SET threads = 1")  # a turn is about so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)
@@ -143,7 +143,7 @@ FROM (
 ) AS left_behind
 """
 
-# `crm.answers.may_be_applied`, in SQL.
+# `crm.responses.may_have_been_applied`, in SQL.
 _MAY_BE_APPLIED = """
     (verdict IN ('unknown', 'abandoned') OR (verdict = 'unavailable' AND status >= 500 AND status <> 503)
      OR (verdict IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
@@ -217,7 +217,7 @@ def _is_unknown(outcome: Outcome) -> bool:
     if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
         return False
     return outcome.delivery.sent_body is not None or any(
-        may_be_applied(attempt.verdict, attempt.status) for attempt in outcome.tried
+        may_have_been_applied(attempt.verdict, attempt.status) for attempt in outcome.tried
     )
 
 

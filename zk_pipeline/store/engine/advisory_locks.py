@@ -108,7 +108,7 @@ class AdvisoryLocks:
                 )
 
     @contextmanager
-    def only_sender(self) -> Iterator[HasSyncLock]:
+    def acquire_sync_lock(self) -> Iterator[HasSyncLock]:
         """Raises SenderBusy at once where another sync run, on whatever host, is sending."""
         with self._session() as session:
             with session.cursor() as cursor:

@@ -74,7 +74,7 @@ class FileEngine:
     def commit(self, connection: Connection, held: HeldLock) -> None:  # noqa: ARG002 (the kernel holds it while we live)
         connection.commit()
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         return acquire_sync_lock(self.path)
 
     def size(self) -> int:

@@ -92,8 +92,8 @@ class LakeEngine:
                 "somebody wrote to the store meanwhile without its lock; nothing was written: try again"
             ) from error
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
-        return self._locks.only_sender()
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
+        return self._locks.acquire_sync_lock()
 
     def size(self) -> int:
         held = self._begun("shared")

@@ -55,7 +55,7 @@ class Engine(Protocol):
     def commit(self, connection: duckdb.DuckDBPyConnection, held: HeldLock) -> None:
         """Commit if the lock is still held; else roll back and raise StoreBusy."""
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         """One sender of deliveries at a time, wherever it runs. Raises SenderBusy at once."""
 
     def size(self) -> int:

@@ -95,7 +95,10 @@ class Doctor:
     def _left_sending(self) -> Iterator[Finding]:
         """Deliveries claimed by nobody who lives: the sender's lock is free."""
         try:
-            with self.database.engine.only_sender(), self.database.read("doctor: claimed deliveries") as connection:
+            with (
+                self.database.engine.acquire_sync_lock(),
+                self.database.read("doctor: claimed deliveries") as connection,
+            ):
                 row = connection.execute("SELECT count(*) FROM crm_deliveries WHERE state = 'sending'").fetchone()
         except SyncAlreadyRunning:
             return

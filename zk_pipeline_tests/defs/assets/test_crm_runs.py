@@ -114,7 +114,7 @@ def test_one_run_is_about_all_that_is_due_and_about_no_date_between(
 def test_beside_another_sender_and_without_the_senders_lock_nothing_is_sent_and_a_line_says_so(
     launcher: Launcher, crm: CrmReceiver, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with home_store.deliveries.only_sender():
+    with home_store.deliveries.acquire_sync_lock():
         beside = deliver(launcher, MONDAY, WEDNESDAY)
     assert beside.failure == "another sync run is sending to the CRM; wait for it to end"
     monkeypatch.setattr("zk_pipeline.store.engine.duckdb_file.acquire_sync_lock", lambda _: nullcontext(lambda: False))

@@ -38,7 +38,7 @@ SENDER = """
     import sys
     from zk_pipeline.store.engine.database import Database
     from zk_pipeline_tests.engines import where
-    with Database(where(sys.argv[1])).engine.only_sender():
+    with Database(where(sys.argv[1])).engine.acquire_sync_lock():
         print("sending", flush=True)
         input()
 """
@@ -63,7 +63,7 @@ def days_of(store: Store, *user_ids: str, day: date = MONDAY, times: tuple[str, 
     process(store, day)
 
 
-def is_sender() -> bool:
+def has_sync_lock() -> bool:
     return True
 
 
@@ -76,23 +76,23 @@ def ended(
 
 
 def claim(store: Store, run_id: str = "run", limit: int = 100, **scope: object) -> list[Delivery]:
-    return store.deliveries.outbox(SyncScope(**scope), run_id, is_sender).turn([], limit)  # type: ignore[arg-type]
+    return store.deliveries.outbox(SyncScope(**scope), run_id, has_sync_lock).settle_and_claim([], limit)  # type: ignore[arg-type]
 
 
 def claim_and_send(store: Store, run_id: str) -> list[Delivery]:
-    outbox = store.deliveries.outbox(SyncScope(), run_id, is_sender)
-    claimed = outbox.turn([], 100)
-    outbox.sending(claimed)
+    outbox = store.deliveries.outbox(SyncScope(), run_id, has_sync_lock)
+    claimed = outbox.settle_and_claim([], 100)
+    outbox.mark_sending(claimed)
     return claimed
 
 
 def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
-    store.deliveries.outbox(SyncScope(), run_id, is_sender).turn(list(outcomes), 0)
+    store.deliveries.outbox(SyncScope(), run_id, has_sync_lock).settle_and_claim(list(outcomes), 0)
 
 
 def one_round(store: Store, verdict: Verdict, run_id: str, **scope: object) -> list[str]:
     """Claim what is due and end it so; whom it was about."""
-    claimed = store.deliveries.outbox(SyncScope(**scope), run_id, is_sender).turn([], 100)  # type: ignore[arg-type]
+    claimed = store.deliveries.outbox(SyncScope(**scope), run_id, has_sync_lock).settle_and_claim([], 100)  # type: ignore[arg-type]
     settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
     return [delivery.user_id for delivery in claimed]
 
@@ -358,12 +358,19 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
 def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
     with child(SENDER, argument(store.database.where)) as sender:
         assert sender.hear() == "sending"
-        with pytest.raises(SyncAlreadyRunning, match="another sync run is sending"), store.deliveries.only_sender():
+        with (
+            pytest.raises(SyncAlreadyRunning, match="another sync run is sending"),
+            store.deliveries.acquire_sync_lock(),
+        ):
             pass
         sender.kill()
-        with store.deliveries.only_sender(), pytest.raises(SyncAlreadyRunning), store.deliveries.only_sender():
+        with (
+            store.deliveries.acquire_sync_lock(),
+            pytest.raises(SyncAlreadyRunning),
+            store.deliveries.acquire_sync_lock(),
+        ):
             pass
-        with store.deliveries.only_sender():
+        with store.deliveries.acquire_sync_lock():
             pass
 
 

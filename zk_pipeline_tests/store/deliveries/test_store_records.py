@@ -67,9 +67,9 @@ def deliver(store: Store, verdict: Verdict = Verdict.DELIVERED, *, said: str = "
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), run, lambda: True)
     tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, verdict=said),) if said else ()
     sent: list[Delivery] = []
-    while claimed := outbox.turn([], 100):
+    while claimed := outbox.settle_and_claim([], 100):
         ends = [Outcome(delivery=d, verdict=verdict, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
-        outbox.turn(ends, 0)
+        outbox.settle_and_claim(ends, 0)
         sent += claimed
     return sent
 
@@ -235,10 +235,12 @@ def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: S
 def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, store: Store) -> None:
     at("A", store, "08:00", "17:00")
     outbox = store.deliveries.outbox(SyncScope(), "a", lambda: True)
-    (first,) = outbox.turn([], 1)
+    (first,) = outbox.settle_and_claim([], 1)
     at("B", store, "18:00", "19:00")
     if ends == "refused":
-        outbox.turn([Outcome(delivery=first, verdict=Verdict.FAILED, attempts=1, finished_at=LONG_AFTER)], 0)
+        outbox.settle_and_claim(
+            [Outcome(delivery=first, verdict=Verdict.FAILED, attempts=1, finished_at=LONG_AFTER)], 0
+        )
     assert [one.revision for one in deliver(store, run="b")] == [2]
     assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
 
@@ -259,7 +261,7 @@ def test_forced_only_the_newest_record_goes_again(store: Store) -> None:
     at("B", store, "18:00", "19:00")
     deliver(store)
     outbox = store.deliveries.outbox(SyncScope(states=("delivered",)), "again", lambda: True)
-    assert [clocks(one)[:2] for one in outbox.turn([], 100)] == [("08:00", "19:00")]
+    assert [clocks(one)[:2] for one in outbox.settle_and_claim([], 100)] == [("08:00", "19:00")]
 
 
 def test_per_site_each_row_is_a_record_that_names_its_site(store: Store) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.mapping import AS_IT_IS
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING
 from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
 from zk_pipeline.crm.payload import encode_batch, encode_one, record_body
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -58,7 +58,7 @@ def outbox(store: Store, run_id: str, user: str | None = "1001", **changes: obje
 
 
 def claim(store: Store, run_id: str, user: str | None = "1001") -> list[Delivery]:
-    return outbox(store, run_id, user).turn([], 100)
+    return outbox(store, run_id, user).settle_and_claim([], 100)
 
 
 def settle(
@@ -73,7 +73,7 @@ def settle(
         status=status,
         tried=tuple(tried),
     )
-    outbox(store, run_id).turn([outcome], 0)
+    outbox(store, run_id).settle_and_claim([outcome], 0)
 
 
 def unknown(store: Store, run_id: str) -> Delivery:
@@ -89,9 +89,9 @@ def mine(store: Store) -> list[tuple[object, ...]]:
 
 def test_a_record_whose_outcome_is_unknown_is_sent_again_as_it_was_though_the_mapping_changed(store: Store) -> None:
     first = unknown(store, "a")
-    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').turn([], 1)
+    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').settle_and_claim([], 1)
     assert again.idempotency_key == first.idempotency_key
-    assert again.sent_body == record_body(first, AS_IT_IS)
+    assert again.sent_body == record_body(first, IDENTITY_MAPPING)
     assert encode_one(again) == encode_one(first)
     assert json.loads(encode_batch([again])) == json.loads(encode_batch([first]))
 
@@ -182,8 +182,8 @@ ABANDONED = "SELECT user_id, run_id FROM crm_attempts WHERE verdict = 'abandoned
 def killed_run(store: Store, run_id: str, *in_request: str) -> dict[str, Delivery]:
     """Claims for everybody, has `in_request` in requests, and is never heard of again."""
     dead = outbox(store, run_id, None)
-    claimed = {delivery.user_id: delivery for delivery in dead.turn([], 100)}
-    dead.sending([claimed[user] for user in in_request])
+    claimed = {delivery.user_id: delivery for delivery in dead.settle_and_claim([], 100)}
+    dead.mark_sending([claimed[user] for user in in_request])
     return claimed
 
 
@@ -214,7 +214,7 @@ def test_a_delivered_day_forced_by_a_run_that_died_before_sending_it_stays_deliv
     (delivery,) = claim(store, "a")
     settle(store, "a", delivery, Verdict.DELIVERED, said="delivered", status=201)
     dead = store.deliveries.outbox(SyncScope(user_id="1001", states=("delivered",)), "forced", lambda: True)
-    assert len(dead.turn([], 1)) == 1
+    assert len(dead.settle_and_claim([], 1)) == 1
     assert claim(store, "next") == []
     assert mine(store) == [(1, "delivered", False)]
 
@@ -244,13 +244,15 @@ def test_rows_left_by_another_host_are_in_doubt(store: Store) -> None:
 
 def test_the_journal_holds_only_what_has_no_outcome_yet(store: Store) -> None:
     run = outbox(store, "run", None)
-    claimed = run.turn([], 100)
-    run.sending(claimed[:2])
-    run.sending(claimed[:2])
+    claimed = run.settle_and_claim([], 100)
+    run.mark_sending(claimed[:2])
+    run.mark_sending(claimed[:2])
     lines = journal_of(store).read_text(encoding="utf-8").splitlines()
     assert lines[1:] == [d.idempotency_key for d in claimed[:2]]
     for delivery in claimed[:2]:
-        run.turn([Outcome(delivery=delivery, verdict=Verdict.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0)
+        run.settle_and_claim(
+            [Outcome(delivery=delivery, verdict=Verdict.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0
+        )
     assert journal_of(store).read_text(encoding="utf-8").splitlines() == lines[:1]
 
 
@@ -291,5 +293,5 @@ def test_a_body_that_was_not_kept_is_kept_once_it_is_sent(store: Store) -> None:
     execute(store, "UPDATE crm_deliveries SET sent_body = ''")
     (delivery,) = claim(store, "a")
     settle(store, "a", delivery, Verdict.WAITING, said="unknown")
-    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').turn([], 1)
+    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').settle_and_claim([], 1)
     assert again.sent_body == record_body(delivery)

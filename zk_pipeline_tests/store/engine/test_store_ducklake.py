@@ -124,17 +124,17 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
     store.devices.add(device("Gate"))
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
     process(store, MONDAY)
-    with store.deliveries.only_sender() as is_sender:
-        outbox = store.deliveries.outbox(SyncScope(), "first run", is_sender)
-        (sent,) = outbox.turn([], 10)
+    with store.deliveries.acquire_sync_lock() as has_sync_lock:
+        outbox = store.deliveries.outbox(SyncScope(), "first run", has_sync_lock)
+        (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
         told = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
         with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
-            outbox.turn([told], 10)
-        with store.deliveries.only_sender() as next_sender:
+            outbox.settle_and_claim([told], 10)
+        with store.deliveries.acquire_sync_lock() as next_sender:
             assert store.deliveries.states() == {"sending": 1}
-            (again,) = store.deliveries.outbox(SyncScope(), "second run", next_sender).turn([], 10)
+            (again,) = store.deliveries.outbox(SyncScope(), "second run", next_sender).settle_and_claim([], 10)
     assert again.idempotency_key == sent.idempotency_key
 
 

@@ -130,7 +130,7 @@ def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:
 
 def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
     execute(store, BREAK["left-sending"])
-    with store.database.engine.only_sender():
+    with store.database.engine.acquire_sync_lock():
         assert "left-sending" not in found(store)
 
 
