@@ -1,7 +1,7 @@
-"""Evidence of a wrong address or missing rights: an answer that other people's records get as well.
+"""Detection of a wrong address or missing rights: the same response to the records of many users.
 
-A web server's 404 for a wrong address and a CRM's 404 for an employee it does not know may be the same to the letter.
-What an answer means by itself is in `responses`.
+A web server's 404 for a wrong address and a CRM's 404 for an unknown employee may be identical. The classification of
+a single response is in `responses`.
 """
 
 from __future__ import annotations
@@ -14,35 +14,33 @@ from threading import Condition
 
 from zk_pipeline.crm.responses import TOKEN_OR_ADDRESS, DeliveryResult, ResponseClass
 
-USERS_WITH_SAME_ANSWER = 10  # different people in a row who get the same answer before it is the address's
-USERS_WITH_SAME_REJECTION = 20  # the same for refusals of the record, which name what is wrong with it
-ANSWERS_TO_ONE_USER = (
-    3  # times in a row that one person's record gets a 403 or a web page before it is the set-up's fault
-)
+USERS_WITH_SAME_ANSWER = 10  # consecutive users with the same response that prove a wrong address
+USERS_WITH_SAME_REJECTION = 20  # the same for rejections, which name what is wrong with the record
+ANSWERS_TO_ONE_USER = 3  # consecutive 403s or web pages for one user that prove wrong settings
 
 
 class AddressEvidence:
-    """Answers of one run that show whether the CRM's address and rights are right. Thread-safe.
+    """Responses of one run as evidence for or against the CRM's address and the token's rights. Thread-safe.
 
-    Until the CRM has accepted a record, an answer that may be the address's is UNCLEAR, so that its record is tried
-    again and then waits; from then on it is the record's. Where so many different people get the same one after the
-    other, and requests under way by then end without an acceptance, too, it is MISCONFIGURED: a refusal is often
-    quicker than an acceptance.
+    Until the CRM has accepted a record, a response that a wrong address may cause is UNCLEAR: its record is retried,
+    then waits. After that, the record is at fault. The result is MISCONFIGURED if enough consecutive users get the
+    same response and the requests in progress at that time end without an acceptance, too: a rejection is often
+    faster than an acceptance.
     """
 
     def __init__(self) -> None:
         self._lock = Condition()
         self._last_answer: tuple[int | None, str | None] | None = None
-        self._users: Counter[str] = Counter()  # who got it in a row
-        self._users_with_own_fault: set[str] = set()  # people who got theirs while others were accepted
+        self._users: Counter[str] = Counter()  # consecutive users with that response
+        self._users_with_own_fault: set[str] = set()  # users with that response while others were accepted
         self._begun = 0
         self._in_progress: set[int] = set()
-        self._awaited: set[int] | None = None  # under way when there was enough of the same answer
-        self.is_address_valid = False  # the address is one at which the CRM takes records
+        self._awaited: set[int] | None = None  # requests in progress when enough users had the same response
+        self.is_address_valid = False  # the CRM has accepted a record at this address
 
     @contextmanager
     def request(self) -> Iterator[int]:
-        """The time of one request, whose number is given."""
+        """Duration of one request; yields its number."""
         with self._lock:
             self._begun += 1
             number = self._begun
@@ -62,7 +60,7 @@ class AddressEvidence:
             self._lock.notify_all()
 
     def reinterpret(self, answer: DeliveryResult, user_id: str, request: int) -> DeliveryResult:
-        """The answer to a record of `user_id`, with the meaning that it has after all answers before it."""
+        """The response to a record of `user_id`, reclassified by all responses before it."""
         if answer.meaning is ResponseClass.DELIVERED:
             self.accept()
             return answer
@@ -78,20 +76,20 @@ class AddressEvidence:
             is_page = is_of_set_up and answer.status != 403
             return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REFUSED)
         if is_shared:
-            text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for everybody): check the address"
+            text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for all users): check the address"
             if answer.meaning is ResponseClass.REFUSED:
-                text = f"the CRM refuses everybody alike ({answer.error}): check CRM_API_URL and crm_mapping.yaml"
+                text = f"the CRM rejects all users' records ({answer.error}): check CRM_API_URL and crm_mapping.yaml"
             return replace(answer, meaning=ResponseClass.MISCONFIGURED, error=text)
         return answer
 
     def _count(self, answer: DeliveryResult, user_id: str, request: int, *, alone: bool) -> bool:
-        """Count an answer. True where it is everybody's: enough people in a row got it, or, with `alone` and nothing
-        accepted in this run, one person often enough; and nothing that was under way by then was accepted, which is
-        waited for.
+        """Count a response. Returns whether it is shared: enough consecutive users got it, or, with `alone` and no
+        acceptance in this run, one user often enough. Waits for the requests in progress: an acceptance among them
+        means that it is not shared.
         """
-        said = (answer.status, answer.error)
-        if said != self._last_answer:
-            self._last_answer, self._users, self._awaited = said, Counter(), None
+        current = (answer.status, answer.error)
+        if current != self._last_answer:
+            self._last_answer, self._users, self._awaited = current, Counter(), None
         if user_id in self._users_with_own_fault:
             return False
         self._users[user_id] += 1
@@ -101,9 +99,9 @@ class AddressEvidence:
         if is_enough and self._awaited is None:
             self._awaited = set(self._in_progress)
         self._end(request)
-        while is_enough and self._awaited and said == self._last_answer:
+        while is_enough and self._awaited and current == self._last_answer:
             self._lock.wait()
-        return is_enough and said == self._last_answer
+        return is_enough and current == self._last_answer
 
     def _end(self, request: int) -> None:
         self._in_progress.discard(request)

@@ -166,7 +166,7 @@ class CircuitBreaker:
             fresh = {
                 item.delivery.user_id
                 for item in items
-                if not (item.attempts or item.is_not_at_fault or item.delivery.attempts)
+                if not (item.attempts or item.was_excused or item.delivery.attempts)
             } - self._suspects
             is_outage = self.is_open or (len(fresh) > 1 and not self.has_succeeded)
             own = [] if is_outage else [item for item in items if _is_record_fault(item)]

@@ -16,12 +16,8 @@ from zk_pipeline.crm.responses import ResponseClass
 # early, so that repeatedly killed runs make progress, and many at once after that.
 MIN_BUFFERED = 4000  # deliveries in the buffer, unless eight full requests of all workers are more
 FIRST_SETTLE_COUNT = 200  # outcomes in the first settlement; later ones have half a buffer
-SETTLE_INTERVAL_SECONDS = (
-    5.0  # settle fewer after this time: a kill loses little, a slow CRM shows progress
-)
-LOCK_CHECK_INTERVAL_SECONDS = (
-    1.0  # between two checks that the sync lock is not lost
-)
+SETTLE_INTERVAL_SECONDS = 5.0  # settle fewer after this time: a kill loses little, a slow CRM shows progress
+LOCK_CHECK_INTERVAL_SECONDS = 1.0  # between two checks that the sync lock is not lost
 
 
 class ClaimBuffer:
@@ -43,9 +39,7 @@ class ClaimBuffer:
         self.settle_count = max(FIRST_SETTLE_COUNT, in_requests)
         self.left_to_claim = limit
         self.is_exhausted = False  # the last claim returned fewer than requested
-        self.unsettled: dict[
-            QueuedDelivery, None
-        ] = {}  # claimed without an outcome yet, in order: accounted for at the end
+        self.unsettled: dict[QueuedDelivery, None] = {}  # claimed, without an outcome, in order of the claims
         self.outcomes: list[Outcome] = []
         self.settled_at = self.lock_checked_at = monotonic()
         self.tally = Tally()

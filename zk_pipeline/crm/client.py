@@ -1,6 +1,6 @@
-"""The CRM as the delivery service sees it: records in, the meaning of each answer out.
+"""CRM client: posts deliveries and classifies each response.
 
-The wire is in `transport`, the meanings in `responses` and `transport_errors`; attempts and pauses are in `delivery`.
+HTTP is in `transport`, the classification in `responses`, retries and pauses in `delivery`.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from zk_pipeline.crm.transport import Transport, classify_exception
 
 
 def check_lookup(endpoint: CrmEndpoint, mapping: FieldMapping) -> None:
-    """Raise CrmSettingWrong where CRM_LOOKUP could never recognize a record."""
+    """Raise CrmSettingWrong if CRM_LOOKUP could never recognize a record."""
     if endpoint.lookup is not None and "revision" in mapping.drop:
         raise CrmSettingWrong("CRM_LOOKUP needs the field revision, which crm_mapping.yaml drops: keep it there")
 
 
 class CrmClient:
-    """Posts days to one CRM endpoint. Thread-safe; close it after use, or use it in `with`.
+    """HTTP client of one CRM endpoint. Thread-safe; close it after use, or use it as a context manager.
 
-    What the CRM or the network does comes back as an `DeliveryResult` and never as an exception. The token is asked
-    for before each request, and once more when it is refused, so that it can be rotated at any time; it is in
-    no text that leaves here, and neither is a query of CRM_API_URL. `clock` gives aware datetimes. Raises
-    CrmSettingWrong where CRM_LOOKUP could never recognize a record.
+    Failures of the CRM or the network are returned as a `DeliveryResult`, never raised. The token is read before each
+    request, and again after a 401, so that it can be rotated at any time. No returned text contains the token or a
+    query of CRM_API_URL. `clock` returns aware datetimes. Raises CrmSettingWrong if CRM_LOOKUP could never recognize
+    a record.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class CrmClient:
         self._clock = clock
         self._transport = Transport(endpoint, monotonic=monotonic)
         self._lock = Lock()
-        self._secrets = endpoint.secrets  # and every token ever used: an old one is one too
+        self._secrets = endpoint.secrets  # and every token used: an old one is secret, too
         self._evidence = AddressEvidence()
         self._get_result: DeliveryResult | None = None
-        self._unknown_keys: set[str] = set()  # keys whose outcome became unknown in this run; kept for CRM_LOOKUP only
+        self._unknown_keys: set[str] = set()  # keys with an unknown outcome in this run; for CRM_LOOKUP only
 
     def record_body(self, delivery: Delivery) -> str:
-        """The JSON of a record as this client sends it under its key."""
+        """JSON of a record as this client sends it under its key."""
         return record_body(delivery, self._mapping)
 
     def post_one(self, delivery: Delivery) -> DeliveryResult:
-        """Send one record as a JSON object; where its outcome is unknown, ask CRM_LOOKUP first."""
+        """Send one record as a JSON object; query CRM_LOOKUP first if its outcome is unknown."""
         found = self._look_up(delivery)
         if found is not None:
             return found
@@ -90,10 +90,10 @@ class CrmClient:
         return answer
 
     def post_batch(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
-        """Send records as one JSON array; one answer each, in their order.
+        """Send records as one JSON array; one result each, in their order.
 
-        Those whose outcome is unknown are asked for at CRM_LOOKUP first. BATCH_REJECTED for all where the CRM refused
-        the array as a whole without saying for which record, also of one.
+        Records with an unknown outcome are looked up with CRM_LOOKUP first. The result of all is BATCH_REJECTED if the
+        CRM rejected the array as a whole without naming a record, also an array of one.
         """
         found = {delivery.idempotency_key: self._look_up(delivery) for delivery in deliveries}
         to_send = [delivery for delivery in deliveries if found[delivery.idempotency_key] is None]
@@ -116,7 +116,7 @@ class CrmClient:
                     rules=self._mapping.rules,
                 )
                 if any(answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for answer in answers):
-                    self._evidence.accept()  # refused or not, the CRM took the array and answered record by record
+                    self._evidence.accept()  # the CRM answered the array record by record
                 elif self._evidence.is_address_valid and 200 <= http.status < 300:
                     answers = [replace(answer, meaning=ResponseClass.UNKNOWN) for answer in answers]
         for delivery, answer in zip(deliveries, answers, strict=True):
@@ -124,7 +124,7 @@ class CrmClient:
         return answers
 
     def finish_within(self, seconds: float) -> None:
-        """Give requests under way, and any to come, at most this long: the run is being ended."""
+        """Limit requests in progress and later ones to `seconds`, because the run is ending."""
         self._transport.finish_within(seconds)
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class CrmClient:
     def _send(
         self, method: str, *, headers: Mapping[str, str], body: bytes | None = None, url: str | None = None
     ) -> HttpResponse | DeliveryResult:
-        """One request, to the endpoint unless `url` names another place of its server."""
+        """Send one request to the endpoint, or to `url` on the same server."""
         try:
             token = self._current_token()
             http = self._send_as(token, method, headers, body, url)
@@ -184,7 +184,7 @@ class CrmClient:
         )
 
     def _look_up(self, delivery: Delivery) -> DeliveryResult | None:
-        """The answer of CRM_LOOKUP about a record whose outcome is unknown; None where the record is to be sent."""
+        """Look up a record with an unknown outcome; None if the record must be sent."""
         is_unknown = delivery.sent_body is not None or delivery.idempotency_key in self._unknown_keys
         if self.endpoint.lookup is None or not is_unknown:
             return None
@@ -193,13 +193,15 @@ class CrmClient:
             return http
         record = crm_record(delivery, self._mapping)
         per_site = delivery.record_per == "site"
-        held = classify_lookup(http, record, self._mapping, now=self._clock(), per_site=per_site, secrets=self._secrets)
-        if held is LookupResult.NOT_THIS:
+        result = classify_lookup(
+            http, record, self._mapping, now=self._clock(), per_site=per_site, secrets=self._secrets
+        )
+        if result is LookupResult.NOT_DELIVERED:
             return None
-        if held is LookupResult.THIS:
+        if result is LookupResult.DELIVERED:
             self._unknown_keys.discard(delivery.idempotency_key)
             return DeliveryResult(meaning=ResponseClass.DELIVERED, status=http.status)
-        return held
+        return result
 
     def _note_outcome(self, delivery: Delivery, answer: DeliveryResult) -> None:
         if self.endpoint.lookup is not None and may_have_been_applied(answer.meaning.name.lower(), answer.status):
@@ -208,8 +210,8 @@ class CrmClient:
             self._unknown_keys.discard(delivery.idempotency_key)
 
     def _reinterpret(self, answer: DeliveryResult, delivery: Delivery, request: int) -> DeliveryResult:
-        """`answer` in the light of the others. A 404 for a record (an employee that the CRM does not know) and one for
-        a wrong path differ in one thing: the latter is what a GET of that address gets too, in the same words.
+        """Reclassify `answer` by the run's other responses. A 404 for a record (an unknown employee) and one for a
+        wrong path differ in one thing: a GET of the wrong path gets the same response.
         """
         if (
             answer.meaning is ResponseClass.UNCLEAR
@@ -217,14 +219,14 @@ class CrmClient:
             and not self._evidence.is_address_valid
         ):
             got = self._result_of_get()
-            # "Cannot POST /…", as some word it
+            # Some servers answer "Cannot POST /…".
             if got is not None and (got.error or "").replace("GET", "POST") != answer.error:
                 self._evidence.accept()
         return self._evidence.reinterpret(answer, delivery.user_id, request)
 
     def _result_of_get(self) -> DeliveryResult | None:
-        """A GET of the address, asked until it shows something; None where it does not: no answer, a failing
-        server, a redirect or a page, which some servers give for every address.
+        """Result of a GET of the address, repeated until it is conclusive. None if it is not: no response, a failing
+        server, a redirect, or a web page, which some servers return for every address.
         """
         if self._get_result is None:
             http = self._send("GET", headers={})

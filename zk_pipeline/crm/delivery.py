@@ -1,7 +1,7 @@
-"""The delivery service: takes what is due from the outbox, sends it in parallel, records what came of it.
+"""Delivery run: claims due deliveries from the outbox, sends them in parallel with retries, settles their outcomes.
 
-The meaning of an answer is in `responses`, whether the workers may send and whose fault a failure is in
-`circuit_breaker`, one request in `request`, and when the outbox is asked in `claim_buffer`.
+Response classification is in `responses`, outage detection in `circuit_breaker`, a single request in
+`request_worker`, claims and settlements in `claim_buffer`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from zk_pipeline.crm.request_worker import Batch, QueuedDelivery, RequestWorker,
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.signal_safe import run_signal_safe
 
-OUTAGE_PATIENCE_SECONDS = 600.0  # seconds a run waits in an outage, unless it is told otherwise
-DRAIN_TIMEOUT_SECONDS = 8.0  # seconds that requests under way still get when a run is cancelled
-LONG_PAUSE_SECONDS = 1.0  # seconds from which a pause is worth a transaction: what has ended is recorded before it
-_MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0  # seconds, bounds of the exponential back-off before jitter
+OUTAGE_PATIENCE_SECONDS = 600.0  # default wait of a run in an outage
+DRAIN_TIMEOUT_SECONDS = 8.0  # for requests in progress when a run is cancelled
+LONG_PAUSE_SECONDS = 1.0  # outcomes are settled before a pause of this length: it is worth a transaction
+_MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0  # exponential back-off before jitter
 
 
 def deliver(
@@ -46,21 +46,20 @@ def deliver(
     rng: random.Random | None = None,
     progress: Callable[[DeliverySummary], None] | None = None,
 ) -> DeliverySummary:
-    """Deliver what is due, at most `limit` records, until the outbox has no more.
+    """Send due deliveries, at most `limit` records, until the outbox has no more.
 
-    A record gets at most `max_attempts` attempts of its own, with exponential back-off and full jitter. A fault
-    of the destination costs it none (`CircuitBreaker`): the run pauses and probes, at most `patience` seconds
-    without a success, and then ends early. `stopped` says why; what was tried is settled WAITING, and the rest
-    UNSENT.
+    A record has at most `max_attempts` attempts, with exponential back-off and full jitter. A fault of the CRM costs
+    no attempt (`CircuitBreaker`): the run pauses and probes, at most `patience` seconds without a success, then stops.
+    `stopped` has the reason; attempted records are settled WAITING, the others UNSENT.
 
-    A pause that the CRM asks for holds for all, also the one until `paused_until` that it asked an earlier run for;
-    `save_pause` is told of one that is to hold for the next run. A set-up that cannot work raises CrmMisconfigured,
-    carrying the summary, and spends no attempt. Every claimed record is settled before this returns or raises, also on
-    KeyboardInterrupt, when requests under way get DRAIN seconds, and none more on a second one; only a failing outbox
-    or a kill leaves records claimed, to be sent again under the same key.
+    A pause that the CRM asks for applies to all records, also the one until `paused_until` from an earlier run;
+    `save_pause` receives the end of a pause for the next run. Wrong settings raise CrmMisconfigured, with the summary,
+    and cost no attempt. Every claimed record is settled before this returns or raises, also on KeyboardInterrupt:
+    requests in progress get DRAIN_TIMEOUT_SECONDS then, and are aborted on a second one. Only a failing outbox or a
+    kill leaves records claimed, to be sent again under the same key.
 
-    The outbox and `progress` (the counts so far, after each settling) are called in one thread, not the caller's,
-    so that no signal interrupts them. `sleep` is told the seconds of a pause; by default it ends with the run.
+    The outbox and `progress` (counts after each settlement) are called in one thread, not the caller's, so that no
+    signal interrupts them. `sleep` receives the seconds of a pause; the default ends with the run.
     """
     run = _Run(
         outbox,
@@ -121,10 +120,10 @@ class _Run:
             progress=progress,
         )
         self.ready: deque[Batch] = deque()
-        self.waiting: list[tuple[float, int, Batch]] = []  # heap by the moment of the next attempt
-        self.numbers = count()  # keeps the heap from comparing jobs
-        self.in_flight: dict[Future[list[DeliveryResult] | None], Batch] = {}
-        self.worker_error: BaseException | None = None  # an exception in a worker: a defect, not an answer
+        self.waiting: list[tuple[float, int, Batch]] = []  # heap by the time of the next attempt
+        self.numbers = count()  # tie-breaker: the heap cannot compare jobs
+        self.in_progress: dict[Future[list[DeliveryResult] | None], Batch] = {}
+        self.worker_error: BaseException | None = None  # an exception in a worker: a defect, not a response
 
     def run(self) -> DeliverySummary:
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="crm") as pool:
@@ -143,41 +142,41 @@ class _Run:
         return self.buffer.tally.summary(self.breaker.stopped)
 
     def interrupt(self, again: bool) -> None:
-        """Have the run end soon; `again`: at once. From any thread."""
+        """Stop the run soon; with `again`, at once. Thread-safe."""
         self.breaker.stop("the run was interrupted")
         self.client.finish_within(0.0 if again else DRAIN_TIMEOUT_SECONDS)
 
     def _has_work(self) -> bool:
-        """Settle and claim as far as it is time to. Whether there is anything left to do."""
+        """Settle and claim if it is time to. Returns whether any delivery is unsettled."""
         if self.breaker.stopped:
             return False
-        self._enqueue(self.buffer.refill(is_idle=not (self.ready or self.waiting or self.in_flight)), self.batch_size)
+        self._enqueue(self.buffer.refill(is_idle=not (self.ready or self.waiting or self.in_progress)), self.batch_size)
         return bool(self.buffer.unsettled)
 
     def _enqueue(self, items: list[QueuedDelivery], size: int) -> None:
         self.ready.extend(items[i : i + size] for i in range(0, len(items), size))
 
     def _launch(self, pool: ThreadPoolExecutor) -> None:
-        """Hand jobs to the workers, some ahead so that none idles while this thread is with the outbox."""
+        """Submit jobs to the workers, some ahead so that no worker idles while this thread uses the outbox."""
         while self.waiting and self.waiting[0][0] <= self.monotonic():
             self.ready.append(heapq.heappop(self.waiting)[2])
         if self.breaker.is_open:
-            if not self.in_flight and self.breaker.may_send(is_probe=True) and (probe := self._probe()):
+            if not self.in_progress and self.breaker.may_send(is_probe=True) and (probe := self._probe()):
                 self._submit(pool, probe, is_probe=True)
             return
         while self.ready and self._has_room() and self.breaker.may_send():
             job = self._next_job()
-            if len(job) > self.batch_size:  # made before arrays of that size proved too large
+            if len(job) > self.batch_size:  # queued before the CRM answered 413 to such a batch
                 self.ready.appendleft(job[self.batch_size :])
                 job = job[: self.batch_size]
             self._submit(pool, job)
-        if not (self.ready or self.waiting or self.in_flight):
+        if not (self.ready or self.waiting or self.in_progress):
             self.breaker.decide_without_comparison()
             self._requeue(self.breaker.decisions())
 
     def _next_job(self) -> Batch:
-        """The next of the queue; one from anywhere in it, of others, while records are refused: people who stand
-        together may be refused together.
+        """First job of the queue; while records are rejected, a random one of another user, since neighbours in the
+        queue may be rejected for the same reason.
         """
         if not self.breaker.has_recent_rejections:
             return self.ready.popleft()
@@ -188,25 +187,27 @@ class _Run:
         return job
 
     def _unsuspected_positions(self) -> list[int]:
-        """Positions in the queue of jobs whose first record is of a person who has not failed."""
-        doubted = self.breaker.suspected_users()
-        return [n for n, job in enumerate(self.ready) if job[0].delivery.user_id not in doubted]
+        """Positions in the queue of jobs whose first record is of a user without failures."""
+        suspected = self.breaker.suspected_users()
+        return [n for n, job in enumerate(self.ready) if job[0].delivery.user_id not in suspected]
 
     def _submit(self, pool: ThreadPoolExecutor, job: Batch, *, is_probe: bool = False) -> None:
-        self.in_flight[pool.submit(self.worker.send, job, is_probe=is_probe)] = job
+        self.in_progress[pool.submit(self.worker.send, job, is_probe=is_probe)] = job
 
     def _has_room(self) -> bool:
-        """Jobs are handed out ahead only while all goes well: what is handed out is not chosen any more."""
+        """Whether a job may be submitted. Jobs are queued ahead only without failures: a submitted job cannot be
+        replaced by a probe.
+        """
         is_going_well = (
             self.breaker.width == self.concurrency
             and self.breaker.has_succeeded
             and not self.breaker.has_recent_rejections
         )
-        return len(self.in_flight) < (QUEUED_PER_WORKER * self.concurrency if is_going_well else self.breaker.width)
+        return len(self.in_progress) < (QUEUED_PER_WORKER * self.concurrency if is_going_well else self.breaker.width)
 
     def _probe(self) -> Batch | None:
-        """One record of somebody who has not failed, from anywhere in the queue: people who stand together may fail
-        together. Where there is none, the CRM is down, and what failed longest ago is tried after a pause.
+        """A random record of a user without failures, since neighbours in the queue may fail together. Without one the
+        CRM is down, and the record that failed longest ago is sent after a pause.
         """
         good = self._unsuspected_positions()
         if not good and not self.breaker.is_down:
@@ -225,12 +226,12 @@ class _Run:
         return [first]
 
     def _wait(self) -> None:
-        """Until a request has ended or the next one is due."""
+        """Wait until a request has ended or the next one is due."""
         due = [self.breaker.resumes_at] if self.ready or self.breaker.is_open else []
         due += [self.waiting[0][0]] if self.waiting else []
         pause = max(0.0, min(due) - self.monotonic()) if due else None
-        if self.in_flight:
-            done, _ = wait(self.in_flight, timeout=pause or None, return_when=FIRST_COMPLETED)
+        if self.in_progress:
+            done, _ = wait(self.in_progress, timeout=pause or None, return_when=FIRST_COMPLETED)
             self._collect(done)
         elif pause and self.breaker.stopped is None:
             if pause >= LONG_PAUSE_SECONDS:
@@ -239,7 +240,7 @@ class _Run:
             self.sleep(pause)
 
     def _save_pause(self) -> None:
-        """Tell of a pause that the CRM asked for and that is not over: the next run keeps it, too."""
+        """Save the pause that the CRM asked for, so that it also applies to the next run."""
         left = self.breaker.retry_after_until - self.monotonic()
         if self.breaker.retry_after_until > self.saved_until and left >= LONG_PAUSE_SECONDS:
             self.saved_until = self.breaker.retry_after_until
@@ -247,9 +248,9 @@ class _Run:
 
     def _collect(self, done: set[Future[list[DeliveryResult] | None]]) -> None:
         for future in done:
-            job = self.in_flight.pop(future)
+            job = self.in_progress.pop(future)
             if error := future.exception():
-                # Raised once everything else is settled; the job counts as unsent and keeps its key.
+                # Raised after all other deliveries are settled; the job counts as unsent and keeps its key.
                 self.worker_error = self.worker_error or error
                 self.breaker.stop("the run was interrupted")
                 continue
@@ -257,7 +258,7 @@ class _Run:
             if answers is None:
                 self.ready.appendleft(job)
             elif answers[0].meaning is ResponseClass.BATCH_REJECTED:
-                # While it is not known that arrays are taken at all, one record shows it soonest.
+                # Until the CRM has accepted an array, an array of one shows soonest if it accepts any.
                 middle = len(job) // 2 if self.worker.batching_supported else 1
                 if answers[0].status == 413:
                     self.batch_size = max(1, min(self.batch_size, len(job) // 2))
@@ -270,13 +271,13 @@ class _Run:
         self._requeue(self.breaker.decisions())
 
     def _requeue(self, decisions: list[Decision]) -> None:
-        """What failed goes again: at once, after what is in the queue, where it was not at fault; or else after a
-        back-off, in smaller arrays and at last alone, until its attempts are spent.
+        """Queue failed records again: at the end of the queue if they were not at fault; else after a back-off, in
+        smaller batches and finally alone, until their attempts are spent.
         """
         for decision in decisions:
             if not decision.is_record_fault:
                 for item in decision.items:
-                    item.is_not_at_fault = True
+                    item.was_excused = True
                 self._enqueue(decision.items, self.batch_size)
                 continue
             again: Batch = []
@@ -297,8 +298,8 @@ class _Run:
         return self.rng.uniform(0, ceiling)
 
     def _drain(self) -> None:
-        """Let what is under way end, then account for everything that was claimed."""
-        self._collect(wait(self.in_flight).done)
+        """Wait for the requests in progress, then settle every claimed delivery."""
+        self._collect(wait(self.in_progress).done)
         if self.breaker.is_misconfigured:
             for item in self.buffer.unsettled:
                 if item.last and item.last.meaning in (ResponseClass.UNCLEAR, ResponseClass.MISCONFIGURED):

@@ -1,7 +1,7 @@
-"""JSON in answers: reading it, following a path into it, and the signs by which CRMs say in it that they failed.
+"""JSON documents in responses: parsing, paths, and the fields with which CRMs report a failure.
 
-What an answer means as a whole is in `responses`. The signs are those of JSON-RPC 2.0 and GraphQL (`error`, `errors`),
-RFC 9457 (problem documents), and of the habit of answering 200 with `success`, `ok`, `status` or `code` inside.
+The classification of a whole response is in `responses`. The signs of failure are those of JSON-RPC 2.0 and GraphQL
+(`error`, `errors`), of RFC 9457 (problem documents), and `success`, `ok`, `status` or `code` in a 200 response.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from email.message import Message
 
-MISSING = object()  # nothing stands at a path
-_MAX_DEPTH = 5  # objects and lists within each other in which a sign is looked for
+MISSING = object()  # no value at a path
+_MAX_DEPTH = 5  # nesting depth to which signs of failure are searched
 
 _SUCCESS_FLAGS = {"success", "successful", "succeeded", "issuccess", "issuccessful", "ok", "isok"}
 _ERROR_FIELDS = {
@@ -21,7 +21,7 @@ _ERROR_FIELDS = {
 }  # fmt: skip
 _STATE_FIELDS = {"status", "state", "result", "outcome"}
 _STATUS_FIELDS = {"status", "statuscode", "httpstatus", "httpcode"}
-# Objects that hold the answer rather than data of the CRM's own, in which a status is about something else.
+# Objects that wrap the result. In other objects, the CRM's own data, a status is about something else.
 _ENVELOPES = {
     "result",
     "results",
@@ -70,7 +70,7 @@ def parse_json(body: bytes, content_type: str = "") -> object:
 
 
 def value_at(document: object, path: str) -> object:
-    """The value at a dotted path such as `errors.0.code` (numbers are positions in lists); MISSING where nothing."""
+    """The value at a dotted path such as `errors.0.code` (numbers are list positions); MISSING without one."""
     for step in path.split("."):
         if isinstance(document, dict):
             document = document.get(step, MISSING)
@@ -82,10 +82,10 @@ def value_at(document: object, path: str) -> object:
 
 
 def failure_sign(document: object) -> str | None:
-    """The field that is the first sign of failure in a document, or the text that it is; None where there is none.
+    """The first field that is a sign of failure, or the text if the document is one; None without a sign.
 
-    `success: false` and a non-empty `error` count at any depth, a `status` of 400 and more or such as "failed" only
-    where it is about the answer. A text or `false` alone is a sign as well.
+    `success: false` and a non-empty `error` count at any depth; a `status` of 400 or more, or a text such as "failed",
+    only in an object that wraps the result. A document that is `false` or such a text is a sign as well.
     """
     if document is False:
         return "false"
@@ -112,7 +112,7 @@ def _has_failed(name: str, value: object, *, is_envelope: bool, is_top: bool) ->
 
 
 def reports_success(document: dict[str, object]) -> bool:
-    """True where an object reports success: `success: true`, or a status in words such as "created"."""
+    """Whether an object reports success: `success: true`, or a status text such as "created"."""
     fields = [(plain_name(name), value) for name, value in document.items()]
     return any(
         (name in _SUCCESS_FLAGS and value is True)
@@ -137,7 +137,7 @@ def whole_number(value: object) -> int | None:
 
 
 def _walk_fields(value: object, is_envelope: bool, depth: int) -> Iterator[tuple[str, object, bool, bool]]:
-    """Name, value, whether it is about the answer, and whether it is at the top."""
+    """Name and value of each field, whether its object wraps the result, and whether it is at the top level."""
     if depth == 0:
         return
     if isinstance(value, list):

@@ -1,7 +1,4 @@
-"""Whether the CRM could be delivered to right now, step by step and without creating a record.
-
-Delivering is in `delivery`; the words for what to change are those of `transport_errors` and `responses`.
-"""
+"""Connectivity probe of the CRM (`zk-pipeline test-crm`), step by step and without creating a record."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from zk_pipeline.counted import counted
 from zk_pipeline.crm.deadline_connections import CONNECT_TIMEOUT_SECONDS
 from zk_pipeline.crm.dns import resolve
 from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, read_token
@@ -26,18 +24,18 @@ from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, classify_res
 from zk_pipeline.crm.sanitize import is_html
 from zk_pipeline.crm.transport import Transport, classify_exception
 
-UNKNOWN_USER = "zk-pipeline-nobody"  # a person whom no CRM has
+UNKNOWN_USER = "zk-pipeline-probe"  # a user id that no CRM has
 PROBE_DATE = date(1970, 1, 1)
 IDEMPOTENCY_NOT_SHOWN = (
-    "cannot be seen without creating a record: that the CRM takes a repeated Idempotency-Key for one record is its "
-    "documentation's to say; CRM_LOOKUP makes unknown outcomes be looked up instead"
+    "cannot be tested without creating a record: see the CRM's documentation on whether a repeated Idempotency-Key "
+    "creates one record; with CRM_LOOKUP, unknown outcomes are looked up instead"
 )
-CERTIFICATE_WARNING_DAYS = 14  # days a certificate should still be good for
+CERTIFICATE_WARNING_DAYS = 14  # a certificate that expires earlier is reported
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeStep:
-    """One thing that was looked at. `is_ok` is None where the CRM's answers do not show it."""
+    """Result of one step. `is_ok` is None if the CRM's responses do not show it."""
 
     name: str  # dns, tcp, tls, authentication, endpoint, lookup or idempotency
     is_ok: bool | None
@@ -46,7 +44,7 @@ class ProbeStep:
 
 @dataclass(frozen=True, kw_only=True)
 class CrmProbe:
-    """What was found, up to the first step that failed. `problem` says what to change, or is None."""
+    """Results up to the first failed step. `problem` says what to change, or is None."""
 
     url: str  # without its query
     steps: tuple[ProbeStep, ...]
@@ -69,13 +67,12 @@ def probe(
     mapping: FieldMapping = IDENTITY_MAPPING,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CrmProbe:
-    """Look up the name, connect, agree on TLS, and ask with OPTIONS, HEAD and GET; never POST. `path`: another place
-    of the same server to ask at, where the endpoint itself does not like these.
+    """Resolve the name, connect, negotiate TLS, and send OPTIONS, HEAD and GET, never POST. `path`: another path of
+    the same server to send them to, if the endpoint does not support these methods.
 
-    An endpoint may answer these without looking at credentials. Authentication is only called right where the
-    same request without a token is refused, and is left open otherwise. CRM_LOOKUP is asked for a day of a person who
-    does not exist. That the CRM keeps idempotency keys shows only when a record is sent twice, so it is never called
-    right. Raises nothing for what the CRM does.
+    An endpoint may answer these without checking credentials. Authentication is only reported as right if the same
+    request without a token is rejected. CRM_LOOKUP is sent for a day of a user who does not exist. Idempotency is
+    always reported as unknown: only a record that is sent twice shows it. Never raises for failures of the CRM.
     """
     run = _Probe(endpoint, token=token, clock=clock, path=path, mapping=mapping, monotonic=monotonic)
     try:
@@ -166,7 +163,7 @@ class _Probe:
         end = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), timezone.utc)
         self.days_left = (end - self.clock()).days
         soon = ": renew it soon" if self.days_left < CERTIFICATE_WARNING_DAYS else ""
-        self.note("tls", True, f"{version}, certificate good for {self.days_left} more days{soon}")
+        self.note("tls", True, f"{version}, certificate valid for {counted(self.days_left, 'more day')}{soon}")
 
     def send_requests(self) -> None:
         self.step = "authentication"
@@ -178,7 +175,7 @@ class _Probe:
             self._check_endpoint(answers)
 
     def look_up(self) -> None:
-        """Whether CRM_LOOKUP is answered as it must be; asked for NOBODY, so an answer with a record is not read."""
+        """Check the response to CRM_LOOKUP for UNKNOWN_USER, which has no record."""
         if self.endpoint.lookup is None:
             return
         self.step = "lookup"
@@ -186,16 +183,19 @@ class _Probe:
         http = self._send("GET", token, self.endpoint.lookup_url(UNKNOWN_USER, PROBE_DATE))
         names = {name: self.mapping.rename.get(name, name) for name in ("user_id", "date", "revision")}
         record = {names["user_id"]: UNKNOWN_USER, names["date"]: PROBE_DATE.isoformat(), names["revision"]: 1}
-        held = classify_lookup(http, record, self.mapping, now=self.clock(), secrets=self.secrets)
-        if isinstance(held, DeliveryResult):
-            self.fail("lookup", held.error or held.meaning.value)
+        result = classify_lookup(http, record, self.mapping, now=self.clock(), secrets=self.secrets)
+        if isinstance(result, DeliveryResult):
+            self.fail("lookup", result.error or result.meaning.value)
         elif http.status == 404:
-            detail = "404 for a person who does not exist, as for an address that does not: look at one who does"
+            detail = (
+                "404 for a user who does not exist; a wrong address may answer the same: "
+                "request the address for a user who exists"
+            )
             self.note("lookup", None, detail)
-        elif held is LookupResult.THIS:
-            self.fail("lookup", f"CRM_LOOKUP has a record for a person who does not exist ({UNKNOWN_USER}): check it")
+        elif result is LookupResult.DELIVERED:
+            self.fail("lookup", f"CRM_LOOKUP has a record for a user who does not exist ({UNKNOWN_USER}): check it")
         else:
-            self.note("lookup", True, f"GET {http.status}, and no record for a person who does not exist")
+            self.note("lookup", True, f"GET {http.status}, and no record for a user who does not exist")
 
     def _send(self, method: str, token: str | None, url: str | None = None) -> HttpResponse:
         started = self.monotonic()
@@ -209,15 +209,15 @@ class _Probe:
     def _check_authentication(self, answers: dict[str, HttpResponse]) -> bool:
         bare = {method: self._send(method, None).status for method in answers}
         refused = [method for method, http in answers.items() if http.status in (401, 403)]
-        for method in reversed(refused):  # GET first: it has words
+        for method in reversed(refused):  # GET first: its response has a body
             if answers[method].status == 401 or bare[method] != 401:
                 self.fail("authentication", self._message(answers[method]))
                 return False
         if refused:
-            detail = f"the token is known but may not {refused[-1]}; only a delivery shows whether it may POST"
+            detail = f"the token is valid but may not {refused[-1]}; only a delivery shows whether it may POST"
             self.note("authentication", None, detail)
         elif guarded := [method for method, status in bare.items() if status in (401, 403)]:
-            self.note("authentication", True, f"{guarded[0]} is refused without the token, not with it")
+            self.note("authentication", True, f"{guarded[0]} is rejected without the token and accepted with it")
         else:
             self.note("authentication", None, "not shown: this address answers the same without the token")
         return True
@@ -231,9 +231,11 @@ class _Probe:
             moved = next(http for http in answers.values() if 300 <= http.status < 400)
             self.fail("endpoint", self._message(moved))
         elif all(http.status >= 500 and http.status != 501 for http in answers.values()):
-            self.fail("endpoint", f"the CRM is not well ({self._message(last)}): nothing to change here")
+            self.fail("endpoint", f"the CRM fails ({self._message(last)}): no setting to change here")
         elif last.status == 200 and is_html(last.content_type, last.body):
-            self.note("endpoint", None, f"GET gives a web page: is {self.name} the address of the CRM's API?")
+            self.note(
+                "endpoint", None, f"GET returns a web page: check that {self.name} is the address of the CRM's API"
+            )
         else:
             self.note("endpoint", True, seen)
 

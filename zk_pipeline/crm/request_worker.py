@@ -1,6 +1,6 @@
-"""One request: the records it carries, posting them, and telling the gate what the answer means for everybody.
+"""Request worker: posts one batch of claimed records and reports the results to the circuit breaker.
 
-When a request is made, and what follows from its answers, is in `delivery`.
+The queue of requests and the retries are in `delivery`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sender(Protocol):
-    """What the service needs of a `CrmClient`."""
+    """The part of `CrmClient` that a delivery run uses."""
 
     def post_one(self, delivery: Delivery) -> DeliveryResult: ...
 
@@ -29,31 +29,31 @@ class Sender(Protocol):
 
 @dataclass(eq=False)
 class QueuedDelivery:
-    """A claimed record on its way."""
+    """A claimed delivery of this run, with its attempts."""
 
     delivery: Delivery
-    attempts: int = 0  # that were its own: it failed while the CRM took others, was refused, or arrived
-    is_not_at_fault: bool = False  # a failure of it was the destination's
+    attempts: int = 0  # that count: failed while the CRM accepted others, rejected, or delivered
+    was_excused: bool = False  # an attempt failed by fault of the destination
     last: DeliveryResult | None = None
-    tried: list[Attempt] = field(default_factory=list)  # every request, whoever's fault
+    tried: list[Attempt] = field(default_factory=list)  # every request, whatever the cause of its failure
 
 
-Batch = list[QueuedDelivery]  # what goes into one request
+Batch = list[QueuedDelivery]  # records of one request
 
 
 @dataclass
 class RequestWorker:
-    """Makes requests; called in the workers."""
+    """Sends requests; called in the worker threads."""
 
     client: Sender
     breaker: CircuitBreaker
     uses_batches: bool
     clock: Callable[[], datetime]
-    mark_sending: Callable[[Sequence[Delivery]], None]  # told what the next request carries
+    mark_sending: Callable[[Sequence[Delivery]], None]  # receives the deliveries of the next request
     batching_supported: bool = False  # the CRM has answered a batch record by record
 
     def send(self, job: Batch, *, is_probe: bool = False) -> list[DeliveryResult] | None:
-        """One request: an answer for each record, noted in its item. None where the gate has closed since."""
+        """Send one request; one result per record, also stored in its item. None if the circuit breaker has opened."""
         began = self.breaker.begin(is_probe=is_probe)
         if began is None:
             return None
@@ -69,12 +69,12 @@ class RequestWorker:
         return answers
 
     def _post_batch(self, job: Batch) -> list[DeliveryResult]:
-        """One array. Where even an array of one is refused as a whole, and none was taken before, the same record by
-        itself shows whose fault that is: its own, or that of arrays, which this CRM then does not take at all.
+        """Send one array. If an array of one is rejected as a whole and the CRM has accepted none before, send the
+        record alone: if that succeeds, the CRM does not support arrays.
         """
         answers = self.client.post_batch([item.delivery for item in job])
-        refused = answers[0]
-        if refused.meaning is not ResponseClass.BATCH_REJECTED:
+        rejected = answers[0]
+        if rejected.meaning is not ResponseClass.BATCH_REJECTED:
             self.batching_supported |= any(
                 a.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for a in answers
             )
@@ -82,11 +82,11 @@ class RequestWorker:
         if len(job) > 1:
             return answers
         if self.batching_supported:
-            return [replace(refused, meaning=ResponseClass.REFUSED)]
+            return [replace(rejected, meaning=ResponseClass.REFUSED)]
         alone = self.client.post_one(job[0].delivery)
         if alone.meaning is ResponseClass.DELIVERED:
             self.breaker.stop_misconfigured(
-                f"the CRM takes single records but refuses arrays of them ({refused.error}): set CRM_BATCH_SIZE=1"
+                f"the CRM accepts single records but rejects arrays of them ({rejected.error}): set CRM_BATCH_SIZE=1"
             )
         return [alone]
 

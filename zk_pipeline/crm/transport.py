@@ -1,7 +1,7 @@
-"""One HTTP request with an end: pooled connections, a total deadline, a bound on the answer's size.
+"""HTTP transport: pooled connections, a total deadline per request, a size limit of responses; transport errors.
 
-Connections that keep to the deadline are in `timed_connections`; requests and the meaning of answers, in `client` and
-`responses`.
+Connections with a deadline are in `deadline_connections`; `classify_exception` classifies requests without a response,
+`responses` those with one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass
 from zk_pipeline.crm.sanitize import sanitize_line
 
-MAX_BODY_BYTES = 4 * 1024 * 1024  # bytes of an answer that are read; the rest is dropped with the connection
+MAX_BODY_BYTES = 4 * 1024 * 1024  # size limit of a response; the rest is dropped with the connection
 
 
 class Transport:
-    """Requests to one endpoint: one connection per thread, no redirects, nothing taken from the environment.
+    """Requests to one endpoint: one connection per thread, no redirects, no proxies from the environment. Thread-safe.
 
-    requests' own timeout is per read, so a server that sends a byte now and then holds it for ever. Here
-    looking up the name, connecting, TLS, sending and every read of the answer, status line and headers included,
-    end at the deadline of the whole request. Thread-safe.
+    The timeout of `requests` is per read, so a server that sends single bytes could block it without limit. Here DNS,
+    connecting, TLS, sending and every read of the response, status line and headers included, end at the deadline of
+    the whole request.
     """
 
     def __init__(self, endpoint: CrmEndpoint, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -42,9 +42,9 @@ class Transport:
     def send(
         self, method: str, *, headers: Mapping[str, str], body: bytes | None = None, url: str | None = None
     ) -> HttpResponse:
-        """One request, to the endpoint unless `url` names another place of its server, and its answer.
+        """Send one request to the endpoint, or to `url` on the same server, and return the response.
 
-        Raises what requests, urllib3, ssl and socket raise: see `transport_errors`.
+        Raises exceptions of requests, urllib3, ssl and socket: see `classify_exception`.
         """
         endpoint = self._endpoint
         started = self._monotonic()
@@ -74,11 +74,11 @@ class Transport:
             time_left.reset(token)
 
     def finish_within(self, seconds: float) -> None:
-        """Bring every deadline forward, for requests under way and to come: the run is being ended."""
+        """Limit every deadline, of requests in progress and later ones, to `seconds` from now, as the run is ending."""
         self._not_after = min(self._not_after, self._monotonic() + seconds)
 
     def close(self) -> None:
-        """Close all connections. Not for use while requests are under way."""
+        """Close all connections. Must not be called with requests in progress."""
         with self._lock:
             sessions, self._sessions = self._sessions, []
             self._local = threading.local()
@@ -115,15 +115,15 @@ _NEVER_CONNECTED = (
     ConnectionRefusedError,
     socket.gaierror,
 )
-# A peer that went away while TLS was being agreed on: a failure of the line, not of trust.
+# The peer closed the connection during the TLS handshake: a network failure, not one of trust.
 _TLS_INTERRUPTED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 def classify_exception(error: BaseException, endpoint: CrmEndpoint, *, secrets: Collection[str] = ()) -> DeliveryResult:
-    """The meaning of an exception of requests, urllib3, ssl or socket, in words without queries or secrets.
+    """Classify an exception of requests, urllib3, ssl or socket; the message has no queries or secrets.
 
-    Trust and names that do not exist are the set-up's fault; a connection that never was is the
-    destination's; once a connection was made, the record may have been applied.
+    An untrusted certificate or a name that does not exist is MISCONFIGURED, a failed connection UNAVAILABLE; after a
+    connection was made, the record may have been applied: UNKNOWN.
     """
     causes = list(_causes(error))
     for cause in causes:
@@ -140,7 +140,7 @@ def classify_exception(error: BaseException, endpoint: CrmEndpoint, *, secrets: 
 
 
 def misconfiguration(cause: BaseException, endpoint: CrmEndpoint) -> str | None:
-    """What to change when `cause` (one link of a chain) is the set-up's fault; None when it is not."""
+    """Setting to change if `cause` (one link of an exception chain) is caused by wrong settings; else None."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"the certificate of {endpoint.host} is not trusted ({cause.verify_message}): "
@@ -157,7 +157,7 @@ def misconfiguration(cause: BaseException, endpoint: CrmEndpoint) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Every exception inside `error`; urllib3 and requests carry theirs in `reason` and arguments, too."""
+    """Every exception in `error`'s chain, also those in `reason` and arguments (urllib3, requests)."""
     seen: set[int] = set()
     queue = [error]
     while queue:
@@ -170,10 +170,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(causes: list[BaseException]) -> str:
-    # Innermost first: the outer ones repeat it with addresses and object names.
+    # Innermost first: outer exceptions repeat it with addresses and object names.
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
     if any(isinstance(c, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError) for c in causes):
-        return "it took too long"
+        return "timeout"
     return str(causes[-1]) or type(causes[-1]).__name__

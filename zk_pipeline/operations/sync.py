@@ -216,5 +216,5 @@ class _Progress:
             return
         self.told = now
         rate = sofar.total / (now - self.started)
-        logger.info("%d of %d done (%.0f/s): %s", sofar.total, max(self.due, sofar.total), rate, sofar.words())
+        logger.info("%d of %d done (%.0f/s): %s", sofar.total, max(self.due, sofar.total), rate, sofar.message())
         self.progress(sofar)

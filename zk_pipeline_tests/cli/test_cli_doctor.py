@@ -94,7 +94,7 @@ def test_a_mapping_that_is_wrong_is_found_by_its_line_and_names_the_command(
     assert names(zk) == {"crm-settings": "error"}
     assert "crm_mapping.yaml, line 2: rename: unknown field 'user_idd'" in zk("doctor").out
     (well / "crm_mapping.yaml").write_text("drop:\n- date\n")
-    assert "crm_mapping.yaml, line 2: drop: 'date' says whose day a record is" in zk("doctor").out
+    assert "crm_mapping.yaml, line 2: drop: 'date' identifies the day of a record" in zk("doctor").out
     monkeypatch.delenv("CRM_API_URL")
     assert names(zk) == {"no-crm": "note", "crm-settings": "error"}
 

@@ -369,7 +369,7 @@ def test_a_crm_that_is_down_stops_a_run_without_patience_early_and_spends_nothin
 
 FORMS = {
     "refused": DOWN,
-    "timed out": DeliveryResult(meaning=ResponseClass.UNKNOWN, error="it took too long"),
+    "timed out": DeliveryResult(meaning=ResponseClass.UNKNOWN, error="timeout"),
     "500": UNAVAILABLE,
     "503": replace(UNAVAILABLE, status=503),
     "429": replace(UNAVAILABLE, status=429),

@@ -112,9 +112,9 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("rename:\n  user_id: a\ndrop: [user_id]", "line 2: 'user_id' is both renamed and dropped"),
         (
             "drop:\n- device_ip\n- user_id",
-            "line 3: drop: 'user_id' says whose day a record is, so it cannot be dropped",
+            "line 3: drop: 'user_id' identifies the day of a record and cannot be dropped",
         ),
-        ("drop: [date]", "line 1: drop: 'date' says whose day a record is"),
+        ("drop: [date]", "line 1: drop: 'date' identifies the day of a record"),
         ("drop: user_id", "line 1: drop must be a list of fields"),
         ("drop:\n- user_id\n- what", "line 3: drop: unknown field 'what'"),
         (
@@ -139,7 +139,7 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("success:\n- status: 200\n- status: [201, '202']", "line 3: success: status must be from 200 to 299"),
         (
             "success:\n- path: state\n  value: stored\n  status: 204",
-            "line 4: success: a 204 has no body, so this rule never holds for it: write a rule of status alone",
+            "line 4: success: a 204 has no body, so this rule never applies: use a rule with status alone",
         ),
         ("success:\n- text: OK\n  status: [200, 205]", "line 3: success: a 205 has no body"),
         ("already:\n- {status: [409, 204], text: OK}", "line 2: already: a 204 has no body"),

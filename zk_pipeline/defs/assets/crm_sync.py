@@ -86,7 +86,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 run_id=context.run.run_id,
                 limit=config.limit,
                 force=config.force,
-                progress=lambda sofar: context.log.info("%s so far", sofar.words()),
+                progress=lambda sofar: context.log.info("%s so far", sofar.message()),
                 settled=count,
             )
         except CrmMisconfigured as error:
@@ -106,7 +106,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             raise
         else:
             yield from crm_check_results(opened.deliveries, opened.clock())
-        context.log.info("%s", summary.words())
+        context.log.info("%s", summary.message())
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_counts(summary)))
         _materialize(context, opened, dates, links)
         if _not(summary) or summary.stopped:
@@ -171,7 +171,7 @@ def _failure(summary: DeliverySummary, is_misconfigured: bool) -> dg.Failure:
     lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     return dg.Failure(
-        description=f"{summary.words()}{stopped}",
+        description=f"{summary.message()}{stopped}",
         metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")}
         | ({MISCONFIGURED_CRM: dg.MetadataValue.bool(True)} if is_misconfigured else {}),
         allow_retries=False,
