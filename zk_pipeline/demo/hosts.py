@@ -11,7 +11,7 @@ from pathlib import Path
 from zk_pipeline.runtime.processes import start_child, terminate
 
 
-def set_instance(home: Path, dagster_yaml: Path | None) -> None:
+def install_instance_config(home: Path, dagster_yaml: Path | None) -> None:
     """Give the home this `dagster.yaml`; where None, the usual one when it is next filled."""
     mine = home / "dagster.yaml"
     if dagster_yaml is not None:

@@ -19,7 +19,7 @@ DayFacts = tuple[datetime, datetime | None, int]  # clock-in and clock-out on th
 
 
 @dataclass(frozen=True)
-class Check:
+class Comparison:
     """One line of the reckoning: two numbers that must be equal, and what else was found wrong."""
 
     what: str
@@ -48,7 +48,7 @@ def true_punches(truth: pd.DataFrame) -> list[TruePunch]:
     return [TruePunch(*row) for row in zip(*columns, moments, strict=True)]
 
 
-def plain_days(truth: Sequence[TruePunch], debounce_seconds: int = 60) -> dict[DayKey, DayFacts]:
+def recount_days(truth: Sequence[TruePunch], debounce_seconds: int = 60) -> dict[DayKey, DayFacts]:
     """Days by the plainest loop there is, for day shifts in zones without a clock change between the punches."""
     punches: dict[DayKey, list[datetime]] = {}
     for punch in truth:
@@ -64,29 +64,29 @@ def plain_days(truth: Sequence[TruePunch], debounce_seconds: int = 60) -> dict[D
     return days
 
 
-def check_punches(held: int, truth: Sequence[TruePunch], store: Store) -> Check:
+def check_punches(held: int, truth: Sequence[TruePunch], store: Store) -> Comparison:
     """Punches held by the terminals against those stored."""
     stored = set(store.audit.punches())
     expected = {(punch.device, punch.user_id, punch.punched_at_local) for punch in truth}
     wrong = tuple(f"not stored: {key}" for key in sorted(expected - stored)[:3])
     wrong += tuple(f"stored, but on no terminal: {key}" for key in sorted(stored - expected)[:3])
-    return Check("punches held by the terminals = punches stored", held, len(stored), wrong)
+    return Comparison("punches held by the terminals = punches stored", held, len(stored), wrong)
 
 
-def check_days(truth: Sequence[TruePunch], store: Store) -> Check:
+def check_days(truth: Sequence[TruePunch], store: Store) -> Comparison:
     """Days of the plain loop against `daily_attendance`, row by row."""
-    expected = plain_days(truth)
+    expected = recount_days(truth)
     found: dict[DayKey, DayFacts] = {
         (day.site, day.user_id, day.work_date): (day.clock_in_local, day.clock_out_local, day.punch_count)
         for day in store.audit.days()
     }
     wrong = _differences(expected, found)
-    return Check("days by a plain loop over them = days stored", len(expected), len(found), wrong)
+    return Comparison("days by a plain loop over them = days stored", len(expected), len(found), wrong)
 
 
 def check_crm(
     latest: Mapping[tuple[str, date], Mapping[str, object]], anomalies: Iterable[object], store: Store
-) -> Check:
+) -> Comparison:
     """The CRM's ledger against the days: the latest revision of each, none twice, none out of order."""
     expected = {(day.user_id, day.work_date): (day.revision, day.clock_in, day.clock_out) for day in store.audit.days()}
     found = {
@@ -94,7 +94,7 @@ def check_crm(
         for key, record in latest.items()
     }
     wrong = _differences(expected, found) + tuple(f"the CRM noticed: {anomaly}" for anomaly in anomalies)
-    return Check("days stored = latest revisions in the CRM's ledger", len(expected), len(found), wrong)
+    return Comparison("days stored = latest revisions in the CRM's ledger", len(expected), len(found), wrong)
 
 
 def _differences(expected: Mapping[Key, Facts], found: Mapping[Key, Facts]) -> tuple[str, ...]:

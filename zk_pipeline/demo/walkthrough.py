@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.demo.verification import Check, TruePunch, check_crm, check_days, check_punches
+from zk_pipeline.demo.verification import Comparison, TruePunch, check_crm, check_days, check_punches
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.company.workforce import Workforce
@@ -29,7 +29,7 @@ class Summary:
     punches_new: int
     days_made: int
     delivered: int
-    checks: tuple[Check, ...]
+    checks: tuple[Comparison, ...]
 
     @property
     def agrees(self) -> bool:

@@ -23,7 +23,7 @@ from zk_pipeline.defs.instance.run_coordinator import check_routes
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, SYNC
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.date_range import check_in_history
 from zk_pipeline.runs.submit import check_daemon, submit, wait_for, was_interrupted, why_failed
 from zk_pipeline.runtime.processes import check_for_end, ended_by, process_identity
@@ -131,7 +131,7 @@ class Launcher:
         common = {**self.tags, BY_COMMAND: self.started_by}
         asked = [
             submit(self.instance, job, self.new_run_id(), tags={**tags, **common, QUEUE_TAG: queue}, config=config)
-            for queue, ours in by_queue(devices, rules).items()
+            for queue, ours in group_by_queue(devices, rules).items()
             for tags in device_range_tags(partitions, {one.name for one in ours})
         ]
         return [self._result(run_id, why_failed(self.instance, wait_for(self.instance, run_id))) for run_id in asked]

@@ -30,10 +30,10 @@ from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Reading
 from zk_pipeline.devices.polling import poll_batches
-from zk_pipeline.operations.live_capture import Stored, listen
+from zk_pipeline.operations.live_capture import StoredPunches, capture_live
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.operations.process import process_dates
-from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.records import Punch
@@ -186,7 +186,7 @@ class World:
 
     def _release(self, histories: Sequence[History]) -> None:
         if histories:
-            release(self.store, [one.terminal.name for one in histories])
+            release_quarantine(self.store, [one.terminal.name for one in histories])
         for history in histories:
             history.released()
 
@@ -220,7 +220,7 @@ class World:
         for again in poll_devices(self.store, devices, self.gateway.read, deadline_seconds=30, run_id="r", full=True):
             if again.ingested is None or again.ingested.new:
                 history = next(one for one in self.sound if one.terminal.name == again.device.name)
-                history.problems.append(f"a second full poll brings something new: {again.words}")
+                history.problems.append(f"a second full poll brings something new: {again.summary}")
         self._check_days()
         self.findings = [one for one in Doctor(self.store.database).examine(self.clock()) if one.severity == "error"]
 
@@ -242,7 +242,7 @@ Sessions = tuple[Callable[[Punch], None], ...]
 
 
 class _Listening:
-    """A live session with each of some terminals, by `operations.listen`."""
+    """A live session with each of some terminals, by `operations.capture_live`."""
 
     def __init__(self, world: World, histories: Sequence[History]) -> None:
         self.world = world
@@ -296,11 +296,11 @@ class _Listening:
         world = self.world
         try:
             devices = [world._devices[one.terminal.name] for one in self.histories]
-            listen(world.store, world.gateway, devices, stop=stop, on_stored=self._stored, say=self._said.append)
+            capture_live(world.store, world.gateway, devices, stop=stop, on_stored=self._stored, say=self._said.append)
         except BaseException as error:
             self._errors.append(error)
 
-    def _stored(self, stored: Stored) -> None:
+    def _stored(self, stored: StoredPunches) -> None:
         self._received[stored.device] += stored.received
 
     def _wait(self, history: History, condition: Any, words: str) -> None:

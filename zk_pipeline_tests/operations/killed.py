@@ -60,6 +60,6 @@ def _work(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequ
     if when is Killed.WHILE_WRITING:
         _die_in(days, "mark_built")  # the last statement of its transaction
     dates = stale(store, settings)
-    process_dates(store, dates, work_rules(settings), run_id=None, made=_die)
+    process_dates(store, dates, work_rules(settings), run_id=None, on_committed=_die)
     if not dates:
         _die()  # there was nothing to write

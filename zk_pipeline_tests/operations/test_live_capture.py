@@ -17,7 +17,7 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.events import LiveEvent, LivePunch
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations import live_capture as listening_operation
-from zk_pipeline.operations.live_capture import ListenerHangs, Stored, listen
+from zk_pipeline.operations.live_capture import ListenerHangs, StoredPunches, capture_live
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.errors import ReadingRefused
 from zk_pipeline.store.store import Store
@@ -55,10 +55,10 @@ def registered(fleet: Fleet, name: str, **values: Any) -> Device:
 
 @dataclass
 class Heard:
-    """What `listen` said and stored, and what it raised."""
+    """What `capture_live` said and stored, and what it raised."""
 
     said: list[str] = field(default_factory=list)
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[StoredPunches] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
 
     @property
@@ -77,7 +77,7 @@ def listening(
 
     def work() -> None:
         try:
-            listen(store, terminals, devices, stop=stop, on_stored=heard.stored.append, say=heard.said.append)
+            capture_live(store, terminals, devices, stop=stop, on_stored=heard.stored.append, say=heard.said.append)
         except BaseException as error:
             heard.errors.append(error)
 

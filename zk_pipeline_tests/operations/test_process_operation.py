@@ -78,7 +78,7 @@ def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
     monkeypatch.setattr(operation, "_ROWS_AT_ONCE", 1)  # each date has one
     ingest(store, "Gate", *on(THURSDAY, "08:00"))
     with pytest.raises(StoreBusy):
-        process_dates(store, [MONDAY, TUESDAY, WEDNESDAY, THURSDAY], WorkRules(), run_id=None, made=tell)
+        process_dates(store, [MONDAY, TUESDAY, WEDNESDAY, THURSDAY], WorkRules(), run_id=None, on_committed=tell)
     assert told == [([MONDAY, TUESDAY], [WEDNESDAY, THURSDAY]), ([WEDNESDAY], [THURSDAY])]
     assert stale(store) == [THURSDAY]
 

@@ -130,7 +130,7 @@ def test_a_forced_sync_sends_again_under_the_same_key_and_the_crm_applies_nothin
 def test_progress_is_told_and_logged_of_a_sync_that_lasts(
     store: Store, crm: CrmReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("zk_pipeline.operations.sync.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("zk_pipeline.operations.sync.PROGRESS_INTERVAL_SECONDS", 0.0)
     caplog.set_level("INFO", "zk_pipeline.operations.sync")
     told: list[DeliverySummary] = []
     run(store, tmp_path, crm, progress=told.append)

@@ -58,7 +58,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 context.log_event(event)
 
         per_site = settings.crm_record_per == "site"
-        result = process_dates(opened, dates, rules, run_id=context.run.run_id, per_site=per_site, made=tell)
+        result = process_dates(opened, dates, rules, run_id=context.run.run_id, per_site=per_site, on_committed=tell)
         publish_snapshot(opened, context.log.info)
         for day in result.overtaken:
             context.log.info("%s: another run has made it from newer punches meanwhile", day)

@@ -65,8 +65,8 @@ def _raw_punches(
     ):
         name = polled.device.name
         if polled.error is not None:
-            context.log.error("%s", polled.words)
-            failures[name] = polled.words
+            context.log.error("%s", polled.summary)
+            failures[name] = polled.summary
             continue
         for warning in polled.ingested.warnings if polled.ingested is not None else ():
             context.log.warning("%s", warning)
@@ -74,7 +74,7 @@ def _raw_punches(
             context.log_event(_event(context.asset_key, opened, polled, links))
         except Exception as error:  # others wait to be stored: what was stored is in device_polls in any case
             context.log.exception("%s was stored, and its event could not be made", name)
-            failures[name] = f"{polled.words}; stored, but without its event ({type(error).__name__}: {error})"
+            failures[name] = f"{polled.summary}; stored, but without its event ({type(error).__name__}: {error})"
     yield from check_results(terminal_health(opened.database))
     if failures:
         raise partial_failure("device", failures, len(chosen))
@@ -86,7 +86,11 @@ def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLin
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
-    return dg.AssetMaterialization(key, partition=polled.device.name, description=polled.words, metadata=event_metadata)
+    return dg.AssetMaterialization(
+        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
+    )
+        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
+    )
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:

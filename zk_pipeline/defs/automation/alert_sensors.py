@@ -21,7 +21,7 @@ from zk_pipeline.defs.instance.instance_health import (
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import AlertsResource, StoreResource
-from zk_pipeline.operations.alerting.messages import Look, decide, note, send_due
+from zk_pipeline.operations.alerting.messages import Observation, decide, note, send_due
 from zk_pipeline.operations.alerting.problems import (
     Links,
     check_problems,
@@ -31,7 +31,7 @@ from zk_pipeline.operations.alerting.problems import (
     run_problem,
     tick_problem,
 )
-from zk_pipeline.operations.alerting.quality_verdicts import silence_allowed
+from zk_pipeline.operations.alerting.quality_verdicts import max_silence
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.quality.alert_inputs import read_alert_inputs
@@ -101,7 +101,7 @@ def look_and_tell(
     kinds = set(KINDS) - ({"device"} if is_poll_in_flight(instance, now) else set())
     kinds -= {"check"} if checks is None else set()
     seen = read_alert_inputs(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
-    look = Look(current_problems(seen.late, instance, checks or (), settings, now), kinds, now)
+    look = Observation(current_problems(seen.late, instance, checks or (), settings, now), kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)
 
@@ -131,7 +131,7 @@ def current_problems(
     """All that is wrong now."""
     links = Links(settings.ui_url)
     problems = [
-        *device_problems(found, now, silence_allowed(settings.polling_interval_minutes), links),
+        *device_problems(found, now, max_silence(settings.polling_interval_minutes), links),
         *lock_problems(found, now, timedelta(seconds=settings.poll_deadline)),
         *crm_problems(found, _misconfigured(settings)),
         *check_problems(failed_checks(instance, checks), links),

@@ -21,9 +21,9 @@ from zk_pipeline.defs.partitions import (
     newest_range,
 )
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import why_paused
+from zk_pipeline.operations.sync import pause_message
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreBusy
 
@@ -120,7 +120,7 @@ def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings:
     busy = polls_in_flight(instance)
     asked: list[dg.RunRequest] = []
     waiting: list[str] = []
-    for queue, devices in by_queue(enabled, settings.poll_rules or {}).items():
+    for queue, devices in group_by_queue(enabled, settings.poll_rules or {}).items():
         if words := busy.get(queue) or busy.get(None):
             waiting.append(f"{queue}: {words}")
             continue
@@ -150,7 +150,7 @@ def _process(store: StoreResource, settings: Settings, last: date) -> Tick:
 def _sync(store: StoreResource, settings: Settings, how: Mapping[str, Any], *states: str) -> Tick:
     """One run for all work dates on which something is due."""
     opened = store.open()
-    if paused := why_paused(opened, settings):
+    if paused := pause_message(opened, settings):
         yield dg.SkipReason(paused)
         return
     # What was due when the history began earlier has no partition any more.

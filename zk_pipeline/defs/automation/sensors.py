@@ -16,7 +16,7 @@ from zk_pipeline.defs.job_names import POLL, PROCESS
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import register_pools
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.alerting.routing import side_by_side
+from zk_pipeline.operations.alerting.routing import order_by_queue
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import utc_now
@@ -90,7 +90,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         if not requests:
             moved: list[str] = []
             if settings.poll_rules is not None and not runs:  # of a poll under way it would change the range
-                moved = out_of_order(side_by_side(devices, settings.poll_rules), partitions)
+                moved = out_of_order(order_by_queue(devices, settings.poll_rules), partitions)
                 move_to_the_end(context.instance, moved)
             words = f"; {len(moved)} of them were put beside the others of their queue" if moved else ""
             return dg.SkipReason(f"the partitions are those of the registry{words}")

@@ -20,7 +20,7 @@ from zk_pipeline.operations.alerting.quality_verdicts import (
     CheckResult,
     evaluate_facts,
     evaluate_freshness,
-    silence_allowed,
+    max_silence,
 )
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
@@ -41,7 +41,7 @@ def freshness_verdicts(store: Store, settings: Settings) -> list[CheckResult]:
     """What is late now."""
     now = store.clock()
     found = store.quality.freshness(first=settings.history_start, last=last_work_date(settings, now))
-    return evaluate_freshness(found, now, silence=silence_allowed(settings.polling_interval_minutes))
+    return evaluate_freshness(found, now, silence=max_silence(settings.polling_interval_minutes))
 
 
 def data_verdicts(store: Store, settings: Settings) -> list[CheckResult]:

@@ -26,7 +26,7 @@ from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.store.store import Store
 
 
@@ -65,7 +65,7 @@ class RoutedRunCoordinator(QueuedRunCoordinator):
         # Asked for in the UI, or a retry: a terminal may have moved since.
         names = set(_partition_keys(run, self._instance))
         devices = [one for one in Store.at(settings.store).devices.all() if one.name in names]
-        queues = by_queue(devices, settings.poll_rules or {})
+        queues = group_by_queue(devices, settings.poll_rules or {})
         if len(queues) == 1:
             return next(iter(queues))
         found = "; ".join(f"{queue}: {', '.join(one.name for one in ours)}" for queue, ours in queues.items())

@@ -28,7 +28,7 @@ class Channel:
     routes: frozenset[str]
     url: str = field(repr=False)
 
-    def hears(self, problem: Problem) -> bool:
+    def accepts(self, problem: Problem) -> bool:
         """Whether the problem is for this channel: of one of its severities and of one of its owners, if it has any."""
         severities, owners = self.routes & set(SEVERITIES), self.routes & set(OWNERS)
         return (not severities or problem.severity in severities) and (not owners or problem.owner in owners)
@@ -46,7 +46,7 @@ class Channel:
             raise ZkPipelineError(f"ALERT_URLS: number {self.name} did not take the alert")
 
 
-def channels_of(urls: SecretStr | None) -> list[Channel]:
+def parse_channels(urls: SecretStr | None) -> list[Channel]:
     """The channels of ALERT_URLS, in order."""
     split = split_alert_urls(urls.get_secret_value()) if urls else []
     return [Channel(f"{number} ({_scheme(url)})", routes, url) for number, (routes, url) in enumerate(split, start=1)]

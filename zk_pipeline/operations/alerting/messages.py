@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.channels import Alert, Channel
-from zk_pipeline.operations.alerting.quality_verdicts import age
+from zk_pipeline.operations.alerting.quality_verdicts import format_age
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Message, Problem
 from zk_pipeline.store.store import Store
 
-_IN_FULL, _BY_NAME = 10, 40  # problems of one kind in a message: with their words, and by title
-_IN_A_LIST, _LONGEST = 200, 3500  # characters of one among others, and of a message
-_SEND_AGAIN_AFTER, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+_MAX_BODIES, _MAX_TITLES = 10, 40  # problems of one kind in a message: with their words, and by title
+_MAX_LINE, _MAX_MESSAGE = 200, 3500  # characters of one among others, and of a message
+_MIN_RETRY_INTERVAL, _MAX_RETRY_INTERVAL = timedelta(minutes=1), timedelta(hours=1)
 
-_MANY = {
+_PLURAL_TITLES = {
     "device": "devices are not read",
     "lock": "terminals were left locked",
     "run": "jobs failed",
@@ -28,7 +28,7 @@ _MANY = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What was seen at one moment. Alerts of a kind that is not among `kinds` are left as they are."""
 
     problems: Sequence[Problem]
@@ -43,7 +43,9 @@ class _Line:
     since: datetime
 
 
-def decide(known: Sequence[KnownAlert], look: Look, channels: Sequence[Channel], reminder: timedelta) -> Decision:
+def decide(
+    known: Sequence[KnownAlert], look: Observation, channels: Sequence[Channel], reminder: timedelta
+) -> Decision:
     """What changes between the alerts that are known and what was seen.
 
     Each problem is told when it begins, every `reminder` while it lasts (never, where that is zero), and when it ends.
@@ -80,9 +82,9 @@ def decide(known: Sequence[KnownAlert], look: Look, channels: Sequence[Channel],
         told=[line.problem.key for line in lines],
         ended=[one.problem.key for one in gone],
         messages=[
-            Message(channel.name, *_words(heard, look.now))
+            Message(channel.name, *_render(heard, look.now))
             for channel in channels
-            if (heard := [line for line in lines if channel.hears(line.problem)])
+            if (heard := [line for line in lines if channel.accepts(line.problem)])
         ],
     )
 
@@ -102,7 +104,7 @@ def send_due(store: Store, channels: Sequence[Channel]) -> tuple[int, list[str]]
     sends it twice rather than not at all.
     """
     by_name = {channel.name: channel for channel in channels}
-    due = store.alerts.claim(_SEND_AGAIN_AFTER * 2)
+    due = store.alerts.claim(_MIN_RETRY_INTERVAL * 2)
     taken, failures = 0, []
     for name in dict.fromkeys(one.message.channel for one in due):
         mine = [one for one in due if one.message.channel == name]
@@ -115,7 +117,7 @@ def send_due(store: Store, channels: Sequence[Channel]) -> tuple[int, list[str]]
             except ZkPipelineError as failed:
                 error = str(failed)
         attempts = max(one.attempts for one in mine)
-        pause = min(_SEND_AGAIN_AFTER * 2 ** min(attempts, 10), _LONGEST_PAUSE)
+        pause = min(_MIN_RETRY_INTERVAL * 2 ** min(attempts, 10), _MAX_RETRY_INTERVAL)
         store.alerts.settle([one.id for one in mine], error=error, next_attempt_at=store.clock() + pause)
         taken += error is None
         failures += [error] if error else []
@@ -133,12 +135,12 @@ def _is_worse(now: Problem, before: Problem) -> bool:
     return now.severity == "critical" and before.severity == "warning"
 
 
-def _words(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
+def _render(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
     """Title and body of one message."""
     parts = [
         (_headline(kind, what, group), _section(group, what, now))
         for what in ("began", "passed", "lasts", "ended")
-        for kind in _MANY
+        for kind in _PLURAL_TITLES
         if (group := [line for line in lines if line.what == what and line.problem.kind == kind])
     ]
     if len(parts) == 1:
@@ -149,26 +151,26 @@ def _words(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
 
 
 def _headline(kind: str, what: str, group: Sequence[_Line]) -> str:
-    words = group[0].problem.title if len(group) == 1 else f"{len(group)} {_MANY[kind]}"
+    words = group[0].problem.title if len(group) == 1 else f"{len(group)} {_PLURAL_TITLES[kind]}"
     before = {"began": "", "passed": "", "lasts": "still: ", "ended": "over: "}[what]
     return f"{before}{words}"
 
 
 def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
     if what == "ended":
-        lines = [f"- {one.problem.title}: over after {age(now - one.since)}" for one in group[:_BY_NAME]]
+        lines = [f"- {one.problem.title}: over after {format_age(now - one.since)}" for one in group[:_MAX_TITLES]]
         return "\n".join([*lines, *_and_more(len(group) - len(lines))])
-    in_full = group[:_IN_FULL]
+    in_full = group[:_MAX_BODIES]
     blocks = [
         one.problem.body if len(group) == 1 else f"- {one.problem.title}: {_short(one.problem)}" for one in in_full
     ]
     if len(group) > 1:
         blocks.append(f"The first: {group[0].problem.body.splitlines()[-1]}")
     if what == "lasts":
-        blocks.append(f"For {age(now - min(one.since for one in group))} now.")
+        blocks.append(f"For {format_age(now - min(one.since for one in group))} now.")
     if what == "passed":
         blocks.append("It is over already.")
-    others = [one.problem.title for one in group[_IN_FULL:_BY_NAME]]
+    others = [one.problem.title for one in group[_MAX_BODIES:_MAX_TITLES]]
     if others:
         blocks.append("Also: " + "; ".join(others))
     return "\n".join([*blocks, *_and_more(len(group) - len(in_full) - len(others))])
@@ -176,7 +178,7 @@ def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
 
 def _short(problem: Problem) -> str:
     first = problem.body.partition("\n")[0]
-    return first if len(first) <= _IN_A_LIST else f"{first[:_IN_A_LIST]}..."
+    return first if len(first) <= _MAX_LINE else f"{first[:_MAX_LINE]}..."
 
 
 def _and_more(count: int) -> list[str]:
@@ -184,4 +186,4 @@ def _and_more(count: int) -> list[str]:
 
 
 def _bounded(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 20].rstrip() + "\n... (cut off)"
+    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 20].rstrip() + "\n... (cut off)"

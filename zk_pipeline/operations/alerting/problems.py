@@ -22,11 +22,11 @@ OWNER_OF_JOB = {
     "sync_to_crm": "crm",
     "retry_failed_syncs": "crm",
 }
-OTHERS = "operations"
+DEFAULT_OWNER = "operations"
 
 # Checks that say what people are told by other means: of each terminal by `device_problems`, of dead letters by
 # `crm_problems`, of late deliveries after two hours by DELIVERED_IN_TIME. And one that is worth knowing and no fault.
-TOLD_OTHERWISE = {READ_IN_TIME.name, "every_record_accounted_for", "no_dead_letters", "nothing_is_late",
+ALERTED_ELSEWHERE = {READ_IN_TIME.name, "every_record_accounted_for", "no_dead_letters", "nothing_is_late",
                   ONE_SITE_A_DAY.name}  # fmt: skip
 CRM_MISCONFIGURED, DEAD_LETTERS = "crm:misconfigured", "crm:dead_letters"
 
@@ -38,7 +38,7 @@ class FailedCheck:
     asset: str
     name: str
     severity: str
-    words: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FailedRun:
 
     run_id: str
     job: str
-    words: str
+    message: str
     is_misconfigured_crm: bool = False
 
 
@@ -71,7 +71,7 @@ def device_problems(found: Freshness, now: datetime, silence: timedelta, links: 
     """Enabled devices whose newest poll failed, that were not read for longer than `silence`, or that hold records
     which the store does not. Critical where that is all of them.
     """
-    worded = {one.device: _device_words(one, now, silence) for one in found.devices}
+    worded = {one.device: _device_message(one, now, silence) for one in found.devices}
     bad = {name: words for name, words in worded.items() if words}
     severity = "critical" if len(bad) == len(worded) else "warning"
     runs = {one.device: one.run_id for one in found.devices}
@@ -113,12 +113,12 @@ def check_problems(failed: Sequence[FailedCheck], links: Links) -> list[Problem]
             key=f"check:{one.asset}:{one.name}",
             kind="check",
             severity="critical" if one.severity == "ERROR" else "warning",
-            owner=OWNER_OF_ASSET.get(one.asset, OTHERS),
+            owner=OWNER_OF_ASSET.get(one.asset, DEFAULT_OWNER),
             title=f"{one.asset}: {one.name.replace('_', ' ')} does not hold",
-            body=_lines(one.words, links.check(one.asset, one.name)),
+            body=_lines(one.message, links.check(one.asset, one.name)),
         )
         for one in failed
-        if one.name not in TOLD_OTHERWISE
+        if one.name not in ALERTED_ELSEWHERE
     ]
 
 
@@ -129,9 +129,9 @@ def run_problem(run: FailedRun, links: Links) -> Problem:
         key=CRM_MISCONFIGURED if crm else f"run:{run.job}",
         kind="crm" if crm else "run",
         severity="critical",
-        owner="crm" if crm else OWNER_OF_JOB.get(run.job.partition(" ")[0], OTHERS),  # a queue may follow
+        owner="crm" if crm else OWNER_OF_JOB.get(run.job.partition(" ")[0], DEFAULT_OWNER),  # a queue may follow
         title="the CRM is misconfigured" if crm else f"{run.job} failed",
-        body=_lines(run.words, links.run(run.run_id)),
+        body=_lines(run.message, links.run(run.run_id)),
     )
 
 
@@ -154,7 +154,7 @@ def tick_problem(name: str, words: str, links: Links) -> Problem:
         key=f"tick:{name}",
         kind="tick",
         severity="critical",
-        owner=OTHERS,
+        owner=DEFAULT_OWNER,
         title=f"{name} fails",
         body=_lines(words, links.automation(name)),
     )
@@ -166,13 +166,13 @@ def daemon_problem(words: str) -> Problem:
         key="daemon",
         kind="daemon",
         severity="critical",
-        owner=OTHERS,
+        owner=DEFAULT_OWNER,
         title="the daemon is not beating",
         body=f"{words} No poll, no processing and no delivery is started until it runs again.",
     )
 
 
-def _device_words(one: DeviceReach, now: datetime, silence: timedelta) -> str:
+def _device_message(one: DeviceReach, now: datetime, silence: timedelta) -> str:
     """Without a span that grows: what is said stays the same while nothing changes."""
     read = f"{one.silent_since:%Y-%m-%d %H:%M} UTC"
     if one.error:

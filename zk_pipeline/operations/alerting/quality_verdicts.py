@@ -45,7 +45,7 @@ class CheckResult:
         return not self.problems
 
 
-def silence_allowed(polling_interval_minutes: int) -> timedelta:
+def max_silence(polling_interval_minutes: int) -> timedelta:
     """For how long a terminal may not have been read."""
     return max(DEVICE_SILENT, timedelta(minutes=3 * polling_interval_minutes))
 
@@ -53,12 +53,14 @@ def silence_allowed(polling_interval_minutes: int) -> timedelta:
 def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -> list[CheckResult]:
     """The checks of what is late at `now`."""
     quiet = {one.device: now - one.silent_since for one in found.devices}
-    silent = [f"{name}: not read for {age(for_)}" for name, for_ in quiet.items() if for_ > silence]
+    silent = [f"{name}: not read for {format_age(for_)}" for name, for_ in quiet.items() if for_ > silence]
     waiting = {day: now - since for day, since in found.waiting_since.items()}
-    late = [f"{day}: has waited for {age(for_)}" for day, for_ in waiting.items() if for_ > DATE_WAITS]
+    late = [f"{day}: has waited for {format_age(for_)}" for day, for_ in waiting.items() if for_ > DATE_WAITS]
     due = found.undelivered
     oldest = timedelta(0) if due.oldest_due is None else now - due.oldest_due
-    undelivered = [f"{due.due} deliveries are due, the oldest for {age(oldest)}"] if oldest > DELIVERY_WAITS else []
+    undelivered = (
+        [f"{due.due} deliveries are due, the oldest for {format_age(oldest)}"] if oldest > DELIVERY_WAITS else []
+    )
     return [
         CheckResult(READ_IN_TIME, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
         CheckResult(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
@@ -69,14 +71,14 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
 def evaluate_facts(facts: Facts) -> list[CheckResult]:
     """The checks of the data itself."""
     verdicts = []
-    for check, (find, measure) in _OF_FACTS.items():
+    for check, (find, measure) in _FACT_CHECKS.items():
         problems = list(find(facts))
         measured = {"found": len(problems)} if measure is None else measure(facts)
         verdicts.append(CheckResult(check, problems, measured))
     return verdicts
 
 
-def age(delta: timedelta) -> str:
+def format_age(delta: timedelta) -> str:
     """A span in the two largest units that matter."""
     minutes = int(delta.total_seconds() // 60)
     if minutes < 60:
@@ -113,7 +115,7 @@ _Find = Callable[[Facts], Iterable[str]]
 _Measure = Callable[[Facts], Mapping[str, float | int]]
 
 # What breaks each check, a line each, and its numbers over time: how many lines there are, where nothing else is said.
-_OF_FACTS: Mapping[Check, tuple[_Find, _Measure | None]] = {
+_FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     TABLES_SOUND: (lambda facts: [*facts.schema_faults, *facts.doubled_keys], None),
     PUNCHES_UNIQUE: (
         lambda facts: [f"{facts.doubled_punches} punches are there more than once"] if facts.doubled_punches else [],

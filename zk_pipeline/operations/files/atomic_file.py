@@ -15,7 +15,7 @@ STDOUT = "-"
 
 
 @contextmanager
-def replacing(target: str, *, keep: Path) -> Iterator[BinaryIO]:
+def atomic_output(target: str, *, keep: Path) -> Iterator[BinaryIO]:
     """A stream whose content is `target` once all is well; whatever file was there before is replaced as a whole.
 
     Until then, and after any failure, `target` is as it was. `-` is standard output. Raises UsageError for a target

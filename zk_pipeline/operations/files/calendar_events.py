@@ -16,15 +16,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import icalendar
 
-_READ = frozenset((
+_PROPERTIES = frozenset((
     "UID", "SUMMARY", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID", "STATUS", "SEQUENCE",
 ))  # fmt: skip
 _FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY")
-_LONGEST = 366
+_MAX_DAYS = 366
 _DAY = timedelta(days=1)
 
 
-class Unreadable(Exception):
+class UnreadableEvent(Exception):
     """Its text is the reason. `is_failure` as in Skipped."""
 
     def __init__(self, reason: str, *, is_failure: bool = True) -> None:
@@ -74,32 +74,32 @@ class CalendarFile:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def as_unreadable() -> Iterator[None]:
     """Whatever a library, or the calendar itself, says of what is read is told of this event. Raises Unreadable."""
     try:
         yield
-    except Unreadable:
+    except UnreadableEvent:
         raise
     except Exception as error:
-        raise Unreadable(f"it cannot be read: {' '.join(str(error).split())}") from error
+        raise UnreadableEvent(f"it cannot be read: {' '.join(str(error).split())}") from error
 
 
 def read_event(block: Block, parsed: Any, calendar: str) -> Event:
     """Raises Unreadable."""
     if not block.is_ended:
-        raise Unreadable("it does not end: the file is not complete")
+        raise UnreadableEvent("it does not end: the file is not complete")
     for name, problem in parsed.errors:
-        raise Unreadable(f"{name or 'a line'} cannot be read: {' '.join(str(problem).split())}")
+        raise UnreadableEvent(f"{name or 'a line'} cannot be read: {' '.join(str(problem).split())}")
     for name in ("UID", "SUMMARY", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID"):
         if isinstance(parsed.get(name), list):
-            raise Unreadable(f"{name} stands there twice")
+            raise UnreadableEvent(f"{name} stands there twice")
     is_cancelled = block.method == "CANCEL" or text_of(parsed, "STATUS").upper() == "CANCELLED"
     first, days = _first_and_days(parsed, block.zone, is_cancelled=is_cancelled)
     name = summary_of(parsed)
     if not is_cancelled and not name:
-        raise Unreadable("it has no SUMMARY")
+        raise UnreadableEvent("it has no SUMMARY")
     if not is_cancelled and "\ufffd" in name:
-        raise Unreadable("its SUMMARY is not text in UTF-8")
+        raise UnreadableEvent("its SUMMARY is not text in UTF-8")
     instead_of = parsed.get("RECURRENCE-ID")
     zone = _zone_of(parsed, block.zone)
     return Event(
@@ -111,7 +111,7 @@ def read_event(block: Block, parsed: Any, calendar: str) -> Event:
         first=first,
         days=days,
         instead_of=None if instead_of is None else _local(instead_of.dt, zone).date(),
-        rules=tuple(_checked(rule, zone) for rule in _several(parsed.get("RRULE"))),
+        rules=tuple(_checked(rule, zone) for rule in _as_list(parsed.get("RRULE"))),
         more=_listed(parsed, "RDATE", zone),
         less=_listed(parsed, "EXDATE", zone),
     )
@@ -122,7 +122,7 @@ def _first_and_days(parsed: Any, zone: tzinfo | None, *, is_cancelled: bool) -> 
     if "DTSTART" not in parsed:
         if is_cancelled:
             return None, 1
-        raise Unreadable("it has no DTSTART")
+        raise UnreadableEvent("it has no DTSTART")
     start = parsed["DTSTART"].dt
     begin = _local(start, zone)
     if "DTEND" in parsed:
@@ -136,13 +136,13 @@ def _first_and_days(parsed: Any, zone: tzinfo | None, *, is_cancelled: bool) -> 
     if is_cancelled:
         return begin.date(), max(1, (end - begin).days)
     if end < begin:
-        raise Unreadable("it ends before it begins")
+        raise UnreadableEvent("it ends before it begins")
     if not isinstance(start, datetime) and end == begin:
         end = begin + _DAY  # Apple writes one day so
     if begin.time() != time() or end.time() != time() or end == begin:
-        raise Unreadable("it is an appointment at a time of day, not a number of whole days", is_failure=False)
-    if (end - begin).days > _LONGEST:
-        raise Unreadable("it lasts longer than a year")
+        raise UnreadableEvent("it is an appointment at a time of day, not a number of whole days", is_failure=False)
+    if (end - begin).days > _MAX_DAYS:
+        raise UnreadableEvent("it lasts longer than a year")
     return begin.date(), (end - begin).days
 
 
@@ -166,10 +166,10 @@ def _checked(rule: Any, zone: tzinfo | None) -> Any:
     """A rule in dates. What would go on for ever, or many times a day, is not begun."""
     frequency = str(next(iter(rule.get("FREQ", [])), "")).upper()
     if frequency not in _FREQUENCIES or any(name in rule for name in ("BYHOUR", "BYMINUTE", "BYSECOND")):
-        raise Unreadable(f"RRULE: a holiday repeats {', '.join(_FREQUENCIES)}, not more than once a day")
+        raise UnreadableEvent(f"RRULE: a holiday repeats {', '.join(_FREQUENCIES)}, not more than once a day")
     for name in ("INTERVAL", "COUNT"):
         if any(int(value) < 1 for value in rule.get(name, [])):
-            raise Unreadable(f"RRULE: {name} must be 1 or more")
+            raise UnreadableEvent(f"RRULE: {name} must be 1 or more")
     changed = icalendar.vRecur(rule)
     if "UNTIL" in rule:
         changed["UNTIL"] = [_local(value, zone).date() for value in rule["UNTIL"]]
@@ -177,13 +177,13 @@ def _checked(rule: Any, zone: tzinfo | None) -> Any:
 
 
 def _listed(parsed: Any, name: str, zone: tzinfo | None) -> tuple[date, ...]:
-    values = [value.dt for each in _several(parsed.get(name)) for value in each.dts]
+    values = [value.dt for each in _as_list(parsed.get(name)) for value in each.dts]
     if any(isinstance(value, tuple) for value in values):
-        raise Unreadable(f"{name}: periods cannot be read, only dates")
+        raise UnreadableEvent(f"{name}: periods cannot be read, only dates")
     return tuple(_local(value, zone).date() for value in values)
 
 
-def _several(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
@@ -199,7 +199,7 @@ def summary_of(parsed: Any) -> str:
 
 
 def text_of(parsed: Any, name: str) -> str:
-    return str(next(iter(_several(parsed.get(name))), "")).strip()
+    return str(next(iter(_as_list(parsed.get(name))), "")).strip()
 
 
 def parse(block: Block) -> Any:
@@ -236,7 +236,7 @@ class _Splitter:
             self._begin(number, text.upper())
         elif name == "END":
             self._end(text.upper())
-        elif self.inside[-1:] == ["VEVENT"] and name in _READ:
+        elif self.inside[-1:] == ["VEVENT"] and name in _PROPERTIES:
             self.blocks[-1].lines.append(line)
         elif self.inside[-1:] == ["VCALENDAR"]:
             self._note(name, text)

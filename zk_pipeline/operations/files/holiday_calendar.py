@@ -14,10 +14,10 @@ import recurring_ical_events
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.calendar_events import (
     Event,
-    Unreadable,
+    UnreadableEvent,
+    as_unreadable,
     parse,
     read_event,
-    reading,
     split_calendar,
     summary_of,
     text_of,
@@ -25,7 +25,7 @@ from zk_pipeline.operations.files.calendar_events import (
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped
 
 Window = tuple[date, date]
-_MOST_DATES = 10_000  # of one event
+_MAX_DATES = 10_000  # of one event
 _DAY = timedelta(days=1)
 _NEVER: Window = (date.max, date.max)
 
@@ -54,11 +54,11 @@ def read_calendar(name: str, content: bytes, window: Window) -> ReadCalendar:
     for block in file.blocks:
         parsed = icalendar.Event()
         try:
-            with reading():
+            with as_unreadable():
                 parsed = parse(block)
                 one = read_event(block, parsed, known_as)
             by_uid.setdefault(one.uid, []).append(one)
-        except Unreadable as error:
+        except UnreadableEvent as error:
             skipped.append(Skipped(block.line, summary_of(parsed), str(error), error.is_failure))
             uid = text_of(parsed, "UID")
             if not error.is_failure and uid:
@@ -71,9 +71,9 @@ def read_calendar(name: str, content: bytes, window: Window) -> ReadCalendar:
     cancelled: set[tuple[str, date]] = set()
     for uid, group in by_uid.items():
         try:
-            with reading():
+            with as_unreadable():
                 found, off = _days(uid, group, window)
-        except Unreadable as error:
+        except UnreadableEvent as error:
             skipped.append(Skipped(group[0].line, group[0].name, str(error)))
             unread.add(uid)
             continue
@@ -110,8 +110,8 @@ def _days(uid: str, group: list[Event], window: Window) -> tuple[CalendarEvent, 
         if not one.is_cancelled:
             days |= _span(one, one.first)
     off -= {(uid, day) for day in days}
-    if len(days) > _MOST_DATES:
-        raise Unreadable(f"it gives more than {_MOST_DATES:,} dates")
+    if len(days) > _MAX_DATES:
+        raise UnreadableEvent(f"it gives more than {_MAX_DATES:,} dates")
     if instead and not masters:
         looked_at: Window | None = _NEVER  # nothing is said of the rest of the series
     else:

@@ -66,7 +66,7 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert len(list(failures)) == 1
     (told,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert told.words.splitlines() == [
+    assert told.message.splitlines() == [
         f"The process of this run ({polling.pid} on {socket.gethostname()}) died without a word: it was killed, "
         "ran out of memory, or the machine was restarted.",
         "It was in raw_punches. What it had stored stays. A command started it: give the command again.",
@@ -152,7 +152,7 @@ def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
         other.kill()
     assert len(fail_orphaned_runs(launcher.instance)) == 1
     (told,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert told.words.endswith(f"It was in no step. What it had stored stays. {what_is_next}")
+    assert told.message.endswith(f"It was in no step. What it had stored stays. {what_is_next}")
 
 
 def test_a_failed_run_that_is_waited_for_says_whether_it_is_retried_though_dagster_decides_a_moment_later(

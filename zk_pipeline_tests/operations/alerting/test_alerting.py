@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 from pydantic import SecretStr
 
-from zk_pipeline.operations.alerting.channels import channels_of
-from zk_pipeline.operations.alerting.messages import Look, decide, note, send_due
+from zk_pipeline.operations.alerting.channels import parse_channels
+from zk_pipeline.operations.alerting.messages import Observation, decide, note, send_due
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
@@ -49,8 +49,8 @@ class Watch:
 
     def look(self, *problems: Problem, kinds: Sequence[str] = KINDS, reminder: timedelta = DAY) -> list[str]:
         """What went wrong in telling."""
-        channels = channels_of(SecretStr(self.urls))
-        look = Look(problems, kinds, self.clock())
+        channels = parse_channels(SecretStr(self.urls))
+        look = Observation(problems, kinds, self.clock())
         self.store.alerts.update(partial(decide, look=look, channels=channels, reminder=reminder))
         return send_due(self.store, channels)[1]
 
@@ -205,8 +205,8 @@ def test_each_channel_hears_what_it_is_for(watch: Watch, channel: Channel) -> No
 
 def test_two_that_look_at_once_tell_it_once(watch: Watch, channel: Channel) -> None:
     other = Watch(store_at(watch.store.database.where, watch.clock), watch.clock, watch.urls)
-    channels = channels_of(SecretStr(watch.urls))
-    look = Look([silent()], KINDS, watch.clock())
+    channels = parse_channels(SecretStr(watch.urls))
+    look = Observation([silent()], KINDS, watch.clock())
 
     def slow(known: Sequence[object]) -> object:
         if not known:

@@ -13,7 +13,7 @@ from zk_pipeline.operations.alerting.quality_verdicts import (
     CheckResult,
     evaluate_facts,
     evaluate_freshness,
-    silence_allowed,
+    max_silence,
 )
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
@@ -37,7 +37,7 @@ PEOPLE = [(str(number), number, f"Person {number}", 0, 0) for number in range(1,
 
 def verdicts(store: Store) -> dict[str, CheckResult]:
     found = store.quality.freshness(**ALL)
-    late = evaluate_freshness(found, store.clock(), silence=silence_allowed(15))
+    late = evaluate_freshness(found, store.clock(), silence=max_silence(15))
     return {one.check.name: one for one in [*late, *evaluate_facts(store.quality.facts(today=TODAY))]}
 
 
@@ -102,8 +102,8 @@ def test_a_terminal_that_was_not_read_for_45_minutes_is_late(well: Store, clock:
 
 
 def test_where_polls_are_rarer_a_terminal_may_be_silent_for_three_of_them() -> None:
-    assert silence_allowed(60) == timedelta(hours=3)
-    assert silence_allowed(1) == timedelta(minutes=45)
+    assert max_silence(60) == timedelta(hours=3)
+    assert max_silence(1) == timedelta(minutes=45)
 
 
 def test_a_date_that_waits_for_2_hours_after_new_punches_is_late_and_a_backfill_of_others_does_not_hide_it(

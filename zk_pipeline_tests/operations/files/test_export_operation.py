@@ -16,7 +16,7 @@ import pytest
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.files import export as export_module
-from zk_pipeline.operations.files.atomic_file import replacing
+from zk_pipeline.operations.files.atomic_file import atomic_output
 from zk_pipeline.operations.files.export import export, parts
 from zk_pipeline.operations.files.table_writers import Format
 from zk_pipeline.store.queries.exports import ExportScope, What
@@ -159,11 +159,11 @@ def test_more_rows_than_an_excel_sheet_holds_are_refused_before_any_is_read(
 def test_a_failed_export_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
     target, store = tmp_path / "out.csv", tmp_path / "store"
     target.write_text("before")
-    with pytest.raises(TypeError), replacing(str(target), keep=store) as stream:
+    with pytest.raises(TypeError), atomic_output(str(target), keep=store) as stream:
         stream.writelines([b"half", "text"])  # type: ignore[list-item]
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert target.read_text() == "before"
-    with replacing(str(target), keep=store) as stream:
+    with atomic_output(str(target), keep=store) as stream:
         stream.write(b"whole")
         assert target.read_text() == "before"
     assert target.read_text() == "whole"
@@ -171,7 +171,7 @@ def test_a_failed_export_leaves_what_was_there_and_nothing_beside_it(tmp_path: P
 
 def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    with replacing(str(tmp_path / "link.csv"), keep=tmp_path / "store") as stream:
+    with atomic_output(str(tmp_path / "link.csv"), keep=tmp_path / "store") as stream:
         stream.write(b"whole")
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text() == "whole"
@@ -189,7 +189,7 @@ def test_a_target_that_cannot_be_a_file_is_refused_by_name(tmp_path: Path) -> No
         str(tmp_path / "loop"): "cannot be a file",
     }
     for target, words in wrong.items():
-        with pytest.raises((UsageError, ZkPipelineError), match=words), replacing(target, keep=tmp_path / "store"):
+        with pytest.raises((UsageError, ZkPipelineError), match=words), atomic_output(target, keep=tmp_path / "store"):
             pytest.fail("nothing may be written")
 
 
