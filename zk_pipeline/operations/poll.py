@@ -17,10 +17,7 @@ from zk_pipeline.store.terminals.poll_results import FailedPoll, FinishedReading
 
 # Waiting for terminals costs little; this limits the number of readings in memory.
 MAX_CONCURRENT_READINGS = 128
-MAX_READINGS_PER_TRANSACTION, MAX_RECORDS_PER_TRANSACTION = (
-    32,
-    5_000,
-)  # readings in one transaction, where they come at once and bring little
+MAX_READINGS_PER_TRANSACTION, MAX_RECORDS_PER_TRANSACTION = 32, 5_000  # for readings that end at the same time
 
 NOT_STORED, STORE_FAILED = "not_stored", "store_failed"  # error codes of polls whose terminal was read
 LOG_NOT_STORED = "its log was read and cannot be stored; the records stay on the terminal, and each poll tries again"

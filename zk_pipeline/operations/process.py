@@ -19,8 +19,8 @@ from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.staleness import StaleDate
 
 # About 1 GB of memory and a lock time of two seconds, whatever the number of dates and users. Just under two row groups
-# of DuckDB (122,880): a few more rows begin a third, which is rewritten with the next batch (a sixth of the total work);
-# half as many rows cost a third more.
+# of DuckDB (122,880): a few more rows begin a third, which is rewritten with the next batch (a sixth of the work); half
+# as many rows cost a third more.
 _MAX_ROWS, _FIRST_BATCH, _MAX_BATCH = 240_000, 14, 366
 _log = logging.getLogger(__name__)
 

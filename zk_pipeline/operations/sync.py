@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.counted import counted
 from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile, TokenSource, read_token
@@ -144,7 +143,7 @@ def waiting_message(store: Store, settings: Settings, left: int) -> str:
     until = paused_until(store, settings)
     when = f"the next sync sends them (sync_to_crm_schedule: every {settings.crm_sync_interval_minutes} minutes)"
     not_before = f", not before {_moment(until)}, as the CRM asked" if until else ""
-    return f"{counted(left, 'delivery still waits', 'deliveries still wait')}: {when}{not_before}"
+    return f"{left} still {'waits' if left == 1 else 'wait'}: {when}{not_before}"
 
 
 def paused_until(store: Store, settings: Settings) -> datetime | None:

@@ -109,4 +109,4 @@ def test_a_terminal_that_is_lost_is_listened_to_again(fleet: Fleet, gate: Device
     finally:
         stop.set()
         listener.join(10)
-    assert "Listening again in 1 s." in said[0]
+    assert "Reconnecting in 1 s." in said[0]

@@ -115,10 +115,10 @@ def test_the_registry_is_followed_while_it_changes(fleet: Fleet, gate: Device, s
         store.devices.add(replace(gate, live=True))
         until(lambda: listeners(fleet) == {"gate": 1, "yard": 0})
     assert heard.errors == []
-    assert [line for line in heard.said if "not listening" in line] == [
-        "gate: not listening to it any more",
-        "yard: not listening to it any more",
-        "gate: not listening to it any more",
+    assert [line for line in heard.said if "live capture stopped" in line] == [
+        "gate: live capture stopped",
+        "yard: live capture stopped",
+        "gate: live capture stopped",
     ]
 
 
@@ -130,8 +130,8 @@ def test_a_punch_after_the_zone_was_changed_gets_its_instant_from_the_new_one(
         fleet.punch("gate", "1001", datetime(2026, 3, 2, 8, 0))  # noqa: DTZ001 (a wall clock)
         until(lambda: heard.new == 1)
         store.devices.update("gate", timezone="Africa/Nairobi")
-        until(lambda: heard.has_said("its registration changed: connecting again"))
-        until(lambda: heard.has_said("gate: listening to it") and listeners(fleet)["gate"] == 1)
+        until(lambda: heard.has_said("registration changed: reconnecting"))
+        until(lambda: heard.has_said("gate: live capture started") and listeners(fleet)["gate"] == 1)
         fleet.punch("gate", "1001", datetime(2026, 3, 2, 9, 0))  # noqa: DTZ001 (a wall clock)
         until(lambda: heard.new == 2)
     # The one from before was moved with the zone.
@@ -190,7 +190,7 @@ def test_a_listener_that_fails_unexpectedly_is_told_of_and_on_record_and_listens
         until(lambda: heard.new == 1)
     name = type(error or RuntimeError()).__name__
     assert [line.partition(":")[0] for line in heard.said] == ["gate", "gate"]
-    assert all(f"internal error while listening to it ({name}" in line for line in heard.said)
+    assert all(f"internal error in its live capture ({name}" in line for line in heard.said)
     assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True, True]
     # What repeats before the terminal is heard again is on record once.
     assert rows(store, FAILURES) == [("gate", "failed", "live", "internal_error")]
@@ -200,7 +200,7 @@ def test_a_comm_key_that_is_set_later_is_used_without_a_restart(fleet: Fleet, ga
     unset = UsageError("comm key of gate: the variable GATE_KEY is not set")
     with listening(store, [gate], failing(unset)) as heard:
         until(lambda: listeners(fleet)["gate"] == 1)
-    assert heard.said == [f"gate: {unset}. Listening again in 0 s."]
+    assert heard.said == [f"gate: {unset}. Reconnecting in 0 s."]
 
 
 def test_a_listener_that_hangs_ends_the_command_and_is_on_record(
@@ -221,7 +221,7 @@ def test_a_listener_that_hangs_ends_the_command_and_is_on_record(
         is_over.set()
     (error,) = heard.errors
     assert isinstance(error, ListenerHangs)
-    assert str(error).startswith("gate: its listener hangs, past every deadline")
+    assert str(error).startswith("gate: the listener hangs past every deadline")
     assert "is_over.wait(60)" in caplog.text
     assert rows(store, FAILURES) == [("gate", "failed", "live", "internal_error")]
 
@@ -257,7 +257,9 @@ def test_a_live_punch_that_cannot_be_stored_costs_the_others_nothing(
         until(lambda: heard.new == 2)
         until(lambda: heard.said)
     assert heard.errors == []
-    assert heard.said[0].startswith("gate: a live punch cannot be stored; the terminal keeps it, and the next poll")
+    assert heard.said[0].startswith(
+        "gate: a live punch cannot be stored; it stays in the terminal's log, and the next poll"
+    )
     assert rows(store, FAILURES) == [("gate", "failed", "live", "not_stored")]
     assert "OverflowError: too large" in caplog.text
 
@@ -285,5 +287,5 @@ def test_a_store_that_fails_ends_listening_and_what_is_not_stored_is_counted(
         fleet.punch("gate", "1002")
         until(lambda: heard.errors)
     assert isinstance(heard.errors[0], duckdb.IOException)
-    assert heard.said == ["gate: 1 live punches are not stored; the next poll reads them"]
+    assert heard.said == ["gate: 1 live punch not stored; the next poll reads the log"]
     assert listeners(fleet)["gate"] == 0

@@ -215,7 +215,7 @@ def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(s
     with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
         summary = run(store, tmp_path, crm)
     assert (summary.delivered, summary.retry, summary.failed) == (2, 0, 1)
-    assert summary.errors[0].message == "given up after 8 rounds, last: 500: told to refuse"
+    assert summary.errors[0].message == "failed after 8 retry rounds, last: 500: told to refuse"
     assert store.deliveries.states() == {"delivered": 2, "failed": 1}
 
 
@@ -314,7 +314,7 @@ def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted
 ) -> None:
     crm.misbehave = lambda *_: refusal(429, retry_after="7200")
     stopped = run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY))
-    assert (stopped.unsent, "; 1 still wait: " in str(stopped.stopped)) == (1, True)
+    assert (stopped.unsent, "; 1 still waits: " in str(stopped.stopped)) == (1, True)
     crm.misbehave = behave
     posts = crm.posts
     paused = run(store, tmp_path, crm)

@@ -175,7 +175,7 @@ def test_a_failing_store_ends_the_run_and_names_the_readings_at_hand(
     with failing(monkeypatch, "store a poll", failure), pytest.raises(duckdb.IOException):
         list(store_outcomes(gates, [*come, dead], "run"))
     assert rows(gates, POLLS) == [*((name, "failed", "store_failed") for name in "ABC"), ("D", "failed", "refused")]
-    assert "read and not stored, since the store failed: A, B, C" in caplog.text
+    assert "read but not stored, because the store failed: A, B, C" in caplog.text
     assert [one.ingested and one.ingested.new for one in store_outcomes(gates, come, "again")] == [1, 1, 1]
 
 
@@ -210,7 +210,7 @@ def test_a_busy_store_is_not_waited_for_again_and_the_readings_are_named(
         list(store_outcomes(hurried, come, "run"))
     assert rows(gates, POLLS) == []
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert line.startswith("read and not stored, since the store failed: A, B;")
+    assert line.startswith("read but not stored, because the store failed: A, B;")
 
 
 def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(

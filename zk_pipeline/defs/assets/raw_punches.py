@@ -89,8 +89,6 @@ def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLin
     return dg.AssetMaterialization(
         key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
     )
-        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
-    )
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:

@@ -43,7 +43,7 @@ def test_without_a_crm_the_run_fails_with_a_line_that_says_so_and_counts_no_atte
     launcher: Launcher, home_store: Store
 ) -> None:
     result = deliver(launcher, MONDAY, WEDNESDAY)
-    assert result.failure == "CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted"
+    assert result.failure == "CRM_API_URL is not set: there is no CRM to deliver to; no request was sent"
     assert run_status(launcher, result) is dg.DagsterRunStatus.FAILURE
     assert set(states(home_store).values()) == {("pending", 0)}
 
