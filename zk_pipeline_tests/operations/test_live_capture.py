@@ -16,7 +16,7 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.events import LiveEvent, LivePunch
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations import live_capture as listening_operation
+from zk_pipeline.operations import live_capture
 from zk_pipeline.operations.live_capture import ListenerHangs, StoredPunches, capture_live
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.errors import ReadingRefused
@@ -32,8 +32,12 @@ FAILURES = "SELECT device, status, mode, error_code FROM device_polls WHERE stat
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"REGISTRY_SECONDS": 0.1, "ENDING_SECONDS": 0.05, "FIRST_PAUSE": 0.05}.items():
-        monkeypatch.setattr(listening_operation, name, seconds)
+    for name, seconds in {
+        "REGISTRY_INTERVAL_SECONDS": 0.1,
+        "ENDING_INTERVAL_SECONDS": 0.05,
+        "MIN_RECONNECT_SECONDS": 0.05,
+    }.items():
+        monkeypatch.setattr(live_capture, name, seconds)
 
 
 @pytest.fixture
@@ -213,7 +217,7 @@ def test_a_listener_that_hangs_ends_the_command_and_is_on_record(
             is_over.wait(60)
             yield from ()
 
-    monkeypatch.setattr(listening_operation, "HANG_GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(live_capture, "HANG_GRACE_SECONDS", 0.3)
     try:
         with listening(store, [gate], Hanging(timeout=0.1, deadline=0.1, comm_keys=lambda _: 0)) as heard:
             until(lambda: heard.errors)
@@ -236,7 +240,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         return ingest_live(self, device, punches, poll_id=poll_id)
 
     monkeypatch.setattr(PunchStore, "ingest_live", ingest)
-    monkeypatch.setattr(listening_operation, "GATHER_SECONDS", 0.3)
+    monkeypatch.setattr(live_capture, "GATHER_SECONDS", 0.3)
 
 
 def punch_three(fleet: Fleet) -> None:
@@ -257,9 +261,8 @@ def test_a_live_punch_that_cannot_be_stored_costs_the_others_nothing(
         until(lambda: heard.new == 2)
         until(lambda: heard.said)
     assert heard.errors == []
-    assert heard.said[0].startswith(
-        "gate: a live punch cannot be stored; it stays in the terminal's log, and the next poll"
-    )
+    expected = "gate: a live punch cannot be stored; it stays in the terminal's log, and the next poll"
+    assert heard.said[0].startswith(expected)
     assert rows(store, FAILURES) == [("gate", "failed", "live", "not_stored")]
     assert "OverflowError: too large" in caplog.text
 

@@ -74,8 +74,8 @@ def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
         if len(told) == 2:
             monkeypatch.setattr(operation, "evaluate_days", busy)
 
-    monkeypatch.setattr(operation, "_FIRST_PART", 2)
-    monkeypatch.setattr(operation, "_ROWS_AT_ONCE", 1)  # each date has one
+    monkeypatch.setattr(operation, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(operation, "_MAX_ROWS", 1)  # each date has one
     ingest(store, "Gate", *on(THURSDAY, "08:00"))
     with pytest.raises(StoreBusy):
         process_dates(store, [MONDAY, TUESDAY, WEDNESDAY, THURSDAY], WorkRules(), run_id=None, on_committed=tell)

@@ -1,4 +1,7 @@
-"""From problems to messages: what began, what goes on, what is over, and for whom. Pure, but for `send_due`."""
+"""Alert messages: decide which problems begin, last or end, render messages per channel, send and retry them.
+
+Pure functions, except `send_due`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from zk_pipeline.operations.alerting.quality_verdicts import format_age
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Message, Problem
 from zk_pipeline.store.store import Store
 
-_MAX_BODIES, _MAX_TITLES = 10, 40  # problems of one kind in a message: with their words, and by title
-_MAX_LINE, _MAX_MESSAGE = 200, 3500  # characters of one among others, and of a message
+_MAX_BODIES, _MAX_TITLES = 10, 40  # problems of one kind in a message: with details, and by title
+_MAX_LINE, _MAX_MESSAGE = 200, 3500  # characters of one problem among others, and of a message
 _MIN_RETRY_INTERVAL, _MAX_RETRY_INTERVAL = timedelta(minutes=1), timedelta(hours=1)
 
 _PLURAL_TITLES = {
@@ -29,7 +32,7 @@ _PLURAL_TITLES = {
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen at one moment. Alerts of a kind that is not among `kinds` are left as they are."""
+    """Problems observed at one time. Alerts of a kind that is not in `kinds` stay unchanged."""
 
     problems: Sequence[Problem]
     kinds: Collection[str]
@@ -39,18 +42,18 @@ class Observation:
 @dataclass(frozen=True)
 class _Line:
     problem: Problem
-    what: str  # began, lasts, ended or passed: began and ended before anybody was told
+    phase: str  # began, lasts, ended or passed: began and ended before a notification
     since: datetime
 
 
 def decide(
     known: Sequence[KnownAlert], look: Observation, channels: Sequence[Channel], reminder: timedelta
 ) -> Decision:
-    """What changes between the alerts that are known and what was seen.
+    """Changes between the known alerts and the observed problems.
 
-    Each problem is told when it begins, every `reminder` while it lasts (never, where that is zero), and when it ends.
-    One that comes back within an hour of its end is told only once that hour is over: what comes and goes must not ring
-    each time. Without a channel nothing counts as told.
+    A problem is notified when it begins, every `reminder` while it lasts (never if zero), and when it ends. A problem
+    that returns within an hour of its end is notified after that hour, so that an intermittent one does not notify each
+    time. Without a channel, no problem counts as notified.
     """
     open_ = {one.problem.key: one for one in known if one.resolved_at is None}
     ended_lately = {one.problem.key for one in known if one.resolved_at is not None and one.told_at is not None}
@@ -82,15 +85,15 @@ def decide(
         told=[line.problem.key for line in lines],
         ended=[one.problem.key for one in gone],
         messages=[
-            Message(channel.name, *_render(heard, look.now))
+            Message(channel.name, *_render(accepted, look.now))
             for channel in channels
-            if (heard := [line for line in lines if channel.accepts(line.problem)])
+            if (accepted := [line for line in lines if channel.accepts(line.problem)])
         ],
     )
 
 
 def note(known: Sequence[KnownAlert], problem: Problem) -> Decision:
-    """Put a problem on record that was only seen once; the next look tells it."""
+    """Record a problem of a single event; the next evaluation notifies it."""
     open_ = {one.problem.key: one.problem for one in known if one.resolved_at is None}
     if problem.key not in open_:
         return Decision(begun=[problem])
@@ -98,19 +101,19 @@ def note(known: Sequence[KnownAlert], problem: Problem) -> Decision:
 
 
 def send_due(store: Store, channels: Sequence[Channel]) -> tuple[int, list[str]]:
-    """Send what is due, as one message per channel; how many channels took theirs, and why others did not.
+    """Send due messages, joined per channel; returns the number of successful channels, and the errors of the others.
 
-    What a channel did not take is due again, ever later up to an hour. A crash between sending and writing that down
-    sends it twice rather than not at all.
+    A failed message is due again after a growing interval, up to an hour. A crash between sending and recording sends
+    a message twice rather than never.
     """
     by_name = {channel.name: channel for channel in channels}
     due = store.alerts.claim(_MIN_RETRY_INTERVAL * 2)
-    taken, failures = 0, []
+    sent, failures = 0, []
     for name in dict.fromkeys(one.message.channel for one in due):
         mine = [one for one in due if one.message.channel == name]
         error = None
         if name not in by_name:
-            error = f"ALERT_URLS: number {name} is not there any more"
+            error = f"ALERT_URLS: number {name} was removed"
         else:
             try:
                 by_name[name].send(_joined([one.message for one in mine]))
@@ -119,9 +122,9 @@ def send_due(store: Store, channels: Sequence[Channel]) -> tuple[int, list[str]]
         attempts = max(one.attempts for one in mine)
         pause = min(_MIN_RETRY_INTERVAL * 2 ** min(attempts, 10), _MAX_RETRY_INTERVAL)
         store.alerts.settle([one.id for one in mine], error=error, next_attempt_at=store.clock() + pause)
-        taken += error is None
+        sent += error is None
         failures += [error] if error else []
-    return taken, failures
+    return sent, failures
 
 
 def _joined(messages: Sequence[Message]) -> Alert:
@@ -138,10 +141,10 @@ def _is_worse(now: Problem, before: Problem) -> bool:
 def _render(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
     """Title and body of one message."""
     parts = [
-        (_headline(kind, what, group), _section(group, what, now))
-        for what in ("began", "passed", "lasts", "ended")
+        (_headline(kind, phase, group), _section(group, phase, now))
+        for phase in ("began", "passed", "lasts", "ended")
         for kind in _PLURAL_TITLES
-        if (group := [line for line in lines if line.what == what and line.problem.kind == kind])
+        if (group := [line for line in lines if line.phase == phase and line.problem.kind == kind])
     ]
     if len(parts) == 1:
         return f"zk_pipeline: {parts[0][0]}", _bounded(parts[0][1])
@@ -150,15 +153,15 @@ def _render(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
     return f"zk_pipeline: {parts[0][0]}{more}", _bounded(body)
 
 
-def _headline(kind: str, what: str, group: Sequence[_Line]) -> str:
-    words = group[0].problem.title if len(group) == 1 else f"{len(group)} {_PLURAL_TITLES[kind]}"
-    before = {"began": "", "passed": "", "lasts": "still: ", "ended": "over: "}[what]
-    return f"{before}{words}"
+def _headline(kind: str, phase: str, group: Sequence[_Line]) -> str:
+    title = group[0].problem.title if len(group) == 1 else f"{len(group)} {_PLURAL_TITLES[kind]}"
+    prefix = {"began": "", "passed": "", "lasts": "still: ", "ended": "resolved: "}[phase]
+    return f"{prefix}{title}"
 
 
-def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
-    if what == "ended":
-        lines = [f"- {one.problem.title}: over after {format_age(now - one.since)}" for one in group[:_MAX_TITLES]]
+def _section(group: Sequence[_Line], phase: str, now: datetime) -> str:
+    if phase == "ended":
+        lines = [f"- {one.problem.title}: resolved after {format_age(now - one.since)}" for one in group[:_MAX_TITLES]]
         return "\n".join([*lines, *_and_more(len(group) - len(lines))])
     in_full = group[:_MAX_BODIES]
     blocks = [
@@ -166,10 +169,10 @@ def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
     ]
     if len(group) > 1:
         blocks.append(f"The first: {group[0].problem.body.splitlines()[-1]}")
-    if what == "lasts":
-        blocks.append(f"For {format_age(now - min(one.since for one in group))} now.")
-    if what == "passed":
-        blocks.append("It is over already.")
+    if phase == "lasts":
+        blocks.append(f"Unresolved for {format_age(now - min(one.since for one in group))}.")
+    if phase == "passed":
+        blocks.append("Already resolved.")
     others = [one.problem.title for one in group[_MAX_BODIES:_MAX_TITLES]]
     if others:
         blocks.append("Also: " + "; ".join(others))

@@ -1,4 +1,4 @@
-"""What the facts of the data amount to: a verdict per check. Pure."""
+"""Results of the quality checks, evaluated from facts about the data. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import sqrt
 
+from zk_pipeline.counted import counted
 from zk_pipeline.operations.alerting.quality_checks import (
     CALM,
     DAYS_SOUND,
@@ -26,7 +27,7 @@ from zk_pipeline.operations.alerting.quality_checks import (
 )
 from zk_pipeline.store.quality.quality import Facts, Freshness, Shares
 
-# What is late, and since how long. A device's is longer where polls are rarer.
+# Delays from which a device, a work date or a delivery is late. A device's is longer if polls are less frequent.
 DEVICE_SILENT = timedelta(minutes=45)
 DATE_WAITS = timedelta(hours=2)
 DELIVERY_WAITS = timedelta(hours=2)
@@ -34,7 +35,7 @@ DELIVERY_WAITS = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found: it passed where there are no `problems`, one line each. `measured`: numbers over time."""
+    """Result of a check: passed without `problems`, one line each. `measured`: numbers to plot over time."""
 
     check: Check
     problems: Sequence[str]
@@ -46,21 +47,20 @@ class CheckResult:
 
 
 def max_silence(polling_interval_minutes: int) -> timedelta:
-    """For how long a terminal may not have been read."""
+    """Maximum time since the last successful poll of a terminal."""
     return max(DEVICE_SILENT, timedelta(minutes=3 * polling_interval_minutes))
 
 
 def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -> list[CheckResult]:
-    """The checks of what is late at `now`."""
+    """Results of the checks for late polls, work dates and deliveries at `now`."""
     quiet = {one.device: now - one.silent_since for one in found.devices}
     silent = [f"{name}: not read for {format_age(for_)}" for name, for_ in quiet.items() if for_ > silence]
     waiting = {day: now - since for day, since in found.waiting_since.items()}
     late = [f"{day}: has waited for {format_age(for_)}" for day, for_ in waiting.items() if for_ > DATE_WAITS]
     due = found.undelivered
     oldest = timedelta(0) if due.oldest_due is None else now - due.oldest_due
-    undelivered = (
-        [f"{due.due} deliveries are due, the oldest for {format_age(oldest)}"] if oldest > DELIVERY_WAITS else []
-    )
+    overdue = f"{counted(due.due, 'delivery is', 'deliveries are')} due, the oldest for {format_age(oldest)}"
+    undelivered = [overdue] if oldest > DELIVERY_WAITS else []
     return [
         CheckResult(READ_IN_TIME, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
         CheckResult(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
@@ -69,7 +69,7 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
 
 
 def evaluate_facts(facts: Facts) -> list[CheckResult]:
-    """The checks of the data itself."""
+    """Results of the checks of the data."""
     verdicts = []
     for check, (find, measure) in _FACT_CHECKS.items():
         problems = list(find(facts))
@@ -79,7 +79,7 @@ def evaluate_facts(facts: Facts) -> list[CheckResult]:
 
 
 def format_age(delta: timedelta) -> str:
-    """A span in the two largest units that matter."""
+    """A duration: minutes, hours and minutes, or days."""
     minutes = int(delta.total_seconds() // 60)
     if minutes < 60:
         return f"{minutes} min"
@@ -96,7 +96,7 @@ def _usual(one: Shares) -> float:
 
 
 def _is_unusual(one: Shares) -> bool:
-    """More than a tenth above, and more than chance explains."""
+    """Whether the share is more than 0.1 and three standard deviations above that of the 30 days before."""
     usual = _usual(one)
     spread = sqrt(usual * (1 - usual) / one.rows)
     return one.rows_before >= 20 and _share(one) - usual > max(0.1, 3 * spread)
@@ -114,11 +114,15 @@ def _minutes(spans: Iterable[timedelta]) -> int:
 _Find = Callable[[Facts], Iterable[str]]
 _Measure = Callable[[Facts], Mapping[str, float | int]]
 
-# What breaks each check, a line each, and its numbers over time: how many lines there are, where nothing else is said.
+# For each check: its problems, one line each, and its numbers to plot; by default the number of problems.
 _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     TABLES_SOUND: (lambda facts: [*facts.schema_faults, *facts.doubled_keys], None),
     PUNCHES_UNIQUE: (
-        lambda facts: [f"{facts.doubled_punches} punches are there more than once"] if facts.doubled_punches else [],
+        lambda facts: (
+            [f"{counted(facts.doubled_punches, 'punch', 'punches')} stored more than once"]
+            if facts.doubled_punches
+            else []
+        ),
         lambda facts: {"doubled": facts.doubled_punches},
     ),
     DAYS_SOUND: (
@@ -126,30 +130,36 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
         lambda facts: {"held": len(facts.unsound)},
     ),
     QUARANTINE_STILL: (
-        lambda facts: [f"{device}: {count} records" for device, count in facts.quarantined.items()],
+        lambda facts: [f"{device}: {counted(count, 'record')}" for device, count in facts.quarantined.items()],
         lambda facts: {"last_day": sum(facts.quarantined.values()), "before": facts.quarantined_before},
     ),
     IDS_SHARED: (lambda facts: [f"{site}: {user} is {names}" for site, user, names in facts.shared_ids], None),
     IDS_SHARED_BY_SITES: (lambda facts: [f"{user} is {' / '.join(names)}" for user, names in facts.namesakes], None),
     ONE_SITE_A_DAY: (
-        lambda facts: [f"{user}: {dates} dates, such as at {sites}" for user, dates, sites in facts.several_sites],
+        lambda facts: [
+            f"{user}: {counted(dates, 'date')}, for example at {sites}" for user, dates, sites in facts.several_sites
+        ],
         None,
     ),
     PEOPLE_KNOWN: (
-        lambda facts: [f"{device}: {user}, {count} punches" for device, user, count in facts.unknown_people],
+        lambda facts: [
+            f"{device}: {user}, {counted(count, 'punch', 'punches')}" for device, user, count in facts.unknown_people
+        ],
         None,
     ),
-    NO_EMPTY_DAYS: (lambda facts: [f"{site}: nobody on {day:%A}, {day}" for site, day in facts.empty_days], None),
+    NO_EMPTY_DAYS: (lambda facts: [f"{site}: no punches on {day:%A}, {day}" for site, day in facts.empty_days], None),
     USUAL_SHARES: (
         lambda facts: [
-            f"{day}: {_share(one):.0%} of {one.rows} rows are unusual, before it {_usual(one):.0%}"
+            f"{day}: {_share(one):.0%} of {one.rows} rows are outliers or incomplete, {_usual(one):.0%} before"
             for day, one in facts.shares.items()
             if _is_unusual(one)
         ],
         _newest_share,
     ),
     CALM: (
-        lambda facts: [f"{day}: {user} at {site}, {count} revisions" for day, site, user, count in facts.churning],
+        lambda facts: [
+            f"{day}: {user} at {site}, {counted(count, 'revision')}" for day, site, user, count in facts.churning
+        ],
         None,
     ),
 }
