@@ -1,7 +1,7 @@
-"""Events of a calendar file (RFC 5545), each by itself and in dates: a holiday is on the dates that are written there.
+"""Events of a calendar file (RFC 5545) as whole dates: a holiday is on the written dates, without zone conversion.
 
-Lines are unfolded and events told apart here, so that each is named by its line and a broken one does not hold up the
-others; what its properties say is read by `icalendar`.
+This module unfolds lines and splits events, so that errors name the line of the event and a broken event does not
+affect others; `icalendar` parses the properties.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DAY = timedelta(days=1)
 
 
 class UnreadableEvent(Exception):
-    """Its text is the reason. `is_failure` as in Skipped."""
+    """An event that cannot be a holiday; the message is the reason. `is_failure` as in Skipped."""
 
     def __init__(self, reason: str, *, is_failure: bool = True) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class UnreadableEvent(Exception):
 
 @dataclass
 class Block:
-    """The lines of one event, and what its calendar says of all."""
+    """The lines of one event, with the method and zone of its calendar."""
 
     line: int
     method: str
@@ -45,7 +45,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Event:
-    """One VEVENT in dates: `first`, for `days` days. `instead_of`: the date of the series whose place it takes."""
+    """One VEVENT in dates: `first`, for `days` days. `instead_of`: the date of the series that it replaces."""
 
     line: int
     uid: str
@@ -66,7 +66,7 @@ class Event:
 
 @dataclass(frozen=True)
 class CalendarFile:
-    """The events; what the calendar calls itself; whether the file is complete, and no message about single events."""
+    """The events and title of a file. `is_whole`: a complete file, and not a message about single events."""
 
     blocks: list[Block]
     title: str
@@ -75,24 +75,24 @@ class CalendarFile:
 
 @contextmanager
 def as_unreadable() -> Iterator[None]:
-    """Whatever a library, or the calendar itself, says of what is read is told of this event. Raises Unreadable."""
+    """Converts any error while an event is read into UnreadableEvent."""
     try:
         yield
     except UnreadableEvent:
         raise
     except Exception as error:
-        raise UnreadableEvent(f"it cannot be read: {' '.join(str(error).split())}") from error
+        raise UnreadableEvent(f"cannot be parsed: {' '.join(str(error).split())}") from error
 
 
 def read_event(block: Block, parsed: Any, calendar: str) -> Event:
     """Raises Unreadable."""
     if not block.is_ended:
-        raise UnreadableEvent("it does not end: the file is not complete")
+        raise UnreadableEvent("it has no end: the file is incomplete")
     for name, problem in parsed.errors:
         raise UnreadableEvent(f"{name or 'a line'} cannot be read: {' '.join(str(problem).split())}")
     for name in ("UID", "SUMMARY", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID"):
         if isinstance(parsed.get(name), list):
-            raise UnreadableEvent(f"{name} stands there twice")
+            raise UnreadableEvent(f"{name} is given twice")
     is_cancelled = block.method == "CANCEL" or text_of(parsed, "STATUS").upper() == "CANCELLED"
     first, days = _first_and_days(parsed, block.zone, is_cancelled=is_cancelled)
     name = summary_of(parsed)
@@ -118,7 +118,7 @@ def read_event(block: Block, parsed: Any, calendar: str) -> Event:
 
 
 def _first_and_days(parsed: Any, zone: tzinfo | None, *, is_cancelled: bool) -> tuple[date | None, int]:
-    """First date and number of dates. Raises Unreadable for what is no number of whole days."""
+    """First date and number of dates. Raises UnreadableEvent for an event that is not a number of whole days."""
     if "DTSTART" not in parsed:
         if is_cancelled:
             return None, 1
@@ -138,23 +138,23 @@ def _first_and_days(parsed: Any, zone: tzinfo | None, *, is_cancelled: bool) -> 
     if end < begin:
         raise UnreadableEvent("it ends before it begins")
     if not isinstance(start, datetime) and end == begin:
-        end = begin + _DAY  # Apple writes one day so
+        end = begin + _DAY  # Apple writes a single day this way
     if begin.time() != time() or end.time() != time() or end == begin:
-        raise UnreadableEvent("it is an appointment at a time of day, not a number of whole days", is_failure=False)
+        raise UnreadableEvent("it is an appointment at a time of day, not on whole days", is_failure=False)
     if (end - begin).days > _MAX_DAYS:
         raise UnreadableEvent("it lasts longer than a year")
     return begin.date(), (end - begin).days
 
 
 def _zone_of(parsed: Any, zone: tzinfo | None) -> tzinfo | None:
-    """The zone in which instants of UTC belong to this event: its own, or that of its calendar."""
+    """The zone for UTC instants of this event: its own, or that of its calendar."""
     start = parsed["DTSTART"].dt if "DTSTART" in parsed else None
     own = start.tzinfo if isinstance(start, datetime) else None
     return zone if own is None or str(own) == "UTC" else own
 
 
 def _local(value: date | datetime, zone: tzinfo | None) -> datetime:
-    """The wall clock as it is written, or in `zone` where it is written in UTC."""
+    """The wall clock as written, or in `zone` if written in UTC."""
     if not isinstance(value, datetime):
         return datetime.combine(value, time())
     if zone is not None and str(value.tzinfo) == "UTC":
@@ -163,7 +163,7 @@ def _local(value: date | datetime, zone: tzinfo | None) -> datetime:
 
 
 def _checked(rule: Any, zone: tzinfo | None) -> Any:
-    """A rule in dates. What would go on for ever, or many times a day, is not begun."""
+    """A recurrence rule in dates. Raises UnreadableEvent for rules that never advance or repeat within a day."""
     frequency = str(next(iter(rule.get("FREQ", [])), "")).upper()
     if frequency not in _FREQUENCIES or any(name in rule for name in ("BYHOUR", "BYMINUTE", "BYSECOND")):
         raise UnreadableEvent(f"RRULE: a holiday repeats {', '.join(_FREQUENCIES)}, not more than once a day")
@@ -208,7 +208,7 @@ def parse(block: Block) -> Any:
 
 
 def split_calendar(content: bytes) -> CalendarFile:
-    """Never fails: what is no calendar has no events."""
+    """Split a file into events. Never fails: a file that is not a calendar has no events."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         content = content.decode("utf-16", "replace").encode()
     splitter = _Splitter()
@@ -219,12 +219,12 @@ def split_calendar(content: bytes) -> CalendarFile:
 
 
 class _Splitter:
-    """Takes content lines one after the other. `inside`: the components that have begun and not ended."""
+    """Splitter of content lines. `inside`: the open components."""
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.inside: list[str] = []
-        self.begun, self.ended = 0, 0  # calendars; a file may hold several
+        self.begun, self.ended = 0, 0  # calendars; a file may have several
         self.title, self.method, self.is_plain = "", "", True
         self.zone: tzinfo | None = None
 
@@ -273,14 +273,14 @@ def _zone(name: str) -> tzinfo | None:
 
 
 def _unfolded(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Content lines with the number of their first line. A letter may be cut in two by a fold, so these are bytes."""
-    held, begun = b"", 0
+    """Content lines with the number of their first line, as bytes: a fold may split a multi-byte character."""
+    content_line, begun = b"", 0
     for number, line in enumerate(re.split(rb"\r\n|\n|\r", content), start=1):
-        if line[:1] in (b" ", b"\t") and held:
-            held += line[1:]
+        if line[:1] in (b" ", b"\t") and content_line:
+            content_line += line[1:]
             continue
-        if held:
-            yield begun, held
-        held, begun = line, number
-    if held:
-        yield begun, held
+        if content_line:
+            yield begun, content_line
+        content_line, begun = line, number
+    if content_line:
+        yield begun, content_line

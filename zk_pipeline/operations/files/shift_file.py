@@ -1,4 +1,4 @@
-"""The YAML file of `shift apply`: read whole and checked whole before anything is changed."""
+"""YAML file of `shift apply`, validated completely before any change."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _section(file: YamlFile, name: str, entries: object) -> list[Any]:
 
 
 def _entry(file: YamlFile, section: str, number: int, entry: object) -> Any:
-    what = f"{section} entry {number + 1}"
+    name = f"{section} entry {number + 1}"
     try:
         make: Callable[[], Any] = _SECTIONS[section].model_validate(entry).made  # type: ignore[attr-defined]
         return make()
@@ -109,9 +109,11 @@ def _entry(file: YamlFile, section: str, number: int, entry: object) -> Any:
         field = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         where = file.where(section, number, *first["loc"])
-        raise UsageError(f"{where}, {what}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}") from None
+        raise UsageError(
+            f"{where}, {name}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}"
+        ) from None
     except UsageError as error:
-        raise UsageError(f"{file.where(section, number)}, {what}: {error}") from None
+        raise UsageError(f"{file.where(section, number)}, {name}: {error}") from None
 
 
 def _check_twice(file: YamlFile, section: str, keys: list[Any]) -> None:

@@ -152,7 +152,7 @@ def test_more_rows_than_an_excel_sheet_holds_are_refused_before_any_is_read(
     punched: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_module, "EXCEL_ROWS", 5)
-    with pytest.raises(UsageError, match=r"5 rows are more than an Excel sheet holds \(4\): choose fewer dates"):
+    with pytest.raises(UsageError, match=r"5 rows exceed the limit of an Excel sheet \(4\): choose fewer dates"):
         exported(punched, "raw", "xlsx")
 
 
@@ -182,7 +182,7 @@ def test_a_target_that_cannot_be_a_file_is_refused_by_name(tmp_path: Path) -> No
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     wrong = {
         str(tmp_path): "is a folder",
-        str(tmp_path / "missing" / "out.csv"): "there is no folder .*missing: make it first",
+        str(tmp_path / "missing" / "out.csv"): "there is no folder .*missing: create it first",
         str(tmp_path / "pipe"): "is not a regular file; `-` writes to standard output",
         str(tmp_path / "store"): "is the store itself",
         str(tmp_path / ("x" * 300)): "File name too long",
