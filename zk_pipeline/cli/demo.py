@@ -68,7 +68,7 @@ def demo(
     if many_hosts or not no_ui:
         check_port_is_free(port)
     place = Workspace(_demo_home())
-    place.make()
+    place.create()
     with ExitStack() as stack:
         stack.enter_context(single_instance(place.home))
         company = Company(employees, devices, days)

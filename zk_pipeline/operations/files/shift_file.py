@@ -109,9 +109,7 @@ def _entry(file: YamlFile, section: str, number: int, entry: object) -> Any:
         field = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         where = file.where(section, number, *first["loc"])
-        raise UsageError(
-            f"{where}, {name}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}"
-        ) from None
+        raise UsageError(f"{where}, {name}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}") from None
     except UsageError as error:
         raise UsageError(f"{file.where(section, number)}, {name}: {error}") from None
 
