@@ -81,9 +81,7 @@ def check_days(truth: Sequence[TruePunch], store: Store) -> Comparison:
         for day in store.audit.days()
     }
     wrong = _differences(expected, found)
-    return Comparison(
-        "attendance days of an independent recount = attendance days stored", len(expected), len(found), wrong
-    )
+    return Comparison("attendance days recounted = attendance days stored", len(expected), len(found), wrong)
 
 
 def check_crm(
