@@ -150,7 +150,7 @@ def _tail_rows(served: Served, layout: int, line: str) -> None:
     full = _row(device, layout, "full", None)
     _row(device, layout, "unchanged", full.tail)
     served.punch(name, 200)
-    tail = _row(device, layout, "tail", full.tail)
+    tail = _row(device, layout, "incremental", full.tail)
     if len(tail.punches) != 200:
         raise click.ClickException(f"{len(tail.punches)} new punches came where 200 were expected")
 
@@ -160,7 +160,7 @@ def _row(device: Device, layout: int, mode: str, tail: LogPosition | None) -> Re
 
     def read() -> int:
         readings.append(read_terminal(device, comm_key=0, timeout=TIMEOUT, deadline=DEADLINE, tail=tail))
-        return readings[-1].reported_after
+        return readings[-1].record_count_after
 
     cost = cost_of(read, read())
     reading = readings[-1]

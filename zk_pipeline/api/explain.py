@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 RevisionAnswer = described(
     "Revision",
     Revision,
-    "daily_attendance_history",
+    "daily_attendance_revisions",
     {
         "made_at": "When this revision was made (instant, UTC)",
         "delivery": "State of its delivery now; null where there was none",

@@ -64,7 +64,7 @@ class AddressEvidence:
         if answer.meaning is ResponseClass.DELIVERED:
             self.accept()
             return answer
-        if answer.meaning not in (ResponseClass.UNCLEAR, ResponseClass.REFUSED):
+        if answer.meaning not in (ResponseClass.UNCLEAR, ResponseClass.REJECTED):
             return answer
         is_of_set_up = answer.meaning is ResponseClass.UNCLEAR and answer.status in TOKEN_OR_ADDRESS
         with self._lock:
@@ -74,10 +74,10 @@ class AddressEvidence:
             return replace(answer, meaning=ResponseClass.MISCONFIGURED)
         if is_right:
             is_page = is_of_set_up and answer.status != 403
-            return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REFUSED)
+            return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REJECTED)
         if is_shared:
             text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for all users): check the address"
-            if answer.meaning is ResponseClass.REFUSED:
+            if answer.meaning is ResponseClass.REJECTED:
                 text = f"the CRM rejects all users' records ({answer.error}): check CRM_API_URL and crm_mapping.yaml"
             return replace(answer, meaning=ResponseClass.MISCONFIGURED, error=text)
         return answer
@@ -93,7 +93,7 @@ class AddressEvidence:
         if user_id in self._users_with_own_fault:
             return False
         self._users[user_id] += 1
-        enough = USERS_WITH_SAME_REJECTION if answer.meaning is ResponseClass.REFUSED else USERS_WITH_SAME_ANSWER
+        enough = USERS_WITH_SAME_REJECTION if answer.meaning is ResponseClass.REJECTED else USERS_WITH_SAME_ANSWER
         is_enough = len(self._users) >= enough
         is_enough |= alone and not self.is_address_valid and self._users[user_id] >= ANSWERS_TO_ONE_USER
         if is_enough and self._awaited is None:

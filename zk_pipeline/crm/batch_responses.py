@@ -85,7 +85,7 @@ def classify_batch_response(
     success without any results, in JSON or empty, is MISCONFIGURED.
     """
     whole = classify_response(http, now=now, secrets=secrets)
-    if whole.meaning in (ResponseClass.REFUSED, ResponseClass.UNCLEAR):
+    if whole.meaning in (ResponseClass.REJECTED, ResponseClass.UNCLEAR):
         return [replace(whole, meaning=ResponseClass.BATCH_REJECTED)] * len(sent)
     is_success = 200 <= http.status < 300 or whole.meaning is ResponseClass.DELIVERED
     if not is_success or whole.meaning is ResponseClass.MISCONFIGURED:
@@ -253,6 +253,6 @@ def _classify_item(
     answer = classify_response(http, now=now, secrets=secrets, rules=rules)
     if answer.meaning in (ResponseClass.MISCONFIGURED, ResponseClass.UNCLEAR):
         # The CRM accepted the request as a whole, so this record is at fault.
-        meaning = ResponseClass.REFUSED if status >= 400 else ResponseClass.UNKNOWN
+        meaning = ResponseClass.REJECTED if status >= 400 else ResponseClass.UNKNOWN
         return DeliveryResult(meaning=meaning, status=status, error=f"{status}: {sanitize_line(body, secrets=secrets)}")
     return answer

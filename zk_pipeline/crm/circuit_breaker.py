@@ -124,7 +124,7 @@ class CircuitBreaker:
             unclear = [item for item, meaning in by_meaning if meaning is ResponseClass.UNCLEAR]
             failed = [item for item, meaning in by_meaning if meaning in _FAILURES]
             good = {item.delivery.user_id for item, meaning in by_meaning if meaning not in _NOT_ACCEPTED}
-            if unclear or any(meaning is ResponseClass.REFUSED for _, meaning in by_meaning):
+            if unclear or any(meaning is ResponseClass.REJECTED for _, meaning in by_meaning):
                 self.has_recent_rejections, self._accepted_in_a_row = True, 0
             elif good:
                 self._accepted_in_a_row += len(good)

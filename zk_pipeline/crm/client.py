@@ -115,7 +115,7 @@ class CrmClient:
                     secrets=self._secrets,
                     rules=self._mapping.rules,
                 )
-                if any(answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for answer in answers):
+                if any(answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED) for answer in answers):
                     self._evidence.accept()  # the CRM answered the array record by record
                 elif self._evidence.is_address_valid and 200 <= http.status < 300:
                     answers = [replace(answer, meaning=ResponseClass.UNKNOWN) for answer in answers]
@@ -206,7 +206,7 @@ class CrmClient:
     def _note_outcome(self, delivery: Delivery, answer: DeliveryResult) -> None:
         if self.endpoint.lookup is not None and may_have_been_applied(answer.meaning.name.lower(), answer.status):
             self._unknown_keys.add(delivery.idempotency_key)
-        elif answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED):
+        elif answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED):
             self._unknown_keys.discard(delivery.idempotency_key)
 
     def _reinterpret(self, answer: DeliveryResult, delivery: Delivery, request: int) -> DeliveryResult:

@@ -307,4 +307,4 @@ class _Run:
         self.buffer.close()
 
 
-_FINAL_STATES = {ResponseClass.DELIVERED: Verdict.DELIVERED, ResponseClass.REFUSED: Verdict.FAILED}
+_FINAL_STATES = {ResponseClass.DELIVERED: Verdict.DELIVERED, ResponseClass.REJECTED: Verdict.FAILED}

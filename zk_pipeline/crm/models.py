@@ -29,7 +29,7 @@ class Delivery:
     outlier_reason: str
     device_name: str
     device_ip: str
-    rounds: int = 0  # earlier runs in which all its attempts failed
+    retry_rounds: int = 0  # earlier runs in which all its attempts failed
     # JSON of this record as last sent under this key, while its outcome is unknown; empty if it was not stored.
     sent_body: str | None = None
     record_per: RecordPer = "person"  # scope of the CRM's record: the user's date over all sites, or at `site`
@@ -57,7 +57,7 @@ class Attempt:
 
     started_at: datetime
     finished_at: datetime
-    verdict: str  # name of a `responses.ResponseClass`, in lower case
+    outcome: str  # name of a `responses.ResponseClass`, in lower case
     status: int | None = None
     error: str | None = None
 
@@ -139,7 +139,7 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         delivery = outcome.delivery
-        is_exhausted = outcome.verdict is Verdict.RETRY and delivery.rounds + 1 >= MAX_ROUNDS
+        is_exhausted = outcome.verdict is Verdict.RETRY and delivery.retry_rounds + 1 >= MAX_ROUNDS
         self.counts[Verdict.FAILED if is_exhausted else outcome.verdict] += 1
         if outcome.verdict in (Verdict.RETRY, Verdict.FAILED) and len(self.errors) < MAX_ERRORS:
             prefix = f"failed after {MAX_ROUNDS} retry rounds, last: " if is_exhausted else ""

@@ -76,13 +76,13 @@ class RequestWorker:
         rejected = answers[0]
         if rejected.meaning is not ResponseClass.BATCH_REJECTED:
             self.batching_supported |= any(
-                a.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for a in answers
+                a.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED) for a in answers
             )
             return answers
         if len(job) > 1:
             return answers
         if self.batching_supported:
-            return [replace(rejected, meaning=ResponseClass.REFUSED)]
+            return [replace(rejected, meaning=ResponseClass.REJECTED)]
         alone = self.client.post_one(job[0].delivery)
         if alone.meaning is ResponseClass.DELIVERED:
             self.breaker.stop_misconfigured(
@@ -95,7 +95,7 @@ def _attempt(answer: DeliveryResult, started_at: datetime, finished_at: datetime
     return Attempt(
         started_at=started_at,
         finished_at=finished_at,
-        verdict=answer.meaning.name.lower(),
+        outcome=answer.meaning.name.lower(),
         status=answer.status,
         error=answer.error,
     )

@@ -26,7 +26,7 @@ class ResponseClass(str, Enum):
     """Class of a response, or of a missing one; the value explains it."""
 
     DELIVERED = "the CRM has this revision"
-    REFUSED = "fault of the record: a retry changes nothing"
+    REJECTED = "fault of the record: a retry changes nothing"
     BATCH_REJECTED = "one record in the batch was rejected: split the batch to find it"
     UNAVAILABLE = "fault of the destination: retry later under the same key"
     UNKNOWN = "unknown outcome, applied or not: retry later under the same key"
@@ -68,7 +68,7 @@ _BY_STATUS = {
     **dict.fromkeys((408, 423, 425, 429), ResponseClass.UNAVAILABLE),
     409: ResponseClass.UNKNOWN,
 }
-_BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REFUSED, 5: ResponseClass.UNAVAILABLE}
+_BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REJECTED, 5: ResponseClass.UNAVAILABLE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,18 +156,20 @@ def _classify(http: HttpResponse, headers: Mapping[str, str], rules: ResponseRul
     return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseClass.UNKNOWN), None
 
 
-def may_have_been_applied(verdict: str, status: int | None) -> bool:
-    """Decide from an attempt's outcome if the CRM may have applied its record.
+# Attempts whose record the CRM may have applied: outcome (a ResponseClass in lower case) and HTTP status (0: none).
+# No final response; a 5xx except 503, from a gateway or a failing CRM; a web page with a 2xx.
+POSSIBLY_APPLIED = (
+    ("unknown", range(1000)),
+    ("unavailable", range(500, 503)),
+    ("unavailable", range(504, 1000)),
+    ("misconfigured", range(200, 300)),
+    ("unclear", range(200, 300)),
+)
 
-    `verdict` is the name of a ResponseClass in lower case. True without a final response, for a 5xx except 503 (a
-    gateway or a failing CRM), and for a web page with a 2xx. False if no connection was made.
-    """
-    status = status or 0
-    return (
-        verdict == "unknown"
-        or (verdict == "unavailable" and status >= 500 and status != 503)
-        or (verdict in ("misconfigured", "unclear") and 200 <= status <= 299)
-    )
+
+def may_have_been_applied(outcome: str, status: int | None) -> bool:
+    """Whether the CRM may have applied the record of an attempt, by POSSIBLY_APPLIED."""
+    return any(outcome == name and (status or 0) in statuses for name, statuses in POSSIBLY_APPLIED)
 
 
 def _is_replay(headers: Mapping[str, str]) -> bool:

@@ -68,7 +68,7 @@ def fetch_new_records(client: TerminalClient, tail: LogPosition, info: TerminalI
             client.transport.fail(IncompleteTransfer, "they do not continue the known ones, and the session has ended")
         return None
     return RawLog(
-        mode="unchanged" if count == tail.record_count else "tail",
+        mode="unchanged" if count == tail.record_count else "incremental",
         table=table,
         layout=layout,
         after=after,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 Protocol = Literal["auto", "tcp", "udp"]
-ReadingMode = Literal["full", "tail", "unchanged"]
+ReadingMode = Literal["full", "incremental", "unchanged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Reading:
     """
 
     info: TerminalInfo
-    reported_after: int  # the terminal's own counter, asked again after the log was read
+    record_count_after: int  # the terminal's own counter, asked again after the log was read
     layout: int | None  # bytes per record, None when the log was empty
     log_layout: str | None = None  # its name, as in LogTail
     bytes_read: int  # everything that arrived, failed attempts included

@@ -189,7 +189,7 @@ def _reading(device: Device, info: TerminalInfo, log: RawLog, people: _People, b
         tail = replace(tail, user_count=NEVER_LISTED)
     return Reading(
         info=info,
-        reported_after=log.after.records,
+        record_count_after=log.after.records,
         layout=log.layout.size if log.layout else None,
         log_layout=log.layout.name if log.layout else None,
         bytes_read=bytes_read,

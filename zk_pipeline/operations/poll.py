@@ -43,7 +43,9 @@ class DevicePolled:
         """The result in one line."""
         if self.ingested is None or self.reading is None:
             return f"[{self.error_code}] {self.error}"
-        counts = f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
+        counts = (
+            f"{self.device.name}: {self.ingested.new} new of {self.reading.record_count_after} ({self.reading.mode})"
+        )
         return "; ".join((counts, *self.ingested.warnings))
 
 

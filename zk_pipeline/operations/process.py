@@ -137,7 +137,7 @@ def _process_batch(
     return store.days.write(
         evaluated.days,
         seq=summaries.seq,
-        recheck_after=evaluated.recheck_after,
+        reprocess_after=evaluated.reprocess_after,
         run_id=run_id,
         merged=merged,
         apart=summaries.namesakes,

@@ -48,7 +48,7 @@ def assert_settled_and_nothing_repeated_by_the_next(due: Store, crm: CrmReceiver
     held = rows(due, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")
     assert {user for (user,) in held} == applied
     assert 50 <= len(applied) < PEOPLE
-    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE verdict = 'delivered'") == [(len(applied),)]
+    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE outcome = 'delivered'") == [(len(applied),)]
     crm.misbehave = lambda _: None
     assert zk("sync", "--json").json["delivered"] == PEOPLE - len(applied)
     assert set(crm.ledger.attempts.values()) == {1}
@@ -95,7 +95,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_end(
         finally:
             running.kill()
     assert "sending" not in due.deliveries.states()
-    waiting = "SELECT user_id, attempts, rounds, last_status FROM crm_deliveries WHERE last_error IS NOT NULL"
+    waiting = "SELECT user_id, attempts, retry_rounds, last_status FROM crm_deliveries WHERE last_error IS NOT NULL"
     assert rows(due, waiting) == [("U0010", 0, 0, None)]
     assert due.deliveries.states().keys() == {"delivered", "pending"}
 

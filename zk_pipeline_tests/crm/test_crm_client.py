@@ -105,7 +105,7 @@ def test_a_request_under_way_ends_when_the_run_is_being_ended(client: CrmClient,
 
 def test_an_endless_answer_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = first(1, Fault(status=400, body=b"x" * (MAX_BODY_BYTES * 3)))
-    assert client.post_one(delivery()).meaning is ResponseClass.REFUSED
+    assert client.post_one(delivery()).meaning is ResponseClass.REJECTED
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     assert receiver.connections == 2, "the rest was dropped with its connection rather than read"
 
@@ -114,7 +114,7 @@ def test_a_compressed_bomb_is_cut_at_the_bound(client: CrmClient, receiver: CrmR
     bomb = gzip.compress(b"\0" * (MAX_BODY_BYTES * 20))
     receiver.misbehave = first(1, Fault(status=400, headers={"Content-Encoding": "gzip"}, body=bomb))
     answer = client.post_one(delivery())
-    assert answer.meaning is ResponseClass.REFUSED
+    assert answer.meaning is ResponseClass.REJECTED
     assert len(answer.error or "") < 400
 
 
@@ -248,7 +248,7 @@ def test_what_one_person_is_told_is_the_persons_once_anybody_was_accepted(
     receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, refusal(status, detail="no such address"))
     assert [client.post_one(each).meaning for each in deliveries(3)] == [
         ResponseClass.DELIVERED,
-        ResponseClass.REFUSED,
+        ResponseClass.REJECTED,
         ResponseClass.DELIVERED,
     ]
 
@@ -259,13 +259,13 @@ def test_a_token_that_may_no_longer_deliver_is_the_set_ups_fault_although_it_has
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     receiver.misbehave = whenever(lambda _: True, refusal(403))
     meanings = [client.post_one(each).meaning for each in deliveries(USERS_WITH_SAME_ANSWER)]
-    assert meanings == [ResponseClass.REFUSED] * (USERS_WITH_SAME_ANSWER - 1) + [ResponseClass.MISCONFIGURED]
+    assert meanings == [ResponseClass.REJECTED] * (USERS_WITH_SAME_ANSWER - 1) + [ResponseClass.MISCONFIGURED]
 
 
 def test_a_refusal_of_everybody_alike_is_the_set_ups_fault(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.misbehave = whenever(lambda _: True, refusal(400, detail="unknown field clock_in"))
     answers = [client.post_one(each) for each in deliveries(USERS_WITH_SAME_REJECTION)]
-    assert {a.meaning for a in answers[:-1]} == {ResponseClass.REFUSED}
+    assert {a.meaning for a in answers[:-1]} == {ResponseClass.REJECTED}
     assert answers[-1].meaning is ResponseClass.MISCONFIGURED
     assert "crm_mapping.yaml" in (answers[-1].error or "")
 
@@ -273,7 +273,7 @@ def test_a_refusal_of_everybody_alike_is_the_set_ups_fault(client: CrmClient, re
 @pytest.mark.parametrize("detail", ["no such employee", "no such address"])
 def test_a_404_of_the_right_address_is_the_records_fault(client: CrmClient, receiver: CrmReceiver, detail: str) -> None:
     receiver.misbehave = first(1, refusal(404, detail=detail))
-    assert client.post_one(delivery()).meaning is ResponseClass.REFUSED
+    assert client.post_one(delivery()).meaning is ResponseClass.REJECTED
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
 
 
@@ -283,7 +283,7 @@ def test_a_404_for_a_record_is_the_records_fault_where_every_get_is_a_404_too() 
         client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
         answer = client.post_one(delivery())
         client.close()
-    assert answer == DeliveryResult(meaning=ResponseClass.REFUSED, status=404, error="404: no such employee")
+    assert answer == DeliveryResult(meaning=ResponseClass.REJECTED, status=404, error="404: no such employee")
 
 
 def test_a_404_that_repeats_the_method_is_still_the_addresss() -> None:
@@ -371,7 +371,7 @@ def test_a_batch_is_answered_record_by_record(client: CrmClient, receiver: CrmRe
     receiver.unknown_users = {"EMP00003"}
     answers = client.post_batch(due)
     assert [a.status for a in answers] == [201, 201, 201, 422, 201]
-    assert answers[3] == DeliveryResult(meaning=ResponseClass.REFUSED, status=422, error="422: no employee EMP00003")
+    assert answers[3] == DeliveryResult(meaning=ResponseClass.REJECTED, status=422, error="422: no employee EMP00003")
     assert [a.status for a in client.post_batch(due)] == [200, 200, 200, 422, 200]
     assert receiver.posts == 2
     assert len(receiver.ledger.latest()) == 4

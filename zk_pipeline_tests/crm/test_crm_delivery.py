@@ -199,8 +199,8 @@ def test_every_attempt_is_told_with_its_times_and_words() -> None:
     outbox = MemoryOutbox([delivery()])
     run(outbox, ToldSender(lambda _, before: DELIVERED if before else UNAVAILABLE), time=time)
     first_try, second = outbox.outcome_of("EMP001").tried
-    assert (first_try.verdict, first_try.status, first_try.error) == ("unavailable", 500, "500")
-    assert (second.verdict, second.status, second.error) == ("delivered", 201, None)
+    assert (first_try.outcome, first_try.status, first_try.error) == ("unavailable", 500, "500")
+    assert (second.outcome, second.status, second.error) == ("delivered", 201, None)
     assert first_try.finished_at < second.started_at <= time.clock()
 
 
@@ -210,7 +210,7 @@ def test_an_attempt_that_only_showed_a_wrong_set_up_is_told_but_not_counted() ->
         run(outbox, ToldSender(lambda *_: WRONG))
     outcome = outbox.outcome_of("EMP001")
     assert (outcome.verdict, outcome.attempts) == (Verdict.UNSENT, 0)
-    assert [attempt.verdict for attempt in outcome.tried] == ["misconfigured"]
+    assert [attempt.outcome for attempt in outcome.tried] == ["misconfigured"]
 
 
 def test_a_short_batch_answer_delivers_the_rest_again_under_the_same_keys(
@@ -556,7 +556,7 @@ def test_a_slow_crm_is_settled_by_time() -> None:
 
 
 def test_progress_counts_up_and_errors_stay_bounded() -> None:
-    refused = DeliveryResult(meaning=ResponseClass.REFUSED, status=422, error="422: no")
+    refused = DeliveryResult(meaning=ResponseClass.REJECTED, status=422, error="422: no")
     seen: list[int] = []
     summary = run(
         MemoryOutbox(deliveries(300)),

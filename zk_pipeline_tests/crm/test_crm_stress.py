@@ -195,7 +195,9 @@ def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
         recovered = down[0] + outage
         alone = (down[0] - times[0]) + (times[-1] - min(at for at in times if at >= recovered))
         late = times[-1] - recovered
-        ((attempts, rounds),) = rows(store, "SELECT sum(attempts)::INTEGER, sum(rounds)::INTEGER FROM crm_deliveries")
+        ((attempts, rounds),) = rows(
+            store, "SELECT sum(attempts)::INTEGER, sum(retry_rounds)::INTEGER FROM crm_deliveries"
+        )
         record_property(
             CRM_COUNTS,
             f"{due:,} due, {outage:.0f} s down: {receiver.posts - due} requests more than days, {attempts - due} "
@@ -220,7 +222,7 @@ def test_an_outage_longer_than_the_patience_spends_nothing(tmp_path: Path, recor
         record_property(CRM_COUNTS, f"{due:,} due: {requests} requests, no attempts; {ended.summary.stopped}")
         assert ended.summary.stopped is not None
         assert requests <= 3 * concurrency + 13
-        assert rows(store, "SELECT DISTINCT state, attempts, rounds FROM crm_deliveries") == [("pending", 0, 0)]
+        assert rows(store, "SELECT DISTINCT state, attempts, retry_rounds FROM crm_deliveries") == [("pending", 0, 0)]
         receiver.misbehave = behave
         assert start_sync(store, variables(tmp_path, receiver)).wait(120).summary.delivered == due
         assert receiver.posts == requests + due

@@ -134,7 +134,7 @@ def test_pictures_of_a_year_with_a_dead_terminal(shown: Shown) -> None:
     shown.picture(
         "daily_attendance-partition", f"/assets/daily_attendance?view=partitions&partition={day}", "made_from_punches"
     )
-    shown.picture("daily_attendance-checks", "/assets/daily_attendance?view=checks", "days_are_sound")
+    shown.picture("daily_attendance-checks", "/assets/daily_attendance?view=checks", "attendance_rows_consistent")
     shown.picture("daily_attendance-events", "/assets/daily_attendance?view=events", "Materialized")
     shown.picture("raw_punches-partitions", "/assets/raw_punches?view=partitions", "Failed")
     shown.picture("raw_punches-checks", "/assets/raw_punches?view=checks", "terminals_read_in_time")

@@ -134,7 +134,7 @@ def test_a_release_that_is_never_answered_costs_nothing(protocol: Protocol, layo
 
     assert same_punches(reading.punches, emulated.punches().iloc[:-1])
     assert (reading.users is None, reading.warnings) == (False, ())
-    assert (later.mode, len(later.punches)) == ("tail", 1)
+    assert (later.mode, len(later.punches)) == ("incremental", 1)
     assert watched.count(Command.CMD_CONNECT) == (3 if layout == 40 else 4)
 
 

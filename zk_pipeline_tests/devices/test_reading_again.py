@@ -132,7 +132,7 @@ def test_a_lost_connection_before_the_log_keeps_the_next_attempt_short() -> None
         full = gateway().read(one)
         fleet.call(lambda: emulated.punch("1000"))
         fleet.inject(NAME, CutAt(Command.CMD_GET_VERSION, times=1))
-        assert gateway().read(one, full.tail).mode == "tail"
+        assert gateway().read(one, full.tail).mode == "incremental"
         fleet.inject(NAME, CutAt(Command.CMD_DATA_WRRQ, times=1))
         assert gateway().read(one, full.tail).mode == "full"
 

@@ -44,7 +44,7 @@ def test_every_record_is_read_in_the_order_of_the_log(protocol: Protocol, layout
     assert same_punches(reading.punches, emulated.punches())
     assert reading.rejected.empty
     assert reading.layout == (layout if records else None)
-    assert (reading.info.record_count, reading.reported_after) == (records, records)
+    assert (reading.info.record_count, reading.record_count_after) == (records, records)
     assert reading.info.transport == protocol
     assert reading.bytes_read >= records * layout
 
@@ -165,7 +165,7 @@ def test_a_punch_that_lands_during_the_read_confuses_nothing() -> None:
         with serving(emulated, Rewrite(Command.CMD_GET_FREE_SIZES, late_punch, times=1)) as one:
             reading = gateway().read(one)
 
-        assert (reading.info.record_count, len(reading.punches), reading.reported_after) == (60, 61, 61)
+        assert (reading.info.record_count, len(reading.punches), reading.record_count_after) == (60, 61, 61)
         assert same_punches(reading.punches, emulated.punches())
 
 

@@ -57,12 +57,13 @@ def test_readings_one_after_the_other_hold_every_punch_once(protocol: Protocol, 
             readings.append(gateway().read(one, readings[-1].tail if readings else None))
 
     assert [reading.mode for reading in readings] == [
-        "full", "tail", "unchanged", "tail", "tail", "tail", "tail", "unchanged", "tail",
+        "full", "incremental", "unchanged", "incremental", "incremental", "incremental", "incremental", "unchanged",
+        "incremental",
     ]  # fmt: skip
     assert [len(reading.punches) for reading in readings] == [500, 1, 0, 15, 16, 17, 300, 0, 2]
     assert same_punches(together(*readings), emulated.punches())
     assert {reading.layout for reading in readings} == {layout}
-    assert all(later.reported_after == later.info.record_count for later in readings)
+    assert all(later.record_count_after == later.info.record_count for later in readings)
     assert all(list(later.punches.dtypes) == list(first.punches.dtypes) for first, later in pairwise(readings))
 
 
@@ -95,7 +96,7 @@ def test_the_bytes_of_a_reading_are_all_that_the_terminal_has_sent(protocol: Pro
         later = gateway().read(one, full.tail)
         until(lambda: watched.count(Command.CMD_EXIT))
 
-    assert later.mode == "tail"
+    assert later.mode == "incremental"
     assert later.bytes_read == watched.sent_bytes
     assert 20 * 40 < later.bytes_read < 4000
 
@@ -117,7 +118,7 @@ def test_a_punch_that_lands_during_a_reading_is_neither_lost_nor_doubled(layout:
         tail = gateway().read(one, full.tail)
         last = gateway().read(one, tail.tail)
 
-    assert (full.mode, tail.mode) == ("full", "tail")
+    assert (full.mode, tail.mode) == ("full", "incremental")
     assert emulated.record_count == 503
     assert same_punches(together(full, tail, last), emulated.punches())
 
@@ -133,7 +134,7 @@ def test_a_record_that_cannot_be_a_punch_keeps_its_place_in_the_log() -> None:
         later = gateway().read(one, full.tail)
         last = gateway().read(one, later.tail)
 
-    assert later.mode == "tail"
+    assert later.mode == "incremental"
     assert later.rejected["record_index"].tolist() == [503]
     assert later.rejected["raw"].tolist() == [bytes(bad)]
     assert last.mode == "unchanged"
@@ -165,7 +166,7 @@ def test_8_byte_records_need_the_user_list_in_every_reading_and_after_the_log() 
         second = gateway().read(one, full.tail)
         third = gateway().read(one, second.tail)
 
-    assert [reading.mode for reading in (full, second, third)] == ["full", "tail", "unchanged"]
+    assert [reading.mode for reading in (full, second, third)] == ["full", "incremental", "unchanged"]
     assert [reading.users is None for reading in (full, second, third)] == [False, False, False]
     snapshots = [one.data[:3] for one in watched.requests if one.command == Command.CMD_DATA_WRRQ]
     assert snapshots == [LOG, USER_LIST] * 3
@@ -183,7 +184,7 @@ def test_8_byte_records_that_wait_for_a_user_list_are_read_again() -> None:
         fleet.inject(NAME, Watched())
         healed = gateway().read(one, waiting.tail)
 
-    assert (waiting.mode, len(waiting.punches), waiting.users, waiting.tail) == ("tail", 5, None, None)
+    assert (waiting.mode, len(waiting.punches), waiting.users, waiting.tail) == ("incremental", 5, None, None)
     assert same_punches(healed.punches, emulated.punches())
 
 

@@ -149,7 +149,7 @@ def test_a_second_poll_reads_only_what_is_new_and_a_full_one_everything(fleet: F
     one_more = poll(store, "one more")["gate-40"]
     assert one_more.reading is not None
     assert one_more.ingested is not None
-    assert (one_more.reading.mode, one_more.ingested.new) == ("tail", 1)
+    assert (one_more.reading.mode, one_more.ingested.new) == ("incremental", 1)
     full = list(poll_devices(store, store.devices.all(), read, deadline_seconds=5, run_id="full", full=True))
     assert {item.reading.mode for item in full if item.reading} == {"full"}
     assert sum(item.ingested.new for item in full if item.ingested) == 0
@@ -239,4 +239,4 @@ def test_records_that_the_terminal_counts_and_does_not_hold_are_told_and_not_mis
         "gate-40: 5 new of 7 (full); gate-40: the terminal counts 7 records and its log holds 5"
     )
     assert {one.device: one.missing for one in terminal_health(store.database)} == dict.fromkeys(NAMES, 0)
-    assert rows(store, "SELECT reported, accounted FROM device_polls WHERE device = 'gate-40'") == [(7, 5)]
+    assert rows(store, "SELECT reported, records_accounted_for FROM device_polls WHERE device = 'gate-40'") == [(7, 5)]

@@ -210,7 +210,7 @@ def test_a_crm_that_is_down_spends_nothing_and_the_next_sync_delivers(store: Sto
 
 
 def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(store: Store, tmp_path: Path) -> None:
-    execute(store, "UPDATE crm_deliveries SET rounds = 7")
+    execute(store, "UPDATE crm_deliveries SET retry_rounds = 7")
     poison = whenever(lambda received: "1002" in received.user_ids, refusal(500))
     with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
         summary = run(store, tmp_path, crm)

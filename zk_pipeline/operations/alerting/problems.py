@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zk_pipeline.counted import counted
-from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_A_DAY, READ_IN_TIME
+from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_A_DAY, TERMINALS_READ_RECENTLY
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness
 
@@ -27,8 +27,13 @@ DEFAULT_OWNER = "operations"
 
 # Checks without an alert of their own: `device_problems` alerts for each terminal, `crm_problems` for dead letters,
 # DELIVERED_IN_TIME for overdue deliveries. A failed ONE_SITE_A_DAY is information, not a fault.
-ALERTED_ELSEWHERE = {READ_IN_TIME.name, "every_record_accounted_for", "no_dead_letters", "nothing_is_late",
-                  ONE_SITE_A_DAY.name}  # fmt: skip
+ALERTED_ELSEWHERE = {
+    TERMINALS_READ_RECENTLY.name,
+    "every_record_accounted_for",
+    "no_dead_letters",
+    "no_overdue_deliveries",
+    ONE_SITE_A_DAY.name,
+}
 CRM_MISCONFIGURED, DEAD_LETTERS = "crm:misconfigured", "crm:dead_letters"
 
 

@@ -9,9 +9,9 @@ from math import sqrt
 
 from zk_pipeline.counted import counted
 from zk_pipeline.operations.alerting.quality_checks import (
-    CALM,
     DAYS_SOUND,
     DELIVERED_IN_TIME,
+    FEW_REVISIONS,
     IDS_SHARED,
     IDS_SHARED_BY_SITES,
     NO_EMPTY_DAYS,
@@ -20,8 +20,8 @@ from zk_pipeline.operations.alerting.quality_checks import (
     PROCESSED_IN_TIME,
     PUNCHES_UNIQUE,
     QUARANTINE_STILL,
-    READ_IN_TIME,
     TABLES_SOUND,
+    TERMINALS_READ_RECENTLY,
     USUAL_SHARES,
     Check,
 )
@@ -62,7 +62,7 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
     overdue = f"{counted(due.due, 'delivery is', 'deliveries are')} due, the oldest for {format_age(oldest)}"
     undelivered = [overdue] if oldest > DELIVERY_WAITS else []
     return [
-        CheckResult(READ_IN_TIME, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
+        CheckResult(TERMINALS_READ_RECENTLY, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
         CheckResult(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
         CheckResult(DELIVERED_IN_TIME, undelivered, {"due": due.due, "minutes": _minutes([oldest])}),
     ]
@@ -156,7 +156,7 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
         ],
         _newest_share,
     ),
-    CALM: (
+    FEW_REVISIONS: (
         lambda facts: [
             f"{day}: {user} at {site}, {counted(count, 'revision')}" for day, site, user, count in facts.churning
         ],

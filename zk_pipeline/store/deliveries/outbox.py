@@ -15,7 +15,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
-from zk_pipeline.crm.responses import may_have_been_applied
+from zk_pipeline.crm.responses import POSSIBLY_APPLIED, may_have_been_applied
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.journal import Journal
 from zk_pipeline.store.engine.database import Connection, Database
@@ -132,7 +132,7 @@ _LEFT_BEHIND = "SELECT 1 FROM crm_deliveries WHERE state = 'sending' AND run_id 
 _NOTE_ABANDONED = """
 INSERT INTO crm_attempts BY NAME
 SELECT
-    left_behind.* EXCLUDE (claimed_at), claimed_at AS started_at, 'abandoned' AS verdict,
+    left_behind.* EXCLUDE (claimed_at), claimed_at AS started_at, 'abandoned' AS outcome,
     'the run ended without a word of it: sent or not, nobody knows' AS error
 FROM (
     SELECT site, user_id, work_date, revision, idempotency_key, run_id, claimed_at
@@ -143,11 +143,13 @@ FROM (
 ) AS left_behind
 """
 
-# `crm.responses.may_have_been_applied`, in SQL.
-_MAY_BE_APPLIED = """
-    (verdict IN ('unknown', 'abandoned') OR (verdict = 'unavailable' AND status >= 500 AND status <> 503)
-     OR (verdict IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
-"""
+# `crm.responses.may_have_been_applied` in SQL, and attempts of runs that were killed.
+_MAY_BE_APPLIED = "(outcome = 'abandoned' OR {})".format(
+    " OR ".join(
+        f"(outcome = '{outcome}' AND coalesce(status, 0) BETWEEN {min(statuses)} AND {max(statuses)})"
+        for outcome, statuses in POSSIBLY_APPLIED
+    )
+)
 
 # A record of the person's date stands for all sites; one of a site only for that.
 _IS_LATER = """
@@ -185,7 +187,7 @@ WHERE crm_deliveries.work_date = left_behind.work_date
 _SETTLE = f"""
 UPDATE crm_deliveries
 SET attempts = crm_deliveries.attempts + ended.attempts,
-    rounds = crm_deliveries.rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
+    retry_rounds = crm_deliveries.retry_rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
     last_attempt_at = CASE WHEN ended.was_tried THEN ended.finished_at ELSE crm_deliveries.last_attempt_at END,
     delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at ELSE crm_deliveries.delivered_at END,
     last_status = CASE WHEN ended.was_tried THEN ended.status ELSE crm_deliveries.last_status END,
@@ -201,7 +203,7 @@ SET attempts = crm_deliveries.attempts + ended.attempts,
     END
 FROM (
     SELECT
-        outcomes.*, outcomes.state = 'retry' AND mine.rounds + 1 >= $max_rounds AS is_given_up,
+        outcomes.*, outcomes.state = 'retry' AND mine.retry_rounds + 1 >= $max_rounds AS is_given_up,
         EXISTS (
             FROM crm_deliveries AS later
             WHERE {_IS_LATER}
@@ -217,7 +219,7 @@ def _is_unknown(outcome: Outcome) -> bool:
     if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
         return False
     return outcome.delivery.sent_body is not None or any(
-        may_have_been_applied(attempt.verdict, attempt.status) for attempt in outcome.tried
+        may_have_been_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
     )
 
 
@@ -270,7 +272,7 @@ def _tried_table(outcomes: list[Outcome], run_id: str) -> pa.Table:
             "started_at": pa.array([attempt.started_at for _, attempt in tried], instant),
             "finished_at": pa.array([attempt.finished_at for _, attempt in tried], instant),
             "status": pa.array([attempt.status for _, attempt in tried], pa.int32()),
-            "verdict": [attempt.verdict for _, attempt in tried],
+            "outcome": [attempt.outcome for _, attempt in tried],
             "error": pa.array([attempt.error for _, attempt in tried], pa.string()),
         }
     )

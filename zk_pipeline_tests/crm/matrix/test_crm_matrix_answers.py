@@ -350,7 +350,7 @@ def test_a_batch_answer_that_is_too_short_is_unknown_for_the_rest_and_says_so(ca
     case.receiver.misbehave = first(1, Fault(keep_results=30))
     assert case.sync(CRM_BATCH_SIZE="50", CRM_CONCURRENCY="1").summary.delivered == 100
     assert case.replays() == 20
-    ((said,),) = rows(case.store, "SELECT DISTINCT error FROM crm_attempts WHERE verdict = 'unknown'")
+    ((said,),) = rows(case.store, "SELECT DISTINCT error FROM crm_attempts WHERE outcome = 'unknown'")
     assert "30 of 50 records" in said
     case.settle()
 

@@ -14,7 +14,7 @@ from zk_pipeline_tests.crm.matrix.conftest import AGAIN, Case
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
 from zk_pipeline_tests.store.store_fixtures import rows
 
-SPENT = "SELECT sum(attempts)::INTEGER, sum(rounds)::INTEGER FROM crm_deliveries"
+SPENT = "SELECT sum(attempts)::INTEGER, sum(retry_rounds)::INTEGER FROM crm_deliveries"
 FORCED = SyncScope(states=("delivered",))
 FORMS = {"503": refusal(503), "500": refusal(500), "dropped": Fault(drop="before"), "429": refusal(429)}
 
@@ -78,7 +78,9 @@ def test_thirty_of_a_hundred_people_who_fail_together_wait_and_the_others_all_ar
     case.receiver.misbehave = whenever(lambda r: bool(r.user_ids & poison), refusal(500))
     ended = case.sync(CRM_BATCH_SIZE=batch, CRM_CONCURRENCY="8").summary
     assert (ended.delivered, ended.retry, ended.failed, ended.stopped) == (due - 90, 90, 0, None)
-    waiting = rows(case.store, "SELECT DISTINCT user_id, attempts, rounds FROM crm_deliveries WHERE state = 'retry'")
+    waiting = rows(
+        case.store, "SELECT DISTINCT user_id, attempts, retry_rounds FROM crm_deliveries WHERE state = 'retry'"
+    )
     assert {user for user, _, _ in waiting} == poison
     assert {(attempts, rounds) for _, attempts, rounds in waiting} == {(3, 1)}
     case.settle()

@@ -139,7 +139,7 @@ def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -
     log, brought_before = terminal.served[-1], 0
     if is_uncounted(reading):
         log = terminal.alter(log)
-    if reading.mode == "tail":
+    if reading.mode == "incremental":
         if known is None or not log.startswith(known.log):
             return False
         brought_before = len(known.log) // size

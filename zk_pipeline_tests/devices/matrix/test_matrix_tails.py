@@ -146,7 +146,7 @@ def test_punches_between_two_requests_are_neither_lost_nor_doubled(
         fleet.call(lambda: terminal.punches_on(3))
         fleet.inject(NAME, Meanwhile(number, lambda: terminal.punches_on(1)))
         second = read(device, tail=known.tail)
-        assert second.mode == "tail"
+        assert second.mode == "incremental"
         assert second.tail is not None
         outcome = verdict(second, terminal, known)
         known = Known(terminal.served[-1], second.tail)

@@ -40,7 +40,7 @@ TABLES = (
     "quarantined_records",
     "device_users",
     "device_polls",
-    "device_tails",
+    "device_log_positions",
     "devices",
     "work_dates",
     "store_settings",
@@ -63,8 +63,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Where:
     ingest(store, "North", *[("1", f"{CLEARED} {at}") for at in ("08:00", "17:00")])
     ingest(store, "Depot", *[("2", f"{CLEARED} {at}") for at in ("08:00", "17:00")])
     process(store, CLEARED)
-    execute(store, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = ?", [CLEARED])
-    execute(store, "UPDATE work_dates SET raw_deleted_at = '2026-04-01', built_at = '2026-04-01'")
+    execute(store, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = ?", [CLEARED])
+    execute(store, "UPDATE work_dates SET raw_purged_at = '2026-04-01', processed_at = '2026-04-01'")
     night = Shift(name="night", start=time(22), end=time(6))
     assignments = (
         Assignment(shift="night", target=Target(user_id="2")),
@@ -102,7 +102,7 @@ def groups(store: Store, seed: int) -> Iterator[list[FinishedReading]]:
             rejected = [bytes([chance.randint(0, 3)]) * 8 for _ in range(chance.choice([0, 0, 2]))]
             made = reading(come, rejected=rejected, users=_users(chance), serial=f"SN {name}")
             tail = None if chance.random() < 0.3 else _tail(chance)
-            made = replace(made, mode=chance.choice(["full", "tail"]), tail=tail, reported_after=len(log))
+            made = replace(made, mode=chance.choice(["full", "incremental"]), tail=tail, record_count_after=len(log))
             at = store.clock() - timedelta(seconds=chance.randint(1, 60))
             group.append(FinishedReading(device=known[name], reading=made, started_at=at, finished_at=at))
         yield group
