@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from zk_pipeline.crm.models import DeliverySummary, Outbox, Outcome, Tally, Verdict
+from zk_pipeline.crm.models import DeliveryState, DeliverySummary, Outbox, Outcome, Tally
 from zk_pipeline.crm.request_worker import QueuedDelivery
 from zk_pipeline.crm.responses import ResponseClass
 
@@ -68,8 +68,8 @@ class ClaimBuffer:
         if self.outcomes:
             self._settle_and_claim(0)
 
-    def settle(self, item: QueuedDelivery, verdict: Verdict) -> None:
-        last = None if verdict is Verdict.UNSENT else item.last
+    def settle(self, item: QueuedDelivery, verdict: DeliveryState) -> None:
+        last = None if verdict is DeliveryState.UNSENT else item.last
         self.outcomes.append(
             Outcome(
                 delivery=item.delivery,
@@ -87,7 +87,7 @@ class ClaimBuffer:
         """Settle every claimed delivery as due again. Call with no request in progress."""
         for item in list(self.unsettled):
             was_tried = item.last is not None and item.last.meaning is not ResponseClass.MISCONFIGURED
-            self.settle(item, Verdict.WAITING if was_tried else Verdict.UNSENT)
+            self.settle(item, DeliveryState.WAITING if was_tried else DeliveryState.UNSENT)
         self.flush()
 
     def _room(self) -> int:

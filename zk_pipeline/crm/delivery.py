@@ -18,7 +18,7 @@ from itertools import count
 from zk_pipeline.crm.circuit_breaker import QUEUED_PER_WORKER, CircuitBreaker, Decision
 from zk_pipeline.crm.claim_buffer import ClaimBuffer
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.models import DeliverySummary, Outbox, Verdict
+from zk_pipeline.crm.models import DeliveryState, DeliverySummary, Outbox
 from zk_pipeline.crm.request_worker import Batch, QueuedDelivery, RequestWorker, Sender
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.signal_safe import run_signal_safe
@@ -284,7 +284,7 @@ class _Run:
             for item in decision.items:
                 item.attempts += 1
                 if item.attempts >= self.max_attempts:
-                    self.buffer.settle(item, Verdict.RETRY)
+                    self.buffer.settle(item, DeliveryState.RETRY)
                 else:
                     again.append(item)
             is_last = any(item.attempts + 1 >= self.max_attempts for item in again)
@@ -307,4 +307,4 @@ class _Run:
         self.buffer.close()
 
 
-_FINAL_STATES = {ResponseClass.DELIVERED: Verdict.DELIVERED, ResponseClass.REJECTED: Verdict.FAILED}
+_FINAL_STATES = {ResponseClass.DELIVERED: DeliveryState.DELIVERED, ResponseClass.REJECTED: DeliveryState.FAILED}

@@ -41,7 +41,7 @@ class Delivery:
         return self.clock_in is None
 
 
-class Verdict(str, Enum):
+class DeliveryState(str, Enum):
     """Result of a delivery in one run; the value explains it."""
 
     DELIVERED = "the CRM has this revision"
@@ -67,7 +67,7 @@ class Outcome:
     """Outcome of one claimed delivery in this run."""
 
     delivery: Delivery
-    verdict: Verdict
+    verdict: DeliveryState
     attempts: int  # spent in this run
     finished_at: datetime
     status: int | None = None  # HTTP status of the last response, None without one
@@ -134,14 +134,14 @@ class DeliverySummary:
 class Tally:
     """Running counts of outcomes."""
 
-    counts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    counts: dict[DeliveryState, int] = field(default_factory=lambda: dict.fromkeys(DeliveryState, 0))
     errors: list[DeliveryError] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         delivery = outcome.delivery
-        is_exhausted = outcome.verdict is Verdict.RETRY and delivery.retry_rounds + 1 >= MAX_ROUNDS
-        self.counts[Verdict.FAILED if is_exhausted else outcome.verdict] += 1
-        if outcome.verdict in (Verdict.RETRY, Verdict.FAILED) and len(self.errors) < MAX_ERRORS:
+        is_exhausted = outcome.verdict is DeliveryState.RETRY and delivery.retry_rounds + 1 >= MAX_ROUNDS
+        self.counts[DeliveryState.FAILED if is_exhausted else outcome.verdict] += 1
+        if outcome.verdict in (DeliveryState.RETRY, DeliveryState.FAILED) and len(self.errors) < MAX_ERRORS:
             prefix = f"failed after {MAX_ROUNDS} retry rounds, last: " if is_exhausted else ""
             self.errors.append(
                 DeliveryError(
@@ -153,10 +153,10 @@ class Tally:
 
     def summary(self, stopped: str | None = None) -> DeliverySummary:
         return DeliverySummary(
-            delivered=self.counts[Verdict.DELIVERED],
-            retry=self.counts[Verdict.RETRY],
-            failed=self.counts[Verdict.FAILED],
-            unsent=self.counts[Verdict.UNSENT] + self.counts[Verdict.WAITING],
+            delivered=self.counts[DeliveryState.DELIVERED],
+            retry=self.counts[DeliveryState.RETRY],
+            failed=self.counts[DeliveryState.FAILED],
+            unsent=self.counts[DeliveryState.UNSENT] + self.counts[DeliveryState.WAITING],
             errors=tuple(self.errors),
             stopped=stopped,
         )

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.payload import idempotency_key
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.errors import ZkPipelineError
@@ -94,7 +94,7 @@ class MemoryOutbox:
             assert key not in self.outcomes, "settled twice"
             self.outcomes[key] = outcome
 
-    def by_verdict(self, verdict: Verdict) -> list[Outcome]:
+    def by_verdict(self, verdict: DeliveryState) -> list[Outcome]:
         return [o for o in self.outcomes.values() if o.verdict is verdict]
 
     def outcome_of(self, user_id: str) -> Outcome:

@@ -31,7 +31,7 @@ from zk_pipeline.operations.alerting.problems import (
     run_problem,
     tick_problem,
 )
-from zk_pipeline.operations.alerting.quality_verdicts import max_silence
+from zk_pipeline.operations.alerting.quality_results import max_silence
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.quality.alert_inputs import read_alert_inputs

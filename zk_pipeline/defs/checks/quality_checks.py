@@ -1,5 +1,5 @@
 """Checks of the data and of its freshness. Evaluated by a sensor, without a run, since what is late or missing shows
-when nothing runs; and on demand from the UI. What they judge is `operations.alerting.quality_verdicts`.
+when nothing runs; and on demand from the UI. What they judge is `operations.alerting.quality_results`.
 """
 
 # No postponed annotations here: Dagster reads them when it decorates.
@@ -16,7 +16,7 @@ from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, LATENESS, Check
-from zk_pipeline.operations.alerting.quality_verdicts import (
+from zk_pipeline.operations.alerting.quality_results import (
     CheckResult,
     evaluate_facts,
     evaluate_freshness,

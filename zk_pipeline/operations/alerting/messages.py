@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.channels import Alert, Channel
-from zk_pipeline.operations.alerting.quality_verdicts import format_age
+from zk_pipeline.operations.alerting.quality_results import format_age
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Message, Problem
 from zk_pipeline.store.store import Store
 

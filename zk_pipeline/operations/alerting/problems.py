@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zk_pipeline.counted import counted
-from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_A_DAY, TERMINALS_READ_RECENTLY
+from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_PER_USER_AND_DATE, TERMINALS_READ_RECENTLY
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness
 
@@ -32,7 +32,7 @@ ALERTED_ELSEWHERE = {
     "every_record_accounted_for",
     "no_dead_letters",
     "no_overdue_deliveries",
-    ONE_SITE_A_DAY.name,
+    ONE_SITE_PER_USER_AND_DATE.name,
 }
 CRM_MISCONFIGURED, DEAD_LETTERS = "crm:misconfigured", "crm:dead_letters"
 

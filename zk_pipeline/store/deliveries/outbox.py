@@ -14,7 +14,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.responses import POSSIBLY_APPLIED, may_have_been_applied
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.journal import Journal
@@ -22,11 +22,11 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncLockLost
 
 _STATE = {
-    Verdict.DELIVERED: "delivered",
-    Verdict.RETRY: "retry",
-    Verdict.FAILED: "failed",
-    Verdict.WAITING: "pending",
-    Verdict.UNSENT: "pending",
+    DeliveryState.DELIVERED: "delivered",
+    DeliveryState.RETRY: "retry",
+    DeliveryState.FAILED: "failed",
+    DeliveryState.WAITING: "pending",
+    DeliveryState.UNSENT: "pending",
 }
 
 
@@ -216,7 +216,7 @@ WHERE crm_deliveries.work_date = ended.work_date AND crm_deliveries.idempotency_
 
 def _is_unknown(outcome: Outcome) -> bool:
     """Nobody knows yet what became of this record at the CRM, from this run or one before."""
-    if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
+    if outcome.verdict in (DeliveryState.DELIVERED, DeliveryState.FAILED):
         return False
     return outcome.delivery.sent_body is not None or any(
         may_have_been_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
@@ -249,7 +249,7 @@ def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) 
             "is_unknown": [_is_unknown(o) for o in outcomes],
             "state": [_STATE[o.verdict] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
-            "was_tried": [o.attempts > 0 or o.verdict is Verdict.WAITING for o in outcomes],
+            "was_tried": [o.attempts > 0 or o.verdict is DeliveryState.WAITING for o in outcomes],
             "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
             "status": pa.array([o.status for o in outcomes], pa.int32()),
             "error": pa.array([o.error for o in outcomes], pa.string()),

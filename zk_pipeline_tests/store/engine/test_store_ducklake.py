@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.config.ducklake_address import LakeAddress
-from zk_pipeline.crm.models import Outcome, Verdict
+from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, lake_instance
@@ -130,7 +130,9 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
         (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
-        told = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        told = Outcome(
+            delivery=sent, verdict=DeliveryState.DELIVERED, attempts=1, finished_at=store.clock(), status=201
+        )
         with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
             outbox.settle_and_claim([told], 10)
         with store.deliveries.acquire_sync_lock() as next_sender:

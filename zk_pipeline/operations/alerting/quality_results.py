@@ -9,20 +9,20 @@ from math import sqrt
 
 from zk_pipeline.counted import counted
 from zk_pipeline.operations.alerting.quality_checks import (
-    DAYS_SOUND,
+    ATTENDANCE_ROWS_CONSISTENT,
     DELIVERED_IN_TIME,
     FEW_REVISIONS,
-    IDS_SHARED,
-    IDS_SHARED_BY_SITES,
-    NO_EMPTY_DAYS,
-    ONE_SITE_A_DAY,
-    PEOPLE_KNOWN,
+    ONE_SITE_PER_USER_AND_DATE,
+    OUTLIERS_AS_USUAL,
     PROCESSED_IN_TIME,
+    PUNCHES_FROM_ENROLLED_USERS,
     PUNCHES_UNIQUE,
-    QUARANTINE_STILL,
-    TABLES_SOUND,
+    QUARANTINE_NOT_GROWING,
+    SCHEMA_MATCHES_MIGRATIONS,
     TERMINALS_READ_RECENTLY,
-    USUAL_SHARES,
+    USER_ID_UNIQUE_ACROSS_SITES,
+    USER_ID_UNIQUE_PER_SITE,
+    WORK_DAYS_HAVE_PUNCHES,
     Check,
 )
 from zk_pipeline.store.quality.quality import Facts, Freshness, Shares
@@ -70,12 +70,12 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
 
 def evaluate_facts(facts: Facts) -> list[CheckResult]:
     """Results of the checks of the data."""
-    verdicts = []
+    results = []
     for check, (find, measure) in _FACT_CHECKS.items():
         problems = list(find(facts))
         measured = {"found": len(problems)} if measure is None else measure(facts)
-        verdicts.append(CheckResult(check, problems, measured))
-    return verdicts
+        results.append(CheckResult(check, problems, measured))
+    return results
 
 
 def format_age(delta: timedelta) -> str:
@@ -116,7 +116,7 @@ _Measure = Callable[[Facts], Mapping[str, float | int]]
 
 # For each check: its problems, one line each, and its numbers to plot; by default the number of problems.
 _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
-    TABLES_SOUND: (lambda facts: [*facts.schema_faults, *facts.doubled_keys], None),
+    SCHEMA_MATCHES_MIGRATIONS: (lambda facts: [*facts.schema_faults, *facts.doubled_keys], None),
     PUNCHES_UNIQUE: (
         lambda facts: (
             [f"{counted(facts.doubled_punches, 'punch', 'punches')} stored more than once"]
@@ -125,30 +125,39 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
         ),
         lambda facts: {"doubled": facts.doubled_punches},
     ),
-    DAYS_SOUND: (
+    ATTENDANCE_ROWS_CONSISTENT: (
         lambda facts: [f"{day}: {why}" for day, why in facts.unsound.items()],
         lambda facts: {"held": len(facts.unsound)},
     ),
-    QUARANTINE_STILL: (
+    QUARANTINE_NOT_GROWING: (
         lambda facts: [f"{device}: {counted(count, 'record')}" for device, count in facts.quarantined.items()],
         lambda facts: {"last_day": sum(facts.quarantined.values()), "before": facts.quarantined_before},
     ),
-    IDS_SHARED: (lambda facts: [f"{site}: {user} is {names}" for site, user, names in facts.shared_ids], None),
-    IDS_SHARED_BY_SITES: (lambda facts: [f"{user} is {' / '.join(names)}" for user, names in facts.namesakes], None),
-    ONE_SITE_A_DAY: (
+    USER_ID_UNIQUE_PER_SITE: (
+        lambda facts: [f"{site}: {user} is {names}" for site, user, names in facts.shared_ids],
+        None,
+    ),
+    USER_ID_UNIQUE_ACROSS_SITES: (
+        lambda facts: [f"{user} is {' / '.join(names)}" for user, names in facts.namesakes],
+        None,
+    ),
+    ONE_SITE_PER_USER_AND_DATE: (
         lambda facts: [
             f"{user}: {counted(dates, 'date')}, for example at {sites}" for user, dates, sites in facts.several_sites
         ],
         None,
     ),
-    PEOPLE_KNOWN: (
+    PUNCHES_FROM_ENROLLED_USERS: (
         lambda facts: [
             f"{device}: {user}, {counted(count, 'punch', 'punches')}" for device, user, count in facts.unknown_people
         ],
         None,
     ),
-    NO_EMPTY_DAYS: (lambda facts: [f"{site}: no punches on {day:%A}, {day}" for site, day in facts.empty_days], None),
-    USUAL_SHARES: (
+    WORK_DAYS_HAVE_PUNCHES: (
+        lambda facts: [f"{site}: no punches on {day:%A}, {day}" for site, day in facts.empty_days],
+        None,
+    ),
+    OUTLIERS_AS_USUAL: (
         lambda facts: [
             f"{day}: {_share(one):.0%} of {one.rows} rows are outliers or incomplete, {_usual(one):.0%} before"
             for day, one in facts.shares.items()

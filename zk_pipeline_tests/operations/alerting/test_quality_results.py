@@ -9,7 +9,7 @@ import pytest
 
 from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_problems
 from zk_pipeline.operations.alerting.quality_checks import CHECKS
-from zk_pipeline.operations.alerting.quality_verdicts import (
+from zk_pipeline.operations.alerting.quality_results import (
     CheckResult,
     evaluate_facts,
     evaluate_freshness,
