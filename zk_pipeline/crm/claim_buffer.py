@@ -68,12 +68,12 @@ class ClaimBuffer:
         if self.outcomes:
             self._settle_and_claim(0)
 
-    def settle(self, item: QueuedDelivery, verdict: DeliveryState) -> None:
-        last = None if verdict is DeliveryState.UNSENT else item.last
+    def settle(self, item: QueuedDelivery, state: DeliveryState) -> None:
+        last = None if state is DeliveryState.UNSENT else item.last
         self.outcomes.append(
             Outcome(
                 delivery=item.delivery,
-                verdict=verdict,
+                state=state,
                 attempts=item.attempts,
                 finished_at=self.clock(),
                 status=last.status if last else None,

@@ -67,7 +67,7 @@ class Outcome:
     """Outcome of one claimed delivery in this run."""
 
     delivery: Delivery
-    verdict: DeliveryState
+    state: DeliveryState
     attempts: int  # spent in this run
     finished_at: datetime
     status: int | None = None  # HTTP status of the last response, None without one
@@ -139,15 +139,15 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         delivery = outcome.delivery
-        is_exhausted = outcome.verdict is DeliveryState.RETRY and delivery.retry_rounds + 1 >= MAX_ROUNDS
-        self.counts[DeliveryState.FAILED if is_exhausted else outcome.verdict] += 1
-        if outcome.verdict in (DeliveryState.RETRY, DeliveryState.FAILED) and len(self.errors) < MAX_ERRORS:
+        is_exhausted = outcome.state is DeliveryState.RETRY and delivery.retry_rounds + 1 >= MAX_ROUNDS
+        self.counts[DeliveryState.FAILED if is_exhausted else outcome.state] += 1
+        if outcome.state in (DeliveryState.RETRY, DeliveryState.FAILED) and len(self.errors) < MAX_ERRORS:
             prefix = f"failed after {MAX_ROUNDS} retry rounds, last: " if is_exhausted else ""
             self.errors.append(
                 DeliveryError(
                     user_id=delivery.user_id,
                     work_date=delivery.work_date,
-                    message=f"{prefix}{outcome.error or outcome.verdict.value}",
+                    message=f"{prefix}{outcome.error or outcome.state.value}",
                 )
             )
 

@@ -94,8 +94,8 @@ class MemoryOutbox:
             assert key not in self.outcomes, "settled twice"
             self.outcomes[key] = outcome
 
-    def by_verdict(self, verdict: DeliveryState) -> list[Outcome]:
-        return [o for o in self.outcomes.values() if o.verdict is verdict]
+    def by_state(self, state: DeliveryState) -> list[Outcome]:
+        return [o for o in self.outcomes.values() if o.state is state]
 
     def outcome_of(self, user_id: str) -> Outcome:
         return next(o for o in self.outcomes.values() if o.delivery.user_id == user_id)

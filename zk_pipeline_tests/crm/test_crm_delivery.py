@@ -132,7 +132,7 @@ def test_one_poison_record_fails_alone(client: CrmClient, receiver: CrmReceiver,
     summary = run(outbox, client, batch_size=batch_size)
     assert (summary.delivered, summary.failed) == (99, 1)
     poison = outbox.outcome_of("EMP00042")
-    assert (poison.verdict, poison.attempts, poison.status) == (DeliveryState.FAILED, 1, 422)
+    assert (poison.state, poison.attempts, poison.status) == (DeliveryState.FAILED, 1, 422)
     assert poison.error == "422: no employee EMP00042"
 
 
@@ -209,7 +209,7 @@ def test_an_attempt_that_only_showed_a_wrong_set_up_is_told_but_not_counted() ->
     with pytest.raises(CrmMisconfigured):
         run(outbox, ToldSender(lambda *_: WRONG))
     outcome = outbox.outcome_of("EMP001")
-    assert (outcome.verdict, outcome.attempts) == (DeliveryState.UNSENT, 0)
+    assert (outcome.state, outcome.attempts) == (DeliveryState.UNSENT, 0)
     assert [attempt.outcome for attempt in outcome.tried] == ["misconfigured"]
 
 
@@ -231,7 +231,7 @@ def test_a_wrong_token_stops_the_run_and_spends_nothing(client: CrmClient, recei
     assert caught.value.summary is not None
     claimed = sum(outbox.claims)
     assert caught.value.summary.unsent == caught.value.summary.total == claimed <= MIN_BUFFERED
-    assert {(o.verdict, o.attempts) for o in outbox.outcomes.values()} == {(DeliveryState.UNSENT, 0)}
+    assert {(o.state, o.attempts) for o in outbox.outcomes.values()} == {(DeliveryState.UNSENT, 0)}
     assert len(outbox.outcomes) == claimed
 
 
@@ -276,7 +276,7 @@ def test_attempts_end_in_retry_with_the_last_words() -> None:
     outbox = MemoryOutbox([delivery()])
     summary = run(outbox, ToldSender(lambda *_: UNAVAILABLE), max_attempts=3)
     outcome = outbox.outcome_of("EMP001")
-    assert (outcome.verdict, outcome.attempts, outcome.status, outcome.error) == (
+    assert (outcome.state, outcome.attempts, outcome.status, outcome.error) == (
         DeliveryState.RETRY,
         3,
         500,
@@ -336,7 +336,7 @@ def test_a_pause_longer_than_a_run_waits_ends_the_run_and_is_kept_for_the_next()
     outbox = MemoryOutbox(deliveries(30))
     kept: list[datetime] = []
     summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, patience=120, time=time, save_pause=kept.append)
-    assert (len(outbox.by_verdict(DeliveryState.WAITING)), len(outbox.by_verdict(DeliveryState.UNSENT))) == (1, 29)
+    assert (len(outbox.by_state(DeliveryState.WAITING)), len(outbox.by_state(DeliveryState.UNSENT))) == (1, 29)
     assert (summary.retry, summary.unsent) == (0, 30)
     assert "pause of 121 s" in (summary.stopped or "")
     assert time.slept == []
@@ -362,7 +362,7 @@ def test_a_crm_that_is_down_stops_a_run_without_patience_early_and_spends_nothin
     summary = run(outbox, sender, concurrency=concurrency, patience=0)
     assert len(sender.sent) <= 3 * concurrency + 10 + PROBES
     assert "the CRM is down" in (summary.stopped or "")
-    assert {o.delivery.user_id for o in outbox.by_verdict(DeliveryState.WAITING)} == set(sender.sent)
+    assert {o.delivery.user_id for o in outbox.by_state(DeliveryState.WAITING)} == set(sender.sent)
     assert summary.unsent == summary.total == len(outbox.outcomes) == sum(outbox.claims) <= MIN_BUFFERED
     assert {o.attempts for o in outbox.outcomes.values()} == {0}
 
@@ -408,7 +408,7 @@ def test_thirty_people_who_stand_together_and_fail_hold_up_nobody_else(concurren
     )
     summary = run(outbox, sender, concurrency=concurrency)
     assert (summary.delivered, summary.retry, summary.unsent, summary.stopped) == (350, 150, 0, None)
-    assert {o.attempts for o in outbox.by_verdict(DeliveryState.RETRY)} == {3}
+    assert {o.attempts for o in outbox.by_state(DeliveryState.RETRY)} == {3}
     assert len(sender.sent) <= 350 + 3 * 150 + 20
 
 
@@ -431,7 +431,7 @@ def test_what_an_array_failed_with_as_a_whole_is_told_apart_record_by_record() -
     outbox = MemoryOutbox(deliveries(200))
     summary = run(outbox, sender, batch_size=50)
     assert (summary.delivered, summary.retry, summary.stopped) == (199, 1, None)
-    assert outbox.by_verdict(DeliveryState.RETRY)[0].delivery.user_id == "EMP00042"
+    assert outbox.by_state(DeliveryState.RETRY)[0].delivery.user_id == "EMP00042"
 
 
 def test_a_429_without_a_pause_slows_the_run_down_and_never_costs_an_attempt() -> None:
@@ -472,7 +472,7 @@ def test_an_interrupted_run_settles_what_it_claimed(
         run(outbox, client, progress=interrupt)
     assert len(outbox.outcomes) == sum(outbox.claims)
     applied = {user for user, _ in receiver.ledger.latest()}
-    assert {o.delivery.user_id for o in outbox.by_verdict(DeliveryState.DELIVERED)} == applied
+    assert {o.delivery.user_id for o in outbox.by_state(DeliveryState.DELIVERED)} == applied
     assert len(applied) < 600
     outbox.due = [d for d in deliveries(900) if d.user_id not in applied]
     with client_of(receiver) as another:
@@ -503,8 +503,8 @@ def test_a_defect_in_a_worker_is_raised_after_everything_else_is_settled() -> No
     with pytest.raises(ZeroDivisionError):
         run(outbox, ToldSender(tell), concurrency=1)
     assert len(outbox.outcomes) == sum(outbox.claims)
-    assert outbox.outcome_of("EMP00005").verdict is DeliveryState.UNSENT
-    assert outbox.outcome_of("EMP00004").verdict is DeliveryState.DELIVERED
+    assert outbox.outcome_of("EMP00005").state is DeliveryState.UNSENT
+    assert outbox.outcome_of("EMP00004").state is DeliveryState.DELIVERED
 
 
 def test_an_outbox_that_fails_once_still_gets_its_outcomes() -> None:

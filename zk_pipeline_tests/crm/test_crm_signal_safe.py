@@ -125,7 +125,7 @@ def test_a_signal_ends_a_pause_that_the_crm_asked_for(cancel: Callable[[], None]
     timer.join()
     assert time.monotonic() - started < 20
     assert len(outbox.outcomes) == sum(outbox.claims) == 20
-    assert {o.verdict for o in outbox.outcomes.values()} == {DeliveryState.WAITING, DeliveryState.UNSENT}
+    assert {o.state for o in outbox.outcomes.values()} == {DeliveryState.WAITING, DeliveryState.UNSENT}
 
 
 def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: Callable[[], None]) -> None:
@@ -145,7 +145,7 @@ def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: C
             send_while(timer, outbox, ToldSender(tell))
         timer.join()
         assert len(outbox.outcomes) == sum(outbox.claims)
-        assert {o.delivery.user_id for o in outbox.by_verdict(DeliveryState.DELIVERED)} == set(answered)
+        assert {o.delivery.user_id for o in outbox.by_state(DeliveryState.DELIVERED)} == set(answered)
 
 
 def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[[], None]) -> None:
@@ -164,4 +164,4 @@ def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[
     with pytest.raises(Cancelled):
         send(outbox, sender)
     assert given == [DRAIN_TIMEOUT_SECONDS, 0.0]
-    assert [o.verdict for o in outbox.outcomes.values()] == [DeliveryState.DELIVERED]
+    assert [o.state for o in outbox.outcomes.values()] == [DeliveryState.DELIVERED]

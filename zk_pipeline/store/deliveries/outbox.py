@@ -216,7 +216,7 @@ WHERE crm_deliveries.work_date = ended.work_date AND crm_deliveries.idempotency_
 
 def _is_unknown(outcome: Outcome) -> bool:
     """Nobody knows yet what became of this record at the CRM, from this run or one before."""
-    if outcome.verdict in (DeliveryState.DELIVERED, DeliveryState.FAILED):
+    if outcome.state in (DeliveryState.DELIVERED, DeliveryState.FAILED):
         return False
     return outcome.delivery.sent_body is not None or any(
         may_have_been_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
@@ -247,9 +247,9 @@ def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) 
             "revision": pa.array([o.delivery.revision for o in outcomes], pa.int32()),
             "idempotency_key": [o.delivery.idempotency_key for o in outcomes],
             "is_unknown": [_is_unknown(o) for o in outcomes],
-            "state": [_STATE[o.verdict] for o in outcomes],
+            "state": [_STATE[o.state] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
-            "was_tried": [o.attempts > 0 or o.verdict is DeliveryState.WAITING for o in outcomes],
+            "was_tried": [o.attempts > 0 or o.state is DeliveryState.WAITING for o in outcomes],
             "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
             "status": pa.array([o.status for o in outcomes], pa.int32()),
             "error": pa.array([o.error for o in outcomes], pa.string()),

@@ -69,14 +69,14 @@ def has_sync_lock() -> bool:
 
 def ended(
     delivery: Delivery,
-    verdict: DeliveryState,
+    state: DeliveryState,
     *,
     attempts: int = 1,
     status: int | None = None,
     error: str | None = None,
 ) -> Outcome:
     return Outcome(
-        delivery=delivery, verdict=verdict, attempts=attempts, finished_at=LONG_AFTER, status=status, error=error
+        delivery=delivery, state=state, attempts=attempts, finished_at=LONG_AFTER, status=status, error=error
     )
 
 
@@ -95,10 +95,10 @@ def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
     store.deliveries.outbox(SyncScope(), run_id, has_sync_lock).settle_and_claim(list(outcomes), 0)
 
 
-def one_round(store: Store, verdict: DeliveryState, run_id: str, **scope: object) -> list[str]:
+def one_round(store: Store, state: DeliveryState, run_id: str, **scope: object) -> list[str]:
     """Claim what is due and end it so; whom it was about."""
     claimed = store.deliveries.outbox(SyncScope(**scope), run_id, has_sync_lock).settle_and_claim([], 100)  # type: ignore[arg-type]
-    settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
+    settle(store, *(ended(delivery, state, status=500, error="no") for delivery in claimed), run_id=run_id)
     return [delivery.user_id for delivery in claimed]
 
 
@@ -147,7 +147,7 @@ def test_a_scope_limits_what_is_claimed(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "status", "error", "after"),
+    ("state", "status", "error", "after"),
     [
         (DeliveryState.DELIVERED, 201, None, ("delivered", 2, 0, LONG_AFTER, LONG_AFTER, 201, None)),
         (DeliveryState.RETRY, 503, "try later", ("retry", 2, 1, LONG_AFTER, None, 503, "try later")),
@@ -156,10 +156,10 @@ def test_a_scope_limits_what_is_claimed(store: Store) -> None:
     ],
 )
 def test_what_came_of_a_delivery_is_on_record(
-    verdict: DeliveryState, status: int | None, error: str | None, after: tuple[object, ...], store: Store
+    state: DeliveryState, status: int | None, error: str | None, after: tuple[object, ...], store: Store
 ) -> None:
     (delivery,) = claim(store)
-    settle(store, ended(delivery, verdict, attempts=2, status=status, error=error))
+    settle(store, ended(delivery, state, attempts=2, status=status, error=error))
     assert rows(
         store,
         "SELECT state, attempts, retry_rounds, last_attempt_at, delivered_at, last_status, last_error "
@@ -210,13 +210,13 @@ def test_a_later_revision_waits_also_for_what_a_dead_run_was_sending(store: Stor
     assert [d.revision for d in claim(store, "next run")] == [2]
 
 
-@pytest.mark.parametrize("verdict", [DeliveryState.RETRY, DeliveryState.FAILED, DeliveryState.UNSENT])
+@pytest.mark.parametrize("state", [DeliveryState.RETRY, DeliveryState.FAILED, DeliveryState.UNSENT])
 def test_a_revision_that_did_not_arrive_and_is_no_longer_the_latest_is_superseded(
-    verdict: DeliveryState, store: Store
+    state: DeliveryState, store: Store
 ) -> None:
     (delivery,) = claim(store)
     days_of(store, "1001", times=("08:00", "18:30"))
-    settle(store, ended(delivery, verdict, error="no"))
+    settle(store, ended(delivery, state, error="no"))
     assert [row[:3] for row in rows(store, STATES)] == [("1001", 1, "superseded"), ("1001", 2, "pending")]
 
 
@@ -251,13 +251,13 @@ def test_a_delivery_becomes_a_dead_letter_after_eight_rounds_and_can_be_tried_ag
     assert one_round(store, DeliveryState.DELIVERED, "by hand", states=("failed",)) == ["1001"]
 
 
-@pytest.mark.parametrize("verdict", DeliveryState)
-def test_a_delivered_revision_is_sent_again_only_when_forced(store: Store, verdict: DeliveryState) -> None:
+@pytest.mark.parametrize("state", DeliveryState)
+def test_a_delivered_revision_is_sent_again_only_when_forced(store: Store, state: DeliveryState) -> None:
     """Whatever is answered then, such as a 422 because the mapping has changed since: the CRM has it all the same."""
     one_round(store, DeliveryState.DELIVERED, "a")
     assert claim(store, "b", states=("retry", "failed")) == []
     (again,) = claim(store, "c", states=("delivered",))
-    settle(store, ended(again, verdict, attempts=0 if verdict is DeliveryState.UNSENT else 1))
+    settle(store, ended(again, state, attempts=0 if state is DeliveryState.UNSENT else 1))
     assert [row[2] for row in rows(store, STATES)] == ["delivered"]
 
 

@@ -64,14 +64,14 @@ def back(name: str, store: Store) -> None:
 
 
 def deliver(
-    store: Store, verdict: DeliveryState = DeliveryState.DELIVERED, *, said: str = "", run: str = "run"
+    store: Store, state: DeliveryState = DeliveryState.DELIVERED, *, said: str = "", run: str = "run"
 ) -> list[Delivery]:
     """All that is due, until nothing is; what it was."""
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), run, lambda: True)
     tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said),) if said else ()
     sent: list[Delivery] = []
     while claimed := outbox.settle_and_claim([], 100):
-        ends = [Outcome(delivery=d, verdict=verdict, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
+        ends = [Outcome(delivery=d, state=state, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
         outbox.settle_and_claim(ends, 0)
         sent += claimed
     return sent
@@ -242,7 +242,7 @@ def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, 
     at("B", store, "18:00", "19:00")
     if ends == "refused":
         outbox.settle_and_claim(
-            [Outcome(delivery=first, verdict=DeliveryState.FAILED, attempts=1, finished_at=LONG_AFTER)], 0
+            [Outcome(delivery=first, state=DeliveryState.FAILED, attempts=1, finished_at=LONG_AFTER)], 0
         )
     assert [one.revision for one in deliver(store, run="b")] == [2]
     assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]

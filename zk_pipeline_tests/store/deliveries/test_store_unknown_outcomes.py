@@ -62,12 +62,12 @@ def claim(store: Store, run_id: str, user: str | None = "1001") -> list[Delivery
 
 
 def settle(
-    store: Store, run_id: str, delivery: Delivery, verdict: DeliveryState, *, said: str = "", status: int | None = None
+    store: Store, run_id: str, delivery: Delivery, state: DeliveryState, *, said: str = "", status: int | None = None
 ) -> None:
     tried = [Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said, status=status)] if said else []
     outcome = Outcome(
         delivery=delivery,
-        verdict=verdict,
+        state=state,
         attempts=len(tried),
         finished_at=LONG_AFTER,
         status=status,
@@ -97,7 +97,7 @@ def test_a_record_whose_outcome_is_unknown_is_sent_again_as_it_was_though_the_ma
 
 
 @pytest.mark.parametrize(
-    ("verdict", "said", "status", "is_kept"),
+    ("state", "said", "status", "is_kept"),
     [
         (DeliveryState.DELIVERED, "delivered", 201, False),
         (DeliveryState.FAILED, "rejected", 400, False),
@@ -115,29 +115,29 @@ def test_a_record_whose_outcome_is_unknown_is_sent_again_as_it_was_though_the_ma
     ],
 )
 def test_what_was_sent_is_kept_only_while_its_outcome_is_unknown(
-    verdict: DeliveryState, said: str, status: int | None, is_kept: bool, store: Store
+    state: DeliveryState, said: str, status: int | None, is_kept: bool, store: Store
 ) -> None:
     (delivery,) = claim(store, "a")
     assert delivery.sent_body is None
     assert rows(store, "SELECT sent_body FROM crm_deliveries WHERE state = 'sending'") == [(record_body(delivery),)]
-    settle(store, "a", delivery, verdict, said=said, status=status)
+    settle(store, "a", delivery, state, said=said, status=status)
     assert [row[-1] for row in mine(store)] == [is_kept]
     days_of(store, "1001", until="18:30")
     assert [d.revision for d in claim(store, "b")] == [1 if is_kept else 2]
 
 
-@pytest.mark.parametrize("verdict", [DeliveryState.UNSENT, DeliveryState.WAITING, DeliveryState.RETRY])
-def test_a_round_that_found_out_nothing_leaves_the_outcome_unknown(verdict: DeliveryState, store: Store) -> None:
+@pytest.mark.parametrize("state", [DeliveryState.UNSENT, DeliveryState.WAITING, DeliveryState.RETRY])
+def test_a_round_that_found_out_nothing_leaves_the_outcome_unknown(state: DeliveryState, store: Store) -> None:
     first = unknown(store, "a")
     (again,) = claim(store, "b")
-    settle(store, "b", again, verdict, said="" if verdict is DeliveryState.UNSENT else "unavailable")
+    settle(store, "b", again, state, said="" if state is DeliveryState.UNSENT else "unavailable")
     (third,) = claim(store, "c")
     assert third.sent_body == record_body(first)
 
 
-@pytest.mark.parametrize("verdict", [DeliveryState.DELIVERED, DeliveryState.FAILED])
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.FAILED])
 def test_a_newer_revision_follows_one_whose_outcome_was_unknown_once_that_is_known(
-    verdict: DeliveryState, store: Store
+    state: DeliveryState, store: Store
 ) -> None:
     first = unknown(store, "a")
     days_of(store, "1001", until="18:30")
@@ -145,9 +145,9 @@ def test_a_newer_revision_follows_one_whose_outcome_was_unknown_once_that_is_kno
     (again,) = claim(store, "b")
     assert (again.revision, again.idempotency_key) == (1, first.idempotency_key)
     assert claim(store, "b") == [], "the newer one waits"
-    settle(store, "b", again, verdict, said=verdict.name.lower())
+    settle(store, "b", again, state, said=state.name.lower())
     assert [d.revision for d in claim(store, "b")] == [2]
-    assert mine(store)[0] == (1, "delivered" if verdict is DeliveryState.DELIVERED else "superseded", False)
+    assert mine(store)[0] == (1, "delivered" if state is DeliveryState.DELIVERED else "superseded", False)
 
 
 def test_an_outcome_that_never_becomes_known_holds_the_newer_revision_for_eight_rounds(store: Store) -> None:
@@ -251,7 +251,7 @@ def test_the_journal_holds_only_what_has_no_outcome_yet(store: Store) -> None:
     assert lines[1:] == [d.idempotency_key for d in claimed[:2]]
     for delivery in claimed[:2]:
         run.settle_and_claim(
-            [Outcome(delivery=delivery, verdict=DeliveryState.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0
+            [Outcome(delivery=delivery, state=DeliveryState.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0
         )
     assert journal_of(store).read_text(encoding="utf-8").splitlines() == lines[:1]
 

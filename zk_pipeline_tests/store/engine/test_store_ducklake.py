@@ -130,9 +130,7 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
         (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
-        told = Outcome(
-            delivery=sent, verdict=DeliveryState.DELIVERED, attempts=1, finished_at=store.clock(), status=201
-        )
+        told = Outcome(delivery=sent, state=DeliveryState.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
         with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
             outbox.settle_and_claim([told], 10)
         with store.deliveries.acquire_sync_lock() as next_sender:

@@ -67,16 +67,12 @@ CONTRACT = {
 }
 
 
-def settle(store: Store, user: str, verdict: DeliveryState, outcome: str, status: int) -> None:
+def settle(store: Store, user: str, state: DeliveryState, outcome: str, status: int) -> None:
     outbox = store.deliveries.outbox(SyncScope(user_id=user), "run", lambda: True)
     (delivery,) = outbox.settle_and_claim([], 10)
     tried = Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=outcome, status=status)
     outbox.settle_and_claim(
-        [
-            Outcome(
-                delivery=delivery, verdict=verdict, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,)
-            )
-        ],
+        [Outcome(delivery=delivery, state=state, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,))],
         0,
     )
 
