@@ -1,4 +1,4 @@
-"""Deliveries, an outbox in memory, a sender that answers as told, a clock that moves when slept on, certificates.
+"""Deliveries, an outbox in memory, a sender with scripted answers, a clock that moves when slept on, certificates.
 
 The CRM itself is real.
 """
@@ -69,7 +69,7 @@ class MemoryOutbox:
 
     def ensure_sync_lock(self) -> None:
         if not self.has_sync_lock:
-            raise ZkPipelineError("somebody else sends")
+            raise ZkPipelineError("another run sends")
 
     def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
         self.noted.update(delivery.idempotency_key for delivery in deliveries)
@@ -103,7 +103,7 @@ class MemoryOutbox:
 
 @dataclass
 class ToldSender:
-    """Answers as told by a function of the delivery and of how often it was sent before."""
+    """Answers by a function of the delivery and of how often it was sent before."""
 
     tell: Callable[[Delivery, int], DeliveryResult]
     sent: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The delivery service: against the real receiver, and, where time matters, against answers told to it."""
+"""Delivery runs against the real receiver, and, where time matters, against scripted answers."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_after_a_pause_nothing_more_is_sent_where_somebody_else_may_be_sending()
         return replace(UNAVAILABLE, retry_after=30.0)
 
     sender, time = ToldSender(tell), FakeTime()
-    with pytest.raises(ZkPipelineError, match="somebody else sends"):
+    with pytest.raises(ZkPipelineError, match="another run sends"):
         run(outbox, sender, time=time)
     assert sum(time.slept) >= 30
     assert sender.sent == ["EMP001"]

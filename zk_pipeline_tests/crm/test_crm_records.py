@@ -24,7 +24,7 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, copied, device, execu
 from zk_pipeline_tests.waiting import until
 
 SITES = ("A", "B", "C")
-NAMESAKE = "1003"  # somebody else at each site
+NAMESAKE = "1003"  # another employee at each site
 PEOPLE = ("1001", "1002", NAMESAKE)
 
 
@@ -137,7 +137,7 @@ def test_a_kill_between_two_records_of_a_person_loses_neither(store: Store, crm:
 
 
 def _is_all_told(store: Store, home: Path, crm: CrmReceiver) -> bool:
-    """After one more sync: the request of the dead run may be under way at the CRM yet."""
+    """After one more sync: the request of the killed run may still be in progress at the CRM."""
     tell(store, home, crm)
     return store.deliveries.states().keys() <= {"delivered", "superseded"}
 

@@ -44,31 +44,31 @@ def test_the_work_is_done_in_another_thread_and_its_result_or_error_comes_back()
 
 
 def test_a_signal_is_told_at_once_and_raised_when_the_work_has_ended(cancel: Callable[[], None]) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
     steps: list[str] = []
 
     def work() -> None:
         for times in (1, 2):
             cancel()
-            until(lambda times=times: len(told) >= times, seconds=10)  # type: ignore[misc]
+            until(lambda times=times: len(reported) >= times, seconds=10)  # type: ignore[misc]
             steps.append(f"after signal {times}")
 
     with pytest.raises(Cancelled):
-        run_signal_safe(work, interrupted=told.append, name="at work")
-    assert told == [False, True]
+        run_signal_safe(work, interrupted=reported.append, name="at work")
+    assert reported == [False, True]
     assert steps == ["after signal 1", "after signal 2"]
 
 
 def test_an_error_of_the_work_is_not_hidden_by_the_signal(cancel: Callable[[], None]) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
 
     def work() -> None:
         cancel()
-        until(lambda: bool(told), seconds=10)
+        until(lambda: bool(reported), seconds=10)
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full") as caught:
-        run_signal_safe(work, interrupted=told.append, name="at work")
+        run_signal_safe(work, interrupted=reported.append, name="at work")
     assert isinstance(caught.value.__cause__, Cancelled)
 
 
@@ -84,7 +84,7 @@ def test_a_thread_that_cannot_be_had_is_said_and_the_work_never_begins(monkeypat
 
 
 class CancellingOutbox(MemoryOutbox):
-    """Cancels while a transaction is under way."""
+    """Cancels during a transaction."""
 
     def __init__(self, due: list[Delivery], cancel: Callable[[], None]) -> None:
         super().__init__(due)
@@ -129,7 +129,7 @@ def test_a_signal_ends_a_pause_that_the_crm_asked_for(cancel: Callable[[], None]
 
 
 def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: Callable[[], None]) -> None:
-    """Those that came within `concurrent.futures.wait` of the main thread left a run that hung for ever."""
+    """Those that came within `concurrent.futures.wait` of the main thread left a run that hung without end."""
     rng = random.Random(4370)
     for _ in range(60):
         outbox = MemoryOutbox(deliveries(1500))

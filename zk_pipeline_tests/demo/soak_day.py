@@ -120,7 +120,7 @@ _ILLNESSES: dict[str, Callable[[random.Random], Faults]] = {
 
 @dataclass
 class _Moves(Faults):
-    """Somebody punches before each answer."""
+    """A user punches before each answer."""
 
     punch: Callable[[], None]
 

@@ -187,7 +187,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_doubles_nothing_and
         hosts.start_worker("head-office")
         killed, well = asked.result(120)
     assert killed.failure is not None
-    assert "was killed" in killed.failure, "whoever noticed first: the monitoring, or somebody on the worker's host"
+    assert "was killed" in killed.failure, "reported by the run monitoring or by a process on the worker's host"
     assert killed.failure.endswith("(the daemon starts it once more)")
     assert (well.failure, sorted(well.partitions)) == (None, [GATES[2]])
 

@@ -1,6 +1,6 @@
 """Pictures of the UI as a person on call sees it, for people to look at: a company's year, one of its terminals dead.
 
-`ZK_PIPELINE_SCREENSHOTS=folder pytest -n 0 -m stress zk_pipeline_tests/demo/test_screenshots.py` makes them anew.
+`ZK_PIPELINE_SCREENSHOTS=folder pytest -n 0 -m stress zk_pipeline_tests/demo/test_screenshots.py` creates them again.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ poll k, and `after`, the holder by the first list read at or after it:
 
 - `after` a person: that person, except where `before` is another one and the lists are more than an hour apart;
 - `after` vacant, `before` a person: `before`;
-- else nobody: quarantine.
+- else no user: quarantine.
 
-Where the rule's person is not who punched, the records of both cannot be told apart: quarantine is right there, too,
+Where the rule's person is not who punched, the records of both cannot be distinguished: quarantine is right there, too,
 and so is the truth. Whether a user list that a live session reads counts as a list is left open: both readings are
 worked out.
 """
@@ -261,8 +261,8 @@ _KINDS = {
     (1, False): "records of one person",
     (0, True): "records to be quarantined",
     (1, True): "records of one person, or to be quarantined",
-    (2, True): "records of two people that cannot be told apart",
-    (3, True): "records of three people that cannot be told apart",
+    (2, True): "records of two people that cannot be distinguished",
+    (3, True): "records of three people that cannot be distinguished",
 }
 
 

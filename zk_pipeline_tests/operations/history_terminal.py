@@ -123,7 +123,7 @@ class HistoryTerminal(EmulatedTerminal):
         return Record(raw, slot, person, None, 0, 1)
 
     def write(self, records: Iterable[Record], *, is_reported: bool = False) -> None:
-        """Append to the log; `is_reported`: who listens hears of it."""
+        """Append to the log; `is_reported`: live sessions receive it."""
         for record in records:
             if len(self.records) >= self.definition.record_capacity:
                 del self.records[: self.gives_up]

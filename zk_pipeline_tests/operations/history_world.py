@@ -76,7 +76,7 @@ class RunningClock:
 
 @contextmanager
 def polls_by(clock: Clock) -> Iterator[None]:
-    """Polls begin and end by this clock, as the store's rows are written by one of ours."""
+    """Polls begin and end by this clock, as the store's rows are written by a stopped clock."""
     with mock.patch("zk_pipeline.operations.poll.poll_batches", partial(poll_batches, clock=clock)):
         yield
 
@@ -107,7 +107,7 @@ class World:
     def failures(self) -> list[str]:
         """The histories that ended with something wrong, step by step, and what `doctor` found."""
         found = [f"doctor finds in this world: {one.name}: {one.what}" for one in self.findings]
-        return found + [one.told() for one in self.histories if one.problems]
+        return found + [one.report() for one in self.histories if one.problems]
 
     def counted(self) -> Counter[str]:
         """What happened, and what came of the records."""
@@ -191,9 +191,9 @@ class World:
             history.released()
 
     @contextmanager
-    def _listening(self, histories: Sequence[History]) -> Iterator[_Listening]:
-        listening = _Listening(self, histories)
-        with listening.running() if histories else listening.nobody():
+    def _listening(self, histories: Sequence[History]) -> Iterator[_CaptureSession]:
+        listening = _CaptureSession(self, histories)
+        with listening.running() if histories else listening.not_running():
             yield listening
 
     def _check(self) -> None:
@@ -241,7 +241,7 @@ class World:
 Sessions = tuple[Callable[[Punch], None], ...]
 
 
-class _Listening:
+class _CaptureSession:
     """A live session with each of some terminals, by `operations.capture_live`."""
 
     def __init__(self, world: World, histories: Sequence[History]) -> None:
@@ -254,7 +254,7 @@ class _Listening:
         self._errors: list[BaseException] = []
 
     @contextmanager
-    def nobody(self) -> Iterator[None]:
+    def not_running(self) -> Iterator[None]:
         yield
 
     @contextmanager
@@ -273,7 +273,7 @@ class _Listening:
     def punch_each(self) -> None:
         """A live punch at each terminal; returns once all are stored.
 
-        One whose session ended may have been reported to nobody; nothing is punched there until the next listening.
+        One whose session ended may have been lost; nothing is punched there until the next listening.
         """
         punched = {}
         for history in self.histories:
@@ -327,7 +327,7 @@ def main() -> None:
         world = World([int(sys.argv[1])], Path(folder) / "store.duckdb")
         world.run()
     (history,) = world.histories
-    sys.stdout.write("\n\n".join(world.failures() or [history.told()]) + "\n")
+    sys.stdout.write("\n\n".join(world.failures() or [history.report()]) + "\n")
 
 
 if __name__ == "__main__":

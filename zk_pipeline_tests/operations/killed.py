@@ -27,7 +27,7 @@ class Killed(Enum):
     WHILE_READING = "nothing of the poll"
     AFTER_READING = "the punches, and no days of them"
     WHILE_WRITING = "the punches, and no days of them: the transaction was all but committed"
-    AFTER_WRITING = "punches and days, which nobody was told of"
+    AFTER_WRITING = "punches and days, not yet notified"
 
 
 def killed(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
@@ -46,7 +46,7 @@ def _die(*_: Any, **__: Any) -> NoReturn:
 
 
 def _die_in(module: ModuleType, name: str) -> None:
-    assert hasattr(module, name), f"{module.__name__} calls no {name} any more: nobody would be killed"
+    assert hasattr(module, name), f"{module.__name__} does not call {name}: no process would be killed"
     setattr(module, name, _die)
 
 

@@ -84,7 +84,7 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
 ) -> None:
     counted: Counter[str] = Counter()
 
-    # A failure is told as it was found: making it smaller would take many stores more.
+    # A failure is reported as found: shrinking it would take many more stores.
     @settings(
         deadline=None,
         max_examples=examples,

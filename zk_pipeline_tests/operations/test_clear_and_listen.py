@@ -1,4 +1,4 @@
-"""The two operations on a terminal beside polling: clearing its log safely, and listening to it."""
+"""Two operations on a terminal in addition to polls: clearing its log safely, and live capture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listening follows the registry, and a listener that fails is told of and replaced, whatever it failed of."""
+"""Live capture follows the registry; a listener that fails is reported and replaced, whatever the error."""
 
 from __future__ import annotations
 
@@ -270,14 +270,14 @@ def test_a_live_punch_that_cannot_be_stored_costs_the_others_nothing(
 def test_live_punches_that_the_store_refuses_are_told_of_with_its_words(
     fleet: Fleet, gate: Device, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing(monkeypatch, ReadingRefused("gate", "registration_changed", "gate: it was moved meanwhile"))
+    refusing(monkeypatch, ReadingRefused("gate", "registration_changed", "gate: it was moved during the session"))
     with listening(store, [gate]) as heard:
         until(lambda: listeners(fleet)["gate"] == 1)
         fleet.punch("gate", "1002")
         until(lambda: heard.said)
         fleet.punch("gate", "1001")
         until(lambda: heard.new == 1)
-    assert heard.said == ["gate: it was moved meanwhile"]
+    assert heard.said == ["gate: it was moved during the session"]
     assert rows(store, FAILURES) == [("gate", "failed", "live", "registration_changed")]
 
 

@@ -106,7 +106,7 @@ def test_what_goes_wrong_before_a_terminal_is_reached_is_that_devices_failure_to
         if device.name == "gate-8":
             raise UsageError("comm key of gate-8: the variable KEY is not set")
         if device.name == "gate-16":
-            raise ZeroDivisionError("a defect of ours")
+            raise ZeroDivisionError("a defect")
         return read(device, tail)
 
     polled = list(poll_devices(store, store.devices.all(), awkward, deadline_seconds=5, run_id=None))
@@ -210,16 +210,19 @@ def test_what_went_wrong_without_failing_a_poll_is_told_with_it(fleet: Fleet, st
     store.devices.update("gate-8", enabled=False)
     fleet.inject("gate-16", RefuseCommand(Command.CMD_DATA_WRRQ, 0xFFFF, bytes.fromhex("010900")))
     polled = poll_enabled(store)
-    told = "gate-16: the user list could not be read: the terminal answered 65535 (unknown command)."
-    assert polled["gate-16"].summary.startswith(f"gate-16: 5 new of 5 (full); {told}")
+    warning = "gate-16: the user list could not be read: the terminal answered 65535 (unknown command)."
+    assert polled["gate-16"].summary.startswith(f"gate-16: 5 new of 5 (full); {warning}")
     assert polled["gate-40"].summary == "gate-40: 5 new of 5 (full)"
 
     warnings = rows(store, "SELECT device, warnings FROM device_polls ORDER BY device")
-    assert [(name, (one or "").startswith(told)) for name, one in warnings] == [("gate-16", True), ("gate-40", False)]
+    assert [(name, (one or "").startswith(warning)) for name, one in warnings] == [
+        ("gate-16", True),
+        ("gate-40", False),
+    ]
     assert warnings[1][1] is None
-    assert [(one.warnings or "").startswith(told) for one in store.punches.polls_of("run")] == [True, False]
+    assert [(one.warnings or "").startswith(warning) for one in store.punches.polls_of("run")] == [True, False]
     status = store.overview.status(first=MONDAY, last=MONDAY, now=LONG_AFTER).devices
-    assert [(one.last_warnings or "").startswith(told) for one in status] == [True, False, False]
+    assert [(one.last_warnings or "").startswith(warning) for one in status] == [True, False, False]
 
     fleet.inject("gate-16", Faults())
     healed = poll_enabled(store)["gate-16"]

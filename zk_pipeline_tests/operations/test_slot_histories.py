@@ -53,7 +53,7 @@ class Gate:
         self.fleet.call(lambda: self.terminal.write(made, is_reported=True))
 
     def passes(self) -> None:
-        """The old holder leaves, somebody new gets the slot."""
+        """The former user leaves, a new one gets the slot."""
         self.fleet.call(lambda: self.terminal.delete(OLD))
         assert self.fleet.call(lambda: self.terminal.enrol(NEW)) == SLOT
 
@@ -85,7 +85,7 @@ class Gate:
         assert said == []
 
     def punch_heard(self, person: str, at: datetime) -> None:
-        """A punch while somebody listens; returns once it is stored."""
+        """A punch during a live session; returns once it is stored."""
         before = sum(one.received for one in self.heard)
         self.punch(person, at)
         until(lambda: sum(one.received for one in self.heard) > before)
@@ -148,7 +148,7 @@ def test_a_listener_across_the_change_stores_the_newcomers_punch_as_theirs_once(
     with gate.listening():
         gate.punch_heard(OLD, EVENING)
         if not events_name_uids:
-            gate.poll()  # nobody has read the list with that punch otherwise
+            gate.poll()  # otherwise no reading has the list with that punch
         gate.passes()
         gate.punch_heard(NEW, EVENING + timedelta(minutes=5))
         assert gate.punches() == {OLD: PUNCHES + 1, NEW: 1}

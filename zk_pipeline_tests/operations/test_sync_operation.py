@@ -132,9 +132,9 @@ def test_progress_is_told_and_logged_of_a_sync_that_lasts(
 ) -> None:
     monkeypatch.setattr("zk_pipeline.operations.sync.PROGRESS_INTERVAL_SECONDS", 0.0)
     caplog.set_level("INFO", "zk_pipeline.operations.sync")
-    told: list[DeliverySummary] = []
-    run(store, tmp_path, crm, progress=told.append)
-    assert told[-1].delivered == 3
+    reported: list[DeliverySummary] = []
+    run(store, tmp_path, crm, progress=reported.append)
+    assert reported[-1].delivered == 3
     assert "3 of 3 done" in caplog.text
 
 
@@ -142,9 +142,9 @@ def test_a_short_sync_says_nothing_on_its_way(
     store: Store, crm: CrmReceiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "zk_pipeline.operations.sync")
-    told: list[DeliverySummary] = []
-    run(store, tmp_path, crm, progress=told.append)
-    assert (told, caplog.text) == ([], "")
+    reported: list[DeliverySummary] = []
+    run(store, tmp_path, crm, progress=reported.append)
+    assert (reported, caplog.text) == ([], "")
 
 
 def test_the_file_in_the_home_says_how_the_crm_wants_its_records(
@@ -215,7 +215,7 @@ def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(s
     with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
         summary = run(store, tmp_path, crm)
     assert (summary.delivered, summary.retry, summary.failed) == (2, 0, 1)
-    assert summary.errors[0].message == "failed after 8 retry rounds, last: 500: told to refuse"
+    assert summary.errors[0].message == "failed after 8 retry rounds, last: 500: asked to refuse"
     assert store.deliveries.states() == {"delivered": 2, "failed": 1}
 
 
@@ -274,8 +274,8 @@ def test_a_crm_without_keys_is_asked_for_what_a_store_restored_on_a_new_machine_
         process(new, MONDAY)
         summary = sync(new, configured, SyncScope(), run_id="after")
     assert (summary.delivered, summary.total) == (4, 4)
-    told = [(one["user_id"], one["date"]) for one in naive.held]
-    assert sorted(told[2:]) == [("1001", str(MONDAY)), ("1002", str(MONDAY))], "what is new, and what was not sent"
+    delivered = [(one["user_id"], one["date"]) for one in naive.held]
+    assert sorted(delivered[2:]) == [("1001", str(MONDAY)), ("1002", str(MONDAY))], "what is new, and what was not sent"
     assert len(naive.asked) == 3
 
 
@@ -293,8 +293,8 @@ def test_the_cure_for_days_that_stay_different_after_a_restore_on_a_new_machine(
     new.restoring.restore(file)
     process(new, *stale(new))
     assert run(new, tmp_path, crm).total == 0, "the store knows of no difference"
-    told = crm.ledger.latest()
-    assert (told["1001", MONDAY]["revision"], str(told["1001", MONDAY]["clock_out"])[11:16]) == (2, "19:00")
+    delivered = crm.ledger.latest()
+    assert (delivered["1001", MONDAY]["revision"], str(delivered["1001", MONDAY]["clock_out"])[11:16]) == (2, "19:00")
 
     new.holidays.put([Holiday(day=MONDAY, name="tell the CRM again")])
     process(new, *stale(new))
@@ -303,8 +303,11 @@ def test_the_cure_for_days_that_stay_different_after_a_restore_on_a_new_machine(
     before = rows(new, "SELECT count(*) FROM crm_deliveries WHERE state = 'pending'")
     assert (before, run(new, tmp_path, crm).delivered) == ([(2,)], 2), "each day of Monday once"
     held = crm.ledger.latest()
-    assert (str(held["1001", MONDAY]["clock_out"])[11:16], held["1001", TUESDAY]) == ("18:00", told["1001", TUESDAY])
-    assert held["1002", MONDAY] == {**told["1002", MONDAY], "revision": held["1002", MONDAY]["revision"]}
+    assert (str(held["1001", MONDAY]["clock_out"])[11:16], held["1001", TUESDAY]) == (
+        "18:00",
+        delivered["1001", TUESDAY],
+    )
+    assert held["1002", MONDAY] == {**delivered["1002", MONDAY], "revision": held["1002", MONDAY]["revision"]}
     assert [int(str(held[who, MONDAY]["revision"])) > 100 for who in ("1001", "1002")] == [True, True]
     assert crm.ledger.anomalies == []
 

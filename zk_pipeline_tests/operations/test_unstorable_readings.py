@@ -114,7 +114,7 @@ def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_r
 
     def refusing(connection: Connection, come: Sequence[PreparedReading], **values: Any) -> Any:
         if any(one.finished.device.name == "B" for one in come):
-            raise ReadingRefused("B", "registration_changed", "B: it was moved to another address meanwhile")
+            raise ReadingRefused("B", "registration_changed", "B: it was moved to another address during the poll")
         return stored(connection, come, **values)
 
     monkeypatch.setattr(STORING, refusing)
@@ -122,7 +122,7 @@ def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_r
         one.device.name: one for one in store_outcomes(gates, outcomes(gates, {name: whole() for name in "ABC"}), "run")
     }
     assert kept["B"].error_code == "registration_changed"
-    assert kept["B"].error == "B: it was moved to another address meanwhile"
+    assert kept["B"].error == "B: it was moved to another address during the poll"
     assert rows(gates, POLLS) == [
         ("A", "success", None),
         ("B", "failed", "registration_changed"),

@@ -1,4 +1,4 @@
-"""What people are told, and when: decisions over a real store, messages to a real HTTP server."""
+"""Alert messages and their times: decisions over a real store, messages to a real HTTP server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def channel() -> Iterator[Channel]:
 
 
 class Watch:
-    """Looks at problems as they are, and tells."""
+    """Evaluates the current problems, and sends messages."""
 
     def __init__(self, store: Store, clock: StoppedClock, urls: str) -> None:
         self.store, self.clock, self.urls = store, clock, urls
@@ -123,7 +123,7 @@ def test_one_that_comes_and_goes_rings_once_an_hour_at_most(watch: Watch, channe
     assert channel.titles == ["zk_pipeline: Gate is not read", "zk_pipeline: over: Gate is not read"]
     watch.later(silent(), minutes=3)
     watch.later(silent(), minutes=59)
-    assert len(channel.alerts) == 3, "it lasts: told once the hour is over"
+    assert len(channel.alerts) == 3, "it lasts: notified once the hour is over"
 
 
 def test_one_that_became_worse_is_told_again(watch: Watch, channel: Channel) -> None:

@@ -102,7 +102,7 @@ def test_what_is_no_address_is_told_by_its_place_and_never_shown(
     assert failure.startswith("ALERT_URLS: number 2 (")
     assert failure.endswith(") is not an Apprise URL")
     assert "s3cret" not in failure + caplog.text
-    assert len(receiver.alerts) == 1  # whoever can be reached is told
+    assert len(receiver.alerts) == 1  # channels that can be reached get the message
 
 
 def test_a_channel_is_shown_without_its_address(receiver: Channel) -> None:
