@@ -160,7 +160,10 @@ def lift_pause(store: Store, settings: Settings) -> None:
 def pause_message(store: Store, settings: Settings) -> str | None:
     """Message about the current pause that the CRM asked for; None without one."""
     until = paused_until(store, settings)
-    return None if until is None else f"the CRM asked for a pause until {_moment(until)}; `sync --force` lifts it"
+    if until is None:
+        return None
+    lift = "`sync --force` lifts it, and also sends delivered records again"
+    return f"the CRM asked for a pause until {_moment(until)}; {lift}"
 
 
 def _moment(at: datetime) -> str:
