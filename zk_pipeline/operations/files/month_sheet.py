@@ -111,7 +111,7 @@ def month_sheet(store: PersonMonths, user_id: str, month: date, *, site: str | N
     last = month.replace(day=calendar.monthrange(month.year, month.month)[1])
     person = store.read(user_id, month, last)
     if not person.sites:
-        raise UsageError(f"no person {user_id!r}: neither enrolled on a terminal nor with any day")
+        raise UsageError(f"no user {user_id!r}: neither enrolled on a terminal nor with an attendance day")
     chosen = _site(person.sites, [day.site for day in person.days], user_id, site)
     days = {day.work_date: day for day in person.days if day.site == chosen}
     empty = {one.work_date: one for one in person.empty if one.site == chosen}
@@ -136,11 +136,13 @@ def hours(minutes: int | None) -> str:
 def _site(known: list[str], present: list[str], user_id: str, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in known:
-            raise UsageError(f"person {user_id!r} was never seen at {wanted!r}, only at: {', '.join(known)}")
+            raise UsageError(f"user {user_id!r} is unknown at {wanted!r}; known at: {', '.join(known)}")
         return wanted
     sites = sorted(set(present)) or known
     if len(sites) > 1:
-        raise UsageError(f"person {user_id!r} has days at several sites: choose one with --site: {', '.join(sites)}")
+        raise UsageError(
+            f"user {user_id!r} has attendance days at several sites: choose one with --site: {', '.join(sites)}"
+        )
     return sites[0]
 
 

@@ -36,7 +36,7 @@ class DeclaredShift(_Declared):
     early_clock_out_hours: Decimal | None = None
     late_clock_out_hours: Decimal | None = None
 
-    def made(self) -> Shift:
+    def build(self) -> Shift:
         return Shift(**{field: getattr(self, field) for field in type(self).model_fields})
 
 
@@ -50,7 +50,7 @@ class DeclaredAssignment(_Declared):
     valid_from: Day | None = None
     valid_to: Day | None = None
 
-    def made(self) -> Assignment:
+    def build(self) -> Assignment:
         target = Target(user_id=self.user, site=self.site, device=self.device)
         return Assignment(shift=self.shift, target=target, valid_from=self.valid_from, valid_to=self.valid_to)
 
@@ -62,7 +62,7 @@ class DeclaredHoliday(_Declared):
     name: Text
     site: OptionalText = None
 
-    def made(self) -> Holiday:
+    def build(self) -> Holiday:
         return Holiday(day=self.date, name=self.name, site=self.site)
 
 
@@ -85,10 +85,10 @@ def read_shift_file(path: Path) -> ShiftPlan:
             raise UsageError(
                 f"{file.where(name)}: {name!r} is unknown: the file must consist of the sections {sections}"
             )
-    made = {name: _section(file, name, content.get(name)) for name in _SECTIONS}
-    _check_twice(file, "shifts", [one.name for one in made["shifts"]])
-    _check_twice(file, "holidays", [(str(one.day), one.site) for one in made["holidays"]])
-    return ShiftPlan(**{name: tuple(entries) for name, entries in made.items()})
+    declared = {name: _section(file, name, content.get(name)) for name in _SECTIONS}
+    _check_twice(file, "shifts", [one.name for one in declared["shifts"]])
+    _check_twice(file, "holidays", [(str(one.day), one.site) for one in declared["holidays"]])
+    return ShiftPlan(**{name: tuple(entries) for name, entries in declared.items()})
 
 
 def _section(file: YamlFile, name: str, entries: object) -> list[Any]:
@@ -102,7 +102,7 @@ def _section(file: YamlFile, name: str, entries: object) -> list[Any]:
 def _entry(file: YamlFile, section: str, number: int, entry: object) -> Any:
     name = f"{section} entry {number + 1}"
     try:
-        make: Callable[[], Any] = _SECTIONS[section].model_validate(entry).made  # type: ignore[attr-defined]
+        make: Callable[[], Any] = _SECTIONS[section].model_validate(entry).build  # type: ignore[attr-defined]
         return make()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -90,9 +90,11 @@ def test_a_person_at_several_sites_has_a_sheet_at_each(worked: Store) -> None:
 
 
 def test_a_person_or_site_never_heard_of_is_an_error_by_name(worked: Store) -> None:
-    with pytest.raises(UsageError, match="no person 'Unknown': neither enrolled on a terminal nor with any day"):
+    with pytest.raises(
+        UsageError, match="no user 'Unknown': neither enrolled on a terminal nor with an attendance day"
+    ):
         sheet(worked, "Unknown")
-    with pytest.raises(UsageError, match="'1002' was never seen at 'Depot', only at: Plant"):
+    with pytest.raises(UsageError, match="'1002' is unknown at 'Depot'; known at: Plant"):
         sheet(worked, "1002", site="Depot")
 
 
