@@ -285,5 +285,5 @@ def _is_record_fault(item: QueuedDelivery) -> bool:
 
 def _remove_items(failures: list[Failure], items: Batch) -> list[Failure]:
     gone = {id(item) for item in items}
-    kept = [Failure(each.moment, [i for i in each.items if id(i) not in gone]) for each in failures]
-    return [each for each in kept if each.items]
+    remaining = [Failure(each.moment, [i for i in each.items if id(i) not in gone]) for each in failures]
+    return [each for each in remaining if each.items]

@@ -129,11 +129,11 @@ class _DeadlineConnection(HTTPConnection):
         return _DeadlineResponse(self, sock, *args, **kwargs)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None and (self.is_spoiled or self._has_come()):
+        if self.sock is not None and (self.is_spoiled or self._has_data()):
             self.close()
         if self.sock is None:
             self.connect()
-            if self._has_come():
+            if self._has_data():
                 self.close()
                 raise NewConnectionError(self, "the server closed the connection or sent data before the request")
         super().request(*args, **kwargs)
@@ -151,7 +151,7 @@ class _DeadlineConnection(HTTPConnection):
         super().close()
         self.early, self.is_spoiled = b"", False
 
-    def _has_come(self) -> bool:
+    def _has_data(self) -> bool:
         """Whether bytes, or the end of the stream, have arrived."""
         try:
             return self._arrived() is not None

@@ -204,7 +204,7 @@ class _LiveCapture:
             if isinstance(event, LivePunch):
                 punches.setdefault(device, []).append(event)
             else:
-                self._tell(device, event)
+                self._report(device, event)
         for device, batch in punches.items():
             self._ingest(device, batch)
 
@@ -222,7 +222,7 @@ class _LiveCapture:
             self.say(f"{device.name}: live capture started")
         self._listeners[device.name] = _Listener(device, self.terminals, self._arrived)
 
-    def _tell(self, device: Device, event: UnreadableEvent | Heartbeat | _ConnectionLost) -> None:
+    def _report(self, device: Device, event: UnreadableEvent | Heartbeat | _ConnectionLost) -> None:
         if isinstance(event, Heartbeat):
             self._recorded.pop(device.name, None)
         elif isinstance(event, UnreadableEvent):

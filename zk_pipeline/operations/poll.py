@@ -65,7 +65,7 @@ def poll_devices(
     yielded. Raises only errors of the store itself, see `store_outcomes`.
     """
     tails = {} if full else store.punches.tails()
-    come = poll_batches(
+    batches = poll_batches(
         devices,
         lambda one: read(one, tails.get(one.name)),
         most=MAX_READINGS_PER_TRANSACTION,
@@ -74,7 +74,7 @@ def poll_devices(
     )
     left = {one.name for one in devices}
     try:
-        for outcomes in come:
+        for outcomes in batches:
             for polled in store_outcomes(store, outcomes, run_id):
                 left.discard(polled.device.name)
                 _log.info("%d of %d: %s", len(devices) - len(left), len(devices), polled.summary)

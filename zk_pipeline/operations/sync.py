@@ -185,8 +185,8 @@ def block_inconsistent_dates(store: Store, scope: SyncScope) -> dict[date, int]:
         raise StoreUnusable(f"nothing was sent to the CRM: {'; '.join(faults[:3])}; `zk-pipeline restore` a backup")
     first, last = scope.first or date.min, scope.last or date.max
     due = store.deliveries.due_dates(scope)
-    blocked = {day for day in store.quality.held() if first <= day <= last}
-    inconsistent = store.quality.hold({*due, *blocked})
+    blocked = {day for day in store.quality.blocked_dates() if first <= day <= last}
+    inconsistent = store.quality.block_inconsistent({*due, *blocked})
     if blocked - inconsistent.keys():  # unblocked just now: their due deliveries were not counted
         return store.deliveries.due_dates(scope)
     return {day: count for day, count in due.items() if day not in inconsistent}

@@ -56,7 +56,7 @@ def furnished(web: Web) -> Web:
         title="Warehouse was not read for 45 minutes",
         body="Warehouse (192.0.2.10:4370): connecting failed: no answer. Check the terminal's power and cable.",
     )
-    store.alerts.update(lambda known: Decision() if known else Decision(begun=[silent], told=[silent.key]))
+    store.alerts.update(lambda known: Decision() if known else Decision(begun=[silent], notified=[silent.key]))
     return web
 
 

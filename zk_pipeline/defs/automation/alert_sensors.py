@@ -114,7 +114,7 @@ def look_and_tell(
     is_due = seen.is_message_due or decision.messages
     taken, failures = send_due(store, channels) if channels and is_due else (0, [])
     words = [f"{len(look.problems)} problems"]
-    words += [f"{len(decision.told)} to tell"] if decision.told else []
+    words += [f"{len(decision.notified)} to tell"] if decision.notified else []
     words += [f"{taken} channels told"] if taken else []
     if look.problems and not channels:
         words.append("ALERT_URLS is not set: nobody was told")

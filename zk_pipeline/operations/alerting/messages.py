@@ -82,7 +82,7 @@ def decide(
     return Decision(
         begun=begun,
         reworded=reworded,
-        told=[line.problem.key for line in lines],
+        notified=[line.problem.key for line in lines],
         ended=[one.problem.key for one in gone],
         messages=[
             Message(channel.name, *_render(accepted, look.now))

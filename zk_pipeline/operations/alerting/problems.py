@@ -151,7 +151,7 @@ def crm_problems(found: Freshness, misconfigured: str | None) -> list[Problem]:
     if waiting.failed:
         remedy = "After correcting the cause, send them again with `zk-pipeline sync --retry-failed`."
         count = counted(waiting.failed, "delivery", "deliveries")
-        body = f"{count} became dead letters; one of the errors: {waiting.failed_words}. {remedy}"
+        body = f"{count} became dead letters; one of the errors: {waiting.failed_error}. {remedy}"
         problems.append(_crm(DEAD_LETTERS, "warning", "dead letters at the CRM", body))
     return problems
 

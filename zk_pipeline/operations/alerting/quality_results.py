@@ -126,8 +126,8 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
         lambda facts: {"doubled": facts.doubled_punches},
     ),
     ATTENDANCE_ROWS_CONSISTENT: (
-        lambda facts: [f"{day}: {why}" for day, why in facts.unsound.items()],
-        lambda facts: {"held": len(facts.unsound)},
+        lambda facts: [f"{day}: {why}" for day, why in facts.inconsistent_dates.items()],
+        lambda facts: {"held": len(facts.inconsistent_dates)},
     ),
     QUARANTINE_NOT_GROWING: (
         lambda facts: [f"{device}: {counted(count, 'record')}" for device, count in facts.quarantined.items()],
@@ -149,7 +149,7 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     ),
     PUNCHES_FROM_ENROLLED_USERS: (
         lambda facts: [
-            f"{device}: {user}, {counted(count, 'punch', 'punches')}" for device, user, count in facts.unknown_people
+            f"{device}: {user}, {counted(count, 'punch', 'punches')}" for device, user, count in facts.unknown_users
         ],
         None,
     ),

@@ -72,12 +72,12 @@ class Decision:
 
     begun: Sequence[Problem] = ()
     reworded: Sequence[Problem] = ()
-    told: Sequence[str] = ()
+    notified: Sequence[str] = ()
     ended: Sequence[str] = ()
     messages: Sequence[Message] = field(default=())
 
     def __bool__(self) -> bool:
-        return any((self.begun, self.reworded, self.told, self.ended, self.messages))
+        return any((self.begun, self.reworded, self.notified, self.ended, self.messages))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
             """,
             {name: value for name, value in vars(one).items() if name != "kind"},
         )
-    for column, keys in (("notified_at", decision.told), ("resolved_at", decision.ended)):
+    for column, keys in (("notified_at", decision.notified), ("resolved_at", decision.ended)):
         if keys:
             connection.execute(
                 f"UPDATE alerts SET {column} = ? WHERE resolved_at IS NULL AND list_contains(?, key)",  # noqa: S608

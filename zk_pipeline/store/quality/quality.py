@@ -48,7 +48,7 @@ class Undelivered:
     oldest_due: datetime | None
     failed: int
     oldest_failed: datetime | None
-    failed_words: str | None  # the CRM's, of one of them
+    failed_error: str | None  # the CRM's, of one of them
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Facts:
     schema_faults: list[str]
     doubled_keys: list[str]
     doubled_punches: int
-    unsound: Mapping[date, str]
+    inconsistent_dates: Mapping[date, str]
     quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
     quarantined_before: int
     shared_ids: list[tuple[str, str, str]]  # site, user id, names
-    unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
+    unknown_users: list[tuple[str, str, int]]  # device, user id, punches of the last week
     empty_days: list[tuple[str, date]]  # site, usual work date of the last week on which nobody was there
     shares: Mapping[date, Shares]  # of the last week
     several_sites: list[tuple[str, int, str]]  # user id, dates of the last week with rows at several sites, the sites
@@ -117,11 +117,11 @@ class Quality:
                 schema_faults=faults,
                 doubled_keys=duplicate_keys(connection),
                 doubled_punches=duplicate_punches(connection, now - DAY - timedelta(hours=1)),
-                unsound=inconsistent_dates(connection, _dates_that_matter(connection, now)),
+                inconsistent_dates=inconsistent_dates(connection, _dates_that_matter(connection, now)),
                 quarantined=dict(quarantined),
                 quarantined_before=before[0] if before else 0,
                 shared_ids=connection.execute(_SHARED_IDS).fetchall(),
-                unknown_people=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
+                unknown_users=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
                 empty_days=connection.execute(_EMPTY_DAYS, {**span, "start": today - MONTH - WEEK}).fetchall(),
                 shares=_shares(connection, today),
                 several_sites=connection.execute(_SEVERAL_SITES, span).fetchall(),
@@ -131,7 +131,7 @@ class Quality:
             named = candidates(connection)
         return replace(facts, namesakes=namesakes(named))
 
-    def hold(self, dates: Collection[date]) -> dict[date, str]:
+    def block_inconsistent(self, dates: Collection[date]) -> dict[date, str]:
         """Look at `dates`, keep the unsound ones from the CRM and let go those that are sound; the unsound ones."""
         with self.database.read("look for unsound work dates") as connection:
             unsound = inconsistent_dates(connection, dates)
@@ -145,9 +145,9 @@ class Quality:
         """`hold` for the dates that the CRM may yet be told of, and those held already."""
         with self.database.read("dates that matter") as connection:
             dates = _dates_that_matter(connection, self.clock())
-        return self.hold(dates)
+        return self.block_inconsistent(dates)
 
-    def held(self) -> Mapping[date, str]:
+    def blocked_dates(self) -> Mapping[date, str]:
         """Work dates that the CRM is told nothing of, and why."""
         with self.database.read("held work dates") as connection:
             return blocked_dates(connection)

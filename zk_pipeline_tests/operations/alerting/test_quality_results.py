@@ -273,9 +273,9 @@ def test_what_is_held_is_let_go_once_it_was_made_anew(well: Store) -> None:
         well, "INSERT INTO daily_attendance SELECT * FROM daily_attendance WHERE work_date = ? LIMIT 1", [YESTERDAY]
     )
     assert list(well.quality.hold_what_matters()) == [YESTERDAY]
-    assert list(well.quality.hold([])) == []
-    assert list(well.quality.held()) == [YESTERDAY], "others were looked at"
+    assert list(well.quality.block_inconsistent([])) == []
+    assert list(well.quality.blocked_dates()) == [YESTERDAY], "others were looked at"
     process(well, date(2026, 5, 1))
-    assert list(well.quality.held()) == [YESTERDAY], "others were made"
+    assert list(well.quality.blocked_dates()) == [YESTERDAY], "others were made"
     process(well, YESTERDAY)
-    assert (well.quality.held(), failing(well)) == ({}, {})
+    assert (well.quality.blocked_dates(), failing(well)) == ({}, {})
