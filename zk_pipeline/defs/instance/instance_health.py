@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
-from dagster._core.scheduler.instigation import TickStatus
-from dagster._core.storage.asset_check_execution_record import (
+
+from zk_pipeline.defs.dagster_internals import (
+    WILL_RETRY_TAG,
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
+    TickStatus,
 )
-from dagster._core.storage.tags import WILL_RETRY_TAG
-
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNDER_WAY
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, RETRY, SYNC

@@ -85,7 +85,7 @@ def as_unreadable() -> Iterator[None]:
 
 
 def read_event(block: Block, parsed: Any, calendar: str) -> Event:
-    """Raises Unreadable."""
+    """Read one event in dates. Raises UnreadableEvent."""
     if not block.is_ended:
         raise UnreadableEvent("it has no end: the file is incomplete")
     for name, problem in parsed.errors:

@@ -72,7 +72,11 @@ def settle(store: Store, user: str, state: DeliveryState, outcome: str, status: 
     (delivery,) = outbox.settle_and_claim([], 10)
     tried = Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=outcome, status=status)
     outbox.settle_and_claim(
-        [Outcome(delivery=delivery, state=state, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,))],
+        [
+            Outcome(
+                delivery=delivery, state=state, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,)
+            )
+        ],
         0,
     )
 
@@ -106,7 +110,7 @@ def filled(store: Store) -> Store:
 
 def problems() -> list[Problem]:
     names = [key.split(":")[1:] for key in ALERT_KEYS.values()]
-    failed = [FailedCheck(asset, check, "ERROR", "as before") for asset, check in names]
+    failed = [FailedCheck(asset, name, "ERROR", "as before") for asset, name in names]
     return check_problems(failed, Links())
 
 
@@ -115,7 +119,7 @@ class Everything:
 
     name = "1 (test)"
 
-    def hears(self, _: object) -> bool:
+    def accepts(self, _: object) -> bool:
         return True
 
     def send(self, alert: Alert) -> None:
