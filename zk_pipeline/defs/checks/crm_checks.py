@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from zk_pipeline.counted import counted
 from zk_pipeline.defs.metadata import cell
 from zk_pipeline.store.deliveries.deliveries import Backlog, DeliveryStore
 
@@ -23,14 +24,14 @@ def crm_check_specs() -> Sequence[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             _DEAD_LETTERS,
             asset="crm_sync",
-            description="The CRM has refused no day for good. Cure: put right what its words say, then "
+            description="No delivery is a dead letter. If not: correct the cause in its error, then "
             "`zk-pipeline sync --retry-failed`.",
         ),
         dg.AssetCheckSpec(
             _LATE,
             asset="crm_sync",
-            description=f"No day has been due for {LATE_AFTER.total_seconds() / 3600:.0f} h or more. The table "
-            "`crm_attempts` has every attempt at each.",
+            description=f"No delivery has been due for {LATE_AFTER.total_seconds() / 3600:.0f} h or more. If not: see "
+            "the attempts in the table `crm_attempts`.",
         ),
     ]
 
@@ -43,8 +44,8 @@ def crm_check_results(deliveries: DeliveryStore, now: datetime) -> Iterator[dg.A
 
 def _result(name: str, found: Backlog, now: datetime, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     lines = [
-        f"- **{one.work_date} {cell(one.user_id)}** ({cell(one.site)}, {one.state}, {one.attempts} attempts): "
-        f"{cell(one.last_error or 'not attempted yet')}"
+        f"- **{one.work_date} {cell(one.user_id)}** ({cell(one.site)}, {one.state}, "
+        f"{counted(one.attempts, 'attempt')}): {cell(one.last_error or 'not attempted yet')}"
         for one in found.examples
     ]
     hours = 0.0 if found.oldest is None else (now - found.oldest).total_seconds() / 3600

@@ -14,7 +14,7 @@ def check_spec() -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         _COVERED,
         asset="daily_attendance",
-        description="No punches lie before the first partition or in the future. Cure: an earlier "
+        description="No punches are before the first partition or in the future. If not: set an earlier "
         "ZK_PIPELINE_HISTORY_START, or `zk-pipeline device correct-clock`.",
     )
 

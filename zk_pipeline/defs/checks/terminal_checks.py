@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
+from zk_pipeline.counted import counted
 from zk_pipeline.defs.metadata import cell
 from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
@@ -24,19 +25,20 @@ def check_specs() -> Sequence[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             _COMPLETE,
             asset="raw_punches",
-            description="All that each enabled terminal holds is stored or in quarantine. If not: read what its poll "
-            "says, and poll it with --full.",
+            description="All records of each enabled terminal are stored or in quarantine. If not: see the error of "
+            "its poll, and poll it with --full.",
         ),
         dg.AssetCheckSpec(
             _CLOCK,
             asset="raw_punches",
-            description=f"No clock is off by {MAX_DRIFT_SECONDS:.0f} s or more. Cure: `zk-pipeline device set-clock`.",
+            description=f"No clock is off by {MAX_DRIFT_SECONDS:.0f} s or more. "
+            "If not: `zk-pipeline device set-clock`.",
         ),
         dg.AssetCheckSpec(
             _FILL,
             asset="raw_punches",
-            description=f"No log is filled to {MAX_FILL:.0%} or more. Cure: `zk-pipeline device clear-log`, which "
-            "refuses unless everything in it is stored.",
+            description=f"No log is filled to {MAX_FILL:.0%} or more. If not: `zk-pipeline device clear-log`, which "
+            "refuses unless all its records are stored.",
         ),
     ]
 
@@ -71,17 +73,17 @@ def _result(
 
 def _incomplete(one: TerminalHealth) -> str | None:
     if one.read_at is None:
-        return f"never read: {cell(one.error)}" if one.error else "never read"
+        return f"never polled successfully: {cell(one.error)}" if one.error else "never polled"
     if one.missing:
-        return f"{one.missing} records of {one.reported} are not here"
-    return f"nothing since {one.read_at:%Y-%m-%d %H:%M %Z}: {cell(one.error)}" if one.error else None
+        return f"{one.missing} of {counted(one.reported or 0, 'record')} not in the store"
+    return f"no successful poll since {one.read_at:%Y-%m-%d %H:%M %Z}: {cell(one.error)}" if one.error else None
 
 
 def _clock_off(one: TerminalHealth) -> str | None:
     drift = one.clock_drift_seconds
     if one.read_at is None or (drift is not None and abs(drift) < MAX_DRIFT_SECONDS):
         return None
-    return "its clock shows no real date" if drift is None else f"off by {drift:.0f} s"
+    return "its clock shows an invalid date" if drift is None else f"off by {drift:.0f} s"
 
 
 def _full(one: TerminalHealth) -> str | None:

@@ -143,7 +143,7 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     ),
     ONE_SITE_PER_USER_AND_DATE: (
         lambda facts: [
-            f"{user}: {counted(dates, 'date')}, for example at {sites}" for user, dates, sites in facts.several_sites
+            f"{user}: {counted(dates, 'date')}, such as at {sites}" for user, dates, sites in facts.several_sites
         ],
         None,
     ),

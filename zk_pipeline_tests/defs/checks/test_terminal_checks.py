@@ -39,11 +39,15 @@ def test_a_terminal_that_is_well_fails_no_check() -> None:
 @pytest.mark.parametrize(
     ("ill", "check", "words"),
     [
-        ({"records_accounted_for": 97}, "every_record_accounted_for", "3 records of 100 are not here"),
-        ({"error": "it fell | silent"}, "every_record_accounted_for", "nothing since 2026-03-02 08:00 UTC: it fell"),
+        ({"records_accounted_for": 97}, "every_record_accounted_for", "3 of 100 records not in the store"),
+        (
+            {"error": "it fell | silent"},
+            "every_record_accounted_for",
+            "no successful poll since 2026-03-02 08:00 UTC: it fell",
+        ),
         ({"clock_drift_seconds": 60.0}, "clock_drift_within_limit", "off by 60 s"),
         ({"clock_drift_seconds": -420.0}, "clock_drift_within_limit", "off by -420 s"),
-        ({"clock_drift_seconds": None}, "clock_drift_within_limit", "its clock shows no real date"),
+        ({"clock_drift_seconds": None}, "clock_drift_within_limit", "its clock shows an invalid date"),
         ({"fill": 0.8}, "log_capacity_available", "filled to 80%"),
     ],
 )
@@ -59,7 +63,7 @@ def test_each_check_names_the_terminal_that_fails_it_and_says_why(
 
 def test_a_terminal_that_was_never_read_is_incomplete_and_nothing_else() -> None:
     unread = TerminalHealth("Gate", None, None, None, None, None, "no route")
-    assert failing(unread) == {"every_record_accounted_for": "- **Gate**: never read: no route"}
+    assert failing(unread) == {"every_record_accounted_for": "- **Gate**: never polled successfully: no route"}
 
 
 def test_a_poll_evaluates_the_checks_also_when_a_terminal_is_dead(

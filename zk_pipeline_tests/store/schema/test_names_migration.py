@@ -72,11 +72,7 @@ def settle(store: Store, user: str, state: DeliveryState, outcome: str, status: 
     (delivery,) = outbox.settle_and_claim([], 10)
     tried = Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=outcome, status=status)
     outbox.settle_and_claim(
-        [
-            Outcome(
-                delivery=delivery, state=state, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,)
-            )
-        ],
+        [Outcome(delivery=delivery, state=state, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,))],
         0,
     )
 
