@@ -33,13 +33,13 @@ def test_a_daemon_that_does_not_beat_is_told_once_without_it_and_once_when_it_do
     beat(300)
     said = zk("watchdog")
     assert said.code == 1
-    assert "not beating for 5 min" in said.out
+    assert "no heartbeat for 5 min" in said.out
     assert zk("watchdog").code == 1
-    assert channel.titles == ["zk_pipeline: the daemon is not beating"]
+    assert channel.titles == ["zk_pipeline: Dagster daemon heartbeat missing"]
     beat(0)
     said = zk("watchdog", "--json")
     assert said.json == {"alive": True, "problem": None, "channels": 1, "failures": []}
-    assert channel.titles[1:] == ["zk_pipeline: over: the daemon is not beating"]
+    assert channel.titles[1:] == ["zk_pipeline: resolved: Dagster daemon heartbeat missing"]
 
 
 def test_a_store_that_cannot_be_used_is_told_once_too(zk: CommandLine, home: Path, channel: Channel) -> None:

@@ -33,7 +33,7 @@ class DaemonStatus:
             return "never seen; start it with `zk-pipeline up`"
         late = max(self.heartbeats.values())
         return (
-            "alive" if self.is_daemon_alive else f"not beating for {late / 60:.0f} min; start it with `zk-pipeline up`"
+            "alive" if self.is_daemon_alive else f"no heartbeat for {late / 60:.0f} min; start it with `zk-pipeline up`"
         )
 
     def words(self) -> str:

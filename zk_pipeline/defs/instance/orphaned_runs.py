@@ -48,6 +48,6 @@ def _process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
 def _words(process: str) -> str:
     host, pid, _ = process.rsplit(":", 2)
     return (
-        f"The process of this run ({pid} on {host}) died without a word: it was killed, ran out of memory, or the "
-        "machine was restarted."
+        f"The process of this run ({pid} on {host}) exited unexpectedly: it was killed, ran out of memory, or the host "
+        "was restarted."
     )

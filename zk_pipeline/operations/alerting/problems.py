@@ -150,8 +150,7 @@ def crm_problems(found: Freshness, misconfigured: str | None) -> list[Problem]:
         problems.append(_crm(CRM_MISCONFIGURED, "critical", "the CRM is misconfigured", body))
     if waiting.failed:
         remedy = "After correcting the cause, send them again with `zk-pipeline sync --retry-failed`."
-        count = counted(waiting.failed, "delivery", "deliveries")
-        body = f"{count} became dead letters; one of the errors: {waiting.failed_error}. {remedy}"
+        body = f"{counted(waiting.failed, 'dead letter')}; one of the errors: {waiting.failed_error}. {remedy}"
         problems.append(_crm(DEAD_LETTERS, "warning", "dead letters at the CRM", body))
     return problems
 

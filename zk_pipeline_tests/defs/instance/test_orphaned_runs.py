@@ -67,8 +67,8 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     assert len(list(failures)) == 1
     (told,) = failed_run_details(launcher.instance, only_run(launcher))
     assert told.message.splitlines() == [
-        f"The process of this run ({polling.pid} on {socket.gethostname()}) died without a word: it was killed, "
-        "ran out of memory, or the machine was restarted.",
+        f"The process of this run ({polling.pid} on {socket.gethostname()}) exited unexpectedly: it was killed, "
+        "ran out of memory, or the host was restarted.",
         "It was in raw_punches. What it had stored stays. A command started it: give the command again.",
     ]
     assert statuses(launcher, "raw_punches", ["Gate"]) == {"Gate": "failed"}

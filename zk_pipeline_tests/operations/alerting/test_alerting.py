@@ -77,7 +77,7 @@ def test_a_problem_is_told_when_it_begins_and_when_it_ends_and_not_between(watch
     assert channel.bodies == ["no answer"]
     watch.later(minutes=30)
     watch.later(minutes=1)
-    assert channel.titles[1:] == ["zk_pipeline: over: Gate is not read"]
+    assert channel.titles[1:] == ["zk_pipeline: resolved: Gate is not read"]
     assert channel.bodies[1] == "- Gate is not read: over after 23 h 31 min"
     assert watch.store.alerts.waiting() == 0
 
@@ -107,7 +107,7 @@ def test_two_hundred_devices_are_one_message_that_names_some(watch: Watch, chann
     assert "Gate 040" not in body
     assert body.endswith("... and 160 more")
     watch.later(*(silent(f"Gate {number:03}") for number in range(100)), minutes=1)
-    assert channel.titles[1:] == ["zk_pipeline: over: 100 devices are not read"]
+    assert channel.titles[1:] == ["zk_pipeline: resolved: 100 devices are not read"]
 
 
 def test_what_begins_together_is_one_message_whatever_its_kinds(watch: Watch, channel: Channel) -> None:
@@ -120,7 +120,7 @@ def test_one_that_comes_and_goes_rings_once_an_hour_at_most(watch: Watch, channe
     for _ in range(10):
         watch.later(silent(), minutes=3)
         watch.later(minutes=3)
-    assert channel.titles == ["zk_pipeline: Gate is not read", "zk_pipeline: over: Gate is not read"]
+    assert channel.titles == ["zk_pipeline: Gate is not read", "zk_pipeline: resolved: Gate is not read"]
     watch.later(silent(), minutes=3)
     watch.later(silent(), minutes=59)
     assert len(channel.alerts) == 3, "it lasts: notified once the hour is over"
@@ -139,7 +139,7 @@ def test_a_run_that_failed_and_was_followed_by_a_good_one_is_told_all_the_same(w
     watch.look()
     watch.look()
     assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
-    assert channel.bodies == ["the CRM said 500\nRun 7\nIt is over already."]
+    assert channel.bodies == ["the CRM said 500\nRun 7\nAlready resolved."]
 
 
 def test_a_run_that_is_on_record_is_told_once_by_the_next_look(watch: Watch, channel: Channel) -> None:
