@@ -69,7 +69,7 @@ def test_a_test_message_goes_to_every_channel(
     channel.status = 500
     said = zk("alert-test")
     assert said.code == 1
-    assert "did not take the alert" in said.out
+    assert "did not accept the message" in said.out
     assert CHANNEL_SECRET not in said.out + said.err
 
 

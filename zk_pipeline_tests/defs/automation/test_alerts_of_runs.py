@@ -163,7 +163,7 @@ def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: 
     assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
     look(launcher)
     (over,) = channel.bodies[1:]
-    assert "- the CRM is misconfigured: over after" in over
+    assert "- the CRM is misconfigured: resolved after" in over
     assert "Locked" not in over, "that terminal is as it was"
 
 
@@ -201,7 +201,7 @@ def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_
     crm.misbehave = lambda _: None
     assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
     look(launcher)
-    assert "dead letters at the CRM: over after" in channel.bodies[-1]
+    assert "dead letters at the CRM: resolved after" in channel.bodies[-1]
 
 
 @pytest.mark.usefixtures("failing")
@@ -215,7 +215,7 @@ def test_a_channel_that_refuses_fails_no_tick_and_is_named_without_its_secret(
 ) -> None:
     channel.status = 500
     said = look(launcher)
-    assert said.endswith("ALERT_URLS: number 1 (json) did not take the alert")
+    assert said.endswith("ALERT_URLS: number 1 (json) did not accept the message")
     assert CHANNEL_SECRET not in said
 
 
@@ -266,7 +266,7 @@ def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
     look(launcher)
     assert channel.paths == ["/low"]
     assert channel.titles == ["zk_pipeline: raw_punches: check quarantine is not growing failed"]
-    assert "Gate: 1 records" in channel.bodies[0]
+    assert "Gate: 1 record" in channel.bodies[0]
     assert "Look at quarantined_records" in channel.bodies[0]
 
 

@@ -78,7 +78,7 @@ def test_a_problem_is_told_when_it_begins_and_when_it_ends_and_not_between(watch
     watch.later(minutes=30)
     watch.later(minutes=1)
     assert channel.titles[1:] == ["zk_pipeline: resolved: Gate is not read"]
-    assert channel.bodies[1] == "- Gate is not read: over after 23 h 31 min"
+    assert channel.bodies[1] == "- Gate is not read: resolved after 23 h 31 min"
     assert watch.store.alerts.waiting() == 0
 
 
@@ -88,7 +88,7 @@ def test_while_it_lasts_people_are_reminded_in_its_newest_words(watch: Watch, ch
     watch.later(silent(), minutes=1)
     watch.later(silent(), hours=24)
     assert channel.titles[1:] == ["zk_pipeline: still: Gate is not read"] * 2
-    assert channel.bodies[1] == "and now refused\nFor 24 h 0 min now."
+    assert channel.bodies[1] == "and now refused\nUnresolved for 24 h 0 min."
 
 
 def test_nobody_is_reminded_where_reminders_are_off(watch: Watch, channel: Channel) -> None:
@@ -158,7 +158,7 @@ def test_a_kind_that_was_not_looked_at_stays_as_it_is(watch: Watch, channel: Cha
 
 def test_a_channel_that_is_down_loses_nothing_and_is_tried_again(watch: Watch, channel: Channel) -> None:
     channel.status = 500
-    assert watch.look(silent()) == ["ALERT_URLS: number 1 (json) did not take the alert"]
+    assert watch.look(silent()) == ["ALERT_URLS: number 1 (json) did not accept the message"]
     assert watch.look(silent()) == [], "not at once"
     assert len(channel.alerts) == 1
     assert watch.later(silent(), seconds=61) != []

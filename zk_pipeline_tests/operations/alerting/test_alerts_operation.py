@@ -82,14 +82,14 @@ def test_a_channel_hears_of_what_it_is_for(routes: str, heard: set[tuple[str, st
 def test_a_channel_that_refuses_is_a_failure_without_its_address(receiver: Channel) -> None:
     receiver.status = 500
     (failure,) = send_to_all(receiver.at("s3cret"))
-    assert failure == "ALERT_URLS: number 1 (json) did not take the alert"
+    assert failure == "ALERT_URLS: number 1 (json) did not accept the message"
 
 
 def test_a_channel_that_is_down_is_named_by_its_place(receiver: Channel) -> None:
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         dead = f"json://127.0.0.1:{taken.getsockname()[1]}/"
-        assert send_to_all(f"{dead} {receiver.url}") == ["ALERT_URLS: number 1 (json) did not take the alert"]
+        assert send_to_all(f"{dead} {receiver.url}") == ["ALERT_URLS: number 1 (json) did not accept the message"]
     assert len(receiver.alerts) == 1
 
 
