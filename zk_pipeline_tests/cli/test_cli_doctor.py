@@ -66,7 +66,7 @@ def test_a_wrong_setting_is_the_only_finding(zk: CommandLine, well: Path, monkey
 
 WRONG_CRM = {
     "CRM_API_URL": ("crm.example", "CRM_API_URL must be a full address"),
-    "CRM_API_TOKEN": ("", "CRM_API_TOKEN is not set"),
+    "CRM_API_TOKEN": ("", "neither CRM_API_TOKEN nor CRM_API_TOKEN_FILE is set"),
     "CRM_API_TOKEN_FILE": ("nowhere", "CRM_API_TOKEN and CRM_API_TOKEN_FILE are both set"),
     "CRM_CA_BUNDLE": ("nowhere.pem", "CRM_CA_BUNDLE (nowhere.pem) is not a readable PEM file"),
     "CRM_LOOKUP": ("/held/", "CRM_LOOKUP must be a path or address with {user_id} and {date}"),

@@ -215,7 +215,7 @@ def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(s
     with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
         summary = run(store, tmp_path, crm)
     assert (summary.delivered, summary.retry, summary.failed) == (2, 0, 1)
-    assert summary.errors[0].message == "failed after 8 retry rounds, last: 500: asked to refuse"
+    assert summary.errors[0].message.startswith("failed after 8 retry rounds, last: 500: ")
     assert store.deliveries.states() == {"delivered": 2, "failed": 1}
 
 
@@ -223,7 +223,7 @@ def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(s
     ("variables", "named"),
     [
         ({}, "CRM_API_URL is not set"),
-        ({"CRM_API_URL": "http://127.0.0.1:1/"}, "CRM_API_TOKEN is not set"),
+        ({"CRM_API_URL": "http://127.0.0.1:1/"}, "neither CRM_API_TOKEN nor"),
         ({"CRM_API_URL": "http://127.0.0.1:1/", "CRM_API_TOKEN": "s3cret", "CRM_API_TOKEN_FILE": "f"}, "both set"),
         ({"CRM_API_URL": "http://crm.example.com/", "CRM_API_TOKEN": "s3cret"}, "CRM_ALLOW_INSECURE_HTTP"),
         ({"CRM_API_URL": "crm", "CRM_API_TOKEN": "s3cret"}, "CRM_API_URL must be"),

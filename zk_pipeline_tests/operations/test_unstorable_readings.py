@@ -280,4 +280,4 @@ def test_a_device_whose_records_cannot_be_released_costs_the_others_nothing(
         name: (0, 0, 1) if name == bad else (1, 1, 0) for name in NAMES
     }
     (failed,) = [one for one in done if one.error]
-    assert str(failed.error).startswith(f"{bad}: its records cannot be released, and stay in quarantine (OverflowError")
+    assert str(failed.error).startswith(f"{bad}: its records cannot be released and stay in quarantine (OverflowError")
