@@ -1,6 +1,6 @@
-"""One connection per terminal at a time, between threads and processes of one machine: advisory locks on files.
+"""Device lock: one connection per terminal at a time, between threads and processes of one machine, by file locks.
 
-Nothing here speaks to the terminal. Locking its keys is another matter, see `keypad_lock`.
+The terminal itself is not contacted; its keypad is locked in `keypad_lock`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ RETRY_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class DeviceLock:
-    """A terminal that is ours for the time being."""
+    """The lock of one terminal, held by the caller."""
 
     _queue: int
-    has_waited: bool  # another process or thread had it since this one asked for it
+    has_waited: bool  # another process or thread had the lock when this one requested it
 
     def is_wanted(self) -> bool:
-        """Whether somebody waits for it."""
+        """Whether another process or thread waits for the lock."""
         if not _try(self._queue):
             return True
         fcntl.flock(self._queue, fcntl.LOCK_UN)
@@ -40,14 +40,14 @@ class DeviceLock:
 def exclusive_access(
     folder: Path, device: Device, deadline: Deadline, is_cancelled: Callable[[], bool] = lambda: False
 ) -> Iterator[DeviceLock]:
-    """Hold the terminal at the device's address while the block runs. The kernel lets go of it when a process dies.
+    """Lock the terminal at the device's address while the block runs. The kernel releases the lock of a dead process.
 
-    Waits until the deadline; whoever waits first comes before one who lets go and wants it again. Raises Busy after the
-    deadline or once `is_cancelled` says so, and UsageError where the folder cannot be written.
+    Waits until the deadline; a waiting process comes before one that releases the lock and requests it again. Raises
+    Busy after the deadline or as soon as `is_cancelled`, and UsageError if the folder is not writable.
     """
     queue, held = _open(folder, device, "queue"), _open(folder, device, "lock")
     try:
-        # Whoever waits holds the queue. So one who lets go and comes back at once does not get ahead of it.
+        # The first waiter locks the queue file, so that the previous lock holder cannot take the lock again first.
         waits = [_wait(one, device, deadline, is_cancelled) for one in (queue, held)]
         fcntl.flock(queue, fcntl.LOCK_UN)
         yield DeviceLock(queue, has_waited=any(waits))
@@ -67,15 +67,15 @@ def _open(folder: Path, device: Device, kind: str) -> int:
 
 
 def _wait(descriptor: int, device: Device, deadline: Deadline, is_cancelled: Callable[[], bool]) -> bool:
-    """Lock the file; whether another had it."""
+    """Lock the file; returns whether another process or thread had locked it."""
     has_waited = False
     while not _try(descriptor):
         has_waited = True
         if is_cancelled():
-            raise Busy(device, "waiting for its turn", "it was called off while another process was reading it")
+            raise Busy(device, "waiting for the device lock", "it was canceled while another process held the lock")
         if deadline.remaining() <= 0:
-            problem = f"another process is reading it, for {deadline.seconds:.3g} s now"
-            raise Busy(device, "waiting for its turn", problem)
+            problem = f"another process held the lock for {deadline.seconds:.3g} s"
+            raise Busy(device, "waiting for the device lock", problem)
         deadline.clock.sleep(RETRY_SECONDS)
     return has_waited
 

@@ -68,7 +68,7 @@ def poll_devices(
     batches = poll_batches(
         devices,
         lambda one: read(one, tails.get(one.name)),
-        most=MAX_READINGS_PER_TRANSACTION,
+        max_batch=MAX_READINGS_PER_TRANSACTION,
         max_workers=MAX_CONCURRENT_READINGS,
         deadline_seconds=deadline_seconds,
     )

@@ -40,7 +40,7 @@ def repeating_crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmRe
         trouble = refusal(status, detail=f"Authorization: Token {TOKEN} / {quote(TOKEN, safe='')} is what you sent")
         return trouble if status != 201 else Fault()
 
-    with CrmReceiver(token=TOKEN, misbehave=repeat) as receiver:
+    with CrmReceiver(token=TOKEN, fault_rule=repeat) as receiver:
         monkeypatch.setenv("CRM_API_URL", receiver.url)
         monkeypatch.setenv("CRM_CONCURRENCY", "1")
         yield receiver

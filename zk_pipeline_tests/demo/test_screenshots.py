@@ -74,7 +74,7 @@ def shown(
     } | {comm_key_variable(one.name): str(one.comm_key) for one in company.terminals if one.comm_key}
     last = last_work_date(load_settings(), utc_now())
     dates = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
-    with Fleet.serve(company.emulated()) as fleet, chromium_page() as page:
+    with Fleet.serve(company.emulated_terminals()) as fleet, chromium_page() as page:
         for one in company.terminals:
             key = comm_key_variable(one.name) if one.comm_key else None
             home_store.devices.add(

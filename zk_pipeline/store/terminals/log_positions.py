@@ -50,12 +50,12 @@ def keep_positions(connection: Connection, readings: Mapping[str, Reading], now:
     rows = [
         {
             "device": device,
-            **{name: getattr(reading.tail, name) for name in _FIELDS},
+            **{name: getattr(reading.position, name) for name in _FIELDS},
             "full_read_at": now if reading.mode == "full" else known.get(device, now),
             "updated_at": now,
         }
         for device, reading in readings.items()
-        if reading.tail is not None
+        if reading.position is not None
     ]
     if not rows:
         return
@@ -66,4 +66,6 @@ def keep_positions(connection: Connection, readings: Mapping[str, Reading], now:
 
 def records_accounted_for(reading: Reading) -> int:
     """Records of the log that are stored or in quarantine once this reading is."""
-    return reading.tail.record_count if reading.tail is not None else len(reading.punches) + len(reading.rejected)
+    return (
+        reading.position.record_count if reading.position is not None else len(reading.punches) + len(reading.rejected)
+    )

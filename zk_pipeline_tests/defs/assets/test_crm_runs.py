@@ -152,7 +152,7 @@ def test_a_date_that_was_delivered_before_the_token_was_refused_is_materialized(
     launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
 ) -> None:
     launcher = Launcher(launcher.settings.model_copy(update={"crm_concurrency": 1}), launcher.instance)
-    monkeypatch.setattr(crm, "misbehave", lambda received: refusal(401) if received.number == 3 else None)
+    monkeypatch.setattr(crm, "fault_rule", lambda received: refusal(401) if received.number == 3 else None)
     result = deliver(launcher, MONDAY, WEDNESDAY)
     assert result.failure is not None
     assert result.failure.startswith("2 delivered, 0 to retry, 0 failed, 1 unsent; stopped: ")
@@ -190,7 +190,7 @@ def test_the_retry_job_gives_a_new_round_to_what_the_sync_job_gave_up(
     launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
 ) -> None:
     launcher = Launcher(launcher.settings.model_copy(update={"crm_max_retries": 1}), launcher.instance)
-    monkeypatch.setattr(crm, "misbehave", first(1, refusal(500)))
+    monkeypatch.setattr(crm, "fault_rule", first(1, refusal(500)))
     span = DateRange(MONDAY, WEDNESDAY)
     assert "1 to retry" in str(launcher.sync(span, {}).failure)
     assert launcher.sync(span, {}).observed["delivered"] == 0

@@ -101,8 +101,10 @@ def groups(store: Store, seed: int) -> Iterator[list[FinishedReading]]:
             come = log if chance.random() < 0.5 else log[-10:]
             rejected = [bytes([chance.randint(0, 3)]) * 8 for _ in range(chance.choice([0, 0, 2]))]
             made = reading(come, rejected=rejected, users=_users(chance), serial=f"SN {name}")
-            tail = None if chance.random() < 0.3 else _tail(chance)
-            made = replace(made, mode=chance.choice(["full", "incremental"]), tail=tail, record_count_after=len(log))
+            position = None if chance.random() < 0.3 else _position(chance)
+            made = replace(
+                made, mode=chance.choice(["full", "incremental"]), position=position, record_count_after=len(log)
+            )
             at = store.clock() - timedelta(seconds=chance.randint(1, 60))
             group.append(FinishedReading(device=known[name], reading=made, started_at=at, finished_at=at))
         yield group
@@ -124,7 +126,7 @@ def _users(chance: random.Random) -> list[User] | None:
     return [(str(one), one, chance.choice(["Ann", "Ben"]), 0, chance.choice([0, 77])) for one in listed]
 
 
-def _tail(chance: random.Random) -> LogPosition:
+def _position(chance: random.Random) -> LogPosition:
     count = chance.randint(0, 99)
     return LogPosition(
         serial_number="CEXA1", layout="40", record_count=count, total_bytes=400, overlap=b"\1", user_count=2
