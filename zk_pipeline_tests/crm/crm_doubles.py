@@ -148,7 +148,7 @@ def client_of(receiver: CrmReceiver, *, timeout: float = 10.0, ca_bundle: Path |
 
 @contextmanager
 def stub_crm(answer: Callable[[str, bool, str], tuple[int, str]]) -> Iterator[str]:
-    """The address of a server whose status and words depend on the method, on there being credentials, and the path."""
+    """Address of a server whose status and message depend on method, credentials and path."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def handle_any(self) -> None:

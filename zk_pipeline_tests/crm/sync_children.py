@@ -28,7 +28,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended by itself: its summary, and the error it raised, if any."""
+    """Result of a run that was not killed: its summary, and the error it raised, if any."""
 
     summary: DeliverySummary
     error: str | None = None

@@ -1,4 +1,4 @@
-"""crm_mapping.yaml: our record in another CRM's words, and what is said of a file that is wrong."""
+"""crm_mapping.yaml: field names and response rules of another CRM, and errors of invalid files."""
 
 from __future__ import annotations
 

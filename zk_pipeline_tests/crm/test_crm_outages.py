@@ -1,4 +1,4 @@
-"""Random outages and people whose records fail: who is blamed, what it costs, that the run ends."""
+"""Random outages and users whose records fail: the cause found, its cost, and that the run ends."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def at(store: Store, site: str, *times: str, user_id: str = "1001", per_site: bo
 
 
 def void(store: Store, site: str, user_id: str, *, is_void: bool = True) -> None:
-    """The person's punches at a site turn out not to be theirs; or to be theirs after all."""
+    """The user's punches at a site are attributed to another user, or back."""
     moment = "now()" if is_void else "NULL"
     execute(store, f"UPDATE raw_punches SET voided_at = {moment} WHERE device = ? AND user_id = ?", [site, user_id])
 

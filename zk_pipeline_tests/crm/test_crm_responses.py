@@ -1,4 +1,4 @@
-"""What each answer means, as a table, and the words that are kept of it."""
+"""Classification of each answer, as a table, and its message."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ EARLY_HINTS = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink:
 
 @dataclass
 class Fire:
-    """What the CRM does while it is under fire, by the clock: an outage, a limit of requests, people who fail."""
+    """Faults of the CRM by the clock: an outage, a rate limit, users whose records fail."""
 
     outage: tuple[float, float]  # seconds after the first request: from, until
     poison: frozenset[str]  # they get 500 until `until`

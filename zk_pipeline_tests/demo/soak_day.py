@@ -27,7 +27,7 @@ ASKED = (Command.CMD_CONNECT, Command.CMD_GET_FREE_SIZES, Command.CMD_DATA_WRRQ,
 
 @dataclass
 class BadDay:
-    """People punch by `clock` while terminals fall ill and recover, until `over` is set; then all are healthy again.
+    """Users punch by `clock` while terminals fail and recover, until `over` is set; then all work again.
 
     `truth` holds every punch that a terminal has recorded. `narrow`: a terminal whose log is full.
     """

@@ -111,7 +111,7 @@ def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_
 ) -> None:
     query = "{ assetNodes { assetKey { path } partitionKeys } }"
     keys = {node["assetKey"]["path"][0]: node["partitionKeys"] for node in ui.ask(query)["assetNodes"]}["crm_sync"]
-    first, second, third = keys[:3]  # the first has punches and is over; on later ones people may go on punching
+    first, second, third = keys[:3]  # the first has punches and is over; on later ones users may still punch
 
     def deliveries() -> list[tuple[str, str, int]]:
         return [day for day in ledger_days(ui.home / ".demo") if day[1] == first]

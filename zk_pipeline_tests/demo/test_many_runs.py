@@ -36,7 +36,7 @@ def all_green(
     switch_on(fleet, store, gate("Gate", *present(dates[0]), *present(added)))
     ingest(store, "Gate", *held)
     process(store, *dates)  # so that sensors have nothing to do but what the poll brings
-    # So that every backfill has something to write. Days and history alike: where they differ, a sync that has its turn
+    # So that every backfill has something to write. Days and history alike: where they differ, a sync that runs
     # before a backfill keeps these dates from the CRM and fails.
     for table in ("daily_attendance", "daily_attendance_revisions"):
         execute(store, f"UPDATE {table} SET payload_hash = 'other'")

@@ -1,4 +1,4 @@
-"""Histories of many terminals in one store: rounds of events, live sessions and polls, each held against the oracle.
+"""Histories of many terminals in one store: rounds of events, live sessions and polls, each compared with the oracle.
 
 The terminals speak the real protocol on loopback; they are polled, listened to and stored by the product's own
 operations. A world's number decides how much time passes between its rounds, so that
@@ -97,7 +97,7 @@ class World:
         self._devices: dict[str, Device] = {}  # as registered at the begin of the round
 
     def run(self) -> None:
-        """All rounds, and what has to hold at the end; what is wrong is in the `problems` of each history."""
+        """Run all rounds and the final checks; failures are in the `problems` of each history."""
         with Fleet.serve([one.terminal for one in self.histories]) as self.fleet, polls_by(self.gateway.clock):
             self.store.devices.apply(self._device(one) for one in self.histories)
             for _ in range(ROUNDS):
@@ -197,7 +197,7 @@ class World:
             yield listening
 
     def _check(self) -> None:
-        """Hold what is stored against the oracle; a history that something is wrong with ends there."""
+        """Compare the store with the oracle; a history with a failure ends there."""
         with self.store.database.read("test") as connection:
             punches = connection.execute(PUNCHES).fetchall()
             quarantined = connection.execute(QUARANTINED).fetchall()

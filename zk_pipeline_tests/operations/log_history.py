@@ -1,4 +1,4 @@
-"""One random history of a terminal: what happens to its log, its people and its clock. One integer makes it again.
+"""One random history of a terminal: changes of its log, users and clock. One integer reproduces it.
 
 The integer decides the layout and the transport (its last digit) and every step. What happens between terminal and
 store, and when, is in `history_world`.
@@ -57,7 +57,7 @@ class History:
         self.protocol: Literal["tcp", "udp"] = "tcp" if seed % 2 else "udp"
         zone = self._random.choice(ZONES)
         registered = self._random.choice(ZONES) if self._chance(0.15) else zone
-        in_parts = {"8": 135, "8-MA300": 135, "16": 70, "40": 40, "49": 40}[layout]  # more than one packet holds
+        in_parts = {"8": 135, "8-MA300": 135, "16": 70, "40": 40, "49": 40}[layout]  # more than one packet
         size = self._random.choice([5, 12, in_parts, in_parts])
         spare = self._random.choice([None, None, None, 8, FULL_LOG_RECORDS + 6])
         self.terminal = HistoryTerminal(
@@ -185,7 +185,7 @@ class History:
             self._punches(count)
 
     def _edit_in_place(self) -> None:
-        """Another time, state or, where records name people, person."""
+        """Another time, state or, if records name users, user."""
         records = self.terminal.records
         recent = range(max(0, len(records) - 16), len(records))
         indices = recent if self._chance(0.6) else range(len(records))

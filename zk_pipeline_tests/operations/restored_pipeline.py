@@ -78,7 +78,7 @@ class Pipeline:
         assert sync(self.store, self.settings, SyncScope(), run_id=f"sync {self.runs}").stopped is None
 
     def standing(self) -> dict[Any, dict[str, object]]:
-        """What the CRM holds: its records without their revisions, retracted ones left out."""
+        """The CRM's records without their revisions and without retracted ones."""
         held = self.crm.ledger.latest()
         return {
             day: {name: value for name, value in record.items() if name != "revision"}
@@ -204,7 +204,7 @@ class RestoredPipeline:
         self._both(lambda pipeline: pipeline.store.devices.update(name, site=site))
 
     def _clear(self) -> None:
-        """The terminals lose what they hold, once it is read."""
+        """The terminals lose their logs, once these are read."""
         self._poll()
         for name in self.terminals:
             if name in {one.name for one in self.other.store.devices.all()}:

@@ -234,7 +234,7 @@ def test_new_records_of_a_slot_that_passed_on_between_lists_hours_apart_are_quar
 
 def test_a_log_that_was_cleared_and_refilled_to_the_same_count_by_a_newcomer_is_read(open_gate: Open) -> None:
     gate = open_gate()
-    gate.punch("3001", MORNING + timedelta(hours=1), 140)  # more than one packet holds
+    gate.punch("3001", MORNING + timedelta(hours=1), 140)  # more than one packet
     gate.poll()
     gate.passes()
     gate.fleet.call(gate.terminal.clear)

@@ -233,7 +233,7 @@ def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(
 
 
 def test_words_that_no_store_takes_fail_no_run(gates: Store, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL)  # pytest cannot pass such words on
+    caplog.set_level(logging.CRITICAL)  # pytest cannot pass such texts on
 
     def read(one: Device, position: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         raise ValueError("a name such as \udc80\nthat is no text")

@@ -65,7 +65,7 @@ def well_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def well(well_file: Where, tmp_path: Path, clock: StoppedClock) -> Store:
-    """Two devices of one site, five people present each day of five weeks; all processed and delivered, just read."""
+    """Two devices of one site, five users present each day of five weeks; all processed and delivered, just polled."""
     return copied(well_file, tmp_path, clock)
 
 

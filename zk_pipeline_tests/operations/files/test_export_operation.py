@@ -1,4 +1,4 @@
-"""What exports hold, in which form, and that no half of one is ever seen."""
+"""Content and format of exports, and that no incomplete file is visible."""
 
 from __future__ import annotations
 
