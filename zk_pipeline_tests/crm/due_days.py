@@ -1,4 +1,4 @@
-"""Stores full of days that are due at a CRM, made the way they come about: punches ingested, dates processed."""
+"""Stores with due deliveries, created like real ones: punches ingested, dates processed."""
 
 from __future__ import annotations
 

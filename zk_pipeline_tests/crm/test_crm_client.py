@@ -1,4 +1,4 @@
-"""The client against the real receiver over loopback: one request, one meaning."""
+"""CRM client against the real receiver over loopback: classification of each response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe: what it finds, what it says to change, and that it creates nothing."""
+"""CRM probe: its findings and advice, and that it creates no record."""
 
 from __future__ import annotations
 

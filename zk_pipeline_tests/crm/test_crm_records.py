@@ -1,4 +1,4 @@
-"""One record per person and work date, over HTTP: whatever changes where, the CRM ends with the whole day."""
+"""One record per user and work date, over HTTP: after any change at any site, the CRM has the whole day."""
 
 from __future__ import annotations
 

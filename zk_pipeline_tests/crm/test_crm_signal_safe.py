@@ -1,4 +1,4 @@
-"""What a signal does to a delivery that is going on: it ends soon, and no step of it is cut in two."""
+"""Signals during a delivery run: it ends soon, and no step is interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A company's day on emulated terminals and a CRM that fare badly by chance: what they do, and the truth about it."""
+"""A company's day on emulated terminals and a CRM with random faults, and the true punches."""
 
 from __future__ import annotations
 

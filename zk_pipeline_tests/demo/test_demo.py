@@ -1,4 +1,4 @@
-"""The demo: it agrees, goes on where it was, survives being killed, and stays away from what is the user's."""
+"""The demo: its recount agrees, it continues after a kill, and it leaves the user's data alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A company of the property tests in a real store: registered, punched, processed, and its days as the plain ones."""
+"""A company of the property tests in a real store: registered, punched, processed, and its days recomputed plainly."""
 
 from __future__ import annotations
 

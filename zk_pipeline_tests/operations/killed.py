@@ -1,4 +1,4 @@
-"""Work on a store that ends in SIGKILL at a chosen point, in a process of its own: no cleaning up, no goodbye."""
+"""Work on a store that is killed by SIGKILL at a chosen point, in its own process: no clean-up."""
 
 from __future__ import annotations
 

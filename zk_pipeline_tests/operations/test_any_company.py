@@ -1,4 +1,4 @@
-"""From any company's punches to its days, through the real store: on every row equal to the plainest loop."""
+"""Attendance days of any company through the real store equal those of a simple loop, row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However punches arrive, are split over polls and interleaved with processing and kills: the same days in the end."""
+"""Any order of punches, polls, processing and kills results in the same attendance days."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processing dates as a service: one bad date is its own misfortune."""
+"""Processing of work dates: a bad date does not affect others."""
 
 from __future__ import annotations
 

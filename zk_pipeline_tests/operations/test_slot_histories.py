@@ -1,4 +1,4 @@
-"""A slot of a terminal's user list that passes to another person: punches stay with who made them."""
+"""A slot of a terminal's user list that passes to another user: punches stay with the user who made them."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 

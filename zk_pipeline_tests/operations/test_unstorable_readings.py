@@ -1,4 +1,4 @@
-"""A reading that cannot be stored is its own device's failure; a store that fails ends the run without losing track."""
+"""A reading that cannot be stored fails its own device only; a failing store ends the run and records it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one case of the CRM's fault matrix ended, read from the receiver's ledger and the store together."""
+"""Outcome of one case of the CRM fault matrix, from the receiver's ledger and the store together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that say no, later, something else, or nothing at all."""
+"""Rejections, deferrals, unexpected answers, and no answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of the data: each passes over a store that is well, and each is made to fail by what it is there for."""
+"""Data checks: each passes over a consistent store, and fails for its own problem."""
 
 from __future__ import annotations
 

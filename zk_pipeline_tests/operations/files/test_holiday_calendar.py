@@ -1,4 +1,4 @@
-"""What is read from calendars: whole days however they are written, and what is said of the rest."""
+"""Reading calendars: whole days in every notation, and messages about skipped events."""
 
 from __future__ import annotations
 

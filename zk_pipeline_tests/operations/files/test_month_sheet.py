@@ -1,4 +1,4 @@
-"""The month sheet: every date, nothing invented, totals that agree, and pages in which nothing of a name runs."""
+"""Month sheet: every date, no invented values, totals that agree, and no markup or formulas from names."""
 
 from __future__ import annotations
 
