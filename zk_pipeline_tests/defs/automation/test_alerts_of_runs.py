@@ -267,7 +267,7 @@ def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
     assert channel.paths == ["/low"]
     assert channel.titles == ["zk_pipeline: raw_punches: check quarantine is not growing failed"]
     assert "Gate: 1 record" in channel.bodies[0]
-    assert "Look at quarantined_records" in channel.bodies[0]
+    assert "See quarantined_records" in channel.bodies[0]
 
 
 def test_checks_are_asked_after_every_two_minutes_and_stay_told_meanwhile(
