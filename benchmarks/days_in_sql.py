@@ -20,7 +20,7 @@ CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_loc
 def make_days(store: Store, dates: list[date], rules: WorkRules, zones: list[str]) -> None:
     """All days of `dates` in one transaction; the rules are those of `WorkRules()`, for work dates from midnight."""
     days = pd.Series(pd.to_datetime(dates))
-    due = pd.concat([rules.due(days, zone).assign(work_date=days, timezone=zone) for zone in zones])
+    due = pd.concat([rules.shift_instants(days, zone).assign(work_date=days, timezone=zone) for zone in zones])
     now = datetime.now(timezone.utc)
     with store.database.write("days by SQL alone") as connection:
         connection.execute("SET enable_progress_bar = false")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.beta import USED_KNOWINGLY
+from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
 from zk_pipeline.config.settings import VARIABLES
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too.
-    for words in USED_KNOWINGLY:
+    for words in SUPPRESSED_WARNINGS:
         config.addinivalue_line("filterwarnings", f"ignore:{words}")
     chosen.engine = config.getoption("--engine")
 

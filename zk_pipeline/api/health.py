@@ -51,13 +51,13 @@ def ready(services: Given, response: Response) -> Readiness:
     """The store can be read, and the daemon that runs the schedules is alive."""
     now = services.clock()
     devices, store = _store(services)
-    orchestration = services.watch.orchestration(now)
+    orchestration = services.watch.daemon_status(now)
     is_ready = store == "ok" and orchestration.is_daemon_alive
     response.status_code = 200 if is_ready else 503
     return Readiness(
         status="ready" if is_ready else "not ready",
         store=store,
-        daemon=orchestration.daemon_words(),
+        daemon=orchestration.daemon_message(),
         devices=[_readiness(one, now) for one in devices],
     )
 
@@ -73,7 +73,7 @@ def metrics(services: Given, _: Reader) -> Response:
     figures = store_figures(
         services.store.database, first=services.settings.history_start, last=services.last_work_date(), now=now
     )
-    text = metrics_text(figures, services.watch.orchestration(now), services.traffic, services.store.holds(), now)
+    text = metrics_text(figures, services.watch.daemon_status(now), services.traffic, services.store.holds(), now)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 

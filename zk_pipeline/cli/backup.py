@@ -125,10 +125,10 @@ def _summary(done: Restored) -> dict[str, object]:
 
 
 def _refuse_while_runs(session: CliContext) -> None:
-    from zk_pipeline.defs.instance.runs_in_progress import any_in_flight  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.defs.instance.runs_in_progress import any_run_in_progress  # noqa: PLC0415 (Dagster, slow to import)
 
     with session.launcher() as launcher:
-        busy = any_in_flight(launcher.instance)
+        busy = any_run_in_progress(launcher.instance)
     if busy:
         raise UsageError(f"{busy}: wait for it or terminate it, or restore with --force")
 

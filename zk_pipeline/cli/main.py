@@ -17,7 +17,7 @@ import click
 
 from zk_pipeline import __version__
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.runtime.processes import check_for_end, end_in_order, ended_by
+from zk_pipeline.runtime.processes import check_for_end, ended_by, run_with_graceful_shutdown
 
 # Name, module under `zk_pipeline.cli`, and what `--help` says of it. Imported only when used: `--help` must not wait
 # for Dagster, pandas and DuckDB.
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit code."""
-    return end_in_order(lambda: _run(arguments))
+    return run_with_graceful_shutdown(lambda: _run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:

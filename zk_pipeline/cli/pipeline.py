@@ -45,7 +45,7 @@ def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_jso
             names=names or None,
             full=full,
             lock_while_reading=lock_while_reading,
-            tell=note,
+            notify=note,
         )
     if not results:
         raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
@@ -73,7 +73,7 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
 
     session = open_context()
     with session.launcher() as launcher:
-        results = actions.process(launcher, session.store, dates=dates, tell=note)
+        results = actions.process(launcher, session.store, dates=dates, notify=note)
     rows = [
         {"work_date": key, "rows": values["dagster/partition_row_count"]}
         | {name: values[name] for name in _PROCESSED[2:]}
@@ -128,7 +128,7 @@ def sync(
 
     with session.launcher() as launcher, progress_of("zk_pipeline.operations.sync"):
         results = actions.sync(
-            launcher, session.store, scope=scope, limit=limit, retry=retry_failed, force=force, tell=note
+            launcher, session.store, scope=scope, limit=limit, retry=retry_failed, force=force, notify=note
         )
     names = ("delivered", "retry", "failed", "unsent")
     counts = {name: sum(result.observed.get(name, 0) for result in results) for name in names}

@@ -59,7 +59,7 @@ def status(as_json: bool) -> int:
         click.echo()
     asked = {} if paused is None else {"pause of the CRM": pause_message(session.store, session.settings)}
     print_pairs(
-        _summary(store, now) | asked | {"daemon": dagster.daemon_words(), "schedules and sensors": dagster.words()}
+        _summary(store, now) | asked | {"daemon": dagster.daemon_message(), "schedules and sensors": dagster.summary()}
     )
     return 0
 

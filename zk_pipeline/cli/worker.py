@@ -29,10 +29,12 @@ def worker(*, queues: Sequence[str], concurrency: int | None, name: str | None) 
     if not queues:
         raise UsageError(f"name whose runs to do with --queue: {'; '.join(_known(session))}")
     try:
-        from zk_pipeline.runs.celery_worker import work  # noqa: PLC0415 (Dagster and Celery, slow to import)
+        from zk_pipeline.runs.celery_worker import run_worker  # noqa: PLC0415 (Dagster and Celery, slow to import)
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed: install zk-pipeline with its extra `celery`") from None
-    return in_main_thread(lambda: work(queues, name=name or "-".join(queues), concurrency=concurrency or len(queues)))
+    return in_main_thread(
+        lambda: run_worker(queues, name=name or "-".join(queues), concurrency=concurrency or len(queues))
+    )
 
 
 def _known(session: CliContext) -> list[str]:

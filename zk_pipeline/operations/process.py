@@ -10,7 +10,7 @@ from functools import partial
 
 from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.attendance.sites import over_sites
+from zk_pipeline.attendance.sites import merge_sites
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.counted import counted
 from zk_pipeline.store.days.days import DateWritten
@@ -131,7 +131,7 @@ def _process_batch(
     )
     now = store.clock()
     evaluated = evaluate_days(summaries.frame, rules, now, summaries.shifts)
-    several = over_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
+    several = merge_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
     # Rows evaluated before the end of their day are reprocessed later, and the merged rows with them.
     merged = evaluate_days(several, rules, now, summaries.shifts).days if len(several) and not per_site else None
     return store.days.write(

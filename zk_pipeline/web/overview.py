@@ -41,7 +41,7 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
         paused=paused_until(services.store, services.settings),
         is_crm_set=services.settings.crm_api_url is not None,
         alerts=[one for one in services.store.alerts.known() if one.resolved_at is None],
-        dagster=services.watch.orchestration(now),
+        dagster=services.watch.daemon_status(now),
     )
 
 

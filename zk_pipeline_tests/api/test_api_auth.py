@@ -66,7 +66,7 @@ def test_health_needs_no_token(stranger: httpx.Client) -> None:
     assert stranger.get("/health/live").json() == {"status": "alive"}
     ready = stranger.get("/health/ready")
     assert (ready.status_code, ready.json()["store"]) == (503, "ok")
-    assert ready.json()["daemon"].startswith("never seen")
+    assert ready.json()["daemon"].startswith("no heartbeat yet")
 
 
 def test_a_revoked_token_is_refused_within_seconds_and_its_sessions_end(

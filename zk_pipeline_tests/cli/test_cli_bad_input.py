@@ -105,7 +105,7 @@ FILES: dict[str, tuple[str | bytes, str]] = {
         "devices:\n- name: Gate\n  ip: 192.0.2.1\n  comm_key_env: 4711",
         "line 4, device 'Gate': comm_key_env: variable '4711' is not valid",
     ),
-    "a field twice": ("devices:\n- {name: Gate, ip: 192.0.2.1, ip: 192.0.2.2}", "line 2: 'ip' stands there twice"),
+    "a field twice": ("devices:\n- {name: Gate, ip: 192.0.2.1, ip: 192.0.2.2}", "line 2: duplicate key 'ip'"),
     "wrong port": ("devices: [{name: Gate, ip: 192.0.2.1, port: 0}]", "port '0' is not valid"),
     "wrong zone": ("devices: [{name: Gate, ip: 192.0.2.1, timezone: Mars/Base}]", "time zone 'Mars/Base' is not known"),
     "wrong protocol": ("devices: [{name: Gate, ip: 192.0.2.1, protocol: ipx}]", "device 'Gate': protocol: "),

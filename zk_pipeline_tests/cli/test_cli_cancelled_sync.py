@@ -74,7 +74,7 @@ def test_a_command_that_is_told_to_end_settles_what_it_sent(
         finally:
             running.kill()
     assert "Traceback" not in out + err
-    assert "starts it once more" not in err
+    assert "retries the run" not in err
     assert running.returncode == 128 + number
     told_of = dict(line.split() for line in out.splitlines())
     assert told_of["delivered"] == str(due.deliveries.states()["delivered"])

@@ -29,17 +29,17 @@ def test_a_shift_is_for_exactly_the_person_that_the_file_names(
 
 
 WRONG: dict[str, tuple[str | bytes, str]] = {
-    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: no"),
-    "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: no"),
-    "an empty user": ("assignments:\n- {shift: a, site: HQ, user: ''}", "line 2, assignments entry 1: user: no"),
-    "a user twice": ("assignments:\n- {shift: a, user: 1, user: 2}", "line 2: 'user' stands there twice"),
+    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: it has"),
+    "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: it has no"),
+    "an empty user": ("assignments:\n- {shift: a, site: HQ, user: ''}", "line 2, assignments entry 1: user: it has no"),
+    "a user twice": ("assignments:\n- {shift: a, user: 1, user: 2}", "line 2: duplicate key 'user'"),
     "an alias": ("assignments:\n- &a {shift: a, user: 1}\n- *a", "line 2: the anchor &a is not supported"),
     "a tag": ("assignments:\n- {shift: a, user: !!int 1}", "line 2: the tag tag:yaml.org,2002:int is not supported"),
     "no date": ("assignments:\n- shift: a\n  user: 1\n  valid_from: 2026-02-30", "line 4, assignments entry 1: valid_"),
     "seconds as a date": ("holidays:\n- {date: 86400, name: x}", "line 2, holidays entry 1: date: '86400' is"),
     "a number of another base": ("shifts:\n- {name: a, start: 6:00, end: 9:00, late_clock_in_hours: 010}", "'010' is"),
     "another section": ("shifts: []\nshift: []", "line 2: 'shift' is unknown: the file must consist of the"),
-    "no text": (b"shifts: []\n# \xe9", "line 2: cannot be read as YAML: it is not text in UTF-8"),
+    "no text": (b"shifts: []\n# \xe9", "line 2: cannot be read as YAML: it is not UTF-8 text"),
 }  # fmt: skip
 
 

@@ -240,8 +240,8 @@ def test_the_status_of_a_fresh_home_says_that_there_is_nothing_yet(zk: CommandLi
         "punches of clocks that jumped": "0",
         "deliveries": "empty",
         "dead letters": "0",
-        "daemon": "never seen; start it with `zk-pipeline up`",
-        "schedules and sensors": "0 running; 0 runs in flight",
+        "daemon": "no heartbeat yet; start it with `zk-pipeline up`",
+        "schedules and sensors": "0 running; 0 runs in progress",
     }
 
 

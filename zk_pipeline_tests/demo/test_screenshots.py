@@ -132,7 +132,7 @@ def test_pictures_of_a_year_with_a_dead_terminal(shown: Shown) -> None:
     shown.page.get_by_text("outlier_codes").first.scroll_into_view_if_needed()
     shown.picture("daily_attendance-schema", "", "outlier_codes")
     shown.picture(
-        "daily_attendance-partition", f"/assets/daily_attendance?view=partitions&partition={day}", "made_from_punches"
+        "daily_attendance-partition", f"/assets/daily_attendance?view=partitions&partition={day}", "source_punches"
     )
     shown.picture("daily_attendance-checks", "/assets/daily_attendance?view=checks", "attendance_rows_consistent")
     shown.picture("daily_attendance-events", "/assets/daily_attendance?view=events", "Materialized")

@@ -22,7 +22,7 @@ import pytest
 from zk_pipeline.cli.main import run as command
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
-from zk_pipeline.defs.instance.runs_in_progress import UNDER_WAY
+from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
 from zk_pipeline.demo.verification import check_crm, check_days, check_punches
 from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
@@ -116,7 +116,7 @@ class Soak:
             self.day.over.wait(1)
 
     def under_way(self) -> list[dg.DagsterRun]:
-        return list(self.instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)))
+        return list(self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES)))
 
     def kill_a_run(self) -> str:
         """SIGKILL to the first run that has a process of its own; its id."""

@@ -21,7 +21,7 @@ from dagster_postgres import PostgresEventLogStorage
 from zk_pipeline.cli.main import cli
 from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.instance.run_coordinator import RoutedRunCoordinator
+from zk_pipeline.defs.instance.run_coordinator import SiteQueueRunCoordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, range_tags
@@ -162,7 +162,7 @@ def test_dagster_takes_the_settings_and_makes_a_job_that_may_as_little_as_the_re
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
-    assert isinstance(instance.run_coordinator, RoutedRunCoordinator)
+    assert isinstance(instance.run_coordinator, SiteQueueRunCoordinator)
     launcher, cluster = instance.run_launcher, Cluster()
     assert isinstance(launcher, K8sRunLauncher)
     monkeypatch.setattr(launcher._api_client, "batch_api", cluster)

@@ -91,7 +91,7 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
         suppress_health_check=list(HealthCheck),
         phases=[Phase.reuse, Phase.generate],
     )
-    @given(companies(people=people, with_shifts=with_shifts), st.integers(-48, 120), st.integers(0, 2**32))
+    @given(companies(users=people, with_shifts=with_shifts), st.integers(-48, 120), st.integers(0, 2**32))
     def every(worked: Worked, hours: int, seed: int) -> None:
         compare(worked, hours, random.Random(seed), empty_store_file, counted)
 

@@ -128,7 +128,7 @@ def test_any_order_any_split_and_any_kills_end_in_the_same_days(
         suppress_health_check=list(HealthCheck),
         phases=[Phase.reuse, Phase.generate],
     )
-    @given(companies(people=PEOPLE).flatmap(_shuffled), arrivals(3))
+    @given(companies(users=PEOPLE).flatmap(_shuffled), arrivals(3))
     def every(worked: Worked, parts: list[tuple[float, Killed | str]]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             store, config = store_of(worked, empty_store_file, Path(folder) / "in parts")

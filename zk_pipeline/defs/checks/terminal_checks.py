@@ -1,6 +1,4 @@
-"""Checks of `raw_punches`, evaluated by the asset itself: as a step of its own they would be skipped whenever one
-terminal fails, which is when they are wanted.
-"""
+"""Asset checks of `raw_punches`, evaluated by the asset: a separate step would be skipped if a device fails."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
-from zk_pipeline.counted import counted
 from zk_pipeline.defs.metadata import cell
 from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
@@ -25,26 +22,25 @@ def check_specs() -> Sequence[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             _COMPLETE,
             asset="raw_punches",
-            description="All records of each enabled terminal are stored or in quarantine. If not: see the error of "
-            "its poll, and poll it with --full.",
+            description="All records of each enabled terminal are stored or in quarantine. Remedy: read the warnings "
+            "of its last poll, and poll it with --full.",
         ),
         dg.AssetCheckSpec(
             _CLOCK,
             asset="raw_punches",
-            description=f"No clock is off by {MAX_DRIFT_SECONDS:.0f} s or more. "
-            "If not: `zk-pipeline device set-clock`.",
+            description=f"No clock drift of {MAX_DRIFT_SECONDS:.0f} s or more. Remedy: `zk-pipeline device set-clock`.",
         ),
         dg.AssetCheckSpec(
             _FILL,
             asset="raw_punches",
-            description=f"No log is filled to {MAX_FILL:.0%} or more. If not: `zk-pipeline device clear-log`, which "
-            "refuses unless all its records are stored.",
+            description=f"No log is filled to {MAX_FILL:.0%} or more. Remedy: `zk-pipeline device clear-log`, which "
+            "requires that all records are stored.",
         ),
     ]
 
 
 def check_results(health: Sequence[TerminalHealth]) -> Iterator[dg.AssetCheckResult]:
-    """One result per check, with a line per terminal that fails it."""
+    """One result per check, with a line per failing terminal."""
     yield _result(_COMPLETE, health, _incomplete, dg.AssetCheckSeverity.ERROR)
     yield _result(_CLOCK, health, _clock_off, dg.AssetCheckSeverity.WARN)
     yield _result(_FILL, health, _full, dg.AssetCheckSeverity.WARN)
@@ -53,10 +49,10 @@ def check_results(health: Sequence[TerminalHealth]) -> Iterator[dg.AssetCheckRes
 def _result(
     name: str,
     health: Sequence[TerminalHealth],
-    judge: Callable[[TerminalHealth], str | None],
+    problem_of: Callable[[TerminalHealth], str | None],
     severity: dg.AssetCheckSeverity,
 ) -> dg.AssetCheckResult:
-    problems = {one.device: problem for one in health if (problem := judge(one)) is not None}
+    problems = {one.device: problem for one in health if (problem := problem_of(one)) is not None}
     lines = [f"- **{cell(device)}**: {problem}" for device, problem in problems.items()]
     return dg.AssetCheckResult(
         asset_key="raw_punches",
@@ -75,7 +71,7 @@ def _incomplete(one: TerminalHealth) -> str | None:
     if one.read_at is None:
         return f"never polled successfully: {cell(one.error)}" if one.error else "never polled"
     if one.missing:
-        return f"{one.missing} of {counted(one.reported or 0, 'record')} not in the store"
+        return f"{one.missing} of {one.reported} records are not in the store"
     return f"no successful poll since {one.read_at:%Y-%m-%d %H:%M %Z}: {cell(one.error)}" if one.error else None
 
 
@@ -83,7 +79,7 @@ def _clock_off(one: TerminalHealth) -> str | None:
     drift = one.clock_drift_seconds
     if one.read_at is None or (drift is not None and abs(drift) < MAX_DRIFT_SECONDS):
         return None
-    return "its clock shows an invalid date" if drift is None else f"off by {drift:.0f} s"
+    return "its clock shows no valid date" if drift is None else f"off by {drift:.0f} s"
 
 
 def _full(one: TerminalHealth) -> str | None:

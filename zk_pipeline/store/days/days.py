@@ -83,7 +83,7 @@ class DayStore:
         apart: Collection[str] = (),
         per_site: bool = False,
     ) -> list[DateWritten]:
-        """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.JUDGED`), in one transaction.
+        """Replace the rows of the work dates in `seq` by `days` (schema `frames.EVALUATED_DAYS`) in one transaction.
 
         A row of equal content keeps its revision. A changed one gets the person's next revision, and its history; one
         that vanished gets a retraction. The CRM is to be told one record of each person and date that changed: where

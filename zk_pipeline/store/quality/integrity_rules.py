@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS
+from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
 from zk_pipeline.store.quality.integrity import PUNCH_KEY
 
 Severity = Literal["error", "warning", "note"]
 
 
 # New since the poll before, dated outside of the time between the two, and inside of it once the drift is taken out.
-_CLOCK_LIMIT = f"INTERVAL {LIMIT_SECONDS:.0f} SECOND"
+_CLOCK_LIMIT = f"INTERVAL {MAX_CLOCK_ERROR_SECONDS:.0f} SECOND"
 UNMARKED_CLOCKS = f"""
 WITH polls AS (
     SELECT id, finished_at, clock_drift_seconds AS drift,
@@ -25,7 +25,7 @@ WITH polls AS (
 )
 SELECT count(*), min(punch.device || ' ' || punch.user_id || ' ' || punch.punched_at_local)
 FROM raw_punches AS punch JOIN polls ON polls.id = punch.first_poll_id
-WHERE abs(polls.drift) > {LIMIT_SECONDS:.0f} AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
+WHERE abs(polls.drift) > {MAX_CLOCK_ERROR_SECONDS:.0f} AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
   AND punch.punched_at NOT BETWEEN polls.before - {_CLOCK_LIMIT} AND polls.finished_at + {_CLOCK_LIMIT}
   AND punch.punched_at - to_microseconds((polls.drift * 1e6)::BIGINT)
       BETWEEN polls.before - {_CLOCK_LIMIT} AND polls.finished_at + {_CLOCK_LIMIT}
@@ -105,8 +105,8 @@ WHOLE = [
          "SELECT count(*), min(device) FROM raw_punches "
          "WHERE is_clock_suspect AND voided_at IS NULL AND seq NOT IN (SELECT seq FROM corrected_punches)"),
     Rule("clocks-unmarked", "warning",
-         f"punches were stored as true by polls that measured the clock more than {LIMIT_SECONDS / 60:.0f} minutes "
-         "off, and bear a time outside of the time they came in",
+         f"punches of polls with a clock drift of over {MAX_CLOCK_ERROR_SECONDS / 60:.0f} minutes were stored as valid "
+         "although their time lies outside of the interval between two polls",
          "see that the device's time zone is right (`zk-pipeline device show NAME`); if its clock was wrong, "
          "`zk-pipeline device correct-clock` corrects a span of readings",
          UNMARKED_CLOCKS),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone
+from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS, drift_in_zone
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.devices.errors import SerialUnverified
 from zk_pipeline.devices.models import Device, TerminalInfo
@@ -136,7 +136,7 @@ class DeviceRegistry:
                     clock_wrong_by = CASE WHEN abs($before) > $limit THEN $before ELSE clock_wrong_by END
                 WHERE name = $name
                 """,
-                {"name": name, "before": drift_before, "after": drift_after, "limit": LIMIT_SECONDS},
+                {"name": name, "before": drift_before, "after": drift_after, "limit": MAX_CLOCK_ERROR_SECONDS},
             )
 
     def remove(self, name: str) -> None:
@@ -273,7 +273,7 @@ def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalIn
             log_layout = coalesce(told.log_layout, devices.log_layout)
         FROM told WHERE told.device = devices.name
         """,
-        {"limit": LIMIT_SECONDS},
+        {"limit": MAX_CLOCK_ERROR_SECONDS},
     )
     connection.unregister("told")
 
@@ -390,7 +390,7 @@ def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0
             "device": device,
             "earliest": CLOCK_WAS_RESET_BEFORE,
             "ahead": AHEAD,
-            "limit": LIMIT_SECONDS,
+            "limit": MAX_CLOCK_ERROR_SECONDS,
             "moved": moved,
         },
     )
@@ -407,6 +407,6 @@ def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0
                 clock_right_at = CASE WHEN abs(clock_drift_seconds + $moved) <= $limit THEN last_sync END
             WHERE name = $device
             """,
-            {"device": device, "limit": LIMIT_SECONDS, "moved": moved},
+            {"device": device, "limit": MAX_CLOCK_ERROR_SECONDS, "moved": moved},
         )
     correct(connection, device)

@@ -14,7 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone, in_doubt, is_wrong, seconds_ahead
+from zk_pipeline.attendance.clock_errors import (
+    MAX_CLOCK_ERROR_SECONDS,
+    doubtful_punches,
+    drift_in_zone,
+    is_wrong,
+    seconds_ahead,
+)
 from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.store.engine.database import Connection
@@ -186,7 +192,7 @@ def _attributed(
     doubt = None
     if registered.clock_right_at is not None:
         doubt = pa.array(
-            in_doubt(
+            doubtful_punches(
                 _instants(punches),
                 drift_seconds=come.finished.reading.info.clock_drift_seconds,
                 wrong_by=registered.clock_wrong_by,
@@ -233,7 +239,7 @@ def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch
     if registered.clock_right_at is not None:
         received_at = max(one.received_at for one in punches)
         ahead = seconds_ahead(_instants(named), received_at)
-        doubted = np.abs(ahead) > LIMIT_SECONDS
+        doubted = np.abs(ahead) > MAX_CLOCK_ERROR_SECONDS
         doubt = pa.array(doubted)
         if doubted.any():
             drift = float(np.median(ahead[doubted]))

@@ -1,7 +1,8 @@
-"""What the assets tell of themselves, as a snapshot: whoever changes it sees here what people will see."""
+"""Definition attributes of the assets, compared with a snapshot of what the UI shows."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -112,6 +113,30 @@ def test_links_are_there_where_their_address_is_known(bare_home: Path) -> None:
     metadata = linked["daily_attendance"].metadata
     assert metadata["admin_page"].value == "https://a.example/attendance"
     assert metadata["docs"].value == "https://d.example/attendance.md"
+
+
+@pytest.mark.parametrize(
+    ("code", "is_same"),
+    [
+        ("def f(x):\n    return x + 1\n", True),
+        ('"""A module."""\ndef f(x):  # adds\n\n    """Add one."""\n    return (x\n        + 1)\n', True),
+        ("def f(x):\n    return x + 2\n", False),
+        ("def f(x):\n    return x - 1\n", False),
+        ("def f(y):\n    return y + 1\n", False),
+        ("def f(x, y=None):\n    return x + 1\n", False),
+        ("def f(x):\n    return 'x' + 1\n", False),
+    ],
+)
+def test_comments_docstrings_and_formatting_are_no_other_version(
+    code: str, is_same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in (("versioned_before", "def f(x):\n    return x + 1\n"), ("versioned_after", code)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    code_version.cache_clear()
+    assert (code_version("versioned_before") == code_version("versioned_after")) is is_same
 
 
 @pytest.mark.parametrize("package", ["zk_pipeline.attendance", "zk_pipeline.crm"])
