@@ -45,11 +45,11 @@ class Timed:
     outbox: SyncOutbox
     turns: list[tuple[int, int, float]]
 
-    def ensure_sender(self) -> None:
-        self.outbox.ensure_sender()
+    def ensure_sync_lock(self) -> None:
+        self.outbox.ensure_sync_lock()
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
-        self.outbox.sending(deliveries)
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
+        self.outbox.mark_sending(deliveries)
 
     def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         began = time.process_time()

@@ -22,7 +22,7 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogPosition, Protocol, Reading
 from zk_pipeline.devices.polling import poll_many
 from zk_pipeline.devices.reading import read_terminal
-from zk_pipeline.operations.poll import AT_ONCE
+from zk_pipeline.operations.poll import MAX_CONCURRENT_READINGS
 from zk_pipeline.simulator.terminal.records import Layout
 
 LAYOUTS: tuple[Layout, ...] = (8, 16, 40)
@@ -200,7 +200,9 @@ def _poll(pipe: Connection, devices: list[Device]) -> None:
     before = _peak_mb()
     cpu, started = time.process_time(), time.perf_counter()
     records, failures, last_good = 0, [], 0.0
-    for outcome in poll_many(devices, gateway.read, max_workers=AT_ONCE, deadline_seconds=FLEET_DEADLINE):
+    for outcome in poll_many(
+        devices, gateway.read, max_workers=MAX_CONCURRENT_READINGS, deadline_seconds=FLEET_DEADLINE
+    ):
         if outcome.reading is not None:
             records += len(outcome.reading.punches)
             last_good = time.perf_counter() - started

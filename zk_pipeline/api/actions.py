@@ -23,7 +23,7 @@ from zk_pipeline.http.pagination import DateText, FlagText, Text, flag
 from zk_pipeline.http.run_workers import LOST, Action, ActionLost, ActionResult
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.strict_input import StrictRoute, with_body
-from zk_pipeline.operations.date_range import asked_span, check_in_history, check_span
+from zk_pipeline.operations.date_range import check_date_range, check_in_history, parse_date_range
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.terminals.punches import PollRecord
@@ -198,7 +198,7 @@ async def process(
 ) -> Response | dict[str, Any]:
     """Make days from punches: of a date, of a range (a year, too) as one run, or of every date that is stale."""
     asked = with_body(asked, body)
-    dates = asked_span(as_date(asked.date), as_date(asked.start_date), as_date(asked.end_date))
+    dates = parse_date_range(as_date(asked.date), as_date(asked.start_date), as_date(asked.end_date))
     if dates is not None:
         today = await run_in_threadpool(services.last_work_date)
         names = ("start_date", "end_date") if asked.date is None else ("date", "date")
@@ -218,7 +218,7 @@ async def sync(
     """Deliver to the CRM what is due. Each day's latest revision goes out once."""
     asked = with_body(asked, body)
     first, last = as_date(asked.start_date), as_date(asked.end_date)
-    check_span(first, last)
+    check_date_range(first, last)
     scope = SyncScope(first=first, last=last, user_id=asked.user_id)
     retry = flag(asked.retry_failed) or False
     return await _sync(request, services, asked, {"scope": scope, "limit": asked.limit, "retry": retry})

@@ -15,7 +15,7 @@ from zk_pipeline.http.fields import as_date
 from zk_pipeline.http.file_responses import MEDIA_TYPES, export_file
 from zk_pipeline.http.pagination import DateText, Number, Text
 from zk_pipeline.http.services import Given
-from zk_pipeline.operations.date_range import check_span
+from zk_pipeline.operations.date_range import check_date_range
 from zk_pipeline.store.queries.exports import ExportScope
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
@@ -49,6 +49,6 @@ def export(
     A failure in the middle of it ends the connection, so that half a file is not taken for a whole one.
     """
     first, last = as_date(asked.start_date), as_date(asked.end_date)
-    check_span(first, last)
+    check_date_range(first, last)
     scope = ExportScope(first, last, asked.user_id, asked.site, name_of_device(services, asked.device))
     return export_file(services, what, scope, asked.format)

@@ -114,10 +114,10 @@ def release(
     """Read the records in quarantine again, after an encoding or a user list was set right. What is a punch now is
     stored, and the next processing makes its days again.
     """
-    from zk_pipeline.operations.quarantine_release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
     name = name_of_device(services, with_body(asked, body).device)
-    return list(release_records(services.store, None if name is None else [name]))
+    return list(release_quarantine(services.store, None if name is None else [name]))
 
 
 @router.get("/clock-corrections/", response_model=list[CorrectionAnswer])  # type: ignore[valid-type]

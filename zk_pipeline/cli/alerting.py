@@ -13,8 +13,8 @@ import click
 from zk_pipeline.cli.context import CliContext, open_context
 from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.operations.alerting.channels import Alert, Channel, channels_of
-from zk_pipeline.operations.alerting.messages import Look, decide, send_due
+from zk_pipeline.operations.alerting.channels import Alert, Channel, parse_channels
+from zk_pipeline.operations.alerting.messages import Observation, decide, send_due
 from zk_pipeline.operations.alerting.problems import daemon_problem
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.quality.alerts import Problem
@@ -40,7 +40,7 @@ def watchdog(as_json: bool) -> int:
     with session.launcher() as launcher:
         wrong = daemon_liveness_problem(launcher.instance, utc_now())
     problems = [daemon_problem(wrong)] if wrong else []
-    channels = channels_of(session.settings.alert_urls)
+    channels = parse_channels(session.settings.alert_urls)
     try:
         failures = _tell(session, channels, problems)
     except (StoreBusy, StoreUnusable) as error:
@@ -65,7 +65,7 @@ def alert_test(as_json: bool) -> int:
     \b
     Example:  zk-pipeline alert-test
     """
-    channels = channels_of(open_context().settings.alert_urls)
+    channels = parse_channels(open_context().settings.alert_urls)
     if not channels:
         raise UsageError("ALERT_URLS is not set: nobody would be told of anything")
     alert = Alert("zk_pipeline: test", "This is a test of ALERT_URLS, asked for with `zk-pipeline alert-test`.")
@@ -87,7 +87,7 @@ def alert_test(as_json: bool) -> int:
 
 def _tell(session: CliContext, channels: Sequence[Channel], problems: Sequence[Problem]) -> list[str]:
     store = session.store
-    look = Look(problems, {"daemon"}, utc_now())
+    look = Observation(problems, {"daemon"}, utc_now())
     reminder = timedelta(hours=session.settings.alert_reminder_hours)
     store.alerts.update(partial(decide, look=look, channels=channels, reminder=reminder))
     return send_due(store, channels)[1] if channels else []

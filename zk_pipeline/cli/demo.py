@@ -19,13 +19,13 @@ from zk_pipeline.cli.output import as_json, print_json, print_pairs
 from zk_pipeline.cli.services import PORT
 from zk_pipeline.config.home import find_home
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.demo.hosts import set_instance, workers
+from zk_pipeline.demo.hosts import install_instance_config, workers
 from zk_pipeline.demo.live_traffic import punch_until
 from zk_pipeline.demo.verification import true_punches
 from zk_pipeline.demo.walkthrough import Summary, Walkthrough, comm_key_variable
 from zk_pipeline.demo.workspace import Company, Workspace
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, by_queue
+from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, group_by_queue
 from zk_pipeline.runtime.processes import check_for_end, stop_event
 from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, single_instance
 from zk_pipeline.simulator.company.workforce import Workforce
@@ -68,7 +68,7 @@ def demo(
     if many_hosts or not no_ui:
         check_port_is_free(port)
     place = Workspace(_demo_home())
-    place.make()
+    place.create()
     with ExitStack() as stack:
         stack.enter_context(single_instance(place.home))
         company = Company(employees, devices, days)
@@ -77,7 +77,7 @@ def demo(
         token = secrets.token_urlsafe(24)
         crm = stack.enter_context(CrmReceiver(token=token, ledger_path=place.ledger))
         truth = storage.truth()
-        set_instance(place.home, dagster_yaml)
+        install_instance_config(place.home, dagster_yaml)
         variables = _variables(storage.workforce, truth, crm.url, token)
         place.enter(os.environ, variables | ({"POLL_QUEUES": "*={site}"} if many_hosts else {}))
         show = Walkthrough(load_settings(), storage.workforce, fleet, crm, _say)
@@ -85,7 +85,7 @@ def demo(
         serving = partial(Supervisor, place.home, dict(os.environ), port, logs=place.logs)
         supervisor = stack.enter_context(serving()) if many_hosts else None  # whose daemon gives runs to the workers
         if many_hosts:
-            queues = [*by_queue(show.store.devices.all(), show.settings.poll_rules or {}), DEFAULT_QUEUE]
+            queues = [*group_by_queue(show.store.devices.all(), show.settings.poll_rules or {}), DEFAULT_QUEUE]
             stack.enter_context(workers(place.home, dict(os.environ), queues, place.logs))
         with open_context().launcher() as launcher:
             if many_hosts:

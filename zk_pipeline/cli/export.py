@@ -12,7 +12,7 @@ import click
 from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, print_json, progress_of
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.date_range import check_span, option
+from zk_pipeline.operations.date_range import check_date_range, option_name
 from zk_pipeline.store.queries.exports import ExportScope, What
 
 if TYPE_CHECKING:
@@ -52,20 +52,20 @@ def export(
     \b
     Example:  zk-pipeline export attendance --start-date 2026-11-01 --end-date 2026-11-30 -o november.xlsx
     """
-    check_span(start_date, end_date, word=option)
+    check_date_range(start_date, end_date, word=option_name)
     chosen = _format(kind, target)
     if target == "-" and as_json:
         raise UsageError("--json and -o - would both write to standard output")
     if target == "-" and chosen != "csv" and sys.stdout.isatty():
         raise UsageError(f"a terminal cannot show {chosen}: name a file with -o")
-    from zk_pipeline.operations.files.atomic_file import replacing  # noqa: PLC0415
+    from zk_pipeline.operations.files.atomic_file import atomic_output  # noqa: PLC0415
     from zk_pipeline.operations.files.export import export as write_export  # noqa: PLC0415 (openpyxl and pyarrow: slow)
 
     session = open_context()
     scope = ExportScope(start_date, end_date, user_id, site, device)
     with (
         progress_of("zk_pipeline.operations.files.export"),
-        replacing(target, keep=session.settings.database_path) as stream,
+        atomic_output(target, keep=session.settings.database_path) as stream,
     ):
         rows = write_export(session.store.exports, cast(What, what), scope, kind=chosen, stream=stream)
     if as_json:

@@ -6,7 +6,7 @@ import click
 
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.live_capture import Stored, listen
+from zk_pipeline.operations.live_capture import StoredPunches, capture_live
 from zk_pipeline.runtime.processes import stop_event
 
 
@@ -29,7 +29,7 @@ def live(names: tuple[str, ...]) -> int:
         raise UsageError("no device is set to live: name one, or set it with `zk-pipeline device update NAME --live`")
     with stop_event() as stopped:
         click.echo(f"listening to {', '.join(one.name for one in devices)}; Ctrl-C ends it", err=True)
-        listen(
+        capture_live(
             session.store,
             session.terminals,
             devices if names else None,
@@ -40,5 +40,5 @@ def live(names: tuple[str, ...]) -> int:
     return 0
 
 
-def _tell(stored: Stored) -> None:
+def _tell(stored: StoredPunches) -> None:
     click.echo(f"{stored.device}: {stored.received} received, {stored.new} new")

@@ -12,7 +12,7 @@ import click
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.files.atomic_file import replacing
+from zk_pipeline.operations.files.atomic_file import atomic_output
 from zk_pipeline.operations.files.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
 from zk_pipeline.store.store import utc_now
 
@@ -59,7 +59,7 @@ def month(*, user_id: str, asked: date | None, site: str | None, kind: str, targ
         return
     from zk_pipeline.operations.files.month_files import as_html, write_excel  # noqa: PLC0415 (openpyxl, slow to import)
 
-    with replacing(target, keep=session.settings.database_path) as stream:
+    with atomic_output(target, keep=session.settings.database_path) as stream:
         if kind == "xlsx":
             write_excel(sheet, stream)
         elif kind == "html":

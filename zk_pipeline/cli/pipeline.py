@@ -13,8 +13,8 @@ from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_table, progress_of
 from zk_pipeline.cli.sync_preview import print_requests
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.operations.date_range import asked_span, check_span, option
-from zk_pipeline.operations.sync import also_due, still_waiting
+from zk_pipeline.operations.date_range import check_date_range, option_name, parse_date_range
+from zk_pipeline.operations.sync import additional_states, waiting_message
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
     \b
     Example:  zk-pipeline process --start-date 2026-11-01 --end-date 2026-11-22
     """
-    dates = asked_span(day, start_date, end_date, word=option)
+    dates = parse_date_range(day, start_date, end_date, word=option_name)
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
     session = open_context()
@@ -118,11 +118,11 @@ def sync(
     \b
     Example:  zk-pipeline sync --start-date 2026-11-01 --end-date 2026-11-22 --retry-failed
     """
-    check_span(start_date, end_date, word=option)
+    check_date_range(start_date, end_date, word=option_name)
     session = open_context()
     scope = SyncScope(first=start_date, last=end_date, user_id=user_id)
     if dry_run:
-        asked = replace(scope, states=also_due(retry=retry_failed, force=force))
+        asked = replace(scope, states=additional_states(retry=retry_failed, force=force))
         return print_requests(session.settings, session.store.deliveries.peek(asked, limit))
     from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
 
@@ -144,7 +144,7 @@ def sync(
         note("nothing is due at the CRM")
     code = _exit_code(results)
     if is_interrupted:
-        _say(still_waiting(session.store, session.settings, left))
+        _say(waiting_message(session.store, session.settings, left))
     if given_up := session.store.deliveries.states().get("retry", 0):
         _say(f"{given_up} failed while others arrived: their next round is retry_failed_syncs (every 6 hours)")
     return code

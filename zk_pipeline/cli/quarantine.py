@@ -49,9 +49,9 @@ def release(names: tuple[str, ...], as_json: bool) -> int:
     \b
     Example:  zk-pipeline quarantine release "Main Office"
     """
-    from zk_pipeline.operations.quarantine_release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
-    done = release_records(open_context().store, names or None)
+    done = release_quarantine(open_context().store, names or None)
     rows = [vars(one) for one in done]
     shown = ["device", "records", "new", "left", *(["error"] if any(one.error for one in done) else [])]
     print_rows(rows, shown, as_json=as_json, none="nothing is in quarantine")

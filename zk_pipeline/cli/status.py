@@ -11,7 +11,7 @@ import click
 
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
-from zk_pipeline.operations.sync import paused_until, why_paused
+from zk_pipeline.operations.sync import pause_message, paused_until
 from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
 from zk_pipeline.store.store import utc_now
 
@@ -57,7 +57,7 @@ def status(as_json: bool) -> int:
     if store.devices:
         print_table([_device_row(one) for one in store.devices], _DEVICES)
         click.echo()
-    asked = {} if paused is None else {"pause of the CRM": why_paused(session.store, session.settings)}
+    asked = {} if paused is None else {"pause of the CRM": pause_message(session.store, session.settings)}
     print_pairs(
         _summary(store, now) | asked | {"daemon": dagster.daemon_message(), "schedules and sensors": dagster.summary()}
     )

@@ -8,7 +8,7 @@ import click
 
 from zk_pipeline.cli.context import CliContext, open_context
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, by_queue
+from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, group_by_queue
 from zk_pipeline.runtime.processes import in_main_thread
 
 
@@ -39,7 +39,7 @@ def worker(*, queues: Sequence[str], concurrency: int | None, name: str | None) 
 
 def _known(session: CliContext) -> list[str]:
     """Each queue there is, and what it is for."""
-    found = by_queue(session.store.devices.all(), session.settings.poll_rules or {})
+    found = group_by_queue(session.store.devices.all(), session.settings.poll_rules or {})
     sites = {queue: sorted({device.site for device in devices}) for queue, devices in found.items()}
     known = [f"{queue} (polls of {', '.join(names)})" for queue, names in sites.items() if queue != DEFAULT_QUEUE]
     return [*known, f"{DEFAULT_QUEUE} (all else)"]

@@ -15,7 +15,7 @@ from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.defs.instance.orphaned_runs import record_process
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.alerting.channels import Channel, channels_of
+from zk_pipeline.operations.alerting.channels import Channel, parse_channels
 from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.store.store import Store
 
@@ -68,7 +68,7 @@ class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def channels(self) -> list[Channel]:
         """Channels to notify; empty if ALERT_URLS is not set."""
-        return channels_of(load_settings().alert_urls)
+        return parse_channels(load_settings().alert_urls)
 
 
 def resources(settings: Settings) -> dict[str, object]:

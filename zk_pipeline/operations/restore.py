@@ -1,4 +1,4 @@
-"""Preview of a restore: what it changes in the store, and what the CRM is told afterwards. Nothing is changed."""
+"""Preview of a restore: its effect on the store and on deliveries to the CRM. Read-only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from zk_pipeline.store.store import Store
 
 @dataclass(frozen=True)
 class RestorePreview:
-    """`due_before` and `due_after`: deliveries that wait for the CRM, in the store that is there now (None: it cannot
-    be read), and after the restore with its stale dates made again. `dates_changed` of these come out different;
-    `failed` (date → why) cannot be made.
+    """`due_before`: due deliveries of the current store (None: unreadable). `due_after`: those after the restore and
+    the processing of its stale dates, of which `dates_changed` have other content and `failed` (date → reason) fail.
     """
 
     restored: Restored
@@ -27,7 +26,7 @@ class RestorePreview:
 
 
 def preview_restore(store: Store, settings: Settings, file: Path, *, last: date) -> RestorePreview:
-    """The effects of `restore` of `file` and of processing the work dates up to `last`. The terminals are not read.
+    """Effects of restoring `file` and processing the work dates up to `last`. The terminals are not read.
 
     Raises UsageError, StoreBusy, ZkPipelineError as `Restoring.restore`.
     """

@@ -11,7 +11,7 @@ from typing import Any
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, newest_range
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import also_due, check_crm, why_paused
+from zk_pipeline.operations.sync import additional_states, check_crm, pause_message
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store, utc_now
@@ -97,11 +97,13 @@ def sync(
     """Send the due deliveries in `scope`, at most `limit`, in one run; no run if nothing is due."""
     check_crm(launcher.settings)  # before any run, and also if nothing is due
     history = launcher.settings.history_start
-    due_scope = replace(scope, first=max(scope.first or history, history), states=also_due(retry=retry, force=force))
+    due_scope = replace(
+        scope, first=max(scope.first or history, history), states=additional_states(retry=retry, force=force)
+    )
     due = store.deliveries.due_dates(due_scope)
     if not due:
         return []
-    paused = None if force else why_paused(store, launcher.settings)
+    paused = None if force else pause_message(store, launcher.settings)
     notify(paused if paused else f"delivering {sum(due.values())} due records of {len(due)} work dates ...")
     span = {name: day.isoformat() for name, day in (("first", scope.first), ("last", scope.last)) if day is not None}
     how = {"retry": retry, "failed": retry, "force": force, "user_id": scope.user_id, "limit": limit}

@@ -21,7 +21,7 @@ from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, SYNC
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.date_range import check_in_history
 from zk_pipeline.runs.submit import check_daemon, failure_message, submit, wait_for, was_interrupted
 from zk_pipeline.runtime.processes import check_for_end, ended_by, process_identity
@@ -129,7 +129,7 @@ class Launcher:
         common = {**self.tags, STARTED_BY_TAG: self.started_by}
         run_ids = [
             submit(self.instance, job, self.new_run_id(), tags={**tags, **common, QUEUE_TAG: queue}, config=config)
-            for queue, reachable in by_queue(devices, rules).items()
+            for queue, reachable in group_by_queue(devices, rules).items()
             for tags in device_range_tags(partitions, {device.name for device in reachable})
         ]
         return [

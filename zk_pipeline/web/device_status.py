@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from zk_pipeline.operations.alerting.quality_verdicts import DEVICE_SILENT
+from zk_pipeline.operations.alerting.quality_results import DEVICE_SILENT
 from zk_pipeline.store.queries.overview import DeviceStatus
 
 # As the checks of `raw_punches` have them.

@@ -38,10 +38,10 @@ def quarantine(request: Request, services: Given, identity: Reader) -> Response:
 @router.post("/quarantine/release")
 def release(request: Request, services: Given, form: OperatorForm) -> Response:
     """Reads the records of one terminal, or of all, again. Raises UnknownDevice."""
-    from zk_pipeline.operations.quarantine_release import release as read_again  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
     device = form.fields.get("device")
-    done = read_again(services.store, [device] if device else None)
+    done = release_quarantine(services.store, [device] if device else None)
     return _draw(request, services, form.identity, done)
 
 

@@ -35,11 +35,11 @@ def test_a_daemon_that_does_not_beat_is_told_once_without_it_and_once_when_it_do
     assert said.code == 1
     assert "no heartbeat for 5 min" in said.out
     assert zk("watchdog").code == 1
-    assert channel.titles == ["zk_pipeline: the daemon is not beating"]
+    assert channel.titles == ["zk_pipeline: Dagster daemon heartbeat missing"]
     beat(0)
     said = zk("watchdog", "--json")
     assert said.json == {"alive": True, "problem": None, "channels": 1, "failures": []}
-    assert channel.titles[1:] == ["zk_pipeline: over: the daemon is not beating"]
+    assert channel.titles[1:] == ["zk_pipeline: resolved: Dagster daemon heartbeat missing"]
 
 
 def test_a_store_that_cannot_be_used_is_told_once_too(zk: CommandLine, home: Path, channel: Channel) -> None:
@@ -69,7 +69,7 @@ def test_a_test_message_goes_to_every_channel(
     channel.status = 500
     said = zk("alert-test")
     assert said.code == 1
-    assert "did not take the alert" in said.out
+    assert "did not accept the message" in said.out
     assert CHANNEL_SECRET not in said.out + said.err
 
 

@@ -61,7 +61,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
         ["sync", "--start-date", "2024-03-05", "--end-date", "2024-03-04"],
         "--end-date 2024-03-04 is before --start-date 2024-03-05",
     ),
-    "half a range": (["process", "--end-date", "2024-03-04"], "--start-date and --end-date belong together"),
+    "half a range": (["process", "--end-date", "2024-03-04"], "--start-date and --end-date must be given together"),
     "date and range": (
         ["process", "--date", "2024-03-04", "--start-date", "2024-03-04", "--end-date", "2024-03-04"],
         "either --date or --start-date and --end-date",

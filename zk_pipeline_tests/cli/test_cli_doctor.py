@@ -66,7 +66,7 @@ def test_a_wrong_setting_is_the_only_finding(zk: CommandLine, well: Path, monkey
 
 WRONG_CRM = {
     "CRM_API_URL": ("crm.example", "CRM_API_URL must be a full address"),
-    "CRM_API_TOKEN": ("", "CRM_API_TOKEN is not set"),
+    "CRM_API_TOKEN": ("", "neither CRM_API_TOKEN nor CRM_API_TOKEN_FILE is set"),
     "CRM_API_TOKEN_FILE": ("nowhere", "CRM_API_TOKEN and CRM_API_TOKEN_FILE are both set"),
     "CRM_CA_BUNDLE": ("nowhere.pem", "CRM_CA_BUNDLE (nowhere.pem) is not a readable PEM file"),
     "CRM_LOOKUP": ("/held/", "CRM_LOOKUP must be a path or address with {user_id} and {date}"),
@@ -94,7 +94,7 @@ def test_a_mapping_that_is_wrong_is_found_by_its_line_and_names_the_command(
     assert names(zk) == {"crm-settings": "error"}
     assert "crm_mapping.yaml, line 2: rename: unknown field 'user_idd'" in zk("doctor").out
     (well / "crm_mapping.yaml").write_text("drop:\n- date\n")
-    assert "crm_mapping.yaml, line 2: drop: 'date' says whose day a record is" in zk("doctor").out
+    assert "crm_mapping.yaml, line 2: drop: 'date' identifies the day of a record" in zk("doctor").out
     monkeypatch.delenv("CRM_API_URL")
     assert names(zk) == {"no-crm": "note", "crm-settings": "error"}
 
@@ -112,7 +112,7 @@ def test_a_long_pause_that_the_crm_asked_for_is_found(
     minutes: int, other: str, found: list[str], zk: CommandLine, home_store: Store
 ) -> None:
     until = home_store.clock() + timedelta(minutes=minutes)
-    home_store.deliveries.keep_pause(until, os.environ["CRM_API_URL"] + other)
+    home_store.deliveries.save_pause(until, os.environ["CRM_API_URL"] + other)
     assert list(names(zk)) == found
 
 

@@ -19,7 +19,7 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.alerting.problems import lock_problems
 from zk_pipeline.operations.doctor import examine
-from zk_pipeline.operations.live_capture import listen
+from zk_pipeline.operations.live_capture import capture_live
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.simulator.terminal.faults import Faults, HangAt
@@ -105,7 +105,7 @@ def listen_live(_: CommandLine, store: Store) -> None:
     stop = threading.Event()
     terminals, said = terminal_gateway(load_settings()), list[str]()
     listener = threading.Thread(
-        target=listen,
+        target=capture_live,
         args=(store, terminals, store.devices.all()),
         kwargs={"stop": stop, "on_stored": lambda _: None, "say": said.append},
     )

@@ -125,9 +125,7 @@ def test_without_a_crm_a_sync_says_so_and_counts_no_attempt(zk: CommandLine, hom
     before = runs()
     said = zk("sync")
     assert (said.code, said.out) == (2, "")
-    assert said.err == (
-        "zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted\n"
-    )
+    assert said.err == ("zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to; no request was sent\n")
     tested = zk("test-crm")
     assert (tested.code, tested.out, tested.err) == (2, "", said.err)
     assert runs() == before
@@ -255,7 +253,7 @@ def test_a_pause_that_the_crm_asked_for_is_shown_and_lifted(
         zk(command)
     assert "pause of the CRM" not in zk("status").out
     until = (home_store.clock() + timedelta(hours=20)).replace(microsecond=0)
-    home_store.deliveries.keep_pause(until, crm.url)
+    home_store.deliveries.save_pause(until, crm.url)
     assert zk("status", "--json").json["crm_paused_until"] == until.isoformat()
     assert f"the CRM asked for a pause until {until:%Y-%m-%d %H:%M:%S} UTC" in zk("status").out
     said = zk("sync", "--json")

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database, Where
@@ -26,7 +26,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended by itself: its summary, and the error it raised, if any."""
+    """Result of a run that was not killed: its summary, and the error it raised, if any."""
 
     summary: DeliverySummary
     error: str | None = None

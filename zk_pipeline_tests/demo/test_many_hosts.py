@@ -160,7 +160,7 @@ def servers(
 
 @pytest.fixture
 def hosts(bare_home: Path, servers: None, tmp_path: Path) -> Iterator[Hosts]:  # noqa: ARG001 (exported)
-    """Twelve people and three terminals; run monitoring looks every two seconds."""
+    """Twelve users and three terminals; run monitoring looks every two seconds."""
     workforce = generate(devices=3, employees=12, days=7, seed=3, until=utc_now())
     assert tuple(one.name for one in workforce.terminals) == GATES
     with open_hosts(bare_home, tmp_path, workforce, SOONER) as opened:
@@ -248,7 +248,7 @@ def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(
     servers: None,  # noqa: ARG001 (exported)
     tmp_path: Path,
 ) -> None:
-    """Ten kills of either worker, wherever it is then, while people go on punching."""
+    """Ten kills of either worker at any point, while users punch."""
     workforce = generate(devices=3, employees=60, days=20, seed=5, until=utc_now())
     kills = 10
     with open_hosts(bare_home, tmp_path, workforce, SOONER) as hosts:

@@ -1,4 +1,4 @@
-"""Work on a store that ends in SIGKILL at a chosen point, in a process of its own: no cleaning up, no goodbye."""
+"""Work on a store that is killed by SIGKILL at a chosen point, in its own process: no clean-up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Killed(Enum):
     WHILE_READING = "nothing of the poll"
     AFTER_READING = "the punches, and no days of them"
     WHILE_WRITING = "the punches, and no days of them: the transaction was all but committed"
-    AFTER_WRITING = "punches and days, which nobody was told of"
+    AFTER_WRITING = "punches and days, not yet notified"
 
 
 def killed(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
@@ -44,7 +44,7 @@ def _die(*_: Any, **__: Any) -> NoReturn:
 
 
 def _die_in(module: ModuleType, name: str) -> None:
-    assert hasattr(module, name), f"{module.__name__} calls no {name} any more: nobody would be killed"
+    assert hasattr(module, name), f"{module.__name__} does not call {name}: no process would be killed"
     setattr(module, name, _die)
 
 
@@ -58,6 +58,6 @@ def _work(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequ
     if when is Killed.WHILE_WRITING:
         _die_in(days, "mark_built")  # the last statement of its transaction
     dates = stale(store, settings)
-    process_dates(store, dates, work_rules(settings), run_id=None, made=_die)
+    process_dates(store, dates, work_rules(settings), run_id=None, on_committed=_die)
     if not dates:
         _die()  # there was nothing to write

@@ -1,4 +1,4 @@
-"""Whatever changes of shifts, assignments, holidays and hours: exactly the dates go stale that it makes differ."""
+"""Any change of shifts, assignments, holidays and hours makes exactly the affected dates stale."""
 
 from __future__ import annotations
 

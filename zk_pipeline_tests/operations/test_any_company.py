@@ -1,4 +1,4 @@
-"""From any company's punches to its days, through the real store: on every row equal to the plainest loop."""
+"""Attendance days of any company through the real store equal those of a simple loop, row by row."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
 ) -> None:
     counted: Counter[str] = Counter()
 
-    # A failure is told as it was found: making it smaller would take many stores more.
+    # A failure is reported as found: shrinking it would take many more stores.
     @settings(
         deadline=None,
         max_examples=examples,

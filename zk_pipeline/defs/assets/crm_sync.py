@@ -10,8 +10,8 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.payload import crm_record
-from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.crm_checks import crm_check_results, crm_check_specs
@@ -86,7 +86,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 run_id=context.run.run_id,
                 limit=config.limit,
                 force=config.force,
-                progress=lambda sofar: context.log.info("%s so far", sofar.words()),
+                progress=lambda sofar: context.log.info("%s so far", sofar.message()),
                 settled=keep_summary,
             )
         except CrmMisconfigured as error:
@@ -106,7 +106,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             raise
         else:
             yield from crm_check_results(opened.deliveries, opened.clock())
-        context.log.info("%s", summary.words())
+        context.log.info("%s", summary.message())
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_delivery_counts(summary)))
         _materialize(context, opened, dates, links)
         if _undelivered_count(summary) or summary.stopped:
@@ -173,7 +173,7 @@ def _failure(summary: DeliverySummary, is_misconfigured: bool) -> dg.Failure:
     lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     return dg.Failure(
-        description=f"{summary.words()}{stopped}",
+        description=f"{summary.message()}{stopped}",
         metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")}
         | ({MISCONFIGURED_CRM: dg.MetadataValue.bool(True)} if is_misconfigured else {}),
         allow_retries=False,

@@ -58,7 +58,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
 
         per_site = settings.crm_record_per == "site"
         result = process_dates(
-            opened, dates, rules, run_id=context.run.run_id, per_site=per_site, made=log_materializations
+            opened, dates, rules, run_id=context.run.run_id, per_site=per_site, on_committed=log_materializations
         )
         publish_snapshot(opened, context.log.info)
         for day in result.overtaken:

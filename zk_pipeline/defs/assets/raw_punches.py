@@ -65,8 +65,8 @@ def _raw_punches(
     ):
         name = polled.device.name
         if polled.error is not None:
-            context.log.error("%s", polled.words)
-            failures[name] = polled.words
+            context.log.error("%s", polled.summary)
+            failures[name] = polled.summary
             continue
         for warning in polled.ingested.warnings if polled.ingested is not None else ():
             context.log.warning("%s", warning)
@@ -75,7 +75,7 @@ def _raw_punches(
         except Exception as error:  # go on with the other devices; device_polls has the result of this one
             context.log.exception("%s was stored, but its materialization could not be logged", name)
             failures[name] = (
-                f"{polled.words}; stored, but not logged as materialization ({type(error).__name__}: {error})"
+                f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
     yield from check_results(terminal_health(opened.database))
     if failures:
@@ -88,7 +88,9 @@ def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLin
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
-    return dg.AssetMaterialization(key, partition=polled.device.name, description=polled.words, metadata=event_metadata)
+    return dg.AssetMaterialization(
+        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
+    )
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:

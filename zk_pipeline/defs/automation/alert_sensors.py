@@ -21,7 +21,7 @@ from zk_pipeline.defs.instance.instance_health import (
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import AlertsResource, StoreResource
-from zk_pipeline.operations.alerting.messages import Look, decide, note, send_due
+from zk_pipeline.operations.alerting.messages import Observation, decide, note, send_due
 from zk_pipeline.operations.alerting.problems import (
     Links,
     check_problems,
@@ -31,7 +31,7 @@ from zk_pipeline.operations.alerting.problems import (
     run_problem,
     tick_problem,
 )
-from zk_pipeline.operations.alerting.quality_verdicts import silence_allowed
+from zk_pipeline.operations.alerting.quality_results import max_silence
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem, read_alert_inputs
@@ -99,7 +99,7 @@ def evaluate_alerts(
     kinds = set(KINDS) - ({"device"} if is_poll_in_progress(instance, now) else set())
     kinds -= {"check"} if checks is None else set()
     inputs = read_alert_inputs(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
-    look = Look(current_problems(inputs.late, instance, checks or (), settings, now), kinds, now)
+    look = Observation(current_problems(inputs.late, instance, checks or (), settings, now), kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)
 
@@ -129,7 +129,7 @@ def current_problems(
     """All current problems, one per key."""
     links = Links(settings.ui_url)
     problems = [
-        *device_problems(freshness, now, silence_allowed(settings.polling_interval_minutes), links),
+        *device_problems(freshness, now, max_silence(settings.polling_interval_minutes), links),
         *lock_problems(freshness, now, timedelta(seconds=settings.poll_deadline)),
         *crm_problems(freshness, _crm_settings_problem(settings)),
         *check_problems(failed_checks(instance, checks), links),

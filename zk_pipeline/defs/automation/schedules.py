@@ -22,9 +22,9 @@ from zk_pipeline.defs.partitions import (
     newest_range,
 )
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import why_paused
+from zk_pipeline.operations.sync import pause_message
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreBusy
 
@@ -122,7 +122,7 @@ def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings:
     busy = polls_in_progress(instance)
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
-    for queue, devices in by_queue(enabled, settings.poll_rules or {}).items():
+    for queue, devices in group_by_queue(enabled, settings.poll_rules or {}).items():
         if reason := busy.get(queue) or busy.get(None):
             waiting.append(f"{queue}: {reason}")
             continue
@@ -152,7 +152,7 @@ def _process(store: StoreResource, settings: Settings, last: date) -> Tick:
 def _sync(store: StoreResource, settings: Settings, config: Mapping[str, Any], *states: str) -> Tick:
     """One run for all work dates with due deliveries."""
     opened = store.open()
-    if paused := why_paused(opened, settings):
+    if paused := pause_message(opened, settings):
         yield dg.SkipReason(paused)
         return
     # Due deliveries before ZK_PIPELINE_HISTORY_START have no partition.

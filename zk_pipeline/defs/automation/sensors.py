@@ -14,7 +14,7 @@ from zk_pipeline.defs.job_names import POLL, PROCESS
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import register_pools
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.alerting.routing import side_by_side
+from zk_pipeline.operations.alerting.routing import order_by_queue
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import utc_now
@@ -91,7 +91,7 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         if not requests:
             moved: list[str] = []
             if settings.poll_rules is not None and not runs:  # reordering changes the range of a poll in progress
-                moved = out_of_order(side_by_side(devices, settings.poll_rules), partitions)
+                moved = out_of_order(order_by_queue(devices, settings.poll_rules), partitions)
                 move_to_end(context.instance, moved)
             reordered = f"; {len(moved)} of them were moved next to those of the same queue" if moved else ""
             return dg.SkipReason(f"the partitions match the registered devices{reordered}")

@@ -1,7 +1,7 @@
 """Asset checks of freshness and data quality.
 
 A sensor evaluates them without a run, so that they also fail if no run happens; the UI evaluates them on demand. The
-rules are in `operations.alerting.quality_verdicts`.
+rules are in `operations.alerting.quality_results`.
 """
 
 # No postponed annotations: Dagster inspects them.
@@ -18,11 +18,11 @@ from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, LATENESS, Check
-from zk_pipeline.operations.alerting.quality_verdicts import (
+from zk_pipeline.operations.alerting.quality_results import (
     CheckResult,
     evaluate_facts,
     evaluate_freshness,
-    silence_allowed,
+    max_silence,
 )
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
@@ -46,7 +46,7 @@ def freshness_results(store: Store, settings: Settings) -> list[CheckResult]:
     """Results of the freshness checks."""
     now = store.clock()
     freshness = store.quality.freshness(first=settings.history_start, last=last_work_date(settings, now))
-    return evaluate_freshness(freshness, now, silence=silence_allowed(settings.polling_interval_minutes))
+    return evaluate_freshness(freshness, now, silence=max_silence(settings.polling_interval_minutes))
 
 
 def data_results(store: Store, settings: Settings) -> list[CheckResult]:

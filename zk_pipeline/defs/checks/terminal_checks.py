@@ -69,7 +69,7 @@ def _result(
 
 def _incomplete(one: TerminalHealth) -> str | None:
     if one.read_at is None:
-        return f"never read: {cell(one.error)}" if one.error else "never read"
+        return f"never polled successfully: {cell(one.error)}" if one.error else "never polled"
     if one.missing:
         return f"{one.missing} of {one.reported} records are not in the store"
     return f"no successful poll since {one.read_at:%Y-%m-%d %H:%M %Z}: {cell(one.error)}" if one.error else None

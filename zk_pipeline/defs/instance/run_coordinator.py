@@ -24,7 +24,7 @@ from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.store.store import Store
 
 
@@ -63,7 +63,7 @@ class SiteQueueRunCoordinator(dg.QueuedRunCoordinator):
         # A run from the UI has no queue, and the queue of a retry may be out of date.
         names = set(_partition_keys(run, self._instance))
         devices = [device for device in Store.at(settings.store).devices.all() if device.name in names]
-        queues = by_queue(devices, settings.poll_rules or {})
+        queues = group_by_queue(devices, settings.poll_rules or {})
         if len(queues) == 1:
             return next(iter(queues))
         listed = "; ".join(f"{queue}: {', '.join(one.name for one in members)}" for queue, members in queues.items())

@@ -70,18 +70,18 @@ class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
 
-    def sync_lock(self) -> AbstractContextManager[HasSyncLock]:
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         """The lock for claiming and settling; yields a function that verifies it. Raises SyncAlreadyRunning."""
         return self.database.engine.acquire_sync_lock()
 
     def outbox(
-        self, scope: SyncScope, run_id: str, is_sender: HasSyncLock, encode: Callable[[Delivery], str] = record_body
+        self, scope: SyncScope, run_id: str, has_sync_lock: HasSyncLock, encode: Callable[[Delivery], str] = record_body
     ) -> SyncOutbox:
-        """The outbox of one sync run, under the sync lock and only while `is_sender`.
+        """The outbox of one sync run, under the sync lock and only while `has_sync_lock`.
 
         `encode`: JSON of a delivery as it will be sent, stored until the outcome is known.
         """
-        return SyncOutbox(self.database, scope, run_id, self.clock, is_sender, encode)
+        return SyncOutbox(self.database, scope, run_id, self.clock, has_sync_lock, encode)
 
     def peek(self, scope: SyncScope, limit: int | None = None) -> Iterator[Delivery]:
         """The deliveries that a sync of `scope` would send first, at most `limit`, without claims; read in pages."""
@@ -112,7 +112,7 @@ class DeliveryStore:
         until = datetime.fromisoformat(asked)
         return until if until > self.clock() else None
 
-    def keep_pause(self, until: datetime, crm: str) -> None:
+    def save_pause(self, until: datetime, crm: str) -> None:
         """Store the end (aware) of a pause that the CRM at this address requested, for later runs."""
         asked = until.astimezone(timezone.utc).isoformat(timespec="seconds")
         with self.database.write("keep a pause that the CRM asked for") as connection:

@@ -14,19 +14,19 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
-from zk_pipeline.crm.responses import may_be_applied
+from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, DeliveryState, Outcome
+from zk_pipeline.crm.responses import POSSIBLY_APPLIED, may_have_been_applied
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.journal import Journal
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncLockLost
 
 _STATE = {
-    Verdict.DELIVERED: "delivered",
-    Verdict.RETRY: "retry",
-    Verdict.FAILED: "failed",
-    Verdict.WAITING: "pending",
-    Verdict.UNSENT: "pending",
+    DeliveryState.DELIVERED: "delivered",
+    DeliveryState.RETRY: "retry",
+    DeliveryState.FAILED: "failed",
+    DeliveryState.WAITING: "pending",
+    DeliveryState.UNSENT: "pending",
 }
 
 
@@ -41,7 +41,7 @@ class SyncOutbox:
     scope: SyncScope
     run_id: str
     clock: Callable[[], datetime]
-    is_sender: HasSyncLock
+    has_sync_lock: HasSyncLock
     encode: Callable[[Delivery], str]
 
     @cached_property
@@ -49,12 +49,12 @@ class SyncOutbox:
         side = self.database.engine.side
         return Journal(side.with_name(f"{side.name}.crm-sending"), self.run_id)
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
         """Note these in the send journal before their request. Thread-safe. Raises StoreUnusable."""
         self.journal.note(delivery.idempotency_key for delivery in deliveries)
 
-    def ensure_sender(self) -> None:
-        if not self.is_sender():
+    def ensure_sync_lock(self) -> None:
+        if not self.has_sync_lock():
             raise SyncLockLost(
                 "the sync lock was lost with its connection to PostgreSQL; the next sync sends the deliveries in "
                 "progress again, under their keys"
@@ -68,7 +68,7 @@ class SyncOutbox:
         """
         journal = self.journal  # created before the first claim is committed: a key that is not in it was not sent
         with self.database.write("settle and claim deliveries") as connection:
-            self.ensure_sender()
+            self.ensure_sync_lock()
             connection.execute("SET threads = 1")  # so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)
@@ -143,11 +143,13 @@ FROM (
 ) AS left_behind
 """
 
-# `crm.responses.may_be_applied`, in SQL.
-_MAY_BE_APPLIED = """
-    (outcome IN ('unknown', 'abandoned') OR (outcome = 'unavailable' AND status >= 500 AND status <> 503)
-     OR (outcome IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
-"""
+# `crm.responses.may_have_been_applied` in SQL, and attempts of runs that were killed.
+_MAY_BE_APPLIED = "(outcome = 'abandoned' OR {})".format(
+    " OR ".join(
+        f"(outcome = '{outcome}' AND coalesce(status, 0) BETWEEN {min(statuses)} AND {max(statuses)})"
+        for outcome, statuses in POSSIBLY_APPLIED
+    )
+)
 
 # A delivery per person covers all sites; a delivery per site covers that site.
 _IS_LATER = """
@@ -214,10 +216,10 @@ WHERE crm_deliveries.work_date = ended.work_date AND crm_deliveries.idempotency_
 
 def _is_unknown(outcome: Outcome) -> bool:
     """Whether the CRM may have applied the record, in this run or an earlier one, without a known outcome."""
-    if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
+    if outcome.state in (DeliveryState.DELIVERED, DeliveryState.FAILED):
         return False
     return outcome.delivery.sent_body is not None or any(
-        may_be_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
+        may_have_been_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
     )
 
 
@@ -245,9 +247,9 @@ def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) 
             "revision": pa.array([o.delivery.revision for o in outcomes], pa.int32()),
             "idempotency_key": [o.delivery.idempotency_key for o in outcomes],
             "is_unknown": [_is_unknown(o) for o in outcomes],
-            "state": [_STATE[o.verdict] for o in outcomes],
+            "state": [_STATE[o.state] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
-            "was_tried": [o.attempts > 0 or o.verdict is Verdict.WAITING for o in outcomes],
+            "was_tried": [o.attempts > 0 or o.state is DeliveryState.WAITING for o in outcomes],
             "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
             "status": pa.array([o.status for o in outcomes], pa.int32()),
             "error": pa.array([o.error for o in outcomes], pa.string()),

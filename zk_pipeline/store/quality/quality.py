@@ -48,7 +48,7 @@ class Undelivered:
     oldest_due: datetime | None
     failed: int
     oldest_failed: datetime | None
-    failed_words: str | None  # message of the CRM for one of them
+    failed_error: str | None  # message of the CRM for one of them
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Facts:
     quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
     quarantined_before: int
     shared_ids: list[tuple[str, str, str]]  # site, user id, names
-    unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
+    unknown_users: list[tuple[str, str, int]]  # device, user id, punches of the last week
     empty_days: list[tuple[str, date]]  # site, usual work date of the last week without punches
     shares: Mapping[date, Shares]  # of the last week
     several_sites: list[tuple[str, int, str]]  # user id, dates of the last week with rows at several sites, the sites
@@ -121,7 +121,7 @@ class Quality:
                 quarantined=dict(quarantined),
                 quarantined_before=before[0] if before else 0,
                 shared_ids=connection.execute(_SHARED_IDS).fetchall(),
-                unknown_people=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
+                unknown_users=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
                 empty_days=connection.execute(_EMPTY_DAYS, {**span, "start": today - MONTH - WEEK}).fetchall(),
                 shares=_shares(connection, today),
                 several_sites=connection.execute(_SEVERAL_SITES, span).fetchall(),

@@ -43,7 +43,7 @@ def test_without_a_crm_the_run_fails_with_a_line_that_says_so_and_counts_no_atte
     launcher: Launcher, home_store: Store
 ) -> None:
     result = deliver(launcher, MONDAY, WEDNESDAY)
-    assert result.failure == "CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted"
+    assert result.failure == "CRM_API_URL is not set: there is no CRM to deliver to; no request was sent"
     assert run_status(launcher, result) is dg.DagsterRunStatus.FAILURE
     assert set(states(home_store).values()) == {("pending", 0)}
 
@@ -120,7 +120,7 @@ def test_one_run_is_about_all_that_is_due_and_about_no_date_between(
 def test_beside_another_sender_and_without_the_senders_lock_nothing_is_sent_and_a_line_says_so(
     launcher: Launcher, crm: CrmReceiver, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with home_store.deliveries.sync_lock():
+    with home_store.deliveries.acquire_sync_lock():
         second = deliver(launcher, MONDAY, WEDNESDAY)
     assert second.failure == "another sync run is sending to the CRM; wait for it to end"
     monkeypatch.setattr("zk_pipeline.store.engine.duckdb_file.acquire_sync_lock", lambda _: nullcontext(lambda: False))

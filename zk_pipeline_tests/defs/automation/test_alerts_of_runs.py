@@ -190,7 +190,7 @@ def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: 
     assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
     alert_tick(launcher)
     (over,) = channel.bodies[1:]
-    assert "- the CRM is misconfigured: over after" in over
+    assert "- the CRM is misconfigured: resolved after" in over
     assert "Locked" not in over, "the state of that terminal has not changed"
 
 
@@ -222,13 +222,13 @@ def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_
     assert launcher.sync(DateRange(MONDAY, MONDAY), {}).failure is not None
     alert_tick(launcher)
     messages = "\n".join([*channel.titles, *channel.bodies])
-    assert "The CRM refused 1 deliveries for good; it said: " in messages
+    assert "1 dead letter; one of the errors: " in messages
     assert "unknown employee 1001" in messages
     assert "no dead letters" not in messages, "that check says the same"
     crm.fault_rule = lambda _: None
     assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
     alert_tick(launcher)
-    assert "dead letters at the CRM: over after" in channel.bodies[-1]
+    assert "dead letters at the CRM: resolved after" in channel.bodies[-1]
 
 
 @pytest.mark.usefixtures("failing")
@@ -242,7 +242,7 @@ def test_a_channel_that_refuses_fails_no_tick_and_is_named_without_its_secret(
 ) -> None:
     channel.status = 500
     said = alert_tick(launcher)
-    assert said.endswith("ALERT_URLS: number 1 (json) did not take the alert")
+    assert said.endswith("ALERT_URLS: number 1 (json) did not accept the message")
     assert CHANNEL_SECRET not in said
 
 
@@ -280,7 +280,7 @@ def test_a_failing_tick_is_told(launcher: Launcher, channel: Channel) -> None:
     assert channel.bodies[0].startswith("ValueError: no such thing")
     ended(TickStatus.SKIPPED, 2000.0)
     alert_tick(launcher)
-    assert channel.titles[1:] == ["zk_pipeline: over: new_punches_sensor fails"]
+    assert channel.titles[1:] == ["zk_pipeline: resolved: new_punches_sensor fails"]
 
 
 def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
@@ -292,9 +292,9 @@ def test_a_failed_check_is_told_by_its_severity_with_what_to_do(
     monkeypatch.setenv("ALERT_URLS", f"warning={channel.at('low')} critical={channel.at('pager')}")
     alert_tick(launcher)
     assert channel.paths == ["/low"]
-    assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
-    assert "Gate: 1 records" in channel.bodies[0]
-    assert "Look at quarantined_records" in channel.bodies[0]
+    assert channel.titles == ["zk_pipeline: raw_punches: check quarantine is not growing failed"]
+    assert "Gate: 1 record" in channel.bodies[0]
+    assert "See quarantined_records" in channel.bodies[0]
 
 
 def test_checks_are_asked_after_every_two_minutes_and_stay_told_meanwhile(
@@ -307,7 +307,7 @@ def test_checks_are_asked_after_every_two_minutes_and_stay_told_meanwhile(
     _, cursor = tick(launcher, cursor)
     assert channel.titles == []
     tick(launcher, str(datetime.fromisoformat(str(cursor)) - timedelta(minutes=2)))
-    assert channel.titles == ["zk_pipeline: raw_punches: quarantine is not growing does not hold"]
+    assert channel.titles == ["zk_pipeline: raw_punches: check quarantine is not growing failed"]
     tick(launcher, cursor)
     assert len(channel.titles) == 1, "an alert without an evaluation stays open"
 

@@ -178,10 +178,10 @@ def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     assert tick(launcher, "sync_to_crm") == [span(WEDNESDAY, WEDNESDAY)]
     assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]
 
-    home_store.deliveries.keep_pause(home_store.clock() + timedelta(minutes=5), crm.url)
+    home_store.deliveries.save_pause(home_store.clock() + timedelta(minutes=5), crm.url)
     assert str(tick(launcher, "sync_to_crm")).startswith("the CRM asked for a pause until ")
     assert str(tick(launcher, "retry_failed_syncs")).startswith("the CRM asked for a pause until ")
-    home_store.deliveries.keep_pause(home_store.clock(), crm.url)
+    home_store.deliveries.save_pause(home_store.clock(), crm.url)
 
     monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", str(WEDNESDAY))  # earlier work dates have no partition
     assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]

@@ -14,7 +14,7 @@ from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.checks.quality_checks import EvaluationLog
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS
-from zk_pipeline.operations.alerting.quality_verdicts import CheckResult
+from zk_pipeline.operations.alerting.quality_results import CheckResult
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope

@@ -63,7 +63,7 @@ def test_each_check_names_the_terminal_that_fails_it_and_says_why(
 
 def test_a_terminal_that_was_never_read_is_incomplete_and_nothing_else() -> None:
     unread = TerminalHealth("Gate", None, None, None, None, None, "no route")
-    assert failing(unread) == {"every_record_accounted_for": "- **Gate**: never read: no route"}
+    assert failing(unread) == {"every_record_accounted_for": "- **Gate**: never polled successfully: no route"}
 
 
 def test_a_poll_evaluates_the_checks_also_when_a_terminal_is_dead(

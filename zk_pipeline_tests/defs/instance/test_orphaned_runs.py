@@ -68,7 +68,7 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert len(list(failures)) == 1
     (failed,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert failed.words.splitlines() == [
+    assert failed.message.splitlines() == [
         f"The process of this run ({polling.pid} on {socket.gethostname()}) exited unexpectedly (killed, out of "
         "memory, or host restart).",
         "Interrupted step: raw_punches. Rows that it stored are kept. A command started it: run the command again.",
@@ -154,7 +154,7 @@ def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
         other.kill()
     assert len(fail_orphaned_runs(launcher.instance)) == 1
     (failed,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert failed.words.endswith(f"No step was in progress. Rows that it stored are kept. {what_is_next}")
+    assert failed.message.endswith(f"No step was in progress. Rows that it stored are kept. {what_is_next}")
 
 
 def test_a_failed_run_that_is_waited_for_says_whether_it_is_retried_though_dagster_decides_a_moment_later(

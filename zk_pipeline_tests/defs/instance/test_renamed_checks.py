@@ -24,12 +24,12 @@ def test_the_former_name_counts_until_the_new_one_is_evaluated() -> None:
         assert failed_checks(instance, [KEY]) == []
         report(instance, "days_are_sound", passed=False)
         (failed,) = failed_checks(instance, [KEY])
-        assert (failed.name, failed.words) == (KEY.name, "as days_are_sound")
+        assert (failed.name, failed.message) == (KEY.name, "as days_are_sound")
         report(instance, KEY.name, passed=True)
         assert failed_checks(instance, [KEY]) == []
         report(instance, KEY.name, passed=False)
         (failed,) = failed_checks(instance, [KEY])
-        assert failed.words == f"as {KEY.name}"
+        assert failed.message == f"as {KEY.name}"
 
 
 @pytest.mark.usefixtures("launcher")

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import Attempt, Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -63,13 +63,15 @@ def back(name: str, store: Store) -> None:
     process(store, MONDAY)
 
 
-def deliver(store: Store, verdict: Verdict = Verdict.DELIVERED, *, said: str = "", run: str = "run") -> list[Delivery]:
+def deliver(
+    store: Store, state: DeliveryState = DeliveryState.DELIVERED, *, said: str = "", run: str = "run"
+) -> list[Delivery]:
     """All that is due, until nothing is; what it was."""
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), run, lambda: True)
     tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said),) if said else ()
     sent: list[Delivery] = []
     while claimed := outbox.settle_and_claim([], 100):
-        ends = [Outcome(delivery=d, verdict=verdict, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
+        ends = [Outcome(delivery=d, state=state, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
         outbox.settle_and_claim(ends, 0)
         sent += claimed
     return sent
@@ -201,7 +203,7 @@ def test_what_changes_inside_of_a_record_is_not_told_again(is_delivered: bool, s
 def test_a_dead_letter_gets_another_turn_with_the_next_change(store: Store) -> None:
     ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
     at("B", store, "10:00", "11:00")
-    deliver(store, Verdict.FAILED)
+    deliver(store, DeliveryState.FAILED)
     at("B", store, "11:30")
     assert [one.revision for one in deliver(store)] == [3]
     assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
@@ -224,7 +226,7 @@ def test_other_bounds_change_a_merged_record_though_no_row_changes(store: Store)
 
 def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: Store) -> None:
     at("A", store, "08:00", "17:00")
-    (first,) = deliver(store, Verdict.RETRY, said="unknown", run="a")
+    (first,) = deliver(store, DeliveryState.RETRY, said="unknown", run="a")
     at("B", store, "18:00", "19:00")
     assert [(one.revision, one.idempotency_key == first.idempotency_key) for one in deliver(store, run="b")] == [
         (1, True), (2, False),
@@ -240,7 +242,7 @@ def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, 
     at("B", store, "18:00", "19:00")
     if ends == "refused":
         outbox.settle_and_claim(
-            [Outcome(delivery=first, verdict=Verdict.FAILED, attempts=1, finished_at=LONG_AFTER)], 0
+            [Outcome(delivery=first, state=DeliveryState.FAILED, attempts=1, finished_at=LONG_AFTER)], 0
         )
     assert [one.revision for one in deliver(store, run="b")] == [2]
     assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
@@ -249,7 +251,7 @@ def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, 
 def test_a_merged_record_whose_outcome_is_unknown_keeps_its_body(store: Store) -> None:
     ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
     at("B", store, "18:00", "19:00")
-    (first,) = deliver(store, Verdict.RETRY, said="unknown", run="a")
+    (first,) = deliver(store, DeliveryState.RETRY, said="unknown", run="a")
     gone("B", store)
     again, last = deliver(store, run="b")
     assert crm_record(again) == crm_record(replace(first, sent_body=None))
@@ -413,7 +415,7 @@ def test_after_the_upgrade_a_retraction_does_not_take_away_what_another_site_has
 
 @pytest.mark.file_engine
 def test_after_the_upgrade_what_was_sent_before_it_goes_first(told_apart: Store, tmp_path: Path) -> None:
-    deliver(told_apart, Verdict.RETRY, said="unknown", run="a")
+    deliver(told_apart, DeliveryState.RETRY, said="unknown", run="a")
     store = at_version_17(told_apart, tmp_path / "old.duckdb")
     process(store, *stale(store))
     sent = [clocks(one) for one in deliver(store, run="b")]

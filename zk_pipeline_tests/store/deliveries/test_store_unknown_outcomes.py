@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.mapping import AS_IT_IS
-from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING
+from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.payload import encode_batch, encode_one, record_body
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.deliveries.journal import Journal
@@ -62,12 +62,12 @@ def claim(store: Store, run_id: str, user: str | None = "1001") -> list[Delivery
 
 
 def settle(
-    store: Store, run_id: str, delivery: Delivery, verdict: Verdict, *, said: str = "", status: int | None = None
+    store: Store, run_id: str, delivery: Delivery, state: DeliveryState, *, said: str = "", status: int | None = None
 ) -> None:
     tried = [Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said, status=status)] if said else []
     outcome = Outcome(
         delivery=delivery,
-        verdict=verdict,
+        state=state,
         attempts=len(tried),
         finished_at=LONG_AFTER,
         status=status,
@@ -79,7 +79,7 @@ def settle(
 def unknown(store: Store, run_id: str) -> Delivery:
     """A round of 1001's that ends without an answer."""
     (delivery,) = claim(store, run_id)
-    settle(store, run_id, delivery, Verdict.RETRY, said="unknown")
+    settle(store, run_id, delivery, DeliveryState.RETRY, said="unknown")
     return delivery
 
 
@@ -91,53 +91,53 @@ def test_a_record_whose_outcome_is_unknown_is_sent_again_as_it_was_though_the_ma
     first = unknown(store, "a")
     (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').settle_and_claim([], 1)
     assert again.idempotency_key == first.idempotency_key
-    assert again.sent_body == record_body(first, AS_IT_IS)
+    assert again.sent_body == record_body(first, IDENTITY_MAPPING)
     assert encode_one(again) == encode_one(first)
     assert json.loads(encode_batch([again])) == json.loads(encode_batch([first]))
 
 
 @pytest.mark.parametrize(
-    ("verdict", "said", "status", "is_kept"),
+    ("state", "said", "status", "is_kept"),
     [
-        (Verdict.DELIVERED, "delivered", 201, False),
-        (Verdict.FAILED, "rejected", 400, False),
-        (Verdict.UNSENT, "", None, False),
-        (Verdict.RETRY, "unavailable", None, False),
-        (Verdict.RETRY, "unavailable", 429, False),
-        (Verdict.RETRY, "unavailable", 503, False),
-        (Verdict.WAITING, "unavailable", 503, False),
-        (Verdict.UNSENT, "misconfigured", 401, False),
-        (Verdict.UNSENT, "misconfigured", 200, True),
-        (Verdict.RETRY, "unavailable", 500, True),
-        (Verdict.RETRY, "unavailable", 504, True),
-        (Verdict.RETRY, "unknown", None, True),
-        (Verdict.WAITING, "unknown", None, True),
+        (DeliveryState.DELIVERED, "delivered", 201, False),
+        (DeliveryState.FAILED, "rejected", 400, False),
+        (DeliveryState.UNSENT, "", None, False),
+        (DeliveryState.RETRY, "unavailable", None, False),
+        (DeliveryState.RETRY, "unavailable", 429, False),
+        (DeliveryState.RETRY, "unavailable", 503, False),
+        (DeliveryState.WAITING, "unavailable", 503, False),
+        (DeliveryState.UNSENT, "misconfigured", 401, False),
+        (DeliveryState.UNSENT, "misconfigured", 200, True),
+        (DeliveryState.RETRY, "unavailable", 500, True),
+        (DeliveryState.RETRY, "unavailable", 504, True),
+        (DeliveryState.RETRY, "unknown", None, True),
+        (DeliveryState.WAITING, "unknown", None, True),
     ],
 )
 def test_what_was_sent_is_kept_only_while_its_outcome_is_unknown(
-    verdict: Verdict, said: str, status: int | None, is_kept: bool, store: Store
+    state: DeliveryState, said: str, status: int | None, is_kept: bool, store: Store
 ) -> None:
     (delivery,) = claim(store, "a")
     assert delivery.sent_body is None
     assert rows(store, "SELECT sent_body FROM crm_deliveries WHERE state = 'sending'") == [(record_body(delivery),)]
-    settle(store, "a", delivery, verdict, said=said, status=status)
+    settle(store, "a", delivery, state, said=said, status=status)
     assert [row[-1] for row in mine(store)] == [is_kept]
     days_of(store, "1001", until="18:30")
     assert [d.revision for d in claim(store, "b")] == [1 if is_kept else 2]
 
 
-@pytest.mark.parametrize("verdict", [Verdict.UNSENT, Verdict.WAITING, Verdict.RETRY])
-def test_a_round_that_found_out_nothing_leaves_the_outcome_unknown(verdict: Verdict, store: Store) -> None:
+@pytest.mark.parametrize("state", [DeliveryState.UNSENT, DeliveryState.WAITING, DeliveryState.RETRY])
+def test_a_round_that_found_out_nothing_leaves_the_outcome_unknown(state: DeliveryState, store: Store) -> None:
     first = unknown(store, "a")
     (again,) = claim(store, "b")
-    settle(store, "b", again, verdict, said="" if verdict is Verdict.UNSENT else "unavailable")
+    settle(store, "b", again, state, said="" if state is DeliveryState.UNSENT else "unavailable")
     (third,) = claim(store, "c")
     assert third.sent_body == record_body(first)
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.FAILED])
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.FAILED])
 def test_a_newer_revision_follows_one_whose_outcome_was_unknown_once_that_is_known(
-    verdict: Verdict, store: Store
+    state: DeliveryState, store: Store
 ) -> None:
     first = unknown(store, "a")
     days_of(store, "1001", until="18:30")
@@ -145,9 +145,9 @@ def test_a_newer_revision_follows_one_whose_outcome_was_unknown_once_that_is_kno
     (again,) = claim(store, "b")
     assert (again.revision, again.idempotency_key) == (1, first.idempotency_key)
     assert claim(store, "b") == [], "the newer one waits"
-    settle(store, "b", again, verdict, said=verdict.name.lower())
+    settle(store, "b", again, state, said=state.name.lower())
     assert [d.revision for d in claim(store, "b")] == [2]
-    assert mine(store)[0] == (1, "delivered" if verdict is Verdict.DELIVERED else "superseded", False)
+    assert mine(store)[0] == (1, "delivered" if state is DeliveryState.DELIVERED else "superseded", False)
 
 
 def test_an_outcome_that_never_becomes_known_holds_the_newer_revision_for_eight_rounds(store: Store) -> None:
@@ -183,7 +183,7 @@ def killed_run(store: Store, run_id: str, *in_request: str) -> dict[str, Deliver
     """Claims all due deliveries, has `in_request` in requests, and dies."""
     dead = outbox(store, run_id, None)
     claimed = {delivery.user_id: delivery for delivery in dead.settle_and_claim([], 100)}
-    dead.sending([claimed[user] for user in in_request])
+    dead.mark_sending([claimed[user] for user in in_request])
     return claimed
 
 
@@ -212,7 +212,7 @@ def test_what_was_in_doubt_before_stays_so_when_the_next_run_dies_without_sendin
 
 def test_a_delivered_day_forced_by_a_run_that_died_before_sending_it_stays_delivered(store: Store) -> None:
     (delivery,) = claim(store, "a")
-    settle(store, "a", delivery, Verdict.DELIVERED, said="delivered", status=201)
+    settle(store, "a", delivery, DeliveryState.DELIVERED, said="delivered", status=201)
     dead = store.deliveries.outbox(SyncScope(user_id="1001", states=("delivered",)), "forced", lambda: True)
     assert len(dead.settle_and_claim([], 1)) == 1
     assert claim(store, "next") == []
@@ -245,13 +245,13 @@ def test_rows_left_by_another_host_are_in_doubt(store: Store) -> None:
 def test_the_journal_holds_only_what_has_no_outcome_yet(store: Store) -> None:
     run = outbox(store, "run", None)
     claimed = run.settle_and_claim([], 100)
-    run.sending(claimed[:2])
-    run.sending(claimed[:2])
+    run.mark_sending(claimed[:2])
+    run.mark_sending(claimed[:2])
     lines = journal_of(store).read_text(encoding="utf-8").splitlines()
     assert lines[1:] == [d.idempotency_key for d in claimed[:2]]
     for delivery in claimed[:2]:
         run.settle_and_claim(
-            [Outcome(delivery=delivery, verdict=Verdict.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0
+            [Outcome(delivery=delivery, state=DeliveryState.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0
         )
     assert journal_of(store).read_text(encoding="utf-8").splitlines() == lines[:1]
 
@@ -280,18 +280,18 @@ def test_an_outcome_whose_body_was_not_kept_stays_unknown_through_a_run_that_sen
     killed_run(store, "dead run")
     (again,) = claim(store, "next run")
     assert again.sent_body == ""
-    settle(store, "next run", again, Verdict.UNSENT)
+    settle(store, "next run", again, DeliveryState.UNSENT)
     days_of(store, "1001", until="18:30")
     (third,) = claim(store, "third run")
     assert (third.revision, third.sent_body) == (1, "")
     assert encode_one(third) == encode_one(replace(third, sent_body=None))
-    settle(store, "third run", third, Verdict.FAILED, said="rejected", status=400)
+    settle(store, "third run", third, DeliveryState.FAILED, said="rejected", status=400)
     assert mine(store) == [(1, "superseded", False), (2, "pending", False)]
 
 
 def test_a_body_that_was_not_kept_is_kept_once_it_is_sent(store: Store) -> None:
     execute(store, "UPDATE crm_deliveries SET sent_body = ''")
     (delivery,) = claim(store, "a")
-    settle(store, "a", delivery, Verdict.WAITING, said="unknown")
+    settle(store, "a", delivery, DeliveryState.WAITING, said="unknown")
     (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').settle_and_claim([], 1)
     assert again.sent_body == record_body(delivery)

@@ -1,4 +1,4 @@
-"""What only a shared engine has: a lock on a connection, readers next to a writer, an unreachable server, growing files."""
+"""Shared engine only: lock on a connection, readers next to a writer, unreachable server, growing files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.config.ducklake_address import LakeAddress
-from zk_pipeline.crm.models import Outcome, Verdict
+from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, lake_instance
@@ -123,15 +123,17 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
     store.devices.add(device("Gate"))
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
     process(store, MONDAY)
-    with store.deliveries.sync_lock() as is_sender:
-        outbox = store.deliveries.outbox(SyncScope(), "first run", is_sender)
+    with store.deliveries.acquire_sync_lock() as has_sync_lock:
+        outbox = store.deliveries.outbox(SyncScope(), "first run", has_sync_lock)
         (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
-        outcome = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        outcome = Outcome(
+            delivery=sent, state=DeliveryState.DELIVERED, attempts=1, finished_at=store.clock(), status=201
+        )
         with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
             outbox.settle_and_claim([outcome], 10)
-        with store.deliveries.sync_lock() as next_sender:
+        with store.deliveries.acquire_sync_lock() as next_sender:
             assert store.deliveries.states() == {"sending": 1}
             (again,) = store.deliveries.outbox(SyncScope(), "second run", next_sender).settle_and_claim([], 10)
     assert again.idempotency_key == sent.idempotency_key

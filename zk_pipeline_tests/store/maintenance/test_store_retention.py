@@ -104,7 +104,7 @@ def test_the_rows_of_a_date_whose_punches_were_deleted_are_final(store: Store) -
     store.retention.clean(retention_days=3)
     before = rows(store, "SELECT * FROM daily_attendance ORDER BY work_date")
     done = process(store, MONDAY, TUESDAY)
-    assert done.failed == {MONDAY: "its punches were deleted by RAW_RETENTION_DAYS; its rows are final"}
+    assert done.failed == {MONDAY: "its punches were deleted by RAW_RETENTION_DAYS, so its rows cannot change"}
     assert [item.work_date for item in done.written] == [TUESDAY]
     store.devices.update("Gate", site="Elsewhere")
     assert stale(store) == [TUESDAY, THURSDAY]

@@ -80,7 +80,7 @@ def test_what_cannot_be_sent_again_is_said(operator: httpx.Client, fields: dict[
 def test_a_pause_that_the_crm_asked_for_is_shown(operator: httpx.Client, web: Web) -> None:
     services = web.served.services
     assert services.settings.crm_api_url is not None
-    services.store.deliveries.keep_pause(services.clock() + timedelta(hours=2), services.settings.crm_api_url)
+    services.store.deliveries.save_pause(services.clock() + timedelta(hours=2), services.settings.crm_api_url)
     try:
         pages = [operator.get(page).text for page in ("/", "/deliveries")]
     finally:

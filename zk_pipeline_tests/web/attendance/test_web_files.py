@@ -170,8 +170,8 @@ def test_a_person_with_days_at_several_sites_is_asked_which(reader: httpx.Client
     [
         ("user_id=1001&month=2026-13", "month: must be a month such as 2026-11"),
         ("user_id=1001&month=9999-12", "month: must be a month"),
-        ("user_id=nobody", "no person 'nobody'"),
-        ("user_id=1003&site=Nowhere", "person '1003' was never seen at 'Nowhere'"),
+        ("user_id=nobody", "no user 'nobody'"),
+        ("user_id=1003&site=Nowhere", "user '1003' is unknown at 'Nowhere'"),
         ("user_id=1003&day=1", "day: "),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the facts of the data amount to: a verdict per check. Pure."""
+"""Results of the quality checks, evaluated from facts about the data. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import sqrt
 
+from zk_pipeline.counted import counted
 from zk_pipeline.operations.alerting.quality_checks import (
-    DAYS_SOUND,
+    ATTENDANCE_ROWS_CONSISTENT,
     DELIVERED_IN_TIME,
     FEW_REVISIONS,
-    IDS_SHARED,
-    IDS_SHARED_BY_SITES,
-    NO_EMPTY_DAYS,
-    ONE_SITE_A_DAY,
-    PEOPLE_KNOWN,
+    ONE_SITE_PER_USER_AND_DATE,
+    OUTLIERS_AS_USUAL,
     PROCESSED_IN_TIME,
+    PUNCHES_FROM_ENROLLED_USERS,
     PUNCHES_UNIQUE,
-    QUARANTINE_STILL,
-    TABLES_SOUND,
+    QUARANTINE_NOT_GROWING,
+    SCHEMA_MATCHES_MIGRATIONS,
     TERMINALS_READ_RECENTLY,
-    USUAL_SHARES,
+    USER_ID_UNIQUE_ACROSS_SITES,
+    USER_ID_UNIQUE_PER_SITE,
+    WORK_DAYS_HAVE_PUNCHES,
     Check,
 )
 from zk_pipeline.store.quality.quality import Facts, Freshness, Shares
 
-# What is late, and since how long. A device's is longer where polls are rarer.
+# Delays from which a device, a work date or a delivery is late. A device's is longer if polls are less frequent.
 DEVICE_SILENT = timedelta(minutes=45)
 DATE_WAITS = timedelta(hours=2)
 DELIVERY_WAITS = timedelta(hours=2)
@@ -34,7 +35,7 @@ DELIVERY_WAITS = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found: it passed where there are no `problems`, one line each. `measured`: numbers over time."""
+    """Result of a check: passed without `problems`, one line each. `measured`: numbers to plot over time."""
 
     check: Check
     problems: Sequence[str]
@@ -45,20 +46,21 @@ class CheckResult:
         return not self.problems
 
 
-def silence_allowed(polling_interval_minutes: int) -> timedelta:
-    """For how long a terminal may not have been read."""
+def max_silence(polling_interval_minutes: int) -> timedelta:
+    """Maximum time since the last successful poll of a terminal."""
     return max(DEVICE_SILENT, timedelta(minutes=3 * polling_interval_minutes))
 
 
 def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -> list[CheckResult]:
-    """The checks of what is late at `now`."""
+    """Results of the checks for late polls, work dates and deliveries at `now`."""
     quiet = {one.device: now - one.silent_since for one in found.devices}
-    silent = [f"{name}: not read for {age(for_)}" for name, for_ in quiet.items() if for_ > silence]
+    silent = [f"{name}: not read for {format_age(for_)}" for name, for_ in quiet.items() if for_ > silence]
     waiting = {day: now - since for day, since in found.waiting_since.items()}
-    late = [f"{day}: has waited for {age(for_)}" for day, for_ in waiting.items() if for_ > DATE_WAITS]
+    late = [f"{day}: has waited for {format_age(for_)}" for day, for_ in waiting.items() if for_ > DATE_WAITS]
     due = found.undelivered
     oldest = timedelta(0) if due.oldest_due is None else now - due.oldest_due
-    undelivered = [f"{due.due} deliveries are due, the oldest for {age(oldest)}"] if oldest > DELIVERY_WAITS else []
+    overdue = f"{counted(due.due, 'delivery is', 'deliveries are')} due, the oldest for {format_age(oldest)}"
+    undelivered = [overdue] if oldest > DELIVERY_WAITS else []
     return [
         CheckResult(TERMINALS_READ_RECENTLY, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
         CheckResult(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
@@ -67,17 +69,17 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
 
 
 def evaluate_facts(facts: Facts) -> list[CheckResult]:
-    """The checks of the data itself."""
-    verdicts = []
-    for check, (find, measure) in _OF_FACTS.items():
+    """Results of the checks of the data."""
+    results = []
+    for check, (find, measure) in _FACT_CHECKS.items():
         problems = list(find(facts))
         measured = {"found": len(problems)} if measure is None else measure(facts)
-        verdicts.append(CheckResult(check, problems, measured))
-    return verdicts
+        results.append(CheckResult(check, problems, measured))
+    return results
 
 
-def age(delta: timedelta) -> str:
-    """A span in the two largest units that matter."""
+def format_age(delta: timedelta) -> str:
+    """A duration: minutes, hours and minutes, or days."""
     minutes = int(delta.total_seconds() // 60)
     if minutes < 60:
         return f"{minutes} min"
@@ -94,7 +96,7 @@ def _usual(one: Shares) -> float:
 
 
 def _is_unusual(one: Shares) -> bool:
-    """More than a tenth above, and more than chance explains."""
+    """Whether the share is more than 0.1 and three standard deviations above that of the 30 days before."""
     usual = _usual(one)
     spread = sqrt(usual * (1 - usual) / one.rows)
     return one.rows_before >= 20 and _share(one) - usual > max(0.1, 3 * spread)
@@ -112,44 +114,61 @@ def _minutes(spans: Iterable[timedelta]) -> int:
 _Find = Callable[[Facts], Iterable[str]]
 _Measure = Callable[[Facts], Mapping[str, float | int]]
 
-# What breaks each check, a line each, and its numbers over time: how many lines there are, where nothing else is said.
-_OF_FACTS: Mapping[Check, tuple[_Find, _Measure | None]] = {
-    TABLES_SOUND: (lambda facts: [*facts.schema_faults, *facts.duplicate_keys], None),
+# For each check: its problems, one line each, and its numbers to plot; by default the number of problems.
+_FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
+    SCHEMA_MATCHES_MIGRATIONS: (lambda facts: [*facts.schema_faults, *facts.duplicate_keys], None),
     PUNCHES_UNIQUE: (
         lambda facts: (
-            [f"{facts.duplicate_punches} punches are there more than once"] if facts.duplicate_punches else []
+            [f"{counted(facts.duplicate_punches, 'punch', 'punches')} stored more than once"]
+            if facts.duplicate_punches
+            else []
         ),
         lambda facts: {"doubled": facts.duplicate_punches},
     ),
-    DAYS_SOUND: (
+    ATTENDANCE_ROWS_CONSISTENT: (
         lambda facts: [f"{day}: {why}" for day, why in facts.inconsistent_dates.items()],
         lambda facts: {"held": len(facts.inconsistent_dates)},
     ),
-    QUARANTINE_STILL: (
-        lambda facts: [f"{device}: {count} records" for device, count in facts.quarantined.items()],
+    QUARANTINE_NOT_GROWING: (
+        lambda facts: [f"{device}: {counted(count, 'record')}" for device, count in facts.quarantined.items()],
         lambda facts: {"last_day": sum(facts.quarantined.values()), "before": facts.quarantined_before},
     ),
-    IDS_SHARED: (lambda facts: [f"{site}: {user} is {names}" for site, user, names in facts.shared_ids], None),
-    IDS_SHARED_BY_SITES: (lambda facts: [f"{user} is {' / '.join(names)}" for user, names in facts.namesakes], None),
-    ONE_SITE_A_DAY: (
-        lambda facts: [f"{user}: {dates} dates, such as at {sites}" for user, dates, sites in facts.several_sites],
+    USER_ID_UNIQUE_PER_SITE: (
+        lambda facts: [f"{site}: {user} is {names}" for site, user, names in facts.shared_ids],
         None,
     ),
-    PEOPLE_KNOWN: (
-        lambda facts: [f"{device}: {user}, {count} punches" for device, user, count in facts.unknown_people],
+    USER_ID_UNIQUE_ACROSS_SITES: (
+        lambda facts: [f"{user} is {' / '.join(names)}" for user, names in facts.namesakes],
         None,
     ),
-    NO_EMPTY_DAYS: (lambda facts: [f"{site}: nobody on {day:%A}, {day}" for site, day in facts.empty_days], None),
-    USUAL_SHARES: (
+    ONE_SITE_PER_USER_AND_DATE: (
         lambda facts: [
-            f"{day}: {_share(one):.0%} of {one.rows} rows are unusual, before it {_usual(one):.0%}"
+            f"{user}: {counted(dates, 'date')}, such as at {sites}" for user, dates, sites in facts.several_sites
+        ],
+        None,
+    ),
+    PUNCHES_FROM_ENROLLED_USERS: (
+        lambda facts: [
+            f"{device}: {user}, {counted(count, 'punch', 'punches')}" for device, user, count in facts.unknown_users
+        ],
+        None,
+    ),
+    WORK_DAYS_HAVE_PUNCHES: (
+        lambda facts: [f"{site}: no punches on {day:%A}, {day}" for site, day in facts.empty_days],
+        None,
+    ),
+    OUTLIERS_AS_USUAL: (
+        lambda facts: [
+            f"{day}: {_share(one):.0%} of {one.rows} rows are outliers or incomplete, {_usual(one):.0%} before"
             for day, one in facts.shares.items()
             if _is_unusual(one)
         ],
         _newest_share,
     ),
     FEW_REVISIONS: (
-        lambda facts: [f"{day}: {user} at {site}, {count} revisions" for day, site, user, count in facts.churning],
+        lambda facts: [
+            f"{day}: {user} at {site}, {counted(count, 'revision')}" for day, site, user, count in facts.churning
+        ],
         None,
     ),
 }

@@ -1,4 +1,4 @@
-"""The checks of the data: each passes over a store that is well, and each is made to fail by what it is there for."""
+"""Data checks: each passes over a consistent store, and fails for its own problem."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_problems
 from zk_pipeline.operations.alerting.quality_checks import CHECKS
-from zk_pipeline.operations.alerting.quality_verdicts import (
+from zk_pipeline.operations.alerting.quality_results import (
     CheckResult,
     evaluate_facts,
     evaluate_freshness,
-    silence_allowed,
+    max_silence,
 )
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
@@ -37,7 +37,7 @@ PEOPLE = [(str(number), number, f"Person {number}", 0, 0) for number in range(1,
 
 def verdicts(store: Store) -> dict[str, CheckResult]:
     found = store.quality.freshness(**ALL)
-    late = evaluate_freshness(found, store.clock(), silence=silence_allowed(15))
+    late = evaluate_freshness(found, store.clock(), silence=max_silence(15))
     return {one.check.name: one for one in [*late, *evaluate_facts(store.quality.facts(today=TODAY))]}
 
 
@@ -65,7 +65,7 @@ def well_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def well(well_file: Where, tmp_path: Path, clock: StoppedClock) -> Store:
-    """Two devices of one site, five people present each day of five weeks; all processed and delivered, just read."""
+    """Two devices of one site, five users present each day of five weeks; all processed and delivered, just polled."""
     return copied(well_file, tmp_path, clock)
 
 
@@ -102,8 +102,8 @@ def test_a_terminal_that_was_not_read_for_45_minutes_is_late(well: Store, clock:
 
 
 def test_where_polls_are_rarer_a_terminal_may_be_silent_for_three_of_them() -> None:
-    assert silence_allowed(60) == timedelta(hours=3)
-    assert silence_allowed(1) == timedelta(minutes=45)
+    assert max_silence(60) == timedelta(hours=3)
+    assert max_silence(1) == timedelta(minutes=45)
 
 
 def test_a_date_that_waits_for_2_hours_after_new_punches_is_late_and_a_backfill_of_others_does_not_hide_it(
@@ -137,7 +137,7 @@ def test_a_delivery_that_is_due_for_more_than_2_hours_is_late(well: Store, clock
     clock.go(hours=2)
     assert "days_delivered_in_time" not in failing(well)
     clock.go(minutes=1)
-    assert failing(well)["days_delivered_in_time"] == ["1 deliveries are due, the oldest for 2 h 1 min"]
+    assert failing(well)["days_delivered_in_time"] == ["1 delivery is due, the oldest for 2 h 1 min"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_punch_that_is_there_twice_is_found_also_when_its_twin_is_old(well: St
     execute(well, "UPDATE raw_punches SET created_at = '2026-05-01 11:00:00+00'")
     twin = "SELECT * REPLACE (TIMESTAMPTZ '2026-06-01 11:00:00+00' AS created_at) FROM raw_punches LIMIT 1"
     execute(well, f"INSERT INTO raw_punches {twin}")
-    assert failing(well) == {"punches_unique": ["1 punches are there more than once"]}
+    assert failing(well) == {"punches_unique": ["1 punch stored more than once"]}
 
 
 @pytest.mark.parametrize(
@@ -199,15 +199,15 @@ def test_records_that_were_quarantined_lately_are_counted_by_device(well: Store,
     ingest(well, "South", rejected=[b"a", b"b"])
     assert failing(well) == {"quarantine_is_not_growing": ["South: 2 records"]}
     execute(well, "UPDATE quarantined_records SET released_at = created_at WHERE raw = 'a'")
-    assert failing(well) == {"quarantine_is_not_growing": ["South: 1 records"]}
+    assert failing(well) == {"quarantine_is_not_growing": ["South: 1 record"]}
     clock.go(hours=25)
     ingest(well, "South", rejected=[b"a", b"b"])  # still in its log, and no news
     assert "quarantine_is_not_growing" not in failing(well)
 
 
 def test_an_id_that_two_people_of_a_site_share_is_named(well: Store) -> None:
-    ingest(well, "South", users=[("1", 1, " PERSON 1", 0, 0), ("2", 2, "Somebody else", 0, 0), ("3", 3, "", 0, 0)])
-    assert failing(well) == {"user_id_unique_per_site": ["HQ: 2 is Person 2 / Somebody else"]}
+    ingest(well, "South", users=[("1", 1, " PERSON 1", 0, 0), ("2", 2, "Second Name", 0, 0), ("3", 3, "", 0, 0)])
+    assert failing(well) == {"user_id_unique_per_site": ["HQ: 2 is Person 2 / Second Name"]}
     well.devices.update("South", site="Elsewhere")
     assert "user_id_unique_per_site" not in failing(well)
 
@@ -228,7 +228,7 @@ def test_people_at_several_sites_on_one_date_are_shown_without_an_alert(well: St
     ingest(well, "South", *on(YESTERDAY, "10:00", user_id="1"), *on(YESTERDAY, "10:00", user_id="2"))
     process(well, YESTERDAY)
     name = "one_site_per_user_and_date"
-    assert failing(well)[name] == [f"{user}: 1 dates, such as at Elsewhere, HQ" for user in "12"]
+    assert failing(well)[name] == [f"{user}: 1 date, such as at Elsewhere, HQ" for user in "12"]
     assert check_problems([FailedCheck("crm_sync", name, "WARN", "words")], Links()) == []
 
 
@@ -236,18 +236,18 @@ def test_punches_of_nobody_enrolled_are_named_but_not_where_no_list_was_read(wel
     ingest(well, "South", *on(YESTERDAY, "10:00", user_id="5"), *on(YESTERDAY, "10:00", user_id="77"))
     well.devices.add(device("Old", site="Yard"))
     ingest(well, "Old", *on(YESTERDAY, "10:00", user_id="78"))
-    assert failing(well)["punches_from_enrolled_users"] == ["South: 77, 1 punches"]
+    assert failing(well)["punches_from_enrolled_users"] == ["South: 77, 1 punch"]
 
 
 def test_a_usual_work_day_without_anybody_is_named(well: Store) -> None:
     execute(well, "DELETE FROM daily_attendance WHERE work_date = ?", [YESTERDAY])
-    assert failing(well) == {"work_days_have_punches": [f"HQ: nobody on {YESTERDAY:%A}, {YESTERDAY}"]}
+    assert failing(well) == {"work_days_have_punches": [f"HQ: no punches on {YESTERDAY:%A}, {YESTERDAY}"]}
 
 
 def test_a_weekday_that_is_often_free_may_be_empty(well: Store) -> None:
     for weeks in (0, 1, 2):
         execute(well, "DELETE FROM daily_attendance WHERE work_date = ?", [YESTERDAY - timedelta(weeks=weeks)])
-    assert f"HQ: nobody on {YESTERDAY:%A}, {YESTERDAY}" not in failing(well).get("work_days_have_punches", [])
+    assert f"HQ: no punches on {YESTERDAY:%A}, {YESTERDAY}" not in failing(well).get("work_days_have_punches", [])
 
 
 @pytest.mark.parametrize("column", ["is_outlier", "is_incomplete"])
@@ -255,7 +255,7 @@ def test_a_date_with_far_more_outliers_or_incomplete_days_than_the_month_before_
     well: Store, column: str
 ) -> None:
     execute(well, f"UPDATE daily_attendance SET {column} = true WHERE work_date = ? AND user_id < '4'", [YESTERDAY])
-    problem = f"{YESTERDAY}: 60% of 5 rows are unusual, before it 0%"
+    problem = f"{YESTERDAY}: 60% of 5 rows are outliers or incomplete, 0% before"
     assert failing(well) == {"outliers_are_as_usual": [problem]}
 
 

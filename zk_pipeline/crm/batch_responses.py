@@ -1,6 +1,6 @@
-"""The answer to a batch, record by record: its items are matched by key, person and date, or index, never guessed.
+"""Classification of batch responses per record: items are matched by key, by user and date, or by index, never guessed.
 
-What an item's status means is in `responses`; `docs/crm.md` lists the shapes that are accepted.
+The classification of an item's status is in `responses`; `docs/crm.md` lists the accepted shapes.
 """
 
 from __future__ import annotations
@@ -11,38 +11,51 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, says_success, status_of, whole_number
-from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, is_empty
-from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
+from zk_pipeline.crm.documents import failure_sign, parse_json, plain_name, reports_success, status_of, whole_number
+from zk_pipeline.crm.responses import (
+    DEFAULT_RULES,
+    DeliveryResult,
+    HttpResponse,
+    ResponseClass,
+    ResponseRules,
+    classify_response,
+    is_empty,
+)
 from zk_pipeline.crm.sanitize import sanitize_line
 
-LISTS = ("results", "items", "records", "responses", "data")  # where an object has its list of results
-_STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # the first one that holds a status counts
-_ONE_RECORD_AT_A_TIME = "set CRM_BATCH_SIZE=1 where the CRM does not answer record by record (docs/crm.md)"
+LIST_FIELDS = (
+    "results",
+    "items",
+    "records",
+    "responses",
+    "data",
+)  # fields of an object that may contain its list of results
+_STATUS_FIELDS = ("status", "statuscode", "httpstatus")  # the first field with a status counts
+_BATCH_SIZE_ADVICE = "set CRM_BATCH_SIZE=1 if the CRM does not answer record by record (docs/crm.md)"
 
 Item = dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentRecord:
-    """By what a record may be recognized in an answer: its key, and person and date as they were sent, if they were."""
+    """Identity of a sent record in a response: its key, and its user and date if they were sent."""
 
     key: str
     user_id: str | None = None
     date: str | None = None
-    user_field: str = "user_id"  # the CRM's names for them
+    user_field: str = "user_id"  # the CRM's field names
     date_field: str = "date"
 
 
-def read_single_answer(
+def classify_single_response(
     http: HttpResponse,
     sent: SentRecord,
     *,
     now: datetime,
     secrets: Collection[str] = (),
-    rules: AnswerRules = DEFAULT_RULES,
+    rules: ResponseRules = DEFAULT_RULES,
 ) -> DeliveryResult:
-    """The meaning of an answer to one record sent by itself, also where the CRM answers with a list of one result."""
+    """Classify the response to a single record, also if it is a list of one result."""
     whole = classify_response(http, now=now, secrets=secrets, rules=rules)
     is_settled = whole.meaning is ResponseClass.MISCONFIGURED or rules.success or rules.is_already(http)
     if not 200 <= http.status < 300 or is_settled:
@@ -52,39 +65,39 @@ def read_single_answer(
         if http.status == 207 and whole.meaning is ResponseClass.DELIVERED:
             return replace(whole, meaning=ResponseClass.UNKNOWN, error="207 without the record's result")
         return whole
-    (answer,) = _read_items(http, items, [sent], now=now, secrets=secrets, rules=rules)
+    (answer,) = _classify_items(http, items, [sent], now=now, secrets=secrets, rules=rules)
     return answer
 
 
-def read_batch_answer(
+def classify_batch_response(
     http: HttpResponse,
     sent: Sequence[SentRecord],
     *,
     now: datetime,
     secrets: Collection[str] = (),
-    rules: AnswerRules = DEFAULT_RULES,
+    rules: ResponseRules = DEFAULT_RULES,
 ) -> list[DeliveryResult]:
-    """The meaning of an answer to a batch, one per record of `sent`, in their order.
+    """Classify the response to a batch: one result per record of `sent`, in their order.
 
-    A success must account for each record: a list, or an object with one under a name of LISTS, of objects with a
-    `status` each. They are matched by `idempotency_key`, by person and date, or by `index`; by position only where no
-    item has any of these and there are as many as records. What is not accounted for, or contradicts itself, is
-    UNKNOWN. A success in JSON, or an empty one, without any results is MISCONFIGURED.
+    A success must contain each record's result: a list, also in a field of LIST_FIELDS, of objects with a `status`.
+    Items are matched by `idempotency_key`, by user and date, or by `index`; by position only if no item has any of
+    these and there are as many items as records. A record without an item, or with contradicting ones, is UNKNOWN. A
+    success without any results, in JSON or empty, is MISCONFIGURED.
     """
     whole = classify_response(http, now=now, secrets=secrets)
     if whole.meaning in (ResponseClass.REJECTED, ResponseClass.UNCLEAR):
-        return [replace(whole, meaning=ResponseClass.BATCH_REFUSED)] * len(sent)
+        return [replace(whole, meaning=ResponseClass.BATCH_REJECTED)] * len(sent)
     is_success = 200 <= http.status < 300 or whole.meaning is ResponseClass.DELIVERED
     if not is_success or whole.meaning is ResponseClass.MISCONFIGURED:
         return [whole] * len(sent)
     items = result_items(http)
     if items is None:
         return [_without_results(http, whole)] * len(sent)
-    return _read_items(http, items, sent, now=now, secrets=secrets, rules=rules)
+    return _classify_items(http, items, sent, now=now, secrets=secrets, rules=rules)
 
 
 def result_items(http: HttpResponse) -> list[Item] | None:
-    """The results in an answer; None where it has no list of objects, or is cut."""
+    """The items of a response; None if it has no list of objects or was cut off."""
     if http.is_cut:
         return None
     try:
@@ -92,7 +105,7 @@ def result_items(http: HttpResponse) -> list[Item] | None:
     except ValueError:
         return None
     if isinstance(value, dict):
-        value = next((value[name] for name in LISTS if isinstance(value.get(name), list)), None)
+        value = next((value[name] for name in LIST_FIELDS if isinstance(value.get(name), list)), None)
     if not isinstance(value, list):
         return None
     items = [item for item in value if isinstance(item, dict)]
@@ -100,21 +113,21 @@ def result_items(http: HttpResponse) -> list[Item] | None:
 
 
 def _without_results(http: HttpResponse, whole: DeliveryResult) -> DeliveryResult:
-    """A success that does not account for the records."""
+    """Result for a success without the records' results."""
     if http.is_cut or (whole.meaning is ResponseClass.UNKNOWN and not is_empty(http.body)):
-        return replace(whole, meaning=ResponseClass.UNKNOWN, error=f"{whole.error}; {_ONE_RECORD_AT_A_TIME}")
-    error = f"the CRM's answer to a batch has no result for each record: {_ONE_RECORD_AT_A_TIME}"
+        return replace(whole, meaning=ResponseClass.UNKNOWN, error=f"{whole.error}; {_BATCH_SIZE_ADVICE}")
+    error = f"the CRM's answer to a batch has no result for each record: {_BATCH_SIZE_ADVICE}"
     return DeliveryResult(meaning=ResponseClass.MISCONFIGURED, status=http.status, error=error)
 
 
-def _read_items(
+def _classify_items(
     http: HttpResponse,
     items: list[Item],
     sent: Sequence[SentRecord],
     *,
     now: datetime,
     secrets: Collection[str],
-    rules: AnswerRules,
+    rules: ResponseRules,
 ) -> list[DeliveryResult]:
     matched = match_items(items, sent)
     found = sum(isinstance(each, list) for each in matched)
@@ -129,7 +142,7 @@ def _read_items(
                 )
             )
             continue
-        read = [_read_item(item, http.status, now=now, secrets=secrets, rules=rules) for item in each]
+        read = [_classify_item(item, http.status, now=now, secrets=secrets, rules=rules) for item in each]
         if len({one.meaning for one in read}) > 1:
             statuses = " and ".join(str(one.status) for one in read)
             error = f"the CRM's answer to a batch contradicts itself: one record has {statuses}"
@@ -139,8 +152,8 @@ def _read_items(
 
 
 def match_items(items: Sequence[Item], sent: Sequence[SentRecord]) -> list[list[Item] | str | None]:
-    """For each record its items; None where there is none; what contradicts itself where that is so."""
-    clues = _Clues(items, sent)
+    """The items of each record; None without any; a text about the contradiction if there is one."""
+    clues = _RecordIndex(items, sent)
     if not any(clues.has_any(item) for item in items):
         return [[item] for item in items] if len(items) == len(sent) else [None] * len(sent)
     matched: dict[int, list[Item]] = defaultdict(list)
@@ -151,13 +164,13 @@ def match_items(items: Sequence[Item], sent: Sequence[SentRecord]) -> list[list[
         if len(named) == 1 and None not in places.values():
             matched[named.pop()].append(item)
         else:
-            said = " and ".join(sorted(places)) or "nothing"
-            contradictions |= dict.fromkeys(named, f"{said} of one result are of different records")
+            fields = " and ".join(sorted(places)) or "nothing"
+            contradictions |= dict.fromkeys(named, f"{fields} of one result are of different records")
     return [contradictions.get(n) or matched.get(n) for n in range(len(sent))]
 
 
-class _Clues:
-    """Fields of items by which they name their record: key, person and date, index."""
+class _RecordIndex:
+    """Index of the sent records by the fields with which an item names its record: key, user and date, index."""
 
     def __init__(self, items: Sequence[Item], sent: Sequence[SentRecord]) -> None:
         self.by_key = {record.key: n for n, record in enumerate(sent)}
@@ -170,13 +183,13 @@ class _Clues:
         self.first = self._first_index(items)
 
     def has_any(self, item: Item) -> bool:
-        return bool({"idempotencykey", "index"} & _plain(item).keys()) or self._day(item) is not None
+        return bool({"idempotencykey", "index"} & _by_plain_name(item).keys()) or self._day(item) is not None
 
     def places(self, item: Item) -> dict[str, int | None]:
-        """The place of a record by each field that names it; None for one that was not sent. A person and date not
-        sent say nothing where something else does: they may be the CRM's own.
+        """Position of the record by each field that names it; None for a record that was not sent. An unknown user and
+        date are ignored if another field names the record: they may be the CRM's own.
         """
-        plain = _plain(item)
+        plain = _by_plain_name(item)
         found: dict[str, int | None] = {}
         if "idempotencykey" in plain:
             found["idempotency_key"] = self.by_key.get(str(plain["idempotencykey"]))
@@ -184,9 +197,9 @@ class _Clues:
         if day is not None:
             places = self.by_day.get(day, set())
             if len(places) == 1:
-                found["person and date"] = next(iter(places))
+                found["user and date"] = next(iter(places))
             elif not found:
-                found["person and date"] = None
+                found["user and date"] = None
         index = self._index(item)
         if index is not None and self.first is not None:
             found["index"] = index - self.first if 0 <= index - self.first < self.count else None
@@ -195,14 +208,14 @@ class _Clues:
         return found
 
     def _first_index(self, items: Sequence[Item]) -> int | None:
-        """The first index, 0 or 1; None where they do not show it."""
+        """Base of the indexes, 0 or 1; None if the items do not show it."""
         indexes = [index for item in items if (index := self._index(item)) is not None]
         if 0 in indexes:
             return 0
         return 1 if self.count in indexes else None
 
     def _day(self, item: Item) -> tuple[str, str] | None:
-        """Person and date of an item, or of the record that it repeats inside."""
+        """User and date of an item, or of the record nested in it."""
         for each in (item, *(value for value in item.values() if isinstance(value, dict))):
             user, day = each.get(self.fields.user_field), each.get(self.fields.date_field)
             if isinstance(user, str | int) and isinstance(day, str):
@@ -214,32 +227,32 @@ class _Clues:
         return whole_number(next((value for name, value in item.items() if plain_name(name) == "index"), None))
 
 
-def _plain(item: Item) -> Item:
+def _by_plain_name(item: Item) -> Item:
     return {plain_name(name): value for name, value in item.items() if value is not None}
 
 
 def _status(item: Item) -> int | None:
-    plain = _plain(item)
+    plain = _by_plain_name(item)
     return next((status for name in _STATUS_FIELDS if (status := status_of(plain.get(name))) is not None), None)
 
 
-def _read_item(
-    item: Item, whole: int, *, now: datetime, secrets: Collection[str], rules: AnswerRules
+def _classify_item(
+    item: Item, whole: int, *, now: datetime, secrets: Collection[str], rules: ResponseRules
 ) -> DeliveryResult:
     status = _status(item)
-    if status is None and says_success(item) and failure_sign(item) is None:
+    if status is None and reports_success(item) and failure_sign(item) is None:
         status = 200
     if status is None:
         status = status_of(item.get("code"))
-    said = {name: value for name, value in item.items() if plain_name(name) not in ("idempotencykey", "index")}
-    body = json.dumps(said)
+    content = {name: value for name, value in item.items() if plain_name(name) not in ("idempotencykey", "index")}
+    body = json.dumps(content)
     if status is None:
         error = f"the CRM's answer to a batch gives a record no status: {body}"
         return DeliveryResult(meaning=ResponseClass.UNKNOWN, status=whole, error=sanitize_line(error, secrets=secrets))
     http = HttpResponse(status=status, headers={"Content-Type": "application/json"}, body=body.encode())
     answer = classify_response(http, now=now, secrets=secrets, rules=rules)
     if answer.meaning in (ResponseClass.MISCONFIGURED, ResponseClass.UNCLEAR):
-        # The request as a whole was let in and understood: what is wrong is this record.
+        # The CRM accepted the request as a whole, so this record is at fault.
         meaning = ResponseClass.REJECTED if status >= 400 else ResponseClass.UNKNOWN
         return DeliveryResult(meaning=meaning, status=status, error=f"{status}: {sanitize_line(body, secrets=secrets)}")
     return answer
