@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from zk_pipeline.http.errors import unexpected
 from zk_pipeline.http.request_metrics import RequestMetrics
 
-LARGEST_BODY = 256 * 1024
+MAX_BODY_BYTES = 256 * 1024
 BODY_SECONDS = 20.0  # for the whole of it
 SEND_SECONDS = 30.0  # for the client to take a piece of an answer
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -88,8 +88,8 @@ class Guard:
         if scope["path"].startswith("/api/") and len(names) != len(set(names)):
             return _refuse(400, "a parameter is given more than once")
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > LARGEST_BODY:
-            return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")
+        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return _refuse(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
         return None
 
 
@@ -112,8 +112,8 @@ class _Exchange:
             raise HTTPException(408, f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
         self._is_complete = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
-        if self._received > LARGEST_BODY:
-            raise HTTPException(413, f"the body is larger than {LARGEST_BODY} bytes")
+        if self._received > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
         return message
 
     async def send(self, message: Message) -> None:

@@ -232,7 +232,7 @@ def test_no_secret_in_any_answer(own: Served, fleet: Fleet, home_store: Store, m
 
 
 def test_oversized_bodies(served: Served, admin: httpx.Client) -> None:
-    assert admin.post("/api/devices/", content=b"x" * (middleware.LARGEST_BODY + 1)).status_code == 413
+    assert admin.post("/api/devices/", content=b"x" * (middleware.MAX_BODY_BYTES + 1)).status_code == 413
     endless = (b"x" * 65536 for _ in range(100))  # without a length
     assert admin.post("/api/devices/", content=endless).status_code == 413
     deep = b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
