@@ -25,6 +25,7 @@ from zk_pipeline.http.request_metrics import RequestMetrics
 MAX_BODY_BYTES = 256 * 1024
 BODY_SECONDS = 20.0  # for the whole of it
 SEND_SECONDS = 30.0  # for the client to take a piece of an answer
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ACCESS = logging.getLogger("zk_pipeline.api.access")
 
@@ -54,7 +55,7 @@ class Guard:
     """
 
     app: ASGIApp
-    traffic: RequestMetrics
+    requests: RequestMetrics
     any_host: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +75,7 @@ class Guard:
                 raise  # the server hangs up
             await unexpected(Request(scope), error)(scope, exchange.receive, exchange.send)
         finally:
-            exchange.log(self.traffic)
+            exchange.finish(self.requests)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
@@ -132,11 +133,12 @@ class _Exchange:
     def is_answered(self) -> bool:
         return self._status != 0
 
-    def log(self, traffic: RequestMetrics) -> None:
+    def finish(self, requests: RequestMetrics) -> None:
+        """Count the request and write its line of the access log."""
         seconds = time.perf_counter() - self._began
         route = getattr(self._scope.get("route"), "path", "(none)")
-        method = self._scope["method"] if len(self._scope["method"]) <= 10 else "(other)"
-        traffic.note_request(method, route, self._status, seconds)
+        method = self._scope["method"] if self._scope["method"] in METHODS else "(other)"
+        requests.record(method, route, self._status, seconds)
         client = self._scope.get("client")
         # Without the query: somebody may have put a token there.
         entry: dict[str, Any] = {

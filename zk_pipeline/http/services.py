@@ -39,7 +39,7 @@ class Services:
     tokens: TokenCache
     sessions: Sessions
     failed_logins: LoginThrottle
-    traffic: RequestMetrics
+    requests: RequestMetrics
     patience: float
     exits: ExitStack = field(default_factory=ExitStack)
     _watches: list[RunReader] = field(default_factory=list)
@@ -80,7 +80,6 @@ class Parts:
 def make_services(settings: Settings, store: Store, terminals: TerminalGateway, parts: Parts | None = None) -> Services:
     """Services on a store, which is given less patience than runs have."""
     parts = parts or Parts()
-    traffic = RequestMetrics()
     hasty = replace(
         store,
         database=replace(
@@ -97,7 +96,7 @@ def make_services(settings: Settings, store: Store, terminals: TerminalGateway, 
         tokens=TokenCache(hasty.tokens, monotonic=parts.monotonic),
         sessions=Sessions(monotonic=parts.monotonic),
         failed_logins=LoginThrottle(monotonic=parts.monotonic),
-        traffic=traffic,
+        requests=RequestMetrics(),
         patience=settings.poll_deadline + 30.0,
     )
 

@@ -74,7 +74,7 @@ def create_app(settings: Settings, store: Store, terminals: TerminalGateway, *, 
     for part in _PARTS:
         app.include_router(part.router)
     mount_web(app, *ROUTERS)
-    app.add_middleware(Guard, traffic=services.traffic, any_host=settings.api_tokens_required)
+    app.add_middleware(Guard, requests=services.requests, any_host=settings.api_tokens_required)
     return app
 
 

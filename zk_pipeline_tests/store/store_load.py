@@ -159,8 +159,8 @@ class Waits:
 
 
 def waits(at: Where, purpose: str) -> Waits:
-    (kind,) = (one for one in Store.at(at).holds().kinds if one.purpose == purpose)
-    return Waits(kind.held, kind.waited)
+    (kind,) = (one for one in Store.at(at).holds().operations if one.operation == purpose)
+    return Waits(kind.lock_time, kind.wait_time)
 
 
 def ask_on(at: Where, acks: Path, stop: Path) -> None:

@@ -68,8 +68,8 @@ class Database:
 
     @property
     def holds(self) -> LockStatistics:
-        """How long the store was waited for and held, by all processes of this host together."""
-        return LockStatistics(self.engine.side.with_name(f"{self.engine.side.name}.holds"))
+        """Wait times and lock times of the store, over all processes of this host."""
+        return LockStatistics(self.engine.side.with_name(f"{self.engine.side.name}.lock-statistics"))
 
     @contextmanager
     def read(self, purpose: str, about: str = "") -> Iterator[Connection]:
