@@ -31,6 +31,10 @@ class Engine(Protocol):
         """Whether a long read is everybody's wait."""
 
     @property
+    def shares_instance(self) -> bool:
+        """Whether all connections of this process share one DuckDB instance, and so its global settings."""
+
+    @property
     def migrates_alone(self) -> bool:
         """Whether a writer must let go and come back `alone` to bring the store to the newest version."""
 

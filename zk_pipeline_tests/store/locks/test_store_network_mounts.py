@@ -102,7 +102,10 @@ def test_a_store_on_this_machines_disk_is_taken_and_on_a_network_refused(
 )
 @pytest.mark.parametrize(
     ("errno", "words"),
-    [(ENOLCK, "this file system does not support locks (No locks available)"), (NOTHING_DONE, "exclude nobody")],
+    [
+        (ENOLCK, "this file system does not support locks (No locks available)"),
+        (NOTHING_DONE, "have no effect"),
+    ],
 )
 def test_where_the_kernel_locks_nothing_the_store_is_refused_and_not_made(
     errno: int, words: str, tmp_path: Path
