@@ -31,7 +31,7 @@ def exclusive_access(
 
     def check() -> None:
         if is_cancelled():
-            raise Busy(device, "waiting for the device lock", "cancelled while another process held it")
+            raise Busy(device, "waiting for the device lock", "it was canceled while another process held the lock")
 
     lock = _file_lock(folder, device).hold(
         "exclusive", remaining=deadline.remaining, check=check, check_seconds=_CHECK_SECONDS
@@ -40,7 +40,7 @@ def exclusive_access(
         try:
             acquired = stack.enter_context(lock)
         except LockTimeout:
-            problem = f"another process still held it after {deadline.seconds:.3g} s"
+            problem = f"another process held the lock for {deadline.seconds:.3g} s"
             raise Busy(device, "waiting for the device lock", problem) from None
         except LockFileError as error:
             raise UsageError(f"device lock of {device.name}: {error}") from None

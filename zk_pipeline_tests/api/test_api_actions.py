@@ -1,4 +1,4 @@
-"""Polling, processing and delivering over HTTP, from punch to CRM, each as runs that Dagster shows."""
+"""Actions over HTTP: poll, process and sync, from punch to CRM, each as Dagster runs."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
 
 
 def see_a_worker_killed(
-    admin: httpx.Client, served: Served, hanging: int, quick: int, has_begun: Callable[[str], object]
+    admin: httpx.Client, served: Served, hanging: int, quick: int, has_started: Callable[[str], object]
 ) -> str:
-    """In the middle of a poll, while another waits for its turn; what both are told. The id of the run."""
+    """Kill a worker during a poll, while another one waits; check both responses. Returns the id of the run."""
     run_id = admin.post(f"/api/devices/{hanging}/poll/?wait=false").json()["run_id"]
     with ThreadPoolExecutor(1) as waiting:
-        until(lambda: has_begun(run_id), seconds=60)
+        until(lambda: has_started(run_id), seconds=60)
         asked = waiting.submit(admin.post, f"/api/devices/{quick}/poll/")
         until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
         (worker,) = multiprocessing.active_children()

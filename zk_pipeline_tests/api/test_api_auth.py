@@ -1,4 +1,4 @@
-"""Who may do what: tokens, scopes, revocation, browsers' sessions."""
+"""Authentication and authorization: tokens, scopes, revocation, browser sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that comes with an action is ignored: every action of the OpenAPI document, over HTTP."""
+"""Strict input: every action of the OpenAPI document refuses unknown parameters, fields and bodies."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_every_action_that_needs_no_field_takes_an_empty_body_as_clients_of_the_
         for content in (b"", b"{}", b" \r\n"):
             for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain", None):
                 headers = {} if kind is None else {"Content-Type": kind}
-                there = path.replace("/1/set-clock/", "/999/set-clock/")  # nobody answers at 1
+                there = path.replace("/1/set-clock/", "/999/set-clock/")  # no terminal responds at 1
                 answer = admin.request(method, there, content=content, headers=headers)
                 assert answer.status_code in (200, 404, 503), (path, content, kind, answer.text)  # 503: no CRM
         taken.append(path)

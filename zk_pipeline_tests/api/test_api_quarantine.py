@@ -1,4 +1,4 @@
-"""Quarantine, corrected clocks, the explanation of a day, and files over HTTP."""
+"""Quarantine, clock corrections, explanations of a day, and exports over HTTP."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_a_clock_is_corrected_and_the_correction_taken_back(boss: httpx.Client, 
 
 
 def test_a_day_is_explained_with_its_punches_revisions_and_delivery(admin: httpx.Client) -> None:
-    told = admin.get(f"/api/explain/?user_id=1002&date={MONDAY}").json()
-    assert [one["punched_at_local"] for one in told["punches"]] == ["2026-03-02T05:00:00"]
-    (said,) = told["revisions"]
+    explained = admin.get(f"/api/explain/?user_id=1002&date={MONDAY}").json()
+    assert [one["punched_at_local"] for one in explained["punches"]] == ["2026-03-02T05:00:00"]
+    (said,) = explained["revisions"]
     assert said["outlier_codes"] == ["CLOCK_IN_TOO_EARLY", "MISSING_CLOCK_OUT"]
     assert (said["revision"], said["delivery"], said["run_id"]) == (1, "pending", "process run")
     assert admin.get("/api/explain/?user_id=1002&date=2020-01-01").status_code == 404

@@ -1,4 +1,4 @@
-"""Reviews of unusual days over HTTP."""
+"""Reviews of outliers over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shifts, who has them, holidays and absences over HTTP."""
+"""Shifts, assignments, holidays and absences over HTTP."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_hours_are_declared_assigned_and_taken_back_and_the_days_they_touch_are_
     at_gate = boss.post("/api/shift-assignments/", json={"shift": "night", "device": 1}).json()
     assert (at_gate["device"], at_gate["device_name"]) == (1, "North")
     assert [one["id"] for one in boss.get("/api/shift-assignments/").json()] == [given.json()["id"], at_gate["id"]]
-    assert boss.delete("/api/shifts/night/").status_code == 400  # somebody has it
+    assert boss.delete("/api/shifts/night/").status_code == 400  # it is assigned
     assert boss.delete(f"/api/shift-assignments/{at_gate['id']}/").status_code == 204
     assert boss.delete("/api/shifts/night/").status_code == 204
 

@@ -1,4 +1,4 @@
-"""Addresses of shared stores: what they are made of, and that their password shows nowhere."""
+"""Addresses of shared stores: their parts, and that their password is never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How POLL_QUEUES is read, and whose terminals are whose."""
+"""Syntax of POLL_QUEUES, and the assignment of terminals to queues."""
 
 from __future__ import annotations
 

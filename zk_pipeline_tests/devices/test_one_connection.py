@@ -73,7 +73,7 @@ def test_another_process_is_waited_for(tmp_path: Path) -> None:
         with exclusive_access(tmp_path / "locks", here, Deadline.after(10)):
             assert other.end() == 0
     assert failure.value.code == "busy"
-    assert "another process still held it after 0.2 s" in str(failure.value)
+    assert "another process held the lock for 0.2 s" in str(failure.value)
 
 
 def test_a_gateway_gives_up_waiting_at_its_deadline_without_a_connection(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The fair lock, between threads and between processes."""
+"""Fair lock of a store file, between threads and between processes."""
 
 from __future__ import annotations
 

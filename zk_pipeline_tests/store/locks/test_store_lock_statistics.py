@@ -1,4 +1,4 @@
-"""How long the store was held: counted for all processes together, by purpose, in a file of bounded size."""
+"""Lock statistics: lock and wait times of all processes, per operation, in a file of bounded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places where locks do not work are refused: by the type of the file system, and by trying."""
+"""File systems without reliable locks are refused: by their type, and by a test of the lock."""
 
 from __future__ import annotations
 
