@@ -1,4 +1,4 @@
-"""Whether it is alive and ready, and the figures of it. For machines that look every few seconds."""
+"""Health endpoints and metrics, for load balancers and monitoring."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class DeviceReadiness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`status` is `ready` where everything answers, else `not ready` with status 503."""
+    """`status` is `ready` if all parts respond, else `not ready` with HTTP status 503."""
 
     status: str
-    store: str = Field(description="`ok`, or why it cannot be read")
-    daemon: str = Field(description="`alive`, or since when it is not; compared here, not taken from Dagster")
-    devices: list[DeviceReadiness] = Field(description="Enabled devices; silent ones are for alerts to judge")
+    store: str = Field(description="`ok`, or the class of the error")
+    daemon: str = Field(description="`alive`, or the age of its heartbeat, compared by the API itself")
+    devices: list[DeviceReadiness] = Field(description="Enabled devices; an old last success does not change `status`")
 
 
 @router.get("/health/live", response_model=Alive)
@@ -82,7 +82,7 @@ def _store(services: Services) -> tuple[list[DeviceMetrics], str]:
     try:
         return read_device_metrics(services.store.database), "ok"
     except ZkPipelineError as error:
-        return [], type(error).__name__  # the text tells of paths and processes
+        return [], type(error).__name__  # the message reveals paths and processes
 
 
 def _readiness(one: DeviceMetrics, now: datetime) -> DeviceReadiness:

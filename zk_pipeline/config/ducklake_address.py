@@ -1,6 +1,6 @@
-"""Where a store on a shared engine is: `ducklake:postgres:<dsn>;data=<folder or s3://...>`, taken apart.
+"""Address of a shared store: `ducklake:postgres:<dsn>;data=<folder or s3://...>`.
 
-The password is kept apart from everything that is ever printed, logged or handed to DuckDB as part of an address.
+The password is a field of its own: it is never printed, logged or passed to DuckDB as part of an address.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _SHOWN_FIRST = ("host", "port", "user", "dbname")
 
 @dataclass(frozen=True)
 class LakeAddress:
-    """A DuckLake whose catalog is in PostgreSQL. `parameters`: what libpq connects by, without the password.
+    """A DuckLake whose catalog is in PostgreSQL. `parameters`: libpq's connection parameters, without the password.
 
-    `side`: how this host's own files about the store begin (counts of holds).
+    `side`: path prefix of this host's own files about the store (lock statistics).
     """
 
     parameters: tuple[tuple[str, str], ...]
     data: str
     password: str | None = field(default=None, repr=False)
-    endpoint: str | None = None  # of object storage that is not Amazon's
+    endpoint: str | None = None  # of object storage other than Amazon's
     side: Path = Path("data/shared-store")
 
     def __str__(self) -> str:
-        """As given, without the password."""
+        """The address without the password."""
         return f"{PREFIX}{self.dsn};data={self._data}"
 
     @property
@@ -37,7 +37,7 @@ class LakeAddress:
 
     @property
     def dsn(self) -> str:
-        """For libpq; the password is missing."""
+        """Connection string of libpq, without the password."""
         return _make_dsn(dict(self.parameters))
 
     @property
@@ -46,17 +46,17 @@ class LakeAddress:
         return self.data.startswith("s3://")
 
     def below(self, home: Path) -> LakeAddress:
-        """With folders that are relative taken to be in the home."""
+        """The address with relative folders resolved against the home."""
         data = self.data if self.is_remote else str(home / Path(self.data).expanduser())
         return replace(self, data=data, side=home / self.side)
 
     def with_secret(self) -> str:
-        """The whole address, for a child process of ours; never for people."""
+        """The address with its password, for child processes only; never print it."""
         secret = {} if self.password is None else {"password": self.password}
         return f"{PREFIX}{_make_dsn(dict(self.parameters) | secret)};data={self._data}"
 
     def scrubbed(self, text: str) -> str:
-        """A message of others without the password, should it be in there."""
+        """A foreign message with the password replaced by asterisks."""
         return text.replace(self.password, "***") if self.password else text
 
 

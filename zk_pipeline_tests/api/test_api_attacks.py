@@ -148,7 +148,7 @@ def test_a_token_in_the_log(served: Served, stranger: httpx.Client, caplog: pyte
         stranger.get("/api/devices/%0a%1b[31m{fake}/")
 
         def logged() -> list[str]:
-            return [record.getMessage() for record in caplog.records if record.name == middleware.ACCESS.name]
+            return [record.getMessage() for record in caplog.records if record.name == middleware.ACCESS_LOG.name]
 
         until(lambda: len(logged()) == 4)  # an answer is there before its line is
     ours = "".join(one.getMessage() for one in caplog.records if one.name.startswith(("uvicorn", "zk_pipeline")))

@@ -82,11 +82,11 @@ def test_days_and_punches_come_as_files(admin: httpx.Client) -> None:
 
 
 def test_only_so_many_files_are_made_at_a_time(admin: httpx.Client) -> None:
-    for _ in range(file_responses.MOST_EXPORTS):
-        assert file_responses.EXPORTS.acquire(blocking=False)
+    for _ in range(file_responses.MAX_EXPORTS):
+        assert file_responses.EXPORT_SLOTS.acquire(blocking=False)
     try:
         answer = admin.get("/api/export/raw/")
     finally:
-        file_responses.EXPORTS.release(file_responses.MOST_EXPORTS)
+        file_responses.EXPORT_SLOTS.release(file_responses.MAX_EXPORTS)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
     assert admin.get("/api/export/raw/").status_code == 200

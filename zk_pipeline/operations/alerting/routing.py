@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from zk_pipeline.config.poll_queues import EVERY_OTHER_SITE, slug_of
+from zk_pipeline.config.poll_queues import EVERY_OTHER_SITE, queue_slug
 from zk_pipeline.devices.models import Device
 
 DEFAULT_QUEUE = "dagster"  # where everything else is done; the default queue of dagster-celery, too
@@ -15,7 +15,7 @@ DEFAULT_QUEUE = "dagster"  # where everything else is done; the default queue of
 def queue_of(site: str, rules: Mapping[str, str]) -> str:
     """The queue whose workers can reach the terminals of `site`."""
     rule = rules.get(site, rules.get(EVERY_OTHER_SITE, DEFAULT_QUEUE))
-    return rule.replace("{site}", slug_of(site))
+    return rule.replace("{site}", queue_slug(site))
 
 
 def by_queue(devices: Iterable[Device], rules: Mapping[str, str]) -> dict[str, list[Device]]:
