@@ -61,7 +61,7 @@ class Timed:
 def age(store: Store, settled: int) -> None:
     """Put so many settled deliveries, and the days they told of, before what is due."""
     values = {"dates": DATES, "copies": settled // (PEOPLE * DATES)}
-    for table, more in (("crm_deliveries", _ARRIVED), ("daily_attendance_history", "")):
+    for table, more in (("crm_deliveries", _ARRIVED), ("daily_attendance_revisions", "")):
         with store.database.write("benchmark") as connection:
             for statement in _AGE.format(table=table, more=more).split(";"):
                 if statement.strip():

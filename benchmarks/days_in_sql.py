@@ -36,14 +36,14 @@ def make_days(store: Store, dates: list[date], rules: WorkRules, zones: list[str
         )
         connection.execute(
             f"""
-            INSERT INTO daily_attendance_history
+            INSERT INTO daily_attendance_revisions
                 (id, {CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
             SELECT id, {CONTENT}, false, 1, payload_hash, 'sql', $now FROM judged
             """,
             {"now": now},
         )
         connection.execute(_ENQUEUE, {"now": now, "namespace": KEY_NAMESPACE.hex})
-        connection.execute("UPDATE work_dates SET built_seq = punched_seq, built_at = $now", {"now": now})
+        connection.execute("UPDATE work_dates SET processed_seq = latest_punch_seq, processed_at = $now", {"now": now})
 
 
 # A reading in the very minute of its bound is told with its seconds.
@@ -116,8 +116,8 @@ FROM worded
 
 # Sites and people of the benchmark have plain names: JSON need not escape them.
 _ENQUEUE = """
-INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts, rounds,
-                            created_at)
+INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,
+                            retry_rounds, created_at)
 WITH hashed AS (
     SELECT *, sha1(from_hex($namespace) || encode(concat(
         '["', site, '", "', user_id, '", "', work_date, '", 1, "', payload_hash, '"]'

@@ -39,7 +39,7 @@ def punched(path: Path, company: Company) -> Store:
         connection.execute(_PUNCH, values)
         connection.execute(
             """
-            INSERT INTO work_dates (work_date, punched_seq, built_seq)
+            INSERT INTO work_dates (work_date, latest_punch_seq, processed_seq)
             SELECT punched_at_local::DATE, max(seq), 0 FROM raw_punches GROUP BY 1
             """
         )

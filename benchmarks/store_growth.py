@@ -68,8 +68,9 @@ def fill(path: Path, punches: int) -> None:
             """
         )
         connection.execute(
-            "INSERT INTO work_dates BY NAME SELECT DISTINCT punched_at_local::DATE AS work_date, ? AS punched_seq, "
-            "? AS built_seq FROM raw_punches",
+            "INSERT INTO work_dates BY NAME "
+            "SELECT DISTINCT punched_at_local::DATE AS work_date, ? AS latest_punch_seq, "
+            "? AS processed_seq FROM raw_punches",
             [punches, punches],
         )
 

@@ -148,19 +148,19 @@ def _tail_rows(served: Served, layout: int, line: str) -> None:
     name = f"{layout}{packets}"
     device = served.device(name, protocol)
     full = _row(device, layout, "full", None)
-    _row(device, layout, "unchanged", full.tail)
+    _row(device, layout, "unchanged", full.position)
     served.punch(name, 200)
-    tail = _row(device, layout, "tail", full.tail)
-    if len(tail.punches) != 200:
-        raise click.ClickException(f"{len(tail.punches)} new punches came where 200 were expected")
+    later = _row(device, layout, "incremental", full.position)
+    if len(later.punches) != 200:
+        raise click.ClickException(f"{len(later.punches)} new punches came where 200 were expected")
 
 
-def _row(device: Device, layout: int, mode: str, tail: LogPosition | None) -> Reading:
+def _row(device: Device, layout: int, mode: str, position: LogPosition | None) -> Reading:
     readings: list[Reading] = []
 
     def read() -> int:
-        readings.append(read_terminal(device, comm_key=0, timeout=TIMEOUT, deadline=DEADLINE, tail=tail))
-        return readings[-1].reported_after
+        readings.append(read_terminal(device, comm_key=0, timeout=TIMEOUT, deadline=DEADLINE, position=position))
+        return readings[-1].record_count_after
 
     cost = cost_of(read, read())
     reading = readings[-1]

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 RevisionAnswer = catalog_model(
     "Revision",
     Revision,
-    "daily_attendance_history",
+    "daily_attendance_revisions",
     {
         "made_at": "When this revision was written (instant, UTC)",
         "delivery": "Current state of its delivery; null without one",

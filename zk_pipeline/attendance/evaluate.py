@@ -26,12 +26,12 @@ _CODE_LISTS[:] = [[c.value for i, c in enumerate(_CODES) if bits >> i & 1] for b
 
 @dataclass(frozen=True)
 class EvaluatedDays:
-    """`days` as declared by `frames.JUDGED`; `recheck_after`: work dates judged too early, and when the next of their
+    """`days` as declared by `frames.JUDGED`; `reprocess_after`: work dates judged too early, and when the next of their
     rows is over.
     """
 
     days: pd.DataFrame
-    recheck_after: dict[date, datetime]
+    reprocess_after: dict[date, datetime]
 
 
 def evaluate_days(
@@ -111,7 +111,7 @@ def _with_pairs(days: pd.DataFrame, given: pd.DataFrame, is_incomplete: Mask) ->
     is_paired = is_trusted & given["paired"].notna().to_numpy()
     minutes = (given["paired"] // 60_000_000).astype("Int32")
     days["worked_minutes"] = days["worked_minutes"].mask(is_paired, minutes)
-    days["worked_by"] = _chosen([None, "unmatched", "states"], is_trusted.astype(np.int8) + is_paired)
+    days["worked_minutes_source"] = _chosen([None, "unmatched", "punch_states"], is_trusted.astype(np.int8) + is_paired)
     return days
 
 

@@ -68,6 +68,6 @@ JUDGED = DAYS.add_columns(
         "shift_start": pa.Column(object, nullable=True, required=False),  # datetime.time
         "shift_end": pa.Column(object, nullable=True, required=False),
         "day_off": pa.Column(object, nullable=True, required=False),
-        "worked_by": pa.Column(object, nullable=True, required=False),
+        "worked_minutes_source": pa.Column(object, nullable=True, required=False),
     }
 )

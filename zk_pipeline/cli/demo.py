@@ -72,15 +72,15 @@ def demo(
     with ExitStack() as stack:
         stack.enter_context(single_instance(place.home))
         company = Company(employees, devices, days)
-        journal = stack.enter_context(place.prepare(company, until=utc_now()))
-        fleet = stack.enter_context(Fleet.serve(journal.terminals()))
+        storage = stack.enter_context(place.prepare(company, until=utc_now()))
+        fleet = stack.enter_context(Fleet.serve(storage.terminals()))
         token = secrets.token_urlsafe(24)
         crm = stack.enter_context(CrmReceiver(token=token, ledger_path=place.ledger))
-        truth = journal.truth()
+        truth = storage.truth()
         set_instance(place.home, dagster_yaml)
-        variables = _variables(journal.workforce, truth, crm.url, token)
+        variables = _variables(storage.workforce, truth, crm.url, token)
         place.enter(os.environ, variables | ({"POLL_QUEUES": "*={site}"} if many_hosts else {}))
-        show = Walkthrough(load_settings(), journal.workforce, fleet, crm, _say)
+        show = Walkthrough(load_settings(), storage.workforce, fleet, crm, _say)
         show.register()
         serving = partial(Supervisor, place.home, dict(os.environ), port, logs=place.logs)
         supervisor = stack.enter_context(serving()) if many_hosts else None  # whose daemon gives runs to the workers
@@ -99,7 +99,7 @@ def demo(
             supervisor = supervisor or stack.enter_context(serving())
             _say(f"Dagster UI at {supervisor.url} (lineage: {supervisor.url}/asset-groups)")
             _say("People go on punching; schedules and sensors carry it to the CRM. Ctrl-C ends it.")
-            punch_until(stopped, fleet, journal.workforce, now=utc_now, check=supervisor.check)
+            punch_until(stopped, fleet, storage.workforce, now=utc_now, check=supervisor.check)
     return 0
 
 

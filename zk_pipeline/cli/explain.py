@@ -65,13 +65,17 @@ def _said(one: Revision) -> dict[str, object]:
     hours = "those of the settings"
     if one.shift is not None:
         hours = f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
-    worked = {None: "first to last punch", "states": "punch states", "unmatched": "first to last: states do not pair"}
+    worked = {
+        None: "first to last punch",
+        "punch_states": "punch states",
+        "unmatched": "first to last: states do not pair",
+    }
     return {
         "site": one.site,
         "said": "retracted: there is no such day" if one.is_retracted else f"revision {one.revision}",
         "in, out": f"{_clock(one.clock_in_local)}, {_clock(one.clock_out_local)}",
         "worked (minutes)": one.worked_minutes,
-        "worked from": worked[one.worked_by],
+        "worked from": worked[one.worked_minutes_source],
         "hours": hours,
         "day off": one.day_off,
         "unusual": one.outlier_reason or None,

@@ -63,7 +63,7 @@ def simulate(devices: int, employees: int, days: int, port: int | None, as_json:
         raise UsageError(f"--port {port} leaves no room for {devices} terminals")
     workforce = generate(devices=devices, employees=employees, days=days, until=utc_now())
     ports = None if port is None else list(range(port, port + devices))
-    with stop_event() as stopped, Fleet.serve(workforce.emulated(), ports=ports) as fleet:
+    with stop_event() as stopped, Fleet.serve(workforce.emulated_terminals(), ports=ports) as fleet:
         rows = [
             {"name": one.name, "ip": fleet.host, "port": fleet.port_of(one.name), "timezone": one.timezone,
              "site": one.site, "layout": one.layout, "comm_key": one.comm_key, "punches": _held(fleet, one.name)}

@@ -64,7 +64,7 @@ class Evidence:
         if answer.meaning is ResponseClass.DELIVERED:
             self.accept()
             return answer
-        if answer.meaning not in (ResponseClass.UNCLEAR, ResponseClass.REFUSED):
+        if answer.meaning not in (ResponseClass.UNCLEAR, ResponseClass.REJECTED):
             return answer
         is_of_set_up = answer.meaning is ResponseClass.UNCLEAR and answer.status in TOKEN_OR_ADDRESS
         with self._lock:
@@ -74,10 +74,10 @@ class Evidence:
             return replace(answer, meaning=ResponseClass.MISCONFIGURED)
         if is_right:
             is_page = is_of_set_up and answer.status != 403
-            return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REFUSED)
+            return replace(answer, meaning=ResponseClass.UNKNOWN if is_page else ResponseClass.REJECTED)
         if is_everybodys:
             text = f"CRM_API_URL names no endpoint of the CRM ({answer.error}, for everybody): check the address"
-            if answer.meaning is ResponseClass.REFUSED:
+            if answer.meaning is ResponseClass.REJECTED:
                 text = f"the CRM refuses everybody alike ({answer.error}): check CRM_API_URL and crm_mapping.yaml"
             return replace(answer, meaning=ResponseClass.MISCONFIGURED, error=text)
         return answer
@@ -93,7 +93,7 @@ class Evidence:
         if user_id in self._own:
             return False
         self._people[user_id] += 1
-        enough = PEOPLE_REFUSED_ALIKE if answer.meaning is ResponseClass.REFUSED else PEOPLE_ALIKE
+        enough = PEOPLE_REFUSED_ALIKE if answer.meaning is ResponseClass.REJECTED else PEOPLE_ALIKE
         is_enough = len(self._people) >= enough
         is_enough |= alone and not self.is_right and self._people[user_id] >= TIMES_ALONE
         if is_enough and self._awaited is None:

@@ -72,7 +72,7 @@ def read_batch_answer(
     UNKNOWN. A success in JSON, or an empty one, without any results is MISCONFIGURED.
     """
     whole = classify_response(http, now=now, secrets=secrets)
-    if whole.meaning in (ResponseClass.REFUSED, ResponseClass.UNCLEAR):
+    if whole.meaning in (ResponseClass.REJECTED, ResponseClass.UNCLEAR):
         return [replace(whole, meaning=ResponseClass.BATCH_REFUSED)] * len(sent)
     is_success = 200 <= http.status < 300 or whole.meaning is ResponseClass.DELIVERED
     if not is_success or whole.meaning is ResponseClass.MISCONFIGURED:
@@ -240,6 +240,6 @@ def _read_item(
     answer = classify_response(http, now=now, secrets=secrets, rules=rules)
     if answer.meaning in (ResponseClass.MISCONFIGURED, ResponseClass.UNCLEAR):
         # The request as a whole was let in and understood: what is wrong is this record.
-        meaning = ResponseClass.REFUSED if status >= 400 else ResponseClass.UNKNOWN
+        meaning = ResponseClass.REJECTED if status >= 400 else ResponseClass.UNKNOWN
         return DeliveryResult(meaning=meaning, status=status, error=f"{status}: {sanitize_line(body, secrets=secrets)}")
     return answer

@@ -122,7 +122,7 @@ class CircuitBreaker:
             unclear = [item for item, meaning in by_meaning if meaning is ResponseClass.UNCLEAR]
             failed = [item for item, meaning in by_meaning if meaning in _FAILURES]
             good = {item.delivery.user_id for item, meaning in by_meaning if meaning not in _NOT_TAKEN}
-            if unclear or any(meaning is ResponseClass.REFUSED for _, meaning in by_meaning):
+            if unclear or any(meaning is ResponseClass.REJECTED for _, meaning in by_meaning):
                 self.in_doubt, self._taken_in_a_row = True, 0
             elif good:
                 self._taken_in_a_row += len(good)

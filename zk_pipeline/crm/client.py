@@ -115,7 +115,7 @@ class CrmClient:
                     secrets=self._secrets,
                     rules=self._mapping.rules,
                 )
-                if any(answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for answer in answers):
+                if any(answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED) for answer in answers):
                     self._evidence.accept()  # refused or not, the CRM took the array and answered record by record
                 elif self._evidence.is_right and 200 <= http.status < 300:
                     answers = [replace(answer, meaning=ResponseClass.UNKNOWN) for answer in answers]
@@ -204,7 +204,7 @@ class CrmClient:
     def _remember(self, delivery: Delivery, answer: DeliveryResult) -> None:
         if self.endpoint.lookup is not None and may_be_applied(answer.meaning.name.lower(), answer.status):
             self._unknown.add(delivery.idempotency_key)
-        elif answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED):
+        elif answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED):
             self._unknown.discard(delivery.idempotency_key)
 
     def _weigh(self, answer: DeliveryResult, delivery: Delivery, request: int) -> DeliveryResult:

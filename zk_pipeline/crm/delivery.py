@@ -303,4 +303,4 @@ class _Run:
         self.claims.close()
 
 
-_SETTLED = {ResponseClass.DELIVERED: Verdict.DELIVERED, ResponseClass.REFUSED: Verdict.FAILED}
+_SETTLED = {ResponseClass.DELIVERED: Verdict.DELIVERED, ResponseClass.REJECTED: Verdict.FAILED}

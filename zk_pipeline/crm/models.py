@@ -29,7 +29,7 @@ class Delivery:
     outlier_reason: str
     device_name: str
     device_ip: str
-    rounds: int = 0  # earlier runs in which all its attempts failed
+    retry_rounds: int = 0  # earlier runs in which all its attempts failed
     # JSON of this record as last sent under this key, while its outcome is unknown; empty where it was not kept.
     sent_body: str | None = None
     record_per: RecordPer = "person"  # what the CRM's record is of: the person's date, or that at `site`
@@ -57,7 +57,7 @@ class Attempt:
 
     started_at: datetime
     finished_at: datetime
-    verdict: str  # name of an `responses.ResponseClass`, in lower case
+    outcome: str  # name of a `responses.ResponseClass`, in lower case
     status: int | None = None
     error: str | None = None
 

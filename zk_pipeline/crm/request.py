@@ -75,12 +75,14 @@ class RequestWorker:
         answers = self.client.post_batch([item.delivery for item in job])
         refused = answers[0]
         if refused.meaning is not ResponseClass.BATCH_REFUSED:
-            self.arrays_are_taken |= any(a.meaning in (ResponseClass.DELIVERED, ResponseClass.REFUSED) for a in answers)
+            self.arrays_are_taken |= any(
+                a.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED) for a in answers
+            )
             return answers
         if len(job) > 1:
             return answers
         if self.arrays_are_taken:
-            return [replace(refused, meaning=ResponseClass.REFUSED)]
+            return [replace(refused, meaning=ResponseClass.REJECTED)]
         alone = self.client.post_one(job[0].delivery)
         if alone.meaning is ResponseClass.DELIVERED:
             self.gate.misconfigured(
@@ -93,7 +95,7 @@ def _attempt(answer: DeliveryResult, started_at: datetime, finished_at: datetime
     return Attempt(
         started_at=started_at,
         finished_at=finished_at,
-        verdict=answer.meaning.name.lower(),
+        outcome=answer.meaning.name.lower(),
         status=answer.status,
         error=answer.error,
     )

@@ -27,7 +27,7 @@ class ResponseClass(str, Enum):
     """What an answer, or its absence, says; the value explains it."""
 
     DELIVERED = "the CRM holds this revision"
-    REFUSED = "the record's fault: sending it again changes nothing"
+    REJECTED = "the record's fault: sending it again changes nothing"
     BATCH_REFUSED = "some record's fault, the CRM does not say which: its halves will show"
     UNAVAILABLE = "the destination's fault: later, under the same key"
     UNKNOWN = "applied or not, nobody knows: later, under the same key"
@@ -69,7 +69,7 @@ _BY_STATUS = {
     **dict.fromkeys((408, 423, 425, 429), ResponseClass.UNAVAILABLE),
     409: ResponseClass.UNKNOWN,
 }
-_BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REFUSED, 5: ResponseClass.UNAVAILABLE}
+_BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REJECTED, 5: ResponseClass.UNAVAILABLE}
 
 
 def classify_response(
@@ -113,17 +113,17 @@ def _meaning(http: HttpResponse, headers: Mapping[str, str], rules: AnswerRules)
     return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseClass.UNKNOWN), None
 
 
-def may_be_applied(verdict: str, status: int | None) -> bool:
+def may_be_applied(outcome: str, status: int | None) -> bool:
     """Decide from an attempt's outcome if the CRM may have applied its record.
 
-    `verdict` is the name of its Meaning in lower case. True where no final answer came, where one came of a gateway or
-    of a CRM that broke off (5xx but 503), and for a web page with a 2xx. False where no connection was made.
+    `outcome` is the name of its ResponseClass in lower case. True where no final answer came, where one came of a
+    gateway or of a CRM that broke off (5xx but 503), and for a web page with a 2xx. False where no connection was made.
     """
     status = status or 0
     return (
-        verdict == "unknown"
-        or (verdict == "unavailable" and status >= 500 and status != 503)
-        or (verdict in ("misconfigured", "unclear") and 200 <= status <= 299)
+        outcome == "unknown"
+        or (outcome == "unavailable" and status >= 500 and status != 503)
+        or (outcome in ("misconfigured", "unclear") and 200 <= status <= 299)
     )
 
 

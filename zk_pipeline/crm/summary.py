@@ -49,7 +49,7 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         delivery = outcome.delivery
-        is_given_up = outcome.verdict is Verdict.RETRY and delivery.rounds + 1 >= MAX_ROUNDS
+        is_given_up = outcome.verdict is Verdict.RETRY and delivery.retry_rounds + 1 >= MAX_ROUNDS
         self.counts[Verdict.FAILED if is_given_up else outcome.verdict] += 1
         if outcome.verdict in (Verdict.RETRY, Verdict.FAILED) and len(self.errors) < MAX_ERRORS:
             given_up = f"given up after {MAX_ROUNDS} rounds, last: " if is_given_up else ""

@@ -9,12 +9,9 @@ from itertools import groupby
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 _EASTERNMOST = timezone(timedelta(hours=14))
 

@@ -79,7 +79,7 @@ class Walkthrough:
         held = sum(self.fleet.terminal(name).record_count for name in names)
         return Summary(
             terminals=len(names),
-            employees=len(self.workforce.people),
+            employees=len(self.workforce.employees),
             punches_new=sum(values["new_punches"] for run in polled for values in run.partitions.values()),
             days_made=sum(values["added"] + values["changed"] for values in made.partitions.values()),
             delivered=sent.observed["delivered"],

@@ -14,7 +14,7 @@ from zk_pipeline.config.home import export_home
 from zk_pipeline.config.settings import VARIABLES
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.supervisor import LOCK_FILE
-from zk_pipeline.simulator.company.storage import Journal
+from zk_pipeline.simulator.company.storage import WorkforceStorage
 from zk_pipeline.simulator.company.workforce import generate
 
 _MARKER = "demo.json"
@@ -50,7 +50,7 @@ class Workspace:
         except OSError as error:
             raise UsageError(f"the demo's home {self.home} cannot be made: {error.strerror}") from error
 
-    def prepare(self, company: Company, *, until: datetime) -> Journal:
+    def prepare(self, company: Company, *, until: datetime) -> WorkforceStorage:
         """The company of the run before if it was asked for the same, else a new one in an emptied home.
 
         The home exists and is held by the caller (`supervisor.only_one`).
@@ -60,11 +60,11 @@ class Workspace:
         terminals = self.home / "terminals"
         if not marker.is_file() and any(item.name != LOCK_FILE for item in self.home.iterdir()):
             raise UsageError(f"{self.home} is not a demo's home: it has no {_MARKER}; move it away")
-        if not (self._is_of(company) and Journal.is_at(terminals)):
+        if not (self._is_of(company) and WorkforceStorage.exists(terminals)):
             self._empty()
             _write(marker, json.dumps(asdict(company)))
-            Journal.create(terminals, generate(**asdict(company), until=until)).close()
-        return Journal.load(terminals)
+            WorkforceStorage.create(terminals, generate(**asdict(company), until=until)).close()
+        return WorkforceStorage.load(terminals)
 
     def enter(self, environ: MutableMapping[str, str], demo: Mapping[str, str]) -> None:
         """Take the user's own settings out of `environ` and put the demo's in."""

@@ -1,7 +1,4 @@
-"""What a person may write as a device's host, port, name, zone or encoding.
-
-No look-ups on the network, no storage.
-"""
+"""Validation of a device's host, port, name, time zone and encoding. No name resolution, no storage."""
 
 from __future__ import annotations
 
@@ -23,9 +20,9 @@ _NUMBERS_AND_DOTS = re.compile(r"[0-9.]+")
 
 
 def check_host(text: str) -> str:
-    """The IPv4 or IPv6 address (in its usual spelling) or host name in `text`; it is not looked up.
+    """Validate an IPv4 or IPv6 address (returned in canonical form) or a host name, which is not resolved.
 
-    Raises UsageError that says what is wrong.
+    Raises UsageError.
     """
     if not text or text != text.strip():
         raise UsageError(f"host {text!r} is not valid: it is empty or begins or ends with a blank")
@@ -58,7 +55,7 @@ def _check_host_name(text: str) -> str:
 
 
 def check_port(value: int | str) -> int:
-    """A port number from 1 to 65535. Raises UsageError."""
+    """Validate a port number from 1 to 65535. Raises UsageError."""
     text = str(value)
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
         raise UsageError(f"port {text!r} is not valid: a whole number from 1 to 65535 is expected")
@@ -66,9 +63,9 @@ def check_port(value: int | str) -> int:
 
 
 def check_name(text: str) -> str:
-    """A device's name, in Unicode's composed form, that works as a Dagster partition key and as a file name.
+    """Validate a device name: usable as a Dagster partition key and as a file name; returned in Unicode NFC.
 
-    Raises UsageError that says what is wrong.
+    Raises UsageError.
     """
     name = unicodedata.normalize("NFC", text)
     problem = _problem_of_name(name)
@@ -78,25 +75,25 @@ def check_name(text: str) -> str:
 
 
 def _problem_of_name(name: str) -> str | None:
-    # In the order of what a person should be told first.
+    # The first problem that applies is reported.
     problems = {
         "it is empty": not name,
         "it begins or ends with a blank": name != name.strip(),
-        "it holds a control character": not name.isprintable(),
+        "it contains a control character": not name.isprintable(),
         f"it is longer than {MAX_NAME_CHARACTERS} characters": len(name) > MAX_NAME_CHARACTERS,
         f"it is longer than {MAX_NAME_BYTES} bytes": len(name.encode(errors="replace")) > MAX_NAME_BYTES,
         "it begins with '-', which a command line takes for an option": name.startswith("-"),
         "it is the name of a folder": name in (".", ".."),
-        "partition keys cannot hold ',' or '...'": "," in name or "..." in name,
-        "file names cannot hold a slash or backslash": "/" in name or "\\" in name,
+        "partition keys cannot contain ',' or '...'": "," in name or "..." in name,
+        "file names cannot contain a slash or backslash": "/" in name or "\\" in name,
     }
     return next((problem for problem, applies in problems.items() if applies), None)
 
 
 def check_timezone(name: str) -> str:
-    """The name of an IANA time zone such as Europe/Berlin.
+    """Validate the name of an IANA time zone such as Europe/Berlin.
 
-    Raises UsageError, with the nearest name if there is one.
+    Raises UsageError, with the most similar name if there is one.
     """
     try:
         zoneinfo.ZoneInfo(name)
@@ -108,7 +105,7 @@ def check_timezone(name: str) -> str:
 
 
 def check_encoding(name: str) -> str:
-    """The name of a text encoding such as UTF-8, GBK or cp1256. Raises UsageError."""
+    """Validate the name of a text encoding such as UTF-8, GBK or cp1256. Raises UsageError."""
     try:
         "".encode(name)
     except (LookupError, ValueError):
@@ -117,7 +114,7 @@ def check_encoding(name: str) -> str:
 
 
 def check_variable(name: str) -> str:
-    """The name of an environment variable. Raises UsageError."""
+    """Validate the name of an environment variable. Raises UsageError."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
         raise UsageError(
             f"variable {name[:120]!r} is not valid: a name such as GATE_COMM_KEY is expected, never the key"
@@ -136,8 +133,8 @@ _CHECKS = {
 }
 
 
-def check_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what was given of a device's fields (None is not), each value checked. Raises UsageError."""
+def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate a device's fields; those with the value None are left out. Raises UsageError."""
     return {
-        name: _CHECKS[name](value) if name in _CHECKS else value for name, value in given.items() if value is not None
+        name: _CHECKS[name](value) if name in _CHECKS else value for name, value in fields.items() if value is not None
     }

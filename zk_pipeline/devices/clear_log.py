@@ -1,4 +1,4 @@
-"""Clearing a terminal's log: the only thing here that destroys data, so every step before it is a proof."""
+"""Clear a terminal's log: the only operation that deletes data from a terminal, after every record is verified."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def clear_log(
     keypad_locks: KeypadLocks | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Reading:
-    """Delete everything from the terminal's log once `verified` has proven all of it safe; returns what it held.
+    """Delete all records of the terminal's log after `verified` has confirmed that they are stored; returns the log.
 
-    In one session: the whole log is read and handed to `verified`, the terminal is locked so that nobody can punch, its
-    counter still has to be the number of records read, the log is cleared, the counter has to be 0, the terminal is
-    unlocked. Raises NotCleared where any of this is not so, and TerminalError, or what `verified` raises, for what goes
-    wrong; the log is then untouched unless the text says that clearing it was attempted. `deadline`, in seconds, covers
-    `verified` too. An empty log is left alone.
+    Steps, in one session: read the whole log and call `verified`, lock the keypad so that no punch arrives, check that
+    the record counter still equals the number of records read, clear the log, check that the counter is 0, unlock the
+    keypad. Raises NotCleared if a check fails, TerminalError for a failure of the terminal, and any error of
+    `verified`; the log is then unchanged unless the message says that clearing was attempted. `deadline`, in seconds,
+    includes `verified`. An empty log is not cleared.
     """
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     with device_disabled(connector, keypad_locks) as disabling, disabling.connector.session() as client:
         log, reading = read_whole_log(client)
         if log.layout is None:
             return reading
-        client.transport.doing = "verifying what the log holds"
+        client.transport.operation = "verifying that the records are stored"
         if not verified(reading):
-            client.transport.fail(NotCleared, "not every record in it is stored")
+            client.transport.fail(NotCleared, "not every record of the log is stored")
         with disabling.during(client):
             _clear(client, records=len(log.table) // log.layout.size)
     return reading
 
 
 def _clear(client: TerminalClient, *, records: int) -> None:
-    counted = client.counters().records
-    client.transport.doing = "checking that nothing has come in since"
-    if counted != records:
-        client.transport.fail(NotCleared, f"the terminal counts {counted} records and {records} were read")
+    record_count = client.counters().records
+    client.transport.operation = "checking that no record was added since"
+    if record_count != records:
+        client.transport.fail(NotCleared, f"the terminal counts {record_count} records and {records} were read")
     client.clear_log()
     left = client.counters().records
-    client.transport.doing = "clearing the log"
+    client.transport.operation = "clearing the log"
     if left != 0:
-        client.transport.fail(NotCleared, f"the terminal still counts {left} records after it")
+        client.transport.fail(NotCleared, f"the terminal still counts {left} records")

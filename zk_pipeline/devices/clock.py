@@ -1,4 +1,4 @@
-"""Time as it is handed to the code that reads terminals: two clocks, a sleep and a deadline. No time zones."""
+"""Injectable clock (UTC time, monotonic time, sleep) and deadlines for the code that reads terminals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Clock:
-    """`now` is the true time, aware; `monotonic` counts seconds and never jumps; `sleep` lets some pass."""
+    """`now`: aware UTC time. `monotonic`: seconds that never jump. `sleep`: waits for a number of seconds."""
 
     now: Callable[[], datetime] = _utc_now
     monotonic: Callable[[], float] = time.monotonic
@@ -26,7 +26,7 @@ SYSTEM_CLOCK = Clock()
 
 @dataclass(frozen=True)
 class Deadline:
-    """The end of a piece of work, on the monotonic clock."""
+    """Time limit of an operation: `seconds` in total, `expires_at` on the monotonic clock."""
 
     seconds: float
     expires_at: float
@@ -34,13 +34,13 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, clock: Clock = SYSTEM_CLOCK) -> Deadline:
-        """The deadline that lies `seconds` ahead."""
+        """A deadline `seconds` from now."""
         return cls(seconds, clock.monotonic() + seconds, clock)
 
     def remaining(self) -> float:
-        """Seconds left, negative once it has passed."""
+        """Seconds left; negative after the deadline."""
         return self.expires_at - self.clock.monotonic()
 
     def sooner(self, seconds: float) -> Deadline:
-        """The deadline that lies so many seconds before this one."""
+        """A deadline `seconds` before this one."""
         return Deadline(self.seconds - seconds, self.expires_at - seconds, self.clock)

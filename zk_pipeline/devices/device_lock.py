@@ -1,6 +1,6 @@
 """Device lock: one connection per terminal at a time, between threads and processes of one machine.
 
-The lock is of files and does not connect to the terminal. Locking the keypad of a terminal is in `keypad_lock`.
+The terminal itself is not contacted; its keypad is locked in `keypad_lock`.
 """
 
 from __future__ import annotations

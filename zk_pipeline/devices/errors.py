@@ -1,7 +1,4 @@
-"""Errors of reading a terminal, as classes a person can act on.
-
-Only the classes and their wording; they are raised in `protocol` and in `terminal_info`.
-"""
+"""Error classes of terminals: stable codes, and messages with advice for the operator."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ from zk_pipeline.errors import ZkPipelineError
 
 
 class TerminalError(ZkPipelineError):
-    """Work with one terminal failed. `code` is stable: stored with the poll, shown by CLI and API alike.
+    """An operation on one terminal failed. `code` is stable: stored with the poll, shown by CLI and API.
 
-    The text names the device, its address, what was attempted, what went wrong and what to do about it; it
-    never holds a comm key or data of people.
+    The message names the device, its address, the operation, the problem and the advice; it never contains a comm key
+    or personal data.
     """
 
     code: ClassVar[str]
-    advice: str  # of the class; an instance may know better
+    advice: str  # default of the class; an instance may have more specific advice
 
     def __init__(self, device: Device, attempted: str, problem: str, *, advice: str | None = None) -> None:
         if advice is not None:
@@ -33,104 +30,107 @@ class TerminalError(ZkPipelineError):
 
 
 class Unreachable(TerminalError):
-    """Nothing at that address can be reached."""
+    """No host at that address can be reached."""
 
     code = "unreachable"
     advice = "Check the terminal's power and cable, its address, and the route to it."
 
 
 class Refused(TerminalError):
-    """The address answers, and turns the connection away."""
+    """The address answers, and rejects the connection."""
 
     code = "refused"
-    advice = "Check the port, and that no other program holds the terminal's only connection."
+    advice = "Check the port, and that no other program has the terminal's only connection."
 
 
 class NoAnswer(TerminalError):
-    """The terminal fell silent for longer than the time one answer may take."""
+    """The terminal did not answer within the timeout."""
 
     code = "no_answer"
-    advice = "The terminal may be busy or frozen: try again, then restart it; ZKTECO_TIMEOUT sets the patience."
+    advice = "The terminal may be busy or frozen: try again, then restart it; ZKTECO_TIMEOUT sets the timeout."
 
 
 class WrongCommKey(TerminalError):
-    """The terminal asks for another comm key."""
+    """The terminal requires another comm key."""
 
     code = "wrong_comm_key"
     advice = "Set the comm key of the terminal's menu in the variable that --comm-key-env names."
 
 
 class UnsupportedCommand(TerminalError):
-    """The firmware turns down a request that reading it depends on, also when it is asked again."""
+    """The firmware rejects a command that reading requires, also when it is repeated."""
 
     code = "refuses_protocol"
     advice = "Enable the PC connection in the terminal's menu, or ask its vendor for firmware with that protocol."
 
 
 class TerminalBusy(TerminalError):
-    """The terminal serves somebody else: it turns down a session, or what it was asked to repeat, several times."""
+    """The terminal serves another client: it repeatedly rejects a session, or asks for a request to be repeated."""
 
     code = "terminal_busy"
-    advice = "It is busy, or the line to it garbles requests: poll it again; if it stays, restart the terminal."
+    advice = (
+        "It is busy, or the network to it corrupts requests: poll it again; if the error persists, restart the "
+        "terminal."
+    )
 
 
 class LogRefused(TerminalError):
-    """The terminal counts no records and refuses its log: nothing shows that the log is empty."""
+    """The terminal counts no records and refuses its log: there is no evidence that the log is empty."""
 
     code = "log_refused"
     advice = (
-        "If nobody has punched there yet, this ends with the first punch. Otherwise its firmware keeps the log from "
-        "this protocol (known of SpeedFace-H5L): ask its vendor for firmware that gives it."
+        "If there was no punch at it yet, the first punch ends this error. Otherwise its firmware does not offer the "
+        "log over this protocol (known for SpeedFace-H5L): ask its vendor for other firmware."
     )
 
 
 class ProtocolViolation(TerminalError):
-    """What arrived is not what the protocol allows: nothing of it is used."""
+    """The answer violates the protocol: none of it is used."""
 
     code = "protocol_violation"
-    advice = "Try again; if it stays, check that the address is a ZKTeco terminal, and the network between."
+    advice = "Try again; if the error persists, check that the address is a ZKTeco terminal, and the network between."
 
 
 class DeadlineExceeded(TerminalError):
-    """The whole poll took longer than it may."""
+    """The whole poll took longer than its deadline."""
 
     code = "deadline_exceeded"
-    advice = "The terminal or the line to it is slow: ZKTECO_POLL_DEADLINE sets how long one poll may take."
+    advice = "The terminal or the network to it is slow: ZKTECO_POLL_DEADLINE sets the longest time of one poll."
 
 
 class IncompleteTransfer(TerminalError):
-    """Not everything that was announced arrived: nothing of it is used."""
+    """Not all announced data arrived: none of it is used."""
 
     code = "incomplete_transfer"
-    advice = "Nothing was taken over; the next poll reads it again."
+    advice = "Nothing was stored; the next poll reads it again."
 
 
 class LayoutUnknown(TerminalError):
-    """Nothing in a log tells how its records are written: nothing of it is used."""
+    """A log gives no evidence of its record layout: none of it is used."""
 
     code = "layout_unknown"
     advice = (
         "If the terminal's clock is wrong or was reset, set it with `zk-pipeline device set-clock NAME`, punch three "
-        "times and poll again: records of a right clock tell the layout. Otherwise its firmware is not supported."
+        "times and poll again: records of a right clock reveal the layout. Otherwise its firmware is not supported."
     )
 
 
 class UserListUnreadable(TerminalError):
-    """A user list has the right size, and entries that make no sense: nothing of it is used."""
+    """A user list has the right size and implausible entries: none of it is used."""
 
     code = "user_list_unreadable"
-    advice = "The people known from earlier readings stay; `zk-pipeline poll NAME --full` reads the list again."
+    advice = "Users known from earlier readings stay; `zk-pipeline poll NAME --full` reads the list again."
 
 
 class ClockInvalid(TerminalError):
-    """The terminal's clock shows no real date, or does not take the one it is given."""
+    """The terminal's clock shows an impossible date, or does not accept the date that is set."""
 
     code = "clock_invalid"
-    advice = "Set the date and time in the terminal's menu; a clock that loses it again needs a new battery."
+    advice = "Set the date and time in the terminal's menu; if they are lost again, replace the battery."
 
 
 class SerialChanged(TerminalError):
-    """Another terminal answers under the address than the one that was registered."""
+    """A terminal with another serial number than the registered one answers at the address."""
 
     code = "serial_changed"
     advice = (
@@ -140,34 +140,34 @@ class SerialChanged(TerminalError):
 
 
 class SerialUnverified(TerminalError):
-    """The terminal does not tell its serial number where one is registered: it may be another terminal."""
+    """The terminal reports no serial number although one is registered: it may be another terminal."""
 
     code = "serial_unverified"
     advice = (
-        "Poll it again. If it stays, see that the right terminal has this address; if it was replaced by one that "
-        "tells no serial number, confirm it with `zk-pipeline device update NAME --accept-new-serial`."
+        "Poll it again. If the error persists, check which terminal has this address; if it was replaced by one that "
+        "reports no serial number, confirm it with `zk-pipeline device update NAME --accept-new-serial`."
     )
 
 
 class Busy(TerminalError):
-    """Another process, or another thread of this one, holds the terminal's only connection."""
+    """Another process or thread has the terminal's only connection."""
 
     code = "busy"
     advice = "Wait for the other poll or command to end; a terminal serves one connection at a time."
 
 
 class DeviceLeftDisabled(TerminalError):
-    """The terminal was locked, for a reading or to clear its log, and could not be unlocked."""
+    """The keypad was locked, for a reading or to clear the log, and could not be unlocked."""
 
     code = "still_disabled"
     advice = (
-        "People may not be able to punch: each contact with it (a poll, `zk-pipeline test-device NAME`) tries to "
-        "unlock it again, and restarting the terminal unlocks it, too."
+        "It may accept no punches: each contact with it (a poll, `zk-pipeline test-device NAME`) tries to unlock it "
+        "again, and restarting the terminal unlocks it, too."
     )
 
 
 class NotCleared(TerminalError):
-    """The log was not cleared, because not all of it is proven to be safe, or the terminal did not do it."""
+    """The log was not cleared: not every record is verified as stored, or the terminal did not clear it."""
 
     code = "not_cleared"
-    advice = "Poll the terminal, look at what is missing, and try again."
+    advice = "Poll the terminal, check what is missing, and try again."

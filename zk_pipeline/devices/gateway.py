@@ -1,4 +1,4 @@
-"""How assets, CLI and API reach terminals: settings bound to the functions that do it. No protocol here."""
+"""Terminal gateway of assets, CLI and API: device lock, comm key, timeouts and keypad unlock for each operation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zk_pipeline.devices.clear_log import clear_log
 from zk_pipeline.devices.clock import SYSTEM_CLOCK, Clock, Deadline
 from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.errors import Busy
-from zk_pipeline.devices.keypad_lock import KeypadLocks, unlock_left, unlocking_seconds
+from zk_pipeline.devices.keypad_lock import KeypadLocks, unlock_left_locked, unlock_reserve_seconds
 from zk_pipeline.devices.live import KEEP_ALIVE_SECONDS, live_punches
 from zk_pipeline.devices.models import Device, LogPosition, Reading, TerminalInfo
 from zk_pipeline.devices.protocol.connection import Connector
@@ -29,17 +29,16 @@ MAX_COMM_KEY = 2**32 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalGateway:
-    """Reaches terminals within limits, in seconds: `timeout` for one answer, `deadline` for one device.
+    """Operations on terminals. Time limits in seconds: `timeout` for one answer, `deadline` for one device.
 
-    With a folder for `locks`, all gateways of a machine that share it, whatever thread or process they are in, hold one
-    connection per terminal at a time: who comes second waits, until the deadline, and then raises Busy.
+    With a folder for `locks`, all gateways of a machine that share it, across threads and processes, open one
+    connection per terminal at a time: a second caller waits for the device lock until its deadline, then raises Busy.
 
-    `keypad_locks` remembers terminals while they are locked. One that a killed process or a broken connection left
-    locked is unlocked before anything else is done with it, by every method; where that fails, the log says so and
-    the method goes on.
+    `keypad_locks` records terminals with a locked keypad. Every method first unlocks a terminal that a killed process
+    or a broken connection left locked; if that fails, it logs a warning and continues.
 
-    Every method raises TerminalError for what went wrong with the terminal, UsageError for a comm key or a folder that
-    is not set right, and what `keypad_locks` raises.
+    Every method raises TerminalError for failures of the terminal, UsageError for a wrong comm key or lock folder, and
+    the errors of `keypad_locks`.
     """
 
     timeout: float
@@ -49,49 +48,49 @@ class TerminalGateway:
     locks: Path | None = None
     keypad_locks: KeypadLocks | None = None
 
-    def read(self, device: Device, tail: LogPosition | None = None, *, lock_while_reading: bool = False) -> Reading:
-        """Everything the terminal holds, or everything since `tail`, see `read_terminal`."""
-        with self._turn(device) as turn:
+    def read(self, device: Device, position: LogPosition | None = None, *, lock_while_reading: bool = False) -> Reading:
+        """The terminal's whole log, or the records since `position`, see `read_terminal`."""
+        with self._access(device) as access:
             return read_terminal(
                 device,
-                comm_key=turn.comm_key,
+                comm_key=access.comm_key,
                 timeout=self.timeout,
-                deadline=turn.seconds,
-                tail=tail,
+                deadline=access.seconds,
+                position=position,
                 lock_while_reading=lock_while_reading,
                 keypad_locks=self.keypad_locks,
                 clock=self.clock,
             )
 
     def probe(self, device: Device) -> TerminalInfo:
-        """What the terminal says of itself, see `probe_terminal`."""
-        with self._turn(device) as turn:
+        """Serial number, versions, counters and clock of the terminal, see `probe_terminal`."""
+        with self._access(device) as access:
             return probe_terminal(
-                device, comm_key=turn.comm_key, timeout=self.timeout, deadline=turn.seconds, clock=self.clock
+                device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
             )
 
     def users(self, device: Device) -> pd.DataFrame:
         """The terminal's user list, see `read_users`."""
-        with self._turn(device) as turn:
+        with self._access(device) as access:
             return read_users(
-                device, comm_key=turn.comm_key, timeout=self.timeout, deadline=turn.seconds, clock=self.clock
+                device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
             )
 
     def set_clock(self, device: Device) -> ClockChange:
         """Set the terminal's clock to the true time, see `set_clock`."""
-        with self._turn(device) as turn:
+        with self._access(device) as access:
             return set_clock(
-                device, comm_key=turn.comm_key, timeout=self.timeout, deadline=turn.seconds, clock=self.clock
+                device, comm_key=access.comm_key, timeout=self.timeout, deadline=access.seconds, clock=self.clock
             )
 
     def clear_log(self, device: Device, verified: Callable[[Reading], bool]) -> Reading:
-        """Clear the terminal's log once `verified` has proven all of it safe, see `clear_log`."""
-        with self._turn(device) as turn:
+        """Clear the terminal's log after `verified` has confirmed that it is stored, see `clear_log`."""
+        with self._access(device) as access:
             return clear_log(
                 device,
-                comm_key=turn.comm_key,
+                comm_key=access.comm_key,
                 timeout=self.timeout,
-                deadline=turn.seconds,
+                deadline=access.seconds,
                 verified=verified,
                 keypad_locks=self.keypad_locks,
                 clock=self.clock,
@@ -100,54 +99,54 @@ class TerminalGateway:
     def live_punches(
         self, device: Device, stop: threading.Event, *, keep_alive: float = KEEP_ALIVE_SECONDS
     ) -> Iterator[LiveEvent]:
-        """Punches as they happen until `stop` is set, see `live_punches`.
+        """Live events until `stop` is set, see `live_punches`.
 
-        It lets others have the terminal when they wait for it, and listens again afterwards: each Heartbeat that comes
-        first on a connection has `record_count` to show what happened meanwhile.
+        The device lock is released when another caller waits for it, and taken again afterwards: `record_count` of the
+        first Heartbeat of each connection shows the punches in between.
         """
         while not stop.is_set():
             try:
-                with self._turn(device, is_cancelled=stop.is_set) as turn:
+                with self._access(device, is_cancelled=stop.is_set) as access:
                     yield from live_punches(
                         device,
-                        comm_key=turn.comm_key,
+                        comm_key=access.comm_key,
                         timeout=self.timeout,
                         stop=stop,
                         clock=self.clock,
                         deadline=self.deadline,
                         keep_alive=keep_alive,
-                        is_wanted=turn.is_wanted,
+                        is_wanted=access.is_wanted,
                     )
             except Busy:
                 if not stop.is_set():
                     raise
 
     @contextmanager
-    def _turn(self, device: Device, *, is_cancelled: Callable[[], bool] = lambda: False) -> Iterator[_Turn]:
+    def _access(self, device: Device, *, is_cancelled: Callable[[], bool] = lambda: False) -> Iterator[_DeviceAccess]:
         comm_key = self.comm_keys(device)
         deadline = Deadline.after(self.deadline, self.clock)
         if self.locks is None:
             self._unlock(device, comm_key, deadline)
-            yield _Turn(comm_key, deadline.remaining())
+            yield _DeviceAccess(comm_key, deadline.remaining())
             return
-        with exclusive_access(self.locks, device, deadline, is_cancelled) as hold:
-            # The device was looked up before its turn came: who had the terminal meanwhile may have left it locked.
-            self._unlock(device, comm_key, deadline, may_have_changed=hold.has_waited)
-            yield _Turn(comm_key, deadline.remaining(), hold.is_wanted)
+        with exclusive_access(self.locks, device, deadline, is_cancelled) as lock:
+            # `device` was read before the wait for the lock: the previous lock holder may have left the keypad locked.
+            self._unlock(device, comm_key, deadline, may_have_changed=lock.has_waited)
+            yield _DeviceAccess(comm_key, deadline.remaining(), lock.is_wanted)
 
     def _unlock(self, device: Device, comm_key: int, deadline: Deadline, *, may_have_changed: bool = False) -> None:
-        """Unlock a terminal that was left locked; costs nothing for others."""
+        """Unlock the keypad of a terminal that was left locked; no connection for others."""
         if self.keypad_locks is None or (device.keypad_locked_at is None and not may_have_changed):
             return
         if self.keypad_locks.is_noted(device):
-            seconds = unlocking_seconds(self.timeout, deadline.remaining())
+            seconds = unlock_reserve_seconds(self.timeout, deadline.remaining())
             connector = Connector.within(device, comm_key, timeout=self.timeout, deadline=seconds, clock=self.clock)
-            unlock_left(connector, self.keypad_locks)
+            unlock_left_locked(connector, self.keypad_locks)
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """Our turn with a terminal: what opens its session, the seconds left of the deadline, whether others wait."""
+class _DeviceAccess:
+    """Exclusive access to a terminal: its comm key, seconds left of the deadline, whether another caller waits."""
 
     comm_key: int = field(repr=False)
     seconds: float
@@ -155,10 +154,10 @@ class _Turn:
 
 
 def comm_keys_from(environ: Mapping[str, str]) -> Callable[[Device], int]:
-    """A source of comm keys: the variables in `environ` that devices name; 0 where one names none.
+    """A function that reads a device's comm key from the variable it names in `environ`; 0 if it names none.
 
-    It raises UsageError, naming the variable and never its value, when that is not set or is no number from 0
-    to 2**32 - 1.
+    The function raises UsageError, with the variable's name and never its value, if the variable is not set or not a
+    number from 0 to 2**32 - 1.
     """
     return partial(_comm_key, environ)
 

@@ -1,4 +1,7 @@
-"""Reading only what is new in a log, and the proof that nothing else has changed. Whole logs are read in `tables`."""
+"""Incremental reading of a log: transfer the new records, and verify that the log still continues the known ones.
+
+Whole logs are read in `tables`.
+"""
 
 from __future__ import annotations
 
@@ -19,35 +22,35 @@ from zk_pipeline.devices.protocol.tables import RawLog
 
 READING_NEW_RECORDS: Final = "reading the new records"
 OVERLAP_RECORDS = 16
-# A full log gives up its oldest records, one by one or, where the terminal's menu says so ("Cyclic Delete ATT Data",
-# maker's F18 manual), up to 999 at once: the counter then stays or comes back, and proves nothing.
+# A full log drops its oldest records, one by one or, if set in the terminal's menu ("Cyclic Delete ATT Data", maker's
+# F18 manual), up to 999 at once: the counter is then no evidence of new records.
 FULL_LOG_RECORDS = 1000
 
 
-def fits(tail: LogPosition, info: TerminalInfo) -> bool:
-    """Whether the terminal may still hold the log that `tail` ends; otherwise only a full reading will do."""
-    layout = _layout(tail)
+def can_resume(position: LogPosition, info: TerminalInfo) -> bool:
+    """Whether the terminal may still have the log that ends with `position`; otherwise a full reading is necessary."""
+    layout = _layout(position)
     return (
-        tail.serial_number == info.serial_number != ""
+        position.serial_number == info.serial_number != ""
         and layout is not None
-        and 0 < len(tail.overlap) <= tail.total_bytes == tail.record_count * layout.size
-        and len(tail.overlap) % layout.size == 0
-        and tail.record_count <= info.record_count < info.record_capacity - FULL_LOG_RECORDS
+        and 0 < len(position.overlap) <= position.total_bytes == position.record_count * layout.size
+        and len(position.overlap) % layout.size == 0
+        and position.record_count <= info.record_count < info.record_capacity - FULL_LOG_RECORDS
     )
 
 
-def fetch_new_records(client: TerminalClient, tail: LogPosition, info: TerminalInfo) -> RawLog | None:
-    """The log from the records that `tail` overlaps with on; None where it is not proven that they continue it.
+def fetch_new_records(client: TerminalClient, position: LogPosition, info: TerminalInfo) -> RawLog | None:
+    """The log from the overlap of `position` on; None without proof that it continues the known records.
 
-    Proven means: the overlap is in its place byte for byte, and the size that the log announces and declares is that of
-    as many records as the terminal's counter says, before and after. A counter that has not moved proves nothing: the
-    log may have lost its newest records, or been cleared, and have grown to the old number again. A log that comes at
-    once is compared likewise. Raises TerminalError where what goes wrong leaves the session in doubt too.
+    Proof: the overlap is in its place byte for byte, and the announced and declared sizes match the terminal's record
+    counter, before and after. An unchanged counter is no proof: the log may have lost its newest records, or been
+    cleared, and have grown to the old number again. A log that is sent at once is compared in the same way. Raises
+    TerminalError if the failure also affects the session.
     """
-    layout = _layout(tail)
+    layout = _layout(position)
     assert layout is not None
-    start = tail.total_bytes - len(tail.overlap)
-    client.transport.doing = READING_NEW_RECORDS
+    start = position.total_bytes - len(position.overlap)
+    client.transport.operation = READING_NEW_RECORDS
     try:
         snapshot = take_log_snapshot(client)
         if snapshot.table is None:
@@ -62,27 +65,28 @@ def fetch_new_records(client: TerminalClient, tail: LogPosition, info: TerminalI
     free_data(client, snapshot)
     count, rest = divmod(declared, layout.size)
     is_counted = not rest and info.record_count <= count <= after.records
-    if not is_counted or snapshot.size != SIZE_BYTES + declared or not table.startswith(tail.overlap):
+    if not is_counted or snapshot.size != SIZE_BYTES + declared or not table.startswith(position.overlap):
         if client.transport.is_broken:
-            client.transport.doing = READING_NEW_RECORDS
-            client.transport.fail(IncompleteTransfer, "they do not continue the known ones, and the session has ended")
+            client.transport.operation = READING_NEW_RECORDS
+            problem = "they do not continue the known records, and the session has ended"
+            client.transport.fail(IncompleteTransfer, problem)
         return None
     return RawLog(
-        mode="unchanged" if count == tail.record_count else "tail",
+        mode="unchanged" if count == position.record_count else "incremental",
         table=table,
         layout=layout,
         after=after,
         start=start // layout.size,
-        known=len(tail.overlap) // layout.size,
+        known=len(position.overlap) // layout.size,
     )
 
 
 def position_of(log: RawLog, info: TerminalInfo) -> LogPosition | None:
-    """What the next reading can continue from; None where the terminal's counter or name is not to be relied on."""
+    """The position for the next incremental reading; None if the terminal's counter or serial number is unreliable."""
     if log.layout is None or not info.serial_number:
         return None
     count = log.start + len(log.table) // log.layout.size
-    if not info.record_count <= count <= log.after.records:  # as with firmware that always counts 0
+    if not info.record_count <= count <= log.after.records:  # for example firmware that always counts 0
         return None
     return LogPosition(
         serial_number=info.serial_number,
@@ -94,5 +98,5 @@ def position_of(log: RawLog, info: TerminalInfo) -> LogPosition | None:
     )
 
 
-def _layout(tail: LogPosition) -> Layout | None:
-    return next((layout for layout in LOG_LAYOUTS if layout.name == tail.layout), None)
+def _layout(position: LogPosition) -> Layout | None:
+    return next((layout for layout in LOG_LAYOUTS if layout.name == position.layout), None)

@@ -1,8 +1,8 @@
-"""Locking a terminal's reader and keys for a while, and making sure that people can punch again afterwards.
+"""Lock a terminal's keypad and sensor (DISABLEDEVICE) during an operation, and guarantee the unlock afterwards.
 
-A process may be killed, or lose the connection, while it holds a terminal locked. So the lock is noted in a
-`KeypadLocks` before it is taken, and forgotten after the terminal has confirmed that it is unlocked; what is noted is
-undone at the next contact (`unlock_left`).
+A process may be killed, or lose the connection, while the keypad is locked. So the lock is recorded in `KeypadLocks`
+before it is taken, and the record deleted after the terminal has confirmed the unlock; the next contact unlocks a
+terminal with a record (`unlock_left_locked`).
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from zk_pipeline.devices.protocol.client import TerminalClient
 from zk_pipeline.devices.protocol.connection import Connector
 from zk_pipeline.errors import ZkPipelineError
 
-ENABLE_TIMEOUTS = 2  # what is kept of the deadline for unlocking on a fresh connection; at most a quarter
+UNLOCK_TIMEOUTS = 2  # part of the deadline reserved for unlocking on a new connection; at most a quarter of it
 
 _log = logging.getLogger(__name__)
 
 
 class KeypadLocks(Protocol):
-    """Memory of the terminals that are locked by us. Each method raises ZkPipelineError where it cannot do that."""
+    """Durable record of the terminals that this pipeline has locked. Each method raises ZkPipelineError on failure."""
 
     def note(self, device: Device) -> None:
-        """Remember, durably, that the terminal may be locked from now on."""
+        """Record, durably, that the terminal may be locked from now on."""
 
     def is_noted(self, device: Device) -> bool:
         """Whether the terminal may be locked."""
 
     def forget(self, device: Device) -> None:
-        """The terminal has confirmed that it is unlocked."""
+        """Delete the record: the terminal has confirmed that it is unlocked."""
 
 
-def unlocking_seconds(timeout: float, deadline: float) -> float:
-    """Seconds of a deadline that unlocking on a connection of its own may take."""
-    return min(ENABLE_TIMEOUTS * timeout, max(deadline, 0.0) / 4)
+def unlock_reserve_seconds(timeout: float, deadline: float) -> float:
+    """Seconds of a deadline reserved for unlocking on a separate connection."""
+    return min(UNLOCK_TIMEOUTS * timeout, max(deadline, 0.0) / 4)
 
 
 @dataclass
 class DeviceDisabled:
-    """Whether a terminal may be disabled by us. The deadline of `connector` leaves time to enable it again."""
+    """Lock state of a terminal's keypad. The deadline of `connector` leaves time for the unlock."""
 
     connector: Connector
     locks: KeypadLocks | None = None
     is_disabled: bool = False
     is_noted: bool = False
-    is_refused: bool = False  # the terminal answered that it does not let itself be disabled
+    is_refused: bool = False  # the terminal rejected DISABLEDEVICE
 
     @contextmanager
     def during(self, client: TerminalClient) -> Iterator[None]:
-        """Disabled while the block runs; enabled again if the session still works, or else left to others.
+        """Lock the keypad while the block runs. Without a working session, `device_disabled` unlocks it.
 
-        Raises TerminalError where the terminal does not let itself be disabled, and ZkPipelineError where the lock
-        cannot be noted, before it is taken.
+        Raises TerminalError if the terminal rejects the lock, and ZkPipelineError if the lock cannot be recorded; it is
+        not taken then.
         """
         self._note()
-        self.is_disabled = True  # already before: the answer may be lost on its way
+        self.is_disabled = True  # before the request: its answer may be lost
         try:
             self._disable(client)
             yield
@@ -68,7 +68,7 @@ class DeviceDisabled:
             self._enable(client)
 
     def forget(self) -> None:
-        """Called once the terminal is enabled. What cannot be forgotten is undone once more at the next contact."""
+        """Delete the record of the lock after the unlock. If that fails, the next contact repeats the unlock."""
         if self.locks is None or not self.is_noted:
             return
         _forget(self.locks, self.connector.device)
@@ -93,19 +93,20 @@ class DeviceDisabled:
         try:
             client.enable()
         except TerminalError:
-            return  # a fresh connection is next, see `device_disabled`
+            return  # `device_disabled` tries again on a new connection
         self.is_disabled = False
 
 
 @contextmanager
 def device_disabled(connector: Connector, locks: KeypadLocks | None = None) -> Iterator[DeviceDisabled]:
-    """A Disabling that is undone when the block ends, on a fresh connection if need be.
+    """A DeviceDisabled whose lock is undone when the block ends, on a new connection if necessary.
 
-    Raises StillDisabled where that fails; if the block itself failed, its TerminalError with that added to its words.
+    Raises DeviceLeftDisabled if the unlock fails; if the block failed too, its TerminalError with that problem added to
+    the message.
     """
     deadline = connector.deadline
-    kept = unlocking_seconds(connector.timeout, deadline.seconds)
-    disabling = DeviceDisabled(replace(connector, deadline=deadline.sooner(kept)), locks)
+    reserve = unlock_reserve_seconds(connector.timeout, deadline.seconds)
+    disabling = DeviceDisabled(replace(connector, deadline=deadline.sooner(reserve)), locks)
     try:
         yield disabling
     except BaseException as error:
@@ -120,7 +121,7 @@ def device_disabled(connector: Connector, locks: KeypadLocks | None = None) -> I
 
 
 def _undo(connector: Connector, disabling: DeviceDisabled) -> TerminalError | None:
-    """Enable a terminal that may be disabled; why that failed, None where it did not."""
+    """Unlock a terminal that may be locked; returns the error if that failed."""
     if disabling.is_disabled:
         try:
             with connector.session() as client:
@@ -128,7 +129,7 @@ def _undo(connector: Connector, disabling: DeviceDisabled) -> TerminalError | No
         except UnsupportedCommand as error:
             if not disabling.is_refused or connector.device.keypad_locked_at is not None:
                 return error
-            # It refuses to be unlocked as it refused to be locked: it never was.
+            # The firmware rejects both commands, so the terminal was never locked.
         except TerminalError as error:
             return error
         disabling.is_disabled = False
@@ -136,21 +137,21 @@ def _undo(connector: Connector, disabling: DeviceDisabled) -> TerminalError | No
     return None
 
 
-def unlock_left(connector: Connector, locks: KeypadLocks) -> None:
-    """Unlock a terminal that was left locked, and forget that once it confirms; else the log says why not.
+def unlock_left_locked(connector: Connector, locks: KeypadLocks) -> None:
+    """Unlock a terminal that was left locked, and delete the record; on failure log a warning and keep the record.
 
-    Raises nothing: what is to be done with the terminal is done in any case, and the lock stays noted.
+    Raises nothing: the caller's operation continues in any case.
     """
     name, registered = connector.device.name, connector.device.serial_number
     try:
         with connector.session() as client:
             serial = client.option("~SerialNumber") if registered else ""
             if serial and serial != registered:
-                _log.warning("%s was left locked, and another terminal (%s) answers in its place now", name, serial)
+                _log.warning("%s was left locked, and another terminal (%s) answers at its address now", name, serial)
                 return
             client.enable()
     except TerminalError as error:
-        _log.warning("%s was left locked, and is not unlocked: %s", name, error)
+        _log.warning("%s was left locked, and could not be unlocked: %s", name, error)
         return
     _log.warning("%s was left locked, and is unlocked now", name)
     _forget(locks, connector.device)
@@ -161,5 +162,5 @@ def _forget(locks: KeypadLocks, device: Device) -> None:
         locks.forget(device)
     except ZkPipelineError as error:
         _log.warning(
-            "%s is unlocked, which could not be noted; the next contact unlocks it once more: %s", device.name, error
+            "%s is unlocked, which could not be recorded; the next contact unlocks it again: %s", device.name, error
         )

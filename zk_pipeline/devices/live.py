@@ -1,6 +1,6 @@
-"""Listening to one terminal: its live events as they come, for as long as somebody wants them.
+"""Live events of one terminal: registration, heartbeats and decoded punches.
 
-What an event means is in `events`. Reconnecting after a failure, and reading what was missed, is for the caller.
+Events are parsed in `events`. The caller reconnects after a failure, and reads the punches that were missed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from zk_pipeline.devices.protocol.events import (
     split_events,
 )
 from zk_pipeline.devices.protocol.frames import Command
-from zk_pipeline.devices.protocol.tables import ONLY_THE_LIST, fetch_users
-from zk_pipeline.devices.terminal_info import check_serial, describe
+from zk_pipeline.devices.protocol.tables import USER_LIST_ERRORS, fetch_users
+from zk_pipeline.devices.terminal_info import check_serial, read_terminal_info
 
 KEEP_ALIVE_SECONDS = 30.0
-LOOK_UP_SECONDS = 0.25  # how often it is asked whether to go on
+CHECK_INTERVAL_SECONDS = 0.25  # between two checks of `stop` and `is_wanted`
 DEADLINE_SECONDS = 60.0
 
 
@@ -47,39 +47,39 @@ def live_punches(
     keep_alive: float = KEEP_ALIVE_SECONDS,
     is_wanted: Callable[[], bool] = lambda: False,
 ) -> Iterator[LiveEvent]:
-    """Punches as they happen, each acknowledged to the terminal, until `stop` is set or `is_wanted` (by another).
+    """Live events, each acknowledged to the terminal, until `stop` is set or `is_wanted` (another caller waits).
 
-    A Heartbeat comes first, once the terminal has agreed to report, and then at least every `keep_alive` seconds. What
-    happens while nobody listens is not reported later: it is in the log. The same punch may come twice. A terminal that
-    is gone is noticed by its silence: NoAnswer, after `keep_alive` and `timeout` at most; any one question, the opening
+    The first event is a Heartbeat, after the terminal has confirmed the registration; then one at least every
+    `keep_alive` seconds. Punches without a listener are not reported later: they are in the log. The same punch may be
+    reported twice. A lost terminal raises NoAnswer after `keep_alive` plus `timeout` at most; each request, CONNECT
     included, takes `deadline` seconds at most. Raises TerminalError, and SerialChanged as `read_terminal` does.
     """
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     with connector.session() as client:
-        check_serial(client, describe(client))
+        check_serial(client, read_terminal_info(client))
         listener = _Listener(client, deadline, clock)
         with _registered(client):
-            asked_at = clock.monotonic()
+            heartbeat_at = clock.monotonic()
             yield listener.heartbeat()
             while not stop.is_set() and not is_wanted():
-                yield from listener.events(LOOK_UP_SECONDS)
-                if clock.monotonic() - asked_at >= keep_alive:
-                    asked_at = clock.monotonic()
+                yield from listener.events(CHECK_INTERVAL_SECONDS)
+                if clock.monotonic() - heartbeat_at >= keep_alive:
+                    heartbeat_at = clock.monotonic()
                     yield listener.heartbeat()
 
 
 @contextmanager
 def _registered(client: TerminalClient) -> Iterator[None]:
-    client.transport.doing = "registering for live events"
+    client.transport.operation = "registering for live events"
     client.transport.is_listening = True
-    client.ask_for(Command.REG_EVENT, EF_ATTLOG.to_bytes(4, "little"))
+    client.require(Command.REG_EVENT, EF_ATTLOG.to_bytes(4, "little"))
     try:
         yield
     finally:
         client.transport.is_listening = False
         if not client.transport.is_broken:
-            with suppress(TerminalError):  # a courtesy: the end of the session, which is next, ends the reports too
-                client.ask(Command.REG_EVENT, bytes(4))
+            with suppress(TerminalError):  # optional: the end of the session, which follows, ends the reports too
+                client.request(Command.REG_EVENT, bytes(4))
 
 
 @dataclass
@@ -93,16 +93,16 @@ class _Listener:
         return Heartbeat(at=self.clock.now(), record_count=self.client.counters().records)
 
     def events(self, seconds: float) -> Iterator[LiveEvent]:
-        """What the next frame brings, if one comes within so many seconds."""
+        """The events of the next frame, if one arrives within `seconds`."""
         self._begin()
-        self.client.transport.doing = "listening to live events"
+        self.client.transport.operation = "listening to live events"
         frame = self.client.transport.next_event(seconds)
-        # The event's code is in the place of the session id; terminals report some that nobody has asked for.
+        # The event code is in the field of the session id; terminals also report events that were not registered.
         if frame is None or frame.session_id in OTHER_EVENTS:
             return
         events = [self._event(raw) for raw in split_events(frame.data)]
         if any(isinstance(event, LivePunch) and event.uid is not None for event in events):
-            # Slots pass from person to person: only a list read after the event can tell who holds one now.
+            # Slots are reassigned: only a user list that is read after the event shows the slot's user.
             users = self._read_users()
             events = [replace(event, users=users) if isinstance(event, LivePunch) else event for event in events]
         yield from events
@@ -131,5 +131,5 @@ class _Listener:
     def _read_users(self) -> pd.DataFrame | None:
         try:
             return fetch_users(self.client, self.client.counters())
-        except ONLY_THE_LIST:
+        except USER_LIST_ERRORS:
             return None

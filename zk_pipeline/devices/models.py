@@ -1,7 +1,4 @@
-"""What a terminal is, to this project: its registration, and the frames that a reading of it brings.
-
-No sockets, no storage: those are in `terminal_info`, `transport` and the store.
-"""
+"""Data model of terminals: device registration, terminal info, log position, and a reading with its frames."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 Protocol = Literal["auto", "tcp", "udp"]
-ReadingMode = Literal["full", "tail", "unchanged"]
+ReadingMode = Literal["full", "incremental", "unchanged"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One registered terminal. `site` defaults to the name; devices of one site share their people."""
+    """One registered terminal. `site` defaults to the name; devices of one site share their users."""
 
     name: str
     ip_address: str
@@ -27,16 +24,16 @@ class Device:
     timezone: str = "UTC"
     site: str = ""
     enabled: bool = True
-    live: bool = False  # whether `zk-pipeline live` listens to it
-    trust_punch_states: bool = False  # whether minutes worked are taken from its in, out and break states
-    comm_key_env: str | None = None  # name of the environment variable that holds the comm key, never the key
+    live: bool = False  # whether `zk-pipeline live` captures its punches
+    trust_punch_states: bool = False  # whether worked minutes are computed from its in, out and break states
+    comm_key_env: str | None = None  # name of the environment variable with the comm key, never the key
     encoding: str = "UTF-8"
     id: int | None = None
     serial_number: str | None = None
-    last_transport: Literal["tcp", "udp"] | None = None  # what `auto` found, tried first
-    log_layout: str | None = None  # of the last reading, a name as in LogTail: taken where records prove no other
+    last_transport: Literal["tcp", "udp"] | None = None  # the one that worked last, tried first for `auto`
+    log_layout: str | None = None  # of the last reading, as in LogPosition: used if the records prove no other
     last_sync: datetime | None = None
-    keypad_locked_at: datetime | None = None  # when we locked it for a reading, until it confirms that it is unlocked
+    keypad_locked_at: datetime | None = None  # since when the pipeline has locked it; None after a confirmed unlock
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -47,7 +44,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalInfo:
-    """What a terminal says of itself, and how far its clock is from ours."""
+    """Identity, versions, counters, capacities and clock drift of a terminal, as it reports them."""
 
     serial_number: str
     firmware_version: str
@@ -58,8 +55,8 @@ class TerminalInfo:
     user_capacity: int
     record_count: int
     record_capacity: int
-    clock_local: datetime | None  # naive, the terminal's own wall clock; None when it encodes no real date
-    clock_drift_seconds: float | None  # terminal minus true time, half the round trip taken out; None likewise
+    clock_local: datetime | None  # naive, the terminal's own wall clock; None for an impossible date
+    clock_drift_seconds: float | None  # terminal minus true time, corrected by half the round trip; None likewise
     round_trip_ms: float
     transport: Literal["tcp", "udp"]
 
@@ -76,14 +73,14 @@ PUNCH_TYPES = {
     "raw": "object",
 }
 PUNCH_COLUMNS = list(PUNCH_TYPES)
-# Columns of Reading.rejected: records that cannot be a punch, each with the bytes as they came.
+# Columns of Reading.rejected: records that cannot be a punch, each with its bytes as received.
 REJECTED_COLUMNS = ["record_index", "raw", "reason"]
 # Columns of Reading.users.
 USER_COLUMNS = ["user_id", "uid", "name", "privilege", "card"]
 
 
 def punches_frame(**columns: Any) -> pd.DataFrame:
-    """A frame as Reading.punches, from columns or one value for all rows; what is left out is null in every row."""
+    """A frame like Reading.punches, from columns or one value for all rows; missing columns are null in every row."""
     index = pd.RangeIndex(len(columns["punched_at_local"]))
     series = {
         name: pd.Series(columns[name] if name in columns else _nulls(len(index), kind), index, kind, copy=False)
@@ -100,44 +97,44 @@ def _nulls(rows: int, kind: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class LogPosition:
-    """Where the last reading of a log ended, and what stood there: all that a reading of only new records needs.
+    """End of the last reading of a log: where an incremental reading continues.
 
-    Worth storing as it is; whether it still fits a terminal is for `read_terminal` to find out.
+    Stored unchanged; `read_terminal` checks whether it still matches the terminal.
     """
 
     serial_number: str
     layout: str  # a name of `record_layouts.LOG_LAYOUTS`, such as "40" or "8-MA300"
-    record_count: int  # records in the log when it was read, the rejected ones included
+    record_count: int  # records in the log when it was read, including rejected ones
     total_bytes: int  # of these records
-    overlap: bytes = field(repr=False)  # the last few of them, as they came
-    user_count: int  # the terminal's counter of users, when its user list was last asked for; -1: it is to be asked for
+    overlap: bytes = field(repr=False)  # the last few of these records, as received
+    user_count: int  # the terminal's user counter at the last request of its user list; -1: request it next time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One complete reading of one terminal: of the whole log, or (`mode`) of what is new in it.
+    """One complete reading of one terminal: the whole log, or (`mode`) its new records.
 
     `punches`: `user_id` str, `uid` Int32, `punched_at_local` datetime64[s] (naive, the terminal's wall clock), `status`
-    (the byte that pyzk calls so: the verification, the state in 16-byte records, both in those of MA300),
-    `punch_state`, `verify_type` uint8, `work_code` Int64 (NA where the layout has none), `raw` bytes; columns
-    PUNCH_COLUMNS, duplicates kept as they came. A record of 8 bytes names only a slot of the terminal: its `user_id` is
-    None, `uid` is the slot and `raw` the record; of all others `uid` is NA and `raw` None. Who held the slot is for the
-    store to say, which knows the user lists of earlier readings.
+    (the byte with that name in pyzk: the verification, the state in 16-byte records, both in those of MA300),
+    `punch_state`, `verify_type` uint8, `work_code` Int64 (NA if the layout has none), `raw` bytes; columns
+    PUNCH_COLUMNS, duplicates kept. A record of 8 bytes names only a slot of the terminal: its `user_id` is None, `uid`
+    is the slot and `raw` the record; for all others `uid` is NA and `raw` None. The store resolves slots, from the user
+    lists of earlier readings.
     `rejected`: `record_index` int64 (in the whole log), `raw` bytes, `reason` str.
-    `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None when the terminal refused
-    its list, and where a reading of what is new had no need of it.
-    `tail`: for the next reading; None where only a full one will do.
-    `warnings`: a line for each problem that did not fail the reading.
+    `users`: `user_id` str, `uid` int64, `name` str, `privilege` int64, `card` int64; None if the terminal refused
+    its list, or an incremental reading did not need it.
+    `position`: where the next reading continues; None if that has to be a full one.
+    `warnings`: one line per problem that did not fail the reading.
     """
 
     info: TerminalInfo
-    reported_after: int  # the terminal's own counter, asked again after the log was read
-    layout: int | None  # bytes per record, None when the log was empty
-    log_layout: str | None = None  # its name, as in LogTail
-    bytes_read: int  # everything that arrived, failed attempts included
+    record_count_after: int  # the terminal's own counter, read again after the log
+    layout: int | None  # bytes per record, None if the log was empty
+    log_layout: str | None = None  # name of the layout, as in LogPosition
+    bytes_read: int  # all bytes received, including failed attempts
     punches: pd.DataFrame = field(repr=False)
     rejected: pd.DataFrame = field(repr=False)
     users: pd.DataFrame | None = field(repr=False)
     mode: ReadingMode = "full"
-    tail: LogPosition | None = field(default=None, repr=False)
+    position: LogPosition | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()

@@ -1,7 +1,4 @@
-"""Reading many terminals at once, each within its own deadline.
-
-Knows neither the protocol nor where readings go.
-"""
+"""Concurrent polling of many terminals in worker slots, each within its own deadline. No protocol, no storage."""
 
 from __future__ import annotations
 
@@ -19,19 +16,17 @@ from zk_pipeline.devices.errors import DeadlineExceeded
 from zk_pipeline.devices.models import Device
 from zk_pipeline.runtime.processes import check_for_end
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-GRACE_SECONDS = 1.0  # a reading ends by its own deadline; one that does not is given up this much later
-RELEASE_SLOT_AFTER_SECONDS = 5.0  # whose reading takes longer than healthy ones do lends its place to a waiting device
+GRACE_SECONDS = 1.0  # a reading that exceeds its own deadline is abandoned this much later
+RELEASE_SLOT_AFTER_SECONDS = 5.0  # a reading slower than healthy ones releases its worker slot to a waiting device
 
-_LOOK_EVERY = 0.2  # seconds of a wait between two looks whether the command is to end
+_CHECK_INTERVAL_SECONDS = 0.2  # between two checks whether the command is to end
 
 
 @dataclass(frozen=True, kw_only=True)
-class PollOutcome(Generic[Answer]):
-    """How the reading of one device ended: exactly one of `reading` and `error` is set.
-
-    An Answer is whatever was read: a Reading of its log, a TerminalInfo.
+class PollOutcome(Generic[Result]):
+    """Outcome of one device: exactly one of `reading` (a Reading or a TerminalInfo) and `error` is set.
 
     Instants are aware, UTC.
     """
@@ -39,26 +34,24 @@ class PollOutcome(Generic[Answer]):
     device: Device
     started_at: datetime
     finished_at: datetime
-    reading: Answer | None = None
+    reading: Result | None = None
     error: Exception | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _Attempt(Generic[Answer]):
+class _Attempt(Generic[Result]):
     device: Device
     started_at: datetime
-    lends_place_at: float
-    given_up_at: float
-    results: queue.SimpleQueue[tuple[_Attempt[Answer], PollOutcome[Answer]]] = field(repr=False)
+    releases_slot_at: float
+    times_out_at: float
+    results: queue.SimpleQueue[tuple[_Attempt[Result], PollOutcome[Result]]] = field(repr=False)
 
-    def run(self, read: Callable[[Device], Answer], clock: Clock) -> None:
-        reading: Answer | None = None
+    def run(self, read: Callable[[Device], Result], clock: Clock) -> None:
+        reading: Result | None = None
         error: Exception | None = None
         try:
             reading = read(self.device)
-        except (
-            Exception
-        ) as raised:  # whatever it is belongs to this device's outcome and must not end the thread unheard
+        except Exception as raised:  # any error is the outcome of this device; it must not end the thread silently
             error = raised
         outcome = PollOutcome(
             device=self.device,
@@ -72,79 +65,79 @@ class _Attempt(Generic[Answer]):
 
 def poll_many(
     devices: Iterable[Device],
-    read: Callable[[Device], Answer],
+    read: Callable[[Device], Result],
     *,
     max_workers: int = 32,
     deadline_seconds: float,
     clock: Clock = SYSTEM_CLOCK,
-) -> Iterator[PollOutcome[Answer]]:
-    """Read all devices, in `max_workers` places; yield each outcome as it comes, one per device.
+) -> Iterator[PollOutcome[Result]]:
+    """Read all devices, in `max_workers` slots; yield each outcome as soon as it is available, one per device.
 
-    A reading that takes longer than LENT_AFTER_SECONDS goes on, and its place goes to the next device: so terminals
-    that hang, however many, hold up the others by that much for each `max_workers` of them, not by a deadline each.
+    A reading that takes longer than RELEASE_SLOT_AFTER_SECONDS continues, and its slot goes to the next device: so
+    every `max_workers` hanging terminals delay the others by that time, not by a deadline.
 
-    `read` is expected to end within `deadline_seconds`. One that does not is given up a second later: its
-    outcome is DeadlineExceeded, and its thread, which keeps no process alive, is ignored from then on. An
-    exception of `read`, of any class, becomes the outcome's `error`. While the consumer is busy with an outcome no
-    further device is started, so that few readings wait in memory.
+    `read` is expected to end within `deadline_seconds`. A reading that does not is abandoned a second later: its
+    outcome is DeadlineExceeded, and its thread, a daemon, is ignored from then on. Any exception of `read` becomes the
+    outcome's `error`. While the consumer processes an outcome, no further device is started, so that few readings wait
+    in memory.
     """
-    for come in poll_batches(
-        devices, read, most=1, max_workers=max_workers, deadline_seconds=deadline_seconds, clock=clock
+    for batch in poll_batches(
+        devices, read, max_batch=1, max_workers=max_workers, deadline_seconds=deadline_seconds, clock=clock
     ):
-        yield from come
+        yield from batch
 
 
 def poll_batches(
     devices: Iterable[Device],
-    read: Callable[[Device], Answer],
+    read: Callable[[Device], Result],
     *,
-    most: int,
+    max_batch: int,
     max_workers: int = 32,
     deadline_seconds: float,
     clock: Clock = SYSTEM_CLOCK,
-) -> Iterator[list[PollOutcome[Answer]]]:
-    """As `poll_many`; what has come by the time the consumer asks is yielded together, at most `most` of them."""
+) -> Iterator[list[PollOutcome[Result]]]:
+    """Like `poll_many`, but yields the outcomes that are available together, at most `max_batch` of them."""
     waiting = deque(devices)
-    running: set[_Attempt[Answer]] = set()
-    results: queue.SimpleQueue[tuple[_Attempt[Answer], PollOutcome[Answer]]] = queue.SimpleQueue()
+    running: set[_Attempt[Result]] = set()
+    results: queue.SimpleQueue[tuple[_Attempt[Result], PollOutcome[Result]]] = queue.SimpleQueue()
     while waiting or running:
         now = clock.monotonic()
-        taken = [attempt.lends_place_at for attempt in running if attempt.lends_place_at > now]
+        taken = [attempt.releases_slot_at for attempt in running if attempt.releases_slot_at > now]
         for _ in range(min(len(waiting), max_workers - len(taken))):
             attempt = _Attempt(
                 waiting.popleft(),
                 clock.now(),
-                lends_place_at=now + RELEASE_SLOT_AFTER_SECONDS,
-                given_up_at=now + deadline_seconds + GRACE_SECONDS,
+                releases_slot_at=now + RELEASE_SLOT_AFTER_SECONDS,
+                times_out_at=now + deadline_seconds + GRACE_SECONDS,
                 results=results,
             )
             running.add(attempt)
-            taken.append(attempt.lends_place_at)
+            taken.append(attempt.releases_slot_at)
             threading.Thread(
                 target=attempt.run, args=(read, clock), name=f"poll {attempt.device.name}", daemon=True
             ).start()
-        wakes_at = min(attempt.given_up_at for attempt in running)
+        wakes_at = min(attempt.times_out_at for attempt in running)
         if waiting:
             wakes_at = min(wakes_at, *taken)
         try:
-            attempt, outcome = results.get(timeout=max(min(wakes_at - clock.monotonic(), _LOOK_EVERY), 0.0))
+            attempt, outcome = results.get(timeout=max(min(wakes_at - clock.monotonic(), _CHECK_INTERVAL_SECONDS), 0.0))
         except queue.Empty:
             check_for_end()
-            for attempt in [late for late in running if late.given_up_at <= clock.monotonic()]:
+            for attempt in [late for late in running if late.times_out_at <= clock.monotonic()]:
                 running.remove(attempt)
-                yield [_given_up(attempt, deadline_seconds, clock)]
+                yield [_timed_out(attempt, deadline_seconds, clock)]
             continue
-        come = [(attempt, outcome)]
+        batch = [(attempt, outcome)]
         with suppress(queue.Empty):
-            while len(come) < most:
-                come.append(results.get_nowait())
-        outcomes = [outcome for attempt, outcome in come if attempt in running]
-        running.difference_update(attempt for attempt, _ in come)
+            while len(batch) < max_batch:
+                batch.append(results.get_nowait())
+        outcomes = [outcome for attempt, outcome in batch if attempt in running]
+        running.difference_update(attempt for attempt, _ in batch)
         if outcomes:
             yield outcomes
 
 
-def _given_up(attempt: _Attempt[Answer], deadline_seconds: float, clock: Clock) -> PollOutcome[Answer]:
+def _timed_out(attempt: _Attempt[Result], deadline_seconds: float, clock: Clock) -> PollOutcome[Result]:
     problem = f"it did not end within {deadline_seconds:g} s"
     return PollOutcome(
         device=attempt.device,

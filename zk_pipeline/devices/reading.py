@@ -1,6 +1,6 @@
-"""One complete reading of one terminal: what to read, on how many connections, and what the next reading may rely on.
+"""One complete reading of one terminal: full or incremental, with retries and the user list.
 
-How bytes are fetched is in `tables` and `incremental`; what they mean, in `decode`.
+Transfer is in `tables` and `incremental`, decoding in `decode`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zk_pipeline.devices.errors import (
     TerminalError,
     Unreachable,
 )
-from zk_pipeline.devices.incremental import READING_NEW_RECORDS, fetch_new_records, fits, position_of
+from zk_pipeline.devices.incremental import READING_NEW_RECORDS, can_resume, fetch_new_records, position_of
 from zk_pipeline.devices.keypad_lock import DeviceDisabled, KeypadLocks, device_disabled
 from zk_pipeline.devices.models import Device, LogPosition, Reading, TerminalInfo
 from zk_pipeline.devices.protocol.client import Counters, TerminalClient
@@ -29,14 +29,14 @@ from zk_pipeline.devices.protocol.connection import Connector
 from zk_pipeline.devices.protocol.decode import decode_log
 from zk_pipeline.devices.protocol.record_layouts import LOG_LAYOUTS
 from zk_pipeline.devices.protocol.refusals import SessionLost
-from zk_pipeline.devices.protocol.tables import ONLY_THE_LIST, RawLog, fetch_log, fetch_user_list
-from zk_pipeline.devices.terminal_info import check_serial, describe, verify_serial
+from zk_pipeline.devices.protocol.tables import USER_LIST_ERRORS, RawLog, fetch_log, fetch_user_list
+from zk_pipeline.devices.terminal_info import check_serial, read_terminal_info, verify_serial
 
 ATTEMPTS = 3
-NEVER_LISTED = -1  # no terminal counts so many users
+USER_LIST_DUE = -1  # as a user count: no terminal reports it, so the next reading requests the list
 
-# The user list and lines on what is wrong with it, the failure to read it, or None where it was not needed.
-_Asked: TypeAlias = "tuple[pd.DataFrame, tuple[str, ...]] | TerminalError | None"
+# The user list with its warnings, the error of reading it, or None if it was not needed.
+_UserListResult: TypeAlias = "tuple[pd.DataFrame, tuple[str, ...]] | TerminalError | None"
 
 
 def read_terminal(
@@ -45,59 +45,59 @@ def read_terminal(
     comm_key: int,
     timeout: float,
     deadline: float,
-    tail: LogPosition | None = None,
+    position: LogPosition | None = None,
     lock_while_reading: bool = False,
     keypad_locks: KeypadLocks | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Reading:
-    """Everything the terminal holds, or with `tail` everything since: complete and verified, or TerminalError.
+    """Read the terminal's whole log, or with `position` the records since: complete and verified, or TerminalError.
 
-    `timeout` is the longest silence and `deadline` the longest time for all of it, in seconds. Complete means: what
-    was declared arrived, it is a whole number of records, and the terminal's own counter, asked before and after,
-    confirms that number. A record that cannot be a punch is in `rejected` and the rest in `punches`.
+    Time limits in seconds: `timeout` for one answer, `deadline` for the whole reading. Complete means: all declared
+    bytes arrived, they are a whole number of records, and the terminal's own counter, read before and after, confirms
+    that number. Records that cannot be a punch are in `rejected`, all others in `punches`.
 
-    With the `tail` of an earlier reading only its last records and those after them are transferred, where these are
-    proven to continue it (see `incremental`). Any doubt makes a full reading of it; `mode` says which it was.
+    With the `position` of an earlier reading, only its last records and those after them are transferred, if they are
+    proven to continue it (see `incremental`); otherwise the reading becomes a full one. `mode` is the result.
 
-    A user list that cannot be read costs the punches nothing: `users` is None then, and `warnings` has a line for it.
+    A user list that cannot be read does not fail the reading: `users` is None then, with a line in `warnings`.
 
-    A reading that failed as a whole is tried again on a fresh connection, twice. The terminal is not changed. It is
-    locked only with `lock_while_reading`, while its log is transferred; StillDisabled, or the words of another failure,
-    say when it could not be unlocked. Raises SerialChanged when `device.serial_number` is known and another terminal
-    answers, SerialUnverified when it does not tell its serial number.
+    A failed reading is retried on a new connection, twice. The terminal is not changed. Its keypad is locked only with
+    `lock_while_reading`, during the transfer of the log; a failed unlock raises DeviceLeftDisabled, or is added to the
+    message of another error. Raises SerialChanged if `device.serial_number` is known and another terminal answers,
+    SerialUnverified if the terminal reports no serial number.
     """
-    if tail is not None:
-        device = replace(device, log_layout=tail.layout)
+    if position is not None:
+        device = replace(device, log_layout=position.layout)
     connector = Connector.within(device, comm_key, timeout=timeout, deadline=deadline, clock=clock)
     if not lock_while_reading:
-        return _read(connector, tail, None)
+        return _read(connector, position, None)
     with device_disabled(connector, keypad_locks) as disabling:
-        return _read(disabling.connector, tail, disabling)
+        return _read(disabling.connector, position, disabling)
 
 
 def read_whole_log(client: TerminalClient) -> tuple[RawLog, Reading]:
-    """A full reading within a session that goes on; `bytes_read` is what it has received so far."""
-    info = describe(client)
+    """A full reading within a session that stays open; `bytes_read` counts the bytes received so far."""
+    info = read_terminal_info(client)
     check_serial(client, info)
     log = fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
-    asked = _ask_users(client, log.after)
-    if isinstance(asked, TerminalError) and not isinstance(asked, ONLY_THE_LIST):
-        raise asked  # the session is in doubt
+    users = _fetch_users(client, log.after)
+    if isinstance(users, TerminalError) and not isinstance(users, USER_LIST_ERRORS):
+        raise users  # the error may affect the session
     received = client.transport.bytes_received
-    return log, _reading(client.transport.device, info, log, _people(client.transport.device, asked), received)
+    return log, _reading(client.transport.device, info, log, _user_list(client.transport.device, users), received)
 
 
-def _read(connector: Connector, tail: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
+def _read(connector: Connector, position: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
     failure: TerminalError | None = None
     for _ in range(ATTEMPTS):
         try:
-            return _read_once(connector, tail, disabling)
+            return _read_once(connector, position, disabling)
         except (IncompleteTransfer, ProtocolViolation, NoAnswer, SessionLost) as error:
             failure = failure or error
             if error.attempted == READING_NEW_RECORDS:
-                tail = None
+                position = None
         except (Refused, Unreachable, DeadlineExceeded):
-            # In a second attempt that says less than why the first one failed.
+            # In a retry, the error of the first attempt is more specific.
             if failure is None:
                 raise
             break
@@ -105,23 +105,23 @@ def _read(connector: Connector, tail: LogPosition | None, disabling: DeviceDisab
     raise failure
 
 
-def _read_once(connector: Connector, tail: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
-    asked: _Asked = None
+def _read_once(connector: Connector, position: LogPosition | None, disabling: DeviceDisabled | None) -> Reading:
+    users: _UserListResult = None
     with connector.session() as client:
-        info = describe(client)
+        info = read_terminal_info(client)
         check_serial(client, info)
-        known = tail if tail is not None and fits(tail, info) else None
+        resumable = position if position is not None and can_resume(position, info) else None
         with disabling.during(client) if disabling is not None else nullcontext():
-            log = _fetch(client, known, info)
-        if _needs_users(log, tail):
-            asked = _ask_users(client, log.after)
-    if isinstance(asked, (IncompleteTransfer, ProtocolViolation)):
-        asked = _ask_users_again(connector)
-    return _reading(connector.device, info, log, _people(connector.device, asked), connector.bytes_received)
+            log = _fetch(client, resumable, info)
+        if _needs_users(log, position):
+            users = _fetch_users(client, log.after)
+    if isinstance(users, (IncompleteTransfer, ProtocolViolation)):
+        users = _retry_users(connector)
+    return _reading(connector.device, info, log, _user_list(connector.device, users), connector.bytes_received)
 
 
-def _ask_users(client: TerminalClient, before: Counters) -> _Asked:
-    """The user list, or what went wrong with it: a complete log is not given up for it. To be asked for last."""
+def _fetch_users(client: TerminalClient, before: Counters) -> _UserListResult:
+    """The user list, or the error of reading it: it does not fail a complete log. Requested last in a session."""
     if client.transport.is_broken:
         problem = "the session ended when the snapshot of the log was released"
         return IncompleteTransfer(client.transport.device, "reading the user list", problem)
@@ -131,65 +131,65 @@ def _ask_users(client: TerminalClient, before: Counters) -> _Asked:
         return error
 
 
-def _ask_users_again(connector: Connector) -> _Asked:
-    """The same on a fresh connection: perhaps it was only the transfer that broke."""
+def _retry_users(connector: Connector) -> _UserListResult:
+    """The same on a new connection: only the transfer may have failed."""
     try:
         with connector.session() as client:
             verify_serial(client)
-            return _ask_users(client, client.counters())
+            return _fetch_users(client, client.counters())
     except TerminalError as error:
         return error
 
 
 @dataclass(frozen=True)
-class _People:
-    """The user list as far as it was needed and could be had."""
+class _UserList:
+    """The user list, None if it was not needed or not readable."""
 
     users: pd.DataFrame | None
     warnings: tuple[str, ...] = ()
-    is_due: bool = False  # the next reading has to ask again
+    is_due: bool = False  # the next reading has to request it again
 
 
-def _people(device: Device, asked: _Asked) -> _People:
-    if asked is None:
-        return _People(None)
-    if not isinstance(asked, TerminalError):
-        return _People(*asked)
+def _user_list(device: Device, result: _UserListResult) -> _UserList:
+    if result is None:
+        return _UserList(None)
+    if not isinstance(result, TerminalError):
+        return _UserList(*result)
     warning = (
-        f"{device.name}: the user list could not be read: {asked.problem}. The people known from earlier readings "
-        "stay; the next poll asks for it again."
+        f"{device.name}: the user list could not be read: {result.problem}. Users known from earlier readings stay; "
+        "the next poll requests the list again."
     )
-    return _People(None, (warning,), is_due=True)
+    return _UserList(None, (warning,), is_due=True)
 
 
-def _fetch(client: TerminalClient, known: LogPosition | None, info: TerminalInfo) -> RawLog:
-    log = fetch_new_records(client, known, info) if known is not None else None
+def _fetch(client: TerminalClient, resumable: LogPosition | None, info: TerminalInfo) -> RawLog:
+    log = fetch_new_records(client, resumable, info) if resumable is not None else None
     return log or fetch_log(client, records_before=info.record_count, clock_local=info.clock_local)
 
 
-def _needs_users(log: RawLog, tail: LogPosition | None) -> bool:
-    """Always with a full reading and for records that name only a slot: whose it is at which time is told by the lists
-    of all readings. Else where users came or went.
+def _needs_users(log: RawLog, position: LogPosition | None) -> bool:
+    """Whether the user list is needed: in a full reading, for records that name only a slot (its users over time are
+    known from the lists of all readings), and after a change of the user counter.
     """
-    if log.mode == "full" or tail is None or log.layout is None or not log.layout.names_users:
+    if log.mode == "full" or position is None or log.layout is None or not log.layout.names_users:
         return True
-    return log.after.users != tail.user_count
+    return log.after.users != position.user_count
 
 
-def _reading(device: Device, info: TerminalInfo, log: RawLog, people: _People, bytes_read: int) -> Reading:
+def _reading(device: Device, info: TerminalInfo, log: RawLog, user_list: _UserList, bytes_read: int) -> Reading:
     layout = log.layout or LOG_LAYOUTS[0]
     new = log.table[log.known * layout.size :]
     first_index = log.start + log.known
-    users = people.users
+    users = user_list.users
     punches, rejected = decode_log(new, layout, encoding=device.encoding, first_index=first_index)
-    # Records that wait for a user list in quarantine are found again only by a full reading.
+    # Records that wait in quarantine for a user list are read again only by a full reading.
     is_waiting = len(new) > 0 and users is None and not layout.names_users
-    tail = None if is_waiting else position_of(log, info)
-    if tail is not None and people.is_due:
-        tail = replace(tail, user_count=NEVER_LISTED)
+    position = None if is_waiting else position_of(log, info)
+    if position is not None and user_list.is_due:
+        position = replace(position, user_count=USER_LIST_DUE)
     return Reading(
         info=info,
-        reported_after=log.after.records,
+        record_count_after=log.after.records,
         layout=log.layout.size if log.layout else None,
         log_layout=log.layout.name if log.layout else None,
         bytes_read=bytes_read,
@@ -197,6 +197,6 @@ def _reading(device: Device, info: TerminalInfo, log: RawLog, people: _People, b
         rejected=rejected,
         users=users,
         mode=log.mode,
-        tail=tail,
-        warnings=(*log.warnings, *people.warnings),
+        position=position,
+        warnings=(*log.warnings, *user_list.warnings),
     )

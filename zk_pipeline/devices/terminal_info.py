@@ -1,4 +1,4 @@
-"""What a terminal says of itself, its users and its clock, each asked in one session. Its log is read in `reading`."""
+"""Terminal info, user list and clock of one terminal, each in one session. The log is read in `reading`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SET_CLOCK_TOLERANCE_SECONDS = 2.0  # the terminal counts whole seconds
 
 @dataclass(frozen=True, kw_only=True)
 class ClockChange:
-    """A terminal's clock before and after it was set; drift as in TerminalInfo."""
+    """Readings of a terminal's clock before and after it was set; drift as in TerminalInfo."""
 
     before: ClockReading
     after: ClockReading
@@ -33,9 +33,9 @@ class ClockChange:
 def probe_terminal(
     device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
 ) -> TerminalInfo:
-    """What the terminal says of itself, whatever its serial number. Raises TerminalError."""
+    """Terminal info, without a check of the serial number. Raises TerminalError."""
     with _session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
-        return describe(client)
+        return read_terminal_info(client)
 
 
 def read_users(
@@ -53,11 +53,11 @@ def read_users(
 def set_clock(
     device: Device, *, comm_key: int, timeout: float, deadline: float, clock: Clock = SYSTEM_CLOCK
 ) -> ClockChange:
-    """Set the terminal to the true time, as a wall clock in `device.timezone`, and read it back.
+    """Set the terminal's clock to the true time in `device.timezone`, and read it back.
 
-    The time is taken when the request is sent, so that a slow connection does not make it late. Raises
-    ClockInvalid when the terminal shows another time afterwards, SerialChanged and SerialUnverified as `check_serial`
-    does.
+    The time is taken when the request is sent, with half the round trip added, so that a slow connection does not make
+    it late. Raises ClockInvalid if the terminal shows another time afterwards, SerialChanged and SerialUnverified as
+    `check_serial` does.
     """
     with _session(device, comm_key, timeout=timeout, deadline=deadline, clock=clock) as client:
         verify_serial(client)
@@ -65,12 +65,12 @@ def set_clock(
         arrives_at = clock.now() + timedelta(seconds=before.round_trip_seconds / 2)
         wall_clock = arrives_at.astimezone(ZoneInfo(device.timezone)).replace(tzinfo=None)
         if not FIRST_YEAR <= wall_clock.year <= LAST_YEAR:
-            client.transport.fail(ClockInvalid, f"this computer's own clock says {wall_clock:%Y-%m-%d}")
+            client.transport.fail(ClockInvalid, f"this computer's own clock shows {wall_clock:%Y-%m-%d}")
         client.write_clock((wall_clock + timedelta(milliseconds=500)).replace(microsecond=0))
         after = client.read_clock()
         drift = clock_drift(after, device.timezone)
         if drift is None or abs(drift) > SET_CLOCK_TOLERANCE_SECONDS:
-            shown = after.clock_local or "no real date"
+            shown = after.clock_local or "an impossible date"
             client.transport.fail(ClockInvalid, f"it shows {shown} after being set to {wall_clock:%Y-%m-%d %H:%M:%S}")
         return ClockChange(
             before=before,
@@ -87,19 +87,19 @@ def _session(
 
 
 def clock_drift(reading: ClockReading, timezone_name: str) -> float | None:
-    """Seconds by which the terminal's clock is ahead of the true time; None when it shows no real date.
+    """Seconds by which the terminal's clock is ahead of the true time; None if it shows an impossible date.
 
-    In the hour that a zone repeats, the wall clock is taken for the nearer of its two meanings.
+    In an hour that the time zone repeats, the nearer of the two possible instants is used.
     """
     if reading.clock_local is None:
         return None
     zone = ZoneInfo(timezone_name)
-    meanings = [reading.clock_local.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc) for fold in (0, 1)]
-    return min(((meaning - reading.read_at).total_seconds() for meaning in meanings), key=abs)
+    instants = [reading.clock_local.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc) for fold in (0, 1)]
+    return min(((instant - reading.read_at).total_seconds() for instant in instants), key=abs)
 
 
-def describe(client: TerminalClient) -> TerminalInfo:
-    """What the terminal says of itself now. Raises TerminalError."""
+def read_terminal_info(client: TerminalClient) -> TerminalInfo:
+    """Read identity, versions, counters and clock in an open session. Raises TerminalError."""
     clock = client.read_clock()
     counters = client.counters()
     return TerminalInfo(
@@ -120,14 +120,15 @@ def describe(client: TerminalClient) -> TerminalInfo:
 
 
 def check_serial(client: TerminalClient, info: TerminalInfo) -> None:
-    """Raises SerialChanged when another terminal answers than the registered one, SerialUnverified when it does not say
-    which it is although one is registered.
+    """Compare the serial number in `info` with the registered one.
+
+    Raises SerialChanged if they differ, SerialUnverified if the terminal reports none although one is registered.
     """
     _check_serial(client, info.serial_number)
 
 
 def verify_serial(client: TerminalClient) -> None:
-    """The same, asking the terminal; nothing is asked where no serial number is registered."""
+    """The same, with a request to the terminal; no request if no serial number is registered."""
     if client.transport.device.serial_number:
         _check_serial(client, _serial_number(client))
 
@@ -136,17 +137,18 @@ def _check_serial(client: TerminalClient, answered: str) -> None:
     registered = client.transport.device.serial_number
     if not registered or registered == answered:
         return
-    client.transport.doing = "checking the serial number"
+    client.transport.operation = "checking the serial number"
     if not answered:
-        client.transport.fail(SerialUnverified, f"{registered} is registered, and the terminal tells no serial number")
+        problem = f"{registered} is registered, and the terminal reports no serial number"
+        client.transport.fail(SerialUnverified, problem)
     client.transport.fail(SerialChanged, f"{answered} answers where {registered} is registered")
 
 
 def _serial_number(client: TerminalClient) -> str:
-    """The serial number, "" where the terminal does not say; asked again where it has said so before."""
+    """The serial number, "" if the terminal reports none; repeated if one is registered."""
     answered = client.option("~SerialNumber")
     if not answered and client.transport.device.serial_number:
-        for _ in client.pauses():
+        for _ in client.retry_pauses():
             answered = client.option("~SerialNumber")
             if answered:
                 break

@@ -43,7 +43,7 @@ class DevicePolled:
         """How it ended, in a line."""
         if self.ingested is None or self.reading is None:
             return f"[{self.error_code}] {self.error}"
-        told = f"{self.device.name}: {self.ingested.new} new of {self.reading.reported_after} ({self.reading.mode})"
+        told = f"{self.device.name}: {self.ingested.new} new of {self.reading.record_count_after} ({self.reading.mode})"
         return "; ".join((told, *self.ingested.warnings))
 
 
@@ -66,7 +66,7 @@ def poll_devices(
     come = poll_batches(
         devices,
         lambda one: read(one, tails.get(one.name)),
-        most=TOGETHER,
+        max_batch=TOGETHER,
         max_workers=AT_ONCE,
         deadline_seconds=deadline_seconds,
     )

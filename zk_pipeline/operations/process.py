@@ -136,7 +136,7 @@ def _make(
     return store.days.write(
         judged.days,
         seq=summaries.seq,
-        recheck_after=judged.recheck_after,
+        reprocess_after=judged.reprocess_after,
         run_id=run_id,
         merged=merged,
         apart=summaries.namesakes,

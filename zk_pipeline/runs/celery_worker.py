@@ -11,10 +11,10 @@ from typing import Any
 
 import dagster as dg
 from celery.signals import worker_process_init
-from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
 import zk_pipeline.definitions  # noqa: F401 (so that no run has to)
+from zk_pipeline.defs.dagster_internals import setup_interrupt_handlers
 from zk_pipeline.defs.instance.celery_launcher import WorkerLauncher
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.processes import end_with, process_identity

@@ -10,12 +10,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.run_coordinator import SubmitRunContext
-from dagster._core.storage.tags import WILL_RETRY_TAG
 
+from zk_pipeline.defs.dagster_internals import (
+    DEFAULT_DAGSTER_ENTRY_POINT,
+    WILL_RETRY_TAG,
+    JobPythonOrigin,
+    ModuleCodePointer,
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+    RepositoryPythonOrigin,
+)
 from zk_pipeline.defs.instance.daemon_health import daemon_status
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end
@@ -57,7 +62,7 @@ def submit(
     )
     # `instance.submit_run` wants a workspace, which starts a code server; no coordinator of ours looks at it.
     workspace: Any = None
-    instance.run_coordinator.submit_run(SubmitRunContext(run, workspace))
+    instance.run_coordinator.submit_run(dg.SubmitRunContext(run, workspace))
     return run.run_id
 
 

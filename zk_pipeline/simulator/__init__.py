@@ -1,1 +1,1 @@
-"""Emulated ZKTeco terminals and a CRM receiver, for the demo, the tests and users' own CI."""
+"""Emulated ZKTeco terminals and an emulated CRM, for the demo, the tests and users' own CI."""

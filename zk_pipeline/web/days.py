@@ -20,9 +20,9 @@ from zk_pipeline.web.revision_diff import changes, hours_of
 
 router = APIRouter(include_in_schema=False)
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-_WORKED_BY = {
+_WORKED_MINUTES_SOURCES = {
     None: "first to last punch",
-    "states": "in and out states",
+    "punch_states": "in and out states",
     "unmatched": "first to last: states do not pair",
 }
 
@@ -65,7 +65,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
         rules=[OutlierCode[code] for code in said.outlier_codes] if said else [],
         hours=hours_of(said) if said else None,
         usual=f"{services.settings.work_start:%H:%M}–{services.settings.work_end:%H:%M}",
-        worked_by=_WORKED_BY[said.worked_by] if said else None,
+        worked_minutes_source=_WORKED_MINUTES_SOURCES[said.worked_minutes_source] if said else None,
         punches=punches,
         revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
         context=context,

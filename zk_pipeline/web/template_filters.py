@@ -16,7 +16,7 @@ _VERIFY_TYPES = {0: "password", 1: "finger", 2: "card", 15: "face"}
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # The class of a state word; what is neither good nor bad news has none.
 _DELIVERY_KINDS = {"delivered": "ok", "retry": "warn", "failed": "bad"}
-_VERDICT_KINDS = {"delivered": "ok", "refused": "bad", "misconfigured": "bad"}
+_OUTCOME_KINDS = {"delivered": "ok", "rejected": "bad", "misconfigured": "bad"}
 _DELIVERY_WORDS = {"retry": "to be tried again", "failed": "dead letter", "pending": "waiting", None: "–"}
 
 
@@ -29,7 +29,7 @@ def add_template_filters(environment: Environment) -> None:
         verify_type=verify_type,
         delivery_kind=delivery_kind,
         delivery_words=delivery_words,
-        verdict_kind=verdict_kind,
+        outcome_kind=outcome_kind,
         pairs=pairs,
     )
     environment.tests["run"] = is_run
@@ -69,8 +69,8 @@ def delivery_words(state: str | None) -> str:
     return _DELIVERY_WORDS.get(state) or str(state)
 
 
-def verdict_kind(verdict: str) -> str:
-    return _VERDICT_KINDS.get(verdict, "warn")
+def outcome_kind(outcome: str) -> str:
+    return _OUTCOME_KINDS.get(outcome, "warn")
 
 
 def pairs(values: Iterable[str]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.http.run_workers import NOT_STARTED, WORKER_LOST, Action, RunWorkerPool, TooManyActions
 from zk_pipeline.http.services import Parts
 from zk_pipeline.server import app
-from zk_pipeline.simulator.crm.faults import behave, refusal
+from zk_pipeline.simulator.crm.faults import no_fault, refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -57,7 +57,7 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     assert (made["total_records"], made["processed"], made["outliers"], made["failed"]) == (3, 3, 1, 0)
     backfill = admin.post(f"/api/processed-attendance/process/?start_date={MONDAY}&end_date=2024-03-17").json()
     assert (backfill["work_dates"], len(backfill["run_ids"]), backfill["failed"]) == (14, 1, 0)
-    crm.misbehave = lambda received: refusal(422) if "1003" in received.user_ids else None
+    crm.fault_rule = lambda received: refusal(422) if "1003" in received.user_ids else None
     first = admin.post("/api/processed-attendance/sync/?limit=1&user_id=1001").json()
     assert (first["total"], first["successful"], first["failed"], first["errors"]) == (1, 1, 0, [])
     sent = admin.post("/api/processed-attendance/sync/").json()
@@ -66,7 +66,7 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     (dead,) = admin.get("/api/processed-attendance/?sync_state=failed").json()["results"]
     assert (dead["user_id"], bool(dead["sync_error"]), dead["synced_to_crm"]) == ("1003", True, False)
     assert admin.get("/api/processed-attendance/unsynced/").json()["results"] == [dead]
-    crm.misbehave = behave
+    crm.fault_rule = no_fault
     again = admin.post("/api/processed-attendance/sync/").json()
     assert again["total"] == 0  # a dead letter is not tried by itself
     assert admin.post(f"/api/processed-attendance/{dead['id']}/retry/").json()["successful"] == 1

@@ -107,7 +107,7 @@ class PlainDay:
     shift_start: time | None
     shift_end: time | None
     day_off: str | None
-    worked_by: str | None
+    worked_minutes_source: str | None
 
 
 def shift_of(company: PlainCompany, site: str, user: str, device: str, day: date) -> PlainShift:
@@ -178,7 +178,7 @@ def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[P
     codes, words = _unusual(
         company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
     )
-    minutes, worked_by = _worked(company, held) if count > 1 else (None, None)
+    minutes, worked_minutes_source = _worked(company, held) if count > 1 else (None, None)
     return PlainDay(
         site=site,
         user=user,
@@ -197,7 +197,7 @@ def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[P
         shift_start=shift.start if shift.name else None,
         shift_end=shift.end if shift.name else None,
         day_off=day_off,
-        worked_by=worked_by,
+        worked_minutes_source=worked_minutes_source,
     )
 
 
@@ -264,7 +264,7 @@ def _worked(company: PlainCompany, held: list[PlainPunch]) -> tuple[int, str | N
     if not is_trusted(held):
         return whole, None
     at_work = time_at_work(company, held)
-    return (whole, "unmatched") if at_work is None else (int(at_work.total_seconds() // 60), "states")
+    return (whole, "unmatched") if at_work is None else (int(at_work.total_seconds() // 60), "punch_states")
 
 
 def is_trusted(held: list[PlainPunch]) -> bool:

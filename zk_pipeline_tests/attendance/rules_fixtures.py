@@ -93,7 +93,7 @@ def shift_from(one: PlainShift) -> Shift:
 
 def as_days(judged: EvaluatedDays) -> list[PlainDay]:
     frame = judged.days
-    for name in ("shift", "shift_start", "shift_end", "day_off", "worked_by"):
+    for name in ("shift", "shift_start", "shift_end", "day_off", "worked_minutes_source"):
         if name not in frame:
             frame = frame.assign(**{name: None})
     found = []
@@ -104,7 +104,7 @@ def as_days(judged: EvaluatedDays) -> list[PlainDay]:
             _moment(one.clock_out), one.clock_in_local.to_pydatetime(), _moment(one.clock_out_local), one.punch_count,
             None if pd.isna(one.worked_minutes) else int(one.worked_minutes), tuple(one.outlier_codes),
             one.outlier_reason, *(_said(value) for value in (one.shift, one.shift_start, one.shift_end)),
-            _said(one.day_off), _said(one.worked_by),
+            _said(one.day_off), _said(one.worked_minutes_source),
         ]  # fmt: skip
         found.append(PlainDay(*given))
     return sorted(found)

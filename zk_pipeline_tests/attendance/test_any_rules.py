@@ -26,9 +26,9 @@ def compare(worked: Worked, hours: int) -> int:
     assert list(judged.days["is_incomplete"]) == list(judged.days["clock_out"].isna())
     assert list(judged.days["is_outlier"]) == [bool(codes) for codes in judged.days["outlier_codes"]]
     # Whoever judges again at the moments told ends where somebody does who comes when all is over.
-    while judged.recheck_after:
-        assert min(judged.recheck_after.values()) > now
-        now = max(judged.recheck_after.values())
+    while judged.reprocess_after:
+        assert min(judged.reprocess_after.values()) > now
+        now = max(judged.reprocess_after.values())
         judged = evaluate_days(given, rules, now, shifts)
     assert as_days(judged) == plain_days(company, worked.punches, zero + timedelta(days=1000))
     return len({(day.site, day.user) for day in as_days(judged)})

@@ -99,14 +99,14 @@ def test_nothing_is_missing_and_nobody_left_too_early_before_the_work_date_is_ov
     for times, code in ((["09:00"], "MISSING_CLOCK_OUT"), (["09:00", "12:00"], "CLOCK_OUT_TOO_EARLY")):
         midnight = datetime(2026, 3, 3, 5, tzinfo=timezone.utc)  # in New York
         before, judged = day_of(*times, now=midnight - timedelta(seconds=1), zone="America/New_York")
-        assert (before.codes, judged.recheck_after) == ((), {MONDAY: midnight})
+        assert (before.codes, judged.reprocess_after) == ((), {MONDAY: midnight})
         after, judged = day_of(*times, now=midnight, zone="America/New_York")
-        assert (after.codes, judged.recheck_after) == ((code,), {})
+        assert (after.codes, judged.reprocess_after) == ((code,), {})
 
 
 def test_other_outliers_are_told_at_once() -> None:
     early, judged = day_of("05:00", "18:30", now=datetime(2026, 3, 2, 19, tzinfo=timezone.utc))
-    assert (early.codes, judged.recheck_after) == (("CLOCK_IN_TOO_EARLY",), {})
+    assert (early.codes, judged.reprocess_after) == (("CLOCK_IN_TOO_EARLY",), {})
 
 
 @pytest.mark.parametrize(("day", "minutes"), [(date(2026, 3, 29), 420), (date(2026, 10, 25), 540)])
@@ -133,7 +133,7 @@ def test_every_code_of_the_contract_has_words_for_people() -> None:
 def test_no_summaries_make_no_days() -> None:
     judged = evaluate_days(summaries(PlainCompany(), []), WorkRules(), LONG_AFTER)
     assert judged.days.empty
-    assert judged.recheck_after == {}
+    assert judged.reprocess_after == {}
     assert set(judged.days.columns) >= set(DAYS.columns)
 
 

@@ -40,7 +40,7 @@ Together: TypeAlias = "Callable[[Case], list[Row]]"
 CASES = cases(PAGE.read_text("utf-8"))
 DAYS = """
 SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
-       outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_by
+       outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_minutes_source
 FROM daily_attendance ORDER BY user_id, site, work_date
 """
 
@@ -130,7 +130,7 @@ def read(log: Log, store: Store) -> None:
 def shown(row: Row, case: Case) -> dict[str, str]:
     """A stored row in the words of the page, with the columns that the case shows."""
     person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row[:14]
-    shift, day_off, worked_by = ((text or "").removeprefix(f"{case.name}: ") for text in row[14:])
+    shift, day_off, worked_minutes_source = ((text or "").removeprefix(f"{case.name}: ") for text in row[14:])
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,
@@ -147,7 +147,7 @@ def shown(row: Row, case: Case) -> dict[str, str]:
         "revision": str(revision),
         "shift": shift,
         "day off": day_off,
-        "worked by": worked_by,
+        "minutes source": worked_minutes_source,
     }
     return {name: said[name] for name in case.columns}
 

@@ -39,7 +39,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "host with a command": (["device", "add", "New", "192.0.2.1;reboot"], "is not valid"),
     "host of an update": (["device", "update", "Gate 1", "--ip", "192.0.2"], "'192.0.2' is not a valid IP address"),
     "name of a device": (["device", "add", "a,b", "192.0.2.10"], "'a,b' is not valid"),
-    "two lines as a name": (["device", "add", "a\nb", "192.0.2.10"], "it holds a control character"),
+    "two lines as a name": (["device", "add", "a\nb", "192.0.2.10"], "it contains a control character"),
     "port 0": (["device", "add", "New", "192.0.2.10", "--port", "0"], "port '0' is not valid"),
     "port that is none": (["device", "add", "New", "192.0.2.10", "--port", "http"], "'http' is not a valid integer"),
     "time zone": (["device", "add", "New", "192.0.2.1", "--timezone", "Europe/Istambul"], "mean Europe/Istanbul?"),

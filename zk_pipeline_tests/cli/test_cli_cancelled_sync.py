@@ -37,7 +37,7 @@ def due(home_store: Store, crm: CrmReceiver) -> Store:
     ingest(home_store, "Gate", *(punch for user in people for punch in on(MONDAY, "09:00", "18:00", user_id=user)))
     process(home_store, MONDAY)
     assert home_store.deliveries.states() == {"pending": PEOPLE}
-    crm.misbehave = lambda _: SLOW
+    crm.fault_rule = lambda _: SLOW
     return home_store
 
 
@@ -48,8 +48,8 @@ def assert_settled_and_nothing_repeated_by_the_next(due: Store, crm: CrmReceiver
     held = rows(due, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")
     assert {user for (user,) in held} == applied
     assert 50 <= len(applied) < PEOPLE
-    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE verdict = 'delivered'") == [(len(applied),)]
-    crm.misbehave = lambda _: None
+    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE outcome = 'delivered'") == [(len(applied),)]
+    crm.fault_rule = lambda _: None
     assert zk("sync", "--json").json["delivered"] == PEOPLE - len(applied)
     assert set(crm.ledger.attempts.values()) == {1}
     assert len(crm.ledger.latest()) == PEOPLE
@@ -84,7 +84,7 @@ def test_a_command_that_is_told_to_end_settles_what_it_sent(
 def test_a_request_that_hangs_does_not_hold_up_the_end(
     due: Store, crm: CrmReceiver, record_property: Callable[[str, object], None]
 ) -> None:
-    crm.misbehave = any_of(whenever(lambda r: "U0010" in r.user_ids, Fault(delay_after=60)), lambda _: SLOW)
+    crm.fault_rule = any_of(whenever(lambda r: "U0010" in r.user_ids, Fault(delay_after=60)), lambda _: SLOW)
     with subprocess.Popen([sys.executable, "-m", "zk_pipeline", "sync"], stderr=subprocess.PIPE) as running:
         try:
             until(lambda: crm.posts >= 50 or running.poll() is not None, seconds=60)
@@ -95,7 +95,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_end(
         finally:
             running.kill()
     assert "sending" not in due.deliveries.states()
-    waiting = "SELECT user_id, attempts, rounds, last_status FROM crm_deliveries WHERE last_error IS NOT NULL"
+    waiting = "SELECT user_id, attempts, retry_rounds, last_status FROM crm_deliveries WHERE last_error IS NOT NULL"
     assert rows(due, waiting) == [("U0010", 0, 0, None)]
     assert due.deliveries.states().keys() == {"delivered", "pending"}
 

@@ -121,7 +121,7 @@ def test_names_in_another_encoding_are_told_with_the_command_that_sets_it(
     zk("device", "update", "Gate", "--encoding", "ascii")
     said = zk("device", "users", "Gate", "--json")
     assert said.code == 0
-    assert "are no text in ascii. Set the encoding that it uses" in said.err
+    assert "are not valid ascii. Set the terminal's encoding" in said.err
     assert '`zk-pipeline device update "Gate" --encoding ENCODING`' in said.err
     zk("device", "update", "Gate", "--encoding", "UTF-8")
     assert zk("device", "users", "Gate", "--json").err == ""

@@ -222,7 +222,7 @@ def test_a_wrong_token_is_said_without_showing_it(zk: CommandLine, crm: CrmRecei
 def test_a_crm_that_repeats_the_token_does_not_make_a_command_print_it(zk: CommandLine, crm: CrmReceiver) -> None:
     zk("poll")
     zk("process")
-    crm.misbehave = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
+    crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
     said = zk("sync")
     assert said.code == 1
     assert CRM_TOKEN not in said.out + said.err

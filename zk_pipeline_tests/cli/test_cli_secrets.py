@@ -40,7 +40,7 @@ def repeating_crm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrmRe
         trouble = refusal(status, detail=f"Authorization: Token {TOKEN} / {quote(TOKEN, safe='')} is what you sent")
         return trouble if status != 201 else Fault()
 
-    with CrmReceiver(token=TOKEN, misbehave=repeat) as receiver:
+    with CrmReceiver(token=TOKEN, fault_rule=repeat) as receiver:
         monkeypatch.setenv("CRM_API_URL", receiver.url)
         monkeypatch.setenv("CRM_CONCURRENCY", "1")
         yield receiver
@@ -76,7 +76,7 @@ def test_the_token_is_in_nothing_that_is_written_printed_or_seen_by_others(
     told = rows(home_store, "SELECT last_error FROM crm_deliveries WHERE last_error IS NOT NULL")
     assert told
     assert all("[hidden]" in words for (words,) in told)
-    assert rows(home_store, "SELECT count(*) > 0 FROM crm_attempts WHERE verdict = 'misconfigured'") == [(True,)]
+    assert rows(home_store, "SELECT count(*) > 0 FROM crm_attempts WHERE outcome = 'misconfigured'") == [(True,)]
     written = [path for path in home.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in written), "Dagster's event logs"
     for path in written:

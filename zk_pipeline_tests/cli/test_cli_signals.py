@@ -122,7 +122,7 @@ def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, tell: Ca
     for instant in range(-1, instants):  # the first is not sent any, and tells how long it takes
         mine = tmp_path / f"home-{instant}"
         shutil.copytree(few_due, mine)
-        with CrmReceiver(token=CRM_TOKEN, misbehave=lambda _: Fault(delay_before=1.0)) as receiver:
+        with CrmReceiver(token=CRM_TOKEN, fault_rule=lambda _: Fault(delay_before=1.0)) as receiver:
             variables = {"CRM_API_URL": receiver.url, "CRM_API_TOKEN": CRM_TOKEN}
             number = None if instant < 0 else SIGNALS[instant % 2]
             ended = told(["sync"], mine, number, rng.uniform(0.0, whole), **variables)

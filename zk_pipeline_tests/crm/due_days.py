@@ -51,7 +51,7 @@ def add_punches(store: Store, punches: Iterable[tuple[str, date, str]], *, gate:
     )
     reading = Reading(
         info=info(len(frame), serial_number_of(gate)),
-        reported_after=len(frame),
+        record_count_after=len(frame),
         layout=40,
         bytes_read=40 * len(frame),
         punches=frame,

@@ -45,7 +45,7 @@ def test_a_record_is_delivered_as_the_contract_has_it(client: CrmClient, receive
 
 @pytest.mark.parametrize("trouble", [Fault(drop="after"), Fault(cut_after=12), Fault(cut_after=-4)])
 def test_a_replay_after_a_lost_answer_does_not_double(client: CrmClient, receiver: CrmReceiver, trouble: Fault) -> None:
-    receiver.misbehave = first(1, trouble)
+    receiver.fault_rule = first(1, trouble)
     lost = client.post_one(delivery())
     assert (lost.meaning, lost.error is None) == (ResponseClass.UNKNOWN, False)
     assert client.post_one(delivery()) == DeliveryResult(meaning=ResponseClass.DELIVERED, status=200)
@@ -54,7 +54,7 @@ def test_a_replay_after_a_lost_answer_does_not_double(client: CrmClient, receive
 
 
 def test_a_redirect_is_not_followed(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, redirect(receiver.url + "?moved=1"))
+    receiver.fault_rule = first(1, redirect(receiver.url + "?moved=1"))
     answer = client.post_one(delivery())
     assert answer.meaning is ResponseClass.MISCONFIGURED
     assert receiver.url in (answer.error or "")
@@ -62,7 +62,7 @@ def test_a_redirect_is_not_followed(client: CrmClient, receiver: CrmReceiver) ->
 
 
 def test_a_login_page_with_200_is_not_a_delivery(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, html_page(title="Please sign in"))
+    receiver.fault_rule = first(1, html_page(title="Please sign in"))
     answer = client.post_one(delivery())
     assert answer.meaning is ResponseClass.UNCLEAR
     assert "Please sign in" in (answer.error or "")
@@ -71,14 +71,14 @@ def test_a_login_page_with_200_is_not_a_delivery(client: CrmClient, receiver: Cr
 def test_a_web_page_for_one_person_leaves_the_outcome_unknown_once_anybody_was_accepted(
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
-    receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, html_page())
+    receiver.fault_rule = whenever(lambda r: "EMP00001" in r.user_ids, html_page())
     meanings = [client.post_one(each).meaning for each in deliveries(3)]
     assert meanings == [ResponseClass.DELIVERED, ResponseClass.UNKNOWN, ResponseClass.DELIVERED]
     assert [a.meaning for a in client.post_batch(deliveries(2))] == [ResponseClass.UNKNOWN] * 2
 
 
 def test_an_answer_dripped_beyond_the_deadline_ends_at_the_deadline(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(drip=0.05))  # about 200 bytes: some 10 s, each read far below the timeout
+    receiver.fault_rule = first(1, Fault(drip=0.05))  # about 200 bytes: some 10 s, each read far below the timeout
     with client_of(receiver, timeout=0.6) as client:
         started = time.monotonic()
         answer = client.post_one(delivery())
@@ -90,7 +90,7 @@ def test_an_answer_dripped_beyond_the_deadline_ends_at_the_deadline(receiver: Cr
 
 
 def test_a_request_under_way_ends_when_the_run_is_being_ended(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(delay_after=60))
+    receiver.fault_rule = first(1, Fault(delay_after=60))
     answers: list[DeliveryResult] = []
     thread = threading.Thread(target=lambda: answers.append(client.post_one(delivery())))
     thread.start()
@@ -105,28 +105,28 @@ def test_a_request_under_way_ends_when_the_run_is_being_ended(client: CrmClient,
 
 
 def test_an_endless_answer_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(status=400, body=b"x" * (MAX_BODY * 3)))
-    assert client.post_one(delivery()).meaning is ResponseClass.REFUSED
+    receiver.fault_rule = first(1, Fault(status=400, body=b"x" * (MAX_BODY * 3)))
+    assert client.post_one(delivery()).meaning is ResponseClass.REJECTED
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     assert receiver.connections == 2, "the rest was dropped with its connection rather than read"
 
 
 def test_a_compressed_bomb_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
     bomb = gzip.compress(b"\0" * (MAX_BODY * 20))
-    receiver.misbehave = first(1, Fault(status=400, headers={"Content-Encoding": "gzip"}, body=bomb))
+    receiver.fault_rule = first(1, Fault(status=400, headers={"Content-Encoding": "gzip"}, body=bomb))
     answer = client.post_one(delivery())
-    assert answer.meaning is ResponseClass.REFUSED
+    assert answer.meaning is ResponseClass.REJECTED
     assert len(answer.error or "") < 400
 
 
 def test_a_compressed_answer_is_read(client: CrmClient, receiver: CrmReceiver) -> None:
     body = gzip.compress(b'{"detail": "no such employee"}')
-    receiver.misbehave = first(1, Fault(status=422, headers={"Content-Encoding": "gzip"}, body=body))
+    receiver.fault_rule = first(1, Fault(status=422, headers={"Content-Encoding": "gzip"}, body=body))
     assert client.post_one(delivery()).error == "422: no such employee"
 
 
 def test_a_broken_compression_leaves_the_outcome_unknown(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(status=200, headers={"Content-Encoding": "gzip"}, body=b"not gzip"))
+    receiver.fault_rule = first(1, Fault(status=200, headers={"Content-Encoding": "gzip"}, body=b"not gzip"))
     assert client.post_one(delivery()).meaning is ResponseClass.UNKNOWN
 
 
@@ -192,7 +192,7 @@ def test_a_server_that_does_not_read_what_it_is_sent_ends_with_the_deadline() ->
 
 def test_a_compressed_drip_ends_at_the_deadline_too(receiver: CrmReceiver) -> None:
     body = gzip.compress(b'{"detail": "no such employee"}' * 1000)
-    receiver.misbehave = first(1, Fault(status=422, headers={"Content-Encoding": "gzip"}, body=body, drip=0.05))
+    receiver.fault_rule = first(1, Fault(status=422, headers={"Content-Encoding": "gzip"}, body=body, drip=0.05))
     with client_of(receiver, timeout=0.5) as impatient:
         assert impatient.post_one(delivery()).meaning is ResponseClass.UNKNOWN
 
@@ -229,7 +229,7 @@ def test_a_wrong_address_is_one_where_several_people_get_the_same_and_nobody_is_
     receiver: CrmReceiver, as_array: bool, status: int
 ) -> None:
     url = receiver.url.replace("attendance", "attendence") if status == 404 else receiver.url
-    receiver.misbehave = whenever(lambda _: True, refusal(status, detail="no such address"))
+    receiver.fault_rule = whenever(lambda _: True, refusal(status, detail="no such address"))
     with CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON) as client:
         again = [client.post_one(delivery()).meaning for _ in range(2 * PEOPLE_ALIKE)]
         assert set(again) == {ResponseClass.UNCLEAR}, "one person's record, however often, shows nothing of the address"
@@ -244,10 +244,10 @@ def test_a_wrong_address_is_one_where_several_people_get_the_same_and_nobody_is_
 def test_what_one_person_is_told_is_the_persons_once_anybody_was_accepted(
     client: CrmClient, receiver: CrmReceiver, status: int
 ) -> None:
-    receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, refusal(status, detail="no such address"))
+    receiver.fault_rule = whenever(lambda r: "EMP00001" in r.user_ids, refusal(status, detail="no such address"))
     assert [client.post_one(each).meaning for each in deliveries(3)] == [
         ResponseClass.DELIVERED,
-        ResponseClass.REFUSED,
+        ResponseClass.REJECTED,
         ResponseClass.DELIVERED,
     ]
 
@@ -256,23 +256,23 @@ def test_a_token_that_may_no_longer_deliver_is_the_set_ups_fault_although_it_has
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
-    receiver.misbehave = whenever(lambda _: True, refusal(403))
+    receiver.fault_rule = whenever(lambda _: True, refusal(403))
     meanings = [client.post_one(each).meaning for each in deliveries(PEOPLE_ALIKE)]
-    assert meanings == [ResponseClass.REFUSED] * (PEOPLE_ALIKE - 1) + [ResponseClass.MISCONFIGURED]
+    assert meanings == [ResponseClass.REJECTED] * (PEOPLE_ALIKE - 1) + [ResponseClass.MISCONFIGURED]
 
 
 def test_a_refusal_of_everybody_alike_is_the_set_ups_fault(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = whenever(lambda _: True, refusal(400, detail="unknown field clock_in"))
+    receiver.fault_rule = whenever(lambda _: True, refusal(400, detail="unknown field clock_in"))
     answers = [client.post_one(each) for each in deliveries(PEOPLE_REFUSED_ALIKE)]
-    assert {a.meaning for a in answers[:-1]} == {ResponseClass.REFUSED}
+    assert {a.meaning for a in answers[:-1]} == {ResponseClass.REJECTED}
     assert answers[-1].meaning is ResponseClass.MISCONFIGURED
     assert "crm_mapping.yaml" in (answers[-1].error or "")
 
 
 @pytest.mark.parametrize("detail", ["no such employee", "no such address"])
 def test_a_404_of_the_right_address_is_the_records_fault(client: CrmClient, receiver: CrmReceiver, detail: str) -> None:
-    receiver.misbehave = first(1, refusal(404, detail=detail))
-    assert client.post_one(delivery()).meaning is ResponseClass.REFUSED
+    receiver.fault_rule = first(1, refusal(404, detail=detail))
+    assert client.post_one(delivery()).meaning is ResponseClass.REJECTED
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
 
 
@@ -282,7 +282,7 @@ def test_a_404_for_a_record_is_the_records_fault_where_every_get_is_a_404_too() 
         client = CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON)
         answer = client.post_one(delivery())
         client.close()
-    assert answer == DeliveryResult(meaning=ResponseClass.REFUSED, status=404, error="404: no such employee")
+    assert answer == DeliveryResult(meaning=ResponseClass.REJECTED, status=404, error="404: no such employee")
 
 
 def test_a_404_that_repeats_the_method_is_still_the_addresss() -> None:
@@ -335,7 +335,7 @@ def test_the_token_is_in_no_error_and_no_log(
     troubles += [html_page(title=echo), redirect(f"/{TOKEN}"), Fault(drop="before")]
     answers = []
     for trouble in troubles:
-        receiver.misbehave = first(1, trouble)
+        receiver.fault_rule = first(1, trouble)
         answers.append(client.post_one(delivery()))
     assert all(a.error for a in answers)
     assert TOKEN not in repr(answers)
@@ -359,7 +359,7 @@ def test_a_query_of_the_address_that_the_crm_echoes_is_in_no_error(
     endpoint = CrmEndpoint(url=f"{receiver.url}?{query}", lookup="?secret=hushhush&user={user_id}&date={date}")
     with CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON) as client:
         for status in (200, 400, 500):
-            receiver.misbehave = first(1, Fault(status=status, body=f'{{"error": "{echo} hushhush"}}'.encode()))
+            receiver.fault_rule = first(1, Fault(status=status, body=f'{{"error": "{echo} hushhush"}}'.encode()))
             answer = client.post_one(delivery())
             assert answer.error
             assert "hush" not in answer.error
@@ -370,7 +370,7 @@ def test_a_batch_is_answered_record_by_record(client: CrmClient, receiver: CrmRe
     receiver.unknown_users = {"EMP00003"}
     answers = client.post_batch(due)
     assert [a.status for a in answers] == [201, 201, 201, 422, 201]
-    assert answers[3] == DeliveryResult(meaning=ResponseClass.REFUSED, status=422, error="422: no employee EMP00003")
+    assert answers[3] == DeliveryResult(meaning=ResponseClass.REJECTED, status=422, error="422: no employee EMP00003")
     assert [a.status for a in client.post_batch(due)] == [200, 200, 200, 422, 200]
     assert receiver.posts == 2
     assert len(receiver.ledger.latest()) == 4
@@ -378,13 +378,13 @@ def test_a_batch_is_answered_record_by_record(client: CrmClient, receiver: CrmRe
 
 
 def test_a_truncated_batch_answer_leaves_the_rest_unknown(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(keep_results=2))
+    receiver.fault_rule = first(1, Fault(keep_results=2))
     answers = client.post_batch(deliveries(4))
     assert [a.meaning for a in answers] == [ResponseClass.DELIVERED] * 2 + [ResponseClass.UNKNOWN] * 2
 
 
 def test_a_batch_refused_for_one_record_is_refused_as_a_whole(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = whenever(lambda r: "EMP00001" in r.user_ids, refusal(400))
+    receiver.fault_rule = whenever(lambda r: "EMP00001" in r.user_ids, refusal(400))
     assert {a.meaning for a in client.post_batch(deliveries(4))} == {ResponseClass.BATCH_REFUSED}
 
 

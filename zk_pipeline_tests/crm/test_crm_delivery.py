@@ -113,7 +113,7 @@ def test_a_limit_holds_for_claims_too(client: CrmClient, receiver: CrmReceiver, 
 
 
 def test_random_failures_and_lost_answers_end_in_exactly_once(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.misbehave = any_of(
+    receiver.fault_rule = any_of(
         sometimes(0.1, refusal(503), seed=1),
         sometimes(0.1, Fault(drop="after"), seed=2),
         sometimes(0.1, Fault(drop="before"), seed=3),
@@ -140,7 +140,7 @@ def test_one_poison_record_fails_alone(client: CrmClient, receiver: CrmReceiver,
 def test_a_batch_refused_as_a_whole_is_halved_until_the_culprit_stands_alone(
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
-    receiver.misbehave = whenever(lambda r: "EMP00042" in r.user_ids, refusal(400, detail="bad day"))
+    receiver.fault_rule = whenever(lambda r: "EMP00042" in r.user_ids, refusal(400, detail="bad day"))
     outbox = MemoryOutbox(deliveries(100))
     summary = run(outbox, client, batch_size=100)
     assert (summary.delivered, summary.failed) == (99, 1)
@@ -153,7 +153,7 @@ def test_a_batch_refused_as_a_whole_is_halved_until_the_culprit_stands_alone(
 def test_a_crm_that_takes_no_arrays_stops_the_run_before_the_records_are_blamed(
     client: CrmClient, receiver: CrmReceiver, status: int
 ) -> None:
-    receiver.misbehave = whenever(lambda r: r.body.startswith(b"["), refusal(status, detail="not an object"))
+    receiver.fault_rule = whenever(lambda r: r.body.startswith(b"["), refusal(status, detail="not an object"))
     outbox = MemoryOutbox(deliveries(800))
     with pytest.raises(CrmMisconfigured, match=f"{status}: not an object.*CRM_BATCH_SIZE=1") as stopped:
         run(outbox, client, batch_size=100)
@@ -167,7 +167,7 @@ def test_a_crm_that_takes_no_arrays_stops_the_run_before_the_records_are_blamed(
 def test_records_that_are_refused_in_an_array_and_alone_are_to_blame_themselves(
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
-    receiver.misbehave = whenever(lambda r: "EMP00000" in r.user_ids, refusal(400, detail="bad day"))
+    receiver.fault_rule = whenever(lambda r: "EMP00000" in r.user_ids, refusal(400, detail="bad day"))
     assert run(MemoryOutbox(deliveries(8)), client, batch_size=8, concurrency=1) == DeliverySummary(
         delivered=7, failed=1, errors=ANY
     )
@@ -176,7 +176,7 @@ def test_records_that_are_refused_in_an_array_and_alone_are_to_blame_themselves(
 def test_arrays_that_are_too_large_become_smaller_for_the_rest_of_the_run(
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
-    receiver.misbehave = whenever(lambda r: len(r.user_ids) > 30, refusal(413))
+    receiver.fault_rule = whenever(lambda r: len(r.user_ids) > 30, refusal(413))
     assert run(MemoryOutbox(deliveries(2000)), client, batch_size=100, concurrency=1).delivered == 2000
     assert receiver.posts < 2000 / 25 + 50
 
@@ -200,8 +200,8 @@ def test_every_attempt_is_told_with_its_times_and_words() -> None:
     outbox = MemoryOutbox([delivery()])
     run(outbox, ToldSender(lambda _, before: DELIVERED if before else UNAVAILABLE), time=time)
     first_try, second = outbox.outcome_of("EMP001").tried
-    assert (first_try.verdict, first_try.status, first_try.error) == ("unavailable", 500, "500")
-    assert (second.verdict, second.status, second.error) == ("delivered", 201, None)
+    assert (first_try.outcome, first_try.status, first_try.error) == ("unavailable", 500, "500")
+    assert (second.outcome, second.status, second.error) == ("delivered", 201, None)
     assert first_try.finished_at < second.started_at <= time.clock()
 
 
@@ -211,13 +211,13 @@ def test_an_attempt_that_only_showed_a_wrong_set_up_is_told_but_not_counted() ->
         run(outbox, ToldSender(lambda *_: WRONG))
     outcome = outbox.outcome_of("EMP001")
     assert (outcome.verdict, outcome.attempts) == (Verdict.UNSENT, 0)
-    assert [attempt.verdict for attempt in outcome.tried] == ["misconfigured"]
+    assert [attempt.outcome for attempt in outcome.tried] == ["misconfigured"]
 
 
 def test_a_short_batch_answer_delivers_the_rest_again_under_the_same_keys(
     client: CrmClient, receiver: CrmReceiver
 ) -> None:
-    receiver.misbehave = first(1, Fault(keep_results=4))
+    receiver.fault_rule = first(1, Fault(keep_results=4))
     outbox = MemoryOutbox(deliveries(10))
     assert run(outbox, client, batch_size=10).delivered == 10
     assert sorted(o.attempts for o in outbox.outcomes.values()) == [1] * 4 + [2] * 6
@@ -309,7 +309,7 @@ def test_a_pause_asked_for_holds_for_every_worker(
         moments.append(time.now)
         return refusal(429, retry_after=form()) if len(moments) == 1 else None
 
-    receiver.misbehave = watch
+    receiver.fault_rule = watch
     assert run(MemoryOutbox(deliveries(40)), client, concurrency=1, time=time).delivered == 40
     assert moments[0] == 1000.0
     assert len(moments) == 41
@@ -557,7 +557,7 @@ def test_a_slow_crm_is_settled_by_time() -> None:
 
 
 def test_progress_counts_up_and_errors_stay_bounded() -> None:
-    refused = DeliveryResult(meaning=ResponseClass.REFUSED, status=422, error="422: no")
+    refused = DeliveryResult(meaning=ResponseClass.REJECTED, status=422, error="422: no")
     seen: list[int] = []
     summary = run(
         MemoryOutbox(deliveries(300)),

@@ -193,8 +193,8 @@ already:
         (200, "<html>Sign in", ResponseClass.UNCLEAR),
         (409, "", ResponseClass.DELIVERED),
         (422, '{"error": {"code": 17}}', ResponseClass.DELIVERED),
-        (422, '{"error": {"code": "17"}}', ResponseClass.REFUSED),
-        (422, '{"error": {"code": true}}', ResponseClass.REFUSED),
+        (422, '{"error": {"code": "17"}}', ResponseClass.REJECTED),
+        (422, '{"error": {"code": true}}', ResponseClass.REJECTED),
         (404, '{"error": {"code": 17}}', ResponseClass.UNCLEAR),
         (400, "so ALREADY_THERE", ResponseClass.DELIVERED),
         (401, "ALREADY_THERE", ResponseClass.MISCONFIGURED),
@@ -233,7 +233,7 @@ def test_rules_hold_for_each_record_of_a_batch(tmp_path: Path) -> None:
     http = HttpResponse(status=207, headers={}, body=json.dumps({"results": items[::-1]}).encode())
     sent = [sent_record(one, mapping) for one in due]
     answers = read_batch_answer(http, sent, now=NOON, rules=mapping.rules)
-    assert [a.meaning for a in answers] == [ResponseClass.DELIVERED, ResponseClass.DELIVERED, ResponseClass.REFUSED]
+    assert [a.meaning for a in answers] == [ResponseClass.DELIVERED, ResponseClass.DELIVERED, ResponseClass.REJECTED]
 
 
 def test_a_record_whose_outcome_is_unknown_is_sent_as_it_was_whatever_the_file_says_now(tmp_path: Path) -> None:

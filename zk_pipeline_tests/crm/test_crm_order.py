@@ -43,7 +43,7 @@ def second_is_refused(connection: socket.socket, request: bytes, before: bytes =
     connection.sendall(before + final + after)
 
 
-SHIFTED = [ResponseClass.DELIVERED, ResponseClass.REFUSED, ResponseClass.DELIVERED]
+SHIFTED = [ResponseClass.DELIVERED, ResponseClass.REJECTED, ResponseClass.DELIVERED]
 INTERIM = {
     "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n",
     "processing": b"HTTP/1.1 102 Processing\r\n\r\n" * 3,

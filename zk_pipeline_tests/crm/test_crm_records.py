@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.simulator.crm.faults import Fault, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.faults import Fault, any_of, no_fault, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
@@ -111,11 +111,11 @@ def test_a_merged_record_that_was_applied_without_an_answer_goes_first_and_the_n
 ) -> None:
     at(store, "A", "08:00", "17:00")
     at(store, "B", "18:00", "19:00")
-    crm.misbehave = whenever(lambda _: True, Fault(drop="after"))
+    crm.fault_rule = whenever(lambda _: True, Fault(drop="after"))
     tell(store, tmp_path, crm, patience="0")
     void(store, "B", "1001")
     process(store, MONDAY)
-    crm.misbehave = behave
+    crm.fault_rule = no_fault
     tell(store, tmp_path, crm)
     assert held(crm) == ("08:00", "17:00")
     assert crm.ledger.revisions("1001", MONDAY) == [2, 3]
@@ -124,12 +124,12 @@ def test_a_merged_record_that_was_applied_without_an_answer_goes_first_and_the_n
 
 def test_a_kill_between_two_records_of_a_person_loses_neither(store: Store, crm: CrmReceiver, tmp_path: Path) -> None:
     at(store, "A", "08:00", "17:00")
-    crm.misbehave = whenever(lambda _: True, Fault(delay_after=2.0))
+    crm.fault_rule = whenever(lambda _: True, Fault(delay_after=2.0))
     child = start_sync(store, variables(tmp_path, crm))
     until(lambda: crm.posts > 0)
     at(store, "B", "18:00", "19:00")
     assert child.kill()
-    crm.misbehave = behave
+    crm.fault_rule = no_fault
     until(lambda: _is_all_told(store, tmp_path, crm))
     assert held(crm) == ("08:00", "19:00")
     assert crm.ledger.revisions("1001", MONDAY) == [1, 2]
@@ -186,7 +186,7 @@ def test_whatever_changes_where_the_crm_ends_with_the_merged_days(
     reference = Reference()
     with tempfile.TemporaryDirectory() as folder, CrmReceiver(token=TOKEN) as crm:
         home, store = Path(folder), copied(three_sites, Path(folder))
-        crm.misbehave = any_of(sometimes(0.2, Fault(drop="after"), seed=seed), sometimes(0.1, refusal(503), seed=seed))
+        crm.fault_rule = any_of(sometimes(0.2, Fault(drop="after"), seed=seed), sometimes(0.1, refusal(503), seed=seed))
         for what, site, user, moment in [*changes, ("process", "", "", "")]:
             if what == "punch":
                 reference.punches.setdefault((user, site), set()).add(moment)
@@ -199,7 +199,7 @@ def test_whatever_changes_where_the_crm_ends_with_the_merged_days(
                 process(store, MONDAY)
             else:
                 tell(store, home, crm, patience="0")
-        crm.misbehave = behave
+        crm.fault_rule = no_fault
         assert _is_all_told(store, home, crm) or _is_all_told(store, home, crm)
         of = [(user, "", SITES) for user in PEOPLE if user != NAMESAKE] + [(NAMESAKE, site, (site,)) for site in SITES]
         for user, site, sites in of:

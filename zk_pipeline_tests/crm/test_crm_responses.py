@@ -34,7 +34,7 @@ def http(status: int, headers: Mapping[str, str] = JSON, body: bytes = b"{}") ->
         ([401, 402, 407], ResponseClass.MISCONFIGURED),
         ([403, 404, 405, 406, 410, 411, 415, 421, 426, 431], ResponseClass.UNCLEAR),
         ([408, 423, 425, 429, 500, 501, 502, 503, 504, 511, 599], ResponseClass.UNAVAILABLE),
-        ([400, 412, 413, 414, 418, 422, 428, 451], ResponseClass.REFUSED),
+        ([400, 412, 413, 414, 418, 422, 428, 451], ResponseClass.REJECTED),
         ([409, 199, 700], ResponseClass.UNKNOWN),
     ],
 )
@@ -136,8 +136,8 @@ SENT = SentRecord(key="a", user_id="1", date="2026-11-11")
 @pytest.mark.parametrize(
     ("body", "meaning"),
     [
-        (b'[{"status": 422, "detail": "no"}]', ResponseClass.REFUSED),
-        (b'{"results": [{"status": "422", "detail": "no"}]}', ResponseClass.REFUSED),
+        (b'[{"status": 422, "detail": "no"}]', ResponseClass.REJECTED),
+        (b'{"results": [{"status": "422", "detail": "no"}]}', ResponseClass.REJECTED),
         (b'{"results": [{"status": 201}]}', ResponseClass.DELIVERED),
         (b'{"results": [{"status": 201, "idempotency_key": "another"}]}', ResponseClass.UNKNOWN),
         (b'{"results": [{"status": 201}, {"status": 201}]}', ResponseClass.UNKNOWN),
@@ -160,8 +160,8 @@ def test_a_422_that_is_a_replay_is_a_delivery_unless_it_says_that_it_failed(name
     for body in (b"", b"{}", b'{"detail": "this key was used before"}'):
         assert classify_response(http(422, {name: "true"}, body), now=NOON).meaning is ResponseClass.DELIVERED
     for body in (b'{"error": "no such employee"}', b'{"success": false}', b"no such employee"):
-        assert classify_response(http(422, {name: "true"}, body), now=NOON).meaning is ResponseClass.REFUSED
-    assert classify_response(http(422, {name: "false"}), now=NOON).meaning is ResponseClass.REFUSED
+        assert classify_response(http(422, {name: "true"}, body), now=NOON).meaning is ResponseClass.REJECTED
+    assert classify_response(http(422, {name: "false"}), now=NOON).meaning is ResponseClass.REJECTED
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ ALL_DELIVERED = dict.fromkeys("abc", ResponseClass.DELIVERED)
 
 def test_a_batch_answer_is_read_record_by_record_in_any_order_and_wrapping() -> None:
     results = [result("c", 503), result("a", 201), result("b", 422, detail="no")]
-    expected = {"a": ResponseClass.DELIVERED, "b": ResponseClass.REFUSED, "c": ResponseClass.UNAVAILABLE}
+    expected = {"a": ResponseClass.DELIVERED, "b": ResponseClass.REJECTED, "c": ResponseClass.UNAVAILABLE}
     assert batch(results) == batch({"results": results}) == batch(results, status=200) == expected
 
 
@@ -259,7 +259,7 @@ def test_a_batch_answer_that_was_cut_says_so() -> None:
     assert f"longer than the {len(body)} bytes" in (answers[0].error or "")
 
 
-REFUSED_B = {"a": ResponseClass.DELIVERED, "b": ResponseClass.REFUSED, "c": ResponseClass.DELIVERED}
+REFUSED_B = {"a": ResponseClass.DELIVERED, "b": ResponseClass.REJECTED, "c": ResponseClass.DELIVERED}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.devices.models import Device
-from zk_pipeline.simulator.crm.faults import Fault, Received, any_of, behave, refusal, sometimes, whenever
+from zk_pipeline.simulator.crm.faults import Fault, ReceivedRequest, any_of, no_fault, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
@@ -74,7 +74,7 @@ class Fire:
     def is_over(self) -> bool:
         return self.began is not None and time.monotonic() > self.began + self.until
 
-    def __call__(self, received: Received) -> Fault | None:
+    def __call__(self, received: ReceivedRequest) -> Fault | None:
         self.began = self.began or time.monotonic()
         now = time.monotonic() - self.began
         if self.outage[0] <= now < self.outage[1]:
@@ -112,7 +112,7 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
     with receiver_over_tls(tmp_path) as receiver:
         poison = frozenset(person(n) for n in range(people // 10, people // 10 + 3 * people // 10))
         fire = Fire(outage=(5, 5 + outage), poison=poison, until=10 + outage)
-        receiver.misbehave = any_of(
+        receiver.fault_rule = any_of(
             fire, sometimes(0.05, refusal(503), seed=1), sometimes(0.05, Fault(drop="after"), seed=2)
         )
         for turn in range(3 * kills):
@@ -182,7 +182,7 @@ def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
         times: list[float] = []
         down: list[float] = []
 
-        def misbehave(received: Received) -> Fault | None:
+        def fault_rule(received: ReceivedRequest) -> Fault | None:
             now = time.monotonic()
             if received.number == due // 2:
                 down.append(now)
@@ -190,12 +190,14 @@ def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
             times.append(now)
             return refusal(503) if is_down else None
 
-        receiver.misbehave = misbehave
+        receiver.fault_rule = fault_rule
         ended = start_sync(store, variables(tmp_path, receiver)).wait(200)
         recovered = down[0] + outage
         alone = (down[0] - times[0]) + (times[-1] - min(at for at in times if at >= recovered))
         late = times[-1] - recovered
-        ((attempts, rounds),) = rows(store, "SELECT sum(attempts)::INTEGER, sum(rounds)::INTEGER FROM crm_deliveries")
+        ((attempts, rounds),) = rows(
+            store, "SELECT sum(attempts)::INTEGER, sum(retry_rounds)::INTEGER FROM crm_deliveries"
+        )
         record_property(
             CRM_COUNTS,
             f"{due:,} due, {outage:.0f} s down: {receiver.posts - due} requests more than days, {attempts - due} "
@@ -213,15 +215,15 @@ def test_an_outage_longer_than_the_patience_spends_nothing(tmp_path: Path, recor
     store = Store.at(place(tmp_path / "store.duckdb"))
     due = make_due(store, people=60, dates=dates_from(10))
     with receiver_over_tls(tmp_path) as receiver:
-        receiver.misbehave = whenever(lambda _: True, refusal(503))
+        receiver.fault_rule = whenever(lambda _: True, refusal(503))
         without = variables(tmp_path, receiver, concurrency) | {"CRM_OUTAGE_PATIENCE": "0"}
         ended = start_sync(store, without).wait()
         requests = receiver.posts
         record_property(CRM_COUNTS, f"{due:,} due: {requests} requests, no attempts; {ended.summary.stopped}")
         assert ended.summary.stopped is not None
         assert requests <= 3 * concurrency + 13
-        assert rows(store, "SELECT DISTINCT state, attempts, rounds FROM crm_deliveries") == [("pending", 0, 0)]
-        receiver.misbehave = behave
+        assert rows(store, "SELECT DISTINCT state, attempts, retry_rounds FROM crm_deliveries") == [("pending", 0, 0)]
+        receiver.fault_rule = no_fault
         assert start_sync(store, variables(tmp_path, receiver)).wait(120).summary.delivered == due
         assert receiver.posts == requests + due
         assert outcome_of(store, receiver) == ONCE

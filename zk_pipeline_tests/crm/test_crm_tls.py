@@ -25,7 +25,7 @@ def test_a_private_authority_is_trusted_when_named(tmp_path: Path) -> None:
     with CrmReceiver(token=TOKEN, tls=certificate.tls) as receiver:
         with client_of(receiver, ca_bundle=certificate.authority) as client:
             assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
-            receiver.misbehave = first(1, Fault(drop="after"))
+            receiver.fault_rule = first(1, Fault(drop="after"))
             assert client.post_one(delivery("EMP002")).meaning is ResponseClass.UNKNOWN
             assert client.post_one(delivery("EMP002")).status == 200
         assert receiver.ledger.revisions("EMP002", DAY) == [1]
@@ -38,11 +38,11 @@ def test_an_answer_that_is_cut_off_anywhere_leaves_the_outcome_unknown(
 ) -> None:
     certificate = make_certificate(tmp_path, ends=IN_A_YEAR)
     cut = first(1, Fault(cut_after=cut_after))
-    with CrmReceiver(token=TOKEN, tls=certificate.tls if is_tls else None, misbehave=cut) as receiver:
+    with CrmReceiver(token=TOKEN, tls=certificate.tls if is_tls else None, fault_rule=cut) as receiver:
         with client_of(receiver, ca_bundle=certificate.authority if is_tls else None) as client:
             assert client.post_one(delivery()).meaning is ResponseClass.UNKNOWN
             assert client.post_one(delivery()).status == 200
-            receiver.misbehave = first(1, Fault(cut_after=cut_after))
+            receiver.fault_rule = first(1, Fault(cut_after=cut_after))
             (answer,) = client.post_batch([delivery("EMP002")])
             assert answer.meaning is ResponseClass.UNKNOWN
         assert receiver.ledger.revisions("EMP002", DAY) == [1]
@@ -50,7 +50,7 @@ def test_an_answer_that_is_cut_off_anywhere_leaves_the_outcome_unknown(
 
 def test_a_drip_over_tls_ends_at_the_deadline(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path, ends=IN_A_YEAR)
-    with CrmReceiver(token=TOKEN, tls=certificate.tls, misbehave=first(1, Fault(drip=0.1))) as receiver:
+    with CrmReceiver(token=TOKEN, tls=certificate.tls, fault_rule=first(1, Fault(drip=0.1))) as receiver:
         client = client_of(receiver, ca_bundle=certificate.authority, timeout=0.7)
         assert client.post_one(delivery()).meaning is ResponseClass.UNKNOWN
         assert client.post_one(delivery()).status == 200

@@ -14,8 +14,8 @@ import numpy as np
 
 from zk_pipeline.demo.verification import TruePunch, true_punches
 from zk_pipeline.simulator.company.workforce import Workforce
-from zk_pipeline.simulator.crm.faults import Fault, Misbehaviour, Received, any_of, refusal, sometimes
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.crm.faults import Fault, FaultRule, ReceivedRequest, any_of, refusal, sometimes
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CloseAfter, CorruptData, Faults, HangAt, RefuseConnections
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.network_faults import LateAnswers, Segments
@@ -124,15 +124,15 @@ class _Moves(Faults):
 
     punch: Callable[[], None]
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         self.punch()
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
-def bad_crm(clock: Callable[[], datetime], counts: Counter[str], *, seed: int) -> Misbehaviour:
+def bad_crm(clock: Callable[[], datetime], counts: Counter[str], *, seed: int) -> FaultRule:
     """5xx, answers lost after the record was applied, and every four hours half an hour in which nothing answers."""
 
-    def outage(_: Received) -> Fault | None:
+    def outage(_: ReceivedRequest) -> Fault | None:
         now = clock()
         return Fault(drop="before") if now.hour % 4 == 2 and now.minute < 30 else None
 
@@ -143,7 +143,7 @@ def bad_crm(clock: Callable[[], datetime], counts: Counter[str], *, seed: int) -
         sometimes(0.02, Fault(cut_after=20), seed=seed + 2),
     )
 
-    def counted(received: Received) -> Fault | None:
+    def counted(received: ReceivedRequest) -> Fault | None:
         trouble = asked(received)
         counts["requests"] += 1
         counts["requests in trouble"] += trouble is not None

@@ -126,7 +126,7 @@ def open_hosts(
     }
     with (
         pytest.MonkeyPatch.context() as patch,
-        Fleet.serve(workforce.emulated()) as fleet,
+        Fleet.serve(workforce.emulated_terminals()) as fleet,
         CrmReceiver(token=CRM_TOKEN) as crm,
     ):
         for name, value in {**exported, "CRM_API_URL": crm.url, **variables}.items():

@@ -38,7 +38,7 @@ def all_green(
     process(store, *dates)  # so that sensors have nothing to do but what the poll brings
     # So that every backfill has something to write. Days and history alike: where they differ, a sync that has its turn
     # before a backfill keeps these dates from the CRM and fails.
-    for table in ("daily_attendance", "daily_attendance_history"):
+    for table in ("daily_attendance", "daily_attendance_revisions"):
         execute(store, f"UPDATE {table} SET payload_hash = 'other'")
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions(str(DEVICE_PARTITIONS.name), ["Gate"])
@@ -82,7 +82,7 @@ def all_green(
                 "WHERE work_date <= ?", [dates[-1]]) == [(len(dates) * len(PEOPLE),) * 2 + (2,)]  # fmt: skip
     assert rows(store, "SELECT count(*) FROM raw_punches") == [(len(held) + 2,)]
     assert rows(store, "SELECT count(*) FROM crm_deliveries WHERE state = 'sending'") == [(0,)]
-    assert rows(store, "SELECT count(*) FROM held_dates") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM blocked_dates") == [(0,)]
 
 
 def step_failures() -> str:

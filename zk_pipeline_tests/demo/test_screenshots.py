@@ -74,7 +74,7 @@ def shown(
     } | {comm_key_variable(one.name): str(one.comm_key) for one in company.terminals if one.comm_key}
     last = last_work_date(load_settings(), utc_now())
     dates = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
-    with Fleet.serve(company.emulated()) as fleet, chromium_page() as page:
+    with Fleet.serve(company.emulated_terminals()) as fleet, chromium_page() as page:
         for one in company.terminals:
             key = comm_key_variable(one.name) if one.comm_key else None
             home_store.devices.add(
@@ -134,7 +134,7 @@ def test_pictures_of_a_year_with_a_dead_terminal(shown: Shown) -> None:
     shown.picture(
         "daily_attendance-partition", f"/assets/daily_attendance?view=partitions&partition={day}", "made_from_punches"
     )
-    shown.picture("daily_attendance-checks", "/assets/daily_attendance?view=checks", "days_are_sound")
+    shown.picture("daily_attendance-checks", "/assets/daily_attendance?view=checks", "attendance_rows_consistent")
     shown.picture("daily_attendance-events", "/assets/daily_attendance?view=events", "Materialized")
     shown.picture("raw_punches-partitions", "/assets/raw_punches?view=partitions", "Failed")
     shown.picture("raw_punches-checks", "/assets/raw_punches?view=checks", "terminals_read_in_time")

@@ -60,7 +60,7 @@ def company(begin: datetime) -> Iterator[tuple[Workforce, Fleet, str]]:
     terminals = [replace(one, record_capacity=held + 20) if one.name == narrow else one for one in made.terminals]
     terminals[5] = replace(terminals[5], clock_offset_seconds=-7_200)
     made = replace(made, terminals=tuple(terminals))
-    with Fleet.serve(made.emulated()) as fleet:
+    with Fleet.serve(made.emulated_terminals()) as fleet:
         yield made, fleet, narrow
 
 
@@ -157,7 +157,7 @@ def test_a_day_of_faults_and_kills_leaves_everything_right_and_nothing_behind(
     ):
         register(home_store, workforce, fleet)
         day = BadDay(fleet, workforce, clock, narrow, SEED)
-        crm.misbehave = bad_crm(clock, day.counts, seed=SEED)
+        crm.fault_rule = bad_crm(clock, day.counts, seed=SEED)
         how = environment(workforce, crm, channel) | dict(clock.environ(tmp_path / "site"))
         soak = Soak(home, home_store, instance, clock, day, [])
         living = threading.Thread(target=day.live)

@@ -1,4 +1,4 @@
-"""What every test about terminals is held to: it leaves no thread and no socket behind."""
+"""Fixture for all tests of terminals: each test ends its threads and closes its sockets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# How long one example takes depends on who else uses the machine, and proves nothing.
+# No Hypothesis deadline: the time of an example depends on the load of the machine.
 hypothesis.settings.register_profile("devices", deadline=None)
 hypothesis.settings.load_profile("devices")
 
@@ -22,7 +22,7 @@ def _open_sockets() -> set[str]:
     for descriptor in FILE_DESCRIPTORS.iterdir() if FILE_DESCRIPTORS.exists() else ():
         try:
             links.add(str(descriptor.readlink()))
-        except FileNotFoundError:  # the one that lists the folder is gone by now
+        except FileNotFoundError:  # the descriptor of this listing is closed by now
             continue
     return {link for link in links if link.startswith("socket:")}
 

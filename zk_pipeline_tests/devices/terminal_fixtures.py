@@ -1,4 +1,4 @@
-"""Emulated terminals with a few people and punches, as devices to read, and faults that only tests need."""
+"""Emulated terminals with a few users and punches, as devices to read, and faults used only by tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pandas as pd
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -29,7 +29,7 @@ USERS = tuple(TerminalUser(uid=7 + i, user_id=str(1000 + i), name=f"Şule {i}", 
 
 
 def log(records: int) -> pd.DataFrame:
-    """A log of so many punches, several of them in the same second."""
+    """A log with `records` punches, several of them in the same second."""
     numbers = np.arange(records)
     start = np.datetime64("2025-12-31T22:00:00", "s")
     punches: pd.DataFrame = pd.DataFrame(
@@ -73,7 +73,7 @@ def terminal(
 def serving(
     emulated: EmulatedTerminal, faults: Faults | None = None, *, protocol: Protocol = "tcp"
 ) -> Iterator[Device]:
-    """The device under which the terminal can be read while the block runs."""
+    """Serve the terminal while the block runs; yields its device."""
     with Fleet.serve([emulated], faults={NAME: faults} if faults else None) as fleet:
         yield device(fleet.port_of(NAME), protocol)
 
@@ -82,7 +82,7 @@ def device(port: int, protocol: Protocol = "tcp") -> Device:
     return Device(name=NAME, ip_address="127.0.0.1", port=port, protocol=protocol, timezone="Europe/Istanbul")
 
 
-HASTY = Clock(sleep=lambda _: None)  # pauses between a refusal and the next try take no time
+HASTY = Clock(sleep=lambda _: None)  # retries without pauses
 
 
 def gateway(
@@ -100,7 +100,7 @@ USER_ID_OF_UID = {user.uid: user.user_id for user in USERS}
 
 
 def same_punches(read: pd.DataFrame, truth: pd.DataFrame) -> bool:
-    """Whether the reading holds exactly these punches, in this order; slots are those of USERS."""
+    """Whether the reading has exactly these punches, in this order; slots are those of USERS."""
     columns = ["user_id", "punched_at_local", "verify_type", "punch_state"]
     read = read.assign(user_id=read["user_id"].where(read["uid"].isna(), read["uid"].map(USER_ID_OF_UID)))
     return [tuple(row) for row in read[columns].to_numpy()] == [tuple(row) for row in truth[columns].to_numpy()]
@@ -108,59 +108,59 @@ def same_punches(read: pd.DataFrame, truth: pd.DataFrame) -> bool:
 
 @dataclass
 class Watched(Faults):
-    """Notes what a terminal is asked and how much it sends; what it sends is left to `faults`."""
+    """Records the requests of a terminal and the number of bytes sent; answers are delivered by `faults`."""
 
     faults: Faults = field(default_factory=Faults)
     requests: list[Frame] = field(default_factory=list)
     sent_bytes: int = 0
 
     def count(self, command: Command, data_prefix: bytes = b"") -> int:
-        """How often the terminal was asked this."""
+        """Number of requests with this command."""
         return sum(one.command == command and one.data.startswith(data_prefix) for one in self.requests)
 
     def forget(self) -> None:
         self.requests.clear()
         self.sent_bytes = 0
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        before = wire.sent_bytes
-        await self.faults.deliver(request, answer, wire)
-        self.sent_bytes += wire.sent_bytes - before
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        before = connection.sent_bytes
+        await self.faults.deliver(request, answer, connection)
+        self.sent_bytes += connection.sent_bytes - before
         self.requests.append(request)
 
 
 @dataclass
 class CutAt(Faults):
-    """Ends the connection instead of answering one command, so many times."""
+    """Closes the connection instead of answering one command, `times` times."""
 
     command: Command
     times: int = 1_000_000
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and self.times > 0:
             self.times -= 1
-            wire.cut()
+            connection.cut()
             return
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
 class Rewrite(Faults):
-    """Changes the frames of the answers to one command; `times` limits how often."""
+    """Changes the frames of the answers to one command, at most `times` times."""
 
     command: Command
     change: Callable[[list[Frame]], list[Frame]]
     times: int = 1_000_000
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and self.times > 0:
             self.times -= 1
             answer = self.change(answer)
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def data_packets(size: int, *, numbered: bool) -> Callable[[list[Frame]], list[Frame]]:
-    """A change that cuts data into packets of `size`, numbered (as by real terminals) or not."""
+    """A change that splits data into packets of `size`, numbered (as by real terminals) or not."""
 
     def change(answer: list[Frame]) -> list[Frame]:
         if answer[0].command != Command.CMD_PREPARE_DATA:
@@ -178,13 +178,13 @@ def data_packets(size: int, *, numbered: bool) -> Callable[[list[Frame]], list[F
 
 
 def table(records: bytes) -> bytes:
-    """A table as it is transferred: its size, then its records."""
+    """A table as transferred: its size, then its records."""
     return len(records).to_bytes(4, "little") + records
 
 
 @contextmanager
 def udp_only(port: int) -> Iterator[int]:
-    """A port that passes datagrams on to the one given and on which nothing listens for TCP."""
+    """A port that forwards datagrams to another one and refuses TCP."""
     outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     waker, woken = socket.socketpair()

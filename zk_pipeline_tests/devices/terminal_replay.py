@@ -1,4 +1,4 @@
-"""Recorded answers of an emulated terminal, mutations of them, and a port that replays them whatever it is asked."""
+"""Recorded answers of an emulated terminal, mutations of them, and a server that replays them for any request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.devices.reading import read_terminal
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.network_faults import SmallPackets
@@ -26,7 +26,7 @@ SIZES = (0, 1, 2, 7, 8, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFF
 
 @dataclass(frozen=True)
 class Recording:
-    """Every frame that one reading was answered with, in order, and the terminal it came from."""
+    """All frames that answered one reading, in order, and their terminal."""
 
     terminal: MatrixTerminal
     protocol: Protocol
@@ -34,12 +34,12 @@ class Recording:
 
 
 def record(shape: str, records: int, protocol: Protocol, *, is_numbered: bool = True) -> Recording:
-    """A reading of a healthy terminal; what does not come at once, in packets of 1,008 bytes."""
+    """Record a reading without faults; larger tables in packets of 1,008 bytes."""
 
     class Recorder(Faults):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             frames.extend(answer)
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     frames: list[Frame] = []
     terminal = MatrixTerminal(SHAPES[shape], records)
@@ -51,10 +51,10 @@ def record(shape: str, records: int, protocol: Protocol, *, is_numbered: bool = 
 
 @dataclass(frozen=True)
 class Mutation:
-    """What is sent in place of a recording. `apart`: why it does not count with the others, "" where it does."""
+    """A mutated recording. `apart`: why it is counted separately, "" if it is not."""
 
     name: str
-    packets: list[bytes]  # frames with their TCP top, or datagrams
+    packets: list[bytes]  # frames with their TCP header, or datagrams
     apart: str = ""
 
 
@@ -63,7 +63,7 @@ def unchanged(recording: Recording) -> Mutation:
 
 
 def mutate(recording: Recording, chance: random.Random) -> Mutation:
-    """One mutation, the same for the same state of `chance`."""
+    """One mutation, reproducible for the same state of `chance`."""
     kinds = [*FRAME_MUTATIONS, *BYTE_MUTATIONS] + (list(STREAM_MUTATIONS) if recording.protocol == "tcp" else [])
     name = chance.choice(kinds)
     at = chance.randrange(len(recording.frames))
@@ -73,7 +73,7 @@ def mutate(recording: Recording, chance: random.Random) -> Mutation:
     packets = [frame.encode() for frame in recording.frames]
     if name in BYTE_MUTATIONS:
         packets[at] = BYTE_MUTATIONS[name](packets[at], chance)
-        # One in 65,535 changes leaves the sum as it was: then nothing on the wire tells.
+        # One in 65,535 changes leaves the checksum valid, which is not detectable.
         is_forged = packets[at] != recording.frames[at].encode() and _adds_up(packets[at])
         return Mutation(name, _topped(recording, packets), FORGED if is_forged else "")
     stream = b"".join(_topped(recording, packets))
@@ -81,7 +81,7 @@ def mutate(recording: Recording, chance: random.Random) -> Mutation:
 
 
 def _apart(recording: Recording, name: str, at: int, frames: list[Frame]) -> str:
-    """No line swaps packets on TCP. See `test_swapped_packets_of_one_part` for what becomes of them."""
+    """Swapped packets, which a network does not cause on TCP; see `test_swapped_packets_of_one_part`."""
     if name == "data-forged" and frames != recording.frames:
         return FORGED
     pair = recording.frames[at : at + 2]
@@ -103,7 +103,7 @@ def _adds_up(packet: bytes) -> bool:
     return False
 
 
-# Whole frames, each with a checksum that fits.
+# Complete frames, each with a valid checksum.
 
 
 def _with(frames: list[Frame], at: int, **changes: object) -> list[Frame]:
@@ -132,7 +132,7 @@ FRAME_MUTATIONS: dict[str, Callable[[list[Frame], int, random.Random], list[Fram
     "data-forged": _forged,
 }
 
-# The bytes of one frame, its length on the wire following.
+# The bytes of one frame, with the length in its TCP header adjusted.
 
 
 def _flipped(packet: bytes, chance: random.Random) -> bytes:
@@ -150,7 +150,7 @@ def _overwritten(packet: bytes, chance: random.Random) -> bytes:
 
 
 def _with_a_number(packet: bytes, chance: random.Random) -> bytes:
-    """Four bytes that are a size, or no size."""
+    """Four bytes, used as a size or not."""
     at = chance.randrange(len(packet) + 1)
     number = chance.choice(SIZES).to_bytes(4, "little")[: len(packet) - at]
     return packet[:at] + number + packet[at + len(number) :]
@@ -164,7 +164,7 @@ BYTE_MUTATIONS: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "made-longer": lambda packet, chance: packet + chance.randbytes(chance.randint(1, 50)),
 }
 
-# The stream of TCP, tops included.
+# The TCP stream, headers included.
 
 
 def _inserted(stream: bytes, chance: random.Random) -> bytes:
@@ -187,7 +187,7 @@ STREAM_MUTATIONS: dict[str, Callable[[bytes, random.Random], bytes]] = {
 
 
 class Replay:
-    """A port, TCP and UDP, that answers whoever connects with `packets`, whatever is asked."""
+    """A TCP and UDP server that answers any request with `packets`."""
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
@@ -224,7 +224,7 @@ class Replay:
 
     def _answer_connection(self) -> None:
         connection, _ = self._tcp.accept()
-        with connection, suppress(OSError):  # the client may hang up at any time
+        with connection, suppress(OSError):  # the client may close the connection at any time
             connection.sendall(b"".join(self.packets))
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(1 << 16):

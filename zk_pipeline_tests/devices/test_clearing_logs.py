@@ -1,4 +1,4 @@
-"""A log is cleared only when all of it has been read, verified and locked in one session; else nothing is cleared."""
+"""Clearing a log: only after a full reading, verification and keypad lock in one session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol, Reading
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CorruptData, Faults, HangAt, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -82,7 +82,7 @@ def test_a_punch_during_the_verification_saves_the_log() -> None:
     assert (emulated.record_count, emulated.is_enabled) == (501, True)
 
 
-def test_nobody_can_punch_between_the_last_look_at_the_counter_and_the_clearing() -> None:
+def test_no_punch_is_accepted_between_the_last_counter_check_and_the_clearing() -> None:
     def late_punch(frames: list[Frame]) -> list[Frame]:
         with pytest.raises(TerminalLockedError):
             emulated.punch("1000")
@@ -143,12 +143,12 @@ def test_a_terminal_that_cannot_be_locked_is_not_cleared(faults: Faults) -> None
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_terminal_that_says_it_cleared_and_did_not_is_found_out(protocol: Protocol) -> None:
     class Forgetful(Faults):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == Command.CMD_CLEAR_ATTLOG:
                 emulated.is_enabled = True
                 for _ in range(3):
                     emulated.punch("1000")
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     emulated = terminal(40, records=500)
     with (

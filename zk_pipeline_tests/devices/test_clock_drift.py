@@ -1,4 +1,4 @@
-"""Drift is the terminal's wall clock, in its zone, against the middle of the round trip."""
+"""Clock drift: the terminal's wall clock, in its time zone, against the middle of the round trip."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 

@@ -1,4 +1,4 @@
-"""What a person may type for a device, and what is said when it is wrong."""
+"""Validation of device fields, and its error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A complete log is taken although something else of the reading went wrong; `warnings` says what."""
+"""A complete log is accepted despite other errors of the reading; `warnings` reports them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import AtFirst, ChangeAnswers, CorruptData, Faults, HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -31,24 +31,24 @@ PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 
 @dataclass
 class OnceUsersAreAskedFor(Faults):
-    """Another fault from the request for the user list on, on each connection."""
+    """Another fault on each connection, beginning with the request for the user list."""
 
     faults: Faults
 
     def __post_init__(self) -> None:
-        self._wires: list[Wire] = []  # kept, or a later connection could have the id of an ended one
+        self._connections: list[Connection] = []  # kept, because a later connection could have the id() of an ended one
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == Command.CMD_DATA_WRRQ and request.data.startswith(USER_LIST):
-            self._wires.append(wire)
-        is_late = any(known is wire for known in self._wires)
-        await (self.faults if is_late else Faults()).deliver(request, answer, wire)
+            self._connections.append(connection)
+        is_late = any(known is connection for known in self._connections)
+        await (self.faults if is_late else Faults()).deliver(request, answer, connection)
 
 
 @dataclass
 class Cut(Faults):
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
-        wire.cut()
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
+        connection.cut()
 
 
 def _one_user_more(frames: list[Frame]) -> list[Frame]:
@@ -82,13 +82,13 @@ def test_a_user_list_that_cannot_be_read_costs_no_punches(protocol: Protocol, ca
     emulated, watched = terminal(40, records=300), Watched(BROKEN_LISTS[case]())
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway(timeout=1).read(one)
-        later = gateway(timeout=1).read(one, reading.tail)
+        later = gateway(timeout=1).read(one, reading.position)
 
     assert same_punches(reading.punches, emulated.punches())
     assert reading.users is None
     assert len(reading.warnings) == 1
     assert reading.warnings[0].startswith(f"{NAME}: the user list could not be read: ")
-    # It is asked for again although nothing has changed, and the log is not read in full for it.
+    # The list is requested again although nothing has changed, without a full reading of the log.
     assert (later.mode, later.users, len(later.warnings)) == ("unchanged", None, 1)
 
 
@@ -99,9 +99,9 @@ def test_slots_without_a_user_list_wait_for_a_full_reading(case: str) -> None:
         one = device(fleet.port_of(NAME))
         waiting = gateway(timeout=1).read(one)
         fleet.inject(NAME, Faults())
-        healed = gateway().read(one, waiting.tail)
+        healed = gateway().read(one, waiting.position)
 
-    assert (waiting.tail, waiting.users, len(waiting.warnings)) == (None, None, 1)
+    assert (waiting.position, waiting.users, len(waiting.warnings)) == (None, None, 1)
     assert healed.mode == "full"
     assert same_punches(healed.punches, emulated.punches())
 
@@ -118,23 +118,23 @@ def test_a_user_list_that_breaks_once_is_read_on_a_fresh_connection_and_the_log_
     assert same_punches(reading.punches, emulated.punches())
     assert (reading.users is None, reading.warnings) == (False, ())
     assert watched.count(Command.CMD_DATA_WRRQ, b"\x01\x0d") == 1
-    assert reading.tail is not None
+    assert reading.position is not None
 
 
 @pytest.mark.parametrize("layout", [8, 40])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_release_that_is_never_answered_costs_nothing(protocol: Protocol, layout: Layout) -> None:
-    """The log is verified by then; the user list comes over a fresh connection, whose own release is as unanswered."""
+    """The log is verified by then; the user list is read over a new connection, with the same fault."""
     emulated = terminal(layout, records=3000)
     watched = Watched(HangAt(Command.CMD_FREE_DATA))
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway(timeout=0.3).read(one)
         emulated.punch("1000")
-        later = gateway(timeout=0.3).read(one, reading.tail)
+        later = gateway(timeout=0.3).read(one, reading.position)
 
     assert same_punches(reading.punches, emulated.punches().iloc[:-1])
     assert (reading.users is None, reading.warnings) == (False, ())
-    assert (later.mode, len(later.punches)) == ("tail", 1)
+    assert (later.mode, len(later.punches)) == ("incremental", 1)
     assert watched.count(Command.CMD_CONNECT) == (3 if layout == 40 else 4)
 
 

@@ -1,4 +1,4 @@
-"""Live events in every size that terminals are known to send become punches, and nothing else does."""
+"""Live events of every known size are decoded as punches, other data is not."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 
@@ -64,7 +64,7 @@ def test_the_number_0_is_nobody() -> None:
     assert (record.user_id, record.uid) == (None, None)
 
 
-def test_several_events_in_one_frame_are_told_apart() -> None:
+def test_several_events_in_one_frame_are_split() -> None:
     raw = SIZES[52][0]
     assert split_events(raw * 3) == [raw] * 3
 

@@ -1,4 +1,4 @@
-"""Who listens hears each punch as it happens, notices when the terminal is gone, and leaves it as it was."""
+"""Live capture of one terminal: punches, heartbeats, lost connections, and the terminal's state afterwards."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOON = datetime(2026, 3, 2, 12, 0)  # noqa: DTZ001 - a wall clock has no zone
 
 @dataclass
 class Listening:
-    """A thread that listens to a terminal, and what it has heard."""
+    """A thread with live capture of a terminal, and the received events."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     events: list[LiveEvent] = field(default_factory=list)
@@ -199,7 +199,7 @@ def test_another_terminal_is_not_listened_to() -> None:
 
 
 def events_of(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make terminals report this instead of the punch."""
+    """Make terminals report this event instead of the punch."""
 
     def event(_: Session, punch: Punch) -> Frame:
         who = {"<uid>": struct.pack("<H", 7 + int(punch.user_id) - 1000)}
@@ -227,7 +227,7 @@ def test_an_event_that_names_a_slot_brings_the_user_list_as_it_is_after_it(monke
     assert holders == ["1000", "1100"]
 
 
-def test_an_event_that_names_a_slot_is_told_without_a_user_list_where_it_is_refused(
+def test_an_event_that_names_a_slot_is_reported_without_a_user_list_if_it_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events_of(b"<uid>" + KIND_AND_DATE, monkeypatch)
@@ -240,7 +240,7 @@ def test_an_event_that_names_a_slot_is_told_without_a_user_list_where_it_is_refu
 UNREADABLE = {
     "an unknown size": (b"?" * 11, "events of 11 bytes are not known"),
     "an impossible date": (b"1000".ljust(24, b"\0") + bytes([1, 0, 26, 2, 31, 8, 0, 0]), "impossible date"),
-    "nobody": (bytes(24) + KIND_AND_DATE, "no user id"),
+    "no-user": (bytes(24) + KIND_AND_DATE, "no user id"),
 }
 
 

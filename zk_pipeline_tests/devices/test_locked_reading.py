@@ -1,4 +1,4 @@
-"""A terminal is locked only where asked for, and people can punch again however the reading ends."""
+"""Keypad lock during a reading: only on request, and undone however the reading ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zk_pipeline.devices.clock import Deadline
 from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CorruptData, Faults, HangAt, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -52,7 +52,7 @@ def test_the_terminal_is_locked_while_its_log_is_transferred_and_not_after(proto
     assert same_punches(reading.punches, emulated.punches())
 
 
-def test_nobody_is_locked_out_unasked() -> None:
+def test_the_keypad_is_not_locked_by_default() -> None:
     watched = Watched()
     with serving(terminal(), watched) as one:
         gateway().read(one)
@@ -60,11 +60,11 @@ def test_nobody_is_locked_out_unasked() -> None:
 
 
 def test_a_reading_that_finds_nothing_new_unlocks_what_it_locked() -> None:
-    """The end of the log is compared, so it must not grow in between."""
+    """The end of the log is compared, so the log must not grow in between."""
     watched = Watched()
     with serving(terminal(40, records=500), watched) as one:
         full = gateway().read(one)
-        assert gateway().read(one, full.tail, lock_while_reading=True).mode == "unchanged"
+        assert gateway().read(one, full.position, lock_while_reading=True).mode == "unchanged"
     assert watched.count(DISABLE) == watched.count(ENABLE) == 1
 
 
@@ -101,11 +101,11 @@ def test_a_reading_that_runs_into_its_deadline_leaves_the_terminal_unlocked() ->
 
 def test_a_failure_says_when_the_terminal_could_not_be_unlocked() -> None:
     class NeverUnlocks(CutAt):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == ENABLE:
                 emulated.is_enabled = False
-                wire.mute()
-            await super().deliver(request, answer, wire)
+                connection.mute()
+            await super().deliver(request, answer, connection)
 
     emulated = terminal(16, records=500)
     with serving(emulated, NeverUnlocks(Command.CMD_DATA_RDY)) as one:
@@ -141,7 +141,7 @@ def test_a_terminal_that_cannot_be_locked_is_not_read_unlocked() -> None:
 
 @dataclass
 class Memory:
-    """A memory of locked terminals, and in which order it was asked, and the terminal was locked and unlocked."""
+    """Keypad locks in memory, and the order of their calls and of the terminal's commands."""
 
     noted: set[str] = field(default_factory=set)
     order: list[str] = field(default_factory=list)
@@ -165,14 +165,14 @@ class Memory:
 
 @dataclass
 class Order(Watched):
-    """Puts what is asked of the terminal in the order of a Memory."""
+    """Adds the terminal's commands to the order of a Memory."""
 
     memory: Memory = field(default_factory=Memory)
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command in (ENABLE, DISABLE):
             self.memory.order.append(Command(request.command).name)
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def remembering(memory: Memory, *, timeout: float = 5.0, locks: Path | None = None) -> TerminalGateway:
@@ -180,11 +180,11 @@ def remembering(memory: Memory, *, timeout: float = 5.0, locks: Path | None = No
 
 
 def left_locked(one: Device) -> Device:
-    """As the registry has a device that is noted."""
+    """The device as registered while its lock is recorded."""
     return replace(one, keypad_locked_at=datetime.now(timezone.utc))
 
 
-def test_a_lock_is_noted_before_it_is_taken_and_forgotten_after_it_is_undone() -> None:
+def test_a_lock_is_recorded_before_it_is_taken_and_the_record_deleted_after_the_unlock() -> None:
     memory = Memory()
     with serving(terminal(), Order(memory=memory)) as one:
         remembering(memory).read(one, lock_while_reading=True)
@@ -205,7 +205,7 @@ def test_a_reading_that_locks_nothing_notes_nothing() -> None:
     assert memory.order == []
 
 
-def test_a_reading_is_good_although_its_lock_cannot_be_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reading_succeeds_although_the_record_of_its_lock_cannot_be_deleted(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
 
     def break_memory(frames: list[Frame]) -> list[Frame]:
@@ -217,14 +217,14 @@ def test_a_reading_is_good_although_its_lock_cannot_be_forgotten(caplog: pytest.
         assert len(remembering(memory).read(one, lock_while_reading=True).punches) == 60
     assert emulated.is_enabled
     assert memory.noted == {NAME}
-    assert "the next contact unlocks it once more" in caplog.text
+    assert "the next contact unlocks it again" in caplog.text
 
 
 def test_the_advice_of_a_terminal_that_stays_locked_is_true() -> None:
     class StaysLocked(RefuseCommand):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             emulated.is_enabled = emulated.is_enabled and request.command != ENABLE
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     def is_unlocked() -> bool:
         return emulated.is_enabled and not memory.noted
@@ -234,7 +234,7 @@ def test_the_advice_of_a_terminal_that_stays_locked_is_true() -> None:
         one = device(fleet.port_of(NAME))
         with pytest.raises(errors.DeviceLeftDisabled, match="`zk-pipeline test-device NAME`"):
             remembering(memory).read(one, lock_while_reading=True)
-        remembering(memory).probe(left_locked(one))  # still in vain
+        remembering(memory).probe(left_locked(one))  # still without success
         assert not is_unlocked()
         fleet.inject(NAME, Faults())
         remembering(memory).probe(left_locked(one))
@@ -250,7 +250,7 @@ def test_a_terminal_that_cannot_be_unlocked_is_read_all_the_same(
     with serving(emulated, Watched(HangAt(ENABLE)), protocol=protocol) as one:
         assert len(remembering(memory, timeout=0.3).read(left_locked(one)).punches) == 60
     assert memory.noted == {NAME}
-    assert f"{NAME} was left locked, and is not unlocked: {NAME} (127.0.0.1" in caplog.text
+    assert f"{NAME} was left locked, and could not be unlocked: {NAME} (127.0.0.1" in caplog.text
 
 
 def test_another_terminal_in_its_place_does_not_end_the_complaint(caplog: pytest.LogCaptureFixture) -> None:
@@ -264,10 +264,10 @@ def test_another_terminal_in_its_place_does_not_end_the_complaint(caplog: pytest
 
 def test_a_terminal_that_knows_no_locks_is_not_taken_for_a_locked_one() -> None:
     class KnowsNeither(RefuseCommand):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == ENABLE:
                 answer = [Frame(self.code, answer[0].session_id, request.reply_number)]
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     memory = Memory()
     with serving(terminal(), KnowsNeither(DISABLE)) as one, pytest.raises(errors.UnsupportedCommand, match="locking"):

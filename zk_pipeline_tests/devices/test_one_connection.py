@@ -1,4 +1,4 @@
-"""However many threads and processes want one terminal, one of them at a time has it."""
+"""Device lock: one connection per terminal at a time, between threads and processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zk_pipeline.devices.device_lock import exclusive_access
 from zk_pipeline.devices.errors import Busy
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import gateway, serving, terminal
@@ -36,19 +36,19 @@ HOLD = """
 
 
 class Overlap(Faults):
-    """Counts the sessions that are open at once."""
+    """Counts concurrent sessions."""
 
     def __init__(self) -> None:
         self.open: set[int] = set()
         self.most = 0
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == Command.CMD_EXIT:
             self.open.discard(request.session_id)
         elif request.command != Command.CMD_CONNECT:
             self.open.add(request.session_id)
             self.most = max(self.most, len(self.open))
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:
@@ -64,16 +64,16 @@ def test_threads_take_turns(tmp_path: Path) -> None:
 
 def test_another_process_is_waited_for(tmp_path: Path) -> None:
     with serving(terminal()) as one, child(HOLD, tmp_path / "locks", "127.0.0.1") as other:
-        # The other process holds the default port: it is the address that counts.
+        # The other process has locked the default port: the lock depends on the address.
         here = replace(ONE, ip_address=one.ip_address)
         assert other.hear() == "held"
         with pytest.raises(Busy) as failure, exclusive_access(tmp_path / "locks", here, Deadline.after(0.2)):
-            pytest.fail("two processes held it at once")
+            pytest.fail("two processes had the lock at once")
         other.go_on()
         with exclusive_access(tmp_path / "locks", here, Deadline.after(10)):
             assert other.end() == 0
     assert failure.value.code == "busy"
-    assert "another process held the lock for 0.2 s" in str(failure.value)
+    assert "another process held the lock" in str(failure.value)
 
 
 def test_a_gateway_gives_up_waiting_at_its_deadline_without_a_connection(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
             pass
 
 
-def test_devices_at_other_addresses_are_not_held_up(tmp_path: Path) -> None:
+def test_devices_at_other_addresses_are_not_delayed(tmp_path: Path) -> None:
     others = [replace(ONE, port=4371), replace(ONE, ip_address="192.0.2.1"), replace(ONE, ip_address="2001:db8::1")]
     with exclusive_access(tmp_path, ONE, Deadline.after(1)):
         for other in others:
@@ -166,4 +166,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pytest.raises(UsageError, match=r"192\.0\.2\.10_4370"),
         exclusive_access(tmp_path / "file", ONE, Deadline.after(1)),
     ):
-        pytest.fail("it was held without a file")
+        pytest.fail("the lock was taken without a file")

@@ -1,4 +1,4 @@
-"""Many devices at once: each ends by itself, and a hanging one costs the others nothing."""
+"""Concurrent polling: outcomes are independent, and hanging terminals release their slots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def devices(count: int) -> list[Device]:
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """What hanging reads wait for, so that no thread outlives its test."""
+    """Event that ends hanging reads, so that no thread outlives its test."""
     event = threading.Event()
     yield event
     event.set()
@@ -39,7 +39,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_device_has_one_outcome_with_its_own_error_or_reading() -> None:
     def read(device: Device) -> Reading:
-        raise NoAnswer(device, "polling", "it was told to fail")
+        raise NoAnswer(device, "polling", "injected failure")
 
     outcomes = list(poll_many(devices(50), read, max_workers=8, deadline_seconds=10))
     assert sorted(outcome.device.name for outcome in outcomes) == sorted(device.name for device in devices(50))
@@ -64,13 +64,13 @@ def test_no_devices_make_no_outcomes() -> None:
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_hanging_devices_are_given_up_at_the_deadline_and_hold_up_nobody(release: threading.Event) -> None:
-    """Two places, two devices that hang in them, twenty behind them."""
+def test_hanging_devices_are_abandoned_at_the_deadline_and_do_not_delay_others(release: threading.Event) -> None:
+    """Two slots, two devices that hang in them, twenty waiting."""
 
     def read(device: Device) -> Reading:
         if device.name in ("gate 0", "gate 1"):
             release.wait(30)
-        raise NoAnswer(device, "polling", "it was told to fail")
+        raise NoAnswer(device, "polling", "injected failure")
 
     started = time.monotonic()
     outcomes = {
@@ -86,7 +86,7 @@ def test_hanging_devices_are_given_up_at_the_deadline_and_hold_up_nobody(release
 def test_hanging_devices_lend_their_places_long_before_their_deadline(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four places, forty devices that hang until the last one, behind them all, is read."""
+    """Four slots, forty devices that hang until the last one, which waits behind them, is read."""
     monkeypatch.setattr(polling, "RELEASE_SLOT_AFTER_SECONDS", 0.02)
 
     def read(device: Device) -> Reading:
@@ -94,7 +94,7 @@ def test_hanging_devices_lend_their_places_long_before_their_deadline(
             release.set()
         elif not release.wait(30):
             pytest.fail("the last device was not read while the others hung")
-        raise NoAnswer(device, "polling", "it was told to fail")
+        raise NoAnswer(device, "polling", "injected failure")
 
     started = time.monotonic()
     outcomes = list(poll_many(devices(41), read, max_workers=4, deadline_seconds=60))
@@ -104,14 +104,14 @@ def test_hanging_devices_lend_their_places_long_before_their_deadline(
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_a_device_that_answers_after_it_was_given_up_has_no_second_outcome(release: threading.Event) -> None:
+def test_a_device_that_answers_after_it_was_abandoned_has_no_second_outcome(release: threading.Event) -> None:
     def read(device: Device) -> Reading:
         if device.name == "gate 0":
             hung.append(threading.current_thread())
             release.wait(30)
         else:
             hung[0].join(30)
-        raise NoAnswer(device, "polling", "it was told to fail")
+        raise NoAnswer(device, "polling", "injected failure")
 
     hung: list[threading.Thread] = []
     names = []
@@ -125,7 +125,7 @@ def test_quick_devices_are_yielded_before_slow_ones(release: threading.Event) ->
     def read(device: Device) -> Reading:
         if device.name == "gate 0":
             release.wait(30)
-        raise NoAnswer(device, "polling", "it was told to fail")
+        raise NoAnswer(device, "polling", "injected failure")
 
     order = []
     for outcome in poll_many(devices(3), read, deadline_seconds=30):
@@ -136,7 +136,7 @@ def test_quick_devices_are_yielded_before_slow_ones(release: threading.Event) ->
 
 
 def test_no_more_than_the_workers_run_at_once() -> None:
-    """Each read waits for three others, which only come if four do run at once."""
+    """Each read waits for three others, which requires four concurrent reads."""
     running: list[str] = []
     most: list[int] = []
     four = threading.Barrier(4, timeout=5)
@@ -146,7 +146,7 @@ def test_no_more_than_the_workers_run_at_once() -> None:
         most.append(len(running))
         four.wait()
         running.remove(device.name)
-        raise NoAnswer(device, "polling", "it was told to fail")
+        raise NoAnswer(device, "polling", "injected failure")
 
     outcomes = list(poll_many(devices(40), read, max_workers=4, deadline_seconds=10))
     assert all(isinstance(outcome.error, NoAnswer) for outcome in outcomes)
@@ -160,7 +160,7 @@ def test_hanging_threads_keep_no_process_alive(release: threading.Event) -> None
     def read(device: Device) -> Reading:
         seen.append(threading.current_thread().daemon)
         release.set()
-        raise NoAnswer(device, "polling", "it was told to fail")
+        raise NoAnswer(device, "polling", "injected failure")
 
     list(poll_many(devices(1), read, deadline_seconds=10))
     assert seen == [True]
@@ -188,12 +188,12 @@ def test_what_has_come_meanwhile_is_yielded_together() -> None:
     def read(device: Device) -> Reading:
         if device.name != "gate 0":
             first_is_out.wait(20)
-        raise ValueError("no good")
+        raise ValueError("invalid")
 
-    come = poll_batches(devices(5), read, most=3, deadline_seconds=30)
-    assert [one.device.name for one in next(come)] == ["gate 0"]
+    batches = poll_batches(devices(5), read, max_batch=3, deadline_seconds=30)
+    assert [one.device.name for one in next(batches)] == ["gate 0"]
     first_is_out.set()
     until(lambda: not [one for one in threading.enumerate() if one.name.startswith("poll ")])
-    together, rest = come
+    together, rest = batches
     assert (len(together), len(rest)) == (3, 1)
     assert sorted(one.device.name for one in [*together, *rest]) == [f"gate {number}" for number in range(1, 5)]

@@ -1,4 +1,4 @@
-"""A reading that failed as a whole is tried again on a fresh connection; one that was turned away is not."""
+"""Retries: a failed reading is repeated on a new connection, a refused one is not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CorruptData, Faults, HangAt, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -34,16 +34,16 @@ PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 
 @dataclass
 class OnFirst(Faults):
-    """Has a fault on so many connections, then none."""
+    """Has faults on the first connections, then none."""
 
     faults: Faults
     connections: int
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == Command.CMD_CONNECT:
             self.connections -= 1
         faults = self.faults if self.connections >= 0 else Faults()
-        await faults.deliver(request, answer, wire)
+        await faults.deliver(request, answer, connection)
 
 
 def declares_less(frames: list[Frame]) -> list[Frame]:
@@ -69,7 +69,7 @@ def test_what_fails_once_or_twice_is_read_in_the_end(protocol: Protocol, connect
 
 @pytest.mark.parametrize("case", WHOLE_FAILURES)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_always_fails_is_given_up_after_the_third_connection(protocol: Protocol, case: str) -> None:
+def test_a_lasting_failure_ends_the_reading_after_the_third_connection(protocol: Protocol, case: str) -> None:
     faults, failure = WHOLE_FAILURES[case]
     watched = Watched(faults)
     with serving(terminal(16, records=500), watched, protocol=protocol) as one, pytest.raises(failure):
@@ -78,7 +78,7 @@ def test_what_always_fails_is_given_up_after_the_third_connection(protocol: Prot
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_refusal_is_asked_for_once(protocol: Protocol) -> None:
+def test_a_refusal_is_not_retried(protocol: Protocol) -> None:
     watched = Watched(RefuseCommand(Command.CMD_DATA_WRRQ))
     with serving(terminal(), watched, protocol=protocol) as one, pytest.raises(errors.UnsupportedCommand):
         gateway().read(one)
@@ -92,7 +92,7 @@ def test_a_wrong_comm_key_is_tried_once() -> None:
     assert watched.count(Command.CMD_CONNECT) == 1
 
 
-def test_another_terminal_is_asked_once() -> None:
+def test_another_terminal_is_not_retried() -> None:
     watched = Watched()
     with serving(terminal(), watched) as one, pytest.raises(errors.SerialChanged):
         gateway().read(replace(one, serial_number="OLD1"))
@@ -132,9 +132,9 @@ def test_a_lost_connection_before_the_log_keeps_the_next_attempt_short() -> None
         full = gateway().read(one)
         fleet.call(lambda: emulated.punch("1000"))
         fleet.inject(NAME, CutAt(Command.CMD_GET_VERSION, times=1))
-        assert gateway().read(one, full.tail).mode == "tail"
+        assert gateway().read(one, full.position).mode == "incremental"
         fleet.inject(NAME, CutAt(Command.CMD_DATA_WRRQ, times=1))
-        assert gateway().read(one, full.tail).mode == "full"
+        assert gateway().read(one, full.position).mode == "full"
 
 
 def remembering(port: int, transport: str | None) -> Device:
@@ -158,9 +158,9 @@ def test_where_the_remembered_transport_is_gone_the_other_one_is_used() -> None:
 
 
 class SilentOverUdp(Faults):
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        if len(wire.frame(answer[0])) != len(answer[0].encode()):  # the TCP top is what tells them apart
-            await super().deliver(request, answer, wire)
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        if len(connection.frame(answer[0])) != len(answer[0].encode()):  # only TCP frames have a header
+            await super().deliver(request, answer, connection)
 
 
 def test_a_terminal_that_is_only_on_udp_survives_a_lost_datagram_at_the_start() -> None:
@@ -171,7 +171,7 @@ def test_a_terminal_that_is_only_on_udp_survives_a_lost_datagram_at_the_start() 
 
 
 def test_attempts_share_one_deadline() -> None:
-    """By this clock each look at it takes a second; a single attempt would fit into the deadline."""
+    """Each call of this clock takes a second; a single attempt would fit into the deadline."""
 
     def looks(reading: Callable[[Clock], object]) -> int:
         seconds = itertools.count()

@@ -1,4 +1,4 @@
-"""What a well-behaved terminal holds is what we read, over either protocol and in every layout."""
+"""A full reading equals the terminal's log and users, over both transports and in every layout."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 
@@ -44,7 +44,7 @@ def test_every_record_is_read_in_the_order_of_the_log(protocol: Protocol, layout
     assert same_punches(reading.punches, emulated.punches())
     assert reading.rejected.empty
     assert reading.layout == (layout if records else None)
-    assert (reading.info.record_count, reading.reported_after) == (records, records)
+    assert (reading.info.record_count, reading.record_count_after) == (records, records)
     assert reading.info.transport == protocol
     assert reading.bytes_read >= records * layout
 
@@ -154,7 +154,7 @@ def test_setting_the_clock_cures_the_drift() -> None:
 
 
 def test_a_punch_that_lands_during_the_read_confuses_nothing() -> None:
-    """The counter is read before it, the log after it: 61 records for a counter of 60."""
+    """The counter is read before the punch, the log after it: 61 records for a counter of 60."""
     for layout in LAYOUTS:
         emulated = terminal(layout)
 
@@ -165,7 +165,7 @@ def test_a_punch_that_lands_during_the_read_confuses_nothing() -> None:
         with serving(emulated, Rewrite(Command.CMD_GET_FREE_SIZES, late_punch, times=1)) as one:
             reading = gateway().read(one)
 
-        assert (reading.info.record_count, len(reading.punches), reading.reported_after) == (60, 61, 61)
+        assert (reading.info.record_count, len(reading.punches), reading.record_count_after) == (60, 61, 61)
         assert same_punches(reading.punches, emulated.punches())
 
 
@@ -211,7 +211,7 @@ def test_without_a_user_list_8_byte_records_name_their_slots_alone(refusal) -> N
     with serving(emulated, Rewrite(Command.CMD_DATA_WRRQ, only_users)) as one:
         reading = gateway().read(one)
 
-    assert (reading.users, reading.tail) == (None, None)
+    assert (reading.users, reading.position) == (None, None)
     assert reading.rejected.empty
     assert reading.punches["user_id"].isna().all()
     assert b"".join(reading.punches["raw"]) == emulated.encoded_log()

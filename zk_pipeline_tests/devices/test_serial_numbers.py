@@ -1,4 +1,4 @@
-"""A terminal whose serial number is registered has to prove who it is, whatever is asked of it."""
+"""Serial number check: every operation verifies a registered serial number."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHANGING = {Command.CMD_SET_TIME, Command.CMD_CLEAR_ATTLOG, Command.CMD_DATA_WRR
 
 @pytest.mark.parametrize("silence", SILENT)
 @pytest.mark.parametrize("work", WORK)
-def test_a_known_serial_number_that_is_not_told_is_a_failure_of_its_own(work: str, silence: str) -> None:
+def test_a_registered_serial_number_that_is_not_reported_is_an_error_of_its_own(work: str, silence: str) -> None:
     watched = Watched(SILENT[silence])
     with serving(terminal(), watched) as one, pytest.raises(SerialUnverified, match=SERIAL) as failure:
         WORK[work](gateway(), replace(one, serial_number=SERIAL))
@@ -60,7 +60,7 @@ def test_a_terminal_of_which_none_was_ever_known_is_accepted(work: str, silence:
         WORK[work](gateway(), one)
 
 
-def test_a_serial_number_that_is_refused_once_is_asked_for_again() -> None:
+def test_a_serial_number_that_is_refused_once_is_requested_again() -> None:
     def refused(frames: list[Frame]) -> list[Frame]:
         return [replace(frames[0], command=Command.CMD_ACK_ERROR, data=b"")]
 
@@ -68,4 +68,4 @@ def test_a_serial_number_that_is_refused_once_is_asked_for_again() -> None:
     with serving(terminal(), once) as one:
         reading = gateway().read(replace(one, serial_number=SERIAL))
     assert reading.info.serial_number == SERIAL
-    assert reading.tail is not None
+    assert reading.position is not None

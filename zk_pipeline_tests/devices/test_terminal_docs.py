@@ -1,4 +1,4 @@
-"""The page about terminals names every class of failure there is."""
+"""The page about terminals lists every error class."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "terminals.md"
 
 
 def test_every_class_of_failure_has_its_row_and_no_other_has_one() -> None:
-    told = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    documented = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     of_terminals = [one.code for one in TerminalError.__subclasses__()]
-    assert sorted(told) == sorted([*of_terminals, REGISTRATION_CHANGED, REGISTERED_TWICE])
+    assert sorted(documented) == sorted([*of_terminals, REGISTRATION_CHANGED, REGISTERED_TWICE])

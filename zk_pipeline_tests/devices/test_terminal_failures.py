@@ -1,4 +1,4 @@
-"""What goes wrong on the wire ends as a named failure in time, never as other data than the truth."""
+"""Network failures end in a named error within the time limit, never in wrong data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_wrong_comm_key_is_named_and_never_shown(protocol: Protocol) -> None:
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    with socket.socket() as bound:  # bound and not listening: nobody else gets the port
+    with socket.socket() as bound:  # bound without listening: reserves the port
         bound.bind(("127.0.0.1", 0))
         yield int(bound.getsockname()[1])
 
@@ -63,7 +63,7 @@ def test_an_unknown_host_name_is_unreachable(host: str) -> None:
 
 @contextmanager
 def black_hole(kind: Protocol) -> Iterator[int]:
-    """A port that takes everything and answers nothing."""
+    """A port that accepts connections and datagrams and never answers."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as hole:
         hole.bind(("127.0.0.1", 0))
         if kind == "tcp":
@@ -72,7 +72,7 @@ def black_hole(kind: Protocol) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_black_hole_is_given_up_after_the_timeout(protocol: Protocol) -> None:
+def test_a_black_hole_ends_after_the_timeout(protocol: Protocol) -> None:
     with black_hole(protocol) as port:
         started = time.monotonic()
         with pytest.raises(errors.NoAnswer):
@@ -81,7 +81,7 @@ def test_a_black_hole_is_given_up_after_the_timeout(protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_black_hole_is_given_up_at_the_deadline(protocol: Protocol) -> None:
+def test_a_black_hole_ends_at_the_deadline(protocol: Protocol) -> None:
     with black_hole(protocol) as port:
         started = time.monotonic()
         with pytest.raises(errors.DeadlineExceeded):
@@ -90,7 +90,7 @@ def test_a_black_hole_is_given_up_at_the_deadline(protocol: Protocol) -> None:
 
 
 def test_a_slow_drip_is_cut_off_at_the_deadline() -> None:
-    """Each byte comes well within the timeout, the frame never does."""
+    """Each byte arrives within the timeout, a complete frame never."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stop = threading.Event()
 
@@ -114,7 +114,7 @@ def test_a_slow_drip_is_cut_off_at_the_deadline() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_deadline_that_passes_between_answers_ends_the_reading(protocol: Protocol) -> None:
-    """By this clock each look at it takes a second; the terminal itself answers at once."""
+    """Each call of this clock takes a second; the terminal itself answers at once."""
     seconds = itertools.count()
     clock = Clock(monotonic=lambda: float(next(seconds)))
     with serving(terminal(40, records=3000), protocol=protocol) as one, pytest.raises(errors.DeadlineExceeded):
@@ -191,7 +191,7 @@ def test_a_clock_without_a_date_is_shown_as_none_and_stops_no_reading() -> None:
             gateway().set_clock(one)
 
 
-def test_a_refused_user_list_fails_where_only_users_were_asked_for() -> None:
+def test_a_refused_user_list_fails_if_only_users_were_requested() -> None:
     with (
         serving(terminal(), RefuseCommand(Command.CMD_DATA_WRRQ)) as one,
         pytest.raises(errors.UnsupportedCommand),

@@ -1,4 +1,4 @@
-"""Firmware whose counter is not the number of its records: the log is taken where it proves itself otherwise."""
+"""Firmware with a wrong record counter: the log is accepted only with other evidence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROTOCOLS: list[Protocol] = ["tcp", "udp"]
 
 
 def counting(extra: int) -> Faults:
-    """Counts so many records more than there are."""
+    """Reports `extra` records more than the log has."""
 
     def change(frames: list[Frame]) -> list[Frame]:
         (counted,) = struct.unpack_from("<i", frames[0].data, 32)
@@ -42,23 +42,23 @@ def test_a_counter_that_counts_deleted_records_too_hides_no_punches(
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway().read(one)
         emulated.punch("1000")
-        later = gateway().read(one, reading.tail)
+        later = gateway().read(one, reading.position)
 
     assert same_punches(reading.punches, emulated.punches().iloc[:-1])
     assert reading.warnings == (
-        f"{NAME}: the terminal counts {records + extra} records and its log holds {records}, in two readings: these "
-        "were taken. If no records were deleted at the terminal, some may be missing.",
+        f"{NAME}: the terminal counts {records + extra} records and its log has {records}, in two readings: these "
+        "were accepted. If no records were deleted at the terminal, some may be missing.",
     )
     assert watched.count(Command.CMD_DATA_WRRQ, LOG) == 4
-    # Nothing counts what a tail would bring.
-    assert (reading.tail, later.mode) == (None, "full")
+    # No counter would verify an incremental reading.
+    assert (reading.position, later.mode) == (None, "full")
     assert same_punches(later.punches, emulated.punches())
 
 
 def test_a_punch_between_the_two_readings_is_no_contradiction() -> None:
     class Punches(ChangeAnswers):
-        async def deliver(self, request, answer, wire) -> None:  # type: ignore[no-untyped-def]
-            await super().deliver(request, answer, wire)
+        async def deliver(self, request, answer, connection) -> None:  # type: ignore[no-untyped-def]
+            await super().deliver(request, answer, connection)
             if request.command == Command.CMD_FREE_DATA:
                 emulated.punch("1000")
 
@@ -73,7 +73,7 @@ def test_a_punch_between_the_two_readings_is_no_contradiction() -> None:
 
 
 def _in_turn(*changes: Callable[[bytes], bytes]) -> Faults:
-    """A small log, falsified otherwise each time it is asked for."""
+    """A small log, changed in another way at each request."""
     asked: list[int] = []
 
     def change(frames: list[Frame]) -> list[Frame]:
@@ -104,7 +104,7 @@ def test_a_log_that_contradicts_its_counter_and_proves_nothing_is_not_taken(case
 
 
 def test_a_log_of_16_byte_records_cut_in_one_is_not_taken_for_one_of_8_bytes() -> None:
-    """It is a whole number of records of 8 bytes, half of which have a date."""
+    """The table is also a whole number of records of 8 bytes, half of which have a date."""
     with (
         serving(terminal(16, records=20), _in_turn(lambda log: log[:-8])) as one,
         pytest.raises(errors.IncompleteTransfer, match="312 bytes of records are not the 20 that the terminal counts"),

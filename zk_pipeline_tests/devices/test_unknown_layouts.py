@@ -1,4 +1,4 @@
-"""A log or a user list that makes no sense is a named failure, never punches and never an empty list of people."""
+"""An undecodable log or user list ends in a named error, never in punches or an empty user list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESET = datetime(2000, 1, 8, 9, 0)  # noqa: DTZ001 - a wall clock has no zone
 
 
 def reset_terminal(layout: Layout, *, is_ma300: bool = False) -> EmulatedTerminal:
-    """200 punches, all of them since its clock was reset: the case that made 110 false punches."""
+    """200 punches, all after a reset of the clock: a case that once produced 110 false punches."""
     emulated = terminal(layout, records=0, is_ma300=is_ma300)
     emulated.set_clock(RESET)
     for number in range(200):
@@ -65,7 +65,7 @@ def test_what_the_failure_advises_makes_the_log_readable(is_ma300: bool) -> None
     assert same_punches(reading.punches, emulated.punches())
 
 
-def test_the_tail_of_an_earlier_reading_brings_its_layout_to_a_full_one() -> None:
+def test_the_position_of_an_earlier_reading_gives_its_layout_to_a_full_one() -> None:
     emulated = terminal(8, records=500, is_ma300=True)
     with serving(emulated) as one:
         first = gateway().read(one)
@@ -73,7 +73,7 @@ def test_the_tail_of_an_earlier_reading_brings_its_layout_to_a_full_one() -> Non
         emulated.set_clock(RESET)
         for _ in range(20):
             emulated.punch("1000")
-        second = gateway().read(one, first.tail)
+        second = gateway().read(one, first.position)
     assert (first.log_layout, second.mode) == ("8-MA300", "full")
     assert same_punches(second.punches, emulated.punches())
 
@@ -96,7 +96,7 @@ def test_random_bytes_of_a_size_that_fits_are_no_log(layout: Layout) -> None:
 
 
 def user_list(records: bytes) -> Rewrite:
-    """Sends these as the second table that is read: the user list, after the log."""
+    """Sends these bytes as the second table: the user list, after the log."""
     tables = []
 
     def rewritten(frames: list[Frame]) -> list[Frame]:
@@ -122,7 +122,7 @@ def test_a_user_list_that_makes_no_sense_is_named_and_costs_no_punches(layout: L
         assert same_punches(reading.punches, emulated.punches())
 
 
-def test_such_a_user_list_is_a_failure_where_only_the_list_is_asked_for() -> None:
+def test_such_a_user_list_is_an_error_if_only_the_list_is_requested() -> None:
     emulated = terminal(40, records=0)
     nonsense = Rewrite(
         Command.CMD_DATA_WRRQ, lambda frames: [replace(frames[0], command=1501, data=table(bytes(2880)))]
@@ -131,7 +131,7 @@ def test_such_a_user_list_is_a_failure_where_only_the_list_is_asked_for() -> Non
         gateway().users(one)
 
 
-def test_a_list_with_an_entry_that_names_nobody_is_read_without_it() -> None:
+def test_a_list_with_an_entry_without_a_user_is_read_without_it() -> None:
     emulated = terminal(40, records=20)
     entries = np.frombuffer(emulated.encoded_users(), "u1").reshape(-1, 72).copy()
     entries[3, 48:] = 0
@@ -141,7 +141,7 @@ def test_a_list_with_an_entry_that_names_nobody_is_read_without_it() -> None:
     assert reading.users is not None
     assert len(reading.users) == 38
     assert [line.split(". ")[0] for line in reading.warnings] == [
-        f"{NAME}: 1 of 39 user ids in the terminal's user list are no text in UTF-8"
+        f"{NAME}: 1 of 39 user ids in the terminal's user list are not valid UTF-8"
     ]
 
 
@@ -153,7 +153,7 @@ def test_names_in_another_encoding_are_reported_with_what_to_do_and_then_read() 
     assert wrong.users is not None
     assert wrong.users["name"].str.startswith("\ufffdule").all()
     assert wrong.warnings == (
-        f"{NAME}: 40 of 40 names in the terminal's user list are no text in UTF-8. Set the encoding that it uses (such "
+        f"{NAME}: 40 of 40 names in the terminal's user list are not valid UTF-8. Set the terminal's encoding (such "
         f'as GBK or cp1256): `zk-pipeline device update "{NAME}" --encoding ENCODING`, then '
         f'`zk-pipeline poll "{NAME}" --full`.',
     )

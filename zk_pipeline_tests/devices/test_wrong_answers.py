@@ -1,4 +1,4 @@
-"""An answer that is not what the protocol or the terminal's own counters promise fails the read, by name."""
+"""An answer that violates the protocol or contradicts the terminal's counters fails the reading with a named error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import CorruptData
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import (
@@ -106,7 +106,7 @@ WRONG_PARTS: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("case", WRONG_PARTS)
-def test_a_part_that_is_not_what_was_asked_for_fails_the_read(case: str) -> None:
+def test_a_part_that_was_not_requested_fails_the_reading(case: str) -> None:
     with (
         serving(terminal(40, records=3000), Rewrite(Command.CMD_DATA_RDY, WRONG_PARTS[case])) as one,
         pytest.raises((errors.IncompleteTransfer, errors.ProtocolViolation)),
@@ -116,10 +116,10 @@ def test_a_part_that_is_not_what_was_asked_for_fails_the_read(case: str) -> None
 
 def test_a_wrong_declared_size_fails_the_read_even_where_the_counter_says_nothing() -> None:
     class Blind(Rewrite):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == Command.CMD_GET_FREE_SIZES:
                 answer = _first(data=bytes(92))(answer)
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     cut = Blind(Command.CMD_DATA_WRRQ, _with_data(lambda data: data[:-40]))
     with serving(terminal(40, records=20), cut) as one, pytest.raises(errors.IncompleteTransfer):
@@ -139,7 +139,7 @@ def test_something_else_than_a_terminal_is_a_protocol_violation() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
-            for _ in range(3):  # as often as it is tried
+            for _ in range(3):  # in each attempt
                 connection, _ = listener.accept()
                 with connection:
                     connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")

@@ -24,7 +24,7 @@ from zk_pipeline_tests.store.store_fixtures import device, ingest, reading, rows
 LAST = date(2200, 1, 1)
 _DAYS = """
 SELECT site, user_id, work_date, device, timezone, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
-       worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_by
+       worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_minutes_source
 FROM daily_attendance ORDER BY site, user_id, work_date
 """
 
@@ -108,7 +108,7 @@ def process_stale(store: Store, settings: Settings) -> Processed:
 def made_days(store: Store) -> list[PlainDay]:
     found = []
     for row in rows(store, _DAYS):
-        *given, codes, reason, shift, starts, ends, day_off, worked_by = row
-        told: tuple[Any, ...] = (*given, tuple(codes), reason, shift, starts, ends, day_off, worked_by)
+        *given, codes, reason, shift, starts, ends, day_off, worked_minutes_source = row
+        told: tuple[Any, ...] = (*given, tuple(codes), reason, shift, starts, ends, day_off, worked_minutes_source)
         found.append(PlainDay(*told))
     return found

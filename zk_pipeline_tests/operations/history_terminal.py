@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -175,9 +175,9 @@ class RefusesUserList(Faults):
 
     refused: int = field(default=0)
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         buffered = request.command == Command.CMD_DATA_WRRQ and request.data.startswith(b"\x01\x09\x00")
         if buffered or request.command == Command.CMD_USERTEMP_RRQ:
             self.refused += 1
             answer = [Frame(Command.CMD_ACK_UNKNOWN, answer[0].session_id, request.reply_number)]
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)

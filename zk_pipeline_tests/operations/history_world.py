@@ -166,13 +166,13 @@ class World:
         for name in names:
             self.fleet.inject(name, Faults())  # a live punch after this poll has its user list
 
-    def _read(self, device: Device, *tail: Any) -> Reading:
+    def _read(self, device: Device, *position: Any) -> Reading:
         """A reading, after which the device may be registered under another zone, before it is stored.
 
         All of a poll end together, as those of terminals that are as fast as each other do, and are stored together.
         """
         try:
-            reading = self.gateway.read(device, *tail)
+            reading = self.gateway.read(device, *position)
             if device.name in self._rezoned:
                 self.store.devices.update(device.name, timezone=self._rezoned[device.name])
         finally:

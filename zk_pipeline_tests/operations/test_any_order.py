@@ -36,7 +36,7 @@ CURRENT = "SELECT site, user_id, work_date, payload_hash FROM daily_attendance O
 HISTORY = """
 SELECT site, user_id, work_date, list(revision ORDER BY revision), list(payload_hash ORDER BY revision),
        list(is_retracted ORDER BY revision)
-FROM daily_attendance_history GROUP BY ALL ORDER BY ALL
+FROM daily_attendance_revisions GROUP BY ALL ORDER BY ALL
 """
 DELIVERIES = """
 SELECT user_id, work_date, list(revision ORDER BY revision), list(state ORDER BY revision)

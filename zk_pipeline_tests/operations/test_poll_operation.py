@@ -53,8 +53,8 @@ def _at(fleet: Fleet, name: str) -> Device:
     )
 
 
-def read(device: Device, tail: LogPosition | None = None) -> Reading:
-    return TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0).read(device, tail)
+def read(device: Device, position: LogPosition | None = None) -> Reading:
+    return TerminalGateway(timeout=1, deadline=5, comm_keys=lambda _: 0).read(device, position)
 
 
 def poll(store: Store, run_id: str = "run") -> dict[str, DevicePolled]:
@@ -102,12 +102,12 @@ def test_a_dead_terminal_costs_the_others_nothing_and_its_failure_is_on_record(f
 
 @pytest.mark.usefixtures("fleet")
 def test_what_goes_wrong_before_a_terminal_is_reached_is_that_devices_failure_too(store: Store) -> None:
-    def awkward(device: Device, tail: LogPosition | None) -> Reading:
+    def awkward(device: Device, position: LogPosition | None) -> Reading:
         if device.name == "gate-8":
             raise UsageError("comm key of gate-8: the variable KEY is not set")
         if device.name == "gate-16":
             raise ZeroDivisionError("a defect of ours")
-        return read(device, tail)
+        return read(device, position)
 
     polled = list(poll_devices(store, store.devices.all(), awkward, deadline_seconds=5, run_id=None))
     codes = {item.device.name: (item.error_code, item.error) for item in polled}
@@ -149,7 +149,7 @@ def test_a_second_poll_reads_only_what_is_new_and_a_full_one_everything(fleet: F
     one_more = poll(store, "one more")["gate-40"]
     assert one_more.reading is not None
     assert one_more.ingested is not None
-    assert (one_more.reading.mode, one_more.ingested.new) == ("tail", 1)
+    assert (one_more.reading.mode, one_more.ingested.new) == ("incremental", 1)
     full = list(poll_devices(store, store.devices.all(), read, deadline_seconds=5, run_id="full", full=True))
     assert {item.reading.mode for item in full if item.reading} == {"full"}
     assert sum(item.ingested.new for item in full if item.ingested) == 0
@@ -236,7 +236,7 @@ def test_records_that_the_terminal_counts_and_does_not_hold_are_told_and_not_mis
     fleet.inject("gate-40", ChangeAnswers(Command.CMD_GET_FREE_SIZES, two_more))
     polled = poll(store)["gate-40"]
     assert polled.words.startswith(
-        "gate-40: 5 new of 7 (full); gate-40: the terminal counts 7 records and its log holds 5"
+        "gate-40: 5 new of 7 (full); gate-40: the terminal counts 7 records and its log has 5"
     )
     assert {one.device: one.missing for one in terminal_health(store.database)} == dict.fromkeys(NAMES, 0)
-    assert rows(store, "SELECT reported, accounted FROM device_polls WHERE device = 'gate-40'") == [(7, 5)]
+    assert rows(store, "SELECT reported, records_accounted_for FROM device_polls WHERE device = 'gate-40'") == [(7, 5)]

@@ -14,7 +14,7 @@ from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.operations.sync import crm_endpoint, crm_token, retry_failed, sync
-from zk_pipeline.simulator.crm.faults import Fault, behave, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, no_fault, refusal, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
@@ -184,7 +184,7 @@ def test_one_refused_record_is_a_dead_letter_with_the_crms_words_and_the_rest_ar
     store: Store, tmp_path: Path
 ) -> None:
     poison = whenever(lambda request: "1002" in request.user_ids, refusal(400, detail="no such person"))
-    with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
+    with CrmReceiver(token=TOKEN, fault_rule=poison) as crm:
         summary = run(store, tmp_path, crm)
     assert (summary.delivered, summary.failed) == (2, 1)
     ((user_id, status, words),) = rows(
@@ -196,7 +196,7 @@ def test_one_refused_record_is_a_dead_letter_with_the_crms_words_and_the_rest_ar
 
 def test_a_crm_that_is_down_spends_nothing_and_the_next_sync_delivers(store: Store, tmp_path: Path) -> None:
     down = whenever(lambda _: True, refusal(503))
-    with CrmReceiver(token=TOKEN, misbehave=down) as crm:
+    with CrmReceiver(token=TOKEN, fault_rule=down) as crm:
         configured = settings(tmp_path, CRM_API_URL=crm.url, CRM_API_TOKEN=TOKEN, CRM_OUTAGE_PATIENCE="0")
         ended = sync(store, configured, SyncScope(), run_id="in the outage")
         assert (ended.retry, ended.unsent) == (0, 3)
@@ -210,12 +210,12 @@ def test_a_crm_that_is_down_spends_nothing_and_the_next_sync_delivers(store: Sto
 
 
 def test_the_run_in_which_the_eighth_round_ends_says_what_became_a_dead_letter(store: Store, tmp_path: Path) -> None:
-    execute(store, "UPDATE crm_deliveries SET rounds = 7")
+    execute(store, "UPDATE crm_deliveries SET retry_rounds = 7")
     poison = whenever(lambda received: "1002" in received.user_ids, refusal(500))
-    with CrmReceiver(token=TOKEN, misbehave=poison) as crm:
+    with CrmReceiver(token=TOKEN, fault_rule=poison) as crm:
         summary = run(store, tmp_path, crm)
     assert (summary.delivered, summary.retry, summary.failed) == (2, 0, 1)
-    assert summary.errors[0].message == "given up after 8 rounds, last: 500: told to refuse"
+    assert summary.errors[0].message == "given up after 8 rounds, last: 500: injected refusal"
     assert store.deliveries.states() == {"delivered": 2, "failed": 1}
 
 
@@ -312,10 +312,10 @@ def test_the_cure_for_days_that_stay_different_after_a_restore_on_a_new_machine(
 def test_a_pause_that_the_crm_asked_for_holds_for_its_address_until_it_is_lifted(
     store: Store, crm: CrmReceiver, tmp_path: Path
 ) -> None:
-    crm.misbehave = lambda *_: refusal(429, retry_after="7200")
+    crm.fault_rule = lambda *_: refusal(429, retry_after="7200")
     stopped = run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY))
     assert (stopped.unsent, "; 1 still wait: " in str(stopped.stopped)) == (1, True)
-    crm.misbehave = behave
+    crm.fault_rule = no_fault
     posts = crm.posts
     paused = run(store, tmp_path, crm)
     assert (paused.unsent, "; 3 still wait: " in str(paused.stopped)) == (3, True)
@@ -359,9 +359,9 @@ def test_the_endpoint_is_that_of_the_settings(tmp_path: Path) -> None:
 def test_a_mapping_changed_while_outcomes_are_unknown_changes_only_what_was_not_sent(
     store: Store, crm: CrmReceiver, tmp_path: Path
 ) -> None:
-    crm.misbehave = whenever(lambda _: True, Fault(drop="after"))
+    crm.fault_rule = whenever(lambda _: True, Fault(drop="after"))
     assert run(store, tmp_path, crm, scope=SyncScope(first=TUESDAY), patience="0").delivered == 0
-    crm.misbehave = behave
+    crm.fault_rule = no_fault
     (tmp_path / "crm_mapping.yaml").write_text("instants: utc\n")
     ingest(store, "Gate", *on(TUESDAY, "18:00"))
     process(store, TUESDAY)

@@ -128,7 +128,7 @@ def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_r
 
 
 def test_every_poll_fails_by_name_again_until_the_reading_can_be_stored(gates: Store) -> None:
-    def read(one: Device, tail: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
+    def read(one: Device, position: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         return from_terminal(one.name, too_large() if one.name == "A" and is_broken else whole())
 
     def poll() -> dict[str, str | None]:
@@ -214,7 +214,7 @@ def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(
 ) -> None:
     is_over = threading.Event()
 
-    def read(one: Device, tail: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
+    def read(one: Device, position: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         if one.name in "DE":
             is_over.wait(20)
         return whole()
@@ -231,7 +231,7 @@ def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(
 def test_words_that_no_store_takes_fail_no_run(gates: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)  # pytest cannot pass such words on
 
-    def read(one: Device, tail: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
+    def read(one: Device, position: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         raise ValueError("a name such as \udc80\nthat is no text")
 
     polled = list(poll_devices(gates, gates.devices.all(), read, deadline_seconds=5, run_id="run"))

@@ -1,4 +1,4 @@
-"""A client that shares no code with the simulator: frames made by hand, every answer verified."""
+"""Protocol client that shares no code with the simulator: builds its own frames and verifies every answer."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class RawClient:
         return data
 
     def read_table(self, ask: bytes, chunk: int = 0xFFC0) -> bytes:
-        """A whole table through the buffered read, its leading size verified and taken off."""
+        """A whole table through the buffered read, with its leading size verified and removed."""
         reply = self.request(PREPARE_BUFFER, ask)
         if reply.command == DATA:
             table = reply.data

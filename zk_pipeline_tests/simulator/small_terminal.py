@@ -1,4 +1,4 @@
-"""A small terminal with known people and punches."""
+"""A small emulated terminal with fixed users and punches."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def small_terminal(
     *,
     name: str = "gate",
     layout: Layout = 40,
-    people: int = 3,
+    user_count: int = 3,
     punches: int = 5,
     comm_key: int = 0,
     clock_offset_seconds: int = 0,
     record_capacity: int = 100_000,
     serial_number: str = "",
 ) -> EmulatedTerminal:
-    """A terminal at UTC+3 whose clock stands still at 15:00; uids count from 11, user ids from 1001."""
-    users = tuple(TerminalUser(uid=11 + n, user_id=str(1001 + n), name=f"Zoë {n}") for n in range(people))
+    """A terminal at UTC+3 with a stopped clock at 15:00; uids count from 11, user ids from 1001."""
+    users = tuple(TerminalUser(uid=11 + n, user_id=str(1001 + n), name=f"Zoë {n}") for n in range(user_count))
     definition = TerminalDefinition(
         name=name,
         timezone="Africa/Nairobi",
@@ -36,5 +36,5 @@ def small_terminal(
         record_capacity=record_capacity,
         serial_number=serial_number,
     )
-    rows = [(str(1001 + n % people), FIRST_PUNCH + timedelta(seconds=7 * n), 1, n % 2) for n in range(punches)]
+    rows = [(str(1001 + n % user_count), FIRST_PUNCH + timedelta(seconds=7 * n), 1, n % 2) for n in range(punches)]
     return EmulatedTerminal(definition, log=punches_frame(rows), clock=lambda: NOON)

@@ -23,13 +23,13 @@ KEYS = 1_000  # of each merge
 # by the other processes at the same time. DuckLake sees a conflict in the first case only.
 OVERLAPPING, NEW = 100, KEYS
 MERGE = """
-    MERGE INTO held_dates AS known
+    MERGE INTO blocked_dates AS known
     USING (SELECT DATE '2020-01-01' + i::INTEGER AS work_date FROM range($first, $last) AS r(i)) AS touched
     ON known.work_date = touched.work_date
     WHEN MATCHED THEN UPDATE SET reason = (known.reason::INTEGER + 1)::VARCHAR
     WHEN NOT MATCHED THEN INSERT (work_date, reason, since) VALUES (touched.work_date, '1', now())
 """
-FOUND = "SELECT count(*), count(DISTINCT work_date), sum(reason::INTEGER)::INTEGER FROM held_dates"
+FOUND = "SELECT count(*), count(DISTINCT work_date), sum(reason::INTEGER)::INTEGER FROM blocked_dates"
 
 # `fenced`: the lock is not taken, the rest is as it is; `bare`: as DuckLake does it by itself, with its retries.
 Ways = Literal["locked", "fenced", "bare"]

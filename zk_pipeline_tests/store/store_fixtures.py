@@ -95,7 +95,7 @@ def reading(
     quarantined = [(index, raw, "impossible date") for index, raw in enumerate(rejected)]
     return Reading(
         info=info(len(held) + len(quarantined), serial),
-        reported_after=len(held) + len(quarantined),
+        record_count_after=len(held) + len(quarantined),
         layout=8 if slots else 40,
         log_layout="8" if slots else "40",
         bytes_read=40 * (len(held) + len(quarantined)),

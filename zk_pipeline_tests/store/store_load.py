@@ -111,7 +111,7 @@ def look(at: Where) -> Outcome:
         row = connection.execute(
             """
             SELECT (SELECT count(*) - count(DISTINCT seq) FROM raw_punches),
-                   (SELECT count(*) FROM work_dates WHERE punched_seq > 0),
+                   (SELECT count(*) FROM work_dates WHERE latest_punch_seq > 0),
                    (SELECT count(DISTINCT punched_at_local::DATE) FROM raw_punches)
             """
         ).fetchone()

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 import dagster as dg
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.delivery import deliver
@@ -16,6 +15,7 @@ from zk_pipeline.crm.summary import DeliverySummary
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.crm_checks import crm_check_results, crm_check_specs
+from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.pools import CRM
@@ -133,7 +133,7 @@ def _plan(context: dg.AssetExecutionContext, store: Store, scope: SyncScope, pla
     others = sorted(store.deliveries.due_dates(scope).keys() - set(planned))
     for day in others:
         data = AssetMaterializationPlannedData(context.asset_key, partition=day.isoformat())
-        event = DagsterEvent.build_asset_materialization_planned_event(
+        event = dg.DagsterEvent.build_asset_materialization_planned_event(
             context.job_name, context.op_execution_context.op.name, data
         )
         context.instance.report_dagster_event(event, context.run.run_id)

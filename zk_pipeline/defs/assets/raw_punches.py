@@ -101,7 +101,7 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
         "quarantined": ingested.quarantined,
         "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
         "clock_drift_seconds": reading.info.clock_drift_seconds,
-        "fill_percent": round(100 * reading.reported_after / max(1, reading.info.record_capacity), 1),
+        "fill_percent": round(100 * reading.record_count_after / max(1, reading.info.record_capacity), 1),
         "mode": reading.mode,
         "warnings": "\n".join(ingested.warnings) or None,
         "bytes_read": reading.bytes_read,

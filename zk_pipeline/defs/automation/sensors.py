@@ -60,7 +60,7 @@ def move_to_the_end(instance: dg.DagsterInstance, moved: Sequence[str]) -> None:
 
 def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
     """Asked once for the same punches, again for newer ones."""
-    newest = max(item.punched_seq for item in stale if part.first <= item.work_date <= part.last)
+    newest = max(item.latest_punch_seq for item in stale if part.first <= item.work_date <= part.last)
     return f"{part}@{newest}"
 
 

@@ -15,7 +15,7 @@ from zk_pipeline.store.deliveries.deliveries import Backlog, DeliveryStore
 LATE_AFTER = timedelta(hours=24)
 
 _DEAD_LETTERS = "no_dead_letters"
-_LATE = "nothing_is_late"
+_LATE = "no_overdue_deliveries"
 
 
 def crm_check_specs() -> Sequence[dg.AssetCheckSpec]:

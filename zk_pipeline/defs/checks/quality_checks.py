@@ -33,7 +33,10 @@ SHOWN = 50  # problems listed in the metadata of one evaluation
 
 def spec_of(check: Check) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
-        check.name, asset=check.asset, description=f"{check.holds} If not: {check.cure}", blocking=check.blocking
+        check.name,
+        asset=check.asset,
+        description=f"{check.expectation} If not: {check.remedy}",
+        blocking=check.blocking,
     )
 
 
@@ -60,7 +63,7 @@ def metadata_of(verdict: CheckResult) -> dict[str, dg.MetadataValue]:
     metadata["failing"] = dg.MetadataValue.int(len(verdict.problems))
     metadata["problems"] = dg.MetadataValue.md("\n".join(lines) or "*none*")
     if verdict.problems:
-        metadata["what_to_do"] = dg.MetadataValue.md(verdict.check.cure)
+        metadata["what_to_do"] = dg.MetadataValue.md(verdict.check.remedy)
     return metadata
 
 

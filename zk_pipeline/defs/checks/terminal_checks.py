@@ -15,8 +15,8 @@ MAX_DRIFT_SECONDS = 60.0
 MAX_FILL = 0.8
 
 _COMPLETE = "every_record_accounted_for"
-_CLOCK = "clocks_are_right"
-_FILL = "logs_have_room"
+_CLOCK = "clock_drift_within_limit"
+_FILL = "log_capacity_available"
 
 
 def check_specs() -> Sequence[dg.AssetCheckSpec]:

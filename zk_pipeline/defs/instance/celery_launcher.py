@@ -13,10 +13,11 @@ from typing import Any
 
 import dagster as dg
 from celery import states
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
+
+from zk_pipeline.defs.dagster_internals import CheckRunHealthResult, WorkerStatus
 
 # Upstream makes its task anew for every run, of which only the name counts.
 warnings.filterwarnings("ignore", message="Task name 'execute_job' is already registered")

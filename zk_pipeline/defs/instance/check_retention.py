@@ -8,11 +8,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
-from dagster._core.instance import RUNLESS_RUN_ID
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.sqlalchemy_compat import db_select
+
+from zk_pipeline.defs.dagster_internals import (
+    RUNLESS_RUN_ID,
+    AssetCheckExecutionRecordStatus,
+    AssetCheckExecutionsTable,
+    SqlEventLogStorage,
+    SqlEventLogStorageTable,
+    db_select,
+)
 
 CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next night goes on
 _AT_ONCE = 500  # in one transaction: Dagster's SQLite takes no other writer meanwhile

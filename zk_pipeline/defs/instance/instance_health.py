@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
-from dagster._core.scheduler.instigation import TickStatus
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.tags import WILL_RETRY_TAG
 
+from zk_pipeline.defs.dagster_internals import (
+    WILL_RETRY_TAG,
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+    TickStatus,
+)
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNDER_WAY
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, RETRY, SYNC
@@ -22,6 +25,20 @@ _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 _CANCELED_IN_A_ROW = 20  # looked through for one that ended by itself
 _OLD, _SLOW_POLL = timedelta(days=1), timedelta(minutes=10)
 _FIRST_CHARACTERS = 600
+# Until a renamed check is evaluated, its alert rests on the evaluation under the former name (migration 0019).
+FORMER_CHECK_NAMES = {
+    "no_revision_churn": "revisions_are_calm",
+    "attendance_rows_consistent": "days_are_sound",
+    "schema_matches_migrations": "tables_are_sound",
+    "punches_unique": "punches_are_there_once",
+    "user_id_unique_per_site": "an_id_is_one_person",
+    "user_id_unique_across_sites": "an_id_is_one_person_at_all_sites",
+    "one_site_per_user_and_date": "people_are_at_one_site_a_day",
+    "punches_from_enrolled_users": "punches_are_of_people_enrolled",
+    "no_overdue_deliveries": "nothing_is_late",
+    "log_capacity_available": "logs_have_room",
+    "clock_drift_within_limit": "clocks_are_right",
+}
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedRun]:
@@ -57,8 +74,7 @@ def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iter
 def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]) -> list[FailedCheck]:
     """Those of the checks whose newest complete evaluation failed, with what it found."""
     failed = []
-    for key, summary in instance.event_log_storage.get_asset_check_summary_records(list(keys)).items():
-        record = summary.last_completed_check_execution_record
+    for key, record in _last_evaluations(instance, keys).items():
         if record is None or record.status is not AssetCheckExecutionRecordStatus.FAILED or record.event is None:
             continue
         found = record.event.get_dagster_event().asset_check_evaluation_data
@@ -67,6 +83,25 @@ def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKe
         text = "\n".join(word for word in words if word)[:_FIRST_CHARACTERS]
         failed.append(FailedCheck(key.asset_key.to_user_string(), key.name, found.severity.value, text))
     return failed
+
+
+def _last_evaluations(
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord | None]:
+    """The newest complete evaluation of each check, under its former name if there is none under the new one."""
+
+    def read(wanted: Collection[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord | None]:
+        summaries = instance.event_log_storage.get_asset_check_summary_records(list(wanted))
+        return {key: summary.last_completed_check_execution_record for key, summary in summaries.items()}
+
+    newest = read(keys)
+    former = {
+        key: dg.AssetCheckKey(key.asset_key, FORMER_CHECK_NAMES[key.name])
+        for key, record in newest.items()
+        if record is None and key.name in FORMER_CHECK_NAMES
+    }
+    earlier = read(former.values()) if former else {}
+    return newest | {key: earlier[old] for key, old in former.items()}
 
 
 def failing_ticks(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:

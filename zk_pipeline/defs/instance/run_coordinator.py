@@ -9,19 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import dagster as dg
-from dagster._config import UserConfigSchema
-from dagster._core.definitions.partitions.context import partition_loading_context
-from dagster._core.definitions.partitions.partition_key_range import PartitionKeyRange
-from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
-from dagster._serdes import ConfigurableClassData
 from typing_extensions import Self
 
 from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.defs.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+    ConfigurableClassData,
+    UserConfigSchema,
+)
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
@@ -30,7 +27,7 @@ from zk_pipeline.operations.alerting.routing import by_queue
 from zk_pipeline.store.store import Store
 
 
-class RoutedRunCoordinator(QueuedRunCoordinator):
+class RoutedRunCoordinator(dg.QueuedRunCoordinator):
     """Dagster's queue, which first puts on each poll the tags that take it to the workers of its site.
 
     `poll_tags`: tag → its value, in which `{queue}` is the name of the queue.
@@ -49,7 +46,7 @@ class RoutedRunCoordinator(QueuedRunCoordinator):
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         return cls(inst_data=inst_data, **config_value)
 
-    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+    def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
         settings = load_settings()
         run = context.dagster_run
         if settings.poll_rules is not None and _polls(run):
@@ -96,5 +93,5 @@ def _partition_keys(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Sequenc
     first, last = (run.tags.get(tag) for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG))
     if first is None or last is None:
         return []
-    with partition_loading_context(dynamic_partitions_store=instance):
-        return DEVICE_PARTITIONS.get_partition_keys_in_range(PartitionKeyRange(first, last))
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        return DEVICE_PARTITIONS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))

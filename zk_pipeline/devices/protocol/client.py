@@ -1,8 +1,7 @@
-"""pyzk as the client of one terminal: session, comm key, options, counters, clock. Tables are read in `buffered_read`.
+"""Client of one terminal, based on pyzk: session, comm key, options, counters, clock. Tables: see `buffered_read`.
 
-pyzk 0.9 builds the requests and keeps their numbers; what it does wrong is replaced: its socket (see
-`transport`), the ping and the probe connection before CONNECT, the comm key's overflow, decoding that assumes
-good data.
+pyzk 0.9 builds the requests and counts reply numbers. Replaced are its socket (see `transport`), the ping and the probe
+connection before CONNECT, the comm key algorithm (overflow), and decoding, which assumes valid data.
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ from zk.exception import ZKError
 from zk_pipeline.devices.errors import ProtocolViolation, TerminalError, WrongCommKey
 from zk_pipeline.devices.protocol.frames import Command, Frame, scramble_comm_key
 from zk_pipeline.devices.protocol.record_layouts import decode_time, encode_time
-from zk_pipeline.devices.protocol.refusals import TRANSIENT, refusal
+from zk_pipeline.devices.protocol.refusals import TRANSIENT_ANSWERS, refusal_error
 from zk_pipeline.devices.protocol.transport import Transport
 
-GOODBYE_SECONDS = 1.0  # nothing depends on the answer to EXIT
-CLOCK_READINGS = 3
-RETRY_AFTER_SECONDS = (0.2, 0.6, 1.8)  # pauses before a request that was refused is made again
-SHORTEST_OPTION = 3  # letters in the name of an option: MAC
-GOOD_ANSWERS = frozenset({Command.ACK_OK, Command.PREPARE_DATA, Command.DATA})
+EXIT_TIMEOUT_SECONDS = 1.0  # short: the answer to EXIT is not needed
+MAX_CLOCK_READINGS = 3
+RETRY_PAUSES_SECONDS = (0.2, 0.6, 1.8)  # pauses before the retries of a refused request
+MIN_OPTION_LETTERS = 3  # the shortest option name: MAC
+SUCCESS_ANSWERS = frozenset({Command.ACK_OK, Command.PREPARE_DATA, Command.DATA})
 
-# A time that was refused is past when it is sent again; a log is not cleared on a second thought.
-ASKED_ONCE = frozenset({Command.SET_TIME, Command.CLEAR_ATTLOG})
+# A retried SET_TIME would set a time in the past; CLEAR_ATTLOG is never repeated without new checks.
+NOT_RETRIED = frozenset({Command.SET_TIME, Command.CLEAR_ATTLOG})
 
 _COUNTERS = struct.Struct("<20i")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counters:
-    """What the terminal counts of itself. Source: zk-protocol and pyzk, `CMD_GET_FREE_SIZES`."""
+    """The terminal's counters and capacities. Source: zk-protocol and pyzk, `CMD_GET_FREE_SIZES`."""
 
     users: int
     records: int
@@ -47,10 +46,10 @@ class Counters:
 
 @dataclass(frozen=True, kw_only=True)
 class ClockReading:
-    """One look at the terminal's clock."""
+    """One reading of the terminal's clock."""
 
-    clock_local: datetime | None  # naive, the terminal's wall clock; None when it shows no real date
-    read_at: datetime  # aware: the middle of the round trip, by our clock
+    clock_local: datetime | None  # naive, the terminal's wall clock; None for an impossible date
+    read_at: datetime  # aware: the middle of the round trip, by this computer's clock
     round_trip_seconds: float
 
 
@@ -60,150 +59,150 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
     _ZK__sock: Any
 
     def __init__(self, transport: Transport) -> None:
-        # The encoding is not passed on: pyzk keeps it in a class attribute that all threads share.
+        # The encoding is not passed on: pyzk stores it in a class attribute, which all threads share.
         super().__init__(
             transport.device.ip_address,
             transport.device.port,
             force_udp=transport.kind == "udp",
             ommit_ping=True,
         )
-        self._ZK__sock.close()  # pyzk opens one right away
+        self._ZK__sock.close()  # pyzk opens a socket in its constructor
         self._ZK__sock = transport
         self.transport = transport
 
     def open_session(self, comm_key: int) -> None:
-        """CONNECT, and AUTH where the terminal asks for it.
+        """CONNECT, and AUTH if the terminal requires it.
 
-        Raises WrongCommKey, TerminalBusy or RefusesProtocol when it says no.
+        Raises WrongCommKey, TerminalBusy or UnsupportedCommand if the terminal refuses.
         """
-        self.transport.doing = "opening the session"
-        answer = self._ask_patiently(Command.CONNECT)
+        self.transport.operation = "opening the session"
+        answer = self._request_with_retries(Command.CONNECT)
         self._ZK__session_id = answer.session_id
         if answer.command == Command.ACK_UNAUTH:
-            answer = self._ask_patiently(Command.AUTH, scramble_comm_key(comm_key, answer.session_id))
+            answer = self._request_with_retries(Command.AUTH, scramble_comm_key(comm_key, answer.session_id))
             if answer.command == Command.ACK_UNAUTH:
                 self.transport.fail(WrongCommKey, "the terminal does not accept the comm key")
-        self._expect_good(Command.CONNECT, answer)
+        self._require_success(Command.CONNECT, answer)
         self.is_connect = True
 
     def close_session(self) -> None:
-        """Say goodbye, if there is anybody to say it to, and let go of the connection. Raises nothing."""
+        """Send EXIT unless the connection is broken, and close the connection. Raises nothing."""
         try:
             if self.is_connect and not self.transport.is_broken:
-                self.transport.timeout = min(self.transport.timeout, GOODBYE_SECONDS)
-                self.ask(Command.EXIT)
+                self.transport.timeout = min(self.transport.timeout, EXIT_TIMEOUT_SECONDS)
+                self.request(Command.EXIT)
         except TerminalError:
-            # All that was asked for has been verified by now: a terminal that hangs up first does no harm.
+            # All data has been verified by now: a terminal that closes the connection first causes no error.
             return
         finally:
             self.is_connect = False
             self.transport.close()
 
-    def ask(self, command: int, data: bytes = b"") -> Frame:
-        """Send a request and return the first frame of its answer, whatever that says.
+    def request(self, command: int, data: bytes = b"") -> Frame:
+        """Send a request and return the first frame of its answer, which may be a refusal.
 
-        Raises SessionLost when the terminal no longer knows the session.
+        Raises SessionLost if the terminal no longer knows the session.
         """
-        # pyzk counts on from the last answer, so after a request without one it would use a number twice.
+        # pyzk counts from the last answer, so after a request without an answer it would use a number twice.
         self._ZK__reply_id = self.transport.reply_number
         try:
             self._ZK__send_command(command, data)
         except ZKError as error:
-            # pyzk wraps whatever the socket raises and keeps only its text.
+            # pyzk wraps any exception of the socket in a ZKError with only its text.
             if isinstance(error.__context__, TerminalError):
                 raise error.__context__ from None
             self.transport.fail(ProtocolViolation, str(error))
         answer = self.transport.last_answer
         if answer.command == Command.ACK_UNAUTH and self.is_connect:
-            raise refusal(self.transport, command, answer.command)
+            raise refusal_error(self.transport, command, answer.command)
         return answer
 
-    def ask_for(self, command: int, data: bytes = b"") -> Frame:
-        """Like `ask`, again after a pause where the refusal may be a passing one.
+    def require(self, command: int, data: bytes = b"") -> Frame:
+        """Like `request`, with retries after a transient refusal.
 
-        Raises RefusesProtocol or TerminalBusy unless the terminal complies.
+        Raises UnsupportedCommand or TerminalBusy if the terminal still refuses.
         """
-        answer = self._ask_patiently(command, data)
-        self._expect_good(command, answer)
+        answer = self._request_with_retries(command, data)
+        self._require_success(command, answer)
         return answer
 
-    def pauses(self) -> Iterator[None]:
-        """Yields after each pause that a request is worth repeating after, as far as the deadline allows."""
+    def retry_pauses(self) -> Iterator[None]:
+        """Yield after each pause before a retry, as long as the deadline allows."""
         deadline = self.transport.deadline
-        for seconds in RETRY_AFTER_SECONDS:
+        for seconds in RETRY_PAUSES_SECONDS:
             if deadline.remaining() <= seconds:
                 return
             deadline.clock.sleep(seconds)
             yield
 
-    def _ask_patiently(self, command: int, data: bytes = b"") -> Frame:
-        answer = self.ask(command, data)
-        if answer.command in TRANSIENT and command not in ASKED_ONCE:
-            for _ in self.pauses():
-                answer = self.ask(command, data)
-                if answer.command not in TRANSIENT:
+    def _request_with_retries(self, command: int, data: bytes = b"") -> Frame:
+        answer = self.request(command, data)
+        if answer.command in TRANSIENT_ANSWERS and command not in NOT_RETRIED:
+            for _ in self.retry_pauses():
+                answer = self.request(command, data)
+                if answer.command not in TRANSIENT_ANSWERS:
                     break
         return answer
 
-    def _expect_good(self, command: int, answer: Frame) -> None:
-        if answer.command not in GOOD_ANSWERS:
-            raise refusal(self.transport, command, answer.command)
+    def _require_success(self, command: int, answer: Frame) -> None:
+        if answer.command not in SUCCESS_ANSWERS:
+            raise refusal_error(self.transport, command, answer.command)
 
     def option(self, name: str) -> str:
-        """An option of the terminal such as `~SerialNumber`, "" where it does not have it.
+        """An option of the terminal such as `~SerialNumber`, "" if the terminal does not have it.
 
-        Asked by name, answered as name=value; pyzk knows terminals that double the sign or leave the name out, and
-        X628-C answers `SerialNumber=` where `~SerialNumber` was asked for. Raises ProtocolViolation for the answer to
-        another option, such as one that comes late.
+        The answer is name=value; pyzk knows terminals that double the sign or omit the name, and X628-C answers
+        `SerialNumber=` to a request for `~SerialNumber`. Raises ProtocolViolation for the answer to another option,
+        such as a late one.
         """
-        self.transport.doing = f"reading the option {name}"
-        answer = self.ask(Command.OPTIONS_RRQ, name.encode() + b"\0")
-        if answer.command not in GOOD_ANSWERS:
+        self.transport.operation = f"reading the option {name}"
+        answer = self.request(Command.OPTIONS_RRQ, name.encode() + b"\0")
+        if answer.command not in SUCCESS_ANSWERS:
             return ""
         key, separator, value = answer.data.partition(b"=")
         if not separator:
             return self._text(key)
-        if not _is_spelling_of(name, self._text(key)):
-            self.transport.fail(ProtocolViolation, f"another option was answered than {name}")
+        if not _is_same_option(name, self._text(key)):
+            self.transport.fail(ProtocolViolation, f"the answer is for another option than {name}")
         return self._text(value.lstrip(b"="))
 
     def firmware_version(self) -> str:
-        """The firmware's version, "" where the terminal does not say."""
-        self.transport.doing = "reading the firmware version"
-        answer = self.ask(Command.GET_VERSION)
-        return self._text(answer.data) if answer.command in GOOD_ANSWERS else ""
+        """The firmware version, "" if the terminal reports none."""
+        self.transport.operation = "reading the firmware version"
+        answer = self.request(Command.GET_VERSION)
+        return self._text(answer.data) if answer.command in SUCCESS_ANSWERS else ""
 
     def _text(self, data: bytes) -> str:
         return data.split(b"\0", 1)[0].decode(self.transport.device.encoding, errors="replace").strip()
 
     def counters(self) -> Counters:
-        """The terminal's counters and capacities as of now."""
-        self.transport.doing = "reading the counters"
-        data = self.ask_for(Command.GET_FREE_SIZES).data
+        """The terminal's current counters and capacities."""
+        self.transport.operation = "reading the counters"
+        data = self.require(Command.GET_FREE_SIZES).data
         if len(data) < _COUNTERS.size:
-            problem = f"{len(data)} bytes of counters arrived where {_COUNTERS.size} were due"
+            problem = f"{len(data)} bytes of counters arrived where {_COUNTERS.size} were expected"
             self.transport.fail(ProtocolViolation, problem)
         fields = _COUNTERS.unpack_from(data)
         counters = Counters(users=fields[4], records=fields[8], user_capacity=fields[15], record_capacity=fields[16])
         if min(counters.users, counters.records) < 0:
-            self.transport.fail(ProtocolViolation, "the terminal counts less than nothing")
+            self.transport.fail(ProtocolViolation, "the terminal reports a negative counter")
         return counters
 
     def read_clock(self) -> ClockReading:
-        """The terminal's wall clock and the moment it was read."""
-        self.transport.doing = "reading the clock"
+        """The terminal's wall clock and the instant of the reading."""
+        self.transport.operation = "reading the clock"
         clock = self.transport.deadline.clock
-        for _ in range(CLOCK_READINGS):  # over UDP a request that was lost on its way spoils the round trip
+        for _ in range(MAX_CLOCK_READINGS):  # over UDP a resent request distorts the round trip
             started_at, started = clock.now(), clock.monotonic()
-            answer = self.ask_for(Command.GET_TIME)
+            answer = self.require(Command.GET_TIME)
             round_trip = clock.monotonic() - started
             if not self.transport.was_resent:
                 break
         data = answer.data
-        if answer.command != Command.ACK_OK:  # what announces a table holds no clock
-            self.transport.fail(ProtocolViolation, f"the clock was due and {answer.command} came")
+        if answer.command != Command.ACK_OK:  # such as the announcement of a table
+            self.transport.fail(ProtocolViolation, f"the clock was expected and answer {answer.command} arrived")
         if len(data) < 4:
-            self.transport.fail(ProtocolViolation, f"{len(data)} bytes of clock arrived where 4 were due")
+            self.transport.fail(ProtocolViolation, f"{len(data)} bytes of clock arrived where 4 were expected")
         return ClockReading(
             clock_local=decode_time(int.from_bytes(data[:4], "little")),
             read_at=started_at + timedelta(seconds=round_trip / 2),
@@ -212,30 +211,30 @@ class TerminalClient(ZK):  # type: ignore[misc] # pyzk has no types
 
     def write_clock(self, clock_local: datetime) -> None:
         """Set the terminal's wall clock to a naive local time, to the second."""
-        self.transport.doing = "setting the clock"
-        self.ask_for(Command.SET_TIME, encode_time(clock_local).to_bytes(4, "little"))
+        self.transport.operation = "setting the clock"
+        self.require(Command.SET_TIME, encode_time(clock_local).to_bytes(4, "little"))
 
     def disable(self) -> None:
-        """Lock the terminal: its reader and keys take nothing until `enable`."""
-        self.transport.doing = "locking the terminal"
-        self.ask_for(Command.DISABLEDEVICE)
+        """Lock the terminal: keypad and sensor accept no punches until `enable`."""
+        self.transport.operation = "locking the terminal"
+        self.require(Command.DISABLEDEVICE)
 
     def enable(self) -> None:
         """Unlock the terminal."""
-        self.transport.doing = "unlocking the terminal"
-        self.ask_for(Command.ENABLEDEVICE)
+        self.transport.operation = "unlocking the terminal"
+        self.require(Command.ENABLEDEVICE)
 
     def clear_log(self) -> None:
-        """Delete the attendance log, for good."""
-        self.transport.doing = "clearing the log"
-        self.ask_for(Command.CLEAR_ATTLOG)
+        """Delete the attendance log permanently."""
+        self.transport.operation = "clearing the log"
+        self.require(Command.CLEAR_ATTLOG)
 
 
-def _is_spelling_of(name: str, key: str) -> bool:
-    """Whether an answer's key means the option `name`: it is empty, has the same letters and digits, or those of one
-    are part of the other (`Serial`, `MACAddress`), whatever the case and signs.
+def _is_same_option(name: str, key: str) -> bool:
+    """Whether an answer's key means the option `name`: it is empty, or one of both contains the other (`Serial`,
+    `MACAddress`), compared by letters and digits, without case.
     """
-    asked, answered = (re.sub(r"[\W_]", "", text).lower() for text in (name, key))
-    if 0 < len(answered) < SHORTEST_OPTION:
+    requested, answered = (re.sub(r"[\W_]", "", text).lower() for text in (name, key))
+    if 0 < len(answered) < MIN_OPTION_LETTERS:
         return False
-    return asked in answered or answered in asked
+    return requested in answered or answered in requested

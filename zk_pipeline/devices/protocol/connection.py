@@ -1,4 +1,4 @@
-"""Opening sessions with a terminal over the right protocol, and closing them in every path."""
+"""Sessions with a terminal: connect over TCP or UDP, with fallback for `auto`, and close in every path."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from zk_pipeline.devices.protocol.transport import Kind, Transport
 from zk_pipeline.devices.protocol.udp import connect_udp
 
 _CONNECT = {"tcp": connect_tcp, "udp": connect_udp}
-# Over UDP it only shows at the first request whether anybody is there.
-_NOBODY_THERE = {"tcp": (Refused, Unreachable), "udp": (Refused, Unreachable, NoAnswer)}
+# Over UDP a missing terminal shows only as no answer to the first request.
+_CONNECTION_ERRORS = {"tcp": (Refused, Unreachable), "udp": (Refused, Unreachable, NoAnswer)}
 
 
 @dataclass
 class Connector:
-    """Opens sessions with one device, one after the other, all before one deadline.
+    """Opens sessions with one device, one after the other, all within one deadline.
 
-    `timeout` is the longest silence in seconds. For `auto` the transport that worked last is tried first.
-    `bytes_received` counts over all sessions that have ended.
+    `timeout` for one answer is in seconds. For `auto` the transport that worked last is tried first.
+    `bytes_received` is the total of all ended sessions.
     """
 
     device: Device
@@ -36,7 +36,7 @@ class Connector:
 
     @classmethod
     def within(cls, device: Device, comm_key: int, *, timeout: float, deadline: float, clock: Clock) -> Connector:
-        """A connector whose deadline, given in seconds, begins now."""
+        """A connector whose deadline expires `deadline` seconds from now."""
         return cls(device, comm_key, timeout, Deadline.after(deadline, clock), device.last_transport)
 
     @contextmanager
@@ -56,7 +56,7 @@ class Connector:
         first, other = kinds
         try:
             return self._open_over(first)
-        except _NOBODY_THERE[first] as failure:
+        except _CONNECTION_ERRORS[first] as failure:
             try:
                 return self._open_over(other)
             except (Refused, Unreachable, NoAnswer):

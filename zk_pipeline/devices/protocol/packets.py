@@ -1,4 +1,4 @@
-"""The data packets that answer one request: their order, and the failure when it cannot be proven. No sockets."""
+"""Order of the data packets that answer one request, and the error if the order cannot be proven. No sockets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from zk_pipeline.devices.protocol.frames import Command, Frame
 
 
 class LostPacket(IncompleteTransfer):
-    """Data packets are missing or in no provable order; over UDP asking again can mend it."""
+    """Data packets are missing or their order is not provable; over UDP the request is repeated."""
 
 
 @dataclass
 class Packets:
-    """The data packets that answer one request, after PREPARE_DATA announced them.
+    """Numbers of the data packets that answer one request, after their announcement by PREPARE_DATA.
 
     Real terminals number them, from 0, in the field of the session id (captures in pyzk's
     test_tcp_get_users_broken_tcp and issues); others repeat the session id there, which proves no order.
@@ -27,13 +27,13 @@ class Packets:
     _numbers: list[int] = field(default_factory=list)
 
     @property
-    def are_shuffled(self) -> bool:
-        """Their numbers are all there, and not in order: so they are numbers, and the data is not in order either."""
+    def are_out_of_order(self) -> bool:
+        """Whether the packets have consecutive numbers in another order, so that the data is out of order too."""
         first = min(self._numbers, default=0)
         return not self.are_numbered and sorted(self._numbers) == list(range(first, first + self.count))
 
     def note(self, frame: Frame) -> None:
-        """Take account of a frame that arrived."""
+        """Register a frame that arrived."""
         if frame.command != Command.DATA:
             return
         if self.count == 0:

@@ -1,7 +1,7 @@
-"""Record layouts of the terminals' tables as numpy types, and the terminals' clock code.
+"""Record layouts of the terminals' tables as numpy dtypes, and their time encoding.
 
 Sources: zk-protocol and pyzk for 8, 40, 28 and 72 bytes; the maker's 2006 manual and js_zklib issue #50 for 16 bytes
-(state before verification, the other way round than pyzk names them); the manual's compressed form and pyzk issues #56,
+(state before verification, reversed in pyzk's names); the manual's compressed form and pyzk issues #56,
 #92, #99, #100 and #187 for the order of MA300 and ZEM500; pyzk issue #174 and pull request #247 for 49 bytes (the
 40-byte record and nine more).
 """
@@ -23,10 +23,10 @@ LAST_YEAR = 2099  # the maker's formula takes the year modulo 100
 
 @dataclass(frozen=True)
 class Layout:
-    """One way of writing a table.
+    """Layout of the records of a table.
 
-    A log's fields are who punched (`user_id` text, `number` or `uid`), `time`, `status` (the byte that pyzk calls so),
-    `state` and `verify`, of which some are the same byte, and `work_code` where it has one.
+    Fields of a log: the user (`user_id` text, `number` or `uid`), `time`, `status` (the byte with that name in pyzk),
+    `state` and `verify`, some of which are the same byte, and an optional `work_code`.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Layout:
 
     @property
     def names_users(self) -> bool:
-        """Whether a log's records say the user id, not only the terminal's own number of the user."""
+        """Whether a log's records have the user id, not only the terminal's own number of the user (slot)."""
         return "uid" not in (self.dtype.names or ())
 
     def records(self, table: bytes) -> npt.NDArray[np.void]:
@@ -53,7 +53,7 @@ class Layout:
         return np.bitwise_and(states, np.uint8(7)) if self.has_bit_field else states
 
     def verify_types(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
-        """Way of verification of each record of a log."""
+        """Verification type of each record of a log."""
         types: npt.NDArray[np.uint8] = records["verify"]
         return np.bitwise_and(types >> np.uint8(3), np.uint8(3)) if self.has_bit_field else types
 
@@ -69,8 +69,8 @@ def _layout(name: str, size: int, fields: dict[str, tuple[str, int]], *, has_bit
 
 
 _BYTES_8 = {"uid": ("<u2", 0), "status": ("u1", 2), "verify": ("u1", 2), "time": ("<u4", 3), "state": ("u1", 7)}
-# Bit 5 of the bit field says "a full time follows" and was captured both set and clear in front of four bytes of time.
-# Bits 6 and 7 and `rest`, which pyzk takes for the state, belong to the manual's short form of the time: 0 here.
+# Bit 5 of the bit field means "a full time follows" and was captured both set and clear before four bytes of time.
+# Bits 6 and 7 and `rest`, which pyzk reads as the state, belong to the manual's short form of the time: 0 here.
 _BYTES_8_MA300 = {
     "uid": ("<u2", 0),
     "status": ("u1", 2),
@@ -121,9 +121,9 @@ USER_LAYOUTS = (USER_72, USER_28)
 
 
 def decode_time(code: int) -> datetime | None:
-    """The naive wall clock of a terminal's clock code, None where it is no real date from 2000 to 2099.
+    """The naive wall clock of a terminal's time code, None for an impossible date or one outside 2000 to 2099.
 
-    Source: `EncodeTime` of the maker's manual: months of 31 days, so that 31 February can be written.
+    Source: `EncodeTime` of the maker's manual: months of 31 days, so that 31 February can be encoded.
     """
     seconds = decode_times(np.array([code], dtype=np.uint32))[0]
     wall_clock: datetime | None = seconds.item()
@@ -131,20 +131,20 @@ def decode_time(code: int) -> datetime | None:
 
 
 def decode_times(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.datetime64]:
-    """`decode_time` for a column: datetime64[s], NaT where there is no real date."""
+    """`decode_time` for a column: datetime64[s], NaT for an impossible date."""
     days, seconds = np.divmod(codes, np.uint32(DAY_SECONDS))
     times: npt.NDArray[np.datetime64] = _days()[days] + seconds.astype("timedelta64[s]")
     return times
 
 
 def encode_time(clock_local: datetime) -> int:
-    """The clock code of a naive wall clock, to the second."""
+    """The time code of a naive wall clock, to the second."""
     days = ((clock_local.year - FIRST_YEAR) * 12 + clock_local.month - 1) * 31 + clock_local.day - 1
     return ((days * 24 + clock_local.hour) * 60 + clock_local.minute) * 60 + clock_local.second
 
 
 def format_raw_time(code: int) -> str:
-    """A clock code as the date it pretends to be, such as 2026-02-31 08:15:00."""
+    """A time code as text, impossible dates included, such as 2026-02-31 08:15:00."""
     days, seconds = divmod(code, DAY_SECONDS)
     months, day = divmod(days, 31)
     year, month = divmod(months, 12)
@@ -154,7 +154,7 @@ def format_raw_time(code: int) -> str:
 
 @lru_cache(maxsize=1)
 def _days() -> npt.NDArray[np.datetime64]:
-    """The date of each day number a u32 can hold, NaT for those that do not exist."""
+    """The date of each day number that a u32 time code can contain, NaT for impossible dates."""
     days = np.full(2**32 // DAY_SECONDS + 1, np.datetime64("NaT"), dtype="datetime64[s]")
     for year in range(FIRST_YEAR, LAST_YEAR + 1):
         for month in range(1, 13):

@@ -1,7 +1,7 @@
-"""Refused requests: the failure and the advice for each code that a terminal may answer.
+"""Refused requests: error class and advice for each answer code of a terminal.
 
-Sources: the maker's 2006 manual and zk-protocol for the codes; firmware of the ZEM family answers ACK_ERROR to whatever
-it cannot do at the moment or at all, ACK_RETRY to a request that did not arrive whole, and nothing to a CONNECT while
+Sources: the maker's 2006 manual and zk-protocol for the codes; firmware of the ZEM family answers ACK_ERROR to a
+request that it cannot execute now or at all, ACK_RETRY to an incomplete request, and does not answer a CONNECT while
 its menu is open.
 """
 
@@ -11,8 +11,8 @@ from zk_pipeline.devices.errors import TerminalBusy, TerminalError, UnsupportedC
 from zk_pipeline.devices.protocol.frames import Command
 from zk_pipeline.devices.protocol.transport import Transport
 
-# Worth asking again: they say nothing of the next time.
-TRANSIENT = frozenset({Command.ACK_ERROR, Command.ACK_RETRY, Command.ACK_REPEAT})
+# A retry may succeed after these answers.
+TRANSIENT_ANSWERS = frozenset({Command.ACK_ERROR, Command.ACK_RETRY, Command.ACK_REPEAT})
 
 _MEANINGS = {
     Command.ACK_ERROR: "error",
@@ -24,34 +24,34 @@ _MEANINGS = {
     Command.ACK_ERROR_CMD: "wrong command",
     Command.ACK_UNKNOWN: "unknown command",
 }
-ANOTHER_PROGRAM = "Another program is connected to it, or somebody is in its menu: end that, then poll it again."
+ANOTHER_PROGRAM_ADVICE = "Another program is connected to it, or its menu is open: close both, then poll it again."
 ERROR_ADVICE = (
-    "It may be busy: poll it again, and end the connections of other programs. If it answers so each time, enable the "
-    "PC connection in its menu, or ask its vendor for firmware with that protocol."
+    "It may be busy: poll it again, and close the connections of other programs. If the answer persists, enable the PC "
+    "connection in its menu, or ask its vendor for firmware with that protocol."
 )
 
 
 class RequestRefused(UnsupportedCommand):
-    """A refusal with the request and the answer: what it means depends on both."""
+    """A refusal with the codes of request and answer, which together determine its meaning."""
 
     request: int
     answer: int
 
 
 class SessionLost(TerminalBusy):
-    """The terminal no longer knows the session; a fresh one may do."""
+    """The terminal no longer knows the session; a new one may work."""
 
 
-def refusal(transport: Transport, request: int, answer: int) -> TerminalError:
-    """The failure to raise where the terminal has answered `request` with `answer`."""
+def refusal_error(transport: Transport, request: int, answer: int) -> TerminalError:
+    """The error to raise if the terminal has answered `request` with `answer`."""
     meaning = _MEANINGS.get(Command(answer)) if answer in set(Command) else None
     problem = f"the terminal answered {answer}" + (f" ({meaning})" if meaning else "")
-    about = (transport.device, transport.doing, problem)
+    about = (transport.device, transport.operation, problem)
     if answer == Command.ACK_UNAUTH:
         transport.is_broken = True
-        return SessionLost(*about, advice=ANOTHER_PROGRAM)
-    if request == Command.CONNECT and answer in TRANSIENT:
-        return TerminalBusy(*about, advice=ANOTHER_PROGRAM)
+        return SessionLost(*about, advice=ANOTHER_PROGRAM_ADVICE)
+    if request == Command.CONNECT and answer in TRANSIENT_ANSWERS:
+        return TerminalBusy(*about, advice=ANOTHER_PROGRAM_ADVICE)
     if answer in (Command.ACK_RETRY, Command.ACK_REPEAT):
         return TerminalBusy(*about)
     failure = RequestRefused(*about, advice=ERROR_ADVICE if answer == Command.ACK_ERROR else None)

@@ -1,4 +1,4 @@
-"""Frames over TCP. What makes a frame a good one is in `transport`."""
+"""Frames over TCP. Frames are verified in `transport`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.frames import TCP_HEADER_BYTES, frame_length, tcp_header
 from zk_pipeline.devices.protocol.transport import RECEIVE_BYTES, Kind, Transport, error_text
 
-MAX_FRAME_BYTES = 8 << 20  # no terminal holds that much; without a limit one bad length would eat the memory
+MAX_FRAME_BYTES = 8 << 20  # more than any terminal stores; bounds the memory for a corrupt length
 
 
 class TcpTransport(Transport):
@@ -26,9 +26,9 @@ class TcpTransport(Transport):
         try:
             self._sock.sendall(tcp_header(len(packet)) + packet)
         except TimeoutError:
-            self._silence()
+            self._raise_no_answer()
         except OSError as error:
-            self._lost(f"broke the connection ({error_text(error)})", error)
+            self._raise_connection_lost(f"broke the connection ({error_text(error)})", error)
 
     _send_request = _send
 
@@ -42,9 +42,9 @@ class TcpTransport(Transport):
         self._fill(TCP_HEADER_BYTES)
         length = frame_length(self._buffer)
         if length is None:
-            self._break(ProtocolViolation, "bytes arrived that begin no frame")
+            self._raise_broken(ProtocolViolation, "bytes arrived that are not a frame")
         if length > MAX_FRAME_BYTES:
-            self._break(ProtocolViolation, f"a frame of {length} bytes was announced")
+            self._raise_broken(ProtocolViolation, f"a frame of {length} bytes was announced")
         end = TCP_HEADER_BYTES + length
         self._fill(end)
         packet = bytes(memoryview(self._buffer)[TCP_HEADER_BYTES:end])
@@ -57,11 +57,11 @@ class TcpTransport(Transport):
             try:
                 received = self._sock.recv(RECEIVE_BYTES)
             except TimeoutError:
-                self._silence()
+                self._raise_no_answer()
             except OSError as error:
-                self._lost(f"broke the connection ({error_text(error)})", error)
+                self._raise_connection_lost(f"broke the connection ({error_text(error)})", error)
             if not received:
-                self._lost("closed the connection")
+                self._raise_connection_lost("closed the connection")
             self.bytes_received += len(received)
             self._buffer += received
 
@@ -70,14 +70,14 @@ class TcpTransport(Transport):
 
 
 def connect_tcp(device: Device, *, timeout: float, deadline: Deadline) -> TcpTransport:
-    """A TCP connection. Raises Refused, Unreachable or DeadlineExceeded."""
+    """Connect over TCP. Raises Refused, Unreachable or DeadlineExceeded."""
     wait = min(timeout, deadline.remaining())
     if wait <= 0:
-        raise DeadlineExceeded(device, "connecting over TCP", f"it was not done after {deadline.seconds:.3g} s")
+        raise DeadlineExceeded(device, "connecting over TCP", f"it did not end within {deadline.seconds:.3g} s")
     try:
         sock = socket.create_connection((device.ip_address, device.port), timeout=wait)
     except ConnectionRefusedError:
-        raise Refused(device, "connecting over TCP", "nothing listens on that port") from None
+        raise Refused(device, "connecting over TCP", "no program listens on that port") from None
     except TimeoutError:
         raise Unreachable(device, "connecting over TCP", f"no connection within {wait:.3g} s") from None
     except (OSError, UnicodeError) as error:

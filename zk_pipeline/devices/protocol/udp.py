@@ -1,4 +1,4 @@
-"""Frames over UDP, where packets may be lost or doubled. What makes a frame a good one is in `transport`."""
+"""Frames over UDP, with retransmission of requests. Frames are verified in `transport`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.frames import Command
 from zk_pipeline.devices.protocol.transport import RECEIVE_BYTES, Kind, Transport, error_text
 
-SENDS = 3
-# Not sent twice: a second CONNECT would open a second session, SET_TIME would set a time that is past,
-# CLEAR_ATTLOG would delete what came in between, EXIT is a courtesy.
-SENT_ONCE = frozenset({Command.CONNECT, Command.SET_TIME, Command.CLEAR_ATTLOG, Command.EXIT})
+MAX_SENDS = 3
+# Never resent: a second CONNECT would open a second session, SET_TIME would set a time in the past, CLEAR_ATTLOG would
+# delete records that arrived in between, EXIT is optional.
+NOT_RESENT = frozenset({Command.CONNECT, Command.SET_TIME, Command.CLEAR_ATTLOG, Command.EXIT})
 
 
 class UdpTransport(Transport):
-    """Frames from datagrams.
+    """Frames in datagrams.
 
-    A request that brings nothing for a third of the timeout is sent again, unchanged.
+    A request without an answer for a third of the timeout is resent, unchanged.
     """
 
     kind: Kind = "udp"
@@ -39,11 +39,11 @@ class UdpTransport(Transport):
         try:
             self._sock.send(packet)
         except OSError as error:
-            self._lost(f"turned a datagram away ({error_text(error)})", error)
+            self._raise_connection_lost(f"rejected a datagram ({error_text(error)})", error)
 
     def _read(self) -> bytes:
         while True:
-            self._wait(self.timeout if self._command in SENT_ONCE else self.timeout / SENDS)
+            self._wait(self.timeout if self._command in NOT_RESENT else self.timeout / MAX_SENDS)
             try:
                 datagram = self._receive_datagram()
             except TimeoutError:
@@ -55,9 +55,9 @@ class UdpTransport(Transport):
 
     def _read_unasked(self) -> bytes:
         try:
-            return self._receive_datagram()  # doubled ones included: a doubled event wants a second receipt
+            return self._receive_datagram()  # duplicates included: a duplicated event is acknowledged again
         except TimeoutError:
-            self._silence()
+            self._raise_no_answer()
 
     def _receive_datagram(self) -> bytes:
         try:
@@ -65,13 +65,13 @@ class UdpTransport(Transport):
         except TimeoutError:
             raise
         except OSError as error:
-            self._lost(f"turned a datagram away ({error_text(error)})", error)
+            self._raise_connection_lost(f"rejected a datagram ({error_text(error)})", error)
         self.bytes_received += len(datagram)
         return datagram
 
     def _send_again(self) -> None:
-        if self._command in SENT_ONCE or self._sends >= SENDS:
-            self._silence()
+        if self._command in NOT_RESENT or self._sends >= MAX_SENDS:
+            self._raise_no_answer()
         self._sends += 1
         self.was_resent = True
         self._wait(self.timeout)
@@ -82,7 +82,10 @@ class UdpTransport(Transport):
 
 
 def connect_udp(device: Device, *, timeout: float, deadline: Deadline) -> UdpTransport:
-    """A UDP socket bound to the terminal's address; whether anybody is there shows at the first request."""
+    """A UDP socket connected to the terminal's address; a missing terminal shows only at the first request.
+
+    Raises Unreachable.
+    """
     try:
         found = socket.getaddrinfo(device.ip_address, device.port, type=socket.SOCK_DGRAM)
         family, _, _, _, address = found[0]

@@ -51,7 +51,7 @@ def decide(known: Sequence[KnownAlert], look: Look, channels: Sequence[Channel],
     each time. Without a channel nothing counts as told.
     """
     open_ = {one.problem.key: one for one in known if one.resolved_at is None}
-    ended_lately = {one.problem.key for one in known if one.resolved_at is not None and one.told_at is not None}
+    ended_lately = {one.problem.key for one in known if one.resolved_at is not None and one.notified_at is not None}
     seen = {one.key: one for one in look.problems if one.kind in look.kinds}
     begun = [problem for key, problem in seen.items() if key not in open_]
     reworded = [problem for key, problem in seen.items() if key in open_ and open_[key].problem != problem]
@@ -61,17 +61,17 @@ def decide(known: Sequence[KnownAlert], look: Look, channels: Sequence[Channel],
     for one in open_.values():
         problem = seen.get(one.problem.key, one.problem)
         if one in gone:
-            if one.told_at is not None:
-                lines.append(_Line(problem, "ended", one.first_at))
+            if one.notified_at is not None:
+                lines.append(_Line(problem, "ended", one.first_seen_at))
             elif problem.key not in ended_lately:
-                lines.append(_Line(problem, "passed", one.first_at))
-        elif one.told_at is None:
+                lines.append(_Line(problem, "passed", one.first_seen_at))
+        elif one.notified_at is None:
             if problem.key not in ended_lately:
-                lines.append(_Line(problem, "began", one.first_at))
+                lines.append(_Line(problem, "began", one.first_seen_at))
         elif _is_worse(problem, one.problem):
-            lines.append(_Line(problem, "began", one.first_at))
-        elif reminder and look.now - one.told_at >= reminder:
-            lines.append(_Line(problem, "lasts", one.first_at))
+            lines.append(_Line(problem, "began", one.first_seen_at))
+        elif reminder and look.now - one.notified_at >= reminder:
+            lines.append(_Line(problem, "lasts", one.first_seen_at))
     if not channels:
         lines = []
     return Decision(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_A_DAY, READ_IN_TIME
+from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_A_DAY, TERMINALS_READ_RECENTLY
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness
 
@@ -26,8 +26,13 @@ OTHERS = "operations"
 
 # Checks that say what people are told by other means: of each terminal by `device_problems`, of dead letters by
 # `crm_problems`, of late deliveries after two hours by DELIVERED_IN_TIME. And one that is worth knowing and no fault.
-TOLD_OTHERWISE = {READ_IN_TIME.name, "every_record_accounted_for", "no_dead_letters", "nothing_is_late",
-                  ONE_SITE_A_DAY.name}  # fmt: skip
+TOLD_OTHERWISE = {
+    TERMINALS_READ_RECENTLY.name,
+    "every_record_accounted_for",
+    "no_dead_letters",
+    "no_overdue_deliveries",
+    ONE_SITE_A_DAY.name,
+}
 CRM_MISCONFIGURED, DEAD_LETTERS = "crm:misconfigured", "crm:dead_letters"
 
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from math import sqrt
 
 from zk_pipeline.operations.alerting.quality_checks import (
-    CALM,
     DAYS_SOUND,
     DELIVERED_IN_TIME,
+    FEW_REVISIONS,
     IDS_SHARED,
     IDS_SHARED_BY_SITES,
     NO_EMPTY_DAYS,
@@ -19,8 +19,8 @@ from zk_pipeline.operations.alerting.quality_checks import (
     PROCESSED_IN_TIME,
     PUNCHES_UNIQUE,
     QUARANTINE_STILL,
-    READ_IN_TIME,
     TABLES_SOUND,
+    TERMINALS_READ_RECENTLY,
     USUAL_SHARES,
     Check,
 )
@@ -60,7 +60,7 @@ def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -
     oldest = timedelta(0) if due.oldest_due is None else now - due.oldest_due
     undelivered = [f"{due.due} deliveries are due, the oldest for {age(oldest)}"] if oldest > DELIVERY_WAITS else []
     return [
-        CheckResult(READ_IN_TIME, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
+        CheckResult(TERMINALS_READ_RECENTLY, silent, {"terminals": len(quiet), "minutes": _minutes(quiet.values())}),
         CheckResult(PROCESSED_IN_TIME, late, {"waiting": len(waiting), "minutes": _minutes(waiting.values())}),
         CheckResult(DELIVERED_IN_TIME, undelivered, {"due": due.due, "minutes": _minutes([oldest])}),
     ]
@@ -146,7 +146,7 @@ _OF_FACTS: Mapping[Check, tuple[_Find, _Measure | None]] = {
         ],
         _newest_share,
     ),
-    CALM: (
+    FEW_REVISIONS: (
         lambda facts: [f"{day}: {user} at {site}, {count} revisions" for day, site, user, count in facts.churning],
         None,
     ),

@@ -1,1 +1,1 @@
-"""A simulated company: employees, their schedules and punches, reproducible from a seed."""
+"""A generated company: terminals, employees, their schedules and punches, reproducible from a seed."""

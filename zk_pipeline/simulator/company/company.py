@@ -1,4 +1,4 @@
-"""Who and what a made-up company consists of: terminals on sites, people enrolled there. No punches."""
+"""Terminals, sites and employees of a generated company. No punches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.simulator.company.schedules import Person
+from zk_pipeline.simulator.company.schedules import Employee
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.records import Layout, TerminalUser, UserRecordSize
 
@@ -20,43 +20,47 @@ _LAST_NAMES = ("Müller", "Żak", "Otieno", "Núñez", "Ångström", "Çelik", "
 _VERIFY_TYPES = (1, 1, 15, 1, 2)  # finger, face, card
 _CARD = 2
 _ADMINISTRATOR = 14
-_MOST_USERS = 65_535  # uids are 16 bits wide
+_MAX_USERS = 65_535  # uids are 16 bits wide
 
 
-def terminals_of(count: int) -> list[TerminalDefinition]:
-    """Terminals without people. Of every three the first two are gates of one site, the third has its own.
+def make_terminals(count: int) -> list[TerminalDefinition]:
+    """Terminals without users. Of every three, the first two are gates of one site, the third has its own site.
 
     Record layouts cycle through 8, 16 and 40 bytes; the last terminal's clock is slow.
     """
     return [_terminal(index, is_last=index == count - 1) for index in range(count)]
 
 
-def people_of(count: int, terminals: Sequence[TerminalDefinition]) -> list[Person]:
-    """People spread evenly over the terminals, with every habit at each of them once there are enough."""
-    return [_person(index, terminals[index % len(terminals)], index // len(terminals)) for index in range(count)]
+def make_employees(count: int, terminals: Sequence[TerminalDefinition]) -> list[Employee]:
+    """Employees, evenly distributed over the terminals; with enough of them, each punch pattern at each terminal."""
+    return [_employee(index, terminals[index % len(terminals)], index // len(terminals)) for index in range(count)]
 
 
-def enrolled(terminal: TerminalDefinition, people: Sequence[Person], punches: int) -> TerminalDefinition:
-    """The terminal with these people and room for twice their punches. Raises UsageError for too many."""
-    if len(people) > _MOST_USERS:
-        raise UsageError(f"{len(people)} employees at {terminal.site!r}, a terminal holds {_MOST_USERS}: add devices")
-    # Each gate counts its people differently, so a uid taken for a user id shows.
-    in_order = people if terminal.layout == 8 else people[::-1]
+def enroll(terminal: TerminalDefinition, employees: Sequence[Employee], punches: int) -> TerminalDefinition:
+    """The terminal with these employees as users, and capacity for twice their punches.
+
+    Raises UsageError for too many employees.
+    """
+    if len(employees) > _MAX_USERS:
+        problem = f"{len(employees)} employees at {terminal.site!r}, a terminal has at most {_MAX_USERS}: add devices"
+        raise UsageError(problem)
+    # Each gate numbers its users differently, to reveal a uid that is used as a user id.
+    in_order = employees if terminal.layout == 8 else employees[::-1]
     users = tuple(
         TerminalUser(
             uid=uid,
-            user_id=person.user_id,
-            name=person.name,
+            user_id=employee.user_id,
+            name=employee.name,
             privilege=_ADMINISTRATOR if uid == 1 else 0,
-            card=7_000_000 + uid if person.verify_type == _CARD else 0,
+            card=7_000_000 + uid if employee.verify_type == _CARD else 0,
         )
-        for uid, person in enumerate(in_order, start=1)
+        for uid, employee in enumerate(in_order, start=1)
     )
     return replace(
         terminal,
         users=users,
-        user_capacity=max(terminal.user_capacity, len(people)),
-        finger_capacity=max(terminal.finger_capacity, len(people)),
+        user_capacity=max(terminal.user_capacity, len(employees)),
+        finger_capacity=max(terminal.finger_capacity, len(employees)),
         record_capacity=max(terminal.record_capacity, 2 * punches),
     )
 
@@ -80,10 +84,10 @@ def _terminal(index: int, *, is_last: bool) -> TerminalDefinition:
     )
 
 
-def _person(index: int, home: TerminalDefinition, ordinal: int) -> Person:
+def _employee(index: int, home: TerminalDefinition, ordinal: int) -> Employee:
     number = 1001 + index
     has_letters = home.layout == 40 and ordinal % 2 == 0
-    return Person(
+    return Employee(
         user_id=f"EMP{number}" if has_letters else str(number),
         name=f"{_FIRST_NAMES[index % len(_FIRST_NAMES)]} {_LAST_NAMES[index * 5 % len(_LAST_NAMES)]}",
         site=home.site,

@@ -1,4 +1,7 @@
-"""When the people of one site punch: shifts, habits and slips, as arrays. No terminals, no zones."""
+"""Punch times of the employees of one site, as arrays: shifts, punch patterns and forgotten punches.
+
+No terminals, no time zones.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ _SATURDAY = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
-    """One employee: belongs to one site, has a home terminal there, and habits."""
+class Employee:
+    """One employee, with a site, a home terminal there, and a punch pattern."""
 
     user_id: str
     name: str
@@ -33,16 +36,18 @@ class Person:
 
 @dataclass(frozen=True)
 class SitePunches:
-    """Columns of equal length: which person, when by the site's true wall clock, in which state."""
+    """Columns of equal length: index of the employee, the site's true wall clock (naive), punch state."""
 
-    person: npt.NDArray[np.int64]
+    employee: npt.NDArray[np.int64]
     at_local: npt.NDArray[np.datetime64]
     state: npt.NDArray[np.uint8]
 
 
-def site_punches(rng: np.random.Generator, people: Sequence[Person], days: npt.NDArray[np.datetime64]) -> SitePunches:
-    """All punches of these people on these days, unordered; a night shift ends on the day after."""
-    shape = (len(people), len(days))
+def site_punches(
+    rng: np.random.Generator, employees: Sequence[Employee], days: npt.NDArray[np.datetime64]
+) -> SitePunches:
+    """All punches of these employees on these days, unordered; a night shift ends on the next day."""
+    shape = (len(employees), len(days))
 
     def happens(share: float) -> npt.NDArray[np.bool_]:
         return rng.random(shape) < share
@@ -50,10 +55,10 @@ def site_punches(rng: np.random.Generator, people: Sequence[Person], days: npt.N
     def minutes(low: float, high: float) -> npt.NDArray[np.float64]:
         return rng.uniform(low, high, shape) * _MINUTE
 
-    is_night = np.array([[person.shift == "night"] for person in people])
-    is_late_comer = np.array([[person.is_late_comer] for person in people])
-    works_weekends = np.array([[person.works_weekends] for person in people])
-    takes_lunch = np.array([[person.takes_lunch] for person in people])
+    is_night = np.array([[employee.shift == "night"] for employee in employees])
+    is_late_comer = np.array([[employee.is_late_comer] for employee in employees])
+    works_weekends = np.array([[employee.works_weekends] for employee in employees])
+    takes_lunch = np.array([[employee.takes_lunch] for employee in employees])
     is_weekend = (days.astype(np.int64) + 3) % 7 >= _SATURDAY  # day 0 was a Thursday
 
     present = (~is_weekend | works_weekends & happens(0.5)) & happens(0.96)
@@ -71,7 +76,7 @@ def site_punches(rng: np.random.Generator, people: Sequence[Person], days: npt.N
             (present, arrival, IN),
             (lunch, lunch_start, BREAK_OUT),
             (lunch, lunch_end, BREAK_IN),
-            (present & happens(0.97), departure, OUT),  # some forget
+            (present & happens(0.97), departure, OUT),  # some clock-outs are forgotten
         ],
     )
 
@@ -80,11 +85,11 @@ def _collected(
     days: npt.NDArray[np.datetime64],
     kinds: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], int]],
 ) -> SitePunches:
-    """From matrices of person by day to columns."""
-    people, times, states = [], [], []
+    """Convert matrices of employee by day to columns."""
+    employees, times, states = [], [], []
     for happened, second_of_day, state in kinds:
-        person, day = np.nonzero(happened)
-        people.append(person)
-        times.append(days[day] + second_of_day[person, day].astype("timedelta64[s]"))
-        states.append(np.full(len(person), state, np.uint8))
-    return SitePunches(np.concatenate(people), np.concatenate(times).astype("datetime64[s]"), np.concatenate(states))
+        employee, day = np.nonzero(happened)
+        employees.append(employee)
+        times.append(days[day] + second_of_day[employee, day].astype("timedelta64[s]"))
+        states.append(np.full(len(employee), state, np.uint8))
+    return SitePunches(np.concatenate(employees), np.concatenate(times).astype("datetime64[s]"), np.concatenate(states))

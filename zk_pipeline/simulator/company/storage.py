@@ -1,6 +1,6 @@
-"""A made-up company on disk: a demo that is killed and started again finds its terminals as it left them.
+"""Persistence of a generated company: a demo that is killed and restarted finds its terminals unchanged.
 
-A folder of `workforce.json` (terminals, people) and one append-only CSV per terminal. Made up in `workforce`.
+A folder with `workforce.json` (terminals, employees) and one append-only CSV per terminal.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ import numpy as np
 import pandas as pd
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.simulator.company.schedules import Person
+from zk_pipeline.simulator.company.schedules import Employee
 from zk_pipeline.simulator.company.workforce import Workforce, with_sites
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.records import PUNCH_COLUMNS, Punch, TerminalUser
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal, utc_now
 
 _WORKFORCE_FILE = "workforce.json"
+_EMPLOYEES_KEY = "people"  # unchanged, so that existing demo folders load
 _CSV_TYPES = {"user_id": "str", "punched_at_local": "str", "verify_type": "u1", "punch_state": "u1"}
 _HEADER = (",".join(PUNCH_COLUMNS) + "\n").encode()
 
 
-class Journal:
-    """The folder of one company, by `create` or `load`; `close` (or `with`) closes what `terminals` opened.
+class WorkforceStorage:
+    """The folder of one company, by `create` or `load`; `close` (or `with`) closes the files that `terminals` opened.
 
-    Not kept: a clock that a client has set, raw records, work codes, what a full log has forgotten.
+    Not persisted: a clock that a client has set, raw records, work codes, records that a full log has dropped.
     """
 
     def __init__(self, folder: Path, workforce: Workforce) -> None:
@@ -43,50 +44,50 @@ class Journal:
         self._files: list[_LogFile] = []
 
     @classmethod
-    def create(cls, folder: Path, workforce: Workforce) -> Journal:
-        """Write a new folder, all or, when killed on the way, nothing. Raises UsageError for one in use."""
+    def create(cls, folder: Path, workforce: Workforce) -> WorkforceStorage:
+        """Write a new folder, atomically even if killed. Raises UsageError if the folder is not empty."""
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty: a workforce needs a folder of its own")
-        aside = folder.with_name(f".{folder.name}.new")
-        if aside.exists():
-            shutil.rmtree(aside)
-        aside.mkdir(parents=True)
+        temporary = folder.with_name(f".{folder.name}.new")
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        temporary.mkdir(parents=True)
         for terminal in workforce.terminals:
-            _log_path(aside, terminal).write_bytes(_encoded(workforce.log_of(terminal.name)))
+            _log_path(temporary, terminal).write_bytes(_encoded(workforce.log_of(terminal.name)))
         content = {
-            "terminals": [asdict(one) for one in workforce.terminals],
-            "people": [asdict(one) for one in workforce.people],
+            "terminals": [asdict(terminal) for terminal in workforce.terminals],
+            _EMPLOYEES_KEY: [asdict(employee) for employee in workforce.employees],
         }
-        (aside / _WORKFORCE_FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1), "utf-8")
-        aside.rename(folder)
+        (temporary / _WORKFORCE_FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1), "utf-8")
+        temporary.rename(folder)
         return cls(folder, workforce)
 
     @classmethod
-    def load(cls, folder: Path) -> Journal:
-        """Read an existing folder without changing it. Raises UsageError where there is none."""
-        if not cls.is_at(folder):
-            raise UsageError(f"{folder} holds no workforce")
+    def load(cls, folder: Path) -> WorkforceStorage:
+        """Read an existing folder without changing it. Raises UsageError if there is none."""
+        if not cls.exists(folder):
+            raise UsageError(f"{folder} contains no workforce")
         content = json.loads((folder / _WORKFORCE_FILE).read_text("utf-8"))
-        terminals = tuple(_terminal(one) for one in content["terminals"])
-        people = tuple(Person(**one) for one in content["people"])
-        return cls(folder, Workforce(terminals=terminals, people=people, punches=_on_disk(folder, terminals)))
+        terminals = tuple(_terminal(fields) for fields in content["terminals"])
+        employees = tuple(Employee(**fields) for fields in content[_EMPLOYEES_KEY])
+        return cls(folder, Workforce(terminals=terminals, employees=employees, punches=_on_disk(folder, terminals)))
 
     @staticmethod
-    def is_at(folder: Path) -> bool:
+    def exists(folder: Path) -> bool:
         return (folder / _WORKFORCE_FILE).is_file()
 
     def terminals(self, clock: Callable[[], datetime] = utc_now) -> list[EmulatedTerminal]:
-        """The terminals with their logs; a further punch is on disk before anybody can read it. Call once.
+        """The terminals with their logs; a new punch is on disk before a client can read it. Call once.
 
-        A last line that a kill has left unfinished is dropped.
+        An incomplete last line, left by a kill, is dropped.
         """
         definitions = self.workforce.terminals
-        stores = {one.name: _LogFile(_log_path(self.folder, one)) for one in definitions}
+        stores = {terminal.name: _LogFile(_log_path(self.folder, terminal)) for terminal in definitions}
         self._files += stores.values()
-        return self.workforce.emulated(clock, stores)
+        return self.workforce.emulated_terminals(clock, stores)
 
     def truth(self) -> pd.DataFrame:
-        """Every punch on disk now, columns TRUTH_COLUMNS, also while another process serves the terminals."""
+        """All punches on disk, columns TRUTH_COLUMNS, also while another process serves the terminals."""
         return with_sites(_on_disk(self.folder, self.workforce.terminals), self.workforce.terminals)
 
     def close(self) -> None:
@@ -94,7 +95,7 @@ class Journal:
             file.close()
         self._files.clear()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> WorkforceStorage:
         return self
 
     def __exit__(
@@ -104,7 +105,7 @@ class Journal:
 
 
 class _LogFile:
-    """A terminal's CSV; each line is written in one piece and, as far as SIGKILL goes, for good."""
+    """A terminal's CSV; each line is one unbuffered write, which survives SIGKILL."""
 
     def __init__(self, path: Path) -> None:
         size = len(_whole_lines(path))
@@ -129,7 +130,7 @@ def _log_path(folder: Path, terminal: TerminalDefinition) -> Path:
 
 
 def _terminal(content: dict[str, Any]) -> TerminalDefinition:
-    users = tuple(TerminalUser(**one) for one in content.pop("users"))
+    users = tuple(TerminalUser(**fields) for fields in content.pop("users"))
     return TerminalDefinition(users=users, **content)
 
 
@@ -151,7 +152,7 @@ def _on_disk(folder: Path, terminals: Sequence[TerminalDefinition]) -> pd.DataFr
         log = pd.read_csv(
             io.BytesIO(_whole_lines(_log_path(folder, terminal))),
             dtype=_CSV_TYPES,
-            keep_default_na=False,  # NA and null are user ids like any other
+            keep_default_na=False,  # "NA" and "null" are valid user ids
         )
         log["punched_at_local"] = log["punched_at_local"].to_numpy("datetime64[s]")
         log.insert(0, "device", terminal.name)

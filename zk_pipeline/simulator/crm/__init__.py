@@ -1,1 +1,1 @@
-"""A simulated CRM: an HTTP server that keeps a ledger of what it was sent, with faults on demand."""
+"""An emulated CRM: an HTTP server with a ledger of the records it has applied, and faults on demand."""

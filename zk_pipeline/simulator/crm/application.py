@@ -1,6 +1,6 @@
-"""What the CRM receiver does with a request: credentials, idempotency, and what it applies. No sockets.
+"""Request handling of the emulated CRM: credentials, idempotency, validation, applied records. No sockets.
 
-The HTTP around it is in `http`, what it has applied in `ledger`.
+HTTP is in `http`, the applied records in `ledger`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from zk_pipeline.simulator.crm.faults import Fault, Misbehaviour, Received
-from zk_pipeline.simulator.crm.ledger import CrmLedger, Standing
-from zk_pipeline.simulator.crm.records import problem_with, split_key
+from zk_pipeline.simulator.crm.faults import Fault, FaultRule, ReceivedRequest
+from zk_pipeline.simulator.crm.ledger import CrmLedger, KeyState
+from zk_pipeline.simulator.crm.records import split_key, validation_error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer before it is put on the wire."""
+    """An HTTP answer before it is encoded."""
 
     status: int
     content: object
@@ -35,7 +35,7 @@ def _fields(reply: Reply) -> dict[str, object]:
 
 
 class CrmApplication:
-    """The CRM behind the HTTP. `token`, `misbehave` and `unknown_users` may be changed while it serves."""
+    """The CRM behind the HTTP server. `token`, `fault_rule` and `unknown_users` may be changed while it serves."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class CrmApplication:
         token: str,
         scheme: str,
         ledger: CrmLedger,
-        misbehave: Misbehaviour,
+        fault_rule: FaultRule,
         unknown_users: Collection[str],
     ) -> None:
         self.token = token
         self.scheme = scheme
         self.ledger = ledger
-        self.misbehave = misbehave
+        self.fault_rule = fault_rule
         self.unknown_users = unknown_users
         self.stopping = threading.Event()
         self._posts = 0
@@ -57,7 +57,7 @@ class CrmApplication:
 
     @property
     def posts(self) -> int:
-        """POST requests with the right credentials so far."""
+        """Number of POST requests with valid credentials."""
         with self._lock:
             return self._posts
 
@@ -65,7 +65,7 @@ class CrmApplication:
         expected = f"{self.scheme} {self.token}".encode()
         return hmac.compare_digest(expected, (header or "").encode("latin-1", errors="replace"))
 
-    def received(self, key: str | None, body: bytes) -> Received:
+    def received(self, key: str | None, body: bytes) -> ReceivedRequest:
         with self._lock:
             self._posts += 1
             number = self._posts
@@ -75,10 +75,10 @@ class CrmApplication:
             value = None
         records = value if isinstance(value, list) else [value]
         users = frozenset(str(r.get("user_id")) for r in records if isinstance(r, dict))
-        return Received(number=number, key=key, body=body, user_ids=users)
+        return ReceivedRequest(number=number, key=key, body=body, user_ids=users)
 
-    def serve(self, key: str | None, body: bytes, trouble: Fault) -> Reply:
-        """Apply what a POST brings, and say what came of it."""
+    def serve(self, key: str | None, body: bytes, fault: Fault) -> Reply:
+        """Apply the record or records of a POST."""
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
@@ -86,35 +86,35 @@ class CrmApplication:
         if not key:
             return Reply.of(400, detail="the header Idempotency-Key is missing")
         if not isinstance(value, list):
-            return self._apply(key, value, trouble)
+            return self._apply(key, value, fault)
         results = []
         for entry in value:
             split = split_key(entry)
             if split is None:
                 return Reply.of(400, detail="each record of an array needs its idempotency_key")
-            reply = self._apply(split[0], split[1], trouble)
+            reply = self._apply(split[0], split[1], fault)
             results.append({"idempotency_key": split[0], "status": reply.status, **_fields(reply)})
-        if trouble.reshape is not None:
-            return Reply(status=207, content=trouble.reshape(results))
-        return Reply(status=207, content={"results": results[: trouble.keep_results]})
+        if fault.reshape is not None:
+            return Reply(status=207, content=fault.reshape(results))
+        return Reply(status=207, content={"results": results[: fault.keep_results]})
 
-    def _apply(self, key: str, record: Any, trouble: Fault) -> Reply:
-        problem = problem_with(record)
+    def _apply(self, key: str, record: Any, fault: Fault) -> Reply:
+        problem = validation_error(record)
         if problem:
             return Reply.of(400, detail=problem)
         if record["user_id"] in self.unknown_users:
             return Reply.of(422, detail=f"no employee {record['user_id']}")
-        if record["user_id"] in trouble.record_status:
-            return Reply.of(trouble.record_status[record["user_id"]], detail="told to refuse this record")
+        if record["user_id"] in fault.record_status:
+            return Reply.of(fault.record_status[record["user_id"]], detail="injected fault: record refused")
         applied: dict[str, object] = {"applied": record["revision"]}
         standing = self.ledger.begin(key, record)
-        if standing is not Standing.NEW:
+        if standing is not KeyState.NEW:
             return {
-                Standing.IN_PROGRESS: Reply.of(409, detail="a request with this key is under way"),
-                Standing.OTHER_BODY: Reply.of(422, detail="this key was used for another record"),
-                Standing.APPLIED: Reply(status=200, content=applied, is_replay=True),
+                KeyState.IN_PROGRESS: Reply.of(409, detail="a request with this key is in progress"),
+                KeyState.OTHER_BODY: Reply.of(422, detail="this key was used for another record"),
+                KeyState.APPLIED: Reply(status=200, content=applied, is_replay=True),
             }[standing]
-        if self.stopping.wait(trouble.delay_before):
+        if self.stopping.wait(fault.delay_before):
             self.ledger.abandon(key)
             return Reply.of(503, detail="shutting down")
         self.ledger.commit(key, record)

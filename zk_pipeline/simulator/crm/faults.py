@@ -1,7 +1,6 @@
-"""Ways for the CRM receiver to misbehave, for tests and for trying out what a real CRM may do.
+"""Injected faults of the emulated CRM: error answers, delays, dropped connections, for tests of real CRM failures.
 
-A misbehaviour is a function from a request to a `Fault`, or None to serve it properly. They combine: see
-`any_of`.
+A fault rule is a function from a request to a `Fault`, or None to serve it normally. Rules combine: see `any_of`.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Received:
-    """A request as the receiver got it, its token left out."""
+class ReceivedRequest:
+    """A request as received, without its token."""
 
     number: int  # 1 for the first POST
     key: str | None
@@ -25,45 +24,43 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What happens to one request. Without `status` the request is served, with the rest done to it.
+    """The fault of one request. Without `status` the request is served, with the other faults applied.
 
-    Delays and `drip` are in seconds, the latter between two bytes of the whole answer, status line included.
+    Delays and `drip` are in seconds; `drip` is the pause between two bytes of the whole answer, status line included.
     """
 
-    status: int | None = None  # given instead of serving: nothing is applied
+    status: int | None = None  # answered instead of serving: nothing is applied
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b'{"detail": "told to misbehave"}'
+    body: bytes = b'{"detail": "injected fault"}'
     delay_before: float = 0.0
     delay_after: float = 0.0  # after the record was applied, before the answer
     drop: Literal["before", "after"] | None = None  # reset the connection before or after the record is applied
     drip: float = 0.0
-    cut_after: int | None = (
-        None  # reset the connection after so many bytes of the answer; negative: so many before its end
-    )
-    keep_results: int | None = None  # shorten the answer to a batch to so many results
+    cut_after: int | None = None  # reset the connection after this byte of the answer; negative: from its end
+    keep_results: int | None = None  # shorten the answer to a batch to this number of results
     interim: bytes = b""  # sent before the answer, such as a 103 with its headers
-    extra: bytes = b""  # sent behind the answer, as if there were another
-    said: bytes | None = None  # as the body of the answer, although the record was applied
-    reshape: Callable[[list[dict[str, object]]], object] | None = None  # the results of a batch into another body
-    record_status: Mapping[str, int] = field(default_factory=dict)  # by user id: given instead of applying the record
+    extra: bytes = b""  # sent after the answer, like a second one
+    success_body: bytes | None = None  # body of the answer, although the record was applied
+    reshape: Callable[[list[dict[str, object]]], object] | None = None  # converts the results of a batch to a body
+    record_status: Mapping[str, int] = field(default_factory=dict)  # by user id: answered instead of applying
 
 
-Misbehaviour = Callable[[Received], Fault | None]
+FaultRule = Callable[[ReceivedRequest], Fault | None]
 
 
-def behave(_: Received) -> Fault | None:
-    """No trouble at all."""
+def no_fault(_: ReceivedRequest) -> Fault | None:
+    """The rule without faults."""
     return None
 
 
-def refusal(status: int, *, detail: str = "told to refuse", retry_after: str | None = None) -> Fault:
+def refusal(status: int, *, detail: str = "injected refusal", retry_after: str | None = None) -> Fault:
     """An error answer, with `Retry-After` as given (seconds or an HTTP date)."""
     headers = {} if retry_after is None else {"Retry-After": retry_after}
     return Fault(status=status, headers=headers, body=f'{{"detail": "{detail}"}}'.encode())
 
 
 def html_page(status: int = 200, *, title: str = "Sign in") -> Fault:
-    """A web page where JSON is due, as a proxy's login gives it."""
+    """A web page instead of JSON, like the login page of a proxy."""
     page = f"<!DOCTYPE html><html><head><title>{title}</title></head><body>{title}</body></html>"
     return Fault(status=status, headers={"Content-Type": "text/html; charset=utf-8"}, body=page.encode())
 
@@ -72,44 +69,44 @@ def redirect(to: str, *, status: int = 302) -> Fault:
     return Fault(status=status, headers={"Location": to}, body=b"")
 
 
-def first(count: int, trouble: Fault) -> Misbehaviour:
-    """Trouble for the next `count` requests."""
+def first(count: int, fault: Fault) -> FaultRule:
+    """The fault for the next `count` requests."""
     lock = Lock()
     left = count
 
-    def misbehave(_: Received) -> Fault | None:
+    def rule(_: ReceivedRequest) -> Fault | None:
         nonlocal left
         with lock:
             left -= 1
-            return trouble if left >= 0 else None
+            return fault if left >= 0 else None
 
-    return misbehave
+    return rule
 
 
-def sometimes(probability: float, trouble: Fault, *, seed: int) -> Misbehaviour:
-    """Trouble for a share of the requests; the same ones for the same seed and order."""
+def sometimes(probability: float, fault: Fault, *, seed: int) -> FaultRule:
+    """The fault for a share of the requests, reproducible for the same seed and order."""
     rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
     lock = Lock()
 
-    def misbehave(_: Received) -> Fault | None:
+    def rule(_: ReceivedRequest) -> Fault | None:
         with lock:
-            return trouble if rng.random() < probability else None
+            return fault if rng.random() < probability else None
 
-    return misbehave
-
-
-def whenever(condition: Callable[[Received], bool], trouble: Fault) -> Misbehaviour:
-    """Trouble for the requests that meet a condition."""
-    return lambda received: trouble if condition(received) else None
+    return rule
 
 
-def any_of(*misbehaviours: Misbehaviour) -> Misbehaviour:
-    """The first trouble that any of them makes; each is asked until then."""
+def whenever(condition: Callable[[ReceivedRequest], bool], fault: Fault) -> FaultRule:
+    """The fault for the requests that meet a condition."""
+    return lambda received: fault if condition(received) else None
 
-    def misbehave(received: Received) -> Fault | None:
-        for each in misbehaviours:
-            if (trouble := each(received)) is not None:
-                return trouble
+
+def any_of(*rules: FaultRule) -> FaultRule:
+    """The first fault of any rule; later rules are not evaluated."""
+
+    def rule(received: ReceivedRequest) -> Fault | None:
+        for each in rules:
+            if (fault := each(received)) is not None:
+                return fault
         return None
 
-    return misbehave
+    return rule

@@ -1,6 +1,6 @@
-"""The HTTP/1.1 side of the CRM receiver: connections, TLS, requests read, answers written, well or badly.
+"""HTTP/1.1 server of the emulated CRM: connections, TLS, requests, answers with injected faults.
 
-What is done with a request is in `application`.
+Requests are handled in `application`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class CrmServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's own asks DNS for this machine's name
+        socketserver.TCPServer.server_bind(self)  # HTTPServer.server_bind resolves this machine's name by DNS
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
         if self.context is not None:
-            # The handshake is left to the connection's thread: a silent client must not hold up the others.
+            # The handshake is done in the connection's thread, so that a silent client does not block others.
             connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with self._lock:
             self._connections.add(connection)
@@ -63,7 +63,7 @@ class CrmServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         with self._lock:
             for connection in self._connections:
                 try:
-                    # The plain socket's method: SSLSocket's own is not for two threads.
+                    # The method of the plain socket: that of SSLSocket is not thread-safe.
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
                 except OSError:
                     logger.debug("connection was already gone")
@@ -99,21 +99,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         app = self.server.app
         key = self.headers.get("Idempotency-Key")
-        trouble = app.misbehave(app.received(key, body)) or Fault()
-        if trouble.drop == "before":
+        fault = app.fault_rule(app.received(key, body)) or Fault()
+        if fault.drop == "before":
             self._drop()
-        elif trouble.status is not None:
-            app.stopping.wait(trouble.delay_before)
-            self._send(trouble.status, dict(trouble.headers), trouble.body, trouble)
+        elif fault.status is not None:
+            app.stopping.wait(fault.delay_before)
+            self._send(fault.status, dict(fault.headers), fault.body, fault)
         else:
-            reply = app.serve(key, body, trouble)
-            app.stopping.wait(trouble.delay_after)
-            if trouble.drop == "after":
+            reply = app.serve(key, body, fault)
+            app.stopping.wait(fault.delay_after)
+            if fault.drop == "after":
                 self._drop()
             else:
                 headers = {"Idempotent-Replay": "true"} if reply.is_replay else {}
-                content = json.dumps(reply.content).encode() if trouble.said is None else trouble.said
-                self._send(reply.status, headers | dict(trouble.headers), content, trouble)
+                content = json.dumps(reply.content).encode() if fault.success_body is None else fault.success_body
+                self._send(reply.status, headers | dict(fault.headers), content, fault)
 
     def do_OPTIONS(self) -> None:
         if self._is_admitted():
@@ -129,7 +129,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _is_admitted(self) -> bool:
         app = self.server.app
         if not app.is_authorized(self.headers.get("Authorization")):
-            self._reply(Reply.of(401, detail=f"credentials of the scheme {app.scheme} are needed"))
+            self._reply(Reply.of(401, detail=f"credentials of the scheme {app.scheme} are required"))
             return False
         if self.path.partition("?")[0] != PATH:
             self._reply(Reply.of(404, detail="no such address"))
@@ -141,15 +141,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > MAX_REQUEST:
             self.close_connection = True  # the body stays unread
             status = 413 if length.isdecimal() else 411
-            self._reply(Reply.of(status, detail=f"a Content-Length up to {MAX_REQUEST} is needed"))
+            self._reply(Reply.of(status, detail=f"a Content-Length up to {MAX_REQUEST} is required"))
             return None
         return self.rfile.read(int(length))
 
     def _reply(self, reply: Reply) -> None:
         self._send(reply.status, {}, json.dumps(reply.content).encode(), Fault())
 
-    def _send(self, status: int, headers: dict[str, str], body: bytes, trouble: Fault) -> None:
-        wire, self.wfile = self.wfile, io.BytesIO()
+    def _send(self, status: int, headers: dict[str, str], body: bytes, fault: Fault) -> None:
+        output, self.wfile = self.wfile, io.BytesIO()
         self.send_response(status)
         for name, value in ({"Content-Type": "application/json"} | headers).items():
             self.send_header(name, value)
@@ -159,22 +159,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         answer = self.wfile.getvalue() + (b"" if self.command == "HEAD" else body)
-        answer = trouble.interim + answer + trouble.extra
-        self.wfile = wire
-        if trouble.drip:
+        answer = fault.interim + answer + fault.extra
+        self.wfile = output
+        if fault.drip:
             for i in range(len(answer)):
-                wire.write(answer[i : i + 1])
-                wire.flush()
-                if self.server.app.stopping.wait(trouble.drip):
+                output.write(answer[i : i + 1])
+                output.flush()
+                if self.server.app.stopping.wait(fault.drip):
                     break
         else:
-            wire.write(answer[: trouble.cut_after])
-            wire.flush()
-        if trouble.cut_after is not None:
+            output.write(answer[: fault.cut_after])
+            output.flush()
+        if fault.cut_after is not None:
             self._drop()
 
     def _drop(self) -> None:
-        """End the connection with a reset, nothing more sent."""
+        """Reset the connection without sending more."""
         self._is_dropped = self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()

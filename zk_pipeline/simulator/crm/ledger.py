@@ -1,7 +1,4 @@
-"""What the CRM receiver has applied: each day's revisions in order, each key's attempts, and what went wrong.
-
-The server that fills it is `receiver`.
-"""
+"""Ledger of the emulated CRM: applied revisions per user and date, attempts per idempotency key, anomalies."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-Record = dict[str, object]  # one day as the request carried it
-Day = tuple[str, date]  # user id, work date: the contract's request names no site, unless it is of one
+Record = dict[str, object]  # one attendance day as in the request
+Day = tuple[str, date]  # user id, work date; the site is in the request only for records per site
 
 
 class AnomalyKind(str, Enum):
-    """What a sender that keeps its promises never causes; the value explains it."""
+    """Violation of the delivery guarantees by the sender; the value explains it."""
 
     OUT_OF_ORDER = "an older revision was applied after a newer one"
     APPLIED_TWICE = "a revision was applied again under another key"
-    KEY_REUSED = "a key came back with another body; it was refused"
+    KEY_REUSED = "a key was used again with another body; the request was refused"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +35,8 @@ class Anomaly:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Application:
-    """One revision of one day, applied once under its key."""
+class AppliedRecord:
+    """One revision of one attendance day, applied once under its key."""
 
     key: str
     digest: str
@@ -55,7 +52,7 @@ class Application:
 
     @property
     def site(self) -> str:
-        """Empty in a record of the person's date, whatever the sites."""
+        """The site of a record per site, otherwise empty."""
         return str(self.record.get("site", ""))
 
     @property
@@ -63,27 +60,26 @@ class Application:
         return int(str(self.record["revision"]))
 
 
-class Standing(Enum):
-    """How a key stands when a request brings it."""
+class KeyState(Enum):
+    """State of an idempotency key when a request arrives."""
 
-    NEW = "nobody has used it; it is now in progress"
+    NEW = "not used before; it is now in progress"
     IN_PROGRESS = "another request with it has not ended"
     APPLIED = "its record was applied before"
     OTHER_BODY = "it was used for another record"
 
 
 class CrmLedger:
-    """Applications in order, thread-safe. With a path they outlive the process.
+    """Applied records in order, thread-safe. With a path they are persisted.
 
-    Each is one JSON line, written and flushed before `commit` returns; a last line torn by a kill is dropped.
-
-    Raises ValueError on a file that is damaged elsewhere.
+    Each is one JSON line, written and flushed before `commit` returns; an incomplete last line, left by a kill, is
+    dropped. Raises ValueError if the file is damaged elsewhere.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = Lock()
-        self._applied: dict[str, Application] = {}
-        self._by_day: dict[tuple[str, Day], list[Application]] = {}
+        self._applied: dict[str, AppliedRecord] = {}
+        self._by_day: dict[tuple[str, Day], list[AppliedRecord]] = {}
         self._attempts: Counter[str] = Counter()
         self._anomalies: list[Anomaly] = []
         self._in_progress: set[str] = set()
@@ -94,7 +90,7 @@ class CrmLedger:
 
     @property
     def attempts(self) -> Mapping[str, int]:
-        """Requests seen per key since this ledger was opened."""
+        """Requests per key since this ledger was opened."""
         with self._lock:
             return dict(self._attempts)
 
@@ -104,49 +100,47 @@ class CrmLedger:
             return list(self._anomalies)
 
     def latest(self, site: str = "") -> dict[Day, Record]:
-        """The record applied last to each day, which is what a CRM that overwrites would hold; of a site, where records
-        name one.
-        """
+        """The record applied last to each day, as in a CRM that overwrites; for one `site` if records name one."""
         with self._lock:
-            return {day: applied[-1].record for (place, day), applied in self._by_day.items() if place == site}
+            return {day: applied[-1].record for (at_site, day), applied in self._by_day.items() if at_site == site}
 
     def __len__(self) -> int:
-        """Number of days in the ledger; days of records that name a site are counted per site."""
+        """Number of days in the ledger; days of records per site are counted per site."""
         with self._lock:
             return len(self._by_day)
 
     def revisions(self, user_id: str, work_date: date, site: str = "") -> list[int]:
-        """The revisions of one day in the order they were applied."""
+        """The revisions of one day in the order of their application."""
         with self._lock:
             return [a.revision for a in self._by_day.get((site, (user_id, work_date)), [])]
 
-    def begin(self, key: str, record: Record) -> Standing:
-        """Count an attempt. After NEW the caller must end with `commit` or `abandon`."""
+    def begin(self, key: str, record: Record) -> KeyState:
+        """Count an attempt. After NEW the caller must call `commit` or `abandon`."""
         with self._lock:
             self._attempts[key] += 1
             if key in self._in_progress:
-                return Standing.IN_PROGRESS
-            known = self._applied.get(key)
-            if known is None:
+                return KeyState.IN_PROGRESS
+            applied = self._applied.get(key)
+            if applied is None:
                 self._in_progress.add(key)
-                return Standing.NEW
-            if known.digest == _digest(record):
-                return Standing.APPLIED
-            self._note(AnomalyKind.KEY_REUSED, Application(key=key, digest="", record=record))
-            return Standing.OTHER_BODY
+                return KeyState.NEW
+            if applied.digest == _digest(record):
+                return KeyState.APPLIED
+            self._note(AnomalyKind.KEY_REUSED, AppliedRecord(key=key, digest="", record=record))
+            return KeyState.OTHER_BODY
 
     def commit(self, key: str, record: Record) -> None:
         """Apply a record whose key is in progress."""
-        application = Application(key=key, digest=_digest(record), record=record)
+        application = AppliedRecord(key=key, digest=_digest(record), record=record)
         with self._lock:
-            self._in_progress.discard(key)  # whether or not it can be written
+            self._in_progress.discard(key)  # also if the write fails
             if self._file is not None:
                 self._file.write(json.dumps({"key": key, "record": record}).encode() + b"\n")
                 self._file.flush()
             self._add(application)
 
     def abandon(self, key: str) -> None:
-        """Forget a key in progress: its record was refused."""
+        """Discard a key in progress: its record was refused."""
         with self._lock:
             self._in_progress.discard(key)
 
@@ -155,7 +149,7 @@ class CrmLedger:
             if self._file is not None:
                 self._file.close()
 
-    def _add(self, application: Application) -> None:
+    def _add(self, application: AppliedRecord) -> None:
         day = (application.site, (application.user_id, application.work_date))
         before = self._by_day.setdefault(day, [])
         if any(a.revision == application.revision for a in before):
@@ -165,7 +159,7 @@ class CrmLedger:
         before.append(application)
         self._applied[application.key] = application
 
-    def _note(self, kind: AnomalyKind, application: Application) -> None:
+    def _note(self, kind: AnomalyKind, application: AppliedRecord) -> None:
         self._anomalies.append(
             Anomaly(
                 kind=kind,
@@ -179,18 +173,18 @@ class CrmLedger:
     def _load(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        whole = path.read_bytes()
-        kept = whole[: whole.rfind(b"\n") + 1]  # what follows the last line end was never answered for
-        for number, line in enumerate(kept.splitlines(), start=1):
+        content = path.read_bytes()
+        complete = content[: content.rfind(b"\n") + 1]  # an incomplete last line was never acknowledged
+        for number, line in enumerate(complete.splitlines(), start=1):
             try:
                 entry = json.loads(line)
                 record = entry["record"]
-                self._add(Application(key=entry["key"], digest=_digest(record), record=record))
+                self._add(AppliedRecord(key=entry["key"], digest=_digest(record), record=record))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"the CRM ledger {path} is damaged at line {number}") from error
-        if len(kept) < len(whole):
+        if len(complete) < len(content):
             with path.open("r+b") as file:
-                file.truncate(len(kept))
+                file.truncate(len(complete))
 
 
 def _digest(record: Record) -> str:

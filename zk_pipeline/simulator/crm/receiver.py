@@ -1,6 +1,6 @@
-"""A small real CRM over HTTP(S), for the demo, the tests and users' own CI: starting and stopping it.
+"""An emulated CRM over HTTP(S), for the demo, the tests and users' own CI: start and stop.
 
-What it does with a request is in `application`, how it is made to go wrong in `faults`.
+Requests are handled in `application`; injected faults are in `faults`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pathlib import Path
 from types import TracebackType
 
 from zk_pipeline.simulator.crm.application import CrmApplication
-from zk_pipeline.simulator.crm.faults import Misbehaviour, behave
+from zk_pipeline.simulator.crm.faults import FaultRule, no_fault
 from zk_pipeline.simulator.crm.http import PATH, CrmServer
 from zk_pipeline.simulator.crm.ledger import CrmLedger
 
 
 class CrmReceiver(CrmApplication):
-    """A CRM on `host`:`port` (0: any free one), serving in threads between `start` and `close`, or in `with`.
+    """A CRM on `host`:`port` (0: any free port), serving in threads between `start` and `close`, or in `with`.
 
-    POST takes a record, or an array of records each with its `idempotency_key`. A key's first use applies the
-    record and answers 201; the same key again answers 200 with `Idempotent-Replay: true` and applies nothing;
-    while the first use is under way 409; with another body 422. An array is answered 207 with `results`, one
-    for each record. Records that are not as the contract has them get 400 with words, people in
-    `unknown_users` 422. Everything asks for `Authorization: <scheme> <token>`.
+    POST accepts a record, or an array of records each with its `idempotency_key`. The first use of a key applies the
+    record and answers 201; the same key again answers 200 with `Idempotent-Replay: true` and applies nothing; 409 while
+    the first request is in progress; 422 with another body. An array is answered 207 with `results`, one for each
+    record. Invalid records are answered 400 with a message, users in `unknown_users` 422. Every request requires
+    `Authorization: <scheme> <token>`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class CrmReceiver(CrmApplication):
         port: int = 0,
         tls: tuple[Path, Path] | None = None,  # certificate chain and key, PEM files
         ledger_path: Path | None = None,
-        misbehave: Misbehaviour = behave,
+        fault_rule: FaultRule = no_fault,
         unknown_users: Collection[str] = (),
     ) -> None:
         context = None
@@ -47,7 +47,7 @@ class CrmReceiver(CrmApplication):
             token=token,
             scheme=scheme,
             ledger=CrmLedger(ledger_path),
-            misbehave=misbehave,
+            fault_rule=fault_rule,
             unknown_users=unknown_users,
         )
         self._server = CrmServer((host, port), app=self, context=context)
@@ -64,7 +64,7 @@ class CrmReceiver(CrmApplication):
 
     @property
     def connections(self) -> int:
-        """Connections accepted so far."""
+        """Number of connections accepted."""
         return self._server.accepted
 
     def start(self) -> CrmReceiver:

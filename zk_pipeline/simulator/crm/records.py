@@ -1,4 +1,4 @@
-"""Validation of records by the CRM receiver, after the contract. Requests are served by `application`."""
+"""Validation of records by the emulated CRM. Requests are handled in `application`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from datetime import date, datetime
 from zk_pipeline.simulator.crm.ledger import Record
 
 
-def problem_with(record: object) -> str | None:
-    """What is wrong with one record, in words; None when it is as the contract has it."""
+def validation_error(record: object) -> str | None:
+    """The problem of one record as a message; None if the record is valid."""
     if not isinstance(record, dict):
         return "a record must be a JSON object"
     missing, unknown = _CHECKS.keys() - record.keys(), record.keys() - _CHECKS.keys() - {"site"}
     if missing or unknown:
-        words = [f"missing {', '.join(sorted(missing))}"] if missing else []
-        words += [f"unknown {', '.join(sorted(unknown))}"] if unknown else []
-        return "fields: " + "; ".join(words)
-    wrong = [f"{name} must be {what}" for name, (what, is_right) in _CHECKS.items() if not is_right(record[name])]
+        problems = [f"missing {', '.join(sorted(missing))}"] if missing else []
+        problems += [f"unknown {', '.join(sorted(unknown))}"] if unknown else []
+        return "fields: " + "; ".join(problems)
+    wrong = [
+        f"{name} must be {expected}" for name, (expected, is_valid) in _CHECKS.items() if not is_valid(record[name])
+    ]
     if not _is_text(record.get("site", "")):
-        wrong.append("site, of a record per site, must be a text")
+        wrong.append("site (in a record per site) must be a text")
     return "; ".join(wrong) or None
 
 
 def split_key(record: object) -> tuple[str, Record] | None:
-    """A batch's record as its key and the record proper; None where there is no key."""
+    """Split a record of a batch into its key and the record itself; None without a key."""
     if not isinstance(record, dict) or not isinstance(record.get("idempotency_key"), str):
         return None
     return record["idempotency_key"], {k: v for k, v in record.items() if k != "idempotency_key"}

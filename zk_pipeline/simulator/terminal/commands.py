@@ -1,6 +1,6 @@
-"""Requests answered from a terminal's state alone, in one frame: options, clock, counters, switches.
+"""Commands answered from a terminal's state alone, in one frame: options, clock, counters, enable, disable.
 
-What depends on the client's session is in `session`, the reading of tables in `tables`.
+Commands of the client's session are in `session`, the transfer of tables in `tables`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def write_option(terminal: EmulatedTerminal, data: bytes) -> Answer:
 
 
 def read_sizes(terminal: EmulatedTerminal, _: bytes) -> Answer:
-    """Counters as they are now, whatever a snapshot holds: 92 bytes, or 80 from firmware that knows no faces.
+    """Current counters, independent of a snapshot: 92 bytes, or 80 from firmware without faces.
 
     Positions: zk-protocol, terminal.md.
     """
     definition = terminal.definition
     users, records = len(definition.users), terminal.record_count
     fields = [0] * 23
-    fields[4], fields[6], fields[8] = users, users, records  # each person with one finger
+    fields[4], fields[6], fields[8] = users, users, records  # one fingerprint per user
     fields[12] = sum(user.privilege > 0 for user in definition.users)
     capacities = definition.finger_capacity, definition.user_capacity, definition.record_capacity
     fields[14:17] = capacities
@@ -76,7 +76,7 @@ def clear_log(terminal: EmulatedTerminal, _: bytes) -> Answer:
 
 
 def nothing(_: EmulatedTerminal, __: bytes) -> Answer:
-    """For what has no effect here: an emulated terminal caches nothing and waits for no finger."""
+    """Commands without an effect: an emulated terminal has no cache and no fingerprint sensor."""
     return ok()
 
 

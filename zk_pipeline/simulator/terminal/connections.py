@@ -1,4 +1,4 @@
-"""How frames get back to one client over TCP or UDP, and how that ends. What is sent is decided elsewhere."""
+"""Connections of an emulated terminal to one client over TCP or UDP: send frames, close, reset, mute."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Any, Protocol
 
 from zk_pipeline.simulator.terminal.protocol import Frame, tcp_header
 
-Address = tuple[Any, ...]  # as the socket module has it: two parts for IPv4, four for IPv6
+Address = tuple[Any, ...]  # of the socket module: two elements for IPv4, four for IPv6
 
 
-class Wire(Protocol):
-    """The way back to one client."""
+class Connection(Protocol):
+    """Connection to one client."""
 
     @property
     def sent_bytes(self) -> int:
-        """Bytes sent to this client so far."""
+        """Number of bytes sent to this client."""
         ...
 
     def frame(self, frame: Frame) -> bytes:
-        """A frame as this transport carries it."""
+        """A frame, encoded for this transport."""
         ...
 
     def write(self, packets: Sequence[bytes]) -> None:
-        """Send whole packets, as one piece of the stream on TCP, as a datagram each on UDP."""
+        """Send packets, as one write on TCP, as one datagram each on UDP."""
         ...
 
     async def send(self, packets: Sequence[bytes]) -> None:
-        """The same, waiting for a client that reads slowly."""
+        """The same, and wait while the client reads slowly."""
         ...
 
     def cut(self) -> None:
-        """No more bytes: end of stream on TCP, silence on UDP."""
+        """Send no more bytes: end of stream on TCP, no further datagrams on UDP."""
         ...
 
     def reset(self) -> None:
-        """The same, as an RST on TCP."""
+        """The same, with an RST on TCP."""
         ...
 
     def mute(self) -> None:
@@ -46,7 +46,7 @@ class Wire(Protocol):
         ...
 
 
-class TcpWire:
+class TcpConnection:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._is_muted = False
@@ -71,7 +71,7 @@ class TcpWire:
         self._writer.close()
 
     def reset(self) -> None:
-        # Lingering for zero seconds is how a socket is told to end with an RST.
+        # SO_LINGER with zero seconds makes the close send an RST.
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
@@ -79,7 +79,7 @@ class TcpWire:
         self._is_muted = True
 
 
-class UdpWire:
+class UdpConnection:
     def __init__(self, transport: asyncio.DatagramTransport, address: Address) -> None:
         self._transport = transport
         self._address = address

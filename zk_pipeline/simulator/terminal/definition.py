@@ -1,4 +1,4 @@
-"""What an emulated terminal is when it leaves the factory and people are enrolled: plain, fixed, storable."""
+"""Definition of an emulated terminal: model, options, record layout, enrolled users. Immutable and serialisable."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from zk_pipeline.simulator.terminal.records import Layout, TerminalUser, UserRec
 
 
 def serial_number_of(name: str) -> str:
-    """The serial number of a terminal that is given none: another one for another name."""
+    """Default serial number, derived from the terminal's name."""
     return f"CEXA{zlib.crc32(name.encode()) % 10**9:09}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalDefinition:
-    """What a terminal is before anybody punches. A comm key of 0 means none."""
+    """A terminal without punches. A comm key of 0 means none."""
 
     name: str
     site: str = ""
@@ -24,10 +24,10 @@ class TerminalDefinition:
     is_ma300: bool = False  # 8-byte records in the order of MA300 and ZEM500
     users: tuple[TerminalUser, ...] = field(default=(), repr=False)
     user_record_size: UserRecordSize = 72
-    events_name_uids: bool = False  # live events say the uid, as some firmware with 8-byte records does
+    events_name_uids: bool = False  # live events have the uid, as from some firmware with 8-byte records
     clock_offset_seconds: int = 0
     comm_key: int = 0
-    serial_number: str = ""  # one of its own by its name, unless given
+    serial_number: str = ""  # default: see `serial_number_of`
     firmware: str = "Ver 6.60 Apr 28 2017"
     platform: str = "ZEM560_TFT"
     device_name: str = "F18"
@@ -55,11 +55,11 @@ class TerminalDefinition:
 
     @property
     def pin_width(self) -> int:
-        """Characters in the longest user id."""
+        """Maximum length of a user id in characters."""
         return 9 if self.user_record_size == 28 else 23
 
     def factory_options(self) -> dict[str, str]:
-        """What CMD_OPTIONS_RRQ finds on a new terminal, by name."""
+        """Options of a new terminal by name, for CMD_OPTIONS_RRQ."""
         return {
             "~SerialNumber": self.serial_number,
             "~Platform": self.platform,

@@ -1,7 +1,7 @@
-"""Ways in which an emulated terminal misbehaves on the wire, one class each. Answers come from `session`.
+"""Injected faults of an emulated terminal, one class each. Answers come from `session`.
 
-Those of the line between, such as lost datagrams, are in `network_faults`. To add one, subclass `Faults` and override
-what it changes.
+Faults of the network, such as lost datagrams, are in `network_faults`. To add a fault, subclass `Faults` and override a
+method.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 
 
@@ -18,16 +18,16 @@ class Faults:
     """The faultless terminal."""
 
     def accepts(self) -> bool:
-        """Whether a new connection is taken; if not, TCP is closed at once and UDP unanswered."""
+        """Whether a new connection is accepted; if not, TCP is closed at once and UDP is not answered."""
         return True
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
-        """Send the answer to a request, or what this fault makes of it."""
-        await wire.send([wire.frame(frame) for frame in answer])
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
+        """Send the answer to a request, as changed by this fault."""
+        await connection.send([connection.frame(frame) for frame in answer])
 
 
 class RefuseConnections(Faults):
-    """Takes no connection."""
+    """Accepts no connection."""
 
     def accepts(self) -> bool:
         return False
@@ -35,94 +35,94 @@ class RefuseConnections(Faults):
 
 @dataclass
 class RefuseCommand(Faults):
-    """Answers one command with `code`; with `data_prefix` only where the request's data starts so.
+    """Answers one command with `code`; with `data_prefix` only requests whose data starts with it.
 
-    CMD_CONNECT or CMD_AUTH with CMD_ACK_UNAUTH refuses whoever asks, CMD_DATA_WRRQ with prefix `01 09 00` the
-    user list.
+    CMD_CONNECT or CMD_AUTH with CMD_ACK_UNAUTH refuses every client, CMD_DATA_WRRQ with prefix `01 09 00` the user
+    list.
     """
 
     command: Command
     code: int = Command.CMD_ACK_ERROR
     data_prefix: bytes = b""
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and request.data.startswith(self.data_prefix):
             answer = [Frame(self.code, answer[0].session_id, request.reply_number)]
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
 class HangAt(Faults):
-    """Never answers this command, nor anything after it."""
+    """Never answers this command or any later one."""
 
     command: Command
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command:
-            wire.mute()
-        await super().deliver(request, answer, wire)
+            connection.mute()
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
 class CloseAfter(Faults):
-    """Ends each connection once it has carried that many bytes, in the middle of a frame if need be."""
+    """Closes each connection after so many sent bytes, also within a frame."""
 
     sent_bytes: int
     with_reset: bool = False
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
-        for packet in [wire.frame(frame) for frame in answer]:
-            left = self.sent_bytes - wire.sent_bytes
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
+        for packet in [connection.frame(frame) for frame in answer]:
+            left = self.sent_bytes - connection.sent_bytes
             if len(packet) > left:
-                await wire.send([packet[:left]] if left > 0 else [])
+                await connection.send([packet[:left]] if left > 0 else [])
                 if self.with_reset:
-                    wire.reset()
+                    connection.reset()
                 else:
-                    wire.cut()
+                    connection.cut()
                 return
-            await wire.send([packet])
+            await connection.send([packet])
 
 
 @dataclass
 class CorruptData(Faults):
-    """Flips one byte of each CMD_DATA frame long enough to have it, the checksum not following."""
+    """Flips the byte at `offset` of the data of each CMD_DATA frame, without a new checksum."""
 
     offset: int
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:  # noqa: ARG002
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:  # noqa: ARG002
         packets = []
         for frame in answer:
-            packet = bytearray(wire.frame(frame))
+            packet = bytearray(connection.frame(frame))
             if frame.command == Command.CMD_DATA and len(frame.data) > self.offset:
                 packet[len(packet) - len(frame.data) + self.offset] ^= 0xFF
             packets.append(bytes(packet))
-        await wire.send(packets)
+        await connection.send(packets)
 
 
 @dataclass
 class CorruptAnswer(Faults):
-    """Flips one byte in the first frame that answers this command, the checksum not following.
+    """Flips one byte in the first frame that answers this command, without a new checksum.
 
-    `offset` counts from the frame's header (2 is its checksum, 8 its first byte of data); -8 to -1 is the TCP top.
+    `offset` counts from the frame header (2 is its checksum, 8 its first byte of data); -8 to -1 is the TCP header.
     """
 
     command: int
     offset: int
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        packets = [bytearray(wire.frame(frame)) for frame in answer]
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        packets = [bytearray(connection.frame(frame)) for frame in answer]
         if request.command == self.command:
-            place = len(packets[0]) - len(answer[0].encode()) + self.offset
-            if 0 <= place < len(packets[0]):
-                packets[0][place] ^= 0xFF
-        await wire.send([bytes(packet) for packet in packets])
+            position = len(packets[0]) - len(answer[0].encode()) + self.offset
+            if 0 <= position < len(packets[0]):
+                packets[0][position] ^= 0xFF
+        await connection.send([bytes(packet) for packet in packets])
 
 
 @dataclass
 class ChangeAnswers(Faults):
-    """Answers one command with what `change` makes of the true frames: for all that has no class of its own here.
+    """Replaces the frames that answer one command by `change(frames)`: for faults without a class of their own.
 
-    With `data_prefix` only where the request's data starts so; `times` limits how often.
+    With `data_prefix` only for requests whose data starts with it; `times` is the maximum number of changes.
     """
 
     command: int
@@ -130,30 +130,30 @@ class ChangeAnswers(Faults):
     data_prefix: bytes = b""
     times: float = math.inf
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and request.data.startswith(self.data_prefix) and self.times > 0:
             self.times -= 1
             answer = self.change(answer)
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
 class AtFirst(Faults):
-    """Another fault for the first so many connections (on UDP: clients); all later ones find a healthy terminal."""
+    """Another fault for the first `connections` connections (on UDP: clients); later ones are served without faults."""
 
     faults: Faults
     connections: int = 1
-    _asked: int = 0
-    _wires: list[Wire] = field(default_factory=list)
+    _opened: int = 0
+    _affected: list[Connection] = field(default_factory=list)
 
     def accepts(self) -> bool:
-        self._asked += 1
-        return self._asked > self.connections or self.faults.accepts()
+        self._opened += 1
+        return self._opened > self.connections or self.faults.accepts()
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
-        if wire not in self._wires and len(self._wires) < self.connections:
-            self._wires.append(wire)
-        if wire in self._wires:
-            await self.faults.deliver(request, answer, wire)
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
+        if connection not in self._affected and len(self._affected) < self.connections:
+            self._affected.append(connection)
+        if connection in self._affected:
+            await self.faults.deliver(request, answer, connection)
         else:
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)

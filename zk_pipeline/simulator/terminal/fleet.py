@@ -1,4 +1,4 @@
-"""Many emulated terminals served from one background thread, for code that is not asynchronous."""
+"""Fleet of emulated terminals, served from one background thread, for synchronous code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Fleet:
-    """Running terminals by name. Usable from any thread; `close` (or `with`) ends all that was started."""
+    """Running terminals by name. Thread-safe; `close` (or `with`) stops all of them."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.host = host
@@ -37,7 +37,7 @@ class Fleet:
         ports: Sequence[int] | None = None,
         faults: Mapping[str, Faults] | None = None,
     ) -> Fleet:
-        """Serve each terminal on its port, by default a free one. Raises UsageError for one that is taken."""
+        """Serve each terminal on its port, by default a free one. Raises UsageError for a port in use."""
         fleet = cls(host)
         try:
             for terminal, port in zip(terminals, ports or [0] * len(terminals), strict=True):
@@ -52,20 +52,20 @@ class Fleet:
         return list(self._servers)
 
     def add(self, terminal: EmulatedTerminal, port: int = 0, faults: Faults | None = None) -> int:
-        """Switch one more terminal on and return its port."""
+        """Start another terminal and return its port."""
         if terminal.name in self._servers:
-            raise UsageError(f"two emulated terminals are called {terminal.name!r}")
+            raise UsageError(f"two emulated terminals have the name {terminal.name!r}")
         server = TerminalServer(terminal, faults)
         self._ports[terminal.name] = self._start(server, port)
         self._servers[terminal.name] = server
         return self._ports[terminal.name]
 
     def port_of(self, name: str) -> int:
-        """The terminal's port, TCP and UDP; kept while it is switched off."""
+        """The terminal's port, TCP and UDP; unchanged while it is switched off."""
         return self._ports[name]
 
     def terminal(self, name: str) -> EmulatedTerminal:
-        """The terminal itself; anything that changes it has to go through `call`."""
+        """The terminal itself; changes must go through `call`."""
         return self._servers[name].terminal
 
     def punch(
@@ -78,17 +78,17 @@ class Fleet:
         punch_state: int = 0,
         work_code: int = 0,
     ) -> Punch:
-        """As `EmulatedTerminal.punch`; returns once the punch can be read."""
+        """Like `EmulatedTerminal.punch`; returns when the punch is readable."""
         terminal = self.terminal(name)
         return self.call(lambda: terminal.punch(user_id, punched_at_local, verify_type, punch_state, work_code))
 
     def inject(self, name: str, faults: Faults) -> None:
-        """Exchange a terminal's faults, from its next answer on; `Faults()` heals it."""
+        """Replace a terminal's faults, from its next answer on; `Faults()` removes them."""
         server = self._servers[name]
         self.call(lambda: setattr(server, "faults", faults))
 
     def switch_off(self, name: str) -> None:
-        """Cut every connection of a terminal and listen no more; its log stays."""
+        """Close every connection of a terminal and stop listening; its log stays."""
         self._stop([self._servers[name]])
 
     def switch_on(self, name: str) -> None:
@@ -96,7 +96,7 @@ class Fleet:
         self._start(self._servers[name], self._ports[name])
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run `function` in the fleet's thread, between two requests, and return or raise what it does."""
+        """Run `function` in the fleet's thread, between two requests; return its result or raise its error."""
 
         async def run() -> T:
             return function()
@@ -124,8 +124,8 @@ class Fleet:
         try:
             return asyncio.run_coroutine_threadsafe(server.start(self.host, port), self._loop).result()
         except OSError as error:
-            where = f"{self.host}:{port}" if port else self.host
-            message = f"emulated terminal {server.terminal.name!r} cannot listen on {where}: {error.strerror}"
+            address = f"{self.host}:{port}" if port else self.host
+            message = f"emulated terminal {server.terminal.name!r} cannot listen on {address}: {error.strerror}"
             raise UsageError(message) from error
 
     def _stop(self, servers: Iterable[TerminalServer]) -> None:

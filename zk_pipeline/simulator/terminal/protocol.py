@@ -1,7 +1,7 @@
-"""The terminals' wire format: frames, checksum, clock encoding, comm key. No sockets, no state.
+"""Wire format of the terminals: frames, checksum, time encoding, comm key. No sockets, no state.
 
 Sources: the public protocol description zk-protocol (adrobinoga) and the maker's 2006 communication manual,
-whose names are kept.
+with their names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORD_MODULUS = 0xFFFF
 
 
 class Command(IntEnum):
-    """Requests and replies that the emulated terminal knows."""
+    """Requests and replies of an emulated terminal."""
 
     CMD_DB_RRQ = 7
     CMD_USERTEMP_RRQ = 9
@@ -56,18 +56,18 @@ class Command(IntEnum):
 
 
 class Event(IntFlag):
-    """Live events, as registered for with CMD_REG_EVENT."""
+    """Live events, registered with CMD_REG_EVENT."""
 
     EF_ATTLOG = 1
 
 
 class FrameError(ValueError):
-    """Bytes that are no frame: too short, or their checksum does not fit."""
+    """Bytes that are not a frame: too short, or with a wrong checksum."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One request or reply. A live event carries its event code in the place of the session id."""
+    """One request or reply. A live event has its event code in the field of the session id."""
 
     command: int
     session_id: int
@@ -75,7 +75,7 @@ class Frame:
     data: bytes = b""
 
     def encode(self) -> bytes:
-        """The frame as one UDP datagram carries it."""
+        """The frame as one UDP datagram."""
         head = _HEADER.pack(self.command, 0, self.session_id, self.reply_number)
         sum_ = checksum(head + self.data)
         return _HEADER.pack(self.command, sum_, self.session_id, self.reply_number) + self.data
@@ -84,34 +84,34 @@ class Frame:
     def decode(cls, packet: bytes) -> Frame:
         """The inverse of `encode`. Raises FrameError."""
         if len(packet) < HEADER_BYTES:
-            raise FrameError(f"frame of {len(packet)} bytes, {HEADER_BYTES} at least expected")
-        # Ones' complement has two zeros, so both ways of writing a zero checksum have to pass.
+            raise FrameError(f"frame of {len(packet)} bytes, at least {HEADER_BYTES} expected")
+        # Ones' complement has two zeros, so both encodings of a zero checksum are valid.
         if int.from_bytes(packet, "little") % _WORD_MODULUS != 0:
-            raise FrameError("checksum does not fit the frame")
+            raise FrameError("the checksum does not match the frame")
         command, _, session_id, reply_number = _HEADER.unpack_from(packet)
         return cls(command, session_id, reply_number, packet[HEADER_BYTES:])
 
 
 def checksum(payload: bytes) -> int:
-    """Ones' complement of the ones' complement sum of little-endian 16-bit words, this field being zero."""
-    # 65536 = 1 (mod 65535): the whole as one number leaves the same remainder as the sum of its words.
+    """Ones' complement of the ones' complement sum of little-endian 16-bit units, with 0 in the checksum field."""
+    # 65536 = 1 (mod 65535): the payload as one number has the same remainder as the sum of its 16-bit units.
     return _WORD_MODULUS - (int.from_bytes(payload, "little") % _WORD_MODULUS or _WORD_MODULUS)
 
 
 def tcp_header(packet: bytes) -> bytes:
-    """The eight bytes that precede a frame on TCP."""
+    """The TCP header: eight bytes before a frame."""
     return TCP_MAGIC + struct.pack("<I", len(packet))
 
 
 def encode_time(wall_clock_local: datetime) -> int:
-    """The terminal's u32 for a wall clock from 2000 to 2133; months of 31 days, no zone."""
+    """The terminal's u32 time code of a naive wall clock from 2000 to 2133; months of 31 days."""
     at = wall_clock_local
     days = ((at.year - 2000) * 12 + at.month - 1) * 31 + at.day - 1
     return ((days * 24 + at.hour) * 60 + at.minute) * 60 + at.second
 
 
 def decode_time(encoded: int) -> datetime:
-    """The inverse of `encode_time`. Raises ValueError for a date that does not exist, such as 31 February."""
+    """The inverse of `encode_time`. Raises ValueError for an impossible date, such as 31 February."""
     rest, second = divmod(encoded, 60)
     rest, minute = divmod(rest, 60)
     rest, hour = divmod(rest, 24)
@@ -121,7 +121,7 @@ def decode_time(encoded: int) -> datetime:
 
 
 def scramble_comm_key(key: int, session_id: int, ticks: int = 50) -> bytes:
-    """The four bytes of CMD_AUTH for a comm key below 2**32; `ticks` is a byte that the client chooses."""
+    """The four bytes of CMD_AUTH for a comm key below 2**32; `ticks` is a byte chosen by the client."""
     mirrored = int(f"{key:032b}"[::-1], 2)
     mixed = (mirrored + session_id & 0xFFFFFFFF) ^ int.from_bytes(b"ZKSO", "little")
     swapped = (mixed >> 16) | (mixed & 0xFFFF) << 16

@@ -1,7 +1,8 @@
-"""Users and punches as a terminal's memory holds them: encoding of the record layouts. No state, no dialogue.
+"""Encode users and punches in the record layouts of a terminal's memory.
 
-Field positions: zk-protocol (adrobinoga) for 40- and 72-byte records, the maker's 2006 manual for the rest: its 16-byte
-records have the state before the verification, and its compressed form of 8 bytes (MA300, ZEM500) has both in bits.
+Field positions: zk-protocol (adrobinoga) for 40- and 72-byte records, the maker's 2006 manual for the others: its
+16-byte records have the state before the verification, and its compressed form of 8 bytes (MA300, ZEM500) has both in
+bits.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _MONTHS_1970_TO_2000 = 360
 
 @dataclass(frozen=True)
 class Punch:
-    """One punch as a terminal recorded it: by its own wall clock, right or wrong. 16-byte logs keep its work code."""
+    """One punch as recorded by a terminal, with its own wall clock. Only 16-byte records have a work code."""
 
     user_id: str
     punched_at_local: datetime
@@ -68,7 +69,7 @@ class Punch:
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalUser:
-    """A person enrolled at one terminal; `uid` is the terminal's own number for them, 1 to 65535."""
+    """A user enrolled at one terminal; `uid` is the terminal's own number of the user (slot), 1 to 65535."""
 
     uid: int
     user_id: str
@@ -78,25 +79,26 @@ class TerminalUser:
 
 
 def check_user_id(user_id: str, layout: Layout) -> None:
-    """Raises ValueError for a user id that this layout cannot hold: only the 40-byte one holds text."""
+    """Raises ValueError for a user id that this layout cannot encode: only 40-byte records have text."""
     if layout == 40:
         if not (user_id.isascii() and user_id.isprintable() and 0 < len(user_id) <= 23):
             raise ValueError(f"user id {user_id!r} is not 1 to 23 printable ASCII characters")
     elif not (user_id.isascii() and user_id.isdecimal() and str(int(user_id)) == user_id and int(user_id) < 2**32):
-        raise ValueError(f"user id {user_id!r} is no number without leading zeros below 2**32: {layout}-byte layout")
+        problem = f"user id {user_id!r} is not a number below 2**32 without leading zeros: {layout}-byte layout"
+        raise ValueError(problem)
 
 
 def encode_user(user: TerminalUser, size: UserRecordSize, encoding: str = "utf-8") -> bytes:
-    """One user record without password; a name too long is cut at a whole character."""
+    """One user record without password; a name that is too long is truncated at a whole character."""
     if size == 28:
-        name = _fitting(user.name, 8, encoding)
+        name = _truncate(user.name, 8, encoding)
         return _USER_28.pack(user.uid, user.privilege, b"", name, user.card, 1, 0, int(user.user_id))
-    name = _fitting(user.name, 23, encoding)  # the last of the 24 bytes ends the string
+    name = _truncate(user.name, 23, encoding)  # the last of the 24 bytes terminates the string
     return _USER_72.pack(user.uid, user.privilege, b"", name, user.card, 1, user.user_id.encode("ascii"))
 
 
 def encode_punch(punch: Punch, layout: Layout, uid: int, *, is_ma300: bool = False) -> bytes:
-    """One record of the log. Raises ValueError for what the bit field of MA300's 8 bytes cannot hold."""
+    """One record of the log. Raises ValueError for values too large for the bit field of MA300 records."""
     time, verify, state = encode_time(punch.punched_at_local), punch.verify_type, punch.punch_state
     if layout == 8 and is_ma300:
         _check_bit_field(verify, state)
@@ -109,8 +111,9 @@ def encode_punch(punch: Punch, layout: Layout, uid: int, *, is_ma300: bool = Fal
 
 
 def encode_punches(punches: pd.DataFrame, layout: Layout, uids: Mapping[str, int], *, is_ma300: bool = False) -> bytes:
-    """A log in the order of its rows, columns as PUNCH_COLUMNS. Raises KeyError for a user without a uid, ValueError as
-    `encode_punch`.
+    """A log in the order of its rows, columns PUNCH_COLUMNS.
+
+    Raises KeyError for a user without a uid, ValueError as `encode_punch` does.
     """
     verify, state = punches["verify_type"].to_numpy("u1"), punches["punch_state"].to_numpy("u1")
     records = np.zeros(len(punches), _DTYPE_MA300 if is_ma300 else _DTYPES[layout])
@@ -120,13 +123,13 @@ def encode_punches(punches: pd.DataFrame, layout: Layout, uids: Mapping[str, int
         records["bits"] = state | verify << 3 | _FULL_TIME
     else:
         records["verify_type"], records["punch_state"] = verify, state
-    codes, people = pd.factorize(punches["user_id"])
+    codes, user_ids = pd.factorize(punches["user_id"])
     if layout != 16:
-        records["uid"] = np.array([uids[user_id] for user_id in people], "<u2")[codes]
+        records["uid"] = np.array([uids[user_id] for user_id in user_ids], "<u2")[codes]
     if layout == 16:
-        records["user_id"] = np.array([int(user_id) for user_id in people], "<u4")[codes]
+        records["user_id"] = np.array([int(user_id) for user_id in user_ids], "<u4")[codes]
     elif layout == 40:
-        records["user_id"] = np.array([user_id.encode("ascii") for user_id in people], "S24")[codes]
+        records["user_id"] = np.array([user_id.encode("ascii") for user_id in user_ids], "S24")[codes]
         records["reserved"] = np.void(_RESERVED_40)
     return records.tobytes()
 
@@ -137,7 +140,7 @@ def _check_bit_field(verify_type: int, punch_state: int) -> None:
 
 
 def punches_frame(rows: Iterable[tuple[str, datetime, int, int]]) -> pd.DataFrame:
-    """Rows of PUNCH_COLUMNS as a frame with the columns' types."""
+    """A frame with the columns PUNCH_COLUMNS and their dtypes, from rows."""
     types: dict[str, Any] = {
         "user_id": object,
         "punched_at_local": "datetime64[s]",
@@ -163,7 +166,7 @@ def _encode_times(wall_clocks_local: npt.NDArray[np.datetime64]) -> npt.NDArray[
     return encoded
 
 
-def _fitting(text: str, size: int, encoding: str) -> bytes:
+def _truncate(text: str, size: int, encoding: str) -> bytes:
     while len(encoded := text.encode(encoding)) > size:
         text = text[:-1]
     return encoded

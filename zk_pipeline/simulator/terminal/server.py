@@ -1,4 +1,4 @@
-"""One terminal on the network: TCP and UDP on one port number. What it answers comes from `session`."""
+"""Network server of one emulated terminal: TCP and UDP on one port number. Requests are answered in `session`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from zk_pipeline.simulator.terminal.connections import Address, TcpWire, UdpWire, Wire
+from zk_pipeline.simulator.terminal.connections import Address, Connection, TcpConnection, UdpConnection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import HEADER_BYTES, TCP_HEADER_BYTES, TCP_MAGIC, Frame, FrameError
 from zk_pipeline.simulator.terminal.session import TCP_DATA_BYTES, UDP_DATA_BYTES, Session
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
-_LARGEST_REQUEST = 64 * 1024
-_UDP_CLIENTS = 64
+_MAX_REQUEST_BYTES = 64 * 1024
+_MAX_UDP_CLIENTS = 64
 _PORT_ATTEMPTS = 20
 _SESSION_IDS = 0xFFFF
 
 
 class TerminalServer:
-    """Serves one terminal. `faults` may be exchanged at any time; it decides how answers go out.
+    """Serves one terminal. `faults` delivers the answers and may be replaced at any time.
 
-    Frames whose checksum does not fit are dropped without an answer (our choice).
+    Frames with a wrong checksum are dropped without an answer (not documented in the protocol).
     """
 
     def __init__(
@@ -33,22 +33,22 @@ class TerminalServer:
         self._is_open = False
         self._tcp: asyncio.Server | None = None
         self._udp: asyncio.DatagramTransport | None = None
-        self._udp_clients: dict[Address, tuple[Session, UdpWire]] = {}
+        self._udp_clients: dict[Address, tuple[Session, UdpConnection]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port, for 0 one that is free for both transports. Raises OSError."""
+        """Listen; returns the port, for 0 one that is free on both transports. Raises OSError."""
         for attempt in itertools.count(1):
             try:
                 return await self._bind(host, port)
             except OSError:
-                # A free TCP port may be another program's UDP port: take the next one.
+                # A free TCP port may be in use by another program on UDP: try the next one.
                 if port or attempt == _PORT_ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
 
     async def stop(self) -> None:
-        """End every connection and close both sockets; nothing is left running."""
+        """Close every connection and both sockets, and wait for all tasks."""
         if self._tcp is None or self._udp is None:
             return
         self._is_open = False
@@ -85,12 +85,12 @@ class TerminalServer:
         self._next_session_id = session_id % _SESSION_IDS + 1
         return session_id
 
-    def _new_session(self, wire: Wire, data_bytes: int) -> Session:
+    def _new_session(self, connection: Connection, data_bytes: int) -> Session:
         return Session(
             terminal=self.terminal,
             new_session_id=self._new_session_id,
             data_bytes=data_bytes,
-            push=lambda frame: wire.write([wire.frame(frame)]),
+            push=lambda frame: connection.write([connection.frame(frame)]),
         )
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,15 +98,15 @@ class TerminalServer:
         assert task is not None
         self._tasks.add(task)
         is_accepted = self._is_open and self.faults.accepts()
-        wire = TcpWire(writer)
-        session = self._new_session(wire, TCP_DATA_BYTES)
+        connection = TcpConnection(writer)
+        session = self._new_session(connection, TCP_DATA_BYTES)
         try:
             while is_accepted and (packet := await _read_packet(reader)) is not None:
-                await self._answer(session, wire, packet)
+                await self._answer(session, connection, packet)
             writer.close()
             await writer.wait_closed()
         except (ConnectionError, asyncio.CancelledError):
-            pass  # the client went away, or `stop` was called: asyncio logs a cancelled handler as a fault
+            pass  # client disconnected, or `stop` was called: asyncio would log a cancelled handler as an error
         finally:
             session.close()
             writer.transport.abort()
@@ -118,9 +118,9 @@ class TerminalServer:
             if not self.faults.accepts():
                 return
             assert self._udp is not None
-            wire = UdpWire(self._udp, address)
-            client = self._new_session(wire, UDP_DATA_BYTES), wire
-            if len(self._udp_clients) >= _UDP_CLIENTS:
+            connection = UdpConnection(self._udp, address)
+            client = self._new_session(connection, UDP_DATA_BYTES), connection
+            if len(self._udp_clients) >= _MAX_UDP_CLIENTS:
                 longest_silent, _ = self._udp_clients.pop(next(iter(self._udp_clients)))
                 longest_silent.close()
         self._udp_clients[address] = client
@@ -128,21 +128,21 @@ class TerminalServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, session: Session, wire: Wire, packet: bytes) -> None:
+    async def _answer(self, session: Session, connection: Connection, packet: bytes) -> None:
         try:
             request = Frame.decode(packet)
         except FrameError:
             return
         if answer := session.handle(request):
-            await self.faults.deliver(request, answer, wire)
+            await self.faults.deliver(request, answer, connection)
 
 
 async def _read_packet(reader: asyncio.StreamReader) -> bytes | None:
-    """The next frame without its TCP top; None at the end of the stream or where no frame follows."""
+    """The next frame without its TCP header; None at the end of the stream or for bytes that are not a frame."""
     try:
-        top = await reader.readexactly(TCP_HEADER_BYTES)
-        length = int.from_bytes(top[4:], "little")
-        if not top.startswith(TCP_MAGIC) or not HEADER_BYTES <= length <= _LARGEST_REQUEST:
+        header = await reader.readexactly(TCP_HEADER_BYTES)
+        length = int.from_bytes(header[4:], "little")
+        if not header.startswith(TCP_MAGIC) or not HEADER_BYTES <= length <= _MAX_REQUEST_BYTES:
             return None
         return await reader.readexactly(length)
     except asyncio.IncompleteReadError:

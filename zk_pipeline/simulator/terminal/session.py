@@ -1,6 +1,6 @@
-"""The dialogue of one client with one terminal: a request frame in, the frames of its answer out. No sockets.
+"""Protocol session of one client with an emulated terminal: a request frame in, answer frames out. No sockets.
 
-Known from zk-protocol (adrobinoga) unless a docstring calls it our choice.
+Source: zk-protocol (adrobinoga), unless a docstring says that a behaviour is not documented.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from zk_pipeline.simulator.terminal.records import Punch
 from zk_pipeline.simulator.terminal.tables import ReadBuffer, encoded_table
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
-TCP_DATA_BYTES = 0xFFC0  # most data in one CMD_DATA, by transport
+TCP_DATA_BYTES = 0xFFC0  # maximum data in one CMD_DATA, by transport
 UDP_DATA_BYTES = 1024
 
 
 @dataclass(kw_only=True)
 class Session:
-    """Verifies order and rights of one client's requests and answers them from the terminal's state.
+    """Checks order and authorisation of one client's requests and answers them from the terminal's state.
 
-    `push` sends a frame without being asked (live events).
+    `push` sends a frame without a request (live events).
     """
 
     terminal: EmulatedTerminal
@@ -41,32 +41,32 @@ class Session:
     def handle(self, request: Frame) -> list[Frame]:
         """The frames that answer this request, all with its reply number.
 
-        Our choices: a request that repeats the last one, as after a lost datagram, gets the same answer and
-        is not done twice; a wrong session id gets CMD_ACK_UNAUTH, a reply number out of turn CMD_ACK_ERROR.
+        Not documented: a request that repeats the last one, as after a lost datagram, gets the same answer and is not
+        executed twice; a wrong session id gets CMD_ACK_UNAUTH, an unexpected reply number CMD_ACK_ERROR.
         """
-        if request.command == Command.CMD_ACK_OK:  # the client's receipt for a live event
+        if request.command == Command.CMD_ACK_OK:  # acknowledgement of a live event
             return []
         if request == self._last_request:
             return self._last_answer
         if request.command != Command.CMD_CONNECT:
             if not self.is_connected or request.session_id != self.session_id:
                 return [_reply(request, Command.CMD_ACK_UNAUTH)]
-            if not self._is_in_turn(request):
+            if not self._is_next(request):
                 return [_reply(request, *ERROR)]
         self._last_request, self._last_answer = request, self._answer(request)
         return self._last_answer
 
     def close(self) -> None:
-        """End the session: no more live events, the read buffer is free."""
+        """End the session: unregister live events, free the read buffer."""
         self._register_events(0)
         self._buffer.free()
         self.is_connected = self.is_authorised = False
 
-    def _is_in_turn(self, request: Frame) -> bool:
+    def _is_next(self, request: Frame) -> bool:
         assert self._last_request is not None
-        after = self._last_request.reply_number + 1
-        # Clients differ in whether 65535 itself is used before the number starts again.
-        return request.reply_number == after & 0xFFFF or (request.reply_number == 0 and after == 0xFFFF)
+        following = self._last_request.reply_number + 1
+        # Some clients use 65535 before the number starts again at 0, others do not.
+        return request.reply_number == following & 0xFFFF or (request.reply_number == 0 and following == 0xFFFF)
 
     def _answer(self, request: Frame) -> list[Frame]:
         match request.command:
@@ -82,7 +82,7 @@ class Session:
             case Command.CMD_REG_EVENT:
                 self._register_events(int.from_bytes(request.data[:4], "little"))
                 answer = ok()
-            case Command.CMD_ATTLOG_RRQ | Command.CMD_USERTEMP_RRQ:  # the way before buffered reads
+            case Command.CMD_ATTLOG_RRQ | Command.CMD_USERTEMP_RRQ:  # older than buffered reads
                 table = encoded_table(self.terminal, request.command, next(iter(request.data), 0))
                 return self._transfer(request, table)
             case Command.CMD_DATA_RDY:
@@ -99,7 +99,7 @@ class Session:
         return [_reply(request, *answer)]
 
     def _connect(self, request: Frame) -> Frame:
-        """A connected client that connects again keeps its session id."""
+        """Open a session; a connected client that connects again keeps its session id."""
         if not self.is_connected:
             self.session_id = self.new_session_id()
         self.is_connected = True
@@ -132,9 +132,7 @@ class Session:
             self._stop_listening = self.terminal.listen(lambda punch: self.push(self._event(punch)))
 
     def _event(self, punch: Punch) -> Frame:
-        """32 bytes with a textual user id (zk-protocol, realtime.md), 12 with a number, 10 with a uid (as pyzk reads
-        them).
-        """
+        """Event of 32 bytes with a text user id (zk-protocol, realtime.md), 12 with a number, 10 with a uid (pyzk)."""
         at = punch.punched_at_local
         if self.terminal.definition.events_name_uids:
             user_id = struct.pack("<H", self.terminal.uid_of(punch.user_id))

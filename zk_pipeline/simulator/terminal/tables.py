@@ -1,4 +1,4 @@
-"""A terminal's tables (users, log) as they are transferred, and the snapshot of the buffered read.
+"""Tables (users, log) of an emulated terminal as transferred, and the snapshot of the buffered read.
 
 Source: zk-protocol (adrobinoga), ex_data.md.
 """
@@ -11,7 +11,7 @@ from zk_pipeline.simulator.terminal.commands import ERROR, Answer, ok
 from zk_pipeline.simulator.terminal.protocol import Command
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
-INLINE_BYTES = 1016  # tables up to this size come at once: what fits 1 KiB together with the header
+INLINE_BYTES = 1016  # tables up to this size are sent at once: 1 KiB together with the header
 FCT_USER = 5
 
 _SNAPSHOT_REQUEST = struct.Struct("<bHII")
@@ -19,7 +19,7 @@ _CHUNK_REQUEST = struct.Struct("<ii")
 
 
 def encoded_table(terminal: EmulatedTerminal, command: int, fct: int) -> bytes | None:
-    """A table as it is transferred: u32 size, then its records. None for a table that does not exist."""
+    """A table as transferred: u32 size, then its records. None for an unknown table."""
     if command == Command.CMD_ATTLOG_RRQ:
         records = terminal.encoded_log()
     elif command == Command.CMD_USERTEMP_RRQ and fct == FCT_USER:
@@ -32,13 +32,13 @@ def encoded_table(terminal: EmulatedTerminal, command: int, fct: int) -> bytes |
 
 
 class ReadBuffer:
-    """One client's snapshot: a log that grows meanwhile stays as it was within a read."""
+    """One client's snapshot: new records do not change a table during a read."""
 
     def __init__(self) -> None:
         self._table: bytes | None = None
 
     def prepare(self, terminal: EmulatedTerminal, data: bytes) -> Answer:
-        """CMD_DATA_WRRQ: a small table at once, of a larger one its size; the latter is kept until `free`."""
+        """CMD_DATA_WRRQ: send a small table at once, or the size of a larger one, which is kept until `free`."""
         if len(data) != _SNAPSHOT_REQUEST.size:
             return ERROR
         _, command, fct, _ = _SNAPSHOT_REQUEST.unpack(data)
@@ -48,11 +48,11 @@ class ReadBuffer:
         if len(table) <= INLINE_BYTES:
             return Command.CMD_DATA, table
         self._table = table
-        # Documented as: zero, the size twice, then "a kind of checksum" that nobody has explained.
+        # Documented as: zero, the size twice, then "a kind of checksum" without further explanation.
         return ok(struct.pack("<BIII", 0, len(table), len(table), 0))
 
     def part(self, data: bytes) -> bytes | None:
-        """CMD_DATA_RDY: the bytes at an offset; None when they do not all lie within the snapshot."""
+        """CMD_DATA_RDY: the bytes at an offset; None if they exceed the snapshot."""
         if self._table is None or len(data) != _CHUNK_REQUEST.size:
             return None
         start, size = _CHUNK_REQUEST.unpack(data)

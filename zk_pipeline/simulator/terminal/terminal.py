@@ -1,6 +1,6 @@
-"""The state of one emulated terminal: what it is, its people, its log, its clock. No sockets, no dialogue.
+"""State of one emulated terminal: definition, users, log, clock, keypad lock. No sockets.
 
-A terminal belongs to one thread. Once served by a `Fleet`, go through the fleet.
+A terminal belongs to one thread. If a `Fleet` serves it, use the methods of the fleet.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zk_pipeline.simulator.terminal.records import (
 
 
 class PunchStore(Protocol):
-    """Where a terminal's log is kept beyond memory. Called before the change can be seen by anybody."""
+    """Persistence of a terminal's log. Called before a client can read the change."""
 
     def append(self, punch: Punch) -> None: ...
 
@@ -34,7 +34,7 @@ class PunchStore(Protocol):
 
 
 class TerminalLockedError(ZkPipelineError):
-    """A punch at a terminal that a client has disabled."""
+    """A punch at a terminal whose keypad a client has locked (CMD_DISABLEDEVICE)."""
 
 
 def utc_now() -> datetime:
@@ -42,10 +42,10 @@ def utc_now() -> datetime:
 
 
 class EmulatedTerminal:
-    """One terminal: `definition` is fixed, its log, clock offset and locked state change.
+    """One terminal: `definition` is immutable; log, clock offset and keypad lock change.
 
-    `log`: what it has recorded so far, oldest first, columns PUNCH_COLUMNS. `clock` gives true time, aware.
-    Raises ValueError for users or punches that the record layout cannot hold.
+    `log`: punches recorded so far, oldest first, columns PUNCH_COLUMNS. `clock` returns the true time, aware.
+    Raises ValueError for users or punches that the record layout cannot encode.
     """
 
     def __init__(
@@ -77,23 +77,23 @@ class EmulatedTerminal:
 
     @property
     def record_count(self) -> int:
-        """The counter that the terminal reports: records held now."""
+        """The record counter that the terminal reports: number of records in its log."""
         return len(self._records) // self.definition.layout
 
     def uid_of(self, user_id: str) -> int:
-        """The terminal's own number of an enrolled person. Raises KeyError."""
+        """The terminal's own number of an enrolled user (slot). Raises KeyError."""
         return self._uids[user_id]
 
     def true_now_local(self) -> datetime:
-        """Naive wall clock of the terminal's zone, as it ought to show."""
+        """True wall clock of the terminal's time zone, naive."""
         return self._clock().astimezone(self._zone).replace(tzinfo=None)
 
     def now_local(self) -> datetime:
-        """Naive wall clock that the terminal shows: its zone and its error."""
+        """Wall clock that the terminal shows, including its error, naive."""
         return self.true_now_local() + timedelta(seconds=self.clock_offset_seconds)
 
     def set_clock(self, wall_clock_local: datetime) -> None:
-        """From now on the clock runs on from this reading."""
+        """Set the clock, which runs on from this time."""
         self.clock_offset_seconds = (wall_clock_local - self.true_now_local()).total_seconds()
 
     def punch(
@@ -104,13 +104,13 @@ class EmulatedTerminal:
         punch_state: int = 0,
         work_code: int = 0,
     ) -> Punch:
-        """Record a punch, by default at the time the terminal shows, and tell the listeners.
+        """Record a punch, by default at the time that the terminal shows, and notify the listeners.
 
-        A full log gives up its oldest record, as terminals with cyclic deletion do. Raises KeyError for who
-        is not enrolled, TerminalLockedError while a client has the terminal disabled.
+        A full log drops its oldest record, as terminals with cyclic deletion do. Raises KeyError for a user who is not
+        enrolled, TerminalLockedError while a client has locked the terminal.
         """
         if not self.is_enabled:
-            raise TerminalLockedError(f"terminal {self.name!r} is disabled by a client: nobody can punch")
+            raise TerminalLockedError(f"terminal {self.name!r} is locked by a client and accepts no punches")
         at_local = (self.now_local() if punched_at_local is None else punched_at_local).replace(microsecond=0)
         punch = Punch(user_id, at_local, verify_type, punch_state, work_code)
         definition = self.definition
@@ -123,24 +123,24 @@ class EmulatedTerminal:
         return punch
 
     def append_raw(self, record: bytes) -> None:
-        """Put a record into the log byte for byte: what no punch would make, such as an impossible date."""
+        """Append a record to the log byte for byte, such as one with an impossible date."""
         if len(record) != self.definition.layout:
             raise ValueError(f"record of {len(record)} bytes in a log of {self.definition.layout}-byte records")
         self._append(record, record)
 
     def discard_oldest(self, count: int) -> None:
-        """Forget the oldest records, as a log that wraps does."""
+        """Drop the oldest records, like a log that wraps."""
         del self._records[: count * self.definition.layout]
         from_initial = min(count, len(self._initial))
         self._initial = self._initial.iloc[from_initial:]
         del self._later[: count - from_initial]
 
     def option(self, name: str) -> str | None:
-        """A configuration value by its name on the wire, such as `~SerialNumber`."""
+        """A configuration value by its protocol name, such as `~SerialNumber`."""
         return self._options.get(name)
 
     def set_option(self, name: str, value: str) -> bool:
-        """Change a configuration value; False for those fixed at the factory, which begin with `~`."""
+        """Change a configuration value; False for factory options, which begin with `~`."""
         if not name or name.startswith("~"):
             return False
         self._options[name] = value
@@ -152,13 +152,13 @@ class EmulatedTerminal:
         self.discard_oldest(self.record_count)
 
     def punches(self) -> pd.DataFrame:
-        """The log as punches, oldest first, columns PUNCH_COLUMNS; raw records and work codes left out."""
+        """The log as punches, oldest first, columns PUNCH_COLUMNS, without raw records and work codes."""
         later = [punch for punch in self._later if isinstance(punch, Punch)]
         rows = [(p.user_id, p.punched_at_local, p.verify_type, p.punch_state) for p in later]
         return concat_punches([self._initial, punches_frame(rows)])
 
     def encoded_log(self) -> bytes:
-        """A snapshot of the log's records as they lie in memory."""
+        """The records of the log as bytes."""
         return bytes(self._records)
 
     def encoded_users(self) -> bytes:
@@ -168,7 +168,7 @@ class EmulatedTerminal:
 
     @property
     def listener_count(self) -> int:
-        """How many sessions are told of punches as they happen."""
+        """Number of sessions registered for live events."""
         return len(self._listeners)
 
     def listen(self, listener: Callable[[Punch], None]) -> Callable[[], None]:

@@ -62,7 +62,7 @@ class DayStore:
             rows = connection.execute(
                 """
                 SELECT work_date FROM work_dates
-                WHERE raw_deleted_at IS NOT NULL AND list_contains(?, work_date) ORDER BY 1
+                WHERE raw_purged_at IS NOT NULL AND list_contains(?, work_date) ORDER BY 1
                 """,
                 [list(dates)],
             ).fetchall()
@@ -77,7 +77,7 @@ class DayStore:
         days: pd.DataFrame,
         *,
         seq: Mapping[date, int],
-        recheck_after: Mapping[date, datetime],
+        reprocess_after: Mapping[date, datetime],
         run_id: str | None,
         merged: pd.DataFrame | None = None,
         apart: Collection[str] = (),
@@ -97,7 +97,7 @@ class DayStore:
             {
                 "work_date": pa.array(list(seq), pa.date32()),
                 "seq": pa.array(list(seq.values()), pa.int64()),
-                "recheck_after": pa.array([recheck_after.get(day) for day in seq], pa.timestamp("us", "UTC")),
+                "reprocess_after": pa.array([reprocess_after.get(day) for day in seq], pa.timestamp("us", "UTC")),
             }
         )
         now = self.clock()
@@ -158,6 +158,6 @@ _DAYS = pa.schema(
         "shift_start": pa.time64("us"),
         "shift_end": pa.time64("us"),
         "day_off": pa.string(),
-        "worked_by": pa.string(),
+        "worked_minutes_source": pa.string(),
     }
 )

@@ -37,7 +37,7 @@ def summarize(
     span = {"begin": min(dates), "end": max(dates) + timedelta(days=2)}
     with database.read("summarize punches") as connection:
         seq = connection.execute(
-            "SELECT work_date, punched_seq FROM work_dates WHERE list_contains(?, work_date)", [list(dates)]
+            "SELECT work_date, latest_punch_seq FROM work_dates WHERE list_contains(?, work_date)", [list(dates)]
         ).fetchall()
         placing = assign_date_range(connection, span["begin"], span["end"], workday_starts_at=workday_starts_at)
         shifts = read_shifts(connection) if placing.by_shifts else {}

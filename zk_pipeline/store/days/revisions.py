@@ -15,7 +15,7 @@ from zk_pipeline.store.engine.database import Connection
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
     punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, shift, shift_start,
-    shift_end, day_off, worked_by"""
+    shift_end, day_off, worked_minutes_source"""
 
 
 def content_of(row: str) -> str:
@@ -59,7 +59,7 @@ CREATE TEMP TABLE shared AS
 SELECT user_id, work_date FROM (
     SELECT site, user_id, work_date FROM staged
     UNION ALL
-    SELECT site, user_id, work_date FROM daily_attendance_history
+    SELECT site, user_id, work_date FROM daily_attendance_revisions
     WHERE work_date IN (SELECT work_date FROM staged_dates)
 )
 GROUP BY ALL HAVING min(site) <> max(site)
@@ -72,7 +72,7 @@ WITH held AS (
 ),
 past AS (
     SELECT site, user_id, work_date, any_value(id) AS id, max(revision) AS revision, min(created_at) AS created_at
-    FROM daily_attendance_history
+    FROM daily_attendance_revisions
     WHERE work_date IN (SELECT work_date FROM staged_dates)
     GROUP BY ALL
 ),
@@ -87,7 +87,7 @@ vanished AS (
         site, device, user_id, work_date, NULL AS clock_in, NULL AS clock_out, NULL AS clock_in_local,
         NULL AS clock_out_local, timezone, 0 AS punch_count, NULL AS worked_minutes, true AS is_incomplete,
         false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
-        NULL AS day_off, NULL AS worked_by, 'retracted' AS payload_hash,
+        NULL AS day_off, NULL AS worked_minutes_source, 'retracted' AS payload_hash,
         true AS is_retracted, false AS is_added
     FROM held ANTI JOIN staged USING (site, user_id, work_date)
 ),
@@ -113,7 +113,7 @@ SELECT
     coalesce(past.created_at, $now) AS first_created_at,
     coalesce(
         past.id,
-        (SELECT coalesce(max(id), 0) FROM daily_attendance_history)
+        (SELECT coalesce(max(id), 0) FROM daily_attendance_revisions)
             + row_number() OVER (PARTITION BY past.id IS NULL ORDER BY work_date, site, user_id)
     ) AS id
 FROM changes
@@ -155,7 +155,8 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None, per_sit
     )
     connection.execute(
         f"""
-        INSERT INTO daily_attendance_history (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
+        INSERT INTO daily_attendance_revisions
+            (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
         SELECT id, {_CONTENT}, is_retracted, revision, payload_hash, $run_id, $now
         FROM revised
         """,  # noqa: S608 (column names of ours)
@@ -225,7 +226,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
     connection.execute(
         """
         INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts,
-                                    rounds, created_at, record_per, merged)
+                                    retry_rounds, created_at, record_per, merged)
         SELECT keyed.site, user_id, work_date, revision, coalesce(device.ip_address, ''), idempotency_key, 'pending',
                0, 0, $now, CASE WHEN $per_site OR user_id IN (FROM people_apart) THEN 'site' ELSE 'person' END, merged
         FROM keyed LEFT JOIN devices AS device ON device.name = coalesce(merged ->> 'device', keyed.device)
@@ -270,7 +271,7 @@ def stage(connection: Connection) -> None:
         SELECT incoming.*
         FROM incoming_dates AS incoming
         LEFT JOIN work_dates AS known USING (work_date)
-        WHERE coalesce(known.built_seq, 0) <= incoming.seq AND known.raw_deleted_at IS NULL
+        WHERE coalesce(known.processed_seq, 0) <= incoming.seq AND known.raw_purged_at IS NULL
         """
     )
     connection.execute(
@@ -282,8 +283,11 @@ def stage(connection: Connection) -> None:
                 site, device, user_id, day.work_date::DATE::VARCHAR, epoch_us(clock_in), epoch_us(clock_out),
                 epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
                 outlier_codes, outlier_reason
-            ), CASE WHEN coalesce(shift, day_off, worked_by) IS NOT NULL
-                THEN json_array(shift, shift_start, shift_end, day_off, worked_by) END)) AS payload_hash
+            ), CASE WHEN coalesce(shift, day_off, worked_minutes_source) IS NOT NULL
+                THEN json_array(shift, shift_start, shift_end, day_off,
+                    -- Older versions stored 'states': the hash of unchanged content must stay.
+                    CASE worked_minutes_source WHEN 'punch_states' THEN 'states' ELSE worked_minutes_source END
+                ) END)) AS payload_hash
         FROM incoming_days AS day
         WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
         """
@@ -307,8 +311,10 @@ def mark_built(connection: Connection, now: datetime) -> None:
         """
         MERGE INTO work_dates AS known
         USING staged_dates AS built ON known.work_date = built.work_date
-        WHEN MATCHED THEN UPDATE SET built_seq = built.seq, built_at = $now, recheck_after = built.recheck_after
-        WHEN NOT MATCHED THEN INSERT (work_date, punched_seq, built_seq, built_at) VALUES (built.work_date, 0, 0, $now)
+        WHEN MATCHED THEN UPDATE
+            SET processed_seq = built.seq, processed_at = $now, reprocess_after = built.reprocess_after
+        WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq, processed_at)
+            VALUES (built.work_date, 0, 0, $now)
         """,
         {"now": now},
     )

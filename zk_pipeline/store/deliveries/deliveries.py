@@ -151,7 +151,7 @@ class DeliveryStore:
         with self.database.write("requeue deliveries") as connection:
             row = connection.execute(
                 """
-                UPDATE crm_deliveries SET state = 'pending', rounds = 0
+                UPDATE crm_deliveries SET state = 'pending', retry_rounds = 0
                 WHERE state IN ('retry', 'failed')
                   AND ($first IS NULL OR work_date >= $first) AND ($last IS NULL OR work_date <= $last)
                   AND ($user_id IS NULL OR user_id = $user_id)

@@ -25,7 +25,7 @@ class SyncScope:
 
 
 # Under the sender's lock a row still `sending` was left behind by a run that died: due again. Dates whose rows are not
-# sound (`held_dates`) wait until they are.
+# sound (`blocked_dates`) wait until they are.
 _WANTED = "(state = 'pending' OR (run_id IS DISTINCT FROM $run_id AND (state = 'sending' OR state IN $states)))"
 
 _DATES = f"""
@@ -33,7 +33,7 @@ SELECT work_date, count(*) FROM crm_deliveries
 WHERE {_WANTED}
   AND ($first IS NULL OR work_date >= $first) AND ($last IS NULL OR work_date <= $last)
   AND ($user_id IS NULL OR user_id = $user_id)
-  AND work_date NOT IN (SELECT work_date FROM held_dates)
+  AND work_date NOT IN (SELECT work_date FROM blocked_dates)
 GROUP BY 1 ORDER BY 1
 """  # noqa: S608 (SQL of ours)
 
@@ -46,7 +46,7 @@ _SAID = (
 )
 _DUE = f"""
 WITH
-asked AS (SELECT unnest($dates::DATE[]) AS work_date EXCEPT SELECT work_date FROM held_dates),
+asked AS (SELECT unnest($dates::DATE[]) AS work_date EXCEPT SELECT work_date FROM blocked_dates),
 row AS (
     SELECT
         *,
@@ -69,7 +69,7 @@ open AS (
         ),
         struct_pack(site, device, timezone, clock_in := epoch_us(day.clock_in), clock_out := epoch_us(day.clock_out),
             is_outlier, outlier_reason) AS day
-    FROM row JOIN daily_attendance_history AS day USING (site, user_id, work_date, revision)
+    FROM row JOIN daily_attendance_revisions AS day USING (site, user_id, work_date, revision)
     WHERE state = 'sending' OR (is_newest AND (is_wanted OR state = 'retry'))
        OR (sent_body IS NOT NULL AND state IN ('pending', 'retry'))
 ),
@@ -82,7 +82,7 @@ first AS (
 )
 SELECT
     site, user_id, work_date, revision, idempotency_key, attempts, said.clock_in, said.clock_out, said.timezone,
-    said.is_outlier, said.outlier_reason, said.device, device_ip, rounds, sent_body, record_per, said.site
+    said.is_outlier, said.outlier_reason, said.device, device_ip, retry_rounds, sent_body, record_per, said.site
 FROM (
     SELECT *, CASE WHEN merged IS NULL THEN day ELSE from_json(merged, '{_SAID}') END AS said FROM first WHERE is_wanted
 )
@@ -128,7 +128,7 @@ def _values(scope: SyncScope, run_id: str) -> dict[str, Any]:
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
     (site, user_id, work_date, revision, key, attempts, clock_in, clock_out, zone, is_outlier, reason, device, ip,
-     rounds, sent_body, record_per, clock_in_site) = row  # fmt: skip
+     retry_rounds, sent_body, record_per, clock_in_site) = row  # fmt: skip
     tz = ZoneInfo(zone)
     return Delivery(
         site=site,
@@ -143,7 +143,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         outlier_reason=reason,
         device_name=device,
         device_ip=ip,
-        rounds=rounds,
+        retry_rounds=retry_rounds,
         sent_body=sent_body,
         record_per=record_per,
         clock_in_site=clock_in_site,

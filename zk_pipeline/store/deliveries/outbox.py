@@ -133,7 +133,7 @@ _LEFT_BEHIND = "SELECT 1 FROM crm_deliveries WHERE state = 'sending' AND run_id 
 _NOTE_ABANDONED = """
 INSERT INTO crm_attempts BY NAME
 SELECT
-    left_behind.* EXCLUDE (claimed_at), claimed_at AS started_at, 'abandoned' AS verdict,
+    left_behind.* EXCLUDE (claimed_at), claimed_at AS started_at, 'abandoned' AS outcome,
     'the run ended without a word of it: sent or not, nobody knows' AS error
 FROM (
     SELECT site, user_id, work_date, revision, idempotency_key, run_id, claimed_at
@@ -146,8 +146,8 @@ FROM (
 
 # `crm.answers.may_be_applied`, in SQL.
 _MAY_BE_APPLIED = """
-    (verdict IN ('unknown', 'abandoned') OR (verdict = 'unavailable' AND status >= 500 AND status <> 503)
-     OR (verdict IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
+    (outcome IN ('unknown', 'abandoned') OR (outcome = 'unavailable' AND status >= 500 AND status <> 503)
+     OR (outcome IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
 """
 
 # A record of the person's date stands for all sites; one of a site only for that.
@@ -186,7 +186,7 @@ WHERE crm_deliveries.work_date = left_behind.work_date
 _SETTLE = f"""
 UPDATE crm_deliveries
 SET attempts = crm_deliveries.attempts + ended.attempts,
-    rounds = crm_deliveries.rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
+    retry_rounds = crm_deliveries.retry_rounds + CASE WHEN ended.state = 'retry' THEN 1 ELSE 0 END,
     last_attempt_at = CASE WHEN ended.was_tried THEN ended.finished_at ELSE crm_deliveries.last_attempt_at END,
     delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at ELSE crm_deliveries.delivered_at END,
     last_status = CASE WHEN ended.was_tried THEN ended.status ELSE crm_deliveries.last_status END,
@@ -202,7 +202,7 @@ SET attempts = crm_deliveries.attempts + ended.attempts,
     END
 FROM (
     SELECT
-        outcomes.*, outcomes.state = 'retry' AND mine.rounds + 1 >= $max_rounds AS is_given_up,
+        outcomes.*, outcomes.state = 'retry' AND mine.retry_rounds + 1 >= $max_rounds AS is_given_up,
         EXISTS (
             FROM crm_deliveries AS later
             WHERE {_IS_LATER}
@@ -218,7 +218,7 @@ def _is_unknown(outcome: Outcome) -> bool:
     if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
         return False
     return outcome.delivery.sent_body is not None or any(
-        may_be_applied(attempt.verdict, attempt.status) for attempt in outcome.tried
+        may_be_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
     )
 
 
@@ -271,7 +271,7 @@ def _tried_table(outcomes: list[Outcome], run_id: str) -> pa.Table:
             "started_at": pa.array([attempt.started_at for _, attempt in tried], instant),
             "finished_at": pa.array([attempt.finished_at for _, attempt in tried], instant),
             "status": pa.array([attempt.status for _, attempt in tried], pa.int32()),
-            "verdict": [attempt.verdict for _, attempt in tried],
+            "outcome": [attempt.outcome for _, attempt in tried],
             "error": pa.array([attempt.error for _, attempt in tried], pa.string()),
         }
     )

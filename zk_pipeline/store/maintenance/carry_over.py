@@ -30,19 +30,22 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "device_users": ("device",),
     "device_slots": ("device",),
     "work_dates": ("work_date",),
-    "fixed_begins": ("device", "user_id", "on_date"),
-    "held_dates": ("work_date",),
+    "frozen_work_date_starts": ("device", "user_id", "on_date"),
+    "blocked_dates": ("work_date",),
     "day_reviews": ("site", "user_id", "work_date"),
     "api_tokens": ("id",),
-    "alerts": ("key", "first_at"),
+    "alerts": ("key", "first_seen_at"),
     "alert_messages": ("id",),
 }
 # By user_id and work_date, since revisions are numbered over all sites: a person's date with another history or another
 # delivery is taken over in all of these together.
-PER_PERSON = ("daily_attendance", "daily_attendance_history", "crm_deliveries", "crm_attempts")
+PER_PERSON = ("daily_attendance", "daily_attendance_revisions", "crm_deliveries", "crm_attempts")
 # As in the backup; clock corrections made since are kept, revoked.
 BACK = ("shifts", "shift_assignments", "holidays", "holiday_sources", "clock_corrections")
-REBUILT = ("corrected_punches", "device_tails")  # from the others; the next poll of each terminal reads its whole log
+REBUILT = (
+    "corrected_punches",
+    "device_log_positions",
+)  # from the others; the next poll of each terminal reads its whole log
 OWN = ("schema_migrations",)
 
 _PERSON = ("user_id", "work_date")
@@ -151,7 +154,7 @@ def _take(connection: Connection, table: str, key: tuple[str, ...], keys: str) -
 
 def _take_days(connection: Connection) -> tuple[int, date | None, date | None]:
     """Every person's date that was revised or told since, with its whole history: how many, first and last date."""
-    compared = " UNION ".join(_differing(table, _PERSON) for table in ("daily_attendance_history", "crm_deliveries"))
+    compared = " UNION ".join(_differing(table, _PERSON) for table in ("daily_attendance_revisions", "crm_deliveries"))
     connection.execute(f"CREATE TEMP TABLE told AS {compared}")
     for table in PER_PERSON:
         _take(connection, table, _PERSON, "SELECT * FROM told")
@@ -172,7 +175,7 @@ def _carry_corrections(connection: Connection, now: datetime) -> None:
 
 def _delete_cleared(connection: Connection) -> None:
     """Delete again the backup's punches on work dates that retention has cleared since."""
-    if not connection.execute("SELECT EXISTS (FROM work_dates WHERE raw_deleted_at IS NOT NULL)").fetchall()[0][0]:
+    if not connection.execute("SELECT EXISTS (FROM work_dates WHERE raw_purged_at IS NOT NULL)").fetchall()[0][0]:
         return
     placing = assign_work_dates(connection)
     connection.execute(
@@ -180,7 +183,7 @@ def _delete_cleared(connection: Connection) -> None:
         CREATE TEMP TABLE cleared AS
         SELECT punch.seq FROM {placing.punches} AS punch {placing.join}
         WHERE punch.seq IN (SELECT seq FROM own_punches)
-          AND {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+          AND {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """  # noqa: S608 (SQL of ours)
     )
     connection.execute("DELETE FROM raw_punches WHERE seq IN (FROM cleared)")
@@ -196,7 +199,7 @@ def _rebuild(connection: Connection) -> None:
         "SELECT DISTINCT device FROM clock_corrections WHERE revoked_at IS NULL ORDER BY 1"
     ).fetchall():
         correct(connection, name)
-    connection.execute("DELETE FROM device_tails")
+    connection.execute("DELETE FROM device_log_positions")
 
 
 def _make_stale(connection: Connection) -> list[date]:
@@ -217,14 +220,16 @@ def _make_stale(connection: Connection) -> list[date]:
             SELECT work_date FROM rows_before FULL JOIN rows_after USING (site, user_id, work_date)
             WHERE rows_before.made_from IS DISTINCT FROM rows_after.made_from
             UNION ALL SELECT work_date FROM told
-            UNION ALL SELECT work_date FROM held_dates
+            UNION ALL SELECT work_date FROM blocked_dates
         )
-        WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """,
         {"seq": next_seq(connection)},
     )
     mark_stale(connection, "touched_dates")
-    dates = connection.execute("SELECT work_date FROM work_dates WHERE punched_seq > built_seq ORDER BY 1").fetchall()
+    dates = connection.execute(
+        "SELECT work_date FROM work_dates WHERE latest_punch_seq > processed_seq ORDER BY 1"
+    ).fetchall()
     for table in ("rows_before", "rows_after", "touched_dates"):
         connection.execute(f"DROP TABLE {table}")
     return [row[0] for row in dates]

@@ -17,7 +17,7 @@ _PARTITION = {
     "corrected_punches": "strftime(punched_at_local, '%Y-%m')",
     "quarantined_records": "strftime(created_at, '%Y-%m')",
     "daily_attendance": _BY_DATE,
-    "daily_attendance_history": _BY_DATE,
+    "daily_attendance_revisions": _BY_DATE,
     "crm_deliveries": _BY_DATE,
     "crm_attempts": _BY_DATE,
 }

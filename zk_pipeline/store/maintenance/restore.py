@@ -220,7 +220,7 @@ def due_deliveries(path: Path) -> Due:
             """
             SELECT count(*) FILTER (NOT is_retracted OR merged IS NOT NULL),
                    count(*) FILTER (is_retracted AND merged IS NULL)
-            FROM crm_deliveries JOIN daily_attendance_history USING (site, user_id, work_date, revision)
+            FROM crm_deliveries JOIN daily_attendance_revisions USING (site, user_id, work_date, revision)
             WHERE state IN ('pending', 'sending', 'retry')
             """
         ).fetchall()
@@ -253,7 +253,7 @@ def _begin_above(connection: Connection, last: date) -> None:
     """Numbers and revisions given since the backup must not be given again: sensors take a date and number for done,
     and a CRM takes an equal or lower revision for old news.
     """
-    connection.execute("DELETE FROM device_tails")  # the next poll of each terminal reads its whole log
+    connection.execute("DELETE FROM device_log_positions")  # the next poll of each terminal reads its whole log
     connection.execute(
         "UPDATE store_settings SET value = (value::BIGINT + ?)::VARCHAR WHERE name = 'last_seq'", [_NUMBERS_SINCE]
     )
@@ -261,7 +261,7 @@ def _begin_above(connection: Connection, last: date) -> None:
     connection.execute(
         """
         INSERT INTO store_settings
-        SELECT 'revision_floor', (coalesce(max(revision), 0) + $since)::VARCHAR FROM daily_attendance_history
+        SELECT 'revision_floor', (coalesce(max(revision), 0) + $since)::VARCHAR FROM daily_attendance_revisions
         UNION ALL SELECT 'revision_floor_until', $last::DATE::VARCHAR
         """,
         {"since": _REVISIONS_SINCE, "last": last},

@@ -103,8 +103,8 @@ def _count(connection: Connection, table: str, values: dict[str, datetime | None
 
 
 _SETTLED = """
-    known.work_date < $before AND known.raw_deleted_at IS NULL AND known.punched_seq <= known.built_seq
-    AND known.recheck_after IS NULL
+    known.work_date < $before AND known.raw_purged_at IS NULL AND known.latest_punch_seq <= known.processed_seq
+    AND known.reprocess_after IS NULL
     AND NOT EXISTS (
         FROM crm_deliveries AS delivery
         WHERE delivery.work_date = known.work_date AND delivery.state NOT IN ('delivered', 'superseded')
@@ -121,7 +121,7 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
         f"""
         WITH past AS (
             SELECT work_date, {_SETTLED} AS is_settled FROM work_dates AS known
-            WHERE work_date < $before AND raw_deleted_at IS NULL
+            WHERE work_date < $before AND raw_purged_at IS NULL
         )
         SELECT
             (SELECT count(*) FROM {placing.punches} AS punch {placing.join}
@@ -138,7 +138,7 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
 
 def _delete(connection: Connection, before: date, now: datetime) -> None:
     connection.execute(
-        f"UPDATE work_dates AS known SET raw_deleted_at = $now WHERE {_SETTLED}",  # noqa: S608 (SQL of ours)
+        f"UPDATE work_dates AS known SET raw_purged_at = $now WHERE {_SETTLED}",  # noqa: S608 (SQL of ours)
         {"before": before, "now": now},
     )
     placing = assign_work_dates(connection)
@@ -146,7 +146,7 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
         f"""
         CREATE TEMP TABLE expired AS
         SELECT punch.seq FROM {placing.punches} AS punch {placing.join}
-        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at = $now)
+        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_purged_at = $now)
         """,  # noqa: S608 (SQL of ours)
         {"now": now},
     )
@@ -155,8 +155,8 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
     connection.execute("DROP TABLE expired")
     connection.execute(
         """
-        DELETE FROM fixed_begins
-        WHERE on_date IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
-          AND on_date - 1 IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        DELETE FROM frozen_work_date_starts
+        WHERE on_date IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
+          AND on_date - 1 IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """
     )

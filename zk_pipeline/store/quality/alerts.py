@@ -39,8 +39,8 @@ class KnownAlert:
     """A row of `alerts`: a problem with what was said of it."""
 
     problem: Problem
-    first_at: datetime
-    told_at: datetime | None
+    first_seen_at: datetime
+    notified_at: datetime | None
     resolved_at: datetime | None
 
 
@@ -145,16 +145,16 @@ def known_alerts(connection: Connection, now: datetime) -> list[KnownAlert]:
     """As `AlertStore.known`, in a hold of the caller's."""
     rows = connection.execute(
         f"""
-        SELECT {_COLUMNS}, first_at, told_at, resolved_at FROM alerts
-        WHERE resolved_at IS NULL OR resolved_at > ? ORDER BY first_at, key
+        SELECT {_COLUMNS}, first_seen_at, notified_at, resolved_at FROM alerts
+        WHERE resolved_at IS NULL OR resolved_at > ? ORDER BY first_seen_at, key
         """,  # noqa: S608 (names of ours)
         [now - REMEMBERED],
     ).fetchall()
     return [
         KnownAlert(
             problem=Problem(**dict(zip(_COLUMNS.split(", "), row[:6], strict=True))),
-            first_at=row[6],
-            told_at=row[7],
+            first_seen_at=row[6],
+            notified_at=row[7],
             resolved_at=row[8],
         )
         for row in rows
@@ -174,7 +174,7 @@ def due_messages(connection: Connection, now: datetime) -> list[DueMessage]:
 
 
 def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
-    _insert(connection, "alerts", [vars(one) | {"first_at": now} for one in decision.begun])
+    _insert(connection, "alerts", [vars(one) | {"first_seen_at": now} for one in decision.begun])
     for one in decision.reworded:
         connection.execute(
             """
@@ -183,7 +183,7 @@ def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
             """,
             {name: value for name, value in vars(one).items() if name != "kind"},
         )
-    for column, keys in (("told_at", decision.told), ("resolved_at", decision.ended)):
+    for column, keys in (("notified_at", decision.told), ("resolved_at", decision.ended)):
         if keys:
             connection.execute(
                 f"UPDATE alerts SET {column} = ? WHERE resolved_at IS NULL AND list_contains(?, key)",  # noqa: S608

@@ -193,7 +193,7 @@ def _late(connection: Connection, now: datetime) -> Iterator[Finding]:
     row = connection.execute(
         """
         SELECT count(*), min(work_date) FROM work_dates
-        WHERE raw_deleted_at IS NULL AND punched_seq > built_seq AND work_date < $today::DATE - 2
+        WHERE raw_purged_at IS NULL AND latest_punch_seq > processed_seq AND work_date < $today::DATE - 2
         """,
         {"today": now.date()},
     ).fetchone()
@@ -215,7 +215,7 @@ def _spans(connection: Connection, offset: int) -> list[tuple[date, date]]:
         SELECT day, sum(held) FROM (
             SELECT CAST(punched_at_local - to_minutes($offset) AS DATE) AS day, count(*) AS held
             FROM raw_punches GROUP BY 1
-            UNION ALL SELECT work_date, count(*) FROM daily_attendance_history GROUP BY 1
+            UNION ALL SELECT work_date, count(*) FROM daily_attendance_revisions GROUP BY 1
             UNION ALL SELECT work_date, count(*) FROM crm_deliveries GROUP BY 1
             UNION ALL SELECT work_date, count(*) FROM daily_attendance GROUP BY 1
         ) GROUP BY 1 ORDER BY 1

@@ -89,20 +89,20 @@ def block_inconsistent_dates(connection: Connection, dates: Collection[date], no
         return {}
     unsound = inconsistent_dates(connection, dates)
     connection.execute(
-        "DELETE FROM held_dates WHERE list_contains($dates, work_date) AND NOT list_contains($unsound, work_date)",
+        "DELETE FROM blocked_dates WHERE list_contains($dates, work_date) AND NOT list_contains($unsound, work_date)",
         {"dates": list(dates), "unsound": list(unsound)},
     )
-    known = {row[0] for row in connection.execute("SELECT work_date FROM held_dates").fetchall()}
+    known = {row[0] for row in connection.execute("SELECT work_date FROM blocked_dates").fetchall()}
     for day, reason in unsound.items():
         if day in known:
-            connection.execute("UPDATE held_dates SET reason = ? WHERE work_date = ?", [reason, day])
+            connection.execute("UPDATE blocked_dates SET reason = ? WHERE work_date = ?", [reason, day])
         else:
-            connection.execute("INSERT INTO held_dates VALUES (?, ?, ?)", [day, reason, now])
+            connection.execute("INSERT INTO blocked_dates VALUES (?, ?, ?)", [day, reason, now])
     return unsound
 
 
 def blocked_dates(connection: Connection) -> Mapping[date, str]:
-    return dict(connection.execute("SELECT work_date, reason FROM held_dates ORDER BY 1").fetchall())
+    return dict(connection.execute("SELECT work_date, reason FROM blocked_dates ORDER BY 1").fetchall())
 
 
 def repair(connection: Connection, dates: Collection[date]) -> list[date]:
@@ -123,7 +123,7 @@ _BROKEN_ROW = "day.clock_out < day.clock_in OR day.punch_count < 1 OR day.revisi
 _UNSOUND = f"""
 WITH wanted AS (SELECT unnest($dates::DATE[]) AS work_date),
 day AS (SELECT * FROM daily_attendance WHERE work_date IN (FROM wanted)),
-past AS (SELECT * FROM daily_attendance_history WHERE work_date IN (FROM wanted)),
+past AS (SELECT * FROM daily_attendance_revisions WHERE work_date IN (FROM wanted)),
 delivery AS (SELECT * FROM crm_deliveries WHERE work_date IN (FROM wanted)),
 faults AS (
     SELECT work_date, 'a person has more than one day there' AS reason FROM day
@@ -150,8 +150,8 @@ SELECT work_date, string_agg(DISTINCT reason, '; ' ORDER BY reason) FROM faults 
 # The first row of a double stays where only one may; of a day with any doubt none does.
 _MEND = (
     """
-    DELETE FROM daily_attendance_history WHERE rowid IN (
-        SELECT rowid FROM daily_attendance_history WHERE list_contains($dates, work_date)
+    DELETE FROM daily_attendance_revisions WHERE rowid IN (
+        SELECT rowid FROM daily_attendance_revisions WHERE list_contains($dates, work_date)
         QUALIFY row_number() OVER (PARTITION BY site, user_id, work_date, revision ORDER BY rowid) > 1
     )
     """,
@@ -166,7 +166,7 @@ _MEND = (
     f"""
     DELETE FROM daily_attendance WHERE rowid IN (
         SELECT day.rowid FROM daily_attendance AS day
-        LEFT JOIN daily_attendance_history AS past USING (site, user_id, work_date, revision)
+        LEFT JOIN daily_attendance_revisions AS past USING (site, user_id, work_date, revision)
         WHERE list_contains($dates, work_date)
         QUALIFY count(*) OVER (PARTITION BY site, user_id, work_date) > 1 OR {_BROKEN_ROW}
             OR past.payload_hash IS DISTINCT FROM day.payload_hash

@@ -9,24 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS
 from zk_pipeline.store.quality.integrity import PUNCH_KEY
 
 Severity = Literal["error", "warning", "note"]
 
 
 # New since the poll before, dated outside of the time between the two, and inside of it once the drift is taken out.
-UNMARKED_CLOCKS = """
+_CLOCK_LIMIT = f"INTERVAL {LIMIT_SECONDS:.0f} SECOND"
+UNMARKED_CLOCKS = f"""
 WITH polls AS (
     SELECT id, finished_at, clock_drift_seconds AS drift,
         lag(finished_at) OVER (PARTITION BY device ORDER BY id) AS before
-    FROM device_polls WHERE status = 'success' AND mode IN ('full', 'tail', 'unchanged')
+    FROM device_polls WHERE status = 'success' AND mode IN ('full', 'incremental', 'unchanged')
 )
 SELECT count(*), min(punch.device || ' ' || punch.user_id || ' ' || punch.punched_at_local)
 FROM raw_punches AS punch JOIN polls ON polls.id = punch.first_poll_id
-WHERE abs(polls.drift) > 900 AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
-  AND punch.punched_at NOT BETWEEN polls.before - INTERVAL 15 MINUTE AND polls.finished_at + INTERVAL 15 MINUTE
+WHERE abs(polls.drift) > {LIMIT_SECONDS:.0f} AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
+  AND punch.punched_at NOT BETWEEN polls.before - {_CLOCK_LIMIT} AND polls.finished_at + {_CLOCK_LIMIT}
   AND punch.punched_at - to_microseconds((polls.drift * 1e6)::BIGINT)
-      BETWEEN polls.before - INTERVAL 15 MINUTE AND polls.finished_at + INTERVAL 15 MINUTE
+      BETWEEN polls.before - {_CLOCK_LIMIT} AND polls.finished_at + {_CLOCK_LIMIT}
   AND punch.seq NOT IN (SELECT seq FROM corrected_punches)
 """
 
@@ -96,15 +98,15 @@ WHOLE = [
          "work dates were made of in and out states that an upgrade has corrected since", _REMAKE,
          "SELECT count(*), min(day.work_date)::VARCHAR FROM (SELECT DISTINCT work_date, device FROM daily_attendance) "
          "AS day JOIN work_dates USING (work_date) JOIN devices AS device ON device.name = day.device "
-         "WHERE device.trust_punch_states AND device.log_layout IN ('16', '8-MA300') AND work_dates.built_at < "
+         "WHERE device.trust_punch_states AND device.log_layout IN ('16', '8-MA300') AND work_dates.processed_at < "
          "(SELECT min(applied_at) FROM schema_migrations WHERE version = 13)"),
     Rule("clocks", "warning", "punches came from a clock that was wrong and are part of no day",
          "`zk-pipeline device set-clock NAME`, then `device correct-clock` for what it recorded before",
          "SELECT count(*), min(device) FROM raw_punches "
          "WHERE is_clock_suspect AND voided_at IS NULL AND seq NOT IN (SELECT seq FROM corrected_punches)"),
     Rule("clocks-unmarked", "warning",
-         "punches were stored as true by polls that measured the clock more than 15 minutes off, and bear a time "
-         "outside of the time they came in",
+         f"punches were stored as true by polls that measured the clock more than {LIMIT_SECONDS / 60:.0f} minutes "
+         "off, and bear a time outside of the time they came in",
          "see that the device's time zone is right (`zk-pipeline device show NAME`); if its clock was wrong, "
          "`zk-pipeline device correct-clock` corrects a span of readings",
          UNMARKED_CLOCKS),
@@ -131,7 +133,7 @@ PER_SPAN = [
          "SELECT day, max(seq) AS seq FROM placed "
          "WHERE punched_at_local >= $begin AND punched_at_local < $end GROUP BY 1"
          ") AS held LEFT JOIN work_dates AS known ON known.work_date = held.day "
-         "WHERE known.raw_deleted_at IS NULL AND (known.punched_seq IS NULL OR known.punched_seq < held.seq)"),
+         "WHERE known.raw_purged_at IS NULL AND (known.latest_punch_seq IS NULL OR known.latest_punch_seq < held.seq)"),
     Rule("punches-person", "error", "records that name only a slot are stored for a second person who had it later",
          REPAIR,
          f"SELECT count(*), min(device || ' ' || user_id || ' ' || punched_at_local) FROM ({WRONG_PERSON})"),
@@ -143,16 +145,16 @@ PER_SPAN = [
          f"SELECT count(*), min(coalesce(day.work_date, past.work_date) || ' ' || coalesce(day.user_id, past.user_id)) "
          f"FROM (FROM daily_attendance {_DAYS}) AS day FULL JOIN ("
          f"SELECT {_KEY}, max(struct_pack(revision, is_retracted)) AS newest "
-         f"FROM daily_attendance_history {_DAYS} GROUP BY {_KEY}"
+         f"FROM daily_attendance_revisions {_DAYS} GROUP BY {_KEY}"
          f") AS past USING ({_KEY}) "
          "WHERE CASE WHEN day.id IS NULL THEN NOT past.newest.is_retracted "
          "ELSE day.revision IS DISTINCT FROM past.newest.revision END"),
     Rule("deliveries-history", "error", "deliveries are of a revision that is not in the history, and cannot be sent",
          REPORT,
          f"SELECT count(*), min({_WHO}) FROM (FROM crm_deliveries {_DAYS}) "
-         f"ANTI JOIN (FROM daily_attendance_history {_DAYS}) USING ({_KEY}, revision)"),
+         f"ANTI JOIN (FROM daily_attendance_revisions {_DAYS}) USING ({_KEY}, revision)"),
     Rule("history-deliveries", "error", "revisions have no delivery, so the CRM never hears of them", REPORT,
-         f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_history {_DAYS}) AS day "
+         f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_revisions {_DAYS}) AS day "
          f"ANTI JOIN (FROM crm_deliveries {_DAYS}) USING ({_KEY}, revision) LEFT JOIN ("  # one is told for many
          "SELECT user_id, work_date, max(revision) AS revision, bool_or(merged IS NOT NULL) AS is_merged "
          f"FROM crm_deliveries {_DAYS} AND record_per = 'person' GROUP BY ALL"

@@ -175,9 +175,9 @@ def freshness(connection: Connection, now: datetime, *, first: date, last: date)
 def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:
     rows = connection.execute(
         """
-        SELECT work_date FROM work_dates WHERE built_at > $since
+        SELECT work_date FROM work_dates WHERE processed_at > $since
         UNION SELECT work_date FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry')
-        UNION SELECT work_date FROM held_dates
+        UNION SELECT work_date FROM blocked_dates
         """,
         {"since": now - DAY - timedelta(hours=1)},
     ).fetchall()
@@ -214,7 +214,7 @@ WITH newest AS (
     SELECT
         device,
         max(struct_pack(id, finished_at, status, error_code, error, run_id)) AS poll,
-        max(struct_pack(id, reported, accounted, warnings)) FILTER (status = 'success') AS good
+        max(struct_pack(id, reported, records_accounted_for, warnings)) FILTER (status = 'success') AS good
     FROM device_polls WHERE started_at > $since AND mode IS DISTINCT FROM 'live'
     GROUP BY device
 )
@@ -226,7 +226,7 @@ SELECT
     CASE WHEN poll.status = 'failed' THEN poll.error END,
     CASE WHEN poll.status = 'failed' THEN poll.run_id END,
     -- Where the terminal's counter is not the number of its records the poll's warnings say so.
-    CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.accounted, 0)) ELSE 0 END
+    CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.records_accounted_for, 0)) ELSE 0 END
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
@@ -236,11 +236,11 @@ ORDER BY device.name
 # sensor that looks for it; how long it has been so is not known, and it is not called late.
 _WAITING = """
 WITH stale AS (
-    SELECT work_date, built_seq, recheck_after FROM work_dates
-    WHERE work_date BETWEEN $first AND $last AND raw_deleted_at IS NULL
-      AND (punched_seq > built_seq OR recheck_after <= $now)
+    SELECT work_date, processed_seq, reprocess_after FROM work_dates
+    WHERE work_date BETWEEN $first AND $last AND raw_purged_at IS NULL
+      AND (latest_punch_seq > processed_seq OR reprocess_after <= $now)
 ),
-span AS (SELECT min(built_seq) AS seq, min(work_date) AS first, max(work_date) AS last FROM stale),
+span AS (SELECT min(processed_seq) AS seq, min(work_date) AS first, max(work_date) AS last FROM stale),
 fresh AS (
     SELECT <work_date> AS work_date, punch.seq, punch.created_at
     FROM span, raw_punches AS punch <join>
@@ -249,9 +249,9 @@ fresh AS (
 )
 SELECT
     stale.work_date,
-    least(min(fresh.created_at), CASE WHEN stale.recheck_after <= $now THEN stale.recheck_after END) AS since
-FROM stale LEFT JOIN fresh ON fresh.work_date = stale.work_date AND fresh.seq > stale.built_seq
-GROUP BY stale.work_date, stale.recheck_after HAVING since IS NOT NULL ORDER BY 1
+    least(min(fresh.created_at), CASE WHEN stale.reprocess_after <= $now THEN stale.reprocess_after END) AS since
+FROM stale LEFT JOIN fresh ON fresh.work_date = stale.work_date AND fresh.seq > stale.processed_seq
+GROUP BY stale.work_date, stale.reprocess_after HAVING since IS NOT NULL ORDER BY 1
 """
 
 _QUARANTINED = """
@@ -317,7 +317,7 @@ GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 100
 
 _CHURNING = """
 SELECT work_date, site, user_id, count(*) AS revisions
-FROM daily_attendance_history WHERE created_at >= ?
+FROM daily_attendance_revisions WHERE created_at >= ?
 GROUP BY 1, 2, 3 HAVING revisions > 12
 ORDER BY 4 DESC, 1, 2, 3 LIMIT 100
 """

@@ -34,13 +34,13 @@ class DeliveryDetails:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request, or one of which nobody knows whether it was sent (`verdict` says so)."""
+    """One request, or one of which nobody knows whether it was sent (`outcome` says so)."""
 
     revision: int
     started_at: datetime | None
     finished_at: datetime | None
     status: int | None
-    verdict: str
+    outcome: str
     error: str | None
     run_id: str | None
 
@@ -49,10 +49,10 @@ class Attempt:
 class WorkDateState:
     """How the date's rows stand. `is_stale`: there are newer punches; `held`: why the CRM is told nothing of it."""
 
-    built_at: datetime | None
+    processed_at: datetime | None
     is_stale: bool
-    recheck_after: datetime | None
-    raw_deleted_at: datetime | None
+    reprocess_after: datetime | None
+    raw_purged_at: datetime | None
     held: str | None
 
 
@@ -119,7 +119,7 @@ def _absence(connection: Connection, values: dict[str, object]) -> str | None:
 _AROUND = """
 WITH
 mine AS (SELECT * FROM daily_attendance WHERE user_id = $user),
-past AS (SELECT site, timezone, created_at FROM daily_attendance_history WHERE user_id = $user AND work_date = $date)
+past AS (SELECT site, timezone, created_at FROM daily_attendance_revisions WHERE user_id = $user AND work_date = $date)
 SELECT
     (SELECT coalesce(arg_max(enrolled.name, (enrolled.updated_at, enrolled.device)), '')
      FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
@@ -136,8 +136,8 @@ SELECT
 """
 
 _WORK_DATE = """
-SELECT built_at, punched_seq > built_seq, recheck_after, raw_deleted_at, held.reason
-FROM work_dates LEFT JOIN held_dates AS held USING (work_date)
+SELECT processed_at, latest_punch_seq > processed_seq, reprocess_after, raw_purged_at, held.reason
+FROM work_dates LEFT JOIN blocked_dates AS held USING (work_date)
 WHERE work_date = $date
 """
 
@@ -150,7 +150,7 @@ ORDER BY revision, site = $site
 """
 
 _ATTEMPTS = f"""
-SELECT revision, started_at, finished_at, status, verdict, error, run_id
+SELECT revision, started_at, finished_at, status, outcome, error, run_id
 FROM crm_attempts
 WHERE user_id = $user AND work_date = $date AND (site = $site OR idempotency_key IN (
     SELECT idempotency_key FROM crm_deliveries

@@ -73,7 +73,7 @@ class DeliveryLists:
             states = connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
             row = connection.execute(
                 """
-                SELECT min(created_at), count(*) FILTER (work_date IN (SELECT work_date FROM held_dates))
+                SELECT min(created_at), count(*) FILTER (work_date IN (SELECT work_date FROM blocked_dates))
                 FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry')
                 """
             ).fetchone()
@@ -114,7 +114,7 @@ _DELIVERIES = """
 _TOLD = f"""
     SELECT delivery.*, day.is_retracted AND merged IS NULL AS is_retracted, held.reason AS held
     FROM ({_DELIVERIES}) AS delivery
-    JOIN daily_attendance_history AS day USING (site, user_id, work_date, revision)
-    LEFT JOIN held_dates AS held
+    JOIN daily_attendance_revisions AS day USING (site, user_id, work_date, revision)
+    LEFT JOIN blocked_dates AS held
         ON held.work_date = delivery.work_date AND delivery.state IN ('pending', 'sending', 'retry', 'failed')
 """  # noqa: S608 (SQL of ours)

@@ -66,7 +66,7 @@ WITH punches AS (
     FROM raw_punches WHERE device = $name
 ),
 good AS (
-    SELECT max(struct_pack(id, reported_after, clock_drift_seconds)) AS poll
+    SELECT max(struct_pack(id, record_count_after, clock_drift_seconds)) AS poll
     FROM device_polls
     WHERE device = $name AND status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release')
 )
@@ -78,7 +78,7 @@ SELECT
     device.firmware_version,
     device.platform,
     device.record_capacity,
-    good.poll.reported_after,
+    good.poll.record_count_after,
     good.poll.clock_drift_seconds
 FROM devices AS device, punches, good
 WHERE device.name = $name

@@ -39,7 +39,7 @@ class Revision:
     clock_out_local: datetime | None
     punch_count: int
     worked_minutes: int | None
-    worked_by: str | None
+    worked_minutes_source: str | None
     shift: str | None  # None: the hours of the settings
     shift_start: time | None
     shift_end: time | None
@@ -111,7 +111,7 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
 _REVISIONS = """
 WITH delivered AS (SELECT * FROM crm_deliveries WHERE user_id = $user AND work_date = $date)
 SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day.device, day.clock_in_local,
-       day.clock_out_local, day.punch_count, day.worked_minutes, day.worked_by, day.shift, day.shift_start,
+       day.clock_out_local, day.punch_count, day.worked_minutes, day.worked_minutes_source, day.shift, day.shift_start,
        day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, told.state, told.delivered_at,
        told.idempotency_key
 FROM (
@@ -122,7 +122,7 @@ FROM (
         (SELECT max_by(shared, shared.revision) FROM delivered AS shared
          WHERE shared.merged IS NOT NULL AND shared.created_at <= day.created_at)
     ) AS told
-    FROM daily_attendance_history AS day
+    FROM daily_attendance_revisions AS day
     LEFT JOIN daily_attendance AS standing
         ON standing.site = day.site AND standing.user_id = day.user_id AND standing.work_date = day.work_date
     WHERE day.user_id = $user AND day.work_date = $date

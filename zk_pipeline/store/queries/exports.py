@@ -105,8 +105,8 @@ _SHOWN: Mapping[What, str] = {
     """,
     "attendance": """
         SELECT work_date, site, user_id, coalesce(name, '') AS name, device, clock_in, clock_out, clock_in_local,
-               clock_out_local, timezone, punch_count, worked_minutes, worked_by, shift, shift_start, shift_end,
-               day_off, is_incomplete, is_outlier, outlier_codes, outlier_reason, revision
+               clock_out_local, timezone, punch_count, worked_minutes, worked_minutes_source, shift, shift_start,
+               shift_end, day_off, is_incomplete, is_outlier, outlier_codes, outlier_reason, revision
         FROM kept LEFT JOIN names USING (site, user_id)
         ORDER BY work_date, site, user_id
     """,

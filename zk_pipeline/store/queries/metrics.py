@@ -113,11 +113,11 @@ def read_poll_counters(connection: Connection) -> list[PollCounters]:
 _DEVICES = """
 WITH newest AS (
     SELECT device,
-           max(struct_pack(id, started_at, finished_at, reported_after, clock_drift_seconds)) AS poll
+           max(struct_pack(id, started_at, finished_at, record_count_after, clock_drift_seconds)) AS poll
     FROM device_polls WHERE status = 'success' AND mode IS DISTINCT FROM 'live' GROUP BY device
 )
 SELECT device.name, newest.poll.finished_at, newest.poll.clock_drift_seconds,
-       newest.poll.reported_after / nullif(device.record_capacity, 0),
+       newest.poll.record_count_after / nullif(device.record_capacity, 0),
        epoch(newest.poll.finished_at - newest.poll.started_at)
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL

@@ -91,7 +91,7 @@ WITH last_poll AS (
     FROM device_polls WHERE coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
 ),
 last_good AS (
-    SELECT device, max(struct_pack(id, clock_drift_seconds, reported_after)) AS poll
+    SELECT device, max(struct_pack(id, clock_drift_seconds, record_count_after)) AS poll
     FROM device_polls WHERE status = 'success' AND coalesce(mode, '') NOT IN ('live', 'release') GROUP BY device
 )
 SELECT
@@ -105,8 +105,8 @@ SELECT
     last_poll.poll.error,
     last_poll.poll.warnings,
     last_good.poll.clock_drift_seconds,
-    last_good.poll.reported_after,
-    last_good.poll.reported_after / nullif(device.record_capacity, 0),
+    last_good.poll.record_count_after,
+    last_good.poll.record_count_after / nullif(device.record_capacity, 0),
     device.keypad_locked_at
 FROM devices AS device
 LEFT JOIN last_poll ON last_poll.device = device.name

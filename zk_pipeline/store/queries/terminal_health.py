@@ -18,7 +18,9 @@ class TerminalHealth:
     device: str
     read_at: datetime | None
     reported: int | None  # records the terminal counted before its log was read
-    accounted: int | None  # records of it that are stored or in quarantine; all where the poll's warnings say it
+    records_accounted_for: (
+        int | None
+    )  # records of it that are stored or in quarantine; all where the poll's warnings say it
     clock_drift_seconds: float | None
     fill: float | None
     error: str | None
@@ -26,7 +28,7 @@ class TerminalHealth:
     @property
     def missing(self) -> int:
         """Records that the terminal held then and the store does not."""
-        return max(0, (self.reported or 0) - (self.accounted or 0))
+        return max(0, (self.reported or 0) - (self.records_accounted_for or 0))
 
 
 def terminal_health(database: Database) -> list[TerminalHealth]:
@@ -38,7 +40,7 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
                 SELECT
                     device,
                     max(struct_pack(
-                        id, finished_at, reported, reported_after, accounted, clock_drift_seconds,
+                        id, finished_at, reported, record_count_after, records_accounted_for, clock_drift_seconds,
                         warnings
                     )) AS poll
                 FROM device_polls
@@ -52,9 +54,9 @@ def terminal_health(database: Database) -> list[TerminalHealth]:
             )
             SELECT
                 device.name, newest.poll.finished_at, newest.poll.reported,
-                CASE WHEN newest.poll.warnings IS NULL THEN newest.poll.accounted
-                     ELSE greatest(newest.poll.accounted, newest.poll.reported) END,
-                newest.poll.clock_drift_seconds, newest.poll.reported_after / nullif(device.record_capacity, 0),
+                CASE WHEN newest.poll.warnings IS NULL THEN newest.poll.records_accounted_for
+                     ELSE greatest(newest.poll.records_accounted_for, newest.poll.reported) END,
+                newest.poll.clock_drift_seconds, newest.poll.record_count_after / nullif(device.record_capacity, 0),
                 of_all.poll.error
             FROM devices AS device
             LEFT JOIN newest ON newest.device = device.name

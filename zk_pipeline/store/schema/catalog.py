@@ -26,7 +26,8 @@ _DAY = {
     "shift_start": "Wall-clock time at which that shift starts; null without a shift",
     "shift_end": "Wall-clock time at which that shift ends; null without a shift",
     "day_off": "Why no hours bind: a holiday's name, or `day off`; null on a working day",
-    "worked_by": "states: minutes from in/out pairs; unmatched: the trusted states do not pair; null: first to last",
+    "worked_minutes_source": "punch_states: minutes from in/out pairs; unmatched: the trusted states do not pair; "
+    "null: first to last",
     "revision": "1 for the first content of the person's date, higher each time it changed, at whichever site",
     "payload_hash": "SHA-256 of the content that a revision stands for",
     "run_id": "Dagster run that made this revision",
@@ -102,15 +103,15 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "Start (instant, UTC)",
             "finished_at": "End (instant, UTC)",
             "status": "success or failed",
-            "mode": "full, tail (only new records), unchanged (the counter had not moved), live, release; null: a "
-            "poll that failed",
+            "mode": "full, incremental (only new records), unchanged (the counter had not moved), live, release; null: "
+            "a poll that failed",
             "reported": "Punches the terminal said it holds, before its log was read",
-            "reported_after": "The same, asked again afterwards",
+            "record_count_after": "The same, asked again afterwards",
             "fetched": "Records read from its log",
             "stored": "Distinct punches of this reading that the store holds now",
             "new": "Those of them that were not known before",
             "quarantined": "Records that cannot be a punch; see quarantined_records",
-            "accounted": "Records of its log that are stored or in quarantine after this poll",
+            "records_accounted_for": "Records of its log that are stored or in quarantine after this poll",
             "clock_drift_seconds": "Terminal's clock minus true time, in seconds, round trip taken out",
             "doubted_drift_seconds": "Drift measured at this poll or since the one before, where it put new punches in "
             "doubt (raw_punches.is_clock_suspect); else null",
@@ -168,7 +169,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "listed_after": "The first user list read once it was in the log; null where no list will name its person",
         },
     ),
-    "device_tails": (
+    "device_log_positions": (
         "Where the last reading of each terminal's log ended, so that the next one reads only what is new",
         {
             "device": "Name of the device",
@@ -235,13 +236,13 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "created_at": "When it was made (instant, UTC)",
         },
     ),
-    "fixed_begins": (
+    "frozen_work_date_starts": (
         "Where a work date whose punches retention has deleted meets one that has them: the border stays as it was",
         {
             "device": "Device of the punches",
             "user_id": "Person who punched there",
             "on_date": "The calendar date",
-            "begins": "When the work date of that date begins: minutes after midnight on the wall clock",
+            "start_minute": "When the work date of that date begins: minutes after midnight on the wall clock",
         },
     ),
     "holiday_sources": (
@@ -292,14 +293,14 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "work_dates": (
-        "What each work date's rows were made from; a date is stale while punched_seq is above built_seq",
+        "What each work date's rows were made from; a date is stale while latest_punch_seq is above processed_seq",
         {
             "work_date": "The work date, in the device's zone",
-            "punched_seq": "Highest raw_punches.seq among its punches",
-            "built_seq": "Highest seq that its rows were made from; 0 before the first time",
-            "built_at": "When its rows were made (instant, UTC)",
-            "recheck_after": "When the day is over and must be judged again (instant, UTC); null if it was over",
-            "raw_deleted_at": "When retention deleted its punches (instant, UTC); its rows are final since",
+            "latest_punch_seq": "Highest raw_punches.seq among its punches",
+            "processed_seq": "Highest seq that its rows were made from; 0 before the first time",
+            "processed_at": "When its rows were made (instant, UTC)",
+            "reprocess_after": "When the day is over and must be judged again (instant, UTC); null if it was over",
+            "raw_purged_at": "When retention deleted its punches (instant, UTC); its rows are final since",
         },
     ),
     "daily_attendance": (
@@ -310,7 +311,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "updated_at": "When this revision was made (instant, UTC)",
         },
     ),
-    "daily_attendance_history": (
+    "daily_attendance_revisions": (
         "Every revision of every day, the current one included",
         {
             **_DAY,
@@ -331,7 +332,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "idempotency_key": "The same for every attempt at this revision",
             "state": "pending, sending, delivered, retry, failed or superseded",
             "attempts": "Requests made with this key",
-            "rounds": "Sync rounds that ended in retry",
+            "retry_rounds": "Sync rounds that ended in retry",
             "last_attempt_at": "Last request (instant, UTC)",
             "delivered_at": "When the CRM confirmed it (instant, UTC)",
             "last_status": "HTTP status of the last answer; null when there was none",
@@ -357,7 +358,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "started_at": "When the request began (instant, UTC); of an abandoned one: when it was claimed",
             "finished_at": "When its answer was there, or the wait for it over (instant, UTC); null where abandoned",
             "status": "HTTP status of the answer; null when there was none",
-            "verdict": "delivered, refused, unavailable, unknown, unclear, misconfigured (counts as no attempt), or "
+            "outcome": "delivered, rejected, unavailable, unknown, unclear, misconfigured (counts as no attempt), or "
             "abandoned: the run died while a request with it was under way",
             "error": "The CRM's own words or the network's; null where delivered",
         },
@@ -383,8 +384,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "owner": "Who looks after it: terminals, attendance, crm or operations",
             "title": "The problem in a few words",
             "body": "Where, why, and what to do, as last seen",
-            "first_at": "When it was first seen (instant, UTC)",
-            "told_at": "When a message about it was last made (instant, UTC); null while nobody was told",
+            "first_seen_at": "When it was first seen (instant, UTC)",
+            "notified_at": "When a message about it was last made (instant, UTC); null while nobody was told",
             "resolved_at": "When it was seen to be over (instant, UTC); null while it lasts",
         },
     ),
@@ -402,7 +403,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "last_error": "Why the last attempt failed; null after success",
         },
     ),
-    "held_dates": (
+    "blocked_dates": (
         "Work dates whose rows break a rule of the tables: the CRM is told nothing of them until they are sound",
         {
             "work_date": "The work date, in the device's zone",
@@ -412,7 +413,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-_AS_JUDGED = {"shift", "shift_start", "shift_end", "day_off", "worked_by"}
+_AS_JUDGED = {"shift", "shift_start", "shift_end", "day_off", "worked_minutes_source"}
 _NOT_IN_VIEW = _AS_JUDGED | {"timezone", "payload_hash", "run_id"}
 
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {

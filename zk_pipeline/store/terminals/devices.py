@@ -122,7 +122,7 @@ class DeviceRegistry:
                 """,
                 [name],
             )
-            connection.execute("DELETE FROM device_tails WHERE device = ?", [name])
+            connection.execute("DELETE FROM device_log_positions WHERE device = ?", [name])
 
     def record_clock(self, name: str, *, drift_before: float | None, drift_after: float) -> None:
         """Record that a terminal's clock was set: what it recorded since its last reading may bear the wrong time.

@@ -129,7 +129,7 @@ def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now:
     cleared = connection.execute(
         f"""
         SELECT punch.device, count(*) FROM incoming AS punch {placing.join}
-        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         GROUP BY 1
         """  # noqa: S608 (SQL of ours)
     ).fetchall()
@@ -147,7 +147,7 @@ def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now:
                {placing.work_date} AS work_date,
                punch.in_doubt OR punch.punched_at_local < $earliest OR punch.punched_at > $latest AS is_clock_suspect
         FROM (FROM {unknown}) AS punch {placing.join}
-        WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+        WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """,  # noqa: S608 (SQL of ours)
         {**periods, "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
     )

@@ -1,4 +1,4 @@
-"""Where the last reading of each log ended: rows of `device_tails`, written with the punches they follow."""
+"""Where the last reading of each log ended: rows of `device_log_positions`, written with the punches they follow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TAILS = pa.schema(
 def usable_positions(connection: Connection, now: datetime) -> dict[str, LogPosition]:
     """Tail by device, of those whose whole log was read within a day."""
     rows = connection.execute(
-        f"SELECT device, {', '.join(_FIELDS)} FROM device_tails WHERE full_read_at > ?",  # noqa: S608 (names of ours)
+        f"SELECT device, {', '.join(_FIELDS)} FROM device_log_positions WHERE full_read_at > ?",  # noqa: S608 (names of ours)
         [now - FULL_READING_EVERY],
     ).fetchall()
     return {device: LogPosition(**dict(zip(_FIELDS, values, strict=True))) for device, *values in rows}
@@ -43,27 +43,29 @@ def keep_positions(connection: Connection, readings: Mapping[str, Reading], now:
     names = list(readings)
     known = dict(
         connection.execute(
-            "SELECT device, full_read_at FROM device_tails WHERE list_contains(?, device)", [names]
+            "SELECT device, full_read_at FROM device_log_positions WHERE list_contains(?, device)", [names]
         ).fetchall()
     )
-    connection.execute("DELETE FROM device_tails WHERE list_contains(?, device)", [names])
+    connection.execute("DELETE FROM device_log_positions WHERE list_contains(?, device)", [names])
     rows = [
         {
             "device": device,
-            **{name: getattr(reading.tail, name) for name in _FIELDS},
+            **{name: getattr(reading.position, name) for name in _FIELDS},
             "full_read_at": now if reading.mode == "full" else known.get(device, now),
             "updated_at": now,
         }
         for device, reading in readings.items()
-        if reading.tail is not None
+        if reading.position is not None
     ]
     if not rows:
         return
     connection.register("tails", pa.Table.from_pylist(rows, _TAILS))
-    connection.execute("INSERT INTO device_tails BY NAME FROM tails")
+    connection.execute("INSERT INTO device_log_positions BY NAME FROM tails")
     connection.unregister("tails")
 
 
-def accounted(reading: Reading) -> int:
+def records_accounted_for(reading: Reading) -> int:
     """Records of the log that are stored or in quarantine once this reading is."""
-    return reading.tail.record_count if reading.tail is not None else len(reading.punches) + len(reading.rejected)
+    return (
+        reading.position.record_count if reading.position is not None else len(reading.punches) + len(reading.rejected)
+    )

@@ -39,7 +39,7 @@ WITH changing AS (
     WHERE staged.payload_hash IS DISTINCT FROM day.payload_hash
 ),
 beside_cleared AS (
-    SELECT unnest([work_date - 1, work_date + 1]) AS work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL
+    SELECT unnest([work_date - 1, work_date + 1]) AS work_date FROM work_dates WHERE raw_purged_at IS NOT NULL
 ),
 bounds AS (
     SELECT work_date, user_id, device, unnest([clock_in_local, clock_out_local]) AS punched_at_local

@@ -33,7 +33,7 @@ from zk_pipeline.store.terminals.ingest import (
     replace_users,
     users_table,
 )
-from zk_pipeline.store.terminals.log_positions import accounted, keep_positions
+from zk_pipeline.store.terminals.log_positions import keep_positions, records_accounted_for
 from zk_pipeline.store.terminals.slots import attribute, record_lists
 
 
@@ -332,7 +332,7 @@ _POLLS = pa.schema(
         "finished_at": pa.timestamp("us", "UTC"),
         "status": pa.string(),
         "reported": pa.int64(),
-        "reported_after": pa.int64(),
+        "record_count_after": pa.int64(),
         "fetched": pa.int64(),
         "stored": pa.int64(),
         "new": pa.int64(),
@@ -344,7 +344,7 @@ _POLLS = pa.schema(
         "layout": pa.int32(),
         "bytes_read": pa.int64(),
         "mode": pa.string(),
-        "accounted": pa.int64(),
+        "records_accounted_for": pa.int64(),
         "run_id": pa.string(),
         "error_code": pa.string(),
         "error": pa.string(),
@@ -389,7 +389,7 @@ def _poll(finished: FinishedReading, ingested: IngestResult, run_id: str | None)
         "finished_at": finished.finished_at,
         "status": "success",
         "reported": reading.info.record_count,
-        "reported_after": reading.reported_after,
+        "record_count_after": reading.record_count_after,
         "fetched": ingested.fetched,
         "stored": ingested.stored,
         "new": ingested.new,
@@ -400,7 +400,7 @@ def _poll(finished: FinishedReading, ingested: IngestResult, run_id: str | None)
         "layout": reading.layout,
         "bytes_read": reading.bytes_read,
         "mode": reading.mode,
-        "accounted": accounted(reading),
+        "records_accounted_for": records_accounted_for(reading),
         "run_id": run_id,
         "warnings": "\n".join(ingested.warnings) or None,
     }

@@ -25,7 +25,7 @@ LIST_REFUSED = "the user list could not be read"
 def record_lists(connection: Connection, lists: pa.Table, read_at: Mapping[str, datetime]) -> list[str]:
     """Record one complete user list each of the devices in `read_at`; those of them that were not outdated.
 
-    `lists(device, user_id, uid)`; a slot that a list names twice is held by nobody known. A list read before the newest
+    `lists(device, user_id, uid)`; a slot that a list names twice has no known user. A list read before the newest
     one on record, which can only come from readings that were stored in another order, is left out.
     """
     newest = dict(
@@ -147,10 +147,10 @@ def attribute(connection: Connection, records: pa.Table) -> pa.Table:
                 record.place, record.device, record.punched_at_local, known.user_id AS known, unslotted.people,
                 CASE WHEN held.holders = 1 OR held.came_at - held.left_at <= {HANDOVER} THEN held.holder END AS holder,
                 CASE
-                    WHEN record.listed_after IS NULL THEN format('uid {{}} was held by nobody known', record.uid)
+                    WHEN record.listed_after IS NULL THEN format('uid {{}} had no known user', record.uid)
                     WHEN record.listed_after > record.user_lists
                         THEN format('uid {{}} has no user id: {LIST_REFUSED}', record.uid)
-                    WHEN held.holders IS NULL THEN format('uid {{}} was held by nobody known', record.uid)
+                    WHEN held.holders IS NULL THEN format('uid {{}} had no known user', record.uid)
                     ELSE format(
                         'uid {{}} passed from {{}} to {{}} between {{}} and {{}}: either can have made the record',
                         record.uid, held.predecessor, held.holder,

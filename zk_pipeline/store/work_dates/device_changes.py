@@ -34,7 +34,7 @@ def invalidating_affected_dates(connection: Connection, sites: Sequence[str] | N
         SELECT DISTINCT work_date, $seq AS seq
         FROM rows_before FULL JOIN rows_after USING (site, user_id, work_date)
         WHERE rows_before.made_from IS DISTINCT FROM rows_after.made_from
-          AND work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL)
+          AND work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """,
         {"seq": next_seq(connection)},
     )

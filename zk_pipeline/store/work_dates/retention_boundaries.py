@@ -9,7 +9,7 @@ from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.work_dates.assignment import assign_work_dates, valid_punches
 
 RETENTION_BOUNDARIES = """
-cleared AS (SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL),
+cleared AS (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL),
 borders AS (
     SELECT work_date AS on_date FROM cleared WHERE work_date - 1 NOT IN (FROM cleared)
     UNION ALL
@@ -32,7 +32,7 @@ def pairs(connection: Connection) -> str:
 
 def freeze_boundaries(connection: Connection) -> None:
     """Keep all borders where they are now; before the settings' begin of work dates is changed."""
-    is_cleared = "SELECT EXISTS (FROM work_dates WHERE raw_deleted_at IS NOT NULL)"
+    is_cleared = "SELECT EXISTS (FROM work_dates WHERE raw_purged_at IS NOT NULL)"
     if not connection.execute(is_cleared).fetchall()[0][0]:
         return
     connection.execute(f"CREATE TEMP TABLE bordering AS {pairs(connection)}")
@@ -44,11 +44,11 @@ def freeze_boundaries(connection: Connection) -> None:
             AND on_date BETWEEN begun.first AND begun.last"""
     connection.execute(
         f"""
-        INSERT INTO fixed_begins
+        INSERT INTO frozen_work_date_starts
         WITH {RETENTION_BOUNDARIES}
         SELECT pair.device, pair.user_id, on_date, {begins} FROM bordering AS pair CROSS JOIN borders {join}
         WHERE NOT EXISTS (
-            FROM fixed_begins AS fixed
+            FROM frozen_work_date_starts AS fixed
             WHERE (fixed.device, fixed.user_id, fixed.on_date) = (pair.device, pair.user_id, borders.on_date)
         )
         """  # noqa: S608 (SQL of ours)

@@ -17,7 +17,7 @@ from zk_pipeline.store.engine.database import Connection
 
 def is_needed(connection: Connection) -> bool:
     """Whether work dates begin at different times for different people."""
-    needed = "SELECT EXISTS (FROM shift_assignments) OR EXISTS (FROM fixed_begins)"
+    needed = "SELECT EXISTS (FROM shift_assignments) OR EXISTS (FROM frozen_work_date_starts)"
     return bool(connection.execute(needed).fetchall()[0][0])
 
 
@@ -78,7 +78,7 @@ def make_roster(
     span = {"roster_first": first, "roster_last": last}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE roster AS {_ROSTER.format(pairs=pairs)}", {**values, **span})
     connection.unregister("shift_begins")
-    fixed = "SELECT EXISTS (FROM fixed_begins WHERE on_date BETWEEN ? AND ?)"
+    fixed = "SELECT EXISTS (FROM frozen_work_date_starts WHERE on_date BETWEEN ? AND ?)"
     if connection.execute(fixed, [first, last]).fetchall()[0][0]:
         connection.execute("ALTER TABLE roster RENAME TO unfixed")
         connection.execute(_FIXED, {"first": first, "last": last, "usual": minutes(workday_starts_at)})
@@ -178,7 +178,7 @@ JOIN shift_begins ON shift_begins.before = begun.before AND shift_begins.on_date
 # The dates whose begin is fixed are cut out of the spans they lie in; whoever has no span gets that of the settings.
 _FIXED = """
 CREATE TEMP TABLE roster AS
-WITH fixed AS (SELECT * FROM fixed_begins WHERE on_date BETWEEN $first AND $last),
+WITH fixed AS (SELECT * FROM frozen_work_date_starts WHERE on_date BETWEEN $first AND $last),
 whole AS (
     FROM unfixed
     UNION ALL BY NAME
@@ -186,7 +186,7 @@ whole AS (
     FROM fixed ANTI JOIN unfixed USING (device, user_id)
 ),
 cut AS (
-    SELECT whole.*, list(on_date ORDER BY on_date) AS dates, list(fixed.begins ORDER BY on_date) AS fixed_begins
+    SELECT whole.*, list(on_date ORDER BY on_date) AS dates, list(fixed.start_minute ORDER BY on_date) AS starts
     FROM whole JOIN fixed USING (device, user_id) WHERE on_date BETWEEN first AND last GROUP BY ALL
 ),
 gaps AS (
@@ -194,7 +194,7 @@ gaps AS (
            AS first, unnest(list_append(list_transform(dates, lambda day: day - 1), last))::DATE AS last
     FROM cut
 ),
-dated AS (SELECT device, user_id, shift, unnest(dates) AS day, unnest(fixed_begins) AS begins FROM cut)
+dated AS (SELECT device, user_id, shift, unnest(dates) AS day, unnest(starts) AS begins FROM cut)
 SELECT whole.* FROM whole ANTI JOIN fixed
     ON fixed.device = whole.device AND fixed.user_id = whole.user_id AND on_date BETWEEN first AND last
 UNION ALL

@@ -15,13 +15,14 @@ def next_seq(connection: Connection, count: int = 1) -> int:
 
 
 def mark_stale(connection: Connection, touched: str) -> None:
-    """Raise punched_seq from the relation `touched(work_date, seq)`."""
+    """Raise latest_punch_seq from the relation `touched(work_date, seq)`."""
     connection.execute(
         f"""
         MERGE INTO work_dates AS known
         USING (SELECT work_date, max(seq) AS seq FROM {touched} GROUP BY work_date) AS touched
         ON known.work_date = touched.work_date
-        WHEN MATCHED THEN UPDATE SET punched_seq = greatest(known.punched_seq, touched.seq)
-        WHEN NOT MATCHED THEN INSERT (work_date, punched_seq, built_seq) VALUES (touched.work_date, touched.seq, 0)
+        WHEN MATCHED THEN UPDATE SET latest_punch_seq = greatest(known.latest_punch_seq, touched.seq)
+        WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq)
+            VALUES (touched.work_date, touched.seq, 0)
         """  # noqa: S608 (a relation's name of ours)
     )

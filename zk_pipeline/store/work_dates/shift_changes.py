@@ -103,7 +103,7 @@ def _open_dates(connection: Connection, first: date, last: date) -> list[date]:
     rows = connection.execute(
         """
         SELECT DISTINCT unnest([work_date - 1, work_date, work_date + 1])::DATE AS day FROM work_dates
-        WHERE raw_deleted_at IS NULL
+        WHERE raw_purged_at IS NULL
         """
     ).fetchall()
     touched = {row[0] for row in connection.execute("SELECT work_date FROM touched_dates").fetchall()}
@@ -123,7 +123,7 @@ def _touch(
         INSERT INTO touched_dates (work_date)
         WITH people AS MATERIALIZED ({people}), dates AS MATERIALIZED (SELECT unnest($dates::DATE[]) AS day), {select}
         EXCEPT SELECT work_date FROM touched_dates
-        EXCEPT SELECT work_date FROM work_dates WHERE raw_deleted_at IS NOT NULL
+        EXCEPT SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL
         """,  # noqa: S608 (SQL of ours)
         {"first": first, "last": last, "dates": list(dates)},
     )
@@ -158,7 +158,7 @@ WHERE before.first <= after.last AND after.first <= before.last
 
 _FIX_BORDERS = f"""
 WITH {RETENTION_BOUNDARIES}
-INSERT INTO fixed_begins
+INSERT INTO frozen_work_date_starts
 SELECT device, user_id, on_date, begins_before
 FROM differing JOIN borders ON by_begin AND on_date BETWEEN first AND last
 """  # noqa: S608 (SQL of ours)

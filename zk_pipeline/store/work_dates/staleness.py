@@ -1,7 +1,7 @@
-"""Which work dates are stale: a question to the store, never a cursor that can be lost.
+"""Stale work dates, read from the store; no cursor that can be lost.
 
-`work_dates.punched_seq` is raised in the transaction that stores a punch; `built_seq` is written with the rows made
-from it.
+`work_dates.latest_punch_seq` is raised in the transaction that stores a punch; `processed_seq` is written with the
+attendance days that are processed from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class StaleDate:
     """A work date whose rows are older than its punches, or were judged before the day was over."""
 
     work_date: date
-    punched_seq: int
+    latest_punch_seq: int
 
 
 def apply_workday_start(connection: Connection, starts_at: time) -> None:
@@ -32,11 +32,11 @@ def apply_workday_start(connection: Connection, starts_at: time) -> None:
     freeze_boundaries(connection)
     seq = next_seq(connection)
     keep_setting(connection, "workday_starts_at", starts_at.isoformat())
-    connection.execute("UPDATE work_dates SET punched_seq = ? WHERE raw_deleted_at IS NULL", [seq])
+    connection.execute("UPDATE work_dates SET latest_punch_seq = ? WHERE raw_purged_at IS NULL", [seq])
     placing = assign_work_dates(connection)
     connection.execute(
         f"""
-        INSERT INTO work_dates (work_date, punched_seq, built_seq)
+        INSERT INTO work_dates (work_date, latest_punch_seq, processed_seq)
         SELECT DISTINCT {placing.work_date} AS work_date, $seq, 0
         FROM {placing.punches} AS punch {placing.join}
         WHERE work_date NOT IN (SELECT work_date FROM work_dates)
@@ -63,11 +63,11 @@ def stale_dates(connection: Connection, *, first: date, last: date, now: datetim
     """Stale dates from `first` to `last`, in order."""
     rows = connection.execute(
         """
-        SELECT work_date, punched_seq
+        SELECT work_date, latest_punch_seq
         FROM work_dates
         WHERE work_date BETWEEN $first AND $last
-          AND raw_deleted_at IS NULL
-          AND (punched_seq > built_seq OR recheck_after <= $now)
+          AND raw_purged_at IS NULL
+          AND (latest_punch_seq > processed_seq OR reprocess_after <= $now)
         ORDER BY work_date
         """,
         {"first": first, "last": last, "now": now},

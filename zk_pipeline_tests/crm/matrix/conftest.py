@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.simulator.crm.faults import behave
+from zk_pipeline.simulator.crm.faults import no_fault
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
@@ -67,7 +67,7 @@ class Case:
 
     def settle(self, allowed: str = ONCE) -> None:
         """The CRM behaves again, the next round has been; then ledger and store must agree."""
-        self.receiver.misbehave = behave
+        self.receiver.fault_rule = no_fault
         self.sync(AGAIN)
         before = self.receiver.posts
         assert self.sync(AGAIN).summary.total == 0

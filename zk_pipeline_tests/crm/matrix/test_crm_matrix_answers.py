@@ -11,11 +11,11 @@ import pytest
 
 from zk_pipeline.simulator.crm.faults import (
     Fault,
-    Received,
+    ReceivedRequest,
     any_of,
-    behave,
     first,
     html_page,
+    no_fault,
     redirect,
     refusal,
     whenever,
@@ -42,7 +42,7 @@ AFTER_COMMIT = {
 def test_an_outcome_that_nobody_heard_of_is_asked_for_again_under_the_same_key(
     case: Case, trouble: Fault, batch: str
 ) -> None:
-    case.receiver.misbehave = first(2, trouble)
+    case.receiver.fault_rule = first(2, trouble)
     assert case.sync(CRM_REQUEST_TIMEOUT="1.5", CRM_BATCH_SIZE=batch).summary.delivered == 100
     assert case.replays() == 2 * int(batch)
     assert case.applied() == 100
@@ -54,7 +54,7 @@ def test_a_429_holds_the_whole_pool_until_the_time_it_names(case: Case, form: st
     arrived: list[float] = []
     told: list[float] = []
 
-    def busy_once(_: Received) -> Fault | None:
+    def busy_once(_: ReceivedRequest) -> Fault | None:
         arrived.append(time.monotonic())
         if told or len(arrived) < 20:
             return None
@@ -62,7 +62,7 @@ def test_a_429_holds_the_whole_pool_until_the_time_it_names(case: Case, form: st
         until = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=3), usegmt=True)
         return refusal(429, retry_after="2" if form == "seconds" else until)
 
-    case.receiver.misbehave = busy_once
+    case.receiver.fault_rule = busy_once
     assert case.sync().summary.delivered == 100
     meanwhile = [moment for moment in arrived if told[0] < moment < told[0] + 1.7]
     assert len(meanwhile) <= 8, "no more may still come than was under way until the answer was read"
@@ -71,7 +71,7 @@ def test_a_429_holds_the_whole_pool_until_the_time_it_names(case: Case, form: st
 
 
 def test_500_and_then_200_is_one_delivery_more_patiently(case: Case) -> None:
-    case.receiver.misbehave = first(5, refusal(500))
+    case.receiver.fault_rule = first(5, refusal(500))
     assert case.sync().summary.delivered == 100
     assert case.states() == {"delivered": (100, 105)}
     assert case.replays() == 0
@@ -87,7 +87,7 @@ INTERIM = {
 @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
 def test_interim_answers_give_no_record_the_answer_of_another(case: Case, interim: bytes) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda request: request.number % 3 == 0, Fault(interim=interim))
+    case.receiver.fault_rule = whenever(lambda request: request.number % 3 == 0, Fault(interim=interim))
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (98, 2)
     assert case.replays() == 0
@@ -100,7 +100,7 @@ EXTRA = {"two answers at once": b"HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n", "
 @pytest.mark.parametrize("extra", EXTRA.values(), ids=EXTRA)
 def test_what_comes_behind_an_answer_is_nobody_elses(case: Case, extra: bytes) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda request: request.number % 5 == 0, Fault(extra=extra))
+    case.receiver.fault_rule = whenever(lambda request: request.number % 5 == 0, Fault(extra=extra))
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (98, 2)
     case.settle(ALL_BUT_DEAD)
@@ -124,8 +124,8 @@ NO_SUCCESS = {
 @pytest.mark.parametrize("is_applied", [True, False], ids=["applied", "not applied"])
 @pytest.mark.parametrize("said", NO_SUCCESS.values(), ids=NO_SUCCESS)
 def test_a_2xx_that_does_not_show_success_is_asked_for_again(case: Case, said: bytes, is_applied: bool) -> None:
-    trouble = Fault(said=said) if is_applied else Fault(status=200, body=said)
-    case.receiver.misbehave = first(5, trouble)
+    trouble = Fault(success_body=said) if is_applied else Fault(status=200, body=said)
+    case.receiver.fault_rule = first(5, trouble)
     assert case.sync().summary.delivered == 100
     assert case.states() == {"delivered": (100, 105)}
     assert case.replays() == (5 if is_applied else 0)
@@ -158,7 +158,7 @@ def test_results_in_another_order_and_shape_are_each_records_own(
     case: Case, reshape: Callable[[list[dict[str, object]]], object]
 ) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda _: True, Fault(reshape=reshape))
+    case.receiver.fault_rule = whenever(lambda _: True, Fault(reshape=reshape))
     ended = case.sync(CRM_BATCH_SIZE="25").summary
     assert (ended.delivered, ended.failed) == (98, 2)
     assert case.replays() == 0
@@ -173,7 +173,7 @@ def only_what_went_well(results: list[dict[str, object]]) -> object:
 
 def test_results_without_those_that_failed_leave_only_these_unknown(case: Case) -> None:
     case.receiver.unknown_users = {person(7)}
-    case.receiver.misbehave = whenever(lambda _: True, Fault(reshape=only_what_went_well))
+    case.receiver.fault_rule = whenever(lambda _: True, Fault(reshape=only_what_went_well))
     ended = case.sync(CRM_BATCH_SIZE="25").summary
     assert (ended.delivered, ended.failed) == (98, 0)
     assert case.replays() == 0, "what was delivered is not sent again"
@@ -182,7 +182,7 @@ def test_results_without_those_that_failed_leave_only_these_unknown(case: Case) 
 
 def test_a_207_with_a_refusal_inside_is_a_refusal_of_the_single_record(case: Case) -> None:
     refused = Fault(status=207, body=b'{"results": [{"status": 422, "detail": "no such employee"}]}')
-    case.receiver.misbehave = whenever(lambda request: person(7) in request.user_ids, refused)
+    case.receiver.fault_rule = whenever(lambda request: person(7) in request.user_ids, refused)
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (98, 2)
     case.settle(ALL_BUT_DEAD)
@@ -193,7 +193,7 @@ def test_an_answer_that_looks_like_a_wrong_address_is_one_persons_where_others_a
     case: Case, status: int
 ) -> None:
     refused = refusal(status, detail="no such address")  # the words of a GET of a wrong address
-    case.receiver.misbehave = whenever(lambda request: person(0) in request.user_ids, refused)
+    case.receiver.fault_rule = whenever(lambda request: person(0) in request.user_ids, refused)
     ended = case.sync().summary
     assert (ended.delivered, ended.failed) == (98, 2)
     assert case.replays() == 0
@@ -202,7 +202,7 @@ def test_an_answer_that_looks_like_a_wrong_address_is_one_persons_where_others_a
 
 @pytest.mark.parametrize("batch", ["1", "25"])
 def test_a_wrong_address_stops_the_run_and_makes_no_dead_letters(case: Case, batch: str) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, refusal(404, detail="no such address"))
+    case.receiver.fault_rule = whenever(lambda _: True, refusal(404, detail="no such address"))
     ended = case.sync(CRM_API_URL=case.receiver.url.replace("attendance", "elsewhere"), CRM_BATCH_SIZE=batch)
     assert ended.kind == "CrmMisconfigured"
     assert "CRM_API_URL" in str(ended.error)
@@ -222,7 +222,7 @@ EVERYBODYS = {
 def test_what_everybody_gets_stops_the_run_and_spends_no_attempt(
     case: Case, trouble: Callable[[], Fault], said: str, batch: str
 ) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, trouble())
+    case.receiver.fault_rule = whenever(lambda _: True, trouble())
     ended = case.sync(CRM_BATCH_SIZE=batch)
     assert ended.kind == "CrmMisconfigured"
     assert said in str(ended.error)
@@ -246,21 +246,21 @@ def test_people_who_stand_together_and_are_refused_at_once_hold_up_nobody(
 ) -> None:
     """A refusal is quicker than an acceptance: with many of them, nobody has been accepted when the fifth comes."""
     refused = {person(number) for number in range(count)}
-    case.receiver.misbehave = any_of(
+    case.receiver.fault_rule = any_of(
         whenever(lambda request: bool(refused & set(request.user_ids)), trouble()),
         whenever(lambda _: True, Fault(delay_before=0.1)),
     )
     ended = case.sync()
     assert ended.kind is None, ended.error
     assert ended.summary.delivered == 2 * (50 - count)
-    case.receiver.misbehave = behave
+    case.receiver.fault_rule = no_fault
     case.settle(ALL_BUT_DEAD if ended.summary.failed else ONCE)
 
 
 @pytest.mark.parametrize("batch", ["1", "25"])
 def test_a_person_whom_the_token_may_not_touch_holds_up_nobody(case: Case, batch: str) -> None:
     """Also as the first of the queue, before the CRM has accepted anything; alone, nothing shows whose fault it is."""
-    case.receiver.misbehave = whenever(lambda request: person(0) in request.user_ids, refusal(403))
+    case.receiver.fault_rule = whenever(lambda request: person(0) in request.user_ids, refusal(403))
     alone = case.sync(SyncScope(user_id=person(0)), CRM_BATCH_SIZE=batch)
     assert alone.kind == "CrmMisconfigured"
     assert case.states().keys() == {"pending"}
@@ -281,7 +281,7 @@ STOPPING: dict[str, Callable[[], Fault]] = {
 def test_an_answer_about_the_set_up_stops_the_run_and_spends_no_attempt(
     case: Case, trouble: Callable[[], Fault], batch: str
 ) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, trouble())
+    case.receiver.fault_rule = whenever(lambda _: True, trouble())
     ended = case.sync(CRM_BATCH_SIZE=batch)
     assert ended.kind == "CrmMisconfigured"
     assert case.receiver.posts <= 4
@@ -330,7 +330,7 @@ def test_one_poison_record_among_a_hundred_is_a_dead_letter_and_the_rest_arrives
 
 
 def test_a_poison_record_that_has_whole_arrays_refused_is_found_and_the_rest_arrives(case: Case) -> None:
-    case.receiver.misbehave = whenever(lambda request: person(7) in request.user_ids, refusal(400))
+    case.receiver.fault_rule = whenever(lambda request: person(7) in request.user_ids, refusal(400))
     ended = case.sync(CRM_BATCH_SIZE="50").summary
     assert (ended.delivered, ended.failed) == (98, 2)
     assert case.applied() == 98
@@ -339,7 +339,7 @@ def test_a_poison_record_that_has_whole_arrays_refused_is_found_and_the_rest_arr
 
 def test_a_batch_of_which_some_are_put_off_sends_only_those_again(case: Case) -> None:
     put_off = {person(n): 503 for n in range(10)}
-    case.receiver.misbehave = first(1, Fault(record_status=put_off))
+    case.receiver.fault_rule = first(1, Fault(record_status=put_off))
     assert case.sync(CRM_BATCH_SIZE="50", CRM_CONCURRENCY="1").summary.delivered == 100
     assert case.states() == {"delivered": (100, 110)}
     assert case.replays() == 0
@@ -347,10 +347,10 @@ def test_a_batch_of_which_some_are_put_off_sends_only_those_again(case: Case) ->
 
 
 def test_a_batch_answer_that_is_too_short_is_unknown_for_the_rest_and_says_so(case: Case) -> None:
-    case.receiver.misbehave = first(1, Fault(keep_results=30))
+    case.receiver.fault_rule = first(1, Fault(keep_results=30))
     assert case.sync(CRM_BATCH_SIZE="50", CRM_CONCURRENCY="1").summary.delivered == 100
     assert case.replays() == 20
-    ((said,),) = rows(case.store, "SELECT DISTINCT error FROM crm_attempts WHERE verdict = 'unknown'")
+    ((said,),) = rows(case.store, "SELECT DISTINCT error FROM crm_attempts WHERE outcome = 'unknown'")
     assert "30 of 50 records" in said
     case.settle()
 
@@ -359,12 +359,12 @@ def test_a_token_rotated_in_mid_run_is_read_again_and_nobody_notices(case: Case)
     file = case.home / "token"
     file.write_text(TOKEN)
 
-    def rotate(received: Received) -> None:
+    def rotate(received: ReceivedRequest) -> None:
         if received.number == 10:
             file.write_text("the-new-token\n")
             case.receiver.token = "the-new-token"
 
-    case.receiver.misbehave = rotate
+    case.receiver.fault_rule = rotate
     ended = case.sync(CRM_API_TOKEN="", CRM_API_TOKEN_FILE=str(file), CRM_CONCURRENCY="1")
     assert (ended.error, ended.summary.delivered) == (None, 100)
     assert case.states() == {"delivered": (100, 100)}

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from zk_pipeline.simulator.crm.faults import Fault, Misbehaviour, Received, refusal, whenever
+from zk_pipeline.simulator.crm.faults import Fault, FaultRule, ReceivedRequest, refusal, whenever
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline_tests.crm.due_days import add_punches, dates_from, person, remake
 from zk_pipeline_tests.crm.matrix.conftest import AGAIN, Case
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS
 from zk_pipeline_tests.store.store_fixtures import rows
 
-SPENT = "SELECT sum(attempts)::INTEGER, sum(rounds)::INTEGER FROM crm_deliveries"
+SPENT = "SELECT sum(attempts)::INTEGER, sum(retry_rounds)::INTEGER FROM crm_deliveries"
 FORCED = SyncScope(states=("delivered",))
 FORMS = {"503": refusal(503), "500": refusal(500), "dropped": Fault(drop="before"), "429": refusal(429)}
 
@@ -27,16 +27,16 @@ def a_thousand(case: Case) -> int:
     return 1091
 
 
-def down_for(seconds: float, trouble: Fault, *, after: int) -> Misbehaviour:
+def down_for(seconds: float, trouble: Fault, *, after: int) -> FaultRule:
     """Everything fails for so long, from request number `after` on."""
     began: list[float] = []
 
-    def misbehave(received: Received) -> Fault | None:
+    def fault_rule(received: ReceivedRequest) -> Fault | None:
         if received.number >= after and not began:
             began.append(time.monotonic())
         return trouble if began and time.monotonic() < began[0] + seconds else None
 
-    return misbehave
+    return fault_rule
 
 
 @pytest.mark.parametrize("trouble", FORMS.values(), ids=FORMS)
@@ -44,7 +44,7 @@ def test_a_blip_of_two_seconds_is_waited_for_and_everything_is_delivered_by_the_
     case: Case, trouble: Fault, record_property: Callable[[str, object], None]
 ) -> None:
     due = a_thousand(case)
-    case.receiver.misbehave = down_for(2.0, trouble, after=200)
+    case.receiver.fault_rule = down_for(2.0, trouble, after=200)
     ended = case.sync(CRM_CONCURRENCY="8").summary
     assert (ended.delivered, ended.stopped) == (due, None)
     assert rows(case.store, SPENT) == [(due, 0)]
@@ -57,14 +57,14 @@ def test_a_blip_of_two_seconds_is_waited_for_and_everything_is_delivered_by_the_
 def test_an_outage_longer_than_the_patience_spends_nothing_however_many_rounds_it_lasts(
     case: Case, trouble: Fault
 ) -> None:
-    case.receiver.misbehave = whenever(lambda _: True, trouble)
+    case.receiver.fault_rule = whenever(lambda _: True, trouble)
     for _ in range(9):
         ended = case.sync(AGAIN, CRM_OUTAGE_PATIENCE="0.2").summary
         assert (ended.retry, ended.failed) == (0, 0)
         assert "; 100 still wait: the next sync sends them" in str(ended.stopped)
     assert case.states() == {"pending": (100, 0)}
     assert rows(case.store, SPENT) == [(0, 0)]
-    case.receiver.misbehave = lambda _: None
+    case.receiver.fault_rule = lambda _: None
     assert case.sync().summary.delivered == 100
     case.settle()
 
@@ -75,10 +75,12 @@ def test_thirty_of_a_hundred_people_who_fail_together_wait_and_the_others_all_ar
 ) -> None:
     due = a_thousand(case)
     poison = {person(n) for n in range(10, 40)}
-    case.receiver.misbehave = whenever(lambda r: bool(r.user_ids & poison), refusal(500))
+    case.receiver.fault_rule = whenever(lambda r: bool(r.user_ids & poison), refusal(500))
     ended = case.sync(CRM_BATCH_SIZE=batch, CRM_CONCURRENCY="8").summary
     assert (ended.delivered, ended.retry, ended.failed, ended.stopped) == (due - 90, 90, 0, None)
-    waiting = rows(case.store, "SELECT DISTINCT user_id, attempts, rounds FROM crm_deliveries WHERE state = 'retry'")
+    waiting = rows(
+        case.store, "SELECT DISTINCT user_id, attempts, retry_rounds FROM crm_deliveries WHERE state = 'retry'"
+    )
     assert {user for user, _, _ in waiting} == poison
     assert {(attempts, rounds) for _, attempts, rounds in waiting} == {(3, 1)}
     case.settle()
@@ -87,14 +89,14 @@ def test_thirty_of_a_hundred_people_who_fail_together_wait_and_the_others_all_ar
 def test_a_crm_that_takes_48_requests_at_a_time_is_asked_more_slowly_and_gets_everything(case: Case) -> None:
     taken: list[float] = []
 
-    def limited(_: Received) -> Fault | None:
+    def limited(_: ReceivedRequest) -> Fault | None:
         now = time.monotonic()
         if sum(at > now - 2 for at in taken) >= 48:
             return refusal(429)
         taken.append(now)
         return None
 
-    case.receiver.misbehave = limited
+    case.receiver.fault_rule = limited
     ended = case.sync(CRM_CONCURRENCY="8").summary
     assert (ended.delivered, ended.stopped) == (100, None)
     assert rows(case.store, SPENT) == [(100, 0)]
@@ -103,13 +105,13 @@ def test_a_crm_that_takes_48_requests_at_a_time_is_asked_more_slowly_and_gets_ev
 
 
 def test_a_pause_asked_for_survives_the_run_that_heard_of_it(case: Case) -> None:
-    case.receiver.misbehave = whenever(lambda r: r.number > 20, refusal(503, retry_after="4"))
+    case.receiver.fault_rule = whenever(lambda r: r.number > 20, refusal(503, retry_after="4"))
     ended = case.sync(CRM_OUTAGE_PATIENCE="1", CRM_CONCURRENCY="1").summary
     asked = time.monotonic()
     assert (ended.delivered, ended.unsent) == (20, 80)
     assert "80 still wait" in str(ended.stopped)
     assert "UTC, as the CRM asked" in str(ended.stopped)
-    case.receiver.misbehave = lambda _: None
+    case.receiver.fault_rule = lambda _: None
     posts = case.receiver.posts
     early = case.sync(CRM_OUTAGE_PATIENCE="0").summary
     assert (early.delivered, case.receiver.posts) == (0, posts)
@@ -122,7 +124,7 @@ def test_a_pause_asked_for_survives_the_run_that_heard_of_it(case: Case) -> None
 
 def test_forced_days_stay_delivered_when_the_crm_is_down(case: Case) -> None:
     case.sync()
-    case.receiver.misbehave = whenever(lambda _: True, refusal(503))
+    case.receiver.fault_rule = whenever(lambda _: True, refusal(503))
     assert case.sync(FORCED, CRM_OUTAGE_PATIENCE="0").summary.unsent == 100
     assert case.states() == {"delivered": (100, 100)}
     case.settle()

@@ -152,7 +152,7 @@ def test_a_date_that_was_delivered_before_the_token_was_refused_is_materialized(
     launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
 ) -> None:
     launcher = Launcher(launcher.settings.model_copy(update={"crm_concurrency": 1}), launcher.instance)
-    monkeypatch.setattr(crm, "misbehave", lambda received: refusal(401) if received.number == 3 else None)
+    monkeypatch.setattr(crm, "fault_rule", lambda received: refusal(401) if received.number == 3 else None)
     result = deliver(launcher, MONDAY, WEDNESDAY)
     assert result.failure is not None
     assert result.failure.startswith("2 delivered, 0 to retry, 0 failed, 1 unsent; stopped: ")
@@ -190,7 +190,7 @@ def test_the_retry_job_gives_a_new_round_to_what_the_sync_job_gave_up(
     launcher: Launcher, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch, home_store: Store
 ) -> None:
     launcher = Launcher(launcher.settings.model_copy(update={"crm_max_retries": 1}), launcher.instance)
-    monkeypatch.setattr(crm, "misbehave", first(1, refusal(500)))
+    monkeypatch.setattr(crm, "fault_rule", first(1, refusal(500)))
     span = DateRange(MONDAY, WEDNESDAY)
     assert "1 to retry" in str(launcher.sync(span, {}).failure)
     assert launcher.sync(span, {}).observed["delivered"] == 0
@@ -205,7 +205,10 @@ def test_dead_letters_and_lateness_are_checks_with_counts_and_the_crms_words(
     crm.unknown_users = {"1002"}
     result = deliver(launcher, MONDAY, WEDNESDAY)
     checks = checks_of(launcher, result)
-    assert {name: check.passed for name, check in checks.items()} == {"no_dead_letters": False, "nothing_is_late": True}
+    assert {name: check.passed for name, check in checks.items()} == {
+        "no_dead_letters": False,
+        "no_overdue_deliveries": True,
+    }
     told = checks["no_dead_letters"].metadata
     assert told["count"].value == 1
     assert "422: no employee 1002" in str(told["oldest"].value)
@@ -221,7 +224,7 @@ def test_what_waits_for_a_day_is_late_also_where_the_crm_turns_the_run_away(
 ) -> None:
     execute(home_store, "UPDATE crm_deliveries SET created_at = created_at - INTERVAL 30 HOUR")
     crm.token = "another"
-    late = checks_of(launcher, deliver(launcher, MONDAY, WEDNESDAY))["nothing_is_late"]
+    late = checks_of(launcher, deliver(launcher, MONDAY, WEDNESDAY))["no_overdue_deliveries"]
     assert (late.passed, late.metadata["count"].value, late.metadata["oldest_age_hours"].value) == (False, 3, 30.0)
 
 

@@ -97,11 +97,11 @@ def failing(
     monkeypatch.setenv("GATE_KEY", COMM_KEY)
     switch_on(fleet, home_store, gate("Locked", comm_key=4711), comm_key_env="GATE_KEY")
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
-    crm.misbehave = lambda _: refusal(422, detail=f"who is Token {CRM_TOKEN}?")
+    crm.fault_rule = lambda _: refusal(422, detail=f"who is Token {CRM_TOKEN}?")
     polled = poll_all(launcher, home_store)
     assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
     refused = launcher.sync(DateRange(MONDAY, MONDAY), {})
-    crm.misbehave = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
+    crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
     misconfigured = launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True})
     results = [polled, refused, misconfigured]
     assert None not in [one.failure for one in results]
@@ -159,7 +159,7 @@ def test_links_lead_to_the_ui_where_its_address_is_known(
 @pytest.mark.usefixtures("failing")
 def test_a_good_run_of_the_same_job_ends_the_alert(launcher: Launcher, channel: Channel, crm: CrmReceiver) -> None:
     look(launcher)
-    crm.misbehave = lambda _: None
+    crm.fault_rule = lambda _: None
     assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
     look(launcher)
     (over,) = channel.bodies[1:]
@@ -191,14 +191,14 @@ def test_dead_letters_are_told_once_with_the_words_of_the_crm_and_are_over_when_
     home_store.devices.add(device("Gate"))
     ingest(home_store, "Gate", *present(MONDAY))
     assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
-    crm.misbehave = lambda _: refusal(422, detail="unknown employee 1001")
+    crm.fault_rule = lambda _: refusal(422, detail="unknown employee 1001")
     assert launcher.sync(DateRange(MONDAY, MONDAY), {}).failure is not None
     look(launcher)
     told = "\n".join([*channel.titles, *channel.bodies])
     assert "The CRM refused 1 deliveries for good; it said: " in told
     assert "unknown employee 1001" in told
     assert "no dead letters" not in told, "that check says the same"
-    crm.misbehave = lambda _: None
+    crm.fault_rule = lambda _: None
     assert launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True}).failure is None
     look(launcher)
     assert "dead letters at the CRM: over after" in channel.bodies[-1]

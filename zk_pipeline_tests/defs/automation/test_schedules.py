@@ -172,7 +172,7 @@ def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     assert request.run_config["ops"]["crm_sync"]["config"] == {"all_due": True}
 
     monkeypatch.setenv("CRM_MAX_RETRIES", "1")
-    crm.misbehave = first(1, refusal(500))
+    crm.fault_rule = first(1, refusal(500))
     one_attempt = Launcher(load_settings(), launcher.instance)
     assert "1 to retry" in str(deliver(one_attempt, MONDAY, MONDAY).failure)
     assert tick(launcher, "sync_to_crm") == [span(WEDNESDAY, WEDNESDAY)]

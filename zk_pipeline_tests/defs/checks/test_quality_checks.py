@@ -13,7 +13,7 @@ from zk_pipeline.defs.assets.asset_attributes import CRM_FIELDS
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.checks.quality_checks import EvaluationLog
 from zk_pipeline.defs.partitions import DateRange
-from zk_pipeline.operations.alerting.quality_checks import CALM, CHECKS
+from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS
 from zk_pipeline.operations.alerting.quality_verdicts import CheckResult
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
@@ -75,31 +75,32 @@ def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_w
     said = EvaluationLog.read(None)
     assert said.is_time_for_facts(now, {})
     bad, good = (
-        CheckResult(CALM, ["too many revisions"], {}),
-        [CheckResult(check, [], {}) for check in CHECKS if check != CALM],
+        CheckResult(FEW_REVISIONS, ["too many revisions"], {}),
+        [CheckResult(check, [], {}) for check in CHECKS if check != FEW_REVISIONS],
     )
     assert len(said.news([bad, *good], now, {})) == len(CHECKS)
     quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
-    made = {CALM.asset: now + timedelta(minutes=1)}
+    made = {FEW_REVISIONS.asset: now + timedelta(minutes=1)}
     assert [said.is_time_for_facts(when, {}) for when in (quarter, hour)] == [False, True]
     assert [said.is_time_for_facts(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
-    assert [one.check_name for one in said.news([bad, *good], quarter, made)] == [CALM.name]
+    assert [one.check_name for one in said.news([bad, *good], quarter, made)] == [FEW_REVISIONS.name]
     renewed = {one.check_name for one in said.news([bad, *good], hour, made)}
-    assert renewed == {check.name for check in CHECKS if check.asset == CALM.asset} - {CALM.name}
+    assert renewed == {check.name for check in CHECKS if check.asset == FEW_REVISIONS.asset} - {FEW_REVISIONS.name}
 
 
 def test_a_person_may_have_them_evaluated_in_the_ui(two_days: Launcher) -> None:
     definitions = build_definitions(load_settings())
     keys = [
-        dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name) for name in ("days_are_sound", "revisions_are_calm")
+        dg.AssetCheckKey(dg.AssetKey("daily_attendance"), name)
+        for name in ("attendance_rows_consistent", "no_revision_churn")
     ]
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(), asset_check_selection=set(keys)
     )
     result = job.execute_in_process(instance=two_days.instance)
     assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == {
-        "days_are_sound": True,
-        "revisions_are_calm": True,
+        "attendance_rows_consistent": True,
+        "no_revision_churn": True,
     }
 
 
@@ -123,12 +124,12 @@ def test_a_bad_date_never_reaches_the_crm_whoever_looked_last(
     }
     assert home_store.deliveries.due_dates(SyncScope()) == {}, "the schedule does not ask for it again and again"
     evaluated, _ = quality_tick(two_days)
-    assert not evaluated["days_are_sound"]
+    assert not evaluated["attendance_rows_consistent"]
 
     assert two_days.process(DateRange(MONDAY, MONDAY)).success  # what the check says to do
     assert deliver(two_days, MONDAY, MONDAY).success
     assert told(crm) == [(str(MONDAY), 2), (str(TUESDAY), 1)]
-    assert quality_tick(two_days)[0]["days_are_sound"]
+    assert quality_tick(two_days)[0]["attendance_rows_consistent"]
 
 
 def test_a_bad_date_that_a_check_found_is_not_even_asked_for(two_days: Launcher, home_store: Store) -> None:
@@ -149,7 +150,7 @@ def test_nothing_is_sent_while_the_tables_are_not_what_they_should_be(
 def test_a_blocking_check_that_fails_in_a_run_fails_the_run(two_days: Launcher, home_store: Store) -> None:
     execute(home_store, DOUBLE, [MONDAY])
     definitions = build_definitions(load_settings())
-    keys = {dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "days_are_sound")}
+    keys = {dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "attendance_rows_consistent")}
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(), asset_check_selection=keys
     )

@@ -20,7 +20,7 @@ WELL = TerminalHealth(
     device="Gate",
     read_at=datetime(2026, 3, 2, 8, tzinfo=timezone.utc),
     reported=100,
-    accounted=102,
+    records_accounted_for=102,
     clock_drift_seconds=-59.9,
     fill=0.79,
     error=None,
@@ -39,12 +39,12 @@ def test_a_terminal_that_is_well_fails_no_check() -> None:
 @pytest.mark.parametrize(
     ("ill", "check", "words"),
     [
-        ({"accounted": 97}, "every_record_accounted_for", "3 records of 100 are not here"),
+        ({"records_accounted_for": 97}, "every_record_accounted_for", "3 records of 100 are not here"),
         ({"error": "it fell | silent"}, "every_record_accounted_for", "nothing since 2026-03-02 08:00 UTC: it fell"),
-        ({"clock_drift_seconds": 60.0}, "clocks_are_right", "off by 60 s"),
-        ({"clock_drift_seconds": -420.0}, "clocks_are_right", "off by -420 s"),
-        ({"clock_drift_seconds": None}, "clocks_are_right", "its clock shows no real date"),
-        ({"fill": 0.8}, "logs_have_room", "filled to 80%"),
+        ({"clock_drift_seconds": 60.0}, "clock_drift_within_limit", "off by 60 s"),
+        ({"clock_drift_seconds": -420.0}, "clock_drift_within_limit", "off by -420 s"),
+        ({"clock_drift_seconds": None}, "clock_drift_within_limit", "its clock shows no real date"),
+        ({"fill": 0.8}, "log_capacity_available", "filled to 80%"),
     ],
 )
 def test_each_check_names_the_terminal_that_fails_it_and_says_why(
@@ -76,6 +76,10 @@ def test_a_poll_evaluates_the_checks_also_when_a_terminal_is_dead(
         for event in events
         if event is not None
     }
-    assert passed == {"every_record_accounted_for": False, "clocks_are_right": True, "logs_have_room": True}
+    assert passed == {
+        "every_record_accounted_for": False,
+        "clock_drift_within_limit": True,
+        "log_capacity_available": True,
+    }
     north = next(one for one in terminal_health(home_store.database) if one.device == "North")
     assert (north.missing, north.error) == (0, None)

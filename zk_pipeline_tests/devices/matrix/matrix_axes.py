@@ -1,4 +1,4 @@
-"""What the cases of the fault matrix are multiplied by, and the failures that they may end in."""
+"""Axes of the fault matrix, and the errors that its cases may end in."""
 
 from __future__ import annotations
 

@@ -20,22 +20,22 @@ WAITING = "right, waiting for a user list"
 UNLISTED = "right, with a warning that the user list could not be read"
 UNCOUNTED = "as sent, with a warning that the counter contradicts it"
 WRONG = "silently wrong"
-OUTCOME = "fault matrix"  # the property of a test that holds one of these, or the code of a failure
-CPU_SECONDS = 3.0  # of a reading of at most 70 kB, three attempts, on a loaded machine: far above, and no busy loop
+OUTCOME = "fault matrix"  # test property with one of these outcomes, or the code of an error
+CPU_SECONDS = 3.0  # generous for a reading of at most 70 kB, three attempts, on a loaded machine; excludes a busy loop
 GRACE_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Outcomes of a case that ends in the one or the other by who is faster; `why` says how."""
+    """Possible outcomes of a case with a race; `why` explains it."""
 
     either: tuple[str, str]
     why: str
 
 
-HASTY = Clock(sleep=lambda _: None)  # pauses between a refusal and the next try take no time
-PATIENT = 1.0  # seconds of silence where an answer is due in the end
-BRIEF = 0.1  # where none will come
+HASTY = Clock(sleep=lambda _: None)  # retries without pauses
+PATIENT = 1.0  # timeout in seconds where an answer arrives in the end
+BRIEF = 0.1  # timeout where none arrives
 
 
 @contextmanager
@@ -53,12 +53,14 @@ def read(
     timeout: float = PATIENT,
     deadline: float = 15.0,
     comm_key: int = 0,
-    tail: LogPosition | None = None,
+    position: LogPosition | None = None,
 ) -> Reading:
-    """One reading, held to its deadline and to little CPU time however it ends."""
+    """One reading, checked against its deadline and a limit of CPU time."""
     started, cpu_started = time.monotonic(), time.thread_time()
     try:
-        return read_terminal(device, comm_key=comm_key, timeout=timeout, deadline=deadline, tail=tail, clock=HASTY)
+        return read_terminal(
+            device, comm_key=comm_key, timeout=timeout, deadline=deadline, position=position, clock=HASTY
+        )
     finally:
         assert time.monotonic() - started < deadline + GRACE_SECONDS, "it took longer than its deadline"
         assert time.thread_time() - cpu_started < CPU_SECONDS, "it kept the processor busy"
@@ -66,17 +68,17 @@ def read(
 
 @dataclass(frozen=True)
 class Known:
-    """What an earlier reading has brought: the terminal's log as it truly was, and where the next one may go on."""
+    """Result of an earlier reading: the terminal's true log, and the position for the next reading."""
 
     log: bytes
-    tail: LogPosition
+    position: LogPosition
 
 
 def known_from(reading: Reading, terminal: MatrixTerminal) -> Known:
-    """The same, of a reading that has to be right."""
+    """The same, for a reading that must be RIGHT."""
     assert verdict(reading, terminal) == RIGHT
-    assert reading.tail is not None
-    return Known(terminal.served[-1], reading.tail)
+    assert reading.position is not None
+    return Known(terminal.served[-1], reading.position)
 
 
 def outcome_of(
@@ -88,10 +90,10 @@ def outcome_of(
     comm_key: int = 0,
     known: Known | None = None,
 ) -> str:
-    """RIGHT, WAITING, WRONG, or the code of the failure. Any other exception is nobody's outcome and fails the test."""
-    tail = known.tail if known else None
+    """RIGHT, WAITING, WRONG, or the code of the error. Any other exception fails the test."""
+    position = known.position if known else None
     try:
-        reading = read(device, timeout=timeout, deadline=deadline, comm_key=comm_key, tail=tail)
+        reading = read(device, timeout=timeout, deadline=deadline, comm_key=comm_key, position=position)
     except TerminalError as failure:
         return failure.code
     return verdict(reading, terminal, known)
@@ -105,15 +107,15 @@ def outcome_under(
     timeout: float = PATIENT,
     deadline: float = 15.0,
 ) -> str:
-    """How one reading of the terminal ends when it is served with these faults."""
+    """Outcome of one reading of the terminal with these faults."""
     with switched_on(terminal, faults, protocol) as (_, device):
         return outcome_of(terminal, device, timeout=timeout, deadline=deadline)
 
 
 def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = None) -> str:
-    """Whether a reading brought, unaltered and in order, what the terminal held when it was last asked for its log.
+    """Whether a reading equals, unaltered and in order, the terminal's log at its last request.
 
-    After an earlier one: whether both together did.
+    After an earlier reading: whether both together do.
     """
     if not _is_right(reading, terminal, known):
         return WRONG
@@ -125,7 +127,7 @@ def verdict(reading: Reading, terminal: MatrixTerminal, known: Known | None = No
 
 
 def is_uncounted(reading: Reading) -> bool:
-    return any("its log holds" in warning for warning in reading.warnings)
+    return any("its log has" in warning for warning in reading.warnings)
 
 
 def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -> bool:
@@ -139,7 +141,7 @@ def _is_right(reading: Reading, terminal: MatrixTerminal, known: Known | None) -
     log, brought_before = terminal.served[-1], 0
     if is_uncounted(reading):
         log = terminal.alter(log)
-    if reading.mode == "tail":
+    if reading.mode == "incremental":
         if known is None or not log.startswith(known.log):
             return False
         brought_before = len(known.log) // size

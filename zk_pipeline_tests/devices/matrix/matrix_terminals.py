@@ -1,6 +1,6 @@
-"""Terminals of every record layout for the fault matrix, and a plain second opinion on what their logs say.
+"""Terminals of every record layout for the fault matrix, and an independent decoder of their logs.
 
-The decoder here shares nothing with zk_pipeline.devices: it is the truth that readings are held against.
+The decoder shares no code with zk_pipeline.devices; readings are compared with its result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Frame, decode_time
@@ -34,27 +34,27 @@ Row = tuple[str, datetime, int, int]  # user id, wall clock, verify type, punch 
 
 @dataclass(frozen=True)
 class Shape:
-    """One way of writing the log on the wire, made of a layout that the simulator knows."""
+    """One format of a transferred log, derived from a layout of the simulator."""
 
     name: str
     size: int
     base: Layout
-    time_offset: int  # of the clock code in a record of the base layout
+    time_offset: int  # of the time code in a record of the base layout
     encode: Callable[[bytes], bytes] = lambda log: log
 
     @property
     def inline(self) -> int:
-        """So many records come at once."""
+        """Number of records that are sent at once."""
         return 20
 
     @property
     def in_parts(self) -> int:
-        """So many records take several requests, on TCP too."""
+        """Number of records that need several requests, on TCP too."""
         return 70_000 // self.size + 1
 
 
 def _as_ma300(log: bytes) -> bytes:
-    """State and two bits of the verification in the third byte, and nothing in the fourth."""
+    """State and two bits of the verification in the third byte, 0 in the fourth."""
     usual = np.frombuffer(log, "u1").reshape(-1, 8)
     ma300 = np.zeros_like(usual)
     ma300[:, [0, 1, 4, 5, 6, 7]] = usual[:, [0, 1, 3, 4, 5, 6]]
@@ -79,9 +79,9 @@ SHAPES = {
 
 
 class MatrixTerminal(EmulatedTerminal):
-    """A terminal of any shape that remembers every log it was asked for, as it truly was: `served`.
+    """A terminal of any shape that records every true log that was requested: `served`.
 
-    `alter` falsifies what goes out, after that.
+    `alter` changes the log that is sent, after that.
     """
 
     def __init__(self, shape: Shape, records: int, *, alter: Callable[[bytes], bytes] = bytes, **changes: int) -> None:
@@ -102,7 +102,7 @@ class MatrixTerminal(EmulatedTerminal):
         return self.alter(self.served[-1])
 
     def log_on_the_wire(self) -> bytes:
-        """The log as it truly is now."""
+        """The current true log."""
         return self.shape.encode(self.log_of_base())
 
     def log_of_base(self) -> bytes:
@@ -117,30 +117,30 @@ class MatrixTerminal(EmulatedTerminal):
         self.append_raw(bytes(record))
 
     def punches_on(self, count: int) -> None:
-        """So many more punches, each a minute after the last."""
+        """Append `count` punches, each a minute after the last."""
         moment = datetime(2026, 6, 1, 8, 0)  # noqa: DTZ001 - a wall clock has no zone
         for number in range(count):
             self.punch(USERS[number % len(USERS)].user_id, moment + timedelta(minutes=self.record_count))
 
 
 def terminal_of(shape: str, *, is_inline: bool) -> MatrixTerminal:
-    """One whose log comes at once, or in several parts."""
+    """A terminal whose log is sent at once, or in several parts."""
     return MatrixTerminal(SHAPES[shape], SHAPES[shape].inline if is_inline else SHAPES[shape].in_parts)
 
 
 @dataclass
-class Meanwhile(Faults):
-    """Something happens at the terminal between making its n-th answer and sending it."""
+class EventBeforeAnswer(Faults):
+    """Runs `event` at the terminal between computing its n-th answer and sending it."""
 
     number: int
     event: Callable[[], None]
     _answers: int = 0
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if self._answers == self.number:
             self.event()
         self._answers += 1
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @lru_cache
@@ -159,7 +159,7 @@ def _log(records: int) -> pd.DataFrame:
 
 
 def rows_of(log: bytes, shape: Shape, uids: Mapping[int, str]) -> list[Row | None]:
-    """What each record says, None for one that cannot be a punch."""
+    """The decoded records, None for one that cannot be a punch."""
     records = (log[start : start + shape.size] for start in range(0, len(log), shape.size))
     return [_row(record, shape, uids) for record in records]
 

@@ -1,4 +1,4 @@
-"""Fault matrix, the connection: nobody there, refusals, keys, silence and the end of the stream, at every request."""
+"""Fault matrix, connections: no terminal, refusals, comm keys, timeouts and end of stream at every request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from zk_pipeline_tests.devices.matrix.matrix_terminals import NAME, SHAPES, ZONE
 
 @contextmanager
 def hole(*, listens: bool) -> Iterator[Device]:
-    """A port that takes everything and answers nothing, or where nothing is."""
+    """A port that never answers, or one without a listener."""
     with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         tcp.bind(("127.0.0.1", 0))
         udp.bind(tcp.getsockname())
@@ -59,22 +59,22 @@ def spoken(device: Device, protocol: Protocol) -> Device:
 @over_all_protocols
 def test_nothing_listens(settle: Settle, protocol: Protocol) -> None:
     with hole(listens=False) as device:
-        settle(outcome_of(NOBODY, spoken(device, protocol)), "refused")
+        settle(outcome_of(NO_TERMINAL, spoken(device, protocol)), "refused")
 
 
 @over_all_protocols
 def test_a_black_hole(settle: Settle, protocol: Protocol) -> None:
     with hole(listens=True) as device:
-        settle(outcome_of(NOBODY, spoken(device, protocol), timeout=BRIEF), "no_answer")
+        settle(outcome_of(NO_TERMINAL, spoken(device, protocol), timeout=BRIEF), "no_answer")
 
 
 @over_all_protocols
 def test_a_black_hole_until_the_deadline(settle: Settle, protocol: Protocol) -> None:
     with hole(listens=True) as device:
-        settle(outcome_of(NOBODY, spoken(device, protocol), timeout=30, deadline=0.4), "deadline_exceeded")
+        settle(outcome_of(NO_TERMINAL, spoken(device, protocol), timeout=30, deadline=0.4), "deadline_exceeded")
 
 
-NOBODY = MatrixTerminal(SHAPES["40"], 0)
+NO_TERMINAL = MatrixTerminal(SHAPES["40"], 0)
 
 
 @over_all_protocols
@@ -136,7 +136,7 @@ def sessions_from(first_session: int, terminal: MatrixTerminal, protocol: Protoc
 
 @dataclass(frozen=True)
 class Request:
-    """One of the requests of a reading, and what comes of it when the terminal never answers or refuses it."""
+    """One request of a reading, and the outcome if the terminal never answers or refuses it."""
 
     command: Command
     silence: str = "no_answer"
@@ -180,12 +180,12 @@ def test_silence_at_the_user_list(settle: Settle, protocol: Protocol, shape: str
 
 
 def silenced(protocol: Protocol, shape: str, request: Request, is_once: bool) -> tuple[str, str]:
-    """The outcome of a reading, and what it has to be: made good on a fresh connection that is answered."""
+    """The outcome of a reading, and the expected one: repaired on a new connection that is answered."""
     terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].in_parts)
     silence: Faults = ChangeAnswers(request.command, lambda _: [], request.data_prefix)
     with switched_on(terminal, AtFirst(silence) if is_once else silence, protocol) as (_, device):
         outcome = outcome_of(terminal, device, timeout=0.3 if is_once else BRIEF)
-    if request.silence == WAITING:  # a user list that is not to be had is not asked for again
+    if request.silence == WAITING:  # an unavailable user list is not requested again
         return outcome, WAITING if SHAPES[shape].base == 8 else UNLISTED
     return outcome, RIGHT if is_once else request.silence
 
@@ -214,7 +214,7 @@ def test_silence_from_one_request_on(settle: Settle, protocol: Protocol, command
         settle(outcome_of(terminal, device, timeout=BRIEF), "no_answer")
 
 
-# A reading of 70 kB in 40-byte records: inside every answer up to the log's announcement, then within its parts.
+# A reading of 70 kB in 40-byte records: within every answer up to the log's announcement, then within its parts.
 SENT_BYTES = [0, 1, 7, 8, 15, 16, 20, 32, 60, 140, 250, 330, 400, 409, 425, 433, 450, 2_000, 65_000, 66_000, 71_000]
 ENDS = {"end-of-stream": False, "reset": True}
 
@@ -223,7 +223,7 @@ ENDS = {"end-of-stream": False, "reset": True}
 @pytest.mark.parametrize("sent_bytes", SENT_BYTES)
 @pytest.mark.parametrize("end", ENDS)
 def test_the_stream_ends(settle: Settle, end: str, sent_bytes: int, is_once: bool) -> None:
-    """Before the first whole answer that is a refusal, afterwards a transfer that a fresh connection may complete."""
+    """Before the first complete answer it is a refusal, afterwards a transfer that a new connection may complete."""
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     cut = CloseAfter(sent_bytes, with_reset=ENDS[end])
     with switched_on(terminal, AtFirst(cut) if is_once else cut, "tcp") as (_, device):
@@ -233,7 +233,7 @@ def test_the_stream_ends(settle: Settle, end: str, sent_bytes: int, is_once: boo
     settle(outcome, "refused" if sent_bytes < 16 else later)
 
 
-WHOLE_DATAGRAMS = (0, 8, 20)  # nothing, the answer to CONNECT, and that with the clock
+WHOLE_DATAGRAMS = (0, 8, 20)  # no answer, the answer to CONNECT, and that plus the clock
 
 
 @once_or_always
@@ -243,5 +243,5 @@ def test_datagrams_cease(settle: Settle, sent_bytes: int, is_once: bool) -> None
     cut = CloseAfter(sent_bytes)
     with switched_on(terminal, AtFirst(cut) if is_once else cut, "udp") as (_, device):
         outcome = outcome_of(terminal, device, timeout=0.3 if is_once else BRIEF)
-    # The last bytes that come are part of a datagram, which is no frame, unless one ends there.
+    # The last bytes are a partial datagram, which is not a frame, unless one ends there.
     settle(outcome, RIGHT if is_once else "no_answer" if sent_bytes in WHOLE_DATAGRAMS else "protocol_violation")

@@ -1,4 +1,4 @@
-"""Fault matrix, counters and user lists: what the log is held against, and where 8-byte records get their names."""
+"""Fault matrix, counters and user lists: verification of the log, and users of 8-byte records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _counting(records: int) -> Change:
 
 @dataclass(frozen=True)
 class Counting:
-    """What becomes of the answer to the request for the counters, and of the reading."""
+    """Changed answers to the request for the counters, and the outcome of the reading."""
 
     change: Change
     outcome: str
@@ -98,7 +98,7 @@ USER_LISTS: dict[str, Callable[[int], Change]] = {
 @over_shapes
 @over_protocols
 def test_a_user_list_that_is_not_to_be_had(settle: Settle, protocol: Protocol, shape: str, users: str) -> None:
-    """A uid is never taken for a user id: 8-byte punches wait. Half a list is none."""
+    """A uid is never used as a user id: 8-byte punches wait. A partial list is not used."""
     terminal = terminal_of(shape, is_inline=True)
     change = USER_LISTS[users](terminal.definition.user_record_size)
     outcome = outcome_under(ChangeAnswers(Command.CMD_DATA_WRRQ, change, USER_LIST), terminal, protocol, timeout=BRIEF)

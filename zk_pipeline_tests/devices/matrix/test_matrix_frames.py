@@ -1,4 +1,4 @@
-"""Fault matrix, frames: bytes that change on their way, and answers to another question. None of them is believed."""
+"""Fault matrix, frames: corrupted bytes, and answers to another request. None of them is accepted."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerm
 
 
 def some_terminal(shape: str = "40") -> MatrixTerminal:
-    """One whose log takes one request for a part."""
+    """A terminal whose log is read in one part."""
     return MatrixTerminal(SHAPES[shape], 4_000 // SHAPES[shape].size)
 
 
-NEEDLESS = (Command.CMD_FREE_DATA, Command.CMD_EXIT)  # all that matters is known before they are answered
+NEEDLESS = (Command.CMD_FREE_DATA, Command.CMD_EXIT)  # the reading is complete before their answers
 PLACES = {"command": 0, "checksum": 2, "session": 4, "reply-number": 6, "data": 8}
 
 
@@ -51,10 +51,10 @@ def test_a_byte_that_changed_on_its_way(
 @pytest.mark.parametrize("offset", range(-8, 0))
 @over_commands
 def test_a_changed_byte_in_front_of_the_frame(settle: Settle, command: Command, offset: int) -> None:
-    """In TCP's own four bytes and the length: the stream is out of step from there, or waits for what never comes."""
+    """In the magic bytes or the length: the stream loses frame synchronisation, or waits for missing bytes."""
     outcome = outcome_under(CorruptAnswer(command, offset), some_terminal(), "tcp", timeout=BRIEF)
-    # A few bytes longer, that of a part takes in the frames that follow; 65,280 bytes longer, it never ends; more is no
-    # length at all.
+    # A few bytes longer, a part includes the following frames; 65,280 bytes longer, it never ends; more is not a valid
+    # length.
     is_endless = offset == -3 or (offset == -4 and command is not Command.CMD_DATA_RDY)
     settle(outcome, RIGHT if command in NEEDLESS else SILENCE if is_endless else VIOLATION)
 
@@ -79,14 +79,14 @@ def of_first(change: Callable[[Frame], Frame]) -> Change:
     return lambda frames: [change(frames[0]), *frames[1:]]
 
 
-# Each with a checksum that fits: only what it says is wrong.
+# Each with a valid checksum: only the content is wrong.
 WRONG_FRAMES: dict[str, Change] = {
     "of-another-session": of_first(lambda frame: replace(frame, session_id=frame.session_id ^ 1)),
     "to-a-later-request": of_first(lambda frame: replace(frame, reply_number=frame.reply_number + 1 & 0xFFFF)),
     "to-an-earlier-request": of_first(lambda frame: replace(frame, reply_number=frame.reply_number - 1 & 0xFFFF)),
     "to-one-long-ago": of_first(lambda frame: replace(frame, reply_number=frame.reply_number - 100 & 0xFFFF)),
     "of-an-unknown-kind": first(command=4711),
-    "an-event-nobody-asked-for": first(command=Command.CMD_REG_EVENT),
+    "an-unrequested-event": first(command=Command.CMD_REG_EVENT),
     "data-out-of-nothing": first(command=Command.CMD_DATA),
     "an-announcement-out-of-nothing": first(command=Command.CMD_PREPARE_DATA, data=bytes(8)),
     "without-data": first(data=b""),

@@ -1,4 +1,4 @@
-"""Fault matrix, the line: pieces, pauses, losses. What is whole and true in the end is read, the rest is named."""
+"""Fault matrix, network: fragments, pauses, losses. The reading is complete, or the error is named."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_healthy_terminal(settle: Settle, protocol: Protocol, shape: str, reco
 @over_shapes
 @over_protocols
 def test_packets_of_1008_bytes_in_bunches(settle: Settle, protocol: Protocol, shape: str, is_numbered: bool) -> None:
-    """The stream is cut every 2,600 bytes, in the middle of the third packet or of its header."""
+    """Segments of 2,600 bytes, which split the third packet or its header."""
     terminal = MatrixTerminal(SHAPES[shape], SHAPES[shape].in_parts)
     bunches = SmallPackets(1008, is_numbered, then=Segments(2_600, 0.0) if protocol == "tcp" else Faults())
     with switched_on(terminal, bunches, protocol) as (_, device):
@@ -55,7 +55,7 @@ def test_packets_of_1008_bytes_in_bunches(settle: Settle, protocol: Protocol, sh
 @pytest.mark.parametrize("segment_bytes", [7, 8, 17, 60])
 @over_shapes
 def test_every_answer_split_over_segments(settle: Settle, shape: str, segment_bytes: int) -> None:
-    """That of the sizes, of 108 bytes, included."""
+    """Including the packet of the counters, of 108 bytes."""
     terminal = MatrixTerminal(SHAPES[shape], 3)
     with switched_on(terminal, Segments(segment_bytes, 0.0005), "tcp") as (_, device):
         settle(outcome_of(terminal, device), RIGHT)
@@ -63,13 +63,13 @@ def test_every_answer_split_over_segments(settle: Settle, shape: str, segment_by
 
 @over_protocols
 def test_a_slow_drip(settle: Settle, protocol: Protocol) -> None:
-    """Each piece comes well within the timeout, the whole never within the deadline."""
+    """Each segment arrives within the timeout, the whole log never within the deadline."""
     terminal = MatrixTerminal(SHAPES["40"], SHAPES["40"].in_parts)
     with switched_on(terminal, Segments(10, 0.02), protocol) as (_, device):
         settle(outcome_of(terminal, device, deadline=0.8), "deadline_exceeded")
 
 
-PACKETS = range(28)  # of the reading of a log in three data packets; the last of them is past its end
+PACKETS = range(28)  # of the reading of a log in three data packets; the last one is past its end
 OF_USER_LIST = (14, 15)  # the list itself and the counters after it
 ONE_FATE = {"lost": Fate.LOST, "doubled": Fate.DOUBLED, "overtaken": Fate.OVERTAKEN}
 
@@ -82,7 +82,7 @@ def one_packet(number: int, fate: Fate) -> BadLine:
 @pytest.mark.parametrize("fate", ONE_FATE)
 @over_protocols
 def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol, fate: str, number: int) -> None:
-    """Made good: over UDP by asking again, else on a fresh connection. A silence over the user list is believed."""
+    """Repaired over UDP by a resent request, otherwise on a new connection. A timeout of the user list is final."""
     terminal = MatrixTerminal(SHAPES["16"], 190)
     with switched_on(terminal, one_packet(number, ONE_FATE[fate]), protocol) as (_, device):
         outcome = outcome_of(terminal, device, timeout=0.2)
@@ -90,8 +90,8 @@ def test_one_packet_lost_doubled_or_overtaken(settle: Settle, protocol: Protocol
     settle(outcome, UNLISTED if is_silent else RIGHT)
 
 
-# Each request is sent three times and each reading tried three times, which makes up for what few datagrams lack; of a
-# line that spoils nine in ten of them the session is seldom opened at all.
+# Each request is sent three times and each reading tried three times, which compensates for a few lost datagrams, but
+# not for nine in ten, with which the session is seldom opened.
 SLOW = "an answer that the machine is slow with is asked for again, which moves the losses to other datagrams"
 LOSSES: dict[float, str | Timing] = {
     0.01: RIGHT,
@@ -144,7 +144,7 @@ def test_a_first_connection_that_loses_everything(settle: Settle, protocol: Prot
 )
 @pytest.mark.parametrize("number", [11, 12])
 def test_swapped_packets_of_one_part(settle: Settle, protocol: Protocol, is_numbered: bool, number: int) -> None:
-    """No line does this to TCP; where firmware does, without numbers nothing tells: that case is not to be had."""
+    """A firmware fault on TCP, not a network fault; not detectable there without packet numbers, so not tested."""
     terminal = MatrixTerminal(SHAPES["16"], 300)
     swapped = AtFirst(SmallPackets(1008, is_numbered, then=one_packet(number, Fate.OVERTAKEN)))
     settle(outcome_under(swapped, terminal, protocol, timeout=0.3), RIGHT)

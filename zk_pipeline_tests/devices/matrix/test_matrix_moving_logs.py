@@ -1,4 +1,4 @@
-"""Fault matrix, logs that move while they are read: a reading is the log of one moment, whole and in order."""
+"""Fault matrix, logs that change during a reading: the result is the log of one moment, complete and in order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from zk_pipeline_tests.devices.matrix.matrix_judge import (
     outcome_under,
     switched_on,
 )
-from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerminal, Meanwhile, terminal_of
+from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, EventBeforeAnswer, MatrixTerminal, terminal_of
 
-REQUESTS = range(11)  # of a reading whose tables come at once; the last is past its end
+REQUESTS = range(11)  # of a reading whose tables are sent at once; the last is past its end
 
 
 @pytest.mark.parametrize("number", REQUESTS)
@@ -30,16 +30,16 @@ REQUESTS = range(11)  # of a reading whose tables come at once; the last is past
 @over_protocols
 def test_a_punch_that_lands_between_two_requests(settle: Settle, protocol: Protocol, shape: str, number: int) -> None:
     terminal = terminal_of(shape, is_inline=True)
-    settle(outcome_under(Meanwhile(number, lambda: terminal.punches_on(1)), terminal, protocol), RIGHT)
+    settle(outcome_under(EventBeforeAnswer(number, lambda: terminal.punches_on(1)), terminal, protocol), RIGHT)
 
 
 @pytest.mark.parametrize("number", REQUESTS)
 @over_shapes
 @over_protocols
 def test_a_log_cleared_between_two_requests(settle: Settle, protocol: Protocol, shape: str, number: int) -> None:
-    """Where it happened during the transfer a second attempt finds the empty log."""
+    """If it happens during the transfer, a second attempt reads the empty log."""
     terminal = terminal_of(shape, is_inline=True)
-    settle(outcome_under(Meanwhile(number, terminal.clear_log), terminal, protocol), RIGHT)
+    settle(outcome_under(EventBeforeAnswer(number, terminal.clear_log), terminal, protocol), RIGHT)
 
 
 @pytest.mark.parametrize("number", REQUESTS)
@@ -48,10 +48,10 @@ def test_a_log_cleared_between_two_requests(settle: Settle, protocol: Protocol, 
 def test_a_full_log_that_wraps_between_two_requests(
     settle: Settle, protocol: Protocol, shape: str, number: int
 ) -> None:
-    """Its counter stays the same while the oldest record gives way to a new one."""
+    """The counter stays the same while a new record replaces the oldest."""
     records = SHAPES[shape].inline
     terminal = MatrixTerminal(SHAPES[shape], records, record_capacity=records)
-    settle(outcome_under(Meanwhile(number, lambda: terminal.punches_on(3)), terminal, protocol), RIGHT)
+    settle(outcome_under(EventBeforeAnswer(number, lambda: terminal.punches_on(3)), terminal, protocol), RIGHT)
 
 
 @at_once_or_in_parts
@@ -70,5 +70,5 @@ def test_a_log_that_was_cleared_and_goes_on(settle: Settle, protocol: Protocol, 
 @over_protocols
 def test_small_packets_while_punches_land(settle: Settle, protocol: Protocol, shape: str, is_numbered: bool) -> None:
     terminal = MatrixTerminal(SHAPES[shape], 4_000 // SHAPES[shape].size)
-    fault = AtFirst(SmallPackets(1008, is_numbered, then=Meanwhile(9, lambda: terminal.punches_on(2))))
+    fault = AtFirst(SmallPackets(1008, is_numbered, then=EventBeforeAnswer(9, lambda: terminal.punches_on(2))))
     settle(outcome_under(fault, terminal, protocol), RIGHT)

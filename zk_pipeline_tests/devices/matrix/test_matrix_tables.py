@@ -1,4 +1,4 @@
-"""Fault matrix, tables: sizes that do not agree, records that cannot be, logs that move while they are read."""
+"""Fault matrix, tables: contradictory sizes, impossible records, logs that change during a reading."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from zk_pipeline_tests.devices.matrix.matrix_terminals import SHAPES, MatrixTerm
 
 Change = Callable[[list[Frame]], list[Frame]]
 
-# What the table's own first four bytes, or the announcement before it, say too much or too little, in bytes.
+# Error of the size in the table's first four bytes, or in the announcement before it, in bytes.
 SIZE_ERRORS = {"a-record-less": -1, "a-record-more": 1, "three-bytes-less": -3, "gigabytes-more": 1 << 31}
 
 
@@ -93,7 +93,7 @@ ANNOUNCED = {
 @over_shapes
 @over_protocols
 def test_an_announced_size_that_is_wrong(settle: Settle, protocol: Protocol, shape: str, error: str) -> None:
-    """Too much is refused by the terminal, which has no such part; gigabytes by us."""
+    """The terminal refuses a part beyond its table; the client refuses gigabytes."""
     fault = ChangeAnswers(Command.CMD_DATA_WRRQ, announced(_bytes(error, shape)), LOG)
     outcome = outcome_under(fault, terminal_of(shape, is_inline=False), protocol)
     settle(outcome, ANNOUNCED[error])
@@ -141,7 +141,7 @@ def test_a_short_part(
     change = SHORT_PARTS[way](SHAPES[shape].size if is_whole_record else 1)
     fault: Faults = ChangeAnswers(Command.CMD_DATA_RDY, change, bytes(4), 1 if is_once else 100)
     outcome = outcome_under(fault, terminal_of(shape, is_inline=False), protocol)
-    # Over UDP a loss is taken for granted and asked for again: smaller, so that in the end it is not short.
+    # Over UDP a short part is requested again, in smaller parts, so that in the end nothing is missing.
     settle(outcome, RIGHT if is_once else LOSS)
 
 
@@ -167,8 +167,8 @@ WHOLE_RECORDS = {"last-record-missing", "first-record-missing", "middle-record-m
 def test_a_table_that_is_not_what_the_terminal_counts(
     settle: Settle, protocol: Protocol, shape: str, is_inline: bool, falsehood: str
 ) -> None:
-    """Every size in it agrees with every other: only the terminal's own counter tells. A terminal that stands by it is
-    believed, with a warning, as long as these are records.
+    """All sizes agree; only the terminal's counter contradicts them. A log that is repeated is accepted, with a
+    warning, if it consists of records.
     """
     terminal = terminal_of(shape, is_inline=is_inline)
     terminal.alter = lambda log: FALSIFIED[falsehood](log, SHAPES[shape].size)
@@ -201,7 +201,7 @@ ODD_RECORDS: dict[str, Callable[[MatrixTerminal], None]] = {
 @over_shapes
 @over_protocols
 def test_odd_records_among_good_ones(settle: Settle, protocol: Protocol, shape: str, is_inline: bool, odd: str) -> None:
-    """They are set aside byte for byte, or kept as often as they come; the good ones lose nothing."""
+    """They are rejected with their bytes, or kept as often as received; the valid ones are unaffected."""
     terminal = MatrixTerminal(SHAPES[shape], 10 if is_inline else SHAPES[shape].in_parts)
     for _ in range(4):
         ODD_RECORDS[odd](terminal)
@@ -216,7 +216,7 @@ def test_odd_records_among_good_ones(settle: Settle, protocol: Protocol, shape: 
 @over_shapes
 @over_protocols
 def test_a_log_of_odd_records_only(settle: Settle, protocol: Protocol, shape: str, odd: str) -> None:
-    """Nothing tells how they are written; three good ones after them do, and the odd ones are set aside."""
+    """They give no evidence of a layout; three valid ones after them do, and the impossible ones are rejected."""
     terminal = MatrixTerminal(SHAPES[shape], 0)
     for _ in range(12):
         ODD_RECORDS[odd](terminal)
@@ -228,7 +228,7 @@ def test_a_log_of_odd_records_only(settle: Settle, protocol: Protocol, shape: st
 
 @over_shapes
 def test_what_no_checksum_and_no_counter_can_tell_would_be_found_here(shape: str) -> None:
-    """The matrix has to see wrong data: where a terminal lies consistently the judge alone can tell."""
+    """The matrix must detect wrong data, even if all answers of the terminal are consistent."""
     terminal = terminal_of(shape, is_inline=True)
     terminal.alter = lambda log: log[: SHAPES[shape].size] + log[: SHAPES[shape].size] + log[2 * SHAPES[shape].size :]
     with switched_on(terminal, None, "tcp") as (_, device):

@@ -1,4 +1,4 @@
-"""What was encoded comes back in every layout; what cannot be a punch is set aside with its bytes."""
+"""Decoding inverts encoding in every layout; records that cannot be punches are rejected with their bytes."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 
@@ -217,12 +217,12 @@ def test_a_name_in_another_encoding_shows_that_it_is_one(name: str, read: str) -
 
 
 def test_a_user_without_a_user_id_is_left_out() -> None:
-    nobody = struct.pack("<HB8s24sIB8x24s", 3, 0, b"", b"Nobody", 0, 1, b"")
-    assert decode_users(nobody, record_layouts.USER_72, encoding="UTF-8").empty
+    without_id = struct.pack("<HB8s24sIB8x24s", 3, 0, b"", b"No id", 0, 1, b"")
+    assert decode_users(without_id, record_layouts.USER_72, encoding="UTF-8").empty
 
 
 def test_100_000_records_decode_in_a_fraction_of_a_second() -> None:
-    """pyzk needs 24 s of CPU for these; the limit leaves room for a loaded machine."""
+    """pyzk needs 24 s of CPU time for these; the limit allows for a loaded machine."""
     rng = np.random.default_rng(1)
     rows = [(f"EMP{rng.integers(3000)}", NOON, 1, 0) for _ in range(1000)]
     table = b"".join(map(record_40, rows)) * 100

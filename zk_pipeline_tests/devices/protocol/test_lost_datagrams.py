@@ -1,4 +1,4 @@
-"""Packets lost, doubled, swapped or late never make wrong data; once is made good, always is a named failure."""
+"""Lost, duplicated, swapped or late packets: a single fault is repaired, a lasting one ends in a named error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.models import Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import (
@@ -77,14 +77,14 @@ def test_datagrams_that_are_always_lost_never_make_wrong_data(case: str, numbere
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_answer_later_than_the_timeout_is_not_taken_for_the_next_one(protocol: Protocol) -> None:
-    """Every answer comes twice, the second time when the next request has been sent."""
+    """Every answer is sent twice, the second time after the next request."""
 
     class Echo(Faults):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if before:
-                await wire.send([wire.frame(frame) for frame in before.pop()])
+                await connection.send([connection.frame(frame) for frame in before.pop()])
             before.append(answer)
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     before: list[list[Frame]] = []
     emulated = terminal(40, records=3000)

@@ -1,4 +1,4 @@
-"""What a terminal refuses for the moment is asked for again; what it refuses for good is named by its answer."""
+"""Refused requests: transient refusals are retried, lasting ones are named by their answer code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from zk_pipeline.devices import errors
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.models import Device, Protocol
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults, RefuseCommand
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
 from zk_pipeline_tests.devices.terminal_fixtures import Rewrite, Watched, gateway, same_punches, serving, terminal
@@ -29,22 +29,22 @@ TRANSIENT = [2001, 2003, 2004]
 
 @dataclass
 class RefusesAtFirst(Faults):
-    """Answers the first so many requests of a command with `code`."""
+    """Answers the first `times` requests of a command with `code`."""
 
     command: Command
     code: int
     times: int = 2
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         if request.command == self.command and self.times > 0:
             self.times -= 1
             answer = [Frame(self.code, answer[0].session_id, request.reply_number)]
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 @dataclass
 class Naps:
-    """A clock that does not wait, and notes for how long it should have."""
+    """A clock that does not sleep, and records the pauses."""
 
     seconds: list[float] = field(default_factory=list)
 
@@ -55,7 +55,7 @@ class Naps:
 @pytest.mark.parametrize("code", TRANSIENT)
 @pytest.mark.parametrize("command", ASKED_FOR)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_passing_refusal_is_asked_again(protocol: Protocol, command: Command, code: int) -> None:
+def test_a_transient_refusal_is_retried(protocol: Protocol, command: Command, code: int) -> None:
     emulated, naps, watched = terminal(40, records=3000), Naps(), Watched(RefusesAtFirst(command, code))
     with serving(emulated, watched, protocol=protocol) as one:
         reading = gateway(clock=naps.clock()).read(one)
@@ -72,7 +72,7 @@ def test_a_passing_refusal_is_asked_again(protocol: Protocol, command: Command, 
         (Command.CMD_CONNECT, 2003, errors.TerminalBusy, "Another program is connected"),
         (Command.CMD_CONNECT, 6001, errors.UnsupportedCommand, "ask its vendor"),
         (Command.CMD_DATA_WRRQ, 2001, errors.UnsupportedCommand, "It may be busy: poll it again"),
-        (Command.CMD_DATA_WRRQ, 2003, errors.TerminalBusy, "It is busy, or the line"),
+        (Command.CMD_DATA_WRRQ, 2003, errors.TerminalBusy, "It is busy, or the network"),
         (Command.CMD_DATA_WRRQ, 0xFFFF, errors.UnsupportedCommand, "ask its vendor"),
         (Command.CMD_DATA_RDY, 2005, errors.TerminalBusy, "Another program is connected"),
     ],
@@ -87,14 +87,14 @@ def test_a_lasting_refusal_has_the_advice_for_its_answer(
     assert advice in str(raised.value)
 
 
-def test_a_permanent_refusal_is_asked_once() -> None:
+def test_a_permanent_refusal_is_not_retried() -> None:
     watched = Watched(RefuseCommand(Command.CMD_DATA_WRRQ, 0xFFFF))
     with serving(terminal(40), watched) as one, pytest.raises(errors.UnsupportedCommand):
         gateway().read(one)
     assert watched.count(Command.CMD_DATA_WRRQ) == 1
 
 
-def test_pauses_end_before_the_deadline_and_the_refusal_is_what_is_told() -> None:
+def test_pauses_end_before_the_deadline_and_the_refusal_is_reported() -> None:
     naps = Naps()
     with serving(terminal(40), RefuseCommand(Command.CMD_GET_TIME)) as one, pytest.raises(errors.UnsupportedCommand):
         gateway(deadline=0.5, clock=naps.clock()).read(one)
@@ -118,7 +118,7 @@ ONCE: dict[Command, Callable[[Device], object]] = {
 
 
 @pytest.mark.parametrize("command", ONCE)
-def test_what_must_not_be_done_late_is_not_asked_again(command: Command) -> None:
+def test_commands_that_must_not_be_delayed_are_not_retried(command: Command) -> None:
     watched = Watched(RefuseCommand(command))
     with serving(terminal(40), watched) as one, pytest.raises(errors.UnsupportedCommand):
         ONCE[command](one)
@@ -134,13 +134,13 @@ def test_a_terminal_that_has_given_its_log_before_and_refuses_it_as_empty_firmwa
     ) as one:
         reading = gateway().read(replace(one, log_layout="40"))
     assert reading.punches.empty
-    assert reading.tail is None
-    assert [warning.split(":")[1] for warning in reading.warnings] == [" its log was taken for an empty one"]
+    assert reading.position is None
+    assert [warning.split(":")[1] for warning in reading.warnings] == [" its log was accepted as empty"]
 
 
 @pytest.mark.parametrize("code", [2001, 4989, 4991, 0xFFFF, 0xFFFD])
 def test_a_terminal_that_counts_0_and_refuses_its_log_otherwise_is_a_failure_of_its_own(code: int) -> None:
-    """4989 is the answer of SpeedFace-H5L, on which people do punch; 2001 has to come from one that gave its log."""
+    """4989 is the answer of SpeedFace-H5L with punches; 2001 is accepted only after a reading of the log."""
     known = None if code == 2001 else "40"
     with (
         serving(terminal(40, records=0), RefuseCommand(Command.CMD_DATA_WRRQ, code)) as one,
@@ -154,10 +154,10 @@ def test_a_log_that_was_announced_is_not_empty_because_its_parts_are_refused() -
     """Firmware that always counts 0."""
 
     class Blind(RefuseCommand):
-        async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+        async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
             if request.command == Command.CMD_GET_FREE_SIZES:
                 answer = [replace(answer[0], data=bytes(92))]
-            await super().deliver(request, answer, wire)
+            await super().deliver(request, answer, connection)
 
     with (
         serving(terminal(40, records=500), Blind(Command.CMD_DATA_RDY)) as one,

@@ -1,15 +1,15 @@
-"""Frames as real terminals send them: captures published in pyzk's tests and issues."""
+"""Frames as sent by real terminals: captures published in pyzk's tests and issues."""
 
 from __future__ import annotations
 
 import pytest
 
 from zk_pipeline.devices.protocol.frames import (
-    SUMMED_BYTES,
+    NUMPY_CHECKSUM_BYTES,
     Command,
     Frame,
-    checksum_fits,
     frame_length,
+    is_checksum_valid,
     parse_frame,
     scramble_comm_key,
     tcp_header,
@@ -32,7 +32,7 @@ def test_captured_frames_are_whole_and_add_up(name: str) -> None:
     packet = capture[8:]
     assert frame_length(capture[:8]) == len(packet)
     assert capture[:8] == tcp_header(len(packet))
-    assert checksum_fits(packet)
+    assert is_checksum_valid(packet)
 
 
 @pytest.mark.parametrize("name", CAPTURES)
@@ -41,18 +41,20 @@ def test_any_flipped_bit_breaks_the_checksum(name: str) -> None:
     for bit in range(len(packet) * 8):
         flipped = bytearray(packet)
         flipped[bit // 8] ^= 1 << bit % 8
-        assert not checksum_fits(flipped)
+        assert not is_checksum_valid(flipped)
 
 
-@pytest.mark.parametrize("size", [SUMMED_BYTES - 1, SUMMED_BYTES, SUMMED_BYTES + 1, 65_000, 65_001])
+@pytest.mark.parametrize(
+    "size", [NUMPY_CHECKSUM_BYTES - 1, NUMPY_CHECKSUM_BYTES, NUMPY_CHECKSUM_BYTES + 1, 65_000, 65_001]
+)
 def test_a_large_packet_adds_up_like_a_small_one(size: int) -> None:
     packet = bytearray(number * 7 % 251 for number in range(size))
     packet[2:4] = bytes(2)
     packet[2:4] = (-int.from_bytes(packet, "little") % 0xFFFF).to_bytes(2, "little")
-    assert checksum_fits(packet)
+    assert is_checksum_valid(packet)
     for place in (0, 3, size // 2, size - 1):
         packet[place] ^= 4
-        assert not checksum_fits(packet)
+        assert not is_checksum_valid(packet)
         packet[place] ^= 4
 
 

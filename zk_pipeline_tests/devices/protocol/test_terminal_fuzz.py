@@ -1,7 +1,7 @@
-"""Mutated answers through transport and decoder: true data or a named failure, quickly, in bounded memory.
+"""Fuzz test of transport and decoder with mutated answers: correct data or a named error, in bounded time and memory.
 
-`REPRODUCE=<case number>` replays one case. Counted apart, and only to end without a crash: payload that
-changed under a checksum that fits, which nothing on the wire tells, and data packets that are swapped on TCP.
+`REPRODUCE=<case number>` replays one case. Counted separately, and only required not to crash: payload
+changed under a valid checksum, which is not detectable, and data packets swapped on TCP.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from zk_pipeline_tests.devices.terminal_replay import Mutation, Recording, Repla
 SEED = 20_261_122
 CASES_AT_ONCE = 250
 DEADLINE = 3.0
-# A reading here is of 3 kB, whatever a mutation announces: frames of up to 8 MB and tables of up to 256 MB are allowed.
+# A reading here has 3 kB; mutations may announce frames of up to 8 MB and tables of up to 256 MB.
 PEAK_BYTES = 4 << 20
 GROWTH_BYTES = 48 << 20  # of the process over thousands of cases
 
-TIMEOUT = {"tcp": 1.0, "udp": 0.006}  # over UDP nothing says that no more will come
+TIMEOUT = {"tcp": 1.0, "udp": 0.006}  # over UDP only the timeout ends a reading
 SHAPES_AND_RECORDS = [("8", 12), ("8", 300), ("8-MA300", 100), ("16", 150), ("40", 20), ("40", 60), ("49", 50)]
 PROTOCOLS: list[Protocol] = ["tcp", "udp"]
-APART = {RIGHT: "of no effect", WAITING: "of no effect", WRONG: "believed"}
+APART = {RIGHT: "of no effect", WAITING: "of no effect", WRONG: "accepted"}
 
 
 @cache
@@ -42,7 +42,7 @@ def recordings() -> list[Recording]:
         record(shape, records, protocol, is_numbered=is_numbered)
         for shape, records in SHAPES_AND_RECORDS
         for protocol in PROTOCOLS
-        # Over UDP packets without numbers are asked for one by one, which a replay cannot answer.
+        # Over UDP, packets without numbers are requested one by one, which a replay cannot answer.
         for is_numbered in ((True, False) if protocol == "tcp" else (True,))
     ]
 
@@ -61,7 +61,7 @@ def outcome_of(replay: Replay, recording: Recording, mutation: Mutation, timeout
 
 
 def run(replay: Replay, number: int) -> tuple[Mutation, str]:
-    """One case: its mutation, the same each time, and how it ended."""
+    """One case: its reproducible mutation and its outcome."""
     chance = random.Random(f"{SEED}-{number}")
     recording = chance.choice(recordings())
     mutation = mutate(recording, chance)
@@ -76,13 +76,13 @@ def _case(number: int, mutation: Mutation) -> str:
 
 
 def run_many(numbers: range) -> Counter[str]:
-    """Runs cases and counts how they ended; fails with the number of the first that ended wrong."""
+    """Run cases and count their outcomes; fail with the number of the first wrong one."""
     outcomes: Counter[str] = Counter()
     with replaying() as replay:
         for number in numbers:
             mutation, outcome = run(replay, number)
             if outcome == WRONG and not mutation.apart:
-                pytest.fail(f"{_case(number, mutation)} brought wrong data without a word")
+                pytest.fail(f"{_case(number, mutation)} returned wrong data without an error or warning")
             outcomes[f"{mutation.apart}: {APART.get(outcome, 'named')}" if mutation.apart else outcome] += 1
     return outcomes
 
@@ -109,7 +109,7 @@ def test_a_hundred_thousand_mutated_answers(first: int) -> None:
 
 
 def _check(outcomes: Counter[str]) -> None:
-    """That these were mutations worth the name: most are noticed, some do no harm."""
+    """The mutations are effective: most are detected, some have no effect."""
     sys.stdout.write(f"{dict(outcomes.most_common())}\n")  # pytest -rP shows it
     assert outcomes["protocol_violation"] > outcomes[RIGHT] > 0
     assert outcomes["incomplete_transfer"] > 0

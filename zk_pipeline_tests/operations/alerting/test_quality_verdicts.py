@@ -83,13 +83,13 @@ def test_an_empty_store_is_well(store: Store) -> None:
 
 def test_every_check_says_what_holds_and_what_to_do() -> None:
     for check in CHECKS:
-        assert check.holds.endswith("."), check.name
-        assert len(check.cure) > 20, check.name
+        assert check.expectation.endswith("."), check.name
+        assert len(check.remedy) > 20, check.name
         assert check.severity in ("ERROR", "WARN")
     assert {check.name for check in CHECKS if check.blocking} == {
-        "tables_are_sound",
-        "punches_are_there_once",
-        "days_are_sound",
+        "schema_matches_migrations",
+        "punches_unique",
+        "attendance_rows_consistent",
     }
 
 
@@ -145,7 +145,7 @@ def test_a_delivery_that_is_due_for_more_than_2_hours_is_late(well: Store, clock
     [
         ("ALTER TABLE daily_attendance ALTER punch_count TYPE BIGINT", "daily_attendance.punch_count is BIGINT, not"),
         ("ALTER TABLE alerts DROP COLUMN body", "alerts.body is missing"),
-        ("DROP TABLE device_tails", "the table device_tails is missing"),
+        ("DROP TABLE device_log_positions", "the table device_log_positions is missing"),
         (
             "INSERT INTO devices SELECT * FROM devices WHERE name = 'North'",
             "devices: 1 values of name are there more than once",
@@ -155,7 +155,7 @@ def test_a_delivery_that_is_due_for_more_than_2_hours_is_late(well: Store, clock
 )
 def test_tables_that_are_not_what_they_should_be_are_named(well: Store, broken: str, problem: str) -> None:
     execute(well, broken)
-    (found, *_) = failing(well)["tables_are_sound"]
+    (found, *_) = failing(well)["schema_matches_migrations"]
     assert found.startswith(problem)
 
 
@@ -163,7 +163,7 @@ def test_a_punch_that_is_there_twice_is_found_also_when_its_twin_is_old(well: St
     execute(well, "UPDATE raw_punches SET created_at = '2026-05-01 11:00:00+00'")
     twin = "SELECT * REPLACE (TIMESTAMPTZ '2026-06-01 11:00:00+00' AS created_at) FROM raw_punches LIMIT 1"
     execute(well, f"INSERT INTO raw_punches {twin}")
-    assert failing(well) == {"punches_are_there_once": ["1 punches are there more than once"]}
+    assert failing(well) == {"punches_unique": ["1 punches are there more than once"]}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_punch_that_is_there_twice_is_found_also_when_its_twin_is_old(well: St
         ("UPDATE daily_attendance SET clock_out = '2020-01-01' WHERE work_date = ?", "ends before it begins"),
         ("UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = ?", "not what its history says"),
         (
-            "INSERT INTO daily_attendance_history SELECT * FROM daily_attendance_history WHERE work_date = ? LIMIT 1",
+            "INSERT INTO daily_attendance_revisions FROM daily_attendance_revisions WHERE work_date = ? LIMIT 1",
             "a revision is there twice",
         ),
         (
@@ -190,7 +190,7 @@ def test_a_punch_that_is_there_twice_is_found_also_when_its_twin_is_old(well: St
 def test_a_date_whose_rows_break_a_rule_is_named(well: Store, broken: str, problem: str) -> None:
     process(well, YESTERDAY)
     execute(well, broken, [YESTERDAY])
-    (found,) = failing(well)["days_are_sound"]
+    (found,) = failing(well)["attendance_rows_consistent"]
     assert found.startswith(f"{YESTERDAY}: ")
     assert problem in found
 
@@ -207,16 +207,16 @@ def test_records_that_were_quarantined_lately_are_counted_by_device(well: Store,
 
 def test_an_id_that_two_people_of_a_site_share_is_named(well: Store) -> None:
     ingest(well, "South", users=[("1", 1, " PERSON 1", 0, 0), ("2", 2, "Somebody else", 0, 0), ("3", 3, "", 0, 0)])
-    assert failing(well) == {"an_id_is_one_person": ["HQ: 2 is Person 2 / Somebody else"]}
+    assert failing(well) == {"user_id_unique_per_site": ["HQ: 2 is Person 2 / Somebody else"]}
     well.devices.update("South", site="Elsewhere")
-    assert "an_id_is_one_person" not in failing(well)
+    assert "user_id_unique_per_site" not in failing(well)
 
 
 def test_an_id_with_other_names_at_two_sites_is_named_and_told_to_people(well: Store) -> None:
     well.devices.update("South", site="Elsewhere")
     ingest(well, "South", users=[("1", 1, "person, 1", 0, 0), ("2", 2, "Ben Stone", 0, 0), ("3", 3, "", 0, 0)])
     ingest(well, "North", users=[("1", 1, "Person 1", 0, 0), ("2", 2, "Ali Kaya", 0, 0), *PEOPLE[2:]])
-    name = "an_id_is_one_person_at_all_sites"
+    name = "user_id_unique_across_sites"
     assert failing(well) == {name: ["2 is Elsewhere: Ben Stone / HQ: Ali Kaya"]}
     found = verdicts(well)[name]
     (problem,) = check_problems([FailedCheck(found.check.asset, name, found.check.severity, "words")], Links())
@@ -227,7 +227,7 @@ def test_people_at_several_sites_on_one_date_are_shown_without_an_alert(well: St
     well.devices.update("South", site="Elsewhere")
     ingest(well, "South", *on(YESTERDAY, "10:00", user_id="1"), *on(YESTERDAY, "10:00", user_id="2"))
     process(well, YESTERDAY)
-    name = "people_are_at_one_site_a_day"
+    name = "one_site_per_user_and_date"
     assert failing(well)[name] == [f"{user}: 1 dates, such as at Elsewhere, HQ" for user in "12"]
     assert check_problems([FailedCheck("crm_sync", name, "WARN", "words")], Links()) == []
 
@@ -236,7 +236,7 @@ def test_punches_of_nobody_enrolled_are_named_but_not_where_no_list_was_read(wel
     ingest(well, "South", *on(YESTERDAY, "10:00", user_id="5"), *on(YESTERDAY, "10:00", user_id="77"))
     well.devices.add(device("Old", site="Yard"))
     ingest(well, "Old", *on(YESTERDAY, "10:00", user_id="78"))
-    assert failing(well)["punches_are_of_people_enrolled"] == ["South: 77, 1 punches"]
+    assert failing(well)["punches_from_enrolled_users"] == ["South: 77, 1 punches"]
 
 
 def test_a_usual_work_day_without_anybody_is_named(well: Store) -> None:
@@ -264,7 +264,7 @@ def test_a_day_that_is_revised_all_the_time_is_named(well: Store, clock: Stopped
         ingest(well, "North", *on(TODAY, f"10:{minute:02}", user_id="1"))
         process(well, TODAY)
         clock.go(seconds=1)
-    assert failing(well)["revisions_are_calm"] == [f"{TODAY}: 1 at HQ, 13 revisions"]
+    assert failing(well)["no_revision_churn"] == [f"{TODAY}: 1 at HQ, 13 revisions"]
 
 
 def test_what_is_held_is_let_go_once_it_was_made_anew(well: Store) -> None:

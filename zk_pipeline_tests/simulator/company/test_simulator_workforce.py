@@ -1,4 +1,4 @@
-"""The made-up company: what every size of it has, and what the demo's size shows."""
+"""Generated company: properties of every size, and of the demo's size."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def demo() -> Workforce:
 def test_a_company_of_any_size_is_sound(employees: int, devices: int, days: int, seed: int, at: datetime) -> None:
     until = at.replace(tzinfo=timezone.utc)
     company = generate(employees=employees, devices=devices, days=days, seed=seed, until=until)
-    assert (len(company.people), len(company.terminals)) == (employees, devices)
-    assert len({person.user_id for person in company.people}) == employees
+    assert (len(company.employees), len(company.terminals)) == (employees, devices)
+    assert len({person.user_id for person in company.employees}) == employees
     assert len({one.name for one in company.terminals}) == devices
     assert len({one.serial_number for one in company.terminals}) == devices
     assert not company.punches.duplicated(KEY).any()
-    for terminal, emulated in zip(company.terminals, company.emulated(), strict=True):
+    for terminal, emulated in zip(company.terminals, company.emulated_terminals(), strict=True):
         log = company.log_of(terminal.name)
         now_local = until.astimezone(ZoneInfo(terminal.timezone)).replace(tzinfo=None)
         assert log["punched_at_local"].is_monotonic_increasing
@@ -53,7 +53,7 @@ def test_a_company_of_any_size_is_sound(employees: int, devices: int, days: int,
 
 def test_the_same_seed_gives_the_same_company_and_another_one_another() -> None:
     first, second, other = (generate(days=10, seed=seed, until=UNTIL) for seed in (1, 1, 2))
-    assert (first.terminals, first.people) == (second.terminals, second.people)
+    assert (first.terminals, first.employees) == (second.terminals, second.employees)
     pd.testing.assert_frame_equal(first.punches, second.punches)
     assert not first.punches.equals(other.punches)
 
@@ -82,7 +82,7 @@ def test_the_demo_has_one_terminal_per_layout_and_two_gates_of_one_site(demo: Wo
 
 def test_the_demo_has_alphanumeric_ids_and_names_of_many_scripts(demo: Workforce) -> None:
     assert any(not user.user_id.isdigit() for user in demo.terminals[2].users)
-    assert sum(not person.name.isascii() for person in demo.people) > 60
+    assert sum(not person.name.isascii() for person in demo.employees) > 60
 
 
 def test_the_demo_shows_what_a_real_site_shows(demo: Workforce) -> None:
@@ -90,12 +90,12 @@ def test_the_demo_shows_what_a_real_site_shows(demo: Workforce) -> None:
     hour = days["punched_at_local"].dt.hour
     by_person = days.groupby(["user_id", "day"])
     seconds_apart = days.groupby(["device", "user_id"])["punched_at_local"].diff().dt.total_seconds()
-    night = {person.user_id for person in demo.people if person.shift == "night"}
+    night = {person.user_id for person in demo.employees if person.shift == "night"}
     at_day = ~days["user_id"].isin(night)
 
     assert (seconds_apart < 20).sum() > 100, "double punches"
     assert (by_person.size() == 1).sum() > 50, "missing outs"
-    assert (by_person["device"].nunique() > 1).sum() > 100, "people who use two gates"
+    assert (by_person["device"].nunique() > 1).sum() > 100, "employees who use two gates"
     assert days.loc[days["user_id"].isin(night), "punched_at_local"].dt.hour.isin([21, 22, 5, 6]).mean() > 0.9
     assert (by_person["punched_at_local"].min()[lambda first: ~first.index.isin(night, level=0)].dt.hour >= 11).any()
     assert (days["day"].dt.dayofweek >= 5).sum() > 50, "weekend workers"
@@ -115,7 +115,7 @@ def test_the_truth_names_site_and_zone_of_every_punch(demo: Workforce) -> None:
         assert set(own["timezone"]) == {terminal.timezone}
 
 
-def test_people_go_on_punching_each_at_a_gate_that_knows_them(demo: Workforce) -> None:
+def test_employees_continue_to_punch_at_gates_where_they_are_enrolled(demo: Workforce) -> None:
     rng = np.random.default_rng(3)
     enrolled = {one.name: {user.user_id for user in one.users} for one in demo.terminals}
     live = [punch for _ in range(50) for punch in demo.next_punches(rng, UNTIL, count=5)]
@@ -124,15 +124,15 @@ def test_people_go_on_punching_each_at_a_gate_that_knows_them(demo: Workforce) -
     assert {punch.terminal for punch in live} == set(enrolled)
     states = {(punch.terminal, punch.punch_state) for punch in live}
     assert states == {("head-office-gate-1", 255), ("head-office-gate-2", 1), ("warehouse", 1)}
-    everybody = demo.next_punches(rng, UNTIL - timedelta(hours=8), count=1_000)
-    assert sorted(punch.user_id for punch in everybody) == sorted(person.user_id for person in demo.people)
-    assert {punch.punch_state for punch in everybody} == {0, 255}
+    punches = demo.next_punches(rng, UNTIL - timedelta(hours=8), count=1_000)
+    assert sorted(punch.user_id for punch in punches) == sorted(person.user_id for person in demo.employees)
+    assert {punch.punch_state for punch in punches} == {0, 255}
 
 
 def test_two_hundred_terminals_of_five_thousand_records_take_seconds() -> None:
     begun = time.process_time()
     company = generate(employees=9_000, devices=200, days=60, until=UNTIL)
-    emulated = company.emulated()
+    emulated = company.emulated_terminals()
     assert time.process_time() - begun < 15
     assert sum(one.record_count for one in emulated) == len(company.punches) > 900_000
     assert not company.punches.duplicated(KEY).any()

@@ -1,4 +1,4 @@
-"""The CRM receiver spoken to with http.client: what it accepts, refuses and remembers, how it misbehaves."""
+"""Emulated CRM over http.client: accepted, refused and replayed requests, injected faults."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 
 from zk_pipeline.simulator.crm.faults import (
     Fault,
-    Received,
+    ReceivedRequest,
     any_of,
-    behave,
     first,
     html_page,
+    no_fault,
     redirect,
     refusal,
     sometimes,
@@ -111,7 +111,7 @@ def test_a_key_with_another_body_is_refused_and_noted(receiver: CrmReceiver) -> 
 
 
 def test_a_key_under_way_conflicts(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(delay_before=60))
+    receiver.fault_rule = first(1, Fault(delay_before=60))
     slow = threading.Thread(target=lambda: ask_and_ignore_the_end(receiver))
     slow.start()
     wait_until(lambda: bool(receiver.ledger.attempts))
@@ -258,24 +258,24 @@ def test_a_ledger_damaged_elsewhere_is_refused_by_line(tmp_path: Path) -> None:
 
 
 def test_a_drop_before_leaves_nothing_and_a_drop_after_leaves_the_record(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(drop="before"))
+    receiver.fault_rule = first(1, Fault(drop="before"))
     with pytest.raises((OSError, http.client.HTTPException)):
         ask(receiver, body=record())
     assert receiver.ledger.latest() == {}
-    receiver.misbehave = first(1, Fault(drop="after"))
+    receiver.fault_rule = first(1, Fault(drop="after"))
     with pytest.raises((OSError, http.client.HTTPException)):
         ask(receiver, body=record())
     assert receiver.ledger.revisions("EMP001", DAY) == [1]
 
 
-def test_an_answer_told_to_be_cut_ends_early(receiver: CrmReceiver) -> None:
-    receiver.misbehave = first(1, Fault(cut_after=-1))
+def test_an_answer_with_the_fault_cut_ends_early(receiver: CrmReceiver) -> None:
+    receiver.fault_rule = first(1, Fault(cut_after=-1))
     with pytest.raises((OSError, http.client.IncompleteRead)):
         ask(receiver, body=record())
 
 
 @pytest.mark.parametrize(
-    ("trouble", "status", "header"),
+    ("fault", "status", "header"),
     [
         (refusal(429, retry_after="7"), 429, ("Retry-After", "7")),
         (html_page(), 200, ("Content-Type", "text/html; charset=utf-8")),
@@ -284,20 +284,20 @@ def test_an_answer_told_to_be_cut_ends_early(receiver: CrmReceiver) -> None:
     ],
 )
 def test_a_trouble_is_what_the_client_sees(
-    receiver: CrmReceiver, trouble: Fault, status: int, header: tuple[str, str]
+    receiver: CrmReceiver, fault: Fault, status: int, header: tuple[str, str]
 ) -> None:
-    receiver.misbehave = first(1, trouble)
+    receiver.fault_rule = first(1, fault)
     got = ask(receiver, body=record())
     assert (got.status, got.headers[header[0]]) == (status, header[1])
     assert bool(receiver.ledger.latest()) == (status == 201)
 
 
 def test_misbehaviours_combine_and_repeat_by_seed() -> None:
-    def received(user: str) -> Received:
-        return Received(number=1, key="k", body=b"", user_ids=frozenset({user}))
+    def received(user: str) -> ReceivedRequest:
+        return ReceivedRequest(number=1, key="k", body=b"", user_ids=frozenset({user}))
 
     busy, poison = refusal(503), refusal(422)
-    both = any_of(behave, first(1, busy), whenever(lambda r: "bad" in r.user_ids, poison))
+    both = any_of(no_fault, first(1, busy), whenever(lambda r: "bad" in r.user_ids, poison))
     assert [both(received(u)) for u in ("good", "bad", "good")] == [busy, poison, None]
     one, other = sometimes(0.3, busy, seed=5), sometimes(0.3, busy, seed=5)
     seen = [one(received("x")) for _ in range(200)]

@@ -1,4 +1,4 @@
-"""Each fault does to a client what it says, and nothing to anybody once healed."""
+"""Injected faults of a terminal: each has its effect on a client, and none after its removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many terminals in one thread: started, changed, and gone without a trace."""
+"""Fleet of emulated terminals in one thread: start, change, stop without leaks."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_somebody_not_enrolled_cannot_punch() -> None:
 
 def test_more_udp_clients_than_a_terminal_remembers_are_served_in_turn() -> None:
     with Fleet.serve([small_terminal()]) as fleet, ExitStack() as stack:
-        # All open at once, or the system gives the port of a closed one to the next.
+        # All open at once: otherwise the system may reuse the port of a closed one.
         clients = [stack.enter_context(RawClient(fleet.port_of("gate"), udp=True)) for _ in range(65)]
         assert [client.connect().command for client in clients] == [raw.OK] * 65
         assert clients[0].request(raw.VERSION).command == raw.UNAUTHORISED

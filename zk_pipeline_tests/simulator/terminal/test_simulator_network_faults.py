@@ -1,4 +1,4 @@
-"""Bad lines and changed answers do to a client's bytes what they say, and nothing else."""
+"""Injected network faults and changed answers: their exact effect on a client's bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames, checksum, clock encoding and comm key against published vectors and against pyzk."""
+"""Frames, checksum, time encoding and comm key against published vectors and against pyzk."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def test_the_comm_key_is_scrambled_as_clients_do(key: int, session: int, ticks: 
 
 
 def test_comm_keys_that_overflow_32_bits_with_the_session_id_wrap_around() -> None:
-    # 131071 mirrored is FFFF8000; with session 8000 the sum is 1_0000_0000, of which the terminal keeps 0.
+    # 131071 mirrored is FFFF8000; with session 8000 the sum is 1_0000_0000, truncated to 0 by the terminal.
     assert scramble_comm_key(131_071, 0x8000, 50) == bytes((0x53 ^ 50, 0x4F ^ 50, 50, 0x4B ^ 50))

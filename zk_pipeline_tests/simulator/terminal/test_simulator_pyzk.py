@@ -1,4 +1,4 @@
-"""Unmodified pyzk reads the emulated terminals and finds exactly what was generated."""
+"""Unmodified pyzk reads exactly the generated data from the emulated terminals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def workforce() -> Workforce:
 
 @pytest.fixture(scope="module")
 def fleet(workforce: Workforce) -> Iterator[Fleet]:
-    with Fleet.serve(workforce.emulated()) as served:
+    with Fleet.serve(workforce.emulated_terminals()) as served:
         yield served
 
 
@@ -42,7 +42,7 @@ def connected(port: int, *, udp: bool, password: int = 0) -> Iterator[Any]:
 
 @transports
 @pytest.mark.parametrize("index", [0, 1, 2], ids=["8 bytes", "16 bytes", "40 bytes"])
-def test_pyzk_reads_exactly_the_generated_people_and_log(
+def test_pyzk_reads_exactly_the_generated_users_and_log(
     workforce: Workforce, fleet: Fleet, index: int, udp: bool
 ) -> None:
     definition = workforce.terminals[index]
@@ -55,7 +55,7 @@ def test_pyzk_reads_exactly_the_generated_people_and_log(
         assert [one.name for one in users] == [one.name for one in definition.users]
     truth = workforce.log_of(definition.name)
     assert len(truth) > 1_000
-    # pyzk calls the first byte of 16-byte records the status and the second the punch, as in other layouts.
+    # pyzk names the first byte of 16-byte records status and the second punch, as in other layouts.
     named = ("punch_state", "verify_type") if definition.layout == 16 else ("verify_type", "punch_state")
     assert [(one.user_id, one.timestamp, one.status, one.punch) for one in log] == list(
         zip(
@@ -81,7 +81,7 @@ def test_pyzk_reads_what_the_terminal_says_of_itself(workforce: Workforce, fleet
         assert client.get_face_version() == 0
         assert client.get_pin_width() == 23
         assert client.get_network_params()["mask"] == "255.255.255.0"
-        assert client.get_extend_fmt() is None  # an option it does not have
+        assert client.get_extend_fmt() is None  # an unknown option
         client.read_sizes()
         assert (client.users, client.records) == (
             len(definition.users),
@@ -121,7 +121,7 @@ def test_pyzk_gets_in_with_the_right_comm_key_only(udp: bool) -> None:
 def test_pyzk_hears_a_live_punch(udp: bool) -> None:
     with Fleet.serve([small_terminal()]) as fleet, connected(fleet.port_of("gate"), udp=udp) as client:
         capture = client.live_capture(new_timeout=1)
-        assert next(capture) is None  # registered, and nobody came within the second
+        assert next(capture) is None  # registered, without a punch within the second
         fleet.punch("gate", "1002", verify_type=15, punch_state=1)
         punch = next(capture)
         client.end_live_capture = True

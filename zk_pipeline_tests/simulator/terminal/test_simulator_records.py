@@ -71,7 +71,7 @@ def test_a_whole_log_is_its_punches_one_after_the_other(
     assert encode_punches(punches_frame(rows), layout, uids) == b"".join(one_by_one)
 
 
-def test_a_log_may_hold_people_with_letters_in_their_ids() -> None:
+def test_user_ids_of_a_log_may_have_letters() -> None:
     log = punches_frame([("EMP7", AT, 1, 0), ("8", AT, 1, 0)])
     records = encode_punches(log, 40, {"EMP7": 1, "8": 2})
     assert records[2:26].rstrip(b"\0") == b"EMP7"
@@ -124,7 +124,7 @@ def test_terminals_with_numeric_ids_enrol_numbers_only(user_id: str) -> None:
         (TerminalUser(uid=65_536, user_id="1"),),
     ],
 )
-def test_a_terminal_knows_each_of_its_people_once(users: tuple[TerminalUser, ...]) -> None:
+def test_a_terminal_has_each_user_once(users: tuple[TerminalUser, ...]) -> None:
     with pytest.raises(ValueError, match="id"):
         TerminalDefinition(name="gate", users=users)
 

@@ -1,4 +1,4 @@
-"""The dialogue on the wire, seen by a client that shares no code with the simulator."""
+"""Protocol sessions of an emulated terminal, seen by a client that shares no code with the simulator."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_options_are_written_but_not_those_of_the_factory() -> None:
 
 @pytest.mark.parametrize(("layout", "size"), [(8, 80), (40, 92)])
 def test_counters_stand_where_they_are_documented(layout: Layout, size: int) -> None:
-    terminal = small_terminal(layout=layout, people=3, punches=5)
+    terminal = small_terminal(layout=layout, user_count=3, punches=5)
     with Fleet.serve([terminal]) as fleet, RawClient(fleet.port_of("gate")) as client:
         client.connect()
         fields = client.counters()
@@ -130,7 +130,7 @@ def test_a_frame_with_a_wrong_checksum_is_not_answered(udp: bool) -> None:
     with Fleet.serve([small_terminal()]) as fleet, RawClient(fleet.port_of("gate"), udp=udp) as client:
         client.connect()
         client.send(bytes.fromhex("4c04 0000") + struct.pack("<HH", client.session, 1))
-        assert client.request(raw.GET_TIME).command == raw.OK  # the next answer is to the next request
+        assert client.request(raw.GET_TIME).command == raw.OK  # the next answer belongs to the next request
 
 
 @transports
@@ -179,7 +179,7 @@ def test_a_stream_without_frames_is_closed() -> None:
             client.exactly(1)
 
 
-def test_the_log_is_cleared_and_nobody_punches_at_a_disabled_terminal() -> None:
+def test_the_log_is_cleared_and_a_disabled_terminal_accepts_no_punches() -> None:
     terminal = small_terminal()
     with Fleet.serve([terminal]) as fleet, RawClient(fleet.port_of("gate")) as client:
         client.connect()

@@ -1,4 +1,4 @@
-"""How users and log are transferred, seen by a client that shares no code with the simulator."""
+"""Transfer of users and log, seen by a client that shares no code with the simulator."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_empty_log_is_a_size_of_zero(udp: bool) -> None:
 
 @transports
 @layouts
-def test_a_large_log_comes_in_the_chunks_asked_for(udp: bool, layout: Layout) -> None:
+def test_a_large_log_is_sent_in_the_requested_chunks(udp: bool, layout: Layout) -> None:
     terminal = small_terminal(layout=layout, punches=10_000)
     with Fleet.serve([terminal]) as fleet, RawClient(fleet.port_of("gate"), udp=udp) as client:
         client.connect()

@@ -111,16 +111,16 @@ def test_changed_content_is_the_next_revision_with_its_history_and_a_delivery(st
         ingest(store, "Gate", *on(MONDAY, *log))
         process(store, MONDAY)
     assert rows(
-        store, "SELECT revision, clock_in_local::TIME::VARCHAR, punch_count FROM daily_attendance_history ORDER BY 1"
+        store, "SELECT revision, clock_in_local::TIME::VARCHAR, punch_count FROM daily_attendance_revisions ORDER BY 1"
     ) == [(1, "08:00:00", 1), (2, "08:00:00", 2), (3, "07:30:00", 3)]
     assert rows(store, DELIVERIES) == [
         ("Gate", "1001", 1, "superseded"),
         ("Gate", "1001", 2, "superseded"),
         ("Gate", "1001", 3, "pending"),
     ]
-    ids = rows(store, "SELECT DISTINCT id FROM daily_attendance_history UNION SELECT id FROM daily_attendance")
+    ids = rows(store, "SELECT DISTINCT id FROM daily_attendance_revisions UNION SELECT id FROM daily_attendance")
     assert ids == [(1,)]
-    hashes = rows(store, "SELECT count(DISTINCT payload_hash) FROM daily_attendance_history")
+    hashes = rows(store, "SELECT count(DISTINCT payload_hash) FROM daily_attendance_revisions")
     keys = rows(store, "SELECT count(DISTINCT idempotency_key) FROM crm_deliveries")
     assert hashes == keys == [(3,)]
 
@@ -162,7 +162,7 @@ def test_a_device_that_moves_to_another_site_retracts_the_old_days_and_makes_new
     assert rows(store, DAYS) == [("New", "Gate", "1001", MONDAY, "08:00:00", "17:00:00", 2)]
     assert rows(
         store,
-        "SELECT site, revision, is_retracted, clock_in, punch_count FROM daily_attendance_history ORDER BY 1, 2",
+        "SELECT site, revision, is_retracted, clock_in, punch_count FROM daily_attendance_revisions ORDER BY 1, 2",
     ) == [("New", 3, False, at(8), 2), ("Old", 1, False, at(8), 2), ("Old", 2, True, None, 0)]
     assert rows(store, DELIVERIES) == [
         ("New", "1001", 3, "pending"),
@@ -179,7 +179,7 @@ def test_a_day_that_comes_back_goes_on_with_its_number_and_revisions(store: Stor
         process(store, MONDAY)
         clock.go(hours=1)
     assert rows(store, "SELECT site, id, revision, created_at FROM daily_attendance") == [("Old", 1, 5, LONG_AFTER)]
-    held = rows(store, "SELECT revision, is_retracted FROM daily_attendance_history WHERE site = 'New' ORDER BY 1")
+    held = rows(store, "SELECT revision, is_retracted FROM daily_attendance_revisions WHERE site = 'New' ORDER BY 1")
     assert held == [(3, False), (4, True)]
 
 

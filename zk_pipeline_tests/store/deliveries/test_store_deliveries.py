@@ -33,7 +33,7 @@ from zk_pipeline_tests.store.store_fixtures import (
 )
 from zk_pipeline_tests.waiting import child
 
-STATES = "SELECT user_id, revision, state, attempts, rounds FROM crm_deliveries ORDER BY user_id, revision"
+STATES = "SELECT user_id, revision, state, attempts, retry_rounds FROM crm_deliveries ORDER BY user_id, revision"
 SENDER = """
     import sys
     from zk_pipeline.store.engine.database import Database
@@ -157,14 +157,15 @@ def test_what_came_of_a_delivery_is_on_record(
     settle(store, ended(delivery, verdict, attempts=2, status=status, error=error))
     assert rows(
         store,
-        "SELECT state, attempts, rounds, last_attempt_at, delivered_at, last_status, last_error FROM crm_deliveries",
+        "SELECT state, attempts, retry_rounds, last_attempt_at, delivered_at, last_status, last_error "
+        "FROM crm_deliveries",
     ) == [after]
 
 
 def test_a_delivery_that_was_not_attempted_is_due_again_as_if_never_claimed(store: Store) -> None:
     (delivery,) = claim(store)
     settle(store, ended(delivery, Verdict.UNSENT, attempts=0))
-    assert rows(store, "SELECT state, attempts, rounds, last_attempt_at, last_error FROM crm_deliveries") == [
+    assert rows(store, "SELECT state, attempts, retry_rounds, last_attempt_at, last_error FROM crm_deliveries") == [
         ("pending", 0, 0, None, None)
     ]
     assert claim(store) == [delivery]
@@ -236,7 +237,7 @@ def test_a_run_claims_nothing_again_that_it_has_settled_itself(store: Store) -> 
 
 def test_a_delivery_becomes_a_dead_letter_after_eight_rounds_and_can_be_tried_again(store: Store) -> None:
     assert MAX_ROUNDS == 8
-    execute(store, "UPDATE crm_deliveries SET rounds = 6, state = 'retry'")
+    execute(store, "UPDATE crm_deliveries SET retry_rounds = 6, state = 'retry'")
     one_round(store, Verdict.RETRY, "seventh", states=("retry",))
     assert rows(store, STATES) == [("1001", 1, "retry", 1, 7)]
     one_round(store, Verdict.RETRY, "eighth", states=("retry",))
@@ -322,10 +323,10 @@ def test_of_two_sites_with_the_same_person_one_is_under_way_at_a_time(store: Sto
 def test_every_attempt_is_on_record_that_of_a_dead_run_too(store: Store, clock: StoppedClock) -> None:
     claim_and_send(store, "dead run")
     (delivery,) = claim(store, "next run")
-    tried = Attempt(started_at=clock(), finished_at=LONG_AFTER, verdict="unavailable", status=503, error="503: busy")
-    done = Attempt(started_at=clock(), finished_at=LONG_AFTER, verdict="delivered", status=201)
+    tried = Attempt(started_at=clock(), finished_at=LONG_AFTER, outcome="unavailable", status=503, error="503: busy")
+    done = Attempt(started_at=clock(), finished_at=LONG_AFTER, outcome="delivered", status=201)
     settle(store, replace(ended(delivery, Verdict.DELIVERED, attempts=2), tried=(tried, done)), run_id="next run")
-    assert rows(store, "SELECT run_id, verdict, status, error, started_at, finished_at FROM crm_attempts") == [
+    assert rows(store, "SELECT run_id, outcome, status, error, started_at, finished_at FROM crm_attempts") == [
         ("dead run", "abandoned", None, ANY, clock(), None),
         ("next run", "unavailable", 503, "503: busy", clock(), LONG_AFTER),
         ("next run", "delivered", 201, None, clock(), LONG_AFTER),

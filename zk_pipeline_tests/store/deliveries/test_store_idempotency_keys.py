@@ -27,7 +27,7 @@ def test_keys_are_those_of_the_payload(per_site: bool, store: Store) -> None:
         store,
         """
         SELECT site, user_id, work_date, revision, coalesce(sha256(merged), payload_hash), idempotency_key
-        FROM crm_deliveries JOIN daily_attendance_history USING (site, user_id, work_date, revision)
+        FROM crm_deliveries JOIN daily_attendance_revisions USING (site, user_id, work_date, revision)
         """,
     )
     assert len(made) == (2 if per_site else 1) * len(NASTY) + 2

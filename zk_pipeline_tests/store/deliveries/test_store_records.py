@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,9 +18,9 @@ from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
-from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.schema.migrations_runner import migrations, script
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.schema.former_names import FORMER_TABLES, undo_names
 from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
     MONDAY,
@@ -65,7 +66,7 @@ def back(name: str, store: Store) -> None:
 def deliver(store: Store, verdict: Verdict = Verdict.DELIVERED, *, said: str = "", run: str = "run") -> list[Delivery]:
     """All that is due, until nothing is; what it was."""
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), run, lambda: True)
-    tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, verdict=said),) if said else ()
+    tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said),) if said else ()
     sent: list[Delivery] = []
     while claimed := outbox.turn([], 100):
         ends = [Outcome(delivery=d, verdict=verdict, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
@@ -341,15 +342,18 @@ def test_a_restore_keeps_what_was_told_of_a_person(store: Store, tmp_path: Path)
 
 def at_version_17(store: Store, path: Path) -> Store:
     """What an earlier version would have made of the same punches: each row told alone, without its site."""
+    made = shutil.copyfile(store.database.path, path.with_name("made.duckdb"))
+    with duckdb.connect(str(made)) as connection:
+        undo_names(connection)
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE schema_migrations (version INTEGER, name VARCHAR, applied_at TIMESTAMPTZ)")
         for number, name in migrations():
             if number <= 17:
                 connection.execute(script(name))
                 connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
-        connection.execute(f"ATTACH '{store.database.path}' AS made (READ_ONLY)")
+        connection.execute(f"ATTACH '{made}' AS made (READ_ONLY)")
         connection.execute("DELETE FROM store_settings")
-        for table in TABLES:
+        for table in FORMER_TABLES:
             if table != "schema_migrations":
                 new = "EXCLUDE (record_per, merged)" if table == "crm_deliveries" else ""
                 connection.execute(f"INSERT INTO {table} BY NAME SELECT * {new} FROM made.{table}")

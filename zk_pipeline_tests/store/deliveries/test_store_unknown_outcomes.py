@@ -64,7 +64,7 @@ def claim(store: Store, run_id: str, user: str | None = "1001") -> list[Delivery
 def settle(
     store: Store, run_id: str, delivery: Delivery, verdict: Verdict, *, said: str = "", status: int | None = None
 ) -> None:
-    tried = [Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, verdict=said, status=status)] if said else []
+    tried = [Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said, status=status)] if said else []
     outcome = Outcome(
         delivery=delivery,
         verdict=verdict,
@@ -100,7 +100,7 @@ def test_a_record_whose_outcome_is_unknown_is_sent_again_as_it_was_though_the_ma
     ("verdict", "said", "status", "is_kept"),
     [
         (Verdict.DELIVERED, "delivered", 201, False),
-        (Verdict.FAILED, "refused", 400, False),
+        (Verdict.FAILED, "rejected", 400, False),
         (Verdict.UNSENT, "", None, False),
         (Verdict.RETRY, "unavailable", None, False),
         (Verdict.RETRY, "unavailable", 429, False),
@@ -176,7 +176,7 @@ def test_a_dead_letter_asked_for_again_is_what_was_sent(store: Store) -> None:
     assert again.sent_body == first.sent_body
 
 
-ABANDONED = "SELECT user_id, run_id FROM crm_attempts WHERE verdict = 'abandoned' ORDER BY user_id, run_id"
+ABANDONED = "SELECT user_id, run_id FROM crm_attempts WHERE outcome = 'abandoned' ORDER BY user_id, run_id"
 
 
 def killed_run(store: Store, run_id: str, *in_request: str) -> dict[str, Delivery]:
@@ -283,7 +283,7 @@ def test_an_outcome_whose_body_was_not_kept_stays_unknown_through_a_run_that_sen
     (third,) = claim(store, "third run")
     assert (third.revision, third.sent_body) == (1, "")
     assert encode_one(third) == encode_one(replace(third, sent_body=None))
-    settle(store, "third run", third, Verdict.FAILED, said="refused", status=400)
+    settle(store, "third run", third, Verdict.FAILED, said="rejected", status=400)
     assert mine(store) == [(1, "superseded", False), (2, "pending", False)]
 
 

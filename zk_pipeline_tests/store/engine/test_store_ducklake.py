@@ -25,6 +25,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import argument, lakes
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.store.lake_merges import FOUND, NEW, OVERLAPPING, Ways, engine_of, expected, merge_on
+from zk_pipeline_tests.store.schema.former_names import undo_names
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on, process, rows, store_at
 from zk_pipeline_tests.store.store_load import at_once, end_all, start
 from zk_pipeline_tests.waiting import child
@@ -228,10 +229,11 @@ def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres,
 def test_a_lake_of_an_earlier_version_is_brought_to_the_newest_by_whoever_comes_first(lake: LakeAddress) -> None:
     for use in (Database(lake).read, Database(lake).write):
         with Database(lake).write("as before the last migration") as connection:
-            connection.execute("DROP TABLE fixed_begins")
-            connection.execute("DELETE FROM schema_migrations WHERE name LIKE '%fixed_begins%'")
+            undo_names(connection)
+        engine_of(Database(lake)).forget()  # as a process that attaches it afresh
         with use("test") as connection:
-            assert connection.execute("SELECT count(*) FROM fixed_begins").fetchall() == [(0,)]
+            assert connection.execute("SELECT count(*) FROM blocked_dates").fetchall() == [(0,)]
+        engine_of(Database(lake)).forget()
 
 
 def test_what_is_missing_to_use_a_lake_is_named(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:

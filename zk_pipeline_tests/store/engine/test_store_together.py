@@ -40,7 +40,7 @@ TABLES = (
     "quarantined_records",
     "device_users",
     "device_polls",
-    "device_tails",
+    "device_log_positions",
     "devices",
     "work_dates",
     "store_settings",
@@ -63,8 +63,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Where:
     ingest(store, "North", *[("1", f"{CLEARED} {at}") for at in ("08:00", "17:00")])
     ingest(store, "Depot", *[("2", f"{CLEARED} {at}") for at in ("08:00", "17:00")])
     process(store, CLEARED)
-    execute(store, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = ?", [CLEARED])
-    execute(store, "UPDATE work_dates SET raw_deleted_at = '2026-04-01', built_at = '2026-04-01'")
+    execute(store, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = ?", [CLEARED])
+    execute(store, "UPDATE work_dates SET raw_purged_at = '2026-04-01', processed_at = '2026-04-01'")
     night = Shift(name="night", start=time(22), end=time(6))
     assignments = (
         Assignment(shift="night", target=Target(user_id="2")),
@@ -101,8 +101,10 @@ def groups(store: Store, seed: int) -> Iterator[list[FinishedReading]]:
             come = log if chance.random() < 0.5 else log[-10:]
             rejected = [bytes([chance.randint(0, 3)]) * 8 for _ in range(chance.choice([0, 0, 2]))]
             made = reading(come, rejected=rejected, users=_users(chance), serial=f"SN {name}")
-            tail = None if chance.random() < 0.3 else _tail(chance)
-            made = replace(made, mode=chance.choice(["full", "tail"]), tail=tail, reported_after=len(log))
+            position = None if chance.random() < 0.3 else _position(chance)
+            made = replace(
+                made, mode=chance.choice(["full", "incremental"]), position=position, record_count_after=len(log)
+            )
             at = store.clock() - timedelta(seconds=chance.randint(1, 60))
             group.append(FinishedReading(device=known[name], reading=made, started_at=at, finished_at=at))
         yield group
@@ -124,7 +126,7 @@ def _users(chance: random.Random) -> list[User] | None:
     return [(str(one), one, chance.choice(["Ann", "Ben"]), 0, chance.choice([0, 77])) for one in listed]
 
 
-def _tail(chance: random.Random) -> LogPosition:
+def _position(chance: random.Random) -> LogPosition:
     count = chance.randint(0, 99)
     return LogPosition(
         serial_number="CEXA1", layout="40", record_count=count, total_bytes=400, overlap=b"\1", user_count=2

@@ -189,7 +189,7 @@ def test_a_source_that_is_written_meanwhile_is_noticed_and_the_next_run_ends_it(
 
     def and_write(moving: StoreMigration, *parts: Any) -> None:
         copy(moving, *parts)
-        execute(store_at(source), "UPDATE work_dates SET built_seq = built_seq + 1")
+        execute(store_at(source), "UPDATE work_dates SET processed_seq = processed_seq + 1")
 
     monkeypatch.setattr(StoreMigration, "_copy", and_write)
     with pytest.raises(ZkPipelineError, match=r"still differ .+ somebody writes to"):

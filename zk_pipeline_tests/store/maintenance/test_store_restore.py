@@ -125,7 +125,7 @@ def test_numbers_given_since_the_backup_are_not_given_again(store: Store, backup
     store.restoring.restore(backup)
     read_again(store)
     ingest(store, "Gate", *on(TUESDAY, "17:00"))
-    assert rows(store, "SELECT min(punched_seq) FROM work_dates")[0][0] > used
+    assert rows(store, "SELECT min(latest_punch_seq) FROM work_dates")[0][0] > used
 
 
 @pytest.mark.parametrize("lost", ["garbage", "missing"])
@@ -280,7 +280,7 @@ def test_a_token_that_only_the_backup_knows_is_revoked(store: Store, tmp_path: P
 def test_punches_deleted_by_hand_come_back_and_those_cleared_by_retention_do_not(
     store: Store, backup: Path, clock: StoppedClock
 ) -> None:
-    execute(store, "UPDATE work_dates SET recheck_after = NULL")
+    execute(store, "UPDATE work_dates SET reprocess_after = NULL")
     clock.go(days=400)
     cleaned = store.upkeep.clean(retention_days=100, dry_run=False)
     assert cleaned.punches == 3

@@ -55,7 +55,7 @@ def test_retention_deletes_the_punches_of_settled_dates_and_keeps_their_days(sto
     assert (done.before, done.punches, done.work_dates, done.kept_unprocessed) == (TUESDAY, 2, 1, 0)
     assert rows(store, KEPT) == [(TUESDAY, 2), (THURSDAY, 2)]
     assert rows(store, "SELECT * FROM daily_attendance ORDER BY work_date") == before
-    assert rows(store, "SELECT count(*) FROM daily_attendance_history") == [(3,)]
+    assert rows(store, "SELECT count(*) FROM daily_attendance_revisions") == [(3,)]
     assert store.upkeep.clean(retention_days=3).punches == 0
 
 
@@ -63,7 +63,7 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(store: Store) -> None:
     done = store.upkeep.clean(retention_days=1, dry_run=True)
     assert (done.dry_run, done.punches, done.work_dates) == (True, 4, 2)
     assert rows(store, KEPT) == [(MONDAY, 2), (TUESDAY, 2), (THURSDAY, 2)]
-    assert rows(store, "SELECT count(*) FROM work_dates WHERE raw_deleted_at IS NOT NULL") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM work_dates WHERE raw_purged_at IS NOT NULL") == [(0,)]
 
 
 def test_without_retention_everything_is_kept(store: Store) -> None:
@@ -115,7 +115,7 @@ def test_a_run_that_is_still_at_a_date_when_its_punches_are_deleted_changes_noth
     held = store.days.summarize([MONDAY, TUESDAY], workday_starts_at=time(0), debounce_seconds=60)
     store.upkeep.clean(retention_days=3)
     nobody = evaluate_days(held.frame.iloc[:0], WorkRules(), store.clock()).days
-    written = store.days.write(nobody, seq=held.seq, recheck_after={}, run_id=None)
+    written = store.days.write(nobody, seq=held.seq, reprocess_after={}, run_id=None)
     assert [item.work_date for item in written] == [TUESDAY]
     assert rows(store, "SELECT work_date FROM daily_attendance ORDER BY 1") == [(MONDAY,), (THURSDAY,)]
 

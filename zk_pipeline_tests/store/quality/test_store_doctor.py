@@ -31,7 +31,7 @@ BREAK = {
     "punched_at = TIMESTAMPTZ '2026-06-01 12:05:00+00' - INTERVAL 90 DAY WHERE seq = 4",
     "registered-twice": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Other' AS name) FROM devices",
     "states-corrected": "UPDATE devices SET trust_punch_states = true, log_layout = '16'; "
-    "UPDATE work_dates SET built_at = TIMESTAMPTZ '2020-01-01 00:00:00+00'",
+    "UPDATE work_dates SET processed_at = TIMESTAMPTZ '2020-01-01 00:00:00+00'",
     "left-locked": "UPDATE devices SET keypad_locked_at = now()",
     "punches-instant": "UPDATE raw_punches SET punched_at = punched_at + INTERVAL 1 HOUR WHERE seq = 1",
     "punches-person": "UPDATE device_polls SET layout = 8; INSERT INTO raw_punches SELECT * REPLACE ('2' AS user_id, "
@@ -39,20 +39,20 @@ BREAK = {
     "punches-unique": "INSERT INTO raw_punches FROM raw_punches WHERE seq = 1",
     "punches-poll": "UPDATE raw_punches SET first_poll_id = 99 WHERE seq = 1",
     "punches-device": "UPDATE raw_punches SET device = 'Nobody' WHERE seq = 1",
-    "punches-counted": "UPDATE work_dates SET punched_seq = 0 WHERE work_date = '2026-03-03'",
+    "punches-counted": "UPDATE work_dates SET latest_punch_seq = 0 WHERE work_date = '2026-03-03'",
     "unsound-dates": "INSERT INTO daily_attendance FROM daily_attendance WHERE work_date = '2026-03-02'",
     "one-open-delivery": "UPDATE crm_deliveries SET state = 'pending' WHERE work_date = '2026-03-03'",
     "days-history": "DELETE FROM daily_attendance WHERE work_date = '2026-03-02'",
-    "deliveries-history": "DELETE FROM daily_attendance_history WHERE work_date = '2026-03-03' AND revision = 1",
+    "deliveries-history": "DELETE FROM daily_attendance_revisions WHERE work_date = '2026-03-03' AND revision = 1",
     "history-deliveries": "DELETE FROM crm_deliveries WHERE work_date = '2026-03-02'",
     "days-dates": "DELETE FROM work_dates WHERE work_date = '2026-03-02'",
     "several-sites": "INSERT INTO daily_attendance SELECT * REPLACE ('Annex' AS site) FROM daily_attendance; "
-    "INSERT INTO daily_attendance_history SELECT * REPLACE ('Annex' AS site) FROM daily_attendance_history",
+    "INSERT INTO daily_attendance_revisions SELECT * REPLACE ('Annex' AS site) FROM daily_attendance_revisions",
     "namesakes": "INSERT INTO devices SELECT * REPLACE (2 AS id, 'Annex' AS name, 'Annex' AS site, "
     "'2' AS serial_number) FROM devices; INSERT INTO device_users "
     "(device, user_id, uid, name, privilege, card, updated_at) VALUES "
     "('Gate', '1001', 1, 'Ali Kaya', 0, 0, now()), ('Annex', '1001', 1, 'Ben Stone', 0, 0, now())",
-    "stale-dates": "UPDATE work_dates SET built_seq = 0",
+    "stale-dates": "UPDATE work_dates SET processed_seq = 0",
     "left-sending": "UPDATE crm_deliveries SET state = 'sending' WHERE work_date = '2026-03-02'",
 }
 
@@ -95,7 +95,7 @@ def test_what_is_broken_is_found(name: str, store: Store) -> None:
     [
         "INSERT INTO devices FROM devices",
         "INSERT INTO work_dates FROM work_dates WHERE work_date = '2026-03-02'",
-        "INSERT INTO daily_attendance_history FROM daily_attendance_history",
+        "INSERT INTO daily_attendance_revisions FROM daily_attendance_revisions",
         "INSERT INTO crm_deliveries FROM crm_deliveries WHERE state = 'delivered'",
         "UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = '2026-03-02'",
     ],
@@ -118,7 +118,7 @@ def test_what_was_put_right_is_no_finding(store: Store) -> None:
 
 def test_a_date_whose_punches_retention_has_deleted_waits_for_none(store: Store) -> None:
     execute(store, BREAK["punches-counted"])
-    execute(store, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = '2026-03-03'")
+    execute(store, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = '2026-03-03'")
     assert "punches-counted" not in found(store)
 
 

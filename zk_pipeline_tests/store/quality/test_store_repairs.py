@@ -64,7 +64,7 @@ def test_records_stored_for_the_next_holder_of_their_slot_are_voided(store: Stor
         f"{poll} AS first_poll_id) FROM raw_punches WHERE user_id = '1002'",
     )
     execute(store, "UPDATE store_settings SET value = '200' WHERE name = 'last_seq'")
-    execute(store, "UPDATE work_dates SET punched_seq = 200")
+    execute(store, "UPDATE work_dates SET latest_punch_seq = 200")
     process(store, MONDAY)
     assert errors(store) == {"punches-person"}
     assert repaired(store) == [("Gate", "persons", 2)]

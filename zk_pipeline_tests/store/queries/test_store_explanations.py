@@ -83,9 +83,9 @@ def test_a_record_that_names_only_a_slot_is_released_once_the_user_list_could_be
 @pytest.mark.parametrize(
     ("states", "expected"),
     [
-        ([("08:00", 0), ("12:00", 2), ("12:30", 3), ("17:00", 1)], (510, "states")),
-        ([("08:00", 0), ("12:00", 1), ("13:00", 0), ("17:00", 1), ("18:00", 4), ("19:30", 5)], (570, "states")),
-        ([("08:00:00", 0), ("08:00:30", 0), ("17:00", 1)], (540, "states")),  # pressed twice
+        ([("08:00", 0), ("12:00", 2), ("12:30", 3), ("17:00", 1)], (510, "punch_states")),
+        ([("08:00", 0), ("12:00", 1), ("13:00", 0), ("17:00", 1), ("18:00", 4), ("19:30", 5)], (570, "punch_states")),
+        ([("08:00:00", 0), ("08:00:30", 0), ("17:00", 1)], (540, "punch_states")),  # pressed twice
         ([("08:00", 0), ("12:00", 0), ("17:00", 1)], (540, "unmatched")),
         ([("08:00", 0), ("12:00", 1), ("17:00", 0)], (540, "unmatched")),
         ([("08:00", 1), ("17:00", 0)], (540, "unmatched")),
@@ -101,7 +101,7 @@ def test_trusted_states_say_how_long_somebody_worked_and_what_does_not_pair_is_s
     read.punches["punch_state"] = np.array([state for _, state in states], "uint8")
     gate = store.devices.get("Gate")
     store.punches.ingest(gate, read, started_at=store.clock(), finished_at=store.clock(), run_id=None)
-    worked = "SELECT worked_minutes, worked_by FROM daily_attendance"
+    worked = "SELECT worked_minutes, worked_minutes_source FROM daily_attendance"
     process(store, MONDAY)
     assert rows(store, worked)[0][1] is None
     store.devices.update("Gate", trust_punch_states=True)

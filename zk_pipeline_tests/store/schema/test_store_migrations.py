@@ -15,6 +15,7 @@ from zk_pipeline.store.schema import migrations_runner
 from zk_pipeline.store.schema.migrations_runner import copies_before_migration, migrations, newest_version, script
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.store.schema.former_names import ALERT_KEYS, FORMER_TABLE, FORMER_VALUE, former_column
 from zk_pipeline_tests.store.store_fixtures import MONDAY, ingest, on, process, rows, stale, store_at
 
 pytestmark = pytest.mark.file_engine
@@ -62,9 +63,25 @@ FROM daily_attendance;
 """,
     3: "INSERT INTO holidays VALUES ('2026-05-01', 'Labour Day', NULL, now());",
     15: "INSERT INTO holiday_sources VALUES ('2026-05-04', NULL, 'h.ics', 'a', 'A', now());",
-    2: "INSERT INTO device_tails VALUES ('Gate', 'CEXA1', '40', 3, 120, '\\x01'::BLOB, 1, now(), now());",
+    2: """
+INSERT INTO device_tails VALUES ('Gate', 'CEXA1', '40', 3, 120, '\\x01'::BLOB, 1, now(), now());
+UPDATE device_polls SET mode = 'tail', reported_after = 40, accounted = 40;
+""",
+    4: """
+INSERT INTO crm_attempts (site, user_id, work_date, revision, idempotency_key, status, verdict)
+SELECT site, user_id, work_date, revision, idempotency_key, 400, 'refused' FROM crm_deliveries WHERE user_id = '1000';
+""",
+    6: """
+INSERT INTO alerts (key, kind, severity, owner, title, body, first_at, told_at)
+VALUES ('check:daily_attendance:days_are_sound', 'check', 'critical', 'attendance', '', '', now(), now());
+INSERT INTO held_dates VALUES ('2026-01-05', 'two rows of one person', now());
+""",
+    8: "INSERT INTO fixed_begins VALUES ('Gate', '1000', '2026-01-05', 300);",
 }
-FACTS = ["device_polls", "raw_punches", "quarantined_records", "daily_attendance_history", "crm_deliveries"]
+FACTS = ["device_polls", "raw_punches", "quarantined_records", "daily_attendance_history", "crm_deliveries",
+         "crm_attempts", "alerts", "held_dates", "fixed_begins", "device_tails"]  # fmt: skip
+TODAY = {former: today for today, former in FORMER_TABLE.items()}
+FORMER = FORMER_VALUE | {today: former for former, today in ALERT_KEYS.items()}
 EARLIER_PUNCHES = 2400
 
 
@@ -84,14 +101,20 @@ def store_of_version(path: Path, version: int) -> Store:
 
 
 def facts(path: Path, like: dict[str, list[str]] | None = None) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Columns of the tables of facts, and their rows in the columns of `like`."""
+    """Columns of the tables of facts, and their rows in the columns of `like`; under the names of version 18."""
     columns, content = {}, {}
     with duckdb.connect(str(path)) as connection:
+        there = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         for table in FACTS:
-            names = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
-            columns[table] = names
-            chosen = ", ".join(f'"{name}"' for name in (like or {}).get(table, names))
-            content[table] = sorted(str(row) for row in connection.execute(f"SELECT {chosen} FROM {table}").fetchall())
+            today = TODAY.get(table, table)
+            name = today if today in there else table
+            if name not in there or table not in (like or FACTS):
+                continue
+            known = {former_column(today, row[0]): row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
+            columns[table] = list(known)
+            chosen = ", ".join(f'"{known[one]}"' for one in (like or {}).get(table, known))
+            found = connection.execute(f"SELECT {chosen} FROM {name}").fetchall()
+            content[table] = sorted(str(tuple(FORMER.get(str(value), value) for value in row)) for row in found)
     return columns, content
 
 

@@ -149,7 +149,7 @@ def test_a_holiday_touches_its_own_date_only_and_no_hours_bind_on_it(nights: Sto
 
 
 def test_dates_that_retention_cleared_stay_final_whatever_is_assigned(nights: Store) -> None:
-    execute(nights, "UPDATE work_dates SET raw_deleted_at = now() WHERE work_date = '2026-03-03'")
+    execute(nights, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = '2026-03-03'")
     assign(nights, "night", user_id="1001")
     assert stale(nights) == [MONDAY, WEDNESDAY, THURSDAY]
 

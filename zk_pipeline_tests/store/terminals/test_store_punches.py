@@ -86,7 +86,7 @@ def test_the_sequence_number_grows_with_every_punch_and_every_work_date_knows_it
         (3, "08:00:00"),
         (4, "12:00:00"),
     ]
-    assert rows(store, "SELECT work_date, punched_seq, built_seq FROM work_dates ORDER BY 1") == [
+    assert rows(store, "SELECT work_date, latest_punch_seq, processed_seq FROM work_dates ORDER BY 1") == [
         (MONDAY, 4, 0),
         (TUESDAY, 3, 0),
     ]
@@ -154,8 +154,8 @@ def test_a_success_is_on_record_with_the_device(store: Store, clock: StoppedCloc
     assert (known.serial_number, known.last_sync) == ("CEXA230760001", clock.now + timedelta(seconds=3))
     assert rows(
         store,
-        "SELECT device, finished_at - started_at, status, reported, reported_after, clock_drift_seconds, transport, "
-        "layout, bytes_read, run_id, error FROM device_polls",
+        "SELECT device, finished_at - started_at, status, reported, record_count_after, clock_drift_seconds, "
+        "transport, layout, bytes_read, run_id, error FROM device_polls",
     ) == [("Gate", timedelta(seconds=3), "success", 1, 1, 1.5, "tcp", 40, 40, "abc", None)]
 
 

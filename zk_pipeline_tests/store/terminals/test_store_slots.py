@@ -59,12 +59,12 @@ def test_records_of_a_person_deleted_since_are_known_and_need_no_quarantine(stor
 
 def test_records_of_somebody_deleted_before_the_first_poll_never_become_the_newcomers(store: Store) -> None:
     ingest(store, "Gate", slots=LOG, users=[OTHER])
-    assert waiting(store) == [("uid 5 was held by nobody known", 21)]
+    assert waiting(store) == [("uid 5 had no known user", 21)]
     for _ in range(2):
         ingest(store, "Gate", slots=[*LOG, ONE_MORE], users=[NEW, OTHER])
         assert [one.new for one in release(store)] == [0]
     assert people(store) == {"777001": 1}
-    assert waiting(store) == [("uid 5 was held by nobody known", 21)]
+    assert waiting(store) == [("uid 5 had no known user", 21)]
 
 
 def test_records_that_waited_for_a_list_are_attributed_by_the_first_one(store: Store) -> None:
@@ -99,7 +99,7 @@ def test_a_slot_that_changed_hands_in_a_long_gap_makes_its_records_wait(store: S
 
 def test_a_slot_that_a_list_names_twice_is_held_by_nobody_known(store: Store) -> None:
     ingest(store, "Gate", slots=LOG, users=[OLD, NEW])
-    assert (people(store), waiting(store)) == ({}, [("uid 5 was held by nobody known", 21)])
+    assert (people(store), waiting(store)) == ({}, [("uid 5 had no known user", 21)])
 
 
 def test_a_list_read_before_the_newest_one_changes_nothing(store: Store, clock: StoppedClock) -> None:

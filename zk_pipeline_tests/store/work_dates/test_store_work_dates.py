@@ -92,7 +92,7 @@ def test_a_stale_date_is_told_with_its_newest_sequence_number(store: Store) -> N
     ingest(store, "Gate", *on(MONDAY, "08:00"))
     before = store.days.stale(**ALL)
     ingest(store, "Gate", *on(MONDAY, "17:00"))
-    assert [item.punched_seq for item in before + store.days.stale(**ALL)] == [1, 2]
+    assert [item.latest_punch_seq for item in before + store.days.stale(**ALL)] == [1, 2]
 
 
 def test_a_punch_that_comes_while_a_date_is_computed_leaves_it_stale(store: Store) -> None:
@@ -101,7 +101,7 @@ def test_a_punch_that_comes_while_a_date_is_computed_leaves_it_stale(store: Stor
     held = store.days.summarize([MONDAY], workday_starts_at=time(0), debounce_seconds=60)
     ingest(store, "Gate", *on(MONDAY, "17:00"))
     judged = evaluate_days(held.frame, WorkRules(), store.clock())
-    store.days.write(judged.days, seq=held.seq, recheck_after=judged.recheck_after, run_id=None)
+    store.days.write(judged.days, seq=held.seq, reprocess_after=judged.reprocess_after, run_id=None)
     assert stale(store) == [MONDAY]
 
 
@@ -113,7 +113,7 @@ def test_a_run_that_was_overtaken_by_one_with_newer_punches_changes_nothing(stor
     process(store, MONDAY)
     before = rows(store, DAYS)
     judged = evaluate_days(slow.frame, WorkRules(), store.clock())
-    written = store.days.write(judged.days, seq=slow.seq, recheck_after=judged.recheck_after, run_id="slow")
+    written = store.days.write(judged.days, seq=slow.seq, reprocess_after=judged.reprocess_after, run_id="slow")
     assert [item.work_date for item in written] == [TUESDAY]
     assert rows(store, DAYS)[:1] == before
     assert stale(store) == []
@@ -174,7 +174,7 @@ def test_another_workday_start_regroups_every_punch(store: Store) -> None:
         ("1001", MONDAY, "2026-03-02 22:00:00", "2026-03-03 06:00:00"),
         ("1001", TUESDAY, "2026-03-03 22:00:00", "2026-03-04 06:00:00"),
     ]
-    retracted = "SELECT work_date FROM daily_attendance_history WHERE is_retracted"
+    retracted = "SELECT work_date FROM daily_attendance_revisions WHERE is_retracted"
     assert rows(store, retracted) == [(WEDNESDAY,)]
     assert stale(store) == []
     store.punches.adopt_workday_start(time(14))

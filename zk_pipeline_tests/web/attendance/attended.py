@@ -13,7 +13,7 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.record_layouts import LOG_40, encode_time
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.operations.sync import sync
-from zk_pipeline.simulator.crm.faults import Fault, Received, behave, refusal
+from zk_pipeline.simulator.crm.faults import Fault, ReceivedRequest, no_fault, refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store
@@ -72,15 +72,15 @@ def make(store: Store, settings: Settings, dates: list[date], run_id: str = RUN)
     assert not done.failed
 
 
-def refuse_1003(received: Received) -> Fault | None:
+def refuse_1003(received: ReceivedRequest) -> Fault | None:
     return refusal(422, detail=CRM_WORDS) if received.user_ids & {"1003", NASTY} else None
 
 
 def deliver(store: Store, settings: Settings, crm: CrmReceiver) -> None:
     """All that is due, to a CRM that does not know two of the people."""
-    crm.misbehave = refuse_1003
+    crm.fault_rule = refuse_1003
     sync(store, settings, SyncScope(), run_id=RUN)
-    crm.misbehave = behave
+    crm.fault_rule = no_fault
 
 
 def company(store: Store, settings: Settings, crm: CrmReceiver) -> None:

@@ -34,8 +34,8 @@ def test_a_day_tells_its_punches_rule_revisions_and_the_crms_words(reader: httpx
     ]
     changed = next(row[2] for row in page.cells if row[0] == "2" and len(row) == 5)
     assert changed.startswith("clock-out: – → 2026-03-02 19:00:00 punches: 1 → 2 worked: – → 7 h 30 min unusual: ")
-    verdicts = [row[1:5] for row in page.cells if row[2:3] == ["refused"]]
-    assert verdicts == [["2", "refused", "422", f"422: {CRM_WORDS}"], ["1", "refused", "422", f"422: {CRM_WORDS}"]]
+    verdicts = [row[1:5] for row in page.cells if row[2:3] == ["rejected"]]
+    assert verdicts == [["2", "rejected", "422", f"422: {CRM_WORDS}"], ["1", "rejected", "422", f"422: {CRM_WORDS}"]]
     assert page.links["run"] == f"/runs/{RUN}"
     assert page.links["Dagster"] == f"http://dagster.example/runs/{RUN}"
     assert "Europe/Istanbul" in words
@@ -77,11 +77,11 @@ def test_punches_that_wait_to_be_processed_and_dates_kept_back_are_told(reader: 
     assert "newer punches of this date" not in day(reader, "1002", ABSENT).text
     ingest(web.store, "South", *on(ABSENT, "20:00", user_id="1002"))
     assert "newer punches of this date" in day(reader, "1002", ABSENT).text
-    execute(web.store, "INSERT INTO held_dates VALUES (?, 'two rows of one person', now())", [ABSENT])
+    execute(web.store, "INSERT INTO blocked_dates VALUES (?, 'two rows of one person', now())", [ABSENT])
     try:
         assert "until its rows are sound: two rows of one person" in day(reader, "1002", ABSENT).alerts[0]
     finally:
-        execute(web.store, "DELETE FROM held_dates")
+        execute(web.store, "DELETE FROM blocked_dates")
 
 
 def test_a_day_that_went_to_another_site_is_told_to_be_taken_back(reader: httpx.Client, web: Web) -> None:

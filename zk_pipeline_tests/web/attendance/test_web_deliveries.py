@@ -32,7 +32,7 @@ def test_what_has_not_arrived_is_listed_with_the_crms_own_words(reader: httpx.Cl
 
 def test_the_oldest_that_is_due_is_told_and_what_is_kept_back(reader: httpx.Client, web: Web) -> None:
     assert "Nothing is due." in drawn(reader.get("/deliveries")).text
-    execute(web.store, "INSERT INTO held_dates VALUES (?, 'two rows of one person', now())", [MARCH])
+    execute(web.store, "INSERT INTO blocked_dates VALUES (?, 'two rows of one person', now())", [MARCH])
     execute(web.store, "UPDATE crm_deliveries SET state = 'pending', created_at = created_at - INTERVAL 3 DAY "
             "WHERE user_id = '1003' AND revision = 2")  # fmt: skip
     try:
@@ -42,7 +42,7 @@ def test_the_oldest_that_is_due_is_told_and_what_is_kept_back(reader: httpx.Clie
         assert "1 of these are kept back" in words
         assert page.cells[1][6].startswith("kept back two rows of one person")
     finally:
-        execute(web.store, "DELETE FROM held_dates")
+        execute(web.store, "DELETE FROM blocked_dates")
         execute(web.store, "UPDATE crm_deliveries SET state = 'failed' WHERE user_id = '1003' AND revision = 2")
 
 

@@ -1,4 +1,4 @@
-"""Whatever makes it doubtful that new records continue the known ones ends in a full reading, which is the truth."""
+"""Incremental reading without proof of continuity falls back to a full reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from zk_pipeline.devices.errors import UnsupportedCommand
 from zk_pipeline.devices.models import LogPosition, Protocol, Reading
-from zk_pipeline.simulator.terminal.connections import Wire
+from zk_pipeline.simulator.terminal.connections import Connection
 from zk_pipeline.simulator.terminal.faults import Faults, RefuseCommand
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.protocol import Command, Frame
@@ -51,7 +51,7 @@ def shrink(emulated: EmulatedTerminal) -> None:
 
 
 def replace_terminal(emulated: EmulatedTerminal) -> None:
-    emulated._options["~SerialNumber"] = "OTHER"  # fixed at the factory
+    emulated._options["~SerialNumber"] = "OTHER"  # factory option
     punch(emulated, 1)
 
 
@@ -71,15 +71,15 @@ def test_a_log_that_is_not_the_known_one_is_read_in_full(protocol: Protocol, cha
     with serving(emulated, protocol=protocol) as one:
         full = gateway().read(one)
         CHANGES[change](emulated)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
 
 
-def changed(tail: LogPosition | None, **changes: object) -> LogPosition:
-    assert tail is not None
-    return replace(tail, **changes)  # type: ignore[arg-type]
+def changed(position: LogPosition | None, **changes: object) -> LogPosition:
+    assert position is not None
+    return replace(position, **changes)  # type: ignore[arg-type]
 
 
 def flipped(overlap: bytes, at: int) -> bytes:
@@ -87,21 +87,21 @@ def flipped(overlap: bytes, at: int) -> bytes:
 
 
 WRONG_TAILS: dict[str, Callable[[Reading], LogPosition]] = {
-    "first byte of the overlap": lambda full: changed(full.tail, overlap=flipped(full.tail.overlap, 0)),  # type: ignore[union-attr]
-    "last byte of the overlap": lambda full: changed(full.tail, overlap=flipped(full.tail.overlap, -1 % 640)),  # type: ignore[union-attr]
-    "no overlap": lambda full: changed(full.tail, overlap=b""),
-    "half a record": lambda full: changed(full.tail, overlap=full.tail.overlap[20:]),  # type: ignore[union-attr]
-    "another layout": lambda full: changed(full.tail, layout="16"),
-    "an unknown layout": lambda full: changed(full.tail, layout="41"),
-    "other total": lambda full: changed(full.tail, total_bytes=20_040),
-    "one record more than there are": lambda full: changed(full.tail, record_count=506, total_bytes=506 * 40),
-    "one record less than were read": lambda full: changed(full.tail, record_count=499, total_bytes=499 * 40),
-    "no serial number": lambda full: changed(full.tail, serial_number=""),
+    "first byte of the overlap": lambda full: changed(full.position, overlap=flipped(full.position.overlap, 0)),  # type: ignore[union-attr]
+    "last byte of the overlap": lambda full: changed(full.position, overlap=flipped(full.position.overlap, -1 % 640)),  # type: ignore[union-attr]
+    "no overlap": lambda full: changed(full.position, overlap=b""),
+    "half a record": lambda full: changed(full.position, overlap=full.position.overlap[20:]),  # type: ignore[union-attr]
+    "another layout": lambda full: changed(full.position, layout="16"),
+    "an unknown layout": lambda full: changed(full.position, layout="41"),
+    "other total": lambda full: changed(full.position, total_bytes=20_040),
+    "one record more than there are": lambda full: changed(full.position, record_count=506, total_bytes=506 * 40),
+    "one record less than were read": lambda full: changed(full.position, record_count=499, total_bytes=499 * 40),
+    "no serial number": lambda full: changed(full.position, serial_number=""),
 }
 
 
 @pytest.mark.parametrize("case", WRONG_TAILS)
-def test_a_tail_that_does_not_fit_is_not_used(case: str) -> None:
+def test_a_position_that_does_not_match_is_not_used(case: str) -> None:
     emulated = terminal(40, records=500)
     with serving(emulated) as one:
         full = gateway().read(one)
@@ -113,47 +113,47 @@ def test_a_tail_that_does_not_fit_is_not_used(case: str) -> None:
 
 
 class OffsetFault(Faults):
-    """Does to parts that do not begin the table what its subclasses say. Packets are numbered, as by real terminals."""
+    """Faults of the parts after the beginning of the table, by subclass. Packets are numbered, as by real terminals."""
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         answer = data_packets(1008, numbered=True)(answer)
         if request.command == Command.CMD_DATA_RDY and request.data[:4] != bytes(4):
-            answer = self.change(answer, request, wire)
-        await super().deliver(request, answer, wire)
+            answer = self.change(answer, request, connection)
+        await super().deliver(request, answer, connection)
 
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:
         raise NotImplementedError
 
 
 class RefusesOffsets(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
         return [replace(answer[0], command=Command.CMD_ACK_ERROR, data=b"")]
 
 
 class HangsAtOffsets(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
-        wire.mute()
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
+        connection.mute()
         return answer
 
 
 class SendsLess(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
         return [answer[0], replace(answer[1], data=answer[1].data[:-1]), *answer[2:]]
 
 
 class Shifted(OffsetFault):
-    def change(self, answer: list[Frame], request: Frame, wire: Wire) -> list[Frame]:  # noqa: ARG002
+    def change(self, answer: list[Frame], request: Frame, connection: Connection) -> list[Frame]:  # noqa: ARG002
         return [answer[0], replace(answer[1], data=bytes(40) + answer[1].data[:-40]), *answer[2:]]
 
 
 @pytest.mark.parametrize("firmware", [RefusesOffsets, HangsAtOffsets, SendsLess, Shifted])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_firmware_that_gives_no_parts_by_offset_is_read_in_full(protocol: Protocol, firmware: type[Faults]) -> None:
-    emulated = terminal(40, records=400)  # 16,000 bytes: a full reading takes one part, also over UDP
+    emulated = terminal(40, records=400)  # 16,000 bytes: one part in a full reading, also over UDP
     with serving(emulated, firmware(), protocol=protocol) as one:
         full = gateway().read(one)
         punch(emulated, 5)
-        later = gateway(timeout=0.3).read(one, full.tail)
+        later = gateway(timeout=0.3).read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -171,7 +171,7 @@ def test_an_announced_size_that_fits_no_counter_makes_a_full_reading(announced: 
         full = gateway().read(one)
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, wrong)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -189,7 +189,7 @@ def test_a_table_that_declares_another_size_than_it_announces_makes_a_full_readi
         full = gateway().read(one)
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, Rewrite(Command.CMD_DATA_RDY, declares_less))
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -197,12 +197,12 @@ def test_a_table_that_declares_another_size_than_it_announces_makes_a_full_readi
 
 @dataclass
 class OldSnapshot(Faults):
-    """The first snapshot is older than the counter, though whole in itself."""
+    """The first snapshot is older than the counter, though complete."""
 
     records: int
     is_over: bool = False
 
-    async def deliver(self, request: Frame, answer: list[Frame], wire: Wire) -> None:
+    async def deliver(self, request: Frame, answer: list[Frame], connection: Connection) -> None:
         size = self.records * 40
         if request.command == Command.CMD_DATA_WRRQ and not self.is_over:
             announced = (4 + size).to_bytes(4, "little")
@@ -210,7 +210,7 @@ class OldSnapshot(Faults):
         if request.command == Command.CMD_DATA_RDY and request.data[:4] == bytes(4) and not self.is_over:
             self.is_over = True
             answer = [answer[0], replace(answer[1], data=size.to_bytes(4, "little")), answer[-1]]
-        await super().deliver(request, answer, wire)
+        await super().deliver(request, answer, connection)
 
 
 def test_a_log_that_is_older_than_its_counter_makes_a_full_reading() -> None:
@@ -220,7 +220,7 @@ def test_a_log_that_is_older_than_its_counter_makes_a_full_reading() -> None:
         full = gateway().read(one)
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, OldSnapshot(503))
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -228,14 +228,14 @@ def test_a_log_that_is_older_than_its_counter_makes_a_full_reading() -> None:
 
 @pytest.mark.parametrize(("records", "discarded"), [(5000, 0), (5000, 1), (5000, 999), (4999, 999), (4001, 999)])
 def test_a_full_log_that_drops_its_oldest_never_looks_unchanged(records: int, discarded: int) -> None:
-    """Its counter stays at the capacity, or comes back to where it was."""
+    """The counter stays at the capacity, or returns to its old value."""
     emulated = terminal(40, records=records)
     emulated.definition = replace(emulated.definition, record_capacity=5000)
     with serving(emulated) as one:
         full = gateway().read(one)
         emulated.discard_oldest(discarded)
         punch(emulated, max(discarded, 1))
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.info.record_count == full.info.record_count == records
     assert later.mode == "full"
@@ -243,16 +243,16 @@ def test_a_full_log_that_drops_its_oldest_never_looks_unchanged(records: int, di
 
 
 def test_the_first_fill_up_of_a_log_is_noticed_by_its_overlap() -> None:
-    """It was read when there was room left, and has dropped its oldest since."""
+    """The log had free capacity in the first reading, and has dropped its oldest records since."""
     emulated = terminal(40, records=3900)
     emulated.definition = replace(emulated.definition, record_capacity=5000)
     with serving(emulated) as one:
         full = gateway().read(one)
         punch(emulated, 1100)
         emulated.discard_oldest(999)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
-    assert full.tail is not None
+    assert full.position is not None
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
 
@@ -263,10 +263,10 @@ def test_a_log_that_comes_at_once_is_proven_likewise(protocol: Protocol) -> None
     with serving(emulated, protocol=protocol) as one:
         full = gateway().read(one)
         punch(emulated, 2)
-        later = gateway().read(one, full.tail)
-        last = gateway().read(one, later.tail)
+        later = gateway().read(one, full.position)
+        last = gateway().read(one, later.position)
 
-    assert [reading.mode for reading in (full, later, last)] == ["full", "tail", "unchanged"]
+    assert [reading.mode for reading in (full, later, last)] == ["full", "incremental", "unchanged"]
     assert same_punches(pd.concat([full.punches, later.punches]), emulated.punches())
     assert later.info.record_count == last.info.record_count == 22
 
@@ -278,7 +278,7 @@ def clear_and_refill(emulated: EmulatedTerminal) -> None:
 
 
 def lose_the_last(emulated: EmulatedTerminal, lost: int, new: int) -> None:
-    """As after a power cut that lost what was not written yet."""
+    """A power cut has lost the records that were not written yet."""
     kept = emulated.punches().iloc[: emulated.record_count - lost]
     emulated.clear_log()
     for user_id, at_local, verify_type, state in kept.itertuples(index=False):
@@ -308,7 +308,7 @@ def test_a_counter_that_did_not_move_does_not_hide_another_log(protocol: Protoco
     with serving(emulated, protocol=protocol) as one:
         full = gateway().read(one)
         SAME_COUNT[change](emulated)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
 
     assert later.mode == "full"
     assert same_punches(later.punches, emulated.punches())
@@ -322,4 +322,4 @@ def test_a_log_refused_when_it_has_grown_is_a_refusal_and_no_empty_reading() -> 
         fleet.call(lambda: punch(emulated, 5))
         fleet.inject(NAME, RefuseCommand(Command.CMD_DATA_WRRQ))
         with pytest.raises(UnsupportedCommand):
-            gateway().read(one, full.tail)
+            gateway().read(one, full.position)

@@ -1,4 +1,4 @@
-"""After a full reading only new records travel, and all readings together hold each record of the log once."""
+"""Incremental reading: only new records are transferred, and all readings together have each record once."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 
@@ -36,7 +36,7 @@ NOON = datetime(2026, 3, 2, 12, 0)
 
 
 def punch(emulated: EmulatedTerminal, count: int) -> None:
-    """So many punches by many people, after all that the log holds."""
+    """Punches of many users, after the last record of the log."""
     first = emulated.record_count
     for number in range(first, first + count):
         emulated.punch(str(1000 + number % 40), NOON + timedelta(seconds=number), punch_state=number % 2)
@@ -54,15 +54,16 @@ def test_readings_one_after_the_other_hold_every_punch_once(protocol: Protocol, 
     with serving(emulated, protocol=protocol) as one:
         for new in (0, 1, 0, 15, 16, 17, 300, 0, 2):
             punch(emulated, new)
-            readings.append(gateway().read(one, readings[-1].tail if readings else None))
+            readings.append(gateway().read(one, readings[-1].position if readings else None))
 
     assert [reading.mode for reading in readings] == [
-        "full", "tail", "unchanged", "tail", "tail", "tail", "tail", "unchanged", "tail",
+        "full", "incremental", "unchanged", "incremental", "incremental", "incremental", "incremental", "unchanged",
+        "incremental",
     ]  # fmt: skip
     assert [len(reading.punches) for reading in readings] == [500, 1, 0, 15, 16, 17, 300, 0, 2]
     assert same_punches(together(*readings), emulated.punches())
     assert {reading.layout for reading in readings} == {layout}
-    assert all(later.reported_after == later.info.record_count for later in readings)
+    assert all(later.record_count_after == later.info.record_count for later in readings)
     assert all(list(later.punches.dtypes) == list(first.punches.dtypes) for first, later in pairwise(readings))
 
 
@@ -73,13 +74,13 @@ def test_a_log_that_has_not_changed_costs_about_a_kilobyte(protocol: Protocol) -
         full = gateway().read(one)
         until(lambda: watched.count(Command.CMD_EXIT))
         watched.forget()
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
         until(lambda: watched.count(Command.CMD_EXIT))
 
     assert (later.mode, len(later.punches), len(later.rejected)) == ("unchanged", 0, 0)
     assert watched.count(Command.CMD_CONNECT) == 1
     assert watched.count(Command.CMD_DATA_WRRQ) == 1
-    assert later.tail == full.tail
+    assert later.position == full.position
     assert later.bytes_read == watched.sent_bytes < 1500
 
 
@@ -92,10 +93,10 @@ def test_the_bytes_of_a_reading_are_all_that_the_terminal_has_sent(protocol: Pro
         assert full.bytes_read == watched.sent_bytes > 3000 * 40
         watched.forget()
         punch(emulated, 20)
-        later = gateway().read(one, full.tail)
+        later = gateway().read(one, full.position)
         until(lambda: watched.count(Command.CMD_EXIT))
 
-    assert later.mode == "tail"
+    assert later.mode == "incremental"
     assert later.bytes_read == watched.sent_bytes
     assert 20 * 40 < later.bytes_read < 4000
 
@@ -114,12 +115,12 @@ def test_a_punch_that_lands_during_a_reading_is_neither_lost_nor_doubled(layout:
         full = gateway().read(one)
         fleet.inject(NAME, Rewrite(command, late_punch, times=1))
         fleet.call(lambda: punch(emulated, 1))
-        tail = gateway().read(one, full.tail)
-        last = gateway().read(one, tail.tail)
+        later = gateway().read(one, full.position)
+        last = gateway().read(one, later.position)
 
-    assert (full.mode, tail.mode) == ("full", "tail")
+    assert (full.mode, later.mode) == ("full", "incremental")
     assert emulated.record_count == 503
-    assert same_punches(together(full, tail, last), emulated.punches())
+    assert same_punches(together(full, later, last), emulated.punches())
 
 
 def test_a_record_that_cannot_be_a_punch_keeps_its_place_in_the_log() -> None:
@@ -130,25 +131,25 @@ def test_a_record_that_cannot_be_a_punch_keeps_its_place_in_the_log() -> None:
         full = gateway().read(one)
         punch(emulated, 3)
         emulated.append_raw(bytes(bad))
-        later = gateway().read(one, full.tail)
-        last = gateway().read(one, later.tail)
+        later = gateway().read(one, full.position)
+        last = gateway().read(one, later.position)
 
-    assert later.mode == "tail"
+    assert later.mode == "incremental"
     assert later.rejected["record_index"].tolist() == [503]
     assert later.rejected["raw"].tolist() == [bytes(bad)]
     assert last.mode == "unchanged"
 
 
-def test_the_user_list_is_read_again_only_when_people_came_or_went() -> None:
+def test_the_user_list_is_read_again_only_after_a_change_of_the_user_counter() -> None:
     emulated, watched = terminal(40, records=500), Watched()
     with serving(emulated, watched) as one:
         full = gateway().read(one)
         punch(emulated, 1)
-        second = gateway().read(one, full.tail)
+        second = gateway().read(one, full.position)
         asked = watched.count(Command.CMD_DATA_WRRQ, USER_LIST)
         newcomer = TerminalUser(uid=900, user_id="900", name="New")
         emulated.definition = replace(emulated.definition, users=(*emulated.definition.users, newcomer))
-        third = gateway().read(one, second.tail)
+        third = gateway().read(one, second.position)
 
     assert (second.users, asked) == (None, 1)
     assert third.mode == "unchanged"
@@ -157,15 +158,15 @@ def test_the_user_list_is_read_again_only_when_people_came_or_went() -> None:
 
 
 def test_8_byte_records_need_the_user_list_in_every_reading_and_after_the_log() -> None:
-    """Slots pass from person to person: who holds one when is told by the lists of all readings."""
+    """Slots are reassigned: their users over time are known from the lists of all readings."""
     emulated, watched = terminal(8, records=500), Watched()
     with serving(emulated, watched) as one:
         full = gateway().read(one)
         punch(emulated, 1)
-        second = gateway().read(one, full.tail)
-        third = gateway().read(one, second.tail)
+        second = gateway().read(one, full.position)
+        third = gateway().read(one, second.position)
 
-    assert [reading.mode for reading in (full, second, third)] == ["full", "tail", "unchanged"]
+    assert [reading.mode for reading in (full, second, third)] == ["full", "incremental", "unchanged"]
     assert [reading.users is None for reading in (full, second, third)] == [False, False, False]
     snapshots = [one.data[:3] for one in watched.requests if one.command == Command.CMD_DATA_WRRQ]
     assert snapshots == [LOG, USER_LIST] * 3
@@ -179,11 +180,11 @@ def test_8_byte_records_that_wait_for_a_user_list_are_read_again() -> None:
         full = gateway().read(one)
         fleet.inject(NAME, refusal)
         fleet.call(lambda: punch(emulated, 5))
-        waiting = gateway().read(one, full.tail)
+        waiting = gateway().read(one, full.position)
         fleet.inject(NAME, Watched())
-        healed = gateway().read(one, waiting.tail)
+        healed = gateway().read(one, waiting.position)
 
-    assert (waiting.mode, len(waiting.punches), waiting.users, waiting.tail) == ("tail", 5, None, None)
+    assert (waiting.mode, len(waiting.punches), waiting.users, waiting.position) == ("incremental", 5, None, None)
     assert same_punches(healed.punches, emulated.punches())
 
 
@@ -191,14 +192,14 @@ def test_8_byte_records_that_wait_for_a_user_list_are_read_again() -> None:
 def test_a_counter_that_always_says_0_is_never_taken_for_an_unchanged_one(layout: Layout) -> None:
     blind = Rewrite(Command.CMD_GET_FREE_SIZES, lambda frames: [replace(frames[0], data=bytes(len(frames[0].data)))])
     with serving(terminal(layout, records=500), blind) as one:
-        assert gateway().read(one).tail is None
+        assert gateway().read(one).position is None
 
 
-def test_an_empty_log_is_asked_for_again() -> None:
+def test_an_empty_log_is_requested_again() -> None:
     with serving(terminal(40, records=0)) as one:
-        assert gateway().read(one).tail is None
+        assert gateway().read(one).position is None
 
 
 def test_a_terminal_without_a_serial_number_is_always_read_in_full() -> None:
     with serving(terminal(40, records=500), RefuseCommand(Command.CMD_OPTIONS_RRQ)) as one:
-        assert gateway().read(one).tail is None
+        assert gateway().read(one).position is None

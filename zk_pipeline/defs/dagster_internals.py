@@ -1,0 +1,60 @@
+"""Dagster's private names, imported in this module alone, each with the reason why no public name does.
+
+An upgrade of Dagster that moves one of them fails here. `zk_pipeline_tests/defs/test_dagster_internals.py` lists them.
+"""
+
+# ruff: noqa: PLC0414 (`as` marks a name as exported)
+
+# A configurable class of an instance (run coordinator, run launcher) states the schema of its configuration. The
+# documentation of custom instance classes uses these two, but `dagster` does not export them.
+from dagster._config import UserConfigSchema as UserConfigSchema
+
+# `runs.submit` creates a run that a daemon starts in another process, as the UI does, without starting a code server.
+from dagster._core.code_pointer import ModuleCodePointer as ModuleCodePointer
+
+# `crm_sync` plans partitions beyond those of its run's tags: a run covers one range, and what is due may have gaps.
+from dagster._core.events import AssetMaterializationPlannedData as AssetMaterializationPlannedData
+
+# The run id of events without a run (check evaluations by sensors, freshness changes), which `check_retention` deletes.
+from dagster._core.instance import RUNLESS_RUN_ID as RUNLESS_RUN_ID
+
+# The answer of `WorkerLauncher` to run monitoring: whether the worker of a run is alive.
+from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
+from dagster._core.launcher import WorkerStatus as WorkerStatus
+
+# The origin that `runs.submit` gives a run (see ModuleCodePointer): code location, repository and job.
+from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT as DEFAULT_DAGSTER_ENTRY_POINT
+from dagster._core.origin import JobPythonOrigin as JobPythonOrigin
+from dagster._core.origin import RepositoryPythonOrigin as RepositoryPythonOrigin
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin as RegisteredCodeLocationOrigin
+from dagster._core.remote_origin import RemoteJobOrigin as RemoteJobOrigin
+from dagster._core.remote_origin import RemoteRepositoryOrigin as RemoteRepositoryOrigin
+
+# `instance.get_ticks` filters by this enum: alerts on failing schedules and sensors.
+from dagster._core.scheduler.instigation import TickStatus as TickStatus
+
+# A check's last complete evaluation and its status in `event_log_storage.get_asset_check_summary_records`.
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord as AssetCheckExecutionRecord,
+)
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus as AssetCheckExecutionRecordStatus,
+)
+
+# Dagster has no call that deletes check evaluations: `check_retention` deletes rows of these tables by SQL.
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage as SqlEventLogStorage
+from dagster._core.storage.sqlalchemy_compat import db_select as db_select
+
+# Names of tags that Dagster itself writes and reads: the partitions of a run, and whether the daemon retries it.
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_NAME_TAG
+from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
+
+# The second of the two names of a configurable class (see UserConfigSchema).
+from dagster._serdes import ConfigurableClassData as ConfigurableClassData
+
+# A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run says so.
+from dagster._utils.interrupts import setup_interrupt_handlers as setup_interrupt_handlers

@@ -1,0 +1,38 @@
+"""Names of store version 18, which migration 0019 replaced: a store of today brought back to them."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+
+from zk_pipeline.store.schema.catalog import TABLES
+from zk_pipeline.store.schema.migrations_runner import script
+
+_SCRIPT = script("0019_names.sql")
+_RENAMES = re.findall(r"^ALTER TABLE (\w+) RENAME (?:COLUMN (\w+) )?TO (\w+);", _SCRIPT, re.MULTILINE)
+_VALUES = re.findall(r"^UPDATE (\w+) SET (\w+) = '(\w+)' WHERE \w+ = '(\w+)';", _SCRIPT, re.MULTILINE)
+ALERT_KEYS = dict(re.findall(r"\('(check:\w+:\w+)', '(check:\w+:\w+)'\)", _SCRIPT))  # former to new
+
+FORMER_TABLE = {new: old for old, column, new in _RENAMES if not column}
+FORMER_TABLES = [FORMER_TABLE.get(table, table) for table in TABLES]
+FORMER_VALUE = {new: old for _, _, new, old in _VALUES}
+
+
+def former_column(table: str, column: str) -> str:
+    """Name of the column `table.column`, both as they are today."""
+    return next((old for name, old, new in _RENAMES if (name, new) == (table, column) and old), column)
+
+
+def undo_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give tables, columns, values and alert keys their former names; the next use of the store migrates it again."""
+    for table, column, new, old in _VALUES:
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [old, new])
+    for old, new in ALERT_KEYS.items():
+        connection.execute("UPDATE alerts SET key = ? WHERE key = ?", [old, new])
+    for new, old in FORMER_TABLE.items():
+        connection.execute(f"ALTER TABLE {new} RENAME TO {old}")
+    for table, column, new in _RENAMES:
+        if column:
+            connection.execute(f"ALTER TABLE {FORMER_TABLE.get(table, table)} RENAME COLUMN {new} TO {column}")
+    connection.execute("DELETE FROM schema_migrations WHERE version >= 19")
