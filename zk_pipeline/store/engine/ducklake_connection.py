@@ -52,16 +52,16 @@ def lake_connection(
 def forget_instance(address: LakeAddress, failed: duckdb.DuckDBPyConnection | None = None) -> None:
     """Attach again at the next use, after the server was away.
 
-    With `failed`, only that instance is forgotten: another thread may have attached a working one since. Connections of
-    other threads stay open.
+    With `failed`, only that instance is forgotten, since another thread may have attached a working one in the
+    meantime; connections of other threads stay open. Without it, all connections of this process are closed.
     """
     key = (os.getpid(), address)
     with _guard:
         if failed is not None and _instances.get(key) is not failed:
             return
         instance = _instances.pop(key, None)
-    if instance is not None:
-        instance.close()
+    if instance is not None and failed is None:
+        instance.close()  # and with it each connection made from it
 
 
 def is_attached(address: LakeAddress) -> bool:
