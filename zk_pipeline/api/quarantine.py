@@ -160,5 +160,5 @@ def find_device_name(services: Services, number: object) -> str | None:
         return None
     name = next((one.name for one in services.store.devices.all() if one.id == number), None)
     if name is None:
-        raise UsageError(f"device: no device with the id {number}")
+        raise UsageError(f"device: there is none with the id {number}")
     return name

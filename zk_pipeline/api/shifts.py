@@ -113,7 +113,7 @@ def assign(services: Given, _: Admin, new: AssignmentBody) -> dict[str, Any]:
     ids = {one.name: one.id for one in services.store.devices.all()}
     name = next((name for name, number in ids.items() if number == new.device), None)
     if new.device is not None and name is None:
-        raise UsageError(f"device: no device with the id {new.device}")
+        raise UsageError(f"device: there is none with the id {new.device}")
     wanted = Assignment(
         shift=new.shift,
         target=Target(user_id=new.user_id, site=new.site, device=name),

@@ -203,7 +203,7 @@ def test_errors_without_internals(own: Served, home_store: Store, monkeypatch: p
         patch.setattr("zk_pipeline.store.terminals.devices.DeviceRegistry.all", broken)
         with own.client() as admin:
             answer = admin.get("/api/devices/")
-    assert (answer.status_code, answer.json()) == (500, {"detail": "internal error; the log of the API says more"})
+    assert (answer.status_code, answer.json()) == (500, {"detail": "internal error; see the log of the API"})
     assert answer.headers["content-security-policy"]
     path = home_store.database.path
     kept = path.read_bytes()

@@ -23,7 +23,7 @@ from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, serve
 
 # What a document cannot say: these refusals are of the meaning of what was sent, or of what is stored at the time.
 OF_MEANING = (
-    "after: this is no place in this list",
+    "after: not valid for this list",
     "device: there is none with the id",
     "ordering: ",
     "name: ",

@@ -85,7 +85,7 @@ def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client,
         ("shift-assignments", {"shift": "none"}, "name one"),
         ("shift-assignments", {"shift": "none", "device": 900000}, "device: there is none with the id 900000"),
         ("shift-assignments", {"shift": "none", "user_id": "1", "valid_from": "2026-02-30"}, "valid_from: 2026-02-30"),
-        ("holidays", {"date": "2026-13-01", "name": "x"}, "date: 2026-13-01 is not a date"),
+        ("holidays", {"date": "2026-13-01", "name": "x"}, "date: 2026-13-01 is not a valid date"),
         ("holidays", {"date": "2026-01-01", "name": "x", "site": "Mars"}, "no site 'Mars'"),
     ],
 )

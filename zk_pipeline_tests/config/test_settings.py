@@ -227,7 +227,7 @@ def test_a_database_path_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["ZK_PIPELINE_HOME", "DAGSTER_HOME"])
 def test_the_home_cannot_be_named_by_the_file_that_is_looked_for_in_it(name: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"{name}=/elsewhere\n")
-    assert refusal(tmp_path).endswith(f"line 1: {name} decides where this file is looked for: export it")
+    assert refusal(tmp_path).endswith(f"line 1: {name} decides where this file is read from: export it")
 
 
 def test_a_shared_store_is_named_with_its_folder_in_the_home_and_shows_no_password(tmp_path: Path) -> None:
