@@ -59,7 +59,7 @@ def test_each_format_can_be_read_and_holds_the_same(reader: httpx.Client) -> Non
         ("what=raw", "format: "),
         ("what=raw&format=pdf", "format: "),
         ("what=devices&format=csv", "what: "),
-        ("what=raw&format=csv&start_date=2026-02-30", "start_date: 2026-02-30 is not a date"),
+        ("what=raw&format=csv&start_date=2026-02-30", "start_date: 2026-02-30 is not a valid date"),
         ("what=raw&format=csv&start_date=2026-03-03&end_date=2026-03-02", "end_date: 2026-03-02 is before"),
         ("what=raw&format=csv&device=Nowhere", "no device 'Nowhere'; there are: "),
         ("what=raw&format=csv&site=Nowhere", "no site 'Nowhere'; there are: "),
