@@ -123,7 +123,7 @@ def _row(way: Way, count: int, writes: int, at_most: float) -> str:
 
 def _ideal(path: Where, count: int) -> float:
     """Every writer once, for as long as a write holds the store on average, and readers in one go between two."""
-    kinds = {kind.purpose: kind.held for kind in Store.at(path).lock_statistics().kinds}
+    kinds = {one.operation: one.lock_time for one in Store.at(path).lock_statistics().operations}
     write, read = kinds["write"], kinds["read"]
     return count * (write.sum_ms / write.count + read.sum_ms / read.count) / 1e3
 

@@ -1,4 +1,4 @@
-"""Answer models whose fields are described by the store's catalog, so that the two cannot drift apart."""
+"""Response models whose field descriptions come from the catalog of the store."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from zk_pipeline.store.schema.catalog import TABLES, VIEWS
 _CATALOG = {**TABLES, **VIEWS}
 
 
-def described(name: str, kind: type[Any], table: str, words: dict[str, str] | None = None) -> type[BaseModel]:
-    """A model with the fields of a dataclass; `words` are for fields that the table has under another name."""
-    meanings = _CATALOG[table][1] | (words or {})
+def catalog_model(
+    name: str, kind: type[Any], table: str, descriptions: dict[str, str] | None = None
+) -> type[BaseModel]:
+    """A model with the fields of a dataclass; `descriptions` are for fields that are no columns of the table."""
+    meanings = _CATALOG[table][1] | (descriptions or {})
     hints = get_type_hints(kind)
     columns: dict[str, Any] = {
         one.name: (hints[one.name], Field(description=meanings[one.name], json_schema_extra=_without_zone(one.name)))
@@ -25,7 +27,7 @@ def described(name: str, kind: type[Any], table: str, words: dict[str, str] | No
 
 
 def _without_zone(name: str) -> Callable[[dict[str, Any]], None] | None:
-    """A wall-clock reading has no offset, which the format `date-time` would promise."""
+    """Remove the format `date-time` from wall-clock times, which have no offset."""
 
     def strip(schema: dict[str, Any]) -> None:
         for part in (schema, *schema.get("anyOf", ())):

@@ -1,4 +1,4 @@
-"""The registry of terminals, and looking at one terminal live. What polls them is `actions`."""
+"""Device registry, and live queries of one terminal. `actions` polls the terminals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from zk_pipeline.api.catalog_models import described
+from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES, TERMINAL_FAILURES
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device
@@ -23,11 +23,11 @@ from zk_pipeline.store.terminals.devices import EDITABLE
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=FAILURES, route_class=StrictRoute)
 
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
-DeviceAnswer = described("Device", Device, "devices")
+DeviceAnswer = catalog_model("Device", Device, "devices")
 
 
 class _ReadOnly(BaseModel):
-    """Fields of an answer that may come back in a request, where they mean nothing. A mistyped field is refused."""
+    """Read-only fields of responses, which are ignored in requests. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,18 +42,18 @@ class _ReadOnly(BaseModel):
 
 
 class DeviceChange(_ReadOnly):
-    """What may be changed of a terminal; what is not given stays."""
+    """Changeable fields of a device; missing fields stay unchanged."""
 
-    name: str | None = Field(None, description="Cannot be changed: its history stands under it")
+    name: str | None = Field(None, description="Cannot be changed: the history refers to it")
     ip_address: str | None = Field(None, description="IP address or host name")
     port: Port | None = None
     protocol: Literal["auto", "tcp", "udp"] | None = None
     timezone: str | None = Field(None, description="IANA zone of the terminal's wall clock")
-    site: str | None = Field(None, description="Devices of one site share their people")
+    site: str | None = Field(None, description="Devices of one site share their users")
     enabled: bool | None = Field(None, strict=True)
-    live: bool | None = Field(None, strict=True, description="Whether `zk-pipeline live` listens to it")
+    live: bool | None = Field(None, strict=True, description="Whether `zk-pipeline live` captures its punches")
     trust_punch_states: bool | None = Field(
-        None, strict=True, description="Whether minutes worked are taken from its in, out and break states"
+        None, strict=True, description="Whether worked minutes are computed from its in, out and break states"
     )
     comm_key_env: str | None = Field(
         None, description="Name of the environment variable that holds the comm key, never the key"
@@ -64,14 +64,14 @@ class DeviceChange(_ReadOnly):
 
 
 class NewDevice(DeviceChange):
-    """A terminal to register. What is not given is as `zk-pipeline device add` has it."""
+    """A terminal to register. Missing fields get the defaults of `zk-pipeline device add`."""
 
     name: str = Field(description="Unique; also its Dagster partition key")
     ip_address: str = Field(description="IP address or host name")
 
 
 class Info(BaseModel):
-    """What the terminal says of itself right now."""
+    """Live information from the terminal."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -86,13 +86,13 @@ class Info(BaseModel):
     connected: bool
     user_capacity: int
     attendance_capacity: int
-    clock_drift_seconds: float | None = Field(description="Terminal minus true time; null where it shows no real date")
+    clock_drift_seconds: float | None = Field(description="Terminal minus true time; null if its date is invalid")
     round_trip_ms: float
     transport: Literal["tcp", "udp"]
 
 
 class User(BaseModel):
-    """Somebody enrolled on the terminal; no password, no template."""
+    """A user enrolled on the terminal, without password and templates."""
 
     user_id: str
     uid: int
@@ -102,34 +102,34 @@ class User(BaseModel):
 
 
 class ClockSet(BaseModel):
-    """How far the terminal's clock was and is from true time, in seconds."""
+    """Clock drift before and after: terminal minus true time, in seconds."""
 
-    drift_before_seconds: float | None = Field(description="null where it showed no real date")
+    drift_before_seconds: float | None = Field(description="null if its date was invalid")
     drift_after_seconds: float | None
 
 
 @router.get("/", response_model=list[DeviceAnswer])  # type: ignore[valid-type]
 def devices(services: Given, _: Reader) -> list[Device]:
-    """All registered terminals, by name."""
+    """All registered devices, by name."""
     return services.store.devices.all()
 
 
 @router.post("/", response_model=DeviceAnswer, status_code=201)
 def add(services: Given, _: Admin, new: NewDevice) -> Device:
-    """Register a terminal. One that was removed is revived under its old number."""
+    """Register a terminal. A removed device of this name is registered again with its old id."""
     values = {"timezone": services.settings.timezone} | check_fields(_given(new) | {"name": new.name})
     return services.store.devices.add(Device(**values))
 
 
 @router.get("/{device_id}/", response_model=DeviceAnswer)
 def device(services: Given, _: Reader, device_id: DeviceId) -> Device:
-    """One terminal, as registered."""
+    """One registered device."""
     return services.store.devices.by_id(device_id)
 
 
 @router.put("/{device_id}/", response_model=DeviceAnswer)
 def replace(services: Given, _: Admin, device_id: DeviceId, new: NewDevice) -> Device:
-    """Make a terminal's registration as given; what is not given gets its default."""
+    """Replace the registration of a terminal; missing fields get their defaults."""
     before = services.store.devices.by_id(device_id)
     _check_name_stays(before, new)
     values = {"timezone": services.settings.timezone} | check_fields(_given(new))
@@ -139,7 +139,7 @@ def replace(services: Given, _: Admin, device_id: DeviceId, new: NewDevice) -> D
 
 @router.patch("/{device_id}/", response_model=DeviceAnswer)
 def change(services: Given, _: Admin, device_id: DeviceId, new: DeviceChange) -> Device:
-    """Change what is given of a terminal's registration."""
+    """Change the given fields of a registration."""
     before = services.store.devices.by_id(device_id)
     _check_name_stays(before, new)
     changes = check_fields(_given(new))
@@ -150,37 +150,37 @@ def change(services: Given, _: Admin, device_id: DeviceId, new: DeviceChange) ->
 
 @router.delete("/{device_id}/", status_code=204)
 def remove(services: Given, _: Admin, device_id: DeviceId) -> Response:
-    """Take a terminal out of the registry; its punches, polls and days stay."""
+    """Remove a terminal from the registry; its punches, polls and attendance days stay."""
     services.store.devices.remove(services.store.devices.by_id(device_id).name)
     return Response(status_code=204)
 
 
 @router.get("/{device_id}/info/", response_model=Info, responses=TERMINAL_FAILURES)
 def info(services: Given, _: Reader, device_id: DeviceId) -> dict[str, Any]:
-    """Connect to the terminal and ask it."""
-    one = services.store.devices.by_id(device_id)
-    said = services.terminals.probe(one)
+    """Connect to the terminal and query its state."""
+    device = services.store.devices.by_id(device_id)
+    probed = services.terminals.probe(device)
     return {
-        "device_name": one.name,
-        "ip_address": one.ip_address,
-        "port": one.port,
-        "firmware_version": said.firmware_version,
-        "serial_number": said.serial_number,
-        "platform": said.platform,
-        "user_count": said.user_count,
-        "attendance_count": said.record_count,
+        "device_name": device.name,
+        "ip_address": device.ip_address,
+        "port": device.port,
+        "firmware_version": probed.firmware_version,
+        "serial_number": probed.serial_number,
+        "platform": probed.platform,
+        "user_count": probed.user_count,
+        "attendance_count": probed.record_count,
         "connected": True,
-        "user_capacity": said.user_capacity,
-        "attendance_capacity": said.record_capacity,
-        "clock_drift_seconds": said.clock_drift_seconds,
-        "round_trip_ms": said.round_trip_ms,
-        "transport": said.transport,
+        "user_capacity": probed.user_capacity,
+        "attendance_capacity": probed.record_capacity,
+        "clock_drift_seconds": probed.clock_drift_seconds,
+        "round_trip_ms": probed.round_trip_ms,
+        "transport": probed.transport,
     }
 
 
 @router.get("/{device_id}/users/", response_model=list[User], responses=TERMINAL_FAILURES)
 def users(services: Given, _: Reader, device_id: DeviceId) -> list[dict[str, Any]]:
-    """Who is enrolled on the terminal, read from it now."""
+    """Users enrolled on the terminal, read live."""
     enrolled = services.terminals.users(services.store.devices.by_id(device_id))
     return [{str(name): value for name, value in row.items()} for row in enrolled.to_dict("records")]
 
@@ -193,11 +193,11 @@ def set_clock(services: Given, _: Operator, device_id: DeviceId) -> dict[str, An
 
 
 def _given(new: DeviceChange) -> dict[str, Any]:
-    """The editable fields that were given. An empty comm_key_env is none."""
+    """The given editable fields. An empty comm_key_env counts as none."""
     given = {name: getattr(new, name) for name in EDITABLE}
     return given | {"comm_key_env": given["comm_key_env"] or None}
 
 
 def _check_name_stays(before: Device, new: DeviceChange) -> None:
     if new.name is not None and new.name != before.name:
-        raise UsageError(f"name: {before.name!r} cannot be renamed, its history stands under it; remove and add it")
+        raise UsageError(f"name: {before.name!r} cannot be renamed; remove it and add another")

@@ -1,4 +1,4 @@
-"""What was said of a person's day, when, and why."""
+"""Explanation of one attendance day: punches, revisions, deliveries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.api.catalog_models import described
+from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.fields import Date, Instant, as_instant
@@ -19,43 +19,43 @@ from zk_pipeline.store.queries.explanations import ExplainedPunch, Revision
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 
-RevisionAnswer = described(
+RevisionAnswer = catalog_model(
     "Revision",
     Revision,
     "daily_attendance_revisions",
     {
-        "made_at": "When this revision was made (instant, UTC)",
-        "delivery": "State of its delivery now; null where there was none",
+        "made_at": "When this revision was written (instant, UTC)",
+        "delivery": "Current state of its delivery; null without one",
         "delivered_at": "When the CRM confirmed it (instant, UTC)",
         "idempotency_key": "Key of its delivery",
     },
 )
-ExplainedAnswer = described(
+ExplainedAnswer = catalog_model(
     "ExplainedPunch",
     ExplainedPunch,
     "raw_punches",
     {
         "site": "Site of its device",
-        "poll_id": "Poll that brought it first (device_polls.id)",
+        "poll_id": "Poll that stored it first (device_polls.id)",
         "stored_at": "When it was stored (instant, UTC)",
-        "read_local": "What the terminal recorded, where its clock was corrected afterwards",
+        "read_local": "Recorded time, if a clock correction changed it",
     },
 )
 
 
 class ExplainParameters(BaseModel):
-    """Which day, and as of when."""
+    """The attendance day, and the instant of the view."""
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: Annotated[str, Field(min_length=1, max_length=200, description="The person")]
+    user_id: Annotated[str, Field(min_length=1, max_length=200, description="The user")]
     date: Date = Field(description="The work date")
     site: Text = Field(None, description="Only at this site")
-    as_of: Instant | None = Field(None, description="What was said then, such as 2026-11-03T17:00:00Z")
+    as_of: Instant | None = Field(None, description="State at this instant, such as 2026-11-03T17:00:00Z")
 
 
 class Explained(BaseModel):
-    """All that is known of a person's day: the last revision of each site is what is (or was) said."""
+    """Punches and revisions of a user and work date; the last revision of each site is (or was) the valid one."""
 
     user_id: str
     work_date: date
@@ -65,19 +65,17 @@ class Explained(BaseModel):
 
 
 @router.get("/explain/", response_model=Explained)
-def explain(services: Given, _: Reader, asked: Annotated[ExplainParameters, Query()]) -> dict[str, Any]:
-    """What was said of a person's day, when, and why: its punches, every revision with the run that made it and the
-    hours it was judged by, and what the CRM was told.
-    """
-    day = date.fromisoformat(asked.date)
-    known = services.store.explanations.explain(asked.user_id, day, as_of=as_instant(asked.as_of))
-    found = known.at(asked.site)
-    if not found.punches and not found.revisions:
-        raise HTTPException(404, "Nothing is known of this person on that date.")
+def explain(services: Given, _: Reader, query: Annotated[ExplainParameters, Query()]) -> dict[str, Any]:
+    """Explain an attendance day: its punches, and every revision with its run, working hours and delivery."""
+    day = date.fromisoformat(query.date)
+    every_site = services.store.explanations.explain(query.user_id, day, as_of=as_instant(query.as_of))
+    explained = every_site.at(query.site)
+    if not explained.punches and not explained.revisions:
+        raise HTTPException(404, "There are no punches and no revisions of this user on that date.")
     return {
-        "user_id": found.user_id,
-        "work_date": found.work_date,
-        "as_of": found.as_of,
-        "punches": found.punches,
-        "revisions": found.revisions,
+        "user_id": explained.user_id,
+        "work_date": explained.work_date,
+        "as_of": explained.as_of,
+        "punches": explained.punches,
+        "revisions": explained.revisions,
     }

@@ -1,4 +1,4 @@
-"""Raw punches and days as files. How they are written and sent is `file_responses`."""
+"""Exports of raw punches and attendance days. `http.file_responses` streams the files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from zk_pipeline.api.quarantine import name_of_device
+from zk_pipeline.api.quarantine import find_device_name
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.fields import as_date
@@ -22,16 +22,16 @@ router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
 
 
 class ExportParameters(BaseModel):
-    """Which rows, and as what. Dates are work dates for `attendance`, the wall clock's for `raw`."""
+    """Rows and format. Dates are work dates for `attendance`, dates of the wall clock for `raw`."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["csv", "parquet", "xlsx"] = "csv"
     start_date: DateText = Field(None, description="First date")
     end_date: DateText = Field(None, description="Last date, included")
-    user_id: Text = Field(None, description="Only this person")
+    user_id: Text = Field(None, description="Only this user")
     site: Text = Field(None, description="Only this site")
-    device: Number = Field(None, description="Only this device (its id); of days: the device of the clock-in")
+    device: Number = Field(None, description="Only this device (its id); for `attendance`, the device of the clock-in")
 
 
 @router.get(
@@ -42,13 +42,13 @@ class ExportParameters(BaseModel):
     },
 )
 def export(
-    services: Given, _: Reader, what: Literal["raw", "attendance"], asked: Annotated[ExportParameters, Query()]
+    services: Given, _: Reader, what: Literal["raw", "attendance"], query: Annotated[ExportParameters, Query()]
 ) -> Response:
-    """Raw punches or days as a CSV, Parquet or Excel file that is sent while it is written.
+    """Raw punches or attendance days as a CSV, Parquet or Excel file, streamed.
 
-    A failure in the middle of it ends the connection, so that half a file is not taken for a whole one.
+    A failure after the start closes the connection, so that half a file is not taken for a whole one.
     """
-    first, last = as_date(asked.start_date), as_date(asked.end_date)
+    first, last = as_date(query.start_date), as_date(query.end_date)
     check_date_range(first, last)
-    scope = ExportScope(first, last, asked.user_id, asked.site, name_of_device(services, asked.device))
-    return export_file(services, what, scope, asked.format)
+    scope = ExportScope(first, last, query.user_id, query.site, find_device_name(services, query.device))
+    return export_file(services, what, scope, query.format)

@@ -1,19 +1,19 @@
-"""Whether it is alive and ready, and the figures of it. For machines that look every few seconds."""
+"""Health endpoints and metrics, for load balancers and monitoring."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse
 
-from zk_pipeline.api.prometheus import metrics_text
+from zk_pipeline.api.prometheus import PipelineCollector, metrics_page
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.http.auth import Reader
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.store.queries.metrics import DeviceFigures, device_figures, store_figures
+from zk_pipeline.store.queries.metrics import DeviceMetrics, read_device_metrics, read_store_metrics
 
 router = APIRouter(tags=["operations"])
 
@@ -32,12 +32,12 @@ class DeviceReadiness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`status` is `ready` where everything answers, else `not ready` with status 503."""
+    """`status` is `ready` if all parts respond, else `not ready` with HTTP status 503."""
 
     status: str
-    store: str = Field(description="`ok`, or why it cannot be read")
-    daemon: str = Field(description="`alive`, or since when it is not; compared here, not taken from Dagster")
-    devices: list[DeviceReadiness] = Field(description="Enabled devices; silent ones are for alerts to judge")
+    store: str = Field(description="`ok`, or the class of the error")
+    daemon: str = Field(description="`alive`, or the age of its heartbeat, compared by the API itself")
+    devices: list[DeviceReadiness] = Field(description="Enabled devices; an old last success does not change `status`")
 
 
 @router.get("/health/live", response_model=Alive)
@@ -67,25 +67,24 @@ def ready(services: Given, response: Response) -> Readiness:
     response_class=PlainTextResponse,
     responses={key: _JSON | {"description": FAILURES[key]["description"]} for key in (400, 401, 403, 429, 503)},
 )
-def metrics(services: Given, _: Reader) -> Response:
-    """Figures in Prometheus' text format."""
+def metrics(request: Request, services: Given, _: Reader) -> Response:
+    """Metrics in the text format of Prometheus, or of OpenMetrics where the Accept header names it."""
     now = services.clock()
-    figures = store_figures(
+    store = read_store_metrics(
         services.store.database, first=services.settings.history_start, last=services.last_work_date(), now=now
     )
-    text = metrics_text(
-        figures, services.watch.daemon_status(now), services.traffic, services.store.lock_statistics(), now
-    )
-    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+    collector = PipelineCollector(store, services.watch.daemon_status(now), services.store.lock_statistics(), now)
+    body, content_type = metrics_page(request.headers.get("accept", ""), collector, services.requests)
+    return Response(body, headers={"Content-Type": content_type})
 
 
-def _store(services: Services) -> tuple[list[DeviceFigures], str]:
+def _store(services: Services) -> tuple[list[DeviceMetrics], str]:
     try:
-        return device_figures(services.store.database), "ok"
+        return read_device_metrics(services.store.database), "ok"
     except ZkPipelineError as error:
-        return [], type(error).__name__  # the text tells of paths and processes
+        return [], type(error).__name__  # the message reveals paths and processes
 
 
-def _readiness(one: DeviceFigures, now: datetime) -> DeviceReadiness:
+def _readiness(one: DeviceMetrics, now: datetime) -> DeviceReadiness:
     ago = None if one.last_success is None else round((now - one.last_success).total_seconds(), 1)
     return DeviceReadiness(device=one.device, last_success=one.last_success, seconds_ago=ago)

@@ -1,4 +1,4 @@
-"""Days on which nobody is expected, and people who were expected and did not come. The rules: docs/attendance.md."""
+"""Holidays and absences; docs/attendance.md has the rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.http.auth import Admin, Reader
 from zk_pipeline.http.fields import DATE, Date, Name, as_date
-from zk_pipeline.http.pagination import DateText, Numbered, PageOf, Text, numbered_page
+from zk_pipeline.http.pagination import DateText, PageOf, PageParameters, Text, numbered_page
 from zk_pipeline.http.services import Given
 from zk_pipeline.http.strict_input import StrictRoute
 
@@ -23,17 +23,17 @@ HolidayDate = Annotated[str, Path(pattern=DATE, json_schema_extra={"format": "da
 
 
 class HolidayBody(BaseModel):
-    """A date on which nobody is expected."""
+    """A date without expected attendance."""
 
     model_config = ConfigDict(extra="forbid")
 
     date: Date
     name: Name
-    site: Name | None = Field(None, description="Only there; null: at all sites")
+    site: Name | None = Field(None, description="Only at this site; null: at all sites")
 
 
 class HolidayAnswer(BaseModel):
-    """A holiday as it is stored; one that was imported may have any name, several feasts of a date one in common."""
+    """A stored holiday. Imported ones may have any name; several events of a date are joined in one name."""
 
     date: date
     name: str
@@ -41,14 +41,14 @@ class HolidayAnswer(BaseModel):
 
 
 class HolidaySite(BaseModel):
-    """Which of a date's holidays."""
+    """The site of the holiday."""
 
     model_config = ConfigDict(extra="forbid")
-    site: Text = Field(None, description="That of this site; without: that of all sites")
+    site: Text = Field(None, description="Site of the holiday; default: the holiday of all sites")
 
 
 class Absence(BaseModel):
-    """A work date on which an assigned shift works and the person has no punch."""
+    """A working day of an assigned shift on which the user has no punch."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -58,10 +58,10 @@ class Absence(BaseModel):
     shift: str
 
 
-class AbsenceParameters(Numbered):
-    """Which absences; dates are work dates."""
+class AbsenceParameters(PageParameters):
+    """Filters of absences; dates are work dates."""
 
-    user_id: Text = Field(None, description="Only this person")
+    user_id: Text = Field(None, description="Only this user")
     site: Text = Field(None, description="Only this site")
     start_date: DateText = Field(None, description="First date")
     end_date: DateText = Field(None, description="Last date, included")
@@ -82,29 +82,29 @@ def add_holiday(services: Given, _: Admin, new: HolidayBody) -> dict[str, Any]:
 
 
 @router.delete("/holidays/{day}/", status_code=204)
-def remove_holiday(services: Given, _: Admin, day: HolidayDate, asked: Annotated[HolidaySite, Query()]) -> Response:
-    """Take a holiday back."""
-    held = [one for one in services.store.holidays.all() if (str(one.day), one.site) == (day, asked.site)]
-    if not held:
+def remove_holiday(services: Given, _: Admin, day: HolidayDate, query: Annotated[HolidaySite, Query()]) -> Response:
+    """Remove a holiday."""
+    matching = [one for one in services.store.holidays.all() if (str(one.day), one.site) == (day, query.site)]
+    if not matching:
         raise HTTPException(404, "Not found.")
-    services.store.holidays.remove(held[0].day, held[0].site)
+    services.store.holidays.remove(matching[0].day, matching[0].site)
     return Response(status_code=204)
 
 
 @router.get("/absences/", response_model=PageOf[Absence])
 def absences(
-    request: Request, services: Given, _: Reader, asked: Annotated[AbsenceParameters, Query()]
+    request: Request, services: Given, _: Reader, query: Annotated[AbsenceParameters, Query()]
 ) -> dict[str, Any]:
-    """Who was expected by a shift of theirs and did not come, by date."""
+    """Absences: expected attendance days without punches, by date."""
     count, rows = services.store.absences.page(
-        user_id=asked.user_id,
-        site=asked.site,
-        first=as_date(asked.start_date),
-        last=as_date(asked.end_date),
-        limit=asked.size,
-        offset=asked.offset,
+        user_id=query.user_id,
+        site=query.site,
+        first=as_date(query.start_date),
+        last=as_date(query.end_date),
+        limit=query.size,
+        offset=query.offset,
     )
-    return numbered_page(request, asked, count, rows)
+    return numbered_page(request, query, count, rows)
 
 
 def _holiday(one: Holiday) -> dict[str, Any]:

@@ -1,20 +1,28 @@
-"""Figures as Prometheus' text format has them. Written by hand: its client library would add a registry and no rule."""
+"""Metrics page in the text formats of Prometheus and OpenMetrics, by `prometheus_client`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from zk_pipeline.http.request_metrics import BUCKETS, Histogram, RequestMetrics
-from zk_pipeline.store.locks.lock_statistics import BOUNDS_MS, Holds
-from zk_pipeline.store.queries.metrics import StoreFigures
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from zk_pipeline.http.request_metrics import RequestMetrics
+from zk_pipeline.store.locks.lock_statistics import BUCKETS_MS, Histogram, LockStats, LockSummary
+from zk_pipeline.store.queries.metrics import StoreMetrics
 
 _STATES = ("pending", "sending", "delivered", "retry", "failed", "superseded")
+_OPENMETRICS = "application/openmetrics-text"
 
 
-class Orchestration(Protocol):
-    """What is asked of Dagster, see `defs.orchestration`."""
+class DaemonStatus(Protocol):
+    """State of Dagster's daemon, see `defs.instance.daemon_health`."""
 
     @property
     def heartbeats(self) -> dict[str, float]: ...
@@ -24,129 +32,139 @@ class Orchestration(Protocol):
     def is_daemon_alive(self) -> bool: ...
 
 
-def metrics_text(
-    store: StoreFigures, dagster: Orchestration, traffic: RequestMetrics, holds: Holds, now: datetime
-) -> str:
-    return "".join(f"{line}\n" for line in _lines(store, dagster, traffic, holds, now))
+@dataclass(frozen=True, eq=False)
+class PipelineCollector(Collector):
+    """Metrics of the store, of Dagster and of the store lock as read at `now`."""
+
+    store: StoreMetrics
+    dagster: DaemonStatus
+    locks: LockSummary
+    now: datetime
+
+    def collect(self) -> Iterator[Metric]:
+        """All metric families; a family without samples keeps its help text."""
+        yield from self._store_metrics()
+        yield from self._poll_metrics()
+        yield from self._device_metrics()
+        yield from self._dagster_metrics()
+        yield from self._lock_metrics()
+
+    def _store_metrics(self) -> Iterator[Metric]:
+        store = self.store
+        yield _gauge("zk_punches", "Punches in the store.", store.punches)
+        yield _gauge("zk_attendance_days", "Attendance days in the store.", store.attendance_days)
+        yield _gauge("zk_outlier_days", "Attendance days with at least one outlier code.", store.outlier_days)
+        yield _gauge("zk_quarantined_records", "Records in quarantine.", store.quarantined_records)
+        yield _gauge(
+            "zk_stale_work_dates", "Work dates with punches newer than their attendance days.", store.stale_work_dates
+        )
+        deliveries = GaugeMetricFamily("zk_deliveries", "Deliveries to the CRM by state.", labels=["state"])
+        for state, count in (dict.fromkeys(_STATES, 0) | store.deliveries).items():
+            deliveries.add_metric([state], count)
+        yield deliveries
+        age = 0.0 if store.oldest_due is None else (self.now - store.oldest_due).total_seconds()
+        yield _gauge(
+            "zk_delivery_queue_age_seconds",
+            "Age of the oldest delivery that is due, in seconds; 0 if none is due.",
+            age,
+        )
+
+    def _poll_metrics(self) -> Iterator[Metric]:
+        labels = ["device", "status"]
+        polls = CounterMetricFamily("zk_polls_total", "Polls by device and status.", labels=labels)
+        seconds = CounterMetricFamily("zk_poll_seconds_total", "Duration of all polls, in seconds.", labels=labels)
+        punches = CounterMetricFamily("zk_new_punches_total", "New punches that polls stored.", labels=labels)
+        for one in self.store.polls:
+            polls.add_metric([one.device, one.status], one.polls)
+            seconds.add_metric([one.device, one.status], one.duration_seconds)
+            punches.add_metric([one.device, one.status], one.new_punches)
+        yield from (polls, seconds, punches)
+
+    def _device_metrics(self) -> Iterator[Metric]:
+        devices = self.store.devices
+        yield _device_gauge(
+            "zk_device_last_success_timestamp_seconds",
+            "End of the latest successful poll, as Unix time.",
+            ((one.device, None if one.last_success is None else one.last_success.timestamp()) for one in devices),
+        )
+        yield _device_gauge(
+            "zk_device_clock_drift_seconds",
+            "Clock of the terminal minus true time at the latest successful poll, in seconds.",
+            ((one.device, one.clock_drift_seconds) for one in devices),
+        )
+        yield _device_gauge(
+            "zk_device_log_used_ratio",
+            "Records in the log of the terminal divided by its capacity, 0 to 1.",
+            ((one.device, one.log_used_ratio) for one in devices),
+        )
+        yield _device_gauge(
+            "zk_device_last_poll_duration_seconds",
+            "Duration of the latest successful poll, in seconds.",
+            ((one.device, one.last_poll_seconds) for one in devices),
+        )
+
+    def _dagster_metrics(self) -> Iterator[Metric]:
+        yield _gauge(
+            "zk_daemon_alive",
+            "1 if every daemon of Dagster has a recent heartbeat, else 0.",
+            self.dagster.is_daemon_alive,
+        )
+        age = GaugeMetricFamily("zk_daemon_heartbeat_age_seconds", "Age of the oldest daemon heartbeat, in seconds.")
+        if self.dagster.heartbeats:
+            age.add_metric([], max(self.dagster.heartbeats.values()))
+        yield age
+        yield _gauge("zk_runs_in_progress", "Dagster runs that are queued or running.", self.dagster.runs_in_flight)
+
+    def _lock_metrics(self) -> Iterator[Metric]:
+        """Of all processes that use this store on this host."""
+        operations = self.locks.operations
+        yield _lock_histogram(
+            "zk_store_lock_hold_seconds",
+            "Time that an operation held the store lock, in seconds.",
+            ((one, one.lock_time) for one in operations),
+        )
+        yield _lock_histogram(
+            "zk_store_lock_wait_seconds",
+            "Time that an operation waited for the store lock, in seconds.",
+            ((one, one.wait_time) for one in operations),
+        )
+        timeouts = CounterMetricFamily(
+            "zk_store_lock_timeouts_total", "Waits for the store lock that timed out.", labels=["operation", "mode"]
+        )
+        for one in operations:
+            timeouts.add_metric([one.operation, one.mode], one.timeouts)
+        yield timeouts
 
 
-def _lines(
-    store: StoreFigures, dagster: Orchestration, traffic: RequestMetrics, holds: Holds, now: datetime
-) -> Iterator[str]:
-    yield from _of_store(store, now)
-    yield from _of_devices(store)
-    daemon = max(dagster.heartbeats.values(), default=None)
-    yield from _metric("zk_daemon_alive", "gauge", "Whether every daemon beat lately", [({}, dagster.is_daemon_alive)])
-    if daemon is not None:
-        yield from _metric("zk_daemon_heartbeat_age_seconds", "gauge", "Age of the oldest heartbeat", [({}, daemon)])
-    yield from _metric("zk_runs_in_flight", "gauge", "Dagster runs queued or running", [({}, dagster.runs_in_flight)])
-    served = sorted(traffic.requests.items())
-    yield from _metric(
-        "zk_http_requests_total",
-        "counter",
-        "Requests answered by this process",
-        [({"method": m, "route": r, "status": str(s)}, count) for (m, r, s), count in served],
-    )
-    yield from _histogram(
-        "zk_http_request_seconds",
-        "Time to answer",
-        [({"route": route}, taken) for route, taken in sorted(traffic.seconds.items())],
-    )
-    yield from _of_holds(holds)
+def metrics_page(accept: str, collector: PipelineCollector, requests: RequestMetrics) -> tuple[bytes, str]:
+    """Body and content type: OpenMetrics if the Accept header names it, else Prometheus text 0.0.4."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    registry.register(requests.registry)
+    if _OPENMETRICS in accept:
+        return openmetrics.generate_latest(registry), openmetrics.CONTENT_TYPE_LATEST
+    return exposition.generate_latest(registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
 
 
-def _of_holds(holds: Holds) -> Iterator[str]:
-    """Of all processes of this home together."""
-    labelled = [({"purpose": kind.purpose, "mode": kind.mode}, kind) for kind in holds.kinds]
-    for name, words, values in (
-        ("zk_store_hold_seconds", "How long the store was held", [(labels, one.held) for labels, one in labelled]),
-        ("zk_store_wait_seconds", "How long it was waited for", [(labels, one.waited) for labels, one in labelled]),
-    ):
-        yield from _head(name, words, "histogram")
-        for labels, spread in values:
-            counts = zip([*(ms / 1e3 for ms in BOUNDS_MS)], spread.cumulative, strict=True)
-            yield from _buckets(name, labels, counts, count=spread.count, total=spread.sum_ms / 1e3)
-    yield from _metric(
-        "zk_store_gave_up_total",
-        "counter",
-        "Waits for the store that lasted too long",
-        [(labels, one.gave_up) for labels, one in labelled],
-    )
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_text, value)
 
 
-def _of_store(store: StoreFigures, now: datetime) -> Iterator[str]:
-    for name, words, value in (
-        ("zk_punches", "Punches stored", store.punches),
-        ("zk_days", "Days made", store.days),
-        ("zk_outlier_days", "Days that are unusual", store.outliers),
-        ("zk_quarantined_records", "Records that cannot be a punch", store.quarantined),
-        ("zk_stale_dates", "Work dates with punches newer than their days", store.stale),
-    ):
-        yield from _metric(name, "gauge", words, [({}, value)])
-    states = {state: store.deliveries.get(state, 0) for state in _STATES} | store.deliveries
-    yield from _metric(
-        "zk_deliveries", "gauge", "Deliveries by state", [({"state": state}, count) for state, count in states.items()]
-    )
-    age = 0.0 if store.oldest_due is None else (now - store.oldest_due).total_seconds()
-    yield from _metric(
-        "zk_delivery_queue_age_seconds", "gauge", "Age of the oldest delivery that is due; 0 for none", [({}, age)]
-    )
+def _device_gauge(name: str, help_text: str, values: Iterable[tuple[str, float | None]]) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=["device"])
+    for device, value in values:
+        if value is not None:
+            family.add_metric([device], value)
+    return family
 
 
-def _of_devices(store: StoreFigures) -> Iterator[str]:
-    polls = [({"device": one.device, "status": one.status}, one) for one in store.polls]
-    for name, words, values in (
-        ("zk_polls_total", "Polls by how they ended", [(labels, one.polls) for labels, one in polls]),
-        ("zk_poll_seconds_total", "Time spent polling", [(labels, one.seconds) for labels, one in polls]),
-        ("zk_new_punches_total", "New punches brought by polls", [(labels, one.new) for labels, one in polls]),
-    ):
-        yield from _metric(name, "counter", words, values)
-    for name, words, attribute in (
-        ("zk_device_last_success_timestamp_seconds", "Last successful poll", "last_success"),
-        ("zk_device_clock_drift_seconds", "Terminal's clock minus true time", "clock_drift_seconds"),
-        ("zk_device_fill_ratio", "Records in its log over its capacity", "fill"),
-        ("zk_device_last_poll_seconds", "How long the last successful poll took", "last_seconds"),
-    ):
-        found = [({"device": one.device}, getattr(one, attribute)) for one in store.devices]
-        plain = [(labels, v.timestamp() if isinstance(v, datetime) else v) for labels, v in found if v is not None]
-        yield from _metric(name, "gauge", words, plain)
+def _lock_histogram(name: str, help_text: str, values: Iterable[tuple[LockStats, Histogram]]) -> Metric:
+    family = HistogramMetricFamily(name, help_text, labels=["operation", "mode"])
+    for one, durations in values:
+        family.add_metric([one.operation, one.mode], _buckets(durations), durations.sum_ms / 1e3)
+    return family
 
 
-def _metric(name: str, kind: str, words: str, values: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
-    yield from _head(name, words, kind)
-    for labels, value in values:
-        yield f"{name}{_labels(labels)} {_number(value)}"
-
-
-def _histogram(name: str, words: str, values: Iterable[tuple[dict[str, str], Histogram]]) -> Iterator[str]:
-    yield from _head(name, words, "histogram")
-    for labels, held in values:
-        counts = zip(BUCKETS, held.counts, strict=True)
-        yield from _buckets(name, labels, counts, count=held.count, total=held.total)
-
-
-def _buckets(
-    name: str, labels: dict[str, str], counts: Iterable[tuple[float, int]], *, count: int, total: float
-) -> Iterator[str]:
-    for bound, below in counts:
-        yield f"{name}_bucket{_labels({**labels, 'le': str(bound)})} {below}"
-    yield f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {count}"
-    yield f"{name}_sum{_labels(labels)} {_number(total)}"
-    yield f"{name}_count{_labels(labels)} {count}"
-
-
-def _head(name: str, words: str, kind: str) -> Iterator[str]:
-    yield f"# HELP {name} {words}"
-    yield f"# TYPE {name} {kind}"
-
-
-def _labels(labels: dict[str, str]) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}" if labels else ""
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+def _buckets(durations: Histogram) -> Sequence[tuple[str, float]]:
+    bounds = [floatToGoString(ms / 1e3) for ms in BUCKETS_MS]
+    return [*zip(bounds, durations.cumulative, strict=True), ("+Inf", durations.count)]

@@ -1,4 +1,4 @@
-"""Records that were no punches, and readings of clocks that were wrong: what is done about them afterwards."""
+"""Quarantined records and their release; corrections of wrong terminal clocks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.api.catalog_models import described
+from zk_pipeline.api.catalog_models import catalog_model
 from zk_pipeline.api.responses import FAILURES
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Admin, Operator, Reader
-from zk_pipeline.http.fields import Id, Reading, Seconds, Words
-from zk_pipeline.http.pagination import FlagText, Number, PageOf, Walked, flag, page_of
+from zk_pipeline.http.fields import Id, Note, Reading, Seconds
+from zk_pipeline.http.pagination import FlagText, KeysetParameters, Number, PageOf, flag, page_of
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.strict_input import StrictRoute, with_body
 from zk_pipeline.store.terminals.clock_corrections import Correction
@@ -22,8 +22,8 @@ from zk_pipeline.store.terminals.quarantine import PAGE_ORDER
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES, route_class=StrictRoute)
 
-CorrectionAnswer = described(
-    "ClockCorrection", Correction, "clock_corrections", {"punches": "How many punches are under it now"}
+CorrectionAnswer = catalog_model(
+    "ClockCorrection", Correction, "clock_corrections", {"punches": "Number of punches that it currently corrects"}
 )
 CorrectionId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
@@ -33,65 +33,67 @@ class Quarantined(BaseModel):
 
     device_name: str
     reason: str = Field(description="Why it cannot be a punch")
-    poll_id: int = Field(description="Poll that brought it first (device_polls.id)")
+    poll_id: int = Field(description="Poll that stored it first (device_polls.id)")
     created_at: datetime
-    released_at: datetime | None = Field(description="When it could be read after all")
+    released_at: datetime | None = Field(description="When it was released (instant, UTC)")
     raw: str = Field(description="The record's bytes, as hexadecimal digits")
 
 
-class QuarantineParameters(Walked):
-    """Which records."""
+class QuarantineParameters(KeysetParameters):
+    """Filters of quarantined records."""
 
     device: Number = Field(None, description="Only of this device (its id)")
-    released: FlagText = Field(None, description="Those that were released from it instead")
+    released: FlagText = Field(None, description="Released records instead of those in quarantine")
 
 
 class ReleaseParameters(BaseModel):
-    """Of which device; without, of all."""
+    """The device; default: all."""
 
     model_config = ConfigDict(extra="forbid")
     device: Number = Field(None, description="Only of this device (its id)")
 
 
 class ReleaseBody(BaseModel):
-    """The same in a JSON body, which may be left out."""
+    """The same parameters in an optional JSON body."""
 
     model_config = ConfigDict(extra="forbid")
     device: Id | None = Field(None, description="Only of this device (its id)")
 
 
 class Released(BaseModel):
-    """What reading the records of one device again came to."""
+    """Result of a release for one device."""
 
     model_config = ConfigDict(from_attributes=True)
 
     device: str
-    records: int = Field(description="That could be read now")
-    new: int = Field(description="Punches among them that were not stored yet")
+    records: int = Field(description="Records that were released")
+    new: int = Field(description="New punches of these records")
     left: int = Field(description="Records that still cannot be a punch")
-    error: str | None = Field(None, description="Why none of them was released; null where that went well")
+    error: str | None = Field(None, description="Why the release failed; null on success")
 
 
 class CorrectionBody(BaseModel):
-    """Readings of a terminal from one to another, both as it recorded them, and what to add to them."""
+    """A span of recorded times of a terminal, both ends included, and the seconds to add to them."""
 
     model_config = ConfigDict(extra="forbid")
 
     device: Id = Field(description="Its id")
-    from_local: Reading = Field(description="First wrong reading, such as 2026-03-02T08:00")
-    to_local: Reading = Field(description="Last wrong reading")
-    add_seconds: Seconds = Field(description="Negative where its clock was fast")
-    only_in_doubt: bool = Field(default=False, description="Leave readings alone that are not in doubt")
-    reason: Words = ""
+    from_local: Reading = Field(description="First wrong recorded time, such as 2026-03-02T08:00")
+    to_local: Reading = Field(description="Last wrong recorded time")
+    add_seconds: Seconds = Field(description="Negative if the clock was fast")
+    only_in_doubt: bool = Field(default=False, description="Correct only punches in doubt (is_clock_suspect)")
+    reason: Note = ""
 
 
 @router.get("/quarantine/", response_model=PageOf[Quarantined])
 def quarantine(
-    request: Request, services: Given, _: Reader, asked: Annotated[QuarantineParameters, Query()]
+    request: Request, services: Given, _: Reader, query: Annotated[QuarantineParameters, Query()]
 ) -> dict[str, Any]:
-    """Records that could not be read as punches, the newest first: those in quarantine, or those released from it."""
-    held = services.store.quarantine.page(
-        asked.place(PAGE_ORDER), device=name_of_device(services, asked.device), released=flag(asked.released) or False
+    """Records in quarantine, or released ones, newest first."""
+    page = services.store.quarantine.page(
+        query.page_request(PAGE_ORDER),
+        device=find_device_name(services, query.device),
+        released=flag(query.released) or False,
     )
     rows = [
         {
@@ -102,36 +104,36 @@ def quarantine(
             "released_at": one.released_at,
             "raw": one.raw.hex(),
         }
-        for one in held.rows
+        for one in page.rows
     ]
-    return page_of(request, asked, held) | {"results": rows}
+    return page_of(request, query, page) | {"results": rows}
 
 
 @router.post("/quarantine/release/", response_model=list[Released])
 def release(
-    services: Given, _: Operator, asked: Annotated[ReleaseParameters, Query()], body: ReleaseBody | None = None
+    services: Given, _: Operator, query: Annotated[ReleaseParameters, Query()], body: ReleaseBody | None = None
 ) -> list[Any]:
-    """Read the records in quarantine again, after an encoding or a user list was set right. What is a punch now is
-    stored, and the next processing makes its days again.
+    """Decode quarantined records again, after an encoding or a user list was corrected. Valid punches are stored, and
+    the next processing run reprocesses their work dates.
     """
     from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
-    name = name_of_device(services, with_body(asked, body).device)
+    name = find_device_name(services, with_body(query, body).device)
     return list(release_quarantine(services.store, None if name is None else [name]))
 
 
 @router.get("/clock-corrections/", response_model=list[CorrectionAnswer])  # type: ignore[valid-type]
 def corrections(services: Given, _: Reader) -> list[Correction]:
-    """Every correction of a clock ever made, in order; a revoked one says when."""
+    """All clock corrections in order of creation, including revoked ones."""
     return services.store.clock_corrections.all()
 
 
 @router.post("/clock-corrections/", response_model=CorrectionAnswer, status_code=201)
 def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
-    """Correct what a terminal recorded while its clock was wrong, also what comes later. The readings stay; the next
-    processing makes the days again.
+    """Correct recorded times of a wrong terminal clock, including punches that are stored later. The recorded times
+    stay; the next processing run reprocesses the work dates.
     """
-    name = name_of_device(services, new.device)
+    name = find_device_name(services, new.device)
     assert name is not None
     return services.store.clock_corrections.add(
         name,
@@ -145,15 +147,15 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
 
 @router.delete("/clock-corrections/{correction_id}/", status_code=204)
 def revoke(services: Given, _: Admin, correction_id: CorrectionId) -> Response:
-    """Take a correction back: its readings count as recorded again. It stays on the list."""
+    """Revoke a clock correction: recorded times count unchanged again. The correction stays in the list."""
     if not any(one.id == correction_id and one.revoked_at is None for one in services.store.clock_corrections.all()):
         raise HTTPException(404, "Not found.")
     services.store.clock_corrections.revoke(correction_id)
     return Response(status_code=204)
 
 
-def name_of_device(services: Services, number: object) -> str | None:
-    """The name of the device with that id. Raises UsageError where there is none."""
+def find_device_name(services: Services, number: object) -> str | None:
+    """The name of the device with this id; None for None. Raises UsageError for an unknown id."""
     if not isinstance(number, int):
         return None
     name = next((one.name for one in services.store.devices.all() if one.id == number), None)

@@ -1,4 +1,4 @@
-"""Answers that many endpoints share, as the OpenAPI document names them."""
+"""Error responses shared by many endpoints, as in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pydantic import BaseModel, Field
 
 
 class Problem(BaseModel):
-    """What went wrong, for a person."""
+    """An error message."""
 
     detail: str
 
 
 class TerminalProblem(Problem):
-    """What went wrong with a terminal; `error_code` is stable, for programs."""
+    """An error of a terminal; `error_code` is stable, for programs."""
 
     error_code: str | None = Field(None, description="Such as unreachable, no_answer or wrong_comm_key")
 
 
 FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The request is wrong: what and where"},
-    401: {"model": Problem, "description": "No token, or not a good one"},
-    403: {"model": Problem, "description": "The token's scope does not allow it"},
-    404: {"model": Problem, "description": "There is no such thing"},
-    429: {"model": Problem, "description": "Too many wrong tokens from this address"},
-    503: {"model": Problem, "description": "The store is busy, or what this depends on does not answer; try later"},
+    400: {"model": Problem, "description": "Invalid request; the message names the parameter or field"},
+    401: {"model": Problem, "description": "No token, or an invalid one"},
+    403: {"model": Problem, "description": "The scope of the token does not allow the request"},
+    404: {"model": Problem, "description": "Not found"},
+    429: {"model": Problem, "description": "Too many invalid tokens from this address"},
+    503: {"model": Problem, "description": "The store is busy, or a service does not respond; try again later"},
 }
 TERMINAL_FAILURES: dict[int | str, dict[str, Any]] = {
     503: {"model": TerminalProblem, "description": "The terminal cannot be read, or the store is busy"}

@@ -1,4 +1,4 @@
-"""How runs stand: those that actions started, and any other that Dagster knows."""
+"""State of Dagster runs, including those of actions."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ class Run(BaseModel):
 
     run_id: str
     job_name: str
-    status: str = Field(description="In Dagster's words, such as QUEUED, STARTED, SUCCESS, FAILURE or CANCELED")
+    status: str = Field(description="Dagster's run status, such as QUEUED, STARTED, SUCCESS, FAILURE or CANCELED")
     started_by: str | None = Field(description="`api`, `zk-pipeline` for a command, null for schedules and the UI")
     started_at: datetime | None
     finished_at: datetime | None
 
 
 class RunOfAction(BaseModel):
-    """How a run stands; of an action that needed several, all of them."""
+    """State of a run, with all runs of its action."""
 
     run_id: str
-    status: str = Field(description="Of the whole action: QUEUED until it begins, FAILURE where one of its runs failed")
+    status: str = Field(description="Of the whole action: QUEUED until it starts, FAILURE if one of its runs failed")
     is_finished: bool
-    detail: str | None = Field(description="What went wrong, or that there was nothing to do")
+    detail: str | None = Field(description="The error, or that there was nothing to do")
     runs: list[Run]
 
 
 class RunsParameters(BaseModel):
-    """How many."""
+    """Limit of the list."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,14 +50,14 @@ class RunsParameters(BaseModel):
 
 
 @router.get("/", response_model=list[Run])
-def runs(services: Given, _: Reader, asked: Annotated[RunsParameters, Query()]) -> list[Any]:
-    """The newest runs of all, the newest first."""
-    return list(services.watch.newest(asked.limit))
+def runs(services: Given, _: Reader, query: Annotated[RunsParameters, Query()]) -> list[Any]:
+    """The latest runs of all jobs, newest first."""
+    return list(services.watch.newest(query.limit))
 
 
 @router.get("/{run_id}/", response_model=RunOfAction)
 def run(services: Given, _: Reader, run_id: UUID) -> dict[str, Any]:
-    """How a run stands, and the others of its action."""
+    """State of a run and of the other runs of its action."""
     state = run_state(services, run_id)
     if state is None:
         raise HTTPException(404, "Not found.")

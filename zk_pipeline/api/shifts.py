@@ -1,4 +1,4 @@
-"""Working hours: shifts, and who has them. What they mean is docs/attendance.md; dates without are `holidays`."""
+"""Shifts and their assignments; docs/attendance.md has the rules, `holidays` the days off."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class _Body(BaseModel):
 
 
 class ShiftBody(_Body):
-    """Working hours with a name; what is null is taken from the settings."""
+    """Named working hours; null fields are taken from the settings."""
 
     name: Name
     start: Clock
     end: Clock = Field(description="Before start: overnight")
-    weekdays: list[Weekday] = Field(list(get_args(Weekday)), min_length=1, description="The others are days off")
-    workday_starts_at: Clock | None = Field(None, description="Where its work dates begin; null: in the time off")
+    weekdays: list[Weekday] = Field(list(get_args(Weekday)), min_length=1, description="Others are days off")
+    workday_starts_at: Clock | None = Field(None, description="Start of its work dates; null: in the time off")
     early_clock_in_hours: Hours | None = None
     late_clock_in_hours: Hours | None = None
     early_clock_out_hours: Hours | None = None
@@ -43,18 +43,18 @@ class ShiftBody(_Body):
 
 
 class AssignmentBody(_Body):
-    """Who gets a shift: a person (at a site: there only), a device alone, or a site."""
+    """Assignment of a shift to a user (with a site: only there), to a device, or to a site."""
 
     shift: Name
     user_id: UserId | None = None
     site: Name | None = None
     device: Id | None = Field(None, description="Its id")
-    valid_from: Date | None = Field(None, description="First work date; null: ever since")
-    valid_to: Date | None = Field(None, description="Last work date; null: for ever")
+    valid_from: Date | None = Field(None, description="First work date; null: no start")
+    valid_to: Date | None = Field(None, description="Last work date; null: no end")
 
 
 class AssignmentAnswer(BaseModel):
-    """Who has which shift when."""
+    """A stored assignment."""
 
     id: int
     shift: str
@@ -74,7 +74,7 @@ def shifts(services: Given, _: Reader) -> list[dict[str, Any]]:
 
 @router.post("/shifts/", response_model=ShiftBody, status_code=201)
 def add_shift(services: Given, _: Admin, new: ShiftBody) -> dict[str, Any]:
-    """Make a shift. Nobody has it until it is assigned."""
+    """Create a shift. It applies only where it is assigned."""
     return _answer(services.store.shifts.add(_shift(new)))
 
 
@@ -86,30 +86,30 @@ def shift(services: Given, _: Reader, name: ShiftName) -> dict[str, Any]:
 
 @router.put("/shifts/{name}/", response_model=ShiftBody)
 def replace_shift(services: Given, _: Admin, name: ShiftName, new: ShiftBody) -> dict[str, Any]:
-    """Make a shift as given; the days judged by it are made again by the next processing."""
+    """Replace a shift; the next processing run reprocesses its attendance days."""
     _known(services, name)
     if new.name != name:
-        raise UsageError(f"name: {name!r} cannot be renamed; make another and assign that")
+        raise UsageError(f"name: {name!r} cannot be renamed; create another shift and assign it")
     return _answer(services.store.shifts.update(_shift(new)))
 
 
 @router.delete("/shifts/{name}/", status_code=204)
 def remove_shift(services: Given, _: Admin, name: ShiftName) -> Response:
-    """Remove a shift; refused while anybody has it, at whatever time."""
+    """Remove a shift; refused while it has assignments."""
     services.store.shifts.remove(_known(services, name).name)
     return Response(status_code=204)
 
 
 @router.get("/shift-assignments/", response_model=list[AssignmentAnswer])
 def assignments(services: Given, _: Reader) -> list[dict[str, Any]]:
-    """Who has which shift when, by target and time."""
+    """All assignments, by target and time."""
     ids = {one.name: one.id for one in services.store.devices.all()}
     return [_assigned(one, ids) for one in services.store.shifts.assignments()]
 
 
 @router.post("/shift-assignments/", response_model=AssignmentAnswer, status_code=201)
 def assign(services: Given, _: Admin, new: AssignmentBody) -> dict[str, Any]:
-    """Give a shift to a person, a device or a site. A person's own goes before a device's, that before the site's."""
+    """Assign a shift to a user, a device or a site. Assignments of users come before those of devices, then sites."""
     ids = {one.name: one.id for one in services.store.devices.all()}
     name = next((name for name, number in ids.items() if number == new.device), None)
     if new.device is not None and name is None:
@@ -125,7 +125,7 @@ def assign(services: Given, _: Admin, new: AssignmentBody) -> dict[str, Any]:
 
 @router.delete("/shift-assignments/{assignment_id}/", status_code=204)
 def unassign(services: Given, _: Admin, assignment_id: AssignmentId) -> Response:
-    """Take an assignment back; the days it touched are made again by the next processing."""
+    """Remove an assignment; the next processing run reprocesses its attendance days."""
     if all(one.id != assignment_id for one in services.store.shifts.assignments()):
         raise HTTPException(404, "Not found.")
     services.store.shifts.unassign(assignment_id)
@@ -133,10 +133,10 @@ def unassign(services: Given, _: Admin, assignment_id: AssignmentId) -> Response
 
 
 def _known(services: Services, name: str) -> Shift:
-    found = next((one for one in services.store.shifts.all() if one.name == name), None)
-    if found is None:
+    shift = next((one for one in services.store.shifts.all() if one.name == name), None)
+    if shift is None:
         raise HTTPException(404, "Not found.")
-    return found
+    return shift
 
 
 def _shift(new: ShiftBody) -> Shift:

@@ -1,6 +1,6 @@
-"""The home folder: where `.env`, `data/` and Dagster's own storage live. Finding it, filling it, exporting it.
+"""Home folder with `.env`, `data/` and Dagster's storage: find it, create its files, export it to child processes.
 
-What the variables in it mean is `settings`.
+`settings` defines the variables of `.env`.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ TEMPLATES = ("dagster.yaml", ".env.example")
 def find_home(environ: Mapping[str, str]) -> Path:
     """Absolute path of the home: `ZK_PIPELINE_HOME`, else the checkout this package runs from.
 
-    Raises UsageError where neither is there (an installed package without the variable), or `~name` is nobody's.
+    Raises UsageError if there is neither (an installed package without the variable), or for an unknown `~name`.
     """
     named = environ.get("ZK_PIPELINE_HOME", "").strip()
     if named:
         try:
             return Path(named).expanduser().resolve()
-        except RuntimeError as error:  # "~somebody" who does not exist
+        except RuntimeError as error:  # "~name" of an unknown user
             raise UsageError(f"ZK_PIPELINE_HOME={named!r}: {error}") from error
     checkout = PACKAGE.parent
     if (checkout / "dagster.yaml").is_file() and (checkout / "pyproject.toml").is_file():
         return checkout
     raise UsageError(
         "ZK_PIPELINE_HOME is not set and zk_pipeline does not run from a checkout: "
-        "set it to the folder that shall hold .env, data/ and Dagster's storage (an empty one will do)"
+        "set it to the folder for .env, data/ and Dagster's storage (it may be empty)"
     )
 
 
 def prepare_home(home: Path) -> None:
-    """Fill `home` with what is missing of its templates. Never overwrites.
+    """Copy missing template files to `home`. Never overwrites.
 
-    Raises UsageError where the folder cannot be created or written.
+    Raises UsageError if the folder cannot be created or written.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
         for name in TEMPLATES:
             if not (home / name).exists():
-                _place(_template(name), home / name)
+                _copy(_template(name), home / name)
     except OSError as error:
         raise UsageError(f"ZK_PIPELINE_HOME: cannot write to {home}: {error.strerror}") from error
 
 
-def _place(template: Path, target: Path) -> None:
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    shutil.copyfile(template, aside)
-    aside.replace(target)
+def _copy(template: Path, target: Path) -> None:
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    shutil.copyfile(template, part)
+    part.replace(target)
 
 
 def _template(name: str) -> Path:
@@ -62,8 +62,8 @@ def _template(name: str) -> Path:
 
 
 def export_home(home: Path, environ: MutableMapping[str, str]) -> None:
-    """Make `home` the one that Dagster and every child process use; an explicit DAGSTER_HOME is kept."""
+    """Export `home` to Dagster and every child process; an explicit DAGSTER_HOME is kept."""
     environ["ZK_PIPELINE_HOME"] = str(home)
-    environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")  # a DAGSTER_HOME of their own may lack our dagster.yaml
+    environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")  # an explicit DAGSTER_HOME may lack the shipped dagster.yaml
     if not environ.get("DAGSTER_HOME", "").strip():
         environ["DAGSTER_HOME"] = str(home)

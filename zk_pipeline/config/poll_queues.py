@@ -1,5 +1,6 @@
-"""How POLL_QUEUES is written: which queue's workers reach the terminals of which site, and what a site's own queue is
-called. Whose terminals those are is `operations.alerting.routing`.
+"""Syntax of POLL_QUEUES: the queue of each site, whose workers reach its terminals, and names of queues.
+
+`operations.alerting.routing` assigns terminals to queues.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ EVERY_OTHER_SITE = "*"
 _LETTERS = str.maketrans({"ı": "i", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
 
 
-def slug_of(site: str) -> str:
-    """A site's name in the letters that every engine allows in a queue's name; two names never share one by losing
-    letters.
-    """
+def queue_slug(site: str) -> str:
+    """Queue name of a site, in characters that every broker allows; a hash keeps shortened names unique."""
     plain = unicodedata.normalize("NFKD", site.casefold().translate(_LETTERS))
     kept = "".join(letter for letter in plain if not unicodedata.combining(letter))
     slug = re.sub(r"[^a-z0-9]+", "-", kept).strip("-")[:40].strip("-")
@@ -25,9 +24,9 @@ def slug_of(site: str) -> str:
 
 
 def split_poll_queues(text: str) -> dict[str, str]:
-    """Site → queue of POLL_QUEUES; `*` is every other site, and `{site}` in a queue the site's own name.
+    """Site → queue of POLL_QUEUES; `*` is every other site, and `{site}` in a queue stands for the site name.
 
-    Raises ValueError for what is no such list.
+    Raises ValueError for a malformed list.
     """
     rules: dict[str, str] = {}
     for part in (part.strip() for part in text.split(",")):
@@ -35,8 +34,8 @@ def split_poll_queues(text: str) -> dict[str, str]:
         if not equals or not site:
             raise ValueError(f"{part!r} is not SITE=QUEUE, as in `Izmir=izmir, *=site-{{site}}`")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", queue.replace("{site}", "site")):
-            raise ValueError(f"{queue!r} is no name of a queue: letters, digits, dots and dashes, or {{site}} in it")
+            raise ValueError(f"{queue!r} is not a queue name: letters, digits, dots and dashes, or {{site}} in it")
         if site in rules:
-            raise ValueError(f"the site {site!r} is named twice")
+            raise ValueError(f"the site {site!r} occurs twice")
         rules[site] = queue
     return rules

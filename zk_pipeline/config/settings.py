@@ -58,14 +58,14 @@ def _store(value: Any) -> Path | LakeAddress:
         raise ValueError("must be the path of a DuckDB file, or ducklake:postgres:<dsn>;data=<folder or s3://...>")
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # "~somebody" who does not exist
+    except RuntimeError as error:  # "~name" of an unknown user
         raise ValueError(str(error)) from None
 
 
 def store_address(text: str, home: Path) -> Path | LakeAddress:
-    """What ZK_PIPELINE_DATABASE would mean by `text`. Raises ValueError in words that repeat no secret."""
-    found = _store(text)
-    return found.below(home) if isinstance(found, LakeAddress) else home / found
+    """The store that `text` names as ZK_PIPELINE_DATABASE. Raises ValueError with a message that repeats no secret."""
+    address = _store(text)
+    return address.below(home) if isinstance(address, LakeAddress) else home / address
 
 
 def _divides_a_day(value: int) -> int:
@@ -81,7 +81,7 @@ def _web_address(value: Any) -> Any:
 
 
 def split_alert_urls(text: str) -> list[tuple[frozenset[str], str]]:
-    """(routes, URL) of each channel in ALERT_URLS; no routes where it hears of everything."""
+    """(routes, URL) of each channel in ALERT_URLS; no routes if it receives all alerts."""
     # A comma may also be part of a URL (several recipients of one e-mail).
     parts = [part for part in re.split(r"\s+|,(?=\s|$|(?:[\w+]+=)?[\w+.-]+://)", text) if part]
     found = [re.fullmatch(r"(?:([\w+]+)=)?(.*)", part) for part in parts]
@@ -92,7 +92,7 @@ def _known_routes(value: SecretStr | None) -> SecretStr | None:
     for number, (routes, _) in enumerate(split_alert_urls(value.get_secret_value() if value else ""), start=1):
         if unknown := routes - {*SEVERITIES, *OWNERS}:
             raise ValueError(
-                f"number {number} is for {' and '.join(sorted(unknown))}, which is none of "
+                f"number {number} is for {' and '.join(sorted(unknown))}, but routes are "
                 f"{', '.join((*SEVERITIES, *OWNERS))}"
             )
     return value
@@ -120,7 +120,7 @@ def _variable(name: str, default: Any = ..., **bounds: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """One checked set of settings. `home` is absolute, `database` may be relative to it; secrets print as asterisks."""
+    """Validated settings. `home` is absolute, `database` may be relative to it; secrets print as asterisks."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
 
     @property
     def workday_starts_at(self) -> time:
-        """Where one work date ends and the next begins: midnight, or the middle of an overnight shift's time off."""
+        """Start of a work date: midnight, or for an overnight shift the middle of the time off."""
         if self.workday_starts_at_set is not None:
             return self.workday_starts_at_set
         if self.work_start < self.work_end:
@@ -214,17 +214,17 @@ class Settings(BaseSettings):
 
     @property
     def poll_rules(self) -> dict[str, str] | None:
-        """Site → queue whose workers poll its terminals; None where this host polls them all, in one run."""
+        """Site → queue whose workers poll its terminals; None if this host polls all of them in one run."""
         return split_poll_queues(self.poll_queues) if self.poll_queues else None
 
     @property
     def terminal_locks(self) -> Path:
-        """Folder of the locks that keep one connection per terminal, between all processes of this home."""
+        """Folder of the device locks: one connection per terminal, over all processes of this home."""
         return self.home / "data" / "terminal-locks"
 
     @property
     def crm_mapping_path(self) -> Path | None:
-        """The file named by CRM_MAPPING_FILE, or crm_mapping.yaml in the home if there is one; None without."""
+        """The file of CRM_MAPPING_FILE, else crm_mapping.yaml in the home; None if there is neither."""
         if self.crm_mapping_file is not None:
             return self.home / self.crm_mapping_file
         usual = self.home / "crm_mapping.yaml"
@@ -232,17 +232,17 @@ class Settings(BaseSettings):
 
     @property
     def store(self) -> Path | LakeAddress:
-        """Where the store is: its file, or its address on a shared engine."""
+        """Path of the store's file, or address of a shared store."""
         return self.database.below(self.home) if isinstance(self.database, LakeAddress) else self.home / self.database
 
     @property
     def database_path(self) -> Path:
-        """The store's file; of a shared store, how this host's own files about it begin."""
+        """Path of the store's file; for a shared store, path prefix of this host's files about it."""
         return self.store.side if isinstance(self.store, LakeAddress) else self.store
 
     @property
     def snapshot_path(self) -> Path | None:
-        """Where analysts find a copy of the store; None where none is published."""
+        """Path of the published copy for analysts; None if none is published."""
         return None if self.publish_snapshot is None else self.home / self.publish_snapshot.expanduser()
 
     @classmethod
@@ -254,7 +254,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load_settings` hands in the environment it was given, so nothing is reached for here.
+        # `load_settings` passes in the environment, so that pydantic reads no source itself.
         return (init_settings,)
 
 
@@ -267,7 +267,7 @@ VARIABLES = {
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from `environ` (the process's own by default) over `.env` in the home.
 
-    Raises UsageError with one line that names the variable, what was wrong and where it stands.
+    Raises UsageError with one line: the variable, its origin and what is wrong.
     """
     environ = os.environ if environ is None else environ
     home = find_home(environ)
@@ -281,15 +281,15 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def read_variable(name: str, home: Path, environ: Mapping[str, str] | None = None) -> str | None:
-    """The value of any variable, ours or not (a terminal's comm key), by the same precedence; None if unset."""
+    """The value of any variable, such as a terminal's comm key, by the same precedence; None if unset."""
     environ = os.environ if environ is None else environ
     return environ[name] if name in environ else read_env_file(home / ".env").get(name)
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Name → value of a `.env`; empty where there is none.
+    """Name → value of a `.env` file; empty without the file.
 
-    Raises UsageError for a line that is no assignment, a name that is a near miss of one of ours, and the home itself.
+    Raises UsageError for a line that is not an assignment, a misspelt variable name, and the home itself.
     """
     if not path.is_file():
         return {}
@@ -306,7 +306,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         if binding.key is None or binding.value is None:
             continue
         if binding.key in _EXPORTED_ONLY:
-            raise UsageError(f"{path}, line {line}: {binding.key} decides where this file is looked for: export it")
+            raise UsageError(f"{path}, line {line}: {binding.key} decides where this file is read from: export it")
         near = difflib.get_close_matches(binding.key, VARIABLES, n=1, cutoff=0.9)
         if near and binding.key not in VARIABLES:
             raise UsageError(f"{path}, line {line}: unknown variable {binding.key}; did you mean {near[0]}?")

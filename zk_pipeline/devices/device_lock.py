@@ -1,15 +1,12 @@
-"""Device lock: one connection per terminal at a time, between threads and processes of one machine, by file locks.
+"""Device lock: one connection per terminal at a time, between threads and processes of one machine.
 
 The terminal itself is not contacted; its keypad is locked in `keypad_lock`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,72 +14,45 @@ from zk_pipeline.devices.clock import Deadline
 from zk_pipeline.devices.errors import Busy
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import UsageError
+from zk_pipeline.runtime.file_lock import AcquiredLock, FairFileLock, LockFileError, LockTimeout
 
-RETRY_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class DeviceLock:
-    """The lock of one terminal, held by the caller."""
-
-    _queue: int
-    has_waited: bool  # another process or thread had the lock when this one requested it
-
-    def is_wanted(self) -> bool:
-        """Whether another process or thread waits for the lock."""
-        if not _try(self._queue):
-            return True
-        fcntl.flock(self._queue, fcntl.LOCK_UN)
-        return False
+_CHECK_SECONDS = 0.05
 
 
 @contextmanager
 def exclusive_access(
     folder: Path, device: Device, deadline: Deadline, is_cancelled: Callable[[], bool] = lambda: False
-) -> Iterator[DeviceLock]:
-    """Lock the terminal at the device's address while the block runs. The kernel releases the lock of a dead process.
+) -> Iterator[AcquiredLock]:
+    """Hold the lock of the terminal at the device's address. The kernel releases it when the process dies.
 
-    Waits until the deadline; a waiting process comes before one that releases the lock and requests it again. Raises
-    Busy after the deadline or as soon as `is_cancelled`, and UsageError if the folder is not writable.
+    Waits until the deadline, in order of arrival. Raises Busy after the deadline or if `is_cancelled` returns True, and
+    UsageError if the folder is not writable.
     """
-    queue, held = _open(folder, device, "queue"), _open(folder, device, "lock")
-    try:
-        # The first waiter locks the queue file, so that the previous lock holder cannot take the lock again first.
-        waits = [_wait(one, device, deadline, is_cancelled) for one in (queue, held)]
-        fcntl.flock(queue, fcntl.LOCK_UN)
-        yield DeviceLock(queue, has_waited=any(waits))
-    finally:
-        os.close(held)
-        os.close(queue)
 
-
-def _open(folder: Path, device: Device, kind: str) -> int:
-    address = quote(device.ip_address.lower(), safe="")
-    path = folder / f"{address}_{device.port}.{kind}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UsageError(f"lock file {path} of {device.name} cannot be opened: {error.strerror}") from None
-
-
-def _wait(descriptor: int, device: Device, deadline: Deadline, is_cancelled: Callable[[], bool]) -> bool:
-    """Lock the file; returns whether another process or thread had locked it."""
-    has_waited = False
-    while not _try(descriptor):
-        has_waited = True
+    def check() -> None:
         if is_cancelled():
             raise Busy(device, "waiting for the device lock", "it was canceled while another process held the lock")
-        if deadline.remaining() <= 0:
+
+    lock = _file_lock(folder, device).hold(
+        "exclusive", remaining=deadline.remaining, check=check, check_seconds=_CHECK_SECONDS
+    )
+    with ExitStack() as stack:
+        try:
+            acquired = stack.enter_context(lock)
+        except LockTimeout:
             problem = f"another process held the lock for {deadline.seconds:.3g} s"
-            raise Busy(device, "waiting for the device lock", problem)
-        deadline.clock.sleep(RETRY_SECONDS)
-    return has_waited
+            raise Busy(device, "waiting for the device lock", problem) from None
+        except LockFileError as error:
+            raise UsageError(f"device lock of {device.name}: {error}") from None
+        yield acquired
 
 
-def _try(descriptor: int) -> bool:
+def _file_lock(folder: Path, device: Device) -> FairFileLock:
+    name = f"{quote(device.ip_address.lower(), safe='')}_{device.port}"
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"device lock of {device.name}: cannot create {folder} for {name}.lock: {error.strerror}"
+        ) from None
+    return FairFileLock(folder / f"{name}.lock", folder / f"{name}.queue", permissions=0o666)

@@ -1,4 +1,4 @@
-"""How what goes wrong is told: `{"detail": …}`, worded for a person, without anything from inside."""
+"""Error responses: `{"detail": …}` with a message for users and without internals."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _log = logging.getLogger("zk_pipeline.api")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ZkPipelineError, _ours)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(ZkPipelineError, _application_error)
 
 
-# Most particular first: status, seconds to wait before trying again.
+# Subclasses first: status, seconds for Retry-After.
 _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (StoreBusy, 503, 5),
     (StoreUnusable, 503, 60),
@@ -37,64 +37,66 @@ _STATUS: tuple[tuple[type[ZkPipelineError], int, int | None], ...] = (
     (UsageError, 400, None),
     (ZkPipelineError, 500, None),
 )
-# These tell of processes and paths, which are nobody's business outside.
-_WORDS = {
-    StoreBusy: "the store is busy with other work: try again in a few seconds",
-    StoreUnusable: "the store cannot be used; the log of the API says why",
+# The messages of these errors reveal process ids and paths; never send them to clients.
+_PUBLIC_MESSAGES = {
+    StoreBusy: "the store is locked by another operation: try again in a few seconds",
+    StoreUnusable: "the store cannot be used; see the log of the API for the reason",
 }
 
 
-def message_for(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Status, body and headers for a failure of ours."""
+def error_body(error: ZkPipelineError) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body and headers of the response to an error."""
     kind, status, wait = next(one for one in _STATUS if isinstance(error, one[0]))
-    if kind in _WORDS:
+    if kind in _PUBLIC_MESSAGES:
         _log.warning("%s", error)
-    body: dict[str, Any] = {"detail": _WORDS.get(kind, str(error))}
+    body: dict[str, Any] = {"detail": _PUBLIC_MESSAGES.get(kind, str(error))}
     if isinstance(error, TerminalError):
         body["error_code"] = error.code
     return status, body, {} if wait is None else {"Retry-After": str(wait)}
 
 
-def message_for_input(errors: list[Any]) -> str:
-    """What was wrong with the input, each with its name, never with what was sent."""
-    words: dict[str, str] = {}
-    for one in errors:
-        words.setdefault(_place(one["loc"]), one["msg"].removeprefix("Value error, "))
-    return "; ".join(f"{place}{message}" for place, message in list(words.items())[:5])
+def validation_message(errors: list[Any]) -> str:
+    """The first five validation errors, each with the name of its parameter, never with the value."""
+    messages: dict[str, str] = {}
+    for error in errors:
+        messages.setdefault(_location(error["loc"]), error["msg"].removeprefix("Value error, "))
+    return "; ".join(f"{location}{message}" for location, message in list(messages.items())[:5])
 
 
-def _place(loc: tuple[Any, ...]) -> str:
-    """The parameter or field; what follows in `loc` is pydantic's own business."""
+def _location(loc: tuple[Any, ...]) -> str:
+    """The parameter or field, without the rest of pydantic's location."""
     return f"{str(loc[1])[:50]}: " if len(loc) > 1 else "body: "
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return answer(request, error.status_code, {"detail": error.detail}, error.headers)
+    return error_response(request, error.status_code, {"detail": error.detail}, error.headers)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if any(one["loc"][0] == "path" for one in error.errors()):
-        return answer(request, 404, {"detail": "Not found."})
-    return answer(request, 400, {"detail": message_for_input(list(error.errors()))})
+        return error_response(request, 404, {"detail": "Not found."})
+    return error_response(request, 400, {"detail": validation_message(list(error.errors()))})
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _application_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ZkPipelineError)
-    return answer(request, *message_for(error))
+    return error_response(request, *error_body(error))
 
 
-def unexpected(request: Request, error: Exception) -> Response:
-    """The answer to a bug, which the log gets to see."""
+def unexpected_error_response(request: Request, error: Exception) -> Response:
+    """The response to an unexpected exception, which is logged with its traceback."""
     _log.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)
-    return answer(request, 500, {"detail": "internal error; the log of the API says more"})
+    return error_response(request, 500, {"detail": "internal error; see the log of the API"})
 
 
-def answer(request: Request, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """JSON for the API; a page for people, where the web admin has put a way to draw one into the application."""
+def error_response(
+    request: Request, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    """JSON for the API; an HTML page for other paths, if the web admin has registered `error_page`."""
     page = getattr(request.app.state, "error_page", None)
     if page is not None and not request.url.path.startswith(("/api/", "/health/", "/metrics")):
-        drawn: Response = page(request, status, str(body["detail"]), headers)
-        return drawn
+        response: Response = page(request, status, str(body["detail"]), headers)
+        return response
     return JSONResponse(body, status, dict(headers or {}))

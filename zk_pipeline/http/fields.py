@@ -1,4 +1,4 @@
-"""Types of fields in request bodies: what JSON carries as text is checked to be what it stands for."""
+"""Field types of request bodies: dates, times, ids and names, each with its validation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 
-def no_text(value: object) -> object:
-    """JSON knows one kind of number: 4370.0 is a port as well as 4370, but neither "4370" nor true is."""
+def reject_text(value: object) -> object:
+    """Reject strings and booleans as integers. JSON has one number type, so that 4370.0 is accepted as 4370."""
     if isinstance(value, (str, bool)):
         raise ValueError("Input should be a valid integer")
     return value
@@ -19,7 +19,7 @@ def _date(value: str) -> str:
     try:
         date.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{value} is not a date of the calendar") from None
+        raise ValueError(f"{value} is not a valid date") from None
     return value
 
 
@@ -27,7 +27,7 @@ def _reading(value: str) -> str:
     try:
         datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{value} is no date and time of the calendar") from None
+        raise ValueError(f"{value} is not a valid date and time") from None
     return value
 
 
@@ -38,7 +38,7 @@ def _instant(value: str) -> str:
 
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\x00-\x1f\x7f]+$")]
-Words = Annotated[str, Field(max_length=500)]
+Note = Annotated[str, Field(max_length=500)]
 UserId = Annotated[str, Field(min_length=1, max_length=200)]
 Date = Annotated[str, Field(pattern=DATE, json_schema_extra={"format": "date"}), AfterValidator(_date)]
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of day, such as 09:00")]
@@ -49,10 +49,10 @@ Instant = Annotated[
     AfterValidator(_instant),
 ]
 Hours = Annotated[float, Field(ge=0, le=24, strict=True)]
-# Bounds first: behind a validator of ours they would be missing in the document.
-Id = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(no_text)]
-Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(no_text)]
-Seconds = Annotated[int, Field(ge=-(10**9), le=10**9), BeforeValidator(no_text)]
+# Bounds first: after a validator they would be missing from the OpenAPI document.
+Id = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(reject_text)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(reject_text)]
+Seconds = Annotated[int, Field(ge=-(10**9), le=10**9), BeforeValidator(reject_text)]
 
 
 def as_date(text: str | None) -> date | None:

@@ -1,4 +1,4 @@
-"""How often an address may be wrong before it is not listened to for a while."""
+"""Login throttle: an address with too many invalid tokens is refused for a while."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-_MOST_ADDRESSES = 10_000
+_MAX_ADDRESSES = 10_000
 
 
 @dataclass
 class LoginThrottle:
-    """Failures per address within a window, in memory; the oldest addresses are forgotten first."""
+    """Failed logins per network address in a sliding window, in memory; the oldest addresses are dropped first."""
 
     monotonic: Callable[[], float]
     limit: int = 10
@@ -22,7 +22,7 @@ class LoginThrottle:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def seconds_to_wait(self, address: str) -> float:
-        """0 where the address may try again now."""
+        """Seconds until the address may try again; 0 if it may now."""
         with self._lock:
             recent = self._recent(_network_of(address))
             if len(recent) < self.limit:
@@ -36,7 +36,7 @@ class LoginThrottle:
             recent.append(self.monotonic())
             self._failures[network] = recent
             self._failures.move_to_end(network)
-            while len(self._failures) > _MOST_ADDRESSES:
+            while len(self._failures) > _MAX_ADDRESSES:
                 self._failures.popitem(last=False)
 
     def _recent(self, network: str) -> deque[float]:
@@ -47,7 +47,7 @@ class LoginThrottle:
 
 
 def _network_of(address: str) -> str:
-    """An IPv6 host has a whole /64 to come from; anything else counts by itself."""
+    """The /64 network of an IPv6 address, since one host has a whole /64; any other address unchanged."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

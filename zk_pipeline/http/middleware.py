@@ -1,4 +1,4 @@
-"""What every request passes through first and every answer last: limits, headers, the access log. Plain ASGI."""
+"""ASGI middleware of all requests: size and time limits, host and origin checks, security headers, access log."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zk_pipeline.http.errors import unexpected
+from zk_pipeline.http.errors import unexpected_error_response
 from zk_pipeline.http.request_metrics import RequestMetrics
 
-LARGEST_BODY = 256 * 1024
-BODY_SECONDS = 20.0  # for the whole of it
-SEND_SECONDS = 30.0  # for the client to take a piece of an answer
+MAX_BODY_BYTES = 256 * 1024
+BODY_TIMEOUT_SECONDS = 20.0  # for the whole body
+SEND_TIMEOUT_SECONDS = 30.0  # for the client to receive one chunk of a response
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-ACCESS = logging.getLogger("zk_pipeline.api.access")
+ACCESS_LOG = logging.getLogger("zk_pipeline.api.access")
 
-# Styles and scripts come from our own files only; a page that needs either inline is a bug.
+# Styles and scripts come from own files only; a page that needs either inline is a bug.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -37,7 +38,7 @@ SECURITY_HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Not `no-referrer`: browsers then send `Origin: null` with our own forms, too.
+    # Not `no-referrer`: browsers would then send `Origin: null` with own forms, too.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -48,13 +49,13 @@ _UNSLASHED = ("/api/docs", "/api/openapi.json")
 
 
 @dataclass(frozen=True)
-class Guard:
-    """`any_host` is False where no token is asked for: then only names of this machine are answered to, since a foreign
-    web page may have its own name point here.
+class RequestGuard:
+    """The middleware. With `any_host` False (no tokens required), only loopback names are accepted as Host, against DNS
+    rebinding by foreign web pages.
     """
 
     app: ASGIApp
-    traffic: RequestMetrics
+    requests: RequestMetrics
     any_host: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,30 +72,30 @@ class Guard:
                 await self.app(scope, exchange.receive, exchange.send)
         except Exception as error:
             if exchange.is_answered:
-                raise  # the server hangs up
-            await unexpected(Request(scope), error)(scope, exchange.receive, exchange.send)
+                raise  # the server closes the connection
+            await unexpected_error_response(Request(scope), error)(scope, exchange.receive, exchange.send)
         finally:
-            exchange.log(self.traffic)
+            exchange.finish(self.requests)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if "host" in headers and not _is_host(headers["host"]):
-            return _refuse(400, "the Host header is no host")
+            return _reject(400, "the Host header is not a host name")
         if not self.any_host and not is_loopback_name(headers.get("host", "")):
-            return _refuse(403, "without tokens only the names of this machine are answered to, such as localhost")
-        if scope["method"] not in SAFE_METHODS and "authorization" not in headers and not _is_from_here(headers):
-            return _refuse(403, "this request comes from a page of another site")
+            return _reject(403, "without tokens, only names of this machine are accepted as Host, such as localhost")
+        if scope["method"] not in SAFE_METHODS and "authorization" not in headers and not _is_same_origin(headers):
+            return _reject(403, "this request comes from a page of another origin")
         names = [name for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)]
         if scope["path"].startswith("/api/") and len(names) != len(set(names)):
-            return _refuse(400, "a parameter is given more than once")
+            return _reject(400, "a parameter is given more than once")
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > LARGEST_BODY:
-            return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")
+        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return _reject(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
         return None
 
 
 class _Exchange:
-    """One request and its answer, with limits on both ways."""
+    """One request and its response, with limits on both."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
@@ -104,16 +105,16 @@ class _Exchange:
 
     async def receive(self) -> Message:
         if self._is_complete:
-            return await self._receive()  # waits for the client to hang up: no limit
-        left = self._began + BODY_SECONDS - time.perf_counter()
+            return await self._receive()  # waits until the client disconnects: no limit
+        left = self._began + BODY_TIMEOUT_SECONDS - time.perf_counter()
         try:
             message = await asyncio.wait_for(self._receive(), max(0.01, left))
         except asyncio.TimeoutError:
-            raise HTTPException(408, f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+            raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s") from None
         self._is_complete = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
-        if self._received > LARGEST_BODY:
-            raise HTTPException(413, f"the body is larger than {LARGEST_BODY} bytes")
+        if self._received > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
         return message
 
     async def send(self, message: Message) -> None:
@@ -121,24 +122,25 @@ class _Exchange:
             self._status = message["status"]
             _add_headers(MutableHeaders(scope=message), self._scope)
             if not self._is_complete and self._status >= 400:
-                MutableHeaders(scope=message)["connection"] = "close"  # whatever else the client has to say
+                MutableHeaders(scope=message)["connection"] = "close"  # the rest of the body is not read
         self._sent += len(message.get("body", b""))
         try:
-            await asyncio.wait_for(self._send(message), SEND_SECONDS)
+            await asyncio.wait_for(self._send(message), SEND_TIMEOUT_SECONDS)
         except asyncio.TimeoutError:
-            raise ConnectionError("the client does not take the answer") from None
+            raise ConnectionError("the client does not receive the response") from None
 
     @property
     def is_answered(self) -> bool:
         return self._status != 0
 
-    def log(self, traffic: RequestMetrics) -> None:
+    def finish(self, requests: RequestMetrics) -> None:
+        """Count the request and write its line of the access log."""
         seconds = time.perf_counter() - self._began
         route = getattr(self._scope.get("route"), "path", "(none)")
-        method = self._scope["method"] if len(self._scope["method"]) <= 10 else "(other)"
-        traffic.note_request(method, route, self._status, seconds)
+        method = self._scope["method"] if self._scope["method"] in METHODS else "(other)"
+        requests.record(method, route, self._status, seconds)
         client = self._scope.get("client")
-        # Without the query: somebody may have put a token there.
+        # Without the query string: a client may have put a token there.
         entry: dict[str, Any] = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "client": client[0] if client else None,
@@ -149,11 +151,11 @@ class _Exchange:
             "bytes": self._sent,
             "ms": round(seconds * 1e3, 1),
         }
-        ACCESS.info("%s", json.dumps(entry))
+        ACCESS_LOG.info("%s", json.dumps(entry))
 
 
 def is_loopback_name(host: str) -> bool:
-    """Whether a Host header (or a name by itself) is one of this machine's own."""
+    """Whether a Host header (or a bare name) is a loopback name or address."""
     name = urlsplit(f"//{host}").hostname or "" if _is_host(host) else ""
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -167,8 +169,8 @@ def _is_host(text: str) -> bool:
     return bool(re.fullmatch(r"[\w.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", text, re.ASCII))
 
 
-def _is_from_here(headers: Headers) -> bool:
-    """What is not from a browser, or from a page of ours. Browsers cannot be made to leave both headers out."""
+def _is_same_origin(headers: Headers) -> bool:
+    """Whether a request is from a page of this origin or from no browser. Browsers send at least one of the headers."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if origin is not None:
         return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
@@ -194,5 +196,5 @@ def _add_headers(headers: MutableHeaders, scope: Scope) -> None:
         headers.setdefault("strict-transport-security", "max-age=31536000")
 
 
-def _refuse(status: int, detail: str) -> JSONResponse:
+def _reject(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)

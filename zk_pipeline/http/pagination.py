@@ -1,4 +1,4 @@
-"""Query parameters of lists, and the links from page to page."""
+"""Pagination: query parameters of lists, and links to the next and previous page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zk_pipeline.http.fields import as_date
 from zk_pipeline.store.queries.keyset_pagination import Key, Kind, PageRequest, Value
 from zk_pipeline.store.queries.lists import Rows
 
-LARGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 Row = TypeVar("Row")
 
 
@@ -32,11 +32,11 @@ def _real_date(value: str) -> str:
         try:
             date.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"{value} is not a date of the calendar") from None
+            raise ValueError(f"{value} is not a valid date") from None
     return value
 
 
-# Forms and Django's clients send an empty parameter where nothing is chosen.
+# Forms and Django clients send an empty parameter if nothing is chosen.
 Empty = Literal[""]
 DateText = Annotated[
     Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", json_schema_extra={"format": "date"})] | Empty | None,
@@ -47,48 +47,46 @@ Number = Annotated[Annotated[int, Field(ge=1, le=2**31 - 1)] | Empty | None, Aft
 Text = Annotated[Annotated[str, Field(max_length=200)] | None, AfterValidator(_unless_empty)]
 
 
-class Numbered(BaseModel):
-    """What every list with pages takes. An unknown parameter is refused: a mistyped filter must not mean all."""
+class PageParameters(BaseModel):
+    """Parameters of every paged list. Unknown ones are refused: a mistyped filter must not select all rows."""
 
     model_config = ConfigDict(extra="forbid")
 
-    page: Annotated[int, Field(ge=1, le=10**9)] = Field(1, description="Number of the page")
-    page_size: Annotated[int, Field(ge=1, le=10**9)] = Field(
-        100, description=f"Rows of a page; above {LARGEST_PAGE} it means {LARGEST_PAGE}"
-    )
+    page: Annotated[int, Field(ge=1, le=10**9)] = Field(1, description="Page number")
+    page_size: Annotated[int, Field(ge=1, le=10**9)] = Field(100, description=f"Rows per page, at most {MAX_PAGE_SIZE}")
 
     @property
     def size(self) -> int:
-        return min(self.page_size, LARGEST_PAGE)
+        return min(self.page_size, MAX_PAGE_SIZE)
 
     @property
     def offset(self) -> int:
         return (self.page - 1) * self.size
 
 
-class Walked(Numbered):
-    """What lists take whose links say where the page before ended, so that new rows do not disturb a walk."""
+class KeysetParameters(PageParameters):
+    """Parameters of keyset pagination: links carry the end of the previous page, so that new rows shift no page."""
 
     until: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
-        None, description="No rows with a higher id; part of the links, so that a walk is not disturbed by new rows"
+        None, description="No rows with a higher id; part of the links, so that new rows shift no page"
     )
-    after: Text = Field(None, description="Where the page before ended; part of the links, opaque")
+    after: Text = Field(None, description="End of the previous page; part of the links, opaque")
 
-    def place(self, order: Sequence[Key]) -> PageRequest:
-        """Raises UsageError for an `after` that is none of ours."""
+    def page_request(self, order: Sequence[Key]) -> PageRequest:
+        """Raises UsageError for an invalid `after`."""
         behind = None if self.after is None else _decode(self.after, [*order, Key("id", "number")])
         return PageRequest(self.page, self.size, self.until, behind)
 
 
-class ListParameters(Walked):
-    """What every list of attendance takes."""
+class ListParameters(KeysetParameters):
+    """Parameters of every list of attendance."""
 
-    user_id: Text = Field(None, description="Only this person")
+    user_id: Text = Field(None, description="Only this user")
     device: Number = Field(None, description="Only this device (its id)")
-    start_date: DateText = Field(None, description="First date, as 2026-11-01")
+    start_date: DateText = Field(None, description="First date, such as 2026-11-01")
     end_date: DateText = Field(None, description="Last date, included")
-    ordering: Text = Field(None, description="Field to order by, `-` in front for descending; several with commas")
-    format: Literal["json", ""] | None = Field(None, description="Accepted for old clients; it is always JSON")
+    ordering: Text = Field(None, description="Fields to order by, separated by commas; prefix `-` for descending")
+    format: Literal["json", ""] | None = Field(None, description="For old clients; the response is always JSON")
 
     @property
     def first(self) -> date | None:
@@ -103,7 +101,7 @@ class ListParameters(Walked):
         return as_date(self.end_date)
 
     def keys(self, possible: Mapping[str, tuple[str, Kind]], default: str) -> list[Key]:
-        """The order asked for. Raises UsageError naming what is possible."""
+        """The requested order. Raises UsageError naming the possible fields."""
         keys = []
         for word in (self.ordering or default).split(","):
             name = word.strip().removeprefix("-")
@@ -112,7 +110,7 @@ class ListParameters(Walked):
             column, kind = possible[name]
             keys.append(Key(column, kind, descending=word.strip().startswith("-")))
         if len(keys) > 4:
-            raise UsageError("ordering: by at most four fields")
+            raise UsageError("ordering: at most four fields are possible")
         return keys
 
 
@@ -121,7 +119,7 @@ def flag(text: str | None) -> bool | None:
 
 
 class PageOf(BaseModel, Generic[Row]):
-    """One page: how many rows there are in all, links to its neighbours, the rows."""
+    """One page: total number of rows, links to its neighbours, the rows."""
 
     count: int
     next: str | None
@@ -129,8 +127,8 @@ class PageOf(BaseModel, Generic[Row]):
     results: list[Row]
 
 
-def page_of(request: Request, asked: Numbered, rows: Rows[Any]) -> dict[str, Any]:
-    """The answer with its links. Raises HTTPException 404 for a page behind the last one."""
+def page_of(request: Request, asked: PageParameters, rows: Rows[Any]) -> dict[str, Any]:
+    """The response with its links. Raises HTTPException 404 for a page after the last one."""
     if asked.page > 1 and not rows.rows:
         raise HTTPException(404, "Invalid page.")
     following = None
@@ -140,8 +138,8 @@ def page_of(request: Request, asked: Numbered, rows: Rows[Any]) -> dict[str, Any
     return {"count": rows.count, "next": following, "previous": previous, "results": rows.rows}
 
 
-def numbered_page(request: Request, asked: Numbered, count: int, rows: Sequence[Any]) -> dict[str, Any]:
-    """The answer of a list whose pages are counted from its beginning. Raises HTTPException 404 behind the last one."""
+def numbered_page(request: Request, asked: PageParameters, count: int, rows: Sequence[Any]) -> dict[str, Any]:
+    """The response of a list that is paged by offset. Raises HTTPException 404 for a page after the last one."""
     if asked.page > 1 and not rows:
         raise HTTPException(404, "Invalid page.")
     following = _link(request, page=asked.page + 1) if asked.offset + len(rows) < count else None
@@ -161,7 +159,7 @@ def _encode(values: Sequence[Value]) -> str:
 
 
 def _decode(text: str, keys: Sequence[Key]) -> tuple[Value, ...]:
-    problem = UsageError("after: this is no place in this list; begin again without it")
+    problem = UsageError("after: not valid for this list; start again without it")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
         raise problem
     try:
@@ -178,7 +176,7 @@ def _exactly(kind: type[Any]) -> Any:
         if type(value) is not kind or (kind is int and abs(value) >= 2**63):
             raise ValueError(f"not a {kind.__name__}")
         if kind is str:
-            value.encode()  # a lone surrogate is no text
+            value.encode()  # raises for a lone surrogate
         return value
 
     return read

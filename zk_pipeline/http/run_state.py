@@ -1,4 +1,4 @@
-"""State of a run, and of the other runs of the same action."""
+"""State of a run and of the other runs of the same action."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.http.run_workers import LOST, NOT_BEGUN, ActionResult
+from zk_pipeline.http.run_workers import NOT_STARTED, WORKER_LOST, ActionResult
 from zk_pipeline.http.services import Services
 
 _FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -21,7 +21,9 @@ def run_state(services: Services, run_id: UUID) -> dict[str, Any] | None:
     if future is None and not known:
         return None
     status, detail = (
-        _of_action(future, has_begun=bool(known)) if future is not None else _of_runs([one.status for one in known])
+        _action_status(future, has_started=bool(known))
+        if future is not None
+        else _runs_status([one.status for one in known])
     )
     return {
         "run_id": key,
@@ -32,22 +34,24 @@ def run_state(services: Services, run_id: UUID) -> dict[str, Any] | None:
     }
 
 
-def _of_action(future: Future[ActionResult], *, has_begun: bool) -> tuple[str, str | None]:
+def _action_status(future: Future[ActionResult], *, has_started: bool) -> tuple[str, str | None]:
     if future.cancelled():
-        return "CANCELED", "the API was stopped before it began"
+        return "CANCELED", "the API was stopped before the run started"
     if not future.done():
         return "QUEUED", None
     error = future.exception()
     if error is not None:
-        return "FAILURE", str(error) if isinstance(error, ZkPipelineError) else LOST if has_begun else NOT_BEGUN
+        return "FAILURE", str(error) if isinstance(
+            error, ZkPipelineError
+        ) else WORKER_LOST if has_started else NOT_STARTED
     result = future.result()
     if not result.run_ids:
         return "SUCCESS", "there was nothing to do"
     return ("FAILURE", "; ".join(result.failures)) if result.failures else ("SUCCESS", None)
 
 
-def _of_runs(statuses: list[str]) -> tuple[str, str | None]:
-    """Status of several runs together: unfinished before failed before succeeded."""
+def _runs_status(statuses: list[str]) -> tuple[str, str | None]:
+    """Combined status of several runs: unfinished before failed before succeeded."""
     for status in ("STARTED", "STARTING", "CANCELING", "QUEUED", "NOT_STARTED", "FAILURE", "CANCELED"):
         if status in statuses:
             return status, None

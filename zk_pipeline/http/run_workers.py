@@ -1,7 +1,7 @@
-"""Actions as Dagster runs in worker processes, so that a run's work never slows an answer down.
+"""Worker pool: runs actions as Dagster runs in processes of their own, so that they do not slow down responses.
 
-A worker is started when the first action comes and stays warm. Everything here is plain Python; Dagster is imported in
-the workers. Nothing of the web framework belongs here: workers import this module.
+Workers start with the first action and stay. Only they import Dagster. They import this module, so that it must not
+import the web framework.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.runtime.processes import exit_with_process, is_alive, process_identity
 from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
-WORKERS = 2  # as many runs at a time as dagster.yaml gives to the daemon
-MOST_WAITING = 64
-LOST = "the process that did it is gone; what it did until then is stored"
-NOT_BEGUN = "the process that was to do it is gone before it began"
+WORKERS = 2  # as many concurrent runs as dagster.yaml allows the daemon
+MAX_UNFINISHED = 64
+WORKER_LOST = "the worker process ended unexpectedly; results up to then are stored"
+NOT_STARTED = "the worker process ended before the run started"
 _log = logging.getLogger(__name__)
 
 
 class TooManyActions(ZkPipelineError):
-    """So many actions wait for their turn that another one would not get it in time."""
+    """The queue of actions is full, or the API is stopping."""
 
 
 class ActionLost(ZkPipelineError):
-    """The process that did the work is gone; what it did until then is in the store and in the run's events."""
+    """The worker process ended unexpectedly; results up to then are in the store and in the events of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """What to do, as the arguments of a function of `defs.actions`; `run_id` is that of its first run."""
+    """Kind and arguments of `runs.actions.run_action`; `run_id` is the id of the first run."""
 
     kind: Literal["poll", "process", "sync"]
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Action:
 
 @dataclass(frozen=True)
 class ActionResult:
-    """How its runs ended, in order. `partitions`: metadata of each partition made; `observed`: counts, added up."""
+    """Results of the runs, in order. `partitions`: metadata per materialized partition; `observed`: summed counts."""
 
     run_ids: list[str]
     failures: list[str]
@@ -60,20 +60,20 @@ class ActionResult:
 
 
 class Actions(Protocol):
-    """Does actions, one after the other or side by side."""
+    """Executor of actions."""
 
     def submit(self, action: Action) -> Future[ActionResult]: ...
     def find(self, run_id: str) -> Future[ActionResult] | None: ...
     def unfinished(self) -> list[Future[ActionResult]]: ...
-    def stop(self, patience: float) -> None: ...
+    def stop(self, timeout: float) -> None: ...
 
 
 @dataclass
 class RunWorkerPool:
-    """Actions done by worker processes of this one, which end with it."""
+    """Executor in child processes, which end with this process."""
 
     workers: int = WORKERS
-    work: Callable[[Action], ActionResult] | None = None  # a function of a module; `perform` where None
+    work: Callable[[Action], ActionResult] | None = None  # a module-level function; default: `perform`
     _pool: ProcessPoolExecutor | None = None
     _futures: dict[str, Future[ActionResult]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -82,35 +82,35 @@ class RunWorkerPool:
     def __post_init__(self) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[str] = []
-        self._begun: Any = None
+        self._started: Any = None
 
     def submit(self, action: Action) -> Future[ActionResult]:
-        """Raises TooManyActions."""
+        """Queue an action. Raises TooManyActions."""
         with self._lock:
             if self._stopped:
-                raise TooManyActions("the API is being stopped and starts nothing any more")
-            if len(self.unfinished()) >= MOST_WAITING:
-                raise TooManyActions(f"{MOST_WAITING} actions are waiting already: try again later")
+                raise TooManyActions("the API is stopping and starts no more runs")
+            if len(self.unfinished()) >= MAX_UNFINISHED:
+                raise TooManyActions(f"{MAX_UNFINISHED} actions are already waiting: try again later")
             try:
                 future = self._executor().submit(self.work or perform, action)
             except BrokenProcessPool:
-                self._pool = None  # a worker was killed; the next ones are new
+                self._pool = None  # a worker was killed: start new ones
                 future = self._executor().submit(self.work or perform, action)
             self._futures[action.run_id] = future
             while len(self._futures) > 1_000 and (oldest := next(iter(self._futures))) != action.run_id:
-                del self._futures[oldest]  # Dagster remembers its runs
+                del self._futures[oldest]  # Dagster keeps its runs
         return future
 
     def unfinished(self) -> list[Future[ActionResult]]:
-        """What is being done or waits for its turn."""
+        """Actions in progress or waiting."""
         return [one for one in self._futures.values() if not one.done()]
 
     def find(self, run_id: str) -> Future[ActionResult] | None:
-        """The action whose first run has this id, if it was started by this process and not long ago."""
+        """The action whose first run has this id, if this process started it recently."""
         return self._futures.get(run_id)
 
-    def stop(self, patience: float) -> None:
-        """Start nothing more, let what runs finish for so many seconds, then end it; Dagster notes it as failed."""
+    def stop(self, timeout: float) -> None:
+        """Start no more actions, wait `timeout` seconds for running ones, then end them; Dagster marks them failed."""
         with self._lock:
             self._stopped = True
             pool, self._pool = self._pool, None
@@ -119,53 +119,53 @@ class RunWorkerPool:
         pool.shutdown(wait=False, cancel_futures=True)
         running = self.unfinished()
         if running:
-            _log.warning("waiting up to %.0f s for %d runs to finish", patience, len(running))
-        _, unfinished = wait(running, patience)
+            _log.warning("waiting up to %.0f s for %d runs to finish", timeout, len(running))
+        _, unfinished = wait(running, timeout)
         if unfinished:
-            _log.error("ending %d runs that did not finish in %.0f s", len(unfinished), patience)
+            _log.error("terminating %d runs that did not finish within %.0f s", len(unfinished), timeout)
             self._end_workers()
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._begun = self._context.SimpleQueue()
+            self._started = self._context.SimpleQueue()
             self._pool = ProcessPoolExecutor(
                 self.workers,
                 mp_context=self._context,
                 initializer=_begin_worker,
-                initargs=(process_identity(), self._begun),
+                initargs=(process_identity(), self._started),
             )
         return self._pool
 
     def _end_workers(self) -> None:
-        """Also those that are only just starting, and sign in meanwhile."""
+        """Terminate the workers, including those that are still starting and register in the meantime."""
         for number, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
-            told: set[str] = set()
+            signaled: set[str] = set()
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
-                while not self._begun.empty():
-                    self._workers.append(self._begun.get())
+                while not self._started.empty():
+                    self._workers.append(self._started.get())
                 alive = [one for one in self._workers if is_alive(one)]
-                for identity in set(alive) - told:
+                for identity in set(alive) - signaled:
                     with suppress(ProcessLookupError):
                         os.kill(int(identity.rsplit(":", 2)[1]), number)
-                    told.add(identity)
+                    signaled.add(identity)
                 if not alive and not self.unfinished():
                     return
                 time.sleep(0.05)
 
 
-def _begin_worker(starter: str, begun: Any) -> None:
-    # A session of its own: Ctrl-C is for the API, which then lets the run finish.
+def _begin_worker(starter: str, started: Any) -> None:
+    # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish.
     os.setsid()
     exit_with_process(starter)
-    begun.put(process_identity())
+    started.put(process_identity())
 
 
 def perform(action: Action) -> ActionResult:
-    """Do an action in this process, with settings read now.
+    """Run an action in this process, with current settings.
 
-    Raises StoreBusy, UnknownDevice, UsageError or ZkPipelineError for what went wrong before anything was started, and
-    ActionLost for a bug; nothing else, since not every exception survives the way to another process.
+    Raises StoreBusy, UnknownDevice, UsageError or ZkPipelineError for a failure before the first run, and ActionLost
+    for a bug; no other exception, since not all can be pickled.
     """
     from zk_pipeline.runs.actions import run_action  # noqa: PLC0415 (Dagster, only in the workers)
 
@@ -176,9 +176,7 @@ def perform(action: Action) -> ActionResult:
         raise kind(str(error)) from None
     except Exception as error:
         _log.exception("action %s failed", action.kind)
-        raise ActionLost(
-            f"the action could not be done ({type(error).__name__}); the log of the API says why"
-        ) from None
+        raise ActionLost(f"the action failed ({type(error).__name__}); see the log of the API") from None
     observed: dict[str, int] = {}
     for result in results:
         for name, value in result.observed.items():

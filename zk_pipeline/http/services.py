@@ -1,4 +1,4 @@
-"""What a request works with, handed in when the application is made. Making it opens and starts nothing."""
+"""Services that request handlers use. Creating them opens no file and starts no process."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from zk_pipeline.store.store import Store
 if TYPE_CHECKING:
     from zk_pipeline.runs.run_status import RunReader
 
-# A person or a script waits for an answer: what a run may wait for the store is too long here.
-STORE_PATIENCE_SECONDS = 10.0
+# Shorter than the store timeout of runs: a user or a script waits for the response.
+STORE_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Services:
-    """Shared by all requests. `patience`: seconds that an action's answer waits for its run."""
+    """Services of one application. `run_timeout`: seconds that the response to an action waits for its run."""
 
     settings: Settings
     store: Store
@@ -39,15 +39,15 @@ class Services:
     tokens: TokenCache
     sessions: Sessions
     failed_logins: LoginThrottle
-    traffic: RequestMetrics
-    patience: float
+    requests: RequestMetrics
+    run_timeout: float
     exits: ExitStack = field(default_factory=ExitStack)
     _watches: list[RunReader] = field(default_factory=list)
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def watch(self) -> RunReader:
-        """Dagster's instance, opened at the first look at it."""
+        """Reader of Dagster's instance, opened at first use."""
         from zk_pipeline.runs.run_status import open_run_reader  # noqa: PLC0415 (Dagster, slow to import)
 
         with self._opening:
@@ -56,7 +56,7 @@ class Services:
         return self._watches[0]
 
     def last_work_date(self) -> date:
-        """The newest work date that has begun anywhere."""
+        """The latest work date that has begun in any time zone."""
         from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415 (Dagster, slow to import)
 
         return last_work_date(self.settings, self.clock())
@@ -71,34 +71,33 @@ class Services:
 
 @dataclass(frozen=True)
 class Parts:
-    """Stand-ins for what the settings would give, for tests."""
+    """Replacements for the default services, for tests."""
 
     actions: Actions | None = None
     monotonic: Callable[[], float] = field(default=time.monotonic)
 
 
 def make_services(settings: Settings, store: Store, terminals: TerminalGateway, parts: Parts | None = None) -> Services:
-    """Services on a store, which is given less patience than runs have."""
+    """Services on a store, with a shorter lock timeout than that of runs."""
     parts = parts or Parts()
-    traffic = RequestMetrics()
-    hasty = replace(
+    api_store = replace(
         store,
         database=replace(
             store.database,
-            wait_seconds=min(store.database.wait_seconds, STORE_PATIENCE_SECONDS),
-            foreign_wait_seconds=min(store.database.foreign_wait_seconds, STORE_PATIENCE_SECONDS),
+            wait_seconds=min(store.database.wait_seconds, STORE_TIMEOUT_SECONDS),
+            foreign_wait_seconds=min(store.database.foreign_wait_seconds, STORE_TIMEOUT_SECONDS),
         ),
     )
     return Services(
         settings=settings,
-        store=hasty,
+        store=api_store,
         terminals=terminals,
         actions=parts.actions or RunWorkerPool(),
-        tokens=TokenCache(hasty.api_tokens, monotonic=parts.monotonic),
+        tokens=TokenCache(api_store.api_tokens, monotonic=parts.monotonic),
         sessions=Sessions(monotonic=parts.monotonic),
         failed_logins=LoginThrottle(monotonic=parts.monotonic),
-        traffic=traffic,
-        patience=settings.poll_deadline + 30.0,
+        requests=RequestMetrics(),
+        run_timeout=settings.poll_deadline + 30.0,
     )
 
 

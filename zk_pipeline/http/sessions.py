@@ -1,4 +1,4 @@
-"""Who is logged in with a browser. Kept in memory: a restart of the API logs everybody out, and nothing is on disk."""
+"""Browser sessions, in memory only: a restart of the API ends all of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-_MOST_SESSIONS = 1_000
+_MAX_SESSIONS = 1_000
 
 
 @dataclass
 class Session:
-    """One login. `csrf` goes into every form of it; `used_at` and `began_at` are monotonic seconds."""
+    """One login. `csrf` is the CSRF token of its forms; `used_at` and `began_at` are monotonic seconds."""
 
     token_id: str
     csrf: str = field(repr=False)
@@ -28,34 +28,34 @@ class Session:
 
 @dataclass
 class Sessions:
-    """Logins by their cookie, of which only a hash is kept. They end after `idle` or `longest` seconds."""
+    """Sessions by the hash of their cookie. They expire `idle` seconds after the last use, or after `longest`."""
 
     monotonic: Callable[[], float]
     idle: float = 8 * 3600.0
     longest: float = 24 * 3600.0
-    _held: OrderedDict[str, Session] = field(default_factory=OrderedDict)
+    _sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, token_id: str) -> str:
-        """A new session; the value for its cookie."""
+        """Start a session; returns the value of its cookie."""
         cookie, now = secrets.token_urlsafe(32), self.monotonic()
         with self._lock:
-            self._held[_key(cookie)] = Session(token_id, secrets.token_urlsafe(32), now, now)
-            while len(self._held) > _MOST_SESSIONS:
-                self._held.popitem(last=False)
+            self._sessions[_key(cookie)] = Session(token_id, secrets.token_urlsafe(32), now, now)
+            while len(self._sessions) > _MAX_SESSIONS:
+                self._sessions.popitem(last=False)
         return cookie
 
     def find(self, cookie: str | None) -> Session | None:
-        """The session of a cookie, if it has not ended; using it keeps it alive."""
+        """The session of a cookie, unless it has expired; renews its idle time."""
         if not cookie:
             return None
         now = self.monotonic()
         with self._lock:
-            session = self._held.get(_key(cookie))
+            session = self._sessions.get(_key(cookie))
             if session is None:
                 return None
             if now - session.used_at > self.idle or now - session.began_at > self.longest:
-                del self._held[_key(cookie)]
+                del self._sessions[_key(cookie)]
                 return None
             session.used_at = now
         return session
@@ -63,7 +63,7 @@ class Sessions:
     def end(self, cookie: str | None) -> None:
         if cookie:
             with self._lock:
-                self._held.pop(_key(cookie), None)
+                self._sessions.pop(_key(cookie), None)
 
 
 def _key(cookie: str) -> str:

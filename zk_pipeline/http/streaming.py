@@ -1,4 +1,4 @@
-"""A file sent while it is written: the writer waits for whoever reads, and only a few pieces are held meanwhile."""
+"""Streaming response of a file that is still being written, with backpressure: few chunks are buffered."""
 
 from __future__ import annotations
 
@@ -13,71 +13,71 @@ from typing import Any, BinaryIO, cast
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-_PIECE = 64 * 1024
-_PIECES_WAITING = 8
-_PATIENCE_SECONDS = 60  # twice what the guard gives a client to take a piece
+_CHUNK_BYTES = 64 * 1024
+_MAX_CHUNKS = 8
+_CLIENT_TIMEOUT_SECONDS = 60  # twice the send timeout of the middleware
 _log = logging.getLogger(__name__)
 
 
 class ClientDisconnected(Exception):
-    """Nobody takes the rest of the file."""
+    """The client does not receive the rest of the file."""
 
 
 class _Pipe(io.RawIOBase):
-    """What one thread writes, another one reads piece by piece."""
+    """A pipe between two threads: one writes bytes, the other reads chunks."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
-        self._pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_PIECES_WAITING)
-        self._gone = threading.Event()
+        self._buffer = bytearray()
+        self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(_MAX_CHUNKS)
+        self._disconnected = threading.Event()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:
-        """Raises ReaderGone."""
-        self._held += data
-        while len(self._held) >= _PIECE:
-            self._pass_on(bytes(self._held[:_PIECE]))
-            del self._held[:_PIECE]
+        """Raises ClientDisconnected."""
+        self._buffer += data
+        while len(self._buffer) >= _CHUNK_BYTES:
+            self._put(bytes(self._buffer[:_CHUNK_BYTES]))
+            del self._buffer[:_CHUNK_BYTES]
         return len(data)
 
     def finish(self) -> None:
-        """Raises ReaderGone."""
-        self._pass_on(bytes(self._held))
-        self._pass_on(None)
+        """Raises ClientDisconnected."""
+        self._put(bytes(self._buffer))
+        self._put(None)
 
     def fail(self, error: BaseException) -> None:
-        """Raises ReaderGone."""
-        self._pass_on(error)
+        """Raises ClientDisconnected."""
+        self._put(error)
 
-    def _pass_on(self, item: bytes | BaseException | None) -> None:
+    def _put(self, item: bytes | BaseException | None) -> None:
         tries = 0
-        while not self._gone.is_set() and tries < _PATIENCE_SECONDS:
+        while not self._disconnected.is_set() and tries < _CLIENT_TIMEOUT_SECONDS:
             try:
-                self._pieces.put(item, timeout=1)
+                self._chunks.put(item, timeout=1)
                 return
             except queue.Full:
                 tries += 1
         raise ClientDisconnected
 
-    def read_pieces(self) -> Iterator[bytes]:
-        """Until the end. Raises what the writer has raised."""
-        while (item := self._pieces.get()) is not None:
+    def read_chunks(self) -> Iterator[bytes]:
+        """All chunks. Raises the exception of the writer."""
+        while (item := self._chunks.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             if item:
                 yield item
 
     def abandon(self) -> None:
-        self._gone.set()
+        self._disconnected.set()
 
 
 class StreamedResponse(StreamingResponse):
-    """What `write` puts on the stream it is given, in a thread of its own.
+    """The output of `write`, which runs in a thread of its own.
 
-    Making it waits for the first piece, and raises what `write` raised before that; a failure after it ends the
-    connection, so that half a file is not taken for a whole one. `done` is called at the end, whichever it is.
+    The constructor waits for the first chunk and raises an exception that `write` raised before it. A later failure
+    closes the connection, so that half a file is not taken for a whole one. `done` is called at the end in any case.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class StreamedResponse(StreamingResponse):
     ) -> None:
         self._pipe = _Pipe()
         threading.Thread(target=self._write, args=(write, done), name=filename, daemon=True).start()
-        pieces = self._pipe.read_pieces()
-        first = next(pieces, b"")
+        chunks = self._pipe.read_chunks()
+        first = next(chunks, b"")
         super().__init__(
-            _chained(first, pieces),
+            _chained(first, chunks),
             media_type=media_type,
             headers={"Content-Disposition": f'attachment; filename="{filename}"'},
         )
@@ -104,7 +104,7 @@ class StreamedResponse(StreamingResponse):
             write(cast(BinaryIO, self._pipe))
             self._pipe.finish()
         except ClientDisconnected:
-            _log.info("nobody takes the rest of %s", threading.current_thread().name)
+            _log.info("the client disconnected before the end of %s", threading.current_thread().name)
         except Exception as error:
             with suppress(ClientDisconnected):
                 self._pipe.fail(error)

@@ -1,7 +1,7 @@
-"""Checks of what comes with a request that changes something: nothing in it is ignored.
+"""Strict input of requests that change data: unknown parameters, fields and bodies are errors.
 
-A misspelt field, or a body sent to an action that has none, is refused instead of being left out, since the action
-would then do something else than was asked. What a field may be is said by the models of each route.
+Ignored, a misspelt field would make the action do something else than requested. The models of each route validate the
+values.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _JSON = re.compile(r"application/([\w.-]+\+)?json", re.IGNORECASE)
 
 
 class StrictRoute(APIRoute):
-    """A route that takes `{}`, in whatever type a client sends it, for the empty body, where a body may be left out."""
+    """A route that refuses unknown input. `{}`, with any content type, counts as no body where the body is optional."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -38,7 +38,7 @@ class StrictRoute(APIRoute):
                 request = await self._checked(request)
             except UsageError:
                 for one in self.dependant.dependencies:
-                    if one.call in REQUIREMENTS:  # who may not do it at all is told that
+                    if one.call in REQUIREMENTS:  # a missing permission is reported first
                         await run_in_threadpool(one.call, request, None)
                 raise
             return await handle(request)
@@ -46,7 +46,7 @@ class StrictRoute(APIRoute):
         return handle_strictly
 
     async def _checked(self, request: Request) -> Request:
-        """Raises UsageError naming the parameter or field."""
+        """Raises UsageError naming the unknown parameter or field."""
         if not self.dependant.query_params:
             for name in request.query_params:
                 raise UsageError(f"{name[:50]}: there is no such parameter")
@@ -62,14 +62,14 @@ class StrictRoute(APIRoute):
         return request
 
 
-def with_body(asked: Parameters, body: BaseModel | None) -> Parameters:
-    """Query parameters, and what the body says of the same names. Raises UsageError for what both say."""
+def with_body(parameters: Parameters, body: BaseModel | None) -> Parameters:
+    """Query parameters, completed by fields of the body. Raises UsageError for a name that is in both."""
     given = {} if body is None else {name: value for name, value in body if value is not None}
     for name in given:
-        if getattr(asked, name) is not None:
-            raise UsageError(f"{name}: it is given both as a parameter and in the body")
+        if getattr(parameters, name) is not None:
+            raise UsageError(f"{name}: given both as a parameter and in the body")
     texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
-    return asked.model_copy(update=texts)
+    return parameters.model_copy(update=texts)
 
 
 async def _nothing() -> Message:
@@ -80,14 +80,14 @@ def _parsed(content: bytes) -> Any:
     try:
         return json.loads(content, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise UsageError("body: it is not JSON") from None
+        raise UsageError("body: not valid JSON") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
-        raise UsageError(f"{next(name for name in names if names.count(name) > 1)[:50]}: it is given more than once")
+        raise UsageError(f"{next(name for name in names if names.count(name) > 1)[:50]}: given more than once")
     return fields
 
 

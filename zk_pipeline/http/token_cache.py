@@ -1,4 +1,4 @@
-"""The good tokens, read from the store every few seconds instead of on every request."""
+"""Cache of active API tokens, read from the store every few seconds instead of on every request."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from datetime import timedelta
 
 from zk_pipeline.store.api_tokens import ApiToken, TokenStore, split_token
 
-FRESH_SECONDS = 2.0  # how long a revoked token may still be let in
-USE_NOTED_EVERY = timedelta(hours=1)  # a write for each use would hold the store
+MAX_AGE_SECONDS = 2.0  # how long a revoked token may still be accepted
+LAST_USED_PRECISION = timedelta(hours=1)  # a write per use would lock the store too often
 
 
 @dataclass
 class TokenCache:
-    """Finds tokens; raises what the store raises rather than letting anybody in on old knowledge."""
+    """Verifies tokens; if the store cannot be read, its error is raised instead of trusting an outdated cache."""
 
     store: TokenStore
     monotonic: Callable[[], float]
-    _good: dict[str, ApiToken] = field(default_factory=dict)
+    _active: dict[str, ApiToken] = field(default_factory=dict)
     _read_at: float | None = None
     _used: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def prove(self, text: str) -> ApiToken | None:
-        """The good token that `text` is, if it is one."""
+    def verify(self, text: str) -> ApiToken | None:
+        """The active token with this text, else None."""
         parts = split_token(text)
         if parts is None:
             return None
@@ -33,14 +33,14 @@ class TokenCache:
         return token if token is not None and token.is_proven_by(parts[1]) else None
 
     def by_id(self, token_id: str) -> ApiToken | None:
-        """The good token of that id."""
+        """The active token with this id, else None."""
         token = self._current().get(token_id)
-        if token is not None and self._is_noteworthy(token):
+        if token is not None and self._is_last_used_outdated(token):
             self._used.add(token_id)
         return token
 
-    def write_down_uses(self) -> None:
-        """Put on record which tokens were used since their last use on record was an hour old."""
+    def write_last_used(self) -> None:
+        """Update `last_used_at` of tokens whose stored value was more than an hour old when they were used."""
         used, self._used = self._used, set()
         if used:
             try:
@@ -51,12 +51,12 @@ class TokenCache:
             self._read_at = None
 
     def _current(self) -> dict[str, ApiToken]:
-        with self._lock:  # one reads, the others wait for what it finds
-            if self._read_at is None or self.monotonic() - self._read_at > FRESH_SECONDS:
+        with self._lock:  # one thread reads, the others wait for its result
+            if self._read_at is None or self.monotonic() - self._read_at > MAX_AGE_SECONDS:
                 began = self.monotonic()
-                self._good = self.store.good()
+                self._active = self.store.good()
                 self._read_at = began
-            return self._good
+            return self._active
 
-    def _is_noteworthy(self, token: ApiToken) -> bool:
-        return token.last_used_at is None or self.store.clock() - token.last_used_at > USE_NOTED_EVERY
+    def _is_last_used_outdated(self, token: ApiToken) -> bool:
+        return token.last_used_at is None or self.store.clock() - token.last_used_at > LAST_USED_PRECISION

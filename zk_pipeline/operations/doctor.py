@@ -15,13 +15,13 @@ from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.sync import check_crm, crm_mapping, paused_until
 from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
+from zk_pipeline.store.locks.network_mounts import network_file_system
 from zk_pipeline.store.quality.doctor import Doctor, Finding
 from zk_pipeline.store.store import Store
 
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB free on a disk
 _MUCH_HISTORY = 2.0  # GB of Dagster's history
 _LONG_PAUSE = timedelta(hours=1)
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
 
 
 def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
@@ -73,23 +73,12 @@ def _disks(settings: Settings) -> Iterator[Finding]:
             yield Finding("error" if left < _TOO_LITTLE else "warning", "disk-space", problem, advice)
         elif left < _LITTLE:
             yield Finding("note", "disk-space", f"{left:,.1f} GB free on the disk of {what}", "free space soon")
-        kind = _file_system(there)
-        if kind in _NETWORK:
+        kind = network_file_system(there)
+        if kind is not None:
             yield Finding(
                 "error", "network-disk", f"{there} is a network file system ({kind})",
                 "keep the store on a local disk: locks and DuckDB need one",
             )  # fmt: skip
-
-
-def _file_system(folder: Path) -> str:
-    """Type of the file system that a folder is on; empty where the system does not tell."""
-    try:
-        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    except OSError:
-        return ""
-    resolved = str(folder.resolve())
-    holding = [one for one in mounts if resolved == one[1] or resolved.startswith(one[1].rstrip("/") + "/")]
-    return max(holding, key=lambda one: len(one[1]))[2] if holding else ""
 
 
 def _dagster_home(home: Path) -> Iterator[Finding]:

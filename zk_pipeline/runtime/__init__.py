@@ -1,1 +1,1 @@
-"""Operating-system processes: children that end with their parent, and their supervision."""
+"""Operating-system processes and their supervision; fair file locks between processes."""

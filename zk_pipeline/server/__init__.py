@@ -1,1 +1,1 @@
-"""The web application of REST API and admin pages (`app`), and uvicorn, which serves it."""
+"""The web application of REST API and admin pages (`app`), and its HTTP server, uvicorn."""

@@ -1,4 +1,4 @@
-"""The HTTP server around the application: how long it waits for slow clients, and how it stops."""
+"""HTTP server: uvicorn with timeouts for slow clients, a connection limit and an orderly stop."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from zk_pipeline.errors import UsageError
 
-HEADER_SECONDS = 10.0  # from the first byte of a request (or from connecting) to the end of its headers
-LARGEST_HEADERS = 64 * 1024
-MOST_CONNECTIONS = 500
+HEADER_TIMEOUT_SECONDS = 10.0  # from the connection or the first byte of a request to the end of its headers
+MAX_HEADER_BYTES = 64 * 1024
+MAX_CONNECTIONS = 500
 _LINGER_SECONDS = 10.0
 
 
 class HeaderTimeoutProtocol(HttpToolsProtocol):
-    """uvicorn waits for ever for headers, and for a client to take the rest of an answer; this does not."""
+    """HTTP protocol with timeouts for headers and for the last bytes of a response, which uvicorn lacks."""
 
-    _patience: asyncio.TimerHandle | None = None
+    _header_timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.access_log = False  # it shows queries, which may hold a token, whoever has configured its logger
+        self.access_log = False  # it would log query strings, which may contain a token
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
             return
-        self._begin_waiting()
+        self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_waiting()
+        self._cancel_header_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._patience is not None:
+        if self._header_timer is not None:
             self._header_bytes += len(data)
-            if self._header_bytes > LARGEST_HEADERS + 64 * 1024:  # what came with them in one read may be body
+            if self._header_bytes > MAX_HEADER_BYTES + 64 * 1024:  # one read may contain part of the body, too
                 self.transport.abort()
                 return
         super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._patience is None:
-            self._begin_waiting()
+        if self._header_timer is None:
+            self._start_header_timer()
 
     def on_headers_complete(self) -> None:
-        self._end_waiting()
+        self._cancel_header_timer()
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -71,31 +71,31 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
-    def _begin_waiting(self) -> None:
+    def _start_header_timer(self) -> None:
         self._header_bytes = 0
-        self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+        self._header_timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self.transport.abort)
 
-    def _end_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _cancel_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
 
 class Server(uvicorn.Server):
-    """Tells the application at once that it is to stop, so that answers which wait for a run are given."""
+    """Sets `app.state.stopping` at the first signal, so that responses that wait for a run are sent."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        stop = getattr(self.config.app, "state", None)
-        if stop is not None:
-            stop.stopping.set()
+        state = getattr(self.config.app, "state", None)
+        if state is not None:
+            state.stopping.set()
         super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # else it would die of the signal after having stopped in order
+        self._captured_signals.clear()  # else uvicorn would raise the signal again after its orderly stop
         if sig == signal.SIGINT and self.force_exit:
-            logging.getLogger("zk_pipeline.api").warning("not waiting any longer")
+            logging.getLogger("zk_pipeline.api").warning("stopping without waiting for requests")
 
 
 def make_server(app: FastAPI) -> Server:
-    """A server for `app` that has not begun; give it a socket by `serve`."""
+    """A server for `app`, not started yet; pass its socket to `serve` or `run`."""
     config = uvicorn.Config(
         app,
         http=HeaderTimeoutProtocol,
@@ -113,7 +113,7 @@ def make_server(app: FastAPI) -> Server:
 
 
 def listen_on(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises UsageError where there cannot be one."""
+    """A listening socket. Raises UsageError if the address cannot be used."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.socket(found[0], found[1])
@@ -125,7 +125,7 @@ def listen_on(host: str, port: int) -> socket.socket:
 
 
 def log_to_stderr(level: str = "INFO") -> None:
-    """One line per entry: those of the access log are JSON objects, others are prefixed by their level."""
+    """One line per entry: JSON objects of the access log; others with their level as prefix."""
 
     class Lines(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -10,7 +10,7 @@ from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.days.days import DayStore
 from zk_pipeline.store.deliveries.deliveries import DeliveryStore
 from zk_pipeline.store.engine.database import Database, Where
-from zk_pipeline.store.locks.lock_statistics import Holds
+from zk_pipeline.store.locks.lock_statistics import LockSummary
 from zk_pipeline.store.maintenance.backups import Backups
 from zk_pipeline.store.maintenance.restore import Restore
 from zk_pipeline.store.maintenance.retention import Retention
@@ -139,7 +139,7 @@ class Store:
     def audit(self) -> Audit:
         return Audit(self.database)
 
-    def lock_statistics(self) -> Holds:
+    def lock_statistics(self) -> LockSummary:
         """Wait and lock times of the store so far, by purpose; read without opening the database. Raises OSError."""
         return self.database.lock_statistics.read()
 

@@ -96,7 +96,7 @@ def punches(request: Request, services: Given, identity: Reader) -> Response:
     def read(asked: PunchesAsked) -> Rows[PunchListItem]:
         order = asked.keys(PUNCH_ORDER, "-timestamp")
         wanted = Filter(user_id=asked.user_id, device=asked.device_id, first=asked.first, last=asked.last)
-        return services.store.lists.punch_lines(wanted, order, asked.place(order))
+        return services.store.lists.punch_lines(wanted, order, asked.page_request(order))
 
     found = listed(request, PunchesAsked, read)
     return _draw(request, services, identity, "punches.html", found)
@@ -104,7 +104,7 @@ def punches(request: Request, services: Given, identity: Reader) -> Response:
 
 def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
     order = asked.keys(DAY_ORDER, "-date,user_id")
-    return services.store.lists.days(wanted, order, asked.place(order))
+    return services.store.lists.days(wanted, order, asked.page_request(order))
 
 
 def _draw(

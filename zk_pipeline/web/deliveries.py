@@ -11,7 +11,7 @@ from starlette.responses import Response
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
-from zk_pipeline.http.errors import message_for
+from zk_pipeline.http.errors import error_body
 from zk_pipeline.http.fields import as_date
 from zk_pipeline.http.pagination import DateText, Empty, Text
 from zk_pipeline.http.run_workers import Action, TooManyActions
@@ -72,7 +72,7 @@ def send_again(request: Request, services: Given, form: OperatorForm) -> Respons
         check_crm(services.settings)  # said now, also where nothing is due
         return to_run(services, Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True}))
     except (CrmMisconfigured, TooManyActions) as error:
-        status, body, _ = message_for(error)
+        status, body, _ = error_body(error)
         return _draw(request, services, form.identity, refused=(status, body["detail"]))
 
 
@@ -81,7 +81,7 @@ def _draw(
 ) -> Response:
     def read(asked: DeliveriesAsked) -> Rows[DeliveryRow]:
         wanted = DeliveryFilter(view=asked.view, user_id=asked.user_id, first=asked.first, last=asked.last)
-        return services.store.delivery_lists.page(wanted, asked.place(order_of(asked.view)))
+        return services.store.delivery_lists.page(wanted, asked.page_request(order_of(asked.view)))
 
     found = listed(request, DeliveriesAsked, read)
     return render(

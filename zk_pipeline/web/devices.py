@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.http.auth import Identity
-from zk_pipeline.http.errors import message_for
+from zk_pipeline.http.errors import error_body
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.set_clock import set_clock as set_clock_of
 from zk_pipeline.store.queries.device_details import device_details
@@ -96,7 +96,7 @@ def remove(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  
 
 def _failed(request: Request, services: Services, identity: Identity, one: Device, error: ZkPipelineError) -> Response:
     """The page of the terminal with what went wrong; a wrong answer of it is said where its right one would be."""
-    status, body, headers = message_for(error)
+    status, body, headers = error_body(error)
     return _draw(request, services, identity, one, problem=body["detail"], status=status, headers=headers)
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.fields import as_date
-from zk_pipeline.http.file_responses import MOST_EXCEL_ROWS
+from zk_pipeline.http.file_responses import MAX_EXCEL_ROWS
 from zk_pipeline.http.file_responses import export_file as answer_with_file
 from zk_pipeline.http.pagination import DateText, Text
 from zk_pipeline.http.services import Given, Services
@@ -66,5 +66,5 @@ def _draw(request: Request, services: Services, identity: Identity, *, problem: 
         typed=dict(request.query_params),
         sites=around.sites,
         devices=[name for _, name in around.devices],
-        most_excel_rows=MOST_EXCEL_ROWS,
+        most_excel_rows=MAX_EXCEL_ROWS,
     )

@@ -12,7 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError
 
 from zk_pipeline.errors import UsageError
-from zk_pipeline.http.errors import message_for_input
+from zk_pipeline.http.errors import validation_message
 from zk_pipeline.http.pagination import ListParameters, page_of
 from zk_pipeline.store.queries.lists import Rows
 
@@ -71,7 +71,7 @@ def parse_query(request: Request, model: type[Asked]) -> Asked:
 
 def validation_messages(error: ValidationError) -> str:
     """What was wrong with parameters or fields, by name."""
-    return message_for_input([{"loc": ("page", *one["loc"]), "msg": one["msg"]} for one in error.errors()])
+    return validation_message([{"loc": ("page", *one["loc"]), "msg": one["msg"]} for one in error.errors()])
 
 
 Parameters = TypeVar("Parameters", bound=PageParameters)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.http.auth import address_of, cookie_name, may_log_in_here, too_many_attempts
+from zk_pipeline.http.auth import client_address, cookie_name, is_login_allowed, too_many_attempts_error
 from zk_pipeline.http.services import Given
 from zk_pipeline.web.rendering import Form, ReaderForm, read_form, render, safe_target
 
@@ -21,20 +21,20 @@ _IN_THE_CLEAR = (
 
 @router.get("/login")
 def show(request: Request) -> Response:
-    problem = None if may_log_in_here(request) else _IN_THE_CLEAR
+    problem = None if is_login_allowed(request) else _IN_THE_CLEAR
     return render(request, "login.html", next=safe_target(request.query_params.get("next")), problem=problem)
 
 
 @router.post("/login")
 async def log_in(request: Request, services: Given, form: Annotated[Form, Depends(read_form)]) -> Response:
     target = safe_target(form.get("next"))
-    if not may_log_in_here(request):
+    if not is_login_allowed(request):
         return render(request, "login.html", status=403, next=target, problem=_IN_THE_CLEAR)
-    address = address_of(request)
+    address = client_address(request)
     wait = services.failed_logins.seconds_to_wait(address)
     if wait > 0:
-        raise too_many_attempts(wait)
-    token = await run_in_threadpool(services.tokens.prove, form.get("token", "").strip())
+        raise too_many_attempts_error(wait)
+    token = await run_in_threadpool(services.tokens.verify, form.get("token", "").strip())
     if token is None:
         services.failed_logins.note_failure(address)
         return render(request, "login.html", status=401, next=target, problem="This is no good token.")

@@ -48,7 +48,7 @@ def release(request: Request, services: Given, form: OperatorForm) -> Response:
 def _draw(request: Request, services: Services, identity: Identity, done: object) -> Response:
     def read(asked: QuarantineAsked) -> Rows[QuarantinedRecord]:
         return services.store.quarantine.page(
-            asked.place(PAGE_ORDER), device=asked.name, released=asked.released == "true"
+            asked.page_request(PAGE_ORDER), device=asked.name, released=asked.released == "true"
         )
 
     found = listed(request, QuarantineAsked, read)

@@ -1,26 +1,27 @@
-"""Forms with a file in them, read by the standard library. How large one may be is the guard's."""
+"""Forms with a file: Starlette's multipart parser with limits, and a check that the form is complete."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email import message_from_bytes
-from email.policy import HTTP
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from zk_pipeline.http.auth import Identity, check_csrf
+from zk_pipeline.http.middleware import MAX_BODY_BYTES
 from zk_pipeline.web.rendering import Admin, Form
 
-_MOST_PARTS = 20
+_MAX_FIELDS = 20
+_MAX_FILES = 5
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it was sent; `name` is without folders."""
+    """An uploaded file; `name` is without folders."""
 
     name: PurePosixPath
     content: bytes
@@ -28,7 +29,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class SignedUpload:
-    """A form with files that is proven to be from a page of `identity`'s own session."""
+    """A form with files that carries the CSRF token of `identity`'s session."""
 
     identity: Identity
     fields: Form
@@ -36,7 +37,7 @@ class SignedUpload:
 
 
 async def _signed_upload(request: Request, identity: Admin) -> SignedUpload:
-    fields, files = await run_in_threadpool(read_parts, request.headers.get("content-type", ""), await request.body())
+    fields, files = await _read_upload(request)
     check_csrf(identity, fields.pop("csrf_token", None) or request.headers.get("x-csrf-token"))
     return SignedUpload(identity, fields, files)
 
@@ -44,30 +45,48 @@ async def _signed_upload(request: Request, identity: Admin) -> SignedUpload:
 AdminUpload = Annotated[SignedUpload, Depends(_signed_upload)]
 
 
-def read_parts(content_type: str, body: bytes) -> tuple[Form, dict[str, Upload]]:
-    """Fields and files of a multipart form. Raises HTTPException 400 or 415."""
+class _Parser(MultiPartParser):
+    """Files stay in memory: the middleware ends a request whose body exceeds MAX_BODY_BYTES."""
+
+    spool_max_size = MAX_BODY_BYTES
+    is_complete = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary, without which Starlette drops the last part silently."""
+        self.is_complete = True
+
+
+async def _read_upload(request: Request) -> tuple[Form, dict[str, Upload]]:
+    """Fields and files of a multipart form, the last of each name.
+
+    Raises HTTPException: 400 for a malformed form, 413 for too large a body, 415 for another content type.
+    """
+    content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         raise HTTPException(415, "a form with a file is expected")
-    if not content_type.isprintable() or not content_type.isascii():
-        raise HTTPException(400, "the form cannot be read")
-    head = f"Content-Type: {content_type}\r\nMIME-Version: 1.0\r\n\r\n".encode()
+    parser = _Parser(
+        request.headers,
+        request.stream(),
+        max_files=_MAX_FILES,
+        max_fields=_MAX_FIELDS,
+        max_part_size=MAX_BODY_BYTES,
+    )
     try:
-        whole = message_from_bytes(head + body, policy=HTTP)
-    except RecursionError:  # parts within parts within parts
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(400, f"the form cannot be read: {error.message}") from None
+    except ValueError:  # from a codec that the client named as charset
         raise HTTPException(400, "the form cannot be read") from None
-    parts = list(whole.iter_parts()) if whole.is_multipart() else []
-    if not parts or len(parts) > _MOST_PARTS or whole.defects:
-        raise HTTPException(400, "the form cannot be read")
-    fields: Form = {}
-    files: dict[str, Upload] = {}
-    for part in parts:
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if not isinstance(name, str) or not isinstance(content, bytes):
-            raise HTTPException(400, "the form cannot be read")
-        file_name = part.get_filename()
-        if file_name is not None:
-            files[name] = Upload(PurePosixPath(PureWindowsPath(file_name).name), content)
-        else:
-            fields[name] = content.decode("utf-8", "replace")
+    try:
+        if not parser.is_complete:
+            raise HTTPException(400, "the form cannot be read: it is not complete")
+        fields: Form = {}
+        files: dict[str, Upload] = {}
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files[name] = Upload(PurePosixPath(PureWindowsPath(value.filename or "").name), await value.read())
+            else:
+                fields[name] = value
+    finally:
+        await form.close()
     return fields, files

@@ -1,4 +1,4 @@
-"""The API as its users meet it: served over HTTP on loopback, with tokens, until the test is over."""
+"""The API served over HTTP on loopback, with a token for each scope."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stopwatch:
 
 
 class NothingToDo:
-    """Actions that end at once, for tests of everything but what actions do."""
+    """Actions that end at once, for tests of everything except the actions."""
 
     def submit(self, action: Action) -> Future[ActionResult]:  # noqa: ARG002
         future: Future[ActionResult] = Future()
@@ -47,7 +47,7 @@ class NothingToDo:
     def unfinished(self) -> list[Future[ActionResult]]:
         return []
 
-    def stop(self, patience: float) -> None:
+    def stop(self, timeout: float) -> None:
         pass
 
 

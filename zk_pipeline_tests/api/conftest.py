@@ -1,4 +1,4 @@
-"""Running APIs: one that all tests share who leave it as it was, and one for a test alone; a client for each scope."""
+"""Running APIs: a shared one for tests that leave it unchanged, and one per test; a client for each scope."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAYS = 40
 
 @pytest.fixture(scope="session")
 def filled_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people on forty days at the gate North, whose id is 1, in a store that nobody has open."""
+    """A closed store with two users on forty days at the device North, whose id is 1."""
     path = tmp_path_factory.mktemp("filled") / "attendance.duckdb"
     store = store_at(Path(shutil.copyfile(empty_store_file, path)))
     store.devices.add(device("North"))
@@ -37,7 +37,7 @@ def filled_file(empty_store_file: Path, tmp_path_factory: pytest.TempPathFactory
 def shared(
     empty_home: Path, filled_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Served, Stopwatch]]:
-    """An API on what `filled_file` holds. Its actions do nothing."""
+    """An API on a copy of `filled_file`. Its actions do nothing."""
     home = tmp_path_factory.mktemp("shared") / "home"
     shutil.copytree(empty_home, home)
     store = Store.at(Path(shutil.copyfile(filled_file, home / "data" / "attendance.duckdb")))
@@ -56,13 +56,13 @@ def shared(
 
 @pytest.fixture
 def watch(shared: tuple[Served, Stopwatch]) -> Stopwatch:
-    """The time of the shared API."""
+    """The clock of the shared API."""
     return shared[1]
 
 
 @pytest.fixture
 def served(shared: tuple[Served, Stopwatch]) -> Served:
-    """The shared API: whoever was wrong too often in the test before is listened to again."""
+    """The shared API, with the login throttle of earlier tests expired."""
     served, watch = shared
     watch.now += 1000
     return served
@@ -82,7 +82,7 @@ def stranger(served: Served) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def filled(home_store: Store, filled_file: Path) -> Store:
-    """A store of the test's own with what `filled_file` holds."""
+    """A store of the test's own, a copy of `filled_file`."""
     shutil.copyfile(filled_file, home_store.database.path)
     return home_store
 
@@ -96,7 +96,7 @@ def own(home: Path, home_store: Store) -> Iterator[Served]:  # noqa: ARG001 (exp
 
 @pytest.fixture
 def added(admin: httpx.Client) -> Iterator[Any]:
-    """Adds devices to the shared API, which are gone after the test."""
+    """Adds devices to the shared API, and removes them after the test."""
     made = []
 
     def add(name: str, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from zk_pipeline.http.run_workers import Action, ActionResult
 
 
 def quick_work(action: Action) -> ActionResult:
-    """A poll that names a device lasts until somebody kills it; whatever else is done at once."""
+    """A poll of a named device lasts until its process is killed; all other actions end at once."""
     if action.kind == "poll" and action.arguments["names"]:
         time.sleep(600)
     return ActionResult(["poll run"], [], {}, {})

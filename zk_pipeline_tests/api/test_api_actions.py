@@ -1,4 +1,4 @@
-"""Polling, processing and delivering over HTTP, from punch to CRM, each as runs that Dagster shows."""
+"""Actions over HTTP: poll, process and sync, from punch to CRM, each as Dagster runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.http.run_workers import LOST, NOT_BEGUN, Action, RunWorkerPool, TooManyActions
+from zk_pipeline.http.run_workers import NOT_STARTED, WORKER_LOST, Action, RunWorkerPool, TooManyActions
 from zk_pipeline.http.services import Parts
 from zk_pipeline.server import app
 from zk_pipeline.simulator.crm.faults import no_fault, refusal
@@ -114,20 +114,20 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
 
 
 def see_a_worker_killed(
-    admin: httpx.Client, served: Served, hanging: int, quick: int, has_begun: Callable[[str], object]
+    admin: httpx.Client, served: Served, hanging: int, quick: int, has_started: Callable[[str], object]
 ) -> str:
-    """In the middle of a poll, while another waits for its turn; what both are told. The id of the run."""
+    """Kill a worker during a poll, while another one waits; check both responses. Returns the id of the run."""
     run_id = admin.post(f"/api/devices/{hanging}/poll/?wait=false").json()["run_id"]
     with ThreadPoolExecutor(1) as waiting:
-        until(lambda: has_begun(run_id), seconds=60)
+        until(lambda: has_started(run_id), seconds=60)
         asked = waiting.submit(admin.post, f"/api/devices/{quick}/poll/")
         until(lambda: len(served.services.actions.unfinished()) == 2, seconds=60)
         (worker,) = multiprocessing.active_children()
         worker.kill()
         state = finished(admin, run_id)
         lost = asked.result(60)
-    assert (state["status"], state["detail"] in (LOST, NOT_BEGUN)) == ("FAILURE", True)
-    assert (lost.status_code, LOST in lost.json()["detail"]) == (500, True)
+    assert (state["status"], state["detail"] in (WORKER_LOST, NOT_STARTED)) == ("FAILURE", True)
+    assert (lost.status_code, WORKER_LOST in lost.json()["detail"]) == (500, True)
     return run_id
 
 
@@ -144,7 +144,7 @@ def test_who_waits_for_a_run_is_told_its_id_when_the_api_is_stopped(
     home: Path, filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.exists()
-    monkeypatch.setattr(app, "RUN_PATIENCE_SECONDS", 0.1)  # the run has no end
+    monkeypatch.setattr(app, "RUN_TIMEOUT_SECONDS", 0.1)  # the run has no end
     actions = RunWorkerPool(workers=1, work=quick_work)
     parts = Parts(actions=actions)
     with ThreadPoolExecutor(1) as waiting, serve(load_settings(), filled, parts) as served, served.client() as admin:

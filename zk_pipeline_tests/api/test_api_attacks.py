@@ -148,7 +148,7 @@ def test_a_token_in_the_log(served: Served, stranger: httpx.Client, caplog: pyte
         stranger.get("/api/devices/%0a%1b[31m{fake}/")
 
         def logged() -> list[str]:
-            return [record.getMessage() for record in caplog.records if record.name == middleware.ACCESS.name]
+            return [record.getMessage() for record in caplog.records if record.name == middleware.ACCESS_LOG.name]
 
         until(lambda: len(logged()) == 4)  # an answer is there before its line is
     ours = "".join(one.getMessage() for one in caplog.records if one.name.startswith(("uvicorn", "zk_pipeline")))
@@ -203,7 +203,7 @@ def test_errors_without_internals(own: Served, home_store: Store, monkeypatch: p
         patch.setattr("zk_pipeline.store.terminals.devices.DeviceRegistry.all", broken)
         with own.client() as admin:
             answer = admin.get("/api/devices/")
-    assert (answer.status_code, answer.json()) == (500, {"detail": "internal error; the log of the API says more"})
+    assert (answer.status_code, answer.json()) == (500, {"detail": "internal error; see the log of the API"})
     assert answer.headers["content-security-policy"]
     path = home_store.database.path
     kept = path.read_bytes()
@@ -232,7 +232,7 @@ def test_no_secret_in_any_answer(own: Served, fleet: Fleet, home_store: Store, m
 
 
 def test_oversized_bodies(served: Served, admin: httpx.Client) -> None:
-    assert admin.post("/api/devices/", content=b"x" * (middleware.LARGEST_BODY + 1)).status_code == 413
+    assert admin.post("/api/devices/", content=b"x" * (middleware.MAX_BODY_BYTES + 1)).status_code == 413
     endless = (b"x" * 65536 for _ in range(100))  # without a length
     assert admin.post("/api/devices/", content=endless).status_code == 413
     deep = b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, scopes, revocation, browsers' sessions."""
+"""Authentication and authorization: tokens, scopes, revocation, browser sessions."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_last_use_of_a_token_is_noted_without_a_write_for_each(
 
     def noted() -> object:
         assert stranger.get("/api/devices/", headers=header).status_code == 200
-        served.services.tokens.write_down_uses()
+        served.services.tokens.write_last_used()
         (one,) = [one for one in tokens.all() if one.name == "seldom"]
         return one.last_used_at
 

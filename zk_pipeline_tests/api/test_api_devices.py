@@ -1,4 +1,4 @@
-"""Devices over HTTP: the paths, fields and answers of the contract."""
+"""Devices over HTTP: paths, fields and responses of the contract."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_filters_of_days(admin: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("query", "status", "words"),
     [
-        ("start_date=2026-02-30", 400, "start_date: 2026-02-30 is not a date"),
+        ("start_date=2026-02-30", 400, "start_date: 2026-02-30 is not a valid date"),
         ("end_date=yesterday", 400, "end_date: "),
         ("device=900000", 400, "device: there is none with the id 900000"),
         ("device=North", 400, "device: "),
@@ -128,8 +128,8 @@ def test_filters_of_days(admin: httpx.Client) -> None:
         ("ordering=password", 400, "ordering: cannot order by 'password'; possible are id, "),
         ("ordering=id;DROP TABLE devices", 400, "ordering: cannot order by"),
         ("userid=1001", 400, "userid: "),
-        ("after=zzzz", 400, "after: this is no place in this list"),
-        ("after=WzFd", 400, "after: this is no place in this list"),
+        ("after=zzzz", 400, "after: not valid for this list"),
+        ("after=WzFd", 400, "after: not valid for this list"),
     ],
 )
 def test_what_is_wrong_with_a_filter_is_said(admin: httpx.Client, query: str, status: int, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Fifty clients reading lists, alone and while a backfill and polls run: nobody gets an error."""
+"""Fifty clients that read lists, alone and during a backfill and polls: no client gets an error."""
 
 from __future__ import annotations
 

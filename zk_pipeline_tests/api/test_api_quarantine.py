@@ -1,4 +1,4 @@
-"""Quarantine, corrected clocks, the explanation of a day, and files over HTTP."""
+"""Quarantine, clock corrections, explanations of a day, and exports over HTTP."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_a_clock_is_corrected_and_the_correction_taken_back(boss: httpx.Client, 
 
 
 def test_a_day_is_explained_with_its_punches_revisions_and_delivery(admin: httpx.Client) -> None:
-    told = admin.get(f"/api/explain/?user_id=1002&date={MONDAY}").json()
-    assert [one["punched_at_local"] for one in told["punches"]] == ["2026-03-02T05:00:00"]
-    (said,) = told["revisions"]
+    explained = admin.get(f"/api/explain/?user_id=1002&date={MONDAY}").json()
+    assert [one["punched_at_local"] for one in explained["punches"]] == ["2026-03-02T05:00:00"]
+    (said,) = explained["revisions"]
     assert said["outlier_codes"] == ["CLOCK_IN_TOO_EARLY", "MISSING_CLOCK_OUT"]
     assert (said["revision"], said["delivery"], said["run_id"]) == (1, "pending", "process run")
     assert admin.get("/api/explain/?user_id=1002&date=2020-01-01").status_code == 404
@@ -82,11 +82,11 @@ def test_days_and_punches_come_as_files(admin: httpx.Client) -> None:
 
 
 def test_only_so_many_files_are_made_at_a_time(admin: httpx.Client) -> None:
-    for _ in range(file_responses.MOST_EXPORTS):
-        assert file_responses.EXPORTS.acquire(blocking=False)
+    for _ in range(file_responses.MAX_EXPORTS):
+        assert file_responses.EXPORT_SLOTS.acquire(blocking=False)
     try:
         answer = admin.get("/api/export/raw/")
     finally:
-        file_responses.EXPORTS.release(file_responses.MOST_EXPORTS)
+        file_responses.EXPORT_SLOTS.release(file_responses.MAX_EXPORTS)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
     assert admin.get("/api/export/raw/").status_code == 200

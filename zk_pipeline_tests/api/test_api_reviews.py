@@ -1,4 +1,4 @@
-"""Reviews of unusual days over HTTP."""
+"""Reviews of outliers over HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_an_unusual_day_is_reviewed_by_the_token_that_says_so(served: Served, ad
     changed = admin.post(address, json={"revision": day["revision"] + 1})
     assert (changed.status_code, changed.json()["detail"]) == (
         409,
-        f"revision: the day has revision {day['revision']} by now",
+        f"revision: the day now has revision {day['revision']}",
     )
     for body, words in (
         ({}, "revision: "),
@@ -50,4 +50,4 @@ def test_an_unusual_day_is_reviewed_by_the_token_that_says_so(served: Served, ad
 def test_a_day_that_is_not_unusual_has_nothing_to_review(admin: httpx.Client) -> None:
     ordinary = admin.get(f"{DAYS}/?is_outlier=false").json()["results"][0]
     answer = admin.post(f"{DAYS}/{ordinary['id']}/reviews/", json={"revision": ordinary["revision"]})
-    assert (answer.status_code, answer.json()["detail"]) == (409, "the day is not unusual")
+    assert (answer.status_code, answer.json()["detail"]) == (409, "the day is not an outlier")

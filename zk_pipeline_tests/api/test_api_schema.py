@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: schemathesis tries all of it, with what fits it and with what does not."""
+"""The API conforms to its OpenAPI document: schemathesis sends valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zk_pipeline_tests.api.api_fixtures import NothingToDo, Served, serve
 
 # What a document cannot say: these refusals are of the meaning of what was sent, or of what is stored at the time.
 OF_MEANING = (
-    "after: this is no place in this list",
+    "after: not valid for this list",
     "device: there is none with the id",
     "ordering: ",
     "name: ",
@@ -56,7 +56,7 @@ MODES: tuple[Any, ...] = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 
 class Restless:
-    """A clock that moves on by so much that nobody is ever locked out for wrong tokens, which are tried here."""
+    """A clock that advances so fast that the login throttle never applies to the invalid tokens tried here."""
 
     now = 0.0
 
@@ -68,7 +68,7 @@ class Restless:
 @pytest.fixture
 def schema_home(home: Path, filled: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     assert home.exists()
-    monkeypatch.setenv("ZKTECO_TIMEOUT", "0.1")  # nobody is there
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "0.1")  # no terminal responds
     monkeypatch.setenv("ZKTECO_POLL_DEADLINE", "0.5")
     filled.devices.update("North", ip_address="127.0.0.1")
     with serve(load_settings(), filled, Parts(actions=NothingToDo(), monotonic=Restless())) as served:
@@ -101,8 +101,8 @@ def try_the_document(served: Served, *, examples: int, same: bool = False) -> No
             except Unsatisfiable:
                 continue  # nothing of it can be wrong
             except BaseException as error:
-                told = getattr(error, "exceptions", "")
-                problems.append(f"{operation.label} ({mode.value}): {error!r:.1500} {told}")
+                inner = getattr(error, "exceptions", "")
+                problems.append(f"{operation.label} ({mode.value}): {error!r:.1500} {inner}")
     assert not problems, "\n".join(problems)
 
 

@@ -1,4 +1,4 @@
-"""`zk-pipeline api` as a process: what it says, what it logs, how it stops."""
+"""`zk-pipeline api` as a process: output, log, stop."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _takes_connections(url: str) -> bool:
 
 
 def _waits_for_the_store(pid: int) -> bool:
-    """Whoever waits has the lock files open."""
+    """A waiting process has the lock files open."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
             if link.readlink().name.endswith((".lock", ".turnstile")):

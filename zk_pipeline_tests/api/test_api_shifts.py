@@ -1,4 +1,4 @@
-"""Shifts, who has them, holidays and absences over HTTP."""
+"""Shifts, assignments, holidays and absences over HTTP."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_hours_are_declared_assigned_and_taken_back_and_the_days_they_touch_are_
     at_gate = boss.post("/api/shift-assignments/", json={"shift": "night", "device": 1}).json()
     assert (at_gate["device"], at_gate["device_name"]) == (1, "North")
     assert [one["id"] for one in boss.get("/api/shift-assignments/").json()] == [given.json()["id"], at_gate["id"]]
-    assert boss.delete("/api/shifts/night/").status_code == 400  # somebody has it
+    assert boss.delete("/api/shifts/night/").status_code == 400  # it is assigned
     assert boss.delete(f"/api/shift-assignments/{at_gate['id']}/").status_code == 204
     assert boss.delete("/api/shifts/night/").status_code == 204
 
@@ -85,7 +85,7 @@ def test_who_was_expected_and_did_not_come_is_listed_by_page(boss: httpx.Client,
         ("shift-assignments", {"shift": "none"}, "name one"),
         ("shift-assignments", {"shift": "none", "device": 900000}, "device: there is none with the id 900000"),
         ("shift-assignments", {"shift": "none", "user_id": "1", "valid_from": "2026-02-30"}, "valid_from: 2026-02-30"),
-        ("holidays", {"date": "2026-13-01", "name": "x"}, "date: 2026-13-01 is not a date"),
+        ("holidays", {"date": "2026-13-01", "name": "x"}, "date: 2026-13-01 is not a valid date"),
         ("holidays", {"date": "2026-01-01", "name": "x", "site": "Mars"}, "no site 'Mars'"),
     ],
 )

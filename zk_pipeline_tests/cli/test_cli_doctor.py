@@ -133,12 +133,8 @@ def test_a_disk_that_fills_is_found(
 
 def test_a_network_disk_is_found(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert well.exists()
-    monkeypatch.setattr(doctor, "_file_system", lambda _: "nfs4")
+    monkeypatch.setattr(doctor, "network_file_system", lambda _: "nfs4")
     assert names(zk) == {"network-disk": "error"}
-
-
-def test_the_file_system_of_a_folder_is_known() -> None:
-    assert doctor._file_system(Path("/proc/self")) in {"proc", ""}
 
 
 @pytest.mark.parametrize(

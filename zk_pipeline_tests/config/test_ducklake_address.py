@@ -1,12 +1,13 @@
-"""Addresses of shared stores: what they are made of, and that their password shows nowhere."""
+"""Addresses of shared stores: their parts, and that their password is never shown."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from zk_pipeline.config.ducklake_address import PREFIX, parse_lake
+from zk_pipeline.config.ducklake_address import PREFIX, LakeAddress, parse_lake
 
 SECRET = "s3cr%et'; pa"
 HOME = Path("/srv/zk")
@@ -50,6 +51,9 @@ def test_several_hosts_and_a_socket_are_what_libpq_takes_them_for() -> None:
         f"{PREFIX}host=x password=secret;data=lake",
         f"{PREFIX}postgresql://zk:secret@host/;data=lake",
         f"{PREFIX}dbname=x 'secret;data=lake",
+        f"{PREFIX}dbname=x password=secret nonsense=1;data=lake",
+        f"{PREFIX}dbname='' password=secret;data=lake",
+        f"{PREFIX}postgresql://zk:secret%zz@host/x;data=lake",
         f"{PREFIX}dbname=x password=secret;data=",
         f"{PREFIX}dbname=x password=secret;data=ftp://host/x",
         f"{PREFIX}dbname=x password=secret;data=lake?endpoint=http://minio:9000",
@@ -60,3 +64,17 @@ def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None
     with pytest.raises(ValueError, match=r"must|needs") as refused:
         parse_lake(text)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [r"back\\slash", "it's", "-c search_path=a,b", "a=b"])
+def test_values_with_special_characters_survive_the_connection_string(value: str) -> None:
+    address = LakeAddress((("dbname", "att"), ("options", value)), "lake", password=f"{value} pa;ss")
+    assert parse_lake(address.with_secret()) == address
+    assert dict(parse_lake(str(address)).parameters) == dict(address.parameters)
+
+
+def test_without_psycopg2_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2.extensions", None)
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(ValueError, match=r"needs `zk-pipeline\[ducklake\]` installed"):
+        parse_lake(f"{PREFIX}dbname=x password=secret;data=lake")

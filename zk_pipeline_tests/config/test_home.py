@@ -1,4 +1,4 @@
-"""The home: found, filled once, never overwritten."""
+"""The home folder: found, filled once, never overwritten."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_variable_names_the_home_and_is_made_absolute(tmp_path: Path, monkey
     assert find_home({"ZK_PIPELINE_HOME": "here"}) == tmp_path / "here"
     assert find_home({"ZK_PIPELINE_HOME": "~/there"}) == Path.home() / "there"
     with pytest.raises(UsageError, match="ZK_PIPELINE_HOME"):
-        find_home({"ZK_PIPELINE_HOME": "~nobody-of-this-name/there"})
+        find_home({"ZK_PIPELINE_HOME": "~no-user-of-this-name/there"})
 
 
 def test_dagsters_home_follows_unless_it_was_chosen_and_telemetry_is_off(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""How POLL_QUEUES is read, and whose terminals are whose."""
+"""Syntax of POLL_QUEUES, and the assignment of terminals to queues."""
 
 from __future__ import annotations
 
 import pytest
 
-from zk_pipeline.config.poll_queues import slug_of, split_poll_queues
+from zk_pipeline.config.poll_queues import queue_slug, split_poll_queues
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.alerting.routing import group_by_queue, order_by_queue, queue_for_site
 
@@ -35,11 +35,11 @@ def test_a_site_has_the_queue_that_is_named_for_it_or_that_of_every_other_or_the
     ],
 )
 def test_the_name_of_a_site_becomes_small_letters(site: str, slug: str) -> None:
-    assert slug_of(site) == slug
+    assert queue_slug(site) == slug
 
 
 def test_names_that_lose_letters_stay_different() -> None:
-    slugs = [slug_of(site) for site in ("Москва", "Минск", "東京", "!", "x" * 50, "x" * 51)]
+    slugs = [queue_slug(site) for site in ("Москва", "Минск", "東京", "!", "x" * 50, "x" * 51)]
     assert len(set(slugs)) == len(slugs)
     assert all(slug.isascii() and len(slug) < 60 for slug in slugs)
 

@@ -45,7 +45,7 @@ CONTRACT_DEFAULTS: dict[str, Any] = {
     "RAW_RETENTION_DAYS": 0,
 }
 WRONG = {
-    "ZK_PIPELINE_DATABASE": ["", "postgres://host/db", "~nobody-of-this-name/x.duckdb"],
+    "ZK_PIPELINE_DATABASE": ["", "postgres://host/db", "~no-user-of-this-name/x.duckdb"],
     "ZK_PIPELINE_TIMEZONE": ["", "Mars/Olympus", "Europe", "../../etc/passwd", "+03:00"],
     "ZK_PIPELINE_HISTORY_START": ["", "2020", "2020-13-01", "2020-02-30", "01.01.2020"],
     "ZKTECO_TIMEOUT": ["", "0", "-1", "ten", "nan", "inf"],
@@ -167,7 +167,7 @@ def test_other_programs_variables_in_the_file_are_left_alone(tmp_path: Path) -> 
     assert load(tmp_path).crm_api_token is None
     assert read_variable("GATE_COMM_KEY", tmp_path, {}) == "12345"
     assert read_variable("GATE_COMM_KEY", tmp_path, {"GATE_COMM_KEY": "6"}) == "6"
-    assert read_variable("NOBODY", tmp_path, {}) is None
+    assert read_variable("UNSET", tmp_path, {}) is None
 
 
 @pytest.mark.parametrize("line", ["WORK_START_TIME", "WORK_START_TIME 08:00", "= 5", "CRM_API_TOKEN='abc"])
@@ -227,7 +227,7 @@ def test_a_database_path_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["ZK_PIPELINE_HOME", "DAGSTER_HOME"])
 def test_the_home_cannot_be_named_by_the_file_that_is_looked_for_in_it(name: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"{name}=/elsewhere\n")
-    assert refusal(tmp_path).endswith(f"line 1: {name} decides where this file is looked for: export it")
+    assert refusal(tmp_path).endswith(f"line 1: {name} decides where this file is read from: export it")
 
 
 def test_a_shared_store_is_named_with_its_folder_in_the_home_and_shows_no_password(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.store.engine import advisory_locks
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake import LakeEngine
-from zk_pipeline.store.engine.ducklake_connection import lake_instance
+from zk_pipeline.store.engine.ducklake_connection import lake_connection
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.locks.file_lock import HeldLock
 
@@ -41,7 +41,7 @@ def merge_on(address: LakeAddress, merges: int, step: int, way: Ways, together: 
         advisory_locks.AdvisoryLocks.lock = _no_lock  # type: ignore[method-assign]
         advisory_locks.HeldAdvisoryLock.is_still_held = _held  # type: ignore[method-assign]
     if way == "bare":
-        lake_instance(address, create=False).execute("SET GLOBAL ducklake_max_retry_count = 100")
+        lake_connection(address, create=False)[1].execute("SET GLOBAL ducklake_max_retry_count = 100")
     database = Database(address, wait_seconds=120)
     with database.read("get ready"):
         pass

@@ -155,8 +155,8 @@ class Waits:
 
 
 def waits(at: Where, purpose: str) -> Waits:
-    (kind,) = (one for one in Store.at(at).lock_statistics().kinds if one.purpose == purpose)
-    return Waits(kind.held, kind.waited)
+    (kind,) = (one for one in Store.at(at).lock_statistics().operations if one.operation == purpose)
+    return Waits(kind.lock_time, kind.wait_time)
 
 
 def ask_on(at: Where, acks: Path, stop: Path) -> None:

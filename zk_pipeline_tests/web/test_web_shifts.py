@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import date, time
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.devices.models import Device
+from zk_pipeline.http.middleware import MAX_BODY_BYTES
 from zk_pipeline_tests.web.test_web_devices import csrf_of, press
 from zk_pipeline_tests.web.web_fixtures import Visit, Web
 
 Open = Callable[..., Visit]
+FIELD = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na\r\n'
+FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\na\r\n'
 NESTED = b"".join(b"--%d\r\nContent-Type: multipart/mixed; boundary=%d\r\n\r\n" % (n, n + 1) for n in range(1000))
 CALENDAR = """BEGIN:VCALENDAR
 BEGIN:VEVENT
@@ -112,9 +116,34 @@ def test_a_file_is_taken_whole_or_refused_with_what_is_wrong(
         ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na', 400),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Type: message/rfc822\r\n\r\na\r\n--x--\r\n", 400),
         ("multipart/form-data; boundary=0", NESTED, 400),
+        ("multipart/form-data; boundary=x", FIELD * 21 + b"--x--\r\n", 400),
+        ("multipart/form-data; boundary=x", FILE * 6 + b"--x--\r\n", 400),
+        ("multipart/form-data; boundary=x", FILE + FILE.replace(b"\r\n\r\na\r\n", b"\r\n\r\na"), 400),
+        ("multipart/form-data; boundary=x; charset=idna", FIELD.replace(b"a", b"xn--" * 99) + b"--x--\r\n", 400),
+        ("multipart/form-data; boundary=x", FILE.replace(b"\r\na\r\n", b"\r\n" + b"a" * MAX_BODY_BYTES), 413),
         ("application/json", b"{}", 415),
     ],
 )
 def test_a_broken_form_is_refused(web: Web, kind: str, body: bytes, status: int) -> None:
     with web.client() as admin:
         assert admin.post("/holidays/import", content=body, headers={"Content-Type": kind}).status_code == status
+
+
+def test_a_file_without_a_declared_length_is_refused_at_the_limit_and_never_on_disk(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollovers: list[object] = []
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", rollovers.append)
+
+    def chunks() -> Iterator[bytes]:
+        yield FILE.removesuffix(b"a\r\n")
+        for _ in range(5):
+            yield b"a" * 65_536
+
+    with web.client() as admin:
+        answer = admin.post(
+            "/holidays/import", content=chunks(), headers={"Content-Type": "multipart/form-data; boundary=x"}
+        )
+    assert answer.status_code == 413
+    assert "the body is larger than 262144 bytes" in answer.text
+    assert rollovers == []

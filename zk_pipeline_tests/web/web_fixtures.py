@@ -40,7 +40,7 @@ class Web:
 
     def cookie(self, scope: Scope) -> str:
         """The cookie of a new login with the token of this scope."""
-        token = self.served.services.tokens.prove(self.served.tokens[scope])
+        token = self.served.services.tokens.verify(self.served.tokens[scope])
         assert token is not None
         return self.served.services.sessions.begin(token.id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from zk_pipeline.config.poll_queues import EVERY_OTHER_SITE, slug_of
+from zk_pipeline.config.poll_queues import EVERY_OTHER_SITE, queue_slug
 from zk_pipeline.devices.models import Device
 
 DEFAULT_QUEUE = "dagster"  # for all other runs; also the default queue of dagster-celery
@@ -13,7 +13,7 @@ DEFAULT_QUEUE = "dagster"  # for all other runs; also the default queue of dagst
 def queue_for_site(site: str, rules: Mapping[str, str]) -> str:
     """Queue whose workers poll the terminals of `site`."""
     rule = rules.get(site, rules.get(EVERY_OTHER_SITE, DEFAULT_QUEUE))
-    return rule.replace("{site}", slug_of(site))
+    return rule.replace("{site}", queue_slug(site))
 
 
 def group_by_queue(devices: Iterable[Device], rules: Mapping[str, str]) -> dict[str, list[Device]]:

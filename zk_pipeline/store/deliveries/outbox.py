@@ -69,7 +69,8 @@ class SyncOutbox:
         journal = self.journal  # created before the first claim is committed: a key that is not in it was not sent
         with self.database.write("settle and claim deliveries") as connection:
             self.ensure_sync_lock()
-            connection.execute("SET threads = 1")  # so few rows that a second thread only costs CPU
+            if not self.database.engine.shares_instance:  # the setting is global to the DuckDB instance
+                connection.execute("SET threads = 1")  # so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)
             self._account_for_left_behind(connection)

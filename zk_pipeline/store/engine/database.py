@@ -68,7 +68,7 @@ class Database:
     @property
     def lock_statistics(self) -> LockStatistics:
         """Wait and lock times of the store, over all processes of this host."""
-        return LockStatistics(self.engine.side.with_name(f"{self.engine.side.name}.holds"))
+        return LockStatistics(self.engine.side.with_name(f"{self.engine.side.name}.lock-statistics"))
 
     @contextmanager
     def read(self, purpose: str, about: str = "") -> Iterator[Connection]:

@@ -17,7 +17,7 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
-from zk_pipeline.store.locks.file_lock import FairFileLock, HeldLock
+from zk_pipeline.store.locks.file_lock import HeldLock, StoreFileLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, acquire_sync_lock
 from zk_pipeline.store.schema.migrations_runner import migrate
 
@@ -33,13 +33,14 @@ class FileEngine:
 
     path: Path
     foreign_wait_seconds: float
-    _lock: FairFileLock = field(init=False, repr=False, compare=False)
+    _lock: StoreFileLock = field(init=False, repr=False, compare=False)
 
     readers_block_writers = True
+    shares_instance = False
     migrates_in_maintenance = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_lock", FairFileLock(self.path))
+        object.__setattr__(self, "_lock", StoreFileLock(self.path))
 
     @property
     def name(self) -> str:

@@ -16,7 +16,13 @@ import duckdb
 
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.store.engine.advisory_locks import AdvisoryLocks, HeldAdvisoryLock, forget_sessions
-from zk_pipeline.store.engine.ducklake_connection import CATALOG, forget_instance, is_attached, lake_instance, unusable
+from zk_pipeline.store.engine.ducklake_connection import (
+    CATALOG,
+    forget_instance,
+    is_attached,
+    lake_connection,
+    unusable,
+)
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock
@@ -31,6 +37,7 @@ class LakeEngine:
     address: LakeAddress
 
     readers_block_writers = False
+    shares_instance = True
     migrates_in_maintenance = True
 
     @property
@@ -117,7 +124,7 @@ class LakeEngine:
     def _begun(self, mode: Mode) -> Connection:
         """Open a working connection; cached ones fail after a restart of the server."""
         for is_last in (False, True):
-            connection = lake_instance(self.address, create=mode != "shared")
+            instance, connection = lake_connection(self.address, create=mode != "shared")
             try:
                 connection.execute(f"USE {CATALOG}")
                 connection.execute("SET TimeZone = 'UTC'")
@@ -126,7 +133,7 @@ class LakeEngine:
                 connection.execute(f"FROM ducklake_current_snapshot('{CATALOG}')").fetchall()
             except duckdb.Error as error:
                 connection.close()
-                forget_instance(self.address)
+                forget_instance(self.address, failed=instance)
                 if is_last:
                     raise unusable(self.address, error) from None
             else:

@@ -32,8 +32,10 @@ _instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by 
 _guard = threading.Lock()
 
 
-def lake_instance(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnection:
-    """A new connection to the DuckLake, which is created only if `create` is set.
+def lake_connection(
+    address: LakeAddress, *, create: bool
+) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
+    """This process's instance, and a new connection to it. The lake is created only if `create` is set.
 
     Raises StoreUnusable, StoreUnreachable.
     """
@@ -41,17 +43,25 @@ def lake_instance(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConne
         key = (os.getpid(), address)
         if key not in _instances:
             _instances[key] = _attached(address, create=create)
-        cursor = _instances[key].cursor()
-    cursor.execute("SET enable_progress_bar = false")
-    return cursor
+        instance = _instances[key]
+        connection = instance.cursor()
+    connection.execute("SET enable_progress_bar = false")
+    return instance, connection
 
 
-def forget_instance(address: LakeAddress) -> None:
-    """Discard the instance, so that the next use reconnects after an outage of the server."""
+def forget_instance(address: LakeAddress, failed: duckdb.DuckDBPyConnection | None = None) -> None:
+    """Attach again at the next use, after the server was away.
+
+    With `failed`, only that instance is forgotten, since another thread may have attached a working one in the
+    meantime; connections of other threads stay open. Without it, all connections of this process are closed.
+    """
+    key = (os.getpid(), address)
     with _guard:
-        kept = _instances.pop((os.getpid(), address), None)
-    if kept is not None:
-        kept.close()
+        if failed is not None and _instances.get(key) is not failed:
+            return
+        instance = _instances.pop(key, None)
+    if instance is not None and failed is None:
+        instance.close()  # and with it each connection made from it
 
 
 def is_attached(address: LakeAddress) -> bool:

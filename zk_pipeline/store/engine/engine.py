@@ -31,6 +31,10 @@ class Engine(Protocol):
         """Whether a long read blocks writers."""
 
     @property
+    def shares_instance(self) -> bool:
+        """Whether all connections of this process share one DuckDB instance, and so its global settings."""
+
+    @property
     def migrates_in_maintenance(self) -> bool:
         """Whether a writer must release the lock and take it for `maintenance` to migrate the store."""
 

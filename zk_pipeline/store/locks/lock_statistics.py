@@ -1,6 +1,6 @@
-"""How long the store was waited for and held, by all processes together: counts of bounded size in one side file.
+"""Statistics of the store lock: wait times and lock times per operation, over all processes, in one small side file.
 
-Read it with `HoldBook.read`, in a terminal with `cat`. It never opens the database.
+`LockStatistics.read` reads the file without opening the database; it is JSON, so that an operator can read it, too.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-BOUNDS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
-KINDS_AT_MOST = 64
-_LONGEST_TEXT = 100
-OTHER = "(other)"  # what further purposes are counted under
+BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
+MAX_OPERATIONS = 160  # more than the program has: a test counts them
+_MAX_TEXT = 100
+OTHER = "(other)"  # the operation under which further ones are counted
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Durations in milliseconds. `cumulative[i]`: how many were at most BOUNDS_MS[i], as Prometheus counts (`le`); the
-    bound after the last, +Inf, has `count`.
+    """Durations in milliseconds. `cumulative[i]` counts those of at most BUCKETS_MS[i], as Prometheus does (`le`); the
+    last bucket, +Inf, has `count`.
     """
 
     count: int
@@ -40,65 +40,64 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class LongestHold:
-    """The longest hold of a purpose: what it was about, by whom, until when."""
+class LongestLock:
+    """The longest time that an operation held the lock: detail of the operation, process id, end."""
 
-    about: str
+    detail: str
     pid: int
     ended_at: datetime
 
 
 @dataclass(frozen=True)
 class LockStats:
-    """All holds of one purpose. `mode` is `shared` or `exclusive`; `gave_up`: waits for the lock that
-    lasted too long."""
+    """Locks of one operation. `mode`: `shared` or `exclusive`; `timeouts`: waits that ended without the lock."""
 
-    purpose: str
+    operation: str
     mode: str
-    held: Histogram
-    waited: Histogram
-    gave_up: int
-    longest: LongestHold | None
+    lock_time: Histogram
+    wait_time: Histogram
+    timeouts: int
+    longest: LongestLock | None
 
 
 @dataclass(frozen=True)
-class Holds:
-    """Since when it is counted (None: never yet), and the purposes, those that held the store longest in all first."""
+class LockSummary:
+    """All operations, by total lock time descending, and since when they are counted (None: no lock yet)."""
 
     since: datetime | None
-    kinds: list[LockStats]
+    operations: list[LockStats]
 
 
 @dataclass(frozen=True)
 class LockStatistics:
-    """The side file `path`. Counters only grow, and begin anew where the file is removed."""
+    """The side file `path`. Counters only grow; they start again at zero if the file is removed."""
 
     path: Path
 
-    def record(self, mode: str, purpose: str, about: str, *, waited_ms: float, held_ms: float | None) -> None:
-        """Count one hold, or with None one wait in vain. What cannot be written down is logged, and fails nobody."""
+    def record(self, mode: str, operation: str, detail: str, *, waited_ms: float, held_ms: float | None) -> None:
+        """Count one lock, or with `held_ms` None one timeout. A file that cannot be written is logged as a warning."""
         try:
-            with self._locked(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX) as descriptor:
-                book = self._parse(descriptor)
-                _count(book, mode, purpose, about, waited_ms=waited_ms, held_ms=held_ms)
-                text = json.dumps(book, separators=(",", ":")).encode()
+            with self._open(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX) as descriptor:
+                counts = self._parse(descriptor)
+                _count(counts, mode, operation, detail, waited_ms=waited_ms, held_ms=held_ms)
+                text = json.dumps(counts, separators=(",", ":")).encode()
                 # In place and never shorter, so that it is one write: a kill leaves the old or the new text.
                 os.pwrite(descriptor, text.ljust(os.fstat(descriptor).st_size), 0)
         except OSError as error:
-            _log.warning("a hold of the store (%s) is not counted in %s: %s", purpose, self.path, error)
+            _log.warning("a lock of the store (%s) is not counted in %s: %s", operation, self.path, error)
 
-    def read(self) -> Holds:
-        """What was counted so far. Raises OSError where the file cannot be read."""
+    def read(self) -> LockSummary:
+        """The current counts. Raises OSError if the file cannot be read."""
         if not self.path.exists():
-            return Holds(None, [])
-        with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as descriptor:
-            book = self._parse(descriptor)
-        kinds = [_kind(one) for one in book["kinds"]]
-        return Holds(_instant(book["since"]), sorted(kinds, key=lambda kind: -kind.held.sum_ms))
+            return LockSummary(None, [])
+        with self._open(os.O_RDONLY, fcntl.LOCK_SH) as descriptor:
+            counts = self._parse(descriptor)
+        operations = [_lock_stats(entry) for entry in counts["operations"]]
+        return LockSummary(_instant(counts["since"]), sorted(operations, key=lambda one: -one.lock_time.sum_ms))
 
     @contextmanager
-    def _locked(self, flags: int, lock: int) -> Iterator[int]:
-        """Held for microseconds, so a few looks are enough; a process stopped just then must not stop the others."""
+    def _open(self, flags: int, lock: int) -> Iterator[int]:
+        """The open and locked file. A process that was stopped with the lock must not stop others: bounded retries."""
         descriptor = os.open(self.path, flags | os.O_CLOEXEC, 0o664)
         try:
             for attempt in range(100):
@@ -119,53 +118,53 @@ class LockStatistics:
             if text:
                 return dict(json.loads(text))
         except ValueError:
-            _log.warning("%s is damaged; holds of the store are counted anew", self.path)
-        return {"since": time.time(), "bounds_ms": BOUNDS_MS, "kinds": []}
+            _log.warning("%s is damaged; locks of the store are counted from zero again", self.path)
+        return {"since": time.time(), "bounds_ms": BUCKETS_MS, "operations": []}
 
 
 def _count(
-    book: dict[str, Any], mode: str, purpose: str, about: str, *, waited_ms: float, held_ms: float | None
+    counts: dict[str, Any], mode: str, operation: str, detail: str, *, waited_ms: float, held_ms: float | None
 ) -> None:
-    kinds, purpose = book["kinds"], purpose[:_LONGEST_TEXT]
-    wanted = ((purpose, mode), (OTHER, mode)) if len(kinds) >= KINDS_AT_MOST else ((purpose, mode),)
-    kind = next((one for name in wanted for one in kinds if (one["purpose"], one["mode"]) == name), None)
-    if kind is None:
-        kind = {"purpose": wanted[-1][0], "mode": mode, "held": _none(), "waited": _none(), "gave_up": 0}
-        kinds.append(kind)
-    _add(kind["waited"], waited_ms)
+    entries, operation = counts["operations"], operation[:_MAX_TEXT]
+    keys = ((operation, mode), (OTHER, mode)) if len(entries) >= MAX_OPERATIONS else ((operation, mode),)
+    entry = next((one for key in keys for one in entries if (one["operation"], one["mode"]) == key), None)
+    if entry is None:
+        entry = {"operation": keys[-1][0], "mode": mode, "held": _empty(), "waited": _empty(), "timeouts": 0}
+        entries.append(entry)
+    _add(entry["waited"], waited_ms)
     if held_ms is None:
-        kind["gave_up"] += 1
+        entry["timeouts"] += 1
         return
-    if held_ms >= kind["held"]["max_ms"]:
-        kind["longest"] = {"about": about[:_LONGEST_TEXT], "pid": os.getpid(), "ended_at": time.time()}
-    _add(kind["held"], held_ms)
+    if held_ms >= entry["held"]["max_ms"]:
+        entry["longest"] = {"detail": detail[:_MAX_TEXT], "pid": os.getpid(), "ended_at": time.time()}
+    _add(entry["held"], held_ms)
 
 
-def _none() -> dict[str, Any]:
-    return {"sum_ms": 0.0, "max_ms": 0.0, "counts": [0] * (len(BOUNDS_MS) + 1)}
+def _empty() -> dict[str, Any]:
+    return {"sum_ms": 0.0, "max_ms": 0.0, "counts": [0] * (len(BUCKETS_MS) + 1)}
 
 
-def _add(spread: dict[str, Any], ms: float) -> None:
-    spread["sum_ms"] = round(spread["sum_ms"] + ms, 3)
-    spread["max_ms"] = max(spread["max_ms"], round(ms, 3))
-    spread["counts"][bisect_left(BOUNDS_MS, ms)] += 1
+def _add(durations: dict[str, Any], ms: float) -> None:
+    durations["sum_ms"] = round(durations["sum_ms"] + ms, 3)
+    durations["max_ms"] = max(durations["max_ms"], round(ms, 3))
+    durations["counts"][bisect_left(BUCKETS_MS, ms)] += 1
 
 
-def _kind(one: dict[str, Any]) -> LockStats:
-    longest = one.get("longest")
+def _lock_stats(entry: dict[str, Any]) -> LockStats:
+    longest = entry.get("longest")
     return LockStats(
-        purpose=one["purpose"],
-        mode=one["mode"],
-        held=_spread(one["held"]),
-        waited=_spread(one["waited"]),
-        gave_up=one["gave_up"],
-        longest=longest and LongestHold(longest["about"], longest["pid"], _instant(longest["ended_at"])),
+        operation=entry["operation"],
+        mode=entry["mode"],
+        lock_time=_histogram(entry["held"]),
+        wait_time=_histogram(entry["waited"]),
+        timeouts=entry["timeouts"],
+        longest=longest and LongestLock(longest["detail"], longest["pid"], _instant(longest["ended_at"])),
     )
 
 
-def _spread(one: dict[str, Any]) -> Histogram:
-    *cumulative, count = accumulate(one["counts"])
-    return Histogram(count, one["sum_ms"], one["max_ms"], tuple(cumulative))
+def _histogram(durations: dict[str, Any]) -> Histogram:
+    *cumulative, count = accumulate(durations["counts"])
+    return Histogram(count, durations["sum_ms"], durations["max_ms"], tuple(cumulative))
 
 
 def _instant(seconds: float) -> datetime:

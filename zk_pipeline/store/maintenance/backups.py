@@ -14,7 +14,7 @@ import duckdb
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.locks.file_lock import FairFileLock
+from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.maintenance.verify import verify
 from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name, wal_path
 
@@ -81,7 +81,7 @@ class Backups:
 
     def _copy(self, part: Path) -> float:
         """Copy under a shared lock; returns the lock time in seconds."""
-        lock = FairFileLock(self.database.path)
+        lock = StoreFileLock(self.database.path)
         with lock.hold("shared", _PURPOSE, wait_seconds=self.database.wait_seconds):
             since = time.monotonic()
             copy_file(self.database.path, part)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from zk_pipeline.store.engine.database import Connection
+from zk_pipeline.store.maintenance.poll_totals import subtract_from_totals
 from zk_pipeline.store.terminals.clock_corrections import correct
 from zk_pipeline.store.terminals.devices import EDITABLE, apply_timezone
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
@@ -23,6 +24,7 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "store_settings": ("name",),
     "devices": ("name",),
     "device_polls": ("id",),
+    "device_poll_totals": ("device", "status"),
     "raw_punches": ("device", "user_id", "punched_at_local"),
     "quarantined_records": ("device", "raw"),
     "device_users": ("device",),
@@ -102,6 +104,7 @@ def carry_over(connection: Connection, now: datetime) -> Carried:
     )
     for table, key in CARRIED.items():
         _take(connection, table, key, _differing(table, key))
+    subtract_from_totals(connection, f"({_only_here('device_polls')})")
     connection.execute("UPDATE store_settings SET value = ? WHERE name = 'last_seq'", [str(used)])
     connection.execute(
         "UPDATE api_tokens SET revoked_at = ? "

@@ -17,7 +17,7 @@ import duckdb
 
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.locks.file_lock import FairFileLock
+from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.schema.file_copy import fsync_file, temporary_name, wal_path
 from zk_pipeline.store.schema.migrations_runner import literal
 
@@ -80,7 +80,7 @@ class FileCompaction:
 
     @contextmanager
     def _hold(self, mode: Literal["shared", "exclusive"]) -> Iterator[None]:
-        with FairFileLock(self.database.path).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds):
+        with StoreFileLock(self.database.path).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds):
             yield
 
     def _state(self) -> tuple[int, int, int] | None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import duckdb
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.runtime.file_lock import LockMode
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import StoreUnusable
-from zk_pipeline.store.locks.file_lock import FairFileLock, Mode
+from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.maintenance.carry_over import Carried, carry_over, other_store
 from zk_pipeline.store.maintenance.verify import verify
 from zk_pipeline.store.schema.catalog import TABLES
@@ -102,7 +103,7 @@ class Restore:
             yield shown, prepared
 
     @contextmanager
-    def _prepared(self, file: Path, folder: Path, mode: Mode) -> Iterator[tuple[Path, Restored]]:
+    def _prepared(self, file: Path, folder: Path, mode: LockMode) -> Iterator[tuple[Path, Restored]]:
         """Prepare the restored store in `folder`, under the lock of the current one."""
         store = self.database.path
         if not file.is_file():
@@ -121,7 +122,7 @@ class Restore:
                     migrate(connection, file, keep_copy=False)
                 # A preview without a store takes no lock, so that it leaves no lock files.
                 is_locked = mode == "exclusive" or store.exists()
-                lock = FairFileLock(store).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds)
+                lock = StoreFileLock(store).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds)
                 with lock if is_locked else nullcontext():
                     carried, there, problem = self._carry(part, replaced)
                     in_doubt = 0 if problem is None else _begin_unknown(part, self.clock().date() + timedelta(days=1))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.maintenance.poll_totals import add_to_totals
 from zk_pipeline.store.maintenance.space_reclaim import space_reclaimer
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 
@@ -64,6 +65,8 @@ class Retention:
                 _delete(connection, before, now)
             quarantined, polls = (_count(connection, table, values) for table in _OLD)
             for table, condition in _OLD.items():
+                if table == "device_polls":
+                    add_to_totals(connection, condition, dict(_used(condition, values)))
                 connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
         space = tidy.run()
         return CleanupResult(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)

@@ -17,6 +17,7 @@ _KEYS = {
     "device_users": ("(device, user_id, uid)",),
     "device_slots": ("(device, uid, first_list)",),
     "device_polls": ("id",),
+    "device_poll_totals": ("(device, status)",),
     "work_dates": ("work_date",),
 }
 PUNCH_KEY = "device, user_id, punched_at_local"

@@ -1,54 +1,54 @@
-"""What the API's `/metrics` and `/health/ready` count, each in one read."""
+"""Metrics of the store for `/metrics` and `/health/ready`, each in one read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.work_dates.staleness import stale_dates
 
 
 @dataclass(frozen=True)
-class PollFigures:
-    """The polls of one device that ended in `status`, ever since it was registered."""
+class PollCounters:
+    """All polls of one device that ended with `status`, since it was registered; live capture is not counted."""
 
     device: str
     status: str
     polls: int
-    seconds: float
-    new: int
+    duration_seconds: float
+    new_punches: int
 
 
 @dataclass(frozen=True)
-class DeviceFigures:
-    """One enabled device after its newest successful poll; None where there was none."""
+class DeviceMetrics:
+    """An enabled device after its latest successful poll; None without one."""
 
     device: str
     last_success: datetime | None
     clock_drift_seconds: float | None
-    fill: float | None
-    last_seconds: float | None  # how long that poll took
+    log_used_ratio: float | None
+    last_poll_seconds: float | None
 
 
 @dataclass(frozen=True)
-class StoreFigures:
-    """The store at one instant."""
+class StoreMetrics:
+    """Counts at one instant; `oldest_due` is when the oldest delivery that is due was created."""
 
     punches: int
-    days: int
-    outliers: int
-    quarantined: int
-    stale: int
-    polls: list[PollFigures]
-    devices: list[DeviceFigures]
+    attendance_days: int
+    outlier_days: int
+    quarantined_records: int
+    stale_work_dates: int
+    polls: list[PollCounters]
+    devices: list[DeviceMetrics]
     deliveries: dict[str, int]
     oldest_due: datetime | None
 
 
-def store_figures(database: Database, *, first: date, last: date, now: datetime) -> StoreFigures:
+def read_store_metrics(database: Database, *, first: date, last: date, now: datetime) -> StoreMetrics:
     """`first` and `last` bound the work dates that have a partition."""
-    with database.read("figures for metrics") as connection:
+    with database.read("metrics") as connection:
         counts = connection.execute(
             """
             SELECT (SELECT count(*) FROM raw_punches), (SELECT count(*) FROM daily_attendance),
@@ -57,33 +57,57 @@ def store_figures(database: Database, *, first: date, last: date, now: datetime)
                    (SELECT min(created_at) FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry'))
             """
         ).fetchone()
-        polls = connection.execute(
-            """
-            SELECT device, status, count(*), coalesce(sum(epoch(finished_at - started_at)), 0), coalesce(sum("new"), 0)
-            FROM device_polls WHERE mode IS DISTINCT FROM 'live' GROUP BY device, status ORDER BY device, status
-            """
-        ).fetchall()
+        polls = read_poll_counters(connection)
         devices = connection.execute(_DEVICES).fetchall()
         states = connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY state ORDER BY 1").fetchall()
         stale = len(stale_dates(connection, first=first, last=last, now=now))
     assert counts is not None
-    return StoreFigures(
+    return StoreMetrics(
         punches=counts[0],
-        days=counts[1],
-        outliers=counts[2],
-        quarantined=counts[3],
-        stale=stale,
-        polls=[PollFigures(*row) for row in polls],
-        devices=[DeviceFigures(*row) for row in devices],
+        attendance_days=counts[1],
+        outlier_days=counts[2],
+        quarantined_records=counts[3],
+        stale_work_dates=stale,
+        polls=polls,
+        devices=[DeviceMetrics(*row) for row in devices],
         deliveries=dict(states),
         oldest_due=counts[4],
     )
 
 
-def device_figures(database: Database) -> list[DeviceFigures]:
-    """Every enabled device, by name: also the shortest proof that the store can be read."""
-    with database.read("last polls") as connection:
-        return [DeviceFigures(*row) for row in connection.execute(_DEVICES).fetchall()]
+def read_device_metrics(database: Database) -> list[DeviceMetrics]:
+    """Every enabled device, by name. The readiness probe uses it as its test that the store can be read."""
+    with database.read("latest polls") as connection:
+        return [DeviceMetrics(*row) for row in connection.execute(_DEVICES).fetchall()]
+
+
+def count_polls(condition: str = "true", source: str = "device_polls AS old") -> str:
+    """A query of the columns of `device_poll_totals` over the polls that meet the condition.
+
+    Durations are whole microseconds: a sum of floats depends on its order, and no counter may fall by a rounding error.
+    """
+    return f"""
+        SELECT device, status, count(*)::BIGINT AS polls,
+               coalesce(sum(greatest(0, epoch_us(finished_at) - epoch_us(started_at))), 0)::BIGINT
+                   AS duration_microseconds,
+               coalesce(sum("new"), 0)::BIGINT AS new_punches
+        FROM {source} WHERE mode IS DISTINCT FROM 'live' AND ({condition}) GROUP BY device, status
+    """  # noqa: S608 (SQL of this package)
+
+
+def read_poll_counters(connection: Connection) -> list[PollCounters]:
+    """By device and status: rows of `device_polls`, plus `device_poll_totals` of deleted rows."""
+    rows = connection.execute(
+        f"""
+        SELECT device, status, sum(polls)::BIGINT, sum(duration_microseconds)::BIGINT / 1e6, sum(new_punches)::BIGINT
+        FROM (
+            SELECT device, status, polls, duration_microseconds, new_punches FROM device_poll_totals
+            UNION ALL {count_polls()}
+        )
+        GROUP BY device, status ORDER BY device, status
+        """  # noqa: S608 (SQL of this package)
+    ).fetchall()
+    return [PollCounters(*row) for row in rows]
 
 
 _DEVICES = """

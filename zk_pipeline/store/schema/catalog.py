@@ -124,6 +124,16 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "warnings": "Warnings of a successful poll, one per line; null: none, or the poll failed",
         },
     ),
+    "device_poll_totals": (
+        "Counts of polls whose rows retention deleted from device_polls, per device and status",
+        {
+            "device": "Name of the device",
+            "status": "success or failed",
+            "polls": "Deleted polls, without live capture",
+            "duration_microseconds": "Their total duration, in microseconds",
+            "new_punches": "New punches of these polls (device_polls.new)",
+        },
+    ),
     "raw_punches": (
         "Every punch as read from a terminal: one row per device, user_id and punched_at_local; append-only",
         {

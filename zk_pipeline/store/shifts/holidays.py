@@ -50,7 +50,7 @@ class HolidayStore:
 
     def remove(self, day: date, site: str | None = None) -> Holiday:
         """Remove the holiday of a site, or (None) of all sites. Raises UsageError if there is none."""
-        with self.database.write(f"remove the holiday of {day}") as connection:
+        with self.database.write("remove a holiday", str(day)) as connection:
             for one in read_holidays(connection):
                 if (one.day, one.site) == (day, site):
                     drop_holidays(connection, [one])

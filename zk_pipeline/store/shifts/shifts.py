@@ -39,7 +39,7 @@ class ShiftStore:
 
     def add(self, shift: Shift) -> Shift:
         """Add a shift. Raises UsageError if the name exists."""
-        with self.database.write(f"add shift {shift.name}") as connection:
+        with self.database.write("add a shift", shift.name) as connection:
             if shift.name in read_shifts(connection):
                 raise UsageError(f"shift {shift.name!r} exists already: change it with `shift update`")
             put_shift(connection, shift, self.clock())
@@ -47,14 +47,14 @@ class ShiftStore:
 
     def update(self, shift: Shift) -> Shift:
         """Update the shift with that name. Raises UsageError for an unknown one."""
-        with self.database.write(f"update shift {shift.name}") as connection:
+        with self.database.write("update a shift", shift.name) as connection:
             _known(connection, shift.name)
             put_shift(connection, shift, self.clock())
         return shift
 
     def remove(self, name: str) -> None:
         """Remove a shift. Raises UsageError for an unknown shift and for one with an assignment, also in the past."""
-        with self.database.write(f"remove shift {name}") as connection:
+        with self.database.write("remove a shift", name) as connection:
             drop_shift(connection, name)
 
     def assign(self, assignment: Assignment) -> Assignment:
@@ -62,7 +62,7 @@ class ShiftStore:
 
         Raises UsageError for an unknown shift, device or site, and for an overlap with one of the same target.
         """
-        with self.database.write(f"assign shift {assignment.shift}") as connection:
+        with self.database.write("assign a shift", assignment.shift) as connection:
             return put_assignments(connection, [assignment], self.clock())[0]
 
     def unassign(self, assignment_id: int) -> Assignment:

@@ -82,7 +82,7 @@ class CorrectionStore:
         """
         if to_local < from_local:
             raise UsageError(f"the span ends at {to_local}, before it begins at {from_local}")
-        with self.database.write(f"correct the clock of {device}") as connection:
+        with self.database.write("correct a clock", device) as connection:
             site = _site_of(connection, device)
             for held in _read(connection, "revoked_at IS NULL AND device = ?", [device]):
                 if held.from_local <= to_local and from_local <= held.to_local:
@@ -111,7 +111,7 @@ class CorrectionStore:
 
     def revoke(self, correction_id: int) -> Correction:
         """Revoke a correction: the recorded times count again. Raises UsageError if it is not active."""
-        with self.database.write(f"revoke clock correction {correction_id}") as connection:
+        with self.database.write("revoke a clock correction", str(correction_id)) as connection:
             held = _read(connection, "correction.id = ? AND revoked_at IS NULL", [correction_id])
             if not held:
                 raise UsageError(f"there is no active clock correction {correction_id}")

@@ -87,7 +87,7 @@ class QuarantineStore:
 
     def of(self, device: str) -> list[QuarantinedRecord]:
         """Records of a device that are still in quarantine."""
-        with self.database.read(f"quarantined records of {device}") as connection:
+        with self.database.read("quarantined records", device) as connection:
             rows = connection.execute(
                 f"{_SELECT} WHERE device = ? AND released_at IS NULL ORDER BY created_at, raw", [device]
             ).fetchall()
@@ -95,7 +95,7 @@ class QuarantineStore:
 
     def layout_of(self, device: str) -> str | None:
         """Record layout of the device's log, if known; needed to read its records again."""
-        with self.database.read(f"how to read records of {device}") as connection:
+        with self.database.read("record layout", device) as connection:
             layout = connection.execute("SELECT log_layout FROM devices WHERE name = ?", [device]).fetchone()
         return None if layout is None else layout[0]
 
@@ -108,7 +108,7 @@ class QuarantineStore:
         if punches.empty:
             return 0, 0
         now = self.clock()
-        with self.database.write(f"release quarantined records of {device.name}") as connection:
+        with self.database.write("release quarantined records", device.name) as connection:
             registered = registration(connection, device.name)
             table = punches_table(punches, registered.timezone)
             by_slot, named = (table.filter(condition(table["uid"])) for condition in (pc.is_valid, pc.is_null))

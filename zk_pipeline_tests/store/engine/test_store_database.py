@@ -79,7 +79,7 @@ def test_the_first_use_makes_the_file_and_its_folder(tmp_path: Path) -> None:
     assert {item.name for item in store.database.path.parent.iterdir()} == {
         "store.duckdb",
         "store.duckdb.holders",
-        "store.duckdb.holds",
+        "store.duckdb.lock-statistics",
         "store.duckdb.lock",
         "store.duckdb.turnstile",
     }

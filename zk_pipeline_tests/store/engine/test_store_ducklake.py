@@ -15,7 +15,7 @@ from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, lake_instance
+from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, forget_instance, lake_connection
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
 from zk_pipeline.store.locks.sync_lock import SyncLockLost
 from zk_pipeline.store.maintenance.space_reclaim import LakeSpaceReclaimer
@@ -144,7 +144,7 @@ def test_a_writer_whose_lock_somebody_else_took_meanwhile_does_not_commit(
 ) -> None:
     """Lost after it was asked for, just before the commit: the fence holds."""
     monkeypatch.setattr("zk_pipeline.store.engine.advisory_locks.HeldAdvisoryLock.is_still_held", lambda _: True)
-    other = lake_instance(engine_of(store.database).address, create=False)
+    other = lake_connection(engine_of(store.database).address, create=False)[1]
 
     def write_without_lock() -> None:
         other.execute(f"INSERT INTO {CATALOG}.store_settings VALUES ('other', 'way')")
@@ -153,6 +153,26 @@ def test_a_writer_whose_lock_somebody_else_took_meanwhile_does_not_commit(
         write_half(store, write_without_lock)
     assert rows(store, HALF) == [(0,)]
     execute(store, "INSERT INTO store_settings VALUES ('half', 'way')")
+
+
+def test_a_late_failure_does_not_forget_the_instance_that_was_attached_since(lake: LakeAddress, store: Store) -> None:
+    assert store.devices.all() == []
+    failed, _ = lake_connection(lake, create=False)
+    forget_instance(lake, failed)
+    attached, running = lake_connection(lake, create=False)
+    assert attached is not failed
+    forget_instance(lake, failed)  # by another thread, whose connection to the first instance failed, too
+    assert lake_connection(lake, create=False)[0] is attached
+    forget_instance(lake, attached)
+    assert running.execute(f"SELECT count(*) FROM {CATALOG}.devices").fetchall() == [(0,)]
+
+
+def test_settling_deliveries_leaves_the_threads_of_the_shared_instance(lake: LakeAddress, store: Store) -> None:
+    _, connection = lake_connection(lake, create=True)
+    before = connection.execute("SELECT current_setting('threads')").fetchall()
+    with store.deliveries.acquire_sync_lock() as is_sender:
+        assert store.deliveries.outbox(SyncScope(), "run", is_sender).settle_and_claim([], 10) == []
+    assert connection.execute("SELECT current_setting('threads')").fetchall() == before
 
 
 def test_after_the_server_was_restarted_the_same_process_goes_on(
@@ -201,7 +221,7 @@ def test_a_lake_whose_files_are_said_to_be_elsewhere_is_refused(lake: LakeAddres
 def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres, tmp_path: Path) -> None:  # noqa: ARG001
     address = lakes().fresh(tmp_path)
     engine_of(Database(address)).prepare()
-    lake_instance(address, create=True).execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
+    lake_connection(address, create=True)[1].execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
     with pytest.raises(StoreUnusable, match="is a DuckLake of something else"):
         store_at(address).devices.all()
 

@@ -1,4 +1,4 @@
-"""The fair lock, between threads and between processes."""
+"""Fair lock of a store file, between threads and between processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.runtime.file_lock import LockMode
 from zk_pipeline.store.errors import NestedHold, StoreBusy, StoreUnusable
-from zk_pipeline.store.locks.file_lock import FairFileLock, Mode
+from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline_tests.waiting import Child, child, until
 
 pytestmark = pytest.mark.file_engine
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.file_engine
 HOLDER = """
     import sys
     from pathlib import Path
-    from zk_pipeline.store.locks.file_lock import FairFileLock
-    with FairFileLock(Path(sys.argv[1])).hold(sys.argv[2], "write 3 work dates", wait_seconds=20):
+    from zk_pipeline.store.locks.file_lock import StoreFileLock
+    with StoreFileLock(Path(sys.argv[1])).hold(sys.argv[2], "write 3 work dates", wait_seconds=20):
         print("held", flush=True)
         input()
 """
@@ -36,13 +37,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def held_elsewhere(path: Path, mode: Mode) -> Iterator[Child]:
+def held_elsewhere(path: Path, mode: LockMode) -> Iterator[Child]:
     with child(HOLDER, path, mode) as holder:
         assert holder.hear() == "held"
         yield holder
 
 
-def is_taken(path: Path, mode: Mode = "exclusive") -> bool:
+def is_taken(path: Path, mode: LockMode = "exclusive") -> bool:
     """Whether the lock cannot be had at once. Leaves no trace in the queue."""
     return _cannot_lock(path.with_name(f"{path.name}.lock"), fcntl.LOCK_EX if mode == "exclusive" else fcntl.LOCK_SH)
 
@@ -62,8 +63,8 @@ def _cannot_lock(path: Path, flag: int) -> bool:
     return False
 
 
-def try_to_hold(path: Path, mode: Mode, wait_seconds: float = 0.05) -> None:
-    with FairFileLock(path).hold(mode, "trying", wait_seconds=wait_seconds):
+def try_to_hold(path: Path, mode: LockMode, wait_seconds: float = 0.05) -> None:
+    with StoreFileLock(path).hold(mode, "trying", wait_seconds=wait_seconds):
         pass
 
 
@@ -71,7 +72,7 @@ def try_to_hold(path: Path, mode: Mode, wait_seconds: float = 0.05) -> None:
     ("held", "wanted"), [("exclusive", "exclusive"), ("exclusive", "shared"), ("shared", "exclusive")]
 )
 def test_an_exclusive_holder_excludes_everybody_and_readers_exclude_writers(
-    held: Mode, wanted: Mode, path: Path
+    held: LockMode, wanted: LockMode, path: Path
 ) -> None:
     with held_elsewhere(path, held), pytest.raises(StoreBusy):
         try_to_hold(path, wanted)
@@ -84,7 +85,7 @@ def test_readers_share(path: Path) -> None:
 
 def test_the_lock_is_free_after_use_also_when_the_user_failed(path: Path) -> None:
     for mode in ("exclusive", "shared"):
-        with pytest.raises(ZeroDivisionError), FairFileLock(path).hold(mode, "failing", wait_seconds=1):
+        with pytest.raises(ZeroDivisionError), StoreFileLock(path).hold(mode, "failing", wait_seconds=1):
             raise ZeroDivisionError
         assert not is_taken(path)
 
@@ -92,8 +93,8 @@ def test_the_lock_is_free_after_use_also_when_the_user_failed(path: Path) -> Non
 def test_a_waiting_writer_is_not_overtaken_by_readers_that_come_later(path: Path) -> None:
     order: list[str] = []
 
-    def work(mode: Mode, name: str) -> None:
-        with FairFileLock(path).hold(mode, name, wait_seconds=20):
+    def work(mode: LockMode, name: str) -> None:
+        with StoreFileLock(path).hold(mode, name, wait_seconds=20):
             order.append(name)
 
     with ThreadPoolExecutor() as pool, held_elsewhere(path, "shared") as reader:
@@ -151,7 +152,7 @@ def test_waiting_takes_as_long_as_allowed_and_hardly_longer(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["exclusive", "shared"])
-def test_a_killed_holder_leaves_the_lock_free_at_once(mode: Mode, path: Path) -> None:
+def test_a_killed_holder_leaves_the_lock_free_at_once(mode: LockMode, path: Path) -> None:
     with held_elsewhere(path, mode) as holder:
         holder.kill()
         try_to_hold(path, "exclusive", 0)
@@ -173,28 +174,30 @@ def test_a_killed_holder_is_not_named_and_its_signature_goes_with_the_next_who_i
 
 @pytest.mark.parametrize("inner", ["shared", "exclusive"])
 @pytest.mark.parametrize("outer", ["shared", "exclusive"])
-def test_a_hold_within_a_hold_of_the_same_thread_is_refused_at_once(outer: Mode, inner: Mode, path: Path) -> None:
-    with FairFileLock(path).hold(outer, "store a poll", wait_seconds=60):
-        words = r"holds the store already \(store a poll\) and would wait for itself \(count\)"
-        with pytest.raises(NestedHold, match=words), FairFileLock(path).hold(inner, "count", wait_seconds=60):
+def test_a_hold_within_a_hold_of_the_same_thread_is_refused_at_once(
+    outer: LockMode, inner: LockMode, path: Path
+) -> None:
+    with StoreFileLock(path).hold(outer, "store a poll", wait_seconds=60):
+        words = r'nested lock: this thread already holds the store for "store a poll" \(requested for "count"\)'
+        with pytest.raises(NestedHold, match=words), StoreFileLock(path).hold(inner, "count", wait_seconds=60):
             pass
         assert is_taken(path)  # the refusal took nothing away
     try_to_hold(path, "exclusive")
 
 
 def test_a_thread_may_hold_another_store_meanwhile(path: Path, tmp_path: Path) -> None:
-    with FairFileLock(path).hold("exclusive", "one", wait_seconds=1):
+    with StoreFileLock(path).hold("exclusive", "one", wait_seconds=1):
         try_to_hold(tmp_path / "other.duckdb", "exclusive")
 
 
 @pytest.mark.parametrize("mode", ["exclusive", "shared"])
-def test_an_abandoned_wait_leaves_no_lock_behind(mode: Mode, path: Path) -> None:
+def test_an_abandoned_wait_leaves_no_lock_behind(mode: LockMode, path: Path) -> None:
     with held_elsewhere(path, "exclusive") as holder:
         with pytest.raises(StoreBusy):
             try_to_hold(path, mode)
-        assert [t.name for t in threading.enumerate()].count("store-lock-wait") == 1
+        assert [t.name for t in threading.enumerate()].count("file-lock-wait") == 1
         holder.go_on()
-        until(lambda: "store-lock-wait" not in [t.name for t in threading.enumerate()])
+        until(lambda: "file-lock-wait" not in [t.name for t in threading.enumerate()])
         assert not is_taken(path)
         assert not somebody_waits(path)
         try_to_hold(path, "exclusive", 0)
@@ -206,7 +209,7 @@ def test_threads_of_one_process_exclude_each_other(path: Path) -> None:
 
     def work(number: int) -> None:
         for _ in range(20):
-            with FairFileLock(path).hold("exclusive", "count", wait_seconds=30):
+            with StoreFileLock(path).hold("exclusive", "count", wait_seconds=30):
                 inside.append(number)
                 os.sched_yield()
                 most.append(len(inside))
@@ -221,7 +224,7 @@ def test_how_long_it_was_waited_for_is_told(path: Path) -> None:
     with held_elsewhere(path, "exclusive") as holder, ThreadPoolExecutor() as pool:
 
         def wait() -> float:
-            with FairFileLock(path).hold("shared", "waiting", wait_seconds=20) as held:
+            with StoreFileLock(path).hold("shared", "waiting", wait_seconds=20) as held:
                 return held.waited_seconds
 
         waiting = pool.submit(wait)
@@ -230,7 +233,7 @@ def test_how_long_it_was_waited_for_is_told(path: Path) -> None:
         until(lambda: time.monotonic() - began > 0.1)
         holder.go_on()
         assert 0.1 < waiting.result(20) < 20
-    with FairFileLock(path).hold("shared", "free", wait_seconds=1) as held:
+    with StoreFileLock(path).hold("shared", "free", wait_seconds=1) as held:
         assert held.waited_seconds < 1
 
 

@@ -1,4 +1,4 @@
-"""How long the store was held: counted for all processes together, by purpose, in a file of bounded size."""
+"""Lock statistics: lock and wait times of all processes, per operation, in a file of bounded size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.errors import NestedHold, StoreBusy
-from zk_pipeline.store.locks.lock_statistics import BOUNDS_MS, KINDS_AT_MOST, OTHER, LockStatistics, LockStats
+from zk_pipeline.store.locks.lock_statistics import BUCKETS_MS, MAX_OPERATIONS, OTHER, LockStatistics, LockStats
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import argument
 from zk_pipeline_tests.waiting import Child, child, until
@@ -39,17 +39,17 @@ TEN_READS = """
 
 @pytest.fixture
 def book(tmp_path: Path) -> LockStatistics:
-    return LockStatistics(tmp_path / "store.duckdb.holds")
+    return LockStatistics(tmp_path / "store.duckdb.lock-statistics")
 
 
 def kind(store: Store, purpose: str) -> LockStats:
-    (found,) = [one for one in store.lock_statistics().kinds if one.purpose == purpose]
+    (found,) = [one for one in store.lock_statistics().operations if one.operation == purpose]
     return found
 
 
 def test_a_store_never_opened_has_no_holds(tmp_path: Path) -> None:
     holds = Store.at(tmp_path / "store.duckdb").lock_statistics()
-    assert (holds.since, holds.kinds) == (None, [])
+    assert (holds.since, holds.operations) == (None, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -60,20 +60,21 @@ def test_a_hold_is_counted_with_its_length_by_purpose_and_mode(store: Store) -> 
     with store.database.read("look"):
         pass
     read, written = sorted(
-        (one for one in store.lock_statistics().kinds if one.purpose == "look"), key=lambda one: -ord(one.mode[0])
+        (one for one in store.lock_statistics().operations if one.operation == "look"),
+        key=lambda one: -ord(one.mode[0]),
     )
-    assert (read.mode, read.held.count, written.mode, written.held.count) == ("shared", 1, "exclusive", 1)
-    assert 50 <= written.held.max_ms == pytest.approx(written.held.sum_ms)
-    assert written.held.cumulative[BOUNDS_MS.index(25)] == 0
+    assert (read.mode, read.lock_time.count, written.mode, written.lock_time.count) == ("shared", 1, "exclusive", 1)
+    assert 50 <= written.lock_time.max_ms == pytest.approx(written.lock_time.sum_ms)
+    assert written.lock_time.cumulative[BUCKETS_MS.index(25)] == 0
     assert written.longest is not None
-    assert (written.longest.about, written.longest.pid) == ("at Monday", os.getpid())
-    assert 0 <= written.waited.max_ms < 5000
+    assert (written.longest.detail, written.longest.pid) == ("at Monday", os.getpid())
+    assert 0 <= written.wait_time.max_ms < 5000
 
 
 def test_a_hold_that_failed_is_counted_too(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.database.write("fail"):
         raise ZeroDivisionError
-    assert kind(store, "fail").held.count == 1
+    assert kind(store, "fail").lock_time.count == 1
 
 
 @pytest.mark.both_engines
@@ -94,8 +95,8 @@ def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
         waiting.result(20)
         assert holder.end() == 0
     waited = kind(store, "wait")
-    assert (waited.gave_up, waited.waited.count, waited.held.count) == (1, 2, 1)
-    assert waited.waited.max_ms >= 50
+    assert (waited.timeouts, waited.wait_time.count, waited.lock_time.count) == (1, 2, 1)
+    assert waited.wait_time.max_ms >= 50
     assert kind(store, "hold").longest is not None
 
 
@@ -107,31 +108,31 @@ def test_holds_of_several_processes_are_counted_together_and_none_is_lost(store:
             assert stream is not None
             stream.close()
     looked = kind(store, "look")
-    assert looked.held.count == looked.held.cumulative[-1] == 40
+    assert looked.lock_time.count == looked.lock_time.cumulative[-1] == 40
 
 
 def test_it_is_read_without_opening_the_database_and_while_it_is_held(store: Store) -> None:
     with store.database.write("hold"):
-        assert "hold" not in [one.purpose for one in store.lock_statistics().kinds]
-    assert "hold" in [one.purpose for one in store.lock_statistics().kinds]
+        assert "hold" not in [one.operation for one in store.lock_statistics().operations]
+    assert "hold" in [one.operation for one in store.lock_statistics().operations]
 
 
 def test_the_file_stays_small_whatever_the_number_of_purposes(book: LockStatistics) -> None:
-    for number in range(KINDS_AT_MOST + 50):
+    for number in range(MAX_OPERATIONS + 50):
         book.record("shared", f"purpose {number}" * 20, "about" * 1000, waited_ms=1, held_ms=number)
-    held = book.read().kinds
-    assert len(held) <= KINDS_AT_MOST + 2
-    (other,) = [one for one in held if one.purpose == OTHER]
-    assert other.held.count == 50
+    held = book.read().operations
+    assert len(held) <= MAX_OPERATIONS + 2
+    (other,) = [one for one in held if one.operation == OTHER]
+    assert other.lock_time.count == 50
     assert book.path.stat().st_size < 100_000
 
 
 def test_buckets_count_what_is_at_most_their_bound(book: LockStatistics) -> None:
     for ms in (0.5, 1.0, 1.1, 70_000):
         book.record("shared", "look", "", waited_ms=0, held_ms=ms)
-    (looked,) = book.read().kinds
-    assert looked.held.cumulative[:3] == (2, 3, 3)
-    assert (looked.held.cumulative[-1], looked.held.count, looked.held.sum_ms) == (3, 4, 70_002.6)
+    (looked,) = book.read().operations
+    assert looked.lock_time.cumulative[:3] == (2, 3, 3)
+    assert (looked.lock_time.cumulative[-1], looked.lock_time.count, looked.lock_time.sum_ms) == (3, 4, 70_002.6)
 
 
 def test_a_damaged_file_is_begun_anew_with_a_warning(book: LockStatistics, caplog: pytest.LogCaptureFixture) -> None:
@@ -139,8 +140,8 @@ def test_a_damaged_file_is_begun_anew_with_a_warning(book: LockStatistics, caplo
     book.path.write_bytes(book.path.read_bytes()[:50])
     book.record("shared", "look", "", waited_ms=0, held_ms=1)
     assert "is damaged" in caplog.text
-    assert [one.held.count for one in book.read().kinds] == [1]
-    assert json.loads(book.path.read_text())["kinds"]  # a person can read it
+    assert [one.lock_time.count for one in book.read().operations] == [1]
+    assert json.loads(book.path.read_text())["operations"]  # a person can read it
 
 
 def test_where_it_cannot_be_written_the_work_goes_on_with_a_warning(
@@ -150,7 +151,7 @@ def test_where_it_cannot_be_written_the_work_goes_on_with_a_warning(
     store.database.lock_statistics.path.mkdir(parents=True)
     with store.database.write("look"):
         pass
-    assert "a hold of the store (look) is not counted" in caplog.text
+    assert "a lock of the store (look) is not counted" in caplog.text
 
 
 def test_a_long_hold_is_logged_with_its_purpose(store: Store, caplog: pytest.LogCaptureFixture) -> None:

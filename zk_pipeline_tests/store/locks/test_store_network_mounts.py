@@ -1,4 +1,4 @@
-"""Places where locks do not work are refused: by the type of the file system, and by trying."""
+"""File systems without reliable locks are refused: by their type, and by a test of the lock."""
 
 from __future__ import annotations
 
@@ -102,7 +102,10 @@ def test_a_store_on_this_machines_disk_is_taken_and_on_a_network_refused(
 )
 @pytest.mark.parametrize(
     ("errno", "words"),
-    [(ENOLCK, "this file system does not support locks (No locks available)"), (NOTHING_DONE, "exclude nobody")],
+    [
+        (ENOLCK, "this file system does not support locks (No locks available)"),
+        (NOTHING_DONE, "have no effect"),
+    ],
 )
 def test_where_the_kernel_locks_nothing_the_store_is_refused_and_not_made(
     errno: int, words: str, tmp_path: Path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time as time_module
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import datetime, time
 
@@ -12,7 +14,8 @@ from zk_pipeline.store.quality import doctor
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.quality.integrity_rules import PER_SPAN, WHOLE
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process
+from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, busy, device, execute, ingest, on, process
+from zk_pipeline_tests.waiting import until
 
 # What breaks a rule, and that rule alone where it can.
 BREAK = {
@@ -132,6 +135,19 @@ def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
     execute(store, BREAK["left-sending"])
     with store.database.engine.acquire_sync_lock():
         assert "left-sending" not in found(store)
+
+
+def test_a_sync_can_begin_while_the_doctor_waits_for_the_store(store: Store) -> None:
+    execute(store, BREAK["left-sending"])
+    with ThreadPoolExecutor() as pool:
+        with busy(store, "store a poll"):
+            waiting = pool.submit(lambda: list(Doctor(store.database).left_sending()))
+            until(waiting.running)
+            for _ in range(20):
+                with store.deliveries.acquire_sync_lock():
+                    time_module.sleep(0.01)
+            assert not waiting.done()
+        assert [one.name for one in waiting.result(30)] == ["left-sending"]
 
 
 @pytest.mark.file_engine

@@ -35,4 +35,5 @@ def undo_names(connection: duckdb.DuckDBPyConnection) -> None:
     for table, column, new in _RENAMES:
         if column:
             connection.execute(f"ALTER TABLE {FORMER_TABLE.get(table, table)} RENAME COLUMN {new} TO {column}")
+    connection.execute("DROP TABLE device_poll_totals")
     connection.execute("DELETE FROM schema_migrations WHERE version >= 19")

@@ -101,7 +101,7 @@ def test_a_day_that_went_to_another_site_is_told_to_be_taken_back(reader: httpx.
     [
         ("site=Head+office&user_id=1003", 400, "date: "),
         ("site=Head+office&user_id=1003&date=", 400, "date: is missing"),
-        ("site=Head+office&user_id=1003&date=2026-02-30", 400, "date: 2026-02-30 is not a date"),
+        ("site=Head+office&user_id=1003&date=2026-02-30", 400, "date: 2026-02-30 is not a valid date"),
         ("user_id=1003&date=2026-03-02", 400, "site: "),
         ("site=Head+office&user_id=1003&date=2026-03-02&as_of=now", 400, "as_of: "),
         ("site=Head+office&user_id=9999&date=2026-03-02", 404, "nothing is known of '9999' at 'Head office'"),

@@ -59,7 +59,7 @@ def test_each_format_can_be_read_and_holds_the_same(reader: httpx.Client) -> Non
         ("what=raw", "format: "),
         ("what=raw&format=pdf", "format: "),
         ("what=devices&format=csv", "what: "),
-        ("what=raw&format=csv&start_date=2026-02-30", "start_date: 2026-02-30 is not a date"),
+        ("what=raw&format=csv&start_date=2026-02-30", "start_date: 2026-02-30 is not a valid date"),
         ("what=raw&format=csv&start_date=2026-03-03&end_date=2026-03-02", "end_date: 2026-03-02 is before"),
         ("what=raw&format=csv&device=Nowhere", "no device 'Nowhere'; there are: "),
         ("what=raw&format=csv&site=Nowhere", "no site 'Nowhere'; there are: "),
@@ -85,9 +85,9 @@ def test_two_exports_are_made_at_a_time(reader: httpx.Client, monkeypatch: pytes
     monkeypatch.setattr(file_responses, "EXPORTS", threading.BoundedSemaphore(1))
     for _ in range(3):  # each gives its place back
         assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
-        until(lambda: file_responses.EXPORTS.acquire(blocking=False))
+        until(lambda: file_responses.EXPORT_SLOTS.acquire(blocking=False))
         busy = reader.get("/exports/file?what=raw&format=csv")
-        file_responses.EXPORTS.release()
+        file_responses.EXPORT_SLOTS.release()
         assert (busy.status_code, busy.headers["retry-after"]) == (503, "60")
 
 
@@ -135,7 +135,7 @@ def test_the_writer_waits_for_the_reader_and_ends_when_nobody_reads(web: Web, mo
 
 
 def test_a_reader_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zk_pipeline.http.streaming._PATIENCE_SECONDS", 1)
+    monkeypatch.setattr("zk_pipeline.http.streaming._CLIENT_TIMEOUT_SECONDS", 1)
     done = threading.Event()
     StreamedResponse(
         lambda stream: stream.write(b"x" * 10_000_000), media_type="text/csv", filename="a.csv", done=done.set
