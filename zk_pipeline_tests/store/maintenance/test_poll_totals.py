@@ -82,7 +82,7 @@ def test_polls_that_a_restore_brings_back_are_not_counted_twice(
     clock.go(days=100)
     polled.retention.clean(retention_days=0, poll_days=1)
     before, few = counters(polled), rows(polled, "SELECT count(*) FROM device_polls")
-    polled.restore.restore(backup)
+    polled.restore.run(backup)
     assert rows(polled, "SELECT count(*) FROM device_polls") > few
     assert counters(polled) == before
     polled.retention.clean(retention_days=0, poll_days=1)
