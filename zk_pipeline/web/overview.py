@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.services import Given
 from zk_pipeline.operations.sync import paused_until
-from zk_pipeline.store.queries.overview import StoreStatus
 from zk_pipeline.store.queries.presence import presence
-from zk_pipeline.web.device_status import DeviceLine, word_for
+from zk_pipeline.web.devices.status import lines_of, status_of
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
@@ -43,20 +40,3 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
         alerts=[one for one in services.store.alerts.known() if one.resolved_at is None],
         dagster=services.watch.orchestration(now),
     )
-
-
-def status_of(services: Services) -> StoreStatus:
-    return services.store.overview.status(
-        first=services.settings.history_start, last=services.last_work_date(), now=services.clock()
-    )
-
-
-def lines_of(services: Services, status: StoreStatus) -> list[DeviceLine]:
-    """All registered terminals with how they stand, by name."""
-    now, every = services.clock(), timedelta(minutes=services.settings.polling_interval_minutes)
-    known = {device.name: device for device in services.store.devices.all()}
-    return [
-        DeviceLine(known[one.name].id or 0, one, known[one.name].timezone, *word_for(one, now, every))
-        for one in status.devices
-        if one.name in known
-    ]

@@ -20,7 +20,6 @@ from zk_pipeline.http.auth import Identity, check_csrf, identify
 from zk_pipeline.http.services import services_of
 from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.web.formatting import add_formatting_filters
-from zk_pipeline.web.links import DagsterUi
 from zk_pipeline.web.template_filters import add_template_filters
 
 _FOLDER = Path(__file__).parent
@@ -43,6 +42,24 @@ _NAVIGATION = (
     ("/holidays", "Holidays"),
     ("/runs", "Runs"),
 )
+
+
+@dataclass(frozen=True)
+class DagsterUi:
+    """Links to the Dagster UI, None if ZK_PIPELINE_UI_URL is not set. `url` has no trailing slash."""
+
+    url: str | None
+
+    def run(self, run_id: str | None) -> str | None:
+        return f"{self.url}/runs/{quote(run_id, safe='')}" if self.url and run_id else None
+
+    def runs(self) -> str | None:
+        return f"{self.url}/runs" if self.url else None
+
+    def partition(self, asset: str, key: object) -> str | None:
+        """One partition of an asset: a device of `raw_punches`, a work date of the others."""
+        where = f"assets/{asset}?view=partitions&partition={quote(str(key), safe='')}"
+        return f"{self.url}/{where}" if self.url else None
 
 
 class LoginNeeded(Exception):

@@ -15,7 +15,7 @@ from zk_pipeline.http.run_workers import Action
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
-from zk_pipeline.web.devices import DeviceId
+from zk_pipeline.web.devices.pages import DeviceId
 from zk_pipeline.web.rendering import OperatorForm, Reader, render
 
 router = APIRouter(include_in_schema=False)

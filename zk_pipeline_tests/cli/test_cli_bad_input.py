@@ -219,7 +219,7 @@ def test_a_full_disk_is_one_line_whatever_it_failed(
     monkeypatch.setattr(main.cli, "main", fail)
     assert main.run(["sync"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("zk-pipeline: a disk is full or cannot be written (")
+    assert said.startswith("zk-pipeline: a disk is full or not writable (")
     assert said.count("\n") == 1
     monkeypatch.setattr(main, "_full_disk", lambda _: None)
     with pytest.raises(RuntimeError, match="step failed"):

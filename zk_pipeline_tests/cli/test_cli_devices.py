@@ -71,7 +71,7 @@ def test_a_device_is_changed_disabled_enabled_and_removed(zk: CommandLine, home_
     assert home_store.devices.get("Gate").enabled is False
     assert zk("device", "enable", "Gate").out == "enabled Gate\n"
     assert home_store.devices.get("Gate").enabled is True
-    assert zk("device", "remove", "Gate").out == "removed Gate; its history stays\n"
+    assert zk("device", "remove", "Gate").out == "removed Gate; its history is kept\n"
     assert home_store.devices.all() == []
 
 

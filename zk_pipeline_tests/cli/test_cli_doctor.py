@@ -37,9 +37,9 @@ def names(zk: CommandLine) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("well")
-def test_nothing_is_wrong_with_a_good_home(zk: CommandLine) -> None:
+def test_a_good_home_has_no_findings(zk: CommandLine) -> None:
     said = zk("doctor")
-    assert (said.code, said.out, said.err) == (0, "nothing is wrong\n", "")
+    assert (said.code, said.out, said.err) == (0, "no findings\n", "")
 
 
 @pytest.mark.usefixtures("home")

@@ -67,7 +67,7 @@ def test_a_device_has_exactly_the_name_that_the_file_gives_it(
     assert (device.name, device.site, device.enabled, device.port) == ("00042", "no", False, 4371)
 
 
-def test_an_import_of_holidays_names_what_it_left_out_and_ends_with_1_for_what_it_could_not_read(
+def test_an_import_of_holidays_reports_skipped_events_and_exits_with_1_for_unreadable_ones(
     zk: CommandLine, home_store: Store, tmp_path: Path
 ) -> None:
     file = tmp_path / "holidays.ics"
@@ -76,7 +76,7 @@ def test_an_import_of_holidays_names_what_it_left_out_and_ends_with_1_for_what_i
     said = zk("holiday", "import", str(file))
     assert said.code == 0
     assert said.out.splitlines() == ["added: 1", "changed: 0", "unchanged: 0", "removed: 0", "skipped: 1"]
-    assert said.err.startswith(f"zk-pipeline: {file}, line 9: Meeting was left out: it is an appointment")
+    assert said.err.startswith(f"zk-pipeline: {file}, line 9: Meeting was skipped: it is an appointment")
     file.write_bytes(calendar(good, meeting, "UID:3|SUMMARY:Broken|DTSTART:20260532"))
     said = zk("holiday", "import", str(file), "--json")
     done = json.loads(said.out)

@@ -30,7 +30,7 @@ def test_the_format_is_what_the_name_ends_in_and_an_old_file_is_replaced(zk: Com
     target = tmp_path / "days.parquet"
     target.write_text("before")
     said = zk("export", "attendance", *SPAN, "-o", str(target))
-    assert (said.code, said.out, said.err) == (0, f"1 rows in {target}\n", "")
+    assert (said.code, said.out, said.err) == (0, f"1 row in {target}\n", "")
     assert pq.read_table(target)["user_id"].to_pylist() == ["1001"]
     assert zk("export", "raw", *SPAN, "-o", str(target), "--json").json == {
         "file": str(target),

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from zk_pipeline.web.formatting import ago, duration, instant, percent, seconds
-from zk_pipeline.web.links import DagsterUi
+from zk_pipeline.web.rendering import DagsterUi
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
 

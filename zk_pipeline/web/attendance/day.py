@@ -1,0 +1,88 @@
+"""A person's day at a site: what is said of it, why, from which punches, and what the CRM was told and said."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.attendance.rules import OutlierCode
+from zk_pipeline.errors import UsageError
+from zk_pipeline.http.pagination import DateText
+from zk_pipeline.http.services import Given
+from zk_pipeline.web.attendance.revision_diff import changes, hours_of
+from zk_pipeline.web.list_pages import day_address, parse_query
+from zk_pipeline.web.rendering import Reader, render
+
+router = APIRouter(include_in_schema=False)
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+_WORKED_BY = {
+    None: "first to last punch",
+    "states": "in and out states",
+    "unmatched": "first to last: states do not pair",
+}
+
+
+class DayAsked(BaseModel):
+    """Which day. All three are needed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    site: Name
+    user_id: Name
+    date_text: DateText = Field(alias="date")
+
+    @property
+    def day(self) -> date:
+        if self.date_text is None:
+            raise UsageError("date: is missing")
+        return date.fromisoformat(self.date_text)
+
+
+@router.get("/attendance/day")
+def day(request: Request, services: Given, identity: Reader) -> Response:
+    asked = parse_query(request, DayAsked)
+    found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
+    punches, revisions = found.punches, found.revisions
+    context = services.store.day_contexts.read(
+        asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches)
+    )
+    if not (punches or revisions or context.earlier or context.later):
+        raise HTTPException(404, f"nothing is known of {asked.user_id!r} at {asked.site!r} on {asked.day}")
+    said = revisions[-1] if revisions else None
+    reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
+    return render(
+        request,
+        "day.html",
+        identity,
+        asked=asked,
+        said=said,
+        is_said=said is not None and not said.is_retracted,
+        rules=[OutlierCode[code] for code in said.outlier_codes] if said else [],
+        hours=hours_of(said) if said else None,
+        usual=f"{services.settings.work_start:%H:%M}–{services.settings.work_end:%H:%M}",
+        worked_by=_WORKED_BY[said.worked_by] if said else None,
+        punches=punches,
+        revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
+        context=context,
+        told=context.told[-1] if context.told else None,
+        reviews=reviews,
+        is_reviewed=any(one.is_reviewed for one in reviews[-1:] if said and one.revision == said.revision),
+        day_id=context.day_id,
+        may_send=identity.may("operate"),
+        zone=context.timezone or services.settings.timezone,
+    )
+
+
+@router.get("/attendance/{site}/{user_id}/{work_date}")
+def day_by_path(site: str, user_id: str, work_date: str, _: Reader) -> Response:
+    """The short address, for names that have no slash and are not dots."""
+    try:
+        wanted = date.fromisoformat(work_date)
+    except ValueError:
+        raise HTTPException(404, "Not found.") from None
+    return RedirectResponse(day_address(site, user_id, wanted), 307)
