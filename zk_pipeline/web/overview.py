@@ -1,4 +1,4 @@
-"""The first page: what an operator wants to see at a glance, and the way to what is wrong."""
+"""Overview page: alerts, terminals, presence, stale dates and the delivery queue."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zk_pipeline.web.devices.status import lines_of, status_of
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
-# In the order in which a delivery goes through them; what needs a person stands out.
+# CSS class and label of each delivery state, in the order of a delivery.
 _STATES = {
     "pending": ("", "waiting"),
     "sending": ("", "being sent"),
-    "retry": ("warn", "to be tried again"),
+    "retry": ("warn", "retry"),
     "failed": ("bad", "dead letters"),
     "delivered": ("ok", "delivered"),
-    "superseded": ("", "overtaken"),
+    "superseded": ("", "superseded"),
 }
 
 
@@ -34,7 +34,7 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
         store=status,
         lines=lines_of(services, status),
         presence=presence(services.store.database, now),
-        deliveries=[(state, *words, status.deliveries.get(state, 0)) for state, words in _STATES.items()],
+        deliveries=[(state, *shown, status.deliveries.get(state, 0)) for state, shown in _STATES.items()],
         paused=paused_until(services.store, services.settings),
         is_crm_set=services.settings.crm_api_url is not None,
         alerts=[one for one in services.store.alerts.known() if one.resolved_at is None],

@@ -138,7 +138,10 @@ def test_a_preview_on_a_new_machine_writes_nothing_and_names_deliveries_of_unkno
     assert "1 delivery due in the backup may have arrived since and will be sent again" in shown.out
     monkeypatch.setenv("CRM_LOOKUP", "/held/?user={user_id}&date={date}")
     done = zk("restore", file, "--yes")
-    assert "1 delivery due in the backup may have arrived since: the CRM is asked (CRM_LOOKUP) before each is sent" in done.out
+    assert (
+        "1 delivery due in the backup may have arrived since: the CRM is asked (CRM_LOOKUP) before each is sent"
+        in done.out
+    )
     advice = [line.strip() for line in done.out.splitlines() if "zk-pipeline" in line][-3:]
     assert advised(advice) == [["poll"], ["process"], ["sync"]]
     assert crm.posts == 1

@@ -44,9 +44,7 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     found = open_context().store.explanations.explain(user_id, day, as_of=as_of).at(site)
     punches, revisions = found.punches, found.revisions
     if not punches and not revisions:
-        raise UsageError(
-            f"no punches and no attendance day of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}")
-        )
+        raise UsageError(f"no punches or days of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}"))
     if as_json:
         print_json(found)
         return

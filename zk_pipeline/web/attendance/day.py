@@ -1,4 +1,4 @@
-"""A person's day at a site: what is said of it, why, from which punches, and what the CRM was told and said."""
+"""Page of one attendance day: result, rules, punches, revisions, deliveries and CRM responses."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _WORKED_BY = {
 }
 
 
-class DayAsked(BaseModel):
-    """Which day. All three are needed."""
+class DayQuery(BaseModel):
+    """Key of an attendance day. All fields are required."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,33 +45,33 @@ class DayAsked(BaseModel):
 
 @router.get("/attendance/day")
 def day(request: Request, services: Given, identity: Reader) -> Response:
-    asked = parse_query(request, DayAsked)
+    asked = parse_query(request, DayQuery)
     found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
     punches, revisions = found.punches, found.revisions
     context = services.store.day_contexts.read(
         asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches)
     )
     if not (punches or revisions or context.earlier or context.later):
-        raise HTTPException(404, f"nothing is known of {asked.user_id!r} at {asked.site!r} on {asked.day}")
-    said = revisions[-1] if revisions else None
+        raise HTTPException(404, f"no punches or days of {asked.user_id!r} at {asked.site!r} on {asked.day}")
+    current = revisions[-1] if revisions else None
     reviews = services.store.reviews.of_day(asked.site, asked.user_id, asked.day)
     return render(
         request,
         "day.html",
         identity,
         asked=asked,
-        said=said,
-        is_said=said is not None and not said.is_retracted,
-        rules=[OutlierCode[code] for code in said.outlier_codes] if said else [],
-        hours=hours_of(said) if said else None,
+        current=current,
+        is_retracted=current is not None and current.is_retracted,
+        rules=[OutlierCode[code] for code in current.outlier_codes] if current else [],
+        hours=hours_of(current) if current else None,
         usual=f"{services.settings.work_start:%H:%M}–{services.settings.work_end:%H:%M}",
-        worked_by=_WORKED_BY[said.worked_by] if said else None,
+        worked_by=_WORKED_BY[current.worked_by] if current else None,
         punches=punches,
         revisions=list(zip(revisions, changes(revisions), strict=True))[::-1],
         context=context,
-        told=context.told[-1] if context.told else None,
+        delivery=context.told[-1] if context.told else None,
         reviews=reviews,
-        is_reviewed=any(one.is_reviewed for one in reviews[-1:] if said and one.revision == said.revision),
+        is_reviewed=any(one.is_reviewed for one in reviews[-1:] if current and one.revision == current.revision),
         day_id=context.day_id,
         may_send=identity.may("operate"),
         zone=context.timezone or services.settings.timezone,
@@ -80,7 +80,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
 
 @router.get("/attendance/{site}/{user_id}/{work_date}")
 def day_by_path(site: str, user_id: str, work_date: str, _: Reader) -> Response:
-    """The short address, for names that have no slash and are not dots."""
+    """Redirect the short path to the page; it cannot contain names with slashes or of dots only."""
     try:
         wanted = date.fromisoformat(work_date)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Raw punches or days as a file to download: what `zk-pipeline export` makes, sent while it is made."""
+"""Downloads of raw punches, attendance days and absences, as `zk-pipeline export` writes them; streamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.fields import as_date
 from zk_pipeline.http.file_responses import MOST_EXCEL_ROWS
-from zk_pipeline.http.file_responses import export_file as answer_with_file
+from zk_pipeline.http.file_responses import export_file as file_response
 from zk_pipeline.http.pagination import DateText, Text
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.queries.exports import ExportScope
@@ -22,8 +22,8 @@ from zk_pipeline.web.rendering import Reader, render
 router = APIRouter(include_in_schema=False)
 
 
-class ExportAsked(BaseModel):
-    """What of what, and how. Dates are work dates for days, the wall clock's for punches."""
+class ExportQuery(BaseModel):
+    """Content, format and scope of a file. Dates are work dates for days, wall-clock dates for punches."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,8 +49,8 @@ def exports(request: Request, services: Given, identity: Reader) -> Response:
 @router.get("/exports/file")
 def export_file(request: Request, services: Given, identity: Reader) -> Response:
     try:
-        asked = parse_query(request, ExportAsked)
-        return answer_with_file(services, asked.what, asked.scope(), asked.kind)
+        asked = parse_query(request, ExportQuery)
+        return file_response(services, asked.what, asked.scope(), asked.kind)
     except UsageError as error:
         return _draw(request, services, identity, problem=str(error))
 

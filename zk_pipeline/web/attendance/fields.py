@@ -1,4 +1,4 @@
-"""Single fields of forms, as values."""
+"""Values of form fields."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from zk_pipeline.web.rendering import Form
 
 
 def optional(fields: Form, name: str) -> str | None:
-    """What was typed, without blanks around it; None for nothing."""
+    """The text without surrounding whitespace; None if it is empty."""
     return fields.get(name, "").strip() or None
 
 
 def whole_date(fields: Form, name: str) -> date | None:
-    """Raises UsageError for what is no date of the calendar."""
+    """A date as YYYY-MM-DD; None if it is empty. Raises UsageError."""
     text = optional(fields, name)
     if text is None:
         return None
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{name}: {text[:40]!r} is no date such as 2026-05-01") from None
+        raise UsageError(f"{name}: {text[:40]!r} is not a date such as 2026-05-01") from None

@@ -1,4 +1,4 @@
-"""Holidays: entered by hand, or from a calendar or a table."""
+"""Page of holidays: list, form, and import of a calendar or a table."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from zk_pipeline.web.rendering import AdminForm, Form, Reader, render
 from zk_pipeline.web.uploads import AdminUpload
 
 router = APIRouter(include_in_schema=False)
-_AGAIN = "Days that this touches are made again by the next processing run."
-_DONE = {"added": f"Entered. {_AGAIN}", "removed": f"Taken back. {_AGAIN}"}
-_LONGEST_NAME = 200
-_MOST_NAMED = 20
+_AGAIN = "The next processing run computes affected days again."
+_DONE = {"added": f"Added. {_AGAIN}", "removed": f"Removed. {_AGAIN}"}
+_MAX_NAME_LENGTH = 200
+_MAX_SHOWN = 20
 
 
 @router.get("/holidays")
@@ -48,7 +48,7 @@ def remove(services: Given, form: AdminForm) -> Response:
 
 @router.post("/holidays/import")
 def import_file(request: Request, services: Given, form: AdminUpload) -> Response:
-    """The file as `zk-pipeline holiday import` takes it."""
+    """Import a file as `zk-pipeline holiday import` does."""
     file = form.files.get("file")
     try:
         if file is None or not file.content:
@@ -62,21 +62,21 @@ def import_file(request: Request, services: Given, form: AdminUpload) -> Respons
         )
     except UsageError as error:
         return _draw(request, services, form.identity, problem=error)
-    return _draw(request, services, form.identity, done=_words(done))
+    return _draw(request, services, form.identity, done=_summary(done))
 
 
 def _holiday(fields: Form) -> Holiday:
     day, name = whole_date(fields, "date"), optional(fields, "name")
-    if day is None or name is None or not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise UsageError(f"a holiday needs a date and a name of at most {_LONGEST_NAME} characters")
+    if day is None or name is None or not name.isprintable() or len(name) > _MAX_NAME_LENGTH:
+        raise UsageError(f"a holiday needs a date and a name of at most {_MAX_NAME_LENGTH} characters")
     return Holiday(day=day, name=name, site=optional(fields, "site"))
 
 
-def _words(done: HolidayImport) -> str:
+def _summary(done: HolidayImport) -> str:
     counts = ", ".join(f"{len(getattr(done, one.name))} {one.name}" for one in fields_of(done))
-    left_out = [f"line {one.line}, {one.summary or 'an event'}: {one.reason}" for one in done.skipped[:_MOST_NAMED]]
-    more = len(done.skipped) - len(left_out)
-    named = f" Left out: {'; '.join(left_out)}{f'; and {more} more' if more else ''}." if left_out else ""
+    skipped = [f"line {one.line}, {one.summary or 'an event'}: {one.reason}" for one in done.skipped[:_MAX_SHOWN]]
+    more = len(done.skipped) - len(skipped)
+    named = f" Skipped: {'; '.join(skipped)}{f'; and {more} more' if more else ''}." if skipped else ""
     return f"Imported: {counts}.{named} {_AGAIN}"
 
 

@@ -1,4 +1,4 @@
-"""Lists of days and of punches: attendance, outliers to review, what the terminals recorded. A day: `days`."""
+"""Lists of attendance days, of outliers to review and of punches."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from zk_pipeline.http.services import Given, Services
 from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, DayRow, Filter, PunchLine, Rows
 from zk_pipeline.web.list_pages import Listed, PageParameters, address, listed, parse_query
 from zk_pipeline.web.rendering import Reader, render
-from zk_pipeline.web.template_filters import delivery_words
+from zk_pipeline.web.template_filters import delivery_label
 
 router = APIRouter(include_in_schema=False)
 Reviewed = Literal["no", "yes", "all"]
 SyncState = Literal["pending", "sending", "delivered", "retry", "failed"]
 
 
-class DaysAsked(PageParameters):
+class DaysQuery(PageParameters):
     """Filters of days; dates are work dates."""
 
     site: Text = None
@@ -47,33 +47,33 @@ class DaysAsked(PageParameters):
         )
 
     def is_reviewed(self, only_outliers: bool) -> bool | None:
-        """Outliers are there to be reviewed: without a word those that are not yet."""
-        word = self.reviewed or ("no" if only_outliers else "all")
-        return {"no": False, "yes": True, "all": None}[word]
+        """Filter by review; outliers are by default those that are not reviewed yet."""
+        reviewed = self.reviewed or ("no" if only_outliers else "all")
+        return {"no": False, "yes": True, "all": None}[reviewed]
 
 
-class PunchesAsked(PageParameters):
-    """Filters of punches; dates are those of the terminals' wall clocks."""
+class PunchesQuery(PageParameters):
+    """Filters of punches; dates are wall-clock dates of the terminals."""
 
 
 @router.get("/attendance")
 def attendance(request: Request, services: Given, identity: Reader) -> Response:
-    found = listed(request, DaysAsked, lambda asked: _days(services, asked, asked.wanted()))
-    states = [(state, delivery_words(state)) for state in get_args(SyncState)]
+    found = listed(request, DaysQuery, lambda asked: _days(services, asked, asked.wanted()))
+    states = [(state, delivery_label(state)) for state in get_args(SyncState)]
     return _draw(request, services, identity, "attendance.html", found, states=states)
 
 
 @router.get("/outliers")
 def outliers(request: Request, services: Given, identity: Reader) -> Response:
-    def read(asked: DaysAsked) -> Rows[DayRow]:
+    def read(asked: DaysQuery) -> Rows[DayRow]:
         if asked.is_outlier is not None:
-            raise UsageError("is_outlier: only outliers are listed here")
+            raise UsageError("is_outlier: not a filter of this list, which has only outliers")
         return _days(services, asked, asked.wanted(only_outliers=True))
 
-    found = listed(request, DaysAsked, read)
+    found = listed(request, DaysQuery, read)
     counts: Mapping[str, int] = {}
     if found.problem is None:
-        wanted = parse_query(request, DaysAsked).wanted(only_outliers=True)
+        wanted = parse_query(request, DaysQuery).wanted(only_outliers=True)
         counts = services.store.lists.outlier_codes(replace(wanted, outlier_code=None))
     return _draw(
         request,
@@ -93,16 +93,16 @@ def outliers(request: Request, services: Given, identity: Reader) -> Response:
 
 @router.get("/punches")
 def punches(request: Request, services: Given, identity: Reader) -> Response:
-    def read(asked: PunchesAsked) -> Rows[PunchLine]:
+    def read(asked: PunchesQuery) -> Rows[PunchLine]:
         order = asked.keys(PUNCH_ORDER, "-timestamp")
         wanted = Filter(user_id=asked.user_id, device=asked.device_id, first=asked.first, last=asked.last)
         return services.store.lists.punch_lines(wanted, order, asked.place(order))
 
-    found = listed(request, PunchesAsked, read)
+    found = listed(request, PunchesQuery, read)
     return _draw(request, services, identity, "punches.html", found)
 
 
-def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
+def _days(services: Services, asked: DaysQuery, wanted: Filter) -> Rows[DayRow]:
     order = asked.keys(DAY_ORDER, "-date,user_id")
     return services.store.lists.days(wanted, order, asked.place(order))
 
@@ -110,7 +110,7 @@ def _days(services: Services, asked: DaysAsked, wanted: Filter) -> Rows[DayRow]:
 def _draw(
     request: Request, services: Services, identity: Identity, template: str, found: Listed, **more: Any
 ) -> Response:
-    """The page of a list, with what its filters offer and the names of the people on it."""
+    """Render a list with the choices of its filters and the names of its users."""
     around, person = services.store.enrolled.around(row.user_id for row in found.rows), found.typed.get("user_id", "")
     return render(
         request,
@@ -121,7 +121,7 @@ def _draw(
         names=around.names,
         sites=around.sites,
         devices=around.devices,
-        # Whoever is looked for by name finds their number.
-        people=services.store.enrolled.find(person) if person and not found.count and not found.problem else [],
+        # A search by name suggests user ids.
+        suggested=services.store.enrolled.find(person) if person and not found.count and not found.problem else [],
         **more,
     )

@@ -1,4 +1,4 @@
-"""The month of one person: a page that prints on one sheet, and the same as an Excel file."""
+"""Month sheet of one employee: a page that prints on one sheet, and an Excel file."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _month(value: str | None) -> str | None:
     return value or None
 
 
-class MonthAsked(BaseModel):
-    """Whose month, where. Without a month it is this one."""
+class MonthQuery(BaseModel):
+    """User, site and month; default: the current month."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
     sheet, problem, first = None, None, _today(services).replace(day=1)
     choices: list[str] = []
     try:
-        asked = parse_query(request, MonthAsked)
+        asked = parse_query(request, MonthQuery)
         first = _first(services, asked)
         if asked.user_id:
             choices = _sites_to_choose_from(services, asked, first)
@@ -66,7 +66,7 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
         figures=FIGURES,
         cells=cells,
         sites=services.store.enrolled.around([]).sites,
-        people=services.store.enrolled.find(typed["user_id"]) if problem and typed.get("user_id") else [],
+        suggested=services.store.enrolled.find(typed["user_id"]) if problem and typed.get("user_id") else [],
         before=_link(sheet, first - timedelta(days=1)),
         after=_link(sheet, first + timedelta(days=31)),
     )
@@ -76,7 +76,7 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
 def month_file(request: Request, services: Given, _: Reader) -> Response:
     from zk_pipeline.operations.files.month_files import write_excel  # noqa: PLC0415 (openpyxl, slow to import)
 
-    asked = parse_query(request, MonthAsked)
+    asked = parse_query(request, MonthQuery)
     if not asked.user_id:
         raise UsageError("user_id: is missing")
     sheet, stream = _sheet(services, asked), io.BytesIO()
@@ -85,7 +85,7 @@ def month_file(request: Request, services: Given, _: Reader) -> Response:
     return Response(stream.getvalue(), media_type=MEDIA_TYPES["xlsx"], headers=headers)
 
 
-def _sheet(services: Services, asked: MonthAsked) -> MonthSheet:
+def _sheet(services: Services, asked: MonthQuery) -> MonthSheet:
     return month_sheet(
         services.store.people,
         asked.user_id or "",
@@ -95,8 +95,8 @@ def _sheet(services: Services, asked: MonthAsked) -> MonthSheet:
     )
 
 
-def _sites_to_choose_from(services: Services, asked: MonthAsked, first: date) -> list[str]:
-    """The sites of a person who has days at several of them in that month, where none is named."""
+def _sites_to_choose_from(services: Services, asked: MonthQuery, first: date) -> list[str]:
+    """Sites of a user with days at several of them in that month, if the query has none."""
     if asked.site:
         return []
     person = services.store.people.read(asked.user_id or "", first, _last(first))
@@ -104,7 +104,7 @@ def _sites_to_choose_from(services: Services, asked: MonthAsked, first: date) ->
     return present if len(present) > 1 else []
 
 
-def _first(services: Services, asked: MonthAsked) -> date:
+def _first(services: Services, asked: MonthQuery) -> date:
     return date.fromisoformat(f"{asked.month}-01") if asked.month else _today(services).replace(day=1)
 
 
@@ -117,7 +117,7 @@ def _today(services: Services) -> date:
 
 
 def _link(sheet: MonthSheet | None, day: date) -> str | None:
-    """The same person's other month."""
+    """Address of another month of the same user."""
     if sheet is None:
         return None
     return address("/month", user_id=sheet.user_id, month=f"{day:%Y-%m}", site=sheet.site)

@@ -1,4 +1,4 @@
-"""What one revision of a day changed from the one before it, in words."""
+"""Differences between consecutive revisions of an attendance day, as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zk_pipeline.web.template_filters import wall_clock
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that was otherwise before. `before` is None in the first revision, which had nothing before it."""
+    """One changed field. `before` is None in the first revision."""
 
     what: str
     before: str | None
@@ -20,23 +20,27 @@ class Change:
 
 
 def changes(revisions: Sequence[Revision]) -> list[list[Change]]:
-    """For each revision of one site, in order, what it changed."""
+    """Changes of each revision of one site, in order."""
     earlier: Sequence[Revision | None] = [None, *revisions][: len(revisions)]
     return [_between(before, after) for before, after in zip(earlier, revisions, strict=True)]
 
 
 def _between(before: Revision | None, after: Revision) -> list[Change]:
     if after.is_retracted:
-        return [Change("the day", "there" if before is not None else None, "taken back: its punches are elsewhere now")]
+        return [
+            Change(
+                "the day", "present" if before is not None else None, "retracted: its punches now belong to other days"
+            )
+        ]
     if before is not None and before.is_retracted:
-        return [Change("the day", "taken back", "there again"), *_told(None, after)]
-    return _told(before, after)
+        return [Change("the day", "retracted", "present again"), *_changed_fields(None, after)]
+    return _changed_fields(before, after)
 
 
-def _told(before: Revision | None, after: Revision) -> list[Change]:
+def _changed_fields(before: Revision | None, after: Revision) -> list[Change]:
     found = []
-    for what, told in _FIELDS.items():
-        now, was = told(after), None if before is None else told(before)
+    for what, text_of in _FIELDS.items():
+        now, was = text_of(after), None if before is None else text_of(before)
         if now != was and (was is not None or now != NOTHING):
             found.append(Change(what, was, now))
     return found
@@ -46,7 +50,7 @@ NOTHING = "–"
 
 
 def hours_of(one: Revision) -> str:
-    """The hours that a revision was judged by."""
+    """Hours that a revision was evaluated by."""
     if one.shift is None or one.shift_start is None or one.shift_end is None:
         return "hours of the settings"
     return f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
@@ -60,5 +64,5 @@ _FIELDS: dict[str, Callable[[Revision], str]] = {
     "worked": lambda one: duration(one.worked_minutes),
     "hours": hours_of,
     "day off": lambda one: one.day_off or NOTHING,
-    "unusual": lambda one: one.outlier_reason or NOTHING,
+    "outlier": lambda one: one.outlier_reason or NOTHING,
 }

@@ -1,4 +1,4 @@
-"""Shifts, and who has them. What a shift means is `attendance.shifts`."""
+"""Pages of shifts and their assignments."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from zk_pipeline.web.attendance.fields import optional, whole_date
 from zk_pipeline.web.rendering import Admin, AdminForm, Form, Reader, render
 
 router = APIRouter(include_in_schema=False)
-_AGAIN = "The days that this touches are made again by the next processing run."
+_AGAIN = "The next processing run computes affected days again."
 _DONE = {
-    "added": "The shift is there. Nobody has it yet: assign it below.",
+    "added": "The shift is added. Assign it below.",
     "saved": f"Saved. {_AGAIN}",
-    "removed": "The shift is gone.",
+    "removed": "The shift is removed.",
     "assigned": f"Assigned. {_AGAIN}",
-    "unassigned": f"Taken back. {_AGAIN}",
+    "unassigned": f"Assignment removed. {_AGAIN}",
 }
 
 
@@ -90,7 +90,7 @@ def assign(request: Request, services: Given, form: AdminForm) -> Response:
 
 @router.post("/shifts/unassign")
 def unassign(services: Given, form: AdminForm) -> Response:
-    """Takes back the assignment whose number is in the field `id`."""
+    """Remove the assignment whose id is in the field `id`."""
     number = form.fields.get("id", "")
     if not (number.isascii() and number.isdigit() and len(number) < 18):
         raise UsageError("id: the number of an assignment is expected")
@@ -99,7 +99,7 @@ def unassign(services: Given, form: AdminForm) -> Response:
 
 
 def _shift(name: str, fields: Form) -> Shift:
-    """Raises UsageError for hours that make no working day."""
+    """The shift of the form. Raises UsageError for invalid hours."""
     if not name or not name.isprintable() or len(name) > 100:
         raise UsageError("name: up to 100 printable characters are expected")
     times = {field: _time(fields, field) for field in ("start", "end", "workday_starts_at")}
@@ -137,7 +137,7 @@ def _hours(fields: Form, name: str) -> float | None:
 
 
 def _shown(one: Shift) -> Form:
-    """A shift as the fields of the form."""
+    """Form fields of a shift."""
     times = {name: f"{at:%H:%M}" for name in ("start", "end", "workday_starts_at") if (at := getattr(one, name))}
     bounds = {bound: f"{hours:g}" for bound in BOUNDS if (hours := getattr(one, bound)) is not None}
     return {"name": one.name} | times | bounds | {f"on_{day}": "on" for day in one.weekdays}
@@ -180,7 +180,7 @@ def _draw_form(
     name: str | None = None,
     problem: Exception | None = None,
 ) -> Response:
-    """`name`: of the shift that is changed; None for a new one."""
+    """Render the form; `name` is None for a new shift."""
     return render(
         request,
         "shift_form.html",

@@ -1,4 +1,4 @@
-"""Registering a terminal, and changing what is registered of it."""
+"""Forms to register a terminal and to change its registration."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def show(request: Request, services: Given, identity: Admin, device_id: DeviceId
 def change(request: Request, services: Given, form: AdminForm, device_id: DeviceId) -> Response:
     one = services.store.devices.by_id(device_id)
     try:
-        # What is empty has its default, as in a form that registers it.
+        # An empty field means the default, as in the form for a new device.
         plain = Device(name=one.name, ip_address=one.ip_address, timezone=services.settings.timezone)
         wanted = replace(plain, **_checked(form.fields))
         services.store.devices.update(one.name, **{name: getattr(wanted, name) for name in EDITABLE})
@@ -62,7 +62,7 @@ def change(request: Request, services: Given, form: AdminForm, device_id: Device
 
 
 def _checked(fields: Form) -> dict[str, Any]:
-    """The fields of a device that were filled in, checked. A switch that is not sent is off. Raises UsageError."""
+    """The device fields of a form, validated. A missing switch is off. Raises UsageError."""
     given: dict[str, Any] = {name: fields[name].strip() or None for name in _TEXTS if name in fields}
     if not given.get("ip_address"):
         raise UsageError("the address is missing: an IP address or a host name is expected")

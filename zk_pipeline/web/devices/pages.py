@@ -1,4 +1,4 @@
-"""Terminals: the list, the page of one, and what is done to one by hand. What is registered of it: `device_forms`."""
+"""Pages of terminals: list, details, and actions on one terminal. Registration: `forms`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ router = APIRouter(include_in_schema=False)
 DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _DONE = {
     "added": "The terminal is registered. Test it, then poll it.",
-    "saved": "Saved. Days that this touches are made again by the next processing run.",
-    "enabled": "It is polled from now on.",
-    "disabled": "It is polled no more; everything it brought stays.",
-    "replaced": "The next terminal that answers at its address is taken for the new one.",
-    "removed": "The terminal is no longer registered; its punches, polls and days stay.",
+    "saved": "Saved. The next processing run computes affected days again.",
+    "enabled": "The terminal is included in polls.",
+    "disabled": "The terminal is excluded from polls; its punches, polls and days are kept.",
+    "replaced": "The serial number of the next terminal at its address will be accepted.",
+    "removed": "The terminal is removed from the registry; its punches, polls and days are kept.",
 }
 
 
@@ -42,18 +42,18 @@ def device(request: Request, services: Given, identity: Reader, device_id: Devic
 
 @router.post("/devices/{device_id}/test")
 def test(request: Request, services: Given, form: ReaderForm, device_id: DeviceId) -> Response:
-    """Connects to the terminal; changes nothing."""
+    """Connect to the terminal and show its device information."""
     one = services.store.devices.by_id(device_id)
     try:
-        said = services.terminals.probe(one)
+        info = services.terminals.probe(one)
     except ZkPipelineError as error:
         return _failed(request, services, form.identity, one, error)
-    return _draw(request, services, form.identity, one, said=said)
+    return _draw(request, services, form.identity, one, info=info)
 
 
 @router.get("/devices/{device_id}/users")
 def users(request: Request, services: Given, identity: Reader, device_id: DeviceId) -> Response:
-    """Who is enrolled on the terminal, read from it now."""
+    """Users enrolled on the terminal, read from it now."""
     one = services.store.devices.by_id(device_id)
     try:
         enrolled = services.terminals.users(one).to_dict("records")
@@ -74,27 +74,27 @@ def set_clock(request: Request, services: Given, form: OperatorForm, device_id: 
 
 @router.post("/devices/{device_id}/enabled")
 def set_enabled(services: Given, form: AdminForm, device_id: DeviceId) -> Response:
-    """Polls it from now on, or no more; the field `enabled` is `true` or `false`."""
+    """Include the terminal in polls or exclude it; the field `enabled` is `true` or `false`."""
     is_enabled = form.fields.get("enabled") == "true"
     services.store.devices.update(services.store.devices.by_id(device_id).name, enabled=is_enabled)
     return RedirectResponse(f"/devices/{device_id}?done={'enabled' if is_enabled else 'disabled'}", 303)
 
 
 @router.post("/devices/{device_id}/replaced")
-def replaced(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (who may)
-    """Another terminal was put in its place, on purpose."""
+def replaced(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (checks the scope)
+    """Accept the serial number of a replacement terminal at the next contact."""
     services.store.devices.forget_serial(services.store.devices.by_id(device_id).name)
     return RedirectResponse(f"/devices/{device_id}?done=replaced", 303)
 
 
 @router.post("/devices/{device_id}/remove")
-def remove(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (who may)
+def remove(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (checks the scope)
     services.store.devices.remove(services.store.devices.by_id(device_id).name)
     return RedirectResponse("/devices?done=removed", 303)
 
 
 def _failed(request: Request, services: Services, identity: Identity, one: Device, error: ZkPipelineError) -> Response:
-    """The page of the terminal with what went wrong; a wrong answer of it is said where its right one would be."""
+    """The page of the terminal with the error message in place of the result."""
     status, body, headers = message_for(error)
     return _draw(request, services, identity, one, problem=body["detail"], status=status, headers=headers)
 

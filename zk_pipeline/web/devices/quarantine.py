@@ -1,4 +1,4 @@
-"""Records that could not be read as punches: which, why, their bytes; and reading them again."""
+"""Quarantined records with their reasons and bytes; releasing them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from zk_pipeline.web.rendering import OperatorForm, Reader, render
 router = APIRouter(include_in_schema=False)
 
 
-class QuarantineAsked(PageParameters):
-    """Which records. A device is named here, since one that was removed has records, too."""
+class QuarantineQuery(PageParameters):
+    """Filters of records. The device is given by name, since removed devices have records too."""
 
     name: Text = None
     released: Literal["true", "false"] | Empty | None = None
@@ -37,21 +37,21 @@ def quarantine(request: Request, services: Given, identity: Reader) -> Response:
 
 @router.post("/quarantine/release")
 def release(request: Request, services: Given, form: OperatorForm) -> Response:
-    """Reads the records of one terminal, or of all, again. Raises UnknownDevice."""
-    from zk_pipeline.operations.quarantine_release import release as read_again  # noqa: PLC0415 (pandas, slow to import)
+    """Decode the records of one device, or of all, again. Raises UnknownDevice."""
+    from zk_pipeline.operations.quarantine_release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
 
     device = form.fields.get("device")
-    done = read_again(services.store, [device] if device else None)
+    done = release_records(services.store, [device] if device else None)
     return _draw(request, services, form.identity, done)
 
 
 def _draw(request: Request, services: Services, identity: Identity, done: object) -> Response:
-    def read(asked: QuarantineAsked) -> Rows[QuarantinedRecord]:
+    def read(asked: QuarantineQuery) -> Rows[QuarantinedRecord]:
         return services.store.quarantine.page(
             asked.place(PAGE_ORDER), device=asked.name, released=asked.released == "true"
         )
 
-    found = listed(request, QuarantineAsked, read)
+    found = listed(request, QuarantineQuery, read)
     return render(
         request,
         "quarantine.html",

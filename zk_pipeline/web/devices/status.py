@@ -1,4 +1,4 @@
-"""How a terminal stands, as one word and its class, and what of its figures is out of bounds."""
+"""Status label of a terminal, and limits of its clock drift and log fill level."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zk_pipeline.http.services import Services
 from zk_pipeline.operations.alerting.quality_verdicts import DEVICE_SILENT
 from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
 
-# As the checks of `raw_punches` have them.
+# The limits of the checks of `raw_punches`.
 MAX_DRIFT_SECONDS = 60.0
 MAX_FILL = 0.8
 
@@ -22,7 +22,7 @@ class DeviceLine:
     status: DeviceStatus
     timezone: str
     kind: str
-    word: str
+    label: str
 
     @property
     def is_drifting(self) -> bool:
@@ -33,8 +33,8 @@ class DeviceLine:
         return (self.status.fill or 0.0) >= MAX_FILL
 
 
-def word_for(status: DeviceStatus, now: datetime, polled_every: timedelta) -> tuple[str, str]:
-    """(class, word): whether it is locked, how its newest poll went, and whether that is long ago."""
+def label_of(status: DeviceStatus, now: datetime, polled_every: timedelta) -> tuple[str, str]:
+    """CSS class and label: locked, disabled, or the result and age of the latest poll."""
     if status.keypad_locked_at is not None:
         return "bad", "locked"
     if not status.enabled:
@@ -55,11 +55,11 @@ def status_of(services: Services) -> StoreStatus:
 
 
 def lines_of(services: Services, status: StoreStatus) -> list[DeviceLine]:
-    """All registered terminals with how they stand, by name."""
+    """All registered terminals with their status, by name."""
     now, every = services.clock(), timedelta(minutes=services.settings.polling_interval_minutes)
     known = {device.name: device for device in services.store.devices.all()}
     return [
-        DeviceLine(known[one.name].id or 0, one, known[one.name].timezone, *word_for(one, now, every))
+        DeviceLine(known[one.name].id or 0, one, known[one.name].timezone, *label_of(one, now, every))
         for one in status.devices
         if one.name in known
     ]
