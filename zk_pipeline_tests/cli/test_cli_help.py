@@ -1,4 +1,4 @@
-"""Every command explains itself, with an example that works."""
+"""Help of every command, and its example."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
-APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: test_cli_alerting
-# Run until interrupted: their tests are in the folder of the demo.
+APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in test_cli_alerting
+# Run until interrupted: tested in the folder of the demo.
 ENDLESS = {"demo", "up", "simulate", "live", "api", "worker"}
 
 
@@ -64,7 +64,7 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
     if path == ("device", "add"):
         home_store.devices.remove("Main Office")
     if path in {("month",), ("explain",)}:
-        zk("poll")  # so that somebody is known
+        zk("poll")  # stores the user
     if path[0] == "shift" and path[1] != "add":
         assert zk("shift", "add", "night", "--start", "22:00", "--end", "06:00").code == 0
     if path == ("shift", "unassign"):
@@ -83,7 +83,7 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
 
 
 @pytest.mark.parametrize("name", sorted(ENDLESS))
-def test_the_example_of_a_command_that_goes_on_is_understood(zk: CommandLine, name: str) -> None:
+def test_the_example_of_an_endless_command_is_accepted(zk: CommandLine, name: str) -> None:
     _, *arguments = example_of(zk, name)
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
@@ -91,7 +91,7 @@ def test_the_example_of_a_command_that_goes_on_is_understood(zk: CommandLine, na
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_what_the_command_says_of_itself(name: str) -> None:
+def test_the_list_of_commands_has_the_first_sentence_of_each_help(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     assert command.get_short_help_str(limit=200).rstrip(".") == COMMANDS[name][1].rstrip(".")
@@ -131,7 +131,7 @@ def test_every_option_is_explained() -> None:
     assert silent == []
 
 
-PLAIN = {"employees", "devices", "days"}  # a number of what they are called
+PLAIN = {"employees", "devices", "days"}  # counts of what the option is called
 
 
 def _command(path: tuple[str, ...]) -> click.Command:

@@ -231,7 +231,7 @@ def _values(name: str) -> str:
 TABLES = {
     "commands": Table("commands.md", ("command of zk-pipeline", "does"), commands),
     "endpoints": Table("api.md", ("path", "method", "does"), endpoints),
-    "checks": Table("operating.md", ("check", "of", "severity", "holds when fine, and what to do if not"), checks,
+    "checks": Table("operating.md", ("check", "of", "severity", "expectation, and remedy"), checks,
                     kept=("usual causes, and more help",)),
     "alerts": Table("operating.md", ("alert", "severity"), alerts, kept=("means", "usual causes", "remedy")),
     "triggers": Table("architecture.md", ("schedule or sensor", "when", "purpose"), triggers),
