@@ -8,14 +8,15 @@ import signal
 
 
 def main() -> None:
-    """Run the command line and exit with its code. Until its work begins and after that has ended, SIGINT and SIGTERM
-    end the process at once; in between, in order (`processes.end_in_order`). In the last moments, when the interpreter
-    has given up handlers and takes itself apart, they change nothing.
+    """Run the command line and exit with its code.
+
+    SIGINT and SIGTERM before and after the work end the process at once; during the work they end it in order
+    (`processes.end_in_order`). They are ignored while the interpreter shuts down, after its handlers are removed.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-        atexit.register(signal.signal, number, signal.SIG_IGN)  # hooks are called in reverse order: these at last
-    from zk_pipeline.cli.main import main as run_and_exit  # noqa: PLC0415 (takes time, in which signals may come)
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # hooks run in reverse order: these last
+    from zk_pipeline.cli.main import main as run_and_exit  # noqa: PLC0415 (slow to import: signals may arrive)
 
     run_and_exit()
 

@@ -1,6 +1,6 @@
-"""Ways into one store for many processes, and what each writer and reader does with them.
+"""Access methods of concurrent processes to one store, and the work of each writer and reader.
 
-Whatever the way, the work in it is the same: 1,000 rows that are not there yet are inserted, in one transaction.
+The work is the same for each method: insert 1,000 missing rows in one transaction.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import pyarrow as pa
 
 from zk_pipeline.store.engine.database import Database, Where
 
-Way = Literal["ours", "shared", "dagster-duckdb"]
+Method = Literal["zk_pipeline", "shared", "dagster-duckdb"]
 ROWS = 1_000
-PATIENCE = 600.0
+WAIT_SECONDS = 600.0
 
 
 @contextmanager
-def ours(path: Where, purpose: str, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    database = Database(path, wait_seconds=PATIENCE)
+def zk_pipeline(path: Where, purpose: str, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    database = Database(path, wait_seconds=WAIT_SECONDS)
     with database.write(purpose) if write else database.read(purpose) as connection:
         yield connection
 
 
 @contextmanager
 def dagster_duckdb(path: Where, _purpose: str, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """As its documentation uses it: the resource's own retries, read-write for readers too."""
+    """As in its documentation: the retries of the resource, read-write for readers too."""
     from dagster_duckdb import DuckDBResource  # noqa: PLC0415 (only in the group `bench`)
 
     with DuckDBResource(database=str(path)).get_connection() as connection:
@@ -42,8 +42,8 @@ def dagster_duckdb(path: Where, _purpose: str, *, write: bool) -> Iterator[duckd
             connection.commit()
 
 
-# `shared` is ours on DuckLake; where the store is tells.
-WAYS = {"ours": ours, "shared": ours, "dagster-duckdb": dagster_duckdb}
+# `shared` is zk_pipeline on DuckLake; the address of the store makes the difference.
+METHODS = {"zk_pipeline": zk_pipeline, "shared": zk_pipeline, "dagster-duckdb": dagster_duckdb}
 
 
 def prepare(path: Where) -> None:
@@ -51,9 +51,9 @@ def prepare(path: Where) -> None:
         connection.execute("CREATE TABLE load (writer INTEGER, batch INTEGER, number INTEGER, moment TIMESTAMP)")
 
 
-def write_batches(way: Way, path: Where, acks: Path, writer: int, count: int) -> None:
-    """Each write's line: `ok`, seconds waited for the store, seconds in all; or `failed` and seconds."""
-    with acks.open("a") as told:
+def write_batches(method: Method, path: Where, acks: Path, writer: int, count: int) -> None:
+    """Write batches and log a line for each: `ok`, wait seconds, total seconds; or `failed` and seconds."""
+    with acks.open("a") as log:
         for batch in range(count):
             rows = pa.table(
                 {
@@ -66,7 +66,7 @@ def write_batches(way: Way, path: Where, acks: Path, writer: int, count: int) ->
             asked = time.monotonic()
             got = asked
             try:
-                with WAYS[way](path, "write", write=True) as connection:
+                with METHODS[method](path, "write", write=True) as connection:
                     got = time.monotonic()
                     connection.register("incoming", rows)
                     connection.execute(
@@ -77,25 +77,25 @@ def write_batches(way: Way, path: Where, acks: Path, writer: int, count: int) ->
                 line = f"ok {got - asked} {time.monotonic() - asked}\n"
             except Exception as error:
                 line = f"failed {time.monotonic() - asked} {type(error).__name__}\n"
-            os.write(told.fileno(), line.encode())
+            os.write(log.fileno(), line.encode())
 
 
-def read_until(way: Way, path: Where, acks: Path, stop: Path) -> None:
-    with acks.open("a") as told:
+def read_until(method: Method, path: Where, acks: Path, stop: Path) -> None:
+    with acks.open("a") as log:
         while not stop.exists():
             asked = time.monotonic()
             try:
-                with WAYS[way](path, "read", write=False) as connection:
+                with METHODS[method](path, "read", write=False) as connection:
                     got = time.monotonic()
                     connection.execute("SELECT writer, count(*), max(moment) FROM load GROUP BY 1").fetchall()
                 line = f"ok {got - asked} {time.monotonic() - asked}\n"
             except Exception as error:
                 line = f"failed {time.monotonic() - asked} {type(error).__name__}\n"
-            os.write(told.fileno(), line.encode())
+            os.write(log.fileno(), line.encode())
 
 
 def stored(path: Where) -> tuple[int, int]:
-    """Rows, and rows that are there more than once."""
+    """Number of rows, and of duplicates."""
     with Database(path).read("count") as connection:
         row = connection.execute(
             "SELECT count(*), count(*) - count(DISTINCT (writer, batch, number)) FROM load"

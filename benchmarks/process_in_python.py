@@ -1,7 +1,7 @@
-"""How other bridges make days, with the rules of `WorkRules()` for one person and day at a time. No measuring.
+"""Processing as in other bridges: one user and day at a time, by the rules of `WorkRules()`. No measurement here.
 
-An ORM that asks for the punches of each person and day (SQLAlchemy, which Dagster brings, on SQLite), the same without
-a database, and pandas' groupby.apply.
+An ORM that queries the punches of each user and day (SQLAlchemy, a dependency of Dagster, on SQLite), the same loop
+without a database, and pandas' groupby.apply.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Day:
 
 
 def day_of(work_date: date, punches: Sequence[Punch]) -> Day:
-    """The day of one person from their punches in order; the date is over."""
+    """The attendance day of one user from the ordered punches of a past date."""
     first, last, count, before = punches[0], punches[-1], 0, None
     for punch in punches:
         count += before is None or (punch.at - before).total_seconds() >= 60
@@ -70,16 +70,16 @@ def day_of(work_date: date, punches: Sequence[Punch]) -> Day:
         last.at if count > 1 else None,
         count,
         " ".join(code for code, _ in found),
-        "; ".join(words for _, words in found),
+        "; ".join(reason for _, reason in found),
     )
 
 
-def _wall(reading: datetime, bound: int) -> str:
-    return f"{reading:%H:%M:%S}" if (reading.hour, reading.minute) == (bound, 0) else f"{reading:%H:%M}"
+def _wall(local: datetime, bound: int) -> str:
+    return f"{local:%H:%M:%S}" if (local.hour, local.minute) == (bound, 0) else f"{local:%H:%M}"
 
 
 def punches_of(store: Store, dates: Sequence[date]) -> list[Punch]:
-    """Ordered by site, person and time."""
+    """Punches ordered by site, user and time."""
     with store.database.read("punches") as connection:
         rows = connection.execute(
             """
@@ -93,13 +93,13 @@ def punches_of(store: Store, dates: Sequence[date]) -> list[Punch]:
 
 
 def plain_loop(punches: Iterable[Punch]) -> Iterator[Day]:
-    """Without any database: the punches are there, in order."""
+    """Compute days from ordered punches in memory."""
     for (_, _, day), group in groupby(punches, lambda punch: (punch.site, punch.user_id, punch.local.date())):
         yield day_of(day, list(group))
 
 
 def grouped(punches: Sequence[Punch]) -> list[Day]:
-    """pandas' groupby.apply."""
+    """Compute days with pandas' groupby.apply."""
     frame = pd.DataFrame(punches)
     names = list(frame.columns)
     frame["work_date"] = frame["local"].dt.date
@@ -117,7 +117,7 @@ class Base(DeclarativeBase):
 
 class PunchRow(Base):
     __tablename__ = "punches"
-    __table_args__ = (Index("by_person_and_time", "user_id", "local"),)
+    __table_args__ = (Index("by_user_and_time", "user_id", "local"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str]
     user_id: Mapped[str] = mapped_column(String(24))
@@ -141,7 +141,7 @@ class DayRow(Base):
 
 
 def orm_store(path: Path, punches: Sequence[Punch]) -> Session:
-    """A SQLite file with the punches, indexed by person and time."""
+    """A SQLite file with the punches, indexed by user and time."""
     engine = create_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)
     session = Session(engine)
@@ -150,10 +150,10 @@ def orm_store(path: Path, punches: Sequence[Punch]) -> Session:
     return session
 
 
-def orm_loop(session: Session, people: Sequence[str], dates: Sequence[date]) -> int:
-    """A query for the punches of each person and day, another for its row, and a commit; how many rows it made."""
+def orm_loop(session: Session, users: Sequence[str], dates: Sequence[date]) -> int:
+    """A query for the punches of each user and day, another for its row, and a commit; the number of rows."""
     made = 0
-    for user_id in people:
+    for user_id in users:
         for day in dates:
             begin = datetime.combine(day, datetime.min.time())
             wanted = (
@@ -161,15 +161,15 @@ def orm_loop(session: Session, people: Sequence[str], dates: Sequence[date]) -> 
                 .where(PunchRow.user_id == user_id, PunchRow.local >= begin, PunchRow.local < begin + timedelta(days=1))
                 .order_by(PunchRow.local)
             )
-            held: Any = session.scalars(wanted).all()
-            if not held:
+            rows: Any = session.scalars(wanted).all()
+            if not rows:
                 continue
-            found = day_of(day, [_punch(row) for row in held])
+            found = day_of(day, [_punch(row) for row in rows])
             row = session.scalar(select(DayRow).where(DayRow.user_id == user_id, DayRow.work_date == day))
             if row is None:
                 row = DayRow(user_id=user_id, work_date=day)
                 session.add(row)
-            row.punch_id, row.clock_in, row.clock_out = held[0].id, found.clock_in, found.clock_out
+            row.punch_id, row.clock_in, row.clock_out = rows[0].id, found.clock_in, found.clock_out
             row.is_outlier, row.outlier_reason = bool(found.codes), found.reason
             session.commit()
             made += 1
@@ -177,5 +177,5 @@ def orm_loop(session: Session, people: Sequence[str], dates: Sequence[date]) -> 
 
 
 def _punch(row: PunchRow) -> Punch:
-    # SQLite keeps no zones.
+    # SQLite does not store zones.
     return Punch(row.site, row.user_id, row.at.replace(tzinfo=ZoneInfo("UTC")), row.local, row.device, row.timezone)

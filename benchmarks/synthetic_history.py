@@ -1,4 +1,4 @@
-"""Stores full of punches, made in a second or two: a company that has worked for a while. No measuring."""
+"""Stores with years of synthetic punches, filled in seconds. No measurement here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from zk_pipeline.devices.models import Device
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 
-# Site, its zone, its gates. Two zones change their clocks, one by night, one never does.
+# Site, zone, number of gates. Two zones have clock changes, one has none.
 SITES = (("Plant", "Europe/Berlin", 8), ("Office", "Europe/Istanbul", 4), ("Depot", "America/New_York", 4))
 
 
 @dataclass(frozen=True)
 class Company:
-    """`employees` who were there on 24 of 25 dates, with four punches each time unless one was forgotten or doubled."""
+    """`employees` are present on 24 of 25 dates, with four punches unless one is missing or repeated."""
 
     employees: int
     first: date
@@ -29,7 +29,7 @@ class Company:
 
 
 def punched(path: Path, company: Company) -> Store:
-    """A new store at `path` with the company's punches, in the order in which polls would have brought them."""
+    """A new store at `path` with the punches of the company, in the order of polls."""
     store = Store.at(path)
     for site, zone, gates in SITES:
         for number in range(gates):
@@ -46,8 +46,8 @@ def punched(path: Path, company: Company) -> Store:
     return store
 
 
-def assign_everybody(store: Store, company: Company) -> None:
-    """A shift for each person: most in the office, some early, a tenth by night; half get another in July."""
+def assign_all_users(store: Store, company: Company) -> None:
+    """A shift for each user: most office, some early, a tenth night; half change in July."""
     shifts = (
         Shift(name="office", start=time(9), end=time(18), weekdays=("mon", "tue", "wed", "thu", "fri")),
         Shift(name="early", start=time(8), end=time(17)),
@@ -66,13 +66,13 @@ def assign_everybody(store: Store, company: Company) -> None:
     store.apply_shifts(ShiftPlan(shifts=shifts, assignments=tuple(assignments)))
 
 
-# Where a punch falls is a hash of who, when and which, so that every run has the same ones.
+# Times are hashes of user, date and position, so that every run has the same punches.
 _PUNCH = """
 INSERT INTO raw_punches (device, user_id, punched_at, punched_at_local, status, punch_state, verify_type,
                          first_poll_id, seq, created_at, is_clock_suspect)
 WITH present AS (
     SELECT person, number, hash(person, number) AS chance
-    FROM range($employees) AS people(person), range($days) AS dates(number)
+    FROM range($employees) AS users(person), range($days) AS dates(number)
     WHERE hash(person, number, 'there') % 25 > 0
 ),
 moments AS (

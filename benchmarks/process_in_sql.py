@@ -1,6 +1,6 @@
-"""The floor for making days: the best DuckDB SQL we can write, for a store that has none yet and for these rules only.
+"""Floor of processing: DuckDB SQL alone, for a store without days and for the default rules only.
 
-It does what `process_dates` does without asking what was there before: no revisions, no retractions, no other run.
+The result is that of `process_dates`, without comparison with earlier rows: no revisions, no retractions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_loc
 
 
 def make_days(store: Store, dates: list[date], rules: WorkRules, zones: list[str]) -> None:
-    """All days of `dates` in one transaction; the rules are those of `WorkRules()`, for work dates from midnight."""
+    """Compute all days of `dates` in one transaction, by the rules of `WorkRules()`, for work dates from midnight."""
     days = pd.Series(pd.to_datetime(dates))
     due = pd.concat([rules.due(days, zone).assign(work_date=days, timezone=zone) for zone in zones])
     now = datetime.now(timezone.utc)
@@ -46,10 +46,10 @@ def make_days(store: Store, dates: list[date], rules: WorkRules, zones: list[str
         connection.execute("UPDATE work_dates SET built_seq = punched_seq, built_at = $now", {"now": now})
 
 
-# A reading in the very minute of its bound is told with its seconds.
+# A time within the minute of its bound has seconds.
 _WALL = """
-CREATE TEMP MACRO wall(reading, bound) AS
-    left(strftime(reading, '%H:%M:%S'), CASE WHEN strftime(reading, '%H:%M') = bound THEN 8 ELSE 5 END)
+CREATE TEMP MACRO wall(local, bound) AS
+    left(strftime(local, '%H:%M:%S'), CASE WHEN strftime(local, '%H:%M') = bound THEN 8 ELSE 5 END)
 """
 
 _JUDGE = """
@@ -84,7 +84,7 @@ flagged AS (
         punch_count = 1 AND over <= $now AS missing_out
     FROM counted JOIN due ON due.work_date = counted.work_date AND due.timezone = counted.timezone
 ),
-worded AS (
+described AS (
     SELECT * EXCLUDE (last_punch, last_local),
         floor(epoch(clock_out - clock_in) / 60)::INTEGER AS worked_minutes,
         too_early_in OR too_late_in OR too_early_out OR too_late_out OR missing_out AS is_outlier,
@@ -107,14 +107,14 @@ worded AS (
         ) ELSE '' END AS outlier_reason
     FROM flagged
 )
-SELECT worded.*, row_number() OVER () AS id, sha256(json_array(
+SELECT described.*, row_number() OVER () AS id, sha256(json_array(
     site, device, user_id, work_date::VARCHAR, epoch_us(clock_in), epoch_us(clock_out), epoch_us(clock_in_local),
     epoch_us(clock_out_local), timezone, punch_count, worked_minutes, outlier_codes, outlier_reason
 )::VARCHAR) AS payload_hash
-FROM worded
+FROM described
 """
 
-# Sites and people of the benchmark have plain names: JSON need not escape them.
+# Names of sites and users in the benchmark need no JSON escaping.
 _ENQUEUE = """
 INSERT INTO crm_deliveries (site, user_id, work_date, revision, device_ip, idempotency_key, state, attempts, rounds,
                             created_at)
