@@ -71,14 +71,14 @@ def test_a_terminal_registered_since_keeps_its_days_when_the_advice_is_followed(
     shown = zk("restore", file, "--dry-run")
     assert shown.code == 0
     printed = " ".join(shown.out.split())
-    for line in (
+    for expected in (
         "terminals registered since Dock",
         "API tokens created since, still valid later",
         "work dates with changed days 0",
         "due at the CRM after restore and process 0 records, 0 retractions",
         "nothing was changed",
     ):
-        assert line in printed
+        assert expected in printed
     assert zk("restore", file, "--dry-run", "--json").json["due_after"] == {"records": 0, "retractions": 0}
     restored = zk("restore", file, "--yes", "--json").json
     for line in (*advised(restored["next"]), ["sync"]):
