@@ -139,8 +139,8 @@ def _full_disk(error: BaseException | None) -> str | None:
     """
     pattern = r"No space left on device|database or disk is full|Disk quota exceeded|disk I/O error"
     while error is not None:
-        if found := re.search(pattern, str(error)):
-            return found.group()
+        if match := re.search(pattern, str(error)):
+            return match.group()
         error = error.__cause__ or error.__context__
     return None
 

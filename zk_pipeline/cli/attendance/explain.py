@@ -41,12 +41,12 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     \b
     Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
     """
-    found = open_context().store.explanations.explain(user_id, day, as_of=as_of).at(site)
-    punches, revisions = found.punches, found.revisions
+    explanation = open_context().store.explanations.explain(user_id, day, as_of=as_of).at(site)
+    punches, revisions = explanation.punches, explanation.revisions
     if not punches and not revisions:
         raise UsageError(f"no punches or days of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}"))
     if as_json:
-        print_json(found)
+        print_json(explanation)
         return
     for name in sorted({one.site for one in punches} | {one.site for one in revisions}):
         at_site = [one for one in revisions if one.site == name]

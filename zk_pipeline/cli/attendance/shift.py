@@ -45,11 +45,11 @@ def _hours(command: Any) -> Any:
     return command
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """The given options, validated. Raises UsageError."""
     checks = {"start": wall_time, "end": wall_time, "workday_starts_at": wall_time, "weekdays": weekdays_of}
     values = {}
-    for name, value in given.items():
+    for name, value in options.items():
         if value is not None:
             try:
                 values[name] = checks[name](value) if name in checks else value
@@ -61,13 +61,13 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
 @shift.command("add")
 @click.argument("name")
 @_hours
-def add(name: str, **given: Any) -> None:
+def add(name: str, **options: Any) -> None:
     """Create the shift NAME.
 
     \b
     Example:  zk-pipeline shift add night --start 22:00 --end 06:00 --weekdays mon-fri
     """
-    values = _checked(given)
+    values = _checked(options)
     if not {"start", "end"} <= set(values):
         raise UsageError("a shift needs --start and --end")
     open_context().store.shifts.add(Shift(name=name, **values))
@@ -78,14 +78,14 @@ def add(name: str, **given: Any) -> None:
 @shift.command("update")
 @click.argument("name")
 @_hours
-def update(name: str, **given: Any) -> None:
+def update(name: str, **options: Any) -> None:
     """Change the shift NAME; omitted options keep their values. The next processing computes its days again.
 
     \b
     Example:  zk-pipeline shift update night --late-clock-in-hours 0.5
     """
     shifts = open_context().store.shifts
-    shifts.update(replace(shifts.get(name), **_checked(given)))
+    shifts.update(replace(shifts.get(name), **_checked(options)))
     click.echo(f"updated {name}")
     note(_HINT)
 

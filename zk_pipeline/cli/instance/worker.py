@@ -37,7 +37,7 @@ def worker(*, queues: Sequence[str], concurrency: int | None, name: str | None) 
 
 def _known(context: CliContext) -> list[str]:
     """Each queue and its runs."""
-    found = by_queue(context.store.devices.all(), context.settings.poll_rules or {})
-    sites = {queue: sorted({device.site for device in devices}) for queue, devices in found.items()}
+    devices_of = by_queue(context.store.devices.all(), context.settings.poll_rules or {})
+    sites = {queue: sorted({device.site for device in devices}) for queue, devices in devices_of.items()}
     known = [f"{queue} (polls of {', '.join(names)})" for queue, names in sites.items() if queue != DEFAULT_QUEUE]
     return [*known, f"{DEFAULT_QUEUE} (all other runs)"]

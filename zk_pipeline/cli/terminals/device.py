@@ -51,14 +51,14 @@ def _options(command: Any) -> Any:
 @click.argument("ip_address", metavar="IP")
 @_options
 @click.option("--disabled", is_flag=True, help="Register it without polling it.")
-def add(name: str, ip_address: str, disabled: bool, **given: Any) -> None:
+def add(name: str, ip_address: str, disabled: bool, **options: Any) -> None:
     """Register the terminal NAME at IP (address or host name).
 
     \b
     Example:  zk-pipeline device add "Main Office" 192.0.2.10 --timezone Europe/Istanbul --site headquarters
     """
     context = open_context()
-    values = {"timezone": context.settings.timezone} | check_fields({"ip_address": ip_address} | given)
+    values = {"timezone": context.settings.timezone} | check_fields({"ip_address": ip_address} | options)
     added = context.store.devices.add(Device(name=check_name(name), enabled=not disabled, **values))
     click.echo(f"added {added.name} at {added.ip_address}:{added.port}")
     note(f"test it:  zk-pipeline test-device {added.name!r}")
@@ -100,7 +100,7 @@ def show(name: str, as_json: bool) -> None:
     "--accept-new-serial", is_flag=True, help="Accept the serial number of a replacement terminal at the next contact."
 )
 @_options
-def update(name: str, *, accept_new_serial: bool, **given: Any) -> None:
+def update(name: str, *, accept_new_serial: bool, **options: Any) -> None:
     """Change the registration of NAME; omitted options keep their values.
 
     Another site or zone makes the work dates of its punches stale; the next processing computes them again.
@@ -108,7 +108,7 @@ def update(name: str, *, accept_new_serial: bool, **given: Any) -> None:
     \b
     Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
     """
-    changes = check_fields(given)
+    changes = check_fields(options)
     if not changes and not accept_new_serial:
         raise UsageError("nothing to change: name at least one option, such as --ip")
     devices = open_context().store.devices
