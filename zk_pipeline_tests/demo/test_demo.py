@@ -117,7 +117,8 @@ def test_numbers_that_do_not_agree_fail_the_demo(
 
     done = demo(home, *SMALL)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "zk-pipeline: the demo's numbers do not agree; see above"
+    last = done.stderr.splitlines()[-1]
+    assert last == "zk-pipeline: the numbers of the demo do not agree: see the lines marked NOT above"
     verdicts = [line.split()[0] for line in done.stdout.splitlines() if " = " in line]
     assert verdicts == ["NOT", "NOT", "NOT"]
     assert "unknown" in done.stdout

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
-from zk_pipeline.cli.backup import next_commands
+from zk_pipeline.cli.store.backup import next_commands
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway

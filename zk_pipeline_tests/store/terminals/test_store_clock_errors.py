@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
-from zk_pipeline.cli.device_clock import correct_clock
+from zk_pipeline.cli.terminals.device_clock import correct_clock
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.store import Store
