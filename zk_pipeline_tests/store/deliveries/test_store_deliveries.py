@@ -38,7 +38,7 @@ SENDER = """
     import sys
     from zk_pipeline.store.engine.database import Database
     from zk_pipeline_tests.engines import where
-    with Database(where(sys.argv[1])).engine.only_sender():
+    with Database(where(sys.argv[1])).engine.acquire_sync_lock():
         print("sending", flush=True)
         input()
 """

@@ -1,4 +1,4 @@
-"""What only a shared engine has: a lock on a connection, readers next to a writer, an unreachable server, growing files."""
+"""What only a shared engine has: a lock on a connection, readers next to a writer, server outages, growing files."""
 
 from __future__ import annotations
 
