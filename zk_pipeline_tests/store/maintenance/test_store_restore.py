@@ -42,7 +42,7 @@ from pathlib import Path
 from zk_pipeline.store.store import Store
 
 Path.replace = lambda *_: os._exit(9)
-Store.at(Path(sys.argv[1])).restoring.restore(Path(sys.argv[2]))
+Store.at(Path(sys.argv[1])).restore.run(Path(sys.argv[2]))
 """
 SPAN: dict[str, Any] = {"from_local": datetime(2026, 3, 2), "to_local": datetime(2026, 3, 3, 23)}  # noqa: DTZ001 (wall clock)
 FLOOR = 101  # the first revision of a day with unknown deliveries since the backup
