@@ -1,4 +1,4 @@
-"""What a page of a long list costs, wherever it is: `python -m benchmarks.api --rows 10000000`. Figures: api.md."""
+"""Benchmark of list pages over the API: `python -m benchmarks.api --rows 10000000`. Figures: api.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FROM (SELECT i, TIMESTAMPTZ '2020-01-01 08:00:00+00' + to_microseconds(i * 20 * 
 
 
 def fill(store: Store, rows: int) -> None:
-    """Punches of 5,000 people at 50 gates, one every 20 seconds."""
+    """Punches of 5,000 users at 50 gates, one every 20 seconds."""
     for number in range(50):
         store.devices.add(Device(name=f"Gate {number}", ip_address="192.0.2.1"))
     for first in range(1, rows + 1, _AT_ONCE):
@@ -40,7 +40,7 @@ def fill(store: Store, rows: int) -> None:
 
 
 def cost(client: httpx.Client, path: str, repeats: int) -> float:
-    """Median milliseconds of an answer over HTTP; the first one warms up and is said apart."""
+    """Median milliseconds of a response over HTTP; the first is a warm-up, printed separately."""
     taken = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
@@ -68,7 +68,7 @@ def main() -> int:
                 first = cost(client, listed, asked.repeats)
                 for page in (10_000, asked.rows // 100):
                     jump = cost(client, f"{listed}&page={page}", asked.repeats)
-                    click.echo(f"  page {page:,}, asked for by its number: {jump / first:.2f} x page 1")
+                    click.echo(f"  page {page:,}, by its number: {jump / first:.2f} x page 1")
                 following = client.get(f"{listed}&page=9999").json()["next"].removeprefix(served.url)
                 walked = cost(client, following, asked.repeats)
                 click.echo(f"  page 10,000, by the link of page 9,999: {walked / first:.2f} x page 1")

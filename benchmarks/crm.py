@@ -1,6 +1,6 @@
-"""What delivering costs: `python -m benchmarks.crm` from a checkout; figures and what they mean are in crm.md.
+"""Benchmark of delivery to a CRM: `python -m benchmarks.crm` from a checkout. Figures: crm.md.
 
-Each way is measured in a process of its own, on a copy of the same store, against a CRM in another process.
+Each client runs in its own process, on a copy of the same store, against a CRM in another process.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from pathlib import Path
 
 import click
 
-from benchmarks.crm_clients import Place, aiohttp_posts, bare_sockets, ours, plain_loop, without_requests
+from benchmarks.crm_clients import Workspace, aiohttp_posts, bare_sockets, pipeline, plain_loop, without_requests
 from benchmarks.crm_server import Counts, Crm, serving
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import make_certificate
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 
 LATENCY = 0.02  # seconds
-PEOPLE, DATES = 200, 10
+USERS, DATES = 200, 10
 
-Way = Callable[[Place], Callable[[], int]]
-WAYS: dict[str, Way] = {
+Client = Callable[[Workspace], Callable[[], int]]
+CLIENTS: dict[str, Client] = {
     "plain loop": plain_loop,
-    "ours, 1 at a time": ours(1),
-    "ours, 8 at a time": ours(8),
-    "ours, 32 at a time": ours(32),
-    "ours, batches of 100, 8 at a time": ours(8, 100),
+    "zk_pipeline, 1 at a time": pipeline(1),
+    "zk_pipeline, 8 at a time": pipeline(8),
+    "zk_pipeline, 32 at a time": pipeline(32),
+    "zk_pipeline, batches of 100, 8 at a time": pipeline(8, 100),
     "aiohttp, 8 at a time": aiohttp_posts(8),
     "aiohttp, 32 at a time": aiohttp_posts(32),
     "bare sockets, 8 at a time": bare_sockets(8),
     "bare sockets, 32 at a time": bare_sockets(32),
-    "ours without requests": without_requests(8),
-    "ours without requests, batches of 100": without_requests(8, 100),
+    "zk_pipeline without requests": without_requests(8),
+    "zk_pipeline without requests, batches of 100": without_requests(8, 100),
 }
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of wall and CPU of the client for so many records."""
+    """Wall and CPU seconds of the client for `records` records."""
 
     records: int
     wall: float
@@ -65,9 +65,9 @@ def measured(name: str, template: Path, crm: Crm, authority: Path) -> tuple[Cost
     with tempfile.TemporaryDirectory(dir=template.parent) as folder:
         copy = Path(shutil.copyfile(template, Path(folder) / "attendance.duckdb"))
         here, there = context.Pipe()
-        place = Place(copy, crm.url, crm.port, authority)
+        workspace = Workspace(copy, crm.url, crm.port, authority)
         crm.counts()
-        process = context.Process(target=_measure, args=(there, name, place))
+        process = context.Process(target=_measure, args=(there, name, workspace))
         process.start()
         there.close()
         cost: Cost = here.recv()
@@ -75,9 +75,9 @@ def measured(name: str, template: Path, crm: Crm, authority: Path) -> tuple[Cost
     return cost, crm.counts()
 
 
-def _measure(pipe: Connection, name: str, place: Place) -> None:
-    run = WAYS[name](place)
-    Store.at(place.store).deliveries.states()  # everything is imported
+def _measure(pipe: Connection, name: str, workspace: Workspace) -> None:
+    run = CLIENTS[name](workspace)
+    Store.at(workspace.store).deliveries.states()  # imports everything first
     wall, cpu = time.perf_counter(), time.process_time()
     records = run()
     pipe.send(Cost(records, time.perf_counter() - wall, time.process_time() - cpu))
@@ -85,11 +85,11 @@ def _measure(pipe: Connection, name: str, place: Place) -> None:
 
 def _rows(only: tuple[str, ...], folder: Path) -> list[tuple[str, Cost, Counts]]:
     template = folder / "due.duckdb"
-    due = make_due(Store.at(template), people=PEOPLE, dates=dates_from(DATES))
+    due = make_due(Store.at(template), people=USERS, dates=dates_from(DATES))
     certificate = make_certificate(folder, ends=datetime.now(timezone.utc) + timedelta(days=365))
     rows = []
     with serving(*certificate.tls, latency=LATENCY) as crm:
-        for name in WAYS:
+        for name in CLIENTS:
             if (only and not any(part in name for part in only)) or (
                 name.startswith("aiohttp") and importlib.util.find_spec("aiohttp") is None
             ):
@@ -105,12 +105,12 @@ def _rows(only: tuple[str, ...], folder: Path) -> list[tuple[str, Cost, Counts]]
 @click.command()
 @click.argument("only", nargs=-1)
 def main(only: tuple[str, ...]) -> None:
-    """Measure all ways, or those whose names contain one of ONLY, and print a table."""
+    """Measure all clients, or those whose names contain one of ONLY, and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         rows = _rows(only, Path(folder))
     plain = next((cost.per_second for name, cost, _ in rows if name == "plain loop"), None)
-    click.echo(f"{PEOPLE * DATES:,} days, {LATENCY * 1e3:.0f} ms latency\n")
-    click.echo("| way | records/s | : plain | CPU per record | requests | CPU of the CRM |")
+    click.echo(f"{USERS * DATES:,} days, {LATENCY * 1e3:.0f} ms latency\n")
+    click.echo("| client | records/s | : plain | CPU per record | requests | CPU of the CRM |")
     click.echo("|---|---|---|---|---|---|")
     for name, cost, counts in rows:
         ratio = f"{cost.per_second / plain:.1f}" if plain else "–"

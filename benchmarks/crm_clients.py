@@ -1,4 +1,4 @@
-"""The ways to deliver that are compared: the plain loop of other bridges, ours, and async clients that only POST."""
+"""Compared delivery clients: the plain loop of other bridges, zk_pipeline, and async clients that only POST."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from zk_pipeline.store.store import Store
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a client works: a store with due days, and the CRM."""
+class Workspace:
+    """A store with due deliveries, and the CRM."""
 
     store: Path
     url: str
@@ -33,19 +33,21 @@ class Place:
     authority: Path
 
 
-def plain_loop(place: Place) -> Callable[[], int]:
-    """What bridges do: `requests.post` and an UPDATE per record, one after the other.
+def plain_loop(workspace: Workspace) -> Callable[[], int]:
+    """The loop of other bridges: `requests.post` and an UPDATE per record, one after the other.
 
-    Kinder than most of them: the connection to the database stays open, and the due days are read at once.
+    Faster than most of them: the database connection stays open, and all due deliveries are read at once.
     """
-    due = due_days(place.store)
+    due = due_days(workspace.store)
 
     def run() -> int:
-        connection = duckdb.connect(str(place.store))
+        connection = duckdb.connect(str(workspace.store))
         for one in due:
             headers = _headers(one)
             body = encode_one(one)
-            answer = requests.post(place.url, data=body, headers=headers, timeout=30, verify=str(place.authority))
+            answer = requests.post(
+                workspace.url, data=body, headers=headers, timeout=30, verify=str(workspace.authority)
+            )
             answer.raise_for_status()
             connection.execute(
                 "UPDATE crm_deliveries SET state = 'delivered', attempts = 1, delivered_at = now(), last_status = ? "
@@ -58,28 +60,28 @@ def plain_loop(place: Place) -> Callable[[], int]:
     return run
 
 
-def ours(concurrency: int, batch: int = 1) -> Callable[[Place], Callable[[], int]]:
-    """`operations.sync` as a run does it."""
+def pipeline(concurrency: int, batch: int = 1) -> Callable[[Workspace], Callable[[], int]]:
+    """`operations.sync`, as in a run."""
 
-    def prepare(place: Place) -> Callable[[], int]:
+    def prepare(workspace: Workspace) -> Callable[[], int]:
         settings = load_settings(
             {
-                "ZK_PIPELINE_HOME": str(place.store.parent),
-                "CRM_API_URL": place.url,
+                "ZK_PIPELINE_HOME": str(workspace.store.parent),
+                "CRM_API_URL": workspace.url,
                 "CRM_API_TOKEN": TOKEN,
-                "CRM_CA_BUNDLE": str(place.authority),
+                "CRM_CA_BUNDLE": str(workspace.authority),
                 "CRM_CONCURRENCY": str(concurrency),
                 "CRM_BATCH_SIZE": str(batch),
             }
         )
-        store = Store.at(place.store)
+        store = Store.at(workspace.store)
         return lambda: sync(store, settings, SyncScope(), run_id="benchmark").delivered
 
     return prepare
 
 
-class AtOnce:
-    """A CRM that has answered before it was asked."""
+class InstantCrm:
+    """A CRM without latency."""
 
     def post_one(self, _: Delivery) -> DeliveryResult:
         return DeliveryResult(meaning=ResponseClass.DELIVERED, status=201)
@@ -91,12 +93,12 @@ class AtOnce:
         pass
 
 
-def without_requests(concurrency: int, batch: int = 1) -> Callable[[Place], Callable[[], int]]:
-    """Ours, less the requests: claims, threads, settlements."""
+def without_requests(concurrency: int, batch: int = 1) -> Callable[[Workspace], Callable[[], int]]:
+    """A sync without requests: claims, threads, settlements."""
 
-    def prepare(place: Place) -> Callable[[], int]:
-        store = Store.at(place.store)
-        sender: Any = AtOnce()
+    def prepare(workspace: Workspace) -> Callable[[], int]:
+        store = Store.at(workspace.store)
+        sender: Any = InstantCrm()
         outbox = store.deliveries.outbox(SyncScope(), "benchmark", lambda: True)
         return lambda: (
             deliver(
@@ -107,15 +109,15 @@ def without_requests(concurrency: int, batch: int = 1) -> Callable[[Place], Call
     return prepare
 
 
-def bare_sockets(concurrency: int) -> Callable[[Place], Callable[[], int]]:
-    """asyncio streams that write requests made beforehand, and look at no more than the status."""
+def bare_sockets(concurrency: int) -> Callable[[Workspace], Callable[[], int]]:
+    """asyncio streams that write prepared requests and read only the status."""
 
-    def prepare(place: Place) -> Callable[[], int]:
-        wire = [_wire(one, place) for one in due_days(place.store)]
-        context = ssl.create_default_context(cafile=str(place.authority))
+    def prepare(workspace: Workspace) -> Callable[[], int]:
+        wire = [_wire(one, workspace) for one in due_days(workspace.store)]
+        context = ssl.create_default_context(cafile=str(workspace.authority))
 
         async def worker(left: list[bytes]) -> None:
-            reader, writer = await asyncio.open_connection("127.0.0.1", place.port, ssl=context)
+            reader, writer = await asyncio.open_connection("127.0.0.1", workspace.port, ssl=context)
             while left:
                 writer.write(left.pop())
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -136,19 +138,19 @@ def bare_sockets(concurrency: int) -> Callable[[Place], Callable[[], int]]:
     return prepare
 
 
-def aiohttp_posts(concurrency: int) -> Callable[[Place], Callable[[], int]]:
-    """One aiohttp session, so many requests at a time, bodies made beforehand, nothing else done."""
+def aiohttp_posts(concurrency: int) -> Callable[[Workspace], Callable[[], int]]:
+    """One aiohttp session with `concurrency` parallel requests and prepared bodies."""
 
-    def prepare(place: Place) -> Callable[[], int]:
-        import aiohttp  # noqa: PLC0415 (not among our dependencies: `uv run --with aiohttp`)
+    def prepare(workspace: Workspace) -> Callable[[], int]:
+        import aiohttp  # noqa: PLC0415 (not a dependency: `uv run --with aiohttp`)
 
-        due = [(encode_one(one), _headers(one)) for one in due_days(place.store)]
-        context = ssl.create_default_context(cafile=str(place.authority))
+        due = [(encode_one(one), _headers(one)) for one in due_days(workspace.store)]
+        context = ssl.create_default_context(cafile=str(workspace.authority))
 
         async def worker(session: Any, left: list[tuple[bytes, dict[str, str]]]) -> None:
             while left:
                 body, headers = left.pop()
-                async with session.post(place.url, data=body, headers=headers, ssl=context) as answer:
+                async with session.post(workspace.url, data=body, headers=headers, ssl=context) as answer:
                     assert answer.status == 201
                     await answer.read()
 
@@ -178,8 +180,8 @@ def _headers(one: Delivery) -> dict[str, str]:
     }
 
 
-def _wire(one: Delivery, place: Place) -> bytes:
+def _wire(one: Delivery, workspace: Workspace) -> bytes:
     body = encode_one(one)
-    headers = {"Host": f"127.0.0.1:{place.port}", "Content-Length": str(len(body))} | _headers(one)
+    headers = {"Host": f"127.0.0.1:{workspace.port}", "Content-Length": str(len(body))} | _headers(one)
     lines = ["POST /api/attendance/ HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode() + body

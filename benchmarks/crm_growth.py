@@ -1,6 +1,6 @@
-"""What claiming and settling cost as deliveries that have long arrived pile up: `python -m benchmarks.crm_growth`.
+"""Benchmark of claims and settlements as settled deliveries accumulate: `python -m benchmarks.crm_growth`.
 
-The same 2,000 due days as in `crm`, in stores with so many settled ones before them; figures are in crm.md.
+The 2,000 due deliveries of `crm`, in stores with up to a million settled ones. Figures: crm.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.crm_clients import AtOnce
+from benchmarks.crm_clients import InstantCrm
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.models import Delivery, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -22,10 +22,10 @@ from zk_pipeline.store.deliveries.outbox import SyncOutbox
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 
-PEOPLE, DATES = 200, 10
+USERS, DATES = 200, 10
 SETTLED = (0, 10_000, 100_000, 1_000_000)
 
-# Copies of the due days, on dates before theirs. What is due lies behind all of it, as it does where days go by.
+# Copies of the due deliveries on earlier dates, stored before them, as in a store that grows by days.
 _AGE = """
 CREATE TEMP TABLE due AS FROM {table};
 DELETE FROM {table};
@@ -40,27 +40,27 @@ _ARRIVED = ", idempotency_key || copies.n AS idempotency_key, 'delivered' AS sta
 
 @dataclass
 class Timed:
-    """An outbox whose turns are timed: (outcomes settled, deliveries claimed, seconds of CPU)."""
+    """An outbox with timed transactions: (outcomes settled, deliveries claimed, seconds of CPU)."""
 
     outbox: SyncOutbox
-    turns: list[tuple[int, int, float]]
+    timings: list[tuple[int, int, float]]
 
-    def ensure_sender(self) -> None:
-        self.outbox.ensure_sender()
+    def ensure_sync_lock(self) -> None:
+        self.outbox.ensure_sync_lock()
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
-        self.outbox.sending(deliveries)
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
+        self.outbox.mark_sending(deliveries)
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         began = time.process_time()
-        claimed = self.outbox.turn(outcomes, wanted)
-        self.turns.append((len(outcomes), len(claimed), time.process_time() - began))
+        claimed = self.outbox.settle_and_claim(outcomes, wanted)
+        self.timings.append((len(outcomes), len(claimed), time.process_time() - began))
         return claimed
 
 
 def age(store: Store, settled: int) -> None:
     """Put so many settled deliveries, and the days they told of, before what is due."""
-    values = {"dates": DATES, "copies": settled // (PEOPLE * DATES)}
+    values = {"dates": DATES, "copies": settled // (USERS * DATES)}
     for table, more in (("crm_deliveries", _ARRIVED), ("daily_attendance_revisions", "")):
         with store.database.write("benchmark") as connection:
             for statement in _AGE.format(table=table, more=more).split(";"):
@@ -70,22 +70,22 @@ def age(store: Store, settled: int) -> None:
 
 @click.command()
 def main() -> None:
-    """Deliver 2,000 days to a CRM that has answered at once, with ever more settled ones in the store."""
-    click.echo("| settled before | CPU of the turns | first claim | a turn that settles |")
+    """Deliver 2,000 days to a CRM without latency, with increasing numbers of settled deliveries in the store."""
+    click.echo("| settled before | CPU of the transactions | first claim | a settlement |")
     click.echo("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "due.duckdb"
-        due = make_due(Store.at(template), people=PEOPLE, dates=dates_from(DATES))
+        due = make_due(Store.at(template), people=USERS, dates=dates_from(DATES))
         for settled in SETTLED:
             store = Store.at(shutil.copyfile(template, Path(folder) / f"{settled}.duckdb"))
             age(store, settled)
-            store.deliveries.states()  # everything is imported
+            store.deliveries.states()  # imports everything first
             outbox = Timed(store.deliveries.outbox(SyncScope(), "benchmark", lambda: True), [])
-            summary = deliver(outbox, AtOnce(), concurrency=8, max_attempts=3, batch_size=1, clock=store.clock)
+            summary = deliver(outbox, InstantCrm(), concurrency=8, max_attempts=3, batch_size=1, clock=store.clock)
             assert summary.delivered == due
-            total = sum(cpu for _, _, cpu in outbox.turns)
-            ends = [cpu for ended, _, cpu in outbox.turns if ended]
-            first = outbox.turns[0][2]
+            total = sum(cpu for _, _, cpu in outbox.timings)
+            ends = [cpu for ended, _, cpu in outbox.timings if ended]
+            first = outbox.timings[0][2]
             click.echo(
                 f"| {settled:,} | {total * 1e3:.0f} ms | {first * 1e3:.0f} ms | {sum(ends) / len(ends) * 1e3:.0f} ms |"
             )

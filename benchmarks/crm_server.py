@@ -1,6 +1,6 @@
-"""A CRM that costs as little as it can, in a process of its own: TLS, a fixed latency, keys counted, nothing kept.
+"""A minimal CRM in its own process: TLS, fixed latency, counted keys, no storage.
 
-It is asyncio on bare protocols, several times as fast as any of the clients, so that it is not what is measured.
+asyncio on bare protocols, several times as fast as any of the clients, so that it does not limit them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-TOKEN = "benchmark-token"  # noqa: S105 (of this benchmark alone)
+TOKEN = "benchmark-token"  # noqa: S105 (of this benchmark only)
 _OK = b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"applied":1}'
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What came since the last time it was asked: requests, different keys, and the server's own CPU seconds."""
+    """Counts since the previous call: requests, distinct keys, and CPU seconds of the server."""
 
     requests: int
     keys: int
@@ -38,8 +38,8 @@ class Crm:
 
     def counts(self) -> Counts:
         self.pipe.send("counts")
-        found: Counts = self.pipe.recv()
-        return found
+        counts: Counts = self.pipe.recv()
+        return counts
 
 
 @contextmanager
@@ -71,12 +71,12 @@ class _Server:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: _Exchange(self), "127.0.0.1", 0, ssl=context, backlog=256)
         ended = loop.create_future()
-        loop.add_reader(self.pipe.fileno(), self._told, ended)
+        loop.add_reader(self.pipe.fileno(), self._on_command, ended)
         self.pipe.send(server.sockets[0].getsockname()[1])
         await ended
-        os._exit(0)  # connections that clients keep open are nobody's concern
+        os._exit(0)  # without waiting for connections that clients keep open
 
-    def _told(self, ended: asyncio.Future[None]) -> None:
+    def _on_command(self, ended: asyncio.Future[None]) -> None:
         if self.pipe.recv() == "end":
             ended.set_result(None)
             return
@@ -86,7 +86,7 @@ class _Server:
 
 
 class _Exchange(asyncio.Protocol):
-    """One connection: a request is read whole, and answered after the latency."""
+    """One connection: reads a complete request and answers after the latency."""
 
     def __init__(self, server: _Server) -> None:
         self.server = server

@@ -1,6 +1,6 @@
-"""What making days costs: `python -m benchmarks.days` from a checkout; figures and what they mean are in days.md.
+"""Benchmark of processing: `python -m benchmarks.days` from a checkout. Figures: days.md.
 
-Each way is measured in a process of its own, on a copy of the same store. Clocks and tables are here.
+Each method is measured in its own process, on a copy of the same store. This module has the timers and tables.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from benchmarks import days_in_python, days_in_sql
-from benchmarks.punched_years import SITES, Company, assign_everybody, punched
+from benchmarks import process_in_python, process_in_sql
+from benchmarks.synthetic_history import SITES, Company, assign_all_users, punched
 from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.attendance.frames import SUMMARIES
 from zk_pipeline.attendance.rules import WorkRules
@@ -29,9 +29,9 @@ from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.store import Store
 
 YEAR = Company(employees=5000, first=date(2025, 1, 1), days=365)
-SPREAD = YEAR.dates[5::10]  # the slow ways are measured on 36 dates of the year, the slowest for some people only
-ORM_PEOPLE, GROUPED_PEOPLE = 60, 400
-TIMES = 3  # a measurement of one date is repeated, the least is told
+SPREAD = YEAR.dates[5::10]  # slow methods are measured on 36 dates, the slowest for some users only
+ORM_USERS, GROUPED_USERS = 60, 400
+TIMES = 3  # repetitions for one date; the minimum is printed
 RULES = WorkRules()
 _NOTHING = pd.DataFrame(
     {name: pd.Series(dtype=str(one.dtype)) for name, one in SUMMARIES.columns.items() if one.required}
@@ -40,7 +40,7 @@ _NOTHING = pd.DataFrame(
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of wall and CPU, the process's peak memory in MB, and the rows made."""
+    """Wall and CPU seconds, peak memory of the process in MB, and number of rows."""
 
     wall: float
     cpu: float
@@ -52,11 +52,11 @@ class Cost:
         return Cost(self.wall * factor, self.cpu * factor, self.peak, rows)
 
 
-Work = Callable[[Path], Callable[[], int]]  # given a store's path: prepares, and returns what is measured
+Work = Callable[[Path], Callable[[], int]]  # prepares the store at a path and returns the measured callable
 
 
 def measured(work: Work, store: Path) -> Cost:
-    """The cost of what `work` returns, in a new process and on a copy of the store."""
+    """Cost of the callable that `work` returns, in a new process and on a copy of the store."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(dir=store.parent) as folder:
         copy = Path(shutil.copyfile(store, Path(folder) / "attendance.duckdb"))
@@ -71,39 +71,37 @@ def measured(work: Work, store: Path) -> Cost:
 
 def _measure(pipe: Connection, work: Work, store: Path) -> None:
     run = work(store)
-    Store.at(
-        store
-    ).punches.total()  # everything is imported, and so are the checks that pandera imports when first used
+    Store.at(store).punches.total()  # imports everything first, with the modules that pandera imports at first use
     evaluate_days(_NOTHING, RULES, datetime.now(timezone.utc))
     wall, cpu = time.perf_counter(), time.process_time()
     rows = run()
     pipe.send(Cost(time.perf_counter() - wall, time.process_time() - cpu, _peak_mb(), rows))
 
 
-def ours(path: Path) -> Callable[[], int]:
+def with_process_dates(path: Path) -> Callable[[], int]:
     store = Store.at(path)
     return lambda: sum(one.rows for one in process_dates(store, YEAR.dates, RULES, run_id="benchmark").written)
 
 
 def with_shifts(path: Path) -> Callable[[], int]:
     store = Store.at(path)
-    assign_everybody(store, YEAR)
-    return ours(path)
+    assign_all_users(store, YEAR)
+    return with_process_dates(path)
 
 
 def assigning(path: Path) -> Callable[[], int]:
-    """The plan of shifts for everybody, given to a store that has many punches; nearly all of it holds the store."""
+    """Apply a plan of shifts for all users to a store with many punches; nearly all of it locks the store."""
     store = Store.at(path)
 
     def run() -> int:
-        assign_everybody(store, YEAR)
+        assign_all_users(store, YEAR)
         return len(store.days.stale(first=date.min, last=date.max))
 
     return run
 
 
 def through_dagster(path: Path) -> Callable[[], int]:
-    """One run of the job, in a home of its own, with all that the UI shows of each date."""
+    """One run of the job in its own home, with the metadata of each date for the UI."""
     home = path.parent
     (home / "data").mkdir()
     path.rename(home / "data" / path.name)
@@ -129,81 +127,81 @@ def by_sql(path: Path) -> Callable[[], int]:
     store = Store.at(path)
 
     def run() -> int:
-        days_in_sql.make_days(store, YEAR.dates, RULES, [zone for _, zone, _ in SITES])
+        process_in_sql.make_days(store, YEAR.dates, RULES, [zone for _, zone, _ in SITES])
         return _days(store)
 
     return run
 
 
 def by_orm(path: Path) -> Callable[[], int]:
-    punches = days_in_python.punches_of(Store.at(path), SPREAD)
-    people = _some(punches, ORM_PEOPLE)
-    session = days_in_python.orm_store(path.with_suffix(".sqlite"), punches)
-    return lambda: days_in_python.orm_loop(session, people, SPREAD)
+    punches = process_in_python.punches_of(Store.at(path), SPREAD)
+    users = _some(punches, ORM_USERS)
+    session = process_in_python.orm_store(path.with_suffix(".sqlite"), punches)
+    return lambda: process_in_python.orm_loop(session, users, SPREAD)
 
 
 def by_plain_loop(path: Path) -> Callable[[], int]:
     store = Store.at(path)
-    return lambda: len(list(days_in_python.plain_loop(days_in_python.punches_of(store, SPREAD))))
+    return lambda: len(list(process_in_python.plain_loop(process_in_python.punches_of(store, SPREAD))))
 
 
 def by_groups(path: Path) -> Callable[[], int]:
-    punches = days_in_python.punches_of(Store.at(path), SPREAD)
-    people = set(_some(punches, GROUPED_PEOPLE))
-    held = [punch for punch in punches if punch.user_id in people]
-    return lambda: len(days_in_python.grouped(held))
+    punches = process_in_python.punches_of(Store.at(path), SPREAD)
+    users = set(_some(punches, GROUPED_USERS))
+    selected = [punch for punch in punches if punch.user_id in users]
+    return lambda: len(process_in_python.grouped(selected))
 
 
-def _some(punches: Sequence[days_in_python.Punch], many: int) -> list[str]:
-    """People of all sites."""
+def _some(punches: Sequence[process_in_python.Punch], many: int) -> list[str]:
+    """The first users of all sites."""
     return sorted({punch.user_id for punch in punches})[:many]
 
 
 def one_date(path: Path) -> Callable[[], int]:
-    """All that a run of one date does besides Dagster's own doings."""
+    """A run of one date without Dagster itself."""
     store, day = Store.at(path), YEAR.first
 
     def run() -> int:
-        store.punches.adopt_settings(RULES)
+        store.punches.apply_settings(RULES)
         done = process_dates(store, [day], RULES, run_id="benchmark")
-        store.days.figures(day, day, workday_starts_at=clock_time(0))
+        store.days.statistics(day, day, workday_starts_at=clock_time(0))
         return sum(one.rows for one in done.written)
 
     return run
 
 
 def one_date_with_shifts(path: Path) -> Callable[[], int]:
-    assign_everybody(Store.at(path), YEAR)
+    assign_all_users(Store.at(path), YEAR)
     return one_date(path)
 
 
 @click.group(chain=True)
 def main() -> None:
-    """Measure; by name, or with `all`."""
+    """Measure by name, or `all`."""
 
 
 @main.command("all")
 @click.pass_context
 def everything(context: click.Context) -> None:
-    """All of it: about four minutes."""
+    """Everything: about four minutes."""
     for command in (check, year, day):
         context.invoke(command)
 
 
 @main.command()
 def check() -> None:
-    """That all ways make the same rows, on a smaller company."""
+    """Verify on a smaller company that all methods compute the same rows."""
     company = Company(employees=300, first=YEAR.first, days=3)
     with tempfile.TemporaryDirectory() as folder:
-        store = punched(Path(folder) / "ours.duckdb", company)
+        store = punched(Path(folder) / "process_dates.duckdb", company)
         other = Store.at(Path(shutil.copyfile(store.database.path, Path(folder) / "sql.duckdb")))
         process_dates(store, company.dates, RULES, run_id="benchmark")
-        days_in_sql.make_days(other, company.dates, RULES, [zone for _, zone, _ in SITES])
+        process_in_sql.make_days(other, company.dates, RULES, [zone for _, zone, _ in SITES])
         expected = _contents(store)
-        punches = days_in_python.punches_of(store, company.dates)
+        punches = process_in_python.punches_of(store, company.dates)
         plain = [
             (d.site, d.user_id, d.work_date, d.clock_in, d.clock_out, d.punch_count, d.codes, d.reason)
-            for made in (days_in_python.plain_loop(punches), days_in_python.grouped(punches))
+            for made in (process_in_python.plain_loop(punches), process_in_python.grouped(punches))
             for d in made
         ]
         if (
@@ -211,23 +209,25 @@ def check() -> None:
             or set(plain) != {row[:8] for row in expected}
             or len(plain) != 2 * len(expected)
         ):
-            raise click.ClickException("the ways do not make the same rows")
-    click.echo(f"All ways make the same {len(expected)} rows, keys included.\n")
+            raise click.ClickException("the methods do not compute the same rows")
+    click.echo(f"All methods compute the same {len(expected)} rows, keys included.\n")
 
 
 @main.command()
 def year() -> None:
-    """A year of 5,000 people in one go, against other ways."""
+    """A year of 5,000 employees in one run, compared with other methods."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "year.duckdb"
         total = punched(path, YEAR).punches.total()
-        made = measured(ours, path)
-        click.echo(f"{YEAR.days} dates, {YEAR.employees:,} people, {total:,} punches, {made.rows:,} days\n")
-        click.echo("| way | measured on | wall | CPU | peak memory | wall, ours = 1 |\n" + "|---" * 6 + "|")
+        made = measured(with_process_dates, path)
+        click.echo(f"{YEAR.days} dates, {YEAR.employees:,} employees, {total:,} punches, {made.rows:,} days\n")
+        click.echo(
+            "| method | measured on | wall | CPU | peak memory | wall, `process_dates` = 1 |\n" + "|---" * 6 + "|"
+        )
         _row("`process_dates`", made, made)
-        _row("`process_dates`, a shift for everybody", measured(with_shifts, path), made)
+        _row("`process_dates`, a shift for every user", measured(with_shifts, path), made)
         _row("a Dagster run of the range", measured(through_dagster, path), made)
-        _row("(a) a query, a row and a commit per person and day (ORM, SQLite)", measured(by_orm, path), made)
+        _row("(a) a query, a row and a commit per user and day (ORM, SQLite)", measured(by_orm, path), made)
         _row("the same loop in memory, nothing written", measured(by_plain_loop, path), made)
         _row("(b) pandas groupby.apply, nothing written", measured(by_groups, path), made)
         _row("(c) DuckDB SQL alone", measured(by_sql, path), made)
@@ -236,21 +236,21 @@ def year() -> None:
 
 @main.command()
 def day() -> None:
-    """One date of 5,000 people, with little and with much history."""
-    click.echo("| punches in the store | shifts | CPU | wall | CPU, the least = 1 |\n" + "|---" * 5 + "|")
+    """One date of 5,000 employees, with short and long history."""
+    click.echo("| punches in the store | shifts | CPU | wall | CPU, minimum = 1 |\n" + "|---" * 5 + "|")
     found: list[tuple[int, str, Cost]] = []
     with tempfile.TemporaryDirectory() as folder:
         for days in (1, 530):
             path = Path(folder) / f"{days}.duckdb"
             total = punched(path, Company(YEAR.employees, YEAR.first, days)).punches.total()
-            for shifts, work in (("none", one_date), ("a shift for everybody", one_date_with_shifts)):
+            for shifts, work in (("none", one_date), ("a shift for every user", one_date_with_shifts)):
                 found.append((total, shifts, _best(work, path)))
             assigned = _best(assigning, path)
     least = min(cost.cpu for _, _, cost in found)
     for total, shifts, cost in found:
         click.echo(f"| {total:,} | {shifts} | {cost.cpu:.2f} s | {cost.wall:.2f} s | {cost.cpu / least:.2f} |")
     click.echo(
-        f"\nA shift for each of {YEAR.employees:,} people, applied where there are {total:,} punches: "
+        f"\nA shift for each of {YEAR.employees:,} users, applied to {total:,} punches: "
         f"{assigned.cpu:.2f} s of CPU, {assigned.wall:.2f} s wall; {assigned.rows:,} dates became stale."
     )
 
@@ -259,12 +259,11 @@ def _best(work: Work, path: Path) -> Cost:
     return min((measured(work, path) for _ in range(TIMES)), key=lambda cost: cost.cpu)
 
 
-def _row(way: str, cost: Cost, ours: Cost) -> None:
-    full = cost.scaled(ours.rows)
-    part = "all" if cost.rows == ours.rows else f"{cost.rows:,} days, scaled"
-    click.echo(
-        f"| {way} | {part} | {full.wall:,.1f} s | {full.cpu:,.1f} s | {cost.peak:,} MB | {full.wall / ours.wall:.2f} |"
-    )
+def _row(method: str, cost: Cost, reference: Cost) -> None:
+    full = cost.scaled(reference.rows)
+    part = "all" if cost.rows == reference.rows else f"{cost.rows:,} days, scaled"
+    ratio = f"{full.wall / reference.wall:.2f}"
+    click.echo(f"| {method} | {part} | {full.wall:,.1f} s | {full.cpu:,.1f} s | {cost.peak:,} MB | {ratio} |")
 
 
 def _days(store: Store) -> int:
@@ -286,7 +285,7 @@ def _contents(store: Store) -> Sequence[tuple[object, ...]]:
 
 
 def _peak_mb() -> int:
-    """The most memory this process has held (Linux; getrusage would count its parent's too)."""
+    """Peak memory of this process in MB (Linux; getrusage would include the parent)."""
     status = Path("/proc/self/status").read_text("ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) >> 10
 

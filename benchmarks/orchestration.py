@@ -1,8 +1,7 @@
-"""What running it costs when there is little to do: `python -m benchmarks.orchestration` from a checkout; see
-orchestration.md beside this file.
+"""Benchmark of orchestration: `python -m benchmarks.orchestration` from a checkout. Figures: orchestration.md.
 
-A real home, emulated terminals in a process of their own, a CRM; then the ticks by themselves, polls as runs of a real
-`up`, and that `up` left alone. CPU is user and system time as the kernel counts it.
+A real home, emulated terminals in a separate process and a CRM; measures ticks, polls as runs of a real `up`, and an
+idle `up`. CPU is user and system time as counted by the kernel.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from zk_pipeline.store.store import Store, utc_now
 T = TypeVar("T")
 SIZES = (1, 10, 100)
 RECORDS, NEW = 200, 20
-RARELY = {"alert_sensor": 120, "quality_check_sensor": 3600}  # seconds between their looks at all there is
+FULL_EVALUATION_SECONDS = {"alert_sensor": 120, "quality_check_sensor": 3600}
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _LAUNCH = """
 mutation Launch($tags: [ExecutionTag!]!) { launchRun(executionParams: {
@@ -50,7 +49,7 @@ mutation Launch($tags: [ExecutionTag!]!) { launchRun(executionParams: {
 
 
 def cpu_of(pid: int) -> float:
-    """Seconds of CPU of a process and of its children that have ended; 0 where there is no such process."""
+    """CPU seconds of a process and of its ended children; 0 if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -59,7 +58,7 @@ def cpu_of(pid: int) -> float:
 
 
 def parts_of_up() -> dict[str, int]:
-    """Name → process of each part that `up` started, which are children of this process."""
+    """Process id of each part of `up` (children of this process), by name."""
     marks = {"code server": "grpc", "daemon": "dagster._daemon", "webserver": "dagster_webserver"}
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
@@ -67,7 +66,7 @@ def parts_of_up() -> dict[str, int]:
 
 
 def groups() -> dict[int, list[str]]:
-    """Terminals by the number of them that are polled together; each is of one group only."""
+    """Disjoint groups of terminals that are polled together, by size."""
     firsts = {size: sum(one for one in SIZES if one < size) for size in SIZES}
     return {size: [f"Gate {number:03}" for number in range(first, first + size)] for size, first in firsts.items()}
 
@@ -77,7 +76,7 @@ def all_names() -> list[str]:
 
 
 def deliver_all(launcher: Launcher, store: Store) -> None:
-    """Poll, process and deliver until nothing is left to do."""
+    """Poll, process and deliver everything."""
     registered = store.devices.all()
     enabled = [one.name for one in registered if one.enabled]
     results = launcher.poll(enabled, [one.name for one in registered])
@@ -93,7 +92,7 @@ def deliver_all(launcher: Launcher, store: Store) -> None:
 
 
 def ticks(launcher: Launcher, repeats: int) -> Iterator[tuple[str, int, float, str]]:
-    """Name, seconds between two ticks, milliseconds of CPU of one, and what it said, of each schedule and sensor."""
+    """Name, interval in seconds, CPU milliseconds of a tick and its result, for each schedule and sensor."""
     settings, instance = launcher.settings, launcher.instance
     definitions = build_definitions(settings)
 
@@ -102,44 +101,44 @@ def ticks(launcher: Launcher, repeats: int) -> Iterator[tuple[str, int, float, s
             instance=instance, resources=resources(settings), cursor=cursor, definitions=definitions
         ) as context:
             data = sensor.evaluate_tick(context)
-        return data.cursor, str(data.skip_message or f"{len(data.run_requests or data.asset_events)} asked for")
+        return data.cursor, str(data.skip_message or f"{len(data.run_requests or data.asset_events)} requested")
 
     def schedule_tick(schedule: dg.ScheduleDefinition) -> str:
         with dg.build_schedule_context(
             instance=instance, resources=resources(settings), scheduled_execution_time=utc_now()
         ) as context:
             data = schedule.evaluate_tick(context)
-        return str(data.skip_message or f"{len(data.run_requests or [])} runs asked for")
+        return str(data.skip_message or f"{len(data.run_requests or [])} runs requested")
 
     spacing = {"poll_devices": 900, "process_attendance": 3600, "sync_to_crm": 1800, "retry_failed_syncs": 21600}
     for schedule in definitions.schedules or ():
         assert isinstance(schedule, dg.ScheduleDefinition)
-        said, cpu = measured(repeats, partial(schedule_tick, schedule))
-        yield schedule.name, spacing.get(schedule.job_name, 86400), cpu, said
+        result, cpu = measured(repeats, partial(schedule_tick, schedule))
+        yield schedule.name, spacing.get(schedule.job_name, 86400), cpu, result
     for sensor in definitions.sensors or ():
         assert isinstance(sensor, dg.SensorDefinition)
         if isinstance(sensor, dg.RunStatusSensorDefinition):
-            continue  # asks Dagster's log alone, without code of ours unless a run failed
+            continue  # queries only Dagster's log unless a run failed
         cursor, _ = sensor_tick(sensor, None)
         every = sensor.minimum_interval_seconds or 30
         if cursor is not None:
-            (_, said), cpu = measured(repeats, partial(sensor_tick, sensor, None))
-            yield f"{sensor.name}, looking at all", RARELY[sensor.name], cpu, said
-        (_, said), cpu = measured(repeats, partial(sensor_tick, sensor, cursor))
-        yield sensor.name, every, cpu, said
+            (_, result), cpu = measured(repeats, partial(sensor_tick, sensor, None))
+            yield f"{sensor.name}, full evaluation", FULL_EVALUATION_SECONDS[sensor.name], cpu, result
+        (_, result), cpu = measured(repeats, partial(sensor_tick, sensor, cursor))
+        yield sensor.name, every, cpu, result
 
 
 def measured(repeats: int, work: Callable[[], T]) -> tuple[T, float]:
-    """What the last of `repeats` calls returned, and the mean milliseconds of CPU of one."""
-    said = work()
+    """Result of the last of `repeats` calls, and mean CPU milliseconds of one."""
+    result = work()
     before = time.process_time()
     for _ in range(repeats):
-        said = work()
-    return said, 1000 * (time.process_time() - before) / repeats
+        result = work()
+    return result, 1000 * (time.process_time() - before) / repeats
 
 
 def polled(instance: dg.DagsterInstance, url: str, devices: Sequence[str]) -> float:
-    """Seconds of CPU of the process of one poll, started as a schedule would."""
+    """CPU seconds of the process of one poll, started as by a schedule."""
     tags = [{"key": key, "value": value} for key, value in range_tags(devices[0], devices[-1]).items()]
     answer = requests.post(f"{url}/graphql", json={"query": _LAUNCH, "variables": {"tags": tags}}, timeout=30).json()
     run_id = answer["data"]["launchRun"]["run"]["runId"]
@@ -165,9 +164,9 @@ def enable_only(store: Store, devices: Sequence[str]) -> None:
 
 @contextmanager
 def company(served: Served, folder: Path) -> Iterator[tuple[Launcher, Store]]:
-    """A home with all terminals registered, read, processed and delivered; in the environment from here on."""
+    """A home with all terminals registered, read, processed and delivered, exported to the environment."""
     with ExitStack() as exits:
-        crm = exits.enter_context(CrmReceiver(token="benchmark"))  # noqa: S106 (of this benchmark's own CRM)
+        crm = exits.enter_context(CrmReceiver(token="benchmark"))  # noqa: S106 (of this benchmark only)
         os.environ |= {
             "ZK_PIPELINE_HOME": str(folder), "CRM_API_URL": crm.url, "CRM_API_TOKEN": "benchmark",
             "CRM_BATCH_SIZE": "100", "POLLING_INTERVAL_MINUTES": "1440", "CRM_SYNC_INTERVAL_MINUTES": "1440",
@@ -183,11 +182,11 @@ def company(served: Served, folder: Path) -> Iterator[tuple[Launcher, Store]]:
 
 
 @click.command()
-@click.option("--idle-seconds", default=240, show_default=True, help="For how long `up` is left alone.")
+@click.option("--idle-seconds", default=240, show_default=True, help="Seconds for which `up` is idle.")
 @click.option("--repeats", default=20, show_default=True, help="Ticks of each schedule and sensor.")
-@click.option("--ticks-only", is_flag=True, help="Schedules and sensors by themselves, without an `up`.")
+@click.option("--ticks-only", is_flag=True, help="Only schedules and sensors, without `up`.")
 def main(idle_seconds: int, repeats: int, *, ticks_only: bool) -> None:
-    """Costs of ticks, polls and an idle `up`, as Markdown tables."""
+    """Print costs of ticks, polls and an idle `up` as Markdown tables."""
     wanted = [Wanted(name=name, layout=40, records=RECORDS, users=100) for name in all_names()]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -214,7 +213,7 @@ def main(idle_seconds: int, repeats: int, *, ticks_only: bool) -> None:
 
 
 def settle(launcher: Launcher, store: Store) -> None:
-    """Until nothing is left to do and no run is under way."""
+    """Process and deliver everything, and wait until no run is in progress."""
     deliver_all(launcher, store)
     unfinished = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
@@ -224,7 +223,7 @@ def settle(launcher: Launcher, store: Store) -> None:
 
 
 def idle(seconds: int) -> Mapping[str, float]:
-    """Seconds of CPU of each part of `up` while nobody asks anything of it."""
+    """CPU seconds of each part of an idle `up`."""
     parts = parts_of_up()
     before = {name: cpu_of(pid) for name, pid in parts.items()}
     time.sleep(seconds)
@@ -233,9 +232,9 @@ def idle(seconds: int) -> Mapping[str, float]:
 
 def print_ticks(rows: Sequence[tuple[str, int, float, str]]) -> None:
     click.echo(f"{datetime.now(tz=timezone.utc):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}\n")
-    click.echo("| tick | every | CPU of one | per hour | says |\n|---|---|---|---|---|")
-    for name, seconds, cpu, said in rows:
-        click.echo(f"| `{name}` | {seconds} s | {cpu:.1f} ms | {cpu * 3.6 / seconds:.2f} s | {said} |")
+    click.echo("| tick | every | CPU of one | per hour | result |\n|---|---|---|---|---|")
+    for name, seconds, cpu, result in rows:
+        click.echo(f"| `{name}` | {seconds} s | {cpu:.1f} ms | {cpu * 3.6 / seconds:.2f} s | {result} |")
 
 
 def print_idle(parts: Mapping[str, float], seconds: int) -> None:

@@ -1,6 +1,6 @@
-"""What the simulation of `scale` needs to know, measured here: holds of the store on both engines, Dagster's events."""
+"""Measured inputs of the simulation in `scale`: lock times of the store on both engines, Dagster's event log."""
 
-# No postponed annotations here: Dagster reads them when it decorates.
+# No postponed annotations here: Dagster evaluates them at decoration.
 
 import tempfile
 import time
@@ -21,7 +21,7 @@ from zk_pipeline.store.terminals.poll_results import FinishedReading
 from zk_pipeline_tests.postgres import NoPostgres, Postgres, postgres_server
 from zk_pipeline_tests.store.store_fixtures import reading
 
-PUNCHES = 8  # new ones of a reading: fifty people of a terminal in a quarter of an hour of the morning
+PUNCHES = 8  # new punches per reading: a terminal of fifty employees in a quarter of an hour of the morning
 FEW, MANY, REPEATS = 1, 32, 15
 EVENTS = (50, 250)
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -30,7 +30,7 @@ _BEGIN = datetime(2026, 3, 2, 6, tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Line:
-    """Seconds that `number` of something take: base + each × number."""
+    """A linear cost in seconds: base + each × number."""
 
     base: float
     each: float
@@ -43,7 +43,7 @@ class Line:
 
 @contextmanager
 def maybe_postgres() -> Iterator[Postgres | None]:
-    """None, with the reason printed, where there is none."""
+    """A PostgreSQL server, or None with the reason printed."""
     try:
         with postgres_server() as server:
             yield server
@@ -52,17 +52,17 @@ def maybe_postgres() -> Iterator[Postgres | None]:
         yield None
 
 
-def holds(folder: Path, server: Postgres | None) -> dict[str, Line]:
-    """By engine: how long a transaction with so many readings, each with PUNCHES new ones, holds the store."""
+def lock_times(folder: Path, server: Postgres | None) -> dict[str, Line]:
+    """Lock time of a transaction with so many readings of PUNCHES new punches, by engine."""
     places: dict[str, Where] = {"file": folder / "file.duckdb"}
     if server is not None:
         data = folder / "lake"
         data.mkdir()
         places["shared"] = parse_lake(f"ducklake:postgres:{server.fresh_database()};data={data}")
-    return {name: _hold(Store(Database(where))) for name, where in places.items()}
+    return {name: _lock_time(Store(Database(where))) for name, where in places.items()}
 
 
-def _hold(store: Store) -> Line:
+def _lock_time(store: Store) -> Line:
     devices = [Device(name=f"Gate {number:02}", ip_address="192.0.2.10", timezone="UTC") for number in range(MANY)]
     for one in devices:
         store.devices.add(one)
@@ -88,14 +88,14 @@ def _finished(device: Device, minute: int) -> FinishedReading:
 
 @dataclass(frozen=True)
 class Logged:
-    """What a polled terminal leaves in Dagster's log: seconds to write it, bytes that stay."""
+    """Cost of a polled terminal in Dagster's event log: seconds and bytes."""
 
     seconds: float
     bytes: float
 
 
 def events(folder: Path, server: Postgres | None) -> dict[str, Logged]:
-    """By storage: one materialization of a partition per terminal, as a poll writes them."""
+    """Cost of one partition materialization per terminal, as in a poll, by storage."""
     with tempfile.TemporaryDirectory(dir=folder) as home, dg.DagsterInstance.local_temp(home) as instance:
         found = {"SQLite": _logged(instance, lambda: _size(Path(home)))}
     if server is None:

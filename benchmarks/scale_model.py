@@ -1,6 +1,6 @@
-"""One poll tick of a company of any size, event by event: queue of runs, lanes of a worker, lock of the store, events.
+"""Discrete-event simulation of one poll tick: run queue, worker slots, store lock, Dagster's event log.
 
-What waits for what is simulated; how long each thing takes by itself is given by `Costs`, which are measured.
+Waiting is simulated; the durations are the measured `Costs`.
 """
 
 from __future__ import annotations
@@ -13,59 +13,59 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 TICK_SECONDS = 900.0
-_LANES, _TOGETHER = 128, 32  # of operations.poll: terminals read at once, readings stored together
+_SLOTS, _BATCH = 128, 32  # of operations.poll: terminals read in parallel, readings per transaction
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds; see scale.md for where each figure comes from."""
+    """Durations in seconds. Sources: scale.md."""
 
-    submit: float  # of the daemon: asking for one run
-    launch: float  # of the daemon: taking one run from the queue and launching it
-    start: float  # of a worker: from there to the first request to a terminal
+    submit: float  # daemon: requesting one run
+    launch: float  # daemon: dequeuing and launching one run
+    start: float  # worker: from launch to the first request to a terminal
     read: float  # a terminal that answers, median
-    dead: float  # a terminal that does not
+    dead: float  # a terminal that does not answer
     dead_share: float
-    terminal_cpu: float  # of a worker, for each terminal
-    hold: float  # of the store, for each transaction
-    hold_reading: float  # and for each reading in it
-    event: float  # Dagster's log, for each terminal
+    terminal_cpu: float  # worker, per terminal
+    lock: float  # lock time of the store, per transaction
+    lock_reading: float  # and per reading in it
+    event: float  # Dagster's event log, per terminal
 
 
 @dataclass(frozen=True)
 class Company:
-    """`stores`: separate stores (and Dagsters) that the sites are spread over; 1 is one pipeline for all."""
+    """`stores`: separate stores (and Dagster instances) for groups of sites; 1 is one pipeline for all."""
 
     terminals: int
     per_site: int = 125
-    slots: int = 1_000_000  # runs at a time, over all workers; a worker of its own for each site has no limit
-    cores: int = 2  # of each site's worker
+    slots: int = 1_000_000  # parallel runs over all workers; unlimited with a worker per site
+    cores: int = 2  # per worker
     stores: int = 1
 
     @property
     def sites(self) -> int:
-        """Of one store."""
+        """Number of sites per store."""
         return max(1, round(self.terminals / self.stores / self.per_site))
 
 
 @dataclass
 class Tick:
-    """What one tick came to, in seconds after it: when each site was done, how long readings waited for the store."""
+    """Result of one tick in seconds: end of each site, lock wait time of each reading, total lock time, daemon time."""
 
     done: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-    held: float = 0.0
+    locked: float = 0.0
     transactions: int = 0
     daemon: float = 0.0
 
     @property
     def busy(self) -> float:
-        """Share of a tick's time for which the store is held."""
-        return self.held / TICK_SECONDS
+        """Share of the time of a tick for which the store is locked."""
+        return self.locked / TICK_SECONDS
 
 
 def simulate(company: Company, costs: Costs, seed: int = 7) -> Tick:
-    """The tick of one of the company's stores, all sites asked at once."""
+    """Simulate the tick of one store, all sites requested at once."""
     return _Simulation(company, costs, random.Random(seed)).run()  # noqa: S311 (no secret)
 
 
@@ -76,7 +76,7 @@ class _Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._lock: deque[tuple[float, Callable[[], None], int]] = deque()
-        self._is_held = False
+        self._is_locked = False
         self._queue: deque[int] = deque()
         self._running = 0
         self._daemon_free = 0.0
@@ -86,19 +86,19 @@ class _Simulation:
 
     def run(self) -> Tick:
         for site in range(self.company.sites):
-            self._daemon(self.costs.submit, lambda site=site: self._asked(site))  # type: ignore[misc]
+            self._daemon(self.costs.submit, lambda site=site: self._requested(site))  # type: ignore[misc]
         while self._events:
             self.now, _, do = heapq.heappop(self._events)
             do()
         return self.tick
 
     def _daemon(self, seconds: float, then: Callable[[], None]) -> None:
-        """The daemon does one thing after the other."""
+        """Run a task of the daemon, one after the other."""
         self._daemon_free = max(self.now, self._daemon_free) + seconds
         self.tick.daemon += seconds
         self.at(self._daemon_free, then)
 
-    def _asked(self, site: int) -> None:
+    def _requested(self, site: int) -> None:
         self._queue.append(site)
         self._dequeue()
 
@@ -114,42 +114,42 @@ class _Simulation:
         self._dequeue()
 
     def store(self, readings: int, then: Callable[[], None]) -> None:
-        """A transaction with so many readings: a queue, first come first served."""
+        """Queue a transaction with so many readings: first come, first served."""
         self._lock.append((self.now, then, readings))
         self._grant()
 
     def _grant(self) -> None:
-        if self._is_held or not self._lock:
+        if self._is_locked or not self._lock:
             return
-        self._is_held = True
-        asked, then, readings = self._lock.popleft()
-        held = self.costs.hold + readings * self.costs.hold_reading
-        self.tick.waits.append(self.now - asked)
-        self.tick.held += held
+        self._is_locked = True
+        queued_at, then, readings = self._lock.popleft()
+        locked = self.costs.lock + readings * self.costs.lock_reading
+        self.tick.waits.append(self.now - queued_at)
+        self.tick.locked += locked
         self.tick.transactions += 1
 
-        def let_go() -> None:
-            self._is_held = False
+        def release() -> None:
+            self._is_locked = False
             then()
             self._grant()
 
-        self.at(self.now + held, let_go)
+        self.at(self.now + locked, release)
 
 
 class _Site:
-    """One run: its terminals in lanes, what they bring stored by one thread, as it comes."""
+    """One run: terminals in slots; readings stored by one thread as they arrive."""
 
     def __init__(self, simulation: _Simulation) -> None:
         self.all = simulation
         self.left = simulation.company.per_site
         self.waiting = simulation.company.per_site
-        self.come = 0
+        self.arrived = 0
         self.failed = 0
         self.is_storing = False
         self.cpu_free = 0.0
 
     def begin(self) -> None:
-        for _ in range(min(_LANES, self.waiting)):
+        for _ in range(min(_SLOTS, self.waiting)):
             self._next_terminal()
 
     def _next_terminal(self) -> None:
@@ -166,25 +166,25 @@ class _Site:
         if self.waiting:
             self._next_terminal()
         self.failed += failed
-        self.come += not failed
+        self.arrived += not failed
         self._store()
 
     def _store(self) -> None:
-        if self.is_storing or not (self.failed or self.come):
+        if self.is_storing or not (self.failed or self.arrived):
             return
         self.is_storing = True
-        if self.failed:  # those that failed meanwhile are put on record together
+        if self.failed:  # failed polls are recorded together
             failed, self.failed = self.failed, 0
             self.all.store(0, lambda: self._stored(failed))
             return
-        many = min(self.come, _TOGETHER)
-        self.come -= many
+        many = min(self.arrived, _BATCH)
+        self.arrived -= many
         self.all.store(many, lambda: self._stored(many))
 
     def _stored(self, many: int) -> None:
-        self.all.at(self.all.now + many * self.all.costs.event, lambda: self._told(many))
+        self.all.at(self.all.now + many * self.all.costs.event, lambda: self._logged(many))
 
-    def _told(self, many: int) -> None:
+    def _logged(self, many: int) -> None:
         self.is_storing = False
         self.left -= many
         if not self.left:

@@ -1,10 +1,12 @@
-"""What the store costs: `python -m benchmarks.store` from a checkout; see store.md beside this file.
+"""Benchmark of the store: `python -m benchmarks.store` from a checkout. Figures: store.md.
 
-The compared ways in are `store_ways`, the growing store is `store_growth`; processes, clocks and tables are here.
+`store_access_methods` has the compared access methods, `store_growth` the growing store; this module the processes,
+timers and tables.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import tempfile
 import time
@@ -14,8 +16,8 @@ from pathlib import Path
 
 import click
 
+from benchmarks.store_access_methods import METHODS, ROWS, Method, prepare, read_until, stored, write_batches
 from benchmarks.store_growth import Kind, fill, measure
-from benchmarks.store_ways import ROWS, WAYS, Way, prepare, read_until, stored, write_batches
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.engines import end_lakes, lakes
@@ -24,24 +26,24 @@ READERS = 8
 SIZES = (100_000, 1_000_000, 10_000_000, 50_000_000)
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["benchmarks.store_ways", "pandas", "duckdb"])
+processes.set_forkserver_preload(["benchmarks.store_access_methods", "pandas", "duckdb"])
 
 
 @dataclass(frozen=True)
 class Met:
-    """How one kind of process fared: seconds, each list in order."""
+    """Wait times of one kind of process in seconds; each list is sorted."""
 
     waits: list[float]
     failed: list[float]
-    mean_in_hand: float
+    mean_work: float
 
     @classmethod
     def of(cls, files: Sequence[Path]) -> Met:
         lines = [line.split() for path in files for line in path.read_text().splitlines()]
         done = [(float(line[1]), float(line[2])) for line in lines if line[0] == "ok"]
         waits = sorted(wait for wait, _ in done)
-        in_hand = sum(total - wait for wait, total in done) / max(1, len(done))
-        return cls(waits, sorted(float(line[1]) for line in lines if line[0] == "failed"), in_hand)
+        work = sum(total - wait for wait, total in done) / max(1, len(done))
+        return cls(waits, sorted(float(line[1]) for line in lines if line[0] == "failed"), work)
 
     def quantile(self, share: float) -> float:
         return self.waits[min(len(self.waits) - 1, int(share * len(self.waits)))] if self.waits else float("nan")
@@ -59,36 +61,40 @@ def main() -> None:
 @main.command()
 @click.option("--writers", "counts", multiple=True, type=int, default=(2, 8, 32), show_default=True)
 @click.option("--writes", default=50, show_default=True, help="Writes of 1,000 rows by each writer.")
-@click.option("--way", "ways", multiple=True, type=click.Choice(list(WAYS)), default=tuple(WAYS), show_default=True)
-@click.option("--at-most", default=900.0, show_default=True, help="Seconds for one run; what is not done then is told.")
-def writers(counts: tuple[int, ...], writes: int, ways: tuple[Way, ...], at_most: float) -> None:
-    """Writers and 8 readers at once, by each way in. Needs `uv sync --group bench` for dagster-duckdb, and Debian's
-    postgresql for the shared store.
+@click.option(
+    "--method", "methods", multiple=True, type=click.Choice(list(METHODS)), default=tuple(METHODS), show_default=True
+)
+@click.option(
+    "--at-most", default=900.0, show_default=True, help="Seconds for one run; unfinished writers are reported."
+)
+def writers(counts: tuple[int, ...], writes: int, methods: tuple[Method, ...], at_most: float) -> None:
+    """Concurrent writers and 8 readers, by each access method. Needs `uv sync --group bench` for dagster-duckdb, and
+    Debian's postgresql for the shared store.
 
     \b
     Example:  python -m benchmarks.store writers --writers 8 --writes 50
     """
     click.echo(
-        "| way in | writers × writes | done | failed | rows missing / doubled | writes/s | wait p50 | p99 | longest "
+        "| method | writers × writes | done | failed | rows missing / doubled | writes/s | wait p50 | p99 | longest "
         "| ideal queue | reads/s | reads failed | longest |"
     )
     click.echo("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for count in counts:
-        for way in ways:
-            click.echo(_row(way, count, writes, at_most))
+        for method in methods:
+            click.echo(_row(method, count, writes, at_most))
 
 
-def _row(way: Way, count: int, writes: int, at_most: float) -> str:
+def _row(method: Method, count: int, writes: int, at_most: float) -> str:
     with tempfile.TemporaryDirectory(prefix="store-benchmark-") as name:
         folder = Path(name)
-        path, stop = lakes().fresh(folder) if way == "shared" else folder / "store.duckdb", folder / "stop"
+        path, stop = lakes().fresh(folder) if method == "shared" else folder / "store.duckdb", folder / "stop"
         prepare(path)
         started = [
-            processes.Process(target=read_until, args=(way, path, folder / f"reader-{number}", stop), daemon=True)
+            processes.Process(target=read_until, args=(method, path, folder / f"reader-{number}", stop), daemon=True)
             for number in range(READERS)
         ]
         writing = [
-            processes.Process(target=write_batches, args=(way, path, folder / f"writer-{number}", number, writes),
+            processes.Process(target=write_batches, args=(method, path, folder / f"writer-{number}", number, writes),
                               daemon=True)
             for number in range(count)
         ]  # fmt: skip
@@ -109,30 +115,31 @@ def _row(way: Way, count: int, writes: int, at_most: float) -> str:
                 process.join()
         wrote, read = (Met.of(sorted(folder.glob(f"{kind}-*"))) for kind in ("writer", "reader"))
         rows, doubled = stored(path)
-        ideal = _ideal(path, count) if way == "ours" else float("nan")
+        ideal = _ideal(path, count) if method == "zk_pipeline" else float("nan")
     end_lakes()
     done = len(wrote.waits)
     unfinished = f", {late} writers not done after {at_most:.0f} s" if late else ""
     return (
-        f"| {way} | {count} × {writes} | {done} | {len(wrote.failed)}{unfinished} | {done * ROWS - rows + doubled} / "
-        f"{doubled} | {done / seconds:.1f} | {wrote.quantile(0.5):.2f} s | {wrote.quantile(0.99):.2f} s | "
-        f"{wrote.longest:.2f} s | {'–' if way != 'ours' else f'{ideal:.2f} s'} | {len(read.waits) / seconds:.1f} | "
-        f"{len(read.failed)} | {read.longest:.2f} s |"
+        f"| {method} | {count} × {writes} | {done} | {len(wrote.failed)}{unfinished} | "
+        f"{done * ROWS - rows + doubled} / {doubled} | {done / seconds:.1f} | "
+        f"{wrote.quantile(0.5):.2f} s | {wrote.quantile(0.99):.2f} s | "
+        f"{wrote.longest:.2f} s | {'–' if math.isnan(ideal) else f'{ideal:.2f} s'} | "
+        f"{len(read.waits) / seconds:.1f} | {len(read.failed)} | {read.longest:.2f} s |"
     )
 
 
 def _ideal(path: Where, count: int) -> float:
     """Every writer once, for as long as a write holds the store on average, and readers in one go between two."""
-    kinds = {one.operation: one.lock_time for one in Store.at(path).holds().operations}
+    kinds = {one.operation: one.lock_time for one in Store.at(path).lock_statistics().operations}
     write, read = kinds["write"], kinds["read"]
     return count * (write.sum_ms / write.count + read.sum_ms / read.count) / 1e3
 
 
 @main.command()
 @click.option("--size", "sizes", multiple=True, type=int, default=SIZES, show_default=True)
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Where the stores are made.")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Folder of the temporary stores.")
 def growth(sizes: tuple[int, ...], folder: Path | None) -> None:
-    """Storing 1,000 new punches among many, alone and at the end of a whole log of 100,000.
+    """Ingest 1,000 new punches into stores of any size, alone and at the end of a whole log of 100,000.
 
     \b
     Example:  python -m benchmarks.store growth --size 1000000
@@ -147,7 +154,7 @@ def growth(sizes: tuple[int, ...], folder: Path | None) -> None:
             for kind in kinds:
                 one = measure(path, size, kind)
                 click.echo(
-                    f"| {size:,} | {one.file_mb:.0f} MB | {kind} | {one.held_ms:.0f} ms | {one.most_ms:.0f} ms | "
+                    f"| {size:,} | {one.file_mb:.0f} MB | {kind} | {one.median_ms:.0f} ms | {one.longest_ms:.0f} ms | "
                     f"{one.memory_mb:.0f} MB | {one.grown_kb:.0f} kB |"
                 )
 

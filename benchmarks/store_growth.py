@@ -1,6 +1,4 @@
-"""What storing 1,000 new punches costs in a store that holds few or many: each in a process of its own, for its
-memory.
-"""
+"""Ingest of 1,000 new punches into stores of any size, each in its own process to measure memory."""
 
 from __future__ import annotations
 
@@ -21,24 +19,24 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import reading
 
-DEVICES, PEOPLE, YEARS = 50, 5_000, 10
+DEVICES, USERS, YEARS = 50, 5_000, 10
 REPEATS = 7
 Kind = Literal["new punches", "a whole log"]
 
 
 @dataclass(frozen=True)
 class Grown:
-    """Milliseconds held (median and most of REPEATS), MB of memory beyond the imports, bytes of the file per ingest."""
+    """Milliseconds of an ingest (median, maximum), memory beyond the imports, file size, growth per ingest."""
 
-    held_ms: float
-    most_ms: float
+    median_ms: float
+    longest_ms: float
     memory_mb: float
     file_mb: float
     grown_kb: float
 
 
 def fill(path: Path, punches: int) -> None:
-    """Ten years of punches from fifty devices, in order of time as polls bring them."""
+    """Fill a store with ten years of punches of fifty devices, in order of time."""
     store = Store.at(path)
     for number in range(DEVICES):
         store.devices.add(Device(name=f"Gate {number}", ip_address="192.0.2.10", timezone="UTC"))
@@ -49,7 +47,7 @@ def fill(path: Path, punches: int) -> None:
             connection.execute(
                 f"""
                 INSERT INTO raw_punches BY NAME
-                SELECT 'Gate ' || (i % {DEVICES}) AS device, (1000 + i // {DEVICES} % {PEOPLE})::VARCHAR AS user_id,
+                SELECT 'Gate ' || (i % {DEVICES}) AS device, (1000 + i // {DEVICES} % {USERS})::VARCHAR AS user_id,
                        TIMESTAMP '2016-01-01' + to_seconds(i * {step}) AS punched_at_local,
                        (TIMESTAMP '2016-01-01' + to_seconds(i * {step})) AT TIME ZONE 'UTC' AS punched_at,
                        1 AS status, 0 AS punch_state, 1 AS verify_type, 1 + i // 1000 AS first_poll_id, i + 1 AS seq,
@@ -76,7 +74,7 @@ def fill(path: Path, punches: int) -> None:
 
 
 def measure(path: Path, punches: int, kind: Kind) -> Grown:
-    """Ingest REPEATS polls into a store made by `fill`; the first, which finds nothing in memory, counts too."""
+    """Ingest REPEATS polls into a store of `fill`; the first, with cold caches, is included."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measure, (path, punches, kind))
@@ -98,8 +96,8 @@ def _measure(path: Path, punches: int, kind: Kind) -> Grown:
         took.append((time.monotonic() - began) * 1e3)
         assert done.new == NEW[kind], done
     return Grown(
-        held_ms=median(took),
-        most_ms=max(took),
+        median_ms=median(took),
+        longest_ms=max(took),
         memory_mb=(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
         file_mb=path.stat().st_size / 1e6,
         grown_kb=(path.stat().st_size - size) / REPEATS / 1e3,
@@ -112,17 +110,17 @@ KNOWN: Mapping[Kind, int] = {"new punches": 0, "a whole log": 99_000}
 
 
 def _poll(punches: int, kind: Kind, number: int) -> pd.DataFrame:
-    """1,000 punches after all that are stored, and before them the known ones of a log, spread over ten years."""
+    """1,000 punches after all stored ones, preceded by the known ones of a log, spread over ten years."""
     begin = np.datetime64(BEGIN[kind]) + np.timedelta64(number, "h")
     new = begin + np.arange(NEW[kind]).astype("timedelta64[s]")
-    held = punches // DEVICES  # of this device
+    stored = punches // DEVICES  # of this device
     step = YEARS * 365 * 86_400 // punches if punches < YEARS * 365 * 86_400 else 1
-    nth = np.unique(np.linspace(0, held - 1, KNOWN[kind]).astype("int64")) if KNOWN[kind] else np.array([], "int64")
+    nth = np.unique(np.linspace(0, stored - 1, KNOWN[kind]).astype("int64")) if KNOWN[kind] else np.array([], "int64")
     i = nth * DEVICES + 7
     known = np.datetime64("2016-01-01") + (i * step).astype("timedelta64[s]")
-    people = np.concatenate([1000 + i // DEVICES % PEOPLE, np.arange(NEW[kind]) % PEOPLE + 1000])
+    users = np.concatenate([1000 + i // DEVICES % USERS, np.arange(NEW[kind]) % USERS + 1000])
     return punches_frame(
-        user_id=people.astype(str).astype(object),
+        user_id=users.astype(str).astype(object),
         punched_at_local=np.concatenate([known, new]),
         status=1,
         punch_state=0,

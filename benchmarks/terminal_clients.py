@@ -1,4 +1,4 @@
-"""Three clients that fetch a terminal's log: pyzk, ours, and one that only drains the bytes. No measuring."""
+"""Clients that fetch the log of a terminal: pyzk, zk_pipeline, and one that only receives the bytes. No measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT, DEADLINE = 10.0, 600.0
 
 
 def read_with_pyzk(device: Device) -> int:
-    """Records read by pyzk's own `get_attendance`, connection included."""
+    """Read the log with `get_attendance` of pyzk, with connect and disconnect; the number of records."""
     terminal = ZK(
         device.ip_address, device.port, timeout=int(TIMEOUT), ommit_ping=True, force_udp=device.protocol == "udp"
     )
@@ -28,13 +28,13 @@ def read_with_pyzk(device: Device) -> int:
         connection.disconnect()
 
 
-def read_with_ours(device: Device) -> int:
-    """Records read by `read_terminal`, with all that it asks besides: clock, counters, options, users."""
+def read_with_zk_pipeline(device: Device) -> int:
+    """Read the log with `read_terminal`, with clock, counters, options and users; the number of records."""
     return len(read_terminal(device, comm_key=0, timeout=TIMEOUT, deadline=DEADLINE).punches)
 
 
 def drain(device: Device) -> int:
-    """Bytes of the log received and thrown away: no checksum, no decoding, nothing else asked. The floor."""
+    """Receive and discard the bytes of the log, without verification or other requests; their number. The floor."""
     with _Drain(device) as client:
         client.ask(Command.CONNECT)
         announced = client.ask(Command.DATA_WRRQ, struct.pack("<bhii", 1, Command.ATTLOG_RRQ, 0, 0))
@@ -68,7 +68,7 @@ class _Drain:
         self._socket.close()
 
     def ask(self, command: int, data: bytes = b"") -> bytes:
-        """Send a request; the first frame of its answer."""
+        """Send a request; the first frame of the response."""
         self._number += 1
         packet = _with_data(build_packet(command, self.session_id, self._number), data)
         self._socket.sendall(tcp_header(len(packet)) + packet if self.is_tcp else packet)
@@ -86,7 +86,7 @@ class _Drain:
         self._exactly(self._length)
 
     def command(self) -> int:
-        """What the frame received last is."""
+        """Command of the frame received last."""
         return int.from_bytes(self._buffer[:2], "little")
 
     def _exactly(self, size: int) -> None:
@@ -99,7 +99,7 @@ class _Drain:
 
 
 def _with_data(packet: bytes, data: bytes) -> bytes:
-    """A frame with data added; the checksum is that of the whole."""
+    """A frame with data appended and a checksum of the whole."""
     whole = packet[:2] + bytes(2) + packet[4:] + data
     checksum = -int.from_bytes(whole, "little") % 0xFFFF
     return whole[:2] + checksum.to_bytes(2, "little") + whole[4:]

@@ -1,4 +1,4 @@
-"""Emulated terminals in a process of their own, so that what they cost is not counted as the reader's. No measuring."""
+"""Emulated terminals in a separate process, so that their CPU is not counted for the client. No measurement."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ FIRST_PUNCH = "2026-01-05T08:00:00"
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """One terminal to serve. `hangs`: at its log ("silent"), or by sending all byte by byte ("dripping").
+    """One terminal to serve. `hangs`: at its log ("silent"), or by sending byte by byte ("dripping").
 
-    `packets`: of 1,024 bytes and "numbered", as real terminals send them; by default the largest there may be,
-    unnumbered.
+    `packets`: "numbered" for packets of 1,024 bytes, as from real terminals; by default of maximum size, unnumbered.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""What reading terminals costs: `python -m benchmarks.terminals` from a checkout; see README.md beside this file.
+"""Benchmark of reading terminals: `python -m benchmarks.terminals` from a checkout. Figures: README.md.
 
-The terminals run in a process of their own; clients, clocks and tables are here.
+The terminals run in a separate process; this module has the clients, timers and tables.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 import click
 from zk.exception import ZKError
 
-from benchmarks.terminal_clients import DEADLINE, TIMEOUT, drain, read_with_ours, read_with_pyzk
+from benchmarks.terminal_clients import DEADLINE, TIMEOUT, drain, read_with_pyzk, read_with_zk_pipeline
 from benchmarks.terminal_server import Served, Wanted, serving
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogPosition, Protocol, Reading
 from zk_pipeline.devices.polling import poll_many
 from zk_pipeline.devices.reading import read_terminal
-from zk_pipeline.operations.poll import AT_ONCE
+from zk_pipeline.operations.poll import MAX_CONCURRENT_READINGS
 from zk_pipeline.simulator.terminal.records import Layout
 
 LAYOUTS: tuple[Layout, ...] = (8, 16, 40)
-# Real terminals send packets of about 1,000 bytes and number them; without numbers UDP has to ask for each by itself.
+# Real terminals send numbered packets of about 1,000 bytes; without numbers UDP requests each one separately.
 LINES: dict[str, tuple[Protocol, str]] = {
     "TCP, packets of 64 kB": ("tcp", ""),
     "TCP, of 1 kB": ("tcp", "numbered"),
@@ -35,7 +35,7 @@ LINES: dict[str, tuple[Protocol, str]] = {
 }
 COUNTS = (1_000, 10_000, 100_000)
 REPEATS = 5
-LONG_SECONDS = 2.0  # what takes longer is measured once
+LONG_SECONDS = 2.0  # a slower case is measured once
 
 FLEET, FLEET_RECORDS = 200, 5_000
 FLEET_TIMEOUT, FLEET_DEADLINE = 5.0, 30.0
@@ -44,25 +44,25 @@ HANGING = {7: "silent", 50: "silent", 93: "silent", 131: "dripping", 170: "dripp
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of this process's CPU and of the wall clock; the least of several runs."""
+    """CPU seconds of this process and wall seconds; minimum of several runs."""
 
     cpu: float
     wall: float
 
 
 class Incomplete(Exception):
-    """A client read something else than what is there."""
+    """The result of a client differs from the log."""
 
 
 def cost_of(read: Callable[[], int], expected: int) -> Cost:
-    """The least cost of reading; raises Incomplete unless what is read is complete each time."""
+    """Minimum cost of reading. Raises Incomplete if a result is incomplete."""
     costs: list[Cost] = []
     while len(costs) < REPEATS and (not costs or costs[-1].wall < LONG_SECONDS):
         cpu, wall = time.process_time(), time.perf_counter()
         count = read()
         costs.append(Cost(time.process_time() - cpu, time.perf_counter() - wall))
         if count != expected:
-            raise Incomplete(f"{count} came where {expected} were expected")
+            raise Incomplete(f"got {count}, expected {expected}")
     return Cost(min(cost.cpu for cost in costs), min(cost.wall for cost in costs))
 
 
@@ -72,23 +72,25 @@ def seconds(value: float) -> str:
 
 @click.group(chain=True)
 def main() -> None:
-    """Measure; by name, or with `all`."""
+    """Measure by name, or `all`."""
 
 
 @main.command("all")
 @click.pass_context
 def everything(context: click.Context) -> None:
-    """All of it: about six minutes, most of them pyzk's."""
+    """Everything: about six minutes, most of them for pyzk."""
     for command in (full_logs, tails, fleet):
         context.invoke(command)
 
 
 @main.command("full-logs")
 def full_logs() -> None:
-    """Whole logs: pyzk, ours, and a client that only drains the bytes."""
+    """Whole logs: pyzk, zk_pipeline, and a client that only receives the bytes."""
     click.echo(
-        "| records | bytes | over | pyzk CPU | ours CPU | floor CPU | pyzk wall | ours wall | floor wall "
-        "| CPU pyzk : ours | wall pyzk : ours | CPU ours : floor | wall ours : floor |\n" + "|---" * 13 + "|"
+        "| records | bytes | over | pyzk CPU | zk_pipeline CPU | floor CPU | pyzk wall | zk_pipeline wall | floor wall "
+        "| CPU pyzk : zk_pipeline | wall pyzk : zk_pipeline | CPU zk_pipeline : floor | wall zk_pipeline : floor |\n"
+        + "|---" * 13
+        + "|"
     )
     for records in COUNTS:
         with serving(_terminals(records)) as served:
@@ -108,24 +110,24 @@ def _terminals(records: int) -> list[Wanted]:
 
 def _full_log_row(device: Device, line: str, records: int, layout: int) -> str:
     floor = cost_of(lambda: drain(device), records * layout + 4)
-    ours = cost_of(lambda: read_with_ours(device), records)
+    own = cost_of(lambda: read_with_zk_pipeline(device), records)
     pyzk = _cost_of_pyzk(device, records)
-    against_pyzk = [f"{pyzk.cpu / ours.cpu:.1f}", f"{pyzk.wall / ours.wall:.1f}"] if pyzk else ["–", "–"]
+    against_pyzk = [f"{pyzk.cpu / own.cpu:.1f}", f"{pyzk.wall / own.wall:.1f}"] if pyzk else ["–", "–"]
     cells = [
         f"{records:,}",
         str(layout),
         line,
-        *(seconds(cost.cpu) if cost else "fails" for cost in (pyzk, ours, floor)),
-        *(seconds(cost.wall) if cost else "fails" for cost in (pyzk, ours, floor)),
+        *(seconds(cost.cpu) if cost else "fails" for cost in (pyzk, own, floor)),
+        *(seconds(cost.wall) if cost else "fails" for cost in (pyzk, own, floor)),
         *against_pyzk,
-        f"{ours.cpu / floor.cpu:.1f}",
-        f"{ours.wall / floor.wall:.1f}",
+        f"{own.cpu / floor.cpu:.1f}",
+        f"{own.wall / floor.wall:.1f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def _cost_of_pyzk(device: Device, records: int) -> Cost | None:
-    """None where it does not read what is there, or not at all."""
+    """Cost of pyzk, or None if it fails or reads an incomplete log."""
     try:
         return cost_of(lambda: read_with_pyzk(device), records)
     except (Incomplete, OSError, ZKError, struct.error) as error:
@@ -186,7 +188,7 @@ def fleet() -> None:
     ]
     with serving(wanted) as served:
         devices = [served.device(one.name, "tcp") for one in wanted]
-        # A process of its own: its peak is that of nothing else.
+        # A separate process, for its own peak memory.
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_poll, args=(there, devices))
@@ -200,7 +202,9 @@ def _poll(pipe: Connection, devices: list[Device]) -> None:
     before = _peak_mb()
     cpu, started = time.process_time(), time.perf_counter()
     records, failures, last_good = 0, [], 0.0
-    for outcome in poll_many(devices, gateway.read, max_workers=AT_ONCE, deadline_seconds=FLEET_DEADLINE):
+    for outcome in poll_many(
+        devices, gateway.read, max_workers=MAX_CONCURRENT_READINGS, deadline_seconds=FLEET_DEADLINE
+    ):
         if outcome.reading is not None:
             records += len(outcome.reading.punches)
             last_good = time.perf_counter() - started
@@ -216,7 +220,7 @@ def _poll(pipe: Connection, devices: list[Device]) -> None:
 
 
 def _peak_mb() -> int:
-    """The most memory this process has held (Linux; getrusage would count its parent's too)."""
+    """Peak memory of this process in MB (Linux; getrusage would include the parent)."""
     status = Path("/proc/self/status").read_text("ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) >> 10
 

@@ -1,4 +1,4 @@
-"""`python -m zk_pipeline` is `zk-pipeline`."""
+"""Entry point of `python -m zk_pipeline`, the same as `zk-pipeline`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import signal
 
 
 def main() -> None:
-    """Run the command line and exit with its code. Until its work begins and after that has ended, SIGINT and SIGTERM
-    end the process at once; in between, in order (`processes.end_in_order`). In the last moments, when the interpreter
-    has given up handlers and takes itself apart, they change nothing.
+    """Run the command line and exit with its code.
+
+    SIGINT and SIGTERM end the process immediately before and after the command, and by graceful shutdown during it
+    (`processes.run_with_graceful_shutdown`). During interpreter finalization they are ignored.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-        atexit.register(signal.signal, number, signal.SIG_IGN)  # hooks are called in reverse order: these at last
-    from zk_pipeline.cli.main import main as run_and_exit  # noqa: PLC0415 (takes time, in which signals may come)
+        signal.signal(number, _exit_now)
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # atexit hooks run in reverse order: these run last
+    from zk_pipeline.cli.main import main as run_and_exit  # noqa: PLC0415 (slow; the handlers must be set before it)
 
     run_and_exit()
 
 
-def _leave(number: int, _: object) -> None:
+def _exit_now(number: int, _: object) -> None:
     try:
         os.write(2, b"zk-pipeline: interrupted\n")
     finally:

@@ -1,6 +1,4 @@
-"""The code location that Dagster loads. Nothing happens at import; settings are read when the definitions are asked
-for.
-"""
+"""Dagster code location. Settings are read when Dagster resolves the definitions, not at import."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Strict reader of the YAML files that people write for us. A value stays the text that was written.
+"""Strict YAML reader for configuration files. Scalars stay text.
 
-YAML 1.1 turns `00042` into 34, `12:30` into 750 and `no` into false, which is another person, another terminal or
-another code of the CRM. Here nothing is converted before a field says what it is: the types below convert the few
-fields that are no text. Anchors, aliases, tags and repeated keys are refused.
+YAML 1.1 parses `00042` as 34, `12:30` as 750 and `no` as false, and thereby changes a user id, a time or a CRM code.
+This reader converts no value; the pydantic types below convert the fields that are not text. Anchors, aliases, tags
+and duplicate keys are rejected.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pydantic import BeforeValidator
 from zk_pipeline.errors import UsageError
 
 _NULLS = ("", "~", "null", "Null", "NULL")
-_FLAGS = {
-    word: value
-    for value, words in ((True, ("true", "yes", "on")), (False, ("false", "no", "off")))
-    for plain in words
-    for word in (plain, plain.title(), plain.upper())
+_BOOLEANS = {
+    spelling: value
+    for value, literals in ((True, ("true", "yes", "on")), (False, ("false", "no", "off")))
+    for literal in literals
+    for spelling in (literal, literal.title(), literal.upper())
 }
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
-_NO_NUMBER = re.compile(r"[-+]?\.inf|\.nan", re.IGNORECASE)
-_MAX_DIGITS = 300  # more are infinite as a double, which many CRMs read every number as
+_NOT_FINITE = re.compile(r"[-+]?\.inf|\.nan", re.IGNORECASE)
+_MAX_DIGITS = 300  # more overflow an IEEE double, the number type of many JSON parsers
 _YAML_12_NUMBER = re.compile(r"0o[0-7]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
@@ -39,9 +39,9 @@ def problem_at(path: Path, line: int, problem: str) -> UsageError:
 
 @dataclass(frozen=True)
 class YamlFile:
-    """`content` is made of dicts, lists, texts as written, and None where nothing (or null) stands.
+    """Parsed file. `content` consists of dicts, lists, texts as written, and None for an empty or null scalar.
 
-    `lines` has the line of each entry by its place, such as ("devices", 0, "name").
+    `lines`: line number of each entry by its key path, such as ("devices", 0, "name").
     """
 
     path: Path
@@ -49,7 +49,7 @@ class YamlFile:
     lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict)
 
     def where(self, *place: str | int) -> str:
-        """File and line of a place, or of the nearest thing around it."""
+        """File and line of a key path, or of its nearest ancestor."""
         for length in range(len(place), 0, -1):
             if place[:length] in self.lines:
                 return f"{self.path}, line {self.lines[place[:length]]}"
@@ -57,19 +57,19 @@ class YamlFile:
 
 
 def read_yaml(path: Path) -> YamlFile:
-    """Raises UsageError naming the file and, where there is one, the line."""
+    """Parse a file. Raises UsageError with the file and, if known, the line."""
     root = compose_yaml(path)
     lines: dict[tuple[str | int, ...], int] = {}
     return YamlFile(path, None if root is None else _content(root, (), lines), lines)
 
 
 def compose_yaml(path: Path) -> yaml.Node | None:
-    """The same as nodes, which know their lines; None for a file that says nothing."""
+    """Parse a file to YAML nodes, which know their lines; None if the file is empty. Raises UsageError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise problem_at(path, line, "cannot be read as YAML: it is not text in UTF-8") from None
+        raise problem_at(path, line, "cannot be read as YAML: it is not UTF-8 text") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
@@ -106,13 +106,13 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        found: set[str] = set()
+        seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise _Refused(key, "a key must be a single name")
-            if key.value in found:
-                raise _Refused(key, f"{key.value!r} stands there twice")
-            found.add(key.value)
+            if key.value in seen:
+                raise _Refused(key, f"duplicate key {key.value!r}")
+            seen.add(key.value)
         return node
 
 
@@ -131,19 +131,19 @@ def _content(node: yaml.Node, place: tuple[str | int, ...], lines: dict[tuple[st
 
 
 def is_null(node: yaml.Node) -> bool:
-    """Whether nothing stands there, or `null` or `~` without quotes."""
+    """Whether the scalar is empty, or an unquoted `null` or `~`."""
     return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in _NULLS
 
 
 def json_value(node: yaml.ScalarNode) -> str | int | float | bool | None:
-    """What a scalar means in JSON. Raises ValueError for what YAML 1.1 and 1.2, or people, read differently."""
+    """JSON value of a scalar. Raises ValueError for a scalar that YAML 1.1 and YAML 1.2 parse differently."""
     text: str = node.value
     if node.style is not None:
         return text
     if is_null(node):
         return None
-    if _NO_NUMBER.fullmatch(text):
-        raise ValueError(f"{text} is no number that JSON can hold: leave it out, or write null or a number")
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError(f"{text} cannot be written as a JSON number: leave it out, or write null or a number")
     if _DECIMAL.fullmatch(text):
         if len(text) > _MAX_DIGITS:
             raise ValueError(f"a number of {len(text)} digits is too long: put text in quotes")
@@ -151,21 +151,21 @@ def json_value(node: yaml.ScalarNode) -> str | int | float | bool | None:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if node.tag != yaml.SafeLoader.DEFAULT_SCALAR_TAG or _YAML_12_NUMBER.fullmatch(text):
-        raise ValueError(f"{text} can be read in several ways: put text in quotes, and write numbers as 42 or 0.5")
+        raise ValueError(f"{text} is ambiguous: put text in quotes, and write numbers as 42 or 0.5")
     return text
 
 
-# How fields of a pydantic model say what they are. A text with nothing in it (`user:` and no more) is refused.
+# Types for the fields of pydantic models. An empty text (`user:` without a value) is rejected.
 
 
 def _text(value: object) -> object:
     if value is None or value == "":
-        raise ValueError("nothing stands behind it: write a value, or leave it out")
+        raise ValueError("it has no value: write one, or leave it out")
     return value
 
 
 def _whole(value: object) -> object:
-    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError(f"{value!r} is not a whole number such as 42")
     return value
 
@@ -177,9 +177,9 @@ def _decimal(value: object) -> object:
 
 
 def _flag(value: object) -> object:
-    if isinstance(value, str) and value not in _FLAGS:
+    if isinstance(value, str) and value not in _BOOLEANS:
         raise ValueError(f"{value!r} is neither true nor false")
-    return _FLAGS.get(value, value) if isinstance(value, str) else value
+    return _BOOLEANS.get(value, value) if isinstance(value, str) else value
 
 
 def _day(value: object) -> object:
@@ -194,7 +194,7 @@ def _day(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-OptionalText = Annotated[str | None, BeforeValidator(_text)]  # None only where it is left out
+OptionalText = Annotated[str | None, BeforeValidator(_text)]  # None only if the key is missing
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Decimal = Annotated[float, BeforeValidator(_decimal)]
 Flag = Annotated[bool, BeforeValidator(_flag)]

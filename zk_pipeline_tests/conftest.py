@@ -8,10 +8,11 @@ import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from zk_pipeline.beta import USED_KNOWINGLY
+from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
 from zk_pipeline.config.settings import VARIABLES
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -20,11 +21,17 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attacks import ATTACK, attack_lines
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_COUNTS, CRM_OUTCOME, CRM_WRONG
 from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
+from zk_pipeline_tests.distribution import LongestFirst, sort_items
 from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
+from zk_pipeline_tests.fast import is_ignored, mark_fast
+from zk_pipeline_tests.memory_folder import use_memory_folder
 from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
 from zk_pipeline_tests.redis_server import NoRedis, redis_server
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, store_at
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 CRM_TOKEN = "token-that-nobody-may-see"
 
@@ -34,12 +41,28 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 2) * 3 // 2
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:
+    """The order of `distribution`, unless another `--dist` is asked for."""
+    return LongestFirst(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return is_ignored(collection_path, config) or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    sort_items(items)
+    mark_fast(items)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
+    if config.option.markexpr != "stress":  # full-size stores may need more than there is
+        use_memory_folder()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too.
-    for words in USED_KNOWINGLY:
+    for words in SUPPRESSED_WARNINGS:
         config.addinivalue_line("filterwarnings", f"ignore:{words}")
     chosen.engine = config.getoption("--engine")
 

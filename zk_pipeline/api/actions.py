@@ -23,7 +23,7 @@ from zk_pipeline.http.pagination import DateText, FlagText, Text, flag
 from zk_pipeline.http.run_workers import WORKER_LOST, Action, ActionLost, ActionResult
 from zk_pipeline.http.services import Given, Services
 from zk_pipeline.http.strict_input import StrictRoute, with_body
-from zk_pipeline.operations.date_range import asked_span, check_in_history, check_span
+from zk_pipeline.operations.date_range import check_date_range, check_in_history, parse_date_range
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.terminals.punches import PollRecord
@@ -198,7 +198,7 @@ async def process(
 ) -> Response | dict[str, Any]:
     """Process punches into attendance days: of one work date, of a range as one run, or of every stale work date."""
     query = with_body(query, body)
-    dates = asked_span(as_date(query.date), as_date(query.start_date), as_date(query.end_date))
+    dates = parse_date_range(as_date(query.date), as_date(query.start_date), as_date(query.end_date))
     if dates is not None:
         today = await run_in_threadpool(services.last_work_date)
         names = ("start_date", "end_date") if query.date is None else ("date", "date")
@@ -218,7 +218,7 @@ async def sync(
     """Send due deliveries to the CRM. The latest revision of each attendance day is sent once."""
     query = with_body(query, body)
     first, last = as_date(query.start_date), as_date(query.end_date)
-    check_span(first, last)
+    check_date_range(first, last)
     scope = SyncScope(first=first, last=last, user_id=query.user_id)
     retry = flag(query.retry_failed) or False
     return await _sync(request, services, query, {"scope": scope, "limit": query.limit, "retry": retry})

@@ -15,7 +15,7 @@ from zk_pipeline.http.fields import as_date
 from zk_pipeline.http.file_responses import MEDIA_TYPES, export_file
 from zk_pipeline.http.pagination import DateText, Number, Text
 from zk_pipeline.http.services import Given
-from zk_pipeline.operations.date_range import check_span
+from zk_pipeline.operations.date_range import check_date_range
 from zk_pipeline.store.queries.exports import ExportScope
 
 router = APIRouter(prefix="/api", tags=["records"], responses=FAILURES)
@@ -49,6 +49,6 @@ def export(
     A failure after the start closes the connection, so that half a file is not taken for a whole one.
     """
     first, last = as_date(query.start_date), as_date(query.end_date)
-    check_span(first, last)
+    check_date_range(first, last)
     scope = ExportScope(first, last, query.user_id, query.site, find_device_name(services, query.device))
     return export_file(services, what, scope, query.format)

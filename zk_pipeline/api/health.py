@@ -51,13 +51,13 @@ def ready(services: Given, response: Response) -> Readiness:
     """The store can be read, and the daemon that runs the schedules is alive."""
     now = services.clock()
     devices, store = _store(services)
-    orchestration = services.watch.orchestration(now)
+    orchestration = services.watch.daemon_status(now)
     is_ready = store == "ok" and orchestration.is_daemon_alive
     response.status_code = 200 if is_ready else 503
     return Readiness(
         status="ready" if is_ready else "not ready",
         store=store,
-        daemon=orchestration.daemon_words(),
+        daemon=orchestration.daemon_message(),
         devices=[_readiness(one, now) for one in devices],
     )
 
@@ -73,7 +73,7 @@ def metrics(request: Request, services: Given, _: Reader) -> Response:
     store = read_store_metrics(
         services.store.database, first=services.settings.history_start, last=services.last_work_date(), now=now
     )
-    collector = PipelineCollector(store, services.watch.orchestration(now), services.store.holds(), now)
+    collector = PipelineCollector(store, services.watch.daemon_status(now), services.store.lock_statistics(), now)
     body, content_type = metrics_page(request.headers.get("accept", ""), collector, services.requests)
     return Response(body, headers={"Content-Type": content_type})
 

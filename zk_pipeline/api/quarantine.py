@@ -116,16 +116,16 @@ def release(
     """Decode quarantined records again, after an encoding or a user list was corrected. Valid punches are stored, and
     the next processing run reprocesses their work dates.
     """
-    from zk_pipeline.operations.quarantine_release import release as release_records  # noqa: PLC0415 (pandas, slow to import)
+    from zk_pipeline.operations.quarantine_release import release_quarantine  # noqa: PLC0415 (pandas, slow to import)
 
     name = find_device_name(services, with_body(query, body).device)
-    return list(release_records(services.store, None if name is None else [name]))
+    return list(release_quarantine(services.store, None if name is None else [name]))
 
 
 @router.get("/clock-corrections/", response_model=list[CorrectionAnswer])  # type: ignore[valid-type]
 def corrections(services: Given, _: Reader) -> list[Correction]:
     """All clock corrections in order of creation, including revoked ones."""
-    return services.store.corrections.all()
+    return services.store.clock_corrections.all()
 
 
 @router.post("/clock-corrections/", response_model=CorrectionAnswer, status_code=201)
@@ -135,7 +135,7 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
     """
     name = find_device_name(services, new.device)
     assert name is not None
-    return services.store.corrections.add(
+    return services.store.clock_corrections.add(
         name,
         from_local=datetime.fromisoformat(new.from_local),
         to_local=datetime.fromisoformat(new.to_local),
@@ -148,9 +148,9 @@ def correct(services: Given, _: Admin, new: CorrectionBody) -> Correction:
 @router.delete("/clock-corrections/{correction_id}/", status_code=204)
 def revoke(services: Given, _: Admin, correction_id: CorrectionId) -> Response:
     """Revoke a clock correction: recorded times count unchanged again. The correction stays in the list."""
-    if not any(one.id == correction_id and one.revoked_at is None for one in services.store.corrections.all()):
+    if not any(one.id == correction_id and one.revoked_at is None for one in services.store.clock_corrections.all()):
         raise HTTPException(404, "Not found.")
-    services.store.corrections.revoke(correction_id)
+    services.store.clock_corrections.revoke(correction_id)
     return Response(status_code=204)
 
 

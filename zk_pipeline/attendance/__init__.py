@@ -1,1 +1,1 @@
-"""Punches to days: zones, work dates, shifts and outlier rules. No dagster, no SQL, no I/O."""
+"""Attendance rules: time zones, work dates, shifts, outliers. No dagster, no SQL, no I/O."""

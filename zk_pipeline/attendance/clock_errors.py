@@ -1,6 +1,6 @@
-"""Punches recorded by a clock that was measured wrong: how far off is too far, and which new punches are in doubt.
+"""Clock errors: the tolerated drift, and which new punches a wrong clock recorded.
 
-Pure functions over columns. Clocks are measured in `devices.session`; what was measured is kept in the store.
+Pure functions over columns. `devices.terminal_info` measures the clocks; the store has the measurements.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import pandas as pd
 
 from zk_pipeline.attendance.zones import to_instants
 
-# Clocks that only drift stay far below this between two settings; a clock that was reset, or did not follow a change
-# to or from summer time, is above it.
-LIMIT_SECONDS = 900.0
+# Drift between two settings of a clock stays far below this limit; a reset clock or a missed daylight saving change
+# exceeds it.
+MAX_CLOCK_ERROR_SECONDS = 900.0
 
 
 def is_wrong(drift_seconds: float | None) -> bool:
-    """Whether a clock is further off than LIMIT_SECONDS; one that shows no real date (None) says nothing."""
-    return drift_seconds is not None and abs(drift_seconds) > LIMIT_SECONDS
+    """Whether the drift exceeds MAX_CLOCK_ERROR_SECONDS; False for an unknown drift (None)."""
+    return drift_seconds is not None and abs(drift_seconds) > MAX_CLOCK_ERROR_SECONDS
 
 
 def drift_in_zone(drift_seconds: float | None, clock_local: datetime | None, *, zone: str, other: str) -> float | None:
-    """A drift measured against the wall clock of `zone`, as measured against that of `other`, in seconds."""
+    """Drift in seconds relative to the wall clock of the time zone `other`, from one relative to that of `zone`."""
     if drift_seconds is None or clock_local is None:
         return None
     shown = pd.Series([pd.Timestamp(clock_local)]).astype("datetime64[us]")
@@ -32,7 +32,7 @@ def drift_in_zone(drift_seconds: float | None, clock_local: datetime | None, *, 
     return drift_seconds + moved.total_seconds()
 
 
-def in_doubt(
+def doubtful_punches(
     punched_at: npt.NDArray[np.datetime64],
     *,
     drift_seconds: float | None,
@@ -40,21 +40,21 @@ def in_doubt(
     read_before: datetime | None,
     read_at: datetime,
 ) -> npt.NDArray[np.bool_]:
-    """Which of the punches that came into a log after `read_before` were recorded by a clock known to be wrong.
+    """Mask of the punches recorded since `read_before` whose time may come from a wrong clock.
 
-    `punched_at`: instants by the recorded wall clock, datetime64[us] in UTC. `drift_seconds`: of the clock at
-    `read_at`, when the log was read; `wrong_by`: its drift, in seconds, when it was last measured wrong since
-    `read_before`, None where it was not.
+    `punched_at`: instants from the recorded wall clock, datetime64[us] in UTC. `drift_seconds`: clock drift at
+    `read_at`, when the log was read. `wrong_by`: drift in seconds at the last measurement since `read_before` that
+    exceeded the limit; None if there was none.
 
-    All of them, where the clock is wrong at `read_at`. Where it has been set right since, a punch is in doubt unless
-    only the right clock explains it: it was made between the two readings.
+    If the clock is wrong at `read_at`, all punches are doubtful. If it was set in between, a punch is doubtful unless
+    its time lies between the two readings by the correct clock and not by the wrong one.
     """
     none = np.zeros(len(punched_at), dtype=bool)
     if is_wrong(drift_seconds):
         return ~none
     if wrong_by is None or read_before is None:
         return none
-    limit = LIMIT_SECONDS
+    limit = MAX_CLOCK_ERROR_SECONDS
     since, until = seconds_ahead(punched_at, read_before), seconds_ahead(punched_at, read_at)
     by_right_clock = (since >= -limit) & (until <= limit)
     by_wrong_clock = (since - wrong_by >= -limit) & (until - wrong_by <= limit)
@@ -62,6 +62,6 @@ def in_doubt(
 
 
 def seconds_ahead(punched_at: npt.NDArray[np.datetime64], moment: datetime) -> npt.NDArray[np.float64]:
-    """Seconds by which instants (datetime64[us] in UTC) lie after an aware `moment`; negative before it."""
+    """Seconds from the aware `moment` to each instant (datetime64[us] in UTC); negative before it."""
     reference = np.datetime64(moment.astimezone(timezone.utc).replace(tzinfo=None), "us")
     return (punched_at - reference) / np.timedelta64(1, "s")

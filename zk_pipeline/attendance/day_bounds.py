@@ -1,6 +1,6 @@
-"""What each row of a summary is measured by: its shift, when that starts, ends and is over, whether it is a day off.
+"""Shift bounds per row of the punch summaries: shift, start, end, end of the work date, day off.
 
-Few shifts and many rows: what belongs to a shift is computed once and spread over the rows.
+Values of a shift are computed once and broadcast to its rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from zk_pipeline.attendance.rules import WorkRules, due, offset
+from zk_pipeline.attendance.rules import WorkRules, offset, shift_instants
 from zk_pipeline.attendance.shifts import DAY_OFF, WEEKDAYS, Shift, minutes
 
 MINUTES = 24 * 60
@@ -22,10 +22,10 @@ Codes = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class DayBounds:
-    """`codes` says which of `kinds` a row has: 0 the settings' hours, then the shifts of `names` in order.
+    """`codes`: index into `kinds` per row: 0 for the hours of the settings, then the shifts `names` in order.
 
-    `starts`, `ends`, `over` are instants, indexed like the rows. `is_bound`: hours bind, it is no day off. `day_off`:
-    why not, per row; None where no row can have one.
+    `starts`, `ends`, `over` (end of the work date) are instants, indexed like the rows. `is_bound`: working hours
+    apply, the row is not a day off. `day_off`: holiday name or reason per row; None if no row has one.
     """
 
     codes: Codes
@@ -42,37 +42,41 @@ class DayBounds:
         return bool(self.names)
 
     def bound(self, what: str) -> pd.Series[pd.Timedelta] | timedelta:
-        """How far from the hours is still usual, per row, or for all where there are only the settings."""
+        """Outlier bound per row; one value for all rows if there are only the hours of the settings."""
         bounds: list[timedelta] = [getattr(kind, what) for kind in self.kinds]
         if len(bounds) == 1:
             return bounds[0]
         return pd.Series(np.array(bounds, dtype="timedelta64[us]")[self.codes], index=self.starts.index)
 
 
-def day_bounds(given: pd.DataFrame, rules: WorkRules, shifts: Mapping[str, Shift]) -> DayBounds:
-    """The measures of `given` (as declared by `frames.SUMMARIES`). Raises KeyError for a shift not in `shifts`."""
-    codes, names = _shift_codes(given)
+def day_bounds(summaries: pd.DataFrame, rules: WorkRules, shifts: Mapping[str, Shift]) -> DayBounds:
+    """Bounds for the rows of `summaries` (schema `frames.SUMMARIES`). Raises KeyError for a shift not in `shifts`."""
+    codes, names = _shift_codes(summaries)
     named = [shifts[name] for name in names]
     kinds = [rules, *(one.rules(rules) for one in named)]
-    moments = _due(given, codes, kinds)
-    day_off = _day_off(given, codes, named)
-    is_bound = np.ones(len(given), dtype=bool) if day_off is None else day_off == None  # noqa: E711 (elementwise)
+    moments = _due(summaries, codes, kinds)
+    day_off = _day_off(summaries, codes, named)
+    is_bound = np.ones(len(summaries), dtype=bool) if day_off is None else day_off == None  # noqa: E711 (elementwise)
     return DayBounds(codes, names, kinds, moments["starts"], moments["ends"], moments["over"], is_bound, day_off)
 
 
-def _shift_codes(given: pd.DataFrame) -> tuple[Codes, list[str]]:
-    if "shift" not in given:
-        return np.zeros(len(given), dtype=np.int8), []
-    codes, names = pd.factorize(given["shift"], sort=True)  # null is -1
+def _shift_codes(summaries: pd.DataFrame) -> tuple[Codes, list[str]]:
+    if "shift" not in summaries:
+        return np.zeros(len(summaries), dtype=np.int8), []
+    codes, names = pd.factorize(summaries["shift"], sort=True)  # null is -1
     return codes + 1, [str(name) for name in names]
 
 
-def _due(given: pd.DataFrame, codes: Codes, kinds: list[WorkRules]) -> pd.DataFrame:
-    """Start, end and end of date for each row; computed once per work date, zone, shift and begin of the dates."""
-    zone_codes, zones = pd.factorize(given["timezone"])
-    usual = np.array([minutes(kind.workday_starts_at) for kind in kinds])[codes]
-    begins, next_begins = (given[what].to_numpy() if what in given else usual for what in ("begins", "next_begins"))
-    days = given["work_date"].to_numpy().astype("datetime64[D]").astype(np.int64)
+def _due(summaries: pd.DataFrame, codes: Codes, kinds: list[WorkRules]) -> pd.DataFrame:
+    """Shift start, shift end and end of the work date per row, computed once per distinct work date, time zone, shift
+    and begins of the two work dates.
+    """
+    zone_codes, zones = pd.factorize(summaries["timezone"])
+    default_begins = np.array([minutes(kind.workday_starts_at) for kind in kinds])[codes]
+    begins, next_begins = (
+        summaries[what].to_numpy() if what in summaries else default_begins for what in ("begins", "next_begins")
+    )
+    days = summaries["work_date"].to_numpy().astype("datetime64[D]").astype(np.int64)
     sizes = (len(zones), len(kinds), MINUTES, MINUTES)
     key = days
     for part, size in zip((zone_codes, codes, begins, next_begins), sizes, strict=True):
@@ -85,8 +89,8 @@ def _due(given: pd.DataFrame, codes: Codes, kinds: list[WorkRules]) -> pd.DataFr
         parts.append(part)
     next_begin, begin, kind, zone = parts
     work_dates = pd.Series(rest.astype("datetime64[D]").astype("datetime64[us]"))
-    found = [
-        due(
+    frames = [
+        shift_instants(
             work_dates[zone == number],
             str(name),
             start=start[kind[zone == number]],
@@ -96,23 +100,23 @@ def _due(given: pd.DataFrame, codes: Codes, kinds: list[WorkRules]) -> pd.DataFr
         )
         for number, name in enumerate(zones)
     ]
-    if not found:
-        return kinds[0].due(given["work_date"], "UTC")
-    return pd.concat(found).sort_index().take(row_of).set_axis(given.index)
+    if not frames:
+        return kinds[0].shift_instants(summaries["work_date"], "UTC")
+    return pd.concat(frames).sort_index().take(row_of).set_axis(summaries.index)
 
 
 def _offsets(minutes_after: Codes) -> npt.NDArray[np.timedelta64]:
     return minutes_after.astype("timedelta64[m]").astype("timedelta64[us]")
 
 
-def _day_off(given: pd.DataFrame, codes: Codes, named: list[Shift]) -> npt.NDArray[np.object_] | None:
-    """The holiday's name, else whether the shift is off on that weekday; None where neither can be."""
+def _day_off(summaries: pd.DataFrame, codes: Codes, named: list[Shift]) -> npt.NDArray[np.object_] | None:
+    """Name of the holiday, or DAY_OFF on a weekday without work in the shift; None if no row can have either."""
     works = np.array([[True] * 7, *([day in one.weekdays for day in WEEKDAYS] for one in named)])
-    if works.all() and "holiday" not in given:
+    if works.all() and "holiday" not in summaries:
         return None
-    off = np.full(len(given), None, dtype=object)
-    off[~works[codes, given["work_date"].dt.weekday.to_numpy()]] = DAY_OFF
-    if "holiday" in given:
-        is_holiday = given["holiday"].notna().to_numpy()
-        off[is_holiday] = given["holiday"].to_numpy()[is_holiday]
+    off = np.full(len(summaries), None, dtype=object)
+    off[~works[codes, summaries["work_date"].dt.weekday.to_numpy()]] = DAY_OFF
+    if "holiday" in summaries:
+        is_holiday = summaries["holiday"].notna().to_numpy()
+        off[is_holiday] = summaries["holiday"].to_numpy()[is_holiday]
     return off

@@ -1,4 +1,4 @@
-"""The frames between the store and the rules, with their declared schemas. Zones: `*_local` are naive wall clocks."""
+"""Pandera schemas of the data frames between the store and the rules. `*_local` columns are naive wall-clock times."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pandera.pandas as pa
 _UTC = pd.DatetimeTZDtype("us", "UTC")
 _LOCAL = "datetime64[us]"
 
-# One row per site, user and work date: the few numbers the rules need, however many punches there were. The columns
-# that are not required say what a row is judged by; where one is missing, that is the same for all rows: the hours of
-# the settings, no holiday, no trusted punch states.
+# One row per site, user and work date, aggregated from its punches. Optional columns select the rules of a row; a
+# missing column means the hours of the settings, no holiday, no trusted punch states.
 SUMMARIES = pa.DataFrameSchema(
     {
         "site": pa.Column(object),
@@ -23,11 +22,12 @@ SUMMARIES = pa.DataFrameSchema(
         "first_punch_local": pa.Column(_LOCAL),
         "last_punch_local": pa.Column(_LOCAL),
         "punch_count": pa.Column("int32", pa.Check.ge(1)),
-        "shift": pa.Column(object, nullable=True, required=False),  # its name; null: the hours of the settings
-        "begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),  # minutes after midnight of the date
-        "next_begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),  # the same of the date after
-        "holiday": pa.Column(object, nullable=True, required=False),  # its name
-        # By punch states: microseconds at work, null where the states do not pair; whether they are trusted at all.
+        "shift": pa.Column(object, nullable=True, required=False),  # name; null: the hours of the settings
+        # Minutes after midnight at which the work date, and the next one, begin.
+        "begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),
+        "next_begins": pa.Column("int32", pa.Check.in_range(0, 1439), required=False),
+        "holiday": pa.Column(object, nullable=True, required=False),  # name
+        # Microseconds at work by punch states, null if the states do not pair; whether the states are trusted.
         "paired": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
         "is_trusted": pa.Column(bool, required=False),
     },
@@ -36,7 +36,7 @@ SUMMARIES = pa.DataFrameSchema(
     name="summaries",
 )
 
-# One judged row per site, user and work date, as it is written to daily_attendance.
+# One evaluated row per site, user and work date, as written to daily_attendance.
 DAYS = pa.DataFrameSchema(
     {
         "site": pa.Column(object),
@@ -61,8 +61,8 @@ DAYS = pa.DataFrameSchema(
     name="days",
 )
 
-# The same with what a row was judged by; a column that is missing is null in every row.
-JUDGED = DAYS.add_columns(
+# DAYS with the rules of each row; a missing column is null in every row.
+EVALUATED_DAYS = DAYS.add_columns(
     {
         "shift": pa.Column(object, nullable=True, required=False),
         "shift_start": pa.Column(object, nullable=True, required=False),  # datetime.time

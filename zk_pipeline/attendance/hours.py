@@ -1,4 +1,4 @@
-"""Times of day and weekdays as people write them, for files and options. Each raises ValueError with what is wrong."""
+"""Parsers of times of day and weekdays for files and options. Each raises ValueError for invalid text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zk_pipeline.attendance.shifts import WEEKDAYS
 
 
 def wall_time(value: object) -> object:
-    """`9:00` or `09:00` as a time; what is no text is left to others."""
+    """`9:00` or `09:00` as a time; values other than text are returned unchanged."""
     if not isinstance(value, str):
         return value
     if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", value.strip()):
@@ -18,15 +18,15 @@ def wall_time(value: object) -> object:
 
 
 def weekdays_of(value: object) -> object:
-    """`mon-fri`, `mon,wed` or a list of such, in the order of the week; what is neither is left to others."""
+    """Weekdays from `mon-fri`, `mon,wed` or a list of such, in week order; other values are returned unchanged."""
     parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):
         return value
-    found: set[str] = set()
+    selected: set[str] = set()
     for part in parts:
         first, dash, last = str(part).lower().partition("-")
         if first not in WEEKDAYS or (dash and last not in WEEKDAYS):
-            raise ValueError(f"{part!r} is no weekday: {', '.join(WEEKDAYS)}, or a span such as mon-fri")
+            raise ValueError(f"{part!r} is not a weekday: {', '.join(WEEKDAYS)}, or a range such as mon-fri")
         begin, end = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
-        found |= {WEEKDAYS[number % 7] for number in range(begin, end + 1 + 7 * (end < begin))}
-    return tuple(day for day in WEEKDAYS if day in found)
+        selected |= {WEEKDAYS[number % 7] for number in range(begin, end + 1 + 7 * (end < begin))}
+    return tuple(day for day in WEEKDAYS if day in selected)

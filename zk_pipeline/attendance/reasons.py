@@ -1,4 +1,4 @@
-"""Why a day is unusual, as sentences: the reading, the bound, and the hour of the row's own shift."""
+"""Outlier reasons as sentences: the time of the punch, the bound, and the hour of the row's shift."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Texts = npt.NDArray[np.object_]
 _CLOCK = np.array([f"{minute // 60:02}:{minute % 60:02}" for minute in range(24 * 60)], dtype=object)
 
 
-def reasons(given: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: DayBounds) -> Texts:
-    """A sentence per flagged row, the parts in the order of the day; empty for the others."""
-    into, out = given["first_punch_local"], given["last_punch_local"]
-    sentences = np.full(len(given), "", dtype=object)
+def reasons(summaries: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: DayBounds) -> Texts:
+    """One sentence per flagged row, its parts in chronological order; empty for the other rows."""
+    into, out = summaries["first_punch_local"], summaries["last_punch_local"]
+    sentences = np.full(len(summaries), "", dtype=object)
     for code, what, readings, side, allowed in (
         (OutlierCode.CLOCK_IN_TOO_EARLY, "Clock-in", into, "before", "early_clock_in"),
         (OutlierCode.CLOCK_IN_TOO_LATE, "Clock-in", into, "after", "late_clock_in"),
@@ -33,7 +33,7 @@ def reasons(given: pd.DataFrame, flags: Mapping[OutlierCode, Mask], by: DayBound
         bounds: list[timedelta] = [getattr(kind, allowed) for kind in by.kinds]
         edges = [_edge(hour, bound if side == "after" else -bound) for hour, bound in zip(hours, bounds, strict=True)]
         ends = [f", more than {_hours(bound)} {side} {hour:%H:%M}" for hour, bound in zip(hours, bounds, strict=True)]
-        # Rows of another shift have another hour in their sentence.
+        # The hour in the sentence is that of the row's shift.
         kinds = by.codes[rows]
         shown = _shown(readings.to_numpy("datetime64[us]")[rows], np.array(edges)[kinds])
         _add(sentences, rows, f"{what} " + shown + np.array(ends, dtype=object)[kinds])
@@ -48,7 +48,7 @@ def _add(sentences: Texts, rows: Rows, part: Texts) -> None:
 
 
 def _shown(readings: npt.NDArray[np.datetime64], edges: npt.NDArray[np.int64] | None) -> Texts:
-    """HH:MM; a punch in the very minute of the bound, one of `edges`, needs its seconds to be believed."""
+    """Times as HH:MM, or HH:MM:SS in the minute of the bound (`edges`), where HH:MM would not show the violation."""
     minutes = (readings - readings.astype("datetime64[D]")) // np.timedelta64(1, "m")
     shown: Texts = _CLOCK[minutes]
     if edges is not None:
@@ -58,7 +58,7 @@ def _shown(readings: npt.NDArray[np.datetime64], edges: npt.NDArray[np.int64] | 
 
 
 def _edge(hour: time, bound: timedelta) -> int:
-    """The minute of the day in which `bound` after `hour` lies."""
+    """Minute of the day of `hour` plus `bound`."""
     edge = datetime.combine(date(2000, 1, 2), hour) + bound
     return edge.hour * 60 + edge.minute
 

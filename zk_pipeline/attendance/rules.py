@@ -1,4 +1,4 @@
-"""The rules of a working day as values: hours, bounds, and which instants they mean on a given work date and zone."""
+"""Attendance rules: working hours, outlier bounds, and their instants on a work date in a time zone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE, _DAY = np.timedelta64(0, "us"), np.timedelta64(timedelta(days=1), "us")
 
 
 class OutlierCode(str, Enum):
-    """Why a day is unusual, in the order in which the codes of a day are listed; `explanation` is for people."""
+    """Outlier codes, in the order in which `outlier_codes` lists them, each with an `explanation` for users."""
 
     explanation: str
 
@@ -37,11 +37,11 @@ class OutlierCode(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkRules:
-    """Working hours on the wall clock, and how far from them a punch is still usual (bounds are exclusive).
+    """Working hours on the wall clock, and the outlier bounds around them (exclusive).
 
     An `end` before `start` is an overnight shift. A work date begins at `workday_starts_at` and lasts until that time
-    on the next calendar day, so every punch belongs to exactly one work date. `workday_is_set`: somebody said so,
-    rather than it following from the hours.
+    on the next calendar day, so every punch belongs to exactly one work date. `workday_is_set`: `workday_starts_at` was
+    set, not derived from the hours.
     """
 
     start: time = time(9)
@@ -54,13 +54,15 @@ class WorkRules:
     debounce_seconds: int = 60
     workday_is_set: bool = False
 
-    def due(self, work_dates: pd.Series[pd.Timestamp], zone: str) -> pd.DataFrame:
-        """`due` of these hours, for work dates that all begin at `workday_starts_at`."""
+    def shift_instants(self, work_dates: pd.Series[pd.Timestamp], zone: str) -> pd.DataFrame:
+        """`shift_instants` of these hours, for work dates that all begin at `workday_starts_at`."""
         begins = offset(self.workday_starts_at)
-        return due(work_dates, zone, start=offset(self.start), end=offset(self.end), begins=begins, next_begins=begins)
+        return shift_instants(
+            work_dates, zone, start=offset(self.start), end=offset(self.end), begins=begins, next_begins=begins
+        )
 
 
-def due(
+def shift_instants(
     work_dates: pd.Series[pd.Timestamp],
     zone: str,
     *,
@@ -69,10 +71,10 @@ def due(
     begins: Offsets,
     next_begins: Offsets,
 ) -> pd.DataFrame:
-    """When work starts and ends and when the date is over, for each work date in `zone`.
+    """Start and end of the working hours and end of the work date, for each work date in `zone`.
 
-    `start`, `end`: the hours; `begins` and `next_begins`: when each work date, and the one after it, begin. All are
-    timedelta64 after midnight, one for all or one for each. Returns columns `starts`, `ends`, `over`,
+    `start`, `end`: working hours; `begins`, `next_begins`: begin of each work date and of the next one. All are
+    timedelta64 after midnight, one value or one per work date. Returns columns `starts`, `ends`, `over`,
     datetime64[us, UTC], indexed like `work_dates`.
     """
     day = work_dates.to_numpy("datetime64[us]")
@@ -89,5 +91,5 @@ def due(
 
 
 def offset(at: time) -> np.timedelta64:
-    """From midnight to `at` on the wall clock."""
+    """Offset of the wall-clock time `at` from midnight."""
     return np.timedelta64(timedelta(hours=at.hour, minutes=at.minute, seconds=at.second), "us")

@@ -1,4 +1,4 @@
-"""Shifts, who has them and when, and holidays, as values; where a work date begins when one shift follows another."""
+"""Shifts, assignments and holidays, and the begin of a work date between two shifts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.errors import UsageError
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-DAY_OFF = "day off"  # what a row says where its shift does not work on that weekday
+DAY_OFF = "day off"  # value of `day_off` on a weekday without work in the shift
 _DAY = 24 * 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Working hours with a name. An `end` before `start` is an overnight shift; None takes what the settings say.
+    """Named working hours. An `end` before `start` is an overnight shift; None means the value of the settings.
 
-    Raises UsageError for hours that make no working day.
+    Raises UsageError for invalid hours, weekdays or bounds.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Shift:
             raise UsageError(f"shift {self.name!r}: workday_starts_at {begins:%H:%M} lies within its hours")
 
     def rules(self, settings: WorkRules) -> WorkRules:
-        """The rules by which a row of this shift is judged."""
+        """Rules for rows of this shift: `settings` with the hours and bounds of the shift."""
         own: dict[str, Any] = {
             what.removesuffix("_hours"): timedelta(hours=hours)
             for what in BOUNDS
@@ -61,7 +61,7 @@ BOUNDS = ("early_clock_in_hours", "late_clock_in_hours", "early_clock_out_hours"
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Whom an assignment is for: a user at a site, a user, a device, or a site. Raises UsageError for any other."""
+    """Target of an assignment: a user at a site, a user, a device, or a site. Raises UsageError otherwise."""
 
     user_id: str | None = None
     site: str | None = None
@@ -76,7 +76,7 @@ class Target:
             raise UsageError("a shift is assigned to a user, a device or a site: an empty name is none of them")
         if self.user_id is not None and (self.user_id != self.user_id.strip() or not self.user_id.isprintable()):
             raise UsageError(
-                f"user id {self.user_id!r} begins or ends with a blank or holds a control character: no person has it"
+                f"invalid user id {self.user_id!r}: it begins or ends with a blank or contains a control character"
             )
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """Who has which shift on the work dates from `valid_from` to `valid_to`, both included; None is open."""
+    """Shift of a target on the work dates from `valid_from` to `valid_to`, both included; None means unbounded."""
 
     shift: str
     target: Target
@@ -106,7 +106,7 @@ class Assignment:
         return f"{self.valid_from or '…'} to {self.valid_to or '…'}"
 
     def overlaps(self, other: Assignment) -> bool:
-        """Whether both say something of the same target on the same work date."""
+        """Whether both assign a shift to the same target on the same work date."""
         first, last = self.valid_from or date.min, self.valid_to or date.max
         return (
             self.target == other.target
@@ -117,7 +117,7 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Holiday:
-    """A work date on which nobody is expected: at one site, or at all (None)."""
+    """Work date on which no employee is expected, at one site or at all sites (None)."""
 
     day: date
     name: str
@@ -130,22 +130,22 @@ class Holiday:
 
 @dataclass(frozen=True)
 class Hours:
-    """What decides where work dates begin. The settings' hours are one such value too."""
+    """Hours of a shift or of the settings that determine the begin of work dates."""
 
     start: time
     end: time
-    workday_starts_at: time | None = None  # None: nobody said
+    workday_starts_at: time | None = None  # None: derived from the hours
 
     @property
     def ends_after_midnight(self) -> int:
-        """Minutes past the midnight after its work date at which the shift ends; negative for one that ends before."""
+        """End of the shift in minutes after the midnight that follows its work date; negative before it."""
         begins = self.workday_starts_at
         starts_next_day = begins is not None and self.start < begins
         return minutes(self.end) + _DAY * ((self.end <= self.start) + starts_next_day - 1)
 
 
 def begins(before: Hours, on: Hours) -> int:
-    """Minutes after midnight at which a work date begins, from the hours in force on the date before and on it."""
+    """Begin of a work date in minutes after midnight, from the hours on the previous date and on the date itself."""
     if on.workday_starts_at is not None:
         return minutes(on.workday_starts_at)
     end = before.ends_after_midnight
@@ -153,7 +153,7 @@ def begins(before: Hours, on: Hours) -> int:
 
 
 def check_overlaps(assignments: Iterable[Assignment]) -> None:
-    """Raises UsageError where two assignments of one target share a work date."""
+    """Raises UsageError if two assignments of one target overlap."""
     by_target: dict[Target, list[Assignment]] = {}
     for one in assignments:
         for other in by_target.setdefault(one.target, []):

@@ -1,4 +1,4 @@
-"""One person's date over several sites: the summary of all their punches there, to be judged like any other."""
+"""Merge of a user's punch summaries over several sites of one work date, for CRM records per user."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 _PERSON = ["user_id", "work_date"]
-_NOT_MERGED = ["paired", "is_trusted"]  # minutes of work, which no record has
+_NOT_MERGED = ["paired", "is_trusted"]  # worked minutes, which the CRM record does not have
 
 
-def over_sites(summaries: pd.DataFrame, *, debounce_seconds: int, apart: Collection[str] = ()) -> pd.DataFrame:
-    """A row for each person and work date that has rows at several sites, as declared by `frames.SUMMARIES` too.
+def merge_sites(summaries: pd.DataFrame, *, debounce_seconds: int, apart: Collection[str] = ()) -> pd.DataFrame:
+    """One row per user and work date with rows at several sites, with schema `frames.SUMMARIES`.
 
-    From the first punch to the last, wherever they were made. Site, device, zone, shift and holiday are those of the
-    first punch; `last_punch_local` is on that zone's wall clock. Ids in `apart` are different people at each site.
+    It spans the first to the last punch at any site. Site, device, time zone, shift and holiday are those of the first
+    punch; `last_punch_local` is the wall-clock time in that zone. User ids in `apart` are not merged: they belong to
+    different employees at each site.
     """
     site = summaries["site"]
     if site.empty or (site == site.iloc[0]).all():
@@ -38,6 +39,6 @@ def over_sites(summaries: pd.DataFrame, *, debounce_seconds: int, apart: Collect
 
 
 def _local(instants: pd.Series[pd.Timestamp], zones: pd.Series[str]) -> pd.Series[pd.Timestamp]:
-    """The wall clock of each row's zone."""
-    found = [instants[zones == zone].dt.tz_convert(str(zone)).dt.tz_localize(None) for zone in zones.unique()]
-    return pd.concat(found).sort_index().astype("datetime64[us]")
+    """Wall-clock times of instants in each row's time zone."""
+    parts = [instants[zones == zone].dt.tz_convert(str(zone)).dt.tz_localize(None) for zone in zones.unique()]
+    return pd.concat(parts).sort_index().astype("datetime64[us]")

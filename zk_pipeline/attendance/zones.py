@@ -1,4 +1,4 @@
-"""From a terminal's wall clock to instants. Which work date a punch belongs to is the store's to say."""
+"""Conversion of a terminal's wall-clock times to instants. The store assigns punches to work dates."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Moments = npt.NDArray[Any]
 
 
 def to_instants(local: pd.Series[pd.Timestamp], zone: str) -> pd.Series[pd.Timestamp]:
-    """Instants (datetime64[us, UTC]) of naive wall-clock readings in an IANA `zone`, whole columns at once.
+    """Instants (datetime64[us, UTC]) of naive wall-clock times (datetime64[us], no nulls) in the IANA `zone`.
 
-    A reading that a clock change repeats is taken as its first occurrence; one that it skips as read from a clock not
-    yet moved (PEP 495, fold=0). So every reading has exactly one instant, and none aborts an import. The zone's rules
-    are zoneinfo's, for any year: pandas' own come from pytz, which knows none after 2037. No reading may be null.
+    An ambiguous time at a clock change is its first occurrence; a skipped one is converted with the offset before the
+    change (PEP 495, fold=0). So every time has exactly one instant. The rules are those of zoneinfo, for any year;
+    pandas uses pytz, which has no rules after 2037.
     """
     readings = local.to_numpy("datetime64[us]")
     tz = ZoneInfo(zone)
@@ -25,7 +25,7 @@ def to_instants(local: pd.Series[pd.Timestamp], zone: str) -> pd.Series[pd.Times
     offsets = _offsets(days, tz)
     changes = (offsets != _offsets(days + 1, tz))[day_of]
     offset = offsets[day_of]
-    # Only on the day of a clock change do readings have to be looked at one by one.
+    # Times on the day of a clock change need their own offset each.
     offset[changes] = _offsets(readings[changes], tz)
     return pd.Series(readings - offset, index=local.index, name=local.name).dt.tz_localize("UTC")
 

@@ -1,1 +1,1 @@
-"""The command line: words, tables, exit codes. The work itself is in operations and runs through Dagster."""
+"""Command line: arguments, tables, exit codes. A command's module is under its name; the work is in `operations`."""

@@ -1,4 +1,4 @@
-"""What a command works with: settings, store, terminals, the launcher of Dagster runs; each made when first used."""
+"""Context of one command: settings, store, terminals and run launcher; parameter types that commands share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CliContext:
-    """One invocation's settings and what hangs on them."""
+    """Settings of one invocation, and the store and terminals that they name."""
 
     settings: Settings
 
@@ -37,14 +37,14 @@ class CliContext:
 
     @contextmanager
     def launcher(self) -> Iterator[Launcher]:
-        from zk_pipeline.runs.launcher import open_launcher  # noqa: PLC0415 (Dagster is only needed to run something)
+        from zk_pipeline.runs.launcher import open_launcher  # noqa: PLC0415 (Dagster, slow to import)
 
         with open_launcher(self.settings) as launcher:
             yield launcher
 
 
 def open_context() -> CliContext:
-    """Settings checked, home exported. Raises UsageError."""
+    """Check the settings and export the home to the environment. Raises UsageError."""
     settings = load_settings()
     export_home(settings.home, os.environ)
     return CliContext(settings)
@@ -65,3 +65,4 @@ class WorkDate(click.ParamType):  # type: ignore[type-arg]
 
 
 WORK_DATE = WorkDate()
+PORT = click.IntRange(1, 65535)

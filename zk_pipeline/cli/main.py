@@ -1,4 +1,4 @@
-"""The command `zk-pipeline`: its subcommands, and what every one of them does with errors and interrupts.
+"""The command `zk-pipeline`: its subcommands, error messages and exit codes.
 
 Exit codes: 0 success, 1 the work failed, 2 wrong usage or settings, 130 after SIGINT, 143 after SIGTERM. Results go to
 stdout, diagnostics to stderr, each error as one line.
@@ -17,40 +17,44 @@ import click
 
 from zk_pipeline import __version__
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.runtime.processes import check_for_end, end_in_order, ended_by
+from zk_pipeline.runtime.processes import check_for_end, ended_by, run_with_graceful_shutdown
 
-# Name, module under `zk_pipeline.cli`, and what `--help` says of it. Imported only when used: `--help` must not wait
-# for Dagster, pandas and DuckDB.
+# Name: (module under `zk_pipeline.cli`, summary in `--help`). Modules are imported when used: `--help` must not import
+# Dagster, pandas and DuckDB.
 COMMANDS = {
-    "demo": ("demo", "First look without hardware: emulated terminals, a local CRM, the Dagster UI."),
-    "up": ("services", "Production start on one machine: webserver and daemon, schedules and sensors running."),
-    "worker": ("worker", "Do runs on this host."),
-    "status": ("status", "What is late, what failed, and whether the daemon is alive."),
-    "doctor": ("doctor", "What is wrong with settings, disks and the store, and what to do."),
-    "device": ("devices", "Register terminals and look after them."),
-    "shift": ("shifts", "Working hours beside those of the settings, and who has them."),
-    "holiday": ("holidays", "Dates on which nobody is expected."),
-    "explain": ("explain", "What was said of a person's day, when, and why."),
-    "repair": ("repair", "Correct punches that earlier versions stored wrongly."),
-    "quarantine": ("quarantine", "Records that could not be read as punches."),
-    "test-device": ("connectivity", "Connect to terminals and print what they say of themselves."),
-    "poll": ("pipeline", "Read terminals and store their punches."),
-    "process": ("pipeline", "Make days from punches."),
-    "sync": ("pipeline", "Deliver to the CRM what is due."),
-    "test-crm": ("connectivity", "Check the CRM's connection and credentials without creating a record."),
-    "live": ("live", "Store punches as they happen."),
-    "export": ("export", "Raw punches, days or absences as a CSV, Parquet or Excel file."),
-    "month": ("month", "The month sheet of one person."),
-    "backup": ("backup", "A verified copy of the store, made while runs go on."),
-    "restore": ("backup", "Put a backup in the store's place."),
-    "migrate-store": ("migrate_store", "A verified copy of the store in another place or on another engine."),
-    "api": ("api", "Serve the REST API and the web admin."),
-    "api-token": ("api_tokens", "Tokens of the REST API and the web admin."),
-    "cleanup": ("pipeline", "Do what the daily clean-up job does."),
-    "alert-test": ("alerting", "Send a test message to every channel of ALERT_URLS."),
-    "watchdog": ("alerting", "Tell people when the daemon does not beat."),
-    "simulate": ("services", "Run emulated terminals only."),
+    "demo": ("instance.demo", "First look without hardware: emulated terminals, a local CRM, the Dagster UI."),
+    "up": ("instance.up", "Production start on one machine: webserver and daemon, schedules and sensors running."),
+    "worker": ("instance.worker", "Execute runs on this host."),
+    "status": ("instance.status", "Devices, stale dates, delivery queue, daemon and schedules."),
+    "doctor": ("instance.doctor", "Check settings, disks and the store; print findings with advice."),
+    "device": ("terminals.device", "Register terminals and maintain them."),
+    "shift": ("attendance.shift", "Shifts besides the hours of the settings, and their assignments."),
+    "holiday": ("attendance.holiday", "Dates on which no attendance is expected."),
+    "explain": ("attendance.explain", "Punches, rules, revisions and deliveries of one attendance day."),
+    "repair": ("terminals.repair", "Correct punches that earlier versions stored wrongly."),
+    "quarantine": ("terminals.quarantine", "Records that could not be read as punches."),
+    "test-device": ("terminals.connectivity", "Connect to terminals and print their device information."),
+    "poll": ("terminals.poll", "Read terminals and store their punches."),
+    "process": ("attendance.process", "Compute attendance days from punches."),
+    "sync": ("crm.sync", "Deliver due records to the CRM."),
+    "test-crm": ("crm.connectivity", "Check the CRM's connection and credentials without creating a record."),
+    "live": ("terminals.live", "Store punches as the terminals report them."),
+    "export": ("attendance.export", "Export raw punches, attendance days or absences as a CSV, Parquet or Excel file."),
+    "month": ("attendance.month", "Print the month sheet of one employee."),
+    "backup": ("store.backup", "Make a verified copy of the store while runs continue."),
+    "restore": ("store.backup", "Replace the store by a backup."),
+    "migrate-store": (
+        "store.migrate_store",
+        "Make a verified copy of the store in another place or on another engine.",
+    ),
+    "api": ("server.api", "Serve the REST API and the web admin."),
+    "api-token": ("server.api_token", "Tokens of the REST API and the web admin."),
+    "cleanup": ("store.cleanup", "Run the daily clean-up job now."),
+    "test-alerts": ("instance.alerts", "Send a test message to every channel of ALERT_URLS."),
+    "watchdog": ("instance.alerts", "Send an alert if the Dagster daemon has no heartbeat."),
+    "simulate": ("terminals.simulate", "Run emulated terminals only."),
 }
+ALIASES = {"alert-test": "test-alerts"}  # former names: still accepted, not listed
 
 
 class LazyGroup(click.Group):
@@ -60,16 +64,17 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        module = import_module(f"zk_pipeline.cli.{COMMANDS[cmd_name][0]}")
+        module = import_module(f"zk_pipeline.cli.{COMMANDS[name][0]}")
         check_for_end()
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -88,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; its exit code."""
-    return end_in_order(lambda: _run(arguments))
+    """Run the command line and return its exit code."""
+    return run_with_graceful_shutdown(lambda: _run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -99,7 +104,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         reason = _full_disk(error)
         if reason is None:
             raise
-        _complain(f"a disk is full or cannot be written ({reason}): see that it can, and run it again")
+        _print_error(f"a disk is full or not writable ({reason}): free space or make it writable, then try again")
         code = 1
     number = ended_by()
     return 128 + number if code and number is not None else code
@@ -108,37 +113,37 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _run_command(arguments: Sequence[str] | None) -> int:
     try:
         result = cli.main(args=arguments, prog_name="zk-pipeline", standalone_mode=False)
-        sys.stdout.flush()  # a signal from now on ends the process at once
+        sys.stdout.flush()  # from here a signal ends the process at once
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
         hint = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        _complain(error.format_message() + hint)
+        _print_error(error.format_message() + hint)
         return error.exit_code
     except ZkPipelineError as error:
-        _complain(str(error))
+        _print_error(str(error))
         return 2 if isinstance(error, UsageError) else 1
     except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted")
+        _print_error("interrupted")
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe
         return 1
     return result if isinstance(result, int) else 0
 
 
 def _full_disk(error: BaseException | None) -> str | None:
-    """What says so in an exception or in those that it came from: a disk that is full fails DuckDB, Dagster and SQLite
-    in classes of their own. SQLite says of its log of writes, which it maps into memory, only that the disk failed.
+    """The message of a full disk in an exception or its causes, or None. DuckDB, Dagster and SQLite raise exceptions of
+    their own for it; SQLite reports only an I/O error if the memory-mapped write-ahead log cannot grow.
     """
-    words = r"No space left on device|database or disk is full|Disk quota exceeded|disk I/O error"
+    pattern = r"No space left on device|database or disk is full|Disk quota exceeded|disk I/O error"
     while error is not None:
-        if found := re.search(words, str(error)):
-            return found.group()
+        if match := re.search(pattern, str(error)):
+            return match.group()
         error = error.__cause__ or error.__context__
     return None
 
 
-def _complain(words: str) -> None:
-    click.echo(f"zk-pipeline: {' '.join(words.split())}", err=True)
+def _print_error(message: str) -> None:
+    click.echo(f"zk-pipeline: {' '.join(message.split())}", err=True)

@@ -1,4 +1,4 @@
-"""How results are printed: a table for people, JSON for scripts, notes on stderr that a pipe does not see."""
+"""Output of commands: tables or JSON on stdout, notes and warnings on stderr; exit codes of Dagster runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -20,14 +20,15 @@ from rich.text import Text
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.processes import in_main_thread
 
+if TYPE_CHECKING:
+    from zk_pipeline.runs.launcher import RunResult
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-
-
-yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal; a script has to say `--yes`. Raises UsageError, or click.Abort where the answer is no."""
+    """Ask for confirmation. Raises click.Abort if the answer is no, UsageError without a terminal or `yes`."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -36,12 +37,12 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def print_json(value: object) -> None:
-    """Dataclasses become objects, instants ISO 8601 with their offset."""
+    """Print as JSON: dataclasses as objects, dates and instants as ISO 8601 with their offset."""
     click.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
 
 
 def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """One line per row; in a pipe nothing is cut off."""
+    """Print a table: one line per row, full width in a pipe."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -51,32 +52,47 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) ->
 
 
 def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool, none: str) -> None:
-    """What a `list` command found: all of it as JSON, some columns as a table, or a hint where there is nothing."""
+    """Print a list: all fields as JSON, `columns` as a table, or the line `none` if it is empty."""
     if as_json:
         print_json(rows)
     elif rows:
         print_table(rows, columns)
     else:
-        note(none)
+        click.echo(none)
 
 
 def print_pairs(values: Mapping[str, object]) -> None:
-    """Names and values, one pair per line."""
+    """Print names and values, one pair per line."""
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
         table.add_row(Text(name), Text(_cell(value)))
     _print(table)
 
 
-def note(words: str) -> None:
-    """Progress and hints for a person at a terminal; nothing in a pipe."""
+def note(message: str) -> None:
+    """Print progress or a hint on stderr if that is a terminal; nothing in a pipe."""
     if sys.stderr.isatty():
-        click.echo(words, err=True)
+        click.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """Print a diagnostic on stderr."""
+    click.echo(f"zk-pipeline: {message}", err=True)
+
+
+def exit_code(results: Sequence[RunResult]) -> int:
+    """Exit code of Dagster runs, with a diagnostic for each failure: 130 if one was interrupted, 1 if one failed."""
+    for result in results:
+        if result.failure:
+            warn(f"run {result.run_id}: {'interrupted' if result.is_interrupted else result.failure}")
+    if any(result.is_interrupted for result in results):
+        return 130
+    return int(any(result.failure for result in results))
 
 
 @contextmanager
 def progress_of(logger_name: str) -> Iterator[None]:
-    """What a service logs while it works, as notes; the level it logs at is set for the while."""
+    """Print the INFO messages of a logger as notes; its level is restored afterwards."""
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,1 +1,1 @@
-"""Days to requests: payload, client, what an answer means. No dagster, no SQL."""
+"""CRM delivery: payload, HTTP client, response classification, retries. No dagster, no SQL."""

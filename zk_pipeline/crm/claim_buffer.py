@@ -1,6 +1,6 @@
-"""The run's side of the outbox: how much is claimed ahead, and when what has ended is recorded.
+"""Buffer of claimed deliveries between the outbox and the workers: size of a claim, time of a settlement.
 
-Claiming and recording share transactions; the outbox itself is the store's, the requests are in `delivery`.
+One transaction settles outcomes and claims deliveries. The outbox is the store's, the requests are in `delivery`.
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from zk_pipeline.crm.models import Outbox, Outcome, Verdict
-from zk_pipeline.crm.request import QueuedDelivery
+from zk_pipeline.crm.models import DeliveryState, DeliverySummary, Outbox, Outcome, Tally
+from zk_pipeline.crm.request_worker import QueuedDelivery
 from zk_pipeline.crm.responses import ResponseClass
-from zk_pipeline.crm.summary import DeliverySummary, Tally
 
-# A transaction of the store costs as much CPU as forty requests or more, however few rows it is about. A run records
-# its first outcomes soon, so that one that is killed again and again gets on all the same, and then many at once.
-PAGE = 4000  # records claimed at a time, if eight rounds of full requests are not more
-SETTLE_AT = 200  # outcomes that a run records first; after that half a page at a time
-SETTLE_AFTER = 5.0  # seconds after which fewer are recorded, so that a kill leaves little and a slow CRM shows progress
-ENSURE_AFTER = 1.0  # seconds after which it is asked again whether nobody else sends: after every longer pause
+# A transaction costs the CPU time of forty requests or more, however few its rows. A run settles its first outcomes
+# early, so that repeatedly killed runs make progress, and many at once after that.
+MIN_BUFFERED = 4000  # deliveries in the buffer, unless eight full requests of all workers are more
+FIRST_SETTLE_COUNT = 200  # outcomes in the first settlement; later ones have half a buffer
+SETTLE_INTERVAL_SECONDS = 5.0  # settle fewer after this time: a kill loses little, a slow CRM shows progress
+LOCK_CHECK_INTERVAL_SECONDS = 1.0  # between two checks that the sync lock is not lost
 
 
 class ClaimBuffer:
-    """What a run has claimed, until its outcome is recorded. Used in one thread only."""
+    """Claimed deliveries of a run until their outcomes are settled. Not thread-safe."""
 
     def __init__(
         self,
@@ -34,46 +33,47 @@ class ClaimBuffer:
         monotonic: Callable[[], float],
         progress: Callable[[DeliverySummary], None],
     ) -> None:
-        """`in_requests`: records that full requests of all workers hold together."""
+        """`in_requests`: records in full requests of all workers together."""
         self.outbox, self.clock, self.monotonic, self.progress = outbox, clock, monotonic, progress
-        self.page = max(PAGE, 8 * in_requests)
-        self.settle_at = max(SETTLE_AT, in_requests)
+        self.capacity = max(MIN_BUFFERED, 8 * in_requests)
+        self.settle_count = max(FIRST_SETTLE_COUNT, in_requests)
         self.left_to_claim = limit
-        self.is_exhausted = False  # the last claim brought less than was wanted
-        self.open: dict[QueuedDelivery, None] = {}  # claimed without an outcome yet, in order: accounted for at the end
-        self.finished: list[Outcome] = []
-        self.settled_at = self.ensured_at = monotonic()
+        self.is_exhausted = False  # the last claim returned fewer than requested
+        self.unsettled: dict[QueuedDelivery, None] = {}  # claimed, without an outcome, in order of the claims
+        self.outcomes: list[Outcome] = []
+        self.settled_at = self.lock_checked_at = monotonic()
         self.tally = Tally()
 
-    def keep_up(self, *, is_idle: bool) -> list[QueuedDelivery]:
-        """Record and claim as far as it is time to; what was claimed. `is_idle`: nothing is under way or waiting.
+    def refill(self, *, is_idle: bool) -> list[QueuedDelivery]:
+        """Settle and claim if it is time to; returns the claimed deliveries. `is_idle`: no request is in progress or
+        waiting.
 
-        Raises what the outbox raises where somebody else may be sending.
+        Raises the outbox's error where another run may be sending.
         """
         now = self.monotonic()
-        if now - self.ensured_at >= ENSURE_AFTER:
-            self.outbox.ensure_sender()
-            self.ensured_at = now
-        is_late = now - self.settled_at >= SETTLE_AFTER
-        if len(self.finished) >= self.settle_at or (self.finished and (is_late or is_idle)):
-            # What waited for an outcome of ours, such as a day revised while it was under way, is due now.
+        if now - self.lock_checked_at >= LOCK_CHECK_INTERVAL_SECONDS:
+            self.outbox.ensure_sync_lock()
+            self.lock_checked_at = now
+        is_late = now - self.settled_at >= SETTLE_INTERVAL_SECONDS
+        if len(self.outcomes) >= self.settle_count or (self.outcomes and (is_late or is_idle)):
+            # A delivery that waited for one of these outcomes, such as a later revision of its day, is due now.
             self.is_exhausted &= not is_idle
-            return self._turn(self._wanted())
-        if not self.is_exhausted and len(self.open) <= self.page // 2:
-            return self._turn(self._wanted())
+            return self._settle_and_claim(self._room())
+        if not self.is_exhausted and len(self.unsettled) <= self.capacity // 2:
+            return self._settle_and_claim(self._room())
         return []
 
-    def record(self) -> None:
-        """Record what has ended, now, and claim nothing."""
-        if self.finished:
-            self._turn(0)
+    def flush(self) -> None:
+        """Settle all outcomes now; claim nothing."""
+        if self.outcomes:
+            self._settle_and_claim(0)
 
-    def finish(self, item: QueuedDelivery, verdict: Verdict) -> None:
-        last = None if verdict is Verdict.UNSENT else item.last
-        self.finished.append(
+    def settle(self, item: QueuedDelivery, state: DeliveryState) -> None:
+        last = None if state is DeliveryState.UNSENT else item.last
+        self.outcomes.append(
             Outcome(
                 delivery=item.delivery,
-                verdict=verdict,
+                state=state,
                 attempts=item.attempts,
                 finished_at=self.clock(),
                 status=last.status if last else None,
@@ -81,31 +81,31 @@ class ClaimBuffer:
                 tried=tuple(item.tried),
             )
         )
-        self.open.pop(item)
+        self.unsettled.pop(item)
 
     def close(self) -> None:
-        """Account for everything that was claimed, with no request under way any more: it is due again as before."""
-        for item in list(self.open):
+        """Settle every claimed delivery as due again. Call with no request in progress."""
+        for item in list(self.unsettled):
             was_tried = item.last is not None and item.last.meaning is not ResponseClass.MISCONFIGURED
-            self.finish(item, Verdict.WAITING if was_tried else Verdict.UNSENT)
-        self.record()
+            self.settle(item, DeliveryState.WAITING if was_tried else DeliveryState.UNSENT)
+        self.flush()
 
-    def _wanted(self) -> int:
-        room = 0 if self.is_exhausted else self.page - len(self.open)
+    def _room(self) -> int:
+        room = 0 if self.is_exhausted else self.capacity - len(self.unsettled)
         return room if self.left_to_claim is None else min(room, self.left_to_claim)
 
-    def _turn(self, wanted: int) -> list[QueuedDelivery]:
-        """Record what has ended and claim up to `wanted`, in one transaction."""
+    def _settle_and_claim(self, wanted: int) -> list[QueuedDelivery]:
+        """Settle outcomes and claim up to `wanted` deliveries, in one transaction."""
         self.settled_at = self.monotonic()
-        claimed = self.outbox.turn(self.finished, wanted) if self.finished or wanted > 0 else []
+        claimed = self.outbox.settle_and_claim(self.outcomes, wanted) if self.outcomes or wanted > 0 else []
         self.is_exhausted = self.is_exhausted or len(claimed) < wanted or wanted == 0 == self.left_to_claim
         if self.left_to_claim is not None:
             self.left_to_claim -= len(claimed)
         items = [QueuedDelivery(delivery) for delivery in claimed]
-        self.open.update(dict.fromkeys(items))
-        if self.finished:
-            self.settle_at = self.page // 2
-            ended, self.finished = self.finished, []
+        self.unsettled.update(dict.fromkeys(items))
+        if self.outcomes:
+            self.settle_count = self.capacity // 2
+            ended, self.outcomes = self.outcomes, []
             for outcome in ended:
                 self.tally.add(outcome)
             self.progress(self.tally.summary())

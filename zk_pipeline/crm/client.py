@@ -1,6 +1,6 @@
-"""The CRM as the delivery service sees it: records in, the meaning of each answer out.
+"""CRM client: posts deliveries and classifies each response.
 
-The wire is in `transport`, the meanings in `responses` and `transport_errors`; attempts and pauses are in `delivery`.
+HTTP is in `transport`, the classification in `responses`, retries and pauses in `delivery`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from types import TracebackType
 import requests
 import urllib3
 
-from zk_pipeline.crm.address import Evidence
-from zk_pipeline.crm.batch_answers import read_batch_answer, read_single_answer
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.address_evidence import AddressEvidence
+from zk_pipeline.crm.batch_responses import classify_batch_response, classify_single_response
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, read_token
 from zk_pipeline.crm.errors import CrmMisconfigured, CrmSettingWrong
-from zk_pipeline.crm.lookup import Holding, read_lookup
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
+from zk_pipeline.crm.lookup import LookupResult, classify_lookup
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import batch_key, crm_record, encode_batch, encode_one, record_body, sent_record
 from zk_pipeline.crm.responses import (
@@ -29,26 +29,24 @@ from zk_pipeline.crm.responses import (
     HttpResponse,
     ResponseClass,
     classify_response,
-    may_be_applied,
+    may_have_been_applied,
 )
-from zk_pipeline.crm.token import TokenSource, checked_token
-from zk_pipeline.crm.transport import Transport
-from zk_pipeline.crm.transport_errors import classify_exception
+from zk_pipeline.crm.transport import Transport, classify_exception
 
 
 def check_lookup(endpoint: CrmEndpoint, mapping: FieldMapping) -> None:
-    """Raise CrmSettingWrong where CRM_LOOKUP could never recognize a record."""
+    """Raise CrmSettingWrong if CRM_LOOKUP could never recognize a record."""
     if endpoint.lookup is not None and "revision" in mapping.drop:
         raise CrmSettingWrong("CRM_LOOKUP needs the field revision, which crm_mapping.yaml drops: keep it there")
 
 
 class CrmClient:
-    """Posts days to one CRM endpoint. Thread-safe; close it after use, or use it in `with`.
+    """HTTP client of one CRM endpoint. Thread-safe; close it after use, or use it as a context manager.
 
-    What the CRM or the network does comes back as an `DeliveryResult` and never as an exception. The token is asked
-    for before each request, and once more when it is refused, so that it can be rotated at any time; it is in
-    no text that leaves here, and neither is a query of CRM_API_URL. `clock` gives aware datetimes. Raises
-    CrmSettingWrong where CRM_LOOKUP could never recognize a record.
+    Failures of the CRM or the network are returned as a `DeliveryResult`, never raised. The token is read before each
+    request, and again after a 401, so that it can be rotated at any time. No returned text contains the token or a
+    query of CRM_API_URL. `clock` returns aware datetimes. Raises CrmSettingWrong if CRM_LOOKUP could never recognize
+    a record.
     """
 
     def __init__(
@@ -57,7 +55,7 @@ class CrmClient:
         *,
         token: TokenSource,
         clock: Callable[[], datetime],
-        mapping: FieldMapping = AS_IT_IS,
+        mapping: FieldMapping = IDENTITY_MAPPING,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         check_lookup(endpoint, mapping)
@@ -67,33 +65,35 @@ class CrmClient:
         self._clock = clock
         self._transport = Transport(endpoint, monotonic=monotonic)
         self._lock = Lock()
-        self._secrets = endpoint.secrets  # and every token ever used: an old one is one too
-        self._evidence = Evidence()
-        self._got: DeliveryResult | None = None
-        self._unknown: set[str] = set()  # keys whose outcome became unknown in this run; kept for CRM_LOOKUP only
+        self._secrets = endpoint.secrets  # and every token used: an old one is secret, too
+        self._evidence = AddressEvidence()
+        self._get_result: DeliveryResult | None = None
+        self._unknown_keys: set[str] = set()  # keys with an unknown outcome in this run; for CRM_LOOKUP only
 
     def record_body(self, delivery: Delivery) -> str:
-        """The JSON of a record as this client sends it under its key."""
+        """JSON of a record as this client sends it under its key."""
         return record_body(delivery, self._mapping)
 
     def post_one(self, delivery: Delivery) -> DeliveryResult:
-        """Send one record as a JSON object; where its outcome is unknown, ask CRM_LOOKUP first."""
+        """Send one record as a JSON object; query CRM_LOOKUP first if its outcome is unknown."""
         found = self._look_up(delivery)
         if found is not None:
             return found
         with self._evidence.request() as request:
             http = self._post(encode_one(delivery, self._mapping), key=delivery.idempotency_key)
             answer = (
-                http if isinstance(http, DeliveryResult) else self._weigh(self._read(http, delivery), delivery, request)
+                http
+                if isinstance(http, DeliveryResult)
+                else self._reinterpret(self._read(http, delivery), delivery, request)
             )
-        self._remember(delivery, answer)
+        self._note_outcome(delivery, answer)
         return answer
 
     def post_batch(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
-        """Send records as one JSON array; one answer each, in their order.
+        """Send records as one JSON array; one result each, in their order.
 
-        Those whose outcome is unknown are asked for at CRM_LOOKUP first. BATCH_REFUSED for all where the CRM refused
-        the array as a whole without saying for which record, also of one.
+        Records with an unknown outcome are looked up with CRM_LOOKUP first. The result of all is BATCH_REJECTED if the
+        CRM rejected the array as a whole without naming a record, also an array of one.
         """
         found = {delivery.idempotency_key: self._look_up(delivery) for delivery in deliveries}
         to_send = [delivery for delivery in deliveries if found[delivery.idempotency_key] is None]
@@ -108,7 +108,7 @@ class CrmClient:
             if isinstance(http, DeliveryResult):
                 answers = [http] * len(deliveries)
             else:
-                answers = read_batch_answer(
+                answers = classify_batch_response(
                     http,
                     [sent_record(delivery, self._mapping) for delivery in deliveries],
                     now=self._clock(),
@@ -116,15 +116,15 @@ class CrmClient:
                     rules=self._mapping.rules,
                 )
                 if any(answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED) for answer in answers):
-                    self._evidence.accept()  # refused or not, the CRM took the array and answered record by record
-                elif self._evidence.is_right and 200 <= http.status < 300:
+                    self._evidence.accept()  # the CRM answered the array record by record
+                elif self._evidence.is_address_valid and 200 <= http.status < 300:
                     answers = [replace(answer, meaning=ResponseClass.UNKNOWN) for answer in answers]
         for delivery, answer in zip(deliveries, answers, strict=True):
-            self._remember(delivery, answer)
+            self._note_outcome(delivery, answer)
         return answers
 
     def finish_within(self, seconds: float) -> None:
-        """Give requests under way, and any to come, at most this long: the run is being ended."""
+        """Limit requests in progress and later ones to `seconds`, because the run is ending."""
         self._transport.finish_within(seconds)
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class CrmClient:
     def _send(
         self, method: str, *, headers: Mapping[str, str], body: bytes | None = None, url: str | None = None
     ) -> HttpResponse | DeliveryResult:
-        """One request, to the endpoint unless `url` names another place of its server."""
+        """Send one request to the endpoint, or to `url` on the same server."""
         try:
             token = self._current_token()
             http = self._send_as(token, method, headers, body, url)
@@ -168,14 +168,14 @@ class CrmClient:
         return self._transport.send(method, headers=common | dict(headers), body=body, url=url)
 
     def _current_token(self) -> str:
-        token = checked_token(self._token)
+        token = read_token(self._token)
         if token not in self._secrets:
             with self._lock:
                 self._secrets |= {token}
         return token
 
     def _read(self, http: HttpResponse, delivery: Delivery) -> DeliveryResult:
-        return read_single_answer(
+        return classify_single_response(
             http,
             sent_record(delivery, self._mapping),
             now=self._clock(),
@@ -184,8 +184,8 @@ class CrmClient:
         )
 
     def _look_up(self, delivery: Delivery) -> DeliveryResult | None:
-        """The answer of CRM_LOOKUP about a record whose outcome is unknown; None where the record is to be sent."""
-        is_unknown = delivery.sent_body is not None or delivery.idempotency_key in self._unknown
+        """Look up a record with an unknown outcome; None if the record must be sent."""
+        is_unknown = delivery.sent_body is not None or delivery.idempotency_key in self._unknown_keys
         if self.endpoint.lookup is None or not is_unknown:
             return None
         http = self._send("GET", headers={}, url=self.endpoint.lookup_url(delivery.user_id, delivery.work_date))
@@ -193,36 +193,42 @@ class CrmClient:
             return http
         record = crm_record(delivery, self._mapping)
         per_site = delivery.record_per == "site"
-        held = read_lookup(http, record, self._mapping, now=self._clock(), per_site=per_site, secrets=self._secrets)
-        if held is Holding.NOT_THIS:
+        result = classify_lookup(
+            http, record, self._mapping, now=self._clock(), per_site=per_site, secrets=self._secrets
+        )
+        if result is LookupResult.NOT_DELIVERED:
             return None
-        if held is Holding.THIS:
-            self._unknown.discard(delivery.idempotency_key)
+        if result is LookupResult.DELIVERED:
+            self._unknown_keys.discard(delivery.idempotency_key)
             return DeliveryResult(meaning=ResponseClass.DELIVERED, status=http.status)
-        return held
+        return result
 
-    def _remember(self, delivery: Delivery, answer: DeliveryResult) -> None:
-        if self.endpoint.lookup is not None and may_be_applied(answer.meaning.name.lower(), answer.status):
-            self._unknown.add(delivery.idempotency_key)
+    def _note_outcome(self, delivery: Delivery, answer: DeliveryResult) -> None:
+        if self.endpoint.lookup is not None and may_have_been_applied(answer.meaning.name.lower(), answer.status):
+            self._unknown_keys.add(delivery.idempotency_key)
         elif answer.meaning in (ResponseClass.DELIVERED, ResponseClass.REJECTED):
-            self._unknown.discard(delivery.idempotency_key)
+            self._unknown_keys.discard(delivery.idempotency_key)
 
-    def _weigh(self, answer: DeliveryResult, delivery: Delivery, request: int) -> DeliveryResult:
-        """`answer` in the light of the others. A 404 for a record (an employee that the CRM does not know) and one for
-        a wrong path differ in one thing: the latter is what a GET of that address gets too, in the same words.
+    def _reinterpret(self, answer: DeliveryResult, delivery: Delivery, request: int) -> DeliveryResult:
+        """Reclassify `answer` by the run's other responses. A 404 for a record (an unknown employee) and one for a
+        wrong path differ in one thing: a GET of the wrong path gets the same response.
         """
-        if answer.meaning is ResponseClass.UNCLEAR and answer.status in (404, 410) and not self._evidence.is_right:
-            got = self._got_by_get()
-            # "Cannot POST /…", as some word it
+        if (
+            answer.meaning is ResponseClass.UNCLEAR
+            and answer.status in (404, 410)
+            and not self._evidence.is_address_valid
+        ):
+            got = self._result_of_get()
+            # Some servers answer "Cannot POST /…".
             if got is not None and (got.error or "").replace("GET", "POST") != answer.error:
                 self._evidence.accept()
-        return self._evidence.weigh(answer, delivery.user_id, request)
+        return self._evidence.reinterpret(answer, delivery.user_id, request)
 
-    def _got_by_get(self) -> DeliveryResult | None:
-        """A GET of the address, asked until it shows something; None where it does not: no answer, a failing
-        server, a redirect or a page, which some servers give for every address.
+    def _result_of_get(self) -> DeliveryResult | None:
+        """Result of a GET of the address, repeated until it is conclusive. None if it is not: no response, a failing
+        server, a redirect, or a web page, which some servers return for every address.
         """
-        if self._got is None:
+        if self._get_result is None:
             http = self._send("GET", headers={})
             if isinstance(http, HttpResponse):
                 answer = classify_response(http, now=self._clock(), secrets=self._secrets)
@@ -231,5 +237,5 @@ class CrmClient:
                     if answer.meaning is ResponseClass.UNCLEAR
                     else (answer.meaning in (ResponseClass.MISCONFIGURED, ResponseClass.UNAVAILABLE))
                 )
-                self._got = None if shows_nothing else answer
-        return self._got
+                self._get_result = None if shows_nothing else answer
+        return self._get_result

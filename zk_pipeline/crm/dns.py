@@ -1,7 +1,4 @@
-"""Looking up the CRM's name with an end. The system's resolver has none: it may hold its caller for minutes.
-
-Connecting and sending are in `transport`.
-"""
+"""DNS resolution with a timeout. The system's resolver has none and may block its caller for minutes."""
 
 from __future__ import annotations
 
@@ -13,20 +10,20 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 Address = tuple[str, int]  # numeric address and port, as `socket.create_connection` takes them
 
 _lock = threading.Lock()
-_under_way: dict[Address, Future[list[Address]]] = {}
+_lookups: dict[Address, Future[list[Address]]] = {}
 
 
 def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
-    """The addresses of `host`, in the resolver's order, without doubles.
+    """The addresses of `host`, in the resolver's order, without duplicates.
 
-    Raises what getaddrinfo raises, and `socket.gaierror(EAI_AGAIN)` when it has not answered after `seconds`: the
-    look-up then goes on in a thread of its own, and whoever asks meanwhile waits for that one, so a resolver that
-    hangs holds one thread and not one for each request.
+    Raises the errors of getaddrinfo, and `socket.gaierror(EAI_AGAIN)` after `seconds` without a result. The lookup
+    continues in its own thread and later calls wait for the same lookup, so a hanging resolver blocks one thread and
+    not one per request.
     """
     with _lock:
-        found = _under_way.get((host, port))
+        found = _lookups.get((host, port))
         if found is None:
-            found = _under_way[host, port] = Future()
+            found = _lookups[host, port] = Future()
             threading.Thread(target=_look_up, args=(host, port, found), name="crm-resolve", daemon=True).start()
     try:
         return found.result(timeout=max(0.0, seconds))
@@ -43,7 +40,7 @@ def _look_up(host: str, port: int, found: Future[list[Address]]) -> None:
     else:
         outcome = None
     with _lock:
-        del _under_way[host, port]
+        del _lookups[host, port]
     if outcome is None:
         found.set_result(addresses)
     else:

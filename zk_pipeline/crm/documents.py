@@ -1,7 +1,7 @@
-"""JSON in answers: reading it, following a path into it, and the signs by which CRMs say in it that they failed.
+"""JSON documents in responses: parsing, paths, and the fields with which CRMs report a failure.
 
-What an answer means as a whole is in `responses`. The signs are those of JSON-RPC 2.0 and GraphQL (`error`, `errors`),
-RFC 9457 (problem documents), and of the habit of answering 200 with `success`, `ok`, `status` or `code` inside.
+The classification of a whole response is in `responses`. The signs of failure are those of JSON-RPC 2.0 and GraphQL
+(`error`, `errors`), of RFC 9457 (problem documents), and `success`, `ok`, `status` or `code` in a 200 response.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import re
 from collections.abc import Iterator
 from email.message import Message
 
-MISSING = object()  # nothing stands at a path
-_MAX_DEPTH = 5  # objects and lists within each other in which a sign is looked for
+MISSING = object()  # no value at a path
+_MAX_DEPTH = 5  # nesting depth to which signs of failure are searched
 
-_FLAGS = {"success", "successful", "succeeded", "issuccess", "issuccessful", "ok", "isok"}
-_ERRORS = {
+_SUCCESS_FLAGS = {"success", "successful", "succeeded", "issuccess", "issuccessful", "ok", "isok"}
+_ERROR_FIELDS = {
     "error", "errors", "iserror", "haserror", "haserrors", "errormessage", "errorcode", "errorcount", "fault", "faults",
     "faultstring", "exception", "exceptions", "failed", "failure", "failures",
 }  # fmt: skip
-_STATES = {"status", "state", "result", "outcome"}
-_STATUSES = {"status", "statuscode", "httpstatus", "httpcode"}
-# Objects that hold the answer rather than data of the CRM's own, in which a status is about something else.
+_STATE_FIELDS = {"status", "state", "result", "outcome"}
+_STATUS_FIELDS = {"status", "statuscode", "httpstatus", "httpcode"}
+# Objects that wrap the result. In other objects, the CRM's own data, a status is about something else.
 _ENVELOPES = {
     "result",
     "results",
@@ -36,12 +36,14 @@ _ENVELOPES = {
     "records",
     "d",
 }
-_BAD = re.compile(
+_FAILURE_TEXT = re.compile(
     r"(err(or)?s?|fail(ed|ure|s)?|fault|exception|reject(ed)?|refused?|invalid|denied|unauthori[sz]ed|forbidden|"
     r"unsuccessful|not[ _-]?(ok|found|saved|stored|accepted|allowed)|nok|ko)(?![a-z])"
 )
-_GOOD = re.compile(r"(ok|success(ful(ly)?)?|succeeded|created|updated|stored|saved|delivered|duplicate|unchanged)")
-_NO_ERROR = re.compile(r"0*|none|null|nil|false|ok|success|no errors?|n/a|\[\]|\{\}")
+_SUCCESS_TEXT = re.compile(
+    r"(ok|success(ful(ly)?)?|succeeded|created|updated|stored|saved|delivered|duplicate|unchanged)"
+)
+_NO_ERROR_TEXT = re.compile(r"0*|none|null|nil|false|ok|success|no errors?|n/a|\[\]|\{\}")
 
 
 def plain_name(name: str) -> str:
@@ -68,7 +70,7 @@ def parse_json(body: bytes, content_type: str = "") -> object:
 
 
 def value_at(document: object, path: str) -> object:
-    """The value at a dotted path such as `errors.0.code` (numbers are positions in lists); MISSING where nothing."""
+    """The value at a dotted path such as `errors.0.code` (numbers are list positions); MISSING without one."""
     for step in path.split("."):
         if isinstance(document, dict):
             document = document.get(step, MISSING)
@@ -80,17 +82,17 @@ def value_at(document: object, path: str) -> object:
 
 
 def failure_sign(document: object) -> str | None:
-    """The field that is the first sign of failure in a document, or the text that it is; None where there is none.
+    """The first field that is a sign of failure, or the text if the document is one; None without a sign.
 
-    `success: false` and a non-empty `error` count at any depth, a `status` of 400 and more or such as "failed" only
-    where it is about the answer. A text or `false` alone is a sign as well.
+    `success: false` and a non-empty `error` count at any depth; a `status` of 400 or more, or a text such as "failed",
+    only in an object that wraps the result. A document that is `false` or such a text is a sign as well.
     """
     if document is False:
         return "false"
     if isinstance(document, str):
-        return document if _is_bad(document) else None
+        return document if _is_failure_text(document) else None
     try:
-        for name, value, is_envelope, is_top in _fields(document, True, _MAX_DEPTH):
+        for name, value, is_envelope, is_top in _walk_fields(document, True, _MAX_DEPTH):
             if _has_failed(plain_name(name), value, is_envelope=is_envelope, is_top=is_top):
                 return name
     except RecursionError:
@@ -99,22 +101,22 @@ def failure_sign(document: object) -> str | None:
 
 
 def _has_failed(name: str, value: object, *, is_envelope: bool, is_top: bool) -> bool:
-    if name in _FLAGS:
-        return _is_no(value)
-    if name in _ERRORS:
+    if name in _SUCCESS_FLAGS:
+        return _is_false(value)
+    if name in _ERROR_FIELDS:
         return not _is_no_error(value)
-    if is_envelope and name in _STATES and isinstance(value, str) and _is_bad(value):
+    if is_envelope and name in _STATE_FIELDS and isinstance(value, str) and _is_failure_text(value):
         return True
-    is_status = (is_envelope and name in _STATUSES) or (is_top and name == "code")
+    is_status = (is_envelope and name in _STATUS_FIELDS) or (is_top and name == "code")
     return is_status and (status_of(value) or 0) >= 400
 
 
-def says_success(document: dict[str, object]) -> bool:
-    """True where an object reports success: `success: true`, or a status in words such as "created"."""
+def reports_success(document: dict[str, object]) -> bool:
+    """Whether an object reports success: `success: true`, or a status text such as "created"."""
     fields = [(plain_name(name), value) for name, value in document.items()]
     return any(
-        (name in _FLAGS and value is True)
-        or (name in _STATES and isinstance(value, str) and bool(_GOOD.fullmatch(value.strip().lower())))
+        (name in _SUCCESS_FLAGS and value is True)
+        or (name in _STATE_FIELDS and isinstance(value, str) and bool(_SUCCESS_TEXT.fullmatch(value.strip().lower())))
         for name, value in fields
     )
 
@@ -134,27 +136,27 @@ def whole_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _fields(value: object, is_envelope: bool, depth: int) -> Iterator[tuple[str, object, bool, bool]]:
-    """Name, value, whether it is about the answer, and whether it is at the top."""
+def _walk_fields(value: object, is_envelope: bool, depth: int) -> Iterator[tuple[str, object, bool, bool]]:
+    """Name and value of each field, whether its object wraps the result, and whether it is at the top level."""
     if depth == 0:
         return
     if isinstance(value, list):
         for each in value:
-            yield from _fields(each, is_envelope, depth - 1)
+            yield from _walk_fields(each, is_envelope, depth - 1)
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield name, inner, is_envelope, depth == _MAX_DEPTH
         for name, inner in value.items():
-            yield from _fields(inner, is_envelope and plain_name(name) in _ENVELOPES, depth - 1)
+            yield from _walk_fields(inner, is_envelope and plain_name(name) in _ENVELOPES, depth - 1)
 
 
-def _is_bad(text: str) -> bool:
-    return bool(_BAD.match(text.strip().lower()))
+def _is_failure_text(text: str) -> bool:
+    return bool(_FAILURE_TEXT.match(text.strip().lower()))
 
 
-def _is_no(value: object) -> bool:
+def _is_false(value: object) -> bool:
     if isinstance(value, str):
-        return value.strip().lower() in ("false", "no", "0", "n") or _is_bad(value)
+        return value.strip().lower() in ("false", "no", "0", "n") or _is_failure_text(value)
     return value is not None and value in (False, 0)
 
 
@@ -163,4 +165,4 @@ def _is_no_error(value: object) -> bool:
         return all(map(_is_no_error, value.values()))
     if isinstance(value, list):
         return all(map(_is_no_error, value))
-    return not value or (isinstance(value, str) and bool(_NO_ERROR.fullmatch(value.strip().lower())))
+    return not value or (isinstance(value, str) and bool(_NO_ERROR_TEXT.fullmatch(value.strip().lower())))

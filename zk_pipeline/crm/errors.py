@@ -1,19 +1,19 @@
-"""How delivery fails as a whole. What happens to a single record is an `Outcome`, not an exception."""
+"""Errors of a whole delivery run. The failure of a single record is an `Outcome`, not an exception."""
 
 from __future__ import annotations
 
-from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.errors import UsageError, ZkPipelineError
 
 
 class CrmError(ZkPipelineError):
-    """Delivery to the CRM could not go on."""
+    """Delivery to the CRM cannot continue."""
 
 
 class CrmMisconfigured(CrmError):
-    """Nothing can be delivered until a person changes a setting, which the text names. No attempt was spent.
+    """Delivery requires an operator to change a setting, which the message names. No attempt was spent.
 
-    `summary` is what the run had done until then, None when it had not begun.
+    `summary` has the run's results until then; None if it had not begun.
     """
 
     def __init__(self, message: str, *, summary: DeliverySummary | None = None) -> None:
@@ -22,4 +22,4 @@ class CrmMisconfigured(CrmError):
 
 
 class CrmSettingWrong(CrmMisconfigured, UsageError):
-    """A setting or crm_mapping.yaml is wrong in itself, which is seen without asking the CRM. Exit code 2."""
+    """An invalid setting or crm_mapping.yaml, detected without a request to the CRM. Exit code 2."""

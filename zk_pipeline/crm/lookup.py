@@ -1,6 +1,6 @@
-"""The CRM's answer to CRM_LOOKUP: does it hold this revision of a record already?
+"""Classification of CRM_LOOKUP responses: whether the CRM already has a revision of a record.
 
-Asked before a record whose outcome is unknown is sent again, in `client`.
+`client` sends the lookup before it retries a record with an unknown outcome.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import Enum
 
-from zk_pipeline.crm.batch_answers import LISTS
+from zk_pipeline.crm.batch_responses import LIST_FIELDS
 from zk_pipeline.crm.documents import MISSING, failure_sign, parse_json, whole_number
 from zk_pipeline.crm.mapping import FieldMapping
 from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, ResponseClass, classify_response, is_empty
 from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
 
 
-class Holding(Enum):
-    """The revision of a day that the CRM holds."""
+class LookupResult(Enum):
+    """The revision of a day in the CRM."""
 
-    THIS = "this revision or a later one"
-    NOT_THIS = "nothing, or an earlier revision"
+    DELIVERED = "this revision or a later one"
+    NOT_DELIVERED = "none, or an earlier revision"
 
 
-def read_lookup(
+def classify_lookup(
     http: HttpResponse,
     record: Mapping[str, object],
     mapping: FieldMapping,
@@ -31,41 +31,44 @@ def read_lookup(
     now: datetime,
     per_site: bool = False,
     secrets: Collection[str] = (),
-) -> Holding | DeliveryResult:
-    """The state at the CRM of the day of `record` (as it was sent); an Answer where that is not seen.
+) -> LookupResult | DeliveryResult:
+    """State of the day of `record` (as it was sent) in the CRM; a DeliveryResult if the response does not show it.
 
-    The CRM answers with the record as a JSON object, or with a list of records, also under a name of LISTS. Records of
-    other people or dates, and with `per_site` of other sites, are passed over. 404, 410, 204 and an empty list say that
-    there is none. Where the answer does not show it the outcome stays unknown: sent again, the record could be there
-    twice.
+    The response is the record as a JSON object, or a list of records, also in a field of LIST_FIELDS. Records of other
+    users or dates, and with `per_site` of other sites, are ignored. 404, 410, 204 and an empty list mean that there is
+    none. An inconclusive response leaves the outcome unknown: a retry could create the record twice.
     """
     is_page = is_html(http.content_type, http.body)
     if not is_page and (http.status in (404, 410) or (http.status == 204 and is_empty(http.body))):
-        return Holding.NOT_THIS
+        return LookupResult.NOT_DELIVERED
     if is_page or not 200 <= http.status < 300:
-        return _not_readable(http, now, secrets)
-    held = None if http.is_cut else _records(http)
-    if held is None:
-        return _unseen(http, "is neither a record nor a list of records in JSON", secrets)
-    ours = [one for one in held if _is_of_the_same_day(one, record, mapping, per_site)]
-    if not ours:
-        return _unseen(http, "has records, but none of this day", secrets) if held else Holding.NOT_THIS
+        return _failed_lookup(http, now, secrets)
+    records = None if http.is_cut else _records(http)
+    if records is None:
+        return _inconclusive_lookup(http, "is neither a record nor a list of records in JSON", secrets)
+    if not records:
+        return LookupResult.NOT_DELIVERED
+    same_day = [each for each in records if _is_same_day(each, record, mapping, per_site)]
     name = mapping.rename.get("revision", "revision")
-    revisions = [whole_number(one.get(name)) for one in ours]
+    revisions = [whole_number(each.get(name)) for each in same_day]
     wanted = whole_number(record.get(name))
-    if wanted is None or None in revisions:
-        return _unseen(http, f"has no {name!r}, by which a revision is recognized", secrets)
-    is_held = any(revision is not None and revision >= wanted for revision in revisions)
-    return Holding.THIS if is_held else Holding.NOT_THIS
+    if not same_day:
+        reason = "has records, but none of this day"
+    elif wanted is None or None in revisions:
+        reason = f"has no {name!r}, by which a revision is recognized"
+    else:
+        is_delivered = any(revision is not None and revision >= wanted for revision in revisions)
+        return LookupResult.DELIVERED if is_delivered else LookupResult.NOT_DELIVERED
+    return _inconclusive_lookup(http, reason, secrets)
 
 
-def _not_readable(http: HttpResponse, now: datetime, secrets: Collection[str]) -> DeliveryResult:
+def _failed_lookup(http: HttpResponse, now: datetime, secrets: Collection[str]) -> DeliveryResult:
     whole = classify_response(http, now=now, secrets=secrets)
     is_outage = whole.meaning in (ResponseClass.UNAVAILABLE, ResponseClass.UNKNOWN)
     return DeliveryResult(
         meaning=whole.meaning if is_outage else ResponseClass.MISCONFIGURED,
         status=http.status,
-        error=f"CRM_LOOKUP: {_words(http, secrets)}: check its address and whether the token may read there",
+        error=f"CRM_LOOKUP: {_message(http, secrets)}: check its address and whether the token may read there",
         retry_after=whole.retry_after,
     )
 
@@ -78,7 +81,7 @@ def _records(http: HttpResponse) -> list[dict[str, object]] | None:
     if isinstance(value, dict):
         if failure_sign(value) is not None:
             return None
-        inner = next((value[name] for name in LISTS if isinstance(value.get(name), list | dict)), None)
+        inner = next((value[name] for name in LIST_FIELDS if isinstance(value.get(name), list | dict)), None)
         value = value if inner is None else inner
     if isinstance(value, dict):
         return [value] if value else None
@@ -87,26 +90,29 @@ def _records(http: HttpResponse) -> list[dict[str, object]] | None:
     return value
 
 
-def _is_of_the_same_day(
-    held: Mapping[str, object], record: Mapping[str, object], mapping: FieldMapping, per_site: bool
+def _is_same_day(
+    theirs: Mapping[str, object], record: Mapping[str, object], mapping: FieldMapping, per_site: bool
 ) -> bool:
-    """True unless a field of a record that is held says that it is another's."""
+    """False if a field of the CRM's record shows another user, date or site."""
     names = [mapping.rename.get(name, name) for name in ("user_id", "date")]
     names += [mapping.site_field] if per_site else []
     return all(
-        str(held[name])[: len(str(record[name]))] == str(record[name])
+        str(theirs[name])[: len(str(record[name]))] == str(record[name])
         if name == names[1]
-        else str(held[name]) == str(record[name])
+        else str(theirs[name]) == str(record[name])
         for name in names
-        if held.get(name, MISSING) not in (MISSING, None) and name in record
+        if theirs.get(name, MISSING) not in (MISSING, None) and name in record
     )
 
 
-def _unseen(http: HttpResponse, why: str, secrets: Collection[str]) -> DeliveryResult:
-    error = f"CRM_LOOKUP: the answer {why} ({_words(http, secrets)}): the record is not sent again before it is seen"
+def _inconclusive_lookup(http: HttpResponse, reason: str, secrets: Collection[str]) -> DeliveryResult:
+    error = (
+        f"CRM_LOOKUP: the answer {reason} ({_message(http, secrets)}): "
+        "the record is not sent again until a lookup is conclusive"
+    )
     return DeliveryResult(meaning=ResponseClass.UNKNOWN, status=http.status, error=error)
 
 
-def _words(http: HttpResponse, secrets: Collection[str]) -> str:
-    words = extract_message(http.content_type, http.body, secrets=secrets)
-    return sanitize_line(f"{http.status}: {words}" if words else str(http.status), secrets=secrets)
+def _message(http: HttpResponse, secrets: Collection[str]) -> str:
+    message = extract_message(http.content_type, http.body, secrets=secrets)
+    return sanitize_line(f"{http.status}: {message}" if message else str(http.status), secrets=secrets)

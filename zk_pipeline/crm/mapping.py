@@ -1,6 +1,6 @@
-"""Our record in the words of another CRM, and its answers: the file crm_mapping.yaml, checked whole at the start.
+"""Field mapping and response rules of a CRM: the file crm_mapping.yaml, validated completely at the start.
 
-What a record is before that is in `payload`, what the rules about answers do in `rules`.
+The record before the mapping is in `payload`; the rules are applied in `responses`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from types import MappingProxyType
 import yaml
 
 from zk_pipeline.crm.errors import CrmSettingWrong
-from zk_pipeline.crm.responses import NEVER_ALREADY
-from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRule, AnswerRules
+from zk_pipeline.crm.responses import DEFAULT_RULES, NEVER_ALREADY_APPLIED, ResponseRule, ResponseRules
 from zk_pipeline.errors import UsageError
 from zk_pipeline.yaml_file import compose_yaml, is_null, json_value, problem_at
 
@@ -24,20 +23,23 @@ FIELDS = (
     "user_id", "date", "clock_in", "clock_out", "is_outlier", "outlier_reason", "device_name", "device_ip", "revision",
 )  # fmt: skip
 ADDABLE = ("site", "is_retracted")
-NEEDED = ("user_id", "date")  # without them a record is nobody's
+REQUIRED = ("user_id", "date")  # a record without them belongs to no day
 _SECTIONS = ("rename", "constant", "instants", "drop", "add", "success", "already")
 _CONDITIONS = ("status", "path", "value", "text")
 _STATUSES = {
     "success": (range(200, 300), "from 200 to 299"),
-    "already": ({*range(200, 300), *range(400, 500)} - NEVER_ALREADY, "a 2xx or 4xx about the record, such as 409"),
+    "already": (
+        {*range(200, 300), *range(400, 500)} - NEVER_ALREADY_APPLIED,
+        "a 2xx or 4xx about the record, such as 409",
+    ),
 }
 _EXAMPLES = {"path": "data.state", "text": "'stored'"}
 _NO_BODY = {204, 205}
-_RESERVED = "idempotency_key"  # what a batch adds to each record
+_RESERVED = "idempotency_key"  # added to each record of a batch
 
 
 class Instants(str, Enum):
-    """How a clock-in or clock-out is written; the value is its name in the file."""
+    """Format of clock-in and clock-out; the value is its name in the file."""
 
     ISO = "iso"  # 2026-11-11T08:15:30+03:00, the default
     UTC = "utc"  # 2026-11-11T05:15:30Z
@@ -46,7 +48,7 @@ class Instants(str, Enum):
     EPOCH_MS = "epoch_ms"
 
     def write(self, value: datetime) -> str | int:
-        """`value`, which is aware and in the device's zone, to the second."""
+        """Format `value` (aware, in the device's zone) to the second."""
         if self is Instants.UTC:
             return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
         if self is Instants.LOCAL:
@@ -60,27 +62,28 @@ class Instants(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class FieldMapping:
-    """Which fields a record has, under which names. The default is the contract's record, unchanged.
+    """Fields of a record and their names. The default is the contract's record, unchanged.
 
-    The idempotency key knows nothing of it: a revision is the same revision in other words. So what the CRM has is
-    not sent again when the file changes, and a delivery whose outcome is unknown at that moment goes again under its
-    key as it was sent (`Delivery.sent_body`).
+    The idempotency key does not depend on the mapping: delivered revisions are not sent again when the file changes,
+    and a delivery with an unknown outcome is retried under its key with the body that was sent (`Delivery.sent_body`).
     """
 
     rename: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     constant: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     instants: Instants = Instants.ISO
     drop: frozenset[str] = frozenset()
-    add: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # what of ADDABLE, under which name
-    rules: AnswerRules = DEFAULT_RULES
+    add: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # field of ADDABLE: its name in the record
+    rules: ResponseRules = DEFAULT_RULES
 
     @property
     def site_field(self) -> str:
-        """Name of the field that holds the site in a record per site."""
+        """Name of the site field in a record per site."""
         return self.add.get("site", "site")
 
     def apply(self, record: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-        """`record` (the contract's fields, instants as datetimes) and of `extra` what is to be added."""
+        """Map `record` (the contract's fields, instants as datetimes) and add the configured fields of `extra`."""
         mapped = {
             self.rename.get(name, name): self.instants.write(value) if isinstance(value, datetime) else value
             for name, value in record.items()
@@ -89,20 +92,20 @@ class FieldMapping:
         return mapped | {name: extra[source] for source, name in self.add.items()} | dict(self.constant)
 
 
-AS_IT_IS = FieldMapping()
+IDENTITY_MAPPING = FieldMapping()
 
 
 def read_mapping(path: Path) -> FieldMapping:
-    """The mapping in a file. Raises CrmSettingWrong naming the file, the line and what is wrong there."""
+    """Read a mapping file. Raises CrmSettingWrong naming the file, the line and the problem."""
     try:
         root = compose_yaml(path)
     except UsageError as error:
         raise CrmSettingWrong(str(error)) from None
-    return _Reader(path).mapping(root) if root is not None else AS_IT_IS
+    return _Reader(path).mapping(root) if root is not None else IDENTITY_MAPPING
 
 
 class _Reader:
-    """Turns nodes, which know their lines, into values."""
+    """Converts YAML nodes, which have line numbers, into values."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -119,12 +122,10 @@ class _Reader:
         for name, (key, _) in self._section(sections, "rename").items():
             self._check(name not in drop, key, f"{name!r} is both renamed and dropped")
         for each in sections["drop"][1].value if "drop" in sections else ():
-            what = (
-                f"drop: {each.value!r} says whose day a record is, so it cannot be dropped; rename can give it a name"
-            )
-            self._check(each.value not in NEEDED, each, what)
+            problem = f"drop: {each.value!r} identifies the day of a record and cannot be dropped; use rename instead"
+            self._check(each.value not in REQUIRED, each, problem)
         self._check_names(root, rename, drop, add, constant)
-        rules = AnswerRules(success=self._rules(sections, "success"), already=self._rules(sections, "already"))
+        rules = ResponseRules(success=self._rules(sections, "success"), already=self._rules(sections, "already"))
         return FieldMapping(rename=rename, constant=constant, instants=instants, drop=drop, add=add, rules=rules)
 
     def _section(
@@ -167,7 +168,7 @@ class _Reader:
         self._check(text in names, node, f"instants must be one of {', '.join(names)}")
         return Instants(text)
 
-    def _rules(self, sections: dict[str, tuple[yaml.Node, yaml.Node]], name: str) -> tuple[AnswerRule, ...]:
+    def _rules(self, sections: dict[str, tuple[yaml.Node, yaml.Node]], name: str) -> tuple[ResponseRule, ...]:
         if name not in sections:
             return ()
         key, node = sections[name]
@@ -175,7 +176,7 @@ class _Reader:
         self._check(is_list, key, f"{name} must be a list of rules, each with {', '.join(_CONDITIONS)}")
         return tuple(self._rule(name, each) for each in node.value)
 
-    def _rule(self, name: str, node: yaml.Node) -> AnswerRule:
+    def _rule(self, name: str, node: yaml.Node) -> ResponseRule:
         pairs = self._pairs(node, f"a rule of {name}")
         known = ", ".join(_CONDITIONS)
         for condition, (key, _) in pairs.items():
@@ -185,24 +186,24 @@ class _Reader:
         statuses = self._statuses(name, pairs["status"][1]) if "status" in pairs else frozenset()
         if "path" in pairs or "text" in pairs:
             for status in sorted(statuses & _NO_BODY):
-                what = f"{name}: a {status} has no body, so this rule never holds for it: write a rule of status alone"
-                self._check(False, pairs["status"][1], what)
-        return AnswerRule(
+                problem = f"{name}: a {status} has no body, so this rule never applies: use a rule with status alone"
+                self._check(False, pairs["status"][1], problem)
+        return ResponseRule(
             statuses=statuses,
-            path=self._words(name, "path", pairs["path"][1]) if "path" in pairs else None,
+            path=self._required_text(name, "path", pairs["path"][1]) if "path" in pairs else None,
             value=self._json(pairs["value"][1], f"{name}: value") if "value" in pairs else None,
-            text=self._words(name, "text", pairs["text"][1]) if "text" in pairs else None,
+            text=self._required_text(name, "text", pairs["text"][1]) if "text" in pairs else None,
         )
 
     def _statuses(self, name: str, node: yaml.Node) -> frozenset[int]:
-        allowed, words = _STATUSES[name]
+        allowed, description = _STATUSES[name]
         nodes = node.value if isinstance(node, yaml.SequenceNode) and node.value else [node]
         for each in nodes:
             value = self._json(each, f"{name}: status")
-            self._check(isinstance(value, int) and value in allowed, each, f"{name}: status must be {words}")
+            self._check(isinstance(value, int) and value in allowed, each, f"{name}: status must be {description}")
         return frozenset(int(each.value) for each in nodes)
 
-    def _words(self, name: str, condition: str, node: yaml.Node) -> str:
+    def _required_text(self, name: str, condition: str, node: yaml.Node) -> str:
         text = self._text(node)
         is_path = condition == "text" or all(text.split("."))
         self._check(bool(text) and is_path, node, f"{name}: {condition} needs a text, such as {_EXAMPLES[condition]}")
@@ -229,10 +230,10 @@ class _Reader:
         try:
             return json_value(self._scalar(node))
         except ValueError as error:
-            raise self._wrong(node, f"{what}: {error}") from None
+            raise self._error(node, f"{what}: {error}") from None
 
     def _text(self, node: yaml.Node) -> str:
-        """As it was written; empty where nothing stands there."""
+        """The text as written; empty for a null value."""
         scalar = self._scalar(node)
         return "" if is_null(scalar) else str(scalar.value)
 
@@ -243,7 +244,7 @@ class _Reader:
 
     def _check(self, is_right: bool, node: yaml.Node, problem: str) -> None:
         if not is_right:
-            raise self._wrong(node, problem)
+            raise self._error(node, problem)
 
-    def _wrong(self, node: yaml.Node, problem: str) -> CrmSettingWrong:
+    def _error(self, node: yaml.Node, problem: str) -> CrmSettingWrong:
         return CrmSettingWrong(str(problem_at(self.path, node.start_mark.line + 1, problem)))

@@ -1,21 +1,21 @@
-"""What is delivered and what came of it, as plain values between the store's outbox and the HTTP client."""
+"""Deliveries, attempts, outcomes and summaries as plain values; protocol of the outbox."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
 from typing import Literal, Protocol
 
 RecordPer = Literal["person", "site"]
 
-MAX_ROUNDS = 8  # runs that may end in RETRY before a delivery becomes a dead letter
+MAX_ROUNDS = 8  # retry rounds that end without success before a delivery becomes a dead letter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One claimed revision of one day, due at the CRM. Instants are aware and in the device's zone."""
+    """One claimed revision of an attendance day. Instants are aware and in the device's zone."""
 
     site: str
     user_id: str
@@ -30,30 +30,30 @@ class Delivery:
     device_name: str
     device_ip: str
     retry_rounds: int = 0  # earlier runs in which all its attempts failed
-    # JSON of this record as last sent under this key, while its outcome is unknown; empty where it was not kept.
+    # JSON of this record as last sent under this key, while its outcome is unknown; empty if it was not stored.
     sent_body: str | None = None
-    record_per: RecordPer = "person"  # what the CRM's record is of: the person's date, or that at `site`
+    record_per: RecordPer = "person"  # scope of the CRM's record: the user's date over all sites, or at `site`
     clock_in_site: str | None = None  # of a record merged over sites; else `site`
 
     @property
     def is_retracted(self) -> bool:
-        """The day ceased to exist; no other day is without a clock-in."""
+        """Whether the day was retracted; every other day has a clock-in."""
         return self.clock_in is None
 
 
-class Verdict(str, Enum):
-    """What an attempt at a delivery came to; the value explains it."""
+class DeliveryState(str, Enum):
+    """Result of a delivery in one run; the value explains it."""
 
-    DELIVERED = "the CRM holds this revision"
-    RETRY = "the destination's fault or an unknown outcome: same key again later"
-    FAILED = "the record's fault: refused by the CRM, goes to the dead letters"
-    WAITING = "the destination's fault: due again as before, neither attempt nor round is spent"
-    UNSENT = "not attempted: the run stopped before its turn"
+    DELIVERED = "the CRM has this revision"
+    RETRY = "fault of the destination or unknown outcome: retry later under the same key"
+    FAILED = "fault of the record: rejected by the CRM, becomes a dead letter"
+    WAITING = "fault of the destination: due again, no attempt or retry round is spent"
+    UNSENT = "not attempted: the run stopped earlier"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One request for one delivery and what came of it."""
+    """One request for one delivery, and its result."""
 
     started_at: datetime
     finished_at: datetime
@@ -64,34 +64,99 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one claimed delivery ended in this run."""
+    """Outcome of one claimed delivery in this run."""
 
     delivery: Delivery
-    verdict: Verdict
-    attempts: int  # of its own, spent in this run
+    state: DeliveryState
+    attempts: int  # spent in this run
     finished_at: datetime
-    status: int | None = None  # HTTP status of the last answer, None where there was none
-    error: str | None = None  # the CRM's own words or the network's, bounded, without secrets
-    tried: tuple[Attempt, ...] = ()  # one by one; those that only showed a wrong set-up are not in `attempts`
+    status: int | None = None  # HTTP status of the last response, None without one
+    error: str | None = None  # message of the CRM or the network, bounded, without secrets
+    tried: tuple[Attempt, ...] = ()  # every request; those that failed for wrong settings are not in `attempts`
 
 
 class Outbox(Protocol):
-    """Where deliveries come from and where outcomes go. The store implements it; each call is one short transaction."""
+    """Transactional outbox, implemented by the store. Each call is one short transaction."""
 
-    def ensure_sender(self) -> None:
-        """Raise where somebody else may be sending by now. Asked often, so it does not take long."""
+    def ensure_sync_lock(self) -> None:
+        """Raise if the sync lock was lost, so that another run may be sending. Called often, must be fast."""
         ...
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
-        """Note that a request with these is about to be made, so that a kill leaves no other in doubt. Thread-safe."""
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
+        """Record the deliveries of the next request: after a kill only theirs have an unknown outcome. Thread-safe."""
         ...
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
-        """Record outcomes, then mark up to `wanted` due deliveries as being sent and return them.
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        """Settle outcomes, then claim up to `wanted` due deliveries and return them.
 
-        A delivery settled UNSENT is due again as if never claimed; one that this run has settled as RETRY or FAILED
-        is not returned again, or a run would never end. Of one person and date never two are under way at once (the
-        lower revision first), so an empty list may mean that what is due waits for what was
-        returned before. One whose outcome is unknown goes before a later revision of its day, with its `sent_body`.
+        A delivery settled UNSENT is due again as if never claimed. One that this run settled RETRY or FAILED is not
+        claimed again, else a run would never end. At most one delivery per user and date is claimed at a time, the
+        lower revision first, so an empty list may mean that due deliveries wait for claimed ones. A delivery with an
+        unknown outcome precedes a later revision of its day, with its `sent_body`.
         """
         ...
+
+
+MAX_ERRORS = 20  # examples kept in a summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryError:
+    """One undelivered record, and the reason."""
+
+    user_id: str
+    work_date: date
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliverySummary:
+    """Counts of settled records. `failed` are dead letters: rejected, or failed in MAX_ROUNDS retry rounds;
+    `unsent` are due again; `errors` are the first MAX_ERRORS of `retry` and `failed`.
+    """
+
+    delivered: int = 0
+    retry: int = 0
+    failed: int = 0
+    unsent: int = 0
+    errors: tuple[DeliveryError, ...] = ()
+    stopped: str | None = None  # reason why the run ended early; None if it sent all due records
+
+    @property
+    def total(self) -> int:
+        return self.delivered + self.retry + self.failed + self.unsent
+
+    def message(self) -> str:
+        return f"{self.delivered} delivered, {self.retry} to retry, {self.failed} failed, {self.unsent} unsent"
+
+
+@dataclass
+class Tally:
+    """Running counts of outcomes."""
+
+    counts: dict[DeliveryState, int] = field(default_factory=lambda: dict.fromkeys(DeliveryState, 0))
+    errors: list[DeliveryError] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        delivery = outcome.delivery
+        is_exhausted = outcome.state is DeliveryState.RETRY and delivery.retry_rounds + 1 >= MAX_ROUNDS
+        self.counts[DeliveryState.FAILED if is_exhausted else outcome.state] += 1
+        if outcome.state in (DeliveryState.RETRY, DeliveryState.FAILED) and len(self.errors) < MAX_ERRORS:
+            prefix = f"failed after {MAX_ROUNDS} retry rounds, last: " if is_exhausted else ""
+            self.errors.append(
+                DeliveryError(
+                    user_id=delivery.user_id,
+                    work_date=delivery.work_date,
+                    message=f"{prefix}{outcome.error or outcome.state.value}",
+                )
+            )
+
+    def summary(self, stopped: str | None = None) -> DeliverySummary:
+        return DeliverySummary(
+            delivered=self.counts[DeliveryState.DELIVERED],
+            retry=self.counts[DeliveryState.RETRY],
+            failed=self.counts[DeliveryState.FAILED],
+            unsent=self.counts[DeliveryState.UNSENT] + self.counts[DeliveryState.WAITING],
+            errors=tuple(self.errors),
+            stopped=stopped,
+        )

@@ -1,7 +1,4 @@
-"""A delivery as the JSON that the CRM is sent, and the key that makes sending it twice harmless.
-
-How it is sent is in `client`.
-"""
+"""JSON payload of deliveries, and their idempotency keys. Requests are in `client`."""
 
 from __future__ import annotations
 
@@ -11,40 +8,38 @@ from datetime import date, datetime
 from hashlib import sha256
 from uuid import UUID, uuid5
 
-from zk_pipeline.crm.batch_answers import SentRecord
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
+from zk_pipeline.crm.batch_responses import SentRecord
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping
 from zk_pipeline.crm.models import Delivery
 
-# Fixed for ever: another value would give every delivered day a second identity at the CRM.
+# Never change: another value would give every delivered day a second idempotency key at the CRM.
 KEY_NAMESPACE = UUID("7b0c5c43-0c1c-5ac6-9f0e-6a8b1f6f3d52")
 
 
 def idempotency_key(site: str, user_id: str, work_date: date, revision: int, content: str) -> str:
-    """The key of one revision of one day: the same at every attempt and in every process, and no other's.
+    """Idempotency key of one revision of a day: unique, and the same in every attempt and process.
 
-    `content` is the hash of what the revision says. It tells apart the revisions of two stores: one that was lost and
-    read anew from the terminals may number them differently, and the CRM must not take its days for repeats.
-    A UUID over the JSON array of the parts, which no two different sets share.
+    `content` is the hash of the revision's content. It distinguishes the revisions of two stores: a store that was
+    lost and rebuilt from the terminals may number its revisions differently, and the CRM must not treat them as
+    repeats. The key is a UUID (version 5) of the JSON array of all arguments.
     """
     return str(uuid5(KEY_NAMESPACE, json.dumps([site, user_id, work_date.isoformat(), revision, content])))
 
 
 def batch_key(deliveries: Sequence[Delivery]) -> str:
-    """The key of the request around a batch: the same for the same records in the same order."""
+    """Idempotency key of a batch request: the same for the same records in the same order."""
     return sha256("\n".join(d.idempotency_key for d in deliveries).encode()).hexdigest()
 
 
-def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
+def crm_record(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> dict[str, object]:
     """The JSON object of one day, fields in the order of the contract.
 
-    While the outcome of an earlier request under its key is unknown, it is the record of that request, whatever the
-    mapping says by now: a key that comes back with another body is refused by the CRM.
+    While the outcome of an earlier request under its key is unknown, the record is that of the earlier request,
+    whatever the mapping is now: the CRM rejects a key that is repeated with another body.
 
-    Instants are ISO 8601 to the second with the UTC offset they carry, so they must be in the device's zone.
-    A retraction (the day ceased to exist) is the one record whose `clock_in` is null: the contract has no field that
-    says so, and every day that exists has a clock-in. `mapping` may add `is_retracted` and the site, which a record
-    that is one of several sites has in any case.
-    Raises ValueError on a naive instant: without an offset the CRM would read another moment.
+    Instants are ISO 8601 to the second with their UTC offset, so they must be in the device's zone. Only a retraction
+    has a null `clock_in`: the contract has no other field for it. `mapping` may add `is_retracted` and the site; a
+    record per site always has the site. Raises ValueError for a naive instant.
     """
     if delivery.sent_body:
         sent: dict[str, object] = json.loads(delivery.sent_body)
@@ -65,34 +60,34 @@ def crm_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str
     return mapped | {mapping.site_field: site} if delivery.record_per == "site" else mapped
 
 
-def record_body(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> str:
-    """The JSON of a record as it is sent under its key: `sent_body` to the letter where it was kept.
+def record_body(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> str:
+    """JSON of a record as it is sent under its key; `sent_body` unchanged if it was stored.
 
-    What a store keeps as `sent_body` when it claims the delivery.
+    The store saves it as `sent_body` when it claims the delivery.
     """
     if delivery.sent_body:
         return delivery.sent_body
     return json.dumps(crm_record(delivery, mapping), separators=(",", ":"), allow_nan=False)
 
 
-def encode_one(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> bytes:
-    """The request body of a single record."""
+def encode_one(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> bytes:
+    """Request body of a single record."""
     return record_body(delivery, mapping).encode("ascii")
 
 
-def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = AS_IT_IS) -> bytes:
-    """The request body of a batch: an array of records, each with its own `idempotency_key`."""
+def encode_batch(deliveries: Sequence[Delivery], mapping: FieldMapping = IDENTITY_MAPPING) -> bytes:
+    """Request body of a batch: an array of records, each with its `idempotency_key`."""
     records = [batch_record(delivery, mapping) for delivery in deliveries]
     return json.dumps(records, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def batch_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> dict[str, object]:
-    """One record of a batch: as it would be alone, with its key."""
+def batch_record(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> dict[str, object]:
+    """One record of a batch: the single record with its `idempotency_key`."""
     return crm_record(delivery, mapping) | {"idempotency_key": delivery.idempotency_key}
 
 
-def sent_record(delivery: Delivery, mapping: FieldMapping = AS_IT_IS) -> SentRecord:
-    """By what the CRM's answer may say that it is about this record."""
+def sent_record(delivery: Delivery, mapping: FieldMapping = IDENTITY_MAPPING) -> SentRecord:
+    """The identity by which a response can name this record."""
     names = {name: mapping.rename.get(name, name) for name in ("user_id", "date")}
     has_both = not mapping.drop & names.keys()
     return SentRecord(

@@ -1,7 +1,4 @@
-"""Whether the CRM could be delivered to right now, step by step and without creating a record.
-
-Delivering is in `delivery`; the words for what to change are those of `transport_errors` and `responses`.
-"""
+"""Connectivity probe of the CRM (`zk-pipeline test-crm`), step by step and without creating a record."""
 
 from __future__ import annotations
 
@@ -16,30 +13,29 @@ import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from zk_pipeline.counted import counted
+from zk_pipeline.crm.deadline_connections import CONNECT_TIMEOUT_SECONDS
 from zk_pipeline.crm.dns import resolve
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenSource, read_token
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.lookup import Holding, read_lookup
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping
+from zk_pipeline.crm.lookup import LookupResult, classify_lookup
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping
 from zk_pipeline.crm.responses import DeliveryResult, HttpResponse, classify_response
 from zk_pipeline.crm.sanitize import is_html
-from zk_pipeline.crm.timed_connections import MAX_CONNECT
-from zk_pipeline.crm.token import TokenSource, checked_token
-from zk_pipeline.crm.transport import Transport
-from zk_pipeline.crm.transport_errors import classify_exception
+from zk_pipeline.crm.transport import Transport, classify_exception
 
-NOBODY = "zk-pipeline-nobody"  # a person whom no CRM has
-NO_DATE = date(1970, 1, 1)
-NO_SIGN_OF_KEYS = (
-    "cannot be seen without creating a record: that the CRM takes a repeated Idempotency-Key for one record is its "
-    "documentation's to say; CRM_LOOKUP makes unknown outcomes be looked up instead"
+UNKNOWN_USER = "zk-pipeline-probe"  # a user id that no CRM has
+PROBE_DATE = date(1970, 1, 1)
+IDEMPOTENCY_NOT_SHOWN = (
+    "cannot be tested without creating a record: see the CRM's documentation on whether a repeated Idempotency-Key "
+    "creates one record; with CRM_LOOKUP, unknown outcomes are looked up instead"
 )
-EXPIRES_SOON = 14  # days a certificate should still be good for
+CERTIFICATE_WARNING_DAYS = 14  # a certificate that expires earlier is reported
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeStep:
-    """One thing that was looked at. `is_ok` is None where the CRM's answers do not show it."""
+    """Result of one step. `is_ok` is None if the CRM's responses do not show it."""
 
     name: str  # dns, tcp, tls, authentication, endpoint, lookup or idempotency
     is_ok: bool | None
@@ -48,7 +44,7 @@ class ProbeStep:
 
 @dataclass(frozen=True, kw_only=True)
 class CrmProbe:
-    """What was found, up to the first step that failed. `problem` says what to change, or is None."""
+    """Results up to the first failed step. `problem` says what to change, or is None."""
 
     url: str  # without its query
     steps: tuple[ProbeStep, ...]
@@ -68,24 +64,23 @@ def probe(
     token: TokenSource,
     clock: Callable[[], datetime],
     path: str | None = None,
-    mapping: FieldMapping = AS_IT_IS,
+    mapping: FieldMapping = IDENTITY_MAPPING,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CrmProbe:
-    """Look up the name, connect, agree on TLS, and ask with OPTIONS, HEAD and GET; never POST. `path`: another place
-    of the same server to ask at, where the endpoint itself does not like these.
+    """Resolve the name, connect, negotiate TLS, and send OPTIONS, HEAD and GET, never POST. `path`: another path of
+    the same server to send them to, if the endpoint does not support these methods.
 
-    An endpoint may answer these without looking at credentials. Authentication is only called right where the
-    same request without a token is refused, and is left open otherwise. CRM_LOOKUP is asked for a day of a person who
-    does not exist. That the CRM keeps idempotency keys shows only when a record is sent twice, so it is never called
-    right. Raises nothing for what the CRM does.
+    An endpoint may answer these without checking credentials. Authentication is only reported as right if the same
+    request without a token is rejected. CRM_LOOKUP is sent for a day of a user who does not exist. Idempotency is
+    always reported as unknown: only a record that is sent twice shows it. Never raises for failures of the CRM.
     """
     run = _Probe(endpoint, token=token, clock=clock, path=path, mapping=mapping, monotonic=monotonic)
     try:
         run.connect()
-        run.ask()
+        run.send_requests()
         if run.problem is None:
             run.look_up()
-            run.note("idempotency", None, NO_SIGN_OF_KEYS)
+            run.note("idempotency", None, IDEMPOTENCY_NOT_SHOWN)
     except CrmMisconfigured as error:
         run.fail("authentication", str(error))
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -95,7 +90,7 @@ def probe(
     return run.result()
 
 
-def _connected(addresses: list[tuple[str, int]], timeout: float) -> socket.socket:
+def _connect(addresses: list[tuple[str, int]], timeout: float) -> socket.socket:
     problem: OSError = OSError("the name has no address")
     for address in addresses:
         try:
@@ -118,7 +113,7 @@ class _Probe:
     ) -> None:
         self.mapping = mapping
         self.endpoint, self.token, self.clock, self.monotonic = endpoint, token, clock, monotonic
-        self.asked = None if path is None else endpoint.elsewhere(path)
+        self.probe_url = None if path is None else endpoint.elsewhere(path)
         self.name = "CRM_API_URL" if path is None else "CRM_PROBE_PATH"
         self.transport = Transport(endpoint, monotonic=monotonic)
         self.secrets = set(endpoint.secrets)
@@ -148,18 +143,18 @@ class _Probe:
 
     def connect(self) -> None:
         host, port = self.endpoint.host, self.endpoint.port
-        found = resolve(host, port, seconds=min(self.endpoint.timeout, MAX_CONNECT))
+        found = resolve(host, port, seconds=min(self.endpoint.timeout, CONNECT_TIMEOUT_SECONDS))
         self.note("dns", True, ", ".join(address for address, _ in found))
         self.step = "tcp"
-        timeout = min(self.endpoint.timeout, MAX_CONNECT)
+        timeout = min(self.endpoint.timeout, CONNECT_TIMEOUT_SECONDS)
         started = self.monotonic()
-        with _connected(found, timeout) as connection:
+        with _connect(found, timeout) as connection:
             self.note("tcp", True, f"port {port} in {(self.monotonic() - started) * 1000:.0f} ms")
             if self.endpoint.is_tls:
                 self.step = "tls"
-                self._agree_on_tls(connection)
+                self._tls_handshake(connection)
 
-    def _agree_on_tls(self, connection: socket.socket) -> None:
+    def _tls_handshake(self, connection: socket.socket) -> None:
         bundle = str(self.endpoint.ca_bundle or DEFAULT_CA_BUNDLE_PATH)
         context = ssl.create_default_context(cafile=bundle)
         with context.wrap_socket(connection, server_hostname=self.endpoint.host) as tls:
@@ -167,77 +162,82 @@ class _Probe:
             version = tls.version()
         end = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), timezone.utc)
         self.days_left = (end - self.clock()).days
-        soon = ": renew it soon" if self.days_left < EXPIRES_SOON else ""
-        self.note("tls", True, f"{version}, certificate good for {self.days_left} more days{soon}")
+        soon = ": renew it soon" if self.days_left < CERTIFICATE_WARNING_DAYS else ""
+        self.note("tls", True, f"{version}, certificate valid for {counted(self.days_left, 'more day')}{soon}")
 
-    def ask(self) -> None:
+    def send_requests(self) -> None:
         self.step = "authentication"
-        token = checked_token(self.token)
+        token = read_token(self.token)
         self.secrets.add(token)
         self.step = "endpoint"
         answers = {method: self._send(method, token) for method in ("OPTIONS", "HEAD", "GET")}
-        if self._judge_authentication(answers):
-            self._judge_endpoint(answers)
+        if self._check_authentication(answers):
+            self._check_endpoint(answers)
 
     def look_up(self) -> None:
-        """Whether CRM_LOOKUP is answered as it must be; asked for NOBODY, so an answer with a record is not read."""
+        """Check the response to CRM_LOOKUP for UNKNOWN_USER, which has no record."""
         if self.endpoint.lookup is None:
             return
         self.step = "lookup"
-        token = checked_token(self.token)
-        http = self._send("GET", token, self.endpoint.lookup_url(NOBODY, NO_DATE))
+        token = read_token(self.token)
+        http = self._send("GET", token, self.endpoint.lookup_url(UNKNOWN_USER, PROBE_DATE))
         names = {name: self.mapping.rename.get(name, name) for name in ("user_id", "date", "revision")}
-        record = {names["user_id"]: NOBODY, names["date"]: NO_DATE.isoformat(), names["revision"]: 1}
-        held = read_lookup(http, record, self.mapping, now=self.clock(), secrets=self.secrets)
-        if isinstance(held, DeliveryResult):
-            self.fail("lookup", held.error or held.meaning.value)
+        record = {names["user_id"]: UNKNOWN_USER, names["date"]: PROBE_DATE.isoformat(), names["revision"]: 1}
+        result = classify_lookup(http, record, self.mapping, now=self.clock(), secrets=self.secrets)
+        if isinstance(result, DeliveryResult):
+            self.fail("lookup", result.error or result.meaning.value)
         elif http.status == 404:
-            detail = "404 for a person who does not exist, as for an address that does not: look at one who does"
+            detail = (
+                "404 for a user who does not exist; a wrong address may answer the same: "
+                "request the address for a user who exists"
+            )
             self.note("lookup", None, detail)
-        elif held is Holding.THIS:
-            self.fail("lookup", f"CRM_LOOKUP has a record for a person who does not exist ({NOBODY}): check it")
+        elif result is LookupResult.DELIVERED:
+            self.fail("lookup", f"CRM_LOOKUP has a record for a user who does not exist ({UNKNOWN_USER}): check it")
         else:
-            self.note("lookup", True, f"GET {http.status}, and no record for a person who does not exist")
+            self.note("lookup", True, f"GET {http.status}, and no record for a user who does not exist")
 
     def _send(self, method: str, token: str | None, url: str | None = None) -> HttpResponse:
         started = self.monotonic()
         headers = {} if token is None else {"Authorization": f"{self.endpoint.scheme} {token}"}
-        http = self.transport.send(method, headers=headers | {"Accept": "application/json"}, url=url or self.asked)
+        http = self.transport.send(method, headers=headers | {"Accept": "application/json"}, url=url or self.probe_url)
         if token is not None:
             self.status = http.status
             self.round_trip_ms = (self.monotonic() - started) * 1000
         return http
 
-    def _judge_authentication(self, answers: dict[str, HttpResponse]) -> bool:
+    def _check_authentication(self, answers: dict[str, HttpResponse]) -> bool:
         bare = {method: self._send(method, None).status for method in answers}
         refused = [method for method, http in answers.items() if http.status in (401, 403)]
-        for method in reversed(refused):  # GET first: it has words
+        for method in reversed(refused):  # GET first: its response has a body
             if answers[method].status == 401 or bare[method] != 401:
-                self.fail("authentication", self._words(answers[method]))
+                self.fail("authentication", self._message(answers[method]))
                 return False
         if refused:
-            detail = f"the token is known but may not {refused[-1]}; only a delivery shows whether it may POST"
+            detail = f"the token is valid but may not {refused[-1]}; only a delivery shows whether it may POST"
             self.note("authentication", None, detail)
         elif guarded := [method for method, status in bare.items() if status in (401, 403)]:
-            self.note("authentication", True, f"{guarded[0]} is refused without the token, not with it")
+            self.note("authentication", True, f"{guarded[0]} is rejected without the token and accepted with it")
         else:
             self.note("authentication", None, "not shown: this address answers the same without the token")
         return True
 
-    def _judge_endpoint(self, answers: dict[str, HttpResponse]) -> None:
+    def _check_endpoint(self, answers: dict[str, HttpResponse]) -> None:
         seen = ", ".join(f"{method} {http.status}" for method, http in answers.items())
         last = answers["GET"]
         if all(http.status == 404 for http in answers.values()):
             self.fail("endpoint", f"{self.name} names no endpoint of the CRM ({seen}): check the address")
         elif any(300 <= http.status < 400 for http in answers.values()):
             moved = next(http for http in answers.values() if 300 <= http.status < 400)
-            self.fail("endpoint", self._words(moved))
+            self.fail("endpoint", self._message(moved))
         elif all(http.status >= 500 and http.status != 501 for http in answers.values()):
-            self.fail("endpoint", f"the CRM is not well ({self._words(last)}): nothing to change here")
+            self.fail("endpoint", f"the CRM fails ({self._message(last)}): no setting to change here")
         elif last.status == 200 and is_html(last.content_type, last.body):
-            self.note("endpoint", None, f"GET gives a web page: is {self.name} the address of the CRM's API?")
+            self.note(
+                "endpoint", None, f"GET returns a web page: check that {self.name} is the address of the CRM's API"
+            )
         else:
             self.note("endpoint", True, seen)
 
-    def _words(self, http: HttpResponse) -> str:
+    def _message(self, http: HttpResponse) -> str:
         return classify_response(http, now=self.clock(), secrets=self.secrets).error or str(http.status)

@@ -1,7 +1,7 @@
-"""Classification of the CRM's HTTP responses: whose fault it is, and so what becomes of the record. Pure functions.
+"""Classification of the CRM's HTTP responses: delivered, fault of the record, of the destination, or of the settings.
 
-Responses to a batch are in `batch_answers`, requests without a response in `transport_errors`; attempts, pauses and
-stopping are in `delivery` and `circuit_breaker`. `docs/crm.md` has the same as a contract.
+Batch responses are in `batch_responses`, requests without a response in `transport`, retries and pauses in `delivery`
+and `circuit_breaker`. `docs/crm.md` documents the same rules.
 """
 
 from __future__ import annotations
@@ -16,38 +16,37 @@ from urllib.parse import urlsplit
 
 from requests.structures import CaseInsensitiveDict
 
-from zk_pipeline.crm.documents import failure_sign, parse_json
-from zk_pipeline.crm.rules import DEFAULT_RULES, AnswerRules
+from zk_pipeline.crm.documents import failure_sign, parse_json, value_at
 from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
 
-MAX_RETRY_AFTER = 86_400.0  # seconds; a CRM that asks for more is taken to mean a day
+MAX_RETRY_AFTER = 86_400.0  # seconds; a longer pause is cut to one day
 
 
 class ResponseClass(str, Enum):
-    """What an answer, or its absence, says; the value explains it."""
+    """Class of a response, or of a missing one; the value explains it."""
 
-    DELIVERED = "the CRM holds this revision"
-    REJECTED = "the record's fault: sending it again changes nothing"
-    BATCH_REFUSED = "some record's fault, the CRM does not say which: its halves will show"
-    UNAVAILABLE = "the destination's fault: later, under the same key"
-    UNKNOWN = "applied or not, nobody knows: later, under the same key"
-    UNCLEAR = "the record's fault or the address's: what other people's records get will show"
-    MISCONFIGURED = "the set-up's fault: every other record would meet the same"
+    DELIVERED = "the CRM has this revision"
+    REJECTED = "fault of the record: a retry changes nothing"
+    BATCH_REJECTED = "one record in the batch was rejected: split the batch to find it"
+    UNAVAILABLE = "fault of the destination: retry later under the same key"
+    UNKNOWN = "unknown outcome, applied or not: retry later under the same key"
+    UNCLEAR = "fault of the record or of the address: the responses to other users' records decide"
+    MISCONFIGURED = "wrong settings: every other record would get the same response"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryResult:
-    """The meaning of one attempt for one record. `error` is one bounded line without secrets, or None."""
+    """Result of one attempt for one record. `error` is one bounded line without secrets, or None."""
 
     meaning: ResponseClass
-    status: int | None = None  # None where no status line came
+    status: int | None = None  # None without a status line
     error: str | None = None
-    retry_after: float | None = None  # seconds the CRM asks everybody to wait
+    retry_after: float | None = None  # seconds of the pause that the CRM asks for
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """An answer as it came; `body` holds at most the transport's bound, and `is_cut` where there was more."""
+    """A response as received; `body` is cut at the transport's limit, with `is_cut`."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,10 +58,10 @@ class HttpResponse:
         return CaseInsensitiveDict(self.headers).get("Content-Type", "")
 
 
-TOKEN_OR_ADDRESS = {*range(200, 300), 403}  # an UNCLEAR response with one of these is about the set-up or one record
-NEVER_ALREADY = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
-# UNCLEAR: about this record, or about every request (rights, address, method, media type); a web page with a 2xx is
-# another. See `address`.
+TOKEN_OR_ADDRESS = {*range(200, 300), 403}  # an UNCLEAR response with one of these is about the settings or one record
+NEVER_ALREADY_APPLIED = {401, 403, 407, 408, 425, 429}  # about the request, whatever its body says
+# UNCLEAR: about this record, or about every request (rights, address, method, media type), like a web page with a 2xx.
+# See `address_evidence`.
 _BY_STATUS = {
     **dict.fromkeys((401, 402, 407), ResponseClass.MISCONFIGURED),
     **dict.fromkeys((403, 404, 405, 406, 410, 411, 415, 421, 426, 431), ResponseClass.UNCLEAR),
@@ -72,59 +71,105 @@ _BY_STATUS = {
 _BY_CLASS = {3: ResponseClass.MISCONFIGURED, 4: ResponseClass.REJECTED, 5: ResponseClass.UNAVAILABLE}
 
 
-def classify_response(
-    http: HttpResponse, *, now: datetime, secrets: Collection[str] = (), rules: AnswerRules = DEFAULT_RULES
-) -> DeliveryResult:
-    """The meaning of an answer to a single record, or of a status given for one record of a batch.
+@dataclass(frozen=True, kw_only=True)
+class ResponseRule:
+    """Conditions on a response, all of which must be met; None or empty ones are ignored."""
 
-    A 2xx is a success where it is empty or a JSON document without a sign of failure, or where it meets a rule of
-    `success` if there are any. 409 is read as draft-ietf-httpapi-idempotency-key-header has it: another request with
-    this key is under way, so the outcome is unknown. A 409, or a 422 without a sign of failure inside, that says it is
-    a replay (`Idempotent-Replay` or `Idempotent-Replayed: true`) means that the revision was applied before. `now` is
-    aware and measures a `Retry-After` date in an answer without a `Date` of its own.
+    statuses: frozenset[int] = frozenset()
+    path: str | None = None  # dotted, into the JSON document
+    value: object = None  # expected value at the path
+    text: str | None = None  # exact text in the body
+
+    def is_met(self, http: HttpResponse) -> bool:
+        if self.statuses and http.status not in self.statuses:
+            return False
+        if self.text is not None and self.text not in http.body.decode("utf-8", errors="replace"):
+            return False
+        return self.path is None or (not http.is_cut and self._has_value(http))
+
+    def _has_value(self, http: HttpResponse) -> bool:
+        try:
+            found = value_at(parse_json(http.body, http.content_type), str(self.path))
+        except ValueError:
+            return False
+        return found == self.value and isinstance(found, bool) == isinstance(self.value, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseRules:
+    """Response rules of one CRM, from crm_mapping.yaml. Without `success` rules, the default applies."""
+
+    success: tuple[ResponseRule, ...] = ()  # a 2xx is a success only if it meets one of these
+    already: tuple[ResponseRule, ...] = ()  # a response that meets one of these shows that the CRM has this revision
+
+    def is_success(self, http: HttpResponse) -> bool:
+        return any(rule.is_met(http) for rule in self.success)
+
+    def is_already(self, http: HttpResponse) -> bool:
+        return any(rule.is_met(http) for rule in self.already)
+
+
+DEFAULT_RULES = ResponseRules()
+
+
+def classify_response(
+    http: HttpResponse, *, now: datetime, secrets: Collection[str] = (), rules: ResponseRules = DEFAULT_RULES
+) -> DeliveryResult:
+    """Classify the response to a single record, or the status of one record of a batch.
+
+    A 2xx is a success if it is empty or a JSON document without a sign of failure; with `success` rules, if it meets
+    one of them. A 409 follows draft-ietf-httpapi-idempotency-key-header: another request with this key is in progress,
+    so the outcome is unknown. A 409, or a 422 without a sign of failure, that is marked as a replay
+    (`Idempotent-Replay` or `Idempotent-Replayed: true`) means that the revision was applied before. `now` is aware and
+    the base of a `Retry-After` date in a response without `Date`.
     """
     headers = CaseInsensitiveDict(http.headers)
-    meaning, why = _meaning(http, headers, rules)
+    meaning, why = _classify(http, headers, rules)
     if meaning is ResponseClass.DELIVERED:
         return DeliveryResult(meaning=meaning, status=http.status)
-    words: str = extract_message(http.content_type, http.body, secrets=secrets)
-    said = f"{http.status}: {words}" if words else f"{http.status}"
+    message: str = extract_message(http.content_type, http.body, secrets=secrets)
+    error = f"{http.status}: {message}" if message else f"{http.status}"
     if meaning is ResponseClass.MISCONFIGURED or (meaning is ResponseClass.UNCLEAR and http.status in TOKEN_OR_ADDRESS):
         location = sanitize_line(_without_query(headers.get("Location", "")), secrets=secrets)
-        said = _what_to_change(http.status, said, location)
+        error = _setup_advice(http.status, error, location)
     elif why:
-        said = (
-            f"{http.status} does not show that the CRM took the record, {sanitize_line(why, secrets=secrets)}: {words}"
+        reason = sanitize_line(why, secrets=secrets)
+        error = (
+            f"{http.status} does not show that the CRM accepted the record, {reason}: {message} "
+            "(if this is success, describe it under success: in crm_mapping.yaml)"
         )
-        said += " (if this is success, describe it under success: in crm_mapping.yaml)"
     wait = retry_after(headers, now=now) if meaning in (ResponseClass.UNAVAILABLE, ResponseClass.UNKNOWN) else None
-    return DeliveryResult(meaning=meaning, status=http.status, error=said, retry_after=wait)
+    return DeliveryResult(meaning=meaning, status=http.status, error=error, retry_after=wait)
 
 
-def _meaning(http: HttpResponse, headers: Mapping[str, str], rules: AnswerRules) -> tuple[ResponseClass, str | None]:
-    """With it, for a 2xx that is no success, why."""
+def _classify(http: HttpResponse, headers: Mapping[str, str], rules: ResponseRules) -> tuple[ResponseClass, str | None]:
+    """The class, and for a 2xx that is not a success, the reason."""
     status = http.status
-    if (200 <= status < 300 or (400 <= status < 500 and status not in NEVER_ALREADY)) and rules.is_already(http):
+    if (200 <= status < 300 or (400 <= status < 500 and status not in NEVER_ALREADY_APPLIED)) and rules.is_already(
+        http
+    ):
         return ResponseClass.DELIVERED, None
     if 200 <= status < 300:
-        return _meaning_of_success(http, rules)
-    if status in (409, 422) and _is_replay(headers) and (status == 409 or _problem_of(http) is None):
+        return _classify_success(http, rules)
+    if status in (409, 422) and _is_replay(headers) and (status == 409 or _failure_reason(http) is None):
         return ResponseClass.DELIVERED, None
     return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseClass.UNKNOWN), None
 
 
-def may_be_applied(outcome: str, status: int | None) -> bool:
-    """Decide from an attempt's outcome if the CRM may have applied its record.
+# Attempts whose record the CRM may have applied: outcome (a ResponseClass in lower case) and HTTP status (0: none).
+# No final response; a 5xx except 503, from a gateway or a failing CRM; a web page with a 2xx.
+POSSIBLY_APPLIED = (
+    ("unknown", range(1000)),
+    ("unavailable", range(500, 503)),
+    ("unavailable", range(504, 1000)),
+    ("misconfigured", range(200, 300)),
+    ("unclear", range(200, 300)),
+)
 
-    `outcome` is the name of its ResponseClass in lower case. True where no final answer came, where one came of a
-    gateway or of a CRM that broke off (5xx but 503), and for a web page with a 2xx. False where no connection was made.
-    """
-    status = status or 0
-    return (
-        outcome == "unknown"
-        or (outcome == "unavailable" and status >= 500 and status != 503)
-        or (outcome in ("misconfigured", "unclear") and 200 <= status <= 299)
-    )
+
+def may_have_been_applied(outcome: str, status: int | None) -> bool:
+    """Whether the CRM may have applied the record of an attempt, by POSSIBLY_APPLIED."""
+    return any(outcome == name and (status or 0) in statuses for name, statuses in POSSIBLY_APPLIED)
 
 
 def _is_replay(headers: Mapping[str, str]) -> bool:
@@ -132,7 +177,7 @@ def _is_replay(headers: Mapping[str, str]) -> bool:
     return replayed.strip().lower() == "true"
 
 
-def _meaning_of_success(http: HttpResponse, rules: AnswerRules) -> tuple[ResponseClass, str | None]:
+def _classify_success(http: HttpResponse, rules: ResponseRules) -> tuple[ResponseClass, str | None]:
     if rules.success:
         if rules.is_success(http):
             return ResponseClass.DELIVERED, None
@@ -140,7 +185,7 @@ def _meaning_of_success(http: HttpResponse, rules: AnswerRules) -> tuple[Respons
         return (ResponseClass.UNCLEAR, None) if _is_page(http) else (ResponseClass.UNKNOWN, no_rule)
     if _is_page(http):
         return ResponseClass.UNCLEAR, None
-    why = _problem_of(http)
+    why = _failure_reason(http)
     return (ResponseClass.DELIVERED, None) if why is None else (ResponseClass.UNKNOWN, why)
 
 
@@ -149,12 +194,12 @@ def _is_page(http: HttpResponse) -> bool:
 
 
 def is_empty(body: bytes) -> bool:
-    """Whether a body has nothing in it but a byte order mark and blanks."""
+    """Whether a body consists of a byte order mark and blanks at most."""
     return not body.removeprefix(b"\xef\xbb\xbf").strip()
 
 
-def _problem_of(http: HttpResponse) -> str | None:
-    """Why a body does not show success; None where it is empty or JSON without a sign of failure."""
+def _failure_reason(http: HttpResponse) -> str | None:
+    """Reason why a body does not show success; None if it is empty or JSON without a sign of failure."""
     if http.is_cut:
         return f"as it is longer than the {len(http.body)} bytes that are read"
     if is_empty(http.body):
@@ -168,16 +213,16 @@ def _problem_of(http: HttpResponse) -> str | None:
     return None if sign is None else f"as it has a sign of failure ({sign})"
 
 
-def _what_to_change(status: int, said: str, location: str) -> str:
+def _setup_advice(status: int, error: str, location: str) -> str:
     if status in (401, 403):
         return (
-            f"the CRM refuses the credentials ({said}): check CRM_API_TOKEN or CRM_API_TOKEN_FILE, and CRM_AUTH_SCHEME"
+            f"the CRM rejects the credentials ({error}): check CRM_API_TOKEN or CRM_API_TOKEN_FILE, and CRM_AUTH_SCHEME"
         )
     if 300 <= status < 400:
         return f"CRM_API_URL redirects ({status}) to {location or 'nowhere'}: set it to the final address"
     if 200 <= status < 300:
-        return f"CRM_API_URL answers with a web page ({said}): set it to the address of the CRM's API"
-    return f"the CRM asks for more than credentials ({said}): check the CRM's account and the way there"
+        return f"CRM_API_URL answers with a web page ({error}): set it to the address of the CRM's API"
+    return f"the CRM or a proxy requires more than the token ({error}): check the CRM account and the proxy"
 
 
 def _without_query(location: str) -> str:
@@ -189,9 +234,9 @@ def _without_query(location: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Seconds asked for by `Retry-After`, a number or an HTTP date, at most MAX_RETRY_AFTER; or None.
+    """Seconds of `Retry-After`, a number or an HTTP date, at most MAX_RETRY_AFTER; or None.
 
-    A date is measured from the answer's own `Date`, so that a clock of ours that is off does not matter.
+    A date is relative to the response's `Date`, so that a wrong local clock does not matter.
     """
     headers = CaseInsensitiveDict(headers)
     value = headers.get("Retry-After", "").strip()

@@ -1,8 +1,8 @@
-"""Work that no signal cuts in two: it has a thread of its own, and Python handles signals in the main thread alone.
+"""Execution shielded from signals: runs a callable in its own thread, since Python handles signals in the main thread.
 
-An exception raised by a signal handler can come between any two steps of the main thread. Inside
-`concurrent.futures.wait` it leaves locks of futures held for ever, and their workers waiting for them; between taking
-an answer and noting it, the answer is lost. So the thread that is interrupted does nothing but wait.
+A signal handler can raise an exception between any two steps of the main thread. Inside `concurrent.futures.wait` it
+would leave futures locked and their workers blocked; between receiving a response and recording it, the response would
+be lost. So the interrupted thread only waits.
 """
 
 from __future__ import annotations
@@ -16,58 +16,58 @@ from zk_pipeline.runtime.processes import check_for_end
 
 Result = TypeVar("Result")
 
-_LOOK_EVERY = 0.2  # seconds between two looks whether the command is to end, and whether the work has ended
+_CHECK_INTERVAL_SECONDS = 0.2  # between two checks for the end of the command and of the work
 
 
 def run_signal_safe(work: Callable[[], Result], *, interrupted: Callable[[bool], None], name: str) -> Result:
-    """Do `work` in a thread of that name and return or raise what it does.
+    """Run `work` in a thread called `name`; return its result or raise its exception.
 
-    An exception that a signal handler raises meanwhile (KeyboardInterrupt, the one of a cancelled Dagster run) is told
-    to `interrupted`, called in this thread with whether it is not the first, which should make `work` end soon. The
-    first is raised once that has ended; what `work` itself raises comes before it.
+    After an exception from a signal handler (KeyboardInterrupt, a canceled Dagster run), `interrupted` is called in
+    this thread and should end `work` soon; its argument is False for the first interrupt, True for later ones. The
+    first interrupt is raised after `work` has ended, unless `work` itself raised.
     """
-    doing = _Doing(work)
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(doing.run,), name=name)
-    cuts: list[BaseException] = []
-    told = 0
-    while not doing.has_ended:
+    task = _ShieldedTask(work)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(task.run,), name=name)
+    interrupts: list[BaseException] = []
+    reported = 0
+    while not task.has_ended:
         try:
-            if thread.ident is None and not cuts:
+            if thread.ident is None and not interrupts:
                 thread.start()
-            while told < len(cuts):
-                told += 1
-                interrupted(told > 1)
-            if not doing.ended.acquire(timeout=_LOOK_EVERY):
+            while reported < len(interrupts):
+                reported += 1
+                interrupted(reported > 1)
+            if not task.ended.acquire(timeout=_CHECK_INTERVAL_SECONDS):
                 check_for_end()
         except BaseException as error:
-            if doing.call_off():
+            if task.cancel_before_start():
                 raise
-            cuts.append(error)
-    if doing.error is not None:
-        raise doing.error from (cuts[0] if cuts else None)
-    if cuts:
-        raise cuts[0]
-    return doing.results[0]
+            interrupts.append(error)
+    if task.error is not None:
+        raise task.error from (interrupts[0] if interrupts else None)
+    if interrupts:
+        raise interrupts[0]
+    return task.results[0]
 
 
-class _Doing(Generic[Result]):
-    """Not a Future, nor a thread to join: an interrupt in the wait for one of those may break the one waited for."""
+class _ShieldedTask(Generic[Result]):
+    """Not a Future, nor a thread to join: an interrupt while waiting for one of those may corrupt its state."""
 
     def __init__(self, work: Callable[[], Result]) -> None:
         self.work = work
         self.results: list[Result] = []
         self.error: BaseException | None = None
         self.has_ended = False
-        self.turn = threading.Lock()  # of who takes it first: the work that begins, or who calls it off
+        self.start_lock = threading.Lock()  # taken by the start of the work, or by its cancellation
         self.ended = threading.Lock()
         self.ended.acquire()
 
-    def call_off(self) -> bool:
-        """Whether the work has not begun, and now never will."""
-        return self.turn.acquire(blocking=False)
+    def cancel_before_start(self) -> bool:
+        """Cancel the work if it has not begun; returns whether it was canceled."""
+        return self.start_lock.acquire(blocking=False)
 
     def run(self) -> None:
-        if not self.turn.acquire(blocking=False):
+        if not self.start_lock.acquire(blocking=False):
             return
         try:
             self.results.append(self.work())

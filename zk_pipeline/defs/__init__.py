@@ -1,12 +1,12 @@
-"""Dagster: partitions, resources, assets, jobs, schedules, sensors. Thin: the rules are in the domain packages, the
-work in operations. The only package that imports dagster.
+"""Dagster definitions: partitions, resources, assets, checks, jobs, schedules, sensors. Only `definitions`, `defs` and
+`runs` import dagster. The rules are in the domain packages, the work in `operations`.
 """
 
 import warnings
 
 from dagster import BetaWarning
 
-from zk_pipeline.beta import USED_KNOWINGLY
+from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
 
-for words in USED_KNOWINGLY:
-    warnings.filterwarnings("ignore", category=BetaWarning, message=words)
+for message in SUPPRESSED_WARNINGS:
+    warnings.filterwarnings("ignore", category=BetaWarning, message=message)

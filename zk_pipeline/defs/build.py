@@ -1,4 +1,4 @@
-"""Everything Dagster is told, assembled from one set of settings: the seam for tests."""
+"""Assembles all Dagster definitions from one set of settings. Tests call it with settings of their own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from zk_pipeline.defs.resources import resources
     dg.colored_console_logger, config_schema={"log_level": dg.Field(str, is_required=False, default_value="WARNING")}
 )
 def run_console(config: dict[str, str]) -> dict[str, str]:
-    """What a run prints: trouble only. The whole story is in the event log; a journal need not hold it twice."""
+    """Console logger of runs: warnings and errors only, since the event log has every message."""
     return config
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Assets, jobs, schedules and sensors for `settings`. Opens no file and no connection."""
+    """All definitions for `settings`. Opens no file and no connection."""
     return dg.Definitions(
         assets=[*terminal_assets(settings), *attendance_assets(settings), *crm_assets(settings)],
         asset_checks=quality_checks(settings),
@@ -33,7 +33,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=schedules(settings),
         sensors=[*sensors(settings), quality_sensor(settings), *alert_sensors(settings)],
         resources=resources(settings),
-        # One process per run: a second one for its only step costs twice the CPU.
+        # One process per run: a second process for the only step doubles the CPU time.
         executor=dg.in_process_executor,
         loggers={"console": run_console},
     )

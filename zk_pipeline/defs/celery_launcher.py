@@ -1,4 +1,4 @@
-"""Former place of `WorkerLauncher`, which `dagster.yaml` of running deployments names."""
+"""Alias of `WorkerLauncher` for `dagster.yaml` files that name its former module."""
 
 from zk_pipeline.defs.instance.celery_launcher import WorkerLauncher
 

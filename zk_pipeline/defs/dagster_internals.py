@@ -12,13 +12,13 @@ from dagster._config import UserConfigSchema as UserConfigSchema
 # `runs.submit` creates a run that a daemon starts in another process, as the UI does, without starting a code server.
 from dagster._core.code_pointer import ModuleCodePointer as ModuleCodePointer
 
-# `crm_sync` plans partitions beyond those of its run's tags: a run covers one range, and what is due may have gaps.
+# `crm_sync` plans partitions beyond those of its run's tags: a run covers one range, and due work dates may have gaps.
 from dagster._core.events import AssetMaterializationPlannedData as AssetMaterializationPlannedData
 
 # The run id of events without a run (check evaluations by sensors, freshness changes), which `check_retention` deletes.
 from dagster._core.instance import RUNLESS_RUN_ID as RUNLESS_RUN_ID
 
-# The answer of `WorkerLauncher` to run monitoring: whether the worker of a run is alive.
+# Result of `WorkerLauncher.check_run_worker_health` for run monitoring: whether the worker of a run is alive.
 from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import WorkerStatus as WorkerStatus
 
@@ -56,5 +56,5 @@ from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
 # The second of the two names of a configurable class (see UserConfigSchema).
 from dagster._serdes import ConfigurableClassData as ConfigurableClassData
 
-# A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run says so.
+# A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run records it.
 from dagster._utils.interrupts import setup_interrupt_handlers as setup_interrupt_handlers

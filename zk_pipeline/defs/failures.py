@@ -1,14 +1,17 @@
-"""How a run ends in which some partitions failed and the others did not."""
+"""Failure of a run in which some partitions failed and the others were materialized."""
 
 from __future__ import annotations
 
 import dagster as dg
 
-MISCONFIGURED_CRM = "misconfigured"  # metadata of a sync run that a person must make possible first
+MISCONFIGURED_CRM = "misconfigured"  # metadata of a sync run that fails until the CRM settings are corrected
 
 
 def partial_failure(what: str, failures: dict[str, str], asked: int) -> dg.Failure:
-    """The run's own failure, after every partition that succeeded has had its event."""
+    """Failure to raise after the materializations of the successful partitions are logged.
+
+    `what`: singular noun of a partition; `failures`: error message per failed partition; `asked`: number of partitions.
+    """
     lines = [f"- **{name}**: {why}" for name, why in sorted(failures.items())]
     return dg.Failure(
         description=f"{len(failures)} of {asked} {what}s failed: " + "; ".join(sorted(failures.values())[:3]),

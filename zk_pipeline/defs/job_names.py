@@ -1,4 +1,4 @@
-"""Names of the jobs."""
+"""Job names."""
 
 POLL = "poll_devices"
 PROCESS = "process_attendance"

@@ -1,4 +1,4 @@
-"""How results are shown in the Dagster UI: previews, counts and column schemas. No queries."""
+"""Metadata values for the Dagster UI: Markdown previews and column schemas. No queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zk_pipeline.store.schema.migrations_runner import column_types
 
 
 def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
-    """Some rows as a Markdown table; nulls as a dash."""
+    """Rows as a Markdown table; nulls as a dash."""
     if frame.empty:
         return dg.MetadataValue.md("*no rows*")
     lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
@@ -20,12 +20,12 @@ def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
 
 
 def cell(value: object) -> str:
-    """Text that stays within its cell: names and ids come from terminals, and may hold a pipe or a line end."""
+    """Text escaped for a Markdown table cell: names and ids from terminals may contain pipes and line breaks."""
     return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")
 
 
 def table_schema(table: str) -> dict[str, dg.TableSchemaMetadataValue]:
-    """The column schema of a table of the store, as definition metadata."""
+    """Column schema of a table of the store, as definition metadata."""
     types = column_types(table)
     columns = [dg.TableColumn(name, types[name], text) for name, text in TABLES[table][1].items()]
     return {"dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))}

@@ -1,4 +1,4 @@
-"""Partitions, and turning a set of dates into as few runs as possible."""
+"""Partitions definitions, and the fewest partition ranges that cover a set of dates or devices."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DEVICE_PARTITIONS = dg.DynamicPartitionsDefinition(name="devices")
 
 
 def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition per work date from the history's start up to and including tomorrow, in the default zone: sites
-    east of it begin their day before it does, and must not wait half of it to be processed.
+    """One partition per work date from ZK_PIPELINE_HISTORY_START up to and including tomorrow in the default time zone:
+    at sites east of that zone, tomorrow's work date has already begun.
     """
     return dg.DailyPartitionsDefinition(
         start_date=settings.history_start.isoformat(), timezone=settings.timezone, end_offset=2
@@ -28,7 +28,7 @@ def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 
 def last_work_date(settings: Settings, now: datetime) -> date:
-    """The newest work date that has begun anywhere at the aware instant `now`, among those that have a partition."""
+    """Latest work date with a partition that has begun in any time zone at the aware instant `now`."""
     newest_partition = now.astimezone(ZoneInfo(settings.timezone)).date() + timedelta(days=1)
     return min(newest_partition, now.astimezone(_EASTERNMOST).date())
 
@@ -49,22 +49,22 @@ class DateRange:
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """Tags that make one run cover the partitions from `first` to `last`."""
+    """Dagster tags of a single run over the partitions from `first` to `last`."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
 def device_range_tags(partitions: Sequence[str], wanted: Collection[str]) -> list[dict[str, str]]:
-    """Tags of the fewest runs that cover exactly the `wanted` ones of the device partitions, in their order.
+    """Tags of the fewest runs that cover exactly the `wanted` device partitions, in partition order.
 
-    A failed run turns every partition of its range red that it did not materialize, so one that is not wanted must not
-    lie in it.
+    A failed run marks every partition of its range as failed that it did not materialize, so a range must not include
+    other partitions.
     """
     runs = [list(names) for is_wanted, names in groupby(partitions, wanted.__contains__) if is_wanted]
     return [range_tags(names[0], names[-1]) for names in runs]
 
 
 def contiguous(dates: Iterable[date]) -> list[DateRange]:
-    """The fewest ranges that cover exactly `dates`, in order."""
+    """The fewest ranges that cover exactly `dates`, ascending."""
     ranges: list[DateRange] = []
     for day in sorted(set(dates)):
         if ranges and day - ranges[-1].last == timedelta(days=1):
@@ -75,7 +75,7 @@ def contiguous(dates: Iterable[date]) -> list[DateRange]:
 
 
 def newest_range(dates: Iterable[date]) -> DateRange:
-    """The last of the contiguous ranges; of one date or more."""
+    """The last contiguous range of `dates`, which must not be empty."""
     return contiguous(dates)[-1]
 
 

@@ -1,5 +1,6 @@
-"""Resources: how runs reach the store, the terminals, the CRM and the people. Their configuration holds no secret;
-those are read from the settings in the process that needs them, at the moment it does.
+"""Dagster resources: store, terminals, CRM, alert channels.
+
+Resource configuration contains no secrets: each process reads them from the settings when it needs them.
 """
 
 from __future__ import annotations
@@ -11,33 +12,33 @@ from pydantic import Field
 
 from zk_pipeline.config.ducklake_address import PREFIX
 from zk_pipeline.config.settings import Settings, load_settings
-from zk_pipeline.defs.instance.orphaned_runs import note_process
+from zk_pipeline.defs.instance.orphaned_runs import record_process
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.alerting.channels import Channel, channels_of
+from zk_pipeline.operations.alerting.channels import Channel, parse_channels
 from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.store.store import Store
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The DuckDB store. Every run uses it, so here each run notes which process it is."""
+    """The store. Every run uses this resource, so its setup records the process of the run."""
 
     path: str = Field(description="Absolute path of the DuckDB file, or the shared store without its password")
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         if context.run is not None and context.instance is not None:
-            note_process(context.instance, context.run.run_id)
+            record_process(context.instance, context.run.run_id)
 
     def open(self) -> Store:
-        if self.path.startswith(PREFIX):  # what is shown in the UI holds no secret, so the settings are asked
+        if self.path.startswith(PREFIX):  # the configured path lacks the password: use the settings
             return Store.at(load_settings().store)
         return Store.at(Path(self.path))
 
 
 class TerminalsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The terminals, through one gateway with one set of limits."""
+    """The terminals, through one gateway with common time limits."""
 
-    timeout: float = Field(description="Seconds for one answer (ZKTECO_TIMEOUT)")
+    timeout: float = Field(description="Seconds for one response (ZKTECO_TIMEOUT)")
     deadline: float = Field(description="Seconds for one poll of one terminal (ZKTECO_POLL_DEADLINE)")
 
     def gateway(self) -> TerminalGateway:
@@ -46,7 +47,7 @@ class TerminalsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class CrmResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The CRM. Address and token come from the settings when a run needs them."""
+    """The CRM. Address and token are read from the settings when a run needs them."""
 
     concurrency: int = Field(description="Parallel requests (CRM_CONCURRENCY)")
     max_attempts: int = Field(description="Attempts per record and run (CRM_MAX_RETRIES)")
@@ -63,11 +64,11 @@ class CrmResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where people hear of trouble: the Apprise URLs of ALERT_URLS, which hold secrets and are read when needed."""
+    """Alert channels: the Apprise URLs of ALERT_URLS, which contain secrets and are read when needed."""
 
     def channels(self) -> list[Channel]:
-        """None where ALERT_URLS is not set."""
-        return channels_of(load_settings().alert_urls)
+        """Channels to notify; empty if ALERT_URLS is not set."""
+        return parse_channels(load_settings().alert_urls)
 
 
 def resources(settings: Settings) -> dict[str, object]:

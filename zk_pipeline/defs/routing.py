@@ -1,5 +1,7 @@
-"""Former place of `RoutedRunCoordinator`, which `dagster.yaml` of running deployments names."""
+"""Alias of `SiteQueueRunCoordinator` for `dagster.yaml` files that name its former module and class."""
 
-from zk_pipeline.defs.instance.run_coordinator import RoutedRunCoordinator
+from zk_pipeline.defs.instance.run_coordinator import SiteQueueRunCoordinator
+
+RoutedRunCoordinator = SiteQueueRunCoordinator
 
 __all__ = ["RoutedRunCoordinator"]

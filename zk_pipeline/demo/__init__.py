@@ -1,3 +1,3 @@
-"""The first look without hardware: a made-up company on disk, the real pipeline over it, and a reckoning that must
-agree.
+"""Demo without hardware: a generated company with simulated terminals and CRM, the real pipeline, and an independent
+recount that must agree.
 """

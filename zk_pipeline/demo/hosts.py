@@ -1,4 +1,4 @@
-"""The demo on many hosts, all of them this one: Dagster's instance as somebody configured it, a worker per queue."""
+"""Demo of a deployment with several hosts, on one host: a given dagster.yaml, and one worker per queue."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from zk_pipeline.runtime.processes import start_child, terminate
 
 
-def set_instance(home: Path, dagster_yaml: Path | None) -> None:
-    """Give the home this `dagster.yaml`; where None, the usual one when it is next filled."""
+def install_instance_config(home: Path, dagster_yaml: Path | None) -> None:
+    """Copy `dagster_yaml` into the home; None removes it, so that the default is created again."""
     mine = home / "dagster.yaml"
     if dagster_yaml is not None:
         shutil.copyfile(dagster_yaml, mine)
@@ -22,7 +22,7 @@ def set_instance(home: Path, dagster_yaml: Path | None) -> None:
 
 @contextmanager
 def workers(home: Path, environ: Mapping[str, str], queues: Sequence[str], logs: Path) -> Iterator[None]:
-    """A worker for each queue, which ends with this process; what they say is in `logs`."""
+    """Run one worker per queue until the end of the context or of this process, with output in `logs`."""
     with ExitStack() as running:
         for queue in queues:
             command = [sys.executable, "-m", "zk_pipeline", "worker", "--queue", queue]

@@ -1,4 +1,4 @@
-"""People go on punching while somebody watches."""
+"""Simulated punches while the demo runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def punch_until(
     pause_seconds: float = PAUSE_SECONDS,
     check: Callable[[], None] = lambda: None,
 ) -> int:
-    """Let one to three people punch every `pause_seconds` until `stopped`; how many punches that were.
+    """Make one to three users punch every `pause_seconds` until `stopped`; returns the number of punches.
 
-    `check` is called once a round and may raise to end it.
+    `check` is called once per round and may raise to end it.
     """
     rng = np.random.default_rng()
     punches = 0

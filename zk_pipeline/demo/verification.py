@@ -1,4 +1,4 @@
-"""Does it all agree? Counted independently of the pipeline: days by a plain loop over what the terminals recorded."""
+"""Verification of the demo: an independent recount of punches, attendance days and CRM deliveries."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DayFacts = tuple[datetime, datetime | None, int]  # clock-in and clock-out on th
 
 
 @dataclass(frozen=True)
-class Check:
-    """One line of the reckoning: two numbers that must be equal, and what else was found wrong."""
+class Comparison:
+    """One line of the recount: two numbers that must be equal, and examples of differences."""
 
     what: str
     expected: int
@@ -42,14 +42,14 @@ class TruePunch(NamedTuple):
 
 
 def true_punches(truth: pd.DataFrame) -> list[TruePunch]:
-    """The rows of a journal's truth as plain values."""
+    """The rows of a journal's true punches as plain values."""
     columns = [truth[name].tolist() for name in ("device", "site", "user_id")]
     moments = [moment.to_pydatetime() for moment in truth["punched_at_local"]]
     return [TruePunch(*row) for row in zip(*columns, moments, strict=True)]
 
 
-def plain_days(truth: Sequence[TruePunch], debounce_seconds: int = 60) -> dict[DayKey, DayFacts]:
-    """Days by the plainest loop there is, for day shifts in zones without a clock change between the punches."""
+def recount_days(truth: Sequence[TruePunch], debounce_seconds: int = 60) -> dict[DayKey, DayFacts]:
+    """Recount attendance days with a simple loop, for day shifts without a change of UTC offset between punches."""
     punches: dict[DayKey, list[datetime]] = {}
     for punch in truth:
         key = (punch.site, punch.user_id, punch.punched_at_local.date())
@@ -64,37 +64,37 @@ def plain_days(truth: Sequence[TruePunch], debounce_seconds: int = 60) -> dict[D
     return days
 
 
-def check_punches(held: int, truth: Sequence[TruePunch], store: Store) -> Check:
-    """Punches held by the terminals against those stored."""
+def check_punches(recorded: int, truth: Sequence[TruePunch], store: Store) -> Comparison:
+    """Compare the punches in the terminals' logs with the stored punches."""
     stored = set(store.audit.punches())
     expected = {(punch.device, punch.user_id, punch.punched_at_local) for punch in truth}
     wrong = tuple(f"not stored: {key}" for key in sorted(expected - stored)[:3])
     wrong += tuple(f"stored, but on no terminal: {key}" for key in sorted(stored - expected)[:3])
-    return Check("punches held by the terminals = punches stored", held, len(stored), wrong)
+    return Comparison("punches in the terminals' logs = punches stored", recorded, len(stored), wrong)
 
 
-def check_days(truth: Sequence[TruePunch], store: Store) -> Check:
-    """Days of the plain loop against `daily_attendance`, row by row."""
-    expected = plain_days(truth)
+def check_days(truth: Sequence[TruePunch], store: Store) -> Comparison:
+    """Compare the recounted attendance days with `daily_attendance`, row by row."""
+    expected = recount_days(truth)
     found: dict[DayKey, DayFacts] = {
         (day.site, day.user_id, day.work_date): (day.clock_in_local, day.clock_out_local, day.punch_count)
         for day in store.audit.days()
     }
     wrong = _differences(expected, found)
-    return Check("days by a plain loop over them = days stored", len(expected), len(found), wrong)
+    return Comparison("attendance days recounted = attendance days stored", len(expected), len(found), wrong)
 
 
 def check_crm(
     latest: Mapping[tuple[str, date], Mapping[str, object]], anomalies: Iterable[object], store: Store
-) -> Check:
-    """The CRM's ledger against the days: the latest revision of each, none twice, none out of order."""
+) -> Comparison:
+    """Compare the CRM's ledger with the attendance days: latest revisions, no duplicates, in order."""
     expected = {(day.user_id, day.work_date): (day.revision, day.clock_in, day.clock_out) for day in store.audit.days()}
     found = {
         key: (record["revision"], _instant(record["clock_in"]), _instant(record["clock_out"]))
         for key, record in latest.items()
     }
-    wrong = _differences(expected, found) + tuple(f"the CRM noticed: {anomaly}" for anomaly in anomalies)
-    return Check("days stored = latest revisions in the CRM's ledger", len(expected), len(found), wrong)
+    wrong = _differences(expected, found) + tuple(f"anomaly in the CRM's ledger: {anomaly}" for anomaly in anomalies)
+    return Comparison("attendance days stored = latest revisions in the CRM's ledger", len(expected), len(found), wrong)
 
 
 def _differences(expected: Mapping[Key, Facts], found: Mapping[Key, Facts]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The demo's three steps through Dagster, and the reckoning over them."""
+"""Walkthrough of the demo: poll, process and sync through Dagster, then the recount."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.demo.verification import Check, TruePunch, check_crm, check_days, check_punches
+from zk_pipeline.demo.verification import Comparison, TruePunch, check_crm, check_days, check_punches
 from zk_pipeline.devices.models import Device
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.company.workforce import Workforce
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the demo did in this run, and whether everything agrees."""
+    """Counts of one demo run, and the results of the recount."""
 
     terminals: int
     employees: int
     punches_new: int
     days_made: int
     delivered: int
-    checks: tuple[Check, ...]
+    checks: tuple[Comparison, ...]
 
     @property
     def agrees(self) -> bool:
@@ -38,7 +38,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Walkthrough:
-    """Everything the steps need: settings of the demo's home, terminals that answer, a CRM that listens."""
+    """The demo's settings, simulated terminals and simulated CRM, and its steps."""
 
     settings: Settings
     workforce: Workforce
@@ -51,7 +51,7 @@ class Walkthrough:
         return Store.at(self.settings.store)
 
     def register(self) -> None:
-        """The emulated terminals as devices; their ports differ from run to run."""
+        """Register the simulated terminals as devices; their ports differ from run to run."""
         self.store.devices.apply(
             Device(
                 name=one.name,
@@ -66,17 +66,17 @@ class Walkthrough:
         )
 
     def run(self, launcher: Launcher, truth: Sequence[TruePunch]) -> Summary:
-        """Poll, process, sync; then count. Raises ZkPipelineError where a run failed."""
+        """Poll, process and sync, then recount. Raises ZkPipelineError if a run failed."""
         names = [one.name for one in self.workforce.terminals]
         self.say(f"polling {len(names)} terminals ...")
         polled = [_succeeded(run) for run in launcher.poll(names, names)]
-        self.say("making days ...")
+        self.say("processing attendance days ...")
         dates = self._all_dates()
         made = _succeeded(launcher.process(dates))
         self.say("delivering to the CRM ...")
         sent = _succeeded(launcher.sync(dates, {"retry": True}))
-        self.say("counting ...")
-        held = sum(self.fleet.terminal(name).record_count for name in names)
+        self.say("recounting ...")
+        recorded = sum(self.fleet.terminal(name).record_count for name in names)
         return Summary(
             terminals=len(names),
             employees=len(self.workforce.employees),
@@ -84,14 +84,14 @@ class Walkthrough:
             days_made=sum(values["added"] + values["changed"] for values in made.partitions.values()),
             delivered=sent.observed["delivered"],
             checks=(
-                check_punches(held, truth, self.store),
+                check_punches(recorded, truth, self.store),
                 check_days(truth, self.store),
                 check_crm(self.crm.ledger.latest(), self.crm.ledger.anomalies, self.store),
             ),
         )
 
     def _all_dates(self) -> DateRange:
-        """Not only those that are stale or due: a date without punches shall be seen to be done, too."""
+        """All work dates, not only stale or due ones, so that dates without punches are processed, too."""
         from zk_pipeline.defs.partitions import DateRange, last_work_date  # noqa: PLC0415 (Dagster, slow to import)
 
         return DateRange(self.settings.history_start, last_work_date(self.settings, utc_now()))

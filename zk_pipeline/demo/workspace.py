@@ -1,4 +1,4 @@
-"""The demo's own home: never the user's data, found as it was left by the run before, made anew for other numbers."""
+"""Home directory of the demo, separate from the user's data. Reused by later runs; emptied for another company."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARKER = "demo.json"
 
 @dataclass(frozen=True)
 class Company:
-    """What the demo is asked to make up."""
+    """Size of the generated company."""
 
     employees: int = 120
     devices: int = 3
@@ -31,7 +31,7 @@ class Company:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A demo home: its `.env`-free environment, the terminals' journal, the CRM's ledger."""
+    """A demo home: its environment without `.env`, the terminals' journal, the CRM's ledger."""
 
     home: Path
 
@@ -43,18 +43,18 @@ class Workspace:
     def logs(self) -> Path:
         return self.home / "logs"
 
-    def make(self) -> None:
-        """The folder itself. Raises UsageError where it cannot be made."""
+    def create(self) -> None:
+        """Create the folder. Raises UsageError on failure."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"the demo's home {self.home} cannot be made: {error.strerror}") from error
+            raise UsageError(f"the demo's home {self.home} cannot be created: {error.strerror}") from error
 
     def prepare(self, company: Company, *, until: datetime) -> WorkforceStorage:
-        """The company of the run before if it was asked for the same, else a new one in an emptied home.
+        """The existing company if it has the requested size, else a new one in an emptied home.
 
-        The home exists and is held by the caller (`supervisor.only_one`).
-        Raises UsageError for a folder that holds something else.
+        The home must exist, and the caller must have its lock (`supervisor.single_instance`). Raises UsageError for a
+        folder with other files.
         """
         marker = self.home / _MARKER
         terminals = self.home / "terminals"
@@ -67,7 +67,7 @@ class Workspace:
         return WorkforceStorage.load(terminals)
 
     def enter(self, environ: MutableMapping[str, str], demo: Mapping[str, str]) -> None:
-        """Take the user's own settings out of `environ` and put the demo's in."""
+        """Replace the user's settings in `environ` by the demo's."""
         for name in (*VARIABLES, "DAGSTER_HOME"):
             environ.pop(name, None)
         environ.update(demo)
@@ -80,7 +80,7 @@ class Workspace:
             return False
 
     def _empty(self) -> None:
-        # The marker goes last, so that a kill in the middle leaves a folder that is still known as a demo's.
+        # The marker is deleted last, so that after a kill the folder is still recognized as a demo's.
         for item in self.home.iterdir():
             if item.name not in {_MARKER, LOCK_FILE}:
                 shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
@@ -88,6 +88,6 @@ class Workspace:
 
 
 def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

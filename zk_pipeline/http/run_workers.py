@@ -22,7 +22,7 @@ from datetime import date
 from typing import Any, Literal, Protocol
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
-from zk_pipeline.runtime.processes import end_with, is_alive, process_identity
+from zk_pipeline.runtime.processes import exit_with_process, is_alive, process_identity
 from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
 WORKERS = 2  # as many concurrent runs as dagster.yaml allows the daemon
@@ -157,7 +157,7 @@ class RunWorkerPool:
 def _begin_worker(starter: str, started: Any) -> None:
     # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish.
     os.setsid()
-    end_with(starter)
+    exit_with_process(starter)
     started.put(process_identity())
 
 

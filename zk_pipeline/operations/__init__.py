@@ -1,3 +1,4 @@
-"""The services: poll these devices, process these dates, deliver what is due. Store and gateways are handed in, so that
-an asset, a command, a test and a REPL do the same. No dagster, no SQL.
+"""Operations: poll devices, process work dates, sync deliveries, live capture, alerts, files.
+
+Store and terminal gateway are parameters, so that assets, commands, tests and a REPL share them. No dagster, no SQL.
 """

@@ -1,21 +1,21 @@
-"""Clearing a terminal's log, once everything in it is proven to be in the store."""
+"""Clear a terminal's log after verifying that every record is stored."""
 
 from __future__ import annotations
 
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Reading
-from zk_pipeline.operations.poll import UNSTORABLE_LOG, unstorable
+from zk_pipeline.operations.poll import LOG_NOT_STORED, storage_error
 from zk_pipeline.store.errors import ReadingRefused, is_store_failure
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FailedPoll
 
 
 def clear_log(store: Store, terminals: TerminalGateway, device: Device) -> Reading:
-    """Read the whole log, store it, look for each record in the store, and only then clear it; returns what it held.
+    """Read and store the whole log, verify that the store has each record, then clear the log; returns the reading.
 
-    Records that cannot be a punch count as stored when their bytes are in quarantine. Raises NotCleared, or the
-    TerminalError of what went wrong; the log is then as it was unless the text says that clearing was attempted. A log
-    that cannot be stored is not cleared either: its failed poll is on record, and ReadingRefused says why.
+    Records that cannot be a punch count as stored if their bytes are in quarantine. Raises NotCleared, or the
+    TerminalError of the failure; the log is unchanged then, unless the message says that clearing was attempted. A log
+    that cannot be stored is not cleared: the failed poll is recorded, and ReadingRefused has the reason.
     """
     started_at = store.clock()
 
@@ -25,11 +25,11 @@ def clear_log(store: Store, terminals: TerminalGateway, device: Device) -> Readi
         except Exception as error:
             if is_store_failure(error):
                 raise
-            code, message = unstorable(device.name, UNSTORABLE_LOG, error)
+            code, message = storage_error(device.name, LOG_NOT_STORED, error)
             failed = FailedPoll(device.name, started_at, store.clock(), code, message)
             store.punches.record_failures([failed], run_id=None)
             raise ReadingRefused(device.name, code, f"{message} The log is not cleared.") from error
-        # For the user list that tells who held its slots.
+        # Records with a slot wait for the user list, which maps slots to users.
         is_waiting = reading.users is None and bool(reading.punches["uid"].notna().any())
         return not is_waiting and store.punches.missing(device, reading) == 0
 

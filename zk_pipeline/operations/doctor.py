@@ -1,6 +1,4 @@
-"""Whether this installation is well: settings, disks, files beside the store, Dagster's home, and what the store
-says of itself. Changes nothing.
-"""
+"""Doctor: read-only checks of the settings, disks, files next to the store, Dagster's home and the store itself."""
 
 from __future__ import annotations
 
@@ -21,17 +19,17 @@ from zk_pipeline.store.locks.network_mounts import network_file_system
 from zk_pipeline.store.quality.doctor import Doctor, Finding
 from zk_pipeline.store.store import Store
 
-_LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB left on a disk
-_MUCH_HISTORY = 2.0  # GB of Dagster's records
+_LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB free on a disk
+_MUCH_HISTORY = 2.0  # GB of Dagster's history
 _LONG_PAUSE = timedelta(hours=1)
 
 
 def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
-    """All findings; those about the store come last, and end with the first that makes the rest unanswerable."""
+    """All findings; those about the store come last, and end with the first that prevents further checks."""
     try:
         settings = load_settings(environ)
     except UsageError as error:
-        yield Finding("error", "settings", str(error), "correct it; nothing works before")
+        yield Finding("error", "settings", str(error), "correct the setting; no command works until then")
         return
     yield from _settings(settings)
     yield from _disks(settings)
@@ -42,13 +40,13 @@ def examine(environ: Mapping[str, str], now: datetime) -> Iterator[Finding]:
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     if settings.crm_api_url is None:
-        yield Finding("note", "no-crm", "CRM_API_URL is not set: nothing is delivered", "set it, or leave it so")
+        yield Finding("note", "no-crm", "CRM_API_URL is not set: no delivery is sent", "set it, or leave it unset")
     elif settings.crm_lookup is None:
         yield Finding(
             "note",
             "no-lookup",
-            "CRM_LOOKUP is not set: only the CRM's idempotency keys keep a day from being there twice",
-            "set it, or leave it so where the CRM keeps them (docs/crm.md)",
+            "CRM_LOOKUP is not set: only the CRM's idempotency keys prevent duplicate records",
+            "set it, or leave it unset if the CRM stores the keys (docs/crm.md)",
         )
     try:
         if settings.crm_api_url is None:
@@ -56,24 +54,25 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         else:
             check_crm(settings)
     except CrmMisconfigured as error:
-        yield Finding("error", "crm-settings", str(error), "correct it; nothing is delivered before")
+        yield Finding("error", "crm-settings", str(error), "correct the setting; no delivery is sent until then")
     if settings.alert_urls is None:
-        yield Finding("note", "no-alerts", "ALERT_URLS is not set: nobody is told of trouble", "see .env.example")
+        yield Finding("note", "no-alerts", "ALERT_URLS is not set: no alert is sent", "see .env.example")
 
 
 def _disks(settings: Settings) -> Iterator[Finding]:
     for what, folder in {"the store": settings.database_path.parent, "the home": settings.home}.items():
         there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
         if not os.access(there, os.W_OK) or os.statvfs(there).f_flag & os.ST_RDONLY:
-            yield Finding("error", "read-only", f"{there}, the folder of {what}, cannot be written", "give it back")
+            advice = "make it writable for the service user"
+            yield Finding("error", "read-only", f"{there}, the folder of {what}, is not writable", advice)
         usage = shutil.disk_usage(there)
         left = usage.free / 1e9
         needed = settings.database_path.stat().st_size / 1e9 if settings.database_path.exists() else 0.0
         if left < _TOO_LITTLE or left < needed:
-            words, advice = f"{left:,.2f} GB are left on the disk of {what}", "free some: polls and backups need it"
-            yield Finding("error" if left < _TOO_LITTLE else "warning", "disk-space", words, advice)
+            problem, advice = f"{left:,.2f} GB free on the disk of {what}", "free space: polls and backups need it"
+            yield Finding("error" if left < _TOO_LITTLE else "warning", "disk-space", problem, advice)
         elif left < _LITTLE:
-            yield Finding("note", "disk-space", f"{left:,.1f} GB are left on the disk of {what}", "keep an eye on it")
+            yield Finding("note", "disk-space", f"{left:,.1f} GB free on the disk of {what}", "free space soon")
         kind = network_file_system(there)
         if kind is not None:
             yield Finding(
@@ -92,26 +91,26 @@ def _dagster_home(home: Path) -> Iterator[Finding]:
         pools = config["concurrency"]["pools"]["default_limit"] if isinstance(config, dict) else None
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a date that there is not
         why = " ".join(str(error).split())
-        yield Finding("error", "dagster-yaml", f"{file} cannot be read: {why}", "copy the shipped one there")
+        yield Finding("error", "dagster-yaml", f"{file} cannot be read: {why}", "copy the shipped dagster.yaml there")
         return
     except (KeyError, TypeError):
         pools = None
     if pools != 1:
         yield Finding(
             "warning", "dagster-pools", f"{file} does not limit pools to one run (concurrency.pools.default_limit: 1)",
-            "copy that part of the shipped dagster.yaml: polls of one terminal overlap otherwise",
+            "copy that section of the shipped dagster.yaml: else polls of one terminal overlap",
         )  # fmt: skip
     history = home / "history"
     size = sum(one.stat().st_size for one in history.rglob("*") if one.is_file()) / 1e9
     if size > _MUCH_HISTORY:
         yield Finding(
-            "warning", "dagster-history", f"Dagster's records take {size:,.1f} GB in {history}",
-            "lower RUN_RETENTION_DAYS; the daily clean-up deletes 2,000 old runs a night",
+            "warning", "dagster-history", f"Dagster's history uses {size:,.1f} GB in {history}",
+            "lower RUN_RETENTION_DAYS; the daily clean-up deletes 2,000 old runs per night",
         )  # fmt: skip
 
 
 def _files(store: Path) -> Iterator[Finding]:
-    """What killed commands left beside the store. A log of the store's own is folded in by its next opening."""
+    """Files of killed commands next to the store. DuckDB merges its write-ahead log when the store is next opened."""
     if store.parent.is_dir():
         left = sorted(
             one.name
@@ -120,12 +119,18 @@ def _files(store: Path) -> Iterator[Finding]:
         )
         if left:
             yield Finding(
-                "warning", "left-files", f"killed commands left {', '.join(left)} in {store.parent}", "delete them"
+                "warning",
+                "left-files",
+                f"killed commands left {', '.join(left)} in {store.parent}",
+                "delete them, unless a process in another container writes them",
             )
     log = store.with_name(f"{store.name}.wal")
     if log.exists() and log.stat().st_size:
         yield Finding(
-            "note", "log", f"{log.name} holds what a killed process committed last", "the next write folds it in"
+            "note",
+            "log",
+            f"{log.name} has the last commits of a killed process",
+            "none needed: the next write merges it",
         )
 
 
@@ -138,25 +143,27 @@ def _store(settings: Settings, now: datetime) -> Iterator[Finding]:
     store = Store.at(settings.store)
     try:
         if store.database.engine.is_missing():
-            words = f"there is no store at {store.database.name} yet"
-            yield Finding("note", "no-store", words, "the first command makes it")
+            problem = f"there is no store at {store.database.name} yet"
+            yield Finding("note", "no-store", problem, "none needed: the first command creates it")
             return
         found = list(Doctor(store.database).examine(now))
         yield from found
         if not any(one.name == "tables" for one in found):
             yield from _pause(store, settings, now)
     except StoreUnreachable as error:
-        yield Finding("error", "unreachable", str(error), "see that PostgreSQL runs and lets this host in")
+        yield Finding("error", "unreachable", str(error), "check that PostgreSQL runs and accepts this host")
     except StoreBusy as error:
-        yield Finding("error", "busy", str(error), "end what holds it")
+        yield Finding("error", "busy", str(error), "wait, or stop the process that holds the lock")
     except ZkPipelineError as error:
-        yield Finding("error", "store", str(error), "restore a backup: `zk-pipeline restore FILE`")
+        advice = "correct the cause; if the store is damaged, restore a backup: `zk-pipeline restore FILE`"
+        yield Finding("error", "store", str(error), advice)
 
 
 def _pause(store: Store, settings: Settings, now: datetime) -> Iterator[Finding]:
     until = paused_until(store, settings)
     if until is not None and until - now > _LONG_PAUSE:
         yield Finding(
-            "warning", "crm-paused", f"nothing is delivered before {until:%Y-%m-%d %H:%M} UTC: the CRM asked for that "
-            "with Retry-After", "wait, or see that the CRM is well and `zk-pipeline sync --force`",
+            "warning", "crm-paused", f"no delivery is sent before {until:%Y-%m-%d %H:%M} UTC: the CRM asked for a "
+            "pause with Retry-After",
+            "wait; or, if the CRM has recovered, `zk-pipeline sync --force`, which also sends delivered records again",
         )  # fmt: skip

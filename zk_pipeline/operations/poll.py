@@ -1,4 +1,4 @@
-"""Poll terminals: read all of them at once, store each reading as it comes, put every failure on record."""
+"""Poll terminals: read them concurrently, store each reading as it arrives, record every failure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from zk_pipeline.store.errors import ReadingRefused, StoreBusy, is_store_failure
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FailedPoll, FinishedReading, IngestResult
 
-# Waiting for terminals costs little; what is bounded here is the readings that are in memory at once.
-AT_ONCE = 128
-TOGETHER, RECORDS_TOGETHER = 32, 5_000  # readings in one transaction, where they come at once and bring little
+# Waiting for terminals costs little; this limits the number of readings in memory.
+MAX_CONCURRENT_READINGS = 128
+MAX_READINGS_PER_TRANSACTION, MAX_RECORDS_PER_TRANSACTION = 32, 5_000  # for readings that end at the same time
 
 NOT_STORED, STORE_FAILED = "not_stored", "store_failed"  # error codes of polls whose terminal was read
-UNSTORABLE_LOG = "its log was read and cannot be stored; the terminal keeps it, and each poll tries again"
-LONGEST_ERROR = 2_000  # characters
+LOG_NOT_STORED = "its log was read and cannot be stored; the records stay on the terminal, and each poll tries again"
+MAX_ERROR_LENGTH = 2_000  # characters
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DevicePolled:
-    """How the poll of one device ended: `ingested` with `reading` on success, else `error_code` and `error`."""
+    """Result of polling one device: `ingested` with `reading` on success, else `error_code` and `error`."""
 
     device: Device
     started_at: datetime
@@ -39,12 +39,14 @@ class DevicePolled:
     error: str | None = None
 
     @property
-    def words(self) -> str:
-        """How it ended, in a line."""
+    def summary(self) -> str:
+        """The result in one line."""
         if self.ingested is None or self.reading is None:
             return f"[{self.error_code}] {self.error}"
-        told = f"{self.device.name}: {self.ingested.new} new of {self.reading.record_count_after} ({self.reading.mode})"
-        return "; ".join((told, *self.ingested.warnings))
+        counts = (
+            f"{self.device.name}: {self.ingested.new} new of {self.reading.record_count_after} ({self.reading.mode})"
+        )
+        return "; ".join((counts, *self.ingested.warnings))
 
 
 def poll_devices(
@@ -56,40 +58,41 @@ def poll_devices(
     run_id: str | None,
     full: bool = False,
 ) -> Iterator[DevicePolled]:
-    """Poll `devices` and yield how each ended, in the order in which they did.
+    """Poll `devices` and yield each result, in the order of completion.
 
-    What was read before is not read again, unless `full`; see `read_terminal` for what makes it doubt that.
-    A device that fails, or whose reading cannot be stored, costs the others nothing; its failure is on record in
-    `device_polls` before it is yielded. Raises only what the store raises when it fails itself, see `keep`.
+    A poll is incremental unless `full`; see `read_terminal` for the conditions of a full one. A device that fails, or
+    whose reading cannot be stored, does not affect others; its failure is recorded in `device_polls` before it is
+    yielded. Raises only errors of the store itself, see `store_outcomes`.
     """
-    tails = {} if full else store.punches.tails()
-    come = poll_batches(
+    tails = {} if full else store.punches.log_positions()
+    batches = poll_batches(
         devices,
         lambda one: read(one, tails.get(one.name)),
-        max_batch=TOGETHER,
-        max_workers=AT_ONCE,
+        max_batch=MAX_READINGS_PER_TRANSACTION,
+        max_workers=MAX_CONCURRENT_READINGS,
         deadline_seconds=deadline_seconds,
     )
     left = {one.name for one in devices}
     try:
-        for outcomes in come:
-            for polled in keep(store, outcomes, run_id):
+        for outcomes in batches:
+            for polled in store_outcomes(store, outcomes, run_id):
                 left.discard(polled.device.name)
-                _log.info("%d of %d: %s", len(devices) - len(left), len(devices), polled.words)
+                _log.info("%d of %d: %s", len(devices) - len(left), len(devices), polled.summary)
                 yield polled
     except Exception:
-        _log.error("the poll ends early, without %s: the next one reads them", ", ".join(sorted(left)))
+        _log.error("the poll ends early; not read: %s; the next poll reads them", ", ".join(sorted(left)))
         raise
 
 
-def keep(store: Store, outcomes: Sequence[PollOutcome[Reading]], run_id: str | None) -> Iterator[DevicePolled]:
-    """Store the readings of one batch, in as few transactions as are short, and yield how each poll ended.
+def store_outcomes(
+    store: Store, outcomes: Sequence[PollOutcome[Reading]], run_id: str | None
+) -> Iterator[DevicePolled]:
+    """Store the readings of one batch, in few and short transactions, and yield the result of each poll.
 
-    A reading that cannot be stored is the failed poll of its device (`not_stored`, or the code of ReadingRefused) and
-    costs the others nothing. Where the store itself fails, the readings that are not stored yet become failed polls
-    (`store_failed`), as far as the store still takes these, and are named in the log; then the failure is raised.
-    Nothing is lost: the terminals keep their logs, and the next poll reads them from where the last stored reading
-    ended.
+    A reading that cannot be stored is a failed poll of its device (`not_stored`, or the code of ReadingRefused) and
+    does not affect others. If the store itself fails, the unstored readings are recorded as failed polls
+    (`store_failed`) as far as possible and named in the log; then the error is raised. No record is lost: the
+    terminals keep their logs, and the next poll continues after the last stored reading.
     """
     finished = [_finished(one) for one in outcomes if one.reading is not None]
     stored = 0
@@ -104,22 +107,20 @@ def keep(store: Store, outcomes: Sequence[PollOutcome[Reading]], run_id: str | N
         raise
 
 
-def unstorable(device: str, problem: str, error: Exception) -> tuple[str, str]:
-    """The error_code and the message for data of a device that cannot be stored; the traceback goes to the log.
+def storage_error(device: str, problem: str, error: Exception) -> tuple[str, str]:
+    """The error_code and message for data of a device that cannot be stored; the traceback goes to the log.
 
-    `problem` is a clause about the device that says what could not be stored, and where it still is.
+    `problem` is a clause that names the data and where they still are.
     """
     if isinstance(error, ReadingRefused):
         return error.code, _one_line(str(error))
     _log.error("%s: %s", device, problem, exc_info=error)
     why = f"{type(error).__name__}: {error}"
-    return NOT_STORED, _one_line(
-        f"{device}: {problem} ({why}). If this stays, report it with the traceback in the log."
-    )
+    return NOT_STORED, _one_line(f"{device}: {problem} ({why}). If this repeats, report the traceback in the log.")
 
 
 def _ingest(store: Store, group: Sequence[FinishedReading], run_id: str | None) -> Iterator[DevicePolled]:
-    """Store readings in one transaction; where that fails because of one of them, each in its own."""
+    """Store readings in one transaction; if one of them fails, each in its own."""
     try:
         ingested = store.punches.ingest_all(group, run_id=run_id)
     except Exception as error:
@@ -136,19 +137,19 @@ def _ingest(store: Store, group: Sequence[FinishedReading], run_id: str | None) 
 
 
 def _not_stored(store: Store, finished: FinishedReading, error: Exception, run_id: str | None) -> DevicePolled:
-    failed = _failed_poll(finished, *unstorable(finished.device.name, UNSTORABLE_LOG, error))
+    failed = _failed_poll(finished, *storage_error(finished.device.name, LOG_NOT_STORED, error))
     store.punches.record_failures([failed], run_id=run_id)
     return _unread(finished.device, failed)
 
 
 def _record_unstored(store: Store, finished: Sequence[FinishedReading], error: Exception, run_id: str | None) -> None:
-    """Put readings on record that the store did not take because it failed. Raises nothing: `error` is raised next."""
+    """Record readings that were not stored because the store failed. Never raises: the caller raises `error` next."""
     if not finished:
         return
     names = ", ".join(one.device.name for one in finished)
-    _log.error("read and not stored, since the store failed: %s; the next poll reads them again", names)
+    _log.error("read but not stored, because the store failed: %s; the next poll reads them again", names)
     if isinstance(error, StoreBusy):
-        return  # the store was waited for already, as long as may be
+        return  # the store's lock timeout has already passed
     why = f"the store failed ({type(error).__name__}: {error}); the next poll reads it again"
     failed = [
         _failed_poll(one, STORE_FAILED, _one_line(f"{one.device.name}: its log was read and not stored: {why}"))
@@ -157,7 +158,7 @@ def _record_unstored(store: Store, finished: Sequence[FinishedReading], error: E
     try:
         store.punches.record_failures(failed, run_id=run_id)
     except Exception as again:
-        _log.error("the store does not take their failed polls either", exc_info=again)
+        _log.error("their failed polls could not be stored either", exc_info=again)
 
 
 def _failed_poll(finished: FinishedReading, code: str, error: str) -> FailedPoll:
@@ -165,16 +166,16 @@ def _failed_poll(finished: FinishedReading, code: str, error: str) -> FailedPoll
 
 
 def _one_line(text: str) -> str:
-    """A text that any store and any log takes: one line, valid Unicode, of bounded length."""
-    return " ".join(text.split()).encode("utf-8", "replace").decode()[:LONGEST_ERROR]
+    """`text` as one line of valid Unicode and bounded length, for the store and the log."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode()[:MAX_ERROR_LENGTH]
 
 
 def _groups(finished: Sequence[FinishedReading]) -> Iterator[list[FinishedReading]]:
-    """Readings that are stored together: others wait for the store meanwhile, so they bring few records."""
+    """Groups of readings for one transaction each, of few records, since other processes wait for the store lock."""
     group: list[FinishedReading] = []
     records = 0
     for one in finished:
-        if group and records + len(one.reading.punches) > RECORDS_TOGETHER:
+        if group and records + len(one.reading.punches) > MAX_RECORDS_PER_TRANSACTION:
             yield group
             group, records = [], 0
         group.append(one)
@@ -230,10 +231,9 @@ def _classify(device: Device, error: Exception | None) -> tuple[str, str]:
         return error.code, _one_line(str(error))
     if isinstance(error, UsageError):
         return "misconfigured", _one_line(str(error))
-    if isinstance(error, ZkPipelineError):  # the store, which remembers that a terminal is locked for its reading
-        return STORE_FAILED, _one_line(f"{device.name}: not read, since the store failed: {error}")
-    # A defect of ours: its traceback belongs in the log, and its class in the words, but it stays this device's
-    # failure.
+    if isinstance(error, ZkPipelineError):  # of the store, which records the keypad lock of a reading
+        return STORE_FAILED, _one_line(f"{device.name}: not read, because the store failed: {error}")
+    # A defect: the traceback goes to the log, the class into the message; other devices are not affected.
     _log.error("unexpected error while polling %s", device.name, exc_info=error)
-    words = f"{device.name}: internal error while reading it ({type(error).__name__}: {error})"
-    return "internal_error", _one_line(words)
+    message = f"{device.name}: internal error while reading it ({type(error).__name__}: {error})"
+    return "internal_error", _one_line(message)

@@ -1,4 +1,4 @@
-"""Make days from punches: summarize in the store, judge in memory, write with revisions."""
+"""Process work dates: summarize punches in the store, evaluate the days in memory, write them with revisions."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from functools import partial
 
 from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.attendance.sites import over_sites
+from zk_pipeline.attendance.sites import merge_sites
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.counted import counted
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.work_dates.staleness import StaleDate
 
-# About 1 GB, and holds of two seconds, whatever the number of dates and people. Just under two row groups of DuckDB's,
-# 122,880: a few more rows begin a third, which is written again with the next part (a sixth of all the work), and half
-# as many rows at once cost a third more.
-_ROWS_AT_ONCE, _FIRST_PART, _LARGEST_PART = 240_000, 14, 366
+# About 1 GB of memory and a lock time of two seconds, whatever the number of dates and users. Just under two row groups
+# of DuckDB (122,880): a few more rows begin a third, which is rewritten with the next batch (a sixth of the work); half
+# as many rows cost a third more.
+_MAX_ROWS, _FIRST_BATCH, _MAX_BATCH = 240_000, 14, 366
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Processed:
-    """`written` and `failed` (date → why) together are the dates asked for, less `overtaken`.
+    """`written` and `failed` (date → reason) together are the requested dates without `overtaken`.
 
-    `overtaken`: dates that another run built from newer punches while this one computed; their rows are right.
+    `overtaken`: dates that another run processed from newer punches during this one; their rows are up to date.
     """
 
     written: list[DateWritten]
@@ -37,7 +38,7 @@ class Processed:
 
 
 def work_rules(settings: Settings) -> WorkRules:
-    """The rules that the settings describe."""
+    """The work rules from the settings."""
     return WorkRules(
         start=settings.work_start,
         end=settings.work_end,
@@ -52,12 +53,12 @@ def work_rules(settings: Settings) -> WorkRules:
 
 
 def stale_dates(store: Store, settings: Settings, *, last: date) -> list[StaleDate]:
-    """The work dates up to `last` whose rows are older than their punches, as the settings group punches into dates."""
+    """Stale work dates up to `last`: their rows are older than their punches, assigned by the current settings."""
     rules = work_rules(settings)
     found = store.days.stale_by(rules, first=settings.history_start, last=last)
     if found is not None:
         return found
-    store.punches.adopt_settings(rules)
+    store.punches.apply_settings(rules)
     return store.days.stale(first=settings.history_start, last=last)
 
 
@@ -68,48 +69,48 @@ def process_dates(
     *,
     run_id: str | None,
     per_site: bool = False,
-    made: Callable[[Sequence[DateWritten]], None] = lambda _: None,
+    on_committed: Callable[[Sequence[DateWritten]], None] = lambda _: None,
 ) -> Processed:
-    """Make the rows of `dates` from all their punches; doing it again changes nothing. `per_site`: the CRM is told
-    one record per site and not per person (CRM_RECORD_PER).
+    """Compute the rows of `dates` from all their punches; idempotent. `per_site`: deliver one CRM record per site, not
+    per user (CRM_RECORD_PER).
 
-    Many dates are judged and written together, and `made` is told of each such part once it is committed. Where that
-    fails each is tried alone, so that one bad date leaves the others done. Raises StoreBusy or StoreUnusable; any other
-    failure is a date's own.
+    Dates are evaluated and written in batches; `on_committed` receives each batch after its commit. If a batch fails,
+    its dates are processed one by one, so that one bad date does not affect others. Raises StoreBusy or StoreUnusable;
+    any other failure is recorded for its date.
     """
-    final = store.days.deleted_raw(dates)
-    failed = dict.fromkeys(final, "its punches were deleted by RAW_RETENTION_DAYS; its rows are final")
+    final = store.days.purged_dates(dates)
+    failed = dict.fromkeys(final, "its punches were deleted by RAW_RETENTION_DAYS, so its rows cannot change")
     wanted = [day for day in dates if day not in failed]
     written: list[DateWritten] = []
-    make = partial(_make, store, rules=rules, run_id=run_id, per_site=per_site)
-    left, size = wanted, _FIRST_PART
+    make = partial(_process_batch, store, rules=rules, run_id=run_id, per_site=per_site)
+    left, size = wanted, _FIRST_BATCH
     while left:
         part, left = left[:size], left[size:]
-        committed = _make_part(make, part, failed)
+        committed = _process_part(make, part, failed)
         if committed:
-            made(committed)
+            on_committed(committed)
         written += committed
-        size = _next_size(committed)
+        size = _next_batch_size(committed)
     done = {item.work_date for item in written}
     return Processed(written, failed, [day for day in wanted if day not in done and day not in failed])
 
 
-def _next_size(written: Sequence[DateWritten]) -> int:
-    """How many dates to make at once after a part like this one, for memory and holds of the store to stay bounded."""
+def _next_batch_size(written: Sequence[DateWritten]) -> int:
+    """Size of the next batch, by the rows per date of this one, to limit memory and lock time."""
     rows = sum(item.rows for item in written) / max(1, len(written))
-    return max(1, min(_LARGEST_PART, int(_ROWS_AT_ONCE / max(1.0, rows))))
+    return max(1, min(_MAX_BATCH, int(_MAX_ROWS / max(1.0, rows))))
 
 
-def _make_part(
+def _process_part(
     make: Callable[[Sequence[date]], list[DateWritten]], part: Sequence[date], failed: dict[date, str]
 ) -> list[DateWritten]:
-    """The dates of `part` together, else one by one; what fails alone is added to `failed`."""
+    """Process the dates of `part` together, else one by one; dates that fail alone are added to `failed`."""
     try:
         return make(part)
     except (StoreBusy, StoreUnusable):
         raise
     except Exception:
-        _log.exception("processing %d dates at once failed; trying each alone", len(part))
+        _log.exception("processing a batch of %s failed; processing them one by one", counted(len(part), "date"))
     written = []
     for day in part:
         try:
@@ -122,21 +123,21 @@ def _make_part(
     return written
 
 
-def _make(
+def _process_batch(
     store: Store, dates: Sequence[date], *, rules: WorkRules, run_id: str | None, per_site: bool
 ) -> list[DateWritten]:
     summaries = store.days.summarize(
         dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
     )
     now = store.clock()
-    judged = evaluate_days(summaries.frame, rules, now, summaries.shifts)
-    several = over_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
-    # Rows judged too early are looked at again after that, and the merged ones with them: they end with these.
+    evaluated = evaluate_days(summaries.frame, rules, now, summaries.shifts)
+    several = merge_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
+    # Rows evaluated before the end of their day are reprocessed later, and the merged rows with them.
     merged = evaluate_days(several, rules, now, summaries.shifts).days if len(several) and not per_site else None
     return store.days.write(
-        judged.days,
+        evaluated.days,
         seq=summaries.seq,
-        reprocess_after=judged.reprocess_after,
+        reprocess_after=evaluated.reprocess_after,
         run_id=run_id,
         merged=merged,
         apart=summaries.namesakes,

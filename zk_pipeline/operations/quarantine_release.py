@@ -1,4 +1,4 @@
-"""Quarantined records, read again: after an encoding was set right, or once the terminal's user list is known."""
+"""Release quarantined records: decode them again after an encoding was corrected or the user list became known."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ import pandas as pd
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.decode import decode_log
 from zk_pipeline.devices.protocol.record_layouts import LOG_LAYOUTS, Layout
-from zk_pipeline.operations.poll import unstorable
+from zk_pipeline.operations.poll import storage_error
 from zk_pipeline.store.errors import is_store_failure
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.quarantine import QuarantinedRecord
 
 
 @dataclass(frozen=True)
-class Released:
-    """What reading the records of one device again came to."""
+class ReleaseResult:
+    """Result of releasing the quarantined records of one device."""
 
     device: str
-    records: int  # that could be read now
+    records: int  # released
     new: int  # punches among them that were not stored yet
     left: int  # records that still cannot be a punch
-    error: str | None = None  # why none of them was released
+    error: str | None = None  # reason if none was released
 
 
-def release(store: Store, devices: Sequence[str] | None = None) -> list[Released]:
-    """Read every record in quarantine again; what is a punch now is stored, its dates become stale.
+def release_quarantine(store: Store, devices: Sequence[str] | None = None) -> list[ReleaseResult]:
+    """Decode every record in quarantine (of `devices`, if given) again; store those that are punches now.
 
-    The record stays, marked as released. Only of `devices`, where given. A device whose records cannot be stored
-    (`error`) costs the others nothing. Raises UnknownDevice, and what the store raises when it fails itself.
+    Their work dates become stale; the records stay, marked as released. A device whose records cannot be stored
+    (`error`) does not affect others. Raises UnknownDevice, and errors of the store itself.
     """
     registered = store.devices.all() if devices is None else store.devices.select(devices)
     done = []
     for device in registered:
-        held = store.quarantine.of(device.name)
-        if not held:
+        records = store.quarantine.of(device.name)
+        if not records:
             continue
         try:
-            done.append(_release(store, device, held))
+            done.append(_release(store, device, records))
         except Exception as error:
             if is_store_failure(error):
                 raise
-            _, message = unstorable(device.name, "its records cannot be released, and stay in quarantine", error)
-            done.append(Released(device.name, 0, 0, len(held), message))
+            _, message = storage_error(device.name, "its records cannot be released and stay in quarantine", error)
+            done.append(ReleaseResult(device.name, 0, 0, len(records), message))
     return done
 
 
-def _release(store: Store, device: Device, held: Sequence[QuarantinedRecord]) -> Released:
-    punches = _decode(held, store.quarantine.layout_of(device.name), device.encoding)
-    records, new = store.quarantine.release(device, punches)
-    return Released(device.name, records, new, len(held) - records)
+def _release(store: Store, device: Device, records: Sequence[QuarantinedRecord]) -> ReleaseResult:
+    punches = _decode(records, store.quarantine.layout_of(device.name), device.encoding)
+    released, new = store.quarantine.release(device, punches)
+    return ReleaseResult(device.name, released, new, len(records) - released)
 
 
-def _decode(held: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str) -> pd.DataFrame:
+def _decode(records: Sequence[QuarantinedRecord], layout_name: str | None, encoding: str) -> pd.DataFrame:
     """The records that can be punches, as Reading.punches with the bytes of each."""
     frames = []
-    for one in held:
+    for one in records:
         layout = _layout(len(one.raw), layout_name)
         if layout is not None:
             punches, _ = decode_log(one.raw, layout, encoding=encoding)
@@ -67,6 +67,6 @@ def _decode(held: Sequence[QuarantinedRecord], layout_name: str | None, encoding
 
 
 def _layout(size: int, name: str | None) -> Layout | None:
-    """The layout the terminal's log was read in last, else the only or usual one of that size."""
+    """The layout of the terminal's latest reading, else the only or most common one of that size."""
     fitting = [layout for layout in LOG_LAYOUTS if layout.size == size]
     return next((layout for layout in fitting if layout.name == name), next(iter(fitting), None))

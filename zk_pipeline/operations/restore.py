@@ -1,4 +1,4 @@
-"""Preview of a restore: what it changes in the store, and what the CRM is told afterwards. Nothing is changed."""
+"""Preview of a restore: its effect on the store and on deliveries to the CRM. Read-only."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ from pathlib import Path
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.operations.process import process_dates, stale_dates, work_rules
-from zk_pipeline.store.maintenance.restore import Due, Restored, due_deliveries
+from zk_pipeline.store.maintenance.restore import DueDeliveries, Restored, due_deliveries
 from zk_pipeline.store.store import Store
 
 
 @dataclass(frozen=True)
 class RestorePreview:
-    """`due_before` and `due_after`: deliveries that wait for the CRM, in the store that is there now (None: it cannot
-    be read), and after the restore with its stale dates made again. `dates_changed` of these come out different;
-    `failed` (date → why) cannot be made.
+    """`due_before`: due deliveries of the current store (None: unreadable). `due_after`: those after the restore and
+    the processing of its stale dates, of which `dates_changed` have other content and `failed` (date → reason) fail.
     """
 
     restored: Restored
-    due_before: Due | None
-    due_after: Due
+    due_before: DueDeliveries | None
+    due_after: DueDeliveries
     dates_changed: list[date]
     failed: dict[str, str]
 
 
 def preview_restore(store: Store, settings: Settings, file: Path, *, last: date) -> RestorePreview:
-    """The effects of `restore` of `file` and of processing the work dates up to `last`. The terminals are not read.
+    """Effects of restoring `file` and processing the work dates up to `last`. The terminals are not read.
 
     Raises UsageError, StoreBusy, ZkPipelineError as `Restoring.restore`.
     """
-    with store.restoring.preview(file) as (path, restored):
+    with store.restore.preview(file) as (path, restored):
         copy = Store.at(path)
         dates = [item.work_date for item in stale_dates(copy, settings, last=last)]
         made = process_dates(copy, dates, work_rules(settings), run_id=None, per_site=settings.crm_record_per == "site")

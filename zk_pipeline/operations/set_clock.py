@@ -1,4 +1,4 @@
-"""Setting a terminal's clock, on record: what it recorded before may bear the wrong time."""
+"""Set a terminal's clock and record the drift, so that punches with a wrong time are marked as suspect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zk_pipeline.store.store import Store
 
 
 def set_clock(store: Store, terminals: TerminalGateway, device: Device) -> ClockChange:
-    """Set the clock of `device` to the true time; the next poll puts in doubt what a wrong one recorded before.
+    """Set the clock of `device` to the host's time; the next poll marks punches that a wrong clock recorded before.
 
     Raises TerminalError.
     """

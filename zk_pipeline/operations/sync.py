@@ -1,4 +1,4 @@
-"""Deliver what is due to the CRM, as the only sender."""
+"""Sync: deliver due records to the CRM under the sync lock."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from datetime import date, datetime, timezone
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.client import CrmClient, check_lookup
 from zk_pipeline.crm.delivery import deliver
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile, TokenSource, read_token
 from zk_pipeline.crm.errors import CrmSettingWrong
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping, read_mapping
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.probe import CrmProbe, probe
-from zk_pipeline.crm.summary import DeliverySummary
-from zk_pipeline.crm.token import TokenFile, TokenSource, checked_token
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.store import Store, utc_now
 
-PROGRESS_EVERY = 5.0  # seconds between two words about how far a sync is
+PROGRESS_INTERVAL_SECONDS = 5.0  # between two progress messages
 
 logger = logging.getLogger(__name__)
 
 
 def crm_endpoint(settings: Settings) -> CrmEndpoint:
-    """Where the CRM is. Raises CrmSettingWrong where it is not set or cannot be used."""
+    """The CRM endpoint from the settings. Raises CrmSettingWrong if it is missing or invalid."""
     if settings.crm_api_url is None:
-        raise CrmSettingWrong("CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted")
+        raise CrmSettingWrong("CRM_API_URL is not set: there is no CRM to deliver to; no request was sent")
     return CrmEndpoint(
         url=settings.crm_api_url,
         scheme=settings.crm_auth_scheme,
@@ -42,38 +41,38 @@ def crm_endpoint(settings: Settings) -> CrmEndpoint:
 
 
 def crm_token(settings: Settings) -> TokenSource:
-    """Where the token comes from. Raises CrmSettingWrong where neither variable is set, or both are."""
+    """The source of the token. Raises CrmSettingWrong unless exactly one of its two variables is set."""
     value, path = settings.crm_api_token, settings.crm_api_token_file
     if value is not None and path is not None:
         raise CrmSettingWrong("CRM_API_TOKEN and CRM_API_TOKEN_FILE are both set: keep one")
     if path is not None:
         return TokenFile(path)
     if value is None:
-        raise CrmSettingWrong("CRM_API_TOKEN is not set (nor CRM_API_TOKEN_FILE): nothing was attempted")
+        raise CrmSettingWrong("neither CRM_API_TOKEN nor CRM_API_TOKEN_FILE is set: set one; no request was sent")
     secret = value
     return secret.get_secret_value
 
 
 def crm_mapping(settings: Settings) -> FieldMapping:
-    """How the CRM wants its records. Raises CrmSettingWrong, naming file and line, where the file is wrong."""
+    """The field mapping from the settings. Raises CrmSettingWrong, naming file and line, if the file is invalid."""
     path = settings.crm_mapping_path
-    return AS_IT_IS if path is None else read_mapping(path)
+    return IDENTITY_MAPPING if path is None else read_mapping(path)
 
 
 def check_crm(settings: Settings) -> None:
-    """Raises CrmSettingWrong for whatever of the set-up can be seen to be wrong or missing without asking the CRM."""
+    """Raises CrmSettingWrong for missing or invalid CRM settings, without a request to the CRM."""
     endpoint = crm_endpoint(settings)
-    checked_token(crm_token(settings))
+    read_token(crm_token(settings))
     check_lookup(endpoint, crm_mapping(settings))
 
 
-def also_due(*, retry: bool, force: bool) -> tuple[str, ...]:
-    """States of deliveries that are to go out beside those that are due anyway."""
+def additional_states(*, retry: bool, force: bool) -> tuple[str, ...]:
+    """States of deliveries to send in addition to those that are due."""
     return (("retry", "failed") if retry else ()) + (("delivered",) if force else ())
 
 
 def probe_crm(settings: Settings) -> CrmProbe:
-    """Whether the CRM could be delivered to now, without creating a record. Raises CrmSettingWrong."""
+    """Test the connection to the CRM without creating a record. Raises CrmSettingWrong."""
     check_crm(settings)
     return probe(
         crm_endpoint(settings),
@@ -104,118 +103,119 @@ def sync(
     progress: Callable[[DeliverySummary], None] | None = None,
     settled: Callable[[DeliverySummary], None] | None = None,
 ) -> DeliverySummary:
-    """Deliver what of `scope` is due, at most `limit` records. `settled` is told the counts whenever outcomes were
-    recorded, also on the way out of an interrupted run, and `progress` now and then.
+    """Send the due deliveries of `scope`, at most `limit` records. `settled` receives the counts after each settlement,
+    also while an interrupted run ends; `progress` receives them every PROGRESS_INTERVAL_SECONDS at most.
 
-    A pause that the CRM has asked for holds, unless `force`, which lifts it. Where the run had to stop early, `stopped`
-    says how many still wait, as `unsent` does, and when they go again.
+    A pause that the CRM asked for applies unless `force`, which lifts it. If the run stops early, `stopped` has the
+    reason, the number of deliveries that still wait (also in `unsent`), and the time of the next sync.
 
-    Raises SenderBusy while another run is sending, SenderLost where another may be by now, and CrmMisconfigured where a
-    person must change a setting first.
+    Raises SyncAlreadyRunning during another sync, SyncLockLost if another may be running, and CrmMisconfigured if an
+    operator must change a setting first.
     """
     deliveries = store.deliveries
-    with deliveries.only_sender() as is_sender, crm_client(settings) as client:
+    with deliveries.acquire_sync_lock() as has_sync_lock, crm_client(settings) as client:
         if force:
             lift_pause(store, settings)
         due = sum(block_inconsistent_dates(store, scope).values())
-        words = _Progress(due if limit is None else min(due, limit), progress or _silently, settled or _silently)
+        reporter = _ProgressReporter(due if limit is None else min(due, limit), progress or _ignore, settled or _ignore)
         summary = deliver(
-            deliveries.outbox(scope, run_id, is_sender, client.record_body),
+            deliveries.outbox(scope, run_id, has_sync_lock, client.record_body),
             client,
             concurrency=settings.crm_concurrency,
             max_attempts=settings.crm_max_retries,
             batch_size=settings.crm_batch_size,
             patience=settings.crm_outage_patience,
             paused_until=paused_until(store, settings),
-            keep_pause=lambda until: deliveries.keep_pause(until, client.endpoint.url),
+            save_pause=lambda until: deliveries.save_pause(until, client.endpoint.url),
             clock=store.clock,
             limit=limit,
-            progress=words.tell,
+            progress=reporter.report,
         )
     if summary.stopped is None:
         return summary
     left = sum(deliveries.due_dates(replace(scope, states=())).values())
-    stopped = f"{summary.stopped}; {still_waiting(store, settings, left)}"
+    stopped = f"{summary.stopped}; {waiting_message(store, settings, left)}"
     return replace(summary, unsent=max(summary.unsent, left), stopped=stopped)
 
 
-def still_waiting(store: Store, settings: Settings, left: int) -> str:
-    """The number of deliveries that are due, and when they are sent, for people."""
+def waiting_message(store: Store, settings: Settings, left: int) -> str:
+    """Message with the number of due deliveries and the time of the next sync."""
     until = paused_until(store, settings)
     when = f"the next sync sends them (sync_to_crm_schedule: every {settings.crm_sync_interval_minutes} minutes)"
     not_before = f", not before {_moment(until)}, as the CRM asked" if until else ""
-    return f"{left} still wait: {when}{not_before}"
+    return f"{left} still {'waits' if left == 1 else 'wait'}: {when}{not_before}"
 
 
 def paused_until(store: Store, settings: Settings) -> datetime | None:
-    """Until when the CRM of the settings has asked for a pause; None without a CRM, or where no pause holds."""
+    """End of the pause that the CRM asked for; None without a CRM or a pause."""
     return None if settings.crm_api_url is None else store.deliveries.paused_until(settings.crm_api_url)
 
 
 def lift_pause(store: Store, settings: Settings) -> None:
-    """Let deliveries go although the CRM has asked for a pause; it may ask again."""
+    """End the pause that the CRM asked for; the CRM may ask for another."""
     if paused_until(store, settings) is not None:
         store.deliveries.lift_pause()
 
 
-def why_paused(store: Store, settings: Settings) -> str | None:
-    """In words, that the CRM has asked for a pause that is not over; None otherwise."""
+def pause_message(store: Store, settings: Settings) -> str | None:
+    """Message about the current pause that the CRM asked for; None without one."""
     until = paused_until(store, settings)
-    return None if until is None else f"the CRM asked for a pause until {_moment(until)}; `sync --force` lifts it"
+    if until is None:
+        return None
+    lift = "`sync --force` lifts it, and also sends delivered records again"
+    return f"the CRM asked for a pause until {_moment(until)}; {lift}"
 
 
 def _moment(at: datetime) -> str:
     return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _silently(_: DeliverySummary) -> None:
+def _ignore(_: DeliverySummary) -> None:
     pass
 
 
 def block_inconsistent_dates(store: Store, scope: SyncScope) -> dict[date, int]:
-    """Keep from the CRM every work date of `scope` whose rows break a rule of the tables, just before it is told.
+    """Block the work dates of `scope` with inconsistent rows from delivery, just before a sync.
 
-    Returns the other work dates with due deliveries and how many.
-
-    Raises StoreUnusable, with nothing sent, where the tables themselves are not what they should be.
+    Returns the number of due deliveries of each other work date. Raises StoreUnusable, with nothing sent, if tables or
+    columns differ from the migrations.
     """
     faults = store.quality.schema_faults()
     if faults:
         raise StoreUnusable(f"nothing was sent to the CRM: {'; '.join(faults[:3])}; `zk-pipeline restore` a backup")
     first, last = scope.first or date.min, scope.last or date.max
     due = store.deliveries.due_dates(scope)
-    held = {day for day in store.quality.held() if first <= day <= last}
-    unsound = store.quality.hold({*due, *held})
-    if held - unsound.keys():  # let go just now: what they have due was not counted
+    blocked = {day for day in store.quality.blocked_dates() if first <= day <= last}
+    inconsistent = store.quality.block_inconsistent({*due, *blocked})
+    if blocked - inconsistent.keys():  # unblocked just now: their due deliveries were not counted
         return store.deliveries.due_dates(scope)
-    return {day: count for day, count in due.items() if day not in unsound}
+    return {day: count for day, count in due.items() if day not in inconsistent}
 
 
 def retry_failed(
     store: Store, *, user_id: str | None = None, first: date | None = None, last: date | None = None
 ) -> int:
-    """Dead letters, and what waits for its next round, are due again: the next sync sends them, under their keys.
-
-    How many there were. Nothing is sent here, so it may be called while a sync runs.
+    """Make dead letters, and deliveries that wait for a retry round, due again: the next sync sends them under their
+    keys. Returns their number. Sends nothing, so it may be called during a sync.
     """
     return store.deliveries.requeue(SyncScope(user_id=user_id, first=first, last=last))
 
 
-class _Progress:
-    """Says how far a long sync is, not more often than people read it; a short one says nothing."""
+class _ProgressReporter:
+    """Logs the progress of a sync, at most every PROGRESS_INTERVAL_SECONDS."""
 
     def __init__(
         self, due: int, progress: Callable[[DeliverySummary], None], settled: Callable[[DeliverySummary], None]
     ) -> None:
         self.due, self.progress, self.settled = due, progress, settled
-        self.started = self.told = time.monotonic()
+        self.started = self.reported_at = time.monotonic()
 
-    def tell(self, sofar: DeliverySummary) -> None:
+    def report(self, sofar: DeliverySummary) -> None:
         self.settled(sofar)
         now = time.monotonic()
-        if now - self.told < PROGRESS_EVERY:
+        if now - self.reported_at < PROGRESS_INTERVAL_SECONDS:
             return
-        self.told = now
+        self.reported_at = now
         rate = sofar.total / (now - self.started)
-        logger.info("%d of %d done (%.0f/s): %s", sofar.total, max(self.due, sofar.total), rate, sofar.words())
+        logger.info("%d of %d done (%.0f/s): %s", sofar.total, max(self.due, sofar.total), rate, sofar.message())
         self.progress(sofar)

@@ -1,5 +1,5 @@
-"""The gateway to the terminals that the settings describe, with comm keys from the environment or `.env`; the registry
-only holds the name of a key's variable.
+"""Terminal gateway from the settings. Comm keys come from the environment or `.env`; the registry only has the name of
+the variable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zk_pipeline.store.store import Store
 
 
 def comm_key_of(device: Device, home: Path, environ: Mapping[str, str]) -> int:
-    """The device's comm key, read now; 0 where it names none. Raises UsageError naming the variable, not its value."""
+    """The device's current comm key; 0 without one. Raises UsageError naming the variable, not its value."""
     if device.comm_key_env is None:
         return 0
     value = read_variable(device.comm_key_env, home, environ)
@@ -23,8 +23,8 @@ def comm_key_of(device: Device, home: Path, environ: Mapping[str, str]) -> int:
 
 
 def terminal_gateway(settings: Settings) -> TerminalGateway:
-    """The same for assets and commands: limits of the settings, comm keys read when needed, locks shared, keypad locks
-    remembered in the store.
+    """Gateway for assets and commands: limits of the settings, comm keys read when needed, shared device locks, and
+    keypad locks recorded in the store.
     """
 
     def comm_key(device: Device) -> int:

@@ -1,1 +1,1 @@
-"""Dagster runs seen from outside: launch, submit, follow, supervise. Assets and jobs are defined in `defs`."""
+"""Dagster runs from outside the daemon: launch, submit, wait, monitor. Assets and jobs are defined in `defs`."""

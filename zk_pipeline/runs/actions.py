@@ -1,4 +1,4 @@
-"""What a person asks for from outside the daemon, as runs: which devices, which work dates, what is due."""
+"""Actions of CLI, API and web admin as Dagster runs: poll devices, process work dates, sync due deliveries."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import Any
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, newest_range
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import also_due, check_crm, why_paused
+from zk_pipeline.operations.sync import additional_states, check_crm, pause_message
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.store import Store, utc_now
 
-Tell = Callable[[str], None]  # progress, for a person
+Notify = Callable[[str], None]  # receives progress messages
 
 
-def _silently(_: str) -> None:
+def _ignore(_: str) -> None:
     pass
 
 
-ACTION_TAG = "zk_pipeline/action"  # id of an action's first run, on all of its runs
+ACTION_TAG = "zk_pipeline/action"  # on all runs of an action: the id of its first run
 
 
 def run_action(kind: str, arguments: Mapping[str, Any], *, first_run_id: str) -> list[RunResult]:
-    """Do one of `poll`, `process` and `sync` with fresh settings; its first run has the id that is given.
+    """Run `poll`, `process` or `sync` with freshly loaded settings; the first run gets the id `first_run_id`.
 
-    Raises ZkPipelineError for what is wrong before any run was started; there is none where nothing is to be done.
+    Returns no result if there is nothing to do. Raises ZkPipelineError for errors before the first run starts.
     """
     settings = load_settings()
     ids = iter([first_run_id])
     with open_launcher(settings) as launcher:
-        mine = replace(
+        action_launcher = replace(
             launcher,
             started_by="api",
             tags={ACTION_TAG: first_run_id},
             new_run_id=lambda: next(ids, None) or str(uuid.uuid4()),
         )
         store = Store.at(settings.store)
-        return _KINDS[kind](mine, store, **arguments)
+        return _ACTIONS[kind](action_launcher, store, **arguments)
 
 
 def poll(
@@ -51,26 +51,26 @@ def poll(
     names: Sequence[str] | None,
     full: bool = False,
     lock_while_reading: bool = False,
-    tell: Tell = _silently,
+    notify: Notify = _ignore,
 ) -> list[RunResult]:
-    """Read the named devices; all enabled ones where None."""
+    """Poll the named devices; with None, all enabled devices."""
     registered = store.devices.all()
-    chosen = store.devices.select(names) if names is not None else [one for one in registered if one.enabled]
+    chosen = store.devices.select(names) if names is not None else [device for device in registered if device.enabled]
     if not chosen:
         return []
-    tell(f"polling {len(chosen)} devices ...")
+    notify(f"polling {len(chosen)} devices ...")
     return launcher.poll(
-        [one.name for one in chosen],
-        [one.name for one in registered],
+        [device.name for device in chosen],
+        [device.name for device in registered],
         full=full,
         lock_while_reading=lock_while_reading,
     )
 
 
 def process(
-    launcher: Launcher, store: Store, *, dates: tuple[date, date] | None, tell: Tell = _silently
+    launcher: Launcher, store: Store, *, dates: tuple[date, date] | None, notify: Notify = _ignore
 ) -> list[RunResult]:
-    """Make the days of these work dates, in one run; of every stale one where None, a run for each range of them."""
+    """Process a range of work dates in one run; with None, all stale work dates, one run per contiguous range."""
     today = last_work_date(launcher.settings, utc_now())
     if dates is None:
         ranges = contiguous(item.work_date for item in stale_dates(store, launcher.settings, last=today))
@@ -79,7 +79,7 @@ def process(
         launcher.check_partitions(ranges[0], today)
     results = []
     for part in ranges:
-        tell(f"processing {part} ...")
+        notify(f"processing {part} ...")
         results.append(launcher.process(part))
     return results
 
@@ -92,20 +92,22 @@ def sync(
     limit: int | None,
     retry: bool = False,
     force: bool = False,
-    tell: Tell = _silently,
+    notify: Notify = _ignore,
 ) -> list[RunResult]:
-    """Deliver what of `scope` is due, at most `limit` records, in one run; none where nothing is due."""
-    check_crm(launcher.settings)  # said before anything is started, also when nothing is due
+    """Send the due deliveries in `scope`, at most `limit`, in one run; no run if nothing is due."""
+    check_crm(launcher.settings)  # before any run, and also if nothing is due
     history = launcher.settings.history_start
-    asked = replace(scope, first=max(scope.first or history, history), states=also_due(retry=retry, force=force))
-    due = store.deliveries.due_dates(asked)
+    due_scope = replace(
+        scope, first=max(scope.first or history, history), states=additional_states(retry=retry, force=force)
+    )
+    due = store.deliveries.due_dates(due_scope)
     if not due:
         return []
-    paused = None if force else why_paused(store, launcher.settings)
-    tell(paused if paused else f"delivering {sum(due.values())} due records of {len(due)} work dates ...")
+    paused = None if force else pause_message(store, launcher.settings)
+    notify(paused if paused else f"delivering {sum(due.values())} due records of {len(due)} work dates ...")
     span = {name: day.isoformat() for name, day in (("first", scope.first), ("last", scope.last)) if day is not None}
     how = {"retry": retry, "failed": retry, "force": force, "user_id": scope.user_id, "limit": limit}
     return [launcher.sync(newest_range(due), {**how, **span, "all_due": True})]
 
 
-_KINDS: Mapping[str, Callable[..., list[RunResult]]] = {"poll": poll, "process": process, "sync": sync}
+_ACTIONS: Mapping[str, Callable[..., list[RunResult]]] = {"poll": poll, "process": process, "sync": sync}

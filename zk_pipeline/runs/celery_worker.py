@@ -1,6 +1,6 @@
-"""A Celery worker that does the runs of some queues, with the broker that the instance's launcher is configured with.
+"""Celery worker that executes the runs of given queues. The broker is that of the instance's run launcher.
 
-Each run has a process of its own, forked from one in which everything is imported, and ends with its worker.
+Each run executes in its own process, forked after all imports, and ends with its worker.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import dagster as dg
 from celery.signals import worker_process_init
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
-import zk_pipeline.definitions  # noqa: F401 (so that no run has to)
+import zk_pipeline.definitions  # noqa: F401 (imported once, before the worker forks)
 from zk_pipeline.defs.dagster_internals import setup_interrupt_handlers
 from zk_pipeline.defs.instance.celery_launcher import WorkerLauncher
 from zk_pipeline.errors import UsageError
-from zk_pipeline.runtime.processes import end_with, process_identity
+from zk_pipeline.runtime.processes import exit_with_process, process_identity
 
 
-def work(queues: Sequence[str], *, name: str, concurrency: int) -> int:
-    """Work until told to end (SIGTERM lets runs finish first); the exit code.
+def run_worker(queues: Sequence[str], *, name: str, concurrency: int) -> int:
+    """Consume the queues until SIGTERM, which lets runs finish first. Returns the exit code.
 
-    Raises UsageError where `dagster.yaml` gives runs to no worker.
+    Raises UsageError if the run launcher in `dagster.yaml` is not WorkerLauncher.
     """
-    with dg.DagsterInstance.get() as instance:  # closed before there are children
+    with dg.DagsterInstance.get() as instance:  # closed before the worker forks
         launcher = instance.run_launcher
         if not isinstance(launcher, WorkerLauncher):
             raise UsageError(
-                "dagster.yaml gives runs to no worker: take that of deploy/celery, whose run_launcher is WorkerLauncher"
+                "the run_launcher in dagster.yaml is not WorkerLauncher: use the dagster.yaml in deploy/celery"
             )
         app = launcher.celery
     create_execute_job_task(app)
     create_resume_job_task(app)
     worker_process_init.connect(partial(_begin_run_process, process_identity()), weak=False)
-    # A run has a process of its own, so that each sees the settings of now, and what one leaves behind nobody has.
+    # One process per run: each run loads current settings and shares no state with others.
     app.worker_main(
         [
             *("worker", "--queues", ",".join(queues), "--hostname", f"{name}@%h", "--loglevel", "INFO"),
@@ -46,5 +46,5 @@ def work(queues: Sequence[str], *, name: str, concurrency: int) -> int:
 
 
 def _begin_run_process(worker: str, **_: Any) -> None:
-    end_with(worker)
-    setup_interrupt_handlers()  # a run that is told to end says how it ended
+    exit_with_process(worker)
+    setup_interrupt_handlers()  # a terminated run records its termination

@@ -1,6 +1,4 @@
-"""Doing a job from outside the daemon, as a run like any other: in this process, against the instance, seen in the
-UI.
-"""
+"""Run launcher for commands: executes a job in this process, as a run of the Dagster instance that the UI shows."""
 
 from __future__ import annotations
 
@@ -19,24 +17,24 @@ from zk_pipeline.defs.automation.jobs import sync_config
 from zk_pipeline.defs.automation.sensors import partition_change
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, fail_orphaned_runs
-from zk_pipeline.defs.instance.run_coordinator import check_routes
+from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, SYNC
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.date_range import check_in_history
-from zk_pipeline.runs.submit import check_daemon, submit, wait_for, was_interrupted, why_failed
+from zk_pipeline.runs.submit import check_daemon, failure_message, submit, wait_for, was_interrupted
 from zk_pipeline.runtime.processes import check_for_end, ended_by, process_identity
 from zk_pipeline.store.store import Store
 
-BY_COMMAND = "zk_pipeline/started_by"
-_NOT_AGAIN = {"dagster/max_retries": "0"}  # the daemon starts no run again that was executed in a command's process
+STARTED_BY_TAG = "zk_pipeline/started_by"
+_NO_RETRIES = {"dagster/max_retries": "0"}  # the daemon cannot retry a run of a command's process
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `partitions`: metadata of each partition that was materialized; `observed`: metadata of the
-    run as a whole; `failure`: in words, None on success; `is_interrupted`: it ended because the process was told to.
+    """Outcome of a run. `partitions`: metadata of each materialized partition; `observed`: metadata of the run's asset
+    observations; `failure`: error message, None on success; `is_interrupted`: a signal ended the run.
     """
 
     run_id: str
@@ -52,12 +50,12 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Launcher:
-    """Runs jobs of the code location in this process."""
+    """Executes jobs of the code location in this process."""
 
     settings: Settings
     instance: dg.DagsterInstance
     started_by: str = "zk-pipeline"
-    tags: Mapping[str, str] = field(default_factory=dict)  # of every run
+    tags: Mapping[str, str] = field(default_factory=dict)  # added to every run
     new_run_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
     def poll(
@@ -68,24 +66,24 @@ class Launcher:
         full: bool = False,
         lock_while_reading: bool = False,
     ) -> list[RunResult]:
-        """Read the named devices, in one run unless others stand between their partitions; with POLL_QUEUES in a run
-        for each queue, by its workers.
+        """Poll the named devices: one run per contiguous range of their partitions; with POLL_QUEUES, one run or more
+        per queue, executed by its workers.
 
-        The partitions are made first, as the sensor would.
+        Adds missing partitions first, like `device_registry_sensor`.
         """
-        how = {"devices": list(devices), "full": full, "lock_while_reading": lock_while_reading}
-        config = {"ops": {"raw_punches": {"config": how}}}
+        op_config = {"devices": list(devices), "full": full, "lock_while_reading": lock_while_reading}
+        config = {"ops": {"raw_punches": {"config": op_config}}}
         partitions = self._device_partitions(registered)
         if self.settings.poll_rules is not None:
             return self._poll_by_queue(self.settings.poll_rules, set(devices), partitions, config)
         return [self.run(POLL, tags=tags, config=config) for tags in device_range_tags(partitions, set(devices))]
 
     def process(self, dates: DateRange) -> RunResult:
-        """Make the days of a range of work dates."""
+        """Process a range of work dates."""
         return self.run(PROCESS, tags=dates.tags)
 
     def sync(self, dates: DateRange, config: Mapping[str, object]) -> RunResult:
-        """Deliver what is due of a range of work dates; `config` as `defs.crm.SyncConfig`."""
+        """Send the due deliveries of a range of work dates; `config` as `crm_sync.SyncConfig`."""
         return self.run(SYNC, tags=dates.tags, config=sync_config(config))
 
     def clean_up(self, *, dry_run: bool) -> RunResult:
@@ -93,14 +91,14 @@ class Launcher:
         return self.run(CLEANUP, config={"ops": {"clean_up": {"config": {"dry_run": dry_run}}}})
 
     def check_partitions(self, dates: DateRange, today: date) -> None:
-        """Raises UsageError for work dates that have no partition."""
+        """Raises UsageError for work dates without a partition."""
         check_in_history(dates.first, dates.last, begins=self.settings.history_start, today=today)
 
     def run(
         self, job: str, *, tags: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
     ) -> RunResult:
-        """Execute a job and wait for it. Never raises for what goes wrong within the run; KeyboardInterrupt where the
-        command was told to end, also by the signal that ended a run before.
+        """Execute a job and wait for it. Errors within the run are in the result. Raises KeyboardInterrupt after a
+        shutdown signal, also one that ended an earlier run.
         """
         check_for_end()
         if ended_by() is not None:
@@ -111,30 +109,32 @@ class Launcher:
             result = definition.execute_in_process(
                 instance=self.instance,
                 run_id=self.new_run_id(),
-                tags={**(tags or {}), **self.tags, **_NOT_AGAIN, **self._who()},
+                tags={**(tags or {}), **self.tags, **_NO_RETRIES, **self._process_tags()},
                 run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )
-        return self._result(result.run_id, why_failed(self.instance, result.dagster_run))
+        return self._result(result.run_id, failure_message(self.instance, result.dagster_run))
 
-    def _who(self) -> dict[str, str]:
-        return {BY_COMMAND: self.started_by, PROCESS_TAG: process_identity()}
+    def _process_tags(self) -> dict[str, str]:
+        return {STARTED_BY_TAG: self.started_by, PROCESS_TAG: process_identity()}
 
     def _poll_by_queue(
         self, rules: Mapping[str, str], names: Set[str], partitions: Sequence[str], config: Mapping[str, Any]
     ) -> list[RunResult]:
-        """By the workers that reach the terminals, all queues side by side; waits for the last of them."""
-        check_routes(self.instance)
+        """Submit the runs of all queues in parallel to the workers that reach the terminals; wait for all of them."""
+        check_run_coordinator(self.instance)
         check_daemon(self.instance)
         job = build_definitions(self.settings).resolve_job_def(POLL)
-        devices = [one for one in Store.at(self.settings.store).devices.all() if one.name in names]
-        common = {**self.tags, BY_COMMAND: self.started_by}
-        asked = [
+        devices = [device for device in Store.at(self.settings.store).devices.all() if device.name in names]
+        common = {**self.tags, STARTED_BY_TAG: self.started_by}
+        run_ids = [
             submit(self.instance, job, self.new_run_id(), tags={**tags, **common, QUEUE_TAG: queue}, config=config)
-            for queue, ours in by_queue(devices, rules).items()
-            for tags in device_range_tags(partitions, {one.name for one in ours})
+            for queue, reachable in group_by_queue(devices, rules).items()
+            for tags in device_range_tags(partitions, {device.name for device in reachable})
         ]
-        return [self._result(run_id, why_failed(self.instance, wait_for(self.instance, run_id))) for run_id in asked]
+        return [
+            self._result(run_id, failure_message(self.instance, wait_for(self.instance, run_id))) for run_id in run_ids
+        ]
 
     def _result(self, run_id: str, failure: str | None) -> RunResult:
         return RunResult(
@@ -147,34 +147,34 @@ class Launcher:
 
     def _device_partitions(self, registered: Sequence[str]) -> list[str]:
         name = str(DEVICE_PARTITIONS.name)
-        change = partition_change(registered, self.instance.get_dynamic_partitions(name), poll_in_flight=True)
+        change = partition_change(registered, self.instance.get_dynamic_partitions(name), is_poll_in_progress=True)
         if change.add:
             self.instance.add_dynamic_partitions(name, change.add)
         return list(self.instance.get_dynamic_partitions(name))
 
-    # Asked of the event log: the result of a failed step does not carry the events it logged before it failed.
+    # Read from the event log: the result of a failed step lacks the events that it logged before it failed.
 
     def _materialized(self, run_id: str) -> dict[str, dict[str, Any]]:
         entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-        made = [entry.asset_materialization for entry in entries]
-        return {one.partition: _plain(one) for one in made if one is not None and one.partition is not None}
+        events = [entry.asset_materialization for entry in entries]
+        return {event.partition: _plain(event) for event in events if event is not None and event.partition is not None}
 
     def _observed(self, run_id: str) -> dict[str, Any]:
         entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
-        seen = [entry.asset_observation for entry in entries]
-        return {key: value for one in seen if one is not None for key, value in _plain(one).items()}
+        events = [entry.asset_observation for entry in entries]
+        return {key: value for event in events if event is not None for key, value in _plain(event).items()}
 
 
 @contextmanager
 def open_launcher(settings: Settings) -> Iterator[Launcher]:
-    """A launcher on the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
+    """Launcher on the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
     with dg.DagsterInstance.get() as instance:
         yield Launcher(settings, instance)
 
 
 @contextmanager
 def _quiet_console() -> Iterator[None]:
-    """Dagster's own console lines are for its processes' logs; a command prints results."""
+    """Suppress Dagster's console log: a command prints results only."""
     logger = logging.getLogger("dagster")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

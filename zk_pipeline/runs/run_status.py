@@ -1,4 +1,4 @@
-"""Looking at Dagster from outside: how a run stands, and whether the daemon lives. Starts and changes nothing."""
+"""Read-only status of Dagster runs and of the daemon."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ import dagster as dg
 
 from zk_pipeline.defs.instance.daemon_health import DaemonStatus, daemon_status
 from zk_pipeline.runs.actions import ACTION_TAG
-from zk_pipeline.runs.launcher import BY_COMMAND
+from zk_pipeline.runs.launcher import STARTED_BY_TAG
 
 
 @dataclass(frozen=True)
 class RunState:
-    """One run. `status` in Dagster's words, such as STARTED, SUCCESS or FAILURE; instants are UTC."""
+    """State of one run. `status` is Dagster's run status, such as STARTED, SUCCESS or FAILURE; instants are UTC."""
 
     run_id: str
     job_name: str
     status: str
     started_by: str | None
-    action: str | None  # id of the first run of the action it belongs to
+    action: str | None  # id of the first run of its action
     started_at: datetime | None
     finished_at: datetime | None
 
 
 @dataclass(frozen=True)
 class RunReader:
+    """Run and daemon queries against a Dagster instance."""
+
     instance: dg.DagsterInstance
 
     def run(self, run_id: str) -> RunState | None:
-        """None where Dagster knows no such run."""
+        """None if the run does not exist."""
         records = self.instance.get_run_records(dg.RunsFilter(run_ids=[run_id]), limit=1)
         return _state(records[0]) if records else None
 
@@ -42,16 +44,16 @@ class RunReader:
         return [_state(record) for record in records]
 
     def newest(self, limit: int) -> list[RunState]:
-        """The newest runs of all, newest first."""
+        """The latest runs of all jobs, newest first."""
         return [_state(record) for record in self.instance.get_run_records(limit=limit)]
 
-    def orchestration(self, now: datetime) -> DaemonStatus:
+    def daemon_status(self, now: datetime) -> DaemonStatus:
         return daemon_status(self.instance, now)
 
 
 @contextmanager
 def open_run_reader() -> Iterator[RunReader]:
-    """On the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
+    """Reader on the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
     with dg.DagsterInstance.get() as instance:
         yield RunReader(instance)
 
@@ -62,7 +64,7 @@ def _state(record: dg.RunRecord) -> RunState:
         run_id=run.run_id,
         job_name=run.job_name,
         status=run.status.value,
-        started_by=run.tags.get(BY_COMMAND),
+        started_by=run.tags.get(STARTED_BY_TAG),
         action=run.tags.get(ACTION_TAG),
         started_at=_instant(record.start_time),
         finished_at=_instant(record.end_time),

@@ -1,6 +1,4 @@
-"""A run for somebody else to do: into the instance's queue, from which the daemon gives it to a worker, and waiting
-until it has ended.
-"""
+"""Submit a run to the run queue, from which the daemon launches it on a worker, and wait for its end."""
 
 from __future__ import annotations
 
@@ -27,15 +25,15 @@ from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.store import utc_now
 
 _LOCATION, _REPOSITORY = "zk_pipeline", "__repository__"
-_LOOK_EVERY = 0.5  # seconds
-_LOOKS_FOR_TAG = 60  # after the end of a failed run: as long as a daemon that is alive needs
+_POLL_INTERVAL_SECONDS = 0.5
+_MAX_TAG_POLLS = 60  # after the end of a failed run: a live daemon writes the retry tag within this time
 
 
 def check_daemon(instance: dg.DagsterInstance) -> None:
-    """Raises ZkPipelineError where nobody would take a run from the queue."""
-    found = daemon_status(instance, utc_now())
-    if not found.is_daemon_alive:
-        raise ZkPipelineError(f"nobody takes runs to the workers: the daemon is {found.daemon_words()}")
+    """Raises ZkPipelineError if no daemon would dequeue a run."""
+    status = daemon_status(instance, utc_now())
+    if not status.is_daemon_alive:
+        raise ZkPipelineError(f"no worker can receive runs: the Dagster daemon has had {status.daemon_message()}")
 
 
 def submit(
@@ -46,7 +44,7 @@ def submit(
     tags: Mapping[str, str],
     config: Mapping[str, Any],
 ) -> str:
-    """Put a run of `job` into the queue, as the UI does; its id."""
+    """Submit a run of `job` to the run queue, as the UI does. Returns its id."""
     location = RegisteredCodeLocationOrigin(_LOCATION)
     pointer = ModuleCodePointer("zk_pipeline.definitions", "defs", None)
     origin = RepositoryPythonOrigin(
@@ -60,7 +58,7 @@ def submit(
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), job.name),
         job_code_origin=JobPythonOrigin(job.name, origin),
     )
-    # `instance.submit_run` wants a workspace, which starts a code server; no coordinator of ours looks at it.
+    # `instance.submit_run` requires a workspace, which starts a code server; neither run coordinator uses it.
     workspace: Any = None
     instance.run_coordinator.submit_run(dg.SubmitRunContext(run, workspace))
     return run.run_id
@@ -69,51 +67,51 @@ def submit(
 def wait_for(
     instance: dg.DagsterInstance, run_id: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> dg.DagsterRun:
-    """The run, once it has ended, with the tag that says whether a failed one is retried.
+    """Wait for the end of a run and return it, for a failed run with the tag that announces a retry.
 
-    Dagster writes that tag a moment after the status, and the daemon writes it where the process died in between.
-    A queue whose worker is away ends the run, too, by its time-out for starting.
+    Dagster writes that tag shortly after the status; the daemon writes it if the process died in between. A run
+    without a worker ends by Dagster's start timeout.
     """
-    looks_for_tag = 0
+    tag_polls = 0
     while True:
         run = instance.get_run_by_id(run_id)
         if run is None:
-            raise ZkPipelineError(f"run {run_id} was deleted while it was waited for")
+            raise ZkPipelineError(f"run {run_id} was deleted before it ended")
         if run.is_finished:
-            is_undecided = (
+            is_retry_undecided = (
                 run.status is dg.DagsterRunStatus.FAILURE
                 and instance.run_retries_enabled
                 and WILL_RETRY_TAG not in run.tags
             )
-            if not is_undecided or looks_for_tag == _LOOKS_FOR_TAG:
+            if not is_retry_undecided or tag_polls == _MAX_TAG_POLLS:
                 return run
-            looks_for_tag += 1
+            tag_polls += 1
         check_for_end()
-        sleep(_LOOK_EVERY)
+        sleep(_POLL_INTERVAL_SECONDS)
 
 
-def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
-    """In a line, what its events say; None for a run that succeeded."""
+def failure_message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """Error message of a failed or canceled run in one line, from its events; None on success."""
     if run.status is dg.DagsterRunStatus.SUCCESS:
         return None
-    again = " (the daemon starts it once more)" if run.tags.get(WILL_RETRY_TAG) == "true" else ""
+    retry = " (the daemon retries the run)" if run.tags.get(WILL_RETRY_TAG) == "true" else ""
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         data = entry.get_dagster_event().step_failure_data
-        said = data.user_failure_data
-        if said is not None and said.description:
-            return f"{said.description}{again}"
+        user_failure = data.user_failure_data
+        if user_failure is not None and user_failure.description:
+            return f"{user_failure.description}{retry}"
         if data.error is not None:
             cause = data.error.cause or data.error
-            return f"{cause.message.strip().splitlines()[0]}{again}"
+            return f"{cause.message.strip().splitlines()[0]}{retry}"
     kinds = {dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
     for entry in instance.all_logs(run.run_id, of_type=kinds):
-        if words := " ".join((entry.get_dagster_event().message or "").split()):
-            return f"{words}{again}"
-    return f"the run ended as {run.status.value.lower()}{again}"
+        if message := " ".join((entry.get_dagster_event().message or "").split()):
+            return f"{message}{retry}"
+    return f"the run ended as {run.status.value.lower()}{retry}"
 
 
 def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """True where a step of the run ended because its process was told to end."""
+    """Whether a signal ended a step of the run."""
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     errors = [entry.get_dagster_event().step_failure_data.error for entry in entries]
     return any(error is not None and error.cls_name in _INTERRUPTS for error in errors)

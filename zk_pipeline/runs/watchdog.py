@@ -1,4 +1,4 @@
-"""Whether anything is scheduled any more, as seen from outside the daemon: what `zk-pipeline watchdog` asks."""
+"""Liveness check of the Dagster daemon and the alert sensor, from outside the daemon (`zk-pipeline watchdog`)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import dagster as dg
 from zk_pipeline.defs.automation.alert_sensors import ALERT_SENSOR
 from zk_pipeline.defs.instance.daemon_health import daemon_status
 
-_SILENT = timedelta(minutes=10)
+_MAX_TICK_AGE = timedelta(minutes=10)
 
 
 def daemon_liveness_problem(instance: dg.DagsterInstance, now: datetime) -> str | None:
-    """What is wrong with the daemon, or with its telling people so; None where all beats."""
-    found = daemon_status(instance, now)
-    if not found.is_daemon_alive:
-        return f"The daemon is {found.daemon_words()}."
+    """Why the daemon or `alert_sensor` does not work; None if both do."""
+    status = daemon_status(instance, now)
+    if not status.is_daemon_alive:
+        return f"The Dagster daemon has had {status.daemon_message()}."
     for state in instance.all_instigator_state():
         if state.instigator_name != ALERT_SENSOR:
             continue
         if not state.is_running:
-            return f"{ALERT_SENSOR} is stopped: nobody is told of anything. Start it in the UI under Automation."
+            return f"{ALERT_SENSOR} is stopped: no alerts are sent. Start it in the UI under Automation."
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
         last = datetime.fromtimestamp(ticks[0].timestamp, tz=timezone.utc) if ticks else None
-        if last is not None and now - last > _SILENT:
-            return f"The daemon beats, but {ALERT_SENSOR} has not looked since {last:%Y-%m-%d %H:%M} UTC."
+        if last is not None and now - last > _MAX_TICK_AGE:
+            return f"The daemon is alive, but {ALERT_SENSOR} has had no tick since {last:%Y-%m-%d %H:%M} UTC."
         return None
     return None

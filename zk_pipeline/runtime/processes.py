@@ -1,5 +1,5 @@
-"""Processes: identities that survive the reuse of process numbers, children that end with their parent, and the
-command's own process, which SIGINT and SIGTERM end in order (`end_in_order`).
+"""Process identities that are safe against pid reuse, child processes that end with their parent, and graceful
+shutdown of a command on SIGINT and SIGTERM (`run_with_graceful_shutdown`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-_PATIENCE = 5.0  # seconds that the work has to take notice of a signal
-_LOOK_EVERY = 0.1  # seconds between two looks of the main thread
-_END = (signal.SIGINT, signal.SIGTERM)
+_SHUTDOWN_TIMEOUT_SECONDS = 5.0  # within which the work must react to a signal
+_POLL_INTERVAL_SECONDS = 0.1  # of the main thread
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def process_identity(pid: int | None = None) -> str:
-    """`host:pid:start`, where start tells this process from a later one of the same number (empty where unknown)."""
+    """`host:pid:start`. The start time distinguishes processes with the same pid; empty if unknown."""
     number = os.getpid() if pid is None else pid
     return f"{os.uname().nodename}:{number}:{_start_time(number) or ''}"
 
 
 def is_alive(identity: str) -> bool:
-    """Whether that very process still runs. One of another host is taken to be alive: it cannot be known from here."""
+    """Whether exactly this process still runs. Always True for a process of another host, which cannot be checked."""
     host, pid, start = identity.rsplit(":", 2)
     if host != os.uname().nodename:
         return True
@@ -46,36 +46,34 @@ def is_alive(identity: str) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
-    """Clock ticks from boot to the start of a process, and the boot itself; None where /proc does not tell or it is
-    dead.
-    """
+    """Boot id and clock ticks from boot to the start of a process; None without /proc or if the process is dead."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold anything
+    fields = stat.rpartition(")")[2].split()  # the command name in parentheses may contain blanks and parentheses
     return None if fields[0] in "ZX" else f"{boot[:8]}-{fields[19]}"
 
 
 def start_child(
     command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own that is told to end when this process dies; its output goes to a file or
-    to ours.
+    """Start a child process in its own session; it gets SIGTERM when this process dies. Its output goes to the file
+    `output`, or to the output of this process.
 
-    Linux tells it in the kernel, so that SIGKILL here leaves nothing behind. Call it from the main thread: the
-    kernel watches the thread that started the child.
+    On Linux the kernel sends that signal (PR_SET_PDEATHSIG), also after SIGKILL of this process. Call this from the
+    main thread: the kernel sends the signal when the thread that started the child ends.
     """
     with ExitStack() as files:
         stream = None
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
             stream = files.enter_context(output.open("ab"))
-        return subprocess.Popen(  # noqa: S603 (commands of ours)
+        return subprocess.Popen(  # noqa: S603 (no user input)
             command,
             cwd=cwd,
-            env={**environ, _STARTED_BY: process_identity()},
+            env={**environ, _PARENT_VARIABLE: process_identity()},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=None if stream is None else subprocess.STDOUT,
@@ -84,32 +82,32 @@ def start_child(
         )
 
 
-def exit_with_parent(environ: Mapping[str, str], *, look_every_seconds: float = 2.0) -> None:
-    """Have this process told to end (SIGTERM) once the one that started its forebear by `start_child` is gone.
+def exit_with_parent(environ: Mapping[str, str], *, poll_seconds: float = 2.0) -> None:
+    """Send SIGTERM to this process once the caller of `start_child` that started one of its ancestors is gone.
 
-    For children of such a child, the runs of a code server: the kernel tells only the child itself, and a code server
-    waits for its runs. Does nothing in a process without such a forebear.
+    For grandchildren, such as the runs of a code server: the kernel signals the child only, and a code server waits
+    for its runs. No-op in a process without such an ancestor.
     """
-    starter = environ.get(_STARTED_BY)
-    if starter is not None:
-        end_with(starter, look_every_seconds=look_every_seconds)
+    parent = environ.get(_PARENT_VARIABLE)
+    if parent is not None:
+        exit_with_process(parent, poll_seconds=poll_seconds)
 
 
-def end_with(starter: str, *, look_every_seconds: float = 2.0) -> None:
-    """Have this process told to end (SIGTERM) once the process of that identity is gone. The first call counts."""
-    if any(thread.name == _WATCH for thread in threading.enumerate()):
+def exit_with_process(identity: str, *, poll_seconds: float = 2.0) -> None:
+    """Send SIGTERM to this process once the process `identity` is gone. Later calls have no effect."""
+    if any(thread.name == _WATCH_THREAD for thread in threading.enumerate()):
         return
 
     def watch() -> None:
-        while is_alive(starter):
-            time.sleep(look_every_seconds)
+        while is_alive(identity):
+            time.sleep(poll_seconds)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name=_WATCH, daemon=True).start()
+    threading.Thread(target=watch, name=_WATCH_THREAD, daemon=True).start()
 
 
-_STARTED_BY = "ZK_PIPELINE_STARTED_BY"
-_WATCH = "watch over the starter"
+_PARENT_VARIABLE = "ZK_PIPELINE_STARTED_BY"
+_WATCH_THREAD = "parent watch"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -117,51 +115,51 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def terminate(child: subprocess.Popen[bytes], *, patience: float = 20.0) -> None:
-    """End a child started by `start_child` and everything in its session: politely first, then for good."""
+def terminate(child: subprocess.Popen[bytes], *, timeout_seconds: float = 20.0) -> None:
+    """End a child of `start_child` and all processes of its session: SIGTERM, then SIGKILL after the timeout."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if child.poll() is None:
             child.send_signal(number)
             try:
-                child.wait(patience)
+                child.wait(timeout_seconds)
             except subprocess.TimeoutExpired:
                 continue
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)  # what it left behind in its session
+        os.killpg(child.pid, signal.SIGKILL)  # remaining processes of its session
 
 
-def end_in_order(work: Callable[[], Result]) -> Result:
-    """Do `work` in a thread of its own and return or raise what it does; SIGINT and SIGTERM end it in order.
+def run_with_graceful_shutdown(work: Callable[[], Result]) -> Result:
+    """Run `work` in a thread with graceful shutdown on SIGINT and SIGTERM. Returns its result or raises its exception.
 
-    A signal handler that raises does so between any two steps of the main thread: inside a library that swallows, wraps
-    or prints the exception, or in the middle of an import. So the main thread only waits, and its handlers only note
-    the signal. The work is told at places of its own: `check_for_end` raises KeyboardInterrupt there, once for each
-    signal, or a loop has an event set (`stop_event`). Libraries install no handlers outside the main thread.
+    A signal handler that raises does so between any two bytecodes of the main thread: inside a library that swallows,
+    wraps or prints the exception, or during an import. So the main thread only waits, and its handlers only record
+    the signal. The work reacts at safe points: `check_for_end` raises KeyboardInterrupt, once per signal, or the event
+    of `stop_event` is set. Libraries install no handlers outside the main thread.
 
-    Work that takes no notice within 5 s, or before a second signal, is left as it is, and the signal has the effect
-    that it would have had before; likewise where the work ends first.
+    If the work does not react within 5 s or before a second signal, or ends first, the signal is raised again with
+    its original handler.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
     ending = _Ending(work)
     _endings.append(ending)
     try:
-        with _handled_by(dict.fromkeys(_END, ending.note)):
+        with _handled_by(dict.fromkeys(_END_SIGNALS, ending.handle)):
             ending.wait()
     finally:
         _endings.remove(ending)
-    if ending.noted:
-        signal.raise_signal(ending.noted[0][0])
+    if ending.pending:
+        signal.raise_signal(ending.pending[0][0])
     if ending.error is not None:
         raise ending.error
     return ending.results[0]
 
 
 def check_for_end() -> None:
-    """Raise KeyboardInterrupt where the command is to end, in the thread of its work; once for each signal.
+    """Safe point for a shutdown signal: raises KeyboardInterrupt in the thread of the work, once per signal.
 
-    To be called where an interrupt is harmless and before anything long: it does nothing in other threads and in
-    processes without `end_in_order`, such as the daemon's runs.
+    Call it where an interrupt is harmless and before long operations. No-op in other threads and in processes without
+    `run_with_graceful_shutdown`, such as the daemon's runs.
     """
     ending = _ending()
     if ending is not None and ending.take():
@@ -169,15 +167,15 @@ def check_for_end() -> None:
 
 
 def ended_by() -> int | None:
-    """The signal by which the command's work was told to end; None before."""
+    """The shutdown signal that the command's work has received; None if none."""
     ending = _ending()
     return None if ending is None else ending.taken
 
 
 @contextmanager
 def stop_event() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets, so that a loop ends and with it all that was started, in order;
-    a second one is not waited for.
+    """Event that the first SIGINT or SIGTERM sets, for loops that end when it is set. A second signal ends the process
+    without waiting.
     """
     event = threading.Event()
     ending = _ending()
@@ -192,64 +190,64 @@ def stop_event() -> Iterator[threading.Event]:
 
 
 def in_main_thread(work: Callable[[], Result]) -> Result:
-    """Do `work` in the main thread, while the thread of the command waits: signals have the effect that they had before
-    `end_in_order`, unless `work` handles them itself.
+    """Run `work` in the main thread while the thread of the command waits, with the signal handlers from before
+    `run_with_graceful_shutdown` unless `work` installs its own.
     """
     ending = _ending()
-    return work() if ending is None else ending.lend(work)
+    return work() if ending is None else ending.run_in_main_thread(work)
 
 
 class _Ending:
-    """Work in a thread, and the signals that it is to take notice of."""
+    """Work in a thread, and its pending shutdown signals."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
         self.results: list[Any] = []
         self.error: BaseException | None = None
-        self.noted: deque[tuple[int, float]] = deque()  # signals not taken notice of, with their monotonic seconds
+        self.pending: deque[tuple[int, float]] = deque()  # signals not yet handled, with their monotonic seconds
         self.taken: int | None = None
         self.event: threading.Event | None = None
-        self.lent: deque[Callable[[], None]] = deque()  # work for the main thread
-        self.before: dict[int, Any] = {number: signal.getsignal(number) for number in _END}
+        self.main_thread_work: deque[Callable[[], None]] = deque()
+        self.before: dict[int, Any] = {number: signal.getsignal(number) for number in _END_SIGNALS}
         self.thread = threading.Thread(target=self._run, name="command", daemon=True)
 
-    def note(self, number: int, _: FrameType | None) -> None:
-        """The handler: it raises nothing, and takes no lock."""
-        self.noted.append((number, time.monotonic()))
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Signal handler. Raises nothing and takes no lock."""
+        self.pending.append((number, time.monotonic()))
 
     def wait(self) -> None:
-        """Wait for the end of the work, or for that of the patience with it. In the main thread."""
+        """Wait until the work ends or does not react to a signal in time. Called in the main thread."""
         self.thread.start()
         while self.thread.is_alive():
-            self.thread.join(_LOOK_EVERY)
+            self.thread.join(_POLL_INTERVAL_SECONDS)
             event = self.event
-            if self.noted and event is not None and not event.is_set():
-                self.noted.popleft()
+            if self.pending and event is not None and not event.is_set():
+                self.pending.popleft()
                 event.set()
-            elif self.noted and self._is_waited_for_too_long(event):
+            elif self.pending and self._has_timed_out(event):
                 return
-            if self.lent and not self.noted:
+            if self.main_thread_work and not self.pending:
                 with _handled_by(self.before):
-                    if not self.noted:
-                        self.lent.popleft()()
+                    if not self.pending:
+                        self.main_thread_work.popleft()()
 
-    def _is_waited_for_too_long(self, event: threading.Event | None) -> bool:
+    def _has_timed_out(self, event: threading.Event | None) -> bool:
         return (
             event is not None
-            or bool(self.lent)
-            or len(self.noted) > 1
-            or time.monotonic() - self.noted[0][1] > _PATIENCE
+            or bool(self.main_thread_work)
+            or len(self.pending) > 1
+            or time.monotonic() - self.pending[0][1] > _SHUTDOWN_TIMEOUT_SECONDS
         )
 
     def take(self) -> bool:
-        """Take the oldest signal not yet noticed; False without one. In the thread of the work."""
-        if threading.current_thread() is not self.thread or not self.noted or self.event is not None:
+        """Take the oldest pending signal; False if there is none. Called in the thread of the work."""
+        if threading.current_thread() is not self.thread or not self.pending or self.event is not None:
             return False
-        self.taken = self.noted.popleft()[0]
+        self.taken = self.pending.popleft()[0]
         return True
 
-    def lend(self, work: Callable[[], Result]) -> Result:
-        """Have the main thread do `work`."""
+    def run_in_main_thread(self, work: Callable[[], Result]) -> Result:
+        """Run `work` in the main thread and wait for its result or exception."""
         results: list[Result] = []
         errors: list[BaseException] = []
         done = threading.Event()
@@ -261,7 +259,7 @@ class _Ending:
                 errors.append(error)
             done.set()
 
-        self.lent.append(do)
+        self.main_thread_work.append(do)
         done.wait()
         if errors:
             raise errors[0]
@@ -288,4 +286,4 @@ def _ending() -> _Ending | None:
     return next(iter(_endings), None)
 
 
-_endings: list[_Ending] = []  # of this process: one at most
+_endings: list[_Ending] = []  # at most one per process

@@ -1,4 +1,4 @@
-"""`up`'s processes: one code server, the webserver and the daemon beside it. They live and die together."""
+"""Supervisor of the processes of `zk-pipeline up`: code server, webserver and daemon. If one ends, all end."""
 
 from __future__ import annotations
 
@@ -24,21 +24,19 @@ from zk_pipeline.runtime.processes import check_for_end, start_child, terminate
 _UI_URL = "ZK_PIPELINE_UI_URL"
 _MODULE = "zk_pipeline.definitions"
 _LOCATION = "zk_pipeline"
-_START_SECONDS = 120.0
-_LONGEST_FOLDER = 90  # a socket's path has at most 107 characters
+_START_TIMEOUT_SECONDS = 120.0
+_MAX_FOLDER_LENGTH = 90  # the path of a Unix socket has at most 107 characters
 LOCK_FILE = ".zk-pipeline.lock"
 
 
 @dataclass
 class Supervisor:
-    """The processes of one home, whose caller holds `single_instance`. Leaving the context ends them all, in reverse
-    order.
-    """
+    """The processes of one home, started within `single_instance`. Leaving the context ends them in reverse order."""
 
     home: Path
     environ: Mapping[str, str]
     port: int
-    logs: Path | None = None  # None: their output goes where ours goes
+    logs: Path | None = None  # None: their output goes to the output of this process
     _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _exits: ExitStack = field(default_factory=ExitStack)
 
@@ -59,18 +57,18 @@ class Supervisor:
         return f"http://127.0.0.1:{self.port}"
 
     def check(self) -> None:
-        """Raises ZkPipelineError, naming it, when one of the processes has ended."""
+        """Raises ZkPipelineError if one of the processes has ended."""
         for name, child in self._children.items():
             if child.poll() is not None:
                 where = f"; its output is in {self.logs / f'{name}.log'}" if self.logs else ""
                 raise ZkPipelineError(f"the {name} ended with code {child.returncode}{where}")
 
     def _run_folder(self) -> Path:
-        """An empty folder for socket and workspace: below the home, or, since a socket's path is short, elsewhere."""
+        """Empty folder for socket and workspace file: in the home, or a temporary one if that path is too long."""
         folder = self.home / ".run"
-        if len(str(folder)) > _LONGEST_FOLDER:
+        if len(str(folder)) > _MAX_FOLDER_LENGTH:
             return Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="zk-pipeline-")))
-        shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
+        shutil.rmtree(folder, ignore_errors=True)  # left over from a killed process
         folder.mkdir(mode=0o700)
         self._exits.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder
@@ -93,7 +91,7 @@ class Supervisor:
             [*dagster, "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace),
              "--dagster-log-level", "warning"],
         )  # fmt: skip
-        self._wait("web server", lambda: _answers(self.port))
+        self._wait("web server", lambda: _accepts_connections(self.port))
 
     def _start(self, name: str, command: list[str]) -> None:
         output = None if self.logs is None else self.logs / f"{name}.log"
@@ -102,22 +100,22 @@ class Supervisor:
         self._exits.callback(terminate, child)
 
     def _environ(self) -> Mapping[str, str]:
-        """Ours, with the UI's address for links, unless people reach it by another."""
-        known = read_variable(_UI_URL, self.home, self.environ)
-        return self.environ if known else {**self.environ, _UI_URL: self.url}
+        """Environment of this process, with the default UI address for links unless ZK_PIPELINE_UI_URL is set."""
+        configured = read_variable(_UI_URL, self.home, self.environ)
+        return self.environ if configured else {**self.environ, _UI_URL: self.url}
 
     def _wait(self, what: str, ready: object) -> None:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while not (callable(ready) and ready()):
             check_for_end()
             self.check()
             if time.monotonic() > deadline:
-                raise ZkPipelineError(f"the {what} did not answer within {_START_SECONDS:.0f} s")
+                raise ZkPipelineError(f"the {what} did not answer within {_START_TIMEOUT_SECONDS:.0f} s")
             time.sleep(0.1)
 
 
 def check_port_is_free(port: int) -> None:
-    """Raises UsageError where something listens on the loopback port already."""
+    """Raises UsageError if the loopback port is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -128,7 +126,7 @@ def check_port_is_free(port: int) -> None:
 
 @contextmanager
 def single_instance(home: Path) -> Iterator[None]:
-    """Hold the home for one set of processes. Raises UsageError where another holds it."""
+    """Exclusive lock on the home for one set of processes. Raises UsageError if another process has the lock."""
     path = home / LOCK_FILE
     with path.open("a+") as stream:
         try:
@@ -142,7 +140,7 @@ def single_instance(home: Path) -> Iterator[None]:
         yield
 
 
-def _answers(port: int) -> bool:
+def _accepts_connections(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,8 +1,7 @@
-"""Tokens of the API: made, listed, revoked, and found again by their public part. What a scope allows is the API's to
-say.
+"""API tokens: create, list, revoke, look up by public id. The API defines what a scope allows.
 
-A token is `zkp_<id>_<secret>`. Its secret is 256 random bits, so one round of SHA-256 is enough: there is nothing to
-guess that a slow hash would have to slow down, and every request pays for the hash. Passwords would need scrypt.
+A token is `zkp_<id>_<secret>`. The secret is 256 random bits, so one round of SHA-256 suffices: it cannot be guessed,
+and every request computes the hash. Passwords would need scrypt.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ class ApiToken:
     secret_sha256: str = field(repr=False)
 
     def is_proven_by(self, secret: str) -> bool:
-        """Whether this is the token's secret part; takes the same time whatever is wrong with it."""
+        """Compare with the token's secret part, in constant time."""
         return hmac.compare_digest(self.secret_sha256, _sha256(secret))
 
 
 def split_token(text: str) -> tuple[str, str] | None:
-    """(id, secret) of a token as a client sends it; None where it has not the form of one."""
+    """(id, secret) of a token as a client sends it; None if the token is malformed."""
     match = _TOKEN.fullmatch(text)
     return (match[1], match[2]) if match else None
 
@@ -55,9 +54,9 @@ class TokenStore:
     clock: Callable[[], datetime]
 
     def create(self, name: str, scope: Scope) -> str:
-        """A new token in full: it is not stored, so this is the only time it can be told.
+        """Create a token and return it in full. The secret is not stored, so it cannot be shown later.
 
-        Raises UsageError for a name that is taken by a good token or is no name.
+        Raises UsageError for an invalid name and for that of an active token.
         """
         if not _NAME.fullmatch(name) or name != name.strip():
             raise UsageError(f"token name {name[:120]!r} is not valid: 1 to 100 letters, digits, blanks or .@+-_")
@@ -75,27 +74,27 @@ class TokenStore:
         return f"zkp_{token_id}_{secret}"
 
     def all(self) -> list[ApiToken]:
-        """Every token there ever was, by name, the newest of a name last."""
+        """All tokens, revoked ones included, by name and creation time."""
         return self._read("ORDER BY name, created_at")
 
     def good(self) -> dict[str, ApiToken]:
-        """Those not revoked, by id."""
+        """Active tokens by id."""
         return {token.id: token for token in self._read("WHERE revoked_at IS NULL")}
 
     def revoke(self, name: str) -> None:
-        """Refuse the token of that name from now on. Raises UsageError where there is no good one."""
+        """Revoke the active token of that name. Raises UsageError if there is none."""
         with self.database.write("revoke an API token") as connection:
             good = "name = $name AND revoked_at IS NULL"
             found = connection.execute(f"SELECT id FROM api_tokens WHERE {good}", {"name": name}).fetchall()  # noqa: S608
             connection.execute(
-                f"UPDATE api_tokens SET revoked_at = $now WHERE {good}",  # noqa: S608 (SQL of ours)
+                f"UPDATE api_tokens SET revoked_at = $now WHERE {good}",  # noqa: S608 (constant SQL)
                 {"name": name, "now": self.clock()},
             )
         if not found:
-            raise UsageError(f"no good token is named {name!r}; `zk-pipeline api-token list` shows them")
+            raise UsageError(f"no active token is named {name!r}; `zk-pipeline api-token list` shows them")
 
     def note_used(self, token_ids: Collection[str]) -> None:
-        """Put on record that these tokens are in use now."""
+        """Record the current time as the last use of these tokens."""
         with self.database.write("note API tokens in use") as connection:
             connection.execute(
                 "UPDATE api_tokens SET last_used_at = ? WHERE list_contains(?, id)", [self.clock(), list(token_ids)]
@@ -104,7 +103,7 @@ class TokenStore:
     def _read(self, rest: str) -> list[ApiToken]:
         with self.database.read("read API tokens") as connection:
             rows = connection.execute(
-                "SELECT id, name, scope, created_at, last_used_at, revoked_at, secret_sha256 "  # noqa: S608 (SQL of ours)
+                "SELECT id, name, scope, created_at, last_used_at, revoked_at, secret_sha256 "  # noqa: S608 (constant SQL)
                 f"FROM api_tokens {rest}"
             ).fetchall()
         return [ApiToken(*row) for row in rows]

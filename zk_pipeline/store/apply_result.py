@@ -1,4 +1,4 @@
-"""What making a declaration true changed."""
+"""Result of applying a declaration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ApplyResult(Generic[T]):
-    """By what was declared; `changed`: was there, and said something else."""
+    """Declared entries by effect. `changed`: existed with other content."""
 
     added: list[T] = field(default_factory=list)
     changed: list[T] = field(default_factory=list)

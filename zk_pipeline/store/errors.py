@@ -1,4 +1,4 @@
-"""Failures of the store, and readings that it refuses."""
+"""Exceptions of the store, and of readings that it rejects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 
 
 class StoreBusy(ZkPipelineError):
-    """Another process held the store for longer than the wait. Never an empty answer: ask again."""
+    """Timeout while waiting for the store lock of another process. Retry."""
 
 
 class StoreUnusable(UsageError):
@@ -16,19 +16,19 @@ class StoreUnusable(UsageError):
 
 
 class StoreUnreachable(StoreBusy):
-    """The PostgreSQL server of a shared store does not answer. Ask again, as after StoreBusy."""
+    """The PostgreSQL server of a shared store does not answer. Retry, as after StoreBusy."""
 
 
 class NotOnThisEngine(UsageError):
-    """What was asked for exists only where the store is a file, or only where it is shared."""
+    """The operation exists only for a store in a file, or only for a shared store."""
 
 
 class UnknownDevice(UsageError):
-    """No device of that name."""
+    """No device has that name."""
 
 
 class DeviceExists(UsageError):
-    """A device of that name is registered already."""
+    """A device with that name is already registered."""
 
 
 class ReadingRefused(ZkPipelineError):
@@ -41,17 +41,17 @@ class ReadingRefused(ZkPipelineError):
 
 
 class PunchesLost(ZkPipelineError):
-    """Days that must not be changed: punches that they were made from are not in the store."""
+    """Attendance days must not change, because punches that they were processed from are missing in the store."""
 
 
 class NestedHold(RuntimeError):
-    """A defect of ours: a thread that holds the store asked for it again, and would wait for itself."""
+    """A nested lock, which is a programming error: the thread already holds the store lock and would deadlock."""
 
 
 _OF_THE_STORE = (
     OSError,
-    # Of DuckDB's classes, those "not necessarily under the control of the programmer" (PEP 249), and those that say
-    # that the tables are not as the migrations made them: the statements are fixed.
+    # DuckDB's classes "not necessarily under the control of the programmer" (PEP 249), and those of a schema that
+    # differs from the migrations: the statements are constant.
     duckdb.OperationalError,
     duckdb.FatalException,
     duckdb.BinderException,
@@ -60,9 +60,9 @@ _OF_THE_STORE = (
 
 
 def is_store_failure(error: BaseException) -> bool:
-    """Whether the store itself failed (busy, unreachable, disk full, corrupt), so that nothing else can be stored.
+    """Whether the store itself failed (busy, unreachable, disk full, corrupt), so that no other write can succeed.
 
-    Other exceptions come from the data that was to be stored.
+    Other exceptions come from the data of the write.
     """
     if isinstance(error, ZkPipelineError):
         return not isinstance(error, (ReadingRefused, PunchesLost))

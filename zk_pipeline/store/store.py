@@ -1,4 +1,4 @@
-"""The store as one value: the database and its parts. Queries live in the parts."""
+"""The store: one database and the repositories over it, which contain the queries."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
 from zk_pipeline.store.queries.absences import AbsenceStore
 from zk_pipeline.store.queries.audit import Audit
-from zk_pipeline.store.queries.day_context import DayContexts
+from zk_pipeline.store.queries.day_details import DayDetailsStore
 from zk_pipeline.store.queries.delivery_lists import DeliveryLists
+from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
 from zk_pipeline.store.queries.explanations import Explanations
 from zk_pipeline.store.queries.exports import ExportStore
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
+from zk_pipeline.store.queries.month_query import PersonMonthStore
 from zk_pipeline.store.queries.overview import Overview
-from zk_pipeline.store.queries.people import EnrolledUsers
-from zk_pipeline.store.queries.person_days import PersonMonths
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore
 from zk_pipeline.store.shifts.shift_plan import PlanApplied, ShiftPlan, apply_plan
@@ -45,7 +45,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Store:
-    """Everything that is kept, over one database. Cheap to make; opens nothing until asked."""
+    """Repositories over one database. Construction is cheap and opens no connection."""
 
     database: Database
     clock: Callable[[], datetime] = utc_now
@@ -84,16 +84,16 @@ class Store:
         return ExportStore(self.database)
 
     @property
-    def people(self) -> PersonMonths:
-        return PersonMonths(self.database)
+    def person_months(self) -> PersonMonthStore:
+        return PersonMonthStore(self.database)
 
     @property
-    def enrolled(self) -> EnrolledUsers:
-        return EnrolledUsers(self.database)
+    def enrolled_users(self) -> EnrolledUserStore:
+        return EnrolledUserStore(self.database)
 
     @property
-    def day_contexts(self) -> DayContexts:
-        return DayContexts(self.database)
+    def day_details(self) -> DayDetailsStore:
+        return DayDetailsStore(self.database)
 
     @property
     def delivery_lists(self) -> DeliveryLists:
@@ -108,7 +108,7 @@ class Store:
         return HolidayStore(self.database, self.clock)
 
     def apply_shifts(self, plan: ShiftPlan, *, prune: bool = False) -> PlanApplied:
-        """Make a declared plan of shifts, assignments and holidays true, in one transaction."""
+        """Apply a declared plan of shifts, assignments and holidays, in one transaction."""
         return apply_plan(self.database, self.clock, plan, prune=prune)
 
     @property
@@ -116,7 +116,7 @@ class Store:
         return AbsenceStore(self.database)
 
     @property
-    def corrections(self) -> CorrectionStore:
+    def clock_corrections(self) -> CorrectionStore:
         return CorrectionStore(self.database, self.clock)
 
     @property
@@ -139,12 +139,12 @@ class Store:
     def audit(self) -> Audit:
         return Audit(self.database)
 
-    def holds(self) -> LockSummary:
-        """How long the store was waited for and held so far, by purpose; without opening it. Raises OSError."""
-        return self.database.holds.read()
+    def lock_statistics(self) -> LockSummary:
+        """Wait and lock times of the store so far, by purpose; read without opening the database. Raises OSError."""
+        return self.database.lock_statistics.read()
 
     @property
-    def upkeep(self) -> Retention:
+    def retention(self) -> Retention:
         return Retention(self.database, self.clock)
 
     @property
@@ -160,7 +160,7 @@ class Store:
         return Backups(self.database, self.clock)
 
     @property
-    def restoring(self) -> Restore:
+    def restore(self) -> Restore:
         return Restore(self.database, self.clock)
 
     @property
@@ -168,5 +168,5 @@ class Store:
         return ListStore(self.database, self.page_cache)
 
     @property
-    def tokens(self) -> TokenStore:
+    def api_tokens(self) -> TokenStore:
         return TokenStore(self.database, self.clock)

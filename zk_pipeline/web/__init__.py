@@ -1,1 +1,1 @@
-"""The web admin: server-rendered pages on the same services as the REST API."""
+"""Web admin: server-rendered pages on the same services as the REST API."""

@@ -1,4 +1,4 @@
-"""The API's documentation as a page, drawn from the OpenAPI document: no script, nothing loaded from elsewhere."""
+"""API reference page, rendered from the OpenAPI document without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 def docs(request: Request) -> Response:
     document = request.app.openapi()
     operations = [
-        {"method": method.upper(), "path": path, **operation, "answers": _answers(operation)}
+        {"method": method.upper(), "path": path, **operation, "responses_shown": _responses(operation)}
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
@@ -26,17 +26,19 @@ def docs(request: Request) -> Response:
     return render(request, "docs.html", groups=groups, models=document["components"]["schemas"], kind_of=_kind_of)
 
 
-def _answers(operation: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Status, description and type of each answer."""
-    found = []
-    for status, answer in operation["responses"].items():
-        schema: dict[str, Any] = next((content.get("schema", {}) for content in answer.get("content", {}).values()), {})
-        found.append((status, answer["description"], _kind_of(schema)))
-    return found
+def _responses(operation: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Status, description and type of each response."""
+    rows = []
+    for status, response in operation["responses"].items():
+        schema: dict[str, Any] = next(
+            (content.get("schema", {}) for content in response.get("content", {}).values()), {}
+        )
+        rows.append((status, response["description"], _kind_of(schema)))
+    return rows
 
 
 def _kind_of(schema: dict[str, Any]) -> str:
-    """A schema in a few words, such as `string or null`."""
+    """Short form of a schema, such as `string or null`."""
     if "$ref" in schema:
         return str(schema["$ref"]).rsplit("/", 1)[-1]
     for word in ("anyOf", "oneOf", "allOf"):

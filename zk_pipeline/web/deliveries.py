@@ -1,4 +1,4 @@
-"""What the CRM is to be told: the queue by state, dead letters, and sending again, as Dagster runs."""
+"""Deliveries to the CRM: queue by state, dead letters, and retries as Dagster runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from zk_pipeline.operations.sync import check_crm, paused_until
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.queries.delivery_lists import VIEWS, DeliveryFilter, DeliveryRow, order_of
 from zk_pipeline.store.queries.lists import Rows
-from zk_pipeline.web.list_pages import PageParameters, check_span, listed, validation_messages
+from zk_pipeline.web.list_pages import PageParameters, check_date_range, listed, validation_messages
 from zk_pipeline.web.rendering import OperatorForm, Reader, render
 from zk_pipeline.web.runs import to_run
-from zk_pipeline.web.template_filters import delivery_words
+from zk_pipeline.web.template_filters import delivery_label
 
 router = APIRouter(include_in_schema=False)
 View = Literal["open", "pending", "sending", "retry", "failed", "delivered", "superseded"]
 
 
-class DeliveriesAsked(PageParameters):
+class DeliveriesQuery(PageParameters):
     """Filters of deliveries; dates are work dates."""
 
     state: View | Empty | None = None
@@ -41,8 +41,8 @@ class DeliveriesAsked(PageParameters):
         return self.state or "open"
 
 
-class Again(BaseModel):
-    """What to send again: whatever of these people and dates waits or was given up."""
+class RetryForm(BaseModel):
+    """Scope of a retry: due deliveries and dead letters of a user and of work dates."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,7 +52,7 @@ class Again(BaseModel):
 
     def scope(self) -> SyncScope:
         first, last = as_date(self.start_date), as_date(self.end_date)
-        check_span(first, last)
+        check_date_range(first, last)
         return SyncScope(first=first, last=last, user_id=self.user_id)
 
 
@@ -62,14 +62,14 @@ def deliveries(request: Request, services: Given, identity: Reader) -> Response:
 
 
 @router.post("/deliveries/retry")
-def send_again(request: Request, services: Given, form: OperatorForm) -> Response:
-    """Starts a run for what the form says; on to the page of that run."""
+def retry(request: Request, services: Given, form: OperatorForm) -> Response:
+    """Start a sync with retries for the scope of the form; redirect to the page of the run."""
     try:
-        scope = Again.model_validate(form.fields).scope()
+        scope = RetryForm.model_validate(form.fields).scope()
     except ValidationError as error:
         raise UsageError(validation_messages(error)) from None
     try:
-        check_crm(services.settings)  # said now, also where nothing is due
+        check_crm(services.settings)  # a wrong setting is reported here, also if no delivery is due
         return to_run(services, Action(kind="sync", arguments={"scope": scope, "limit": None, "retry": True}))
     except (CrmMisconfigured, TooManyActions) as error:
         status, body, _ = error_body(error)
@@ -79,11 +79,11 @@ def send_again(request: Request, services: Given, form: OperatorForm) -> Respons
 def _draw(
     request: Request, services: Services, identity: Identity, *, refused: tuple[int, str] | None = None
 ) -> Response:
-    def read(asked: DeliveriesAsked) -> Rows[DeliveryRow]:
+    def read(asked: DeliveriesQuery) -> Rows[DeliveryRow]:
         wanted = DeliveryFilter(view=asked.view, user_id=asked.user_id, first=asked.first, last=asked.last)
         return services.store.delivery_lists.page(wanted, asked.page_request(order_of(asked.view)))
 
-    found = listed(request, DeliveriesAsked, read)
+    found = listed(request, DeliveriesQuery, read)
     return render(
         request,
         "deliveries.html",
@@ -91,9 +91,9 @@ def _draw(
         status=refused[0] if refused else found.status,
         refused=refused and refused[1],
         found=found,
-        views=[(view, delivery_words(view)) for view in VIEWS if view != "open"],
+        views=[(view, delivery_label(view)) for view in VIEWS if view != "open"],
         paused=paused_until(services.store, services.settings),
         queue=services.store.delivery_lists.queue(),
-        names=services.store.enrolled.around(row.user_id for row in found.rows).names if found.rows else {},
+        names=services.store.enrolled_users.around(row.user_id for row in found.rows).names if found.rows else {},
         may_send=identity.may("operate"),
     )

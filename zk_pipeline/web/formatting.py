@@ -1,4 +1,4 @@
-"""How pages word instants, spans and shares, as filters of the templates. What is None is said, never guessed."""
+"""Jinja filters that format instants, durations, differences and percentages."""
 
 from __future__ import annotations
 
@@ -7,36 +7,40 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment
 
+from zk_pipeline.counted import counted
+
 NOTHING = "–"
 
 
 def add_formatting_filters(environment: Environment) -> None:
-    environment.filters.update(instant=instant, ago=ago, duration=duration, seconds=seconds, percent=percent)
+    environment.filters.update(
+        instant=instant, ago=ago, duration=duration, seconds=seconds, percent=percent, counted=counted
+    )
 
 
 def instant(value: datetime | None, zone: str = "UTC", nothing: str = NOTHING) -> str:
-    """`2026-03-02 09:00 Europe/Istanbul`: an instant on the wall clock of a zone, which is named."""
+    """An instant on the wall clock of a zone: `2026-03-02 09:00 Europe/Istanbul`."""
     return nothing if value is None else f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone}"
 
 
 def ago(value: datetime | None, now: datetime, nothing: str = "never") -> str:
-    """`5 min ago`, in the largest unit that fits."""
+    """Time since an instant in its largest unit: `5 min ago`."""
     if value is None:
         return nothing
     passed = now - value
     if abs(passed) < timedelta(minutes=1):
         return "just now"
-    words = _largest_unit(abs(passed))
-    return f"{words} ago" if passed > timedelta(0) else f"in {words}"
+    size = _largest_unit(abs(passed))
+    return f"{size} ago" if passed > timedelta(0) else f"in {size}"
 
 
 def duration(minutes: int | None) -> str:
-    """`8 h 05 min`."""
+    """Minutes as `8 h 05 min`."""
     return NOTHING if minutes is None else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def seconds(value: float | None) -> str:
-    """A signed difference: `+1.5 s`, `−40 min`."""
+    """A signed difference in seconds as `+1.5 s` or `−40 min`."""
     if value is None:
         return NOTHING
     sign = "−" if value < 0 else "+"

@@ -1,4 +1,4 @@
-"""Lists on pages: what was asked in the address, what is wrong with it, and where the pages before and after are."""
+"""List pages: query parameters, their validation messages, and links to the previous and next page."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from zk_pipeline.http.errors import validation_message
 from zk_pipeline.http.pagination import ListParameters, page_of
 from zk_pipeline.store.queries.lists import Rows
 
-Asked = TypeVar("Asked", bound=BaseModel)
+Query = TypeVar("Query", bound=BaseModel)
 ROWS_OF_A_PAGE = 50
 
 
 class PageParameters(ListParameters):
-    """What a list on a page takes: as the API's, with fewer rows."""
+    """Query parameters of a list page: those of the API with fewer rows."""
 
     page_size: Annotated[int, Field(ge=1, le=10**9)] = ROWS_OF_A_PAGE
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Rows of one page with links to its neighbours. `typed`: the filters as they were given, right or wrong;
-    `problem` says what is wrong with them, and there are no rows then.
+    """Rows of one page with links to its neighbours. `typed`: the filters as given, valid or not; `problem`: their
+    validation message, without rows.
     """
 
     typed: Mapping[str, str]
@@ -50,7 +50,7 @@ class Listed:
 
     @property
     def filters(self) -> dict[str, str]:
-        """What was chosen, without the place in the list."""
+        """The given filters without ordering and page."""
         return {name: value for name, value in self.typed.items() if value and name not in _NOT_FILTERS}
 
     @property
@@ -61,8 +61,8 @@ class Listed:
 _NOT_FILTERS = {"page", "page_size", "until", "after", "ordering", "format"}
 
 
-def parse_query(request: Request, model: type[Asked]) -> Asked:
-    """The query as `model` has it. Raises UsageError naming each parameter that is wrong, and why."""
+def parse_query(request: Request, model: type[Query]) -> Query:
+    """The query as `model`. Raises UsageError with each invalid parameter and its reason."""
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:
@@ -70,7 +70,7 @@ def parse_query(request: Request, model: type[Asked]) -> Asked:
 
 
 def validation_messages(error: ValidationError) -> str:
-    """What was wrong with parameters or fields, by name."""
+    """Messages of invalid parameters or fields, by name."""
     return validation_message([{"loc": ("page", *one["loc"]), "msg": one["msg"]} for one in error.errors()])
 
 
@@ -78,11 +78,11 @@ Parameters = TypeVar("Parameters", bound=PageParameters)
 
 
 def listed(request: Request, model: type[Parameters], read: Callable[[Parameters], Rows[Any]]) -> Listed:
-    """A page of what `read` finds for what was asked; with the problem where that cannot be."""
+    """One page of the rows that `read` returns, or the validation message of the query."""
     typed = dict(request.query_params)
     try:
         asked = parse_query(request, model)
-        check_span(asked.first, asked.last)
+        check_date_range(asked.first, asked.last)
         rows = read(asked)
     except UsageError as error:
         return Listed(typed, problem=str(error))
@@ -98,22 +98,22 @@ def listed(request: Request, model: type[Parameters], read: Callable[[Parameters
     )
 
 
-def check_span(first: date | None, last: date | None) -> None:
+def check_date_range(first: date | None, last: date | None) -> None:
     if first is not None and last is not None and last < first:
         raise UsageError(f"end_date: {last} is before start_date {first}")
 
 
 def address(path: str, **query: object) -> str:
-    """A path of ours with a query, whatever is in it; what is None or empty is left out."""
+    """A local path with an encoded query; None and empty values are omitted."""
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return f"{path}?{urlencode(given)}" if given else path
 
 
 def day_address(site: str, user_id: str, day: date) -> str:
-    """The page of a person's day. Names may have slashes, or be dots: they are no part of the path."""
+    """Address of the page of an attendance day. Names are in the query: they may contain slashes or be dots."""
     return address("/attendance/day", site=site, user_id=user_id, date=day)
 
 
 def _query_of(url: str | None) -> str | None:
-    """Without host and scheme, which a proxy may have its own ideas of."""
+    """Query of a URL; scheme and host may differ behind a proxy."""
     return None if url is None else f"?{urlsplit(url).query}"

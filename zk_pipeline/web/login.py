@@ -1,4 +1,4 @@
-"""Logging in with an API token, and out again."""
+"""Login with an API token, and logout."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from zk_pipeline.http.services import Given
 from zk_pipeline.web.rendering import Form, ReaderForm, read_form, render, safe_target
 
 router = APIRouter(include_in_schema=False)
-_IN_THE_CLEAR = (
-    "A token must not travel in the clear: use HTTPS, or this machine's own browser, "
+_UNENCRYPTED = (
+    "A token must not be sent unencrypted: use HTTPS or a browser on this machine, "
     "or set API_ALLOW_INSECURE_HTTP=true on a network you trust."
 )
 
 
 @router.get("/login")
 def show(request: Request) -> Response:
-    problem = None if is_login_allowed(request) else _IN_THE_CLEAR
+    problem = None if is_login_allowed(request) else _UNENCRYPTED
     return render(request, "login.html", next=safe_target(request.query_params.get("next")), problem=problem)
 
 
@@ -29,7 +29,7 @@ def show(request: Request) -> Response:
 async def log_in(request: Request, services: Given, form: Annotated[Form, Depends(read_form)]) -> Response:
     target = safe_target(form.get("next"))
     if not is_login_allowed(request):
-        return render(request, "login.html", status=403, next=target, problem=_IN_THE_CLEAR)
+        return render(request, "login.html", status=403, next=target, problem=_UNENCRYPTED)
     address = client_address(request)
     wait = services.failed_logins.seconds_to_wait(address)
     if wait > 0:
@@ -37,7 +37,7 @@ async def log_in(request: Request, services: Given, form: Annotated[Form, Depend
     token = await run_in_threadpool(services.tokens.verify, form.get("token", "").strip())
     if token is None:
         services.failed_logins.note_failure(address)
-        return render(request, "login.html", status=401, next=target, problem="This is no good token.")
+        return render(request, "login.html", status=401, next=target, problem="Invalid or revoked token.")
     services.sessions.end(request.cookies.get(cookie_name(request)))
     response = RedirectResponse(target, 303)
     response.set_cookie(

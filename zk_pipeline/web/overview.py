@@ -1,28 +1,25 @@
-"""The first page: what an operator wants to see at a glance, and the way to what is wrong."""
+"""Overview page: alerts, terminals, presence, stale dates and the delivery queue."""
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zk_pipeline.http.services import Given, Services
+from zk_pipeline.http.services import Given
 from zk_pipeline.operations.sync import paused_until
-from zk_pipeline.store.queries.overview import StoreStatus
 from zk_pipeline.store.queries.presence import presence
-from zk_pipeline.web.device_status import DeviceLine, word_for
+from zk_pipeline.web.devices.status import lines_of, status_of
 from zk_pipeline.web.rendering import Reader, render
 
 router = APIRouter(include_in_schema=False)
-# In the order in which a delivery goes through them; what needs a person stands out.
+# CSS class and label of each delivery state, in the order of a delivery.
 _STATES = {
     "pending": ("", "waiting"),
     "sending": ("", "being sent"),
-    "retry": ("warn", "to be tried again"),
+    "retry": ("warn", "retry"),
     "failed": ("bad", "dead letters"),
     "delivered": ("ok", "delivered"),
-    "superseded": ("", "overtaken"),
+    "superseded": ("", "superseded"),
 }
 
 
@@ -37,26 +34,9 @@ def overview(request: Request, services: Given, identity: Reader) -> Response:
         store=status,
         lines=lines_of(services, status),
         presence=presence(services.store.database, now),
-        deliveries=[(state, *words, status.deliveries.get(state, 0)) for state, words in _STATES.items()],
+        deliveries=[(state, *shown, status.deliveries.get(state, 0)) for state, shown in _STATES.items()],
         paused=paused_until(services.store, services.settings),
         is_crm_set=services.settings.crm_api_url is not None,
         alerts=[one for one in services.store.alerts.known() if one.resolved_at is None],
-        dagster=services.watch.orchestration(now),
+        dagster=services.watch.daemon_status(now),
     )
-
-
-def status_of(services: Services) -> StoreStatus:
-    return services.store.overview.status(
-        first=services.settings.history_start, last=services.last_work_date(), now=services.clock()
-    )
-
-
-def lines_of(services: Services, status: StoreStatus) -> list[DeviceLine]:
-    """All registered terminals with how they stand, by name."""
-    now, every = services.clock(), timedelta(minutes=services.settings.polling_interval_minutes)
-    known = {device.name: device for device in services.store.devices.all()}
-    return [
-        DeviceLine(known[one.name].id or 0, one, known[one.name].timezone, *word_for(one, now, every))
-        for one in status.devices
-        if one.name in known
-    ]

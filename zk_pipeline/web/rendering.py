@@ -1,4 +1,4 @@
-"""How pages are drawn and who may see them: templates, static files, the forms' tokens. Pages themselves are beside."""
+"""Rendering of pages and access to them: templates, static files, login, CSRF tokens of forms."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from zk_pipeline.http.auth import Identity, check_csrf, identify
 from zk_pipeline.http.services import services_of
 from zk_pipeline.store.api_tokens import Scope
 from zk_pipeline.web.formatting import add_formatting_filters
-from zk_pipeline.web.links import DagsterUi
 from zk_pipeline.web.template_filters import add_template_filters
 
 _FOLDER = Path(__file__).parent
 _TEMPLATES = Jinja2Templates(directory=_FOLDER / "templates")
 add_formatting_filters(_TEMPLATES.env)
 add_template_filters(_TEMPLATES.env)
-_MOST_FIELDS = 200
-# What the header leads to, in this order; a page that the application does not have is left out.
+_MAX_FIELDS = 200
+# Links of the header in this order; pages that are not mounted are omitted.
 _NAVIGATION = (
     ("/", "Overview"),
     ("/attendance", "Attendance"),
@@ -45,19 +44,37 @@ _NAVIGATION = (
 )
 
 
+@dataclass(frozen=True)
+class DagsterUi:
+    """Links to the Dagster UI, None if ZK_PIPELINE_UI_URL is not set. `url` has no trailing slash."""
+
+    url: str | None
+
+    def run(self, run_id: str | None) -> str | None:
+        return f"{self.url}/runs/{quote(run_id, safe='')}" if self.url and run_id else None
+
+    def runs(self) -> str | None:
+        return f"{self.url}/runs" if self.url else None
+
+    def partition(self, asset: str, key: object) -> str | None:
+        """One partition of an asset: a device of `raw_punches`, a work date of the others."""
+        where = f"assets/{asset}?view=partitions&partition={quote(str(key), safe='')}"
+        return f"{self.url}/{where}" if self.url else None
+
+
 class LoginNeeded(Exception):
-    """Nobody is logged in; the page is shown after they are."""
+    """No session and no token; the login page leads back to the requested page."""
 
 
 def mount_web(app: FastAPI, *pages: APIRouter) -> None:
-    """Put pages into the application, with all that they need."""
+    """Add pages, static files and the error page to the application."""
     for router in pages:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     app.add_exception_handler(LoginNeeded, _to_login)
     app.state.error_page = error_page
     served = {getattr(route, "path", None) for router in pages for route in router.routes}
-    app.state.navigation = [(path, words) for path, words in _NAVIGATION if path in served]
+    app.state.navigation = [(path, title) for path, title in _NAVIGATION if path in served]
 
 
 def render(
@@ -69,10 +86,10 @@ def render(
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> Response:
-    """A page from `templates/`, everything in it escaped.
+    """Render a template with autoescaping.
 
-    Every template has `identity`, `csrf`, `zone` (of whatever has none of its own), `now`, `ui` (links to the Dagster
-    UI) and `here` (the entry of the navigation that the page belongs to).
+    Every template has `identity`, `csrf`, `zone` (default zone), `now`, `ui` (links to the Dagster UI) and `here` (the
+    navigation entry of the page).
     """
     services, navigation = services_of(request), request.app.state.navigation
     first_part = "/" + request.url.path.split("/")[1]
@@ -93,15 +110,15 @@ def render(
 def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
     more = dict(headers or {})
     if _is_from_script(request) and request.method == "GET" and status == 503:
-        return Response(status_code=204, headers=more)  # a page that looks again by itself goes on doing so
-    if _is_from_script(request):  # where a piece of a page was asked for, say it in place of the whole content
+        return Response(status_code=204, headers=more)  # a polling page continues to poll
+    if _is_from_script(request):  # replace the whole content, not the requested fragment
         more |= {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
     identity = getattr(request.state, "identity", None)
     return render(request, "error.html", identity, status=status, headers=more, error_status=status, detail=detail)
 
 
 def require_login(scope: Scope) -> Callable[..., Identity]:
-    """A dependency of pages: who is logged in and may do what `scope` allows; to the login page otherwise."""
+    """Dependency of pages: the identity with `scope`. Raises LoginNeeded, or HTTPException 403."""
 
     def check(request: Request) -> Identity:
         return _admitted(request, scope)
@@ -114,14 +131,14 @@ Form = dict[str, str]
 
 @dataclass(frozen=True)
 class Signed:
-    """A form that is proven to be from a page of `identity`'s own session."""
+    """A form with a verified CSRF token of the session of `identity`."""
 
     identity: Identity
     fields: Form
 
 
 def signed_form(scope: Scope) -> Callable[..., Awaitable[Signed]]:
-    """A dependency of `POST`s from pages: the form, from somebody who may do what `scope` allows."""
+    """Dependency of `POST` handlers: the form with a verified CSRF token, of an identity with `scope`."""
 
     async def check(request: Request) -> Signed:
         identity = await run_in_threadpool(_admitted, request, scope)
@@ -133,22 +150,22 @@ def signed_form(scope: Scope) -> Callable[..., Awaitable[Signed]]:
 
 
 async def read_form(request: Request) -> Form:
-    """The fields of an urlencoded body, the last of each name. Raises HTTPException 400 or 415."""
+    """Fields of an urlencoded body; the last value of each name. Raises HTTPException 400 or 415."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise HTTPException(415, "a form is expected")
     try:
-        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
     except ValueError:
         raise HTTPException(400, "the form cannot be read") from None
 
 
 def safe_target(text: str | None) -> str:
-    """Where to go after logging in: a path of ours, never another site."""
+    """Redirect target after login: a local path; `/` for an address of another site."""
     target = text or "/"
     parts = urlsplit(target)
-    is_ours = target.startswith("/") and not parts.scheme and not parts.netloc and target.isprintable()
-    return target if is_ours and "\\" not in target and not target.startswith("//") else "/"
+    is_local = target.startswith("/") and not parts.scheme and not parts.netloc and target.isprintable()
+    return target if is_local and "\\" not in target and not target.startswith("//") else "/"
 
 
 def _admitted(request: Request, scope: Scope) -> Identity:
@@ -157,21 +174,21 @@ def _admitted(request: Request, scope: Scope) -> Identity:
         raise LoginNeeded
     request.state.identity = identity
     if not identity.may(scope):
-        raise HTTPException(403, f"this token may {identity.scope}; this needs the scope {scope}")
+        raise HTTPException(403, f"this token has the scope {identity.scope}; this page needs the scope {scope}")
     return identity
 
 
 async def _to_login(request: Request, _: Exception) -> Response:
     path = _shown_path(request)
-    is_shown_again = path != "/" and (request.method == "GET" or _is_from_script(request))
-    target = f"/login?next={quote(path)}" if is_shown_again else "/login"
+    returns = path != "/" and (request.method == "GET" or _is_from_script(request))
+    target = f"/login?next={quote(path)}" if returns else "/login"
     if _is_from_script(request):
         return Response(status_code=204, headers={"HX-Redirect": target})
     return RedirectResponse(target, 303)
 
 
 def _shown_path(request: Request) -> str:
-    """The page in the browser's window, without its host; `/` where that is not known."""
+    """Path and query of the page in the browser window; `/` if unknown."""
     shown = request.headers.get("hx-current-url", "/") if _is_from_script(request) else str(request.url)
     try:
         parts = urlsplit(shown)
@@ -181,7 +198,7 @@ def _shown_path(request: Request) -> str:
 
 
 def _is_from_script(request: Request) -> bool:
-    """Whether htmx asks, for a piece of a page; the same pages answer it as a browser without scripts."""
+    """Whether htmx requests a fragment; it gets the same pages as a browser without scripts."""
     return request.headers.get("hx-request") == "true"
 
 

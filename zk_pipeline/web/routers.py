@@ -1,34 +1,21 @@
-"""All pages of the web admin, in the order in which their paths are tried."""
+"""Routers of the web admin, in the order in which their paths are matched."""
 
 from __future__ import annotations
 
-from zk_pipeline.web import (
-    attendance,
-    days,
-    deliveries,
-    device_forms,
-    devices,
-    exports,
-    holidays,
-    login,
-    month_sheet,
-    overview,
-    quarantine,
-    reviews,
-    runs,
-    shifts,
-)
+from zk_pipeline.web import deliveries, login, overview, runs
+from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, reviews, shifts
+from zk_pipeline.web.devices import forms, pages, quarantine
 
-# `device_forms` before `devices`: /devices/new is not a device.
+# `forms` before `pages`: /devices/new is not a device.
 _PAGES = (
     login,
     overview,
-    device_forms,
-    devices,
+    forms,
+    pages,
     runs,
-    attendance,
+    lists,
     reviews,
-    days,
+    day,
     deliveries,
     quarantine,
     exports,

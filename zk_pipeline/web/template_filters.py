@@ -14,10 +14,10 @@ from zk_pipeline.web.list_pages import address, day_address
 
 _VERIFY_TYPES = {0: "password", 1: "finger", 2: "card", 15: "face"}
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# The class of a state word; what is neither good nor bad news has none.
+# CSS class of a delivery state or attempt verdict; neutral states have none.
 _DELIVERY_KINDS = {"delivered": "ok", "retry": "warn", "failed": "bad"}
 _OUTCOME_KINDS = {"delivered": "ok", "rejected": "bad", "misconfigured": "bad"}
-_DELIVERY_WORDS = {"retry": "to be tried again", "failed": "dead letter", "pending": "waiting", None: "–"}
+_DELIVERY_LABELS = {"failed": "dead letter", "pending": "waiting", None: "–"}
 
 
 def add_template_filters(environment: Environment) -> None:
@@ -28,7 +28,7 @@ def add_template_filters(environment: Environment) -> None:
         punch_state=punch_state,
         verify_type=verify_type,
         delivery_kind=delivery_kind,
-        delivery_words=delivery_words,
+        delivery_label=delivery_label,
         outcome_kind=outcome_kind,
         pairs=pairs,
     )
@@ -37,19 +37,19 @@ def add_template_filters(environment: Environment) -> None:
 
 
 def wall_clock(local: datetime | None) -> str:
-    """A reading, to the second."""
+    """A recorded time, to the second."""
     return "–" if local is None else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
 def wall_time(local: datetime | None, day: object = None) -> str:
-    """HH:MM of a reading, with its date in front where that is not `day`."""
+    """HH:MM of a recorded time, preceded by its date if that is not `day`."""
     if local is None:
         return "–"
     return f"{local:%H:%M}" if local.date() == day else f"{local:%Y-%m-%d %H:%M}"
 
 
 def moment(value: datetime | None, zone: str) -> str:
-    """An instant to the second on the wall clock of `zone`, which stands in the table's head."""
+    """An instant to the second on the wall clock of `zone`, which the table header names."""
     return "–" if value is None else f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"
 
 
@@ -58,15 +58,15 @@ def punch_state(number: int) -> str:
 
 
 def verify_type(number: int) -> str:
-    return _VERIFY_TYPES.get(number, f"way {number}")
+    return _VERIFY_TYPES.get(number, f"type {number}")
 
 
 def delivery_kind(state: str | None) -> str:
     return _DELIVERY_KINDS.get(state or "", "")
 
 
-def delivery_words(state: str | None) -> str:
-    return _DELIVERY_WORDS.get(state) or str(state)
+def delivery_label(state: str | None) -> str:
+    return _DELIVERY_LABELS.get(state) or str(state)
 
 
 def outcome_kind(outcome: str) -> str:
@@ -74,10 +74,10 @@ def outcome_kind(outcome: str) -> str:
 
 
 def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
-    """Of names, as a choice takes values and what is shown for them."""
+    """Names as (value, label) options of a choice."""
     return [(value, value) for value in values]
 
 
 def is_run(run_id: str | None) -> bool:
-    """Whether Dagster can know it."""
+    """Whether the text has the form of a Dagster run id."""
     return run_id is not None and bool(_RUN.fullmatch(run_id))

@@ -68,7 +68,7 @@ class Served:
 
 @contextmanager
 def serve(settings: Settings, store: Store, parts: Parts | None = None) -> Iterator[Served]:
-    tokens = {scope: store.tokens.create(f"test {scope}", scope) for scope in SCOPES}
+    tokens = {scope: store.api_tokens.create(f"test {scope}", scope) for scope in SCOPES}
     app = create_app(settings, store, terminal_gateway(settings), parts=parts)
     listening = listen_on("127.0.0.1", 0)
     server = make_server(app)

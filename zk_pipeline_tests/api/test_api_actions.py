@@ -97,7 +97,7 @@ def test_from_punch_to_crm_in_the_words_of_the_contract(
     assert {one[2] for one in jobs} == {"api"}
 
     for query, words in (
-        ("start_date=2026-01-01", "belong together"),
+        ("start_date=2026-01-01", "must be given together"),
         ("start_date=2026-01-02&end_date=2026-01-01", "is before start_date"),
         ("date=1999-01-01", "ZK_PIPELINE_HISTORY_START"),
         ("date=2999-01-01", "is in the future"),

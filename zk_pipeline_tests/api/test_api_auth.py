@@ -66,13 +66,13 @@ def test_health_needs_no_token(stranger: httpx.Client) -> None:
     assert stranger.get("/health/live").json() == {"status": "alive"}
     ready = stranger.get("/health/ready")
     assert (ready.status_code, ready.json()["store"]) == (503, "ok")
-    assert ready.json()["daemon"].startswith("never seen")
+    assert ready.json()["daemon"].startswith("no heartbeat yet")
 
 
 def test_a_revoked_token_is_refused_within_seconds_and_its_sessions_end(
     served: Served, stranger: httpx.Client, watch: Stopwatch
 ) -> None:
-    tokens = served.services.store.tokens
+    tokens = served.services.store.api_tokens
     header = {"Authorization": f"Token {(secret := tokens.create('passing', 'admin'))}"}
     watch.now += 3
     assert stranger.get("/api/devices/", headers=header).status_code == 200
@@ -87,7 +87,7 @@ def test_a_revoked_token_is_refused_within_seconds_and_its_sessions_end(
 def test_the_last_use_of_a_token_is_noted_without_a_write_for_each(
     served: Served, stranger: httpx.Client, watch: Stopwatch
 ) -> None:
-    tokens = served.services.store.tokens
+    tokens = served.services.store.api_tokens
     header = {"Authorization": f"Token {tokens.create('seldom', 'read')}"}
     watch.now += 3
 

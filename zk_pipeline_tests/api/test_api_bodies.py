@@ -131,7 +131,7 @@ def test_who_may_not_do_it_is_told_that_whatever_was_sent(served: Served, strang
         (PROCESS, {"date": "2019-01-01"}, "date: 2019-01-01 is before ZK_PIPELINE_HISTORY_START"),
         (PROCESS, {"date": "2999-01-01"}, "date: 2999-01-01 is in the future"),
         (PROCESS, {"start_date": "2019-01-01", "end_date": "2026-01-01"}, "start_date: 2019-01-01 is before"),
-        (PROCESS, {"start_date": "2026-03-02"}, "belong together"),
+        (PROCESS, {"start_date": "2026-03-02"}, "must be given together"),
         (PROCESS, {"date": "2026-02-30"}, "date: "),
         (PROCESS, {"date": 20260302}, "date: "),
         (PROCESS, {"date": ["2026-03-02"]}, "date: "),

@@ -82,7 +82,7 @@ def test_fifty_clients_and_the_pipeline_do_not_fail_each_other(home: Path, home_
     switch_on(fleet, home_store, gate("North", *present(MONDAY)))
     execute(home_store, FILL)
     execute(home_store, "UPDATE store_settings SET value = '60000' WHERE name = 'last_seq'")
-    token = home_store.tokens.create("load", "admin")
+    token = home_store.api_tokens.create("load", "admin")
     command = [sys.executable, "-m", "zk_pipeline", "api", "--port", "0"]
     with (home / "api.log").open("w") as log:
         api = subprocess.Popen(command, stderr=log)

@@ -107,7 +107,7 @@ def test_no_counter_falls_at_a_clean_up(own: Served) -> None:
     execute(store, "UPDATE device_polls SET finished_at = finished_at - INTERVAL 1000 DAYS")
     with own.client("read") as client:
         before = counters(client)
-        assert store.upkeep.clean(retention_days=0, poll_days=30).polls == 3
+        assert store.retention.clean(retention_days=0, poll_days=30).polls == 3
         after = counters(client)
     assert {name: (value, after.get(name)) for name, value in before.items() if after.get(name, -1) < value} == {}
     assert after["zk_polls_total", (("device", "Gate"), ("status", "success"))] == 5

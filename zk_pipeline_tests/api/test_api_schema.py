@@ -35,7 +35,7 @@ OF_MEANING = (
     "site: ",
     "give either date or",
     "device name ",
-    "start_date and end_date belong together",
+    "start_date and end_date must be given together",
     "end_date: ",
     "end_date ",
     "host ",

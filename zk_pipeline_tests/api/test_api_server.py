@@ -22,7 +22,7 @@ from zk_pipeline_tests.waiting import until
 def test_it_says_where_it_listens_logs_each_request_and_finishes_what_it_was_asked_before_it_ends(
     home: Path, home_store: Store
 ) -> None:
-    token = home_store.tokens.create("script", "read")
+    token = home_store.api_tokens.create("script", "read")
     log = home / "api.log"
     with log.open("w") as stream:
         command = [sys.executable, "-m", "zk_pipeline", "api", "--port", "0"]

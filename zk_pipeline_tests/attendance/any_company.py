@@ -1,8 +1,8 @@
-"""Companies of any kind for property tests: gates in many zones, shifts, assignments, holidays, and people who punch.
+"""Hypothesis strategies for companies: gates in many time zones, shifts, assignments, holidays, punches.
 
-Every person of a company is a case of their own: own punches, own shifts, at several sites; so one store, or one call
-of the rules, tests hundreds. The company is hypothesis' choice, its people are those of a seed: drawn one by one they
-would take longer than what they test.
+Every user of a company is a separate case with own punches and shifts at several sites, so one store, or one call of
+the rules, tests hundreds of cases. Hypothesis draws the company; a seeded generator makes its users, since drawing
+them one by one takes longer than the test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zk_pipeline_tests.attendance.plain_company import (
     PlainShift,
 )
 
-# Each with a date on which its clock changes.
+# Time zones with the date of a clock change.
 PLACES = [
     ("UTC", date(2026, 3, 29)),
     ("Europe/Berlin", date(2026, 3, 29)),
@@ -48,7 +48,7 @@ ZONES = sorted({zone for zone, _ in PLACES})
 
 @dataclass(frozen=True)
 class Worked:
-    """A company, its gates, all punches, each (gate, person, reading) once, and who is enrolled on which gate."""
+    """A company, its gates, all punches (each gate, user and time once), and the users enrolled per gate."""
 
     company: PlainCompany
     gates: list[PlainGate]
@@ -80,13 +80,13 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
 
 
 def _assignments(
-    chance: random.Random, known: list[PlainShift], people: list[str], gates: list[PlainGate], middle: date
+    chance: random.Random, known: list[PlainShift], users: list[str], gates: list[PlainGate], middle: date
 ) -> Iterator[PlainAssignment]:
-    """Some targets of each kind, each with up to three spans one after the other; some are without a shift in one."""
+    """Assignments of targets of each kind, with up to three consecutive spans, some of them without a shift."""
     sites = sorted({gate.site for gate in gates})
     targets: list[dict[str, str]] = [
-        *({"user": one} for one in people[::2]),
-        *({"user": one, "site": sites[0]} for one in people[::3]),
+        *({"user": one} for one in users[::2]),
+        *({"user": one, "site": sites[0]} for one in users[::3]),
         *({"device": gate.name} for gate in gates),
         *({"site": site} for site in sites),
     ]
@@ -100,8 +100,8 @@ def _assignments(
 
 
 @st.composite
-def companies(draw: st.DrawFn, *, people: int, with_shifts: bool = True) -> Worked:
-    """A company of `people`, around a date on which the clock of its first site changes."""
+def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worked:
+    """A company with that many users, around the date of a clock change at its first site."""
     zone, middle = draw(st.sampled_from(PLACES))
     others = st.sampled_from(ZONES)
     trusted = st.booleans() if with_shifts else st.just(False)
@@ -111,7 +111,7 @@ def companies(draw: st.DrawFn, *, people: int, with_shifts: bool = True) -> Work
         PlainGate("Depot", draw(others), "Depot", draw(trusted)),
         PlainGate("Plant", draw(others), "Plant", draw(trusted)),
     ]
-    names = [f"P{number}" for number in range(people)]
+    names = [f"P{number}" for number in range(users)]
     company = PlainCompany(
         settings=draw(shifts(None)), debounce=timedelta(seconds=draw(st.sampled_from([0, 1, 60, 60, 600])))
     )
@@ -122,17 +122,17 @@ def companies(draw: st.DrawFn, *, people: int, with_shifts: bool = True) -> Work
             PlainHoliday(middle + timedelta(days=day), f"Holiday {day}", site)
             for day, site in draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
         ]
-        held = tuple(_assignments(chance, known, names, gates, middle))
-        company = PlainCompany(company.settings, company.debounce, held, tuple(holidays))
+        assignments = tuple(_assignments(chance, known, names, gates, middle))
+        company = PlainCompany(company.settings, company.debounce, assignments, tuple(holidays))
     punches = list(_punches(chance, names, gates, company, middle))
     enrolled = frozenset((gate, name) for gate in gates for name in names if chance.random() < 0.2)
     return Worked(company, gates, punches, enrolled, middle)
 
 
 def _punches(
-    chance: random.Random, people: list[str], gates: list[PlainGate], company: PlainCompany, middle: date
+    chance: random.Random, users: list[str], gates: list[PlainGate], company: PlainCompany, middle: date
 ) -> Iterator[PlainPunch]:
-    """Anywhere within a few days, on the minutes at which something begins, ends or is allowed, and close together."""
+    """Punch times within a few days: random, at the minutes of hours and bounds, and close together."""
     edges = sorted(
         {
             (datetime.combine(middle, hour) + sign * bound).time()
@@ -145,7 +145,7 @@ def _punches(
     )
     zero = datetime.combine(middle, time())
     seen = set()
-    for person in people:
+    for person in users:
         for _ in range(chance.randint(1, 8)):
             edge = chance.choice(edges)
             at_edge = edge.hour * 3600 + edge.minute * 60 + chance.choice([0, 0, -1, 1, 59])
@@ -159,10 +159,10 @@ def _punches(
 
 @st.composite
 def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompany:
-    """The company after somebody changed something: shifts, who has them, or holidays."""
+    """The company after a change of shifts, assignments or holidays."""
     chance = random.Random(draw(st.integers(0, 2**32)))
-    held = list(company.assignments)
-    known = sorted({one.shift for one in held}, key=lambda one: str(one.name))
+    assignments = list(company.assignments)
+    known = sorted({one.shift for one in assignments}, key=lambda one: str(one.name))
     what = draw(
         st.sampled_from(["nothing", "a shift", "weekdays", "none", "fewer", "others", "a span", "one", "holidays"])
     )
@@ -170,27 +170,29 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
         old = chance.choice(known)
         new = draw(shifts(str(old.name)))
         new = replace(old, weekdays=new.weekdays) if what == "weekdays" else new
-        held = [replace(one, shift=new) if one.shift == old else one for one in held]
+        assignments = [replace(one, shift=new) if one.shift == old else one for one in assignments]
     elif what == "fewer":
-        held = [one for one in held if chance.random() < 0.7]
+        assignments = [one for one in assignments if chance.random() < 0.7]
     elif what == "none":
-        held = []
+        assignments = []
     elif what == "one":
         first = middle + timedelta(days=chance.choice(DATES))
-        held = [one for one in held if (one.user, one.site) != ("P1", None)]
+        assignments = [one for one in assignments if (one.user, one.site) != ("P1", None)]
         shift = chance.choice(known) if known else draw(shifts("shift"))
-        held.append(PlainAssignment(shift, user="P1", first=first, last=first + timedelta(days=1)))
+        assignments.append(PlainAssignment(shift, user="P1", first=first, last=first + timedelta(days=1)))
     elif what == "others" and known:
-        held = [replace(one, shift=chance.choice(known)) if chance.random() < 0.3 else one for one in held]
+        assignments = [
+            replace(one, shift=chance.choice(known)) if chance.random() < 0.3 else one for one in assignments
+        ]
     elif what == "a span" and known:
-        one = chance.choice(held)
-        held.remove(one)
+        one = chance.choice(assignments)
+        assignments.remove(one)
         if one.first == date.min:
-            held.append(replace(one, first=min(one.last, middle + timedelta(days=chance.choice(DATES)))))
+            assignments.append(replace(one, first=min(one.last, middle + timedelta(days=chance.choice(DATES)))))
     holidays = company.holidays
     if what == "holidays":
         days = draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
         holidays = tuple(
             PlainHoliday(middle + timedelta(days=day), draw(NAMES), site) for day, site in sorted(days, key=str)
         )
-    return PlainCompany(company.settings, company.debounce, tuple(held), holidays)
+    return PlainCompany(company.settings, company.debounce, tuple(assignments), holidays)

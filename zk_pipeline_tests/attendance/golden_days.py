@@ -1,4 +1,4 @@
-"""Reads golden_days.md: what each case tells the system, step by step, and the rows it must end in."""
+"""Parser of golden_days.md: the steps of each case and its expected rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 PAGE = Path(__file__).with_name("golden_days.md")
 STATES = {"in": 0, "out": 1, "break out": 2, "break in": 3, "overtime in": 4, "overtime out": 5, "undefined": 255}
-# In every table, in this order; a case may add columns of the second kind.
+# Columns of every table, in this order, and optional columns.
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
-SOMETIMES = ("in UTC", "out UTC", "revision", "shift", "day off", "worked by")
+SOMETIMES = ("in UTC", "out UTC", "revision", "shift", "day off", "minutes source")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Terminal:
 
 @dataclass(frozen=True)
 class Log:
-    """What is read from a terminal: person, wall clock, punch state."""
+    """Punches read from a terminal: person, wall-clock time, punch state."""
 
     terminal: str
     punches: list[tuple[str, datetime, int]]
@@ -43,7 +43,7 @@ class Processed:
 
 @dataclass(frozen=True)
 class ShiftFile:
-    """What `zk-pipeline shift apply` is given."""
+    """Content of a file for `zk-pipeline shift apply`."""
 
     text: str
 
@@ -62,7 +62,7 @@ class Case:
 
 
 def cases(page: str) -> list[Case]:
-    """Every case of the page. Raises ValueError for whatever it does not understand: nothing is skipped silently."""
+    """Every case of the page. Raises ValueError for any line that is not understood."""
     return [_case(part) for part in re.split(r"^### ", page, flags=re.MULTILINE)[1:]]
 
 
@@ -115,7 +115,7 @@ def _step(text: str) -> Step:
 
 
 def _punches(text: str) -> Iterator[tuple[str, datetime, int]]:
-    """`Anna 2026-03-02 08:55 in, 18:05 out; 2026-03-03 09:00`: a date holds until the next."""
+    """`Anna 2026-03-02 08:55 in, 18:05 out; 2026-03-03 09:00`: a date applies until the next."""
     person, _, rest = text.partition(" ")
     for day_text in rest.split("; "):
         day, _, times = day_text.partition(" ")
@@ -138,7 +138,7 @@ def utc(text: str) -> datetime:
 
 
 def wall(reading: datetime | None, day: date) -> str:
-    """As the page writes it: seconds where there are any, `(+1)` for the day after the work date."""
+    """Time as on the page: with seconds if not zero, `(+1)` for the day after the work date."""
     if reading is None:
         return ""
     later = (reading.date() - day) // timedelta(days=1)

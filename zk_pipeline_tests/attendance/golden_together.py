@@ -1,6 +1,6 @@
-"""Many golden cases as one: what they tell the system, with people, sites, terminals and shifts of their own.
+"""Merge of golden cases into one store, each with users, sites, terminals and shifts of its own.
 
-A store for each case takes most of its time for itself.
+Creating a store per case takes most of the time of a case.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zk_pipeline_tests.attendance.golden_days import Case, Log, ShiftFile, Step,
 
 
 def is_told_at_once(case: Case) -> bool:
-    """Nothing is processed between, the clock stands still, and no holiday is one of all sites."""
+    """Whether a case can be merged: no processing between its steps, one time, no holiday of all sites."""
     return all(
         isinstance(step, Terminal | Log) or (isinstance(step, ShiftFile) and _is_of_its_sites(step.text))
         for step in case.steps
@@ -23,7 +23,7 @@ def is_told_at_once(case: Case) -> bool:
 
 
 def all_of(cases: Iterable[Case]) -> list[Step]:
-    """Terminals first, then all shifts in one file, then what is read: the first logs of all cases, then the second."""
+    """Merged steps: terminals, all shifts in one file, then the logs: the first of all cases, then the second."""
     terminals: dict[str, Step] = {}
     logs: dict[tuple[int, str], Log] = {}
     whole: dict[str, list[Any]] = {}
@@ -45,7 +45,7 @@ def _is_of_its_sites(text: str) -> bool:
 
 
 def _named(case: Case) -> Iterator[Step]:
-    """Its steps with names of its own; cases of people alone share the one gate."""
+    """Steps of a case with unique names; cases that differ in users only share one gate."""
     own = f"{case.name}: "
     gates = own if any(isinstance(step, Terminal | ShiftFile) for step in case.steps) else ""
     if not any(isinstance(step, Terminal) for step in case.steps):

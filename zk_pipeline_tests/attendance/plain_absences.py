@@ -1,4 +1,4 @@
-"""Who was expected and did not come, as the plainest Python: one person, one date at a time. Shares no code either."""
+"""Reference model of absences in plain Python: one user, one date at a time. Shares no code with the package."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from zk_pipeline_tests.attendance.plain_company import ONE_DAY, PlainCompany, Pl
 def plain_absences(
     company: PlainCompany, days: Iterable[PlainDay], enrolled: Collection[tuple[str, str]]
 ) -> list[tuple[str, str, date, str]]:
-    """(site, user, work date, shift), given all days and who is enrolled: (site, user)."""
+    """(site, user, work date, shift) of absences, from all attendance days and the enrolled (site, user)."""
     newest: dict[str, date] = {}
-    people: dict[tuple[str, str], dict[date, PlainDay]] = {}
+    users: dict[tuple[str, str], dict[date, PlainDay]] = {}
     for day in days:
         newest[day.site] = max(day.work_date, newest.get(day.site, day.work_date))
-        people.setdefault((day.site, day.user), {})[day.work_date] = day
+        users.setdefault((day.site, day.user), {})[day.work_date] = day
     found = []
-    for (site, user), present in people.items():
+    for (site, user), present in users.items():
         until = newest[site] - ONE_DAY if (site, user) in enrolled else max(present)
         on, device = min(present), ""
         while on <= until:

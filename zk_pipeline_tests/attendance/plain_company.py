@@ -1,6 +1,6 @@
-"""Days with shifts, holidays and trusted states as the plainest Python: one person, one date, one punch at a time.
+"""Reference model of attendance days in plain Python: one user, one date, one punch at a time.
 
-Written from the description of what a day is and from nothing of the program: it shares no code with what it checks.
+Written from the specification; it shares no code with the package.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class PlainCompany:
 
     @cached_property
     def by_target(self) -> dict[tuple[str | None, str | None, str | None], list[PlainAssignment]]:
-        """Those of one (user, site, device): looking through all for each punch takes minutes."""
+        """Assignments by (user, site, device): scanning all for each punch takes minutes."""
         found: dict[tuple[str | None, str | None, str | None], list[PlainAssignment]] = {}
         for one in self.assignments:
             found.setdefault((one.user, one.site, one.device), []).append(one)
@@ -119,7 +119,7 @@ def shift_of(company: PlainCompany, site: str, user: str, device: str, day: date
 
 
 def begins(company: PlainCompany, site: str, user: str, device: str, day: date) -> time:
-    """The time of day at which the work date `day` begins."""
+    """Time of day at which the work date `day` begins."""
     on = shift_of(company, site, user, device, day)
     if on.workday_starts_at is not None:
         return on.workday_starts_at
@@ -147,38 +147,40 @@ def work_date(company: PlainCompany, punch: PlainPunch) -> date:
 
 def plain_days(company: PlainCompany, punches: Iterable[PlainPunch], now: datetime) -> list[PlainDay]:
     found = by_day(company, punches)
-    return sorted(_day(company, *key, held=held, now=now) for key, held in found.items())
+    return sorted(_day(company, *key, punches=of_day, now=now) for key, of_day in found.items())
 
 
 def by_day(company: PlainCompany, punches: Iterable[PlainPunch]) -> dict[Key, list[PlainPunch]]:
-    """The punches of each site, person and work date, in order, each reading of a gate once."""
+    """Punches per site, user and work date, in order, without duplicates of a gate."""
     found: dict[Key, list[PlainPunch]] = {}
     seen = set()
     for punch in punches:
         if (punch.gate.name, punch.user, punch.local) not in seen:
             seen.add((punch.gate.name, punch.user, punch.local))
             found.setdefault((punch.gate.site, punch.user, work_date(company, punch)), []).append(punch)
-    for held in found.values():
-        held.sort(key=lambda one: (one.instant, one.gate.name, one.local))
+    for of_day in found.values():
+        of_day.sort(key=lambda one: (one.instant, one.gate.name, one.local))
     return found
 
 
-def count_of(company: PlainCompany, held: list[PlainPunch]) -> int:
+def count_of(company: PlainCompany, punches: list[PlainPunch]) -> int:
     count = 1
-    for before, one in pairwise(held):
+    for before, one in pairwise(punches):
         if one.instant - before.instant >= company.debounce:
             count += 1
     return count
 
 
-def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[PlainPunch], now: datetime) -> PlainDay:
-    first, last, count = held[0], held[-1], count_of(company, held)
+def _day(
+    company: PlainCompany, site: str, user: str, day: date, *, punches: list[PlainPunch], now: datetime
+) -> PlainDay:
+    first, last, count = punches[0], punches[-1], count_of(company, punches)
     shift = shift_of(company, site, user, first.gate.name, day)
     day_off = holiday_of(company, site, day) or (None if day.weekday() in shift.weekdays else "day off")
-    codes, words = _unusual(
+    codes, reasons = _unusual(
         company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
     )
-    minutes, worked_minutes_source = _worked(company, held) if count > 1 else (None, None)
+    minutes, worked_minutes_source = _worked(company, punches) if count > 1 else (None, None)
     return PlainDay(
         site=site,
         user=user,
@@ -192,7 +194,7 @@ def _day(company: PlainCompany, site: str, user: str, day: date, *, held: list[P
         punch_count=count,
         worked_minutes=minutes,
         codes=tuple(codes),
-        reason="; ".join(words),
+        reason="; ".join(reasons),
         shift=shift.name,
         shift_start=shift.start if shift.name else None,
         shift_end=shift.end if shift.name else None,
@@ -230,27 +232,27 @@ def _unusual(
     starts, ends = at(starts_on, shift.start), at(ends_on, shift.end)
     over = now >= at(day + ONE_DAY, begins(company, site, user, first.gate.name, day + ONE_DAY))
     early_in, late_in, early_out, late_out = shift.bounds
-    codes, words = [], []
+    codes, reasons = [], []
     if day_off is None:
         if first.instant < starts - early_in:
             codes.append("CLOCK_IN_TOO_EARLY")
-            words.append(_words("Clock-in", first.local, early_in, "before", shift.start))
+            reasons.append(_reason("Clock-in", first.local, early_in, "before", shift.start))
         if first.instant > starts + late_in:
             codes.append("CLOCK_IN_TOO_LATE")
-            words.append(_words("Clock-in", first.local, late_in, "after", shift.start))
+            reasons.append(_reason("Clock-in", first.local, late_in, "after", shift.start))
         if last is not None and last.instant < ends - early_out and over:
             codes.append("CLOCK_OUT_TOO_EARLY")
-            words.append(_words("Clock-out", last.local, early_out, "before", shift.end))
+            reasons.append(_reason("Clock-out", last.local, early_out, "before", shift.end))
         if last is not None and last.instant > ends + late_out:
             codes.append("CLOCK_OUT_TOO_LATE")
-            words.append(_words("Clock-out", last.local, late_out, "after", shift.end))
+            reasons.append(_reason("Clock-out", last.local, late_out, "after", shift.end))
     if last is None and over:
         codes.append("MISSING_CLOCK_OUT")
-        words.append(f"No clock-out after the punch at {first.local:%H:%M}")
-    return codes, words
+        reasons.append(f"No clock-out after the punch at {first.local:%H:%M}")
+    return codes, reasons
 
 
-def _words(what: str, reading: datetime, bound: timedelta, side: str, hour: time) -> str:
+def _reason(what: str, reading: datetime, bound: timedelta, side: str, hour: time) -> str:
     nominal = datetime.combine(date(2001, 1, 2), hour)
     edge = nominal + bound if side == "after" else nominal - bound
     shown = f"{reading:%H:%M:%S}" if f"{reading:%H:%M}" == f"{edge:%H:%M}" else f"{reading:%H:%M}"
@@ -259,22 +261,22 @@ def _words(what: str, reading: datetime, bound: timedelta, side: str, hour: time
     return f"{what} {shown}, more than {length} {side} {hour:%H:%M}"
 
 
-def _worked(company: PlainCompany, held: list[PlainPunch]) -> tuple[int, str | None]:
-    whole = int((held[-1].instant - held[0].instant).total_seconds() // 60)
-    if not is_trusted(held):
+def _worked(company: PlainCompany, punches: list[PlainPunch]) -> tuple[int, str | None]:
+    whole = int((punches[-1].instant - punches[0].instant).total_seconds() // 60)
+    if not is_trusted(punches):
         return whole, None
-    at_work = time_at_work(company, held)
+    at_work = time_at_work(company, punches)
     return (whole, "unmatched") if at_work is None else (int(at_work.total_seconds() // 60), "punch_states")
 
 
-def is_trusted(held: list[PlainPunch]) -> bool:
-    return all(one.gate.trusted for one in held)
+def is_trusted(punches: list[PlainPunch]) -> bool:
+    return all(one.gate.trusted for one in punches)
 
 
-def time_at_work(company: PlainCompany, held: list[PlainPunch]) -> timedelta | None:
-    """By the punch states of one day; None where they do not pair."""
-    pressed = held[:1]
-    for before, one in pairwise(held):
+def time_at_work(company: PlainCompany, punches: list[PlainPunch]) -> timedelta | None:
+    """Time at work by the punch states of one day; None if they do not pair."""
+    pressed = punches[:1]
+    for before, one in pairwise(punches):
         again = one.state == before.state and one.instant - before.instant < company.debounce
         if not again:
             pressed.append(one)

@@ -1,4 +1,4 @@
-"""What the store would bring the rules for the punches of a company, made plainly; and their days as the plain ones."""
+"""Punch summaries of a company in plain Python, as the store computes them, and attendance days in the plain form."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ BOUNDS = ("early_clock_in", "late_clock_in", "early_clock_out", "late_clock_out"
 
 
 def summaries(company: PlainCompany, punches: Iterable[PlainPunch]) -> pd.DataFrame:
-    """As declared by `frames.SUMMARIES`, with the columns that are not required as well."""
-    rows = [_summary(company, *key, held=held) for key, held in by_day(company, punches).items()]
+    """Frame with the schema `frames.SUMMARIES`, including optional columns."""
+    rows = [_summary(company, *key, punches=of_day) for key, of_day in by_day(company, punches).items()]
     types = {"first_punch": "datetime64[us, UTC]", "last_punch": "datetime64[us, UTC]", "paired": "Int64"}
     types |= dict.fromkeys(["work_date", "first_punch_local", "last_punch_local"], "datetime64[us]")
     types |= dict.fromkeys(["punch_count", "begins", "next_begins"], "int32")
@@ -45,15 +45,15 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _summary(company: PlainCompany, site: str, user: str, day: date, *, held: list[PlainPunch]) -> tuple[Any, ...]:
-    first, last = held[0], held[-1]
+def _summary(company: PlainCompany, site: str, user: str, day: date, *, punches: list[PlainPunch]) -> tuple[Any, ...]:
+    first, last = punches[0], punches[-1]
     who = (site, user, first.gate.name)
-    paired = time_at_work(company, held) if is_trusted(held) else None
+    paired = time_at_work(company, punches) if is_trusted(punches) else None
     return (
         site, user, day, first.gate.name, first.gate.zone, first.instant, last.instant, first.local, last.local,
-        count_of(company, held), shift_of(company, *who, day).name, _minutes(begins(company, *who, day)),
+        count_of(company, punches), shift_of(company, *who, day).name, _minutes(begins(company, *who, day)),
         _minutes(begins(company, *who, day + ONE_DAY)), holiday_of(company, site, day),
-        None if paired is None else int(paired.total_seconds()) * 1_000_000, is_trusted(held),
+        None if paired is None else int(paired.total_seconds()) * 1_000_000, is_trusted(punches),
     )  # fmt: skip
 
 

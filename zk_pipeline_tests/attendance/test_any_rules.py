@@ -1,4 +1,4 @@
-"""The rules over any company's whole columns: on every row equal to the plainest loop."""
+"""Vectorized rules against the reference model, for generated companies."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days
 from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, shifts_of, summaries
 
-PEOPLE, EXAMPLES = 100, 12
+USERS, EXAMPLES = 100, 12
 
 
 def compare(worked: Worked, hours: int) -> int:
-    """Judged at some moment and at every moment told; how many people it was about."""
+    """Compare the evaluation at some instant and at each `reprocess_after`. Returns the number of users."""
     company, zero = worked.company, datetime.combine(worked.middle, datetime.min.time(), timezone.utc)
-    given, rules, shifts = summaries(company, worked.punches), rules_of(company), shifts_of(company)
+    frame, rules, shifts = summaries(company, worked.punches), rules_of(company), shifts_of(company)
     now = zero + timedelta(hours=hours)
-    judged = evaluate_days(given, rules, now, shifts)
-    assert as_days(judged) == plain_days(company, worked.punches, now)
-    assert list(judged.days["is_incomplete"]) == list(judged.days["clock_out"].isna())
-    assert list(judged.days["is_outlier"]) == [bool(codes) for codes in judged.days["outlier_codes"]]
-    # Whoever judges again at the moments told ends where somebody does who comes when all is over.
-    while judged.reprocess_after:
-        assert min(judged.reprocess_after.values()) > now
-        now = max(judged.reprocess_after.values())
-        judged = evaluate_days(given, rules, now, shifts)
-    assert as_days(judged) == plain_days(company, worked.punches, zero + timedelta(days=1000))
-    return len({(day.site, day.user) for day in as_days(judged)})
+    evaluated = evaluate_days(frame, rules, now, shifts)
+    assert as_days(evaluated) == plain_days(company, worked.punches, now)
+    assert list(evaluated.days["is_incomplete"]) == list(evaluated.days["clock_out"].isna())
+    assert list(evaluated.days["is_outlier"]) == [bool(codes) for codes in evaluated.days["outlier_codes"]]
+    # Evaluations at each `reprocess_after` end with the same rows as one evaluation after the end of all work dates.
+    while evaluated.reprocess_after:
+        assert min(evaluated.reprocess_after.values()) > now
+        now = max(evaluated.reprocess_after.values())
+        evaluated = evaluate_days(frame, rules, now, shifts)
+    assert as_days(evaluated) == plain_days(company, worked.punches, zero + timedelta(days=1000))
+    return len({(day.site, day.user) for day in as_days(evaluated)})
 
 
 @pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(20 * EXAMPLES, marks=pytest.mark.stress)])
@@ -45,7 +45,7 @@ def test_whole_columns_equal_the_plainest_loop(examples: int) -> None:
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )
-    @given(st.booleans().flatmap(lambda some: companies(people=PEOPLE, with_shifts=some)), st.integers(-72, 144))
+    @given(st.booleans().flatmap(lambda some: companies(users=USERS, with_shifts=some)), st.integers(-72, 144))
     def every(worked: Worked, hours: int) -> None:
         counted.append(compare(worked, hours))
 

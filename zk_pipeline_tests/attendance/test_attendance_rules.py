@@ -1,4 +1,4 @@
-"""The rules that turn a person's punches into a day."""
+"""Attendance rules: clock-in, clock-out, outliers and durations of single days."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NIGHT = PlainShift(start=time(22), end=time(6), workday_starts_at=time(14))
 def day_of(
     *times: str, shift: PlainShift | None = None, now: datetime = LONG_AFTER, zone: str = "UTC"
 ) -> tuple[PlainDay, EvaluatedDays]:
-    """The one day that these punches make by the settings' hours; `+06:00` is a time on the next calendar day."""
+    """The attendance day of these punches by the hours of the settings; `+06:00` is on the next calendar day."""
     company = PlainCompany(settings=shift or PlainShift())
-    held = [
+    punches = [
         PlainPunch(
             PlainGate("Gate", zone, "HQ"),
             "1001",
@@ -34,9 +34,9 @@ def day_of(
         )
         for at in times
     ]
-    judged = evaluate_days(summaries(company, held), rules_of(company), now)
-    (day,) = as_days(judged)
-    return day, judged
+    evaluated = evaluate_days(summaries(company, punches), rules_of(company), now)
+    (day,) = as_days(evaluated)
+    return day, evaluated
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_bounds_are_exclusive_to_the_second_and_the_reason_is_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("bound", "words"),
+    ("bound", "bound_text"),
     [(0, "0 h"), (0.5, "30 min"), (1, "1 h"), (1.5, "1 h 30 min"), (2.25, "2 h 15 min")],
 )
-def test_a_bound_is_worded_in_hours_and_minutes(bound: float, words: str) -> None:
+def test_a_bound_is_worded_in_hours_and_minutes(bound: float, bound_text: str) -> None:
     day, _ = day_of("05:30", "18:00", shift=PlainShift(bounds=(timedelta(hours=bound), *PlainShift().bounds[1:])))
-    assert day.reason == f"Clock-in 05:30, more than {words} before 09:00"
+    assert day.reason == f"Clock-in 05:30, more than {bound_text} before 09:00"
 
 
 def test_an_overnight_shift_is_one_day_with_bounds_on_both_sides_of_midnight() -> None:
@@ -98,23 +98,23 @@ def test_a_shift_that_begins_after_midnight_belongs_to_the_work_date_before() ->
 def test_nothing_is_missing_and_nobody_left_too_early_before_the_work_date_is_over() -> None:
     for times, code in ((["09:00"], "MISSING_CLOCK_OUT"), (["09:00", "12:00"], "CLOCK_OUT_TOO_EARLY")):
         midnight = datetime(2026, 3, 3, 5, tzinfo=timezone.utc)  # in New York
-        before, judged = day_of(*times, now=midnight - timedelta(seconds=1), zone="America/New_York")
-        assert (before.codes, judged.reprocess_after) == ((), {MONDAY: midnight})
-        after, judged = day_of(*times, now=midnight, zone="America/New_York")
-        assert (after.codes, judged.reprocess_after) == ((code,), {})
+        before, evaluated = day_of(*times, now=midnight - timedelta(seconds=1), zone="America/New_York")
+        assert (before.codes, evaluated.reprocess_after) == ((), {MONDAY: midnight})
+        after, evaluated = day_of(*times, now=midnight, zone="America/New_York")
+        assert (after.codes, evaluated.reprocess_after) == ((code,), {})
 
 
 def test_other_outliers_are_told_at_once() -> None:
-    early, judged = day_of("05:00", "18:30", now=datetime(2026, 3, 2, 19, tzinfo=timezone.utc))
-    assert (early.codes, judged.reprocess_after) == (("CLOCK_IN_TOO_EARLY",), {})
+    early, evaluated = day_of("05:00", "18:30", now=datetime(2026, 3, 2, 19, tzinfo=timezone.utc))
+    assert (early.codes, evaluated.reprocess_after) == (("CLOCK_IN_TOO_EARLY",), {})
 
 
 @pytest.mark.parametrize(("day", "minutes"), [(date(2026, 3, 29), 420), (date(2026, 10, 25), 540)])
 def test_durations_and_bounds_are_true_time_across_a_clock_change(day: date, minutes: int) -> None:
     company = PlainCompany(settings=PlainShift(start=time(1), end=time(9)))
     gate = PlainGate("Gate", "Europe/Berlin", "HQ")
-    held = [PlainPunch(gate, "1001", datetime.combine(day, time(hour))) for hour in (1, 9)]
-    (made,) = as_days(evaluate_days(summaries(company, held), rules_of(company), LONG_AFTER))
+    punches = [PlainPunch(gate, "1001", datetime.combine(day, time(hour))) for hour in (1, 9)]
+    (made,) = as_days(evaluate_days(summaries(company, punches), rules_of(company), LONG_AFTER))
     assert (made.worked_minutes, made.codes) == (minutes, ())
 
 
@@ -131,10 +131,10 @@ def test_every_code_of_the_contract_has_words_for_people() -> None:
 
 
 def test_no_summaries_make_no_days() -> None:
-    judged = evaluate_days(summaries(PlainCompany(), []), WorkRules(), LONG_AFTER)
-    assert judged.days.empty
-    assert judged.reprocess_after == {}
-    assert set(judged.days.columns) >= set(DAYS.columns)
+    evaluated = evaluate_days(summaries(PlainCompany(), []), WorkRules(), LONG_AFTER)
+    assert evaluated.days.empty
+    assert evaluated.reprocess_after == {}
+    assert set(evaluated.days.columns) >= set(DAYS.columns)
 
 
 @pytest.mark.parametrize(

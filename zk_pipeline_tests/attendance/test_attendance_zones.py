@@ -1,4 +1,4 @@
-"""From wall clocks to instants."""
+"""Conversion of wall-clock times to instants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The days of golden_days.md, worked out by hand, through the real store and the real processing."""
+"""Cases of golden_days.md, worked out by hand, through the real store and the real processing."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
     else:
         clock: StoppedClock = request.getfixturevalue("clock")
         clock.now = LONG_AFTER
-        found = told(case, request.getfixturevalue("store"), clock, request.getfixturevalue("tmp_path"))
+        found = rows_of(case, request.getfixturevalue("store"), clock, request.getfixturevalue("tmp_path"))
     shows = [shown(row, case) for row in found]
     assert shows == sorted(case.rows, key=lambda row: (row["person"], row["site"], row["work date"]))
 
 
-def told(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list[Row]:
-    """The rows that the steps of a case end in."""
+def rows_of(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list[Row]:
+    """Attendance rows after the steps of a case."""
     settings = load_settings({"ZK_PIPELINE_HOME": str(folder / "home"), **case.settings})
     if not any(isinstance(step, Terminal) for step in case.steps):
         store.devices.add(device("Gate", timezone="Europe/Istanbul"))
@@ -76,8 +76,8 @@ def told(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list[Ro
 
 @pytest.fixture(scope="module")
 def together(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Together:
-    """The rows of a case in which nothing happens between: all such of the same settings share a store, each with
-    people, sites, terminals and shifts of its own.
+    """Rows of a case without processing between its steps. Such cases with equal settings share a store, with users,
+    sites, terminals and shifts of their own.
     """
     made: dict[str, list[Row]] = {}
 
@@ -88,7 +88,7 @@ def together(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) 
             clock = StoppedClock(LONG_AFTER)
             whole = Case("together", settings=case.settings, steps=all_of(like))
             by_case: dict[str, list[Row]] = {one.name: [] for one in like}
-            for person, site, *rest in told(whole, copied(empty_store_file, folder, clock), clock, folder):
+            for person, site, *rest in rows_of(whole, copied(empty_store_file, folder, clock), clock, folder):
                 name, _, own = person.partition(": ")
                 by_case[name].append((own, site.removeprefix(f"{name}: "), *rest))
             made.update(by_case)
@@ -116,11 +116,11 @@ def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_
 
 
 def read(log: Log, store: Store) -> None:
-    held = reading([(person, str(at)) for person, at, _ in log.punches], serial=f"SN {log.terminal}")
+    first_reading = reading([(person, str(at)) for person, at, _ in log.punches], serial=f"SN {log.terminal}")
     states = np.array([state for _, _, state in log.punches], "uint8")
     store.punches.ingest(
         store.devices.get(log.terminal),
-        replace(held, punches=held.punches.assign(punch_state=states)),
+        replace(first_reading, punches=first_reading.punches.assign(punch_state=states)),
         started_at=store.clock(),
         finished_at=store.clock(),
         run_id=None,
@@ -128,7 +128,7 @@ def read(log: Log, store: Store) -> None:
 
 
 def shown(row: Row, case: Case) -> dict[str, str]:
-    """A stored row in the words of the page, with the columns that the case shows."""
+    """A stored row as on the page, with the columns of the case."""
     person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row[:14]
     shift, day_off, worked_minutes_source = ((text or "").removeprefix(f"{case.name}: ") for text in row[14:])
     assert (half, odd) == (left is None, bool(codes))

@@ -1,4 +1,4 @@
-"""Names that are clearly those of two people, and spellings of one."""
+"""Comparison of enrolled names: spellings of one name, and names of two employees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shifts as values: where work dates begin, what is refused."""
+"""Shifts and assignments: begin of work dates, validation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_work_date_begins_where_the_hours_before_it_and_on_it_say(before: Hour
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("arguments", "message"),
     [
         ({"end": time(9)}, "end must differ from start"),
         ({"weekdays": ("mon", "noday")}, "weekdays must be some of mon, tue"),
@@ -43,16 +43,16 @@ def test_a_work_date_begins_where_the_hours_before_it_and_on_it_say(before: Hour
         ({"end": time(6), "start": time(22), "workday_starts_at": time(2)}, "02:00 lies within its hours"),
     ],
 )
-def test_hours_that_make_no_working_day_are_refused(given: dict[str, Any], words: str) -> None:
+def test_hours_that_make_no_working_day_are_refused(arguments: dict[str, Any], message: str) -> None:
     hours: dict[str, Any] = {"name": "s", "start": time(9), "end": time(18)}
-    with pytest.raises(UsageError, match=words):
-        Shift(**(hours | given))
+    with pytest.raises(UsageError, match=message):
+        Shift(**(hours | arguments))
 
 
-@pytest.mark.parametrize("given", [{}, {"device": "Gate", "site": "HQ"}, {"device": "Gate", "user_id": "1"}])
-def test_an_assignment_is_for_a_user_a_user_at_a_site_a_device_or_a_site(given: dict[str, str]) -> None:
+@pytest.mark.parametrize("arguments", [{}, {"device": "Gate", "site": "HQ"}, {"device": "Gate", "user_id": "1"}])
+def test_an_assignment_is_for_a_user_a_user_at_a_site_a_device_or_a_site(arguments: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="a shift is assigned to"):
-        Target(**given)
+        Target(**arguments)
 
 
 def test_assignments_of_one_target_may_touch_but_not_overlap() -> None:

@@ -1,4 +1,4 @@
-"""Running a command in this process: what it exits with and what it says where."""
+"""Commands run in this process: exit code, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zk_pipeline.cli.main import run
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     code: int
     out: str
     err: str
@@ -34,8 +34,8 @@ class Said:
 class CommandLine:
     capsys: pytest.CaptureFixture[str]
 
-    def __call__(self, *arguments: str) -> Said:
+    def __call__(self, *arguments: str) -> CommandResult:
         self.capsys.readouterr()
         code = run(list(arguments))
-        said = self.capsys.readouterr()
-        return Said(code, said.out, said.err)
+        printed = self.capsys.readouterr()
+        return CommandResult(code, printed.out, printed.err)

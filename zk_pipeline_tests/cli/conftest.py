@@ -1,4 +1,4 @@
-"""The command line, run in this process as a shell would."""
+"""The command line in this process."""
 
 from __future__ import annotations
 

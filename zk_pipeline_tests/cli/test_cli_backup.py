@@ -23,24 +23,24 @@ def gates(fleet: Fleet, home_store: Store) -> Fleet:
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_backup_goes_to_the_homes_folder_and_says_what_it_holds(zk: CommandLine, home: Path) -> None:
+def test_a_backup_is_written_to_the_home_with_counts_of_its_rows(zk: CommandLine, home: Path) -> None:
     zk("poll")
-    said = zk("backup")
-    assert (said.code, said.err) == (0, "")
+    result = zk("backup")
+    assert (result.code, result.err) == (0, "")
     (file,) = (home / "backups").iterdir()
-    assert said.out.startswith(f"{file}: ")
-    assert said.out.endswith(" MB, 2 punches, verified\n")
+    assert result.out.startswith(f"{file}: ")
+    assert result.out.endswith(" MB, 2 punches, verified\n")
     again = zk("backup", str(home / "elsewhere.duckdb"), "--json").json
     assert (again["file"], again["rows"]["raw_punches"]) == (str(home / "elsewhere.duckdb"), 2)
 
 
 def advised(lines: list[str]) -> list[list[str]]:
-    """The commands that a restore says come next, as arguments."""
+    """The commands that a restore suggests, as arguments."""
     return [line.partition("zk-pipeline ")[2].partition(" (")[0].split() for line in lines]
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_restored_store_is_polled_and_processed_without_the_crm_hearing_anything_twice(
+def test_a_restored_store_is_polled_and_processed_without_a_repeated_delivery(
     zk: CommandLine, home: Path, crm: CrmReceiver, home_store: Store
 ) -> None:
     file = zk("backup", "--json").json["file"]
@@ -71,14 +71,14 @@ def test_a_terminal_registered_since_keeps_its_days_when_the_advice_is_followed(
     shown = zk("restore", file, "--dry-run")
     assert shown.code == 0
     printed = " ".join(shown.out.split())
-    for words in (
+    for expected in (
         "terminals registered since Dock",
         "API tokens created since, still valid later",
-        "work dates that come out different 0",
+        "work dates with changed days 0",
         "due at the CRM after restore and process 0 records, 0 retractions",
         "nothing was changed",
     ):
-        assert words in printed
+        assert expected in printed
     assert zk("restore", file, "--dry-run", "--json").json["due_after"] == {"records": 0, "retractions": 0}
     restored = zk("restore", file, "--yes", "--json").json
     for line in (*advised(restored["next"]), ["sync"]):
@@ -90,7 +90,7 @@ def test_a_terminal_registered_since_keeps_its_days_when_the_advice_is_followed(
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_preview_says_what_the_crm_would_be_told(zk: CommandLine, crm: CrmReceiver) -> None:
+def test_a_preview_names_the_deliveries_that_would_become_due(zk: CommandLine, crm: CrmReceiver) -> None:
     for command in ("poll", "process", "sync"):
         zk(command)
     assert crm.posts
@@ -110,18 +110,18 @@ def test_a_preview_says_what_the_crm_would_be_told(zk: CommandLine, crm: CrmRece
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_store_that_cannot_be_read_is_said_to_lose_what_only_it_had(zk: CommandLine, home_store: Store) -> None:
+def test_the_losses_from_an_unreadable_store_are_listed(zk: CommandLine, home_store: Store) -> None:
     zk("poll")
     file = zk("backup", "--json").json["file"]
     home_store.database.path.write_bytes(b"broken" * 1000)
-    said = zk("restore", file, "--yes")
-    assert said.code == 0
-    assert "nothing was taken over from a replaced store: the store that is replaced is damaged" in said.out
-    assert "revoke again what must not be valid" in said.out
+    result = zk("restore", file, "--yes")
+    assert result.code == 0
+    assert "nothing was carried over from a replaced store: the store that is replaced is damaged" in result.out
+    assert "revoke such tokens again" in result.out
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_restore_on_a_new_machine_is_shown_without_a_trace_and_says_what_is_in_doubt(
+def test_a_preview_on_a_new_machine_writes_nothing_and_names_deliveries_of_unknown_outcome(
     zk: CommandLine, tmp_path: Path, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command in ("poll", "process"):
@@ -135,10 +135,13 @@ def test_a_restore_on_a_new_machine_is_shown_without_a_trace_and_says_what_is_in
     assert (shown.code, shown.err) == (0, "")
     assert "due at the CRM without the restore 0 records, 0 retractions" in " ".join(shown.out.split())
     assert sorted(path.name for path in new.iterdir()) == sorted(TEMPLATES), "what every command puts there"
-    assert "1 waits in the backup and may have arrived since: without CRM_LOOKUP it is sent again" in shown.out
-    monkeypatch.setenv("CRM_LOOKUP", "/held/?user={user_id}&date={date}")
+    assert "1 delivery due in the backup may have arrived since and will be sent again" in shown.out
+    monkeypatch.setenv("CRM_LOOKUP", "/lookup/?user={user_id}&date={date}")
     done = zk("restore", file, "--yes")
-    assert "1 waits in the backup and may have arrived since: CRM_LOOKUP is asked before it is sent" in done.out
+    assert (
+        "1 delivery due in the backup may have arrived since: the CRM is asked (CRM_LOOKUP) before each is sent"
+        in done.out
+    )
     advice = [line.strip() for line in done.out.splitlines() if "zk-pipeline" in line][-3:]
     assert advised(advice) == [["poll"], ["process"], ["sync"]]
     assert crm.posts == 1
@@ -146,28 +149,28 @@ def test_a_restore_on_a_new_machine_is_shown_without_a_trace_and_says_what_is_in
 
 def test_restore_asks_before_it_replaces(zk: CommandLine, home: Path) -> None:
     file = zk("backup", "--json").json["file"]
-    said = zk("restore", file)
-    assert said.is_refusal()
-    assert "confirm with --yes" in said.err
+    result = zk("restore", file)
+    assert result.is_refusal()
+    assert "confirm with --yes" in result.err
     assert list((home / "data").glob("*.replaced-*")) == []
 
 
 def test_restore_is_refused_while_the_pipeline_is_up(zk: CommandLine, home: Path) -> None:
     file = zk("backup", "--json").json["file"]
     with single_instance(home):
-        said = zk("restore", file, "--yes", "--force")
-    assert said.is_refusal()
-    assert "end it first" in said.err
+        result = zk("restore", file, "--yes", "--force")
+    assert result.is_refusal()
+    assert "end it first" in result.err
 
 
 @pytest.mark.usefixtures("home")
-def test_restore_is_refused_while_a_run_is_under_way_unless_forced(zk: CommandLine) -> None:
+def test_restore_is_refused_while_a_run_is_in_progress_unless_forced(zk: CommandLine) -> None:
     file = zk("backup", "--json").json["file"]
     with dg.DagsterInstance.get() as instance:
         instance.add_run(dg.DagsterRun(job_name="poll_devices", run_id="1" * 8, status=dg.DagsterRunStatus.STARTED))
-    said = zk("restore", file, "--yes")
-    assert said.is_refusal()
-    assert "run 11111111 of poll_devices is started" in said.err
+    result = zk("restore", file, "--yes")
+    assert result.is_refusal()
+    assert "run 11111111 of poll_devices is started" in result.err
     assert zk("restore", file, "--yes", "--force").code == 0
 
 

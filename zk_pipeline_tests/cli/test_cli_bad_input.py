@@ -1,4 +1,4 @@
-"""Wrong input is refused with one line that says what is wrong, before anything is done."""
+"""Invalid input: one line that names the problem, exit code 2, no effect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zk_pipeline_tests.store.store_fixtures import device
 
 TOMORROW_BUT_ONE = str((datetime.now(timezone.utc) + timedelta(days=3)).date())
 
-# What is typed, and what the line has to say.
+# Arguments, and a part of the message.
 ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "unknown command": (["frobnicate"], "No such command 'frobnicate'"),
     "unknown subcommand": (["device", "frobnicate"], "No such command 'frobnicate'"),
@@ -49,7 +49,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "file that is not there": (["device", "apply", "no-such.yaml"], "'no-such.yaml' does not exist"),
     "names and --all": (["test-device", "Gate 1", "--all"], "either names or --all"),
     "date": (["process", "--date", "2026-13-01"], "'2026-13-01' is not a date"),
-    "date in words": (["process", "--date", "yesterday"], "'yesterday' is not a date"),
+    "date as a word": (["process", "--date", "yesterday"], "'yesterday' is not a date"),
     "31 February": (["sync", "--start-date", "2026-02-31"], "'2026-02-31' is not a date"),
     "future date": (["process", "--date", TOMORROW_BUT_ONE], f"{TOMORROW_BUT_ONE} is in the future"),
     "date before history": (["process", "--date", "2019-12-31"], "before ZK_PIPELINE_HISTORY_START (2020-01-01)"),
@@ -61,14 +61,14 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
         ["sync", "--start-date", "2024-03-05", "--end-date", "2024-03-04"],
         "--end-date 2024-03-04 is before --start-date 2024-03-05",
     ),
-    "half a range": (["process", "--end-date", "2024-03-04"], "--start-date and --end-date belong together"),
+    "half a range": (["process", "--end-date", "2024-03-04"], "--start-date and --end-date must be given together"),
     "date and range": (
         ["process", "--date", "2024-03-04", "--start-date", "2024-03-04", "--end-date", "2024-03-04"],
         "either --date or --start-date and --end-date",
     ),
     "limit 0": (["sync", "--limit", "0"], "0 is not in the range x>=1"),
     "demo of no days": (["demo", "--days", "0"], "'--days': 0 is not in the range x>=1"),
-    "demo of nobody": (["demo", "--employees", "0"], "'--employees': 0 is not in the range x>=1"),
+    "demo without employees": (["demo", "--employees", "0"], "'--employees': 0 is not in the range x>=1"),
     "demo without terminals": (["demo", "--devices", "-1"], "'--devices': -1 is not in the range x>=1"),
     "demo on a port that is none": (["demo", "--port", "65536"], "65536 is not in the range 1<=x<=65535"),
     "simulation of no days": (["simulate", "--days", "0"], "'--days': 0 is not in the range x>=1"),
@@ -78,16 +78,16 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
 
 @pytest.mark.parametrize("case", ARGUMENTS)
 def test_wrong_arguments_are_refused_in_one_line(zk: CommandLine, home_store: Store, case: str) -> None:
-    arguments, words = ARGUMENTS[case]
+    arguments, message = ARGUMENTS[case]
     home_store.devices.add(device("Gate 1"))
     before = home_store.devices.all()
-    said = zk(*arguments)
-    assert said.is_refusal()
-    assert words in said.err
+    result = zk(*arguments)
+    assert result.is_refusal()
+    assert message in result.err
     assert home_store.devices.all() == before
 
 
-# Files of devices, and what the line has to say besides the file's name.
+# Files of devices, and a part of the message besides the file name.
 FILES: dict[str, tuple[str | bytes, str]] = {
     "not YAML": ("devices: [", "cannot be read as YAML"),
     "not text": (b"\xff\xfe\x00", "cannot be read as YAML"),
@@ -105,7 +105,7 @@ FILES: dict[str, tuple[str | bytes, str]] = {
         "devices:\n- name: Gate\n  ip: 192.0.2.1\n  comm_key_env: 4711",
         "line 4, device 'Gate': comm_key_env: variable '4711' is not valid",
     ),
-    "a field twice": ("devices:\n- {name: Gate, ip: 192.0.2.1, ip: 192.0.2.2}", "line 2: 'ip' stands there twice"),
+    "a field twice": ("devices:\n- {name: Gate, ip: 192.0.2.1, ip: 192.0.2.2}", "line 2: duplicate key 'ip'"),
     "wrong port": ("devices: [{name: Gate, ip: 192.0.2.1, port: 0}]", "port '0' is not valid"),
     "wrong zone": ("devices: [{name: Gate, ip: 192.0.2.1, timezone: Mars/Base}]", "time zone 'Mars/Base' is not known"),
     "wrong protocol": ("devices: [{name: Gate, ip: 192.0.2.1, protocol: ipx}]", "device 'Gate': protocol: "),
@@ -121,13 +121,13 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 def test_a_wrong_file_of_devices_is_refused_as_a_whole(
     zk: CommandLine, home_store: Store, tmp_path: Path, case: str
 ) -> None:
-    content, words = FILES[case]
+    content, message = FILES[case]
     file = tmp_path / "devices.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = zk("device", "apply", str(file))
-    assert said.is_refusal()
-    assert str(file) in said.err
-    assert words in said.err
+    result = zk("device", "apply", str(file))
+    assert result.is_refusal()
+    assert str(file) in result.err
+    assert message in result.err
     assert home_store.devices.all() == []
 
 
@@ -135,19 +135,19 @@ def test_a_wrong_file_of_devices_is_refused_as_a_whole(
 def test_a_malformed_setting_is_named_with_its_place(zk: CommandLine, bare_home: Path, command: str) -> None:
     bare_home.mkdir()
     (bare_home / ".env").write_text("WORK_START_TIME=quarter past nine\n")
-    said = zk(command)
-    assert said.is_refusal()
+    result = zk(command)
+    assert result.is_refusal()
     where = f"WORK_START_TIME='quarter past nine' (in {bare_home / '.env'})"
-    assert said.err == f"zk-pipeline: {where}: must be a time of day such as 09:00\n"
+    assert result.err == f"zk-pipeline: {where}: must be a time of day such as 09:00\n"
 
 
 def test_an_exported_setting_that_is_wrong_is_named(
     zk: CommandLine, bare_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZK_PIPELINE_TIMEZONE", "Mars/Base")
-    said = zk("status")
-    assert said.is_refusal()
-    assert "ZK_PIPELINE_TIMEZONE='Mars/Base' (exported): is not an IANA time zone" in said.err
+    result = zk("status")
+    assert result.is_refusal()
+    assert "ZK_PIPELINE_TIMEZONE='Mars/Base' (exported): is not an IANA time zone" in result.err
     assert not (bare_home / "data").exists()
 
 
@@ -172,9 +172,9 @@ def test_a_database_that_cannot_be_used_is_refused(
     zk: CommandLine, unusable: str, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZK_PIPELINE_DATABASE", unusable)
-    said = zk(*command)
-    assert said.is_refusal()
-    assert Path(unusable).parent.as_posix() in said.err
+    result = zk(*command)
+    assert result.is_refusal()
+    assert Path(unusable).parent.as_posix() in result.err
 
 
 @pytest.mark.parametrize("command", [["status"], ["demo", "--no-ui"], ["up"]])
@@ -184,9 +184,9 @@ def test_a_home_that_cannot_be_written_is_refused(
     bare_home.write_text("a file")
     for home in (bare_home, bare_home / "below"):
         monkeypatch.setenv("ZK_PIPELINE_HOME", str(home))
-        said = zk(*command)
-        assert said.is_refusal()
-        assert str(home) in said.err
+        result = zk(*command)
+        assert result.is_refusal()
+        assert str(home) in result.err
 
 
 @pytest.fixture
@@ -199,10 +199,10 @@ def taken_port() -> Iterator[str]:
 
 @pytest.mark.parametrize("command", ["demo", "up", "simulate"])
 def test_a_port_that_is_taken_is_refused(zk: CommandLine, home: Path, taken_port: str, command: str) -> None:
-    said = zk(command, "--port", taken_port)
-    assert said.is_refusal()
-    assert taken_port in said.err
-    assert "address already in use" in said.err.lower()
+    result = zk(command, "--port", taken_port)
+    assert result.is_refusal()
+    assert taken_port in result.err
+    assert "address already in use" in result.err.lower()
     assert not (home / ".demo").exists()
 
 
@@ -218,9 +218,9 @@ def test_a_full_disk_is_one_line_whatever_it_failed(
 
     monkeypatch.setattr(main.cli, "main", fail)
     assert main.run(["sync"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("zk-pipeline: a disk is full or cannot be written (")
-    assert said.count("\n") == 1
+    result = capsys.readouterr().err
+    assert result.startswith("zk-pipeline: a disk is full or not writable (")
+    assert result.count("\n") == 1
     monkeypatch.setattr(main, "_full_disk", lambda _: None)
     with pytest.raises(RuntimeError, match="step failed"):
         main.run(["sync"])

@@ -1,4 +1,4 @@
-"""A sync that is told to end: what is under way is drained and settled, and the next one repeats nothing."""
+"""Interrupted sync: requests in progress are drained and settled, and the next sync repeats nothing."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from zk_pipeline_tests.demo.dagster_ui import serving_ui
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, rows
 from zk_pipeline_tests.waiting import until
 
-PEOPLE = 300
+USERS = 300
 SLOW = Fault(delay_before=0.03)
 
 
 @pytest.fixture
 def due(home_store: Store, crm: CrmReceiver) -> Store:
-    """PEOPLE days of one Monday, due at a CRM that takes its time."""
+    """USERS attendance days of one Monday, due at a slow CRM."""
     home_store.devices.add(device("Gate"))
-    people = (f"U{number:04}" for number in range(PEOPLE))
-    ingest(home_store, "Gate", *(punch for user in people for punch in on(MONDAY, "09:00", "18:00", user_id=user)))
+    users = (f"U{number:04}" for number in range(USERS))
+    ingest(home_store, "Gate", *(punch for user in users for punch in on(MONDAY, "09:00", "18:00", user_id=user)))
     process(home_store, MONDAY)
-    assert home_store.deliveries.states() == {"pending": PEOPLE}
+    assert home_store.deliveries.states() == {"pending": USERS}
     crm.fault_rule = lambda _: SLOW
     return home_store
 
@@ -45,18 +45,18 @@ def assert_settled_and_nothing_repeated_by_the_next(due: Store, crm: CrmReceiver
     states = due.deliveries.states()
     assert set(states) == {"delivered", "pending"}, states
     applied = {user for user, _ in crm.ledger.latest()}
-    held = rows(due, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")
-    assert {user for (user,) in held} == applied
-    assert 50 <= len(applied) < PEOPLE
-    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE outcome = 'delivered'") == [(len(applied),)]
+    delivered = rows(due, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")
+    assert {user for (user,) in delivered} == applied
+    assert 50 <= len(applied) < USERS
+    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE verdict = 'delivered'") == [(len(applied),)]
     crm.fault_rule = lambda _: None
-    assert zk("sync", "--json").json["delivered"] == PEOPLE - len(applied)
+    assert zk("sync", "--json").json["delivered"] == USERS - len(applied)
     assert set(crm.ledger.attempts.values()) == {1}
-    assert len(crm.ledger.latest()) == PEOPLE
+    assert len(crm.ledger.latest()) == USERS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_command_that_is_told_to_end_settles_what_it_sent(
+def test_an_interrupted_command_settles_its_requests(
     due: Store,
     crm: CrmReceiver,
     zk: CommandLine,
@@ -67,31 +67,31 @@ def test_a_command_that_is_told_to_end_settles_what_it_sent(
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
             until(lambda: crm.posts >= 50 or running.poll() is not None, seconds=60)
-            told = time.monotonic()
+            signalled = time.monotonic()
             running.send_signal(number)
             out, err = running.communicate(timeout=30)
-            record_property(CRM_COUNTS, f"{number.name}: ended {time.monotonic() - told:.1f} s later")
+            record_property(CRM_COUNTS, f"{number.name}: ended {time.monotonic() - signalled:.1f} s later")
         finally:
             running.kill()
     assert "Traceback" not in out + err
-    assert "starts it once more" not in err
+    assert "retries the run" not in err
     assert running.returncode == 128 + number
-    told_of = dict(line.split() for line in out.splitlines())
-    assert told_of["delivered"] == str(due.deliveries.states()["delivered"])
+    summary = dict(line.split() for line in out.splitlines())
+    assert summary["delivered"] == str(due.deliveries.states()["delivered"])
     assert_settled_and_nothing_repeated_by_the_next(due, crm, zk)
 
 
-def test_a_request_that_hangs_does_not_hold_up_the_end(
+def test_a_hanging_request_does_not_delay_the_exit(
     due: Store, crm: CrmReceiver, record_property: Callable[[str, object], None]
 ) -> None:
     crm.fault_rule = any_of(whenever(lambda r: "U0010" in r.user_ids, Fault(delay_after=60)), lambda _: SLOW)
     with subprocess.Popen([sys.executable, "-m", "zk_pipeline", "sync"], stderr=subprocess.PIPE) as running:
         try:
             until(lambda: crm.posts >= 50 or running.poll() is not None, seconds=60)
-            told = time.monotonic()
+            signalled = time.monotonic()
             running.send_signal(signal.SIGTERM)
-            running.communicate(timeout=30)  # the request's own time would be up after 30 s more
-            record_property(CRM_COUNTS, f"ended {time.monotonic() - told:.1f} s later")
+            running.communicate(timeout=30)  # the request itself would time out after 30 s more
+            record_property(CRM_COUNTS, f"ended {time.monotonic() - signalled:.1f} s later")
         finally:
             running.kill()
     assert "sending" not in due.deliveries.states()
@@ -101,7 +101,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_end(
 
 
 @pytest.mark.timeout(240)
-def test_a_run_of_the_daemon_that_is_told_to_end_settles_what_it_sent(
+def test_a_terminated_run_of_the_daemon_settles_its_requests(
     home: Path, due: Store, crm: CrmReceiver, zk: CommandLine, tmp_path: Path
 ) -> None:
     environment = {"CRM_API_URL": crm.url, "CRM_API_TOKEN": CRM_TOKEN, "CRM_SYNC_INTERVAL_MINUTES": "1440"}

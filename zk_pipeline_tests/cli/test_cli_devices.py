@@ -1,4 +1,4 @@
-"""The registry by commands, and what is done to one terminal by hand."""
+"""Commands of the registry, and actions on one terminal."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_a_device_is_added_with_the_settings_zone_and_its_name_as_site(
     zk: CommandLine, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZK_PIPELINE_TIMEZONE", "Asia/Kolkata")
-    said = zk("device", "add", "Main Office", "192.0.2.10")
-    assert (said.code, said.out, said.err) == (0, "added Main Office at 192.0.2.10:4370\n", "")
+    result = zk("device", "add", "Main Office", "192.0.2.10")
+    assert (result.code, result.out, result.err) == (0, "added Main Office at 192.0.2.10:4370\n", "")
     added = home_store.devices.get("Main Office")
     assert (added.timezone, added.site, added.protocol, added.enabled) == ("Asia/Kolkata", "Main Office", "auto", True)
 
 
-def test_a_device_is_added_as_told(zk: CommandLine, home_store: Store) -> None:
+def test_a_device_is_added_with_all_options(zk: CommandLine, home_store: Store) -> None:
     options = {
         "--port": "4371",
         "--protocol": "udp",
@@ -49,9 +49,10 @@ def test_a_device_is_added_as_told(zk: CommandLine, home_store: Store) -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_devices_are_listed_for_people_and_for_scripts(zk: CommandLine) -> None:
-    said = zk("device", "list")
-    assert (said.code, said.out) == (0, "")
+def test_devices_are_listed_as_a_table_and_as_json(zk: CommandLine) -> None:
+    result = zk("device", "list")
+    none = "no device is registered; add one with `zk-pipeline device add NAME IP`\n"
+    assert (result.code, result.out, result.err) == (0, none, "")
     assert zk("device", "list", "--json").json == []
     zk("device", "add", "Main Office", "192.0.2.10")
     header, line = zk("device", "list").out.splitlines()
@@ -60,6 +61,13 @@ def test_devices_are_listed_for_people_and_for_scripts(zk: CommandLine) -> None:
     assert [one["name"] for one in zk("device", "list", "--json").json] == ["Main Office"]
     assert zk("device", "show", "Main Office", "--json").json["ip_address"] == "192.0.2.10"
     assert "192.0.2.10" in zk("device", "show", "Main Office").out
+
+
+def test_an_empty_quarantine_is_one_line(zk: CommandLine, home: Path) -> None:
+    assert home.is_dir()
+    for command in ("list", "release"):
+        assert zk("quarantine", command).out == "the quarantine is empty\n"
+        assert zk("quarantine", command, "--json").json == []
 
 
 def test_a_device_is_changed_disabled_enabled_and_removed(zk: CommandLine, home_store: Store) -> None:
@@ -71,11 +79,11 @@ def test_a_device_is_changed_disabled_enabled_and_removed(zk: CommandLine, home_
     assert home_store.devices.get("Gate").enabled is False
     assert zk("device", "enable", "Gate").out == "enabled Gate\n"
     assert home_store.devices.get("Gate").enabled is True
-    assert zk("device", "remove", "Gate").out == "removed Gate; its history stays\n"
+    assert zk("device", "remove", "Gate").out == "removed Gate; its history is kept\n"
     assert home_store.devices.all() == []
 
 
-def test_a_declared_set_is_applied_once_and_leaves_others_alone(
+def test_a_declared_set_is_applied_once_and_does_not_change_others(
     zk: CommandLine, home_store: Store, tmp_path: Path
 ) -> None:
     file = tmp_path / "devices.yaml"
@@ -94,7 +102,7 @@ def test_a_declared_set_is_applied_once_and_leaves_others_alone(
     assert home_store.devices.all() == before
 
 
-def test_a_clock_is_set_to_true_time(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:
+def test_a_clock_is_set_to_the_current_time(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:
     switch_on(fleet, home_store, gate("Gate", clock_offset_seconds=-420))
     change = zk("device", "set-clock", "Gate", "--json").json
     drifts = [value for name, value in change.items() if "drift" in name]
@@ -104,25 +112,25 @@ def test_a_clock_is_set_to_true_time(zk: CommandLine, fleet: Fleet, home_store: 
     assert zk("device", "set-clock", "Gate").code == 0
 
 
-def test_the_people_on_a_terminal_are_listed(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:
+def test_the_users_of_a_terminal_are_listed(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:
     switch_on(fleet, home_store, gate("Gate"))
-    people = zk("device", "users", "Gate", "--json").json
-    assert [(one["user_id"], one["name"]) for one in people] == [
+    users = zk("device", "users", "Gate", "--json").json
+    assert [(one["user_id"], one["name"]) for one in users] == [
         (user_id, f"Zoë {number}") for number, user_id in enumerate(PEOPLE, start=1)
     ]
-    assert isinstance(people[0]["uid"], int)
-    assert NASTY in zk("device", "users", "Gate").out  # as it is: no markup, nothing cut off
+    assert isinstance(users[0]["uid"], int)
+    assert NASTY in zk("device", "users", "Gate").out  # unchanged: no markup, not truncated
 
 
-def test_names_in_another_encoding_are_told_with_the_command_that_sets_it(
+def test_names_in_another_encoding_are_reported_with_the_command_that_sets_it(
     zk: CommandLine, fleet: Fleet, home_store: Store
 ) -> None:
     switch_on(fleet, home_store, gate("Gate"))
     zk("device", "update", "Gate", "--encoding", "ascii")
-    said = zk("device", "users", "Gate", "--json")
-    assert said.code == 0
-    assert "are not valid ascii. Set the terminal's encoding" in said.err
-    assert '`zk-pipeline device update "Gate" --encoding ENCODING`' in said.err
+    result = zk("device", "users", "Gate", "--json")
+    assert result.code == 0
+    assert "are no text in ascii. Set the encoding that it uses" in result.err
+    assert '`zk-pipeline device update "Gate" --encoding ENCODING`' in result.err
     zk("device", "update", "Gate", "--encoding", "UTF-8")
     assert zk("device", "users", "Gate", "--json").err == ""
 
@@ -133,13 +141,13 @@ def test_a_terminal_that_does_not_answer_is_a_failure_of_the_work(
 ) -> None:
     switch_on(fleet, home_store, gate("Gate"))
     fleet.switch_off("Gate")
-    said = zk(*command, "Gate")
-    assert said.code == 1
-    assert "Gate (127.0.0.1:" in said.out + said.err
-    assert len(said.err.splitlines()) <= 1
+    result = zk(*command, "Gate")
+    assert result.code == 1
+    assert "Gate (127.0.0.1:" in result.out + result.err
+    assert len(result.err.splitlines()) <= 1
 
 
-def test_terminals_are_tested_side_by_side_and_say_what_they_are(
+def test_terminals_are_tested_in_parallel_with_their_device_information(
     zk: CommandLine, fleet: Fleet, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATE_KEY", "1234")
@@ -149,9 +157,9 @@ def test_terminals_are_tested_side_by_side_and_say_what_they_are(
     switch_on(fleet, home_store, gate("Off"), enabled=False)
     fleet.switch_off("Off")
 
-    said = zk("test-device", "--all", "--json")
-    assert said.code == 1
-    tested = {one["name"]: one for one in json.loads(said.out)}
+    result = zk("test-device", "--all", "--json")
+    assert result.code == 1
+    tested = {one["name"]: one for one in json.loads(result.out)}
     good = tested.pop("Good")
     assert (good["ok"], good["records"], good["firmware_version"]) == (True, "2 of 40", "Ver 6.60")
     assert good["serial_number"]
@@ -159,16 +167,16 @@ def test_terminals_are_tested_side_by_side_and_say_what_they_are(
     assert abs(good["drift_seconds"]) < 3
     codes = {name: (one["ok"], one["error_code"]) for name, one in tested.items()}
     assert codes == {"Locked": (False, "wrong_comm_key"), "Off": (False, "refused")}
-    assert "1234" not in said.out
+    assert "1234" not in result.out
 
-    said = zk("test-device")  # the enabled ones
-    assert said.code == 1
-    assert "Off" not in said.out.split()
+    result = zk("test-device")  # the enabled devices
+    assert result.code == 1
+    assert "Off" not in result.out.split()
     assert zk("test-device", "Good").code == 0
 
 
 def test_without_any_device_there_is_nothing_to_test(zk: CommandLine, home: Path) -> None:
     assert home.exists()
-    said = zk("test-device")
-    assert (said.code, said.out) == (1, "")
-    assert said.err == "zk-pipeline: no device to test: add one with `zk-pipeline device add NAME IP`\n"
+    result = zk("test-device")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "zk-pipeline: no device to test: add one with `zk-pipeline device add NAME IP`\n"

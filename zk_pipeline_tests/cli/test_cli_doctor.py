@@ -1,4 +1,4 @@
-"""`doctor` over settings, disks, files and Dagster's home; the rules of the store have tests of their own."""
+"""`doctor`: settings, disks, files and Dagster's home. Integrity rules of the store have their own tests."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ def well(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(zk: CommandLine) -> dict[str, str]:
-    said = zk("doctor", "--json")
+    result = zk("doctor", "--json")
     import json
 
-    return {one["name"]: one["severity"] for one in json.loads(said.out)["findings"]}
+    return {one["name"]: one["severity"] for one in json.loads(result.out)["findings"]}
 
 
 @pytest.mark.usefixtures("well")
-def test_nothing_is_wrong_with_a_good_home(zk: CommandLine) -> None:
-    said = zk("doctor")
-    assert (said.code, said.out, said.err) == (0, "nothing is wrong\n", "")
+def test_a_good_home_has_no_findings(zk: CommandLine) -> None:
+    result = zk("doctor")
+    assert (result.code, result.out, result.err) == (0, "no findings\n", "")
 
 
 @pytest.mark.usefixtures("home")
-def test_what_is_not_set_is_noted(zk: CommandLine) -> None:
+def test_missing_settings_are_noted(zk: CommandLine) -> None:
     assert names(zk) == {"no-crm": "note", "no-alerts": "note"}
     assert zk("doctor").code == 0
 
 
-def test_an_error_makes_the_exit_code_one_and_says_what_to_do(zk: CommandLine, well: Path, home_store: Store) -> None:
+def test_an_error_makes_the_exit_code_one_and_has_advice(zk: CommandLine, well: Path, home_store: Store) -> None:
     assert well.exists()
     execute(home_store, "INSERT INTO device_polls (id, device, started_at, finished_at, status) "
                         "SELECT 1, 'Gate', now(), now(), 'success' FROM range(2)")  # fmt: skip
-    said = zk("doctor")
-    assert said.code == 1
-    assert "device_polls: 1 values of id are there more than once (such as 1)" in said.out
-    assert "zk-pipeline backup" in said.out
+    result = zk("doctor")
+    assert result.code == 1
+    assert "device_polls: 1 values of id are there more than once (such as 1)" in result.out
+    assert "zk-pipeline backup" in result.out
 
 
 def test_a_wrong_setting_is_the_only_finding(zk: CommandLine, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +66,10 @@ def test_a_wrong_setting_is_the_only_finding(zk: CommandLine, well: Path, monkey
 
 WRONG_CRM = {
     "CRM_API_URL": ("crm.example", "CRM_API_URL must be a full address"),
-    "CRM_API_TOKEN": ("", "CRM_API_TOKEN is not set"),
+    "CRM_API_TOKEN": ("", "neither CRM_API_TOKEN nor CRM_API_TOKEN_FILE is set"),
     "CRM_API_TOKEN_FILE": ("nowhere", "CRM_API_TOKEN and CRM_API_TOKEN_FILE are both set"),
     "CRM_CA_BUNDLE": ("nowhere.pem", "CRM_CA_BUNDLE (nowhere.pem) is not a readable PEM file"),
-    "CRM_LOOKUP": ("/held/", "CRM_LOOKUP must be a path or address with {user_id} and {date}"),
+    "CRM_LOOKUP": ("/lookup/", "CRM_LOOKUP must be a path or address with {user_id} and {date}"),
     "CRM_MAPPING_FILE": ("nowhere.yaml", "nowhere.yaml: cannot be read"),
 }
 
@@ -80,11 +80,11 @@ WRONG_CRM = {
 def test_a_wrong_setting_of_the_crm_ends_every_command_that_needs_it_with_two(
     zk: CommandLine, monkeypatch: pytest.MonkeyPatch, command: str, variable: str
 ) -> None:
-    value, words = WRONG_CRM[variable]
+    value, message = WRONG_CRM[variable]
     monkeypatch.setenv(variable, value)
-    said = zk(command)
-    assert said.code == 2
-    assert words in said.out + said.err
+    result = zk(command)
+    assert result.code == 2
+    assert message in result.out + result.err
 
 
 def test_a_mapping_that_is_wrong_is_found_by_its_line_and_names_the_command(
@@ -94,7 +94,7 @@ def test_a_mapping_that_is_wrong_is_found_by_its_line_and_names_the_command(
     assert names(zk) == {"crm-settings": "error"}
     assert "crm_mapping.yaml, line 2: rename: unknown field 'user_idd'" in zk("doctor").out
     (well / "crm_mapping.yaml").write_text("drop:\n- date\n")
-    assert "crm_mapping.yaml, line 2: drop: 'date' says whose day a record is" in zk("doctor").out
+    assert "crm_mapping.yaml, line 2: drop: 'date' identifies the day of a record" in zk("doctor").out
     monkeypatch.delenv("CRM_API_URL")
     assert names(zk) == {"no-crm": "note", "crm-settings": "error"}
 
@@ -112,7 +112,7 @@ def test_a_long_pause_that_the_crm_asked_for_is_found(
     minutes: int, other: str, found: list[str], zk: CommandLine, home_store: Store
 ) -> None:
     until = home_store.clock() + timedelta(minutes=minutes)
-    home_store.deliveries.keep_pause(until, os.environ["CRM_API_URL"] + other)
+    home_store.deliveries.save_pause(until, os.environ["CRM_API_URL"] + other)
     assert list(names(zk)) == found
 
 
@@ -141,7 +141,7 @@ def test_a_network_disk_is_found(zk: CommandLine, well: Path, monkeypatch: pytes
     ("content", "name"),
     [("concurrency: [", "dagster-yaml"), ("telemetry: {enabled: false}", "dagster-pools"), ("", "dagster-pools")],
 )
-def test_a_dagster_home_that_is_not_ours_is_found(content: str, name: str, zk: CommandLine, well: Path) -> None:
+def test_a_dagster_home_of_another_installation_is_found(content: str, name: str, zk: CommandLine, well: Path) -> None:
     (well / "dagster.yaml").write_text(content)
     assert list(names(zk)) == [name]
 
@@ -152,7 +152,7 @@ def test_much_history_is_found(zk: CommandLine, well: Path) -> None:
     assert names(zk) == {"dagster-history": "warning"}
 
 
-def test_what_killed_commands_left_is_found(zk: CommandLine, well: Path) -> None:
+def test_leftovers_of_killed_commands_are_found(zk: CommandLine, well: Path) -> None:
     (well / "data" / ".attendance.duckdb.999999999.part").touch()
     subprocess.run([sys.executable, "-c", KILLED, str(well / "data" / "attendance.duckdb")], check=False)
     assert {"left-files": "warning", "log": "note"}.items() <= names(zk).items()

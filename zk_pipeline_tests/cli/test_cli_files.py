@@ -1,4 +1,4 @@
-"""Files that people write, as commands take them: who is meant by them is exactly who was written."""
+"""Files of shifts, devices and holidays: exact names, and validation messages with lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ IDS = ("00042", "0x1F", "12_34", "12:30", "1e3", "on", "No", "2026-05-01", "1001
 SHIFT = "shifts: [{name: early, start: 6:00, end: 14:00, late_clock_in_hours: 0.5}]\n"
 
 
-def test_a_shift_is_for_exactly_the_person_that_the_file_names(
-    zk: CommandLine, home_store: Store, tmp_path: Path
-) -> None:
+def test_a_shift_is_for_exactly_the_user_in_the_file(zk: CommandLine, home_store: Store, tmp_path: Path) -> None:
     file = tmp_path / "shifts.yaml"
     entries = "".join(f"  - {{shift: early, user: {one}, valid_from: 2026-01-01}}\n" for one in IDS)
     file.write_text(f"{SHIFT}assignments:\n{entries}")
@@ -29,17 +27,17 @@ def test_a_shift_is_for_exactly_the_person_that_the_file_names(
 
 
 WRONG: dict[str, tuple[str | bytes, str]] = {
-    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: no"),
-    "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: no"),
-    "an empty user": ("assignments:\n- {shift: a, site: HQ, user: ''}", "line 2, assignments entry 1: user: no"),
-    "a user twice": ("assignments:\n- {shift: a, user: 1, user: 2}", "line 2: 'user' stands there twice"),
+    "nothing for a user": ("assignments:\n- {shift: a, site: HQ, user: }", "line 2, assignments entry 1: user: it has"),
+    "~ for a user": ("assignments:\n- shift: a\n  site: HQ\n  user: ~", "line 4, assignments entry 1: user: it has no"),
+    "an empty user": ("assignments:\n- {shift: a, site: HQ, user: ''}", "line 2, assignments entry 1: user: it has no"),
+    "a user twice": ("assignments:\n- {shift: a, user: 1, user: 2}", "line 2: duplicate key 'user'"),
     "an alias": ("assignments:\n- &a {shift: a, user: 1}\n- *a", "line 2: the anchor &a is not supported"),
     "a tag": ("assignments:\n- {shift: a, user: !!int 1}", "line 2: the tag tag:yaml.org,2002:int is not supported"),
     "no date": ("assignments:\n- shift: a\n  user: 1\n  valid_from: 2026-02-30", "line 4, assignments entry 1: valid_"),
     "seconds as a date": ("holidays:\n- {date: 86400, name: x}", "line 2, holidays entry 1: date: '86400' is"),
     "a number of another base": ("shifts:\n- {name: a, start: 6:00, end: 9:00, late_clock_in_hours: 010}", "'010' is"),
     "another section": ("shifts: []\nshift: []", "line 2: 'shift' is unknown: the file must consist of the"),
-    "no text": (b"shifts: []\n# \xe9", "line 2: cannot be read as YAML: it is not text in UTF-8"),
+    "no text": (b"shifts: []\n# \xe9", "line 2: cannot be read as YAML: it is not UTF-8 text"),
 }  # fmt: skip
 
 
@@ -47,13 +45,13 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
 def test_a_wrong_file_of_shifts_is_refused_by_its_line(
     zk: CommandLine, home_store: Store, tmp_path: Path, case: str
 ) -> None:
-    content, words = WRONG[case]
+    content, message = WRONG[case]
     file = tmp_path / "shifts.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = zk("shift", "apply", str(file))
-    assert said.is_refusal()
-    assert str(file) in said.err
-    assert words in said.err
+    result = zk("shift", "apply", str(file))
+    assert result.is_refusal()
+    assert str(file) in result.err
+    assert message in result.err
     assert home_store.shifts.assignments() == []
 
 
@@ -67,20 +65,20 @@ def test_a_device_has_exactly_the_name_that_the_file_gives_it(
     assert (device.name, device.site, device.enabled, device.port) == ("00042", "no", False, 4371)
 
 
-def test_an_import_of_holidays_names_what_it_left_out_and_ends_with_1_for_what_it_could_not_read(
+def test_an_import_of_holidays_reports_skipped_events_and_exits_with_1_for_unreadable_ones(
     zk: CommandLine, home_store: Store, tmp_path: Path
 ) -> None:
     file = tmp_path / "holidays.ics"
     good, meeting = "UID:1|SUMMARY:Feast|DTSTART:20260501", "UID:2|SUMMARY:Meeting|DTSTART:20260501T090000"
     file.write_bytes(calendar(good, meeting))
-    said = zk("holiday", "import", str(file))
-    assert said.code == 0
-    assert said.out.splitlines() == ["added: 1", "changed: 0", "unchanged: 0", "removed: 0", "skipped: 1"]
-    assert said.err.startswith(f"zk-pipeline: {file}, line 9: Meeting was left out: it is an appointment")
+    result = zk("holiday", "import", str(file))
+    assert result.code == 0
+    assert result.out.splitlines() == ["added: 1", "changed: 0", "unchanged: 0", "removed: 0", "skipped: 1"]
+    assert result.err.startswith(f"zk-pipeline: {file}, line 9: Meeting was skipped: it is an appointment")
     file.write_bytes(calendar(good, meeting, "UID:3|SUMMARY:Broken|DTSTART:20260532"))
-    said = zk("holiday", "import", str(file), "--json")
-    done = json.loads(said.out)
-    assert (said.code, len(said.err.splitlines())) == (1, 2)
+    result = zk("holiday", "import", str(file), "--json")
+    done = json.loads(result.out)
+    assert (result.code, len(result.err.splitlines())) == (1, 2)
     named = [(one["line"], one["summary"], one["is_failure"]) for one in done["skipped"]]
     assert named == [(9, "Meeting", False), (14, "Broken", True)]
     assert done["unchanged"] == [{"day": "2026-05-01", "name": "Feast", "site": None}]

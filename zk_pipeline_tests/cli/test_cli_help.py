@@ -1,4 +1,4 @@
-"""Every command explains itself, with an example that works."""
+"""Help of every command, and its example."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import click
 import pytest
 
-from zk_pipeline.cli.main import COMMANDS, cli
+from zk_pipeline.cli.main import ALIASES, COMMANDS, cli
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
-APART = {"watchdog", "alert-test"}  # need a daemon or a channel: test_cli_alerting
-# Run until interrupted: their tests are in the folder of the demo.
+APART = {"watchdog", "test-alerts"}  # need a daemon or a channel: tested in test_cli_alerting
+# Run until interrupted: tested in the folder of the demo.
 ENDLESS = {"demo", "up", "simulate", "live", "api", "worker"}
 
 
@@ -38,10 +38,10 @@ LEAVES = [path for path in EVERY if len(path) > 1 or path[0] not in GROUPS]
 
 def example_of(zk: CommandLine, *path: str) -> list[str]:
     """The arguments of the example that `--help` gives, its dates replaced by one that has punches."""
-    said = zk(*path, "--help")
-    assert (said.code, said.err) == (0, "")
-    examples = re.findall(r"^ *Example: +zk-pipeline (.+?)\n\n", said.out, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 1, said.out
+    result = zk(*path, "--help")
+    assert (result.code, result.err) == (0, "")
+    examples = re.findall(r"^ *Example: +zk-pipeline (.+?)\n\n", result.out, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 1, result.out
     return shlex.split(re.sub(r"\d{4}-\d\d-\d\d", str(MONDAY), " ".join(examples[0].split())))
 
 
@@ -64,7 +64,7 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
     if path == ("device", "add"):
         home_store.devices.remove("Main Office")
     if path in {("month",), ("explain",)}:
-        zk("poll")  # so that somebody is known
+        zk("poll")  # stores the user
     if path[0] == "shift" and path[1] != "add":
         assert zk("shift", "add", "night", "--start", "22:00", "--end", "06:00").code == 0
     if path == ("shift", "unassign"):
@@ -78,12 +78,12 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
         assert zk("api-token", "create", arguments[2]).code == 0
     if path == ("restore",):
         zk("backup", "backup.duckdb")
-    said = zk(*arguments)
-    assert (said.code, said.err) == (0, "")
+    result = zk(*arguments)
+    assert (result.code, result.err) == (0, "")
 
 
 @pytest.mark.parametrize("name", sorted(ENDLESS))
-def test_the_example_of_a_command_that_goes_on_is_understood(zk: CommandLine, name: str) -> None:
+def test_the_example_of_an_endless_command_is_accepted(zk: CommandLine, name: str) -> None:
     _, *arguments = example_of(zk, name)
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
@@ -91,17 +91,34 @@ def test_the_example_of_a_command_that_goes_on_is_understood(zk: CommandLine, na
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_what_the_command_says_of_itself(name: str) -> None:
+def test_the_list_of_commands_has_the_first_sentence_of_each_help(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     assert command.get_short_help_str(limit=200).rstrip(".") == COMMANDS[name][1].rstrip(".")
 
 
 def test_the_list_names_every_command(zk: CommandLine) -> None:
-    said = zk("--help")
-    assert said.code == 0
-    listed = [line.split()[0] for line in said.out.partition("Commands:\n")[2].splitlines() if line.startswith("  ")]
+    result = zk("--help")
+    assert result.code == 0
+    listed = [line.split()[0] for line in result.out.partition("Commands:\n")[2].splitlines() if line.startswith("  ")]
     assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_former_name_is_accepted_and_not_listed(zk: CommandLine, alias: str) -> None:
+    assert zk(alias, "--help").out == zk(ALIASES[alias], "--help").out.replace(f" {ALIASES[alias]} [", f" {alias} [")
+    assert alias not in zk("--help").out
+
+
+def test_a_module_is_named_after_its_command_or_listed_here() -> None:
+    others = {name: module for name, (module, _) in COMMANDS.items() if module.split(".")[1] != name.replace("-", "_")}
+    assert others == {
+        "test-device": "terminals.connectivity",
+        "test-crm": "crm.connectivity",
+        "restore": "store.backup",
+        "test-alerts": "instance.alerts",
+        "watchdog": "instance.alerts",
+    }
 
 
 def test_every_option_is_explained() -> None:
@@ -114,7 +131,7 @@ def test_every_option_is_explained() -> None:
     assert silent == []
 
 
-PLAIN = {"employees", "devices", "days"}  # a number of what they are called
+PLAIN = {"employees", "devices", "days"}  # counts of what the option is called
 
 
 def _command(path: tuple[str, ...]) -> click.Command:
@@ -143,6 +160,6 @@ def test_the_module_is_the_same_command() -> None:
 
 
 def test_without_arguments_the_help_is_shown_as_a_diagnostic(zk: CommandLine) -> None:
-    said = zk()
-    assert (said.code, said.out) == (2, "")
-    assert "Commands:" in said.err
+    result = zk()
+    assert (result.code, result.out) == (2, "")
+    assert "Commands:" in result.err

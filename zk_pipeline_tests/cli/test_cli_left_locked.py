@@ -1,4 +1,4 @@
-"""A terminal that a killed command left locked: everybody sees it, and the next contact of any kind unlocks it."""
+"""Locked keypad after a killed command: shown by status, doctor and alerts; unlocked by the next contact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.alerting.problems import lock_problems
 from zk_pipeline.operations.doctor import examine
-from zk_pipeline.operations.live_capture import listen
+from zk_pipeline.operations.live_capture import capture_live
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.simulator.terminal.faults import Faults, HangAt
@@ -34,7 +34,7 @@ from zk_pipeline_tests.waiting import until
 
 pytestmark = pytest.mark.file_engine
 
-# Each hangs while it holds the terminal locked.
+# Each hangs while the keypad is locked.
 KILLED = {
     "poll": (["poll", "gate", "--full", "--lock-while-reading"], Command.CMD_DATA_WRRQ),
     "clear-log": (["device", "clear-log", "gate", "--yes"], Command.CMD_CLEAR_ATTLOG),
@@ -43,14 +43,14 @@ KILLED = {
 
 @dataclass
 class Left:
-    """A home whose process was killed while it held the terminal locked, and the terminal."""
+    """A home whose process was killed while the keypad was locked, and the terminal."""
 
     home: Path
     fleet: Fleet
     terminal: EmulatedTerminal
 
     def again(self, at: Path) -> Store:
-        """Make the home at that path as the kill left it, the terminal locked, its log not empty."""
+        """Copy the home as the kill left it to that path: keypad locked, log not empty."""
         shutil.rmtree(at, ignore_errors=True)
         shutil.copytree(self.home, at)
         self.terminal.is_enabled = True
@@ -89,7 +89,7 @@ def contact(*arguments: str) -> Callable[[CommandLine, Store], None]:
 
 
 def poll(*, full: bool) -> Callable[[CommandLine, Store], None]:
-    """As runs do it. Without `full` the log has not moved since the poll before."""
+    """Poll as runs do. Without `full` the log is unchanged since the previous poll."""
 
     def polling(_: CommandLine, store: Store) -> None:
         read = terminal_gateway(load_settings()).read
@@ -103,11 +103,11 @@ def poll(*, full: bool) -> Callable[[CommandLine, Store], None]:
 
 def listen_live(_: CommandLine, store: Store) -> None:
     stop = threading.Event()
-    terminals, said = terminal_gateway(load_settings()), list[str]()
+    terminals, result = terminal_gateway(load_settings()), list[str]()
     listener = threading.Thread(
-        target=listen,
+        target=capture_live,
         args=(store, terminals, store.devices.all()),
-        kwargs={"stop": stop, "on_stored": lambda _: None, "say": said.append},
+        kwargs={"stop": stop, "on_stored": lambda _: None, "say": result.append},
     )
     listener.start()
     try:
@@ -128,15 +128,15 @@ CONTACTS = {
 }
 
 
-def test_everybody_sees_it_and_the_next_contact_of_any_kind_unlocks_it(
+def test_the_lock_is_shown_and_the_next_contact_of_any_kind_unlocks_it(
     left: Left, bare_home: Path, zk: CommandLine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(bare_home))
-    complains(left.again(bare_home), zk)
+    is_reported(left.again(bare_home), zk)
     for kind, touch in CONTACTS.items():
         store = left.again(bare_home)
         if kind == "unchanged":
-            # What a poll before the kill would have left, which had read all of it.
+            # The state after a complete poll before the kill.
             poll(full=True)(zk, store)
             store.keypad_locks.note(store.devices.get("gate"))
             left.terminal.is_enabled = False
@@ -150,11 +150,11 @@ def test_everybody_sees_it_and_the_next_contact_of_any_kind_unlocks_it(
     assert "left-locked" not in [one.name for one in examine(os.environ, store.clock())]
 
 
-def complains(store: Store, zk: CommandLine) -> None:
-    """Alerts, `status` and `doctor` say that the terminal is locked."""
+def is_reported(store: Store, zk: CommandLine) -> None:
+    """Alerts, `status` and `doctor` report the locked keypad."""
     found = store.quality.freshness(**ALL)
     since, longest = found.locked_since["gate"], timedelta(seconds=load_settings().poll_deadline)
-    assert lock_problems(found, since + longest, longest) == []  # a reading may take so long
+    assert lock_problems(found, since + longest, longest) == []  # the longest reading
     (problem,) = lock_problems(found, since + longest + timedelta(seconds=1), longest)
     assert (problem.key, problem.severity) == ("lock:gate", "critical")
     assert "`zk-pipeline test-device NAME`" in problem.body

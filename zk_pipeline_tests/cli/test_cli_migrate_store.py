@@ -1,4 +1,4 @@
-"""`migrate-store` as people and scripts see it."""
+"""`migrate-store`: table, JSON and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def zk(home_store: Store, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     return CommandLine(capsys)
 
 
-def test_a_store_is_moved_within_the_home_and_what_was_moved_is_told(zk: CommandLine, home: Path) -> None:
+def test_a_store_is_copied_within_the_home_with_counts(zk: CommandLine, home: Path) -> None:
     moved = zk("migrate-store", FILE, "data/moved.duckdb")
     assert moved.code == 0
     assert [line.split()[:4] for line in moved.out.splitlines() if line.startswith("raw_punches")] == [
@@ -34,16 +34,16 @@ def test_a_store_is_moved_within_the_home_and_what_was_moved_is_told(zk: Command
 
 
 @pytest.mark.usefixtures("postgres")
-def test_a_shared_store_is_moved_to_and_used_and_its_password_is_never_told(
+def test_a_shared_store_is_filled_and_used_and_its_password_is_never_printed(
     zk: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = lakes().fresh(tmp_path / "shared")
     address = lake.with_secret()
     moved = zk("migrate-store", FILE, address, "--json")
     assert moved.code == 0
-    told = json.loads(moved.out)
-    assert told["copied"] == 5
-    assert {one["table"]: one["rows"] for one in told["tables"] if one["rows"]} == {
+    printed = json.loads(moved.out)
+    assert printed["copied"] == 5
+    assert {one["table"]: one["rows"] for one in printed["tables"] if one["rows"]} == {
         "store_settings": 1, "devices": 1, "device_polls": 1, "raw_punches": 2, "work_dates": 1
     }  # fmt: skip
     monkeypatch.setenv("ZK_PIPELINE_DATABASE", address)

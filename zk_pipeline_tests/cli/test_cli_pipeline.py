@@ -1,4 +1,4 @@
-"""`poll`, `process`, `sync`, `cleanup`, `status`, `test-crm`: what they do, say, and leave in Dagster."""
+"""`poll`, `process`, `sync`, `cleanup`, `status`, `test-crm`: effects, output and Dagster runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Runs = Callable[[], list[tuple[str, str]]]
 
 @pytest.fixture
 def runs(home: Path) -> Runs:  # noqa: ARG001 (exports the home)
-    """Job and state of all runs that the Dagster UI shows, oldest first."""
+    """Job and status of all Dagster runs, oldest first."""
 
     def found() -> list[tuple[str, str]]:
         with dg.DagsterInstance.get() as instance:
@@ -72,14 +72,14 @@ def test_from_punch_to_crm_by_three_commands_each_of_them_dagster_runs(
 
 
 @pytest.mark.usefixtures("gates")
-def test_doing_it_again_finds_nothing_to_do(zk: CommandLine, crm: CrmReceiver, runs: Runs) -> None:
+def test_a_second_time_there_is_nothing_to_do(zk: CommandLine, crm: CrmReceiver, runs: Runs) -> None:
     for command in ("poll", "process", "sync"):
         assert zk(command).code == 0
     posts, before = crm.posts, len(runs())
     assert [one["new"] for one in zk("poll", "--json").json["devices"]] == [0, 0]
     for command in ("process", "sync"):
-        said = zk(command)
-        assert (said.code, said.out, said.err) == (0, "", "")
+        result = zk(command)
+        assert (result.code, result.out, result.err) == (0, "", "")
     assert zk("process", "--json").json == {"run_ids": [], "work_dates": []}
     assert zk("sync", "--json").json["delivered"] == 0
     assert crm.posts == posts
@@ -88,24 +88,24 @@ def test_doing_it_again_finds_nothing_to_do(zk: CommandLine, crm: CrmReceiver, r
 
 def test_a_dead_terminal_fails_the_command_and_the_others_are_read(zk: CommandLine, gates: Fleet, runs: Runs) -> None:
     gates.switch_off("South")
-    said = zk("poll")
-    assert said.code == 1
-    assert [line.split()[:2] for line in said.out.splitlines()[1:]] == [["North", "success"], ["South", "failed"]]
-    assert len(said.err.splitlines()) == 1
-    assert "1 of 2 devices failed: [refused] South" in said.err
+    result = zk("poll")
+    assert result.code == 1
+    assert [line.split()[:2] for line in result.out.splitlines()[1:]] == [["North", "success"], ["South", "failed"]]
+    assert len(result.err.splitlines()) == 1
+    assert "1 of 2 devices failed: [refused] South" in result.err
     assert runs() == [("poll_devices", "FAILURE")]
     assert [one["new"] for one in zk("poll", "North", "--json").json["devices"]] == [0]
 
 
 def test_without_a_device_there_is_nothing_to_poll(zk: CommandLine, runs: Runs) -> None:
-    said = zk("poll")
-    assert (said.code, said.out, len(said.err.splitlines())) == (1, "", 1)
-    assert "device add NAME IP" in said.err
+    result = zk("poll")
+    assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 1)
+    assert "device add NAME IP" in result.err
     assert runs() == []
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_range_makes_every_date_in_it_also_one_without_punches(zk: CommandLine, runs: Runs) -> None:
+def test_a_range_processes_every_date_including_those_without_punches(zk: CommandLine, runs: Runs) -> None:
     zk("poll")
     span = ["--start-date", str(MONDAY), "--end-date", str(WEDNESDAY)]
     made = zk("process", *span, "--json").json
@@ -123,13 +123,13 @@ def test_without_a_crm_a_sync_says_so_and_counts_no_attempt(zk: CommandLine, hom
     zk("poll")
     zk("process")
     before = runs()
-    said = zk("sync")
-    assert (said.code, said.out) == (2, "")
-    assert said.err == (
+    result = zk("sync")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
         "zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted\n"
     )
     tested = zk("test-crm")
-    assert (tested.code, tested.out, tested.err) == (2, "", said.err)
+    assert (tested.code, tested.out, tested.err) == (2, "", result.err)
     assert runs() == before
     assert home_store.deliveries.states() == {"pending": 3}
 
@@ -140,21 +140,21 @@ def test_a_dry_run_prints_the_requests_without_the_token_and_sends_nothing(
 ) -> None:
     zk("poll")
     zk("process")
-    said = zk("sync", "--dry-run", "--user-id", "1001")
-    asked = said.json
+    result = zk("sync", "--dry-run", "--user-id", "1001")
+    asked = result.json
     assert asked["url"] == crm.url
     assert [(one["body"]["user_id"], one["body"]["date"]) for one in asked["requests"]] == [
         ("1001", str(MONDAY)),
         ("1001", str(WEDNESDAY)),
     ]
     assert all(one["idempotency_key"] for one in asked["requests"])
-    assert CRM_TOKEN not in said.out
+    assert CRM_TOKEN not in result.out
     assert crm.posts == 0
     assert home_store.deliveries.states() == {"pending": 3}
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_sync_keeps_to_its_limit_its_person_and_its_dates(zk: CommandLine, crm: CrmReceiver) -> None:
+def test_a_sync_is_restricted_to_its_limit_user_and_dates(zk: CommandLine, crm: CrmReceiver) -> None:
     zk("poll")
     zk("process")
     assert zk("sync", "--limit", "1", "--json").json["delivered"] == 1
@@ -171,10 +171,10 @@ def test_a_dead_letter_is_shown_and_repaired(zk: CommandLine, crm: CrmReceiver) 
     zk("poll")
     zk("process")
     crm.unknown_users = {"1002"}
-    said = zk("sync")
-    assert said.code == 1
-    assert "1 failed" in said.err
-    assert dict(line.split() for line in said.out.splitlines())["failed"] == "1"
+    result = zk("sync")
+    assert result.code == 1
+    assert "1 failed" in result.err
+    assert dict(line.split() for line in result.out.splitlines())["failed"] == "1"
     assert zk("test-crm", "--stats", "--json").json == {"total": 3, "synced": 2, "unsynced": 1, "failed": 1}
     status = zk("status", "--json").json
     assert (status["failed"], status["deliveries"]) == (1, {"delivered": 2, "failed": 1})
@@ -209,31 +209,31 @@ def test_the_crm_is_tested_without_creating_a_record(zk: CommandLine, crm: CrmRe
     assert crm.posts == 0
 
 
-def test_a_wrong_token_is_said_without_showing_it(zk: CommandLine, crm: CrmReceiver) -> None:
+def test_a_wrong_token_is_reported_without_printing_it(zk: CommandLine, crm: CrmReceiver) -> None:
     crm.token = "another"
-    said = zk("test-crm", "--json")
-    assert said.code == 1
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith(f"zk-pipeline: CRM at {crm.url}: ")
-    assert CRM_TOKEN not in said.out + said.err
+    result = zk("test-crm", "--json")
+    assert result.code == 1
+    assert len(result.err.splitlines()) == 1
+    assert result.err.startswith(f"zk-pipeline: CRM at {crm.url}: ")
+    assert CRM_TOKEN not in result.out + result.err
 
 
 @pytest.mark.usefixtures("gates")
 def test_a_crm_that_repeats_the_token_does_not_make_a_command_print_it(zk: CommandLine, crm: CrmReceiver) -> None:
     zk("poll")
     zk("process")
-    crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
-    said = zk("sync")
-    assert said.code == 1
-    assert CRM_TOKEN not in said.out + said.err
+    crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is unknown")
+    result = zk("sync")
+    assert result.code == 1
+    assert CRM_TOKEN not in result.out + result.err
 
 
 @pytest.mark.usefixtures("bare_home")
-def test_the_status_of_a_fresh_home_says_that_there_is_nothing_yet(zk: CommandLine) -> None:
-    said = zk("status")
-    assert (said.code, said.err) == (0, "")
-    told = dict(line.split("  ", 1) for line in said.out.splitlines())
-    assert {name: words.strip() for name, words in told.items()} == {
+def test_the_status_of_a_fresh_home_has_empty_counts(zk: CommandLine) -> None:
+    result = zk("status")
+    assert (result.code, result.err) == (0, "")
+    summary = dict(line.split("  ", 1) for line in result.out.splitlines())
+    assert {name: value.strip() for name, value in summary.items()} == {
         "punches": "0",
         "days": "0",
         "stale dates": "none",
@@ -242,8 +242,8 @@ def test_the_status_of_a_fresh_home_says_that_there_is_nothing_yet(zk: CommandLi
         "punches of clocks that jumped": "0",
         "deliveries": "empty",
         "dead letters": "0",
-        "daemon": "never seen; start it with `zk-pipeline up`",
-        "schedules and sensors": "0 running; 0 runs in flight",
+        "daemon": "no heartbeat yet; start it with `zk-pipeline up`",
+        "schedules and sensors": "0 running; 0 runs in progress",
     }
 
 
@@ -255,17 +255,17 @@ def test_a_pause_that_the_crm_asked_for_is_shown_and_lifted(
         zk(command)
     assert "pause of the CRM" not in zk("status").out
     until = (home_store.clock() + timedelta(hours=20)).replace(microsecond=0)
-    home_store.deliveries.keep_pause(until, crm.url)
+    home_store.deliveries.save_pause(until, crm.url)
     assert zk("status", "--json").json["crm_paused_until"] == until.isoformat()
     assert f"the CRM asked for a pause until {until:%Y-%m-%d %H:%M:%S} UTC" in zk("status").out
-    said = zk("sync", "--json")
-    assert (said.code, json.loads(said.out)["unsent"], "; 3 still wait: " in said.err) == (1, 3, True)
+    result = zk("sync", "--json")
+    assert (result.code, json.loads(result.out)["unsent"], "; 3 still wait: " in result.err) == (1, 3, True)
     assert crm.posts == 0
     assert zk("sync", "--force", "--json").json["delivered"] == 3
     assert zk("status", "--json").json["crm_paused_until"] is None
 
 
-def test_the_status_shows_what_is_late_and_what_failed(zk: CommandLine, gates: Fleet) -> None:
+def test_the_status_shows_stale_dates_and_failed_polls(zk: CommandLine, gates: Fleet) -> None:
     gates.punch("North", "1003", WEDNESDAY_2099)
     zk("poll")
     gates.switch_off("South")
@@ -277,11 +277,11 @@ def test_the_status_shows_what_is_late_and_what_failed(zk: CommandLine, gates: F
     devices = {one["name"]: (one["last_poll_status"], one["records"]) for one in status["devices"]}
     assert devices == {"North": ("success", 5), "South": ("failed", 2)}
     assert status["orchestration"]["runs_in_flight"] == 0
-    said = zk("status").out
-    assert f"{MONDAY}, {WEDNESDAY}" in said
-    assert "South (127.0.0.1:" in said
+    result = zk("status").out
+    assert f"{MONDAY}, {WEDNESDAY}" in result
+    assert "South (127.0.0.1:" in result
 
     zk("process")
     status = zk("status", "--json").json
     assert (status["stale"], status["days"], status["deliveries"]) == ([], 3, {"pending": 3})
-    assert "3 pending; the oldest due for 0 min" in zk("status").out
+    assert "3 pending; oldest due for 0 min" in zk("status").out

@@ -1,4 +1,4 @@
-"""The command as a process: what signals and closed pipes do to it, and terminals served until it is told to end."""
+"""Commands as processes: signals, closed pipes, and emulated terminals until the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ZK = [sys.executable, "-m", "zk_pipeline"]
 
 
 def read_array(process: subprocess.Popen[str]) -> list[dict[str, object]]:
-    """The JSON array that a process prints before it goes on."""
+    """The JSON array that a running process prints."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -37,7 +37,7 @@ def read_array(process: subprocess.Popen[str]) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("bare_home")
-def test_simulated_terminals_can_be_read_by_anybody_until_they_are_told_to_end(number: signal.Signals) -> None:
+def test_simulated_terminals_can_be_read_until_a_signal(number: signal.Signals) -> None:
     command = [*ZK, "simulate", "--devices", "2", "--employees", "6", "--days", "7", "--json"]  # with working days
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -54,8 +54,8 @@ def test_simulated_terminals_can_be_read_by_anybody_until_they_are_told_to_end(n
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_a_reader_that_leaves_is_no_error_worth_a_traceback(home: Path, home_store: Store) -> None:
-    for count in range(40):  # more than a pipe's own buffer takes of the first lines
+def test_a_closed_pipe_causes_no_traceback(home: Path, home_store: Store) -> None:
+    for count in range(40):  # more than the buffer of a pipe
         home_store.devices.add(device(f"Gate {count}"))
     reader, writer = os.pipe()
     os.close(reader)
@@ -67,7 +67,7 @@ def test_a_reader_that_leaves_is_no_error_worth_a_traceback(home: Path, home_sto
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_an_interrupted_command_says_so_and_no_more(
+def test_an_interrupted_command_prints_one_line(
     zk: CommandLine, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -75,12 +75,12 @@ def test_an_interrupted_command_says_so_and_no_more(
 
     home_store.devices.add(device("Gate"))
     monkeypatch.setattr("zk_pipeline.devices.gateway.TerminalGateway.users", interrupt)
-    said = zk("device", "users", "Gate")
-    assert (said.code, said.out) == (130, "")
-    assert said.err == "\nzk-pipeline: interrupted\n"  # the first line end takes it off the line of the ^C
+    result = zk("device", "users", "Gate")
+    assert (result.code, result.out) == (130, "")
+    assert result.err == "\nzk-pipeline: interrupted\n"  # the first line end follows the ^C
 
 
-def test_terminals_that_never_answer_do_not_hold_up_an_interrupt(
+def test_terminals_that_never_answer_do_not_delay_an_interrupt(
     home: Path, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.exists()
@@ -94,7 +94,7 @@ def test_terminals_that_never_answer_do_not_hold_up_an_interrupt(
             [*ZK, "test-device"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as testing:
             try:
-                for one in silent:  # their connections are taken, and that is all
+                for one in silent:  # connections are accepted and never answered
                     one.settimeout(30)
                     stack.enter_context(one.accept()[0])
                 testing.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""`export` and `month` as a shell calls them: files, standard output, refusals."""
+"""`export` and `month`: files, standard output, usage errors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def worked(home_store: Store) -> None:
 
 
 @pytest.mark.usefixtures("worked")
-def test_the_format_is_what_the_name_ends_in_and_an_old_file_is_replaced(zk: CommandLine, tmp_path: Path) -> None:
+def test_the_format_is_the_suffix_and_an_old_file_is_replaced(zk: CommandLine, tmp_path: Path) -> None:
     target = tmp_path / "days.parquet"
     target.write_text("before")
-    said = zk("export", "attendance", *SPAN, "-o", str(target))
-    assert (said.code, said.out, said.err) == (0, f"1 rows in {target}\n", "")
+    result = zk("export", "attendance", *SPAN, "-o", str(target))
+    assert (result.code, result.out, result.err) == (0, f"1 row in {target}\n", "")
     assert pq.read_table(target)["user_id"].to_pylist() == ["1001"]
     assert zk("export", "raw", *SPAN, "-o", str(target), "--json").json == {
         "file": str(target),
@@ -60,14 +60,14 @@ def test_an_export_to_standard_output_is_nothing_but_the_file(zk: CommandLine, h
 def test_wrong_usage_is_refused_in_one_line(zk: CommandLine, tmp_path: Path) -> None:
     target = str(tmp_path / "out")
     for wrong in (
-        ("export", "raw", "-o", target),  # which format?
+        ("export", "raw", "-o", target),  # no format
         ("export", "raw", "--format", "json", "-o", target),
         ("export", "everything", "--format", "csv", "-o", target),
         ("export", "raw", "--start-date", "2026-03-05", "--end-date", "2026-03-01", "-o", f"{target}.csv"),
         ("export", "raw", "--site", "Moon", "-o", f"{target}.csv"),
         ("export", "raw", "-o", str(tmp_path / "missing" / "out.csv")),
         ("export", "raw", "--format", "csv", "--json", "-o", "-"),
-        ("month", "--user-id", "Nobody"),
+        ("month", "--user-id", "Unknown"),
         ("month", "--user-id", "1001", "--month", "March"),
         ("month", "--user-id", "1001", "--format", "xlsx"),
     ):
@@ -98,9 +98,9 @@ def test_a_killed_export_leaves_no_file_under_the_name(home: Path, tmp_path: Pat
 @pytest.mark.usefixtures("worked")
 def test_the_month_sheet_is_shown_and_written(zk: CommandLine, tmp_path: Path) -> None:
     asked = ("month", "--user-id", "1001", "--month", "2026-03")
-    said = zk(*asked)
-    assert said.out.startswith("Zoë (1001), Plant, March 2026\n")
-    assert "2026-03-02  Mon         09:00  17:30  8:30    2" in said.out
+    result = zk(*asked)
+    assert result.out.startswith("Zoë (1001), Plant, March 2026\n")
+    assert "2026-03-02  Mon         09:00  17:30  8:30    2" in result.out
     plain = zk(*asked, "--json").json
     assert (plain["present"], plain["worked_minutes"], len(plain["days"])) == (1, 510, 31)
     for kind in ("text", "html", "xlsx"):

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any moment of a command: 130 or 143, one line of why, and nothing left in disorder."""
+"""SIGINT and SIGTERM at any moment of a command: exit code 130 or 143, one line of output, consistent state."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.store.store_fixtures import MONDAY, device, ingest, on, process, rows
 from zk_pipeline_tests.waiting import until
 
-FEW = 20  # people who are due; 8 requests are under way at a time, of a second each
+FEW = 20  # users with due deliveries; 8 requests of one second each in parallel
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
-class Told:
-    """A command that was sent a signal: `after` so many seconds from the first line of the package that it ran."""
+class Ended:
+    """A command that got a signal `after` seconds from the first line of the package."""
 
     number: signal.Signals
     after: float
     code: int
     out: str
     err: str
-    seconds: float  # until it ended
+    seconds: float  # until the exit
 
     @property
     def came_too_late(self) -> bool:
-        """Whether the work had been done, and the interpreter was about to end, or had."""
+        """Whether the work was done and the interpreter was exiting or had exited."""
         return (self.code, self.err) == (0, "") and self.seconds < 2
 
     def faults(self) -> list[str]:
-        """What is not as documented: exit code, one line of why, nothing of the inside."""
+        """Differences from the documentation: exit code, one line of output, no traceback."""
         lines = [line for line in self.err.splitlines() if line]
         found = []
         if self.code != 128 + self.number:
@@ -65,14 +65,16 @@ class Told:
 
 
 def is_ready(running: subprocess.Popen[str]) -> bool:
-    """Whether its interpreter has begun with the package, which then handles SIGTERM."""
+    """Whether the interpreter runs the package, which then handles SIGTERM."""
     status = Path(f"/proc/{running.pid}/status").read_text()
     found = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
     return running.poll() is not None or bool(found and int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def told(command: list[str], home: Path, number: signal.Signals | None, after: float, **variables: str) -> Told:
-    """Run a command in `home`, send it the signal, and wait for its end; `after` is less where it ended before."""
+def run_and_signal(
+    command: list[str], home: Path, number: signal.Signals | None, after: float, **variables: str
+) -> Ended:
+    """Run a command in `home`, send the signal, and wait for the exit; `after` is less if it exited before."""
     environ = {**os.environ, "ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), **variables}
     with subprocess.Popen(
         [sys.executable, "-m", "zk_pipeline", *command],
@@ -93,7 +95,7 @@ def told(command: list[str], home: Path, number: signal.Signals | None, after: f
         finally:
             running.kill()
     ended = time.monotonic()
-    return Told(
+    return Ended(
         number or SIGNALS[0], ended - began if number is None else after, running.returncode, out, err, ended - sent
     )
 
@@ -105,36 +107,36 @@ def runs_left_open(home: Path) -> list[str]:
 
 @pytest.fixture
 def few_due(home: Path, home_store: Store) -> Path:
-    """A home in which FEW days are due, to be copied."""
+    """A home with FEW due deliveries, to be copied."""
     home_store.devices.add(device("Gate"))
-    people = (f"U{number:04}" for number in range(FEW))
-    ingest(home_store, "Gate", *(punch for user in people for punch in on(MONDAY, "09:00", "18:00", user_id=user)))
+    users = (f"U{number:04}" for number in range(FEW))
+    ingest(home_store, "Gate", *(punch for user in users for punch in on(MONDAY, "09:00", "18:00", user_id=user)))
     process(home_store, MONDAY)
     return home
 
 
-def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, tell: Callable[[str, object], None]) -> None:
-    """Send a signal to `sync` at so many instants between start and end; record how it ended."""
+def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, record: Callable[[str, object], None]) -> None:
+    """Send a signal to `sync` at so many instants between start and end; record the outcomes."""
     rng = random.Random(seed)
     faults: list[str] = []
     codes: Counter[str] = Counter()
     slowest = whole = 0.0
-    for instant in range(-1, instants):  # the first is not sent any, and tells how long it takes
+    for instant in range(-1, instants):  # the first gets no signal and measures the duration
         mine = tmp_path / f"home-{instant}"
         shutil.copytree(few_due, mine)
         with CrmReceiver(token=CRM_TOKEN, fault_rule=lambda _: Fault(delay_before=1.0)) as receiver:
             variables = {"CRM_API_URL": receiver.url, "CRM_API_TOKEN": CRM_TOKEN}
             number = None if instant < 0 else SIGNALS[instant % 2]
-            ended = told(["sync"], mine, number, rng.uniform(0.0, whole), **variables)
+            ended = run_and_signal(["sync"], mine, number, rng.uniform(0.0, whole), **variables)
             applied = {user for user, _ in receiver.ledger.latest()}
         if number is None:
             assert ended.code == 0, ended
             whole = ended.after
             continue
         store = Store.at(mine / "data" / "attendance.duckdb")
-        held = {user for (user,) in rows(store, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")}
+        delivered = {user for (user,) in rows(store, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")}
         problems = ended.faults() + runs_left_open(mine)
-        if held != applied or store.deliveries.states().keys() - {"delivered", "pending"}:
+        if delivered != applied or store.deliveries.states().keys() - {"delivered", "pending"}:
             problems.append(f"{store.deliveries.states()}, and the CRM has {len(applied)}")
         if ended.came_too_late and len(applied) == FEW:
             problems = []
@@ -144,8 +146,8 @@ def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, tell: Ca
             slowest = max(slowest, ended.seconds)
         faults += problems
         shutil.rmtree(mine)
-    words = f"{instants} signals to a sync of {whole:.1f} s (seed {seed}): {dict(codes)}, {len(faults)} faults"
-    tell(CRM_COUNTS, f"{words}, ended {slowest:.1f} s later at most")
+    summary = f"{instants} signals to a sync of {whole:.1f} s (seed {seed}): {dict(codes)}, {len(faults)} faults"
+    record(CRM_COUNTS, f"{summary}, ended {slowest:.1f} s later at most")
     assert not faults, "\n".join(faults)
 
 
@@ -176,14 +178,14 @@ COMMANDS = {
 
 @pytest.fixture
 def gates(fleet: Fleet, home: Path, home_store: Store) -> Path:
-    """A home with two terminals that hold punches, to be copied."""
+    """A home with two terminals with punches, to be copied."""
     switch_on(fleet, home_store, gate("North", *present(MONDAY_OF_GATES, "1001")))
     switch_on(fleet, home_store, gate("South", *present(MONDAY_OF_GATES, "1002")))
     return home
 
 
-def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
-    """Send a signal to a command at so many instants between start and end; record how it ended."""
+def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, record: Callable[[str, object], None]) -> None:
+    """Send a signal to a command at so many instants between start and end; record the outcomes."""
     seed = random.randrange(10_000)
     rng = random.Random(seed)
     faults: list[str] = []
@@ -193,7 +195,7 @@ def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, tell: Ca
         mine = tmp_path / f"{name}-{instant}"
         shutil.copytree(home, mine)
         number = None if instant < 0 else rng.choice(SIGNALS)
-        ended = told(COMMANDS[name], mine, number, rng.uniform(0.0, whole))
+        ended = run_and_signal(COMMANDS[name], mine, number, rng.uniform(0.0, whole))
         if number is None:
             assert ended.code == 0, ended
             whole = ended.after
@@ -204,7 +206,7 @@ def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, tell: Ca
         faults += [f"left {part}" for part in mine.rglob("*.part")]
         Store.at(mine / "data" / "attendance.duckdb").deliveries.states()
         shutil.rmtree(mine)
-    tell(
+    record(
         CRM_COUNTS, f"{instants} signals to {name} of {whole:.1f} s (seed {seed}): {dict(codes)}, {len(faults)} faults"
     )
     assert not faults, "\n".join(faults)
@@ -228,7 +230,7 @@ def test_signals_at_many_moments_end_a_command_as_documented(
 
 
 def processes_of(home: Path) -> list[str]:
-    """The processes whose environment names a home."""
+    """Processes whose environment names the home."""
     found = []
     for one in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -247,7 +249,7 @@ def test_signals_at_many_moments_end_all_processes_of_up(
     faults: list[str] = []
     for instant in range(10):
         number = SIGNALS[instant % 2]
-        ended = told(["up", "--port", str(free_port())], home, number, random.uniform(0.0, 12.0))
+        ended = run_and_signal(["up", "--port", str(free_port())], home, number, random.uniform(0.0, 12.0))
         codes[f"{number.name} {ended.code}"] += 1
         if ended.code not in (0, 128 + number) or "Traceback" in ended.err:
             faults.append(f"{ended.after:.2f} s: {ended.code}: {ended.err[-1500:]}")

@@ -6,7 +6,7 @@ import pytest
 
 from zk_pipeline.config.poll_queues import queue_slug, split_poll_queues
 from zk_pipeline.devices.models import Device
-from zk_pipeline.operations.alerting.routing import by_queue, queue_of, side_by_side
+from zk_pipeline.operations.alerting.routing import group_by_queue, order_by_queue, queue_for_site
 
 
 def terminal(name: str, site: str, *, enabled: bool = True) -> Device:
@@ -16,12 +16,12 @@ def terminal(name: str, site: str, *, enabled: bool = True) -> Device:
 def test_a_site_has_the_queue_that_is_named_for_it_or_that_of_every_other_or_the_one_for_all_else() -> None:
     rules = split_poll_queues("Head office = hq, *=site-{site}")
     assert rules == {"Head office": "hq", "*": "site-{site}"}
-    assert [queue_of(site, rules) for site in ("Head office", "İzmir", "Depot")] == [
+    assert [queue_for_site(site, rules) for site in ("Head office", "İzmir", "Depot")] == [
         "hq",
         "site-izmir",
         "site-depot",
     ]
-    assert queue_of("Izmir", split_poll_queues("Ankara=ankara")) == "dagster"
+    assert queue_for_site("Izmir", split_poll_queues("Ankara=ankara")) == "dagster"
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_devices_of_a_queue_are_told_together_and_stand_side_by_side_enabled_one
         terminal("D", "Bursa"),
     ]
     rules = split_poll_queues("Bursa=ankara, *={site}")
-    assert {queue: [one.name for one in ours] for queue, ours in by_queue(devices, rules).items()} == {
+    assert {queue: [one.name for one in ours] for queue, ours in group_by_queue(devices, rules).items()} == {
         "ankara": ["B", "D"],
         "izmir": ["A", "C"],
     }
-    assert side_by_side(devices, rules) == ["B", "D", "C", "A"]
+    assert order_by_queue(devices, rules) == ["B", "D", "C", "A"]

@@ -1,4 +1,4 @@
-"""Deliveries, an outbox in memory, a sender that answers as told, a clock that moves when slept on, certificates.
+"""Deliveries, an outbox in memory, a sender with scripted answers, a clock that moves when slept on, certificates.
 
 The CRM itself is real.
 """
@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.payload import idempotency_key
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.errors import ZkPipelineError
@@ -65,17 +65,17 @@ class MemoryOutbox:
         self.settlings: list[int] = []
         self.threads: set[int] = set()
         self.noted: set[str] = set()
-        self.is_sender = True
+        self.has_sync_lock = True
 
-    def ensure_sender(self) -> None:
-        if not self.is_sender:
-            raise ZkPipelineError("somebody else sends")
+    def ensure_sync_lock(self) -> None:
+        if not self.has_sync_lock:
+            raise ZkPipelineError("another run sends")
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
         self.noted.update(delivery.idempotency_key for delivery in deliveries)
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
-        self.ensure_sender()
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        self.ensure_sync_lock()
         if outcomes:
             self.settle(outcomes)
         return self.claim(wanted) if wanted > 0 else []
@@ -94,8 +94,8 @@ class MemoryOutbox:
             assert key not in self.outcomes, "settled twice"
             self.outcomes[key] = outcome
 
-    def by_verdict(self, verdict: Verdict) -> list[Outcome]:
-        return [o for o in self.outcomes.values() if o.verdict is verdict]
+    def by_state(self, state: DeliveryState) -> list[Outcome]:
+        return [o for o in self.outcomes.values() if o.state is state]
 
     def outcome_of(self, user_id: str) -> Outcome:
         return next(o for o in self.outcomes.values() if o.delivery.user_id == user_id)
@@ -103,7 +103,7 @@ class MemoryOutbox:
 
 @dataclass
 class ToldSender:
-    """Answers as told by a function of the delivery and of how often it was sent before."""
+    """Answers by a function of the delivery and of how often it was sent before."""
 
     tell: Callable[[Delivery, int], DeliveryResult]
     sent: list[str] = field(default_factory=list)
@@ -148,7 +148,7 @@ def client_of(receiver: CrmReceiver, *, timeout: float = 10.0, ca_bundle: Path |
 
 @contextmanager
 def stub_crm(answer: Callable[[str, bool, str], tuple[int, str]]) -> Iterator[str]:
-    """The address of a server whose status and words depend on the method, on there being credentials, and the path."""
+    """Address of a server whose status and message depend on method, credentials and path."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def handle_any(self) -> None:

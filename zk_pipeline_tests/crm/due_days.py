@@ -1,4 +1,4 @@
-"""Stores full of days that are due at a CRM, made the way they come about: punches ingested, dates processed."""
+"""Stores with due deliveries, created like real ones: punches ingested, dates processed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def person(number: int) -> str:
 
 
 def make_due(store: Store, *, people: int, dates: Sequence[date]) -> int:
-    """Everybody in at 08:00 and out at 17:00 on each date; how many days are due."""
+    """Every user in at 08:00 and out at 17:00 on each date; returns the number of due days."""
     store.devices.add(Device(name=GATE, ip_address="192.0.2.10"))
     who = [person(n) for n in range(people)]
     add_punches(store, ((user, day, time) for day in dates for user in who for time in ("08:00", "17:00")))
@@ -69,7 +69,7 @@ def remake(store: Store, dates: Sequence[date]) -> None:
 
 
 def revise(store: Store, days: Iterable[tuple[str, date]], time: str, *, gate: str = GATE) -> None:
-    """A punch more for each (user id, date), and the days made again: a revision each, if nobody was there so late."""
+    """One more punch for each (user id, date), and the days processed again: a revision each, if no punch was later."""
     days = list(days)
     add_punches(store, ((user, day, time) for user, day in days), gate=gate)
     remake(store, sorted({day for _, day in days}))
@@ -108,6 +108,6 @@ def delivery_states(store: Store) -> dict[str, int]:
 
 
 def copied_store(template: Where, to: Path) -> Store:
-    """A store of its own, with true time, that begins as `template`, which nobody has open."""
+    """A store with true time, copied from `template`, which no process has open."""
     to.parent.mkdir(parents=True, exist_ok=True)
     return Store.at(copy_store(template, to))

@@ -1,4 +1,4 @@
-"""A server of raw bytes: what it sends for each request, and when, is up to the test."""
+"""A CRM of raw bytes: the test decides what is sent for each request, and when."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ Each does what a run does, `operations.sync` over the store's file; nothing is r
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,21 +13,20 @@ from multiprocessing.connection import Connection
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.summary import DeliverySummary
+from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning
 from zk_pipeline.store.store import Store, utc_now
+from zk_pipeline_tests.forkserver import processes
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["zk_pipeline_tests.crm.sync_children", "pandas", "pyarrow", "duckdb"])
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended by itself: its summary, and the error it raised, if any."""
+    """Result of a run that was not killed: its summary, and the error it raised, if any."""
 
     summary: DeliverySummary
     error: str | None = None
@@ -39,9 +37,9 @@ class SyncChild:
     """A running sync. `wait` for its end, or `kill` it."""
 
     def __init__(self, store: Where, variables: Mapping[str, str], scope: SyncScope, *, clock_falls: bool) -> None:
-        self._pipe, there = _context.Pipe()
+        self._pipe, there = processes.Pipe()
         arguments = (there, store, dict(variables), scope, f"run {next(_numbers)}", clock_falls)
-        self.process = _context.Process(target=_run, args=arguments, daemon=True)
+        self.process = processes.Process(target=_run, args=arguments, daemon=True)
         self.process.start()
         there.close()
 

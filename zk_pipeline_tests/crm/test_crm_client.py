@@ -1,4 +1,4 @@
-"""The client against the real receiver over loopback: one request, one meaning."""
+"""CRM client against the real receiver over loopback: classification of each response."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from zk_pipeline.crm.address import PEOPLE_ALIKE, PEOPLE_REFUSED_ALIKE
+from zk_pipeline.crm.address_evidence import USERS_WITH_SAME_ANSWER, USERS_WITH_SAME_REJECTION
 from zk_pipeline.crm.client import CrmClient
-from zk_pipeline.crm.endpoint import CrmEndpoint
+from zk_pipeline.crm.endpoint import CrmEndpoint, TokenFile
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
-from zk_pipeline.crm.token import TokenFile
-from zk_pipeline.crm.transport import MAX_BODY
+from zk_pipeline.crm.transport import MAX_BODY_BYTES
 from zk_pipeline.simulator.crm.faults import Fault, first, html_page, redirect, refusal, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import DAY, NOON, TOKEN, client_of, deliveries, delivery, stub_crm
@@ -84,7 +83,7 @@ def test_an_answer_dripped_beyond_the_deadline_ends_at_the_deadline(receiver: Cr
         answer = client.post_one(delivery())
         assert 0.5 < time.monotonic() - started < 2.0
         assert answer.meaning is ResponseClass.UNKNOWN
-        assert "too long" in (answer.error or "")
+        assert "timeout" in (answer.error or "")
         assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     assert receiver.ledger.revisions("EMP001", DAY) == [1]
 
@@ -105,14 +104,14 @@ def test_a_request_under_way_ends_when_the_run_is_being_ended(client: CrmClient,
 
 
 def test_an_endless_answer_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
-    receiver.fault_rule = first(1, Fault(status=400, body=b"x" * (MAX_BODY * 3)))
+    receiver.fault_rule = first(1, Fault(status=400, body=b"x" * (MAX_BODY_BYTES * 3)))
     assert client.post_one(delivery()).meaning is ResponseClass.REJECTED
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     assert receiver.connections == 2, "the rest was dropped with its connection rather than read"
 
 
 def test_a_compressed_bomb_is_cut_at_the_bound(client: CrmClient, receiver: CrmReceiver) -> None:
-    bomb = gzip.compress(b"\0" * (MAX_BODY * 20))
+    bomb = gzip.compress(b"\0" * (MAX_BODY_BYTES * 20))
     receiver.fault_rule = first(1, Fault(status=400, headers={"Content-Encoding": "gzip"}, body=bomb))
     answer = client.post_one(delivery())
     assert answer.meaning is ResponseClass.REJECTED
@@ -215,7 +214,7 @@ def test_the_environments_proxies_and_netrc_are_not_used(
     receiver: CrmReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("default login somebody password else\n")
+    netrc.write_text("default login another password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
@@ -231,12 +230,14 @@ def test_a_wrong_address_is_one_where_several_people_get_the_same_and_nobody_is_
     url = receiver.url.replace("attendance", "attendence") if status == 404 else receiver.url
     receiver.fault_rule = whenever(lambda _: True, refusal(status, detail="no such address"))
     with CrmClient(CrmEndpoint(url=url), token=lambda: TOKEN, clock=lambda: NOON) as client:
-        again = [client.post_one(delivery()).meaning for _ in range(2 * PEOPLE_ALIKE)]
+        again = [client.post_one(delivery()).meaning for _ in range(2 * USERS_WITH_SAME_ANSWER)]
         assert set(again) == {ResponseClass.UNCLEAR}, "one person's record, however often, shows nothing of the address"
         if as_array:
-            assert {a.meaning for a in client.post_batch(deliveries(3))} == {ResponseClass.BATCH_REFUSED}
-        answers = [client.post_one(each) for each in deliveries(PEOPLE_ALIKE)[: PEOPLE_ALIKE - 1]]
-    assert [a.meaning for a in answers] == [ResponseClass.UNCLEAR] * (PEOPLE_ALIKE - 2) + [ResponseClass.MISCONFIGURED]
+            assert {a.meaning for a in client.post_batch(deliveries(3))} == {ResponseClass.BATCH_REJECTED}
+        answers = [client.post_one(each) for each in deliveries(USERS_WITH_SAME_ANSWER)[: USERS_WITH_SAME_ANSWER - 1]]
+    assert [a.meaning for a in answers] == [ResponseClass.UNCLEAR] * (USERS_WITH_SAME_ANSWER - 2) + [
+        ResponseClass.MISCONFIGURED
+    ]
     assert "CRM_API_URL" in (answers[-1].error or "")
 
 
@@ -257,13 +258,13 @@ def test_a_token_that_may_no_longer_deliver_is_the_set_ups_fault_although_it_has
 ) -> None:
     assert client.post_one(delivery()).meaning is ResponseClass.DELIVERED
     receiver.fault_rule = whenever(lambda _: True, refusal(403))
-    meanings = [client.post_one(each).meaning for each in deliveries(PEOPLE_ALIKE)]
-    assert meanings == [ResponseClass.REJECTED] * (PEOPLE_ALIKE - 1) + [ResponseClass.MISCONFIGURED]
+    meanings = [client.post_one(each).meaning for each in deliveries(USERS_WITH_SAME_ANSWER)]
+    assert meanings == [ResponseClass.REJECTED] * (USERS_WITH_SAME_ANSWER - 1) + [ResponseClass.MISCONFIGURED]
 
 
 def test_a_refusal_of_everybody_alike_is_the_set_ups_fault(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.fault_rule = whenever(lambda _: True, refusal(400, detail="unknown field clock_in"))
-    answers = [client.post_one(each) for each in deliveries(PEOPLE_REFUSED_ALIKE)]
+    answers = [client.post_one(each) for each in deliveries(USERS_WITH_SAME_REJECTION)]
     assert {a.meaning for a in answers[:-1]} == {ResponseClass.REJECTED}
     assert answers[-1].meaning is ResponseClass.MISCONFIGURED
     assert "crm_mapping.yaml" in (answers[-1].error or "")
@@ -385,7 +386,7 @@ def test_a_truncated_batch_answer_leaves_the_rest_unknown(client: CrmClient, rec
 
 def test_a_batch_refused_for_one_record_is_refused_as_a_whole(client: CrmClient, receiver: CrmReceiver) -> None:
     receiver.fault_rule = whenever(lambda r: "EMP00001" in r.user_ids, refusal(400))
-    assert {a.meaning for a in client.post_batch(deliveries(4))} == {ResponseClass.BATCH_REFUSED}
+    assert {a.meaning for a in client.post_batch(deliveries(4))} == {ResponseClass.BATCH_REJECTED}
 
 
 def test_one_thread_keeps_one_connection(client: CrmClient, receiver: CrmReceiver) -> None:

@@ -1,4 +1,4 @@
-"""The delivery service: against the real receiver, and, where time matters, against answers told to it."""
+"""Delivery runs against the real receiver, and, where time matters, against scripted answers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from unittest.mock import ANY
 import pytest
 
 from zk_pipeline.crm.circuit_breaker import PROBES
-from zk_pipeline.crm.claim_buffer import PAGE, SETTLE_AT
+from zk_pipeline.crm.claim_buffer import FIRST_SETTLE_COUNT, MIN_BUFFERED
 from zk_pipeline.crm.client import CrmClient
-from zk_pipeline.crm.delivery import PATIENCE, deliver
+from zk_pipeline.crm.delivery import OUTAGE_PATIENCE_SECONDS, deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.models import Delivery, Outcome, Verdict
-from zk_pipeline.crm.request import Sender
+from zk_pipeline.crm.models import MAX_ERRORS, Delivery, DeliveryState, DeliverySummary, Outcome
+from zk_pipeline.crm.request_worker import Sender
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
-from zk_pipeline.crm.summary import MAX_ERRORS, DeliverySummary
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.simulator.crm.faults import Fault, any_of, first, refusal, sometimes, whenever
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
@@ -49,11 +48,11 @@ def run(
     max_attempts: int = 3,
     batch_size: int = 1,
     limit: int | None = None,
-    patience: float = PATIENCE,
+    patience: float = OUTAGE_PATIENCE_SECONDS,
     time: FakeTime | None = None,
     progress: Callable[[DeliverySummary], None] | None = None,
     paused_until: datetime | None = None,
-    keep_pause: Callable[[datetime], None] | None = None,
+    save_pause: Callable[[datetime], None] | None = None,
 ) -> DeliverySummary:
     time = time or FakeTime()
     return deliver(
@@ -65,7 +64,7 @@ def run(
         limit=limit,
         patience=patience,
         paused_until=paused_until,
-        keep_pause=keep_pause,
+        save_pause=save_pause,
         clock=time.clock,
         sleep=time.sleep,
         monotonic=time.monotonic,
@@ -133,7 +132,7 @@ def test_one_poison_record_fails_alone(client: CrmClient, receiver: CrmReceiver,
     summary = run(outbox, client, batch_size=batch_size)
     assert (summary.delivered, summary.failed) == (99, 1)
     poison = outbox.outcome_of("EMP00042")
-    assert (poison.verdict, poison.attempts, poison.status) == (Verdict.FAILED, 1, 422)
+    assert (poison.state, poison.attempts, poison.status) == (DeliveryState.FAILED, 1, 422)
     assert poison.error == "422: no employee EMP00042"
 
 
@@ -210,7 +209,7 @@ def test_an_attempt_that_only_showed_a_wrong_set_up_is_told_but_not_counted() ->
     with pytest.raises(CrmMisconfigured):
         run(outbox, ToldSender(lambda *_: WRONG))
     outcome = outbox.outcome_of("EMP001")
-    assert (outcome.verdict, outcome.attempts) == (Verdict.UNSENT, 0)
+    assert (outcome.state, outcome.attempts) == (DeliveryState.UNSENT, 0)
     assert [attempt.outcome for attempt in outcome.tried] == ["misconfigured"]
 
 
@@ -231,8 +230,8 @@ def test_a_wrong_token_stops_the_run_and_spends_nothing(client: CrmClient, recei
         run(outbox, client)
     assert caught.value.summary is not None
     claimed = sum(outbox.claims)
-    assert caught.value.summary.unsent == caught.value.summary.total == claimed <= PAGE
-    assert {(o.verdict, o.attempts) for o in outbox.outcomes.values()} == {(Verdict.UNSENT, 0)}
+    assert caught.value.summary.unsent == caught.value.summary.total == claimed <= MIN_BUFFERED
+    assert {(o.state, o.attempts) for o in outbox.outcomes.values()} == {(DeliveryState.UNSENT, 0)}
     assert len(outbox.outcomes) == claimed
 
 
@@ -250,11 +249,11 @@ def test_after_a_pause_nothing_more_is_sent_where_somebody_else_may_be_sending()
     outbox = MemoryOutbox([delivery()])
 
     def tell(*_: object) -> DeliveryResult:
-        outbox.is_sender = False
+        outbox.has_sync_lock = False
         return replace(UNAVAILABLE, retry_after=30.0)
 
     sender, time = ToldSender(tell), FakeTime()
-    with pytest.raises(ZkPipelineError, match="somebody else sends"):
+    with pytest.raises(ZkPipelineError, match="another run sends"):
         run(outbox, sender, time=time)
     assert sum(time.slept) >= 30
     assert sender.sent == ["EMP001"]
@@ -277,8 +276,8 @@ def test_attempts_end_in_retry_with_the_last_words() -> None:
     outbox = MemoryOutbox([delivery()])
     summary = run(outbox, ToldSender(lambda *_: UNAVAILABLE), max_attempts=3)
     outcome = outbox.outcome_of("EMP001")
-    assert (outcome.verdict, outcome.attempts, outcome.status, outcome.error) == (
-        Verdict.RETRY,
+    assert (outcome.state, outcome.attempts, outcome.status, outcome.error) == (
+        DeliveryState.RETRY,
         3,
         500,
         "500",
@@ -336,8 +335,8 @@ def test_a_pause_longer_than_a_run_waits_ends_the_run_and_is_kept_for_the_next()
     pause = DeliveryResult(meaning=ResponseClass.UNAVAILABLE, status=503, error="503", retry_after=121)
     outbox = MemoryOutbox(deliveries(30))
     kept: list[datetime] = []
-    summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, patience=120, time=time, keep_pause=kept.append)
-    assert (len(outbox.by_verdict(Verdict.WAITING)), len(outbox.by_verdict(Verdict.UNSENT))) == (1, 29)
+    summary = run(outbox, ToldSender(lambda *_: pause), concurrency=1, patience=120, time=time, save_pause=kept.append)
+    assert (len(outbox.by_state(DeliveryState.WAITING)), len(outbox.by_state(DeliveryState.UNSENT))) == (1, 29)
     assert (summary.retry, summary.unsent) == (0, 30)
     assert "pause of 121 s" in (summary.stopped or "")
     assert time.slept == []
@@ -363,14 +362,14 @@ def test_a_crm_that_is_down_stops_a_run_without_patience_early_and_spends_nothin
     summary = run(outbox, sender, concurrency=concurrency, patience=0)
     assert len(sender.sent) <= 3 * concurrency + 10 + PROBES
     assert "the CRM is down" in (summary.stopped or "")
-    assert {o.delivery.user_id for o in outbox.by_verdict(Verdict.WAITING)} == set(sender.sent)
-    assert summary.unsent == summary.total == len(outbox.outcomes) == sum(outbox.claims) <= PAGE
+    assert {o.delivery.user_id for o in outbox.by_state(DeliveryState.WAITING)} == set(sender.sent)
+    assert summary.unsent == summary.total == len(outbox.outcomes) == sum(outbox.claims) <= MIN_BUFFERED
     assert {o.attempts for o in outbox.outcomes.values()} == {0}
 
 
 FORMS = {
     "refused": DOWN,
-    "timed out": DeliveryResult(meaning=ResponseClass.UNKNOWN, error="it took too long"),
+    "timed out": DeliveryResult(meaning=ResponseClass.UNKNOWN, error="timeout"),
     "500": UNAVAILABLE,
     "503": replace(UNAVAILABLE, status=503),
     "429": replace(UNAVAILABLE, status=429),
@@ -409,7 +408,7 @@ def test_thirty_people_who_stand_together_and_fail_hold_up_nobody_else(concurren
     )
     summary = run(outbox, sender, concurrency=concurrency)
     assert (summary.delivered, summary.retry, summary.unsent, summary.stopped) == (350, 150, 0, None)
-    assert {o.attempts for o in outbox.by_verdict(Verdict.RETRY)} == {3}
+    assert {o.attempts for o in outbox.by_state(DeliveryState.RETRY)} == {3}
     assert len(sender.sent) <= 350 + 3 * 150 + 20
 
 
@@ -432,7 +431,7 @@ def test_what_an_array_failed_with_as_a_whole_is_told_apart_record_by_record() -
     outbox = MemoryOutbox(deliveries(200))
     summary = run(outbox, sender, batch_size=50)
     assert (summary.delivered, summary.retry, summary.stopped) == (199, 1, None)
-    assert outbox.by_verdict(Verdict.RETRY)[0].delivery.user_id == "EMP00042"
+    assert outbox.by_state(DeliveryState.RETRY)[0].delivery.user_id == "EMP00042"
 
 
 def test_a_429_without_a_pause_slows_the_run_down_and_never_costs_an_attempt() -> None:
@@ -466,14 +465,14 @@ def test_an_interrupted_run_settles_what_it_claimed(
     outbox = MemoryOutbox(deliveries(900))
 
     def interrupt(summary: DeliverySummary) -> None:
-        if summary.delivered >= SETTLE_AT:
+        if summary.delivered >= FIRST_SETTLE_COUNT:
             raise kind("stop")
 
     with pytest.raises(kind):
         run(outbox, client, progress=interrupt)
     assert len(outbox.outcomes) == sum(outbox.claims)
     applied = {user for user, _ in receiver.ledger.latest()}
-    assert {o.delivery.user_id for o in outbox.by_verdict(Verdict.DELIVERED)} == applied
+    assert {o.delivery.user_id for o in outbox.by_state(DeliveryState.DELIVERED)} == applied
     assert len(applied) < 600
     outbox.due = [d for d in deliveries(900) if d.user_id not in applied]
     with client_of(receiver) as another:
@@ -504,8 +503,8 @@ def test_a_defect_in_a_worker_is_raised_after_everything_else_is_settled() -> No
     with pytest.raises(ZeroDivisionError):
         run(outbox, ToldSender(tell), concurrency=1)
     assert len(outbox.outcomes) == sum(outbox.claims)
-    assert outbox.outcome_of("EMP00005").verdict is Verdict.UNSENT
-    assert outbox.outcome_of("EMP00004").verdict is Verdict.DELIVERED
+    assert outbox.outcome_of("EMP00005").state is DeliveryState.UNSENT
+    assert outbox.outcome_of("EMP00004").state is DeliveryState.DELIVERED
 
 
 def test_an_outbox_that_fails_once_still_gets_its_outcomes() -> None:
@@ -541,7 +540,7 @@ def test_claims_stay_about_a_page_ahead_of_what_is_settled() -> None:
             open_now -= len(outcomes)
 
     assert run(Counting(deliveries(5000)), ToldSender(lambda *_: DELIVERED)).delivered == 5000
-    assert most <= 1.5 * PAGE
+    assert most <= 1.5 * MIN_BUFFERED
 
 
 def test_a_slow_crm_is_settled_by_time() -> None:

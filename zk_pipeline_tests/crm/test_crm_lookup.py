@@ -13,7 +13,7 @@ import pytest
 from zk_pipeline.crm.client import CrmClient
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.mapping import AS_IT_IS, FieldMapping, read_mapping
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING, FieldMapping, read_mapping
 from zk_pipeline.crm.models import Delivery
 from zk_pipeline.crm.payload import record_body
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
@@ -57,7 +57,7 @@ class NaiveCrm:
         return [one for one in self.held if one["user_id"] == user]
 
 
-def client_at(url: str, mapping: FieldMapping = AS_IT_IS, lookup: str | None = LOOKUP) -> CrmClient:
+def client_at(url: str, mapping: FieldMapping = IDENTITY_MAPPING, lookup: str | None = LOOKUP) -> CrmClient:
     endpoint = CrmEndpoint(url=url, timeout=5, lookup=lookup)
     return CrmClient(endpoint, token=lambda: TOKEN, clock=lambda: NOON, mapping=mapping)
 
@@ -110,7 +110,9 @@ def test_of_a_batch_only_what_is_not_there_is_sent_again() -> None:
     assert len(crm.asked) == 2
 
 
-def looked_up(status: str, body: bytes, due: Delivery, mapping: FieldMapping = AS_IT_IS) -> tuple[DeliveryResult, int]:
+def looked_up(
+    status: str, body: bytes, due: Delivery, mapping: FieldMapping = IDENTITY_MAPPING
+) -> tuple[DeliveryResult, int]:
     """The answer for a record whose outcome is unknown, and how often it was sent."""
     posts = 0
 

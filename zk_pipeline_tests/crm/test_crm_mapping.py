@@ -1,4 +1,4 @@
-"""crm_mapping.yaml: our record in another CRM's words, and what is said of a file that is wrong."""
+"""crm_mapping.yaml: field names and response rules of another CRM, and errors of invalid files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.batch_answers import read_batch_answer
+from zk_pipeline.crm.batch_responses import classify_batch_response
 from zk_pipeline.crm.errors import CrmMisconfigured
-from zk_pipeline.crm.mapping import AS_IT_IS, FIELDS, read_mapping
+from zk_pipeline.crm.mapping import FIELDS, IDENTITY_MAPPING, read_mapping
 from zk_pipeline.crm.payload import crm_record, encode_batch, encode_one, record_body, sent_record
 from zk_pipeline.crm.responses import HttpResponse, ResponseClass, classify_response
 from zk_pipeline.errors import UsageError
@@ -26,7 +26,7 @@ def mapping_of(folder: Path, text: str) -> Path:
 
 
 def test_without_a_file_the_record_is_the_contracts() -> None:
-    assert tuple(crm_record(delivery(), AS_IT_IS)) == FIELDS
+    assert tuple(crm_record(delivery(), IDENTITY_MAPPING)) == FIELDS
     assert json.loads(encode_one(delivery()))["clock_in"] == "2026-11-11T08:15:30+03:00"
 
 
@@ -97,7 +97,7 @@ def test_a_rule_of_a_status_without_body_is_one_of_the_status_alone(tmp_path: Pa
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
 def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
-    assert read_mapping(mapping_of(tmp_path, text)) == AS_IT_IS
+    assert read_mapping(mapping_of(tmp_path, text)) == IDENTITY_MAPPING
 
 
 @pytest.mark.parametrize(
@@ -108,27 +108,27 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("rename:\n  user_id:", "line 2: rename: user_id needs the name that the CRM has for it"),
         ("rename:\n  user_id: 3", "line 2: rename: user_id needs the name"),
         ("rename:\n  user_id: date", "two fields would have the name 'date'"),
-        ("rename:\n  user_id: a\n  user_id: b", "line 3: 'user_id' stands there twice"),
+        ("rename:\n  user_id: a\n  user_id: b", "line 3: duplicate key 'user_id'"),
         ("rename:\n  user_id: a\ndrop: [user_id]", "line 2: 'user_id' is both renamed and dropped"),
         (
             "drop:\n- device_ip\n- user_id",
-            "line 3: drop: 'user_id' says whose day a record is, so it cannot be dropped",
+            "line 3: drop: 'user_id' identifies the day of a record and cannot be dropped",
         ),
-        ("drop: [date]", "line 1: drop: 'date' says whose day a record is"),
+        ("drop: [date]", "line 1: drop: 'date' identifies the day of a record"),
         ("drop: user_id", "line 1: drop must be a list of fields"),
         ("drop:\n- user_id\n- what", "line 3: drop: unknown field 'what'"),
         (
             "constant:\n  when: 2026-11-11",
-            "line 2: constant: when: 2026-11-11 can be read in several ways: put",
+            "line 2: constant: when: 2026-11-11 is ambiguous: put",
         ),
-        ("constant:\n  plant: 00042", "line 2: constant: plant: 00042 can be read in several ways"),
-        ("constant:\n  country: NO", "line 2: constant: country: NO can be read in several ways"),
-        ("rename:\n  user_id: 0x1F", "line 2: rename: user_id: 0x1F can be read in several ways"),
+        ("constant:\n  plant: 00042", "line 2: constant: plant: 00042 is ambiguous"),
+        ("constant:\n  country: NO", "line 2: constant: country: NO is ambiguous"),
+        ("rename:\n  user_id: 0x1F", "line 2: rename: user_id: 0x1F is ambiguous"),
         ("constant:\n  list: [1]", "line 2: a single value is needed here"),
         ("constant:\n  idempotency_key: x", "the name 'idempotency_key' is taken"),
         ("constant:\n  x: !!int nope", "line 2: the tag tag:yaml.org,2002:int is not supported"),
-        ("constant:\n  x: .nan", "line 2: constant: x: .nan is no number that JSON can hold"),
-        ("constant:\n  x: -.INF", "line 2: constant: x: -.INF is no number that JSON can hold"),
+        ("constant:\n  x: .nan", "line 2: constant: x: .nan cannot be written as a JSON number"),
+        ("constant:\n  x: -.INF", "line 2: constant: x: -.INF cannot be written as a JSON number"),
         (f"constant:\n  x: {'9' * 400}.0", "line 2: constant: x: a number of 402 digits is too long"),
         ("success: ok", "line 1: success must be a list of rules"),
         ("success: []", "line 1: success must be a list of rules"),
@@ -139,7 +139,7 @@ def test_an_empty_file_changes_nothing(text: str, tmp_path: Path) -> None:
         ("success:\n- status: 200\n- status: [201, '202']", "line 3: success: status must be from 200 to 299"),
         (
             "success:\n- path: state\n  value: stored\n  status: 204",
-            "line 4: success: a 204 has no body, so this rule never holds for it: write a rule of status alone",
+            "line 4: success: a 204 has no body, so this rule never applies: use a rule with status alone",
         ),
         ("success:\n- text: OK\n  status: [200, 205]", "line 3: success: a 205 has no body"),
         ("already:\n- {status: [409, 204], text: OK}", "line 2: already: a 204 has no body"),
@@ -232,7 +232,7 @@ def test_rules_hold_for_each_record_of_a_batch(tmp_path: Path) -> None:
     ]
     http = HttpResponse(status=207, headers={}, body=json.dumps({"results": items[::-1]}).encode())
     sent = [sent_record(one, mapping) for one in due]
-    answers = read_batch_answer(http, sent, now=NOON, rules=mapping.rules)
+    answers = classify_batch_response(http, sent, now=NOON, rules=mapping.rules)
     assert [a.meaning for a in answers] == [ResponseClass.DELIVERED, ResponseClass.DELIVERED, ResponseClass.REJECTED]
 
 
@@ -252,5 +252,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(CrmMisconfigured, match="cannot be read"):
         read_mapping(tmp_path / "nowhere.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CrmMisconfigured, match="line 1: cannot be read as YAML: it is not text in UTF-8"):
+    with pytest.raises(CrmMisconfigured, match="line 1: cannot be read as YAML: it is not UTF-8 text"):
         read_mapping(tmp_path / "binary.yaml")

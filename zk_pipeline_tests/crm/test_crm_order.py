@@ -1,4 +1,4 @@
-"""Each request gets its own answer: interim answers, answers nobody asked for, and connections that are not reused."""
+"""Each request gets its own answer: interim answers, unexpected answers, and connections that are not reused."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from zk_pipeline.crm.client import CrmClient
+from zk_pipeline.crm.deadline_connections import MAX_INTERIM_RESPONSES
 from zk_pipeline.crm.endpoint import CrmEndpoint
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
-from zk_pipeline.crm.timed_connections import MAX_INTERIM
 from zk_pipeline_tests.crm.crm_doubles import NOON, TOKEN, deliveries, delivery
 from zk_pipeline_tests.crm.raw_crm import Script, answer, raw_crm
 
@@ -24,7 +24,7 @@ def user_of(request: bytes) -> str:
     return str(json.loads(request.partition(b"\r\n\r\n")[2])["user_id"])
 
 
-def told(
+def exchange(
     script: Script, *, count: int = 3, pause: float = 0.0, greeting: bytes = b""
 ) -> tuple[list[DeliveryResult], int]:
     """The answers to so many records one after another, and the connections that were made."""
@@ -54,21 +54,23 @@ INTERIM = {
 
 @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
 def test_interim_answers_are_read_until_the_final_one(interim: bytes) -> None:
-    answers, connections = told(lambda c, r: second_is_refused(c, r, before=interim))
+    answers, connections = exchange(lambda c, r: second_is_refused(c, r, before=interim))
     assert [a.meaning for a in answers] == SHIFTED
     assert connections == 1
 
 
 def test_interim_answers_and_their_length_have_a_bound() -> None:
-    for endless in (INTERIM["processing"] * MAX_INTERIM, b"HTTP/1.1 103 Hints\r\n" + b"X: " + b"y" * 70_000):
-        answers, connections = told(lambda c, r, e=endless: second_is_refused(c, r, before=e), count=2)  # type: ignore[misc]
+    for endless in (INTERIM["processing"] * MAX_INTERIM_RESPONSES, b"HTTP/1.1 103 Hints\r\n" + b"X: " + b"y" * 70_000):
+        answers, connections = exchange(lambda c, r, e=endless: second_is_refused(c, r, before=e), count=2)  # type: ignore[misc]
         assert [a.meaning for a in answers] == [ResponseClass.UNKNOWN] * 2
         assert "interim" in (answers[0].error or "")
         assert connections == 2
 
 
 def test_a_switch_of_protocols_is_no_answer() -> None:
-    answers, _ = told(lambda c, _: c.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n" + answer()))
+    answers, _ = exchange(
+        lambda c, _: c.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n" + answer())
+    )
     assert [a.meaning for a in answers] == [ResponseClass.UNKNOWN] * 3
 
 
@@ -88,13 +90,13 @@ def test_what_comes_behind_an_answer_is_never_the_next_records(extra: bytes, pau
             time.sleep(pause)
             connection.sendall(extra)
 
-    answers, connections = told(speak, pause=2 * pause)
+    answers, connections = exchange(speak, pause=2 * pause)
     assert [a.meaning for a in answers] == SHIFTED
     assert connections == 3
 
 
 def test_a_server_that_speaks_before_it_is_asked_is_not_told_anything() -> None:
-    answers, _ = told(lambda c, _: c.sendall(answer()), pause=0.0, greeting=b"220 mail.example.com ESMTP\r\n")
+    answers, _ = exchange(lambda c, _: c.sendall(answer()), pause=0.0, greeting=b"220 mail.example.com ESMTP\r\n")
     # The greeting is on its way while the request is being sent: read before, with, or after it.
     assert all(a.meaning in (ResponseClass.UNAVAILABLE, ResponseClass.UNKNOWN) for a in answers)
 
@@ -124,6 +126,6 @@ def test_a_connection_that_the_server_closed_is_replaced_before_anything_is_sent
         second_is_refused(connection, request)
         connection.shutdown(socket.SHUT_WR)
 
-    answers, connections = told(speak_and_close, pause=0.05)
+    answers, connections = exchange(speak_and_close, pause=0.05)
     assert [a.meaning for a in answers] == SHIFTED
     assert connections == 3

@@ -1,4 +1,4 @@
-"""Random outages and people whose records fail: who is blamed, what it costs, that the run ends."""
+"""Random outages and users whose records fail: the cause found, its cost, and that the run ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zk_pipeline.crm.delivery import deliver
-from zk_pipeline.crm.models import Delivery, Verdict
+from zk_pipeline.crm.models import Delivery, DeliveryState
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline_tests.crm.crm_doubles import DAY, DELIVERED, FakeTime, MemoryOutbox, ToldSender, delivery
 
@@ -69,12 +69,16 @@ def test_whoever_does_not_fail_is_delivered_and_whoever_fails_gets_his_attempts_
     own = [o for o in outbox.outcomes.values() if o.delivery.user_id in bad]
     assert all(o.attempts <= 3 for o in outbox.outcomes.values())
     # With only such records left after an outage, nothing shows that it is over: they wait, and nothing is spent.
-    assert {o.verdict for o in own} <= {Verdict.RETRY, Verdict.DELIVERED, *([Verdict.WAITING] if outages else [])}
-    assert all(o.attempts == 3 for o in own if o.verdict is Verdict.RETRY)
+    assert {o.state for o in own} <= {
+        DeliveryState.RETRY,
+        DeliveryState.DELIVERED,
+        *([DeliveryState.WAITING] if outages else []),
+    }
+    assert all(o.attempts == 3 for o in own if o.state is DeliveryState.RETRY)
     if not outages:
-        assert {(o.verdict, o.attempts) for o in good} <= {(Verdict.DELIVERED, 1)}
+        assert {(o.state, o.attempts) for o in good} <= {(DeliveryState.DELIVERED, 1)}
         assert summary.stopped is None
     is_told = all(form.status != 500 or not begins for begins, _, form in outages)  # 500 at the end of the queue is not
     if not bad and len(outages) < 2 and people > 1 and is_told:
-        assert {(o.verdict, o.attempts) for o in good} == {(Verdict.DELIVERED, 1)}
+        assert {(o.state, o.attempts) for o in good} == {(DeliveryState.DELIVERED, 1)}
     assert len(sender.sent) < 6 * len(days) + 300

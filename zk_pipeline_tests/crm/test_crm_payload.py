@@ -1,4 +1,4 @@
-"""The request body and the keys."""
+"""Request bodies and idempotency keys."""
 
 from __future__ import annotations
 

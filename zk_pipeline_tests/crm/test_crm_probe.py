@@ -1,4 +1,4 @@
-"""The probe: what it finds, what it says to change, and that it creates nothing."""
+"""CRM probe: its findings and advice, and that it creates no record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.crm.endpoint import CrmEndpoint
-from zk_pipeline.crm.probe import CrmProbe, probe
+from zk_pipeline.crm.probe import UNKNOWN_USER, CrmProbe, probe
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate, stub_crm
 
@@ -37,7 +37,7 @@ def test_a_crm_that_is_well_passes_every_step_and_gets_no_record(tmp_path: Path)
         ("endpoint", True),
         ("idempotency", None),
     ]
-    assert "cannot be seen without creating a record" in found.steps[-1].detail
+    assert "cannot be tested without creating a record" in found.steps[-1].detail
     assert (found.certificate_days_left, found.status) == (58, 200)
     assert found.round_trip_ms is not None
 
@@ -164,7 +164,7 @@ def test_the_endpoint_is_judged_by_its_statuses(status: int, words: str, is_ok: 
     [
         (200, "[]", True, "no record"),
         (200, '{"count": 0, "results": []}', True, "no record"),
-        (404, '{"detail": "not found"}', None, "as for an address that does not"),
+        (404, '{"detail": "not found"}', None, "a wrong address may answer the same"),
         (200, '[{"user_id": "EMP001", "date": "2026-11-11", "revision": 1}]', False, "none of this day"),
         (200, '{"detail": "hello"}', False, "revision"),
         (403, "no", False, "may read there"),
@@ -175,7 +175,7 @@ def test_the_endpoint_is_judged_by_its_statuses(status: int, words: str, is_ok: 
 def test_the_lookup_is_asked_for_a_person_who_does_not_exist(
     status: int, words: str, is_ok: bool | None, said: str
 ) -> None:
-    with stub_crm(lambda _, __, path: (status, words) if "nobody" in path else (200, "{}")) as url:
+    with stub_crm(lambda _, __, path: (status, words) if UNKNOWN_USER in path else (200, "{}")) as url:
         endpoint = CrmEndpoint(url=url, timeout=5, lookup="/held/?u={user_id}&d={date}")
         found = probe(endpoint, token=lambda: TOKEN, clock=now)
     (step,) = [one for one in found.steps if one.name == "lookup"]

@@ -1,4 +1,4 @@
-"""One record per person and work date, over HTTP: whatever changes where, the CRM ends with the whole day."""
+"""One record per user and work date, over HTTP: after any change at any site, the CRM has the whole day."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, copied, device, execu
 from zk_pipeline_tests.waiting import until
 
 SITES = ("A", "B", "C")
-NAMESAKE = "1003"  # somebody else at each site
+NAMESAKE = "1003"  # another employee at each site
 PEOPLE = ("1001", "1002", NAMESAKE)
 
 
@@ -65,7 +65,7 @@ def at(store: Store, site: str, *times: str, user_id: str = "1001", per_site: bo
 
 
 def void(store: Store, site: str, user_id: str, *, is_void: bool = True) -> None:
-    """The person's punches at a site turn out not to be theirs; or to be theirs after all."""
+    """The user's punches at a site are attributed to another user, or back."""
     moment = "now()" if is_void else "NULL"
     execute(store, f"UPDATE raw_punches SET voided_at = {moment} WHERE device = ? AND user_id = ?", [site, user_id])
 
@@ -137,7 +137,7 @@ def test_a_kill_between_two_records_of_a_person_loses_neither(store: Store, crm:
 
 
 def _is_all_told(store: Store, home: Path, crm: CrmReceiver) -> bool:
-    """After one more sync: the request of the dead run may be under way at the CRM yet."""
+    """After one more sync: the request of the killed run may still be in progress at the CRM."""
     tell(store, home, crm)
     return store.deliveries.states().keys() <= {"delivered", "superseded"}
 

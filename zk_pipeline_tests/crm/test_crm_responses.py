@@ -1,4 +1,4 @@
-"""What each answer means, as a table, and the words that are kept of it."""
+"""Classification of each answer, as a table, and its message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from zk_pipeline.crm.batch_answers import SentRecord, read_batch_answer, read_single_answer
+from zk_pipeline.crm.batch_responses import SentRecord, classify_batch_response, classify_single_response
 from zk_pipeline.crm.responses import (
     MAX_RETRY_AFTER,
     HttpResponse,
@@ -15,7 +15,7 @@ from zk_pipeline.crm.responses import (
     classify_response,
     retry_after,
 )
-from zk_pipeline.crm.sanitize import MAX_WORDS, extract_message, sanitize_line
+from zk_pipeline.crm.sanitize import MAX_LENGTH, extract_message, sanitize_line
 from zk_pipeline_tests.crm.crm_doubles import NOON
 
 JSON = {"Content-Type": "application/json"}
@@ -44,7 +44,7 @@ def test_each_status_has_its_meaning(statuses: list[int], meaning: ResponseClass
 
 @pytest.mark.parametrize("body", [b"{}", b'{"multistatus": "unclear"}', b"[]"])
 def test_a_207_without_the_records_result_is_no_success(body: bytes) -> None:
-    answer = read_single_answer(http(207, JSON, body), SentRecord(key="a"), now=NOON)
+    answer = classify_single_response(http(207, JSON, body), SentRecord(key="a"), now=NOON)
     assert answer.meaning is ResponseClass.UNKNOWN
 
 
@@ -146,7 +146,7 @@ SENT = SentRecord(key="a", user_id="1", date="2026-11-11")
     ],
 )
 def test_a_207_to_a_single_record_is_what_its_result_says(body: bytes, meaning: ResponseClass) -> None:
-    assert read_single_answer(http(207, body=body), SENT, now=NOON).meaning is meaning
+    assert classify_single_response(http(207, body=body), SENT, now=NOON).meaning is meaning
 
 
 @pytest.mark.parametrize("name", ["Idempotent-Replay", "idempotent-replayed"])
@@ -215,7 +215,7 @@ def sent(keys: str) -> list[SentRecord]:
 
 
 def batch(results: object, *, keys: str = "abc", status: int = 207) -> dict[str, ResponseClass]:
-    answers = read_batch_answer(http(status, body=json.dumps(results).encode()), sent(keys), now=NOON)
+    answers = classify_batch_response(http(status, body=json.dumps(results).encode()), sent(keys), now=NOON)
     return dict(zip(keys, (a.meaning for a in answers), strict=True))
 
 
@@ -241,20 +241,22 @@ def test_a_record_that_the_answer_does_not_account_for_is_unknown(second: object
 
 def test_a_short_batch_answer_is_put_in_words() -> None:
     body = json.dumps([result("a", 201)]).encode()
-    answers = read_batch_answer(http(207, body=body), sent("abc"), now=NOON)
+    answers = classify_batch_response(http(207, body=body), sent("abc"), now=NOON)
     assert answers[2].error == "the CRM's answer to a batch accounts for 1 of 3 records"
 
 
 @pytest.mark.parametrize("body", [b"OK", b'[{"status": 201}', b'{"success": false}', b"<ok/>"])
 def test_a_batch_answer_that_is_no_json_or_says_that_it_failed_is_unknown(body: bytes) -> None:
-    answers = read_batch_answer(http(200, body=body), sent("ab"), now=NOON)
+    answers = classify_batch_response(http(200, body=body), sent("ab"), now=NOON)
     assert {a.meaning for a in answers} == {ResponseClass.UNKNOWN}
     assert "CRM_BATCH_SIZE=1" in (answers[0].error or "")
 
 
 def test_a_batch_answer_that_was_cut_says_so() -> None:
     body = json.dumps([result("a", 201)]).encode()
-    answers = read_batch_answer(HttpResponse(status=200, headers=JSON, body=body, is_cut=True), sent("a"), now=NOON)
+    answers = classify_batch_response(
+        HttpResponse(status=200, headers=JSON, body=body, is_cut=True), sent("a"), now=NOON
+    )
     assert answers[0].meaning is ResponseClass.UNKNOWN
     assert f"longer than the {len(body)} bytes" in (answers[0].error or "")
 
@@ -316,14 +318,14 @@ def test_what_contradicts_itself_is_never_delivered(results: object, expected: d
 
 @pytest.mark.parametrize("body", [b"", b'{"status": "ok"}', b'{"results": 3}', b"[3]"])
 def test_a_batch_success_without_results_names_the_setting(body: bytes) -> None:
-    answers = read_batch_answer(http(200, body=body), sent("ab"), now=NOON)
+    answers = classify_batch_response(http(200, body=body), sent("ab"), now=NOON)
     assert {a.meaning for a in answers} == {ResponseClass.MISCONFIGURED}
     assert "CRM_BATCH_SIZE=1" in (answers[0].error or "")
 
 
 def test_a_batch_refused_as_a_whole_is_not_yet_any_records_fault() -> None:
-    assert batch([], status=400) == dict.fromkeys("abc", ResponseClass.BATCH_REFUSED)
-    assert batch([], status=413, keys="a") == {"a": ResponseClass.BATCH_REFUSED}
+    assert batch([], status=400) == dict.fromkeys("abc", ResponseClass.BATCH_REJECTED)
+    assert batch([], status=413, keys="a") == {"a": ResponseClass.BATCH_REJECTED}
     assert batch([], status=500) == dict.fromkeys("abc", ResponseClass.UNAVAILABLE)
     assert batch([], status=401) == dict.fromkeys("abc", ResponseClass.MISCONFIGURED)
 
@@ -336,7 +338,7 @@ def test_a_batch_refused_as_a_whole_is_not_yet_any_records_fault() -> None:
         (JSON, b'{"code": 7}', '{"code": 7}'),
         (JSON, b'"plain"', "plain"),
         (JSON, b"{broken", "{broken"),
-        (JSON, b"[" * 100_000, "[" * (MAX_WORDS - 1) + "…"),
+        (JSON, b"[" * 100_000, "[" * (MAX_LENGTH - 1) + "…"),
         (HTML, b"<html><title>Bad\n Gateway</title><p>long story", "Bad Gateway"),
         (HTML, b"<html><p>no title</p>", "no title"),
         ({}, b"a\x00b\x1b[31m\xff\r\nc", r"a\x00b\x1b[31m" + "\ufffd c"),
@@ -358,7 +360,7 @@ def test_the_crms_words_are_one_bounded_printable_line(headers: dict[str, str], 
         "url ?t=s3cret/t%2Bk%3D",
         "Authorization: Token other-secret",
         '"authorization": "Bearer other-secret"',
-        "x" * (MAX_WORDS - 8) + "s3cret/t+k=",
+        "x" * (MAX_LENGTH - 8) + "s3cret/t+k=",
         "x" * 19_995 + " s3cret/t+k=",
         " " * 19_995 + " s3cret/t+k=",
     ],

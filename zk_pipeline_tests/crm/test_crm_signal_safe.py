@@ -1,4 +1,4 @@
-"""What a signal does to a delivery that is going on: it ends soon, and no step of it is cut in two."""
+"""Signals during a delivery run: it ends soon, and no step is interrupted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from zk_pipeline.crm.delivery import DRAIN, deliver
-from zk_pipeline.crm.models import Delivery, Outcome, Verdict
+from zk_pipeline.crm.delivery import DRAIN_TIMEOUT_SECONDS, deliver
+from zk_pipeline.crm.models import Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.responses import DeliveryResult, ResponseClass
 from zk_pipeline.crm.signal_safe import run_signal_safe
 from zk_pipeline_tests.crm.crm_doubles import DELIVERED, FakeTime, MemoryOutbox, ToldSender, deliveries
@@ -44,31 +44,31 @@ def test_the_work_is_done_in_another_thread_and_its_result_or_error_comes_back()
 
 
 def test_a_signal_is_told_at_once_and_raised_when_the_work_has_ended(cancel: Callable[[], None]) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
     steps: list[str] = []
 
     def work() -> None:
         for times in (1, 2):
             cancel()
-            until(lambda times=times: len(told) >= times, seconds=10)  # type: ignore[misc]
+            until(lambda times=times: len(reported) >= times, seconds=10)  # type: ignore[misc]
             steps.append(f"after signal {times}")
 
     with pytest.raises(Cancelled):
-        run_signal_safe(work, interrupted=told.append, name="at work")
-    assert told == [False, True]
+        run_signal_safe(work, interrupted=reported.append, name="at work")
+    assert reported == [False, True]
     assert steps == ["after signal 1", "after signal 2"]
 
 
 def test_an_error_of_the_work_is_not_hidden_by_the_signal(cancel: Callable[[], None]) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
 
     def work() -> None:
         cancel()
-        until(lambda: bool(told), seconds=10)
+        until(lambda: bool(reported), seconds=10)
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full") as caught:
-        run_signal_safe(work, interrupted=told.append, name="at work")
+        run_signal_safe(work, interrupted=reported.append, name="at work")
     assert isinstance(caught.value.__cause__, Cancelled)
 
 
@@ -84,14 +84,14 @@ def test_a_thread_that_cannot_be_had_is_said_and_the_work_never_begins(monkeypat
 
 
 class CancellingOutbox(MemoryOutbox):
-    """Cancels while a transaction is under way."""
+    """Cancels during a transaction."""
 
     def __init__(self, due: list[Delivery], cancel: Callable[[], None]) -> None:
         super().__init__(due)
         self.cancel = cancel
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
-        claimed = super().turn(outcomes, wanted)
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+        claimed = super().settle_and_claim(outcomes, wanted)
         self.cancel()
         time.sleep(0.2)  # an exception would come before the run has noted what it claimed
         return claimed
@@ -125,11 +125,11 @@ def test_a_signal_ends_a_pause_that_the_crm_asked_for(cancel: Callable[[], None]
     timer.join()
     assert time.monotonic() - started < 20
     assert len(outbox.outcomes) == sum(outbox.claims) == 20
-    assert {o.verdict for o in outbox.outcomes.values()} == {Verdict.WAITING, Verdict.UNSENT}
+    assert {o.state for o in outbox.outcomes.values()} == {DeliveryState.WAITING, DeliveryState.UNSENT}
 
 
 def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: Callable[[], None]) -> None:
-    """Those that came within `concurrent.futures.wait` of the main thread left a run that hung for ever."""
+    """Those that came within `concurrent.futures.wait` of the main thread left a run that hung without end."""
     rng = random.Random(4370)
     for _ in range(60):
         outbox = MemoryOutbox(deliveries(1500))
@@ -145,7 +145,7 @@ def test_signals_at_any_moment_neither_hang_the_run_nor_lose_an_answer(cancel: C
             send_while(timer, outbox, ToldSender(tell))
         timer.join()
         assert len(outbox.outcomes) == sum(outbox.claims)
-        assert {o.delivery.user_id for o in outbox.by_verdict(Verdict.DELIVERED)} == set(answered)
+        assert {o.delivery.user_id for o in outbox.by_state(DeliveryState.DELIVERED)} == set(answered)
 
 
 def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[[], None]) -> None:
@@ -154,7 +154,7 @@ def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[
     given: list[float | None] = []
 
     def tell(*_: object) -> DeliveryResult:
-        for seconds in (DRAIN, 0.0):
+        for seconds in (DRAIN_TIMEOUT_SECONDS, 0.0):
             cancel()
             until(lambda seconds=seconds: sender.seconds_to_finish == seconds, seconds=10)  # type: ignore[misc]
             given.append(sender.seconds_to_finish)
@@ -163,5 +163,5 @@ def test_a_second_signal_gives_requests_under_way_no_more_time(cancel: Callable[
     sender.tell = tell
     with pytest.raises(Cancelled):
         send(outbox, sender)
-    assert given == [DRAIN, 0.0]
-    assert [o.verdict for o in outbox.outcomes.values()] == [Verdict.DELIVERED]
+    assert given == [DRAIN_TIMEOUT_SECONDS, 0.0]
+    assert [o.state for o in outbox.outcomes.values()] == [DeliveryState.DELIVERED]

@@ -1,4 +1,4 @@
-"""Delivery under fire: kills at any instant, errors and lost answers, days revised meanwhile. Counts are printed."""
+"""Delivery under fire: kills at any instant, errors and lost answers, concurrent revisions. Counts are printed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ EARLY_HINTS = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink:
 
 @dataclass
 class Fire:
-    """What the CRM does while it is under fire, by the clock: an outage, a limit of requests, people who fail."""
+    """Faults of the CRM by the clock: an outage, a rate limit, users whose records fail."""
 
     outage: tuple[float, float]  # seconds after the first request: from, until
     poison: frozenset[str]  # they get 500 until `until`
@@ -155,7 +155,7 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
         replays = sum(ledger.attempts.values()) - sum(map(len, applied))
         record_property(
             CRM_COUNTS,
-            f"{due:,} days ({len(both) * dates:,} at two sites), {revised:,} revised meanwhile, "
+            f"{due:,} days ({len(both) * dates:,} at two sites), {revised:,} revised during it, "
             f"{killed} kills ({left_behind} left deliveries behind; "
             f"{ended} runs ended first), {receiver.posts:,} requests ({under_fire:,} under fire), "
             f"{sum(map(len, applied)):,} revisions applied, {replays:,} replays, {len(ledger.anomalies)} anomalies; "

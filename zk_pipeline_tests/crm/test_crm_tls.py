@@ -1,4 +1,4 @@
-"""Trust: what is delivered to over TLS, and what is not."""
+"""TLS trust: certificates that are accepted and rejected."""
 
 from __future__ import annotations
 

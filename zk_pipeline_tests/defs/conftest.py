@@ -1,4 +1,4 @@
-"""A launcher on the Dagster instance of a test's home."""
+"""Launcher on the Dagster instance of a test's home."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zk_pipeline.runs.launcher import Launcher, open_launcher
 
 @pytest.fixture
 def launcher(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:  # noqa: ARG001 (exports the home)
-    monkeypatch.setenv("ZKTECO_TIMEOUT", "1")  # emulated terminals answer at once or never
+    monkeypatch.setenv("ZKTECO_TIMEOUT", "1")  # emulated terminals respond at once or never
     monkeypatch.setenv("ZK_PIPELINE_ADMIN_URL", "https://admin.example")
     with open_launcher(load_settings()) as opened:
         yield opened

@@ -1,5 +1,5 @@
-"""Dagster's own daemons, one look at a time in this process: on a real instance with the shipped `dagster.yaml`, with
-the workspace as the daemon has it. Only the processes of runs are left out: what is launched stays `starting`.
+"""Dagster's daemons, one iteration at a time in this process, on a real instance with the shipped `dagster.yaml` and a
+real workspace. No run process is started: launched runs stay STARTING.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Daemons:
         return self.context.instance
 
     def ask_for(self, job: str, tags: Mapping[str, str]) -> str:
-        """As the UI does it; the id of the run, which is queued."""
+        """Launch a run as the UI does. Returns the id of the queued run."""
         given = [{"key": key, "value": value} for key, value in tags.items()]
         variables, context = {"job": job, "tags": given}, self.context.create_request_context()
         answer = asyncio.run(create_schema().execute_async(_LAUNCH, context_value=context, variables=variables))
@@ -59,7 +59,7 @@ class Daemons:
         return str(launched["run"]["runId"])
 
     def dequeue(self) -> list[str]:
-        """One look at the queue; the jobs of the runs that are under way then, oldest first."""
+        """One iteration of the run queue. Returns the jobs of the runs in progress after it, oldest first."""
         assert [error for error in self.queue.run_iteration(self.context) if error is not None] == []
         starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
         return [run.job_name for run in reversed(self.instance.get_runs(starting))]
@@ -70,14 +70,14 @@ class Daemons:
         self.instance.report_run_canceled(run)
 
     def look_with_sensors(self) -> None:
-        """One look of all sensors."""
+        """One iteration of all sensors."""
         for error in execute_sensor_iteration(self.context, logging.getLogger("test"), None, None):
             assert error is None, error
 
 
 @contextmanager
 def open_daemons(home: Path) -> Iterator[Daemons]:
-    """On the instance of `home`, which is exported."""
+    """Daemons on the instance of `home`, which is exported."""
     (home / "dagster.yaml").write_text((home / "dagster.yaml").read_text() + _NO_PROCESSES)
     definitions = home / "definitions_of_a_test.py"
     definitions.write_text(textwrap.dedent(_DEFINITIONS))

@@ -1,4 +1,4 @@
-"""Short ways to do the jobs in this process, and to ask the instance what became of them."""
+"""Helpers that run jobs in this process and read their results from the instance."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from zk_pipeline.store.store import Store
 
 
 def poll_all(launcher: Launcher, store: Store) -> RunResult:
-    """Read all enabled devices, which have no disabled one between them."""
+    """Poll all enabled devices, whose partitions must be contiguous."""
     devices = store.devices.all()
     (result,) = launcher.poll([one.name for one in devices if one.enabled], [one.name for one in devices])
     return result
 
 
 def statuses(launcher: Launcher, asset: str, keys: Sequence[str | date]) -> dict[str, str]:
-    """How the UI shows each partition: `materialized`, `failed`, `in_progress` or `missing`."""
+    """Status of each partition in the UI: `materialized`, `failed`, `in_progress` or `missing`."""
     partitions: dg.PartitionsDefinition[str] = (
         DEVICE_PARTITIONS if asset == "raw_punches" else work_date_partitions(load_settings())
     )
@@ -33,7 +33,7 @@ def statuses(launcher: Launcher, asset: str, keys: Sequence[str | date]) -> dict
 
 
 def quality_tick(launcher: Launcher, cursor: str | None = None) -> tuple[dict[str, bool], str | None]:
-    """Let quality_check_sensor tick, report what it evaluated as the daemon does: check → passed; and its cursor."""
+    """Tick `quality_check_sensor`, log its evaluations as the daemon does; returns check → passed, and the cursor."""
     settings = load_settings()
     sensor = quality_sensor(settings)
     with dg.build_sensor_context(instance=launcher.instance, resources=resources(settings), cursor=cursor) as context:
@@ -55,7 +55,7 @@ def deliver(launcher: Launcher, first: date, last: date, **config: object) -> Ru
 
 
 def metadata_of(launcher: Launcher, asset: str, partition: str | None = None) -> dict[str, object]:
-    """Metadata of the newest materialization, as plain values."""
+    """Metadata of the latest materialization, as plain values."""
     wanted = dg.AssetRecordsFilter(
         asset_key=dg.AssetKey(asset), asset_partitions=None if partition is None else [partition]
     )

@@ -1,4 +1,4 @@
-"""Dagster's private names: which ones the package uses, and that only one module imports them."""
+"""Dagster's private names that the package uses, imported by one module only."""
 
 from __future__ import annotations
 

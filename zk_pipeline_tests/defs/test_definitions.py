@@ -1,4 +1,4 @@
-"""What Dagster is told is what the contract (section 4) fixes, and telling it touches nothing."""
+"""Dagster definitions: the names of the contract (section 4); building them has no side effects."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_devices_become_the_fewest_ranges_of_partitions_that_cover_exactly_them(
 
 
 def test_building_opens_no_file_and_no_connection(bare_home: Path) -> None:
-    """In a process of its own: every file opened, socket made and process started while building is noted."""
+    """Audit hook in a separate process: records every open file, socket and process during the build."""
     script = """
 import sys
 import dagster, zk_pipeline.defs.build
@@ -183,14 +183,14 @@ print(noted)
 
 
 def in_checkout(bare_home: Path, *command: str) -> str:
-    """Run one of Dagster's own tools in the checkout, its home elsewhere; what it printed."""
+    """Output of one of Dagster's tools, run in the checkout with a home elsewhere."""
     environ = os.environ | {"DAGSTER_HOME": str(bare_home), "DG_CLI_CONFIG": str(bare_home / "dg.toml")}
     done = subprocess.run(
         [TOOLS / command[0], *command[1:]], cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     is_warned = "BetaWarning" in done.stderr or "PreviewWarning" in done.stderr
-    assert not is_warned, "what we use knowingly is silenced, what is new wants a decision"
+    assert not is_warned, "a new beta warning: decide, and list it in beta_warnings"
     return done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Backfills as people ask for them: from the UI's own dialog, and through GraphQL as an API does."""
+"""Backfills from the UI's dialog, and through GraphQL as an API client."""
 
 from __future__ import annotations
 

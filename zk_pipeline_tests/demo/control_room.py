@@ -1,4 +1,4 @@
-"""One `up` that several tests look at: polls every minute, sensors every five seconds, alerts to a channel of ours."""
+"""One `up` that several tests look at: polls every minute, sensors every five seconds, alerts to a test channel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUICK = {"SENSOR_INTERVAL_SECONDS": "5"}
 
 @dataclass(frozen=True)
 class Room:
-    """What runs, what it works on, and who hears of it."""
+    """The running processes, their store, and the channel of their alerts."""
 
     ui: Ui
     store: Store
@@ -46,7 +46,7 @@ class Room:
         return [run for run in self.ui.runs() if run.job == "poll_devices" and run.status in statuses]
 
     def processes(self, **tags: str) -> list[int]:
-        """Of the runs with these tags that are under way; the UI keeps the tag that tells to itself."""
+        """Runs in progress with these tags; the UI hides the tag that identifies them."""
         asked = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags=tags)
         found = [run.tags.get(PROCESS_TAG) for run in self.instance.get_runs(asked)]
         return [int(process.rsplit(":", 2)[1]) for process in found if process]
@@ -65,7 +65,7 @@ class Room:
 
 @contextmanager
 def open_room(empty_home: Path, folder: Path) -> Iterator[Room]:
-    """The room, with a home that is exported meanwhile. Run monitoring looks every five seconds and allows 30."""
+    """The room, with its home in the environment. Run monitoring looks every five seconds and allows 30."""
     home = shutil.copytree(empty_home, folder / "home")
     config = home / "dagster.yaml"
     shipped = config.read_text()

@@ -1,4 +1,4 @@
-"""Commands that keep a Dagster UI running, and what that UI's API says."""
+"""Commands with a running Dagster UI, and answers of the UI's API."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ DEMO = (sys.executable, "-m", "zk_pipeline", "demo")
 
 
 def environ(home: Path, **more: str) -> dict[str, str]:
-    """This process's environment with `home` as home and nothing else of ours set."""
+    """This process's environment with `home` as home and no other variable of the pipeline set."""
     ours = {*VARIABLES, "DAGSTER_HOME"}
     return {name: value for name, value in os.environ.items() if name not in ours} | {
         "ZK_PIPELINE_HOME": str(home),
@@ -62,6 +62,6 @@ def processes_of(home: Path) -> dict[int, str]:
         try:
             if f"{home}".encode() in (folder / "environ").read_bytes():
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended, or is somebody else's
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended, or belongs to another user
             continue
     return found

@@ -1,4 +1,4 @@
-"""A headless Chromium, and where its pictures go."""
+"""Headless Chromium, and the folder of its screenshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A company's day on emulated terminals and a CRM that fare badly by chance: what they do, and the truth about it."""
+"""A company's day on emulated terminals and a CRM with random faults, and the true punches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ASKED = (Command.CMD_CONNECT, Command.CMD_GET_FREE_SIZES, Command.CMD_DATA_WRRQ,
 
 @dataclass
 class BadDay:
-    """People punch by `clock` while terminals fall ill and recover, until `over` is set; then all are healthy again.
+    """Users punch by `clock` while terminals fail and recover, until `over` is set; then all work again.
 
     `truth` holds every punch that a terminal has recorded. `narrow`: a terminal whose log is full.
     """
@@ -120,7 +120,7 @@ _ILLNESSES: dict[str, Callable[[random.Random], Faults]] = {
 
 @dataclass
 class _Moves(Faults):
-    """Somebody punches before each answer."""
+    """A user punches before each answer."""
 
     punch: Callable[[], None]
 

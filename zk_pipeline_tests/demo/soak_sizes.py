@@ -1,4 +1,4 @@
-"""How much memory and disk a running `up` takes, measured again and again."""
+"""Repeated measurements of memory and disk usage of a running `up`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`up` running by itself: a real daemon, real runs, real HTTP. What goes wrong is told, once, and ends by itself.
+"""`up` unattended: a real daemon, real runs, real HTTP. A problem is notified once, and its end, too.
 
 The tests share one `up` and run in the order in which they stand; the last one kills it.
 """
@@ -39,7 +39,7 @@ def room(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield opened
 
 
-def told(room: Room, since: int = 0) -> list[str]:
+def messages(room: Room, since: int = 0) -> list[str]:
     """The lines of all messages."""
     return "\n".join(f"{one['title']}\n{one['message']}" for one in room.channel.alerts[since:]).splitlines()
 
@@ -74,14 +74,14 @@ def test_a_killed_run_is_done_once_more_one_over_its_time_is_ended_and_the_next_
     wait(lambda: room.polls("SUCCESS"), seconds=180)
     good = room.polls("SUCCESS")[-1]
     assert good.tags["dagster/schedule_name"] == "poll_devices_schedule"
-    assert "dagster/retry_number" not in good.tags, "a run is done once more, not for ever"
+    assert "dagster/retry_number" not in good.tags, "a run is done once more, not without end"
     assert rows(room.store, "SELECT count(*) FROM raw_punches") == [(2,)], "the store was not left locked"
     wait(lambda: [run for run in room.ui.runs() if run.job == "process_attendance"], seconds=120)
 
-    # Days that wait for a CRM that is not set may be told in the same messages.
-    wait(lambda: [line for line in told(room) if "over: poll_devices failed" in line], seconds=120)
-    began = [line for line in told(room) if line in ("zk_pipeline: poll_devices failed", "poll_devices failed")]
-    assert len(began) == 1, told(room)
+    # Days that wait for a CRM that is not set may be in the same messages.
+    wait(lambda: [line for line in messages(room) if "resolved: poll_devices failed" in line], seconds=120)
+    began = [line for line in messages(room) if line in ("zk_pipeline: poll_devices failed", "poll_devices failed")]
+    assert len(began) == 1, messages(room)
 
 
 @pytest.mark.parametrize("many", [SEVERAL, pytest.param(200, marks=pytest.mark.stress)])
@@ -98,11 +98,11 @@ def test_many_devices_behind_one_dead_switch_are_one_alert_and_one_when_they_are
         wait(lambda: len(room.partitions()) == many + 1, seconds=120)
         failed = len(room.polls("FAILURE"))
         room.ui.launch("poll_devices", doors)
-        wait(lambda: [line for line in told(room, since) if "are not read" in line], seconds=240)
+        wait(lambda: [line for line in messages(room, since) if "are not read" in line], seconds=240)
         wait(lambda: len(room.polls("FAILURE")) >= failed + 2, seconds=240)  # the schedule's next poll fails, too
         before = len(room.looks())
         wait(lambda: len(room.looks()) >= before + 2, seconds=120)
-    text = "\n".join(told(room, since))
+    text = "\n".join(messages(room, since))
     assert text.count(f"{many} devices are not read") == text.count("are not read") == 1, text
     assert "[unreachable]" in text or "[refused]" in text, text
     assert f"{room.ui.url}/runs/" in text
@@ -116,7 +116,7 @@ def test_many_devices_behind_one_dead_switch_are_one_alert_and_one_when_they_are
     )
 
     execute(room.store, "UPDATE devices SET enabled = false WHERE name LIKE 'Door%'")
-    wait(lambda: f"over: {many} devices are not read" in "\n".join(told(room, since)), seconds=120)
+    wait(lambda: f"resolved: {many} devices are not read" in "\n".join(messages(room, since)), seconds=120)
 
 
 def test_killed_during_a_run_it_leaves_no_process(room: Room) -> None:

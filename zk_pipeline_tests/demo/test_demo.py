@@ -1,4 +1,4 @@
-"""The demo: it agrees, goes on where it was, survives being killed, and stays away from what is the user's."""
+"""The demo: its recount agrees, it continues after a kill, and it leaves the user's data alone."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def shown(
     tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A home in which the demo ran once, beside a user's own `.env`, and what it said."""
+    """A home in which the demo ran once, next to a user's own `.env`, and what it said."""
     home = tmp_path_factory.mktemp("home")
     (home / ".env").write_text(USERS_ENV)
     return home, demo(home, *SMALL, "--json", **users)
@@ -113,14 +113,15 @@ def test_numbers_that_do_not_agree_fail_the_demo(
     ledger.write_text("\n".join(kept) + "\n")
     store = Store.at(home / ".demo" / "data" / "attendance.duckdb")
     execute(store, "UPDATE daily_attendance SET punch_count = 77 WHERE punch_count = 2")
-    execute(store, "INSERT INTO raw_punches SELECT * REPLACE ('nobody' AS user_id) FROM raw_punches LIMIT 1")
+    execute(store, "INSERT INTO raw_punches SELECT * REPLACE ('unknown' AS user_id) FROM raw_punches LIMIT 1")
 
     done = demo(home, *SMALL)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "zk-pipeline: the demo's numbers do not agree; see above"
+    last = done.stderr.splitlines()[-1]
+    assert last == "zk-pipeline: the numbers of the demo do not agree: see the lines marked NOT above"
     verdicts = [line.split()[0] for line in done.stdout.splitlines() if " = " in line]
     assert verdicts == ["NOT", "NOT", "NOT"]
-    assert "nobody" in done.stdout
+    assert "unknown" in done.stdout
     assert ", 77)" in done.stdout
     assert json.loads(lost)["record"]["user_id"] in done.stdout
 

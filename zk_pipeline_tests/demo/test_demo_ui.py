@@ -1,4 +1,4 @@
-"""The demo while somebody watches: the UI shows it, punches travel by themselves, Ctrl-C ends everything."""
+"""The demo in a browser: the UI shows it, punches arrive in the CRM without user action, Ctrl-C ends all processes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_all_partitions_are_materialized_but_for_a_tomorrow_that_has_not_begun(u
         assert {name: one["numFailed"] for name, one in stats.items() if one} == dict.fromkeys(ASSETS[1:], 0)
         return {name: one["numPartitions"] - one["numMaterialized"] for name, one in stats.items() if one}
 
-    # What a run under way makes anew counts as missing until it is done.
+    # Partitions that a run in progress processes again count as missing until it is done.
     wait(lambda: all(count <= (name != "raw_punches") for name, count in missing().items()), seconds=60)
 
 
@@ -111,13 +111,13 @@ def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_
 ) -> None:
     query = "{ assetNodes { assetKey { path } partitionKeys } }"
     keys = {node["assetKey"]["path"][0]: node["partitionKeys"] for node in ui.ask(query)["assetNodes"]}["crm_sync"]
-    first, second, third = keys[:3]  # the first has punches and is over; on later ones people may go on punching
+    first, second, third = keys[:3]  # the first has punches and is over; on later ones users may still punch
 
-    def told() -> list[tuple[str, str, int]]:
+    def deliveries() -> list[tuple[str, str, int]]:
         return [day for day in ledger_days(ui.home / ".demo") if day[1] == first]
 
-    told_before = told()
-    assert told_before
+    deliveries_before = deliveries()
+    assert deliveries_before
 
     by_api = backfill(ui, "crm_sync", [first, second, third])
     by_dialog = materialize(page, ui, "daily_attendance", first, third, partitions=3)
@@ -126,7 +126,7 @@ def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_
         assert run.status == "SUCCESS"
         assert run.tags["dagster/asset_partition_range_start"] == first
         assert run.tags["dagster/asset_partition_range_end"] == third
-    assert told() == told_before
+    assert deliveries() == deliveries_before
 
     page.goto(f"{ui.url}/assets/daily_attendance?view=partitions&partition={second}")
     for name in ("punches by hour of the wall clock", "outliers by day, this date the last"):

@@ -32,11 +32,11 @@ def all_green(
 ) -> None:
     dates = [FIRST + timedelta(days=number) for number in range(backfills * SPAN)]
     held = [punch for day in dates for user in PEOPLE for punch in present(day, user)]
-    brought = dates[-1] + timedelta(days=7)
-    switch_on(fleet, store, gate("Gate", *present(dates[0]), *present(brought)))
+    added = dates[-1] + timedelta(days=7)
+    switch_on(fleet, store, gate("Gate", *present(dates[0]), *present(added)))
     ingest(store, "Gate", *held)
     process(store, *dates)  # so that sensors have nothing to do but what the poll brings
-    # So that every backfill has something to write. Days and history alike: where they differ, a sync that has its turn
+    # So that every backfill has something to write. Days and history alike: where they differ, a sync that runs
     # before a backfill keeps these dates from the CRM and fails.
     for table in ("daily_attendance", "daily_attendance_revisions"):
         execute(store, f"UPDATE {table} SET payload_hash = 'other'")
@@ -88,13 +88,13 @@ def all_green(
 def step_failures() -> str:
     """What the steps that failed said, of all runs."""
     with dg.DagsterInstance.get() as instance:
-        told = [
+        lines = [
             f"{run.job_name} {run.run_id}: {event.step_failure_data.error_display_string}"
             for run in instance.get_runs()
             for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
             if (event := entry.dagster_event) is not None
         ]
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 @pytest.mark.timeout(240)

@@ -1,6 +1,6 @@
-"""Pictures of the UI as a person on call sees it, for people to look at: a company's year, one of its terminals dead.
+"""Screenshots of the UI for the documentation: a company's year with one unreachable terminal.
 
-`ZK_PIPELINE_SCREENSHOTS=folder pytest -n 0 -m stress zk_pipeline_tests/demo/test_screenshots.py` makes them anew.
+`ZK_PIPELINE_SCREENSHOTS=folder pytest -n 0 -m stress zk_pipeline_tests/demo/test_screenshots.py` creates them again.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def ended(ui: Ui, job: str) -> int:
 
 def test_pictures_of_a_year_with_a_dead_terminal(shown: Shown) -> None:
     ui = shown.ui
-    wait(lambda: ended(ui, "process_attendance") >= 1, seconds=240)  # new_punches_sensor: the year, by itself
+    wait(lambda: ended(ui, "process_attendance") >= 1, seconds=240)  # new_punches_sensor requests the year
     launched = backfill(ui, "daily_attendance", shown.dates)
     shown.page.goto(f"{ui.url}/runs/b/{launched}")
     of_it: list[str] = []
@@ -132,7 +132,7 @@ def test_pictures_of_a_year_with_a_dead_terminal(shown: Shown) -> None:
     shown.page.get_by_text("outlier_codes").first.scroll_into_view_if_needed()
     shown.picture("daily_attendance-schema", "", "outlier_codes")
     shown.picture(
-        "daily_attendance-partition", f"/assets/daily_attendance?view=partitions&partition={day}", "made_from_punches"
+        "daily_attendance-partition", f"/assets/daily_attendance?view=partitions&partition={day}", "source_punches"
     )
     shown.picture("daily_attendance-checks", "/assets/daily_attendance?view=checks", "attendance_rows_consistent")
     shown.picture("daily_attendance-events", "/assets/daily_attendance?view=events", "Materialized")

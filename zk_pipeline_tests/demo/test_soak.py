@@ -22,7 +22,7 @@ import pytest
 from zk_pipeline.cli.main import run as command
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
-from zk_pipeline.defs.instance.runs_in_progress import UNDER_WAY
+from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
 from zk_pipeline.demo.verification import check_crm, check_days, check_punches
 from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
@@ -116,7 +116,7 @@ class Soak:
             self.day.over.wait(1)
 
     def under_way(self) -> list[dg.DagsterRun]:
-        return list(self.instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)))
+        return list(self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES)))
 
     def kill_a_run(self) -> str:
         """SIGKILL to the first run that has a process of its own; its id."""
@@ -169,7 +169,7 @@ def test_a_day_of_faults_and_kills_leaves_everything_right_and_nothing_behind(
                 soak.until(11)
                 (daemon,) = [pid for pid, words in processes_of(home).items() if "dagster._daemon run" in words]
                 os.kill(daemon, signal.SIGKILL)
-                assert ui.process.wait(90) == 1, "up ends with its daemon, and systemd starts it anew"
+                assert ui.process.wait(90) == 1, "up ends with its daemon, and systemd starts it again"
                 assert "the daemon ended with code -9" in ui.output.read_text()
                 wait(lambda: not processes_of(home), seconds=60)
             soak.until(12)
@@ -213,7 +213,7 @@ def agrees(soak: Soak, crm: CrmReceiver, narrow: str) -> None:
     forgotten = [
         one for one in truth if one.device == narrow and (one.device, one.user_id, one.punched_at_local) not in held
     ]
-    assert forgotten, "the full log gave up records, all of which had been read"
+    assert forgotten, "the full log dropped records, all of which had been read"
     assert len(held) + len(forgotten) == len(truth)
     latest, anomalies = crm.ledger.latest(), crm.ledger.anomalies
     checks = [
@@ -232,14 +232,14 @@ def nothing_is_left(soak: Soak, killed: str) -> None:
     assert run is not None
     assert run.status is dg.DagsterRunStatus.FAILURE
     store = Store(Database(soak.store.database.path, wait_seconds=1))
-    with single_instance(soak.home), acquire_sync_lock(store.database.path), store.database.exclusive("soak"):
+    with single_instance(soak.home), acquire_sync_lock(store.database.path), store.database.maintenance("soak"):
         pass
     assert command(["doctor"]) == 0
 
 
 def stays_small(soak: Soak) -> None:
     """Memory stops growing once everything has been imported and done once; disk grows by runs, and they can go."""
-    second = [one for one in soak.sizes if one.hours > 17]  # `up` was started anew at 12
+    second = [one for one in soak.sizes if one.hours > 17]  # `up` was started again at 12
     first, last = second[0], second[-1]
     for name in ("daemon", "code server", "web server"):
         assert last.memory[name] - first.memory[name] < 50, [one.words for one in second]

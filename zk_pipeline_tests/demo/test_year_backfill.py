@@ -1,4 +1,4 @@
-"""A year of dates made in one run, however it is asked for: the dialog of the UI, the command, GraphQL."""
+"""A year of dates processed in one run, requested by the UI's dialog, the command, or GraphQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files of `deploy/` are, and what runs in them."""
+"""Files of `deploy/` and the commands in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROGRAM = "/opt/zk-pipeline/.venv/bin/zk-pipeline"
 
 
 def unit_commands() -> dict[str, list[str]]:
-    """By unit, the arguments of the `zk-pipeline` command that it starts."""
+    """Arguments of the `zk-pipeline` command of each unit."""
     found = {}
     for unit in sorted((DEPLOY / "systemd").glob("*.service")):
         (line,) = re.findall(r"^ExecStart=(.+)$", unit.read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The files for hosts with Celery workers: what they start is ours, and what they ask for is explained."""
+"""Files for hosts with Celery workers: existing commands, documented variables."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_unit_and_container_start_a_worker_of_one_queue() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
+def test_systemd_verifies_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "zk-pipeline-worker@site.service"
     unit.write_text(UNIT.read_text().replace(PROGRAM, "/bin/true"))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_every_variable_that_dagster_asks_for_is_in_the_example_and_no_unknown_one() -> None:
+def test_the_example_has_exactly_the_variables_that_dagster_yaml_reads() -> None:
     text = (HERE / "hosts.env.example").read_text()
     named = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", text, re.MULTILINE))
     asked = set(re.findall(r"env: ([A-Z_]+)", (HERE / "dagster.yaml").read_text()))
@@ -53,8 +53,8 @@ def test_every_variable_that_dagster_asks_for_is_in_the_example_and_no_unknown_o
 
 
 @pytest.mark.parametrize("variant", SHIPPED)
-def test_what_is_not_about_many_hosts_is_as_on_one(variant: str) -> None:
-    """So that a change to the usual file is not forgotten in the others."""
+def test_settings_unrelated_to_many_hosts_are_those_of_one_host(variant: str) -> None:
+    """A change of the shipped file must be made in the others, too."""
     usual, theirs = yaml.safe_load((DEPLOY.parent / "dagster.yaml").read_text()), SHIPPED[variant]
     about_hosts = {"storage", "run_coordinator", "run_launcher"}
     assert set(theirs) == set(usual) | about_hosts
@@ -65,7 +65,7 @@ def test_what_is_not_about_many_hosts_is_as_on_one(variant: str) -> None:
     assert theirs["run_monitoring"] == usual["run_monitoring"] | differs
 
 
-def test_a_message_is_forgotten_when_its_run_has_failed_by_then() -> None:
+def test_a_message_expires_with_the_start_timeout_of_its_run() -> None:
     celery = SHIPPED["celery"]
     tasks = celery["run_launcher"]["config"]["config_source"]["task_annotations"]
     assert tasks == {"execute_job": {"expires": celery["run_monitoring"]["start_timeout_seconds"]}}

@@ -1,4 +1,4 @@
-"""What units and containers start is a command that exists, with options it has."""
+"""Commands of units and containers exist with their options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STARTED = {**unit_commands(), **container_commands()}
 
 
 @pytest.mark.parametrize("name", STARTED)
-def test_what_is_started_is_a_command_of_ours(name: str) -> None:
+def test_each_started_command_exists(name: str) -> None:
     command, *arguments = STARTED[name]
     found = cli.get_command(click.Context(cli), command)
     assert found is not None, f"{name} starts `zk-pipeline {command}`"
@@ -44,7 +44,7 @@ def test_containers_share_one_home_and_the_loopback_of_the_pipeline() -> None:
     assert [port for name in services for port in services[name].get("ports", [])] == ["80:80", "443:443"]
 
 
-def test_the_image_holds_what_the_build_needs() -> None:
+def test_the_image_contains_the_files_of_the_build() -> None:
     lines = (DEPLOY / "container" / "Dockerfile").read_text().splitlines()
     copied = {
         source for line in lines if line.startswith("COPY ") and "--from" not in line for source in line.split()[1:-1]

@@ -1,4 +1,4 @@
-"""The manifests by Kubernetes' own schemas, and the Job that Dagster makes of a run by them. No cluster."""
+"""Manifests validated by the schemas of Kubernetes, and the Job that Dagster creates for a run. No cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dagster_postgres import PostgresEventLogStorage
 from zk_pipeline.cli.main import cli
 from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.instance.run_coordinator import RoutedRunCoordinator
+from zk_pipeline.defs.instance.run_coordinator import SiteQueueRunCoordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, range_tags
@@ -51,18 +51,18 @@ def generated() -> list[str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_a_manifest_is_what_kubernetes_expects(name: str, version: str) -> None:
+def test_a_manifest_matches_the_schema(name: str, version: str) -> None:
     kubernetes_validate.validate(MANIFESTS[name], version, strict=True)
 
 
-def test_the_schemas_refuse_what_is_wrong() -> None:
+def test_the_schemas_refuse_an_invalid_manifest() -> None:
     wrong = yaml.safe_load(yaml.safe_dump(DEPLOYMENTS[0]))
     wrong["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
-def test_every_file_is_used_and_every_file_that_is_used_is_there() -> None:
+def test_the_kustomization_names_exactly_the_files() -> None:
     used = {*KUSTOMIZATION["resources"], *generated(), "kustomization.yaml", "secret.example.yaml", "README.md"}
     assert used == {path.name for path in HERE.iterdir()}
 
@@ -88,7 +88,7 @@ def test_every_name_that_a_manifest_refers_to_is_defined() -> None:
     assert ("Service", server["grpc_server"]["host"]) in made
 
 
-def test_nobody_is_root_writes_to_the_image_or_is_without_probe_and_request() -> None:
+def test_every_container_has_no_root_a_read_only_image_probes_and_requests() -> None:
     for one in DEPLOYMENTS:
         pod = one["spec"]["template"]["spec"]
         (container,) = pod["containers"]
@@ -108,14 +108,14 @@ def test_nobody_is_root_writes_to_the_image_or_is_without_probe_and_request() ->
     assert may_start_runs == ["zk-pipeline-daemon", "zk-pipeline-webserver"]
 
 
-def test_no_secret_stands_among_the_settings() -> None:
+def test_the_settings_contain_no_secret() -> None:
     names = re.findall(r"^([A-Z0-9_]+)=", (HERE / "settings.env").read_text(), re.MULTILINE)
     known = {*VARIABLES, "ZK_PIPELINE_IMAGE", *(f"DAGSTER_POSTGRES_{part}" for part in ("HOST", "PORT", "DB", "USER"))}
     assert set(names) <= known
     assert not {"CRM_API_TOKEN", "ALERT_URLS", "ZK_PIPELINE_DATABASE"}.intersection(names)
 
 
-def test_our_own_command_is_one_that_exists() -> None:
+def test_the_command_exists() -> None:
     (command,) = [
         one["spec"]["template"]["spec"]["containers"][0]["command"]
         for one in DEPLOYMENTS
@@ -129,7 +129,7 @@ def test_our_own_command_is_one_that_exists() -> None:
 
 
 class Cluster:
-    """Takes Jobs, and keeps them."""
+    """Records created Jobs."""
 
     def __init__(self) -> None:
         self.jobs: list[Any] = []
@@ -143,7 +143,7 @@ class Cluster:
 def instance(
     home: Path, home_store: Store, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dg.DagsterInstance]:
-    """The instance of the shipped file as it stands, on a PostgreSQL of ours."""
+    """The instance of the shipped file on a local PostgreSQL."""
     for name, value in {
         **storage_variables(postgres),
         "ZK_PIPELINE_IMAGE": "registry.example.com/zk-pipeline:1",
@@ -158,11 +158,11 @@ def instance(
         yield opened
 
 
-def test_dagster_takes_the_settings_and_makes_a_job_that_may_as_little_as_the_rest(
+def test_dagster_accepts_the_settings_and_creates_a_job_with_equally_few_permissions(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
-    assert isinstance(instance.run_coordinator, RoutedRunCoordinator)
+    assert isinstance(instance.run_coordinator, SiteQueueRunCoordinator)
     launcher, cluster = instance.run_launcher, Cluster()
     assert isinstance(launcher, K8sRunLauncher)
     monkeypatch.setattr(launcher._api_client, "batch_api", cluster)

@@ -1,4 +1,4 @@
-"""The reverse proxy's configuration in a real nginx, in front of a server that says what reached it."""
+"""Configuration of the reverse proxy in a real nginx, in front of a server that echoes requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """Answers with the headers and the path that reached it."""
+    """Echo the headers and the path of the request."""
 
     def do_GET(self) -> None:
         body = json.dumps({"path": self.path, **{name.lower(): value for name, value in self.headers.items()}}).encode()
@@ -53,7 +53,7 @@ def behind() -> Iterator[int]:
 
 @pytest.fixture
 def proxy(behind: int, tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """Ports of a running nginx with our configuration: plain and TLS."""
+    """Ports of a running nginx with the shipped configuration: plain and TLS."""
     plain, tls = free_port(), free_port()
     certificate, key, passwords = tmp_path / "proxy.pem", tmp_path / "proxy.key", tmp_path / "htpasswd"
     _run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=dagster.example.com",
@@ -113,7 +113,7 @@ def get(port: int, host: str, **more: object) -> requests.Response:
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_the_dagster_ui_is_reached_only_with_the_login_and_never_sees_it(proxy: tuple[int, int]) -> None:
+def test_the_dagster_ui_needs_the_login_and_never_receives_it(proxy: tuple[int, int]) -> None:
     _, tls = proxy
     assert get(tls, "dagster.example.com").status_code == 401
     assert get(tls, "dagster.example.com", auth=("operator", "guess")).status_code == 401
@@ -126,7 +126,7 @@ def test_the_dagster_ui_is_reached_only_with_the_login_and_never_sees_it(proxy: 
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_the_api_keeps_its_own_login_and_is_told_who_asks(proxy: tuple[int, int]) -> None:
+def test_the_api_has_its_own_login_and_gets_the_client_address(proxy: tuple[int, int]) -> None:
     _, tls = proxy
     seen = get(tls, "attendance.example.com", headers={"Authorization": "Token abc", "X-Forwarded-For": "198.51.100.7"})
     said = seen.json()

@@ -1,4 +1,4 @@
-"""The systemd units and the rotation of logs, as those programs read them."""
+"""systemd units and log rotation, verified by systemd and logrotate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zk_pipeline_tests.deploy.deploy_files import DEPLOY, PROGRAM, unit_commands
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path) -> None:
+def test_systemd_verifies_the_units(tmp_path: Path) -> None:
     units = shutil.copytree(DEPLOY / "systemd", tmp_path / "units")
     for unit in units.glob("*.service"):
         unit.write_text(unit.read_text().replace(PROGRAM, "/bin/true"))  # the program is not installed there

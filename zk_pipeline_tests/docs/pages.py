@@ -1,4 +1,4 @@
-"""The pages that people read, and what is in them: commands, files, code in the text, rows of tables."""
+"""Pages of the documentation and their contents: commands, files, code in the text, table rows."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def text_of(page: str) -> str:
 
 
 def lines_of(page: str) -> list[str]:
-    """Each line of the page's `sh` blocks, without comments, in order."""
+    """Lines of the `sh` blocks of a page, without comments, in order."""
     blocks = re.findall(r"^```sh\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
     lines = [re.sub(r"\s{2,}#.*", "", line).strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
 
 def files_of(page: str) -> dict[str, str]:
-    """Name → content of each file that the page shows under a `<!-- file: NAME -->`."""
+    """Content of each file that the page shows under a `<!-- file: NAME -->`, by name."""
     shown = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
     return dict(shown)
 
 
 def code_in_text(page: str) -> list[str]:
-    """What stands between backticks outside of blocks."""
+    """Texts between backticks outside of blocks."""
     without_blocks = re.sub(r"^```.*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
     return [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", without_blocks)]
 

@@ -1,6 +1,6 @@
-"""Reference tables of the documentation, written from the code: `python -m zk_pipeline_tests.docs.reference`.
+"""Reference tables of the documentation, generated from the code: `python -m zk_pipeline_tests.docs.reference`.
 
-A table stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->` in its page. The columns that the code knows
+A table is between `<!-- generated: NAME -->` and `<!-- end: NAME -->` in its page. The columns that the code knows
 are generated; `kept` columns are written by hand and stay with the key in the first column. `--check` changes nothing
 and exits with 1 if a page differs from the code.
 """
@@ -41,13 +41,13 @@ from zk_pipeline.store.store import Store
 CHECKOUT = Path(__file__).parents[2]
 DOCS = CHECKOUT / "docs"
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
-MISSING = "TODO"  # stands in a kept column of a row that is new
+MISSING = "TODO"  # text of a kept column in a new row
 Rows = Iterable[Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a page: `rows` give the generated columns, `kept` names those that are written by hand."""
+    """A table of a page: `rows` returns the generated columns, `kept` names the columns written by hand."""
 
     page: str
     columns: tuple[str, ...]
@@ -55,7 +55,7 @@ class Table:
     kept: tuple[str, ...] = ()
 
     def written(self, settings: Settings, before: str) -> str:
-        """The table as Markdown; `before` is what the page has now, for the kept columns."""
+        """The table as Markdown; `before` is the current page, for the kept columns."""
         by_hand = _kept_cells(before, self.kept)
         empty = [MISSING] * len(self.kept)
         rows = [[*(_cell(cell) for cell in row), *by_hand.get(_cell(row[0]), empty)] for row in self.rows(settings)]
@@ -94,13 +94,13 @@ def checks(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
             if key.asset_key.to_user_string() == asset:
                 spec = graph.get_check_spec(key)
                 severity = by_sensor.get(key.name) or by_asset[key.name]
-                words = f"{severity.lower()}, blocking" if spec.blocking else severity.lower()
+                label = f"{severity.lower()}, blocking" if spec.blocking else severity.lower()
                 mark = "" if key.name in by_sensor else " *"
-                yield f"`{key.name}`{mark}", f"`{asset}`", words, spec.description or ""
+                yield f"`{key.name}`{mark}", f"`{asset}`", label, spec.description or ""
 
 
 def _severities_of_assets() -> dict[str, str]:
-    """Severities of the checks that assets evaluate themselves: part of their results, so made from no data."""
+    """Severities of the checks that assets evaluate, from results without data."""
     none = Backlog(0, None, [])
     no_deliveries = SimpleNamespace(dead_letters=lambda: none, late=lambda **_: none)
     results: list[dg.AssetCheckResult] = [
@@ -112,10 +112,10 @@ def _severities_of_assets() -> dict[str, str]:
 
 
 def every_problem() -> dict[str, list[Problem]]:
-    """One problem of each kind and severity, by the function that makes it."""
+    """One problem of each kind and severity, by the function that creates it."""
     read = DeviceReach("OTHER", LONG_AGO, LONG_AGO, None, None, "run", 0)
-    lost = DeviceReach("NAME", LONG_AGO, LONG_AGO, "refused", "words", "run", 0)
-    late = Freshness([lost], {}, Undelivered(1, LONG_AGO, 1, LONG_AGO, "words"), {"NAME": LONG_AGO})
+    lost = DeviceReach("NAME", LONG_AGO, LONG_AGO, "refused", "message", "run", 0)
+    late = Freshness([lost], {}, Undelivered(1, LONG_AGO, 1, LONG_AGO, "message"), {"NAME": LONG_AGO})
     some = Freshness([lost, read], {}, late.undelivered, {})
     links = Links()
     return {
@@ -126,17 +126,17 @@ def every_problem() -> dict[str, list[Problem]]:
         ],
         "lock_problems": problems.lock_problems(late, LONG_AGO, timedelta(seconds=-1)),
         "check_problems": problems.check_problems(
-            [FailedCheck("ASSET", "CHECK", severity, "words") for severity in ("ERROR", "WARN")], links
+            [FailedCheck("ASSET", "CHECK", severity, "message") for severity in ("ERROR", "WARN")], links
         ),
-        "run_problem": [problems.run_problem(FailedRun("id", "JOB", "words"), links)],
-        "crm_problems": problems.crm_problems(late, "words"),
-        "tick_problem": [problems.tick_problem("NAME", "words", links)],
-        "daemon_problem": [problems.daemon_problem("words")],
+        "run_problem": [problems.run_problem(FailedRun("id", "JOB", "message"), links)],
+        "crm_problems": problems.crm_problems(late, "message"),
+        "tick_problem": [problems.tick_problem("NAME", "message", links)],
+        "daemon_problem": [problems.daemon_problem("message")],
     }
 
 
 def alerts(_: Settings) -> Iterator[tuple[str, str]]:
-    """Key and severity of each alert; both severities where either is possible."""
+    """Key and severity of each alert; both severities if either is possible."""
     severities: dict[str, list[str]] = {}
     for problem in (one for made in every_problem().values() for one in made):
         severities.setdefault(problem.key, []).append(problem.severity)
@@ -164,8 +164,8 @@ def assets(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
         partitions = node.partitions_def
-        words = {dg.DynamicPartitionsDefinition: "terminal", dg.DailyPartitionsDefinition: "work date"}
-        each = next((word for kind, word in words.items() if isinstance(partitions, kind)), "none")
+        units = {dg.DynamicPartitionsDefinition: "terminal", dg.DailyPartitionsDefinition: "work date"}
+        each = next((word for kind, word in units.items() if isinstance(partitions, kind)), "none")
         yield f"`{key.to_user_string()}`", node.group_name or "", each, node.description or ""
 
 
@@ -181,23 +181,23 @@ def settings_of(section: str) -> Callable[[Settings], Rows]:
 
 
 def example_sections() -> dict[str, list[tuple[str, str, str]]]:
-    """Section → (variable, default, meaning) of each setting, from the comments of `.env.example`."""
+    """(variable, default, meaning) of each setting by section, from the comments of `.env.example`."""
     sections: dict[str, list[tuple[str, str, str]]] = {}
-    words: list[str] = []
+    comment: list[str] = []
     for line in (CHECKOUT / ".env.example").read_text(encoding="utf-8").splitlines():
         if heading := re.fullmatch(r"# --- (.+?) -+", line):
             sections[heading[1]] = []
         elif variable := re.fullmatch(r"# ([A-Z][A-Z0-9_]+)=(.*)", line):
-            list(sections.values())[-1].append((variable[1], variable[2], " ".join(words)))
+            list(sections.values())[-1].append((variable[1], variable[2], " ".join(comment)))
         else:
-            words.append(line.removeprefix("#").strip())
+            comment.append(line.removeprefix("#").strip())
             continue
-        words = []
+        comment = []
     return sections
 
 
 def _values(name: str) -> str:
-    """What a setting accepts, from its type and bounds."""
+    """Accepted values of a setting, from its type and bounds."""
     if name not in VARIABLES:
         return "path"
     field: FieldInfo = Settings.model_fields[VARIABLES[name]]
@@ -212,11 +212,11 @@ def _values(name: str) -> str:
         validators.add(getattr(getattr(mark, "func", None), "__name__", ""))
         for inner in getattr(mark, "metadata", ()):
             bounds |= {b: getattr(inner, b) for b in ("ge", "gt", "le") if getattr(inner, b, None) is not None}
-    for kind, words in {
+    for kind, description in {
         bool: "`true`, `false`", time: "HH:MM", date: "YYYY-MM-DD", Path: "path", SecretStr: "text, kept secret",
     }.items():  # fmt: skip
         if kind in kinds:
-            return words
+            return description
     if "_known_timezone" in validators:
         return "IANA time zone"
     if "_web_address" in validators:
@@ -231,7 +231,7 @@ def _values(name: str) -> str:
 TABLES = {
     "commands": Table("commands.md", ("command of zk-pipeline", "does"), commands),
     "endpoints": Table("api.md", ("path", "method", "does"), endpoints),
-    "checks": Table("operating.md", ("check", "of", "severity", "holds when fine, and what to do if not"), checks,
+    "checks": Table("operating.md", ("check", "of", "severity", "expectation, and remedy"), checks,
                     kept=("usual causes, and more help",)),
     "alerts": Table("operating.md", ("alert", "severity"), alerts, kept=("means", "usual causes", "remedy")),
     "triggers": Table("architecture.md", ("schedule or sensor", "when", "purpose"), triggers),

@@ -1,6 +1,4 @@
-"""Every command of every page is run as it stands, in a fresh home with terminals and a CRM, or is listed here with a
-reason.
-"""
+"""Commands in the documentation: each is run in a fresh home with terminals and a CRM, or listed here with a reason."""
 
 from __future__ import annotations
 
@@ -25,25 +23,25 @@ from zk_pipeline_tests.gates import MONDAY, gate, present
 from zk_pipeline_tests.store.store_fixtures import ingest, process
 
 NOT_RUN = {
-    "systemctl": "asks systemd, which is process 1 where there is one; the units are held by deploy/",
-    "useradd": "changes the machine's users",
+    "systemctl": "needs systemd as process 1; the units are tested in deploy/",
+    "useradd": "changes the users of the machine",
     "install": "writes to /var/lib as another user",
     "cp": "writes to /etc",
-    "mkdir": "makes a folder of the checkout for secrets",
-    "git": "fetches from wherever the checkout came from",
-    "cd": "goes with git",
-    "nginx": "held by deploy/test_deploy_proxy.py, with another prefix",
+    "mkdir": "creates a folder for secrets in the checkout",
+    "git": "fetches from the remote of the checkout",
+    "cd": "belongs to git",
+    "nginx": "tested by deploy/test_deploy_proxy.py, with another prefix",
     "printf": "asks for a password",
-    "docker": "needs an engine; compose file and image are held by deploy/test_deploy_commands.py",
-    "python3": "makes the environment that this test runs in",
-    ".uv/bin/pip": "goes with python3",
-    ".uv/bin/uv": "goes with python3",
-    "python": "run by defs/test_snapshot.py, beside a published copy",
-    ".venv/bin/pytest": "this is one of its tests",
+    "docker": "needs an engine; compose file and image are tested by deploy/test_deploy_commands.py",
+    "python3": "creates the environment of this test",
+    ".uv/bin/pip": "belongs to python3",
+    ".uv/bin/uv": "belongs to python3",
+    "python": "run by defs/test_snapshot.py, with a published copy",
+    ".venv/bin/pytest": "runs this test",
     ".venv/bin/ruff": "changes the files of the checkout; run by .ci/run",
     ".venv/bin/mypy": "run by .ci/run",
 }
-GO_ON = {"demo", "up", "worker", "simulate", "live", "api"}  # until they are interrupted: run by demo/, cli/ and api/
+ENDLESS = {"demo", "up", "worker", "simulate", "live", "api"}  # run until interrupted; tested in demo/, cli/ and api/
 TERMINALS = {"Main Office": "192.0.2.10", "Back Gate": "192.0.2.11"}
 
 
@@ -54,15 +52,15 @@ def zk(home: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:  # noqa: 
 
 @pytest.fixture
 def ports(fleet: Fleet) -> dict[str, int]:
-    """Documented address → loopback port of an emulated terminal that stands for it."""
+    """Loopback port of the emulated terminal for each documented address."""
     return {address: fleet.add(gate(name, *present(MONDAY))) for name, address in TERMINALS.items()}
 
 
 @pytest.fixture
-def place(
+def documented_home(
     home: Path, tmp_path: Path, ports: dict[str, int], zk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A home with both terminals, punches of a Monday and a CRM; a channel hears alerts and a daemon beats."""
+    """A home with both terminals, punches of a Monday, a CRM, an alert channel and a daemon heartbeat."""
     for name, address in TERMINALS.items():
         where = ["127.0.0.1", "--port", str(ports[address]), "--site", "headquarters"]
         assert zk("device", "add", name, *where).code == 0
@@ -77,7 +75,7 @@ def place(
 
 
 def commands_of(line: str) -> list[list[str]]:
-    """The commands of a line, one after the other."""
+    """The commands of a line, in order."""
     return [shlex.split(part) for part in re.split(r"&&|\|(?=\s)", line)]
 
 
@@ -90,16 +88,21 @@ def programs() -> dict[str, set[str]]:
     return found
 
 
-def test_what_is_not_run_is_listed_with_a_reason_and_nothing_else_is() -> None:
+def test_exactly_the_commands_that_are_not_run_are_listed_with_a_reason() -> None:
     assert set(programs()) - {"zk-pipeline"} == set(NOT_RUN)
 
 
-def ours(page: str) -> list[list[str]]:
-    return [words[1:] for line in lines_of(page) for words in commands_of(line) if words[0] == "zk-pipeline"]
+def own_commands(page: str) -> list[list[str]]:
+    return [
+        command_line[1:]
+        for line in lines_of(page)
+        for command_line in commands_of(line)
+        if command_line[0] == "zk-pipeline"
+    ]
 
 
-@pytest.mark.usefixtures("crm", "place")
-@pytest.mark.parametrize("page", [page for page in PAGES if ours(page)])
+@pytest.mark.usefixtures("crm", "documented_home")
+@pytest.mark.parametrize("page", [page for page in PAGES if own_commands(page)])
 def test_the_commands_of_a_page_work_in_their_order(
     page: str, zk: CommandLine, ports: dict[str, int], home_store: Store, tmp_path: Path
 ) -> None:
@@ -107,54 +110,54 @@ def test_the_commands_of_a_page_work_in_their_order(
         for address, port in ports.items():
             content = content.replace(f"ip: {address}", f"ip: 127.0.0.1, port: {port}")  # noqa: PLW2901
         (tmp_path / name).write_text(content, encoding="utf-8")
-    commands = ours(page)
-    if ["device", "add"] in [words[:2] for words in commands]:
+    commands = own_commands(page)
+    if ["device", "add"] in [command_line[:2] for command_line in commands]:
         for name in TERMINALS:
             home_store.devices.remove(name)
     else:
         ingest(home_store, "Main Office", *present(MONDAY))
         process(home_store, MONDAY)
-    for words in commands:
-        if words[0] in GO_ON:
-            assert understood(words)
+    for command_line in commands:
+        if command_line[0] in ENDLESS:
+            assert is_accepted(command_line)
             continue
-        arguments = [one for word in words for one in _loopback(word, ports)]
-        said = zk(*arguments)
-        assert said.code == 0, f"{page}: zk-pipeline {shlex.join(words)}\n{said.out}\n{said.err}"
+        arguments = [one for word in command_line for one in _loopback(word, ports)]
+        result = zk(*arguments)
+        assert result.code == 0, f"{page}: zk-pipeline {shlex.join(command_line)}\n{result.out}\n{result.err}"
 
 
 def _loopback(word: str, ports: dict[str, int]) -> list[str]:
     return ["127.0.0.1", "--port", str(ports[word])] if word in ports else [word]
 
 
-def understood(words: list[str]) -> bool:
-    command = cli.get_command(click.Context(cli), words[0])
+def is_accepted(command_line: list[str]) -> bool:
+    command = cli.get_command(click.Context(cli), command_line[0])
     assert command is not None
-    return bool(command.make_context(words[0], words[1:]))
+    return bool(command.make_context(command_line[0], command_line[1:]))
 
 
 def mentions() -> Iterator[tuple[str, str]]:
-    """Page and words of each command that the text speaks of, with or without its `zk-pipeline`."""
+    """Page and command line of each command in running text, with or without `zk-pipeline`."""
     for page in PAGES:
         for code in code_in_text(page):
-            words = code.split()
-            if words[0] == "zk-pipeline" and len(words) > 1:
-                yield page, " ".join(words[1:])
-            elif words[0] in COMMANDS and len(words) > 1 and not code.endswith((".py", "()")):
+            command_line = code.split()
+            if command_line[0] == "zk-pipeline" and len(command_line) > 1:
+                yield page, " ".join(command_line[1:])
+            elif command_line[0] in COMMANDS and len(command_line) > 1 and not code.endswith((".py", "()")):
                 yield page, code
 
 
-@pytest.mark.parametrize(("page", "words"), sorted(set(mentions())))
-def test_a_command_that_the_text_speaks_of_exists_with_its_options(page: str, words: str) -> None:
-    name, *rest = words.split()
+@pytest.mark.parametrize(("page", "command_line"), sorted(set(mentions())))
+def test_a_command_in_the_text_exists_with_its_options(page: str, command_line: str) -> None:
+    name, *rest = command_line.split()
     command = cli.get_command(click.Context(cli), name)
     assert command is not None, page
     if isinstance(command, click.Group):
         named = [sub for sub in rest[0].split("|") if sub != "…"] if rest else []
         subs = [command.get_command(click.Context(command), sub) for sub in named]
-        assert None not in subs, f"{page}: {words}"
+        assert None not in subs, f"{page}: {command_line}"
         command = subs[0] if subs else command
     options = {word for word in rest if word.startswith("-")}
     assert command is not None
     known = {option for param in command.params for option in param.opts}
-    assert options <= known | {"--help"}, f"{page}: {words}"
+    assert options <= known | {"--help"}, f"{page}: {command_line}"

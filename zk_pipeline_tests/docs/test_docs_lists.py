@@ -28,7 +28,7 @@ from zk_pipeline_tests.docs.reference import (
 )
 
 EXPORTED_ONLY = {"ZK_PIPELINE_HOME", "DAGSTER_HOME"}
-OTHERS = {"GATE_KEY", "READ_ONLY"}  # a variable of the reader's own; a word of SQL
+OTHERS = {"GATE_KEY", "READ_ONLY"}  # an example variable; an SQL keyword
 NAMES_OF_CODE = {"LOG_LAYOUTS"}  # for contributors
 
 
@@ -38,7 +38,7 @@ def defaults(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_generated_table_is_what_the_code_says(name: str, defaults: Settings) -> None:
+def test_a_generated_table_matches_the_code(name: str, defaults: Settings) -> None:
     page = text_of(TABLES[name].page)
     wanted = page_with(name, page, defaults)
     assert page == wanted, "write it by `python -m zk_pipeline_tests.docs.reference`"
@@ -62,9 +62,7 @@ def test_a_cell_written_by_hand_stays_when_the_code_changes(defaults: Settings) 
     assert stale != page
     written = page_with("alerts", stale, defaults)
     lines = set(page.splitlines()) - set(written.splitlines())
-    assert [line.split(" | ")[0] for line in lines] == [
-        "| `crm:dead_letters`"
-    ]  # a new name: its cells are to be written
+    assert [line.split(" | ")[0] for line in lines] == ["| `crm:dead_letters`"]  # a new row: its cells must be written
     assert f"| `crm:dead_letters` | warning | {MISSING} | {MISSING} | {MISSING} |" in written
     assert "crm:gone" not in written
 
@@ -73,7 +71,7 @@ def test_the_command_compares_without_writing() -> None:
     assert main(["--check"]) == 0
 
 
-def test_every_kind_of_alert_is_made_for_the_table() -> None:
+def test_every_kind_of_alert_is_in_the_table() -> None:
     made = every_problem()
     makers = {
         name
@@ -85,7 +83,7 @@ def test_every_kind_of_alert_is_made_for_the_table() -> None:
 
 
 def findings() -> Iterator[str]:
-    """Names of all findings, as they stand in the code that makes them."""
+    """Names of all findings, from the code that creates them."""
     for module in (home_doctor, store_doctor):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
@@ -107,14 +105,14 @@ def test_every_setting_is_in_the_example_with_its_meaning_and_no_other() -> None
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_setting_that_a_page_names_exists(page: str) -> None:
-    words = {word for code in code_in_text(page) for word in re.split(r"[^A-Z0-9_]", code)}
-    named = {word for word in words if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", word)}
+    tokens = {word for code in code_in_text(page) for word in re.split(r"[^A-Z0-9_]", code)}
+    named = {word for word in tokens if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", word)}
     known = {*VARIABLES, *EXPORTED_ONLY, *OTHERS, *NAMES_OF_CODE, *(code.value for code in OutlierCode)}
     assert named <= known
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_between_pages_lead_somewhere(page: str) -> None:
+def test_links_between_pages_have_targets(page: str) -> None:
     folder = PAGES[page].parent
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text_of(page)):
         name, _, anchor = target.partition("#")
@@ -132,12 +130,12 @@ def test_an_index_leads_to_every_page_of_its_folder_once(page: str) -> None:
     assert sorted(listed) == sorted({path.name for path in PAGES[page].parent.glob("*.md")} - {"README.md"})
 
 
-def test_the_front_door_is_short() -> None:
+def test_the_readme_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 120
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md"])
-def test_a_file_of_ours_that_a_page_names_exists(page: str) -> None:
+def test_a_file_of_the_repository_that_a_page_names_exists(page: str) -> None:
     named = {code for code in code_in_text(page) if re.fullmatch(r"zk_pipeline(_tests)?/[\w/.]*", code)}
     assert len(named) > 10
     assert [name for name in sorted(named) if not (CHECKOUT / name).exists()] == []

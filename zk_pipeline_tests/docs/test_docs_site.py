@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, and its pages load nothing from other hosts."""
+"""Documentation site: builds without warnings, loads nothing from other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A company of the property tests in a real store: registered, punched, processed, and its days as the plain ones."""
+"""A company of the property tests in a real store: registered, punched, processed, and its days recomputed plainly."""
 
 from __future__ import annotations
 
@@ -109,6 +109,6 @@ def made_days(store: Store) -> list[PlainDay]:
     found = []
     for row in rows(store, _DAYS):
         *given, codes, reason, shift, starts, ends, day_off, worked_minutes_source = row
-        told: tuple[Any, ...] = (*given, tuple(codes), reason, shift, starts, ends, day_off, worked_minutes_source)
-        found.append(PlainDay(*told))
+        facts: tuple[Any, ...] = (*given, tuple(codes), reason, shift, starts, ends, day_off, worked_minutes_source)
+        found.append(PlainDay(*facts))
     return found

@@ -1,4 +1,4 @@
-"""What a store must hold after any history of a terminal's log, worked out by the plain rule alone.
+"""Oracle: the content of a store after any history of a terminal's log, computed by the plain rule alone.
 
 A record is one fact: who it names (a person, or only a slot) and the wall clock it bears. Each fact has the set of
 outcomes that are right: a person whose punch is stored, or None, the record waits in quarantine.
@@ -8,9 +8,9 @@ poll k, and `after`, the holder by the first list read at or after it:
 
 - `after` a person: that person, except where `before` is another one and the lists are more than an hour apart;
 - `after` vacant, `before` a person: `before`;
-- else nobody: quarantine.
+- else no user: quarantine.
 
-Where the rule's person is not who punched, the records of both cannot be told apart: quarantine is right there, too,
+Where the rule's person is not who punched, the records of both cannot be distinguished: quarantine is right there, too,
 and so is the truth. Whether a user list that a live session reads counts as a list is left open: both readings are
 worked out.
 """
@@ -51,7 +51,7 @@ class StoredPunch:
 
 @dataclass(frozen=True)
 class UserListRead:
-    """A user list as it was read: who held each slot, and when."""
+    """A user list as it was read: the user of each slot, and when."""
 
     holders: Mapping[int, str]
     read_at: datetime
@@ -216,7 +216,7 @@ class Oracle:
         return who, record.raw if record.moment is None else record.moment
 
     def problems(self, punches: Iterable[StoredPunch], quarantined: Iterable[bytes]) -> list[str]:
-        """Everything that is wrong with what the store holds of this device, a line for each."""
+        """All differences of the device's stored records, one line each."""
         held = list(punches)
         counted = Counter((one.person, one.moment) for one in held)
         found = [f"stored {n} times: {who} at {moment}" for (who, moment), n in counted.items() if n > 1]
@@ -261,8 +261,8 @@ _KINDS = {
     (1, False): "records of one person",
     (0, True): "records to be quarantined",
     (1, True): "records of one person, or to be quarantined",
-    (2, True): "records of two people that cannot be told apart",
-    (3, True): "records of three people that cannot be told apart",
+    (2, True): "records of two people that cannot be distinguished",
+    (3, True): "records of three people that cannot be distinguished",
 }
 
 

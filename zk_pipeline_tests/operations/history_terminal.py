@@ -1,4 +1,4 @@
-"""A terminal whose log and people can be changed in every way that hardware changes them, with an encoding of its own.
+"""A terminal whose log and users can be changed in every way that hardware changes them, with its own encoding.
 
 The records are written here, byte by byte, from the descriptions that readings are held against; nothing of
 `zk_pipeline.devices` is used. Everything that changes a served terminal goes through `Fleet.call`.
@@ -43,7 +43,7 @@ class Record:
 
 
 class HistoryTerminal(EmulatedTerminal):
-    """The terminal of one history. `records` is its log, oldest first; `people` says who is in which slot.
+    """The terminal of one history. `records` is its log, oldest first; `people` maps slots to users.
 
     A full log gives up its oldest `gives_up` records at once.
     """
@@ -123,7 +123,7 @@ class HistoryTerminal(EmulatedTerminal):
         return Record(raw, slot, person, None, 0, 1)
 
     def write(self, records: Iterable[Record], *, is_reported: bool = False) -> None:
-        """Append to the log; `is_reported`: who listens hears of it."""
+        """Append to the log; `is_reported`: live sessions receive it."""
         for record in records:
             if len(self.records) >= self.definition.record_capacity:
                 del self.records[: self.gives_up]

@@ -1,4 +1,4 @@
-"""Histories of many terminals in one store: rounds of events, live sessions and polls, each held against the oracle.
+"""Histories of many terminals in one store: rounds of events, live sessions and polls, each compared with the oracle.
 
 The terminals speak the real protocol on loopback; they are polled, listened to and stored by the product's own
 operations. A world's number decides how much time passes between its rounds, so that
@@ -30,10 +30,10 @@ from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Reading
 from zk_pipeline.devices.polling import poll_batches
-from zk_pipeline.operations.live_capture import Stored, listen
+from zk_pipeline.operations.live_capture import StoredPunches, capture_live
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.operations.process import process_dates
-from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.simulator.terminal.records import Punch
@@ -76,7 +76,7 @@ class RunningClock:
 
 @contextmanager
 def polls_by(clock: Clock) -> Iterator[None]:
-    """Polls begin and end by this clock, as the store's rows are written by one of ours."""
+    """Polls begin and end by this clock, as the store's rows are written by a stopped clock."""
     with mock.patch("zk_pipeline.operations.poll.poll_batches", partial(poll_batches, clock=clock)):
         yield
 
@@ -97,7 +97,7 @@ class World:
         self._devices: dict[str, Device] = {}  # as registered at the begin of the round
 
     def run(self) -> None:
-        """All rounds, and what has to hold at the end; what is wrong is in the `problems` of each history."""
+        """Run all rounds and the final checks; failures are in the `problems` of each history."""
         with Fleet.serve([one.terminal for one in self.histories]) as self.fleet, polls_by(self.gateway.clock):
             self.store.devices.apply(self._device(one) for one in self.histories)
             for _ in range(ROUNDS):
@@ -107,7 +107,7 @@ class World:
     def failures(self) -> list[str]:
         """The histories that ended with something wrong, step by step, and what `doctor` found."""
         found = [f"doctor finds in this world: {one.name}: {one.what}" for one in self.findings]
-        return found + [one.told() for one in self.histories if one.problems]
+        return found + [one.report() for one in self.histories if one.problems]
 
     def counted(self) -> Counter[str]:
         """What happened, and what came of the records."""
@@ -186,18 +186,18 @@ class World:
 
     def _release(self, histories: Sequence[History]) -> None:
         if histories:
-            release(self.store, [one.terminal.name for one in histories])
+            release_quarantine(self.store, [one.terminal.name for one in histories])
         for history in histories:
             history.released()
 
     @contextmanager
-    def _listening(self, histories: Sequence[History]) -> Iterator[_Listening]:
-        listening = _Listening(self, histories)
-        with listening.running() if histories else listening.nobody():
+    def _listening(self, histories: Sequence[History]) -> Iterator[_CaptureSession]:
+        listening = _CaptureSession(self, histories)
+        with listening.running() if histories else listening.not_running():
             yield listening
 
     def _check(self) -> None:
-        """Hold what is stored against the oracle; a history that something is wrong with ends there."""
+        """Compare the store with the oracle; a history with a failure ends there."""
         with self.store.database.read("test") as connection:
             punches = connection.execute(PUNCHES).fetchall()
             quarantined = connection.execute(QUARANTINED).fetchall()
@@ -220,7 +220,7 @@ class World:
         for again in poll_devices(self.store, devices, self.gateway.read, deadline_seconds=30, run_id="r", full=True):
             if again.ingested is None or again.ingested.new:
                 history = next(one for one in self.sound if one.terminal.name == again.device.name)
-                history.problems.append(f"a second full poll brings something new: {again.words}")
+                history.problems.append(f"a second full poll brings something new: {again.summary}")
         self._check_days()
         self.findings = [one for one in Doctor(self.store.database).examine(self.clock()) if one.severity == "error"]
 
@@ -241,8 +241,8 @@ class World:
 Sessions = tuple[Callable[[Punch], None], ...]
 
 
-class _Listening:
-    """A live session with each of some terminals, by `operations.listen`."""
+class _CaptureSession:
+    """A live session with each of some terminals, by `operations.capture_live`."""
 
     def __init__(self, world: World, histories: Sequence[History]) -> None:
         self.world = world
@@ -254,7 +254,7 @@ class _Listening:
         self._errors: list[BaseException] = []
 
     @contextmanager
-    def nobody(self) -> Iterator[None]:
+    def not_running(self) -> Iterator[None]:
         yield
 
     @contextmanager
@@ -273,7 +273,7 @@ class _Listening:
     def punch_each(self) -> None:
         """A live punch at each terminal; returns once all are stored.
 
-        One whose session ended may have been reported to nobody; nothing is punched there until the next listening.
+        One whose session ended may have been lost; nothing is punched there until the next listening.
         """
         punched = {}
         for history in self.histories:
@@ -296,11 +296,11 @@ class _Listening:
         world = self.world
         try:
             devices = [world._devices[one.terminal.name] for one in self.histories]
-            listen(world.store, world.gateway, devices, stop=stop, on_stored=self._stored, say=self._said.append)
+            capture_live(world.store, world.gateway, devices, stop=stop, on_stored=self._stored, say=self._said.append)
         except BaseException as error:
             self._errors.append(error)
 
-    def _stored(self, stored: Stored) -> None:
+    def _stored(self, stored: StoredPunches) -> None:
         self._received[stored.device] += stored.received
 
     def _wait(self, history: History, condition: Any, words: str) -> None:
@@ -327,7 +327,7 @@ def main() -> None:
         world = World([int(sys.argv[1])], Path(folder) / "store.duckdb")
         world.run()
     (history,) = world.histories
-    sys.stdout.write("\n\n".join(world.failures() or [history.told()]) + "\n")
+    sys.stdout.write("\n\n".join(world.failures() or [history.report()]) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Work on a store that ends in SIGKILL at a chosen point, in a process of its own: no cleaning up, no goodbye."""
+"""Work on a store that is killed by SIGKILL at a chosen point, in its own process: no clean-up."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from zk_pipeline.store.days import days
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.terminals import poll_results
 from zk_pipeline_tests.attendance.plain_company import PlainPunch
+from zk_pipeline_tests.forkserver import processes
 from zk_pipeline_tests.operations.company_fixtures import read, stale
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, store_at
 
@@ -27,14 +27,12 @@ class Killed(Enum):
     WHILE_READING = "nothing of the poll"
     AFTER_READING = "the punches, and no days of them"
     WHILE_WRITING = "the punches, and no days of them: the transaction was all but committed"
-    AFTER_WRITING = "punches and days, which nobody was told of"
+    AFTER_WRITING = "punches and days, not yet notified"
 
 
 def killed(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequence[PlainPunch]) -> None:
     """Read and process in a process that is killed; returns once it is dead. The store must not be open here."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # so that each kill costs a fork and no imports
-    process = context.Process(target=_work, args=(when, at, now, settings, held))
+    process = processes.Process(target=_work, args=(when, at, now, settings, held))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL, process.exitcode
@@ -46,7 +44,7 @@ def _die(*_: Any, **__: Any) -> NoReturn:
 
 
 def _die_in(module: ModuleType, name: str) -> None:
-    assert hasattr(module, name), f"{module.__name__} calls no {name} any more: nobody would be killed"
+    assert hasattr(module, name), f"{module.__name__} does not call {name}: no process would be killed"
     setattr(module, name, _die)
 
 
@@ -60,6 +58,6 @@ def _work(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequ
     if when is Killed.WHILE_WRITING:
         _die_in(days, "mark_built")  # the last statement of its transaction
     dates = stale(store, settings)
-    process_dates(store, dates, work_rules(settings), run_id=None, made=_die)
+    process_dates(store, dates, work_rules(settings), run_id=None, on_committed=_die)
     if not dates:
         _die()  # there was nothing to write

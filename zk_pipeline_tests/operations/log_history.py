@@ -1,4 +1,4 @@
-"""One random history of a terminal: what happens to its log, its people and its clock. One integer makes it again.
+"""One random history of a terminal: changes of its log, users and clock. One integer reproduces it.
 
 The integer decides the layout and the transport (its last digit) and every step. What happens between terminal and
 store, and when, is in `history_world`.
@@ -51,13 +51,13 @@ class History:
         self._number = 1000
         self._punched_by: dict[tuple[str, datetime], str] = {}  # who names a record, and when: the person
         self._unlisted: set[str] = set()  # who punched since the last user list that a poll has read
-        self._held_back: set[int] = set()  # slots that pass to nobody until the next list, or full reading
+        self._held_back: set[int] = set()  # slots without a new user until the next list, or full reading
         self._held_until_full: set[int] = set()
         layout = LAYOUTS[seed % 10 // 2]
         self.protocol: Literal["tcp", "udp"] = "tcp" if seed % 2 else "udp"
         zone = self._random.choice(ZONES)
         registered = self._random.choice(ZONES) if self._chance(0.15) else zone
-        in_parts = {"8": 135, "8-MA300": 135, "16": 70, "40": 40, "49": 40}[layout]  # more than one packet holds
+        in_parts = {"8": 135, "8-MA300": 135, "16": 70, "40": 40, "49": 40}[layout]  # more than one packet
         size = self._random.choice([5, 12, in_parts, in_parts])
         spare = self._random.choice([None, None, None, 8, FULL_LOG_RECORDS + 6])
         self.terminal = HistoryTerminal(
@@ -78,7 +78,7 @@ class History:
         if self._chance(0.4) and (slot := self._leave()) is not None:
             self._held_back.add(slot)
 
-    def told(self) -> str:
+    def report(self) -> str:
         """The history, step by step, and what is wrong."""
         problems = self.problems or ["nothing is wrong"]
         return "\n".join([f"history {self.seed}", *self.steps, "=> " + "\n=> ".join(problems[:12])])
@@ -116,7 +116,7 @@ class History:
             self.counts[happening.__name__.strip("_").replace("_", " ")] += 1
 
     def live_punch(self) -> Record:
-        """Somebody comes or goes, perhaps, and somebody punches while a session listens."""
+        """A user may come or go, and a user punches during a live session."""
         if self._chance(0.4):
             self._random.choice([History._slot_passes_on, History._arrive, History._leave])(self)
         self.moment = max(self.moment, self.now) + timedelta(seconds=self._random.randint(1, 4))
@@ -134,7 +134,7 @@ class History:
 
     def polled(self, now: datetime, *, is_full: bool, has_list: bool, zone_before: str | None = None) -> None:
         words = f"{'full' if is_full else 'plain'} poll{'' if has_list else ', the list refused'}"
-        self._say(words + (f", registered in {self.oracle.zone} meanwhile" if zone_before else ""))
+        self._say(words + (f", registered in {self.oracle.zone} in the meantime" if zone_before else ""))
         self.oracle.polled(now, is_full=is_full, list_is_refused=not has_list, zone_before=zone_before)
         self.counts[words] += 1
         self.has_known_layout |= bool(self.terminal.records)
@@ -185,7 +185,7 @@ class History:
             self._punches(count)
 
     def _edit_in_place(self) -> None:
-        """Another time, state or, where records name people, person."""
+        """Another time, state or, if records name users, user."""
         records = self.terminal.records
         recent = range(max(0, len(records) - 16), len(records))
         indices = recent if self._chance(0.6) else range(len(records))
@@ -214,7 +214,7 @@ class History:
             self._say(f"a record dated 31 February: {record.raw.hex()}")
 
     def _arrive(self) -> None:
-        """Somebody new, or who was here before, in the lowest free slot."""
+        """A new or former user in the lowest free slot."""
         former = sorted(set(self._punched_by.values()) - set(self.terminal.people.values()))
         self._number += 1
         person = self._random.choice(former) if former and self._chance(0.3) else str(self._number)
@@ -238,7 +238,7 @@ class History:
         return slot
 
     def _slot_passes_on(self) -> None:
-        """A slot passes to somebody else, who may punch at once."""
+        """A slot passes to another user, who may punch at once."""
         if self._leave() is not None:
             self._arrive()
             self._punches(self._random.randint(0, 2))

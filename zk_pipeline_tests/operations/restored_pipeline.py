@@ -1,4 +1,4 @@
-"""A running pipeline that is restored at a random instant, beside one that never is, on the same emulated terminals.
+"""A running pipeline that is restored at a random instant, next to one that never is, on the same emulated terminals.
 
     python -m zk_pipeline_tests.operations.restored_pipeline SEED
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
-from zk_pipeline.cli.backup import next_commands
+from zk_pipeline.cli.store.backup import next_commands
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
@@ -53,7 +53,7 @@ PUNCHES = "SELECT device, user_id, punched_at_local, punched_at FROM raw_punches
 
 @dataclass
 class Pipeline:
-    """A store and the CRM that is told of it."""
+    """A store and the CRM that it delivers to."""
 
     store: Store
     crm: CrmReceiver
@@ -78,7 +78,7 @@ class Pipeline:
         assert sync(self.store, self.settings, SyncScope(), run_id=f"sync {self.runs}").stopped is None
 
     def standing(self) -> dict[Any, dict[str, object]]:
-        """What the CRM holds: its records without their revisions, retracted ones left out."""
+        """The CRM's records without their revisions and without retracted ones."""
         held = self.crm.ledger.latest()
         return {
             day: {name: value for name, value in record.items() if name != "revision"}
@@ -87,7 +87,7 @@ class Pipeline:
         }
 
     def good_tokens(self) -> list[tuple[str, str]]:
-        return sorted((token.name, token.scope) for token in self.store.tokens.good().values())
+        return sorted((token.name, token.scope) for token in self.store.api_tokens.good().values())
 
 
 @dataclass
@@ -204,7 +204,7 @@ class RestoredPipeline:
         self._both(lambda pipeline: pipeline.store.devices.update(name, site=site))
 
     def _clear(self) -> None:
-        """The terminals lose what they hold, once it is read."""
+        """The terminals lose their logs, once these are read."""
         self._poll()
         for name in self.terminals:
             if name in {one.name for one in self.other.store.devices.all()}:
@@ -244,7 +244,7 @@ class RestoredPipeline:
 
         def decide(store: Store) -> None:
             if not _corrections(store, name):
-                store.corrections.add(name, **span, add_seconds=seconds)
+                store.clock_corrections.add(name, **span, add_seconds=seconds)
 
         self._decide(f"clock of {name} corrected by {seconds}", decide)
 
@@ -253,29 +253,29 @@ class RestoredPipeline:
 
         def decide(store: Store) -> None:
             for one in _corrections(store, name):
-                store.corrections.revoke(one)
+                store.clock_corrections.revoke(one)
 
         self._decide(f"clock of {name} was right", decide)
 
     def _new_token(self) -> None:
         name = f"token {len(self.steps)}"
         self.steps.append(f"created {name}")
-        self._both(lambda pipeline: pipeline.store.tokens.create(name, "read"))
+        self._both(lambda pipeline: pipeline.store.api_tokens.create(name, "read"))
 
     def _revoke_token(self) -> None:
         names = [name for name, _ in self.other.good_tokens()]
         if names:
             name = self.random.choice(names)
             self.steps.append(f"revoked {name}")
-            self._both(lambda pipeline: pipeline.store.tokens.revoke(name))
+            self._both(lambda pipeline: pipeline.store.api_tokens.revoke(name))
 
     def _restore(self, backup: Path, kept: int) -> None:
         """Restore, follow the printed advice to the letter, and decide again what was decided since the backup."""
         undone = self.decisions[kept:]
         self.steps.append(f"--- restore; undone: {', '.join(what for what, _ in undone) or 'nothing'}")
-        one, told = self.one, len(self.one.crm.ledger.attempts)
+        one, attempts = self.one, len(self.one.crm.ledger.attempts)
         seen = preview_restore(one.store, one.settings, backup, last=LAST)
-        done = one.store.restoring.restore(backup)
+        done = one.store.restore.run(backup)
         assert (seen.restored.tables, seen.failed) == (done.tables, {})
         assert done.is_history_complete, done.not_carried
         assert rows(one.store, REGISTERED) == rows(self.other.store, REGISTERED)
@@ -287,7 +287,7 @@ class RestoredPipeline:
         if not undone:
             self._both(Pipeline.sync)
             assert rows(one.store, DAYS) == rows(self.other.store, DAYS)
-            assert len(one.crm.ledger.attempts) - told == len(self.other.crm.ledger.attempts) - told
+            assert len(one.crm.ledger.attempts) - attempts == len(self.other.crm.ledger.attempts) - attempts
         elif self.random.random() < 0.5:
             one.sync()  # the CRM may hear of the days without the decisions, and of the days with them afterwards
         for _, decision in undone:
@@ -302,12 +302,12 @@ class RestoredPipeline:
         assert one.good_tokens() == other.good_tokens()
         for pipeline in (one, other):
             assert pipeline.crm.ledger.anomalies == []
-            assert set(pipeline.crm.ledger.attempts.values()) <= {1}, "told twice"
+            assert set(pipeline.crm.ledger.attempts.values()) <= {1}, "delivered twice"
             assert rows(pipeline.store, "SELECT count(*) FROM crm_deliveries WHERE state = 'pending'") == [(0,)]
 
 
 def _corrections(store: Store, device: str) -> list[int]:
-    return [one.id for one in store.corrections.all() if one.device == device and one.revoked_at is None]
+    return [one.id for one in store.clock_corrections.all() if one.device == device and one.revoked_at is None]
 
 
 def main(seed: int) -> None:

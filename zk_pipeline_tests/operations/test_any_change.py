@@ -1,4 +1,4 @@
-"""Whatever changes of shifts, assignments, holidays and hours: exactly the dates go stale that it makes differ."""
+"""Any change of shifts, assignments, holidays and hours makes exactly the affected dates stale."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_exactly_the_dates_go_stale_that_any_change_makes_differ(
     )
     @given(
         st.tuples(st.sampled_from([3, 60]), st.booleans()).flatmap(
-            lambda pair: companies(people=pair[0], with_shifts=pair[1])
+            lambda pair: companies(users=pair[0], with_shifts=pair[1])
         ),
         st.data(),
     )

@@ -1,4 +1,4 @@
-"""From any company's punches to its days, through the real store: on every row equal to the plainest loop."""
+"""Attendance days of any company through the real store equal those of a simple loop, row by row."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
 ) -> None:
     counted: Counter[str] = Counter()
 
-    # A failure is told as it was found: making it smaller would take many stores more.
+    # A failure is reported as found: shrinking it would take many more stores.
     @settings(
         deadline=None,
         max_examples=examples,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.reuse, Phase.generate],
     )
-    @given(companies(people=people, with_shifts=with_shifts), st.integers(-48, 120), st.integers(0, 2**32))
+    @given(companies(users=people, with_shifts=with_shifts), st.integers(-48, 120), st.integers(0, 2**32))
     def every(worked: Worked, hours: int, seed: int) -> None:
         compare(worked, hours, random.Random(seed), empty_store_file, counted)
 

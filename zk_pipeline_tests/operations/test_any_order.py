@@ -1,4 +1,4 @@
-"""However punches arrive, are split over polls and interleaved with processing and kills: the same days in the end."""
+"""Any order of punches, polls, processing and kills results in the same attendance days."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def arrivals(draw: st.DrawFn, most: int) -> list[tuple[float, Killed | str]]:
 
 
 def go_through(worked: Worked, parts: list[tuple[float, Killed | str]], store: Store, config: Settings) -> None:
-    """Each part is read, and perhaps processed, perhaps by somebody who is killed; what is stale is told each time."""
+    """Each part is read, perhaps processed, perhaps by a process that is killed; stale dates are compared each time."""
     touched: set[date] = set()
     stored: set[object] = set()
     begin, at = 0, store.database.where
@@ -107,11 +107,11 @@ def check_promises(store: Store) -> None:
     deliveries = {row[:2]: row[2:] for row in rows(store, DELIVERIES)}
     assert seen.keys() == deliveries.keys() >= {key[1:] for key in current}
     for person, of_sites in seen.items():
-        told, states = deliveries[person]
+        delivered, states = deliveries[person]
         made = sorted(chain(*of_sites))
         assert made == list(range(1, len(made) + 1))
-        assert set(told) <= set(made) if len(of_sites) > 1 else told == made
-        assert states == ["superseded"] * (len(told) - 1) + ["pending"]
+        assert set(delivered) <= set(made) if len(of_sites) > 1 else delivered == made
+        assert states == ["superseded"] * (len(delivered) - 1) + ["pending"]
 
 
 @pytest.mark.timeout(3600)
@@ -121,14 +121,14 @@ def test_any_order_any_split_and_any_kills_end_in_the_same_days(
 ) -> None:
     counted: Counter[str] = Counter()
 
-    # A failure is told as it was found: making it smaller would take many stores and kills more.
+    # A failure is reported as found: shrinking it would take many more stores and kills.
     @settings(
         deadline=None,
         max_examples=examples,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.reuse, Phase.generate],
     )
-    @given(companies(people=PEOPLE).flatmap(_shuffled), arrivals(3))
+    @given(companies(users=PEOPLE).flatmap(_shuffled), arrivals(3))
     def every(worked: Worked, parts: list[tuple[float, Killed | str]]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             store, config = store_of(worked, empty_store_file, Path(folder) / "in parts")

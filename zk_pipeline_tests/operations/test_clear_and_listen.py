@@ -1,4 +1,4 @@
-"""The two operations on a terminal beside polling: clearing its log safely, and listening to it."""
+"""Two operations on a terminal in addition to polls: clearing its log safely, and live capture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zk_pipeline.devices.errors import NotCleared
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, Reading
 from zk_pipeline.operations.clear_log import clear_log
-from zk_pipeline.operations.live_capture import Stored, listen
+from zk_pipeline.operations.live_capture import StoredPunches, capture_live
 from zk_pipeline.operations.poll import poll_devices
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
@@ -66,10 +66,10 @@ def test_punches_are_stored_as_they_happen_and_the_next_poll_brings_none_of_them
     list(poll_devices(store, [gate], TERMINALS.read, deadline_seconds=5, run_id="before"))
     before = store.punches.total()
     stop = threading.Event()
-    seen: list[Stored] = []
+    seen: list[StoredPunches] = []
     said: list[str] = []
     listener = threading.Thread(
-        target=listen,
+        target=capture_live,
         args=(store, TERMINALS, [gate]),
         kwargs={"stop": stop, "on_stored": seen.append, "say": said.append},
     )
@@ -91,11 +91,11 @@ def test_punches_are_stored_as_they_happen_and_the_next_poll_brings_none_of_them
 
 def test_a_terminal_that_is_lost_is_listened_to_again(fleet: Fleet, gate: Device, store: Store) -> None:
     stop = threading.Event()
-    seen: list[Stored] = []
+    seen: list[StoredPunches] = []
     said: list[str] = []
     fleet.switch_off(gate.name)
     listener = threading.Thread(
-        target=listen,
+        target=capture_live,
         args=(store, TERMINALS, [gate]),
         kwargs={"stop": stop, "on_stored": seen.append, "say": said.append},
     )
@@ -109,4 +109,4 @@ def test_a_terminal_that_is_lost_is_listened_to_again(fleet: Fleet, gate: Device
     finally:
         stop.set()
         listener.join(10)
-    assert "Listening again in 1 s." in said[0]
+    assert "Reconnecting in 1 s." in said[0]

@@ -1,4 +1,4 @@
-"""What the store knows of a terminal outlives a clock that was reset and a user list that makes no sense."""
+"""The stored layout of a terminal survives a clock reset and an unreadable user list."""
 
 from __future__ import annotations
 

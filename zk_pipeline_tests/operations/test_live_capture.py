@@ -1,4 +1,4 @@
-"""Listening follows the registry, and a listener that fails is told of and replaced, whatever it failed of."""
+"""Live capture follows the registry; a listener that fails is reported and replaced, whatever the error."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
 from zk_pipeline.devices.protocol.events import LiveEvent, LivePunch
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations import live_capture as listening_operation
-from zk_pipeline.operations.live_capture import ListenerHangs, Stored, listen
+from zk_pipeline.operations import live_capture
+from zk_pipeline.operations.live_capture import ListenerHangs, StoredPunches, capture_live
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.errors import ReadingRefused
 from zk_pipeline.store.store import Store
@@ -32,8 +32,12 @@ FAILURES = "SELECT device, status, mode, error_code FROM device_polls WHERE stat
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"REGISTRY_SECONDS": 0.1, "ENDING_SECONDS": 0.05, "FIRST_PAUSE": 0.05}.items():
-        monkeypatch.setattr(listening_operation, name, seconds)
+    for name, seconds in {
+        "REGISTRY_INTERVAL_SECONDS": 0.1,
+        "ENDING_INTERVAL_SECONDS": 0.05,
+        "MIN_RECONNECT_SECONDS": 0.05,
+    }.items():
+        monkeypatch.setattr(live_capture, name, seconds)
 
 
 @pytest.fixture
@@ -55,10 +59,10 @@ def registered(fleet: Fleet, name: str, **values: Any) -> Device:
 
 @dataclass
 class Heard:
-    """What `listen` said and stored, and what it raised."""
+    """What `capture_live` said and stored, and what it raised."""
 
     said: list[str] = field(default_factory=list)
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[StoredPunches] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
 
     @property
@@ -77,7 +81,7 @@ def listening(
 
     def work() -> None:
         try:
-            listen(store, terminals, devices, stop=stop, on_stored=heard.stored.append, say=heard.said.append)
+            capture_live(store, terminals, devices, stop=stop, on_stored=heard.stored.append, say=heard.said.append)
         except BaseException as error:
             heard.errors.append(error)
 
@@ -115,10 +119,10 @@ def test_the_registry_is_followed_while_it_changes(fleet: Fleet, gate: Device, s
         store.devices.add(replace(gate, live=True))
         until(lambda: listeners(fleet) == {"gate": 1, "yard": 0})
     assert heard.errors == []
-    assert [line for line in heard.said if "not listening" in line] == [
-        "gate: not listening to it any more",
-        "yard: not listening to it any more",
-        "gate: not listening to it any more",
+    assert [line for line in heard.said if "live capture stopped" in line] == [
+        "gate: live capture stopped",
+        "yard: live capture stopped",
+        "gate: live capture stopped",
     ]
 
 
@@ -130,8 +134,8 @@ def test_a_punch_after_the_zone_was_changed_gets_its_instant_from_the_new_one(
         fleet.punch("gate", "1001", datetime(2026, 3, 2, 8, 0))  # noqa: DTZ001 (a wall clock)
         until(lambda: heard.new == 1)
         store.devices.update("gate", timezone="Africa/Nairobi")
-        until(lambda: heard.has_said("its registration changed: connecting again"))
-        until(lambda: heard.has_said("gate: listening to it") and listeners(fleet)["gate"] == 1)
+        until(lambda: heard.has_said("registration changed: reconnecting"))
+        until(lambda: heard.has_said("gate: live capture started") and listeners(fleet)["gate"] == 1)
         fleet.punch("gate", "1001", datetime(2026, 3, 2, 9, 0))  # noqa: DTZ001 (a wall clock)
         until(lambda: heard.new == 2)
     # The one from before was moved with the zone.
@@ -190,7 +194,7 @@ def test_a_listener_that_fails_unexpectedly_is_told_of_and_on_record_and_listens
         until(lambda: heard.new == 1)
     name = type(error or RuntimeError()).__name__
     assert [line.partition(":")[0] for line in heard.said] == ["gate", "gate"]
-    assert all(f"internal error while listening to it ({name}" in line for line in heard.said)
+    assert all(f"internal error in its live capture ({name}" in line for line in heard.said)
     assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True, True]
     # What repeats before the terminal is heard again is on record once.
     assert rows(store, FAILURES) == [("gate", "failed", "live", "internal_error")]
@@ -200,7 +204,7 @@ def test_a_comm_key_that_is_set_later_is_used_without_a_restart(fleet: Fleet, ga
     unset = UsageError("comm key of gate: the variable GATE_KEY is not set")
     with listening(store, [gate], failing(unset)) as heard:
         until(lambda: listeners(fleet)["gate"] == 1)
-    assert heard.said == [f"gate: {unset}. Listening again in 0 s."]
+    assert heard.said == [f"gate: {unset}. Reconnecting in 0 s."]
 
 
 def test_a_listener_that_hangs_ends_the_command_and_is_on_record(
@@ -213,7 +217,7 @@ def test_a_listener_that_hangs_ends_the_command_and_is_on_record(
             is_over.wait(60)
             yield from ()
 
-    monkeypatch.setattr(listening_operation, "HANG_GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(live_capture, "HANG_GRACE_SECONDS", 0.3)
     try:
         with listening(store, [gate], Hanging(timeout=0.1, deadline=0.1, comm_keys=lambda _: 0)) as heard:
             until(lambda: heard.errors)
@@ -221,7 +225,7 @@ def test_a_listener_that_hangs_ends_the_command_and_is_on_record(
         is_over.set()
     (error,) = heard.errors
     assert isinstance(error, ListenerHangs)
-    assert str(error).startswith("gate: its listener hangs, past every deadline")
+    assert str(error).startswith("gate: the listener hangs past every deadline")
     assert "is_over.wait(60)" in caplog.text
     assert rows(store, FAILURES) == [("gate", "failed", "live", "internal_error")]
 
@@ -236,7 +240,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         return ingest_live(self, device, punches, poll_id=poll_id)
 
     monkeypatch.setattr(PunchStore, "ingest_live", ingest)
-    monkeypatch.setattr(listening_operation, "GATHER_SECONDS", 0.3)
+    monkeypatch.setattr(live_capture, "GATHER_SECONDS", 0.3)
 
 
 def punch_three(fleet: Fleet) -> None:
@@ -257,7 +261,8 @@ def test_a_live_punch_that_cannot_be_stored_costs_the_others_nothing(
         until(lambda: heard.new == 2)
         until(lambda: heard.said)
     assert heard.errors == []
-    assert heard.said[0].startswith("gate: a live punch cannot be stored; the terminal keeps it, and the next poll")
+    expected = "gate: a live punch cannot be stored; it stays in the terminal's log, and the next poll"
+    assert heard.said[0].startswith(expected)
     assert rows(store, FAILURES) == [("gate", "failed", "live", "not_stored")]
     assert "OverflowError: too large" in caplog.text
 
@@ -265,14 +270,14 @@ def test_a_live_punch_that_cannot_be_stored_costs_the_others_nothing(
 def test_live_punches_that_the_store_refuses_are_told_of_with_its_words(
     fleet: Fleet, gate: Device, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing(monkeypatch, ReadingRefused("gate", "registration_changed", "gate: it was moved meanwhile"))
+    refusing(monkeypatch, ReadingRefused("gate", "registration_changed", "gate: it was moved during the session"))
     with listening(store, [gate]) as heard:
         until(lambda: listeners(fleet)["gate"] == 1)
         fleet.punch("gate", "1002")
         until(lambda: heard.said)
         fleet.punch("gate", "1001")
         until(lambda: heard.new == 1)
-    assert heard.said == ["gate: it was moved meanwhile"]
+    assert heard.said == ["gate: it was moved during the session"]
     assert rows(store, FAILURES) == [("gate", "failed", "live", "registration_changed")]
 
 
@@ -285,5 +290,5 @@ def test_a_store_that_fails_ends_listening_and_what_is_not_stored_is_counted(
         fleet.punch("gate", "1002")
         until(lambda: heard.errors)
     assert isinstance(heard.errors[0], duckdb.IOException)
-    assert heard.said == ["gate: 1 live punches are not stored; the next poll reads them"]
+    assert heard.said == ["gate: 1 live punch not stored; the next poll reads the log"]
     assert listeners(fleet)["gate"] == 0

@@ -1,4 +1,4 @@
-"""Random histories of terminals' logs: the store holds exactly what was ever readable, of who held the slot."""
+"""Random histories of terminals' logs: the store has exactly the readable records, for the user of the slot."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.polling import PollOutcome
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.poll import DevicePolled, keep, poll_devices
+from zk_pipeline.operations.poll import DevicePolled, poll_devices, store_outcomes
 from zk_pipeline.operations.terminal_gateway import comm_key_of
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.faults import ChangeAnswers, Faults, HangAt, RefuseCommand
@@ -106,7 +106,7 @@ def test_what_goes_wrong_before_a_terminal_is_reached_is_that_devices_failure_to
         if device.name == "gate-8":
             raise UsageError("comm key of gate-8: the variable KEY is not set")
         if device.name == "gate-16":
-            raise ZeroDivisionError("a defect of ours")
+            raise ZeroDivisionError("a defect")
         return read(device, position)
 
     polled = list(poll_devices(store, store.devices.all(), awkward, deadline_seconds=5, run_id=None))
@@ -196,10 +196,10 @@ def test_readings_that_come_together_are_one_write_unless_they_bring_much(
         return write(self, purpose, about)
 
     monkeypatch.setattr(Database, "write", noted)
-    assert [one.ingested and one.ingested.new for one in keep(store, come, "run")] == [2, 2, 2]
+    assert [one.ingested and one.ingested.new for one in store_outcomes(store, come, "run")] == [2, 2, 2]
     assert writes == ["A, B, C"]
-    monkeypatch.setattr("zk_pipeline.operations.poll.RECORDS_TOGETHER", 4)
-    assert [one.ingested and one.ingested.new for one in keep(store, come, "run")] == [0, 0, 0]
+    monkeypatch.setattr("zk_pipeline.operations.poll.MAX_RECORDS_PER_TRANSACTION", 4)
+    assert [one.ingested and one.ingested.new for one in store_outcomes(store, come, "run")] == [0, 0, 0]
     assert writes[1:] == ["A, B", "C"]
     assert rows(store, 'SELECT device, id, stored, "new" FROM device_polls ORDER BY id') == [
         (name, number, 2, new) for number, (new, name) in enumerate(product([2, 0], "ABC"), start=1)
@@ -210,20 +210,23 @@ def test_what_went_wrong_without_failing_a_poll_is_told_with_it(fleet: Fleet, st
     store.devices.update("gate-8", enabled=False)
     fleet.inject("gate-16", RefuseCommand(Command.CMD_DATA_WRRQ, 0xFFFF, bytes.fromhex("010900")))
     polled = poll_enabled(store)
-    told = "gate-16: the user list could not be read: the terminal answered 65535 (unknown command)."
-    assert polled["gate-16"].words.startswith(f"gate-16: 5 new of 5 (full); {told}")
-    assert polled["gate-40"].words == "gate-40: 5 new of 5 (full)"
+    warning = "gate-16: the user list could not be read: the terminal answered 65535 (unknown command)."
+    assert polled["gate-16"].summary.startswith(f"gate-16: 5 new of 5 (full); {warning}")
+    assert polled["gate-40"].summary == "gate-40: 5 new of 5 (full)"
 
     warnings = rows(store, "SELECT device, warnings FROM device_polls ORDER BY device")
-    assert [(name, (one or "").startswith(told)) for name, one in warnings] == [("gate-16", True), ("gate-40", False)]
+    assert [(name, (one or "").startswith(warning)) for name, one in warnings] == [
+        ("gate-16", True),
+        ("gate-40", False),
+    ]
     assert warnings[1][1] is None
-    assert [(one.warnings or "").startswith(told) for one in store.punches.polls_of("run")] == [True, False]
+    assert [(one.warnings or "").startswith(warning) for one in store.punches.polls_of("run")] == [True, False]
     status = store.overview.status(first=MONDAY, last=MONDAY, now=LONG_AFTER).devices
-    assert [(one.last_warnings or "").startswith(told) for one in status] == [True, False, False]
+    assert [(one.last_warnings or "").startswith(warning) for one in status] == [True, False, False]
 
     fleet.inject("gate-16", Faults())
     healed = poll_enabled(store)["gate-16"]
-    assert (healed.words, healed.reading.users is None) == ("gate-16: 0 new of 5 (unchanged)", False)  # type: ignore[union-attr]
+    assert (healed.summary, healed.reading.users is None) == ("gate-16: 0 new of 5 (unchanged)", False)  # type: ignore[union-attr]
 
 
 def test_records_that_the_terminal_counts_and_does_not_hold_are_told_and_not_missed(fleet: Fleet, store: Store) -> None:
@@ -235,7 +238,7 @@ def test_records_that_the_terminal_counts_and_does_not_hold_are_told_and_not_mis
 
     fleet.inject("gate-40", ChangeAnswers(Command.CMD_GET_FREE_SIZES, two_more))
     polled = poll(store)["gate-40"]
-    assert polled.words.startswith(
+    assert polled.summary.startswith(
         "gate-40: 5 new of 7 (full); gate-40: the terminal counts 7 records and its log has 5"
     )
     assert {one.device: one.missing for one in terminal_health(store.database)} == dict.fromkeys(NAMES, 0)

@@ -1,4 +1,4 @@
-"""Processing dates as a service: one bad date is its own misfortune."""
+"""Processing of work dates: a bad date does not affect others."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ def test_a_store_that_is_busy_is_nobodys_bad_date(store: Store, monkeypatch: pyt
 def test_many_dates_are_made_in_parts_each_of_which_is_told_once_it_is_stored(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[list[date], list[date]]] = []
+    committed: list[tuple[list[date], list[date]]] = []
 
-    def tell(part: Sequence[DateWritten]) -> None:
-        told.append(([item.work_date for item in part], stale(store)))
-        if len(told) == 2:
+    def note(part: Sequence[DateWritten]) -> None:
+        committed.append(([item.work_date for item in part], stale(store)))
+        if len(committed) == 2:
             monkeypatch.setattr(operation, "evaluate_days", busy)
 
-    monkeypatch.setattr(operation, "_FIRST_PART", 2)
-    monkeypatch.setattr(operation, "_ROWS_AT_ONCE", 1)  # each date has one
+    monkeypatch.setattr(operation, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(operation, "_MAX_ROWS", 1)  # each date has one
     ingest(store, "Gate", *on(THURSDAY, "08:00"))
     with pytest.raises(StoreBusy):
-        process_dates(store, [MONDAY, TUESDAY, WEDNESDAY, THURSDAY], WorkRules(), run_id=None, made=tell)
-    assert told == [([MONDAY, TUESDAY], [WEDNESDAY, THURSDAY]), ([WEDNESDAY], [THURSDAY])]
+        process_dates(store, [MONDAY, TUESDAY, WEDNESDAY, THURSDAY], WorkRules(), run_id=None, on_committed=note)
+    assert committed == [([MONDAY, TUESDAY], [WEDNESDAY, THURSDAY]), ([WEDNESDAY], [THURSDAY])]
     assert stale(store) == [THURSDAY]
 
 

@@ -1,4 +1,4 @@
-"""Restores at random instants of a running pipeline, the printed advice followed: it ends as if never restored."""
+"""Restores at random instants of a running pipeline, following the printed advice: the result is as without one."""
 
 from __future__ import annotations
 

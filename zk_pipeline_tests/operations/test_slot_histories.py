@@ -1,4 +1,4 @@
-"""A slot of a terminal's user list that passes to another person: punches stay with who made them."""
+"""A slot of a terminal's user list that passes to another user: punches stay with the user who made them."""
 
 # ruff: noqa: DTZ001 - wall clocks have no zone
 
@@ -16,9 +16,9 @@ import pytest
 from zk_pipeline.devices.clock import Clock
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
-from zk_pipeline.operations.live_capture import Stored, listen
+from zk_pipeline.operations.live_capture import StoredPunches, capture_live
 from zk_pipeline.operations.poll import poll_devices
-from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.simulator.terminal.faults import Faults
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
@@ -42,7 +42,7 @@ class Gate:
     store: Store
     clock: StoppedClock
     gateway: TerminalGateway
-    heard: list[Stored] = field(default_factory=list)
+    heard: list[StoredPunches] = field(default_factory=list)
 
     @property
     def device(self) -> Device:
@@ -53,7 +53,7 @@ class Gate:
         self.fleet.call(lambda: self.terminal.write(made, is_reported=True))
 
     def passes(self) -> None:
-        """The old holder leaves, somebody new gets the slot."""
+        """The former user leaves, a new one gets the slot."""
         self.fleet.call(lambda: self.terminal.delete(OLD))
         assert self.fleet.call(lambda: self.terminal.enrol(NEW)) == SLOT
 
@@ -71,7 +71,7 @@ class Gate:
         stop = threading.Event()
         said: list[str] = []
         listener = threading.Thread(
-            target=listen,
+            target=capture_live,
             args=(self.store, self.gateway, [self.device]),
             kwargs={"stop": stop, "on_stored": self.heard.append, "say": said.append},
         )
@@ -85,7 +85,7 @@ class Gate:
         assert said == []
 
     def punch_heard(self, person: str, at: datetime) -> None:
-        """A punch while somebody listens; returns once it is stored."""
+        """A punch during a live session; returns once it is stored."""
         before = sum(one.received for one in self.heard)
         self.punch(person, at)
         until(lambda: sum(one.received for one in self.heard) > before)
@@ -148,7 +148,7 @@ def test_a_listener_across_the_change_stores_the_newcomers_punch_as_theirs_once(
     with gate.listening():
         gate.punch_heard(OLD, EVENING)
         if not events_name_uids:
-            gate.poll()  # nobody has read the list with that punch otherwise
+            gate.poll()  # otherwise no reading has the list with that punch
         gate.passes()
         gate.punch_heard(NEW, EVENING + timedelta(minutes=5))
         assert gate.punches() == {OLD: PUNCHES + 1, NEW: 1}
@@ -169,7 +169,7 @@ def test_records_of_somebody_deleted_before_the_first_poll_stay_in_quarantine_wh
     gate.punch(NEW, EVENING)
     assert gate.poll() == 1
     assert gate.poll(full=True) == 0
-    release(gate.store)
+    release_quarantine(gate.store)
     assert gate.punches() == {NEW: 1}
     assert len(gate.quarantined()) == PUNCHES
 
@@ -183,7 +183,7 @@ def test_a_release_gives_records_that_waited_for_a_list_to_who_held_the_slot_whe
     gate.passes()
     gate.punch(NEW, EVENING)
     gate.poll()
-    release(gate.store)
+    release_quarantine(gate.store)
     assert gate.punches() == {OLD: PUNCHES, NEW: 1}
     assert gate.quarantined() == []
     assert gate.poll(full=True) == 0
@@ -197,7 +197,7 @@ def test_a_release_after_the_log_was_cleared_and_the_slot_passed_on_gives_them_t
     gate.passes()
     gate.punch(NEW, EVENING)
     gate.poll()
-    release(gate.store)
+    release_quarantine(gate.store)
     assert gate.punches() == {OLD: PUNCHES, NEW: 1}
     assert gate.quarantined() == []
 
@@ -222,7 +222,7 @@ def test_new_records_of_a_slot_that_passed_on_between_lists_hours_apart_are_quar
     gate.punch(NEW, EVENING)
     gate.clock.go(hours=3)
     assert gate.poll() == 0
-    release(gate.store)
+    release_quarantine(gate.store)
     assert gate.punches() == {OLD: PUNCHES}
     (reason,) = gate.quarantined()
     assert OLD in reason
@@ -234,7 +234,7 @@ def test_new_records_of_a_slot_that_passed_on_between_lists_hours_apart_are_quar
 
 def test_a_log_that_was_cleared_and_refilled_to_the_same_count_by_a_newcomer_is_read(open_gate: Open) -> None:
     gate = open_gate()
-    gate.punch("3001", MORNING + timedelta(hours=1), 140)  # more than one packet holds
+    gate.punch("3001", MORNING + timedelta(hours=1), 140)  # more than one packet
     gate.poll()
     gate.passes()
     gate.fleet.call(gate.terminal.clear)

@@ -1,4 +1,4 @@
-"""A reading that cannot be stored is its own device's failure; a store that fails ends the run without losing track."""
+"""A reading that cannot be stored fails its own device only; a failing store ends the run and records it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.polling import PollOutcome
 from zk_pipeline.operations.clear_log import clear_log
-from zk_pipeline.operations.poll import keep, poll_devices
-from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.operations.poll import poll_devices, store_outcomes
+from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import ReadingRefused, StoreBusy
@@ -79,7 +79,9 @@ def outcomes(store: Store, made: dict[str, Reading]) -> list[PollOutcome[Reading
 def test_a_reading_that_cannot_be_stored_fails_by_name_and_all_others_are_stored(
     bad: str, broken: Callable[[], Reading], gates: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = list(keep(gates, outcomes(gates, {name: broken() if name in bad else whole() for name in NAMES}), "run"))
+    kept = list(
+        store_outcomes(gates, outcomes(gates, {name: broken() if name in bad else whole() for name in NAMES}), "run")
+    )
     assert [one.device.name for one in kept] == list(NAMES)
     for one in kept:
         if one.device.name in bad:
@@ -98,7 +100,7 @@ def test_a_reading_that_cannot_be_stored_fails_by_name_and_all_others_are_stored
 
 
 def test_a_single_reading_that_cannot_be_stored_fails_by_name(gates: Store) -> None:
-    (kept,) = keep(gates, outcomes(gates, {"A": too_large()}), "run")
+    (kept,) = store_outcomes(gates, outcomes(gates, {"A": too_large()}), "run")
     assert kept.error_code == "not_stored"
     assert rows(gates, 'SELECT device, error_code, "new", run_id FROM device_polls') == [
         ("A", "not_stored", None, "run")
@@ -112,13 +114,15 @@ def test_a_reading_that_the_store_refuses_fails_with_the_code_and_words_of_the_r
 
     def refusing(connection: Connection, come: Sequence[PreparedReading], **values: Any) -> Any:
         if any(one.finished.device.name == "B" for one in come):
-            raise ReadingRefused("B", "registration_changed", "B: it was moved to another address meanwhile")
+            raise ReadingRefused("B", "registration_changed", "B: it was moved to another address during the poll")
         return stored(connection, come, **values)
 
     monkeypatch.setattr(STORING, refusing)
-    kept = {one.device.name: one for one in keep(gates, outcomes(gates, {name: whole() for name in "ABC"}), "run")}
+    kept = {
+        one.device.name: one for one in store_outcomes(gates, outcomes(gates, {name: whole() for name in "ABC"}), "run")
+    }
     assert kept["B"].error_code == "registration_changed"
-    assert kept["B"].error == "B: it was moved to another address meanwhile"
+    assert kept["B"].error == "B: it was moved to another address during the poll"
     assert rows(gates, POLLS) == [
         ("A", "success", None),
         ("B", "failed", "registration_changed"),
@@ -169,10 +173,10 @@ def test_a_failing_store_ends_the_run_and_names_the_readings_at_hand(
     dead = PollOutcome[Reading](device=unread, started_at=LONG_AFTER, finished_at=LONG_AFTER, error=refused)
     failure = duckdb.IOException("Could not read from file: Input/output error")
     with failing(monkeypatch, "store a poll", failure), pytest.raises(duckdb.IOException):
-        list(keep(gates, [*come, dead], "run"))
+        list(store_outcomes(gates, [*come, dead], "run"))
     assert rows(gates, POLLS) == [*((name, "failed", "store_failed") for name in "ABC"), ("D", "failed", "refused")]
-    assert "read and not stored, since the store failed: A, B, C" in caplog.text
-    assert [one.ingested and one.ingested.new for one in keep(gates, come, "again")] == [1, 1, 1]
+    assert "read but not stored, because the store failed: A, B, C" in caplog.text
+    assert [one.ingested and one.ingested.new for one in store_outcomes(gates, come, "again")] == [1, 1, 1]
 
 
 def test_a_store_that_fails_after_some_readings_loses_track_of_none(
@@ -189,7 +193,7 @@ def test_a_store_that_fails_after_some_readings_loses_track_of_none(
     # B cannot be stored, so each is tried in its own transaction.
     come = {name: whole() for name in NAMES} | {"B": unconvertible()}
     with pytest.raises(duckdb.IOException):
-        list(keep(gates, outcomes(gates, come), "run"))
+        list(store_outcomes(gates, outcomes(gates, come), "run"))
     assert rows(gates, POLLS) == [
         ("A", "success", None),
         ("B", "failed", "not_stored"),
@@ -203,10 +207,10 @@ def test_a_busy_store_is_not_waited_for_again_and_the_readings_are_named(
     hurried = replace(gates, database=replace(gates.database, wait_seconds=0.2))
     come = outcomes(gates, {name: whole() for name in "AB"})
     with busy(gates, "a long migration"), pytest.raises(StoreBusy, match="a long migration"):
-        list(keep(hurried, come, "run"))
+        list(store_outcomes(hurried, come, "run"))
     assert rows(gates, POLLS) == []
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert line.startswith("read and not stored, since the store failed: A, B;")
+    assert line.startswith("read but not stored, because the store failed: A, B;")
 
 
 def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(
@@ -229,7 +233,7 @@ def test_a_run_that_ends_early_names_the_devices_that_it_did_not_get_to(
 
 
 def test_words_that_no_store_takes_fail_no_run(gates: Store, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL)  # pytest cannot pass such words on
+    caplog.set_level(logging.CRITICAL)  # pytest cannot pass such texts on
 
     def read(one: Device, position: LogPosition | None) -> Reading:  # noqa: ARG001 (the interface of a reader)
         raise ValueError("a name such as \udc80\nthat is no text")
@@ -271,9 +275,9 @@ def test_a_device_whose_records_cannot_be_released_costs_the_others_nothing(
         return released(self, one, *values)
 
     monkeypatch.setattr(QuarantineStore, "release", failing_for_one)
-    done = release(gates)
+    done = release_quarantine(gates)
     assert {one.device: (one.records, one.new, one.left) for one in done} == {
         name: (0, 0, 1) if name == bad else (1, 1, 0) for name in NAMES
     }
     (failed,) = [one for one in done if one.error]
-    assert str(failed.error).startswith(f"{bad}: its records cannot be released, and stay in quarantine (OverflowError")
+    assert str(failed.error).startswith(f"{bad}: its records cannot be released and stay in quarantine (OverflowError")

@@ -1,4 +1,4 @@
-"""Identities of processes, children that do not outlive their parent, and signals that end a command in order."""
+"""Process identities, children that end with their parent, and graceful shutdown of a command on a signal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from zk_pipeline.runtime import processes
 from zk_pipeline.runtime.processes import (
     check_for_end,
-    end_in_order,
     ended_by,
     in_main_thread,
     is_alive,
     process_identity,
+    run_with_graceful_shutdown,
     start_child,
     stop_event,
     terminate,
@@ -49,7 +49,7 @@ GRANDPARENT = """
     from pathlib import Path
     from zk_pipeline.runtime.processes import start_child
     grandchild = "import os, time; from zk_pipeline.runtime.processes import exit_with_parent; " \\
-        "exit_with_parent(os.environ, look_every_seconds=0.05); print(os.getpid(), flush=True); time.sleep(600)"
+        "exit_with_parent(os.environ, poll_seconds=0.05); print(os.getpid(), flush=True); time.sleep(600)"
     stubborn = "import signal, subprocess, sys; signal.signal(15, lambda *_: None); " \\
         "subprocess.run([sys.executable, '-c', sys.argv[1]])"
     start_child([sys.executable, "-c", stubborn, grandchild], cwd=Path(sys.argv[1]), environ=os.environ,
@@ -111,7 +111,7 @@ def test_a_child_that_ignores_the_polite_signal_is_killed_with_what_it_started(t
         grandchild = process_identity(int(output.read_text()))
         assert is_alive(grandchild)
     finally:
-        terminate(started, patience=0.2)
+        terminate(started, timeout_seconds=0.2)
     assert started.returncode == -9
     until(lambda: not is_alive(grandchild))
 
@@ -145,7 +145,7 @@ def test_a_child_of_a_child_that_goes_on_ends_too_when_the_first_parent_is_kille
 
 
 class EndedAtOnce(BaseException):
-    """What SIGTERM does to the process of these tests where no work is told to end."""
+    """Default effect of SIGTERM in the test process, without graceful shutdown."""
 
 
 @pytest.fixture
@@ -158,15 +158,15 @@ def at_once() -> Iterator[None]:
     assert signal.signal(signal.SIGTERM, before) is handler
 
 
-def tell() -> None:
+def send_sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(0.05)  # until the main thread has noted it
+    time.sleep(0.05)  # until the main thread has recorded it
 
 
 def test_a_command_has_a_thread_of_its_own_and_what_it_returns_or_raises_comes_back() -> None:
-    assert end_in_order(lambda: threading.current_thread().name) == "command"
+    assert run_with_graceful_shutdown(lambda: threading.current_thread().name) == "command"
     with pytest.raises(ZeroDivisionError):
-        end_in_order(lambda: 1 / 0)
+        run_with_graceful_shutdown(lambda: 1 / 0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -180,7 +180,7 @@ def test_a_signal_is_raised_at_a_check_in_the_thread_of_the_work_and_once() -> N
     def work() -> str:
         check_for_end()
         for _ in range(2):
-            tell()
+            send_sigterm()
             other = threading.Thread(target=elsewhere)
             other.start()
             other.join()
@@ -190,7 +190,7 @@ def test_a_signal_is_raised_at_a_check_in_the_thread_of_the_work_and_once() -> N
             steps.append(ended_by())
         return "in order"
 
-    assert end_in_order(work) == "in order"
+    assert run_with_graceful_shutdown(work) == "in order"
     assert steps == ["elsewhere", signal.SIGTERM] * 2
     check_for_end()
     assert ended_by() is None
@@ -201,17 +201,17 @@ def test_a_signal_is_raised_at_a_check_in_the_thread_of_the_work_and_once() -> N
 def test_work_that_takes_no_notice_is_left_after_a_while_or_a_second_signal(
     times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_PATIENCE", 0.5 if times == 1 else 100.0)
+    monkeypatch.setattr(processes, "_SHUTDOWN_TIMEOUT_SECONDS", 0.5 if times == 1 else 100.0)
     end = threading.Event()
 
     def work() -> None:
         for _ in range(times):
-            tell()
+            send_sigterm()
         end.wait(60)
 
     began = time.monotonic()
     with pytest.raises(EndedAtOnce):
-        end_in_order(work)
+        run_with_graceful_shutdown(work)
     assert time.monotonic() - began < 30
     end.set()
 
@@ -219,28 +219,28 @@ def test_work_that_takes_no_notice_is_left_after_a_while_or_a_second_signal(
 @pytest.mark.usefixtures("at_once")
 def test_a_signal_of_which_the_work_takes_no_notice_before_its_end_is_not_lost() -> None:
     with pytest.raises(EndedAtOnce):
-        end_in_order(tell)
+        run_with_graceful_shutdown(send_sigterm)
 
 
 @pytest.mark.usefixtures("at_once")
 def test_a_loop_is_told_by_an_event_and_a_second_signal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_PATIENCE", 100.0)
+    monkeypatch.setattr(processes, "_SHUTDOWN_TIMEOUT_SECONDS", 100.0)
     end = threading.Event()
 
     def work(*, again: bool) -> str:
         with stop_event() as stopped:
-            tell()
+            send_sigterm()
             assert stopped.wait(30)
             check_for_end()
             if again:
-                tell()
+                send_sigterm()
                 end.wait(60)
         return "in order"
 
-    assert end_in_order(lambda: work(again=False)) == "in order"
+    assert run_with_graceful_shutdown(lambda: work(again=False)) == "in order"
     began = time.monotonic()
     with pytest.raises(EndedAtOnce):
-        end_in_order(lambda: work(again=True))
+        run_with_graceful_shutdown(lambda: work(again=True))
     assert time.monotonic() - began < 30
     end.set()
 
@@ -249,22 +249,22 @@ def test_a_loop_is_told_by_an_event_and_a_second_signal_is_not_waited_for(monkey
 def test_what_handles_signals_itself_is_done_in_the_main_thread_and_not_begun_after_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processes, "_PATIENCE", 100.0)
+    monkeypatch.setattr(processes, "_SHUTDOWN_TIMEOUT_SECONDS", 100.0)
     begun: list[threading.Thread] = []
 
     def serve() -> None:
         begun.append(threading.current_thread())
-        tell()
-        begun.clear()  # not reached: the handler of before raised
+        send_sigterm()
+        begun.clear()  # not reached: the original handler raised
 
     with pytest.raises(EndedAtOnce):
-        end_in_order(lambda: in_main_thread(serve))
+        run_with_graceful_shutdown(lambda: in_main_thread(serve))
     assert begun == [threading.main_thread()]
 
     def told_before() -> None:
-        tell()
+        send_sigterm()
         in_main_thread(serve)
 
     with pytest.raises(EndedAtOnce):
-        end_in_order(told_before)
+        run_with_graceful_shutdown(told_before)
     assert len(begun) == 1

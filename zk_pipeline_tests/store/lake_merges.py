@@ -19,7 +19,7 @@ from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.locks.file_lock import HeldLock
 
 KEYS = 1_000  # of each merge
-# By how much the next merge of a process is further on: most of its keys are known, or all are new to it and brought
+# By how much the next merge of a process is further on: most of its keys are known, or all are new to it and added
 # by the other processes at the same time. DuckLake sees a conflict in the first case only.
 OVERLAPPING, NEW = 100, KEYS
 MERGE = """
@@ -31,14 +31,14 @@ MERGE = """
 """
 FOUND = "SELECT count(*), count(DISTINCT work_date), sum(reason::INTEGER)::INTEGER FROM blocked_dates"
 
-# `fenced`: the lock is not taken, the rest is as it is; `bare`: as DuckLake does it by itself, with its retries.
+# `fenced`: the lock is not taken, the rest is as it is; `bare`: as DuckLake does it without the lock, with its retries.
 Ways = Literal["locked", "fenced", "bare"]
 
 
 def merge_on(address: LakeAddress, merges: int, step: int, way: Ways, together: Barrier) -> None:
     """Merges of keys that others merge too, one after the other, begun by all at once; tried again when refused."""
     if way != "locked":
-        advisory_locks.AdvisoryLocks.hold = _no_lock  # type: ignore[method-assign]
+        advisory_locks.AdvisoryLocks.lock = _no_lock  # type: ignore[method-assign]
         advisory_locks.HeldAdvisoryLock.is_still_held = _held  # type: ignore[method-assign]
     if way == "bare":
         lake_connection(address, create=False)[1].execute("SET GLOBAL ducklake_max_retry_count = 100")

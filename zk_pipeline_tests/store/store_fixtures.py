@@ -62,7 +62,7 @@ def store_at(path: Where, clock: StoppedClock | None = None) -> Store:
 
 
 def copied(template: Where, folder: Path, clock: StoppedClock | None = None) -> Store:
-    """A store of its own that begins as `template`, which nobody has open."""
+    """A store of its own that begins as a copy of `template`, which no process has open."""
     return store_at(copy_store(template, folder / "store.duckdb"), clock)
 
 
@@ -166,7 +166,7 @@ def stale(store: Store) -> list[date]:
 
 @contextmanager
 def busy(store: Store, purpose: str) -> Iterator[None]:
-    """The store held exclusively by somebody else: another thread, since holds of one thread do not nest."""
+    """The store locked exclusively by another thread, because locks of one thread do not nest."""
     held, over = Event(), Event()
 
     def hold() -> None:

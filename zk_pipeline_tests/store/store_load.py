@@ -5,7 +5,6 @@ Each process appends what it has done to a file of its own, outside the database
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections import Counter
@@ -23,15 +22,12 @@ from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import DeviceExists
 from zk_pipeline.store.locks.lock_statistics import Histogram
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.forkserver import processes
 from zk_pipeline_tests.store.store_fixtures import device, reading
 
 ROWS = 1_000  # of each write
 BEGIN = pd.Timestamp(2020, 1, 1)
 WRITE, READ = "store a poll", "load: read"
-
-# One process imports everything once; those forked from it begin at once.
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__])
 
 
 def writers_device(writer: int) -> str:
@@ -39,7 +35,7 @@ def writers_device(writer: int) -> str:
 
 
 def poll(writer: int, batch: int) -> Reading:
-    """A reading of ROWS punches that no other batch has. The person's number tells the batch."""
+    """A reading of ROWS punches that no other batch has. The user id identifies the batch."""
     begin = BEGIN + pd.Timedelta(seconds=batch % 10_000 * ROWS)
     frame = punches_frame(
         user_id=f"{batch}",
@@ -57,12 +53,12 @@ def write_polls(at: Where, acks: Path, writer: int, batches: Sequence[int]) -> N
     with suppress(DeviceExists):  # by a writer that was killed
         store.devices.add(device(writers_device(writer)))
     registered = store.devices.get(writers_device(writer))
-    with acks.open("a") as told:
+    with acks.open("a") as acks_file:
         for batch in batches:
             one = poll(writer, batch)
             now = store.clock()
             store.punches.ingest(registered, one, started_at=now, finished_at=now, run_id=f"{batch}")
-            os.write(told.fileno(), f"{batch}\n".encode())
+            os.write(acks_file.fileno(), f"{batch}\n".encode())
 
 
 def read_on(at: Where, acks: Path, stop: Path) -> None:
@@ -72,15 +68,15 @@ def read_on(at: Where, acks: Path, stop: Path) -> None:
     """
     pause = 0.0 if isinstance(at, Path) else 1.0
     database = Database(at, wait_seconds=300)
-    with acks.open("a") as told:
+    with acks.open("a") as acks_file:
         while not stop.exists():
             with database.read(READ) as connection:
                 torn = connection.execute(TORN, [ROWS]).fetchall()
-            os.write(told.fileno(), f"torn {torn}\n".encode() if torn else b"read\n")
+            os.write(acks_file.fileno(), f"torn {torn}\n".encode() if torn else b"read\n")
             time.sleep(pause)
 
 
-# Of each batch: its punches are all there, in the poll that brought them, or none of them and no poll either.
+# Of each batch: its punches are all there, in the poll that fetched them, or none of them and no poll either.
 TORN = """
 SELECT coalesce(poll.run_id, punch.batch) AS batch, punch.punches, punch.moments, poll.run_id IS NULL AS without_poll
 FROM (SELECT run_id FROM device_polls) AS poll
@@ -159,16 +155,16 @@ class Waits:
 
 
 def waits(at: Where, purpose: str) -> Waits:
-    (kind,) = (one for one in Store.at(at).holds().operations if one.operation == purpose)
+    (kind,) = (one for one in Store.at(at).lock_statistics().operations if one.operation == purpose)
     return Waits(kind.lock_time, kind.wait_time)
 
 
 def ask_on(at: Where, acks: Path, stop: Path) -> None:
     """Ask what a status page and an API ask, with the waits that users have, until the file `stop` is there."""
     store = Store.at(at)
-    with acks.open("a") as told:
+    with acks.open("a") as acks_file:
         while not stop.exists():
             store.overview.status(first=BEGIN.date(), last=store.clock().date(), now=store.clock())
             store.devices.all()
             store.deliveries.stats()
-            os.write(told.fileno(), b"read\n")
+            os.write(acks_file.fileno(), b"read\n")

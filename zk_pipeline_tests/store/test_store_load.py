@@ -1,4 +1,4 @@
-"""Many processes at one store: nothing fails or is lost, nobody starves, and kills at any instant tear nothing.
+"""Many processes at one store: no failure, loss or starvation, and kills at any instant leave no partial writes.
 
 With `-s` the figures are seen.
 """
@@ -67,8 +67,8 @@ def work_together(store: Store, folder: Path, *, writers: int, writes: int, read
     found = look(path)
     assert found.batches == set(range(writers * writes))
     assert (found.torn, found.doubled, found.stale) == ([], 0, found.dates)
-    told = reads(folder)
-    assert set(told) == {"read"}
+    acks = reads(folder)
+    assert set(acks) == {"read"}
     written, read = waits(path, WRITE), waits(path, READ)
     figures(f"{store.database.name.partition(':')[0]}: {writers * writes / seconds:.1f} polls/s of {ROWS} punches")
     assert written.held.count == writers * writes
@@ -76,11 +76,11 @@ def work_together(store: Store, folder: Path, *, writers: int, writes: int, read
     figures(
         f"{writers} writers x {writes}: held {written.held.sum_ms / written.held.count:.0f} ms on average, longest "
         f"wait {written.waited.max_ms:.0f} ms, ideal queue {ideal:.0f} ms",
-        f"{len(told)} reads by {readers} readers, longest wait {read.waited.max_ms:.0f} ms",
+        f"{len(acks)} reads by {readers} readers, longest wait {read.waited.max_ms:.0f} ms",
     )
     assert written.waited.max_ms < 3 * ideal + HICCUP_MS
     assert read.waited.max_ms < 3 * ideal + HICCUP_MS
-    assert len(told) >= writes  # readers were not starved
+    assert len(acks) >= writes  # readers were not starved
 
 
 def test_writers_and_readers_at_once_fail_and_lose_nothing_and_wait_their_turn(store: Store, tmp_path: Path) -> None:
@@ -128,11 +128,11 @@ def kill_at_random(store: Store, folder: Path, *, kills: int, writers: int, read
     assert ended == [0] * readers
     assert set(reads(folder)) == {"read"}
     found = look(path)
-    told = set(acknowledged(folder))
-    assert told - found.batches == set()  # every acknowledged write is there
+    acks = set(acknowledged(folder))
+    assert acks - found.batches == set()  # every acknowledged write is there
     assert (found.torn, found.doubled, found.stale) == ([], 0, found.dates)
-    figures(f"{kills} kills: {len(told)} acknowledged, {len(found.batches - told)} committed but not acknowledged")
-    assert len(found.batches - told) <= kills + writers
+    figures(f"{kills} kills: {len(acks)} acknowledged, {len(found.batches - acks)} committed but not acknowledged")
+    assert len(found.batches - acks) <= kills + writers
     store.devices.all()  # and the lock is free
 
 

@@ -1,4 +1,4 @@
-"""The web admin as people meet it: a server on a home with emulated terminals, and one Chromium for a whole module."""
+"""The web admin served from a home with emulated terminals, and one Chromium per module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Open = Callable[..., Visit]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for the browser is marked so, and skipped where there is none."""
+    """Mark tests that use the browser; skip them if no Chromium is installed."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
             item.add_marker("browser")
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def web_environ() -> Mapping[str, str]:
-    """Variables that the module's server is started with; a module may have its own."""
+    """Environment variables of the module's server; a module may override them."""
     return {}
 
 

@@ -1,4 +1,4 @@
-// What must hold of every page, whatever is on it: returns what does not, in words.
+// Checks of every page: returns the problems as text.
 () => {
   const problems = [];
   const short = (element) => element.outerHTML.slice(0, 160);

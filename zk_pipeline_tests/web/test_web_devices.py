@@ -1,4 +1,4 @@
-"""Terminals from the browser: added, tested, polled, their punches seen; and what those may not who may only read."""
+"""Terminals in the browser: added, tested, polled, punches shown; and the limits of each scope."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_a_device_is_added_tested_and_polled_and_its_punches_are_counted(
     page = open_page("/devices", script=script, width=390).page
     add(page, name, "no host", port)
     page.get_by_role("alert").filter(has_text="is not valid").wait_for()
-    assert page.get_by_label("Port").input_value() == str(port)  # what was typed is still there
+    assert page.get_by_label("Port").input_value() == str(port)  # the input is kept
     page.get_by_label("Address").fill(web.fleet.host)
     press(page, "Add")
     page.get_by_role("heading", name=name).wait_for()
     address = page.url
 
     press(page, "Test")
-    page.get_by_text("It answers").wait_for()
+    page.get_by_text("Connected").wait_for()
     assert page.get_by_text("4 of 5000").is_visible()
-    assert (page.url == address) is script  # in place, where scripts do it
+    assert (page.url == address) is script  # in place with scripts
     press(page, "Poll")
     page.wait_for_url("**/runs/*")
     page.get_by_role("heading").get_by_text("done").wait_for(timeout=90_000)
@@ -78,14 +78,14 @@ def test_a_device_is_added_tested_and_polled_and_its_punches_are_counted(
     assert page.get_by_text(NASTY).is_visible()
 
 
-def test_what_a_terminal_and_its_names_say_is_text_and_nothing_else(web: Web, open_page: Open) -> None:
+def test_texts_of_a_terminal_are_escaped(web: Web, open_page: Open) -> None:
     users = (TerminalUser(uid=1, user_id="<b>1</b>", name=ATTACK[:24]),)
     hostile = EmulatedTerminal(TerminalDefinition(name=ATTACK, users=users), log=punches_frame([]))
     (name,) = switch_on(web.fleet, web.store, hostile, site=f"site {ATTACK}")
     visit = open_page("/devices")
     visit.page.get_by_role("link", name=name, exact=True).click()
     press(visit.page, "Test")
-    visit.page.get_by_text("It answers").wait_for()
+    visit.page.get_by_text("Connected").wait_for()
     visit.page.get_by_role("link", name="Users").click()
     assert visit.page.get_by_role("row").nth(1).all_inner_texts()[0].startswith("<b>1</b>\t<img")
     for path in ("/", "/devices", "/holidays", "/devices/new"):
@@ -95,7 +95,7 @@ def test_what_a_terminal_and_its_names_say_is_text_and_nothing_else(web: Web, op
     web.store.devices.remove(name)
 
 
-def test_an_unreachable_terminal_is_told_in_place_with_what_to_do(web: Web, open_page: Open) -> None:
+def test_an_unreachable_terminal_is_reported_in_place_with_advice(web: Web, open_page: Open) -> None:
     port = web.fleet.add(gate("Off"))
     web.fleet.switch_off("Off")
     web.store.devices.add(Device(name="Off", ip_address=web.fleet.host, port=port, protocol="tcp"))
@@ -106,13 +106,13 @@ def test_an_unreachable_terminal_is_told_in_place_with_what_to_do(web: Web, open
     web.store.devices.remove("Off")
 
 
-def test_who_may_only_read_is_not_offered_more_and_gets_403(web: Web, open_page: Open) -> None:
+def test_the_scope_read_has_no_other_buttons_and_gets_403(web: Web, open_page: Open) -> None:
     one = web.store.devices.add(Device(name="Watched", ip_address="192.0.2.1"))
     page = open_page(f"/devices/{one.id}", scope="read").page
     assert page.locator("main").get_by_role("button").all_inner_texts() == ["Test"]
     assert page.get_by_role("link", name="Edit").count() == 0
     page.goto(f"{web.url}/devices/new")
-    page.get_by_text("this needs the scope admin").wait_for()
+    page.get_by_text("this page needs the scope admin").wait_for()
     with web.client("read") as reader, web.client("operate") as operator:
         signed = {"csrf_token": csrf_of(reader)}
         posts = {
@@ -148,7 +148,7 @@ def test_a_form_of_another_page_is_refused(web: Web) -> None:
     assert "Guarded" not in [device.name for device in web.store.devices.all()]
 
 
-def test_what_is_registered_of_a_terminal_is_changed_and_an_empty_field_has_its_default(web: Web) -> None:
+def test_a_registration_is_changed_and_an_empty_field_has_its_default(web: Web) -> None:
     one = web.store.devices.add(Device(name="Changed", ip_address="192.0.2.1", site="Here", comm_key_env="KEY"))
     with web.client() as admin:
         signed = {"csrf_token": csrf_of(admin), "ip_address": "192.0.2.2", "port": "4371", "enabled": "on"}
@@ -172,8 +172,8 @@ def test_a_terminal_that_was_left_locked_is_shown_so_until_a_test_unlocks_it(web
     with web.client() as admin:
         assert ">locked<" in admin.get("/devices").text
         page = admin.get(f"/devices/{one.id}").text
-        assert "people may not be able to punch" in page
+        assert "It may accept no punches" in page
         tested = admin.post(f"/devices/{one.id}/test", data={"csrf_token": csrf_of(admin)})
         assert tested.status_code == 200
-        assert "people may not be able to punch" not in admin.get(f"/devices/{one.id}").text
+        assert "It may accept no punches" not in admin.get(f"/devices/{one.id}").text
     web.store.devices.remove(name)

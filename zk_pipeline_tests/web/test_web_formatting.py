@@ -1,4 +1,4 @@
-"""How instants, spans and shares are worded on pages, and where links into the Dagster UI lead."""
+"""Formats of instants, durations and percentages on pages; links into the Dagster UI."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from zk_pipeline.web.formatting import ago, duration, instant, percent, seconds
-from zk_pipeline.web.links import DagsterUi
+from zk_pipeline.web.rendering import DagsterUi
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("formatted", "expected"),
     [
         (instant(NOON, "Europe/Istanbul"), "2026-03-02 15:00 Europe/Istanbul"),
         (instant(None, nothing="never"), "never"),
@@ -29,8 +29,8 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
         (percent(0.804), "80%"),
     ],
 )
-def test_words(said: str, words: str) -> None:
-    assert said == words
+def test_formats(formatted: str, expected: str) -> None:
+    assert formatted == expected
 
 
 def test_links_into_the_dagster_ui_quote_names_and_are_none_where_its_address_is_not_known() -> None:

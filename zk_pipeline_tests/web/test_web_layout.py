@@ -1,4 +1,4 @@
-"""What every page has: a way past the navigation, styles and scripts from here, errors in place."""
+"""Layout of every page: skip link, local styles and scripts, errors in place."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1440, False)])
-def test_a_person_logs_in_with_a_token_and_out_again(
-    web: Web, open_page: Callable[..., Visit], width: int, dark: bool
-) -> None:
+def test_a_user_logs_in_with_a_token_and_out(web: Web, open_page: Callable[..., Visit], width: int, dark: bool) -> None:
     page = open_page("/", scope=None, width=width, dark=dark).page
     assert page.url == f"{web.url}/login"
     screenshot(page, f"login-{width}-{'dark' if dark else 'light'}")
@@ -41,7 +39,7 @@ def test_styles_and_scripts_come_from_here_and_are_shipped_with_their_licence(we
         assert "//" not in stranger.get("/login").text  # no address of another host
 
 
-def test_who_is_logged_out_is_sent_to_the_login_page_by_scripts_too(web: Web) -> None:
+def test_requests_without_a_session_are_redirected_to_the_login_page_by_scripts_too(web: Web) -> None:
     script = {"HX-Request": "true", "HX-Current-URL": f"{web.url}/devices?a=1"}
     with web.client(None) as stranger:
         plain, scripted = stranger.get("/?a=1"), stranger.post("/devices/1/test", data={"a": "b"}, headers=script)
@@ -68,16 +66,16 @@ def test_every_form_needs_a_login_and_a_token_of_its_session(web: Web) -> None:
             for files in (None, file):
                 assert stranger.post(path, data={"a": "b"}, files=files).headers.get("location") == "/login", path
                 refused = admin.post(path, data={"csrf_token": "guess"}, files=files)
-                # The other kind of form is not even read.
+                # 415: the other content type is not read.
                 assert refused.status_code in (403, 415), path
             assert 403 in {admin.post(path, data={"csrf_token": ""}, files=one).status_code for one in (None, file)}
 
 
-def test_an_error_takes_the_place_of_the_content_and_one_that_passes_is_waited_out(
+def test_an_error_replaces_the_content_and_a_temporary_one_keeps_a_polling_page(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(_: object) -> None:
-        raise StoreBusy("somebody holds it")
+        raise StoreBusy("locked by process 17")
 
     script = {"HX-Request": "true"}
     with web.client() as admin:
@@ -85,5 +83,5 @@ def test_an_error_takes_the_place_of_the_content_and_one_that_passes_is_waited_o
         assert (refused.status_code, refused.headers["hx-retarget"]) == (403, "#main")
         monkeypatch.setattr(DeviceRegistry, "all", busy)
         plain, refresh = admin.get("/devices"), admin.get("/devices", headers=script)
-    assert (plain.status_code, "somebody" in plain.text, "is busy" in plain.text) == (503, False, True)
+    assert (plain.status_code, "17" in plain.text, "is busy" in plain.text) == (503, False, True)
     assert (refresh.status_code, refresh.text) == (204, "")

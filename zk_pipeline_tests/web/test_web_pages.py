@@ -1,4 +1,4 @@
-"""What must hold of every page there is, in light and dark, on a phone and on a desk."""
+"""Accessibility and layout checks of every page, in light and dark mode, at phone and desktop width."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def web_environ() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def furnished(web: Web) -> Web:
-    """A store with something on every page."""
+    """A store with content for every page."""
     store, today = web.store, datetime.now(timezone.utc).date()
     for name, site in (("Main office", "Headquarters"), ("Back gate", "Headquarters"), ("Warehouse", "Warehouse")):
         store.devices.add(device(name, site=site))
     yesterday = today - timedelta(days=1)
-    people = [(f"10{n:02}", n, f"Person number {n}", 14 * (n == 1), 0) for n in range(1, 9)]
-    punches = [(user, f"{day} {at}") for user, *_ in people for day in (yesterday, today) for at in ("00:00", "00:05")]
-    ingest(store, "Main office", *punches, users=people, rejected=[b"\0" * 40])
+    users = [(f"10{n:02}", n, f"Person number {n}", 14 * (n == 1), 0) for n in range(1, 9)]
+    punches = [(user, f"{day} {at}") for user, *_ in users for day in (yesterday, today) for at in ("00:00", "00:05")]
+    ingest(store, "Main office", *punches, users=users, rejected=[b"\0" * 40])
     ingest(store, "Back gate", ("1001", f"{yesterday} 18:04"))
     process(store, yesterday)
     store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
@@ -56,12 +56,12 @@ def furnished(web: Web) -> Web:
         title="Warehouse was not read for 45 minutes",
         body="Warehouse (192.0.2.10:4370): connecting failed: no answer. Check the terminal's power and cable.",
     )
-    store.alerts.update(lambda known: Decision() if known else Decision(begun=[silent], told=[silent.key]))
+    store.alerts.update(lambda known: Decision() if known else Decision(begun=[silent], notified=[silent.key]))
     return web
 
 
 def paths() -> list[str]:
-    """Every page that can be asked for without knowing more, and one of each that needs to."""
+    """Every page without parameters, and one of each with parameters."""
     plain = [
         route.path
         for router in ROUTERS
@@ -101,10 +101,10 @@ def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_wi
     assert problems == {}
 
 
-def test_the_checks_notice_what_they_are_there_for(open_page: Open) -> None:
+def test_the_checks_detect_each_problem(open_page: Open) -> None:
     visit = open_page("/login", scope=None)
     page = visit.page
-    with page.expect_console_message(lambda said: "Content Security Policy" in said.text):  # it comes when it comes
+    with page.expect_console_message(lambda message: "Content Security Policy" in message.text):
         page.evaluate(
             """() => {
               document.title = "";
@@ -116,19 +116,19 @@ def test_the_checks_notice_what_they_are_there_for(open_page: Open) -> None:
             }"""
         )
     found = "\n".join(page.evaluate(CHECKS))
-    for words in (
+    for problem in (
         "name: <input", "name: <a", "two buttons named Same", "two ids a", "not one h1", "no language or title",
         "without heads", "inline: <b", "wider than the window", "contrast 2.",
     ):  # fmt: skip
-        assert words in found, words
+        assert problem in found, problem
     assert all("Content Security Policy" in one for one in visit.complaints)
     assert visit.complaints != []
     visit.complaints.clear()
 
 
-def test_the_keyboard_reaches_what_can_be_done_and_shows_where_it_is(furnished: Web, open_page: Open) -> None:
+def test_the_keyboard_reaches_all_controls_and_shows_the_focus(furnished: Web, open_page: Open) -> None:
     wanted = {
-        "/": {"Skip to the content", "Devices", "Poll all terminals", "Make them now", "Deliver now", "Main office"},
+        "/": {"Skip to the content", "Devices", "Poll all terminals", "Process them now", "Deliver now", "Main office"},
         "/devices": {"Add a device", "Poll all", "Test Main office", "Poll Main office", "Log out test admin"},
         "/devices/1": {"Test", "Poll", "Set clock", "Users", "Edit", "Disable"},
         "/devices/new": {"Address IP address or host name.", "Poll it", "Add", "Cancel"},
@@ -153,7 +153,7 @@ def test_the_keyboard_reaches_what_can_be_done_and_shows_where_it_is(furnished: 
     assert visit.page.evaluate("document.activeElement.id") == "main"
 
 
-def test_a_page_that_is_printed_has_nothing_to_press(furnished: Web, open_page: Open) -> None:
+def test_a_printed_page_has_no_buttons(furnished: Web, open_page: Open) -> None:
     assert furnished.store.devices.all()
     page = open_page("/devices", dark=True).page
     page.emulate_media(media="print")
@@ -162,7 +162,7 @@ def test_a_page_that_is_printed_has_nothing_to_press(furnished: Web, open_page: 
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
 
 
-def test_what_dagster_knows_more_of_is_linked_to(furnished: Web, open_page: Open) -> None:
+def test_pages_link_to_the_dagster_ui(furnished: Web, open_page: Open) -> None:
     page = open_page("/").page
     today = furnished.store.clock().date()
     link = page.get_by_role("link", name=str(today)).first

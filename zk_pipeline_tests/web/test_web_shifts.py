@@ -1,4 +1,4 @@
-"""Shifts, who has them, and holidays, from forms and from files."""
+"""Pages of shifts, assignments and holidays: forms and imports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ END:VCALENDAR
 """
 
 
-def test_a_shift_is_made_assigned_changed_and_taken_back(web: Web, open_page: Open) -> None:
+def test_a_shift_is_added_assigned_changed_and_removed(web: Web, open_page: Open) -> None:
     web.store.devices.add(Device(name="Gate", ip_address="192.0.2.1", site="Works / north"))
     page = open_page("/shifts").page
     page.get_by_role("link", name="Add a shift").click()
@@ -49,7 +49,7 @@ def test_a_shift_is_made_assigned_changed_and_taken_back(web: Web, open_page: Op
     page.get_by_role("status").wait_for()
     press(page, "Assign")  # once more without a target
     page.get_by_role("alert").filter(has_text="name one").wait_for()
-    page.get_by_role("button", name="Remove night & day?").click()
+    page.get_by_role("button", name="Remove night & day?", exact=True).click()
     page.get_by_role("alert").filter(has_text="unassign it first").wait_for()
 
     page.get_by_role("link", name="Edit night & day?").click()
@@ -58,14 +58,14 @@ def test_a_shift_is_made_assigned_changed_and_taken_back(web: Web, open_page: Op
     press(page, "Save")
     page.get_by_role("status").wait_for()
     assert web.store.shifts.get("night & day?").end == time(7)
-    page.get_by_role("button", name="Take back").click()
-    page.get_by_text("Nobody has a shift of their own.").wait_for()
-    page.get_by_role("button", name="Remove night & day?").click()
-    page.get_by_text("There are no shifts").wait_for()
+    page.get_by_role("button", name="Remove night & day? for").click()
+    page.get_by_text("No shift is assigned.").wait_for()
+    page.get_by_role("button", name="Remove night & day?", exact=True).click()
+    page.get_by_text("No shifts: all users").wait_for()
     assert web.store.shifts.all() == []
 
 
-def test_holidays_are_entered_imported_from_a_file_and_removed(web: Web, open_page: Open, tmp_path: Path) -> None:
+def test_holidays_are_added_imported_from_a_file_and_removed(web: Web, open_page: Open, tmp_path: Path) -> None:
     page = open_page("/holidays").page
     page.get_by_label("Date").fill("2026-12-24")
     page.get_by_label("Name").fill("Half a day")
@@ -77,33 +77,33 @@ def test_holidays_are_entered_imported_from_a_file_and_removed(web: Web, open_pa
     press(page, "Import")
     page.get_by_role("status").filter(has_text="1 added, 0 changed, 0 unchanged").wait_for()
     page.get_by_role("button", name="Remove 2026-12-24").click()
-    page.get_by_role("status").filter(has_text="Taken back").wait_for()
+    page.get_by_role("status").filter(has_text="Removed.").wait_for()
     assert web.store.holidays.all() == [Holiday(day=date(2026, 5, 1), name="Labour Day")]
     web.store.holidays.remove(date(2026, 5, 1))
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "status", "words"),
+    ("name", "content", "status", "message"),
     [
         ("a.csv", b"date,name\n2026-02-30,Never\n", 400, "line 2"),
         ("a.csv", b"\xff\xfe\x00", 400, "cannot be read"),
         ("a.exe", b"MZ", 400, "must be a calendar"),
         ("a.ics", b"<html>", 400, "there is no event in it"),
-        ("a.ics", CALENDAR.replace("0501", "0532").encode(), 200, "1 skipped. Left out: line 2, Labour Day: DTSTART"),
+        ("a.ics", CALENDAR.replace("0501", "0532").encode(), 200, "1 skipped. Skipped: line 2, Labour Day: DTSTART"),
         ("../../etc/a.csv", b"date;name\n2026-05-02;Feast\n", 200, "1 added"),
         ("..\\b.csv", b"date;name\r\n2026-05-02;Feast\r\n", 200, "1 unchanged"),
         ("a.csv", b"", 400, "choose a file"),
         ("a.csv", b"date,name\n" + b"2026-05-01,Feast\n" * 20_000, 413, "larger than"),
     ],
 )
-def test_a_file_is_taken_whole_or_refused_with_what_is_wrong(
-    web: Web, name: str, content: bytes, status: int, words: str
+def test_a_file_is_imported_completely_or_refused_with_a_message(
+    web: Web, name: str, content: bytes, status: int, message: str
 ) -> None:
     with web.client() as admin:
         sent = admin.post(
             "/holidays/import", data={"csrf_token": csrf_of(admin)}, files={"file": (name, content, "text/plain")}
         )
-    assert (sent.status_code, words in sent.text) == (status, True), sent.text
+    assert (sent.status_code, message in sent.text) == (status, True), sent.text
     assert {one.name for one in web.store.holidays.all()} <= {"Feast"}
 
 

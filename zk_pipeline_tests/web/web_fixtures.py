@@ -1,4 +1,4 @@
-"""What the tests of pages stand on: a served home, pages opened in Chromium, and what is asked of every page."""
+"""Fixtures of page tests: a served home, and pages opened in Chromium."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Web:
         return self.served.services.sessions.begin(token.id)
 
     def client(self, scope: Scope | None = "admin") -> httpx.Client:
-        """A browser without a window: logged in, follows no redirects."""
+        """An HTTP client that is logged in and follows no redirects."""
         cookies = {"zk_session": self.cookie(scope)} if scope else {}
         return httpx.Client(base_url=self.url, cookies=cookies, timeout=60)
 
 
 @contextmanager
 def serve_web(empty_home: Path, home: Path, environ: Mapping[str, str]) -> Iterator[Web]:
-    """Serve a new home, exported for the time being; `environ` are settings of it."""
+    """Serve a new home, exported to the environment until the end; `environ` has its settings."""
     shutil.copytree(empty_home, home)
     with pytest.MonkeyPatch.context() as patch, Fleet() as fleet:
         for name in VARIABLES:
@@ -80,7 +80,7 @@ def launch_chromium() -> Iterator[Browser]:
 
 @dataclass(frozen=True)
 class Visit:
-    """A page in a window of its own. `complaints`: what went wrong in it without anybody seeing."""
+    """A page in its own window. `complaints`: errors of the console and of scripts."""
 
     page: Page
     url: str
@@ -122,13 +122,13 @@ def visit(
 
 
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:
-    # That an answer was a 4xx is for the test to say.
+    # The status of a response is for the test to check.
     if message.type == "error" and "the server responded with a status of" not in message.text:
         complaints.append(message.text)
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Keep a picture where somebody wants to look at them (ZK_PIPELINE_SCREENSHOTS)."""
+    """Save a screenshot if ZK_PIPELINE_SCREENSHOTS names a folder."""
     folder = os.environ.get("ZK_PIPELINE_SCREENSHOTS")
     if folder:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

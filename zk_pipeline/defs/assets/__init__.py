@@ -1,1 +1,1 @@
-"""Software-defined assets: devices, raw punches, daily attendance, CRM sync, and what the UI shows of them."""
+"""Assets: devices, raw punches, daily attendance, CRM sync, with their metadata for the UI."""

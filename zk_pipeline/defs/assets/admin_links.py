@@ -1,4 +1,4 @@
-"""Where the web admin shows what an asset or a partition is about, as metadata; none where its address is unknown."""
+"""Metadata links from assets and partitions to pages of the web admin; none if ZK_PIPELINE_ADMIN_URL is not set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAGES = {
 
 @dataclass(frozen=True)
 class AdminLinks:
-    """`url` is ZK_PIPELINE_ADMIN_URL. Each method gives the metadata to add, an address under `admin_page`."""
+    """`url` is ZK_PIPELINE_ADMIN_URL. Each method returns metadata with the URL of a page under `admin_page`."""
 
     url: str | None
 
@@ -28,11 +28,11 @@ class AdminLinks:
         return {} if device_id is None else self._page(f"/devices/{device_id}")
 
     def days(self, day: date) -> dict[str, dg.MetadataValue]:
-        """The rows of a work date."""
+        """The attendance days of a work date."""
         return self._page(f"/attendance?start_date={day}&end_date={day}")
 
     def delivered(self, day: date) -> dict[str, dg.MetadataValue]:
-        """What the CRM has been told of a work date."""
+        """The delivered deliveries of a work date."""
         return self._page(f"/deliveries?state=delivered&start_date={day}&end_date={day}")
 
     def _page(self, path: str) -> dict[str, dg.MetadataValue]:

@@ -1,12 +1,14 @@
-"""What each asset tells people of itself besides its partitions: owners, tags, versions, columns and where they come
-from, links and sources. What the columns mean is the store's catalog.
+"""Definition attributes of the assets: owners, tags, code version, column schema, column lineage, links and code
+references. Descriptions of columns come from the store's catalog.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import resources
 from importlib.abc import Traversable
 from typing import Any, TypedDict
@@ -18,8 +20,8 @@ from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.operations.alerting.problems import OWNER_OF_ASSET
 
-# Packages whose code decides what an asset's rows say: a change of it is shown as a new version of the asset's code.
-_MADE_BY = {
+# Packages that compute the rows of an asset: a change of their code is a new code version.
+_CODE_PACKAGES = {
     "devices": ("zk_pipeline.devices",),
     "raw_punches": ("zk_pipeline.devices", "zk_pipeline.store.terminals"),
     "daily_attendance": ("zk_pipeline.attendance", "zk_pipeline.store.days", "zk_pipeline.store.work_dates"),
@@ -36,17 +38,17 @@ _TAGS = {
     "crm_sync": {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
 }
 
-# What the CRM is sent of each day: fields of the request, which the outbox keeps as the revision they stand for.
+# Fields of the CRM request for an attendance day. The store has the revision, from which a request is built.
 CRM_FIELDS = {
-    "request.user_id": ("string", "The person's id", ["user_id"]),
+    "request.user_id": ("string", "The user id", ["user_id"]),
     "request.date": ("date", "The work date", ["work_date"]),
     "request.clock_in": ("instant with offset", "First punch of the work date", ["clock_in", "timezone"]),
-    "request.clock_out": ("instant with offset", "Last punch; null while there is one", ["clock_out", "timezone"]),
-    "request.is_outlier": ("boolean", "Whether an outlier rule holds", ["is_outlier"]),
-    "request.outlier_reason": ("string", "Why, as a sentence", ["outlier_reason"]),
+    "request.clock_out": ("instant with offset", "Last punch; null for a single punch", ["clock_out", "timezone"]),
+    "request.is_outlier": ("boolean", "Whether an outlier rule applies", ["is_outlier"]),
+    "request.outlier_reason": ("string", "Outlier reason as a sentence", ["outlier_reason"]),
     "request.device_name": ("string", "Device of the clock-in", ["device"]),
-    "request.device_ip": ("string", "Its address when the revision was made", []),
-    "request.revision": ("integer", "Revision of the day", ["revision"]),
+    "request.device_ip": ("string", "IP address of that device when the revision was written", []),
+    "request.revision": ("integer", "Revision of the attendance day", ["revision"]),
 }
 
 _PUNCH_TIMES = ["raw_punches.punched_at"]
@@ -91,7 +93,7 @@ class AssetAttributes(TypedDict):
 
 
 def asset_attributes(asset: str, settings: Settings, *made_in: Callable[..., Any]) -> AssetAttributes:
-    """Arguments of `dg.asset` for one of the assets; `made_in` are functions worth reading, the first its own."""
+    """Arguments of `dg.asset` for one of the assets. `made_in`: functions for the code references in the UI."""
     metadata: dict[str, Any] = {
         **_columns(asset),
         "dagster/table_name": _TABLES[asset],
@@ -106,18 +108,39 @@ def asset_attributes(asset: str, settings: Settings, *made_in: Callable[..., Any
     return {
         "owners": [f"team:{OWNER_OF_ASSET[asset]}"],
         "tags": _TAGS[asset],
-        "code_version": code_version(*_MADE_BY[asset]),
+        "code_version": code_version(*_CODE_PACKAGES[asset]),
         "metadata": metadata,
     }
 
 
+@cache
 def code_version(*packages: str) -> str:
-    """A short hash of the sources of the packages and their sub-packages: the same for the same code on any machine."""
+    """Short hash of the code of the packages and their sub-packages, without comments, docstrings and formatting. It is
+    the same for the same code on any machine.
+    """
     digest = hashlib.sha256()
     for package in packages:
         for source in _sources(resources.files(package)):
-            digest.update(source.read_bytes())
+            for part in _code(ast.parse(source.read_bytes())):
+                digest.update(f"{part}\n".encode())
     return digest.hexdigest()[:10]
+
+
+def _code(node: ast.AST) -> Iterator[str]:
+    """Node types, fields and values of a syntax tree. `ast.dump` differs between Python versions."""
+    yield type(node).__name__
+    for name, field in ast.iter_fields(node):
+        for value in field if isinstance(field, list) else [field]:
+            if isinstance(value, ast.AST):
+                if not _is_docstring(value):
+                    yield name
+                    yield from _code(value)
+            elif value is not None:
+                yield f"{name} {value!r}"
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _sources(folder: Traversable) -> Iterator[Traversable]:
@@ -132,9 +155,9 @@ def _columns(asset: str) -> Mapping[str, Any]:
     schema = table_schema(_TABLES[asset])
     if asset != "crm_sync":
         return schema
-    (held,) = schema.values()
-    sent = [dg.TableColumn(name, kind, f"In the request: {text}") for name, (kind, text, _) in CRM_FIELDS.items()]
-    columns = dg.TableSchema(columns=[*held.schema.columns, *sent])
+    (table,) = schema.values()
+    fields = [dg.TableColumn(name, kind, f"In the request: {text}") for name, (kind, text, _) in CRM_FIELDS.items()]
+    columns = dg.TableSchema(columns=[*table.schema.columns, *fields])
     return {"dagster/column_schema": dg.MetadataValue.table_schema(columns)}
 
 

@@ -1,6 +1,6 @@
-"""The asset of days: daily partitions by work date, one run for a range, an event per date."""
+"""Asset `daily_attendance`: daily partitions by work date, one run per range, one materialization per work date."""
 
-# No postponed annotations here: Dagster reads them when it decorates.
+# No postponed annotations: Dagster inspects them.
 
 from collections.abc import Iterator, Sequence
 
@@ -30,10 +30,10 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         name="daily_attendance",
         group_name="attendance",
         kinds={"pandas", "duckdb"},
-        description="One row per site, person and work date: clock-in, clock-out, and what is unusual about the day.",
+        description="One row per site, user and work date: clock-in, clock-out and outliers.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        # For lineage only: what is stale is asked of the store.
+        # For lineage only: stale work dates come from the store.
         deps=[dg.AssetDep("raw_punches", partition_mapping=dg.AllPartitionMapping())],
         output_required=False,
         pool=ATTENDANCE,
@@ -44,24 +44,25 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         opened = store.open()
-        opened.punches.adopt_settings(rules)
+        opened.punches.apply_settings(rules)
         dates = as_dates(context.partition_keys)
 
-        def tell(part: Sequence[DateWritten]) -> None:
-            first, last = part[0].work_date, part[-1].work_date
-            shown = opened.days.figures(first, last, workday_starts_at=rules.workday_starts_at)
-            for one in part:
-                day = one.work_date
-                event = dg.AssetMaterialization(
-                    context.asset_key, partition=day.isoformat(), metadata=date_metadata(one, shown) | links.days(day)
-                )
+        def log_materializations(batch: Sequence[DateWritten]) -> None:
+            first, last = batch[0].work_date, batch[-1].work_date
+            figures = opened.days.statistics(first, last, workday_starts_at=rules.workday_starts_at)
+            for written in batch:
+                day = written.work_date
+                metadata = date_metadata(written, figures) | links.days(day)
+                event = dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata)
                 context.log_event(event)
 
         per_site = settings.crm_record_per == "site"
-        result = process_dates(opened, dates, rules, run_id=context.run.run_id, per_site=per_site, made=tell)
+        result = process_dates(
+            opened, dates, rules, run_id=context.run.run_id, per_site=per_site, on_committed=log_materializations
+        )
         publish_snapshot(opened, context.log.info)
         for day in result.overtaken:
-            context.log.info("%s: another run has made it from newer punches meanwhile", day)
+            context.log.info("%s: skipped, since another run has processed newer punches", day)
         last = last_work_date(settings, utc_now())
         yield check_result(opened.days.dates_outside(first=settings.history_start, last=last))
         if result.failed:

@@ -1,6 +1,6 @@
-"""Assets of the terminals: the registry, and the punches with one partition per device."""
+"""Assets `devices` (the registry) and `raw_punches` (one partition per device)."""
 
-# No postponed annotations here: Dagster reads them when it decorates.
+# No postponed annotations: Dagster inspects them.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -25,11 +25,11 @@ from zk_pipeline.store.store import Store
 
 
 class PollConfig(dg.Config):
-    """Which terminals of the run's partitions to read, and how."""
+    """Which devices of the run's partitions to poll, and how."""
 
-    devices: list[str] = Field(default_factory=list, description="None named: all enabled ones")
-    full: bool = Field(default=False, description="Read the whole log, not only what is new")
-    lock_while_reading: bool = Field(default=False, description="Nobody can punch while a log is read")
+    devices: list[str] = Field(default_factory=list, description="Devices to poll; empty: all enabled ones")
+    full: bool = Field(default=False, description="Full poll: read the whole log, not only new records")
+    lock_while_reading: bool = Field(default=False, description="Lock the keypad while the log is read")
 
 
 def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -65,28 +65,32 @@ def _raw_punches(
     ):
         name = polled.device.name
         if polled.error is not None:
-            context.log.error("%s", polled.words)
-            failures[name] = polled.words
+            context.log.error("%s", polled.summary)
+            failures[name] = polled.summary
             continue
         for warning in polled.ingested.warnings if polled.ingested is not None else ():
             context.log.warning("%s", warning)
         try:
             context.log_event(_event(context.asset_key, opened, polled, links))
-        except Exception as error:  # others wait to be stored: what was stored is in device_polls in any case
-            context.log.exception("%s was stored, and its event could not be made", name)
-            failures[name] = f"{polled.words}; stored, but without its event ({type(error).__name__}: {error})"
+        except Exception as error:  # go on with the other devices; device_polls has the result of this one
+            context.log.exception("%s was stored, but its materialization could not be logged", name)
+            failures[name] = (
+                f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
+            )
     yield from check_results(terminal_health(opened.database))
     if failures:
         raise partial_failure("device", failures, len(chosen))
 
 
 def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLinks) -> dg.AssetMaterialization:
-    """All that is said of one terminal, in one event: each costs a transaction of Dagster's log."""
+    """Materialization of one device's poll. One event per device: each is a transaction in Dagster's event log."""
     event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
-    return dg.AssetMaterialization(key, partition=polled.device.name, description=polled.words, metadata=event_metadata)
+    return dg.AssetMaterialization(
+        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
+    )
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
@@ -105,7 +109,7 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
         "mode": reading.mode,
         "warnings": "\n".join(ingested.warnings) or None,
         "bytes_read": reading.bytes_read,
-        "touched_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
+        "affected_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
     }
     return {name: _value(value) for name, value in values.items() if value is not None}
 
@@ -123,21 +127,21 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         name="devices",
         group_name="terminals",
         kinds={"duckdb"},
-        description="The registry of terminals, as it was when last looked at. Managed by `zk-pipeline device`.",
+        description="Snapshot of the device registry, which `zk-pipeline device` manages.",
         **asset_attributes("devices", settings, _devices),
     )(_devices)
-    alone = settings.poll_rules is None
+    is_one_run = settings.poll_rules is None
     raw_punches = dg.asset(
         name="raw_punches",
         group_name="terminals",
         kinds={"python", "duckdb"},
-        description="Every punch as read from the terminals; only ever added to. One partition per device.",
+        description="All punches as read from the terminals, append-only. One partition per device.",
         partitions_def=DEVICE_PARTITIONS,
-        # By queue the UI's backfills are a run per terminal, each to its own, and each queue has a limit of one run.
-        backfill_policy=dg.BackfillPolicy.single_run() if alone else dg.BackfillPolicy.multi_run(1),
+        # With queues a backfill from the UI is one run per device, each in its own queue with a limit of one run.
+        backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),
         deps=["devices"],
         output_required=False,
-        pool=TERMINALS if alone else None,
+        pool=TERMINALS if is_one_run else None,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(),
     )(_raw_punches)

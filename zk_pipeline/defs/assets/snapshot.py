@@ -1,4 +1,4 @@
-"""The copy of the store that analysts read: renewed at the end of each run that made days."""
+"""Published copy of the store for analysts, renewed at the end of each processing run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.store import Store
 
 
-def publish_snapshot(store: Store, tell: Callable[[str], object]) -> None:
-    """Renew PUBLISH_SNAPSHOT, where it is set. Raises Failure: the days are made, but analysts see old ones."""
+def publish_snapshot(store: Store, log: Callable[[str], object]) -> None:
+    """Renew PUBLISH_SNAPSHOT, if set. Raises Failure: the work dates are processed, but the published copy is old."""
     file = load_settings().snapshot_path
     if file is None:
         return
     try:
-        held_ms = store.backups.publish(file)
+        locked_ms = store.backups.publish(file)
     except ZkPipelineError as error:
-        raise dg.Failure(f"the days are made, but {file} was not renewed: {error}", allow_retries=False) from error
-    tell(f"{file} renewed; writers waited for {held_ms:.0f} ms")
+        message = f"the work dates are processed, but {file} was not renewed: {error}"
+        raise dg.Failure(message, allow_retries=False) from error
+    log(f"{file} renewed; store locked for {locked_ms:.0f} ms")

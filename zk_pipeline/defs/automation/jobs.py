@@ -1,6 +1,6 @@
-"""The jobs of the contract. What they work on is decided by partitions and config."""
+"""Job definitions. Partitions and run config select their work."""
 
-# No postponed annotations here: Dagster reads them when it decorates.
+# No postponed annotations: Dagster inspects them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,51 +17,53 @@ from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.alerting.quality_checks import CHECKS
 from zk_pipeline.store.store import utc_now
 
-RUNS_PER_CLEANUP = 2000  # some 20 s; the next night goes on
+RUNS_PER_CLEANUP = 2000  # about 20 s; the next clean-up continues
 
 
-def sync_config(how: Mapping[str, Any]) -> dict[str, Any]:
-    """Run config of the sync jobs; `how` as `defs.crm.SyncConfig`."""
-    return {"ops": {"crm_sync": {"config": dict(how)}}}
+def sync_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Run config of the sync jobs; `config` as `crm_sync.SyncConfig`."""
+    return {"ops": {"crm_sync": {"config": dict(config)}}}
 
 
 RETRY_CONFIG = sync_config({"retry": True})
 
 
 class CleanupConfig(dg.Config):
-    """`dry_run` says what would go and deletes nothing."""
+    """With `dry_run` the run counts what it would delete, and deletes nothing."""
 
     dry_run: bool = False
 
 
 @dg.op(
-    description="Delete what is past RAW_RETENTION_DAYS, QUARANTINE_RETENTION_DAYS and RUN_RETENTION_DAYS; space back.",
+    description="Delete data older than RAW_RETENTION_DAYS, QUARANTINE_RETENTION_DAYS and RUN_RETENTION_DAYS, and "
+    "reclaim disk space.",
     out=dg.Out(dg.Nothing),
 )
 def clean_up(context: dg.OpExecutionContext, config: CleanupConfig, store: StoreResource) -> None:
     settings = load_settings()
-    cleaned = store.open().upkeep.clean(
+    cleaned = store.open().retention.clean(
         retention_days=settings.raw_retention_days,
         quarantine_days=settings.quarantine_retention_days,
         poll_days=settings.run_retention_days,
         dry_run=config.dry_run,
     )
     counts = {name: value for name, value in asdict(cleaned).items() if isinstance(value, (int, str))}
-    old, checks = OldRuns([], 0), 0
+    old_runs, checks = OldRuns([], 0), 0
     if settings.run_retention_days:
         before = utc_now() - timedelta(days=settings.run_retention_days)
-        old = find_old_runs(context.instance, before=before, limit=RUNS_PER_CLEANUP)
+        old_runs = find_old_runs(context.instance, before=before, limit=RUNS_PER_CLEANUP)
         checks = delete_old_checks(context.instance, before=before, dry_run=config.dry_run)
-    counts |= {"runs": len(old.removable), "runs_kept_as_newest": old.kept, "check_evaluations": checks}
-    context.log.info("%s; %d old runs: %s", cleaned, len(old.removable), " ".join(old.removable))
+    counts |= {"runs": len(old_runs.removable), "runs_kept_as_newest": old_runs.kept, "check_evaluations": checks}
+    context.log.info("%s; %d old runs: %s", cleaned, len(old_runs.removable), " ".join(old_runs.removable))
     if not config.dry_run:
-        delete_runs(context.instance, old.removable)
+        delete_runs(context.instance, old_runs.removable)
     context.log_event(dg.AssetObservation("raw_punches", metadata=counts))
 
 
 @dg.job(
     name=CLEANUP,
-    description="Retention of punches, quarantined records, records of runs and checks; space back. Days always stay.",
+    description="Retention of punches, quarantined records, runs and check evaluations; reclaims disk space. "
+    "Attendance days are never deleted.",
 )
 def daily_cleanup() -> None:
     clean_up()
@@ -70,25 +72,33 @@ def daily_cleanup() -> None:
 def jobs() -> Sequence[Any]:
     return [
         dg.define_asset_job(
-            POLL, selection=_only("devices", "raw_punches"), description="Read all enabled terminals, in one run."
+            POLL,
+            selection=_without_sensor_checks("devices", "raw_punches"),
+            description="Poll all enabled devices in one run.",
         ),
         dg.define_asset_job(
-            PROCESS, selection=_only("daily_attendance"), description="Make the days of a range of work dates."
+            PROCESS,
+            selection=_without_sensor_checks("daily_attendance"),
+            description="Compute the attendance days of a range of work dates.",
         ),
         dg.define_asset_job(
-            SYNC, selection=_only("crm_sync"), description="Deliver what is due of a range of work dates."
+            SYNC,
+            selection=_without_sensor_checks("crm_sync"),
+            description="Send the due deliveries of a range of work dates.",
         ),
         dg.define_asset_job(
             RETRY,
-            selection=_only("crm_sync"),
+            selection=_without_sensor_checks("crm_sync"),
             config=RETRY_CONFIG,
-            description="A new round for deliveries that ended in `retry`.",
+            description="Retry round for deliveries in state `retry`.",
         ),
         daily_cleanup,
     ]
 
 
-def _only(*assets: str) -> dg.AssetSelection:
-    """The assets with the checks that they evaluate themselves; the others have a sensor of their own."""
-    apart = [dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS if check.asset in assets]
-    return dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(*apart)
+def _without_sensor_checks(*assets: str) -> dg.AssetSelection:
+    """The assets and the checks that they evaluate themselves, without those of `quality_check_sensor`."""
+    sensor_checks = [
+        dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS if check.asset in assets
+    ]
+    return dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(*sensor_checks)

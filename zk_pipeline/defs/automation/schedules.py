@@ -1,17 +1,18 @@
-"""Schedules: ask, at fixed times, for what is due then. A tick with nothing to do is skipped and says why."""
+"""Schedules of the jobs. A tick with nothing to do is skipped with a reason."""
 
-# No postponed annotations here: Dagster reads them when it decorates.
+# No postponed annotations: Dagster inspects them.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.automation.jobs import sync_config
-from zk_pipeline.defs.instance.run_coordinator import check_routes
-from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, in_flight, polls_in_flight
+from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
+from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, polls_in_progress, run_in_progress
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, RETRY, SYNC
 from zk_pipeline.defs.partitions import (
     DEVICE_PARTITIONS,
@@ -21,21 +22,21 @@ from zk_pipeline.defs.partitions import (
     newest_range,
 )
 from zk_pipeline.defs.resources import StoreResource
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.process import stale_dates
-from zk_pipeline.operations.sync import why_paused
+from zk_pipeline.operations.sync import pause_message
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreBusy
 
-MAX_RUNS = 10  # per tick; what is left over is asked for by the next one
+MAX_RUNS = 10  # per tick; the next tick requests the rest
 
-# A run key tells the runs of one tick apart (Dagster demands it); it holds for that tick only.
+# Run keys distinguish the runs of one tick, which Dagster requires; they have no effect across ticks.
 
 Tick = Iterator[dg.RunRequest | dg.SkipReason]
 
 
 def schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """All schedules of the contract, running by default, in the default zone."""
+    """All schedules, running by default, in the default time zone."""
 
     def scheduled(
         job: str, cron: str | Sequence[str], description: str
@@ -49,38 +50,39 @@ def schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
             description=description,
         )
 
-    @scheduled(POLL, every(settings.polling_interval_minutes), "Read all enabled terminals.")
+    @scheduled(POLL, cron_every(settings.polling_interval_minutes), "Poll all enabled devices.")
     def poll(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         if settings.poll_rules is None:
-            yield from unless_busy(context.instance, [POLL], lambda: _poll(context.instance, store))
+            yield from unless_in_progress(context.instance, [POLL], lambda: _poll(context.instance, store))
         else:
-            check_routes(context.instance)
-            yield from unless_busy(context.instance, [], lambda: _poll_by_queue(context.instance, store, settings))
+            check_run_coordinator(context.instance)
+            poll_by_queue = partial(_poll_by_queue, context.instance, store, settings)
+            yield from unless_in_progress(context.instance, [], poll_by_queue)
 
-    @scheduled(PROCESS, "5 * * * *", "Make the days of all stale work dates.")
+    @scheduled(PROCESS, "5 * * * *", "Process all stale work dates.")
     def process(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         last = last_work_date(settings, context.scheduled_execution_time)
-        yield from unless_busy(context.instance, [PROCESS], lambda: _process(store, settings, last))
+        yield from unless_in_progress(context.instance, [PROCESS], lambda: _process(store, settings, last))
 
-    @scheduled(SYNC, every(settings.crm_sync_interval_minutes), "Deliver what is due to the CRM.")
+    @scheduled(SYNC, cron_every(settings.crm_sync_interval_minutes), "Send due deliveries to the CRM.")
     def deliver(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_busy(context.instance, [SYNC, RETRY], lambda: _sync(store, settings, {}))
+        yield from unless_in_progress(context.instance, [SYNC, RETRY], lambda: _sync(store, settings, {}))
 
-    @scheduled(RETRY, "0 */6 * * *", "A new round for deliveries that ended in `retry`.")
+    @scheduled(RETRY, "0 */6 * * *", "Retry round for deliveries in state `retry`.")
     def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_busy(
+        yield from unless_in_progress(
             context.instance, [SYNC, RETRY], lambda: _sync(store, settings, {"retry": True}, "retry")
         )
 
     @scheduled(CLEANUP, "0 2 * * *", "Retention and space reclaim.")
     def clean_up(context: dg.ScheduleEvaluationContext) -> Tick:
-        yield from unless_busy(context.instance, [CLEANUP], lambda: iter([dg.RunRequest()]))
+        yield from unless_in_progress(context.instance, [CLEANUP], lambda: iter([dg.RunRequest()]))
 
     return [poll, process, deliver, retry, clean_up]
 
 
-def every(minutes: int) -> str | list[str]:
-    """Cron for a number of minutes that divides a day evenly."""
+def cron_every(minutes: int) -> str | list[str]:
+    """Cron expressions for an interval in minutes that divides a day evenly."""
     if minutes == 1440:
         return "0 0 * * *"
     if 60 % minutes == 0:
@@ -92,14 +94,14 @@ def every(minutes: int) -> str | list[str]:
     return [f"{minute} {','.join(map(str, hours))} * * *" for minute, hours in sorted(by_minute.items())]
 
 
-def unless_busy(instance: dg.DagsterInstance, jobs: Sequence[str], ask: Callable[[], Tick]) -> Tick:
-    """`ask`, unless a run of one of `jobs` is under way. A busy store is a skipped tick, never an empty answer."""
-    busy = in_flight(instance, *jobs)
+def unless_in_progress(instance: dg.DagsterInstance, jobs: Sequence[str], request: Callable[[], Tick]) -> Tick:
+    """Run requests of `request`, or a skip reason if a run of one of `jobs` is in progress or the store is busy."""
+    busy = run_in_progress(instance, *jobs)
     if busy:
         yield dg.SkipReason(busy)
         return
     try:
-        yield from list(ask())
+        yield from list(request())
     except StoreBusy as error:
         yield dg.SkipReason(str(error))
 
@@ -107,56 +109,56 @@ def unless_busy(instance: dg.DagsterInstance, jobs: Sequence[str], ask: Callable
 def _poll(instance: dg.DagsterInstance, store: StoreResource) -> Tick:
     enabled = {device.name for device in store.open().devices.all() if device.enabled}
     keys = instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
-    yield from _why_no_poll(enabled, keys)
+    yield from _skip_poll(enabled, keys)
     for tags in device_range_tags(keys, enabled):
         yield dg.RunRequest(run_key="..".join(tags.values()), tags=tags)
 
 
 def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings: Settings) -> Tick:
-    """A run for each queue that has none under way: a site whose worker is away holds up no other, nor itself."""
+    """Runs for each queue without a poll in progress, so that a site without a worker blocks no other site."""
     enabled = [device for device in store.open().devices.all() if device.enabled]
     keys = instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
-    yield from _why_no_poll({device.name for device in enabled}, keys)
-    busy = polls_in_flight(instance)
-    asked: list[dg.RunRequest] = []
+    yield from _skip_poll({device.name for device in enabled}, keys)
+    busy = polls_in_progress(instance)
+    requests: list[dg.RunRequest] = []
     waiting: list[str] = []
-    for queue, devices in by_queue(enabled, settings.poll_rules or {}).items():
-        if words := busy.get(queue) or busy.get(None):
-            waiting.append(f"{queue}: {words}")
+    for queue, devices in group_by_queue(enabled, settings.poll_rules or {}).items():
+        if reason := busy.get(queue) or busy.get(None):
+            waiting.append(f"{queue}: {reason}")
             continue
         for tags in device_range_tags(keys, {device.name for device in devices}):
             key = "..".join((queue, *tags.values()))
-            asked.append(dg.RunRequest(run_key=key, tags={**tags, QUEUE_TAG: queue}))
-    if waiting and not asked:
+            requests.append(dg.RunRequest(run_key=key, tags={**tags, QUEUE_TAG: queue}))
+    if waiting and not requests:
         yield dg.SkipReason("; ".join(waiting))
-    yield from asked
+    yield from requests
 
 
-def _why_no_poll(enabled: Collection[str], keys: Sequence[str]) -> Tick:
+def _skip_poll(enabled: Collection[str], keys: Sequence[str]) -> Tick:
     if not enabled:
         yield dg.SkipReason("no enabled device: add one with `zk-pipeline device add`")
     elif not set(enabled).intersection(keys):
-        yield dg.SkipReason("the enabled devices have no partitions yet: device_registry_sensor makes them")
+        yield dg.SkipReason("the enabled devices have no partitions yet: device_registry_sensor adds them")
 
 
 def _process(store: StoreResource, settings: Settings, last: date) -> Tick:
     stale = stale_dates(store.open(), settings, last=last)
     if not stale:
-        yield dg.SkipReason("no work date has punches newer than its result")
+        yield dg.SkipReason("no stale work date: no punches newer than their attendance days")
     for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
         yield dg.RunRequest(run_key=str(part), tags=part.tags)
 
 
-def _sync(store: StoreResource, settings: Settings, how: Mapping[str, Any], *states: str) -> Tick:
-    """One run for all work dates on which something is due."""
+def _sync(store: StoreResource, settings: Settings, config: Mapping[str, Any], *states: str) -> Tick:
+    """One run for all work dates with due deliveries."""
     opened = store.open()
-    if paused := why_paused(opened, settings):
+    if paused := pause_message(opened, settings):
         yield dg.SkipReason(paused)
         return
-    # What was due when the history began earlier has no partition any more.
+    # Due deliveries before ZK_PIPELINE_HISTORY_START have no partition.
     due = opened.deliveries.due_dates(SyncScope(first=settings.history_start, states=states))
     if not due:
-        yield dg.SkipReason("nothing is due at the CRM")
+        yield dg.SkipReason("no delivery is due")
         return
     part = newest_range(due)
-    yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=sync_config({**how, "all_due": True}))
+    yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=sync_config({**config, "all_due": True}))

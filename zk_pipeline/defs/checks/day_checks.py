@@ -1,4 +1,4 @@
-"""The check of `daily_attendance`, evaluated by the asset itself: what no partition covers is reported, not lost."""
+"""Asset check of `daily_attendance`, evaluated by the asset: punches on work dates without a partition."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def check_spec() -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         _COVERED,
         asset="daily_attendance",
-        description="No punches lie before the first partition or in the future. Cure: an earlier "
-        "ZK_PIPELINE_HISTORY_START, or `zk-pipeline device correct-clock`.",
+        description="No punches before the first partition or after the last one. Remedy: set an earlier "
+        "ZK_PIPELINE_HISTORY_START, or run `zk-pipeline device correct-clock`.",
     )
 
 
 def check_result(outside: Sequence[date]) -> dg.AssetCheckResult:
-    """`outside`: work dates with punches that no partition covers, in order."""
+    """Check result; `outside`: work dates with punches and without a partition, ascending."""
     return dg.AssetCheckResult(
         asset_key="daily_attendance",
         check_name=_COVERED,

@@ -1,8 +1,10 @@
-"""Checks of the data and of its freshness. Evaluated by a sensor, without a run, since what is late or missing shows
-when nothing runs; and on demand from the UI. What they judge is `operations.alerting.quality_verdicts`.
+"""Asset checks of freshness and data quality.
+
+A sensor evaluates them without a run, so that they also fail if no run happens; the UI evaluates them on demand. The
+rules are in `operations.alerting.quality_results`.
 """
 
-# No postponed annotations here: Dagster reads them when it decorates.
+# No postponed annotations: Dagster inspects them.
 
 import hashlib
 import json
@@ -16,101 +18,101 @@ from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, LATENESS, Check
-from zk_pipeline.operations.alerting.quality_verdicts import (
+from zk_pipeline.operations.alerting.quality_results import (
     CheckResult,
     evaluate_facts,
     evaluate_freshness,
-    silence_allowed,
+    max_silence,
 )
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
 
 SENSOR = "quality_check_sensor"
-FACTS_EVERY, FACTS_AGAIN, SAID_AGAIN = timedelta(hours=1), timedelta(minutes=15), timedelta(hours=6)
-LOOKS = 4  # of the other sensors to one of this one
-SHOWN = 50  # problems listed in the metadata of one evaluation
+FACTS_INTERVAL, FAILED_FACTS_INTERVAL, REPEAT_INTERVAL = timedelta(hours=1), timedelta(minutes=15), timedelta(hours=6)
+SENSOR_INTERVAL_FACTOR = 4  # interval of this sensor as a multiple of that of the other sensors
+MAX_PROBLEMS_SHOWN = 50  # in the metadata of one evaluation
 
 
-def spec_of(check: Check) -> dg.AssetCheckSpec:
+def check_spec(check: Check) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         check.name,
         asset=check.asset,
-        description=f"{check.expectation} If not: {check.remedy}",
+        description=f"{check.expectation} Remedy: {check.remedy}",
         blocking=check.blocking,
     )
 
 
-def freshness_verdicts(store: Store, settings: Settings) -> list[CheckResult]:
-    """What is late now."""
+def freshness_results(store: Store, settings: Settings) -> list[CheckResult]:
+    """Results of the freshness checks."""
     now = store.clock()
-    found = store.quality.freshness(first=settings.history_start, last=last_work_date(settings, now))
-    return evaluate_freshness(found, now, silence=silence_allowed(settings.polling_interval_minutes))
+    freshness = store.quality.freshness(first=settings.history_start, last=last_work_date(settings, now))
+    return evaluate_freshness(freshness, now, silence=max_silence(settings.polling_interval_minutes))
 
 
-def data_verdicts(store: Store, settings: Settings) -> list[CheckResult]:
-    """What the data looks like; unsound dates are kept from the CRM from here on, sound ones no longer."""
-    store.quality.hold_what_matters()
-    # A day that is not over anywhere west of the default zone is not judged yet.
+def data_results(store: Store, settings: Settings) -> list[CheckResult]:
+    """Results of the data checks. Blocks inconsistent work dates from the CRM and unblocks consistent ones."""
+    store.quality.block_relevant_dates()
+    # The latest work date may still be in progress at sites west of the default time zone.
     return evaluate_facts(store.quality.facts(today=last_work_date(settings, store.clock()) - timedelta(days=1)))
 
 
-def metadata_of(verdict: CheckResult) -> dict[str, dg.MetadataValue]:
-    lines = [f"- {cell(problem)}" for problem in verdict.problems[:SHOWN]]
+def result_metadata(result: CheckResult) -> dict[str, dg.MetadataValue]:
+    lines = [f"- {cell(problem)}" for problem in result.problems[:MAX_PROBLEMS_SHOWN]]
     metadata: dict[str, dg.MetadataValue] = {
         name: dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(value)
-        for name, value in verdict.measured.items()
+        for name, value in result.measured.items()
     }
-    metadata["failing"] = dg.MetadataValue.int(len(verdict.problems))
+    metadata["failing"] = dg.MetadataValue.int(len(result.problems))
     metadata["problems"] = dg.MetadataValue.md("\n".join(lines) or "*none*")
-    if verdict.problems:
-        metadata["what_to_do"] = dg.MetadataValue.md(verdict.check.remedy)
+    if result.problems:
+        metadata["remedy"] = dg.MetadataValue.md(result.check.remedy)
     return metadata
 
 
 def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
-    """All of them as one step, for whoever wants to know now."""
+    """All checks as one step, for evaluation on demand in the UI."""
 
-    @dg.multi_asset_check(specs=[spec_of(check) for check in CHECKS], name="quality_checks", can_subset=True)
-    def look(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
+    @dg.multi_asset_check(specs=[check_spec(check) for check in CHECKS], name="quality_checks", can_subset=True)
+    def evaluate_all(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
         opened = store.open()
-        wanted = {key.name for key in context.selected_asset_check_keys}
-        verdicts = [*freshness_verdicts(opened, settings), *data_verdicts(opened, settings)]
-        for verdict in (one for one in verdicts if one.check.name in wanted):
+        selected = {key.name for key in context.selected_asset_check_keys}
+        results = [*freshness_results(opened, settings), *data_results(opened, settings)]
+        for result in (one for one in results if one.check.name in selected):
             yield dg.AssetCheckResult(
-                asset_key=verdict.check.asset,
-                check_name=verdict.check.name,
-                passed=verdict.passed,
-                severity=dg.AssetCheckSeverity[verdict.check.severity],
-                metadata=metadata_of(verdict),
+                asset_key=result.check.asset,
+                check_name=result.check.name,
+                passed=result.passed,
+                severity=dg.AssetCheckSeverity[result.check.severity],
+                metadata=result_metadata(result),
             )
 
-    return [look]
+    return [evaluate_all]
 
 
 def quality_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=SENSOR,
-        minimum_interval_seconds=LOOKS * settings.sensor_interval_seconds,
+        minimum_interval_seconds=SENSOR_INTERVAL_FACTOR * settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Evaluates what is late every few minutes and the rest of the data hourly, without a run; writes "
-        "down what changed, what still fails after its asset was made anew, and all of it every six hours.",
+        description="Evaluates freshness checks every few minutes and data checks hourly, without a run. Logs changed "
+        "results, failures that persist after a materialization of their asset, and all results every six hours.",
     )
     def quality_check_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         opened = store.open()
-        said = EvaluationLog.read(context.cursor)
-        made = last_made(context.instance)
+        log = EvaluationLog.read(context.cursor)
+        materialized_at = last_materialized(context.instance)
         try:
-            verdicts = freshness_verdicts(opened, settings)
-            if said.is_time_for_facts(opened.clock(), made):
-                verdicts += data_verdicts(opened, settings)
+            results = freshness_results(opened, settings)
+            if log.are_facts_due(opened.clock(), materialized_at):
+                results += data_results(opened, settings)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        events = said.news(verdicts, opened.clock(), made)
-        context.update_cursor(said.write())
+        events = log.new_evaluations(results, opened.clock(), materialized_at)
+        context.update_cursor(log.write())
         if not events:
-            return dg.SkipReason("every check says what it said before")
+            return dg.SkipReason("no check result changed")
         return dg.SensorResult(asset_events=events)
 
     return quality_check_sensor
@@ -121,7 +123,7 @@ def _digest(problems: Sequence[str]) -> str:
 
 
 def _without_age(problem: str) -> str:
-    """What is late grows later at every look; that is no news."""
+    """The age in a problem grows with every evaluation; that is not a change."""
     return problem.partition(" for ")[0]
 
 
@@ -129,9 +131,9 @@ _NO_PROBLEMS = _digest([])
 
 
 class EvaluationLog:
-    """What was written down of each check and when, so that the event log holds changes and not every look.
+    """Last logged result of each check and its time, as the sensor's cursor, so that the event log has changes only.
 
-    Losing it costs one more evaluation of each.
+    Without the cursor every check is logged once more.
     """
 
     def __init__(self, entries: dict[str, list[str]]) -> None:
@@ -144,62 +146,63 @@ class EvaluationLog:
     def write(self) -> str:
         return json.dumps(self._entries)
 
-    def is_time_for_facts(self, now: datetime, made: Mapping[str, datetime]) -> bool:
-        """Every hour, and sooner where the UI has forgotten a failed one."""
+    def are_facts_due(self, now: datetime, materialized_at: Mapping[str, datetime]) -> bool:
+        """Whether to evaluate the data checks: every hour, earlier if the UI no longer shows a failed one."""
         if "facts" not in self._entries:
             return True
         since = now - datetime.fromisoformat(self._entries["facts"][0])
-        forgotten = any(
-            self._is_forgotten(check, made)
+        is_failure_hidden = any(
+            self._is_hidden(check, materialized_at)
             for check in CHECKS
             if check not in LATENESS and self._entries.get(check.name, [_NO_PROBLEMS])[0] != _NO_PROBLEMS
         )
-        return since >= FACTS_EVERY or (forgotten and since >= FACTS_AGAIN)
+        return since >= FACTS_INTERVAL or (is_failure_hidden and since >= FAILED_FACTS_INTERVAL)
 
-    def _is_forgotten(self, check: Check, made: Mapping[str, datetime]) -> bool:
-        """The UI shows what a check said until its asset is materialized again; from then on, nothing."""
-        said = self._entries.get(check.name)
-        return said is not None and check.asset in made and made[check.asset] > datetime.fromisoformat(said[1])
+    def _is_hidden(self, check: Check, materialized_at: Mapping[str, datetime]) -> bool:
+        """The UI shows the result of a check only until the next materialization of its asset."""
+        entry = self._entries.get(check.name)
+        at = materialized_at.get(check.asset)
+        return entry is not None and at is not None and at > datetime.fromisoformat(entry[1])
 
-    def news(
-        self, verdicts: Sequence[CheckResult], now: datetime, made: Mapping[str, datetime]
+    def new_evaluations(
+        self, results: Sequence[CheckResult], now: datetime, materialized_at: Mapping[str, datetime]
     ) -> list[dg.AssetCheckEvaluation]:
-        """Evaluations of those that say something else than before, said it long ago, or are not shown any more: a
-        failed one at once, since it is the one to be seen, a good one within the hour.
+        """Evaluations to log: changed results, results logged longer than `REPEAT_INTERVAL` ago, and results that the
+        UI no longer shows (failed ones at once, passed ones within an hour).
         """
-        if any(verdict.check not in LATENESS for verdict in verdicts):
+        if any(result.check not in LATENESS for result in results):
             self._entries["facts"] = [now.isoformat()]
         events = []
-        for verdict in verdicts:
-            digest = _digest(verdict.problems)
-            before = self._entries.get(verdict.check.name)
-            again = SAID_AGAIN
-            if self._is_forgotten(verdict.check, made):
-                again = FACTS_EVERY if verdict.passed else timedelta(0)
-            if before and before[0] == digest and now - datetime.fromisoformat(before[1]) < again:
+        for result in results:
+            digest = _digest(result.problems)
+            before = self._entries.get(result.check.name)
+            repeat_after = REPEAT_INTERVAL
+            if self._is_hidden(result.check, materialized_at):
+                repeat_after = FACTS_INTERVAL if result.passed else timedelta(0)
+            if before and before[0] == digest and now - datetime.fromisoformat(before[1]) < repeat_after:
                 continue
-            self._entries[verdict.check.name] = [digest, now.isoformat()]
-            events.append(evaluation(verdict))
+            self._entries[result.check.name] = [digest, now.isoformat()]
+            events.append(evaluation(result))
         return events
 
 
-def evaluation(verdict: CheckResult) -> dg.AssetCheckEvaluation:
+def evaluation(result: CheckResult) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(verdict.check.asset),
-        check_name=verdict.check.name,
-        passed=verdict.passed,
-        metadata=metadata_of(verdict),
-        severity=dg.AssetCheckSeverity[verdict.check.severity],
-        blocking=verdict.check.blocking,
+        asset_key=dg.AssetKey(result.check.asset),
+        check_name=result.check.name,
+        passed=result.passed,
+        metadata=result_metadata(result),
+        severity=dg.AssetCheckSeverity[result.check.severity],
+        blocking=result.check.blocking,
     )
 
 
-def last_made(instance: dg.DagsterInstance) -> dict[str, datetime]:
-    """When each asset of the checks was last materialized, as far as it ever was."""
+def last_materialized(instance: dg.DagsterInstance) -> dict[str, datetime]:
+    """Time of the latest materialization of each asset with checks; without assets that were never materialized."""
     records = instance.get_asset_records([dg.AssetKey(name) for name in {check.asset for check in CHECKS}])
-    found = {record.asset_entry.asset_key.to_user_string(): record.asset_entry for record in records}
+    entries = {record.asset_entry.asset_key.to_user_string(): record.asset_entry for record in records}
     return {
         name: datetime.fromtimestamp(entry.last_materialization_record.timestamp, tz=timezone.utc)
-        for name, entry in found.items()
+        for name, entry in entries.items()
         if entry.last_materialization_record is not None
     }

@@ -1,6 +1,4 @@
-"""Checks of `raw_punches`, evaluated by the asset itself: as a step of its own they would be skipped whenever one
-terminal fails, which is when they are wanted.
-"""
+"""Asset checks of `raw_punches`, evaluated by the asset: a separate step would be skipped if a device fails."""
 
 from __future__ import annotations
 
@@ -24,25 +22,25 @@ def check_specs() -> Sequence[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             _COMPLETE,
             asset="raw_punches",
-            description="All that each enabled terminal holds is stored or in quarantine. If not: read what its poll "
-            "says, and poll it with --full.",
+            description="All records of each enabled terminal are stored or in quarantine. Remedy: read the warnings "
+            "of its last poll, and poll it with --full.",
         ),
         dg.AssetCheckSpec(
             _CLOCK,
             asset="raw_punches",
-            description=f"No clock is off by {MAX_DRIFT_SECONDS:.0f} s or more. Cure: `zk-pipeline device set-clock`.",
+            description=f"No clock drift of {MAX_DRIFT_SECONDS:.0f} s or more. Remedy: `zk-pipeline device set-clock`.",
         ),
         dg.AssetCheckSpec(
             _FILL,
             asset="raw_punches",
-            description=f"No log is filled to {MAX_FILL:.0%} or more. Cure: `zk-pipeline device clear-log`, which "
-            "refuses unless everything in it is stored.",
+            description=f"No log is filled to {MAX_FILL:.0%} or more. Remedy: `zk-pipeline device clear-log`, which "
+            "requires that all records are stored.",
         ),
     ]
 
 
 def check_results(health: Sequence[TerminalHealth]) -> Iterator[dg.AssetCheckResult]:
-    """One result per check, with a line per terminal that fails it."""
+    """One result per check, with a line per failing terminal."""
     yield _result(_COMPLETE, health, _incomplete, dg.AssetCheckSeverity.ERROR)
     yield _result(_CLOCK, health, _clock_off, dg.AssetCheckSeverity.WARN)
     yield _result(_FILL, health, _full, dg.AssetCheckSeverity.WARN)
@@ -51,10 +49,10 @@ def check_results(health: Sequence[TerminalHealth]) -> Iterator[dg.AssetCheckRes
 def _result(
     name: str,
     health: Sequence[TerminalHealth],
-    judge: Callable[[TerminalHealth], str | None],
+    problem_of: Callable[[TerminalHealth], str | None],
     severity: dg.AssetCheckSeverity,
 ) -> dg.AssetCheckResult:
-    problems = {one.device: problem for one in health if (problem := judge(one)) is not None}
+    problems = {one.device: problem for one in health if (problem := problem_of(one)) is not None}
     lines = [f"- **{cell(device)}**: {problem}" for device, problem in problems.items()]
     return dg.AssetCheckResult(
         asset_key="raw_punches",
@@ -71,17 +69,17 @@ def _result(
 
 def _incomplete(one: TerminalHealth) -> str | None:
     if one.read_at is None:
-        return f"never read: {cell(one.error)}" if one.error else "never read"
+        return f"never polled successfully: {cell(one.error)}" if one.error else "never polled"
     if one.missing:
-        return f"{one.missing} records of {one.reported} are not here"
-    return f"nothing since {one.read_at:%Y-%m-%d %H:%M %Z}: {cell(one.error)}" if one.error else None
+        return f"{one.missing} of {one.reported} records are not in the store"
+    return f"no successful poll since {one.read_at:%Y-%m-%d %H:%M %Z}: {cell(one.error)}" if one.error else None
 
 
 def _clock_off(one: TerminalHealth) -> str | None:
     drift = one.clock_drift_seconds
     if one.read_at is None or (drift is not None and abs(drift) < MAX_DRIFT_SECONDS):
         return None
-    return "its clock shows no real date" if drift is None else f"off by {drift:.0f} s"
+    return "its clock shows no valid date" if drift is None else f"off by {drift:.0f} s"
 
 
 def _full(one: TerminalHealth) -> str | None:

@@ -1,1 +1,1 @@
-"""The Dagster instance: run coordination, run and check retention, orphaned runs, daemon health."""
+"""Dagster instance: run coordinator, run launcher, retention of runs and checks, orphaned runs, daemon health."""

@@ -1,10 +1,10 @@
-"""Runs on Celery workers, each as a whole: dagster-celery's launcher, which also notices that a worker is gone.
+"""Run launcher for Celery workers that detects lost workers.
 
-Upstream believes for ever in a task that began: a worker that was killed leaves its run `started` (dagster #33493).
-Here the worker itself is asked. Needs the extra `celery`; only a `dagster.yaml` that names this class imports it.
+dagster-celery never re-checks a task once it has started: the run of a killed worker stays STARTED (dagster #33493).
+This launcher queries the worker itself. Requires the extra `celery`; imported only if `dagster.yaml` names this class.
 """
 
-# No postponed annotations: Dagster reads the class by its configuration.
+# No postponed annotations: Dagster inspects the class.
 
 import time
 import warnings
@@ -19,50 +19,49 @@ from kombu.exceptions import OperationalError
 
 from zk_pipeline.defs.dagster_internals import CheckRunHealthResult, WorkerStatus
 
-# Upstream makes its task anew for every run, of which only the name counts.
+# dagster-celery registers its task again for every run, under the same name.
 warnings.filterwarnings("ignore", message="Task name 'execute_job' is already registered")
 
-ANSWER_SECONDS = 3.0  # for a worker to say what it does
-PATIENCE_SECONDS = 90.0  # of silence, before its run is taken for lost
+REPLY_TIMEOUT_SECONDS = 3.0  # of one query to a worker
+LOST_WORKER_TIMEOUT_SECONDS = 90.0  # without a reply, after which the run counts as lost
 
 
 class WorkerLauncher(CeleryRunLauncher):
-    """Configured as CeleryRunLauncher."""
+    """CeleryRunLauncher with the same configuration, and a health check of the worker."""
 
     def __init__(self, **config: Any):
         super().__init__(**config)
-        self._silent_since: dict[str, float] = {}
+        self._unreachable_since: dict[str, float] = {}  # run id → monotonic seconds
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """What the worker says that began the run; it is lost if that does not know it, or is silent for too long."""
+        """State of the run's task. FAILED if its worker does not know the task, or has not replied for too long."""
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
-        if task_id is None:  # a command does it in its own process
+        if task_id is None:  # a command executes the run in its own process
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         try:
             _, worker = self._state(task_id)
-            answers = self._asked("query_task", worker, task_id)
-            state, _ = self._state(task_id)  # only now: it may just have ended
+            replies = self._inspect("query_task", worker, task_id)
+            state, _ = self._state(task_id)  # read after the query: the task may have ended in between
         except OperationalError as error:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, f"the broker cannot be asked: {error}")
+            return CheckRunHealthResult(WorkerStatus.RUNNING, f"the broker is unreachable: {error}")
         if state in states.READY_STATES:
-            is_well = state == states.SUCCESS
-            status = WorkerStatus.SUCCESS if is_well else WorkerStatus.FAILED
+            status = WorkerStatus.SUCCESS if state == states.SUCCESS else WorkerStatus.FAILED
             return CheckRunHealthResult(status, f"its Celery task ended as {state}")
-        if any(task_id in known for known in answers.values()):
-            self._silent_since.pop(run.run_id, None)
+        if any(task_id in tasks for tasks in replies.values()):
+            self._unreachable_since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return self._lost(run.run_id, worker, is_silent=worker not in answers)
+        return self._unknown_task(run.run_id, worker, is_reachable=worker in replies)
 
-    def _lost(self, run_id: str, worker: str | None, *, is_silent: bool) -> CheckRunHealthResult:
-        if not is_silent:
-            return CheckRunHealthResult(WorkerStatus.FAILED, f"{worker} was killed and started anew meanwhile")
+    def _unknown_task(self, run_id: str, worker: str | None, *, is_reachable: bool) -> CheckRunHealthResult:
+        if is_reachable:
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"{worker} was killed and restarted, and has lost the run")
         now = time.monotonic()
-        silent = now - self._silent_since.setdefault(run_id, now)
-        status = WorkerStatus.RUNNING if silent < PATIENCE_SECONDS else WorkerStatus.FAILED
-        return CheckRunHealthResult(status, f"{worker or 'its worker'} has not answered for {silent:.0f} s")
+        seconds = now - self._unreachable_since.setdefault(run_id, now)
+        status = WorkerStatus.RUNNING if seconds < LOST_WORKER_TIMEOUT_SECONDS else WorkerStatus.FAILED
+        return CheckRunHealthResult(status, f"{worker or 'its worker'} has not replied for {seconds:.0f} s")
 
     def terminate(self, run_id: str) -> bool:
-        """A run that has begun is told to end and says so itself; one that waits for a worker has ended then."""
+        """Cancel a run. A started run gets SIGTERM and reports its cancellation; a queued task ends the run at once."""
         run = self._instance.get_run_by_id(run_id)
         task_id = None if run is None else run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
         if run is None or run.is_finished or task_id is None:
@@ -74,20 +73,20 @@ class WorkerLauncher(CeleryRunLauncher):
         return True
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:  # noqa: ARG002
-        """Who listens to the run's queue."""
+        """The workers that consume the run's queue."""
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
-        answers = self._asked("active_queues", None)
-        listening = sorted(worker for worker, queues in answers.items() if queue in {one["name"] for one in queues})
-        return f"Workers that listen to its queue, {queue}: {', '.join(listening) or 'none'}."
+        replies = self._inspect("active_queues", None)
+        consumers = sorted(worker for worker, queues in replies.items() if queue in {one["name"] for one in queues})
+        return f"Workers that consume its queue {queue}: {', '.join(consumers) or 'none'}."
 
     def _state(self, task_id: str) -> tuple[str, str | None]:
-        """What the results say of a task, and the worker that began it."""
-        found: Mapping[str, Any] = self.celery.backend.get_task_meta(task_id)
-        begun = found.get("result")
-        return str(found["status"]), begun.get("hostname") if isinstance(begun, dict) else None
+        """Celery state of a task from the result backend, and the worker that started it."""
+        meta: Mapping[str, Any] = self.celery.backend.get_task_meta(task_id)
+        result = meta.get("result")
+        return str(meta["status"]), result.get("hostname") if isinstance(result, dict) else None
 
-    def _asked(self, question: str, worker: str | None, *arguments: str) -> dict[str, Any]:
-        """Answers by worker: of the one that is named, or of all."""
-        whom = None if worker is None else [worker]
-        inspect = self.celery.control.inspect(destination=whom, timeout=ANSWER_SECONDS)
-        return getattr(inspect, question)(*arguments) or {}
+    def _inspect(self, method: str, worker: str | None, *arguments: str) -> dict[str, Any]:
+        """Replies of one worker, or of all workers (None), by worker."""
+        destination = None if worker is None else [worker]
+        inspect = self.celery.control.inspect(destination=destination, timeout=REPLY_TIMEOUT_SECONDS)
+        return getattr(inspect, method)(*arguments) or {}

@@ -1,4 +1,4 @@
-"""What checks said long ago: Dagster keeps it for ever, also of runs that are deleted. The newest of each stays."""
+"""Retention of check evaluations, which Dagster never deletes, not even with their runs. The latest of each is kept."""
 
 from __future__ import annotations
 
@@ -18,59 +18,60 @@ from zk_pipeline.defs.dagster_internals import (
     db_select,
 )
 
-CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next night goes on
-_AT_ONCE = 500  # in one transaction: Dagster's SQLite takes no other writer meanwhile
+CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next clean-up continues
+_BATCH_SIZE = 500  # rows per transaction, which locks Dagster's SQLite file
 Connect = Callable[[], AbstractContextManager[Any]]
 
 
 def delete_old_checks(
     instance: dg.DagsterInstance, *, before: datetime, limit: int = CHECKS_PER_CLEANUP, dry_run: bool = False
 ) -> int:
-    """Delete what checks said before the aware instant `before`, but the newest verdict of each; at most `limit`, and
-    how many. So it goes with changes of freshness, which no run reports either.
+    """Delete check evaluations before the aware instant `before` except the latest of each check; at most `limit`.
+    Returns their number. Deletes superseded freshness events of that time as well.
 
-    Dagster has no call for it, so its tables are asked by its own connections. Where they are not in SQL, none goes.
+    Dagster has no API for this, so this deletes rows of its tables through its connections; no-op if the event log is
+    not an SQL database.
     """
     storage: Any = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         return 0
-    old = before.astimezone(timezone.utc).replace(tzinfo=None)  # as Dagster writes them
+    old = before.astimezone(timezone.utc).replace(tzinfo=None)  # the format of Dagster's timestamp columns
     index: Connect = storage.index_connection
-    found = _find(index, _old_verdicts(old).limit(limit))
+    superseded = _find(index, _superseded_evaluations(old).limit(limit))
     if dry_run:
-        return len(found)
-    _delete(index, AssetCheckExecutionsTable, found)
-    # In SQLite these are written twice: in the file of all runs, and in that of none.
+        return len(superseded)
+    _delete(index, AssetCheckExecutionsTable, superseded)
+    # Dagster's SQLite storage has these events twice: in the index file and in the file of runless events.
     for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
-        for query in (_old_evaluations(old), _old_freshness(old)):
+        for query in (_old_evaluation_events(old), _superseded_freshness_events(old)):
             _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
-    return len(found)
+    return len(superseded)
 
 
-def _old_verdicts(old: datetime) -> Any:
-    """Old rows of which there is a newer verdict, and old plans of which nothing came."""
-    said, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
+def _superseded_evaluations(old: datetime) -> Any:
+    """Old rows with a newer evaluation, and old planned evaluations that never ran."""
+    row, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
     planned = AssetCheckExecutionRecordStatus.PLANNED.value
     has_newer = (
         db_select([newer.id])
-        .where(newer.asset_key == said.asset_key)
-        .where(newer.check_name == said.check_name)
-        .where(newer.partition.is_not_distinct_from(said.partition))
+        .where(newer.asset_key == row.asset_key)
+        .where(newer.check_name == row.check_name)
+        .where(newer.partition.is_not_distinct_from(row.partition))
         .where(newer.execution_status != planned)
-        .where(newer.id > said.id)
+        .where(newer.id > row.id)
         .exists()
     )
-    query = db_select([said.id]).where(said.evaluation_event_timestamp < old)
-    return query.where((said.execution_status == planned) | has_newer).order_by(said.id)
+    query = db_select([row.id]).where(row.evaluation_event_timestamp < old)
+    return query.where((row.execution_status == planned) | has_newer).order_by(row.id)
 
 
-def _old_evaluations(old: datetime) -> Any:
-    """Nobody reads them: the verdicts have them, too."""
-    return _of_no_run(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
+def _old_evaluation_events(old: datetime) -> Any:
+    """The evaluations table has the same content, and the UI reads that table."""
+    return _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
 
 
-def _old_freshness(old: datetime) -> Any:
-    """An asset is as fresh as the newest one says."""
+def _superseded_freshness_events(old: datetime) -> Any:
+    """Old freshness events with a newer one: the UI shows the latest only."""
     event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
     has_newer = (
         db_select([newer.id])
@@ -79,10 +80,10 @@ def _old_freshness(old: datetime) -> Any:
         .where(newer.id > event.id)
         .exists()
     )
-    return _of_no_run(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(has_newer)
+    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(has_newer)
 
 
-def _of_no_run(kind: dg.DagsterEventType, old: datetime) -> Any:
+def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:
     event = SqlEventLogStorageTable.c
     query = db_select([event.id]).where(event.run_id == RUNLESS_RUN_ID).where(event.dagster_event_type == kind.value)
     return query.where(event.timestamp < old).order_by(event.id)
@@ -94,6 +95,6 @@ def _find(connect: Connect, query: Any) -> list[int]:
 
 
 def _delete(connect: Connect, table: Any, ids: list[int]) -> None:
-    for start in range(0, len(ids), _AT_ONCE):
+    for start in range(0, len(ids), _BATCH_SIZE):
         with connect() as connection:
-            connection.execute(table.delete().where(table.c.id.in_(ids[start : start + _AT_ONCE])))
+            connection.execute(table.delete().where(table.c.id.in_(ids[start : start + _BATCH_SIZE])))

@@ -1,4 +1,4 @@
-"""Whether Dagster itself is alive: daemon heartbeats compared by us, and which schedules and sensors are running."""
+"""Daemon heartbeats, and which schedules and sensors are running."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from zk_pipeline.defs.instance.runs_in_progress import UNDER_WAY
+from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
 
-# Daemons beat every 30 s; Dagster itself calls them healthy for half an hour after they died.
-FRESH_SECONDS = 120
+# Daemons write a heartbeat every 30 s; Dagster itself tolerates half an hour without one.
+HEARTBEAT_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class DaemonStatus:
-    """`heartbeats`: seconds since each daemon's last one. `running` and `stopped`: schedules and sensors the daemon
-    knows.
-    """
+    """`heartbeats`: seconds since the last heartbeat, per daemon type. `running`, `stopped`: schedules and sensors."""
 
     heartbeats: dict[str, float]
     running: list[str]
@@ -26,31 +24,31 @@ class DaemonStatus:
 
     @property
     def is_daemon_alive(self) -> bool:
-        return bool(self.heartbeats) and max(self.heartbeats.values()) < FRESH_SECONDS
+        return bool(self.heartbeats) and max(self.heartbeats.values()) < HEARTBEAT_TIMEOUT_SECONDS
 
-    def daemon_words(self) -> str:
-        if not self.heartbeats:
-            return "never seen; start it with `zk-pipeline up`"
-        late = max(self.heartbeats.values())
-        return (
-            "alive" if self.is_daemon_alive else f"not beating for {late / 60:.0f} min; start it with `zk-pipeline up`"
-        )
+    def daemon_message(self) -> str:
+        """`alive`, or since when there is no heartbeat and the remedy."""
+        if self.is_daemon_alive:
+            return "alive"
+        since = f"for {max(self.heartbeats.values()) / 60:.0f} min" if self.heartbeats else "yet"
+        return f"no heartbeat {since}; start it with `zk-pipeline up`"
 
-    def words(self) -> str:
+    def summary(self) -> str:
+        """Schedules, sensors and runs in one line."""
         stopped = f"; stopped: {', '.join(self.stopped)}" if self.stopped else ""
-        return f"{len(self.running)} running{stopped}; {self.runs_in_flight} runs in flight"
+        return f"{len(self.running)} running{stopped}; {self.runs_in_flight} runs in progress"
 
 
 def daemon_status(instance: dg.DagsterInstance, now: datetime) -> DaemonStatus:
-    required = set(
-        instance.get_required_daemon_types()
-    )  # others have beaten under other settings, and never will again
+    required = set(instance.get_required_daemon_types())  # without daemons that only earlier settings required
     heartbeats = {
-        kind: (now - datetime.fromtimestamp(beat.timestamp, tz=timezone.utc)).total_seconds()
-        for kind, beat in instance.get_daemon_heartbeats().items()
+        kind: (now - datetime.fromtimestamp(heartbeat.timestamp, tz=timezone.utc)).total_seconds()
+        for kind, heartbeat in instance.get_daemon_heartbeats().items()
         if kind in required
     }
     states = instance.all_instigator_state()
     running = sorted(state.instigator_name for state in states if state.is_running)
     stopped = sorted(state.instigator_name for state in states if not state.is_running)
-    return DaemonStatus(heartbeats, running, stopped, instance.get_runs_count(dg.RunsFilter(statuses=UNDER_WAY)))
+    return DaemonStatus(
+        heartbeats, running, stopped, instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES))
+    )

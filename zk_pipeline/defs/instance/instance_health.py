@@ -1,4 +1,4 @@
-"""What Dagster's instance knows that people must be told of: failed runs, checks and ticks. Reads only."""
+"""Failed runs, checks and ticks of the Dagster instance, as input of alerts. Read-only."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zk_pipeline.defs.dagster_internals import (
     TickStatus,
 )
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
-from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNDER_WAY
+from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNFINISHED_RUN_STATUSES
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, RETRY, SYNC
 from zk_pipeline.operations.alerting.problems import FailedCheck, FailedRun
 
-ASSET_JOB = "__ASSET_JOB"  # what the UI's Materialize starts
+ASSET_JOB = "__ASSET_JOB"  # the job of the UI's Materialize button
 JOBS = (POLL, PROCESS, SYNC, RETRY, CLEANUP)
-_LATEST_ENDED = [TickStatus.SUCCESS, TickStatus.FAILURE, TickStatus.SKIPPED]
-_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-_CANCELED_IN_A_ROW = 20  # looked through for one that ended by itself
-_OLD, _SLOW_POLL = timedelta(days=1), timedelta(minutes=10)
-_FIRST_CHARACTERS = 600
+_ENDED_TICKS = [TickStatus.SUCCESS, TickStatus.FAILURE, TickStatus.SKIPPED]
+_ENDED_RUNS = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_MAX_CANCELED_RUNS = 20  # read to find the latest run that was not canceled
+_RECENT, _MAX_POLL_AGE = timedelta(days=1), timedelta(minutes=10)
+_MAX_CHARACTERS = 600
 # Until a renamed check is evaluated, its alert rests on the evaluation under the former name (migration 0019).
 FORMER_CHECK_NAMES = {
     "no_revision_churn": "revisions_are_calm",
@@ -42,46 +42,49 @@ FORMER_CHECK_NAMES = {
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedRun]:
-    """Of each job the newest run that ended, if it failed; of polls the newest of each queue. Of what people started by
-    hand, and of queues, which come and go, only those of the last day.
+    """The latest finished run of each job, and of each poll queue, if it failed.
+
+    Manual materializations and queues, which may no longer exist, count for one day only.
     """
     for job, queue in (*((job, None) for job in (*JOBS, ASSET_JOB)), *((POLL, one) for one in _queues(instance))):
         record = _newest_ended(instance, job, queue)
         if record is None or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
-        if (job != ASSET_JOB and queue is None) or now - _aware(record.create_timestamp) <= _OLD:
+        if (job != ASSET_JOB and queue is None) or now - _as_utc(record.create_timestamp) <= _RECENT:
             yield from failed_run_details(instance, record.dagster_run)
 
 
 def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[FailedRun]:
-    """The run with each failed step and the first lines of its error; nothing for a poll in which devices failed and
-    nothing else, since each of them is told by itself.
+    """The run with the error of each failed step; empty for a poll in which only devices failed, since each device has
+    an alert of its own.
     """
     parts, is_misconfigured, only_partitions = [], False, True
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         data = entry.get_dagster_event().step_failure_data
-        said = data.user_failure_data
-        metadata = {} if said is None else said.metadata
+        user_failure = data.user_failure_data
+        metadata = {} if user_failure is None else user_failure.metadata
         is_misconfigured |= MISCONFIGURED_CRM in metadata
         only_partitions &= "failed_count" in metadata
-        words = str(said.description) if said is not None and said.description else data.error_display_string
-        parts.append(f"{entry.step_key}: {words.strip()[:_FIRST_CHARACTERS]}")
+        description = None if user_failure is None else user_failure.description
+        message = str(description or data.error_display_string)
+        parts.append(f"{entry.step_key}: {message.strip()[:_MAX_CHARACTERS]}")
     if parts and only_partitions and run.job_name == POLL:
         return
-    yield FailedRun(run.run_id, _name(run), "\n".join(parts) or _how_it_died(instance, run), is_misconfigured)
+    yield FailedRun(run.run_id, _name(run), "\n".join(parts) or _termination_reason(instance, run), is_misconfigured)
 
 
 def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]) -> list[FailedCheck]:
-    """Those of the checks whose newest complete evaluation failed, with what it found."""
+    """The checks whose latest completed evaluation failed, with its problems and remedy."""
     failed = []
     for key, record in _last_evaluations(instance, keys).items():
         if record is None or record.status is not AssetCheckExecutionRecordStatus.FAILED or record.event is None:
             continue
-        found = record.event.get_dagster_event().asset_check_evaluation_data
-        words = [found.description or ""]
-        words += [str(found.metadata[name].value) for name in ("problems", "what_to_do") if name in found.metadata]
-        text = "\n".join(word for word in words if word)[:_FIRST_CHARACTERS]
-        failed.append(FailedCheck(key.asset_key.to_user_string(), key.name, found.severity.value, text))
+        evaluation = record.event.get_dagster_event().asset_check_evaluation_data
+        metadata = evaluation.metadata
+        lines = [evaluation.description or ""]
+        lines += [str(metadata[name].value) for name in ("problems", "remedy") if name in metadata]
+        text = "\n".join(line for line in lines if line)[:_MAX_CHARACTERS]
+        failed.append(FailedCheck(key.asset_key.to_user_string(), key.name, evaluation.severity.value, text))
     return failed
 
 
@@ -105,37 +108,35 @@ def _last_evaluations(
 
 
 def failing_ticks(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
-    """Name and error of each running schedule and sensor whose newest tick failed."""
+    """Name and error message of each running schedule and sensor whose latest tick failed."""
     for state in instance.all_instigator_state():
         if not state.is_running:
             continue
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=_LATEST_ENDED)
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=_ENDED_TICKS)
         if ticks and ticks[0].status is TickStatus.FAILURE:
             error = ticks[0].error
             cause = None if error is None else error.cause or error
-            words = "no reason given" if cause is None else cause.message.strip()
-            yield state.instigator_name, words[:_FIRST_CHARACTERS]
+            message = "no error message" if cause is None else cause.message.strip()
+            yield state.instigator_name, message[:_MAX_CHARACTERS]
 
 
-def is_poll_in_flight(instance: dg.DagsterInstance, now: datetime) -> bool:
-    """Whether a poll is under way whose devices have not all had their turn; one that takes very long is not waited
-    for.
-    """
-    records = instance.get_run_records(dg.RunsFilter(job_name=POLL, statuses=UNDER_WAY), limit=1)
-    return any(now - _aware(record.create_timestamp) < _SLOW_POLL for record in records)
+def is_poll_in_progress(instance: dg.DagsterInstance, now: datetime) -> bool:
+    """Whether a poll is in progress that began within the last `_MAX_POLL_AGE`."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=POLL, statuses=UNFINISHED_RUN_STATUSES), limit=1)
+    return any(now - _as_utc(record.create_timestamp) < _MAX_POLL_AGE for record in records)
 
 
 def _queues(instance: dg.DagsterInstance) -> list[str]:
-    """All that polls were ever given to."""
+    """All queues that polls have used."""
     return sorted(value for _, values in instance.get_run_tags(tag_keys=[QUEUE_TAG]) for value in values)
 
 
 def _newest_ended(instance: dg.DagsterInstance, job: str, queue: str | None = None) -> dg.RunRecord | None:
-    """Runs that people cancelled do not count. One over its maximum runtime does: it ends as CANCELED, or as FAILURE,
-    whichever its own process or the monitoring writes last.
+    """Latest finished run of a job, without runs that a user canceled. A run over its maximum runtime counts: it ends
+    as CANCELED or as FAILURE, whichever its process or run monitoring writes last.
     """
-    asked = dg.RunsFilter(job_name=job, statuses=_ENDED, tags={QUEUE_TAG: queue} if queue else None)
-    for record in instance.get_run_records(asked, limit=_CANCELED_IN_A_ROW):
+    runs_filter = dg.RunsFilter(job_name=job, statuses=_ENDED_RUNS, tags={QUEUE_TAG: queue} if queue else None)
+    for record in instance.get_run_records(runs_filter, limit=_MAX_CANCELED_RUNS):
         run = record.dagster_run
         if run.status is not dg.DagsterRunStatus.CANCELED or _has_failed(instance, run):
             return record
@@ -154,10 +155,10 @@ def _name(run: dg.DagsterRun) -> str:
     return f"materializing {', '.join(assets) or 'assets'}"
 
 
-def _how_it_died(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Of a run that ended without a failed step: what was said of it, the step it was in, and what happens next."""
+def _termination_reason(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Error message for a run that ended without a failed step: failure event, interrupted step, next step."""
     kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_FAILURE}
-    said, steps = "It ended without a word.", []
+    reason, steps = "It ended without an error message.", []
     for entry in instance.all_logs(run.run_id, of_type=kinds):
         event = entry.get_dagster_event()
         if event.event_type is dg.DagsterEventType.STEP_START:
@@ -165,20 +166,20 @@ def _how_it_died(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
         elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
             steps.remove(str(event.step_key))
         elif event.message:
-            said = event.message.strip()[:_FIRST_CHARACTERS]
-    where = f"It was in {', '.join(steps)}" if steps else "It was in no step"
-    return f"{said}\n{where}. What it had stored stays. {_what_is_next(run)}"
+            reason = event.message.strip()[:_MAX_CHARACTERS]
+    interrupted = f"Interrupted step: {', '.join(steps)}" if steps else "No step was in progress"
+    return f"{reason}\n{interrupted}. Rows that it stored are kept. {_next_step(run)}"
 
 
-def _what_is_next(run: dg.DagsterRun) -> str:
+def _next_step(run: dg.DagsterRun) -> str:
     if run.remote_job_origin is None:
-        return "A command started it: give the command again."
+        return "A command started it: run the command again."
     if run.tags.get(WILL_RETRY_TAG) == "true":
-        return "The daemon starts it once more."
+        return "The daemon retries the run."
     if run.job_name in JOBS:
-        return "The next tick of its schedule asks again for what is left."
-    return "It is not started again: start it by hand."
+        return "The next tick of its schedule requests a run for the rest."
+    return "It is not retried: start it manually."
 
 
-def _aware(moment: datetime) -> datetime:
+def _as_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -1,9 +1,10 @@
-"""Runs to the queue whose workers can do them. Polls go to the queue of their terminals' site (POLL_QUEUES), however
-they were asked for: schedule, command, API, the UI's buttons, backfill or retry. Which tag tells the engine, its
-`dagster.yaml` says.
+"""Run coordinator that tags each poll with the queue of its terminals' site (POLL_QUEUES).
+
+It applies to every origin of a run: schedule, command, API, UI, backfill and retry. `dagster.yaml` defines which tags
+the run launcher needs.
 """
 
-# No postponed annotations: Dagster reads the class by its configuration.
+# No postponed annotations: Dagster inspects the class.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -23,14 +24,14 @@ from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
 from zk_pipeline.errors import UsageError
-from zk_pipeline.operations.alerting.routing import by_queue
+from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.store.store import Store
 
 
-class RoutedRunCoordinator(dg.QueuedRunCoordinator):
-    """Dagster's queue, which first puts on each poll the tags that take it to the workers of its site.
+class SiteQueueRunCoordinator(dg.QueuedRunCoordinator):
+    """QueuedRunCoordinator that adds to each poll the tags of its site's queue.
 
-    `poll_tags`: tag → its value, in which `{queue}` is the name of the queue.
+    `poll_tags`: tag → value; `{queue}` in a value is replaced by the name of the queue.
     """
 
     def __init__(self, poll_tags: Mapping[str, str], inst_data: ConfigurableClassData | None = None, **queue: Any):
@@ -39,8 +40,8 @@ class RoutedRunCoordinator(dg.QueuedRunCoordinator):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        ours = dg.Field({str: str}, description="Tags of polls; {queue} is the queue's name")
-        return {**cast("Mapping[str, Any]", super().config_type()), "poll_tags": ours}
+        poll_tags = dg.Field({str: str}, description="Tags of polls; {queue} is the queue's name")
+        return {**cast("Mapping[str, Any]", super().config_type()), "poll_tags": poll_tags}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
@@ -49,40 +50,41 @@ class RoutedRunCoordinator(dg.QueuedRunCoordinator):
     def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
         settings = load_settings()
         run = context.dagster_run
-        if settings.poll_rules is not None and _polls(run):
+        if settings.poll_rules is not None and _is_poll(run):
             queue = self._queue_of(run, settings)
             tags = {tag: value.replace("{queue}", queue) for tag, value in self.poll_tags.items()}
             self._instance.add_run_tags(run.run_id, {QUEUE_TAG: queue, **tags})
         return super().submit_run(context)
 
     def _queue_of(self, run: dg.DagsterRun, settings: Settings) -> str:
-        asked = run.tags.get(QUEUE_TAG)
-        if asked is not None and run.parent_run_id is None:
-            return asked
-        # Asked for in the UI, or a retry: a terminal may have moved since.
+        requested = run.tags.get(QUEUE_TAG)
+        if requested is not None and run.parent_run_id is None:
+            return requested
+        # A run from the UI has no queue, and the queue of a retry may be out of date.
         names = set(_partition_keys(run, self._instance))
-        devices = [one for one in Store.at(settings.store).devices.all() if one.name in names]
-        queues = by_queue(devices, settings.poll_rules or {})
+        devices = [device for device in Store.at(settings.store).devices.all() if device.name in names]
+        queues = group_by_queue(devices, settings.poll_rules or {})
         if len(queues) == 1:
             return next(iter(queues))
-        found = "; ".join(f"{queue}: {', '.join(one.name for one in ours)}" for queue, ours in queues.items())
+        listed = "; ".join(f"{queue}: {', '.join(one.name for one in members)}" for queue, members in queues.items())
         raise UsageError(
-            f"no worker reaches all of these terminals ({found}): start a run for each, or `zk-pipeline poll` them"
+            f"the terminals of this run belong to several queues ({listed}): start a run per queue, or use "
+            "`zk-pipeline poll`"
             if queues
-            else "a poll needs the partitions of registered devices: choose some, or use `zk-pipeline poll`"
+            else "a poll needs the partitions of registered devices: select some, or use `zk-pipeline poll`"
         )
 
 
-def check_routes(instance: dg.DagsterInstance) -> None:
-    """Raises UsageError where POLL_QUEUES would be without effect."""
-    if not isinstance(instance.run_coordinator, RoutedRunCoordinator):
+def check_run_coordinator(instance: dg.DagsterInstance) -> None:
+    """Raises UsageError if the instance's run coordinator would ignore POLL_QUEUES."""
+    if not isinstance(instance.run_coordinator, SiteQueueRunCoordinator):
         raise UsageError(
-            "POLL_QUEUES is set, but Dagster's instance has no RoutedRunCoordinator that would take polls to those "
-            "queues: take dagster.yaml from deploy/celery or deploy/kubernetes, or leave POLL_QUEUES out"
+            "POLL_QUEUES is set, but the run_coordinator in dagster.yaml is not SiteQueueRunCoordinator: use the "
+            "dagster.yaml in deploy/celery or deploy/kubernetes, or unset POLL_QUEUES"
         )
 
 
-def _polls(run: dg.DagsterRun) -> bool:
+def _is_poll(run: dg.DagsterRun) -> bool:
     return run.job_name == POLL or dg.AssetKey("raw_punches") in (run.asset_selection or ())
 
 

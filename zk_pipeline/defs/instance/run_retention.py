@@ -1,7 +1,7 @@
-"""Records of old runs, which Dagster keeps for ever: what may go, and letting it go. Ticks are pruned by dagster.yaml.
+"""Retention of runs, which Dagster never deletes. The retention of ticks is configured in `dagster.yaml`.
 
-Deleting a run deletes its events, and a partition whose newest materialization goes with them looks as if it had never
-been made. So a run stays while it is the newest to have made, or to have tried, any partition.
+Deleting a run deletes its events, and a partition without its latest materialization shows as never materialized. So a
+run is kept while it has the latest materialization, or the latest planned one, of any partition.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 import dagster as dg
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-_MADE, _TRIED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-_AT_ONCE = 500
+_MATERIALIZED, _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
 class OldRuns:
-    """`removable`: ids of ended runs that may go, oldest first. `kept`: how many as old stay, being the newest of
-    something.
+    """`removable`: ids of finished runs to delete, oldest first. `kept`: number of runs as old that have the latest
+    events of a partition.
     """
 
     removable: list[str]
@@ -31,12 +31,12 @@ class OldRuns:
 
 
 def find_old_runs(instance: dg.DagsterInstance, *, before: datetime, limit: int) -> OldRuns:
-    """Runs that ended before the aware instant `before`; at most `limit` that may go."""
-    needed = set(_newest_of_everything(instance))
+    """Runs that finished before the aware instant `before`; at most `limit` removable ones."""
+    latest = set(_latest_per_partition(instance))
     removable: list[str] = []
     kept = 0
     for run_id in _ended(instance, before):
-        if run_id in needed:
+        if run_id in latest:
             kept += 1
         elif len(removable) < limit:
             removable.append(run_id)
@@ -44,39 +44,39 @@ def find_old_runs(instance: dg.DagsterInstance, *, before: datetime, limit: int)
 
 
 def delete_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
-    """Delete runs with all their events, and with the file that Dagster's SQLite storage has for each."""
+    """Delete runs with their events and the files of Dagster's SQLite storage."""
     for run_id in run_ids:
         instance.delete_run(run_id)
-        for file in _files_of(instance, run_id):
+        for file in _run_files(instance, run_id):
             file.unlink(missing_ok=True)
 
 
 def _ended(instance: dg.DagsterInstance, before: datetime) -> Iterator[str]:
-    asked = dg.RunsFilter(statuses=_ENDED, updated_before=before)
+    runs_filter = dg.RunsFilter(statuses=_ENDED, updated_before=before)
     cursor: str | None = None
     while True:
-        found = instance.get_run_records(asked, limit=_AT_ONCE, ascending=True, cursor=cursor)
-        yield from (record.dagster_run.run_id for record in found)
-        if len(found) < _AT_ONCE:
+        records = instance.get_run_records(runs_filter, limit=_BATCH_SIZE, ascending=True, cursor=cursor)
+        yield from (record.dagster_run.run_id for record in records)
+        if len(records) < _BATCH_SIZE:
             return
-        cursor = found[-1].dagster_run.run_id
+        cursor = records[-1].dagster_run.run_id
 
 
-def _newest_of_everything(instance: dg.DagsterInstance) -> Iterator[str]:
-    """Ids of the runs that the UI's colours and times come from."""
+def _latest_per_partition(instance: dg.DagsterInstance) -> Iterator[str]:
+    """Ids of the runs whose events determine the state of partitions and assets in the UI."""
     storage = instance.event_log_storage
     for key in instance.all_asset_keys():
-        for kind in (_MADE, _TRIED):
+        for kind in (_MATERIALIZED, _PLANNED):
             newest = sorted(storage.get_latest_storage_id_by_partition(key, kind).values())
-            for start in range(0, len(newest), _AT_ONCE):
-                part = newest[start : start + _AT_ONCE]
-                asked = dg.EventRecordsFilter(event_type=kind, asset_key=key, storage_ids=part)
-                yield from (record.run_id for record in storage.get_event_records(asked))
+            for start in range(0, len(newest), _BATCH_SIZE):
+                batch = newest[start : start + _BATCH_SIZE]
+                records_filter = dg.EventRecordsFilter(event_type=kind, asset_key=key, storage_ids=batch)
+                yield from (record.run_id for record in storage.get_event_records(records_filter))
         yield from (record.run_id for record in instance.fetch_materializations(key, limit=1).records)
         yield from (record.run_id for record in instance.fetch_observations(key, limit=1).records)
 
 
-def _files_of(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
+def _run_files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
     storage: Any = instance.event_log_storage
     with suppress(AttributeError):  # PostgreSQL or MySQL: no files
         shard = Path(storage.path_for_shard(run_id))

@@ -1,4 +1,4 @@
-"""Whether a job is already being worked on, so that ticks do not pile up behind a slow run."""
+"""Runs in progress. A tick is skipped while its job has one, so that runs do not queue up behind a slow run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import dagster as dg
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
 from zk_pipeline.defs.job_names import POLL
 
-QUEUE_TAG = "zk_pipeline/queue"  # whose workers a poll is for, where POLL_QUEUES says so
+QUEUE_TAG = "zk_pipeline/queue"  # queue of a poll, if POLL_QUEUES is set
 
-UNDER_WAY = [
+UNFINISHED_RUN_STATUSES = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -18,25 +18,25 @@ UNDER_WAY = [
 ]
 
 
-def in_flight(instance: dg.DagsterInstance, *job_names: str) -> str | None:
-    """What to say in a SkipReason when a run of one of the jobs is under way; None when none is."""
+def run_in_progress(instance: dg.DagsterInstance, *job_names: str) -> str | None:
+    """Skip reason if a run of one of the jobs is in progress; None if no run is."""
     fail_orphaned_runs(instance)
     for job_name in job_names:
-        runs = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNDER_WAY), limit=1)
+        runs = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED_RUN_STATUSES), limit=1)
         if runs:
             return f"run {runs[0].run_id} of {job_name} is still {runs[0].status.value.lower()}"
     return None
 
 
-def polls_in_flight(instance: dg.DagsterInstance) -> dict[str | None, str]:
-    """By queue, what to say of a poll that is under way there; None is the queue of one that may read any terminal."""
+def polls_in_progress(instance: dg.DagsterInstance) -> dict[str | None, str]:
+    """Skip reason per queue with a poll in progress; the key None is a poll without a queue, of any terminal."""
     fail_orphaned_runs(instance)
-    runs = instance.get_runs(dg.RunsFilter(job_name=POLL, statuses=UNDER_WAY))
+    runs = instance.get_runs(dg.RunsFilter(job_name=POLL, statuses=UNFINISHED_RUN_STATUSES))
     return {run.tags.get(QUEUE_TAG): f"run {run.run_id} of {POLL} is still {run.status.value.lower()}" for run in runs}
 
 
-def any_in_flight(instance: dg.DagsterInstance) -> str | None:
-    """In words, one run of any job that is under way; None when none is."""
+def any_run_in_progress(instance: dg.DagsterInstance) -> str | None:
+    """Message about one run in progress of any job; None if no run is."""
     fail_orphaned_runs(instance)
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES), limit=1)
     return f"run {runs[0].run_id} of {runs[0].job_name} is {runs[0].status.value.lower()}" if runs else None

@@ -1,1 +1,1 @@
-"""Alerts: quality checks and their verdicts, problems, messages, notification channels."""
+"""Alerts: quality checks and their results, problems, messages, notification channels."""

@@ -1,4 +1,4 @@
-"""Telling people, through Apprise: the channels of ALERT_URLS, and one message to one of them."""
+"""Notification channels of ALERT_URLS, through Apprise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zk_pipeline.store.quality.alerts import Problem
 
 @dataclass(frozen=True)
 class Alert:
-    """One message: what happened in the title; where, why and what to do in the body."""
+    """One message: the title names the problem; the body has place, cause and remedy."""
 
     title: str
     body: str
@@ -22,31 +22,31 @@ class Alert:
 
 @dataclass(frozen=True)
 class Channel:
-    """One URL of ALERT_URLS. `name` is its place and scheme, and may be shown; `routes` are what it is for."""
+    """One URL of ALERT_URLS. `name` (position and scheme) may be shown; `routes` are severities and owners."""
 
     name: str
     routes: frozenset[str]
     url: str = field(repr=False)
 
-    def hears(self, problem: Problem) -> bool:
-        """Whether the problem is for this channel: of one of its severities and of one of its owners, if it has any."""
+    def accepts(self, problem: Problem) -> bool:
+        """Whether the channel receives the problem: its severity and owner are among the channel's, if it has any."""
         severities, owners = self.routes & set(SEVERITIES), self.routes & set(OWNERS)
         return (not severities or problem.severity in severities) and (not owners or problem.owner in owners)
 
     def send(self, alert: Alert) -> None:
-        """Raises ZkPipelineError, without the URL, where the channel did not take it; UsageError where it is wrong."""
+        """Send one message. Raises ZkPipelineError, without the URL, on failure; UsageError for an invalid URL."""
         import apprise  # noqa: PLC0415 (half a second that only an alert needs)
 
-        # It writes URLs that it cannot use into its log, and they hold secrets.
+        # Apprise logs invalid URLs, which contain secrets.
         logging.getLogger("apprise").setLevel(logging.CRITICAL)
         sender = apprise.Apprise()
         if not sender.add(self.url):
             raise UsageError(f"ALERT_URLS: number {self.name} is not an Apprise URL")
         if not sender.notify(title=alert.title, body=alert.body):
-            raise ZkPipelineError(f"ALERT_URLS: number {self.name} did not take the alert")
+            raise ZkPipelineError(f"ALERT_URLS: number {self.name} did not accept the message")
 
 
-def channels_of(urls: SecretStr | None) -> list[Channel]:
+def parse_channels(urls: SecretStr | None) -> list[Channel]:
     """The channels of ALERT_URLS, in order."""
     split = split_alert_urls(urls.get_secret_value()) if urls else []
     return [Channel(f"{number} ({_scheme(url)})", routes, url) for number, (routes, url) in enumerate(split, start=1)]

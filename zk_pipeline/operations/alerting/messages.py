@@ -1,4 +1,7 @@
-"""From problems to messages: what began, what goes on, what is over, and for whom. Pure, but for `send_due`."""
+"""Alert messages: decide which problems begin, last or end, render messages per channel, send and retry them.
+
+Pure functions, except `send_due`.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from datetime import datetime, timedelta
 
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.channels import Alert, Channel
-from zk_pipeline.operations.alerting.quality_verdicts import age
+from zk_pipeline.operations.alerting.quality_results import format_age
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Message, Problem
 from zk_pipeline.store.store import Store
 
-_IN_FULL, _BY_NAME = 10, 40  # problems of one kind in a message: with their words, and by title
-_IN_A_LIST, _LONGEST = 200, 3500  # characters of one among others, and of a message
-_SEND_AGAIN_AFTER, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+_MAX_BODIES, _MAX_TITLES = 10, 40  # problems of one kind in a message: with details, and by title
+_MAX_LINE, _MAX_MESSAGE = 200, 3500  # characters of one problem among others, and of a message
+_MIN_RETRY_INTERVAL, _MAX_RETRY_INTERVAL = timedelta(minutes=1), timedelta(hours=1)
 
-_MANY = {
+_PLURAL_TITLES = {
     "device": "devices are not read",
     "lock": "terminals were left locked",
     "run": "jobs failed",
@@ -28,8 +31,8 @@ _MANY = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen at one moment. Alerts of a kind that is not among `kinds` are left as they are."""
+class Observation:
+    """Problems observed at one time. Alerts of a kind that is not in `kinds` stay unchanged."""
 
     problems: Sequence[Problem]
     kinds: Collection[str]
@@ -39,22 +42,24 @@ class Look:
 @dataclass(frozen=True)
 class _Line:
     problem: Problem
-    what: str  # began, lasts, ended or passed: began and ended before anybody was told
+    phase: str  # began, lasts, ended or passed: began and ended before a notification
     since: datetime
 
 
-def decide(known: Sequence[KnownAlert], look: Look, channels: Sequence[Channel], reminder: timedelta) -> Decision:
-    """What changes between the alerts that are known and what was seen.
+def decide(
+    known: Sequence[KnownAlert], look: Observation, channels: Sequence[Channel], reminder: timedelta
+) -> Decision:
+    """Changes between the known alerts and the observed problems.
 
-    Each problem is told when it begins, every `reminder` while it lasts (never, where that is zero), and when it ends.
-    One that comes back within an hour of its end is told only once that hour is over: what comes and goes must not ring
-    each time. Without a channel nothing counts as told.
+    A problem is notified when it begins, every `reminder` while it lasts (never if zero), and when it ends. A problem
+    that returns within an hour of its end is notified after that hour, so that an intermittent one does not notify each
+    time. Without a channel, no problem counts as notified.
     """
     open_ = {one.problem.key: one for one in known if one.resolved_at is None}
     ended_lately = {one.problem.key for one in known if one.resolved_at is not None and one.notified_at is not None}
     seen = {one.key: one for one in look.problems if one.kind in look.kinds}
     begun = [problem for key, problem in seen.items() if key not in open_]
-    reworded = [problem for key, problem in seen.items() if key in open_ and open_[key].problem != problem]
+    updated = [problem for key, problem in seen.items() if key in open_ and open_[key].problem != problem]
     gone = [one for key, one in open_.items() if one.problem.kind in look.kinds and key not in seen]
 
     lines = [_Line(one, "began", look.now) for one in begun if one.key not in ended_lately]
@@ -76,50 +81,50 @@ def decide(known: Sequence[KnownAlert], look: Look, channels: Sequence[Channel],
         lines = []
     return Decision(
         begun=begun,
-        reworded=reworded,
-        told=[line.problem.key for line in lines],
+        updated=updated,
+        notified=[line.problem.key for line in lines],
         ended=[one.problem.key for one in gone],
         messages=[
-            Message(channel.name, *_words(heard, look.now))
+            Message(channel.name, *_render(accepted, look.now))
             for channel in channels
-            if (heard := [line for line in lines if channel.hears(line.problem)])
+            if (accepted := [line for line in lines if channel.accepts(line.problem)])
         ],
     )
 
 
 def note(known: Sequence[KnownAlert], problem: Problem) -> Decision:
-    """Put a problem on record that was only seen once; the next look tells it."""
+    """Record a problem of a single event; the next evaluation notifies it."""
     open_ = {one.problem.key: one.problem for one in known if one.resolved_at is None}
     if problem.key not in open_:
         return Decision(begun=[problem])
-    return Decision(reworded=[problem] if open_[problem.key] != problem else [])
+    return Decision(updated=[problem] if open_[problem.key] != problem else [])
 
 
 def send_due(store: Store, channels: Sequence[Channel]) -> tuple[int, list[str]]:
-    """Send what is due, as one message per channel; how many channels took theirs, and why others did not.
+    """Send due messages, joined per channel; returns the number of successful channels, and the errors of the others.
 
-    What a channel did not take is due again, ever later up to an hour. A crash between sending and writing that down
-    sends it twice rather than not at all.
+    A failed message is due again after a growing interval, up to an hour. A crash between sending and recording sends
+    a message twice rather than never.
     """
     by_name = {channel.name: channel for channel in channels}
-    due = store.alerts.claim(_SEND_AGAIN_AFTER * 2)
-    taken, failures = 0, []
+    due = store.alerts.claim(_MIN_RETRY_INTERVAL * 2)
+    sent, failures = 0, []
     for name in dict.fromkeys(one.message.channel for one in due):
         mine = [one for one in due if one.message.channel == name]
         error = None
         if name not in by_name:
-            error = f"ALERT_URLS: number {name} is not there any more"
+            error = f"ALERT_URLS: number {name} was removed"
         else:
             try:
                 by_name[name].send(_joined([one.message for one in mine]))
             except ZkPipelineError as failed:
                 error = str(failed)
         attempts = max(one.attempts for one in mine)
-        pause = min(_SEND_AGAIN_AFTER * 2 ** min(attempts, 10), _LONGEST_PAUSE)
+        pause = min(_MIN_RETRY_INTERVAL * 2 ** min(attempts, 10), _MAX_RETRY_INTERVAL)
         store.alerts.settle([one.id for one in mine], error=error, next_attempt_at=store.clock() + pause)
-        taken += error is None
+        sent += error is None
         failures += [error] if error else []
-    return taken, failures
+    return sent, failures
 
 
 def _joined(messages: Sequence[Message]) -> Alert:
@@ -133,13 +138,13 @@ def _is_worse(now: Problem, before: Problem) -> bool:
     return now.severity == "critical" and before.severity == "warning"
 
 
-def _words(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
+def _render(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
     """Title and body of one message."""
     parts = [
-        (_headline(kind, what, group), _section(group, what, now))
-        for what in ("began", "passed", "lasts", "ended")
-        for kind in _MANY
-        if (group := [line for line in lines if line.what == what and line.problem.kind == kind])
+        (_headline(kind, phase, group), _section(group, phase, now))
+        for phase in ("began", "passed", "lasts", "ended")
+        for kind in _PLURAL_TITLES
+        if (group := [line for line in lines if line.phase == phase and line.problem.kind == kind])
     ]
     if len(parts) == 1:
         return f"zk_pipeline: {parts[0][0]}", _bounded(parts[0][1])
@@ -148,27 +153,27 @@ def _words(lines: Sequence[_Line], now: datetime) -> tuple[str, str]:
     return f"zk_pipeline: {parts[0][0]}{more}", _bounded(body)
 
 
-def _headline(kind: str, what: str, group: Sequence[_Line]) -> str:
-    words = group[0].problem.title if len(group) == 1 else f"{len(group)} {_MANY[kind]}"
-    before = {"began": "", "passed": "", "lasts": "still: ", "ended": "over: "}[what]
-    return f"{before}{words}"
+def _headline(kind: str, phase: str, group: Sequence[_Line]) -> str:
+    title = group[0].problem.title if len(group) == 1 else f"{len(group)} {_PLURAL_TITLES[kind]}"
+    prefix = {"began": "", "passed": "", "lasts": "still: ", "ended": "resolved: "}[phase]
+    return f"{prefix}{title}"
 
 
-def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
-    if what == "ended":
-        lines = [f"- {one.problem.title}: over after {age(now - one.since)}" for one in group[:_BY_NAME]]
+def _section(group: Sequence[_Line], phase: str, now: datetime) -> str:
+    if phase == "ended":
+        lines = [f"- {one.problem.title}: resolved after {format_age(now - one.since)}" for one in group[:_MAX_TITLES]]
         return "\n".join([*lines, *_and_more(len(group) - len(lines))])
-    in_full = group[:_IN_FULL]
+    in_full = group[:_MAX_BODIES]
     blocks = [
         one.problem.body if len(group) == 1 else f"- {one.problem.title}: {_short(one.problem)}" for one in in_full
     ]
     if len(group) > 1:
         blocks.append(f"The first: {group[0].problem.body.splitlines()[-1]}")
-    if what == "lasts":
-        blocks.append(f"For {age(now - min(one.since for one in group))} now.")
-    if what == "passed":
-        blocks.append("It is over already.")
-    others = [one.problem.title for one in group[_IN_FULL:_BY_NAME]]
+    if phase == "lasts":
+        blocks.append(f"Unresolved for {format_age(now - min(one.since for one in group))}.")
+    if phase == "passed":
+        blocks.append("Already resolved.")
+    others = [one.problem.title for one in group[_MAX_BODIES:_MAX_TITLES]]
     if others:
         blocks.append("Also: " + "; ".join(others))
     return "\n".join([*blocks, *_and_more(len(group) - len(in_full) - len(others))])
@@ -176,7 +181,7 @@ def _section(group: Sequence[_Line], what: str, now: datetime) -> str:
 
 def _short(problem: Problem) -> str:
     first = problem.body.partition("\n")[0]
-    return first if len(first) <= _IN_A_LIST else f"{first[:_IN_A_LIST]}..."
+    return first if len(first) <= _MAX_LINE else f"{first[:_MAX_LINE]}..."
 
 
 def _and_more(count: int) -> list[str]:
@@ -184,4 +189,4 @@ def _and_more(count: int) -> list[str]:
 
 
 def _bounded(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 20].rstrip() + "\n... (cut off)"
+    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 20].rstrip() + "\n... (cut off)"

@@ -1,4 +1,4 @@
-"""What is wrong just now, as problems that people are told of. Pure: from facts about the data and about the runs."""
+"""Current problems for alerts, from facts about the data and the runs. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_A_DAY, TERMINALS_READ_RECENTLY
+from zk_pipeline.counted import counted
+from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_PER_USER_AND_DATE, TERMINALS_READ_RECENTLY
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness
 
@@ -22,43 +23,43 @@ OWNER_OF_JOB = {
     "sync_to_crm": "crm",
     "retry_failed_syncs": "crm",
 }
-OTHERS = "operations"
+DEFAULT_OWNER = "operations"
 
-# Checks that say what people are told by other means: of each terminal by `device_problems`, of dead letters by
-# `crm_problems`, of late deliveries after two hours by DELIVERED_IN_TIME. And one that is worth knowing and no fault.
-TOLD_OTHERWISE = {
+# Checks without an alert of their own: `device_problems` alerts for each terminal, `crm_problems` for dead letters,
+# DELIVERED_IN_TIME for overdue deliveries. A failed ONE_SITE_A_DAY is information, not a fault.
+ALERTED_ELSEWHERE = {
     TERMINALS_READ_RECENTLY.name,
     "every_record_accounted_for",
     "no_dead_letters",
     "no_overdue_deliveries",
-    ONE_SITE_A_DAY.name,
+    ONE_SITE_PER_USER_AND_DATE.name,
 }
 CRM_MISCONFIGURED, DEAD_LETTERS = "crm:misconfigured", "crm:dead_letters"
 
 
 @dataclass(frozen=True)
 class FailedCheck:
-    """The newest evaluation of a check, which failed. `severity` is ERROR or WARN."""
+    """A failed latest evaluation of a check. `severity` is ERROR or WARN."""
 
     asset: str
     name: str
     severity: str
-    words: str
+    message: str
 
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run that failed, with the first lines of what it said."""
+    """A failed run, with the first lines of its error message."""
 
     run_id: str
     job: str
-    words: str
+    message: str
     is_misconfigured_crm: bool = False
 
 
 @dataclass(frozen=True)
 class Links:
-    """Where people look further; `ui` is the Dagster UI, None where it is not known."""
+    """Links for further investigation; `ui` is the URL of the Dagster UI, None if unknown."""
 
     ui: str | None = None
 
@@ -69,16 +70,16 @@ class Links:
         return f"{self.ui}/assets/{asset}?view=checks&checkDetail={name}" if self.ui else f"Check {name} of {asset}"
 
     def automation(self, name: str) -> str:
-        return f"{self.ui}/automation (look for {name})" if self.ui else f"Automation {name}"
+        return f"{self.ui}/automation (see {name})" if self.ui else f"Automation {name}"
 
 
 def device_problems(found: Freshness, now: datetime, silence: timedelta, links: Links) -> list[Problem]:
-    """Enabled devices whose newest poll failed, that were not read for longer than `silence`, or that hold records
-    which the store does not. Critical where that is all of them.
+    """Enabled devices whose latest poll failed, that were not polled for longer than `silence`, or with records that
+    are not in the store. Critical if these are all devices.
     """
-    worded = {one.device: _device_words(one, now, silence) for one in found.devices}
-    bad = {name: words for name, words in worded.items() if words}
-    severity = "critical" if len(bad) == len(worded) else "warning"
+    messages = {one.device: _device_message(one, now, silence) for one in found.devices}
+    bad = {name: message for name, message in messages.items() if message}
+    severity = "critical" if len(bad) == len(messages) else "warning"
     runs = {one.device: one.run_id for one in found.devices}
     return [
         Problem(
@@ -87,14 +88,14 @@ def device_problems(found: Freshness, now: datetime, silence: timedelta, links: 
             severity=severity,
             owner="terminals",
             title=f"{name} is not read",
-            body=_lines(words, links.run(str(run)) if (run := runs[name]) else ""),
+            body=_lines(message, links.run(str(run)) if (run := runs[name]) else ""),
         )
-        for name, words in bad.items()
+        for name, message in bad.items()
     ]
 
 
 def lock_problems(found: Freshness, now: datetime, longest: timedelta) -> list[Problem]:
-    """Terminals that are locked for longer than a reading may take: one ended without unlocking its terminal."""
+    """Terminals with a keypad locked for longer than a reading may take: a reading ended without unlocking it."""
     return [
         Problem(
             key=f"lock:{name}",
@@ -102,9 +103,9 @@ def lock_problems(found: Freshness, now: datetime, longest: timedelta) -> list[P
             severity="critical",
             owner="terminals",
             title=f"{name} was left locked",
-            body=f"It was locked at {since:%Y-%m-%d %H:%M} UTC for a reading, or to clear its log, which ended without "
-            "unlocking it: people may not be able to punch. `zk-pipeline test-device NAME`, like every other contact "
-            "with it, unlocks it; so does restarting the terminal, and the alert ends with the next contact.",
+            body=f"Its keypad was locked at {since:%Y-%m-%d %H:%M} UTC for a reading, or to clear its log, which ended "
+            "without unlocking it: employees may be unable to punch. `zk-pipeline test-device NAME`, like every other "
+            "connection to it, unlocks it; so does restarting the terminal. The alert ends with the next connection.",
         )
         for name, since in found.locked_since.items()
         if now - since > longest
@@ -112,79 +113,83 @@ def lock_problems(found: Freshness, now: datetime, longest: timedelta) -> list[P
 
 
 def check_problems(failed: Sequence[FailedCheck], links: Links) -> list[Problem]:
-    """Failed checks, critical where their severity is ERROR, but for those TOLD_OTHERWISE."""
+    """Failed checks, critical if their severity is ERROR, without those of ALERTED_ELSEWHERE."""
     return [
         Problem(
             key=f"check:{one.asset}:{one.name}",
             kind="check",
             severity="critical" if one.severity == "ERROR" else "warning",
-            owner=OWNER_OF_ASSET.get(one.asset, OTHERS),
-            title=f"{one.asset}: {one.name.replace('_', ' ')} does not hold",
-            body=_lines(one.words, links.check(one.asset, one.name)),
+            owner=OWNER_OF_ASSET.get(one.asset, DEFAULT_OWNER),
+            title=f"{one.asset}: check {one.name.replace('_', ' ')} failed",
+            body=_lines(one.message, links.check(one.asset, one.name)),
         )
         for one in failed
-        if one.name not in TOLD_OTHERWISE
+        if one.name not in ALERTED_ELSEWHERE
     ]
 
 
 def run_problem(run: FailedRun, links: Links) -> Problem:
-    """A failed run; of a CRM that somebody must configure first, that."""
+    """A failed run, or a misconfigured CRM if that was the cause."""
     crm = run.is_misconfigured_crm
     return Problem(
         key=CRM_MISCONFIGURED if crm else f"run:{run.job}",
         kind="crm" if crm else "run",
         severity="critical",
-        owner="crm" if crm else OWNER_OF_JOB.get(run.job.partition(" ")[0], OTHERS),  # a queue may follow
+        owner="crm" if crm else OWNER_OF_JOB.get(run.job.partition(" ")[0], DEFAULT_OWNER),  # a queue may follow
         title="the CRM is misconfigured" if crm else f"{run.job} failed",
-        body=_lines(run.words, links.run(run.run_id)),
+        body=_lines(run.message, links.run(run.run_id)),
     )
 
 
 def crm_problems(found: Freshness, misconfigured: str | None) -> list[Problem]:
-    """A CRM whose settings keep due deliveries from being sent, and dead letters."""
+    """A misconfigured CRM with due deliveries, and dead letters."""
     waiting, problems = found.undelivered, []
     if misconfigured and waiting.due:
-        words = f"{misconfigured}. {waiting.due} deliveries wait. `zk-pipeline test-crm` tells when it is right."
-        problems.append(_crm(CRM_MISCONFIGURED, "critical", "the CRM is misconfigured", words))
+        count = counted(waiting.due, "delivery waits", "deliveries wait")
+        body = f"{misconfigured}. {count}. Correct the setting, then check it with `zk-pipeline test-crm`."
+        problems.append(_crm(CRM_MISCONFIGURED, "critical", "the CRM is misconfigured", body))
     if waiting.failed:
-        cure = "When the cause is gone, `zk-pipeline sync --retry-failed` sends them again."
-        words = f"The CRM refused {waiting.failed} deliveries for good; it said: {waiting.failed_words}. {cure}"
-        problems.append(_crm(DEAD_LETTERS, "warning", "dead letters at the CRM", words))
+        remedy = "After correcting the cause, send them again with `zk-pipeline sync --retry-failed`."
+        body = f"{counted(waiting.failed, 'dead letter')}; one of the errors: {waiting.failed_error}. {remedy}"
+        problems.append(_crm(DEAD_LETTERS, "warning", "dead letters at the CRM", body))
     return problems
 
 
-def tick_problem(name: str, words: str, links: Links) -> Problem:
-    """A schedule or sensor whose newest tick failed."""
+def tick_problem(name: str, message: str, links: Links) -> Problem:
+    """A schedule or sensor whose latest tick failed."""
     return Problem(
         key=f"tick:{name}",
         kind="tick",
         severity="critical",
-        owner=OTHERS,
+        owner=DEFAULT_OWNER,
         title=f"{name} fails",
-        body=_lines(words, links.automation(name)),
+        body=_lines(message, links.automation(name)),
     )
 
 
-def daemon_problem(words: str) -> Problem:
-    """Nothing is scheduled any more."""
+def daemon_problem(message: str) -> Problem:
+    """The Dagster daemon has no current heartbeat, so that no run is started."""
     return Problem(
         key="daemon",
         kind="daemon",
         severity="critical",
-        owner=OTHERS,
-        title="the daemon is not beating",
-        body=f"{words} No poll, no processing and no delivery is started until it runs again.",
+        owner=DEFAULT_OWNER,
+        title="Dagster daemon heartbeat missing",
+        body=f"{message} No poll, processing or delivery starts until it runs again.",
     )
 
 
-def _device_words(one: DeviceReach, now: datetime, silence: timedelta) -> str:
-    """Without a span that grows: what is said stays the same while nothing changes."""
+def _device_message(one: DeviceReach, now: datetime, silence: timedelta) -> str:
+    """Message without a growing duration, so that it is unchanged while the problem is."""
     read = f"{one.silent_since:%Y-%m-%d %H:%M} UTC"
     if one.error:
-        return f"[{one.error_code}] {one.error} (read or changed last at {read})"
+        return f"[{one.error_code}] {one.error} (last successful poll or registration change: {read})"
     if now - one.silent_since > silence:
-        return f"not read since {read}, and not tried: are poll_devices and its schedule running?"
-    return f"{one.missing} of its records are not here: `zk-pipeline poll NAME --full`" if one.missing else ""
+        return f"no poll since {read}: check that the daemon and the schedule of poll_devices are running"
+    if not one.missing:
+        return ""
+    count = counted(one.missing, "record on the terminal is", "records on the terminal are")
+    return f"{count} not in the store: `zk-pipeline poll NAME --full`"
 
 
 def _crm(key: str, severity: str, title: str, body: str) -> Problem:

@@ -1,6 +1,4 @@
-"""Which worker queue polls the terminals of which site: the rules of POLL_QUEUES. What a queue is, the engine decides
-that carries runs to workers; nothing here knows one.
-"""
+"""Worker queues of polls by site, from the rules of POLL_QUEUES. Independent of the task queue's implementation."""
 
 from __future__ import annotations
 
@@ -9,24 +7,24 @@ from collections.abc import Iterable, Mapping
 from zk_pipeline.config.poll_queues import EVERY_OTHER_SITE, queue_slug
 from zk_pipeline.devices.models import Device
 
-DEFAULT_QUEUE = "dagster"  # where everything else is done; the default queue of dagster-celery, too
+DEFAULT_QUEUE = "dagster"  # for all other runs; also the default queue of dagster-celery
 
 
-def queue_of(site: str, rules: Mapping[str, str]) -> str:
-    """The queue whose workers can reach the terminals of `site`."""
+def queue_for_site(site: str, rules: Mapping[str, str]) -> str:
+    """Queue whose workers poll the terminals of `site`."""
     rule = rules.get(site, rules.get(EVERY_OTHER_SITE, DEFAULT_QUEUE))
     return rule.replace("{site}", queue_slug(site))
 
 
-def by_queue(devices: Iterable[Device], rules: Mapping[str, str]) -> dict[str, list[Device]]:
-    """The devices by their queue, queues by name, devices in the order in which they came."""
-    found: dict[str, list[Device]] = {}
+def group_by_queue(devices: Iterable[Device], rules: Mapping[str, str]) -> dict[str, list[Device]]:
+    """Devices by queue: queues by name, devices in their order."""
+    groups: dict[str, list[Device]] = {}
     for device in devices:
-        found.setdefault(queue_of(device.site, rules), []).append(device)
-    return dict(sorted(found.items()))
+        groups.setdefault(queue_for_site(device.site, rules), []).append(device)
+    return dict(sorted(groups.items()))
 
 
-def side_by_side(devices: Iterable[Device], rules: Mapping[str, str]) -> list[str]:
-    """Names of the devices so that those of a queue stand together, enabled ones first: one run then polls them all."""
-    grouped = by_queue(devices, rules).values()
+def order_by_queue(devices: Iterable[Device], rules: Mapping[str, str]) -> list[str]:
+    """Device names grouped by queue, enabled devices first, so that one run polls all devices of a queue."""
+    grouped = group_by_queue(devices, rules).values()
     return [one.name for group in grouped for one in sorted(group, key=lambda device: not device.enabled)]

@@ -1,1 +1,1 @@
-"""Files that people exchange: exports, month sheets, holiday calendars, device and shift files."""
+"""Files: exports, month sheets, holiday calendars, device and shift files."""

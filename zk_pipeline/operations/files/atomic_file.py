@@ -1,4 +1,4 @@
-"""Files that people asked for by name: written aside and renamed, so that none is ever half there."""
+"""Atomic output files: written to a temporary name, then renamed, so that no incomplete file is visible."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STDOUT = "-"
 
 
 @contextmanager
-def replacing(target: str, *, keep: Path) -> Iterator[BinaryIO]:
-    """A stream whose content is `target` once all is well; whatever file was there before is replaced as a whole.
+def atomic_output(target: str, *, keep: Path) -> Iterator[BinaryIO]:
+    """A binary stream that replaces `target` atomically at the end; after a failure, `target` is unchanged.
 
-    Until then, and after any failure, `target` is as it was. `-` is standard output. Raises UsageError for a target
-    that cannot be a file or is `keep`, which must not be replaced; ZkPipelineError where writing fails.
+    `-` is standard output. Raises UsageError for a target that cannot be a file or is `keep`, which must not be
+    replaced; ZkPipelineError if writing fails.
     """
     if target == STDOUT:
         yield sys.stdout.buffer
@@ -28,26 +28,26 @@ def replacing(target: str, *, keep: Path) -> Iterator[BinaryIO]:
     path = _checked(target)
     if path == keep.resolve():
         raise UsageError(f"{target} is the store itself: choose another file")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with aside.open("wb") as stream:
+        with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         raise ZkPipelineError(f"{target} could not be written: {error.strerror or error}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _checked(target: str) -> Path:
     try:
-        path = Path(target).resolve()  # what a link leads to is replaced, not the link
+        path = Path(target).resolve()  # replaces the target of a link, not the link
         if path.is_dir():
             raise UsageError(f"{target} is a folder: name a file in it")
         if not path.parent.is_dir():
-            raise UsageError(f"there is no folder {path.parent}: make it first")
+            raise UsageError(f"there is no folder {path.parent}: create it first")
         if path.exists() and not path.is_file():
             raise UsageError(f"{target} is not a regular file; `-` writes to standard output")
     except (OSError, RuntimeError) as error:  # a name too long, a loop of links

@@ -1,7 +1,7 @@
-"""Events of a calendar file (RFC 5545), each by itself and in dates: a holiday is on the dates that are written there.
+"""Events of a calendar file (RFC 5545) as whole dates: a holiday is on the written dates, without zone conversion.
 
-Lines are unfolded and events told apart here, so that each is named by its line and a broken one does not hold up the
-others; what its properties say is read by `icalendar`.
+This module unfolds lines and splits events, so that errors name the line of the event and a broken event does not
+affect others; `icalendar` parses the properties.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import icalendar
 
-_READ = frozenset((
+_PROPERTIES = frozenset((
     "UID", "SUMMARY", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID", "STATUS", "SEQUENCE",
 ))  # fmt: skip
 _FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY")
-_LONGEST = 366
+_MAX_DAYS = 366
 _DAY = timedelta(days=1)
 
 
-class Unreadable(Exception):
-    """Its text is the reason. `is_failure` as in Skipped."""
+class UnreadableEvent(Exception):
+    """An event that cannot be a holiday; the message is the reason. `is_failure` as in Skipped."""
 
     def __init__(self, reason: str, *, is_failure: bool = True) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class Unreadable(Exception):
 
 @dataclass
 class Block:
-    """The lines of one event, and what its calendar says of all."""
+    """The lines of one event, with the method and zone of its calendar."""
 
     line: int
     method: str
@@ -45,7 +45,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Event:
-    """One VEVENT in dates: `first`, for `days` days. `instead_of`: the date of the series whose place it takes."""
+    """One VEVENT in dates: `first`, for `days` days. `instead_of`: the date of the series that it replaces."""
 
     line: int
     uid: str
@@ -66,7 +66,7 @@ class Event:
 
 @dataclass(frozen=True)
 class CalendarFile:
-    """The events; what the calendar calls itself; whether the file is complete, and no message about single events."""
+    """The events and title of a file. `is_whole`: a complete file, and not a message about single events."""
 
     blocks: list[Block]
     title: str
@@ -74,32 +74,32 @@ class CalendarFile:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """Whatever a library, or the calendar itself, says of what is read is told of this event. Raises Unreadable."""
+def as_unreadable() -> Iterator[None]:
+    """Converts any error while an event is read into UnreadableEvent."""
     try:
         yield
-    except Unreadable:
+    except UnreadableEvent:
         raise
     except Exception as error:
-        raise Unreadable(f"it cannot be read: {' '.join(str(error).split())}") from error
+        raise UnreadableEvent(f"cannot be parsed: {' '.join(str(error).split())}") from error
 
 
 def read_event(block: Block, parsed: Any, calendar: str) -> Event:
-    """Raises Unreadable."""
+    """Read one event in dates. Raises UnreadableEvent."""
     if not block.is_ended:
-        raise Unreadable("it does not end: the file is not complete")
+        raise UnreadableEvent("it has no end: the file is incomplete")
     for name, problem in parsed.errors:
-        raise Unreadable(f"{name or 'a line'} cannot be read: {' '.join(str(problem).split())}")
+        raise UnreadableEvent(f"{name or 'a line'} cannot be read: {' '.join(str(problem).split())}")
     for name in ("UID", "SUMMARY", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID"):
         if isinstance(parsed.get(name), list):
-            raise Unreadable(f"{name} stands there twice")
+            raise UnreadableEvent(f"{name} is given twice")
     is_cancelled = block.method == "CANCEL" or text_of(parsed, "STATUS").upper() == "CANCELLED"
     first, days = _first_and_days(parsed, block.zone, is_cancelled=is_cancelled)
     name = summary_of(parsed)
     if not is_cancelled and not name:
-        raise Unreadable("it has no SUMMARY")
+        raise UnreadableEvent("it has no SUMMARY")
     if not is_cancelled and "\ufffd" in name:
-        raise Unreadable("its SUMMARY is not text in UTF-8")
+        raise UnreadableEvent("its SUMMARY is not text in UTF-8")
     instead_of = parsed.get("RECURRENCE-ID")
     zone = _zone_of(parsed, block.zone)
     return Event(
@@ -111,18 +111,18 @@ def read_event(block: Block, parsed: Any, calendar: str) -> Event:
         first=first,
         days=days,
         instead_of=None if instead_of is None else _local(instead_of.dt, zone).date(),
-        rules=tuple(_checked(rule, zone) for rule in _several(parsed.get("RRULE"))),
+        rules=tuple(_checked(rule, zone) for rule in _as_list(parsed.get("RRULE"))),
         more=_listed(parsed, "RDATE", zone),
         less=_listed(parsed, "EXDATE", zone),
     )
 
 
 def _first_and_days(parsed: Any, zone: tzinfo | None, *, is_cancelled: bool) -> tuple[date | None, int]:
-    """First date and number of dates. Raises Unreadable for what is no number of whole days."""
+    """First date and number of dates. Raises UnreadableEvent for an event that is not a number of whole days."""
     if "DTSTART" not in parsed:
         if is_cancelled:
             return None, 1
-        raise Unreadable("it has no DTSTART")
+        raise UnreadableEvent("it has no DTSTART")
     start = parsed["DTSTART"].dt
     begin = _local(start, zone)
     if "DTEND" in parsed:
@@ -136,25 +136,25 @@ def _first_and_days(parsed: Any, zone: tzinfo | None, *, is_cancelled: bool) -> 
     if is_cancelled:
         return begin.date(), max(1, (end - begin).days)
     if end < begin:
-        raise Unreadable("it ends before it begins")
+        raise UnreadableEvent("it ends before it begins")
     if not isinstance(start, datetime) and end == begin:
-        end = begin + _DAY  # Apple writes one day so
+        end = begin + _DAY  # Apple writes a single day this way
     if begin.time() != time() or end.time() != time() or end == begin:
-        raise Unreadable("it is an appointment at a time of day, not a number of whole days", is_failure=False)
-    if (end - begin).days > _LONGEST:
-        raise Unreadable("it lasts longer than a year")
+        raise UnreadableEvent("it is an appointment at a time of day, not on whole days", is_failure=False)
+    if (end - begin).days > _MAX_DAYS:
+        raise UnreadableEvent("it lasts longer than a year")
     return begin.date(), (end - begin).days
 
 
 def _zone_of(parsed: Any, zone: tzinfo | None) -> tzinfo | None:
-    """The zone in which instants of UTC belong to this event: its own, or that of its calendar."""
+    """The zone for UTC instants of this event: its own, or that of its calendar."""
     start = parsed["DTSTART"].dt if "DTSTART" in parsed else None
     own = start.tzinfo if isinstance(start, datetime) else None
     return zone if own is None or str(own) == "UTC" else own
 
 
 def _local(value: date | datetime, zone: tzinfo | None) -> datetime:
-    """The wall clock as it is written, or in `zone` where it is written in UTC."""
+    """The wall clock as written, or in `zone` if written in UTC."""
     if not isinstance(value, datetime):
         return datetime.combine(value, time())
     if zone is not None and str(value.tzinfo) == "UTC":
@@ -163,13 +163,13 @@ def _local(value: date | datetime, zone: tzinfo | None) -> datetime:
 
 
 def _checked(rule: Any, zone: tzinfo | None) -> Any:
-    """A rule in dates. What would go on for ever, or many times a day, is not begun."""
+    """A recurrence rule in dates. Raises UnreadableEvent for rules that never advance or repeat within a day."""
     frequency = str(next(iter(rule.get("FREQ", [])), "")).upper()
     if frequency not in _FREQUENCIES or any(name in rule for name in ("BYHOUR", "BYMINUTE", "BYSECOND")):
-        raise Unreadable(f"RRULE: a holiday repeats {', '.join(_FREQUENCIES)}, not more than once a day")
+        raise UnreadableEvent(f"RRULE: a holiday repeats {', '.join(_FREQUENCIES)}, not more than once a day")
     for name in ("INTERVAL", "COUNT"):
         if any(int(value) < 1 for value in rule.get(name, [])):
-            raise Unreadable(f"RRULE: {name} must be 1 or more")
+            raise UnreadableEvent(f"RRULE: {name} must be 1 or more")
     changed = icalendar.vRecur(rule)
     if "UNTIL" in rule:
         changed["UNTIL"] = [_local(value, zone).date() for value in rule["UNTIL"]]
@@ -177,13 +177,13 @@ def _checked(rule: Any, zone: tzinfo | None) -> Any:
 
 
 def _listed(parsed: Any, name: str, zone: tzinfo | None) -> tuple[date, ...]:
-    values = [value.dt for each in _several(parsed.get(name)) for value in each.dts]
+    values = [value.dt for each in _as_list(parsed.get(name)) for value in each.dts]
     if any(isinstance(value, tuple) for value in values):
-        raise Unreadable(f"{name}: periods cannot be read, only dates")
+        raise UnreadableEvent(f"{name}: periods cannot be read, only dates")
     return tuple(_local(value, zone).date() for value in values)
 
 
-def _several(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
@@ -199,7 +199,7 @@ def summary_of(parsed: Any) -> str:
 
 
 def text_of(parsed: Any, name: str) -> str:
-    return str(next(iter(_several(parsed.get(name))), "")).strip()
+    return str(next(iter(_as_list(parsed.get(name))), "")).strip()
 
 
 def parse(block: Block) -> Any:
@@ -208,7 +208,7 @@ def parse(block: Block) -> Any:
 
 
 def split_calendar(content: bytes) -> CalendarFile:
-    """Never fails: what is no calendar has no events."""
+    """Split a file into events. Never fails: a file that is not a calendar has no events."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         content = content.decode("utf-16", "replace").encode()
     splitter = _Splitter()
@@ -219,12 +219,12 @@ def split_calendar(content: bytes) -> CalendarFile:
 
 
 class _Splitter:
-    """Takes content lines one after the other. `inside`: the components that have begun and not ended."""
+    """Splitter of content lines. `inside`: the open components."""
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.inside: list[str] = []
-        self.begun, self.ended = 0, 0  # calendars; a file may hold several
+        self.begun, self.ended = 0, 0  # calendars; a file may have several
         self.title, self.method, self.is_plain = "", "", True
         self.zone: tzinfo | None = None
 
@@ -236,7 +236,7 @@ class _Splitter:
             self._begin(number, text.upper())
         elif name == "END":
             self._end(text.upper())
-        elif self.inside[-1:] == ["VEVENT"] and name in _READ:
+        elif self.inside[-1:] == ["VEVENT"] and name in _PROPERTIES:
             self.blocks[-1].lines.append(line)
         elif self.inside[-1:] == ["VCALENDAR"]:
             self._note(name, text)
@@ -273,14 +273,14 @@ def _zone(name: str) -> tzinfo | None:
 
 
 def _unfolded(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Content lines with the number of their first line. A letter may be cut in two by a fold, so these are bytes."""
-    held, begun = b"", 0
+    """Content lines with the number of their first line, as bytes: a fold may split a multi-byte character."""
+    content_line, begun = b"", 0
     for number, line in enumerate(re.split(rb"\r\n|\n|\r", content), start=1):
-        if line[:1] in (b" ", b"\t") and held:
-            held += line[1:]
+        if line[:1] in (b" ", b"\t") and content_line:
+            content_line += line[1:]
             continue
-        if held:
-            yield begun, held
-        held, begun = line, number
-    if held:
-        yield begun, held
+        if content_line:
+            yield begun, content_line
+        content_line, begun = line, number
+    if content_line:
+        yield begun, content_line

@@ -1,4 +1,4 @@
-"""The YAML file of `device apply`: read whole and checked whole before anything is changed."""
+"""YAML file of `device apply`, validated completely before any change."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class DeclaredDevice(BaseModel):
 
 
 def read_device_file(path: Path) -> list[Device]:
-    """The declared devices; `timezone` is empty where none is given.
+    """The declared devices; `timezone` is empty if not given.
 
-    Raises UsageError naming the file, the line, the entry, the field and what is wrong with it.
+    Raises UsageError naming the file, the line, the entry, the field and the problem.
     """
     file = read_yaml(path)
     content = file.content
@@ -67,6 +67,6 @@ def _entry(file: YamlFile, number: int, entry: object) -> Device:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "entry"
         name = entry.get("name") if isinstance(entry, dict) else None
-        who = f"device {name!r}" if name else f"device number {number + 1}"
+        entry_name = f"device {name!r}" if name else f"device number {number + 1}"
         where = file.where("devices", number, *first["loc"])
-        raise UsageError(f"{where}, {who}: {field}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise UsageError(f"{where}, {entry_name}: {field}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -1,4 +1,4 @@
-"""Raw punches, days or absences into a file: read part by part, each in a short hold, and written meanwhile."""
+"""Export of punches, attendance days or absences to a file, read in parts with a short store lock each."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.table_writers import EXCEL_ROWS, Format, open_writer
 from zk_pipeline.store.queries.exports import ExportScope, ExportStore, What
 
-# A hold of about 0.05 s and some 30 MB; COPY of a year of 7 million punches would hold the store for 3 s.
+# A lock time of about 0.05 s and 30 MB; COPY of a year with 7 million punches would lock the store for 3 s.
 _ROWS_AT_ONCE = 200_000
 _log = logging.getLogger(__name__)
 
 
 def export(store: ExportStore, what: What, scope: ExportScope, *, kind: Format, stream: BinaryIO) -> int:
-    """Write the rows of `scope` to `stream`, ordered by time; how many they were.
+    """Write the rows of `scope` to `stream`, ordered by time; returns their number.
 
-    Each part is as the store had it when it was read: what is stored meanwhile may be in later parts and not in
-    earlier ones, but a date is never split. Raises UsageError for an unknown device or site, and for more rows than an
-    Excel sheet holds.
+    Each part is consistent at its own time: rows stored during the export may appear in later parts only, but a date is
+    never split. Raises UsageError for an unknown device or site, and for more rows than an Excel sheet allows.
     """
     counts = store.rows_by_date(what, scope)
     total = sum(counts.values())
     if kind == "xlsx" and total >= EXCEL_ROWS:
         raise UsageError(
-            f"{total:,} rows are more than an Excel sheet holds ({EXCEL_ROWS - 1:,}): choose fewer dates, or csv, "
-            "or parquet"
+            f"{total:,} rows exceed the limit of an Excel sheet ({EXCEL_ROWS - 1:,}): choose fewer dates, or csv or "
+            "parquet"
         )
     empty = store.read(what, scope, date.max, date.min)
     writer = open_writer(kind, stream, empty.schema, what)
@@ -43,7 +42,7 @@ def export(store: ExportStore, what: What, scope: ExportScope, *, kind: Format, 
 
 
 def parts(counts: Mapping[date, int], size: int) -> Iterator[tuple[date, date]]:
-    """First and last dates of parts that have at most `size` rows each; a date that has more is a part by itself."""
+    """First and last dates of parts of at most `size` rows; a date with more rows is its own part."""
     first: date | None = None
     rows = 0
     last = first

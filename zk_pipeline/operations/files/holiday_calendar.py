@@ -1,6 +1,6 @@
-"""Holidays of a calendar: the dates of its whole-day events, repeating ones by `recurring_ical_events`.
+"""Holidays of a calendar: the dates of its whole-day events, with `recurring_ical_events` for recurring ones.
 
-An event that cannot be read is named by its line and does not hold up the others.
+An unreadable event is reported with its line and does not affect others.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import recurring_ical_events
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.calendar_events import (
     Event,
-    Unreadable,
+    UnreadableEvent,
+    as_unreadable,
     parse,
     read_event,
-    reading,
     split_calendar,
     summary_of,
     text_of,
@@ -25,21 +25,21 @@ from zk_pipeline.operations.files.calendar_events import (
 from zk_pipeline.store.shifts.holiday_sources import CalendarEvent, HolidayCalendar, Skipped
 
 Window = tuple[date, date]
-_MOST_DATES = 10_000  # of one event
+_MAX_DATES = 10_000  # of one event
 _DAY = timedelta(days=1)
 _NEVER: Window = (date.max, date.max)
 
 
 @dataclass(frozen=True)
 class ReadCalendar:
-    """What could be read, and what could not."""
+    """A calendar, and its skipped events."""
 
     calendar: HolidayCalendar
     skipped: list[Skipped]
 
 
 def read_calendar(name: str, content: bytes, window: Window) -> ReadCalendar:
-    """The holidays of the calendar in a file called `name`; a repeating one within `window`, both dates included.
+    """The holidays of the calendar file `name`; recurring ones within `window`, both dates included.
 
     Raises UsageError for a file without an event.
     """
@@ -54,15 +54,15 @@ def read_calendar(name: str, content: bytes, window: Window) -> ReadCalendar:
     for block in file.blocks:
         parsed = icalendar.Event()
         try:
-            with reading():
+            with as_unreadable():
                 parsed = parse(block)
                 one = read_event(block, parsed, known_as)
             by_uid.setdefault(one.uid, []).append(one)
-        except Unreadable as error:
+        except UnreadableEvent as error:
             skipped.append(Skipped(block.line, summary_of(parsed), str(error), error.is_failure))
             uid = text_of(parsed, "UID")
             if not error.is_failure and uid:
-                by_uid.setdefault(uid, [])  # what was a holiday and is an appointment now is none any more
+                by_uid.setdefault(uid, [])  # a former holiday that became an appointment is removed
             elif uid:
                 unread.add(uid)
             else:
@@ -71,14 +71,14 @@ def read_calendar(name: str, content: bytes, window: Window) -> ReadCalendar:
     cancelled: set[tuple[str, date]] = set()
     for uid, group in by_uid.items():
         try:
-            with reading():
+            with as_unreadable():
                 found, off = _days(uid, group, window)
-        except Unreadable as error:
+        except UnreadableEvent as error:
             skipped.append(Skipped(group[0].line, group[0].name, str(error)))
             unread.add(uid)
             continue
         cancelled |= off
-        # Where part of it could not be read, nothing of it is taken for gone.
+        # Of a partly unreadable series, no date is treated as removed.
         events.append(found if uid not in unread else replace(found, window=_NEVER))
     calendar = HolidayCalendar(
         name=known_as,
@@ -91,7 +91,7 @@ def read_calendar(name: str, content: bytes, window: Window) -> ReadCalendar:
 
 
 def _days(uid: str, group: list[Event], window: Window) -> tuple[CalendarEvent, set[tuple[str, date]]]:
-    """The dates of the events of one UID, and those of its single dates that are off."""
+    """The dates of the events of one UID, and its dates that were moved or canceled."""
     masters = [one for one in group if one.instead_of is None]
     newest = max((one.sequence for one in masters), default=0)
     masters = [one for one in masters if one.sequence == newest]
@@ -110,10 +110,10 @@ def _days(uid: str, group: list[Event], window: Window) -> tuple[CalendarEvent, 
         if not one.is_cancelled:
             days |= _span(one, one.first)
     off -= {(uid, day) for day in days}
-    if len(days) > _MOST_DATES:
-        raise Unreadable(f"it gives more than {_MOST_DATES:,} dates")
+    if len(days) > _MAX_DATES:
+        raise UnreadableEvent(f"it gives more than {_MAX_DATES:,} dates")
     if instead and not masters:
-        looked_at: Window | None = _NEVER  # nothing is said of the rest of the series
+        looked_at: Window | None = _NEVER  # the file does not have the rest of the series
     else:
         looked_at = window if any(one.repeats and not one.is_cancelled for one in masters) else None
     return CalendarEvent(uid=uid, days=days, window=looked_at), off
@@ -135,7 +135,7 @@ def _dates(one: Event, instead: list[Event], window: Window) -> dict[date, str]:
 
 
 def _in_dates(one: Event) -> icalendar.Event:
-    """The event as one of whole dates, without a zone."""
+    """The event in whole dates, without a zone."""
     event = icalendar.Event()
     event.add("UID", one.uid)
     event.add("SEQUENCE", one.sequence)

@@ -1,4 +1,6 @@
-"""Holidays from a calendar or a table. A table is taken whole or refused; of a calendar, what can be read is taken."""
+"""Holiday import from a calendar (.ics) or a table (.csv). A table is imported completely or not at all; of a calendar,
+unreadable events are skipped.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,18 @@ _YEARS_AHEAD = 5
 
 @dataclass(frozen=True)
 class HolidayImport(HolidaysImported):
-    """What an import changed, and the events that it left out."""
+    """Changes of an import, and the skipped events."""
 
     skipped: list[Skipped] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing was left out that could be a holiday."""
+        """Whether no skipped event could be a holiday."""
         return not any(one.is_failure for one in self.skipped)
 
 
 def import_holiday_file(store: Store, path: Path, site: str | None, *, history_start: date) -> HolidayImport:
-    """Enter the holidays of a .ics or .csv file. Raises UsageError naming it and the line; then nothing has changed."""
+    """Import the holidays of a .ics or .csv file. Raises UsageError naming file and line, without any change."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -40,9 +42,9 @@ def import_holiday_file(store: Store, path: Path, site: str | None, *, history_s
 def import_holidays(
     store: Store, path: PurePath, content: bytes, site: str | None, *, history_start: date
 ) -> HolidayImport:
-    """The same of what a file of this name holds, wherever it is; `site` holds for all of them.
+    """Import the holidays of a file's `content`; `site` applies to all of them.
 
-    Of a repeating event, the dates from `history_start` to the end of the fifth year from now are entered.
+    Recurring events are imported from `history_start` to the end of the fifth year from now.
     """
     kind = path.suffix.lower()
     if kind == ".csv":
@@ -71,10 +73,10 @@ def _table(path: PurePath, content: bytes, site: str | None) -> list[Holiday]:
         except UsageError as error:
             raise UsageError(f"{path}, line {line}: {error}") from None
         known = found.setdefault((one.day, one.site), one)
-        if known.name != one.name:  # two feasts on one day
+        if known.name != one.name:  # two holidays on one date
             found[one.day, one.site] = Holiday(day=one.day, name=f"{known.name} / {one.name}", site=one.site)
     if not found:
-        raise UsageError(f"{path}: there is no holiday in it")
+        raise UsageError(f"{path}: the table has no holiday")
     return list(found.values())
 
 

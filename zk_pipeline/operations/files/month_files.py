@@ -1,4 +1,4 @@
-"""The month sheet drawn: a page to print, and an Excel workbook. What is on it is `month_sheet`'s to say."""
+"""Month sheet as a printable HTML page and as an Excel workbook. The content is in `month_sheet`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ dd { margin: 0 }
 
 
 def as_html(sheet: MonthSheet) -> str:
-    """A page by itself: one A4 sheet when printed, no scripts, nothing loaded from elsewhere."""
+    """A self-contained page: one A4 sheet when printed, no scripts, no external resources."""
     title = escape(sheet.title)
     head = "".join(_html_cell("th", number, name) for number, name in enumerate(COLUMNS))
     rows = "\n".join(_html_row(one) for one in sheet.days)
@@ -56,7 +56,7 @@ def as_html(sheet: MonthSheet) -> str:
 
 
 def write_excel(sheet: MonthSheet, stream: BinaryIO) -> None:
-    """One worksheet: title, header, a row for each date, totals. Hours worked are minutes, to calculate with."""
+    """One worksheet: title, header, a row for each date, totals. Working time is in minutes, for calculations."""
     book = Workbook(write_only=True)
     page = book.create_sheet(f"{sheet.month:%Y-%m}")
     for letter, width in zip("ABCDEFGH", _WIDTHS, strict=True):

@@ -1,4 +1,4 @@
-"""The month of one person at one site, date by date: what every face shows, however it draws it. No drawing here."""
+"""Month sheet of one user at one site, date by date; content only, for all formats and interfaces."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datetime import date, timedelta
 
 from zk_pipeline.attendance.shifts import DAY_OFF
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.queries.person_days import EmptyDate, PersonDay, PersonMonths
+from zk_pipeline.store.queries.month_query import EmptyDate, PersonDay, PersonMonthStore
 
 COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
-FIGURES = ("in", "out", "worked", "punches")  # of these, what stands to the right
+FIGURES = ("in", "out", "worked", "punches")  # right-aligned columns
 
 
 @dataclass(frozen=True)
 class SheetDay:
-    """One date of the month. `day` is None where the store has no row: `remark` says why, nothing is invented.
+    """One date of the month. `day` is None without a row in the store; `remark` has the reason.
 
-    `shift` is its name, empty where nobody assigned one; `hours` are its own, HH:MM-HH:MM.
+    `shift` is the name of the assigned shift, or empty; `hours` are the shift's, HH:MM-HH:MM.
     """
 
     work_date: date
@@ -39,7 +39,7 @@ class SheetDay:
 
     @property
     def left(self) -> str:
-        """Wall clock of the clock-out; `+1` where it is on the next calendar day. Empty while there is none."""
+        """Wall clock of the clock-out; with `+1` if on the next calendar day. Empty without one."""
         if self.day is None or self.day.clock_out_local is None:
             return ""
         after = (self.day.clock_out_local.date() - self.work_date).days
@@ -52,7 +52,7 @@ class SheetDay:
 
 @dataclass(frozen=True)
 class MonthSheet:
-    """Every date of the month, in order, and what they come to."""
+    """Every date of the month, in order, and the totals."""
 
     user_id: str
     name: str
@@ -62,8 +62,8 @@ class MonthSheet:
 
     @property
     def title(self) -> str:
-        who = f"{self.name} ({self.user_id})" if self.name else self.user_id
-        return f"{who}, {self.site}, {calendar.month_name[self.month.month]} {self.month.year}"
+        user = f"{self.name} ({self.user_id})" if self.name else self.user_id
+        return f"{user}, {self.site}, {calendar.month_name[self.month.month]} {self.month.year}"
 
     @property
     def present(self) -> int:
@@ -72,12 +72,12 @@ class MonthSheet:
 
     @property
     def incomplete(self) -> int:
-        """Dates with a clock-in and no clock-out: nothing of them is in `worked_minutes`."""
+        """Dates with a clock-in and no clock-out: they do not count in `worked_minutes`."""
         return sum(one.day is not None and one.day.clock_out_local is None for one in self.days)
 
     @property
     def absent(self) -> int:
-        """Dates on which a shift was expected to be worked and nobody came."""
+        """Dates with an expected shift and no punches."""
         return sum(one.is_absent for one in self.days)
 
     @property
@@ -90,7 +90,7 @@ class MonthSheet:
 
     @property
     def totals(self) -> dict[str, str]:
-        """What stands under the sheet: words and figures, and which hours the shifts have."""
+        """Labels and values below the sheet, and the hours of the shifts."""
         shifts = sorted({f"{one.shift} {one.hours}" for one in self.days if one.shift})
         return {
             "dates with punches": str(self.present),
@@ -102,28 +102,28 @@ class MonthSheet:
         }
 
 
-def month_sheet(store: PersonMonths, user_id: str, month: date, *, site: str | None, today: date) -> MonthSheet:
-    """The sheet of the month that begins on `month`; dates after `today` have not come yet.
+def month_sheet(store: PersonMonthStore, user_id: str, month: date, *, site: str | None, today: date) -> MonthSheet:
+    """The sheet of the month that begins on `month`; dates after `today` are in the future.
 
-    Raises UsageError for a person never heard of, a site they were never seen at, and for one with days at several
-    sites in that month while none is named.
+    Raises UsageError for an unknown user, for a site without days or enrolment of the user, and without `site` for a
+    user with days at several sites in that month.
     """
     last = month.replace(day=calendar.monthrange(month.year, month.month)[1])
     person = store.read(user_id, month, last)
     if not person.sites:
-        raise UsageError(f"no person {user_id!r}: neither enrolled on a terminal nor with any day")
+        raise UsageError(f"no user {user_id!r}: neither enrolled on a terminal nor with an attendance day")
     chosen = _site(person.sites, [day.site for day in person.days], user_id, site)
-    held = {day.work_date: day for day in person.days if day.site == chosen}
+    days = {day.work_date: day for day in person.days if day.site == chosen}
     empty = {one.work_date: one for one in person.empty if one.site == chosen}
     dates = [month + timedelta(days=number) for number in range(last.day)]
     rows = tuple(
-        _present(one, held[one]) if one in held else _empty(one, empty[one], is_to_come=one > today) for one in dates
+        _present(one, days[one]) if one in days else _empty(one, empty[one], is_future=one > today) for one in dates
     )
     return MonthSheet(user_id, person.name, chosen, month, rows)
 
 
 def cells(one: SheetDay) -> tuple[str, ...]:
-    """A date as texts, in the order of COLUMNS."""
+    """The cells of a date as text, in the order of COLUMNS."""
     count = "" if one.day is None else str(one.day.punch_count)
     return one.work_date.isoformat(), one.weekday, one.shift, one.came, one.left, one.worked, count, one.remark
 
@@ -136,11 +136,13 @@ def hours(minutes: int | None) -> str:
 def _site(known: list[str], present: list[str], user_id: str, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in known:
-            raise UsageError(f"person {user_id!r} was never seen at {wanted!r}, only at: {', '.join(known)}")
+            raise UsageError(f"user {user_id!r} is unknown at {wanted!r}; known at: {', '.join(known)}")
         return wanted
     sites = sorted(set(present)) or known
     if len(sites) > 1:
-        raise UsageError(f"person {user_id!r} has days at several sites: choose one with --site: {', '.join(sites)}")
+        raise UsageError(
+            f"user {user_id!r} has attendance days at several sites: choose one with --site: {', '.join(sites)}"
+        )
     return sites[0]
 
 
@@ -150,7 +152,7 @@ def _present(work_date: date, day: PersonDay) -> SheetDay:
     return SheetDay(work_date, day, "; ".join(one for one in remarks if one), day.shift or "", _hours(day))
 
 
-def _empty(work_date: date, one: EmptyDate, *, is_to_come: bool) -> SheetDay:
+def _empty(work_date: date, one: EmptyDate, *, is_future: bool) -> SheetDay:
     if one.holiday:
         remark = one.holiday
     elif one.shift and not one.is_working_day:
@@ -158,7 +160,7 @@ def _empty(work_date: date, one: EmptyDate, *, is_to_come: bool) -> SheetDay:
     elif one.is_absent:
         remark = "absent"
     else:
-        remark = "" if is_to_come else "no punches"
+        remark = "" if is_future else "no punches"
     return SheetDay(work_date, None, remark, one.shift or "", _hours(one), one.is_absent)
 
 

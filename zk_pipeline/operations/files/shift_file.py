@@ -1,4 +1,4 @@
-"""The YAML file of `shift apply`: read whole and checked whole before anything is changed."""
+"""YAML file of `shift apply`, validated completely before any change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DeclaredShift(_Declared):
     early_clock_out_hours: Decimal | None = None
     late_clock_out_hours: Decimal | None = None
 
-    def made(self) -> Shift:
+    def build(self) -> Shift:
         return Shift(**{field: getattr(self, field) for field in type(self).model_fields})
 
 
@@ -50,7 +50,7 @@ class DeclaredAssignment(_Declared):
     valid_from: Day | None = None
     valid_to: Day | None = None
 
-    def made(self) -> Assignment:
+    def build(self) -> Assignment:
         target = Target(user_id=self.user, site=self.site, device=self.device)
         return Assignment(shift=self.shift, target=target, valid_from=self.valid_from, valid_to=self.valid_to)
 
@@ -62,7 +62,7 @@ class DeclaredHoliday(_Declared):
     name: Text
     site: OptionalText = None
 
-    def made(self) -> Holiday:
+    def build(self) -> Holiday:
         return Holiday(day=self.date, name=self.name, site=self.site)
 
 
@@ -85,10 +85,10 @@ def read_shift_file(path: Path) -> ShiftPlan:
             raise UsageError(
                 f"{file.where(name)}: {name!r} is unknown: the file must consist of the sections {sections}"
             )
-    made = {name: _section(file, name, content.get(name)) for name in _SECTIONS}
-    _check_twice(file, "shifts", [one.name for one in made["shifts"]])
-    _check_twice(file, "holidays", [(str(one.day), one.site) for one in made["holidays"]])
-    return ShiftPlan(**{name: tuple(entries) for name, entries in made.items()})
+    declared = {name: _section(file, name, content.get(name)) for name in _SECTIONS}
+    _check_twice(file, "shifts", [one.name for one in declared["shifts"]])
+    _check_twice(file, "holidays", [(str(one.day), one.site) for one in declared["holidays"]])
+    return ShiftPlan(**{name: tuple(entries) for name, entries in declared.items()})
 
 
 def _section(file: YamlFile, name: str, entries: object) -> list[Any]:
@@ -100,18 +100,18 @@ def _section(file: YamlFile, name: str, entries: object) -> list[Any]:
 
 
 def _entry(file: YamlFile, section: str, number: int, entry: object) -> Any:
-    what = f"{section} entry {number + 1}"
+    name = f"{section} entry {number + 1}"
     try:
-        make: Callable[[], Any] = _SECTIONS[section].model_validate(entry).made  # type: ignore[attr-defined]
+        make: Callable[[], Any] = _SECTIONS[section].model_validate(entry).build  # type: ignore[attr-defined]
         return make()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         where = file.where(section, number, *first["loc"])
-        raise UsageError(f"{where}, {what}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}") from None
+        raise UsageError(f"{where}, {name}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}") from None
     except UsageError as error:
-        raise UsageError(f"{file.where(section, number)}, {what}: {error}") from None
+        raise UsageError(f"{file.where(section, number)}, {name}: {error}") from None
 
 
 def _check_twice(file: YamlFile, section: str, keys: list[Any]) -> None:

@@ -1,7 +1,7 @@
-"""Arrow tables into CSV, Parquet and Excel files, piece by piece. Knows columns by their types, not by their names.
+"""Writers of Arrow tables to CSV, Parquet and Excel files, in parts. Columns are formatted by type, not by name.
 
-Texts come from terminals and may begin as a formula does. In CSV such a text gets an apostrophe in front, since
-spreadsheets run formulas they find there; in Excel files it is stored as text, in Parquet as it is.
+Texts from terminals may begin like a formula. CSV files prefix such a text with an apostrophe, since spreadsheets run
+formulas in CSV; Excel files store it as text, Parquet files unchanged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMULA = r"^([=+\-@\t\r\n＝＋－＠])"
 
 
 class TableWriter(Protocol):
-    """Takes tables of one schema, one after the other; the file is complete after `close`."""
+    """Writer of consecutive tables of one schema; the file is complete after `close`."""
 
     def write_table(self, table: pa.Table) -> None: ...
     def close(self) -> None: ...
@@ -56,9 +56,9 @@ class CsvFile:
 
 
 class ExcelFile:
-    """One sheet with a frozen header. Wall clocks and dates are Excel's own, instants are text: Excel has no zones.
+    """One sheet with a frozen header. Wall clocks and dates are Excel types, instants are text: Excel has no zones.
 
-    Raises ValueError for more rows than a sheet holds.
+    Raises ValueError for more rows than a sheet allows.
     """
 
     def __init__(self, stream: BinaryIO, schema: pa.Schema, title: str) -> None:
@@ -84,7 +84,7 @@ class ExcelFile:
 
 
 def excel_cell(sheet: WriteOnlyWorksheet, value: object) -> object:
-    """What to append for a value: texts stay texts, whatever they begin with and whatever is in them."""
+    """The cell for a value: text stays text, also with the prefix of a formula or unprintable characters."""
     if not isinstance(value, str):
         return value
     printable = ILLEGAL_CHARACTERS_RE.sub("\N{REPLACEMENT CHARACTER}", value)
@@ -106,7 +106,7 @@ def _as_csv(table: pa.Table) -> pa.Table:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """Lists, instants and times of day as text; wall clocks to the second, which is all that a terminal tells."""
+    """Lists, instants and times of day as text; wall clocks to the second, the resolution of terminals."""
 
     def flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_list(column.type):

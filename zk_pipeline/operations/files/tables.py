@@ -1,4 +1,4 @@
-"""Small frames of our values for people: previews in the UI, tables on the command line."""
+"""Device tables for previews in the UI and for the command line."""
 
 from __future__ import annotations
 

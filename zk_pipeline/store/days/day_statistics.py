@@ -1,4 +1,4 @@
-"""Figures of work dates for people: what the rows of a date were made from, how many are unusual, some of them."""
+"""Statistics of work dates for display: punches, polls, outliers, and a preview of the rows."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ import pandas as pd
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.work_dates.assignment import assign_date_range
 
-BEFORE = timedelta(days=29)  # outliers are counted from so long before a span: a month of them with its first date
+BEFORE = timedelta(days=29)  # outliers are counted from this long before a range, a month with its first date
 
 
 @dataclass(frozen=True)
-class DateFigures:
-    """One work date. `hours`: punches by the hour of the wall clock, 0 to 23, all that are part of a day."""
+class DateStatistics:
+    """Statistics of one work date. `hours`: valid punches by hour of the wall clock, 0 to 23."""
 
     punches: int = 0
-    polls: int = 0  # that brought at least one of the punches
+    polls: int = 0  # that delivered at least one of the punches
     devices: int = 0
     hours: tuple[int, ...] = (0,) * 24
     incomplete: int = 0
     outliers: int = 0
-    codes: Mapping[str, int] = field(default_factory=dict)  # rows for which an outlier rule holds, by its code
+    codes: Mapping[str, int] = field(default_factory=dict)  # rows with an outlier code, by code
 
 
 @dataclass(frozen=True)
-class SpanFigures:
-    """`dates`: those with punches or rows; `outliers`: rows that are one, by date, BEFORE the span too; `previews`: a
-    few rows of each date, the unusual ones first.
+class RangeStatistics:
+    """`dates`: dates with punches or rows; `outliers`: number of outliers by date, also BEFORE the range; `previews`: a
+    few rows of each date, outliers first.
     """
 
-    dates: Mapping[date, DateFigures]
+    dates: Mapping[date, DateStatistics]
     outliers: Mapping[date, int]
     previews: Mapping[date, pd.DataFrame]
 
 
-def figures(database: Database, first: date, last: date, *, workday_starts_at: time, rows: int) -> SpanFigures:
-    """The figures of the work dates from `first` to `last`, with at most `rows` rows of each, in one read."""
+def day_statistics(
+    database: Database, first: date, last: date, *, workday_starts_at: time, rows: int
+) -> RangeStatistics:
+    """Statistics of the work dates from `first` to `last`, each with at most `rows` rows, in one read."""
     # A work date begins at its date's midnight or later, and ends within the next date.
     values = {"first": first, "last": last, "begin": first, "end": last + timedelta(days=2)}
     with database.read("figures of work dates") as connection:
@@ -65,7 +67,7 @@ def figures(database: Database, first: date, last: date, *, workday_starts_at: t
             for code in codes:
                 by_code[code] = by_code.get(code, 0) + count
     previews = {pd.Timestamp(str(day)).date(): part.drop(columns="date") for day, part in shown.groupby("date")}
-    return SpanFigures({day: DateFigures(**one) for day, one in sorted(found.items())}, outliers, previews)
+    return RangeStatistics({day: DateStatistics(**one) for day, one in sorted(found.items())}, outliers, previews)
 
 
 _PUNCHES = """
@@ -76,7 +78,7 @@ WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end AND wor
 GROUP BY work_date
 """
 
-# As many rows as there are combinations of codes, whatever the number of people.
+# One row per combination of codes, whatever the number of users.
 _KINDS_OF_DAYS = """
 SELECT work_date, outlier_codes, count(*), count(*) FILTER (is_incomplete)
 FROM daily_attendance WHERE work_date BETWEEN ? AND ?

@@ -1,4 +1,4 @@
-"""Days: what the rules need from the punches, and writing what they say, with revisions and due deliveries."""
+"""Attendance days: punch summaries for the rules, and writes with revisions and due deliveries."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pandas as pd
 import pyarrow as pa
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.store.days.day_statistics import SpanFigures, figures
+from zk_pipeline.store.days.day_statistics import RangeStatistics, day_statistics
 from zk_pipeline.store.days.punch_summaries import Summaries, summarize
-from zk_pipeline.store.days.revisions import count_changes, mark_built, revise, stage, stage_people
+from zk_pipeline.store.days.revisions import count_changes, mark_processed, stage, stage_people, write_revisions
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
-from zk_pipeline.store.terminals.lost_punches import refuse_lost
+from zk_pipeline.store.terminals.lost_punches import check_lost_punches
 from zk_pipeline.store.work_dates.assignment import is_grouped_by
 from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
 
 
 @dataclass(frozen=True)
 class DateWritten:
-    """What writing one work date changed, in rows."""
+    """Row counts of one written work date."""
 
     work_date: date
     rows: int
@@ -38,26 +38,26 @@ class DayStore:
     clock: Callable[[], datetime]
 
     def stale(self, *, first: date, last: date) -> list[StaleDate]:
-        """Work dates from `first` to `last` that have punches newer than their rows, or are over and were not when
-        judged.
+        """Stale work dates from `first` to `last`: with punches newer than their rows, or processed before they were
+        over.
         """
         with self.database.read("stale dates") as connection:
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
     def stale_by(self, rules: WorkRules, *, first: date, last: date) -> list[StaleDate] | None:
-        """As `stale`, of work dates as the hours of `rules` group them; None while they are grouped otherwise."""
+        """As `stale`, for the work dates by the hours of `rules`; None if the stored assignment uses other hours."""
         with self.database.read("stale dates") as connection:
             if not is_grouped_by(connection, rules):
                 return None
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
     def dates_outside(self, *, first: date, last: date) -> list[date]:
-        """Work dates with punches that no partition covers: before the history's start, or in the future."""
+        """Work dates with punches outside the partitions: before the start of the history, or in the future."""
         with self.database.read("dates without a partition") as connection:
             return dates_outside(connection, first=first, last=last)
 
-    def deleted_raw(self, dates: Sequence[date]) -> list[date]:
-        """Those of `dates` whose punches retention has deleted: their rows are final."""
+    def purged_dates(self, dates: Sequence[date]) -> list[date]:
+        """Those of `dates` whose punches retention has purged; their rows are final."""
         with self.database.read("dates under retention") as connection:
             rows = connection.execute(
                 """
@@ -69,7 +69,7 @@ class DayStore:
         return [row[0] for row in rows]
 
     def summarize(self, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int) -> Summaries:
-        """The few numbers the rules need, for every site, person and work date in `dates`."""
+        """Summarize the punches of every site, user and work date in `dates` for the rules."""
         return summarize(self.database, dates, workday_starts_at=workday_starts_at, debounce_seconds=debounce_seconds)
 
     def write(
@@ -83,13 +83,13 @@ class DayStore:
         apart: Collection[str] = (),
         per_site: bool = False,
     ) -> list[DateWritten]:
-        """Replace the rows of the work dates in `seq` by `days` (as `attendance.frames.JUDGED`), in one transaction.
+        """Replace the rows of the work dates in `seq` by `days` (schema `frames.EVALUATED_DAYS`) in one transaction.
 
-        A row of equal content keeps its revision. A changed one gets the person's next revision, and its history; one
-        that vanished gets a retraction. The CRM is to be told one record of each person and date that changed: where
-        they have rows at several sites, that of `merged` (as `days`). Of ids in `apart`, or with `per_site` of all, it
-        is told one record per site. A date that another run meanwhile built from newer punches is left as it is.
-        Returns one entry per date written, in order. Raises PunchesLost, with nothing written.
+        A row with equal content keeps its revision. A changed row gets the user's next revision; a row without punches
+        gets a retraction. Each changed user and date gets one delivery: with rows at several sites, the record of
+        `merged` (as `days`). Ids in `apart`, or with `per_site` all ids, get one delivery per site. A date that another
+        run has processed from newer punches in the meantime is skipped. Returns one entry per written date, in order.
+        Raises PunchesLost, with nothing written.
         """
         incoming = _table(days)
         over_sites = _table(days.iloc[:0] if merged is None else merged)
@@ -111,24 +111,24 @@ class DayStore:
             held = repair(connection, list(seq))
             stage(connection)
             stage_people(connection)
-            refuse_lost(connection)
-            revise(connection, now=now, run_id=run_id, per_site=per_site)
+            check_lost_punches(connection)
+            write_revisions(connection, now=now, run_id=run_id, per_site=per_site)
             written = [DateWritten(*row) for row in count_changes(connection)]
-            mark_built(connection, now)
+            mark_processed(connection, now)
             block_inconsistent_dates(connection, held, now)
             for table in ("staged", "staged_dates", "merged_days", "people_apart", "revised"):
                 connection.execute(f"DROP TABLE {table}")
         return written
 
-    def figures(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> SpanFigures:
-        """What the work dates from `first` to `last` were made from and came to, with some rows of each, for people."""
-        return figures(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
+    def statistics(self, first: date, last: date, *, workday_starts_at: time, rows: int = 10) -> RangeStatistics:
+        """Statistics of the work dates from `first` to `last`, each with a preview of its rows."""
+        return day_statistics(self.database, first, last, workday_starts_at=workday_starts_at, rows=rows)
 
 
 def _table(days: pd.DataFrame) -> pa.Table:
     known = [field for field in _DAYS if field.name in days]
     table = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
-    for field in _DAYS:  # what no row was judged by costs nothing
+    for field in _DAYS:  # columns without values cost nothing
         if field.name not in days:
             table = table.append_column(field, pa.nulls(len(days), field.type))
     return table
@@ -136,7 +136,7 @@ def _table(days: pd.DataFrame) -> pa.Table:
 
 _ROWS_A_BATCH = 20_480  # DuckDB reads the batches of an Arrow table on all cores, one batch on one
 
-# Types as declared, not as found: a frame without rows has none, and is how a date is emptied.
+# Declared types, not inferred ones: a frame without rows, which empties a date, has none.
 _DAYS = pa.schema(
     {
         "site": pa.string(),

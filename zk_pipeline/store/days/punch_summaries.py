@@ -1,4 +1,4 @@
-"""The few numbers of each site, person and work date that the rules need, however many punches there were."""
+"""Punch summaries for the rules: one row per site, user and work date."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from zk_pipeline.store.work_dates.roster import read_shifts
 
 @dataclass(frozen=True)
 class Summaries:
-    """`frame` as declared by `attendance.frames.SUMMARIES`; `seq` says what each work date is made from, `shifts` are
-    those that rows name. `namesakes`: ids that are somebody else at each site.
+    """`frame` as declared by `attendance.frames.SUMMARIES`; `seq`: the highest punch of each work date; `shifts`: the
+    shifts that rows name; `namesakes`: ids that belong to different employees at different sites.
     """
 
     frame: pd.DataFrame
@@ -30,7 +30,7 @@ class Summaries:
 def summarize(
     database: Database, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int
 ) -> Summaries:
-    """The numbers of every site and person on each of `dates`, in one read. Raises ValueError for no dates."""
+    """Summaries of every site and user on each of `dates`, in one read. Raises ValueError for no dates."""
     if not dates:
         raise ValueError("no work dates to summarize")
     # A work date begins at its date's midnight or later, and ends within the next date.
@@ -51,7 +51,7 @@ def summarize(
 
 
 def _query(connection: Connection, placing: WorkDateAssignment) -> str:
-    """Only what this store has need of: shifts, holidays and trusted punch states each cost something."""
+    """The query with only the joins that this store needs: shifts, holidays and trusted punch states are costly."""
     has_holidays, has_trust = connection.execute(
         "SELECT EXISTS (FROM holidays), coalesce((SELECT bool_or(trust_punch_states) FROM devices), false)"
     ).fetchall()[0]
@@ -80,8 +80,8 @@ def _query(connection: Connection, placing: WorkDateAssignment) -> str:
     )
 
 
-# Each person's punches of a date as one sorted list: a window over all rows, which first sorts them all, takes three
-# times as long. Punches of one instant are in the order of their devices' names, so that the result is always the same.
+# Each user's punches of a date as one sorted list: a window function, which first sorts all rows, takes three times as
+# long. Punches at one instant are in the order of their devices' names, so the result is deterministic.
 _SUMMARIZE = """
 WITH placed AS (
     SELECT
@@ -121,7 +121,7 @@ ORDER BY work_date, spaced.site, spaced.user_id
 _TRUSTED = ", punch.punch_state AS state, coalesce(device.trust_punch_states, false) AS is_trusted"
 _STATES = ", state, is_trusted"
 
-# Pressed twice: the same state again, at once.
+# Repeated key press: the same state again within the debounce time.
 _KEPT = """,
     list_filter(punches, lambda punch, nth: nth = 1 OR punch.state <> punches[nth - 1].state
         OR punch.moment - punches[nth - 1].moment >= $debounce) AS kept"""

@@ -1,8 +1,8 @@
-"""Turning staged days into revisions: what changed, what is new, what vanished, and what the CRM must be told.
+"""Revisions of staged attendance days: changed, new and retracted rows, and their CRM deliveries.
 
-Works on the temporary tables `staged` (days with their content hash), `staged_dates`, `merged_days` (people's dates
-over several sites, as a record says them) and `people_apart` (ids that are somebody else at each site), inside the
-caller's transaction; leaves `revised`, one row per revision made.
+Uses the temporary tables `staged` (days with their content hash), `staged_dates`, `merged_days` (records of users with
+rows at several sites on a date) and `people_apart` (ids that belong to different employees at different sites), inside
+the caller's transaction. Creates `revised`, one row per new revision.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_lo
     shift_end, day_off, worked_minutes_source"""
 
 
-def content_of(row: str) -> str:
+def record_content(row: str) -> str:
     """Content of the CRM's record of a row, as SQL of JSON; `due_deliveries` reads it for records merged over sites."""
     return f"""json_object(
         'site', {row}.site, 'device', {row}.device, 'timezone', {row}.timezone, 'clock_in', epoch_us({row}.clock_in),
@@ -26,11 +26,11 @@ def content_of(row: str) -> str:
     )::VARCHAR"""
 
 
-# Rows that get a revision though they are as they were, since the record that they are part of changes: another
-# clock-out elsewhere is judged by other bounds now; or what was told as one is from now on told per site.
+# Unchanged rows that get a revision because their delivered record changes: the bounds for a clock-out at another site
+# changed, or a record that was delivered once per user is now delivered per site.
 _UNCHANGED = """
 INSERT INTO unchanged
-WITH told AS (
+WITH sent AS (
     SELECT user_id, work_date, max(struct_pack(revision, record_per, merged)) AS latest
     FROM crm_deliveries AS delivery
     WHERE work_date IN (SELECT work_date FROM staged_dates)
@@ -38,22 +38,22 @@ WITH told AS (
            OR $per_site OR user_id IN (FROM people_apart))
     GROUP BY ALL
 ),
-held AS (SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)),
+stored AS (SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)),
 changed AS (
-    SELECT DISTINCT user_id, work_date FROM staged FULL JOIN held USING (site, user_id, work_date)
-    WHERE held.payload_hash IS DISTINCT FROM staged.payload_hash
+    SELECT DISTINCT user_id, work_date FROM staged FULL JOIN stored USING (site, user_id, work_date)
+    WHERE stored.payload_hash IS DISTINCT FROM staged.payload_hash
 )
 SELECT staged.site, user_id, work_date
-FROM staged JOIN told USING (user_id, work_date) LEFT JOIN merged_days AS merged USING (user_id, work_date)
+FROM staged JOIN sent USING (user_id, work_date) LEFT JOIN merged_days AS merged USING (user_id, work_date)
 WHERE CASE
     WHEN $per_site OR user_id IN (FROM people_apart)
-        THEN told.latest.record_per = 'person' AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM changed)
-    ELSE merged.content <> told.latest.merged AND staged.site = merged.site
+        THEN sent.latest.record_per = 'person' AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM changed)
+    ELSE merged.content <> sent.latest.merged AND staged.site = merged.site
         AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM changed)
 END
 """
 
-# People's dates that have or had rows at several sites.
+# Users and dates that have or had rows at several sites.
 _SHARED = """
 CREATE TEMP TABLE shared AS
 SELECT user_id, work_date FROM (
@@ -67,7 +67,7 @@ GROUP BY ALL HAVING min(site) <> max(site)
 
 _REVISED = """
 CREATE TEMP TABLE revised AS
-WITH held AS (
+WITH stored AS (
     SELECT * FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)
 ),
 past AS (
@@ -77,9 +77,9 @@ past AS (
     GROUP BY ALL
 ),
 current AS (
-    SELECT staged.*, false AS is_retracted, held.id IS NULL AS is_added
-    FROM staged LEFT JOIN held USING (site, user_id, work_date)
-    WHERE held.payload_hash IS DISTINCT FROM staged.payload_hash
+    SELECT staged.*, false AS is_retracted, stored.id IS NULL AS is_added
+    FROM staged LEFT JOIN stored USING (site, user_id, work_date)
+    WHERE stored.payload_hash IS DISTINCT FROM staged.payload_hash
        OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM unchanged)
 ),
 vanished AS (
@@ -89,18 +89,18 @@ vanished AS (
         false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
         NULL AS day_off, NULL AS worked_minutes_source, 'retracted' AS payload_hash,
         true AS is_retracted, false AS is_added
-    FROM held ANTI JOIN staged USING (site, user_id, work_date)
+    FROM stored ANTI JOIN staged USING (site, user_id, work_date)
 ),
 changes AS (FROM current UNION ALL BY NAME FROM vanished),
--- One sequence of revisions for a person and date, whatever the sites: the CRM orders records by it.
+-- One sequence of revisions per user and date over all sites: the CRM orders records by it.
 person AS (SELECT user_id, work_date, max(revision) AS revision FROM past SEMI JOIN shared USING (user_id, work_date)
            GROUP BY ALL),
-turn AS (
+ordinal AS (
     SELECT site, user_id, work_date,
         row_number() OVER (PARTITION BY user_id, work_date ORDER BY is_retracted DESC, site) AS nth
     FROM changes SEMI JOIN shared USING (user_id, work_date)
 ),
-floor AS ( -- set where a store was restored and nobody knows which revisions the CRM has seen since (`restore`)
+floor AS ( -- set by a restore that cannot know which revisions the CRM has seen since the backup
     SELECT CAST(max(value) FILTER (name = 'revision_floor') AS INTEGER) AS revision,
            CAST(max(value) FILTER (name = 'revision_floor_until') AS DATE) AS until
     FROM store_settings WHERE name IN ('revision_floor', 'revision_floor_until')
@@ -109,7 +109,7 @@ SELECT
     changes.*,
     greatest(
         coalesce(person.revision, past.revision, 0), CASE WHEN work_date <= floor.until THEN floor.revision ELSE 0 END
-    ) + coalesce(turn.nth, 1) AS revision,
+    ) + coalesce(ordinal.nth, 1) AS revision,
     coalesce(past.created_at, $now) AS first_created_at,
     coalesce(
         past.id,
@@ -119,16 +119,16 @@ SELECT
 FROM changes
 LEFT JOIN past USING (site, user_id, work_date)
 LEFT JOIN person USING (user_id, work_date)
-LEFT JOIN turn USING (site, user_id, work_date)
+LEFT JOIN ordinal USING (site, user_id, work_date)
 CROSS JOIN floor
 ORDER BY work_date, site, user_id
 """
 
 
-def revise(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
-    """Write the revisions: current rows, history, and what the CRM is to be told of them.
+def write_revisions(connection: Connection, *, now: datetime, run_id: str | None, per_site: bool) -> None:
+    """Write the revisions: current rows, their history and their deliveries.
 
-    Older deliveries are superseded, unless they were sent and nobody knows with what outcome: these go first.
+    Older deliveries are superseded, except those with an unknown outcome, which are sent first.
     """
     values = {"now": now, "run_id": run_id}
     connection.execute("CREATE TEMP TABLE unchanged AS SELECT site, user_id, work_date FROM staged LIMIT 0")
@@ -150,7 +150,7 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None, per_sit
         INSERT INTO daily_attendance (id, {_CONTENT}, revision, payload_hash, run_id, created_at, updated_at)
         SELECT id, {_CONTENT}, revision, payload_hash, $run_id, first_created_at, $now
         FROM revised WHERE NOT is_retracted
-        """,  # noqa: S608 (column names of ours)
+        """,  # noqa: S608 (constant names)
         values,
     )
     connection.execute(
@@ -159,15 +159,15 @@ def revise(connection: Connection, *, now: datetime, run_id: str | None, per_sit
             (id, {_CONTENT}, is_retracted, revision, payload_hash, run_id, created_at)
         SELECT id, {_CONTENT}, is_retracted, revision, payload_hash, $run_id, $now
         FROM revised
-        """,  # noqa: S608 (column names of ours)
+        """,  # noqa: S608 (constant names)
         values,
     )
     _enqueue(connection, now, per_site)
 
 
-# The people's dates of `revised` that are `shared`. Each is told as one record, of the newest of its
-# revisions: merged over the rows that stand, the one row that stands, or a retraction. `merged` is what it says where
-# that is not the row of its revision. A record that would only repeat the one before is not made.
+# One record for each `shared` user and date of `revised`, with the newest revision: merged over the remaining rows, the
+# one remaining row, or a retraction. `merged` is the content of a record that is not the row of its revision. A record
+# equal to the one before (`is_repeated`) gets no delivery.
 _RECORDS = f"""
 CREATE TEMP TABLE records AS
 WITH newest AS (
@@ -178,14 +178,14 @@ WITH newest AS (
 ),
 standing AS (
     SELECT user_id, work_date, count(*) AS sites, any_value(site) AS site, any_value(revision) AS revision,
-        any_value({content_of("day")}) AS content
+        any_value({record_content("day")}) AS content
     FROM daily_attendance AS day SEMI JOIN newest USING (user_id, work_date) GROUP BY ALL
 ),
-told AS (
+sent AS (
     SELECT user_id, work_date, max(struct_pack(revision, record_per, state, merged)) AS latest
     FROM crm_deliveries SEMI JOIN newest USING (user_id, work_date) GROUP BY ALL
 ),
-said AS (
+record AS (
     SELECT
         newest.*, CASE
             WHEN standing.sites = 1 THEN standing.content
@@ -199,13 +199,14 @@ said AS (
     LEFT JOIN merged_days AS merged USING (user_id, work_date)
 )
 SELECT
-    user_id, work_date, said.revised.site AS site, said.revised.device AS device, said.revised.revision AS revision,
+    user_id, work_date, record.revised.site AS site, record.revised.device AS device,
+    record.revised.revision AS revision,
     CASE WHEN NOT is_its_row THEN content END AS merged,
-    coalesce(sha256(merged), said.revised.payload_hash) AS payload_hash,
-    coalesce(content = told.latest.merged AND told.latest.record_per = 'person'
-             AND told.latest.state IN ('pending', 'sending', 'retry', 'delivered'), false) AS is_told
-FROM said LEFT JOIN told USING (user_id, work_date)
-"""  # noqa: S608 (SQL of ours)
+    coalesce(sha256(merged), record.revised.payload_hash) AS payload_hash,
+    coalesce(content = sent.latest.merged AND sent.latest.record_per = 'person'
+             AND sent.latest.state IN ('pending', 'sending', 'retry', 'delivered'), false) AS is_repeated
+FROM record LEFT JOIN sent USING (user_id, work_date)
+"""  # noqa: S608 (constant SQL)
 
 
 def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
@@ -216,7 +217,7 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
         WHERE (state = 'failed' OR (state IN ('pending', 'retry') AND sent_body IS NULL))
           AND work_date IN (SELECT work_date FROM staged_dates)
           AND (user_id, work_date) IN (SELECT (user_id, work_date) FROM revised)
-          AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM records WHERE is_told)
+          AND (user_id, work_date) NOT IN (SELECT (user_id, work_date) FROM records WHERE is_repeated)
           AND (record_per = 'person' OR NOT ($per_site OR user_id IN (FROM people_apart))
                OR (site, user_id, work_date) IN (SELECT (site, user_id, work_date) FROM revised))
         """,
@@ -264,7 +265,7 @@ def count_changes(connection: Connection) -> list[tuple[Any, ...]]:
 
 
 def stage(connection: Connection) -> None:
-    """Leave aside the dates that another run built from newer punches; give each row the hash of its content."""
+    """Create `staged_dates` and `staged`: skip dates that another run processed from newer punches; hash each row."""
     connection.execute(
         """
         CREATE TEMP TABLE staged_dates AS
@@ -295,18 +296,18 @@ def stage(connection: Connection) -> None:
 
 
 def stage_people(connection: Connection) -> None:
-    """Make `merged_days` (content as in `crm_deliveries.merged`) and `people_apart`, after `stage`."""
+    """Create `merged_days` (content as in `crm_deliveries.merged`) and `people_apart`, after `stage`."""
     connection.execute(
         f"""
         CREATE TEMP TABLE merged_days AS
-        SELECT site, user_id, day.work_date::DATE AS work_date, {content_of("day")} AS content
+        SELECT site, user_id, day.work_date::DATE AS work_date, {record_content("day")} AS content
         FROM incoming_merged AS day WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
-        """  # noqa: S608 (SQL of ours)
+        """  # noqa: S608 (constant SQL)
     )
     connection.execute("CREATE TEMP TABLE people_apart AS SELECT user_id FROM incoming_apart")
 
 
-def mark_built(connection: Connection, now: datetime) -> None:
+def mark_processed(connection: Connection, now: datetime) -> None:
     connection.execute(
         """
         MERGE INTO work_dates AS known

@@ -1,4 +1,4 @@
-"""Deliveries as seen from outside: what is due, in which state, and the outbox of one run (`outbox`)."""
+"""CRM deliveries: counts by state, due deliveries, dead letters, pauses, and the outbox of a sync run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.sync_lock import HasSyncLock
 from zk_pipeline.store.work_dates.staleness import keep_setting
 
-_PAGE = 1000  # due deliveries looked at in one hold of the store
+_PAGE = 1000  # due deliveries per read
 _PAUSE = "crm_pause_until"  # in store_settings: the instant, and the digest of the address that asked for it
 
 
 @dataclass(frozen=True)
 class SyncStats:
-    """Days by the state of their current revision's delivery."""
+    """Attendance days by the state of their current revision's delivery."""
 
     total: int
     synced: int
@@ -33,7 +33,7 @@ class SyncStats:
 
 @dataclass(frozen=True)
 class SyncError:
-    """Last error of a delivery that a run attempted and that has not arrived."""
+    """Last error of a delivery that a run attempted and that is not delivered."""
 
     user_id: str
     work_date: date
@@ -42,7 +42,7 @@ class SyncError:
 
 @dataclass(frozen=True)
 class OpenDelivery:
-    """One delivery that has not arrived, and the last words about it. `due_since` is when its revision was made."""
+    """One open delivery with its last error. `due_since`: when its revision was created."""
 
     site: str
     user_id: str
@@ -58,7 +58,7 @@ class OpenDelivery:
 
 @dataclass(frozen=True)
 class Backlog:
-    """How many deliveries there are, since when the oldest is due, and the oldest few of them."""
+    """Number of open deliveries, due time of the oldest, and the oldest few."""
 
     count: int
     oldest: datetime | None
@@ -70,21 +70,21 @@ class DeliveryStore:
     database: Database
     clock: Callable[[], datetime]
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
-        """To be held around claiming and settling; what it gives tells whether it still is. Raises SenderBusy."""
-        return self.database.engine.only_sender()
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
+        """The lock for claiming and settling; yields a function that verifies it. Raises SyncAlreadyRunning."""
+        return self.database.engine.acquire_sync_lock()
 
     def outbox(
-        self, scope: SyncScope, run_id: str, is_sender: HasSyncLock, encode: Callable[[Delivery], str] = record_body
+        self, scope: SyncScope, run_id: str, has_sync_lock: HasSyncLock, encode: Callable[[Delivery], str] = record_body
     ) -> SyncOutbox:
-        """The outbox that one run works off, under the sender's lock and only while `is_sender`.
+        """The outbox of one sync run, under the sync lock and only while `has_sync_lock`.
 
-        `encode`: a delivery as the JSON that will be sent of it, kept until its outcome is known.
+        `encode`: JSON of a delivery as it will be sent, stored until the outcome is known.
         """
-        return SyncOutbox(self.database, scope, run_id, self.clock, is_sender, encode)
+        return SyncOutbox(self.database, scope, run_id, self.clock, has_sync_lock, encode)
 
     def peek(self, scope: SyncScope, limit: int | None = None) -> Iterator[Delivery]:
-        """What a sync of `scope` would send first, at most `limit`, without claiming it; read page by page."""
+        """The deliveries that a sync of `scope` would send first, at most `limit`, without claims; read in pages."""
         left = sys.maxsize if limit is None else limit
         for dates in date_pages(self.due_dates(scope), _PAGE):
             with self.database.read("peek at due deliveries") as connection:
@@ -95,14 +95,14 @@ class DeliveryStore:
                 break
 
     def due_dates(self, scope: SyncScope) -> dict[date, int]:
-        """Work dates with due deliveries and how many, in order."""
+        """Due deliveries per work date, ascending."""
         with self.database.read("due work dates") as connection:
             return due_dates(connection, scope, run_id="")
 
     def paused_until(self, crm: str) -> datetime | None:
-        """Until when the CRM at this address has asked for a pause (aware, UTC); None where no pause holds.
+        """End of the pause that the CRM at this address requested (aware, UTC); None without an active pause.
 
-        One that another address asked for does not hold.
+        A pause that another address requested is ignored.
         """
         with self.database.read("a pause that the CRM asked for") as connection:
             row = connection.execute("SELECT value FROM store_settings WHERE name = ?", [_PAUSE]).fetchone()
@@ -112,23 +112,23 @@ class DeliveryStore:
         until = datetime.fromisoformat(asked)
         return until if until > self.clock() else None
 
-    def keep_pause(self, until: datetime, crm: str) -> None:
-        """Have later runs know until when, aware, the CRM at this address has asked for a pause."""
+    def save_pause(self, until: datetime, crm: str) -> None:
+        """Store the end (aware) of a pause that the CRM at this address requested, for later runs."""
         asked = until.astimezone(timezone.utc).isoformat(timespec="seconds")
         with self.database.write("keep a pause that the CRM asked for") as connection:
             keep_setting(connection, _PAUSE, f"{asked} {_digest(crm)}")
 
     def lift_pause(self) -> None:
-        """Forget that the CRM has asked for a pause."""
+        """Remove a pause that the CRM requested."""
         with self.database.write("lift a pause that the CRM asked for") as connection:
             connection.execute("DELETE FROM store_settings WHERE name = ?", [_PAUSE])
 
     def dead_letters(self, *, examples: int = 10) -> Backlog:
-        """What no sync sends any more until a person asks for it."""
+        """Dead letters: sent again only on an operator's request."""
         return self._backlog(["failed"], None, examples)
 
     def late(self, *, due_before: datetime, examples: int = 10) -> Backlog:
-        """What became due before an instant and still waits for its turn or for the CRM."""
+        """Overdue deliveries: due before an instant and not yet delivered."""
         return self._backlog(["pending", "sending", "retry"], due_before, examples)
 
     def _backlog(self, states: list[str], before: datetime | None, examples: int) -> Backlog:
@@ -147,7 +147,7 @@ class DeliveryStore:
         return Backlog(count, oldest, [OpenDelivery(*row) for row in rows])
 
     def requeue(self, scope: SyncScope) -> int:
-        """Make dead letters and what waits for its next round due at once, with all its rounds again; how many."""
+        """Make dead letters and deliveries in `retry` due now and reset their retry rounds; returns how many."""
         with self.database.write("requeue deliveries") as connection:
             row = connection.execute(
                 """
@@ -161,13 +161,13 @@ class DeliveryStore:
         return row[0] if row else 0
 
     def states(self) -> dict[str, int]:
-        """How many deliveries are in each state."""
+        """Number of deliveries by state."""
         with self.database.read("count deliveries") as connection:
             rows = connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
         return dict(rows)
 
     def states_by_date(self, dates: Sequence[date]) -> dict[date, dict[str, int]]:
-        """How many deliveries of each of `dates` are in each state; superseded ones left out."""
+        """Number of deliveries by date and state, without superseded ones."""
         with self.database.read("count deliveries by date") as connection:
             rows = connection.execute(
                 """
@@ -182,7 +182,7 @@ class DeliveryStore:
         return counts
 
     def dates_of(self, run_id: str) -> list[date]:
-        """Work dates of what a run claimed, and no later one claimed again."""
+        """Work dates of the deliveries that this run claimed last."""
         with self.database.read("work dates of a run") as connection:
             rows = connection.execute(
                 "SELECT DISTINCT work_date FROM crm_deliveries WHERE run_id = ? ORDER BY 1", [run_id]
@@ -202,7 +202,7 @@ class DeliveryStore:
         return SyncStats(*row)
 
     def errors_of(self, run_ids: Sequence[str], *, limit: int) -> list[SyncError]:
-        """Up to `limit` deliveries that these runs claimed last and that failed, by work date and person."""
+        """Up to `limit` failed deliveries that these runs claimed last, by work date and user."""
         with self.database.read("errors of a sync") as connection:
             rows = connection.execute(
                 """
@@ -217,5 +217,5 @@ class DeliveryStore:
 
 
 def _digest(crm: str) -> str:
-    """Of an address whose query may be a secret."""
+    """Digest of an address whose query may be a secret."""
     return sha256(crm.encode()).hexdigest()

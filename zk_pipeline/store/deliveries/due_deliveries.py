@@ -1,4 +1,4 @@
-"""The outbox: which deliveries are due, and in which order. Claiming them and what came of them is in `outbox`."""
+"""Queries of due deliveries and their order. Claims and outcomes are in `outbox`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True, kw_only=True)
 class SyncScope:
-    """Which deliveries a sync is about; None means no restriction."""
+    """Deliveries selected for a sync; None means no restriction."""
 
     first: date | None = None
     last: date | None = None
     user_id: str | None = None
-    states: tuple[str, ...] = ()  # besides what is due anyway: `retry`, `failed`, `delivered`
+    states: tuple[str, ...] = ()  # in addition to due deliveries: `retry`, `failed`, `delivered`
 
 
-# Under the sender's lock a row still `sending` was left behind by a run that died: due again. Dates whose rows are not
-# sound (`blocked_dates`) wait until they are.
+# Under the sync lock, a row in `sending` of another run belongs to a dead run and is due again. Dates with inconsistent
+# rows (`blocked_dates`) wait.
 _WANTED = "(state = 'pending' OR (run_id IS DISTINCT FROM $run_id AND (state = 'sending' OR state IN $states)))"
 
 _DATES = f"""
@@ -35,11 +35,11 @@ WHERE {_WANTED}
   AND ($user_id IS NULL OR user_id = $user_id)
   AND work_date NOT IN (SELECT work_date FROM blocked_dates)
 GROUP BY 1 ORDER BY 1
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 
-# Of one person and date, at whichever sites, one is sent at a time: first what was sent and nobody knows with what
-# outcome (`sent_body`), under its own key, or the CRM might apply it after what follows; then by revision.
-# What ended in `retry` goes again when a row waits behind it, and holds that back until then; a dead letter does not.
+# One delivery per user and date at a time, over all sites: first an unknown outcome (`sent_body`) under its own key, or
+# the CRM might apply it after its successor; then by revision. A delivery in `retry` is sent again before a later one
+# of its user and date, which waits for it; a dead letter is not.
 _SAID = (
     '{"site": "VARCHAR", "device": "VARCHAR", "timezone": "VARCHAR", "clock_in": "BIGINT", "clock_out": "BIGINT", '
     '"is_outlier": "BOOLEAN", "outlier_reason": "VARCHAR"}'
@@ -88,11 +88,11 @@ FROM (
 )
 ORDER BY work_date, site, user_id
 LIMIT $limit
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 
 
 def due_dates(connection: Connection, scope: SyncScope, *, run_id: str) -> dict[date, int]:
-    """Work dates with due deliveries and how many, in order. Costs one look at the states of all deliveries."""
+    """Due deliveries per work date, ascending. Scans the state column once."""
     values = _values(scope, run_id) | {"first": scope.first, "last": scope.last}
     return dict(connection.execute(_DATES, values).fetchall())
 
@@ -100,16 +100,16 @@ def due_dates(connection: Connection, scope: SyncScope, *, run_id: str) -> dict[
 def due_deliveries(
     connection: Connection, dates: list[date], scope: SyncScope, *, run_id: str, limit: int
 ) -> list[Delivery]:
-    """What of `dates` can be sent now, at most `limit`, each with its content, by date, site and person.
+    """Deliveries of `dates` to send now, at most `limit`, each with its content, by date, site and user.
 
-    At most one of each person and date; what has to wait for it is due afterwards.
+    At most one per user and date; the next one is due after it.
     """
     values = _values(scope, run_id) | {"dates": dates, "limit": limit}
     return [_delivery(row) for row in connection.execute(_DUE, values).fetchall()]
 
 
 def date_pages(dates: dict[date, int], size: int) -> Iterator[list[date]]:
-    """Successive dates that hold about `size` due deliveries together, so that only these are looked at."""
+    """Batches of successive dates with about `size` due deliveries each, so that a query reads only these."""
     page: list[date] = []
     held = 0
     for day, count in dates.items():
@@ -151,5 +151,5 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
 
 
 def _instant(microseconds: int | None, tz: ZoneInfo) -> datetime | None:
-    """From a number: DuckDB takes longer to make a datetime than for all the rest of the row."""
+    """Instant from a number: DuckDB creates a datetime more slowly than the rest of the row."""
     return None if microseconds is None else (_EPOCH + timedelta(microseconds=microseconds)).astimezone(tz)

@@ -1,9 +1,9 @@
-"""The journal of one sender: which records were in a request when it died.
+"""Send journal: the records that were in a request when a sync process died.
 
-Everything that a run has claimed is `sending` in the store; only a few of it are in a request at a time. Before a
-request its idempotency keys are appended to a small file beside the store's other side files, without fsync: that
-outlives the process, however it ends, but not the machine. A journal that says nothing of a run (it was lost, the
-machine has been started again since, the run was on another host) leaves all that this run had claimed in doubt.
+All claimed deliveries of a run are `sending` in the store, but only a few are in a request at a time. Before a request,
+its idempotency keys are appended to a small file next to the store's other side files, without fsync: the file survives
+the end of the process, but not of the machine. If the journal has no entry of a run (file lost, machine restarted, run
+on another host), all deliveries claimed by that run have an unknown outcome.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from threading import Lock
 
 from zk_pipeline.store.errors import StoreUnusable
 
-_MOST_LINES = 25_000  # about a megabyte; then only what is still open is kept
+_MOST_LINES = 25_000  # about a megabyte; then the file is reduced to open keys
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """The kernel's identifier of this boot of the machine; a random one where it gives none."""
+    """Boot id from the kernel; a random one if the kernel has none."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -29,9 +29,9 @@ def boot_id() -> str:
 
 
 class Journal:
-    """Lines of the file: `run BOOT_ID RUN_ID` begins the part of a run, then one idempotency key per line.
+    """File format: a line `run BOOT_ID RUN_ID` for each run, followed by one idempotency key per line.
 
-    Used under the sender's lock only; `note` in many threads at once. Raises StoreUnusable where it cannot be written.
+    Used under the sync lock only; `note` is thread-safe. Raises StoreUnusable if the file cannot be written.
     """
 
     def __init__(self, path: Path, run_id: str, boot: Callable[[], str] = boot_id) -> None:
@@ -47,7 +47,7 @@ class Journal:
             self._append(self._header)
 
     def note(self, keys: Iterable[str]) -> None:
-        """These keys are about to be in a request."""
+        """Append the keys of the next request."""
         with self._lock:
             added = [key for key in keys if key not in self._open]
             if added:
@@ -56,7 +56,7 @@ class Journal:
                 self._lines += len(added)
 
     def forget(self, keys: Iterable[str]) -> None:
-        """The store has the outcomes of these keys, and has accounted for all that earlier runs left behind."""
+        """Remove keys whose outcomes are stored, and the entries of earlier runs, which are settled by then."""
         with self._lock:
             self._open.difference_update(keys)
             if self.left_behind or (self._lines and not self._open) or self._lines > _MOST_LINES:
@@ -64,7 +64,7 @@ class Journal:
                 self._lines, self.left_behind = len(self._open), {}
 
     def _read(self) -> dict[str, set[str]]:
-        """Keys by run, of the runs since the machine was started."""
+        """Keys by run, for runs since the machine started."""
         try:
             lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -101,4 +101,4 @@ class Journal:
             raise self._unusable(error) from error
 
     def _unusable(self, error: OSError) -> StoreUnusable:
-        return StoreUnusable(f"cannot note in {self._path} what is being sent: {error.strerror}")
+        return StoreUnusable(f"cannot write the send journal {self._path}: {error.strerror}")

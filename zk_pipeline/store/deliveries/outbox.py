@@ -1,8 +1,8 @@
-"""The turns of one sync run at the outbox: what it claims, and what came of it. Works only under the sender's lock.
+"""Transactional outbox of one sync run: claims deliveries and settles their outcomes, under the sync lock.
 
-States are updated in place, many rows at a time, and attempts are appended to a log beside them. A state derived from
-the log would be right just the same, but every claim would have to go through the whole log; DuckDB's report of an
-index corrupted by UPDATEs (#23645) does not touch these tables, which have none.
+States are updated in place, many rows at a time; attempts are appended to a log. A state derived from the log would
+also be correct, but each claim would scan the whole log. DuckDB's issue of an index corrupted by UPDATEs (#23645) does
+not apply: these tables have no index.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, Outcome, Verdict
-from zk_pipeline.crm.responses import may_be_applied
+from zk_pipeline.crm.models import MAX_ROUNDS, Delivery, DeliveryState, Outcome
+from zk_pipeline.crm.responses import POSSIBLY_APPLIED, may_have_been_applied
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope, date_pages, due_dates, due_deliveries
 from zk_pipeline.store.deliveries.journal import Journal
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncLockLost
 
 _STATE = {
-    Verdict.DELIVERED: "delivered",
-    Verdict.RETRY: "retry",
-    Verdict.FAILED: "failed",
-    Verdict.WAITING: "pending",
-    Verdict.UNSENT: "pending",
+    DeliveryState.DELIVERED: "delivered",
+    DeliveryState.RETRY: "retry",
+    DeliveryState.FAILED: "failed",
+    DeliveryState.WAITING: "pending",
+    DeliveryState.UNSENT: "pending",
 }
 
 
 @dataclass(frozen=True)
 class SyncOutbox:
-    """`crm.models.Outbox` over the store, for one run that holds the sender's lock.
+    """`crm.models.Outbox` over the store, for one run with the sync lock.
 
-    `encode` gives the JSON that the CRM will be sent: it is kept with the key until the outcome is known.
+    `encode` returns the JSON of the request; it is stored with the key until the outcome is known.
     """
 
     database: Database
     scope: SyncScope
     run_id: str
     clock: Callable[[], datetime]
-    is_sender: HasSyncLock
+    has_sync_lock: HasSyncLock
     encode: Callable[[Delivery], str]
 
     @cached_property
@@ -49,26 +49,26 @@ class SyncOutbox:
         side = self.database.engine.side
         return Journal(side.with_name(f"{side.name}.crm-sending"), self.run_id)
 
-    def sending(self, deliveries: Sequence[Delivery]) -> None:
-        """Note that a request with these is about to be made. Thread-safe. Raises StoreUnusable."""
+    def mark_sending(self, deliveries: Sequence[Delivery]) -> None:
+        """Note these in the send journal before their request. Thread-safe. Raises StoreUnusable."""
         self.journal.note(delivery.idempotency_key for delivery in deliveries)
 
-    def ensure_sender(self) -> None:
-        if not self.is_sender():
+    def ensure_sync_lock(self) -> None:
+        if not self.has_sync_lock():
             raise SyncLockLost(
-                "the lock of the only sender was lost with its connection to PostgreSQL; what was under way goes "
-                "again, under its keys, with the next sync"
+                "the sync lock was lost with its connection to PostgreSQL; the next sync sends the deliveries in "
+                "progress again, under their keys"
             )
 
-    def turn(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
+    def settle_and_claim(self, outcomes: list[Outcome], wanted: int) -> list[Delivery]:
         """Settle and claim in one transaction: opening and closing the store costs more than either.
 
-        Raises SenderLost, with nothing written, where the sender's lock has been lost: whoever has it now takes what is
-        claimed for left behind, and sends it again.
+        Raises SyncLockLost, with nothing written, if the sync lock was lost: the run that has it now treats these
+        claims as those of a dead run and sends them again.
         """
-        journal = self.journal  # begun before the first claim is committed: what it does not note was not sent
+        journal = self.journal  # created before the first claim is committed: a key that is not in it was not sent
         with self.database.write("settle and claim deliveries") as connection:
-            self.ensure_sender()
+            self.ensure_sync_lock()
             if not self.database.engine.shares_instance:  # the setting is global to the DuckDB instance
                 connection.execute("SET threads = 1")  # so few rows that a second thread only costs CPU
             if outcomes:
@@ -79,7 +79,7 @@ class SyncOutbox:
         return claimed
 
     def _account_for_left_behind(self, connection: Connection) -> None:
-        """Settle claims of dead runs: what may have been in a request keeps what was sent, the rest never was sent."""
+        """Settle claims of dead runs: deliveries in a request keep the sent body, the others were never sent."""
         if not connection.execute(_LEFT_BEHIND, {"run_id": self.run_id}).fetchone():
             return
         noted = self.journal.left_behind
@@ -95,7 +95,7 @@ class SyncOutbox:
             ),
         )
         connection.execute(_NOTE_ABANDONED, {"run_id": self.run_id})
-        connection.execute(_LET_GO, {"run_id": self.run_id})
+        connection.execute(_RELEASE, {"run_id": self.run_id})
         connection.unregister("noted_runs")
         connection.unregister("noted_keys")
 
@@ -134,7 +134,7 @@ _NOTE_ABANDONED = """
 INSERT INTO crm_attempts BY NAME
 SELECT
     left_behind.* EXCLUDE (claimed_at), claimed_at AS started_at, 'abandoned' AS outcome,
-    'the run ended without a word of it: sent or not, nobody knows' AS error
+    'the run ended during the request: sent or not is unknown' AS error
 FROM (
     SELECT site, user_id, work_date, revision, idempotency_key, run_id, claimed_at
     FROM crm_deliveries
@@ -144,19 +144,21 @@ FROM (
 ) AS left_behind
 """
 
-# `crm.answers.may_be_applied`, in SQL.
-_MAY_BE_APPLIED = """
-    (outcome IN ('unknown', 'abandoned') OR (outcome = 'unavailable' AND status >= 500 AND status <> 503)
-     OR (outcome IN ('misconfigured', 'unclear') AND status BETWEEN 200 AND 299))
-"""
+# `crm.responses.may_have_been_applied` in SQL, and attempts of runs that were killed.
+_MAY_BE_APPLIED = "(outcome = 'abandoned' OR {})".format(
+    " OR ".join(
+        f"(outcome = '{outcome}' AND coalesce(status, 0) BETWEEN {min(statuses)} AND {max(statuses)})"
+        for outcome, statuses in POSSIBLY_APPLIED
+    )
+)
 
-# A record of the person's date stands for all sites; one of a site only for that.
+# A delivery per person covers all sites; a delivery per site covers that site.
 _IS_LATER = """
     later.user_id = mine.user_id AND later.work_date = mine.work_date AND later.revision > mine.revision
     AND (later.site = mine.site OR 'person' IN (later.record_per, mine.record_per))
 """
 
-_LET_GO = f"""
+_RELEASE = f"""
 UPDATE crm_deliveries
 SET sent_body = CASE WHEN left_behind.is_unknown THEN crm_deliveries.sent_body END,
     state = CASE
@@ -181,7 +183,7 @@ FROM (
 ) AS left_behind
 WHERE crm_deliveries.work_date = left_behind.work_date
   AND crm_deliveries.idempotency_key = left_behind.idempotency_key
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 
 _SETTLE = f"""
 UPDATE crm_deliveries
@@ -210,15 +212,15 @@ FROM (
     FROM outcomes JOIN crm_deliveries AS mine USING (work_date, idempotency_key)
 ) AS ended
 WHERE crm_deliveries.work_date = ended.work_date AND crm_deliveries.idempotency_key = ended.idempotency_key
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 
 
 def _is_unknown(outcome: Outcome) -> bool:
-    """Nobody knows yet what became of this record at the CRM, from this run or one before."""
-    if outcome.verdict in (Verdict.DELIVERED, Verdict.FAILED):
+    """Whether the CRM may have applied the record, in this run or an earlier one, without a known outcome."""
+    if outcome.state in (DeliveryState.DELIVERED, DeliveryState.FAILED):
         return False
     return outcome.delivery.sent_body is not None or any(
-        may_be_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
+        may_have_been_applied(attempt.outcome, attempt.status) for attempt in outcome.tried
     )
 
 
@@ -233,7 +235,7 @@ def _claimed_table(deliveries: list[Delivery], encode: Callable[[Delivery], str]
 
 
 def _sent_now(outcome: Outcome, encode: Callable[[Delivery], str]) -> str | None:
-    """The body of this run's requests, where none was kept of those before."""
+    """Body of this run's requests, unless an earlier body is stored."""
     return encode(outcome.delivery) if outcome.tried and outcome.delivery.sent_body == "" else None
 
 
@@ -246,9 +248,9 @@ def _outcomes_table(outcomes: list[Outcome], encode: Callable[[Delivery], str]) 
             "revision": pa.array([o.delivery.revision for o in outcomes], pa.int32()),
             "idempotency_key": [o.delivery.idempotency_key for o in outcomes],
             "is_unknown": [_is_unknown(o) for o in outcomes],
-            "state": [_STATE[o.verdict] for o in outcomes],
+            "state": [_STATE[o.state] for o in outcomes],
             "attempts": pa.array([o.attempts for o in outcomes], pa.int32()),
-            "was_tried": [o.attempts > 0 or o.verdict is Verdict.WAITING for o in outcomes],
+            "was_tried": [o.attempts > 0 or o.state is DeliveryState.WAITING for o in outcomes],
             "finished_at": pa.array([o.finished_at for o in outcomes], pa.timestamp("us", "UTC")),
             "status": pa.array([o.status for o in outcomes], pa.int32()),
             "error": pa.array([o.error for o in outcomes], pa.string()),

@@ -1,7 +1,7 @@
-"""Locks of a shared store: PostgreSQL's advisory locks, each held by a connection of its own.
+"""Advisory locks of a shared store in PostgreSQL, each on a connection of its own.
 
-PostgreSQL frees them when that connection ends, however the process ends; of a host that vanished, within a minute.
-Waiting is PostgreSQL's queue, which is fair: who waits for an exclusive lock stops shared ones that come later.
+PostgreSQL releases a lock when its connection ends, however the process ends; within a minute after the loss of a host.
+Its wait queue is fair: a waiting exclusive lock blocks later shared ones.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from zk_pipeline.store.locks.sync_lock import HasSyncLock, SyncAlreadyRunning
 _CLASS = 0x5A4B  # "ZK": the first of the two numbers of each lock
 _WRITER, _MAINTENANCE, _SENDER = 1, 2, 3
 _LOCKS: dict[Mode, tuple[tuple[int, str], ...]] = {
-    # Readers see snapshots and need no lock of writers'. But a flush of inlined rows, a deletion of files or a change
-    # of a table takes away what a reader has just looked up (ducklake #1413).
+    # Readers see snapshots and need no writer lock. But a flush of inlined rows, a deletion of files or a schema change
+    # removes what a reader has just looked up (ducklake #1413).
     "shared": ((_MAINTENANCE, "_shared"),),
     "exclusive": ((_WRITER, ""),),
-    "alone": ((_WRITER, ""), (_MAINTENANCE, "")),
+    "maintenance": ((_WRITER, ""), (_MAINTENANCE, "")),
 }
-_READERS_STOPPED_MS = 500  # at a time: those who come while maintenance waits for a long reader queue behind it
-_IDLE_KEPT = 4  # connections of this process that wait for their next use
+_READERS_STOPPED_MS = 500  # at a time: readers that arrive while maintenance waits for a long reader queue behind it
+_IDLE_KEPT = 4  # idle connections that this process keeps
 _CONNECT = {
     "connect_timeout": "10",
-    # A host that lost its power or its network says no farewell: neither to the other is waited for much longer.
+    # A host that lost power or network closes no connection: TCP keepalive detects it on both sides.
     "keepalives_idle": "20",
     "keepalives_interval": "10",
     "keepalives_count": "3",
@@ -43,19 +43,19 @@ _CONNECT = {
     "options": "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
 
-_idle: dict[tuple[int, LakeAddress], list[Any]] = {}  # a child made by `fork` has another process number
+_idle: dict[tuple[int, LakeAddress], list[Any]] = {}  # by process id, because a forked child must not use them
 _guard = threading.Lock()
 
 
 def forget_sessions(address: LakeAddress) -> None:
-    """Close the connections that wait for their next use."""
+    """Close the idle connections."""
     with _guard:
         for session in _idle.pop((os.getpid(), address), []):
             session.close()
 
 
 def driver() -> ModuleType:
-    """psycopg2. Raises StoreUnusable where it is not installed."""
+    """The module psycopg2. Raises StoreUnusable if it is not installed."""
     try:
         import psycopg2  # noqa: PLC0415 (only for those who have a shared store)
         import psycopg2.errors  # noqa: PLC0415
@@ -66,13 +66,13 @@ def driver() -> ModuleType:
 
 @dataclass(frozen=True)
 class HeldAdvisoryLock(HeldLock):
-    """A lock that can be lost: with its connection."""
+    """A lock that is lost with its connection."""
 
     session: Any
     locks: tuple[int, ...]
 
     def is_still_held(self) -> bool:
-        """Asked of PostgreSQL itself, so that a pooler that gave the connection to another server process shows."""
+        """Query PostgreSQL, to detect a pooler that has switched the connection to another server process."""
         try:
             with self.session.cursor() as cursor:
                 cursor.execute(
@@ -94,22 +94,22 @@ class AdvisoryLocks:
     address: LakeAddress
 
     @contextmanager
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> Iterator[HeldLock]:
+    def lock(self, mode: Mode, purpose: str, *, wait_seconds: float) -> Iterator[HeldLock]:
         """Raises StoreBusy, naming the holders, after `wait_seconds`; StoreUnreachable; NestedHold."""
-        with single_lock_per_thread(str(self.address), words):
+        with single_lock_per_thread(str(self.address), purpose):
             started = time.monotonic()
             wanted = _LOCKS[mode]
             with self._session() as session:
                 for number, kind in wanted:
-                    self._acquire(session, number, kind, words, started + wait_seconds)
+                    self._acquire(session, number, kind, purpose, started + wait_seconds)
                 now = time.monotonic()
                 yield HeldAdvisoryLock(
                     now - started, now, lambda _: None, session, tuple(number for number, _ in wanted)
                 )
 
     @contextmanager
-    def only_sender(self) -> Iterator[HasSyncLock]:
-        """Raises SenderBusy at once where another sync run, on whatever host, is sending."""
+    def acquire_sync_lock(self) -> Iterator[HasSyncLock]:
+        """Acquire the sync lock. Raises SyncAlreadyRunning at once if a sync run on any host has it."""
         with self._session() as session:
             with session.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_CLASS, _SENDER])
@@ -124,24 +124,24 @@ class AdvisoryLocks:
             cursor.execute(sql)
             return cursor.fetchone()[0]
 
-    def _acquire(self, session: Any, number: int, kind: str, words: str, deadline: float) -> None:
+    def _acquire(self, session: Any, number: int, kind: str, purpose: str, deadline: float) -> None:
         stops_readers = number == _MAINTENANCE and not kind
         while True:
             left = max(1, int((deadline - time.monotonic()) * 1e3))
             patience = min(left, _READERS_STOPPED_MS) if stops_readers else left
-            if self._is_acquired(session, number, kind, words, patience):
+            if self._is_acquired(session, number, kind, purpose, patience):
                 return
             if patience == left:
                 raise StoreBusy(self._in_vain(session, number))
-            time.sleep(_READERS_STOPPED_MS / 1e3)  # readers go on meanwhile
+            time.sleep(_READERS_STOPPED_MS / 1e3)  # readers continue during the pause
 
-    def _is_acquired(self, session: Any, number: int, kind: str, words: str, patience_ms: int) -> bool:
+    def _is_acquired(self, session: Any, number: int, kind: str, purpose: str, patience_ms: int) -> bool:
         with session.cursor() as cursor:
             try:
                 cursor.execute(
                     f"SET lock_timeout = {patience_ms}; "
                     f"SELECT pg_advisory_lock{kind}({_CLASS}, {number}), %s AS held_for; SET lock_timeout = 0",
-                    [words.replace("\\", "/")],
+                    [purpose.replace("\\", "/")],
                 )
             except driver().errors.LockNotAvailable:
                 return False
@@ -159,7 +159,7 @@ class AdvisoryLocks:
                 [_CLASS, number],
             )
             holders = [_named(*row) for row in cursor.fetchall()]
-        who = " and ".join(holders) or "a process that has just let go of it"
+        who = " and ".join(holders) or "a process that has just released it"
         return (
             f"waited too long for the store: {who} still {'hold' if len(holders) > 1 else 'holds'} it; "
             "end that work or try again"
@@ -167,7 +167,7 @@ class AdvisoryLocks:
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
-        """A connection to PostgreSQL; kept for the next one only if all went well and every lock is free again."""
+        """A connection to PostgreSQL; reused only if no error occurred and every lock is released."""
         session = self._take()
         try:
             try:
@@ -180,7 +180,7 @@ class AdvisoryLocks:
                 session = None
         finally:
             if session is not None:
-                session.close()  # and PostgreSQL frees what it held
+                session.close()  # PostgreSQL then releases its locks
 
     def _take(self) -> Any:
         while True:
@@ -216,12 +216,12 @@ class AdvisoryLocks:
         return session
 
     def _unreachable(self, error: Exception) -> StoreUnreachable:
-        lines = self.address.scrubbed(str(error)).strip().splitlines() or ["no words"]
+        lines = self.address.scrubbed(str(error)).strip().splitlines() or ["no message"]
         return StoreUnreachable(f"the PostgreSQL server of the store cannot be used: {lines[0]}")
 
 
 def _named(application: str, query: str, seconds: float) -> str:
     found = re.search(r"E?'((?:[^']|'')*)' AS held_for", query)
-    purpose = found[1].replace("''", "'") if found else "of unknown purpose"
+    purpose = found[1].replace("''", "'") if found else "unknown operation"
     pid, _, host = application.removeprefix("zk_pipeline ").partition("@")
     return f"process {pid} on {host} ({purpose}, for {max(0.0, float(seconds)):.0f} s)"

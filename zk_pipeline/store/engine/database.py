@@ -1,8 +1,7 @@
-"""The one place that opens the database: lock, open, one short transaction, close. Engines are modules of this package.
+"""Database access: lock, open, one short transaction, close. Only this package opens the database.
 
-No network and no pandas while it is held: read what is needed, close, compute, open, write, close. How long it was
-held is counted (`lock_statistics`). Locks do not nest: a thread that holds the store and asks for it again gets
-NestedHold.
+Use no network and no pandas under the lock: read, close, compute, open, write, close. Lock times are recorded
+(`lock_statistics`). Locks do not nest: a second lock in the same thread raises NestedHold.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ _log = logging.getLogger(__name__)
 class Database:
     """A DuckDB file or a DuckLake, created and migrated at first use.
 
-    `wait_seconds` bounds the wait for our own lock; `foreign_wait_seconds` the wait for a process that opened the file
-    by other means, such as an analyst's shell. A hold longer than `slow_hold_seconds` is logged as a warning.
+    `wait_seconds` bounds the wait for the store lock; `foreign_wait_seconds` that for a process that opened the file
+    without it, such as an analyst's shell. A lock time above `slow_hold_seconds` is logged as a warning.
 
-    The `purpose` of a hold is one of a few fixed texts, since holds are counted by it; what varies goes into `about`.
+    `purpose` is one of a few constant texts, because lock times are counted by it; `about` takes the details.
     """
 
     where: Where
@@ -53,7 +52,7 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """The file. Raises NotOnThisEngine where the store is none."""
+        """Path of the file. Raises NotOnThisEngine for a shared store."""
         if isinstance(self.where, LakeAddress):
             raise NotOnThisEngine(
                 f"{self.engine.name} is a shared store and no file: back up its PostgreSQL database (pg_dump) together "
@@ -63,28 +62,28 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The store in words for people, without secrets."""
+        """Name of the store for messages, without secrets."""
         return self.engine.name
 
     @property
-    def holds(self) -> LockStatistics:
-        """Wait times and lock times of the store, over all processes of this host."""
+    def lock_statistics(self) -> LockStatistics:
+        """Wait and lock times of the store, over all processes of this host."""
         return LockStatistics(self.engine.side.with_name(f"{self.engine.side.name}.lock-statistics"))
 
     @contextmanager
     def read(self, purpose: str, about: str = "") -> Iterator[Connection]:
-        """A read-only connection, shared with other readers; one consistent state of the store.
+        """Open a read-only connection, shared with other readers, on one consistent state of the store.
 
         Raises StoreBusy or StoreUnusable.
         """
         if self.engine.is_missing():
-            self._make_current()
+            self._migrate()
         with self._open_current("shared", purpose, about) as (connection, _):
             yield connection
 
     @contextmanager
     def write(self, purpose: str, about: str = "") -> Iterator[Connection]:
-        """The only connection that writes, in one transaction: committed at the end, rolled back on any exception.
+        """Open the writing connection in one transaction: committed at the end, rolled back on any exception.
 
         Raises StoreBusy or StoreUnusable.
         """
@@ -96,26 +95,26 @@ class Database:
             yield connection
 
     @contextmanager
-    def exclusive(self, purpose: str) -> Iterator[Connection]:
-        """The only connection there is, outside a transaction, for what cannot run in one (CHECKPOINT)."""
+    def maintenance(self, purpose: str) -> Iterator[Connection]:
+        """Open the only connection, outside a transaction, for statements that cannot run in one (CHECKPOINT)."""
         self.engine.prepare()
-        with self._open("alone", purpose) as (connection, _):
+        with self._open("maintenance", purpose) as (connection, _):
             self.engine.migrate(connection)
             yield connection
 
-    def _make_current(self) -> None:
-        with self.exclusive("create or migrate the store"):
+    def _migrate(self) -> None:
+        with self.maintenance("create or migrate the store"):
             pass
 
     @contextmanager
     def _open_current(self, mode: Mode, purpose: str, about: str) -> Iterator[tuple[Connection, HeldLock]]:
         with ExitStack() as hold:
             connection, held = hold.enter_context(self._open(mode, purpose, about))
-            if mode != "shared" and not self.engine.migrates_alone:
+            if mode != "shared" and not self.engine.migrates_in_maintenance:
                 self.engine.migrate(connection)
             elif self._is_old(connection):
                 hold.close()
-                self._make_current()
+                self._migrate()
                 connection, held = hold.enter_context(self._open(mode, purpose, about))
             yield connection, held
 
@@ -131,26 +130,28 @@ class Database:
 
     @contextmanager
     def _lock_counted(self, mode: Mode, purpose: str, about: str) -> Iterator[HeldLock]:
-        """The lock; once it is free again, for how long it was held and waited for is put down."""
+        """Acquire the lock; record its wait and lock time after the release."""
         counted = "shared" if mode == "shared" else "exclusive"
-        words = f"{purpose}: {about}" if about else purpose
+        label = f"{purpose}: {about}" if about else purpose
         held: HeldLock | None = None
         began = time.monotonic()
         try:
-            with self.engine.hold(mode, words, wait_seconds=self.wait_seconds) as held:
+            with self.engine.lock(mode, label, wait_seconds=self.wait_seconds) as held:
                 yield held
         except StoreBusy:
             if held is None:
                 waited_ms = (time.monotonic() - began) * 1e3
-                self.holds.record(counted, purpose, about, waited_ms=waited_ms, held_ms=None)
+                self.lock_statistics.record(counted, purpose, about, waited_ms=waited_ms, held_ms=None)
             raise
         finally:
             if held is not None:
                 seconds = time.monotonic() - held.since
-                stops_others = counted == "exclusive" or self.engine.readers_stop_writers
+                stops_others = counted == "exclusive" or self.engine.readers_block_writers
                 if seconds > self.slow_hold_seconds and stops_others:
-                    _log.warning("the store was held for %.1f s (%s), and everybody waits meanwhile", seconds, words)
-                self.holds.record(counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3)
+                    _log.warning("store lock held for %.1f s (%s); other processes were blocked", seconds, label)
+                self.lock_statistics.record(
+                    counted, purpose, about, waited_ms=held.waited_seconds * 1e3, held_ms=seconds * 1e3
+                )
 
 
 def _engine_of(where: Where, foreign_wait_seconds: float) -> Engine:
@@ -158,6 +159,6 @@ def _engine_of(where: Where, foreign_wait_seconds: float) -> Engine:
 
 
 def _import_ahead() -> None:
-    """DuckDB imports these on its first bound parameter, for seconds: not while the lock is held."""
+    """Import pandas and pyarrow before taking the lock: DuckDB's first bound parameter imports them (2.5 to 2.9 s)."""
     import pandas  # noqa: F401, PLC0415
     import pyarrow  # noqa: F401, PLC0415

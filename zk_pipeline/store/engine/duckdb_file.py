@@ -1,4 +1,4 @@
-"""The default engine: one DuckDB file on a local disk, which one process writes or several read at a time."""
+"""Default engine: one DuckDB file on a local disk, with one writing process or several readers at a time."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from zk_pipeline.store.schema.migrations_runner import migrate
 
 Connection = duckdb.DuckDBPyConnection
 
-# DuckDB knows the program only where /proc shows it, and calls a process of another container number 0.
+# DuckDB names the program only if /proc shows it, and reports a process of another container as PID 0.
 _FOREIGN_HOLDER = re.compile(r"Conflicting lock is held in (?:(?P<program>.+?) \()?PID (?P<pid>\d+)")
 
 
 @dataclass(frozen=True)
 class FileEngine:
-    """`foreign_wait_seconds` bounds the wait for a process that opened the file by other means than ours."""
+    """Engine of one file. `foreign_wait_seconds` bounds the wait for a process that is not zk_pipeline."""
 
     path: Path
     foreign_wait_seconds: float
     _lock: StoreFileLock = field(init=False, repr=False, compare=False)
 
-    readers_stop_writers = True
+    readers_block_writers = True
     shares_instance = False
-    migrates_alone = False
+    migrates_in_maintenance = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_lock", StoreFileLock(self.path))
@@ -50,8 +50,8 @@ class FileEngine:
     def side(self) -> Path:
         return self.path
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
-        return self._lock.hold("shared" if mode == "shared" else "exclusive", words, wait_seconds=wait_seconds)
+    def lock(self, mode: Mode, purpose: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
+        return self._lock.hold("shared" if mode == "shared" else "exclusive", purpose, wait_seconds=wait_seconds)
 
     @contextmanager
     def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:
@@ -64,8 +64,8 @@ class FileEngine:
         except duckdb.Error as error:
             if not re.search(r"No space left|Read-only file system", str(error)):
                 raise
-            words = f"the store {self.path} could not be written, and is as it was: {_first_line(error)}"
-            raise ZkPipelineError(words) from error
+            message = f"the store {self.path} could not be written and is unchanged: {_first_line(error)}"
+            raise ZkPipelineError(message) from error
         finally:
             connection.close()
 
@@ -75,21 +75,21 @@ class FileEngine:
     def commit(self, connection: Connection, held: HeldLock) -> None:  # noqa: ARG002 (the kernel holds it while we live)
         connection.commit()
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
         return acquire_sync_lock(self.path)
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def is_missing(self) -> bool:
-        """Nothing there yet, or nothing in it; a folder counts, so that `prepare` gets to say so."""
+        """Whether the file is missing or empty; also True for a folder, which `prepare` then reports."""
         try:
             return not self.path.is_file() or self.path.stat().st_size == 0
         except OSError as error:
-            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot look at {self.path}: {error.strerror}") from error
+            raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot read {self.path}: {error.strerror}") from error
 
     def _create(self) -> None:
-        """Made aside and renamed, so that a kill leaves no half-made file under the store's name."""
+        """Create the file under a temporary name and rename it, so that a kill leaves no incomplete store."""
         aside = self.path.with_name(f"{self.path.name}.new")
         for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
             leftover.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ class FileEngine:
                     raise StoreUnusable(f"cannot open the store {self.path}: {_first_line(error)}") from error
                 if time.monotonic() > deadline:
                     raise StoreBusy(
-                        f"the store {self.path} is held open by {holder}, which is not zk_pipeline; close it, or query "
+                        f"the store {self.path} is open in {holder}, which is not zk_pipeline; close it, or query "
                         "a copy"
                     ) from error
                 held.tell(f"waiting for {holder} to close the store, which is not zk_pipeline")
@@ -123,7 +123,7 @@ class FileEngine:
             pause = min(pause * 2, 1.0)
 
     def _only_if_file(self, connection: Connection) -> Connection:
-        """DuckDB takes a CSV or Parquet file for a view in an empty database in memory: a store that keeps nothing."""
+        """Reject a CSV or Parquet file, which DuckDB opens as a view in an empty in-memory database."""
         row = connection.execute("SELECT count(path) FROM duckdb_databases() WHERE NOT internal").fetchone()
         if row != (1,):
             connection.close()
@@ -144,7 +144,7 @@ class FileEngine:
 
 
 def _foreign_holder(error: duckdb.Error) -> str | None:
-    """Who else has the file open, in words; None where that is not what is wrong."""
+    """Name of the other process that has the file open; None for any other error."""
     found = _FOREIGN_HOLDER.search(str(error))
     if not found:
         return None

@@ -1,7 +1,8 @@
-"""The shared engine: DuckLake, its catalog in PostgreSQL, its rows in Parquet files on shared disk or object storage.
+"""Engine of a shared store: DuckLake, with its catalog in PostgreSQL and its rows in Parquet files on shared disk or
+object storage.
 
-Keys and conflicts are our business: every write and all maintenance is under one advisory lock. Should that lock be
-lost with its connection, PostgreSQL's own key of the lake's states still lets only one of two commits through.
+DuckLake enforces no keys and no write order: one advisory lock serializes all writes and maintenance. If that lock is
+lost with its connection, PostgreSQL's unique key of snapshots still lets only one of two commits succeed.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ Connection = duckdb.DuckDBPyConnection
 class LakeEngine:
     address: LakeAddress
 
-    readers_stop_writers = False
+    readers_block_writers = False
     shares_instance = True
-    migrates_alone = True
+    migrates_in_maintenance = True
 
     @property
     def name(self) -> str:
@@ -61,13 +62,13 @@ class LakeEngine:
             return False
         return bool(self._locks.ask("SELECT to_regclass('ducklake_snapshot') IS NULL"))
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
-        with suppress(OSError):  # only counts of holds are kept there
+    def lock(self, mode: Mode, purpose: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
+        with suppress(OSError):  # contains only lock statistics
             self.side.parent.mkdir(parents=True, exist_ok=True)
-        return self._locks.hold(mode, words, wait_seconds=wait_seconds)
+        return self._locks.lock(mode, purpose, wait_seconds=wait_seconds)
 
     @contextmanager
-    def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:  # noqa: ARG002 (the lock needs not be told)
+    def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:  # noqa: ARG002 (not needed here)
         connection = self._begun(mode)
         try:
             yield connection
@@ -80,11 +81,12 @@ class LakeEngine:
 
     def migrate(self, connection: Connection) -> None:
         if read_version(connection, self.address) < newest_version():
-            apply_missing(connection, self.address, comment_on_columns_of_views=False)  # which DuckLake does not take
+            apply_missing(connection, self.address, comment_on_columns_of_views=False)  # not supported by DuckLake
 
     def commit(self, connection: Connection, held: HeldLock) -> None:
-        """Between the question and the commit the lock may still be lost, for milliseconds. Whoever takes it then and
-        commits first makes this commit fail: both number the same next state, and no commit is tried twice.
+        """Commit if the lock is still held. The lock may be lost in the milliseconds between check and commit; if
+        another writer commits first, this commit fails, because both use the same snapshot number and no commit is
+        retried.
         """
         assert isinstance(held, HeldAdvisoryLock)
         if not held.is_still_held():
@@ -96,11 +98,11 @@ class LakeEngine:
             if "Failed to commit" not in str(error):
                 raise
             raise StoreBusy(
-                "somebody wrote to the store meanwhile without its lock; nothing was written: try again"
+                "another process wrote to the store without its lock; nothing was written: try again"
             ) from error
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
-        return self._locks.only_sender()
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
+        return self._locks.acquire_sync_lock()
 
     def size(self) -> int:
         held = self._begun("shared")
@@ -115,12 +117,12 @@ class LakeEngine:
             held.close()
 
     def forget(self) -> None:
-        """Close what this process keeps open for the next use."""
+        """Close the cached connections of this process."""
         forget_instance(self.address)
         forget_sessions(self.address)
 
     def _begun(self, mode: Mode) -> Connection:
-        """A connection that answers; connections kept since before a restart of the server do not."""
+        """Open a working connection; cached ones fail after a restart of the server."""
         for is_last in (False, True):
             instance, connection = lake_connection(self.address, create=mode != "shared")
             try:

@@ -1,6 +1,6 @@
-"""This process's DuckDB, with the lake attached: made once, since loading the extensions takes a third of a second.
+"""DuckDB instance of this process with the DuckLake attached; cached, because loading the extensions takes 0.3 s.
 
-Nothing is downloaded: the extensions come with Python packages pinned to DuckDB's version.
+Nothing is downloaded: Python packages, pinned to DuckDB's version, contain the extensions.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from zk_pipeline.store.errors import StoreUnreachable, StoreUnusable
 from zk_pipeline.store.schema.migrations_runner import literal
 
 CATALOG = "store"
-# Rows that a write adds at most for them to be kept in PostgreSQL until the clean-up writes them out: a poll every
-# 15 minutes of 50 terminals would make some 20,000 files a day otherwise. Of 1,000 rows a file costs less CPU.
+# Writes of up to this many rows stay inlined in PostgreSQL until the clean-up flushes them: otherwise 50 terminals,
+# polled every 15 minutes, would create some 20,000 files a day. From 1,000 rows, a file costs less CPU.
 INLINED_ROWS = 100
-# The progress bar goes to standard output, where commands print their results.
+# The progress bar would be printed to standard output, among the results of commands.
 _SWITCHED_OFF = (
     "autoinstall_known_extensions",
     "autoload_known_extensions",
@@ -28,7 +28,7 @@ _SWITCHED_OFF = (
     "enable_progress_bar",
 )
 
-_instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process: none survives a fork
+_instances: dict[tuple[int, LakeAddress], duckdb.DuckDBPyConnection] = {}  # by process id, as a fork must not reuse one
 _guard = threading.Lock()
 
 
@@ -70,7 +70,7 @@ def is_attached(address: LakeAddress) -> bool:
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """From its Python package. Raises StoreUnusable where that is missing or of another version of DuckDB."""
+    """Load an extension from its Python package. Raises StoreUnusable if that is missing or of another version."""
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
     version = f"v{duckdb.__version__}"
     folders = list(spec.submodule_search_locations or []) if spec else []
@@ -86,10 +86,10 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: str, *, create: bool) -> None:
-    """Attach the lake as `name`. Its password is a secret of the connection's, not part of any address."""
+    """Attach the DuckLake as `name`. The password is a DuckDB secret of the connection, not part of an address."""
     for extension in ("postgres_scanner", "ducklake", *(("httpfs", "aws") if address.is_remote else ())):
         load_extension(connection, extension)
-    # A commit whose base is not the newest state fails, instead of being tried again on what it has not seen.
+    # A commit that is not based on the newest snapshot fails; it must not be retried on data that it has not read.
     connection.execute("SET GLOBAL ducklake_max_retry_count = 0")
     if address.password:
         connection.execute(f"CREATE SECRET (TYPE postgres, PASSWORD {literal(address.password)})")
@@ -102,15 +102,15 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
 
 
 def unusable(address: LakeAddress, error: Exception) -> StoreUnusable | StoreUnreachable:
-    """An error of DuckDB's in one line, without secrets."""
+    """A DuckDB error as one line without secrets."""
     text = " ".join(address.scrubbed(str(error)).split())
-    if any(words in text for words in ("Unable to connect to Postgres", "server closed the connection", "SSL SYSCALL")):
+    if any(part in text for part in ("Unable to connect to Postgres", "server closed the connection", "SSL SYSCALL")):
         return StoreUnreachable(f"the PostgreSQL server of {address} cannot be used: {text}")
     return StoreUnusable(f"{address} cannot be used as a store: {text}")
 
 
 def _elsewhere(address: LakeAddress) -> str:
-    """Object storage that is not Amazon's: where, and how its buckets are named there."""
+    """Options for object storage outside AWS: endpoint and URL style."""
     if not address.endpoint:
         return ""
     scheme, _, host = address.endpoint.partition("://")

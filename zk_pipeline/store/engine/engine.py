@@ -1,4 +1,4 @@
-"""What the store needs of the engine that keeps it. Queries are the same on each and know nothing of this."""
+"""Interface of a database engine. Queries are the same on every engine."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ import duckdb
 from zk_pipeline.store.locks.file_lock import HeldLock
 from zk_pipeline.store.locks.sync_lock import HasSyncLock
 
-# `alone`: no readers either. A file knows no difference to `exclusive`; a lake is read while it is written.
-Mode = Literal["shared", "exclusive", "alone"]
+# `maintenance` also excludes readers. On a file it equals `exclusive`; a DuckLake is read while it is written.
+Mode = Literal["shared", "exclusive", "maintenance"]
 
 
 class Engine(Protocol):
-    """One store on one engine. Cheap to make; opens nothing until asked."""
+    """One store on one engine. Construction is cheap and opens nothing."""
 
     @property
     def name(self) -> str:
-        """The store in words for people; never holds a secret."""
+        """Name of the store for messages, without secrets."""
 
     @property
     def side(self) -> Path:
-        """How this host's own files about the store begin."""
+        """Path prefix of this host's side files of the store."""
 
     @property
-    def readers_stop_writers(self) -> bool:
-        """Whether a long read is everybody's wait."""
+    def readers_block_writers(self) -> bool:
+        """Whether a long read blocks writers."""
 
     @property
     def shares_instance(self) -> bool:
         """Whether all connections of this process share one DuckDB instance, and so its global settings."""
 
     @property
-    def migrates_alone(self) -> bool:
-        """Whether a writer must let go and come back `alone` to bring the store to the newest version."""
+    def migrates_in_maintenance(self) -> bool:
+        """Whether a writer must release the lock and take it for `maintenance` to migrate the store."""
 
     def prepare(self) -> None:
-        """Before a write: make what must be there. Raises StoreUnusable where there can be no store."""
+        """Create the folders that a write needs. Raises StoreUnusable if the store cannot exist there."""
 
     def is_missing(self) -> bool:
-        """Nothing there yet, or nothing in it."""
+        """Whether the store does not exist or is empty."""
 
-    def hold(self, mode: Mode, words: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
-        """The lock; `words` tell those who wait. Raises StoreBusy, StoreUnusable, NestedHold."""
+    def lock(self, mode: Mode, purpose: str, *, wait_seconds: float) -> AbstractContextManager[HeldLock]:
+        """Acquire the lock; waiting processes see `purpose`. Raises StoreBusy, StoreUnusable, NestedHold."""
 
     def open(self, held: HeldLock, mode: Mode) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """A connection under the lock, made if it is missing and the mode is not `shared`.
+        """Open a connection under the lock; creates a missing store unless the mode is `shared`.
 
         `shared` is read-only and sees one state of the store. Raises StoreBusy, StoreUnusable.
         """
 
     def migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Bring the store to the newest version. Nothing to do costs one short query."""
+        """Migrate the store to the newest version. One short query if it is current."""
 
     def commit(self, connection: duckdb.DuckDBPyConnection, held: HeldLock) -> None:
-        """Commit if the lock is still held; else roll back and raise StoreBusy."""
+        """Commit if the lock is still valid; otherwise roll back and raise StoreBusy."""
 
-    def only_sender(self) -> AbstractContextManager[HasSyncLock]:
-        """One sender of deliveries at a time, wherever it runs. Raises SenderBusy at once."""
+    def acquire_sync_lock(self) -> AbstractContextManager[HasSyncLock]:
+        """Acquire the lock of the only sync, over all hosts. Raises SyncAlreadyRunning at once."""
 
     def size(self) -> int:
-        """Bytes that the rows take."""
+        """Size of the store in bytes."""

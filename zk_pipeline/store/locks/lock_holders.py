@@ -1,4 +1,4 @@
-"""Who holds the store at this moment, in words: one small file for each holder, removed when it lets go."""
+"""Current lock holders, for messages: one small file per holder, removed at its release."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _NAMED = 3  # readers named in one message
 
 
 class LockHolders:
-    """Signatures in `folder`, for messages to people only: a disk too full to sign on stops nobody."""
+    """Files of lock holders in `folder`, used only for messages: a full disk does not block a lock."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @contextmanager
     def signed(self, purpose: str, *, alone: bool) -> Iterator[Callable[[str], None]]:
-        """Sign for as long as the context lasts; what it yields replaces the purpose.
+        """Register this process for the duration of the context; yields a function that replaces the purpose.
 
-        Who holds the store `alone` takes away what holders that were killed left.
+        An `alone` (exclusive) holder removes the files of killed holders.
         """
         mine = self._folder / f"{os.getpid()}-{threading.get_native_id()}"
         since = time.time()
@@ -48,19 +48,17 @@ class LockHolders:
                 mine.unlink()
 
     def words(self) -> list[str]:
-        """Each holder with what it does and for how long, the longest first; beyond three only their number."""
-        told: list[tuple[float, str]] = []
+        """Each holder with its purpose and lock time, the longest first; only a number beyond three."""
+        holders: list[tuple[float, str]] = []
         with suppress(OSError):
             for path in self._folder.iterdir():
-                with suppress(
-                    OSError, ValueError, KeyError
-                ):  # half-written or taken away meanwhile: not a holder to name
+                with suppress(OSError, ValueError, KeyError):  # half-written or just removed: not a holder
                     signed = json.loads(path.read_text())
                     if is_alive(signed["process"]):
-                        told.append((float(signed["since"]), _words(signed)))
-        told.sort()
-        named = [words for _, words in told[:_NAMED]]
-        return named if len(told) <= _NAMED else [*named, f"{len(told) - _NAMED} more"]
+                        holders.append((float(signed["since"]), _words(signed)))
+        holders.sort()
+        named = [words for _, words in holders[:_NAMED]]
+        return named if len(holders) <= _NAMED else [*named, f"{len(holders) - _NAMED} more"]
 
 
 def _words(signed: dict[str, object]) -> str:

@@ -1,7 +1,6 @@
-"""One sender of deliveries at a time, on this machine: a lock file that dies with the process that holds it.
+"""Sync lock: one sync run at a time on this machine. The kernel releases the lock file when the process ends.
 
-Whoever holds it knows that every delivery still marked as being sent was left behind by a run that died, or that lost
-its lock and ends.
+Under this lock, every delivery in `sending` belongs to a run that died, or that lost the lock and is ending.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from pathlib import Path
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreUnusable
 
-HasSyncLock = Callable[[], bool]  # whether the lock is still held; a file's cannot be lost
+HasSyncLock = Callable[[], bool]  # whether the lock is still valid; that of a file cannot be lost
 
 
 class SyncAlreadyRunning(ZkPipelineError):
-    """Another sync run is sending; its deliveries are not touched."""
+    """Another sync run is sending; its deliveries stay unchanged."""
 
 
 class SyncLockLost(ZkPipelineError):
-    """The lock was lost while sending, so that another run may be sending by now."""
+    """The lock was lost during a sync, so that another run may be sending."""
 
 
 @contextmanager
 def acquire_sync_lock(database_path: Path) -> Iterator[HasSyncLock]:
-    """Hold the sender's lock. Raises SenderBusy at once where another run holds it."""
+    """Acquire the sync lock. Raises SyncAlreadyRunning at once if another run has it."""
     path = database_path.with_name(f"{database_path.name}.crm-sender")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,4 @@
-"""Backups: whole copies of the store, made while runs go on, verified, and only so many kept. Putting one back is in
-`restore`.
-"""
+"""Backups: verified complete copies of the store, made while runs continue, with rotation. See `restore`."""
 
 from __future__ import annotations
 
@@ -18,14 +16,14 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.maintenance.verify import verify
-from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk, wal_of
+from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name, wal_path
 
 _PURPOSE = "back up"
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was made. `held_ms`: how long writers had to wait for it; readers never did."""
+    """Result of a backup. `held_ms`: time for which writers were blocked; readers never are."""
 
     file: Path
     bytes: int
@@ -41,48 +39,48 @@ class Backups:
     clock: Callable[[], datetime]
 
     def make(self, target: Path, *, keep: int | None = None) -> Backup:
-        """Write one consistent state of the store to `target`: a file, or a folder in which it gets a name of its time.
+        """Write one consistent state of the store to `target`: a file, or a folder, which gets a timestamped file.
 
-        With `keep` all but so many of the newest backups of this store in the folder are removed, once the new one is
-        verified. Raises UsageError for a target that cannot be, StoreBusy, ZkPipelineError where it cannot be written.
+        With `keep`, only that many of the newest backups of this store stay in the folder, once the new one is
+        verified. Raises UsageError for an invalid target, StoreBusy, ZkPipelineError if it cannot be written.
         """
         with self.database.read(_PURPOSE):
-            pass  # a store that cannot be used is said by its own words; one that is missing is made
+            pass  # creates a missing store; an unusable one raises its own error
         file = self._named(target, keep=keep)
         try:
-            with aside(file) as part:
+            with temporary_name(file) as part:
                 self._check_space(file)
                 held = self._copy(part)
-                verified = verify(part, "the backup just made")
-                settle_on_disk(part)
+                verified = verify(part, "the new backup")
+                fsync_file(part)
                 part.replace(file)
-                settle_on_disk(file)
+                fsync_file(file)
         except OSError as error:
             raise ZkPipelineError(f"the backup {file} could not be written: {error.strerror or error}") from error
         removed = self._rotate(file.parent, keep) if keep else []
         return Backup(file, file.stat().st_size, verified.version, verified.rows, held * 1e3, removed)
 
     def publish(self, file: Path) -> float:
-        """Put a copy of the store as it is now under `file`, by one rename; milliseconds for which writers waited.
+        """Publish a copy of the store under `file`, by one rename; returns the milliseconds for which writers waited.
 
-        Whoever has the copy before it open goes on reading that one. Raises StoreBusy, ZkPipelineError.
+        Processes that have the earlier copy open continue to read it. Raises StoreBusy, ZkPipelineError.
         """
         with self.database.read("publish"):
             pass
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with aside(file) as part:
+            with temporary_name(file) as part:
                 self._check_space(file)
                 held = self._copy(part)
                 with duckdb.connect(str(part)) as connection:
-                    connection.execute("CHECKPOINT")  # what a killed process left in its log: a reader cannot fold it
+                    connection.execute("CHECKPOINT")  # applies the WAL of a killed process, which a reader cannot do
                 part.replace(file)
         except OSError as error:
             raise ZkPipelineError(f"the snapshot {file} could not be written: {error.strerror or error}") from error
         return held * 1e3
 
     def _copy(self, part: Path) -> float:
-        """Seconds for which the store was held, shared with readers."""
+        """Copy under a shared lock; returns the lock time in seconds."""
         lock = StoreFileLock(self.database.path)
         with lock.hold("shared", _PURPOSE, wait_seconds=self.database.wait_seconds):
             since = time.monotonic()
@@ -104,11 +102,11 @@ class Backups:
             if not file.parent.is_dir():
                 raise UsageError(f"there is no folder {file.parent}: make it first")
         except OSError as error:
-            raise UsageError(f"{target} cannot hold a backup: {error.strerror or error}") from error
+            raise UsageError(f"{target} cannot be used for a backup: {error.strerror or error}") from error
         return file
 
     def _check_space(self, file: Path) -> None:
-        needed = sum(one.stat().st_size for one in (self.database.path, wal_of(self.database.path)) if one.exists())
+        needed = sum(one.stat().st_size for one in (self.database.path, wal_path(self.database.path)) if one.exists())
         free = shutil.disk_usage(file.parent).free
         if free < needed:
             raise ZkPipelineError(

@@ -1,8 +1,8 @@
-"""Carry-over of a restore: what the restored store takes from the one it replaces, decided for every table.
+"""Carry-over of a restore: for every table, the rows that the restored store takes from the replaced one.
 
-Facts stay as the replaced store has them: what terminals recorded, which terminals are registered, which days were made
-and told to the CRM, which API tokens hold. Decisions of people go back to the backup: shifts, holidays, clock
-corrections. Work dates that come out differently become stale.
+Facts stay as in the replaced store: records of terminals, registered terminals, processed days and their deliveries,
+active API tokens. Operators' decisions return to the backup: shifts, holidays, clock corrections. Work dates whose
+attendance days would differ become stale.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from datetime import date, datetime
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.maintenance.poll_totals import subtract_from_totals
 from zk_pipeline.store.terminals.clock_corrections import correct
-from zk_pipeline.store.terminals.devices import EDITABLE, rezone
+from zk_pipeline.store.terminals.devices import EDITABLE, apply_timezone
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.device_changes import fingerprint
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
-# Rows as in the replaced store, by these columns; of a key that it does not have, as in the backup.
+# Rows of the replaced store, by these key columns; keys that it does not have keep the row of the backup.
 CARRIED: Mapping[str, tuple[str, ...]] = {
     "store_settings": ("name",),
     "devices": ("name",),
@@ -37,15 +37,15 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "alerts": ("key", "first_seen_at"),
     "alert_messages": ("id",),
 }
-# By user_id and work_date, since revisions are numbered over all sites: a person's date with another history or another
-# delivery is taken over in all of these together.
+# By user_id and work_date, because revisions are numbered over all sites: a user and date with other revisions or
+# deliveries is taken over in all of these tables together.
 PER_PERSON = ("daily_attendance", "daily_attendance_revisions", "crm_deliveries", "crm_attempts")
-# As in the backup; clock corrections made since are kept, revoked.
+# As in the backup; later clock corrections are kept, but revoked.
 BACK = ("shifts", "shift_assignments", "holidays", "holiday_sources", "clock_corrections")
 REBUILT = (
     "corrected_punches",
     "device_log_positions",
-)  # from the others; the next poll of each terminal reads its whole log
+)  # derived from other tables; the next poll of each terminal reads its whole log
 OWN = ("schema_migrations",)
 
 _PERSON = ("user_id", "work_date")
@@ -53,12 +53,11 @@ _PERSON = ("user_id", "work_date")
 
 @dataclass(frozen=True)
 class Carried:
-    """Takeover of one restore. Names are those of devices and of API tokens.
+    """Rows that a restore took over. Names are those of devices and API tokens.
 
-    `days`, people's dates from `first` to `last`, have other revisions or deliveries than the backup: they are as in
-    the replaced store. `stale`: work dates to be made again, since they are made from something else now, or were
-    taken over. `undone`: by table, rows of people's decisions made since the backup that are gone, and rows that are
-    back.
+    `days`: number of users and dates, from `first` to `last`, whose revisions or deliveries differ from the backup and
+    are as in the replaced store. `stale`: work dates to process again, because their input changed or they were taken
+    over. `undone`: by table, rows of decisions since the backup that are lost, and rows that are back.
     """
 
     days: int = 0
@@ -74,7 +73,7 @@ class Carried:
 
 
 def other_store(connection: Connection) -> str | None:
-    """A device that both stores number alike but that is not the same: neither is an earlier state of the other."""
+    """A device with the same id but another identity in both stores: neither is an earlier state of the other."""
     row = connection.execute(
         """
         SELECT min(here.name) FROM devices AS here JOIN replaced.main.devices AS there USING (id)
@@ -85,7 +84,7 @@ def other_store(connection: Connection) -> str | None:
 
 
 def carry_over(connection: Connection, now: datetime) -> Carried:
-    """Take over what is to be kept of the attached `replaced` into the current database, in the caller's transaction.
+    """Copy the rows to keep from the attached `replaced` into the current database, in the caller's transaction.
 
     Both are stores at the newest version, the current one an earlier state of `replaced`.
     """
@@ -112,14 +111,14 @@ def carry_over(connection: Connection, now: datetime) -> Carried:
         "WHERE revoked_at IS NULL AND id NOT IN (SELECT id FROM replaced.main.api_tokens)",
         [now],
     )
-    told = _take_days(connection)
+    taken_days = _take_days(connection)
     _carry_corrections(connection, now)
     _delete_cleared(connection)
     _rebuild(connection)
     stale = _make_stale(connection)
-    for table in ("own_punches", "moved_devices", "told"):
+    for table in ("own_punches", "moved_devices", "taken_days"):
         connection.execute(f"DROP TABLE {table}")
-    return Carried(*told, stale, *devices, *tokens, undone)
+    return Carried(*taken_days, stale, *devices, *tokens, undone)
 
 
 def _only_here(table: str) -> str:
@@ -128,7 +127,7 @@ def _only_here(table: str) -> str:
 
 
 def _differing(table: str, key: tuple[str, ...]) -> str:
-    """Keys of the replaced store whose rows are not those of the backup, as a query."""
+    """Query of the keys of the replaced store whose rows differ from the backup."""
     names = ", ".join(key)
     return f"""
         SELECT DISTINCT {names} FROM (
@@ -138,11 +137,11 @@ def _differing(table: str, key: tuple[str, ...]) -> str:
             (SELECT {names}, hash(one) FROM {table} AS one
              EXCEPT ALL SELECT {names}, hash(one) FROM replaced.main.{table} AS one)
         ) SEMI JOIN replaced.main.{table} USING ({names})
-    """  # noqa: S608 (names of ours)
+    """  # noqa: S608 (constant names)
 
 
 def _take(connection: Connection, table: str, key: tuple[str, ...], keys: str) -> None:
-    """Make the rows of `keys` those of the replaced store."""
+    """Replace the rows of `keys` by those of the replaced store."""
     names = ", ".join(key)
     connection.execute(f"CREATE TEMP TABLE taken AS {keys}")
     connection.execute(
@@ -153,16 +152,16 @@ def _take(connection: Connection, table: str, key: tuple[str, ...], keys: str) -
 
 
 def _take_days(connection: Connection) -> tuple[int, date | None, date | None]:
-    """Every person's date that was revised or told since, with its whole history: how many, first and last date."""
+    """Take over each user and date revised or delivered since, with its revisions: count, first and last date."""
     compared = " UNION ".join(_differing(table, _PERSON) for table in ("daily_attendance_revisions", "crm_deliveries"))
-    connection.execute(f"CREATE TEMP TABLE told AS {compared}")
+    connection.execute(f"CREATE TEMP TABLE taken_days AS {compared}")
     for table in PER_PERSON:
-        _take(connection, table, _PERSON, "SELECT * FROM told")
-    return connection.execute("SELECT count(*), min(work_date), max(work_date) FROM told").fetchall()[0]
+        _take(connection, table, _PERSON, "SELECT * FROM taken_days")
+    return connection.execute("SELECT count(*), min(work_date), max(work_date) FROM taken_days").fetchall()[0]
 
 
 def _carry_corrections(connection: Connection, now: datetime) -> None:
-    """Keep those made since on record, revoked: their numbers are not given again."""
+    """Keep later corrections as revoked, so that their ids are not reused."""
     connection.execute(
         """
         INSERT INTO clock_corrections BY NAME
@@ -174,7 +173,7 @@ def _carry_corrections(connection: Connection, now: datetime) -> None:
 
 
 def _delete_cleared(connection: Connection) -> None:
-    """Delete again the backup's punches on work dates that retention has cleared since."""
+    """Delete the backup's punches on work dates that retention has purged since."""
     if not connection.execute("SELECT EXISTS (FROM work_dates WHERE raw_purged_at IS NOT NULL)").fetchall()[0][0]:
         return
     placing = assign_work_dates(connection)
@@ -184,7 +183,7 @@ def _delete_cleared(connection: Connection) -> None:
         SELECT punch.seq FROM {placing.punches} AS punch {placing.join}
         WHERE punch.seq IN (SELECT seq FROM own_punches)
           AND {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
-        """  # noqa: S608 (SQL of ours)
+        """  # noqa: S608 (constant SQL)
     )
     connection.execute("DELETE FROM raw_punches WHERE seq IN (FROM cleared)")
     connection.execute("DROP TABLE cleared")
@@ -193,7 +192,7 @@ def _delete_cleared(connection: Connection) -> None:
 def _rebuild(connection: Connection) -> None:
     for (name,) in connection.execute("SELECT name FROM moved_devices ORDER BY 1").fetchall():
         zone = connection.execute("SELECT timezone FROM devices WHERE name = ?", [name]).fetchall()[0][0]
-        rezone(connection, name, zone)
+        apply_timezone(connection, name, zone)
     connection.execute("DELETE FROM corrected_punches")
     for (name,) in connection.execute(
         "SELECT DISTINCT device FROM clock_corrections WHERE revoked_at IS NULL ORDER BY 1"
@@ -203,7 +202,7 @@ def _rebuild(connection: Connection) -> None:
 
 
 def _make_stale(connection: Connection) -> list[date]:
-    """Mark work dates that are made from something else than in the replaced store, were taken over, or are held."""
+    """Mark work dates as stale whose input differs from the replaced store, that were taken over, or are blocked."""
     sites = connection.execute("SELECT DISTINCT site FROM devices UNION SELECT DISTINCT device FROM raw_punches")
     named = [row[0] for row in sites.fetchall()]
     (current,) = connection.execute("SELECT current_database()").fetchall()[0]
@@ -219,7 +218,7 @@ def _make_stale(connection: Connection) -> list[date]:
         SELECT DISTINCT work_date, $seq::BIGINT AS seq FROM (
             SELECT work_date FROM rows_before FULL JOIN rows_after USING (site, user_id, work_date)
             WHERE rows_before.made_from IS DISTINCT FROM rows_after.made_from
-            UNION ALL SELECT work_date FROM told
+            UNION ALL SELECT work_date FROM taken_days
             UNION ALL SELECT work_date FROM blocked_dates
         )
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
@@ -252,7 +251,7 @@ def _device_changes(connection: Connection) -> tuple[list[str], list[str], list[
 
 
 def _token_changes(connection: Connection) -> tuple[list[str], list[str]]:
-    """Tokens created and revoked since the backup; of one that the replaced store does not know: revoked now."""
+    """Tokens created and revoked since the backup; tokens unknown to the replaced store are revoked."""
     good = "(FROM replaced.main.api_tokens WHERE revoked_at IS NULL)"
     return (
         _names(connection, f"SELECT name FROM {good} ANTI JOIN api_tokens USING (id) ORDER BY 1"),  # noqa: S608

@@ -1,4 +1,4 @@
-"""Counts and checksums of the store's rows, by partition: what a copy is compared with, on whatever engine each is."""
+"""Row counts and checksums per partition, to compare a store with its copy on any engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zk_pipeline.store.schema.migrations_runner import column_types
 
 _WHOLE = "'all'"
 _BY_DATE = "work_date::VARCHAR"
-# What the rows of a table are told apart by; tables that are not named are small, and one partition.
+# Partition key of each table; unnamed tables are small and have one partition.
 _PARTITION = {
     "device_polls": "strftime(started_at, '%Y-%m')",
     "raw_punches": "strftime(punched_at_local, '%Y-%m')",
@@ -21,30 +21,30 @@ _PARTITION = {
     "crm_deliveries": _BY_DATE,
     "crm_attempts": _BY_DATE,
 }
-# Which migrations a store has had, and when, is its own history, not data.
+# The list of applied migrations belongs to one store and is not data.
 MOVED = tuple(table for table in TABLES if table != "schema_migrations")
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """How many rows, and the sum of their hashes: the same in any order, and other where a row is there twice."""
+    """Row count and sum of row hashes: independent of order, but not of duplicates."""
 
     rows: int
     checksum: int
 
 
-def sums_of(connection: Connection, table: str) -> dict[str, Checksum]:
-    """By partition. Engines are compared by one DuckDB, so that equal values have equal hashes."""
+def table_checksums(connection: Connection, table: str) -> dict[str, Checksum]:
+    """Checksums by partition. One DuckDB computes those of both engines, so equal values have equal hashes."""
     columns = ", ".join(f'"{name}"' for name in column_types(table))
     found = connection.execute(
-        f"SELECT {_key(table)} AS key, count(*), sum(hash({columns})::HUGEINT) "  # noqa: S608 (names of ours)
+        f"SELECT {_key(table)} AS key, count(*), sum(hash({columns})::HUGEINT) "  # noqa: S608 (constant names)
         f"FROM {table} {_mine(table)} GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return {str(key): Checksum(int(rows), int(checksum)) for key, rows, checksum in found}
 
 
 def partition_checksums(table: str) -> str:
-    """The condition that a row belongs to one of the partitions `$keys`."""
+    """SQL condition for the rows of the partitions `$keys`."""
     own = _mine(table)
     return f"list_contains($keys, {_key(table)})" + (f" AND {own.removeprefix('WHERE ')}" if own else "")
 
@@ -54,8 +54,8 @@ def _key(table: str) -> str:
 
 
 def _mine(table: str) -> str:
-    """All rows but the marks that a move leaves in a store."""
+    """SQL condition for all rows except the marks of store migrations."""
     return f"WHERE name NOT LIKE '{MARK}%'" if table == "store_settings" else ""
 
 
-MARK = "moved "  # begins the name of a mark in store_settings
+MARK = "moved "  # prefix of a mark in store_settings

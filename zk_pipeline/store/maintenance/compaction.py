@@ -1,7 +1,7 @@
-"""Giving space back to the file system: DuckDB reuses the blocks of deleted rows, but its file never shrinks for them.
+"""File compaction: DuckDB reuses the blocks of deleted rows, but its file never shrinks.
 
-A dense copy is made while readers go on, and takes the name only if nobody wrote meanwhile; otherwise the next
-clean-up tries again.
+Copies the database while readers continue; replaces the file only if no write happened since. Otherwise the next
+clean-up retries.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import duckdb
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
-from zk_pipeline.store.schema.file_copy import aside, settle_on_disk, wal_of
+from zk_pipeline.store.schema.file_copy import fsync_file, temporary_name, wal_path
 from zk_pipeline.store.schema.migrations_runner import literal
 
-_WORTH_IT = 1 / 3  # of the file are free blocks
-_PURPOSE = "give space back"
+_WORTH_IT = 1 / 3  # minimal share of free blocks
+_PURPOSE = "compact the file"
 _MEMORY = "1GB"
 
-Outcome = Literal["dense enough", "made dense", "written meanwhile", "no room for the copy", "held by others"]
+Outcome = Literal["compact", "compacted", "changed during the copy", "no space for the copy", "in use"]
 
 
 @dataclass(frozen=True)
 class Space:
-    """Bytes of the file, and how many of them are free blocks that only new rows can use."""
+    """Bytes of the file, and of its free blocks, which only new rows can use."""
 
     total: int
     free: int
@@ -43,40 +43,40 @@ class Space:
 @dataclass(frozen=True)
 class FileCompaction:
     database: Database
-    least_bytes: int = 64 << 20  # a smaller file is left as it is
+    least_bytes: int = 64 << 20  # smaller files are not compacted
 
     def space(self) -> Space:
-        with self.database.read("look at free space") as connection:
+        with self.database.read("read free space") as connection:
             return space_of(connection)
 
     def is_due(self, space: Space) -> bool:
         return space.is_worth_it and space.total >= self.least_bytes
 
     def compact(self) -> Outcome:
-        """Rewrite the store without its free blocks, where these are a third of it. Raises StoreBusy."""
+        """Rewrite the store without free blocks, if these are a third of it. Raises StoreBusy."""
         space = self.space()
         if not self.is_due(space):
-            return "dense enough"
+            return "compact"
         if shutil.disk_usage(self.database.path.parent).free < space.total:
-            return "no room for the copy"
-        with aside(self.database.path) as part:
+            return "no space for the copy"
+        with temporary_name(self.database.path) as part:
             try:
                 with self._hold("shared"):
                     before = self._state()
                     if before is None:
-                        return "written meanwhile"
-                    _copy_densely(self.database.path, part)
-                settle_on_disk(part)
+                        return "changed during the copy"
+                    _copy_compacted(self.database.path, part)
+                fsync_file(part)
                 with self._hold("exclusive"), duckdb.connect(str(self.database.path), read_only=True):
                     if self._state() != before:
-                        return "written meanwhile"
+                        return "changed during the copy"
                     part.replace(self.database.path)
             except duckdb.IOException as error:
                 if "Conflicting lock" in str(error):
-                    return "held by others"
-                raise ZkPipelineError(f"space was not given back: {str(error).strip().splitlines()[0]}") from error
-            settle_on_disk(self.database.path)
-        return "made dense"
+                    return "in use"
+                raise ZkPipelineError(f"the file was not compacted: {str(error).strip().splitlines()[0]}") from error
+            fsync_file(self.database.path)
+        return "compacted"
 
     @contextmanager
     def _hold(self, mode: Literal["shared", "exclusive"]) -> Iterator[None]:
@@ -84,8 +84,8 @@ class FileCompaction:
             yield
 
     def _state(self) -> tuple[int, int, int] | None:
-        """What changes with every write; None while there is a log that is not folded in."""
-        if wal_of(self.database.path).exists():
+        """File identity that changes with every write; None while there is a WAL."""
+        if wal_path(self.database.path).exists():
             return None
         seen = self.database.path.stat()
         return seen.st_ino, seen.st_size, seen.st_mtime_ns
@@ -99,18 +99,18 @@ def space_of(connection: Connection) -> Space:
     return Space(int(row[0]), int(row[1]))
 
 
-def _copy_densely(store: Path, part: Path) -> None:
-    """With bounded memory; what does not fit spills beside the store, not into the working folder."""
+def _copy_compacted(store: Path, part: Path) -> None:
+    """Copy with bounded memory; DuckDB spills next to the store, not into the working directory."""
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"SET temp_directory = {literal(str(part.with_name(part.name + '.tmp')))}")
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute(f"ATTACH {literal(str(store))} AS store (READ_ONLY)")
-        connection.execute(f"ATTACH {literal(str(part))} AS dense")
-        connection.execute("COPY FROM DATABASE store TO dense")
-        counts = [_counts(connection, name) for name in ("store", "dense")]
+        connection.execute(f"ATTACH {literal(str(part))} AS compacted")
+        connection.execute("COPY FROM DATABASE store TO compacted")
+        counts = [_counts(connection, name) for name in ("store", "compacted")]
         if counts[0] != counts[1]:
-            raise ZkPipelineError(f"space was not given back: a copy of {store} differs from it")
-        connection.execute("DETACH dense")
+            raise ZkPipelineError(f"the file was not compacted: a copy of {store} differs from it")
+        connection.execute("DETACH compacted")
 
 
 def _counts(connection: Connection, database: str) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Restore: put a backup in the store's place, whole or not at all. What it takes over is in `carry_over`."""
+"""Restore: replace the store by a backup, atomically. `carry_over` defines what it takes from the replaced store."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.maintenance.carry_over import Carried, carry_over, other_store
 from zk_pipeline.store.maintenance.verify import verify
 from zk_pipeline.store.schema.catalog import TABLES
-from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk, wal_of
+from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name, wal_path
 from zk_pipeline.store.schema.migrations_runner import literal, migrate, newest_version, transaction
 
 _PURPOSE = "restore a backup"
-_NUMBERS_SINCE, _REVISIONS_SINCE = 1_000_000_000, 100  # given since the backup, where nobody can tell how many
+_NUMBERS_SINCE, _REVISIONS_SINCE = 1_000_000_000, 100  # assumed numbers since the backup, if unknown
 
 
 @dataclass(frozen=True)
 class TableRows:
-    """Rows of one table: of the backup, of the replaced store (None: none, or not readable), and as restored."""
+    """Row counts of one table: in the backup, in the replaced store (None: absent or unreadable), and restored."""
 
     table: str
     backup: int
@@ -39,8 +39,8 @@ class TableRows:
 
 
 @dataclass(frozen=True)
-class Due:
-    """Deliveries that the CRM has not confirmed, dead letters left out: days, and days it is to take back."""
+class DueDeliveries:
+    """Deliveries that the CRM has not confirmed, without dead letters: records and retractions."""
 
     records: int
     retractions: int
@@ -48,20 +48,20 @@ class Due:
 
 @dataclass(frozen=True)
 class _Replaced:
-    """Content of the store that is replaced: rows by table, and what waited there for the CRM; None: not readable."""
+    """Rows by table and due deliveries of the replaced store; None if it is unreadable."""
 
     rows: Mapping[str, int]
-    due: Due | None
+    due: DueDeliveries | None
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Outcome of a restore, or of its preview. `replaced`: where the store that was there is now; None without one.
-    `due_there`: deliveries that waited in it; None where it cannot be read.
+    """Result of a restore, or of its preview. `replaced`: new path of the replaced store; None without one.
+    `due_there`: deliveries due in the replaced store; None if it is unreadable.
 
-    `is_history_complete` is False where nothing could be taken over from the store that was there, with the reason in
-    `not_carried`: revisions made from now on of dates up to today then begin above all that can have been used, and the
-    outcome of the `in_doubt` undelivered deliveries of the backup is unknown.
+    `is_history_complete` is False if nothing could be taken over from the replaced store; `not_carried` has the reason.
+    New revisions of dates up to today then start above all that may have been used, and the `in_doubt` undelivered
+    deliveries of the backup have an unknown outcome.
     """
 
     file: Path
@@ -73,7 +73,7 @@ class Restored:
     not_carried: str | None
     carried: Carried
     in_doubt: int
-    due_there: Due | None
+    due_there: DueDeliveries | None
 
 
 @dataclass(frozen=True)
@@ -81,30 +81,30 @@ class Restore:
     database: Database
     clock: Callable[[], datetime]
 
-    def restore(self, file: Path) -> Restored:
-        """Verify a copy of `file`, bring it to the newest version, and give it the store's name by one rename.
+    def run(self, file: Path) -> Restored:
+        """Verify a copy of `file`, migrate it, and replace the store by it with one rename.
 
-        The caller sees to it that no runs are under way. Until the rename the store is as it was; afterwards it stands
-        beside its successor. Raises UsageError for a file that is no whole store, StoreBusy, ZkPipelineError.
+        The caller ensures that no runs are in progress. Until the rename the store is unchanged; afterwards it stays
+        next to its successor. Raises UsageError for a file that is no complete store, StoreBusy, ZkPipelineError.
         """
         with self._prepared(file, self.database.path.parent, "exclusive") as (part, prepared):
-            settle_on_disk(part)
+            fsync_file(part)
             return replace(prepared, replaced=self._put(part))
 
     @contextmanager
     def preview(self, file: Path) -> Iterator[tuple[Path, Restored]]:
-        """The store as `restore` would make it, under a name of its own that is gone afterwards, and what it would
-        report. Nothing else is changed. Raises as `restore`.
+        """Yield the path of a temporary store as `run` would restore it, and the result that it would return. Changes
+        nothing else. Raises as `run`.
         """
-        beside = self.database.path.parent
-        with tempfile.TemporaryDirectory(prefix=".preview-", dir=beside if beside.is_dir() else None) as folder:
+        parent = self.database.path.parent
+        with tempfile.TemporaryDirectory(prefix=".preview-", dir=parent if parent.is_dir() else None) as folder:
             with self._prepared(file, Path(folder), "shared") as (part, prepared):
                 shown = Path(shutil.copyfile(part, Path(folder) / "preview.duckdb"))
             yield shown, prepared
 
     @contextmanager
     def _prepared(self, file: Path, folder: Path, mode: LockMode) -> Iterator[tuple[Path, Restored]]:
-        """The store to be, in `folder`, while the one that is there is held."""
+        """Prepare the restored store in `folder`, under the lock of the current one."""
         store = self.database.path
         if not file.is_file():
             raise UsageError(f"there is no file {file}")
@@ -112,12 +112,15 @@ class Restore:
             raise UsageError(f"{file} is the store itself: name a backup of it")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with aside(folder / store.name) as part, aside(folder / f"replaced-{store.name}") as replaced:
+            with (
+                temporary_name(folder / store.name) as part,
+                temporary_name(folder / f"replaced-{store.name}") as replaced,
+            ):
                 _copy(file, part)
                 verified = verify(part, str(file))
                 with duckdb.connect(str(part)) as connection:
                     migrate(connection, file, keep_copy=False)
-                # A look at a place without a store keeps nobody away, and leaves no lock files there.
+                # A preview without a store takes no lock, so that it leaves no lock files.
                 is_locked = mode == "exclusive" or store.exists()
                 lock = StoreFileLock(store).hold(mode, _PURPOSE, wait_seconds=self.database.wait_seconds)
                 with lock if is_locked else nullcontext():
@@ -143,14 +146,14 @@ class Restore:
                         ),
                     )
         except OSError as error:
-            raise ZkPipelineError(f"{file} could not be put in place: {error.strerror or error}") from error
+            raise ZkPipelineError(f"{file} could not be restored: {error.strerror or error}") from error
 
     def _carry(self, part: Path, replaced: Path) -> tuple[Carried, _Replaced, str | None]:
-        """Take over what is to be kept from a copy of the store about to be replaced: what that was, what that store
-        held, and why nothing could be taken over.
+        """Take over rows from a copy of the store to be replaced. Returns the takeover, the content of that store, and
+        the reason if nothing could be taken over.
         """
         if not (self.database.path.exists() and self.database.path.stat().st_size):
-            return Carried(), _Replaced({}, Due(0, 0)), "there is no store there"
+            return Carried(), _Replaced({}, DueDeliveries(0, 0)), "there is no store to replace"
         copy_file(self.database.path, replaced)
         there = _Replaced({}, None)
         try:
@@ -160,29 +163,29 @@ class Restore:
             return Carried(), there, str(error).strip().splitlines()[0]
 
     def _put(self, part: Path) -> Path | None:
-        """The replaced store keeps a name of its own before its successor takes the old one: a kill loses neither."""
+        """Link the replaced store to a new name before its successor takes the old one: a kill loses neither."""
         store = self.database.path
         replaced = None
         if store.exists():
             instant = self.clock().astimezone(timezone.utc)
             replaced = store.with_name(f"{store.stem}.replaced-{instant:%Y%m%dT%H%M%SZ}.duckdb")
-            for old, kept in ((store, replaced), (wal_of(store), wal_of(replaced))):
+            for old, kept in ((store, replaced), (wal_path(store), wal_path(replaced))):
                 if old.exists():
                     os.link(old, kept)
-            wal_of(store).unlink(missing_ok=True)  # it belongs to the old file, which has it under the other name
+            wal_path(store).unlink(missing_ok=True)  # belongs to the old file, which is linked under the other name
         part.replace(store)
-        settle_on_disk(store)
+        fsync_file(store)
         return replaced
 
 
 def _copy(file: Path, part: Path) -> None:
-    for source, target in ((file, part), (wal_of(file), wal_of(part))):
+    for source, target in ((file, part), (wal_path(file), wal_path(part))):
         if source.exists():
             shutil.copyfile(source, target)
 
 
 def _look_at(replaced: Path) -> _Replaced:
-    """Verify the copy of the replaced store and bring it to the newest version. Raises StoreUnusable, duckdb.Error."""
+    """Verify and migrate the copy of the replaced store. Raises StoreUnusable, duckdb.Error."""
     rows = verify(replaced, "the store that is replaced").rows
     with duckdb.connect(str(replaced)) as connection:
         migrate(connection, replaced, keep_copy=False)
@@ -190,7 +193,7 @@ def _look_at(replaced: Path) -> _Replaced:
 
 
 def _carry_from(part: Path, replaced: Path, now: datetime) -> Carried:
-    """Raises StoreUnusable where the replaced store is no later state of the backup, and duckdb.Error."""
+    """Raises StoreUnusable if the replaced store is no later state of the backup, and duckdb.Error."""
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH {literal(str(part))} AS restored")
@@ -208,13 +211,13 @@ def _carry_from(part: Path, replaced: Path, now: datetime) -> Carried:
 def _rows(path: Path) -> dict[str, int]:
     with duckdb.connect(str(path)) as connection:
         return {
-            table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]  # noqa: S608 (names of ours)
+            table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]  # noqa: S608 (constant names)
             for table in TABLES
         }
 
 
-def due_deliveries(path: Path) -> Due:
-    """Of a store in a file that nobody else uses."""
+def due_deliveries(path: Path) -> DueDeliveries:
+    """Due deliveries of a store in a file that no other process uses."""
     with duckdb.connect(str(path)) as connection:
         counted = connection.execute(
             """
@@ -224,19 +227,19 @@ def due_deliveries(path: Path) -> Due:
             WHERE state IN ('pending', 'sending', 'retry')
             """
         ).fetchall()
-    return Due(*counted[0])
+    return DueDeliveries(*counted[0])
 
 
 def _begin_unknown(part: Path, last: date) -> int:
-    """Prepare a store of which nobody knows what it did since the backup; how many deliveries are in doubt by that."""
+    """Prepare a store with unknown history since the backup; returns the number of deliveries in doubt."""
     with duckdb.connect(str(part)) as connection, transaction(connection):
-        _begin_above(connection, last)
+        _set_revision_floor(connection, last)
         return _doubt_deliveries(connection)
 
 
 def _doubt_deliveries(connection: Connection) -> int:
-    """Give whatever the CRM has not confirmed an unknown outcome: it may have been sent since, as the backup's mapping
-    had it or as a later one. Claims end with it: the list of what their runs had in requests may be another's.
+    """Give all unconfirmed deliveries an unknown outcome: they may have been sent since, with the backup's mapping or a
+    later one. This also ends claims, because the send journal may belong to another run.
     """
     row = connection.execute(
         """
@@ -249,9 +252,9 @@ def _doubt_deliveries(connection: Connection) -> int:
     return row[0] if row else 0
 
 
-def _begin_above(connection: Connection, last: date) -> None:
-    """Numbers and revisions given since the backup must not be given again: sensors take a date and number for done,
-    and a CRM takes an equal or lower revision for old news.
+def _set_revision_floor(connection: Connection, last: date) -> None:
+    """Skip the numbers and revisions that may have been used since the backup: sensors treat a known date and number as
+    done, and a CRM ignores an equal or lower revision.
     """
     connection.execute("DELETE FROM device_log_positions")  # the next poll of each terminal reads its whole log
     connection.execute(

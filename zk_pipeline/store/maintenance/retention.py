@@ -1,5 +1,5 @@
-"""The daily clean-up of the store: retention of punches, of quarantined records and of poll records, and space given
-back. Days and their history always stay.
+"""Retention of punches, quarantined records and poll records, with space reclaim: the daily clean-up. Attendance days
+and their revisions always stay.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from zk_pipeline.store.work_dates.assignment import assign_work_dates
 
 @dataclass(frozen=True)
 class CleanupResult:
-    """What a clean-up did, or with `dry_run` would do. `before`: first work date whose punches are kept."""
+    """Result of a clean-up, or with `dry_run` its plan. `before`: first work date whose punches are kept."""
 
     dry_run: bool
     before: date | None
     punches: int
     work_dates: int
-    kept_unprocessed: int  # work dates past retention that stay because they are not processed or not delivered
+    kept_unprocessed: int  # work dates past retention that are not yet processed or delivered
     quarantined: int
     polls: int
     bytes_before: int
     bytes_after: int
-    space: str  # whether the file was made dense, and if not, why; what became of a lake's files
+    space: str  # result of the space reclaim, or why there was none
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Retention:
     def clean(
         self, *, retention_days: int, quarantine_days: int = 0, poll_days: int = 0, dry_run: bool = False
     ) -> CleanupResult:
-        """Delete what is older than so many days (0 keeps all), checkpoint, and give space back where that is much.
+        """Delete rows older than the given days (0 keeps all), checkpoint, and reclaim space.
 
-        Of punches only those of work dates whose rows are made from all of them, and delivered: the rows are final
-        then. Of polls only those that no stored punch or record came by, and never a device's last ones.
+        Deletes only punches of work dates that are fully processed and delivered, whose rows are final from then on;
+        and only polls that delivered no stored punch or record, never the last ones of a device.
         """
         size_before = self._size()
         now = self.clock()
@@ -57,7 +57,7 @@ class Retention:
                 quarantined, polls = (_count(connection, table, values) for table in _OLD)
             return CleanupResult(
                 dry_run, before, *punches, quarantined, polls, size_before, size_before,
-                tidy.look(),
+                tidy.plan(),
             )  # fmt: skip
         with self.database.write("clean up") as connection:
             punches = _expired(connection, before)
@@ -68,15 +68,15 @@ class Retention:
                 if table == "device_polls":
                     add_to_totals(connection, condition, dict(_used(condition, values)))
                 connection.execute(f"DELETE FROM {table} AS old WHERE {condition}", _used(condition, values))  # noqa: S608
-        space = tidy.tidy()
+        space = tidy.run()
         return CleanupResult(dry_run, before, *punches, quarantined, polls, size_before, self._size(), space)
 
     def _size(self) -> int:
         return self.database.engine.size()
 
 
-# What a terminal still holds comes again with its next full reading, as a record quarantined then. Records of 8 bytes
-# stay: they name only a slot, and its holders since the record was first seen did not make it.
+# A record that is still in the terminal's log is quarantined again by the next full reading. Records of 8 bytes stay:
+# they name only a slot, whose later holders did not create the record.
 _OLD = {
     "quarantined_records": "created_at < $quarantine AND (released_at IS NOT NULL OR octet_length(raw) <> 8)",
     "device_polls": """
@@ -95,7 +95,7 @@ def _used(condition: str, values: dict[str, datetime | None]) -> dict[str, datet
 def _count(connection: Connection, table: str, values: dict[str, datetime | None]) -> int:
     condition = _OLD[table]
     row = connection.execute(
-        f"SELECT count(*) FROM {table} AS old WHERE {condition}",  # noqa: S608 (SQL of ours)
+        f"SELECT count(*) FROM {table} AS old WHERE {condition}",  # noqa: S608 (constant SQL)
         _used(condition, values),
     ).fetchone()
     assert row is not None
@@ -113,7 +113,7 @@ _SETTLED = """
 
 
 def _expired(connection: Connection, before: date | None) -> tuple[int, int, int]:
-    """Punches and work dates that may go, and work dates past retention that may not yet."""
+    """Number of punches and work dates to purge, and of work dates past retention that must stay."""
     if before is None:
         return 0, 0, 0
     placing = assign_work_dates(connection)
@@ -129,7 +129,7 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
             count(*) FILTER (is_settled),
             count(*) FILTER (NOT is_settled)
         FROM past
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"before": before},
     ).fetchone()
     assert row is not None
@@ -138,7 +138,7 @@ def _expired(connection: Connection, before: date | None) -> tuple[int, int, int
 
 def _delete(connection: Connection, before: date, now: datetime) -> None:
     connection.execute(
-        f"UPDATE work_dates AS known SET raw_purged_at = $now WHERE {_SETTLED}",  # noqa: S608 (SQL of ours)
+        f"UPDATE work_dates AS known SET raw_purged_at = $now WHERE {_SETTLED}",  # noqa: S608 (constant SQL)
         {"before": before, "now": now},
     )
     placing = assign_work_dates(connection)
@@ -147,11 +147,11 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
         CREATE TEMP TABLE expired AS
         SELECT punch.seq FROM {placing.punches} AS punch {placing.join}
         WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_purged_at = $now)
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"now": now},
     )
     for table in ("raw_punches", "corrected_punches"):
-        connection.execute(f"DELETE FROM {table} WHERE seq IN (FROM expired)")  # noqa: S608 (tables of ours)
+        connection.execute(f"DELETE FROM {table} WHERE seq IN (FROM expired)")  # noqa: S608 (constant names)
     connection.execute("DROP TABLE expired")
     connection.execute(
         """

@@ -1,4 +1,4 @@
-"""What the clean-up does for the space that the store takes: of a file its free blocks, of a lake its small files."""
+"""Space reclaim: compacts a DuckDB file, merges small files of a DuckLake."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG
 from zk_pipeline.store.maintenance.compaction import FileCompaction
 
-_STATES_KEPT = timedelta(days=1)  # past states of a lake, and files that only they use, for those who read it elsewhere
+_STATES_KEPT = timedelta(days=1)  # old snapshots and their files stay this long for readers elsewhere
 
 
 class SpaceReclaimer(Protocol):
-    def look(self) -> str:
-        """What `tidy` would do, in words."""
+    def plan(self) -> str:
+        """Describe what `run` would do."""
 
-    def tidy(self) -> str:
-        """Do it; what was done, in words. Raises StoreBusy."""
+    def run(self) -> str:
+        """Reclaim space; returns a description. Raises StoreBusy."""
 
 
 def space_reclaimer(database: Database) -> SpaceReclaimer:
@@ -30,38 +30,39 @@ def space_reclaimer(database: Database) -> SpaceReclaimer:
 class FileSpaceReclaimer:
     database: Database
 
-    def look(self) -> str:
+    def plan(self) -> str:
         compacting = FileCompaction(self.database)
-        return "would be made dense" if compacting.is_due(compacting.space()) else "dense enough"
+        return "would be compacted" if compacting.is_due(compacting.space()) else "compact"
 
-    def tidy(self) -> str:
-        with self.database.exclusive("checkpoint") as connection:
+    def run(self) -> str:
+        with self.database.maintenance("checkpoint") as connection:
             connection.execute("CHECKPOINT")
         return FileCompaction(self.database).compact()
 
 
 @dataclass(frozen=True)
 class LakeFiles:
-    """Parquet files of the newest state, those that list deleted rows among them, and states that can be read."""
+    """Parquet files of the newest snapshot, delete files included, and readable snapshots."""
 
     files: int
-    states: int
+    snapshots: int
 
 
 @dataclass(frozen=True)
 class LakeSpaceReclaimer:
-    """Rows kept in PostgreSQL are written out, small files made into large ones, and what nobody reads any more is
-    deleted, also what killed writers left. Each step holds the store by itself, so that others get in between.
+    """Flush rows inlined in PostgreSQL, merge small files, delete files of expired snapshots and of killed writers.
+
+    Each step takes the lock separately, so that other processes can run in between.
     """
 
     database: Database
     states_kept: timedelta = _STATES_KEPT
 
-    def look(self) -> str:
+    def plan(self) -> str:
         held = self.files()
-        return f"{held.files:,} files and {held.states:,} states would be looked through"
+        return f"{held.files:,} files and {held.snapshots:,} snapshots would be checked"
 
-    def tidy(self) -> str:
+    def run(self) -> str:
         before = self.files()
         written, removed = 0, 0
         old = f"older_than => now() - to_seconds({self.states_kept.total_seconds():.0f})"
@@ -73,7 +74,7 @@ class LakeSpaceReclaimer:
             f"cleanup_old_files('store', {old})",
             f"delete_orphaned_files('store', {old})",
         ):
-            with self.database.exclusive("tidy the lake") as connection:
+            with self.database.maintenance("maintain the DuckLake") as connection:
                 done = connection.execute(f"CALL ducklake_{step}").fetchall()
             if step.startswith("flush"):
                 written = sum(int(row[2]) for row in done)
@@ -81,12 +82,12 @@ class LakeSpaceReclaimer:
                 removed += len(done)
         after = self.files()
         return (
-            f"{written:,} rows written out of PostgreSQL; {before.files:,} files became {after.files:,}; "
-            f"{removed:,} old files deleted; {before.states:,} states became {after.states:,}"
+            f"{written:,} rows flushed from PostgreSQL; {before.files:,} files merged to {after.files:,}; "
+            f"{removed:,} old files deleted; {before.snapshots:,} snapshots reduced to {after.snapshots:,}"
         )
 
     def files(self) -> LakeFiles:
-        with self.database.read("look at files") as connection:
+        with self.database.read("count files") as connection:
             return files_of(connection)
 
 

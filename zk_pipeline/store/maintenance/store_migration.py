@@ -1,7 +1,7 @@
-"""Moving a store to another place or engine: compare by partition, copy what differs, compare again.
+"""Store migration to another path or engine: compare by partition, copy what differs, compare again.
 
-Each copy is one transaction, so a kill leaves whole partitions, and the next run goes on with those that differ. The
-store that is left is only read. The one that is filled refuses everybody else until it is complete.
+Each copy is one transaction, so a kill leaves complete partitions, and the next run continues with those that differ.
+The source is only read. The target rejects all other processes until it is complete.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.locks.file_lock import HeldLock
-from zk_pipeline.store.maintenance.checksums import MARK, MOVED, Checksum, partition_checksums, sums_of
+from zk_pipeline.store.maintenance.checksums import MARK, MOVED, Checksum, partition_checksums, table_checksums
 from zk_pipeline.store.schema.migrations_runner import FILLING, column_types, newest_version, read_version, transaction
 
-_ROWS_AT_ONCE = 200_000  # of one transaction, unless a partition has more
-_ROUNDS = 3  # a store that is still written differs again after each
-_PURPOSE = "move the store"
+_ROWS_AT_ONCE = 200_000  # per transaction, unless a partition has more
+_ROUNDS = 3  # a source that is still written differs after each
+_PURPOSE = "migrate the store"
 
-Tell = Callable[[str, int, int], None]  # table, partitions copied, of so many
+Tell = Callable[[str, int, int], None]  # table, copied partitions, total
 Sums = dict[str, dict[str, Checksum]]  # by table and partition
 
 
 @dataclass(frozen=True)
 class MovedTable:
-    """`partitions` of so many `rows` are equal on both sides; `copied` of them by this run."""
+    """One table: `partitions` and `rows` that are equal on both sides; `copied`: partitions copied by this run."""
 
     table: str
     partitions: int
@@ -61,10 +61,10 @@ class StoreMigration:
     tell: Tell = lambda *_: None
 
     def move(self) -> MigrationResult:
-        """Make `target` hold what `source` holds, and prove it. Can be called again after any failure or kill.
+        """Copy all rows of `source` to `target` and verify them. Can be repeated after any failure or kill.
 
-        Raises UsageError where there is nothing to move or `target` holds something else; StoreBusy;
-        ZkPipelineError where the two still differ in the end.
+        Raises UsageError if there is no source or `target` contains other data; StoreBusy; ZkPipelineError if the two
+        still differ at the end.
         """
         began = time.monotonic()
         if self.source.where == self.target.where:
@@ -104,16 +104,16 @@ class StoreMigration:
             )
 
     def _begin(self) -> bool:
-        """Make the target ours; whether it was completely filled from this source before. Raises UsageError."""
+        """Reserve the target; returns whether this source already filled it completely. Raises UsageError."""
         if self.target.engine.is_missing():
-            with self.target.exclusive("create the store"):
+            with self.target.maintenance("create the store"):
                 pass
         with self._writing() as connection:
             filling = connection.execute("SELECT name FROM schema_migrations WHERE version = ?", [FILLING]).fetchall()
             if filling:
                 if filling[0][0] != self.source.name:
-                    words = f"{self.target.name} is being filled from {filling[0][0]}: name that, or a new target"
-                    raise UsageError(words)
+                    message = f"{self.target.name} is being filled from {filling[0][0]}: name that, or a new target"
+                    raise UsageError(message)
                 return False
             read_version(connection, self.target.where)
             marks = connection.execute("SELECT name FROM store_settings WHERE name = ?", [self._mark]).fetchall()
@@ -128,16 +128,16 @@ class StoreMigration:
     @staticmethod
     def _holds_something(connection: Connection, table: str) -> bool:
         own = "WHERE (name, value) <> ('last_seq', '0')" if table == "store_settings" else ""
-        row = connection.execute(f"SELECT count(*) FROM {table} {own}").fetchone()  # noqa: S608 (names of ours)
+        row = connection.execute(f"SELECT count(*) FROM {table} {own}").fetchone()  # noqa: S608 (constant names)
         return row != (0,)
 
     def _used(self, table: str) -> str:
         return f"{self.target.name} holds other data ({table}): name a target that is empty or does not exist"
 
     def _sums(self, database: Database) -> Sums:
-        """By table and partition, of one state of the store."""
+        """Checksums by table and partition, of one state of the store."""
         with self._reading(database) as connection:
-            return {table: sums_of(connection, table) for table in MOVED}
+            return {table: table_checksums(connection, table) for table in MOVED}
 
     def _copy(self, table: str, keys: list[str], copied: set[str], sums: dict[str, Checksum]) -> None:
         sizes = {key: found.rows for key, found in sums.items()}
@@ -145,7 +145,7 @@ class StoreMigration:
             self.tell(table, done, len(keys))
             with self._reading(self.source) as connection:
                 held = connection.execute(
-                    f"SELECT * FROM {table} WHERE {partition_checksums(table)}",  # noqa: S608 (names of ours)
+                    f"SELECT * FROM {table} WHERE {partition_checksums(table)}",  # noqa: S608 (constant names)
                     {"keys": part},
                 ).to_arrow_table()
             with self._writing() as connection:
@@ -157,14 +157,12 @@ class StoreMigration:
             copied.update(part)
 
     def _check(self, here: Sums, there: Sums, *, is_complete: bool) -> None:
-        """Raises UsageError for a target that was complete and has been used since, ZkPipelineError for other cases
-        in which the two are not the same.
-        """
+        """Raises UsageError for a complete target that was used since, ZkPipelineError for other differences."""
         for table, wrong in _all_differing(here, there).items():
             if is_complete:
                 raise UsageError(self._used(table))
             raise ZkPipelineError(
-                f"{len(wrong)} partitions of {table} still differ (such as {wrong[0]}): somebody writes to "
+                f"{len(wrong)} partitions of {table} still differ (such as {wrong[0]}): a process writes to "
                 f"{self.source.name}; end `zk-pipeline up` and what else uses it, then run this again"
             )
 
@@ -179,8 +177,8 @@ class StoreMigration:
 
     @contextmanager
     def _opened(self, database: Database, mode: Mode) -> Iterator[tuple[Connection, HeldLock]]:
-        """Without what `Database` does for everybody else: migrate, and refuse a store that is being filled."""
-        hold = database.engine.hold(mode, _PURPOSE, wait_seconds=database.wait_seconds)
+        """Open without the migration and the check for an incomplete store that `Database` performs."""
+        hold = database.engine.lock(mode, _PURPOSE, wait_seconds=database.wait_seconds)
         with hold as held, database.engine.open(held, mode) as connection:
             yield connection, held
 
@@ -199,7 +197,7 @@ class StoreMigration:
 
 
 def _all_differing(here: Sums, there: Sums) -> dict[str, list[str]]:
-    """By table, the partitions that are not the same on both sides; none of tables that are."""
+    """Partitions that differ, by table; equal tables are left out."""
     found = {
         table: [key for key in sorted(one.keys() | there[table].keys()) if one.get(key) != there[table].get(key)]
         for table, one in here.items()
@@ -208,7 +206,7 @@ def _all_differing(here: Sums, there: Sums) -> dict[str, list[str]]:
 
 
 def _parts(keys: list[str], sizes: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
-    """Keys that are copied together, each time with how many went before."""
+    """Batches of keys to copy together, each with the number of keys before it."""
     part: list[str] = []
     rows = done = 0
     for key in keys:

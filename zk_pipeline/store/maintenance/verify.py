@@ -1,4 +1,4 @@
-"""The proof that a copy of the store is whole: every value of it is read."""
+"""Verification of a copy of the store: reads every value."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from zk_pipeline.store.schema.migrations_runner import read_version
 
 @dataclass(frozen=True)
 class Verified:
-    """A file whose every value was read: the store version it is at, and rows per table."""
+    """Result of a verification: store version, and rows per table."""
 
     version: int
     rows: dict[str, int]
 
 
 def verify(path: Path, called: str | None = None) -> Verified:
-    """Read every value of a copy that is ours alone, folding its log in; block checksums are compared on the way.
+    """Read every value of a private copy and apply its WAL; DuckDB compares the block checksums.
 
-    Raises StoreUnusable, calling the file `called`, for what is damaged, of a newer version or no store at all.
+    Raises StoreUnusable, with the name `called`, for a damaged file, a newer version, or a file that is no store.
     """
     name = called or str(path)
     try:
@@ -30,12 +30,12 @@ def verify(path: Path, called: str | None = None) -> Verified:
             connection.execute("CHECKPOINT")
             version = read_version(connection, Path(name))
             if not version:
-                raise StoreUnusable(f"{name} is no store: it holds no tables")
+                raise StoreUnusable(f"{name} is no store: it has no tables")
             tables = [row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
             rows = {}
             for table in tables:
                 row = connection.execute(
-                    f'SELECT count(*), bit_xor(hash(whole)) FROM "{table}" AS whole'  # noqa: S608 (names of its own)
+                    f'SELECT count(*), bit_xor(hash(whole)) FROM "{table}" AS whole'  # noqa: S608 (its own names)
                 ).fetchone()
                 assert row is not None
                 rows[table] = int(row[0])

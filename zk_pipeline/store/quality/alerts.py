@@ -1,29 +1,30 @@
-"""What people have been told of and what is still to be told: rows of `alerts` and `alert_messages`.
+"""State of alerts and their messages: rows of `alerts` and `alert_messages`.
 
-What is a problem, and what is said of it, is decided in `operations`; here it is kept, a decision in a transaction.
+`operations.alerting` decides on problems and messages; each decision is stored here in one transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.quality.quality import Freshness, freshness
 
 KEPT_ALERTS, KEPT_MESSAGES = timedelta(days=90), timedelta(days=30)
-REMEMBERED = timedelta(hours=1)  # an ended alert is still looked at for so long: what comes and goes is one trouble
+REMEMBERED = timedelta(hours=1)  # a problem that recurs within this time of its end continues its alert
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that is wrong. `key` says what with what, and is the same for as long as it lasts.
+    """A problem of the pipeline. `key` identifies it and stays the same while it lasts.
 
-    `kind` is run, device, lock, check, tick, crm or daemon; `severity` critical or warning; `owner` who looks after it.
-    `title` begins a sentence of its own; `body` says where, why and what to do, and holds no secret.
+    `kind` is run, device, lock, check, tick, crm or daemon; `severity` critical or warning; `owner` the responsible
+    team. `title` is the start of a sentence; `body` gives place, cause and remedy, without secrets.
     """
 
     key: str
@@ -36,7 +37,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownAlert:
-    """A row of `alerts`: a problem with what was said of it."""
+    """A row of `alerts`: a problem and when its messages were sent."""
 
     problem: Problem
     first_seen_at: datetime
@@ -46,7 +47,7 @@ class KnownAlert:
 
 @dataclass(frozen=True)
 class Message:
-    """What one channel is to be sent."""
+    """Message for one channel."""
 
     channel: str
     title: str
@@ -55,7 +56,7 @@ class Message:
 
 @dataclass(frozen=True)
 class DueMessage:
-    """A message that its channel has not taken yet."""
+    """A message that its channel has not accepted yet."""
 
     id: int
     message: Message
@@ -65,19 +66,19 @@ class DueMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What changes: alerts that begin, whose words are others now, that are told (again), that end; and the messages.
+    """Changes: alerts that begin, whose text changed, that are notified (again), that end; and the messages.
 
-    `told` and `ended` are keys of alerts that are known or begin.
+    `notified` and `ended` are keys of alerts that are known or begin.
     """
 
     begun: Sequence[Problem] = ()
-    reworded: Sequence[Problem] = ()
-    told: Sequence[str] = ()
+    updated: Sequence[Problem] = ()
+    notified: Sequence[str] = ()
     ended: Sequence[str] = ()
     messages: Sequence[Message] = field(default=())
 
     def __bool__(self) -> bool:
-        return any((self.begun, self.reworded, self.told, self.ended, self.messages))
+        return any((self.begun, self.updated, self.notified, self.ended, self.messages))
 
 
 @dataclass(frozen=True)
@@ -86,26 +87,26 @@ class AlertStore:
     clock: Callable[[], datetime]
 
     def known(self) -> list[KnownAlert]:
-        """Alerts that last, and those that ended within REMEMBERED, the oldest first."""
+        """Open alerts, and those that ended within REMEMBERED, the oldest first."""
         with self.database.read("open alerts") as connection:
             return known_alerts(connection, self.clock())
 
     def update(self, decide: Callable[[Sequence[KnownAlert]], Decision]) -> Decision:
-        """Do what `decide` makes of the known alerts, so that two who look at once tell it once.
+        """Apply the decision of `decide` about the known alerts, so that concurrent callers notify once.
 
-        Costs a read where there is nothing to do. `decide` may be called twice and must not take long.
+        Only a read if nothing changes. `decide` may be called twice and must be fast.
         """
         decision = decide(self.known())
         if not decision:
             return decision
-        with self.database.write("keep alerts") as connection:
+        with self.database.write("update alerts") as connection:
             now = self.clock()
             decision = decide(known_alerts(connection, now))
             _apply(connection, decision, now)
         return decision
 
     def claim(self, lease: timedelta) -> list[DueMessage]:
-        """Messages whose next attempt is due, in order; to everybody else they are due only after `lease`."""
+        """Claim the due messages, in order; for other processes they are due again after `lease`."""
         with self.database.read("due alert messages") as connection:
             if not due_messages(connection, self.clock()):
                 return []
@@ -118,14 +119,14 @@ class AlertStore:
         return due
 
     def waiting(self) -> int:
-        """How many messages no channel has taken yet."""
+        """Number of messages that no channel has accepted yet."""
         with self.database.read("waiting alert messages") as connection:
             row = connection.execute("SELECT count(*) FROM alert_messages WHERE sent_at IS NULL").fetchone()
         assert row is not None
         return int(row[0])
 
     def settle(self, ids: Sequence[int], *, error: str | None, next_attempt_at: datetime) -> None:
-        """What came of sending the messages `ids`: taken where `error` is None, else due again."""
+        """Record the result for the messages `ids`: sent if `error` is None, otherwise due again."""
         with self.database.write("settle alert messages") as connection:
             connection.execute(
                 """
@@ -138,16 +139,34 @@ class AlertStore:
             )
 
 
+@dataclass(frozen=True)
+class AlertInputs:
+    """What is late, which alerts are known, and whether messages wait to be sent."""
+
+    late: Freshness
+    known: list[KnownAlert]
+    is_message_due: bool
+
+
+def read_alert_inputs(database: Database, now: datetime, *, first: date, last: date) -> AlertInputs:
+    """Everything `alert_sensor` needs for the work dates from `first` to `last`, in one read transaction: it runs every
+    30 seconds, and opening the store costs more than the queries. Raises StoreBusy.
+    """
+    with database.read("inputs of the alert sensor") as connection:
+        late = freshness(connection, now, first=first, last=last)
+        return AlertInputs(late, known_alerts(connection, now), bool(due_messages(connection, now)))
+
+
 _COLUMNS = "key, kind, severity, owner, title, body"
 
 
 def known_alerts(connection: Connection, now: datetime) -> list[KnownAlert]:
-    """As `AlertStore.known`, in a hold of the caller's."""
+    """As `AlertStore.known`, on the caller's connection."""
     rows = connection.execute(
         f"""
         SELECT {_COLUMNS}, first_seen_at, notified_at, resolved_at FROM alerts
         WHERE resolved_at IS NULL OR resolved_at > ? ORDER BY first_seen_at, key
-        """,  # noqa: S608 (names of ours)
+        """,  # noqa: S608 (constant names)
         [now - REMEMBERED],
     ).fetchall()
     return [
@@ -175,7 +194,7 @@ def due_messages(connection: Connection, now: datetime) -> list[DueMessage]:
 
 def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
     _insert(connection, "alerts", [vars(one) | {"first_seen_at": now} for one in decision.begun])
-    for one in decision.reworded:
+    for one in decision.updated:
         connection.execute(
             """
             UPDATE alerts SET severity = $severity, owner = $owner, title = $title, body = $body
@@ -183,7 +202,7 @@ def _apply(connection: Connection, decision: Decision, now: datetime) -> None:
             """,
             {name: value for name, value in vars(one).items() if name != "kind"},
         )
-    for column, keys in (("notified_at", decision.told), ("resolved_at", decision.ended)):
+    for column, keys in (("notified_at", decision.notified), ("resolved_at", decision.ended)):
         if keys:
             connection.execute(
                 f"UPDATE alerts SET {column} = ? WHERE resolved_at IS NULL AND list_contains(?, key)",  # noqa: S608
@@ -203,5 +222,5 @@ def _insert(connection: Connection, table: str, rows: Sequence[dict[str, Any]]) 
         return
     connection.register("incoming", pa.Table.from_pylist(list(rows)))
     names = ", ".join(rows[0])
-    connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming")  # noqa: S608 (names of ours)
+    connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming")  # noqa: S608 (constant names)
     connection.unregister("incoming")

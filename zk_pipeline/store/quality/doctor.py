@@ -1,6 +1,6 @@
-"""Whether what is stored is consistent in itself: rules between tables that no key enforces, each with what to do.
+"""Doctor: findings about the consistency of stored rows, each with a remedy.
 
-Rules over days and punches are asked for a bounded span of dates at a time, each in a short read of its own.
+Rules over days and punches are checked for a bounded range of dates at a time, each in a short read.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_workday_start
 
 _ROWS_AT_ONCE = 200_000  # some 0.3 s
-_MANY_FILES = 2_000  # each is opened by a question over all
+_MANY_FILES = 2_000  # a query over all rows opens each
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`error`: something is wrong; `warning`: it will be, or somebody should look; `note`: worth knowing."""
+    """`error`: a defect; `warning`: a future defect, or one that an operator should check; `note`: information."""
 
     severity: Severity
     name: str
@@ -42,11 +42,11 @@ class Doctor:
     database: Database
 
     def examine(self, now: datetime) -> Iterator[Finding]:
-        """Findings as they are made. Raises StoreBusy, StoreUnusable."""
+        """Yield findings. Raises StoreBusy, StoreUnusable."""
         shipped = tables_as_shipped()
         with self.database.read("doctor: whole tables") as connection:
             faults = schema_faults(connection, shipped)
-            if faults:  # what follows could not be asked
+            if faults:  # the following queries would fail
                 yield Finding("error", "tables", "; ".join(faults), "restore a backup: `zk-pipeline restore FILE`")
                 return
             for words in duplicate_keys(connection):
@@ -63,7 +63,7 @@ class Doctor:
             offset = minutes(stored_workday_start(connection))
             spans = _spans(connection, offset)
         yield from _namesakes(namesakes(named))
-        unsound: dict[date, str] = {}
+        inconsistent: dict[date, str] = {}
         misplaced, examples = 0, list[str]()
         counts: dict[str, list[tuple[int, str | None]]] = {rule.name: [] for rule in PER_SPAN}
         for first, last in spans:
@@ -71,7 +71,7 @@ class Doctor:
             end = datetime.combine(last, datetime.min.time()) + timedelta(days=1, minutes=offset)
             values: dict[str, object] = {"first": first, "last": last, "begin": begin, "end": end}
             with self.database.read("doctor: a span of dates", f"{first} to {last}") as connection:
-                unsound |= inconsistent_dates(
+                inconsistent |= inconsistent_dates(
                     connection, [first + timedelta(days=n) for n in range((last - first).days + 1)]
                 )
                 for rule in PER_SPAN:
@@ -83,11 +83,11 @@ class Doctor:
         if misplaced:
             yield Finding(
                 "error", "punches-instant",
-                f"{misplaced:,} punches are stored at other instants than their wall clock has in the zone of their "
+                f"{misplaced:,} punches are stored at instants that differ from their wall clock in the zone of their "
                 f"device (such as {examples[0]})",
                 REPAIR,
             )  # fmt: skip
-        yield from _unsound(unsound)
+        yield from _inconsistent(inconsistent)
         for rule in PER_SPAN:
             yield from _broken(rule, counts[rule.name])
         yield from self.left_sending()
@@ -102,14 +102,14 @@ class Doctor:
             if not row or not row[0]:
                 return
             try:
-                with self.database.engine.only_sender():
+                with self.database.engine.acquire_sync_lock():
                     is_left_behind = True
             except SyncAlreadyRunning:
                 is_left_behind = False
         if is_left_behind:
             yield Finding(
                 "warning", "left-sending",
-                f"{row[0]:,} deliveries had been claimed by a run that died: the CRM may have some of them",
+                f"{row[0]:,} deliveries were claimed by a run that died: the CRM may have received some of them",
                 "the next `zk-pipeline sync` sends them under the same keys",
             )  # fmt: skip
 
@@ -123,10 +123,10 @@ def _ask(connection: Connection, rule: Rule, values: dict[str, object]) -> tuple
 
 
 def _placed(connection: Connection) -> str:
-    """Punches that are part of a day, with the work date that each belongs to."""
+    """Query of valid punches with their work date."""
     placing = assign_work_dates(connection)
     return (
-        f"SELECT {placing.work_date} AS day, punch.seq, punch.punched_at_local "  # noqa: S608 (SQL of ours)
+        f"SELECT {placing.work_date} AS day, punch.seq, punch.punched_at_local "  # noqa: S608 (constant SQL)
         f"FROM {placing.punches} AS punch {placing.join}"
     )
 
@@ -138,14 +138,14 @@ def _broken(rule: Rule, counts: list[tuple[int, str | None]]) -> Iterator[Findin
         yield Finding(rule.severity, rule.name, f"{total:,} {rule.what} (such as {example})", rule.advice)
 
 
-def _unsound(dates: dict[date, str]) -> Iterator[Finding]:
+def _inconsistent(dates: dict[date, str]) -> Iterator[Finding]:
     if dates:
         day, why = next(iter(dates.items()))
         yield Finding(
-            "error", "unsound-dates",
+            "error", "inconsistent-dates",
             f"{len(dates):,} work dates have rows that break a rule (such as {day}: {why})",
             "`zk-pipeline sync` and the hourly check keep them from the CRM; after that "
-            "`zk-pipeline process --date D` makes them anew",
+            "`zk-pipeline process --date D` processes them again",
         )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _space(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "note", "free-blocks",
             f"{space.free / 1e6:,.0f} of the store's {space.total / 1e6:,.0f} MB are free blocks",
-            "`zk-pipeline cleanup`, or the job of the next night, gives them back",
+            "`zk-pipeline cleanup`, or the job of the next night, reclaims them",
         )  # fmt: skip
 
 
@@ -163,13 +163,13 @@ def _many_files(connection: Connection) -> Iterator[Finding]:
     held = files_of(connection)
     if held.files > _MANY_FILES:
         yield Finding(
-            "note", "many-files", f"the store's rows are in {held.files:,} files, in {held.states:,} states",
-            "`zk-pipeline cleanup`, or the job of the next night, makes few of them",
+            "note", "many-files", f"the store's rows are in {held.files:,} files, in {held.snapshots:,} snapshots",
+            "`zk-pipeline cleanup`, or the job of the next night, merges them",
         )  # fmt: skip
 
 
 def _correctable(connection: Connection) -> Iterator[Finding]:
-    """Punches in doubt, each with the correction that the measured drift gives."""
+    """Punches with a suspect clock, and the correction by the measured drift."""
     for one in suggested(connection):
         yield Finding(
             "warning", "clock-correction",
@@ -184,7 +184,7 @@ def _namesakes(found: Names) -> Iterator[Finding]:
         yield Finding(
             "warning", "namesakes",
             f"{len(found):,} user ids have clearly different names at different sites (such as {user_id}, "
-            f"{', '.join(names)}): the CRM is told of each site alone",
+            f"{', '.join(names)}): the CRM gets one record per site",
             "give one of the people another id, or correct the name on the terminal",
         )  # fmt: skip
 
@@ -206,7 +206,7 @@ def _late(connection: Connection, now: datetime) -> Iterator[Finding]:
 
 
 def _spans(connection: Connection, offset: int) -> list[tuple[date, date]]:
-    """First and last dates of spans that have a bounded number of punches and revisions each, and together all.
+    """First and last dates of ranges with a bounded number of punches and revisions each; together they cover all rows.
 
     `offset`: minutes after midnight at which work dates begin.
     """

@@ -1,6 +1,6 @@
-"""Whether stored rows keep the rules that no key enforces, and which work dates the CRM must not hear of meanwhile.
+"""Integrity rules that no database constraint enforces; inconsistent work dates are blocked from CRM delivery.
 
-Rows are made sound before they are written; what is looked for here came by other means: a shell, a copy, a defect.
+The pipeline writes consistent rows; violations come from a shell, a copy or a defect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import date, datetime
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.schema.catalog import TABLES
 
-# What each row is unique by, of the tables that are looked at as a whole: they are small.
+# Unique keys of the small tables, which are checked as a whole.
 _KEYS = {
     "devices": ("name", "id"),
     "device_users": ("(device, user_id, uid)",),
@@ -24,7 +24,7 @@ PUNCH_KEY = "device, user_id, punched_at_local"
 
 
 def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Tables and columns that are not those of `shipped` (`migrations_runner.tables_as_shipped`), in words."""
+    """Describe the differences from `shipped` (`migrations_runner.tables_as_shipped`) in tables and columns."""
     found: dict[str, dict[str, str]] = {}
     for table, column, kind in connection.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
@@ -43,7 +43,7 @@ def schema_faults(connection: Connection, shipped: Mapping[str, Mapping[str, str
 
 
 def duplicate_keys(connection: Connection) -> list[str]:
-    """Of the registry, its people, the polls and the work dates: keys that more than one row has, in words."""
+    """Describe duplicate keys of devices, users, polls and work dates."""
     found = []
     for table, keys in _KEYS.items():
         for key in keys:
@@ -57,7 +57,7 @@ def duplicate_keys(connection: Connection) -> list[str]:
 
 
 def duplicate_punches(connection: Connection, stored_since: datetime) -> int:
-    """Keys of punches stored since then that more than one row has, whenever that was stored."""
+    """Number of duplicate punch keys among punches stored since then and all others."""
     row = connection.execute(
         f"""
         WITH recent AS (
@@ -69,36 +69,36 @@ def duplicate_punches(connection: Connection, stored_since: datetime) -> int:
             WHERE punch.punched_at_local BETWEEN span.first AND span.last
             GROUP BY {PUNCH_KEY} HAVING count(*) > 1 AND max(created_at) >= $since
         )
-        """,  # noqa: S608 (names of ours)
+        """,  # noqa: S608 (constant names)
         {"since": stored_since},
     ).fetchone()
     return int(row[0]) if row else 0
 
 
 def inconsistent_dates(connection: Connection, dates: Collection[date]) -> dict[date, str]:
-    """Those of `dates` whose days, history or deliveries break a rule, with what is wrong."""
+    """Those of `dates` whose days, revisions or deliveries violate a rule, with the reason."""
     if not dates:
         return {}
-    rows = connection.execute(_UNSOUND, {"dates": list(dates)}).fetchall()
+    rows = connection.execute(_INCONSISTENT, {"dates": list(dates)}).fetchall()
     return dict(rows)
 
 
 def block_inconsistent_dates(connection: Connection, dates: Collection[date], now: datetime) -> dict[date, str]:
-    """Make `blocked_dates` say of `dates` what is so; the unsound ones. In the caller's transaction."""
+    """Update `blocked_dates` for `dates`; returns the inconsistent ones. In the caller's transaction."""
     if not dates:
         return {}
-    unsound = inconsistent_dates(connection, dates)
+    inconsistent = inconsistent_dates(connection, dates)
     connection.execute(
-        "DELETE FROM blocked_dates WHERE list_contains($dates, work_date) AND NOT list_contains($unsound, work_date)",
-        {"dates": list(dates), "unsound": list(unsound)},
+        "DELETE FROM blocked_dates WHERE list_contains($dates, work_date) AND NOT list_contains($bad, work_date)",
+        {"dates": list(dates), "bad": list(inconsistent)},
     )
     known = {row[0] for row in connection.execute("SELECT work_date FROM blocked_dates").fetchall()}
-    for day, reason in unsound.items():
+    for day, reason in inconsistent.items():
         if day in known:
             connection.execute("UPDATE blocked_dates SET reason = ? WHERE work_date = ?", [reason, day])
         else:
             connection.execute("INSERT INTO blocked_dates VALUES (?, ?, ?)", [day, reason, now])
-    return unsound
+    return inconsistent
 
 
 def blocked_dates(connection: Connection) -> Mapping[date, str]:
@@ -106,21 +106,21 @@ def blocked_dates(connection: Connection) -> Mapping[date, str]:
 
 
 def repair(connection: Connection, dates: Collection[date]) -> list[date]:
-    """Take away what breaks a rule on those of `dates` that are held, for their rows to be made anew; which they are.
+    """Delete inconsistent rows of the blocked ones of `dates`, before these are processed again; returns these dates.
 
-    Called before days are written, in the same transaction: a person whose rows are taken away gets a new revision.
+    Called before days are written, in the same transaction: a user whose rows are deleted gets a new revision.
     """
     held = [day for day in blocked_dates(connection) if day in set(dates)]
     if not held:
         return []
-    for statement in _MEND:
+    for statement in _REPAIR:
         connection.execute(statement, {"dates": held})
     return held
 
 
 _BROKEN_ROW = "day.clock_out < day.clock_in OR day.punch_count < 1 OR day.revision < 1"
 
-_UNSOUND = f"""
+_INCONSISTENT = f"""
 WITH wanted AS (SELECT unnest($dates::DATE[]) AS work_date),
 day AS (SELECT * FROM daily_attendance WHERE work_date IN (FROM wanted)),
 past AS (SELECT * FROM daily_attendance_revisions WHERE work_date IN (FROM wanted)),
@@ -145,10 +145,10 @@ faults AS (
     GROUP BY work_date, idempotency_key HAVING count(*) > 1
 )
 SELECT work_date, string_agg(DISTINCT reason, '; ' ORDER BY reason) FROM faults GROUP BY 1 ORDER BY 1
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 
-# The first row of a double stays where only one may; of a day with any doubt none does.
-_MEND = (
+# Of duplicates the first row stays; of a day with any doubt none does.
+_REPAIR = (
     """
     DELETE FROM daily_attendance_revisions WHERE rowid IN (
         SELECT rowid FROM daily_attendance_revisions WHERE list_contains($dates, work_date)
@@ -171,5 +171,5 @@ _MEND = (
         QUALIFY count(*) OVER (PARTITION BY site, user_id, work_date) > 1 OR {_BROKEN_ROW}
             OR past.payload_hash IS DISTINCT FROM day.payload_hash
     )
-    """,  # noqa: S608 (SQL of ours)
+    """,  # noqa: S608 (constant SQL)
 )

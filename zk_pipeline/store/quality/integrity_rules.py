@@ -1,22 +1,22 @@
-"""The rules between tables that `doctor` asks about, as SQL: each counts what breaks it and gives an example.
+"""Integrity rules of the doctor, as SQL: each counts its violations and gives an example.
 
-Those that decide whether the CRM may hear of a date are in `integrity`, and `doctor` asks them there.
+The rules that block a date from CRM delivery are in `integrity`; the doctor includes them.
 """
-# ruff: noqa: S608 (SQL of ours)
+# ruff: noqa: S608 (constant SQL)
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS
+from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
 from zk_pipeline.store.quality.integrity import PUNCH_KEY
 
 Severity = Literal["error", "warning", "note"]
 
 
-# New since the poll before, dated outside of the time between the two, and inside of it once the drift is taken out.
-_CLOCK_LIMIT = f"INTERVAL {LIMIT_SECONDS:.0f} SECOND"
+# New since the poll before, dated outside the time between the two polls, but inside it after subtracting the drift.
+_CLOCK_LIMIT = f"INTERVAL {MAX_CLOCK_ERROR_SECONDS:.0f} SECOND"
 UNMARKED_CLOCKS = f"""
 WITH polls AS (
     SELECT id, finished_at, clock_drift_seconds AS drift,
@@ -25,14 +25,14 @@ WITH polls AS (
 )
 SELECT count(*), min(punch.device || ' ' || punch.user_id || ' ' || punch.punched_at_local)
 FROM raw_punches AS punch JOIN polls ON polls.id = punch.first_poll_id
-WHERE abs(polls.drift) > {LIMIT_SECONDS:.0f} AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
+WHERE abs(polls.drift) > {MAX_CLOCK_ERROR_SECONDS:.0f} AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
   AND punch.punched_at NOT BETWEEN polls.before - {_CLOCK_LIMIT} AND polls.finished_at + {_CLOCK_LIMIT}
   AND punch.punched_at - to_microseconds((polls.drift * 1e6)::BIGINT)
       BETWEEN polls.before - {_CLOCK_LIMIT} AND polls.finished_at + {_CLOCK_LIMIT}
   AND punch.seq NOT IN (SELECT seq FROM corrected_punches)
 """
 
-# The same record stored for a second person, by a later reading: its slot had passed to them.
+# The same record stored for a second user by a later reading, because its slot had a new holder.
 WRONG_PERSON = """
 SELECT later.seq, later.device, later.user_id, later.punched_at_local
 FROM raw_punches AS later JOIN raw_punches AS earlier
@@ -50,7 +50,7 @@ REPAIR = "`zk-pipeline repair --dry-run` shows them; `zk-pipeline repair` correc
 
 @dataclass(frozen=True)
 class Rule:
-    """`what` begins after the count; `sql` gives the count and an example."""
+    """`what` follows the count in the finding; `sql` returns the count and an example."""
 
     name: str
     severity: Severity
@@ -60,11 +60,11 @@ class Rule:
 
 
 REPORT = "report it with a copy (`zk-pipeline backup`); restoring an older backup undoes it"
-_REMAKE = "`zk-pipeline process` for these dates makes them anew"
+_REMAKE = "`zk-pipeline process` for these dates processes them again"
 
 
 def _twice(what: str, key: str, relation: str) -> str:
-    """More than one row of `relation` for a key; `what` shows one."""
+    """Query of duplicate keys of `relation`; `what` is the example."""
     return (
         f"SELECT count(*), min({what})::VARCHAR FROM (SELECT {key} FROM {relation} GROUP BY {key} HAVING count(*) > 1)"
     )
@@ -77,11 +77,11 @@ WHOLE = [
     Rule("numbers", "error", "punches have numbers above the last one given", REPORT,
          "SELECT count(*), min(seq)::VARCHAR FROM raw_punches "
          "WHERE seq > (SELECT max(value::BIGINT) FROM store_settings WHERE name = 'last_seq')"),
-    Rule("dead-letters", "warning", "deliveries have failed for good",
+    Rule("dead-letters", "warning", "deliveries have failed permanently",
          "correct the cause, then `zk-pipeline sync --retry-failed`",
          "SELECT count(*), min(work_date || ' ' || user_id) FROM crm_deliveries WHERE state = 'failed'"),
-    Rule("left-locked", "warning", "terminals are locked, so that people may not be able to punch",
-         "`zk-pipeline test-device NAME` unlocks it, unless a reading with --lock-while-reading is under way",
+    Rule("left-locked", "warning", "terminals are locked, so that employees may not be able to punch",
+         "`zk-pipeline test-device NAME` unlocks it, unless a reading with --lock-while-reading is in progress",
          "SELECT count(*), min(name) FROM devices WHERE keypad_locked_at IS NOT NULL AND removed_at IS NULL"),
     Rule("quarantine", "warning", "records of terminals could not be punches",
          "`zk-pipeline quarantine list` says why; `quarantine release` reads them again",
@@ -95,7 +95,7 @@ WHOLE = [
          "SELECT device, arg_max(error_code, id) AS code FROM device_polls GROUP BY device"
          ") AS poll ON poll.device = device.name WHERE device.removed_at IS NULL AND poll.code = 'registered_twice')"),
     Rule("states-corrected", "warning",
-         "work dates were made of in and out states that an upgrade has corrected since", _REMAKE,
+         "work dates were processed from in and out states that an upgrade has corrected since", _REMAKE,
          "SELECT count(*), min(day.work_date)::VARCHAR FROM (SELECT DISTINCT work_date, device FROM daily_attendance) "
          "AS day JOIN work_dates USING (work_date) JOIN devices AS device ON device.name = day.device "
          "WHERE device.trust_punch_states AND device.log_layout IN ('16', '8-MA300') AND work_dates.processed_at < "
@@ -105,8 +105,8 @@ WHOLE = [
          "SELECT count(*), min(device) FROM raw_punches "
          "WHERE is_clock_suspect AND voided_at IS NULL AND seq NOT IN (SELECT seq FROM corrected_punches)"),
     Rule("clocks-unmarked", "warning",
-         f"punches were stored as true by polls that measured the clock more than {LIMIT_SECONDS / 60:.0f} minutes "
-         "off, and bear a time outside of the time they came in",
+         f"punches of polls with a clock drift of over {MAX_CLOCK_ERROR_SECONDS / 60:.0f} minutes were stored as valid "
+         "although their time lies outside of the interval between two polls",
          "see that the device's time zone is right (`zk-pipeline device show NAME`); if its clock was wrong, "
          "`zk-pipeline device correct-clock` corrects a span of readings",
          UNMARKED_CLOCKS),
@@ -117,23 +117,24 @@ _PUNCHES = "raw_punches WHERE punched_at_local >= $begin AND punched_at_local < 
 _KEY = "site, user_id, work_date"
 _WHO = "work_date || ' ' || user_id"
 
-# Each is asked for the work dates from $first to $last, and punches from $begin until $end on the wall clock.
+# Each is checked for the work dates from $first to $last, and punches from $begin until $end on the wall clock.
 PER_SPAN = [
     Rule("punches-unique", "error", "punches are stored more than once", REPORT,
          _twice("device || ' ' || user_id || ' ' || punched_at_local", PUNCH_KEY, _PUNCHES)),
-    Rule("punches-poll", "error", "punches came by a poll that is not on record", REPORT,
+    Rule("punches-poll", "error", "punches refer to a poll that is not stored", REPORT,
          f"SELECT count(*), min(first_poll_id)::VARCHAR FROM {_PUNCHES} "
          "AND first_poll_id NOT IN (SELECT id FROM device_polls)"),
-    Rule("punches-device", "error", "punches are of a device that is not on record",
+    Rule("punches-device", "error", "punches refer to a device that is not stored",
          "`zk-pipeline device add` it under that name",
          f"SELECT count(*), min(device) FROM {_PUNCHES} AND device NOT IN (SELECT name FROM devices)"),
-    Rule("punches-counted", "error", "work dates have punches that they do not know of, so nobody makes their rows",
+    Rule("punches-counted", "error", "work dates have punches that they do not count, so they are not processed",
          _REMAKE,
-         "SELECT count(*), min(held.day)::VARCHAR FROM ("
+         "SELECT count(*), min(counted.day)::VARCHAR FROM ("
          "SELECT day, max(seq) AS seq FROM placed "
          "WHERE punched_at_local >= $begin AND punched_at_local < $end GROUP BY 1"
-         ") AS held LEFT JOIN work_dates AS known ON known.work_date = held.day "
-         "WHERE known.raw_purged_at IS NULL AND (known.latest_punch_seq IS NULL OR known.latest_punch_seq < held.seq)"),
+         ") AS counted LEFT JOIN work_dates AS known ON known.work_date = counted.day "
+         "WHERE known.raw_purged_at IS NULL "
+         "AND (known.latest_punch_seq IS NULL OR known.latest_punch_seq < counted.seq)"),
     Rule("punches-person", "error", "records that name only a slot are stored for a second person who had it later",
          REPAIR,
          f"SELECT count(*), min(device || ' ' || user_id || ' ' || punched_at_local) FROM ({WRONG_PERSON})"),
@@ -141,7 +142,7 @@ PER_SPAN = [
          _twice(_WHO, "user_id, work_date, CASE WHEN record_per = 'site' THEN site END",
                 f"crm_deliveries {_DAYS} AND state IN ('pending', 'retry', 'failed') "
                 "AND sent_body IS NULL")),
-    Rule("days-history", "error", "days are not there, or not those of the newest revision in the history", REPORT,
+    Rule("days-history", "error", "days are missing, or differ from their newest revision", REPORT,
          f"SELECT count(*), min(coalesce(day.work_date, past.work_date) || ' ' || coalesce(day.user_id, past.user_id)) "
          f"FROM (FROM daily_attendance {_DAYS}) AS day FULL JOIN ("
          f"SELECT {_KEY}, max(struct_pack(revision, is_retracted)) AS newest "
@@ -149,20 +150,20 @@ PER_SPAN = [
          f") AS past USING ({_KEY}) "
          "WHERE CASE WHEN day.id IS NULL THEN NOT past.newest.is_retracted "
          "ELSE day.revision IS DISTINCT FROM past.newest.revision END"),
-    Rule("deliveries-history", "error", "deliveries are of a revision that is not in the history, and cannot be sent",
+    Rule("deliveries-history", "error", "deliveries refer to a revision that is not stored, and cannot be sent",
          REPORT,
          f"SELECT count(*), min({_WHO}) FROM (FROM crm_deliveries {_DAYS}) "
          f"ANTI JOIN (FROM daily_attendance_revisions {_DAYS}) USING ({_KEY}, revision)"),
-    Rule("history-deliveries", "error", "revisions have no delivery, so the CRM never hears of them", REPORT,
+    Rule("history-deliveries", "error", "revisions have no delivery, so the CRM never gets them", REPORT,
          f"SELECT count(*), min({_WHO}) FROM (FROM daily_attendance_revisions {_DAYS}) AS day "
-         f"ANTI JOIN (FROM crm_deliveries {_DAYS}) USING ({_KEY}, revision) LEFT JOIN ("  # one is told for many
+         f"ANTI JOIN (FROM crm_deliveries {_DAYS}) USING ({_KEY}, revision) LEFT JOIN ("  # one delivery may cover many
          "SELECT user_id, work_date, max(revision) AS revision, bool_or(merged IS NOT NULL) AS is_merged "
          f"FROM crm_deliveries {_DAYS} AND record_per = 'person' GROUP BY ALL"
-         ") AS told USING (user_id, work_date) "
-         "WHERE NOT coalesce(is_merged OR told.revision > day.revision, false)"),
-    Rule("several-sites", "warning", "people's dates have rows at several sites",
-         "the CRM is told one record of them, from the first punch to the last, unless CRM_RECORD_PER is `site`; "
-         "terminals between which people go on foot can share a site (`zk-pipeline device update NAME --site SITE`)",
+         ") AS covering USING (user_id, work_date) "
+         "WHERE NOT coalesce(is_merged OR covering.revision > day.revision, false)"),
+    Rule("several-sites", "warning", "users have rows at several sites on one date",
+         "the CRM gets one record of them, from the first punch to the last, unless CRM_RECORD_PER is `site`; "
+         "terminals within walking distance can share a site (`zk-pipeline device update NAME --site SITE`)",
          f"SELECT count(*), min({_WHO}) FROM (SELECT user_id, work_date FROM daily_attendance {_DAYS} "
          "GROUP BY ALL HAVING count(DISTINCT site) > 1)"),
     Rule("days-dates", "error", "days are of a work date that is not listed", _REMAKE,

@@ -1,5 +1,5 @@
-"""Facts that the checks of the data judge: what is late, what grew, what is unusual. Each read is bounded by days, not
-by the size of the history, and judges nothing.
+"""Measurements for the data quality checks: delays, duplicates, unusual shares. Each read is bounded by days, not by
+the size of the history; the checks are evaluated elsewhere.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
 @dataclass(frozen=True)
 class DeviceReach:
-    """An enabled device. `silent_since`: its last successful poll; where there is none, or its registration changed
-    since, that. `missing`: records that it held at its last successful poll and the store does not. The rest is of its
-    newest poll, None where that succeeded. Polls of the last two days are looked at.
+    """An enabled device. `silent_since`: its last successful poll or last change of registration. `missing`: records of
+    its last successful poll that are not in the store. The other fields are of its newest poll, None if that succeeded.
+    Covers polls of the last two days.
     """
 
     device: str
@@ -42,19 +42,19 @@ class DeviceReach:
 
 @dataclass(frozen=True)
 class Undelivered:
-    """Deliveries on their way to the CRM, and dead letters."""
+    """Due deliveries, and dead letters."""
 
     due: int
     oldest_due: datetime | None
     failed: int
     oldest_failed: datetime | None
-    failed_words: str | None  # the CRM's, of one of them
+    failed_error: str | None  # message of the CRM for one of them
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """What waits for what. `waiting_since`: work dates not processed though they could be, and since when.
-    `locked_since`: devices, disabled ones too, whose reader and keys were locked by us, and since when.
+    """Delays. `waiting_since`: work dates that could be processed and are not, and since when. `locked_since`: devices,
+    including disabled ones, whose reader and keys the pipeline locked, and since when.
     """
 
     devices: list[DeviceReach]
@@ -75,20 +75,20 @@ class Shares:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the data looks like around the work date `today`, which is not over and therefore not judged."""
+    """State of the data before the work date `today`, which is not over and therefore not included."""
 
     schema_faults: list[str]
-    doubled_keys: list[str]
-    doubled_punches: int
-    unsound: Mapping[date, str]
+    duplicate_keys: list[str]
+    duplicate_punches: int
+    inconsistent_dates: Mapping[date, str]
     quarantined: Mapping[str, int]  # device → records of the last day that are still in quarantine
     quarantined_before: int
     shared_ids: list[tuple[str, str, str]]  # site, user id, names
-    unknown_people: list[tuple[str, str, int]]  # device, user id, punches of the last week
-    empty_days: list[tuple[str, date]]  # site, usual work date of the last week on which nobody was there
+    unknown_users: list[tuple[str, str, int]]  # device, user id, punches of the last week
+    empty_days: list[tuple[str, date]]  # site, usual work date of the last week without punches
     shares: Mapping[date, Shares]  # of the last week
     several_sites: list[tuple[str, int, str]]  # user id, dates of the last week with rows at several sites, the sites
-    namesakes: Names  # ids that are somebody else at each site
+    namesakes: Names  # ids of different employees at different sites
     churning: list[tuple[date, str, str, int]]  # work date, site, user id, revisions of the last day
 
 
@@ -98,13 +98,13 @@ class Quality:
     clock: Callable[[], datetime]
 
     def freshness(self, *, first: date, last: date) -> Freshness:
-        """What waits now; work dates are those from `first` to `last`."""
+        """Current delays, for the work dates from `first` to `last`."""
         now = self.clock()
-        with self.database.read("what is late") as connection:
+        with self.database.read("freshness") as connection:
             return freshness(connection, now, first=first, last=last)
 
     def facts(self, *, today: date) -> Facts:
-        """The state of the data, with `blocked_dates` left alone."""
+        """The state of the data; does not change `blocked_dates`."""
         now, shipped = self.clock(), tables_as_shipped()
         with self.database.read("quality of the data") as connection:
             faults = schema_faults(connection, shipped)
@@ -115,13 +115,13 @@ class Quality:
             span = {"first": today - WEEK, "today": today}
             facts = Facts(
                 schema_faults=faults,
-                doubled_keys=duplicate_keys(connection),
-                doubled_punches=duplicate_punches(connection, now - DAY - timedelta(hours=1)),
-                unsound=inconsistent_dates(connection, _dates_that_matter(connection, now)),
+                duplicate_keys=duplicate_keys(connection),
+                duplicate_punches=duplicate_punches(connection, now - DAY - timedelta(hours=1)),
+                inconsistent_dates=inconsistent_dates(connection, _relevant_dates(connection, now)),
                 quarantined=dict(quarantined),
                 quarantined_before=before[0] if before else 0,
                 shared_ids=connection.execute(_SHARED_IDS).fetchall(),
-                unknown_people=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
+                unknown_users=connection.execute(_UNKNOWN, [now - WEEK]).fetchall(),
                 empty_days=connection.execute(_EMPTY_DAYS, {**span, "start": today - MONTH - WEEK}).fetchall(),
                 shares=_shares(connection, today),
                 several_sites=connection.execute(_SEVERAL_SITES, span).fetchall(),
@@ -131,36 +131,36 @@ class Quality:
             named = candidates(connection)
         return replace(facts, namesakes=namesakes(named))
 
-    def hold(self, dates: Collection[date]) -> dict[date, str]:
-        """Look at `dates`, keep the unsound ones from the CRM and let go those that are sound; the unsound ones."""
-        with self.database.read("look for unsound work dates") as connection:
-            unsound = inconsistent_dates(connection, dates)
-            held = {day: reason for day, reason in blocked_dates(connection).items() if day in set(dates)}
-        if unsound != held:
-            with self.database.write("hold unsound work dates") as connection:
-                unsound = block_inconsistent_dates(connection, dates, self.clock())
-        return unsound
+    def block_inconsistent(self, dates: Collection[date]) -> dict[date, str]:
+        """Block the inconsistent ones of `dates` from CRM delivery, unblock the others; returns the former."""
+        with self.database.read("check work dates") as connection:
+            inconsistent = inconsistent_dates(connection, dates)
+            blocked = {day: reason for day, reason in blocked_dates(connection).items() if day in set(dates)}
+        if inconsistent != blocked:
+            with self.database.write("block inconsistent work dates") as connection:
+                inconsistent = block_inconsistent_dates(connection, dates, self.clock())
+        return inconsistent
 
-    def hold_what_matters(self) -> dict[date, str]:
-        """`hold` for the dates that the CRM may yet be told of, and those held already."""
-        with self.database.read("dates that matter") as connection:
-            dates = _dates_that_matter(connection, self.clock())
-        return self.hold(dates)
+    def block_relevant_dates(self) -> dict[date, str]:
+        """`block_inconsistent` for dates with open deliveries, processed in the last day, or blocked already."""
+        with self.database.read("work dates to check") as connection:
+            dates = _relevant_dates(connection, self.clock())
+        return self.block_inconsistent(dates)
 
-    def held(self) -> Mapping[date, str]:
-        """Work dates that the CRM is told nothing of, and why."""
-        with self.database.read("held work dates") as connection:
+    def blocked_dates(self) -> Mapping[date, str]:
+        """Blocked work dates with the reason."""
+        with self.database.read("blocked work dates") as connection:
             return blocked_dates(connection)
 
     def schema_faults(self) -> list[str]:
-        """Tables and columns that are not as the migrations made them."""
+        """Differences of tables and columns from the migrations."""
         shipped = tables_as_shipped()
-        with self.database.read("look at the tables") as connection:
+        with self.database.read("compare the schema") as connection:
             return schema_faults(connection, shipped)
 
 
 def freshness(connection: Connection, now: datetime, *, first: date, last: date) -> Freshness:
-    """As `Quality.freshness`, in a hold of the caller's."""
+    """As `Quality.freshness`, on the caller's connection."""
     devices = connection.execute(_REACH, {"since": now - 2 * DAY}).fetchall()
     placing = assign_work_dates(connection)
     asked = _WAITING.replace("<work_date>", placing.work_date).replace("<join>", placing.join)
@@ -172,7 +172,7 @@ def freshness(connection: Connection, now: datetime, *, first: date, last: date)
     return Freshness([DeviceReach(*row) for row in devices], dict(waiting), _undelivered(connection), dict(locked))
 
 
-def _dates_that_matter(connection: Connection, now: datetime) -> list[date]:
+def _relevant_dates(connection: Connection, now: datetime) -> list[date]:
     rows = connection.execute(
         """
         SELECT work_date FROM work_dates WHERE processed_at > $since
@@ -198,7 +198,7 @@ def _undelivered(connection: Connection) -> Undelivered:
 
 
 def _shares(connection: Connection, today: date) -> dict[date, Shares]:
-    """Of each of the seven dates before `today` that has rows."""
+    """Shares of those of the seven dates before `today` that have rows."""
     values = {"start": today - WEEK - MONTH, "today": today}
     by_date = {row[0]: (row[1], row[2]) for row in connection.execute(_ODD, values).fetchall()}
     shares = {}
@@ -225,15 +225,15 @@ SELECT
     CASE WHEN poll.status = 'failed' THEN poll.error_code END,
     CASE WHEN poll.status = 'failed' THEN poll.error END,
     CASE WHEN poll.status = 'failed' THEN poll.run_id END,
-    -- Where the terminal's counter is not the number of its records the poll's warnings say so.
+    -- If the terminal's counter is not the number of its records, the poll has a warning.
     CASE WHEN good.warnings IS NULL THEN greatest(0, coalesce(good.reported - good.records_accounted_for, 0)) ELSE 0 END
 FROM devices AS device LEFT JOIN newest ON newest.device = device.name
 WHERE device.enabled AND device.removed_at IS NULL
 ORDER BY device.name
 """
 
-# A date that became stale by other means than punches (a changed rule, a moved device) is asked for at once by the
-# sensor that looks for it; how long it has been so is not known, and it is not called late.
+# A date that became stale without new punches (a changed rule, a moved device) is requested by the sensor at once; its
+# delay is unknown, and it does not count as late.
 _WAITING = """
 WITH stale AS (
     SELECT work_date, processed_seq, reprocess_after FROM work_dates
@@ -266,7 +266,7 @@ GROUP BY 1, 2 HAVING count(DISTINCT lower(trim(person.name))) > 1
 ORDER BY 1, 2 LIMIT 100
 """
 
-# Only where a list of people has been read: not every terminal has one.
+# Only sites with a user list: not every terminal has one.
 _UNKNOWN = """
 WITH people AS (
     SELECT DISTINCT device.site, person.user_id
@@ -280,7 +280,7 @@ WHERE punch.created_at >= ? AND device.removed_at IS NULL
 GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 100
 """
 
-# Usual is a weekday on which the site had people at least three of the four times before.
+# A usual weekday: the site had punches on it in at least three of the four weeks before.
 _EMPTY_DAYS = """
 WITH present AS (
     SELECT DISTINCT site, work_date FROM daily_attendance WHERE work_date >= $start AND work_date < $today

@@ -1,7 +1,7 @@
-"""Repair of punches that earlier versions stored wrongly: at the instants of another zone, or for a second person.
+"""Repair of punches that earlier versions stored incorrectly: at the instants of another zone, or for a second user.
 
-A punch is never deleted: one of the wrong person is voided, and is part of no day from then on. The work dates that a
-repair touches become stale, so that their rows, and what the CRM was told, follow.
+Punches are never deleted: one of a wrong user is voided, and no longer part of a day. Affected work dates become stale,
+so that their rows and deliveries follow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.quality.integrity_rules import WRONG_PERSON
-from zk_pipeline.store.terminals.devices import rezone
+from zk_pipeline.store.terminals.devices import apply_timezone
 from zk_pipeline.store.work_dates.device_changes import invalidating_affected_dates
 
 INSTANTS = """
@@ -30,7 +30,7 @@ _EVER = {"begin": datetime(1, 1, 1), "end": datetime(9999, 1, 1)}  # noqa: DTZ00
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was repaired of one device, or with a dry run would be: `what` is `instants` or `persons`."""
+    """Repairs of one device, or with a dry run the plan: `what` is `instants` or `persons`."""
 
     device: str
     what: str
@@ -43,8 +43,8 @@ class Repairs:
     clock: Callable[[], datetime]
 
     def run(self, *, dry_run: bool = False) -> list[Repaired]:
-        """Repair everything that can be, by device. Doing it again finds nothing more."""
-        with self.database.read("look for what to repair") as connection:
+        """Repair all devices. Idempotent."""
+        with self.database.read("find repairs") as connection:
             instants = connection.execute(INSTANTS, _EVER).to_arrow_table()
             persons = connection.execute(WRONG_PERSON, _EVER).fetchall()
         wrong = wrong_instants(instants.to_pandas())
@@ -72,7 +72,7 @@ class Repairs:
                 "DELETE FROM corrected_punches WHERE seq IN (SELECT seq FROM raw_punches WHERE voided_at IS NOT NULL)"
             )
             for name, _, zone in rows:
-                rezone(connection, name, zone)
+                apply_timezone(connection, name, zone)
 
 
 def wrong_instants(stored: pd.DataFrame) -> pd.DataFrame:

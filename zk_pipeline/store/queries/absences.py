@@ -1,4 +1,4 @@
-"""Who was expected and did not come: rows of the view `absences`."""
+"""Absences: expected attendance days without punches, from the view `absences`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zk_pipeline.store.engine.database import Database
 
 @dataclass(frozen=True)
 class AbsenceRow:
-    """A work date on which an assigned shift works and the person has no punch."""
+    """A work date on which the assigned shift works and the user has no punch."""
 
     site: str
     user_id: str
@@ -32,14 +32,14 @@ class AbsenceStore:
         limit: int,
         offset: int = 0,
     ) -> tuple[int, list[AbsenceRow]]:
-        """How many there are of a person, a site and from `first` to `last` (None: all), and some of them, by date."""
+        """Count and one page of absences of a user, a site, and from `first` to `last` (None: all), by date."""
         values = {"user_id": user_id, "site": site, "first": first, "last": last}
         with self.database.read("list absences") as connection:
             rows = connection.execute(
                 f"{_ABSENCES} ORDER BY work_date, site, user_id LIMIT $limit OFFSET $offset",
                 values | {"limit": limit, "offset": offset},
             ).fetchall()
-            # The view is worth a second look only where the page does not tell by itself.
+            # A second query of the view only if the page does not give the count.
             if offset == 0 and len(rows) < limit:
                 count = len(rows)
             else:

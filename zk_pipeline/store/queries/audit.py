@@ -1,6 +1,4 @@
-"""Whole tables as plain values, for those who count by other means than the pipeline: the demo's reckoning, and
-tests.
-"""
+"""Complete tables as plain values, for independent recounts: the demo's verification, and tests."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from zk_pipeline.store.engine.database import Database
 
 @dataclass(frozen=True)
 class DayRow:
-    """What a row of `daily_attendance` says of a person's day."""
+    """Plain values of a row of `daily_attendance`."""
 
     site: str
     user_id: str
@@ -27,7 +25,7 @@ class DayRow:
 
 @dataclass(frozen=True)
 class Audit:
-    """Reads everything: for small stores."""
+    """Reads complete tables: for small stores only."""
 
     database: Database
 
@@ -37,7 +35,7 @@ class Audit:
             return connection.execute("SELECT device, user_id, punched_at_local FROM raw_punches").fetchall()
 
     def days(self) -> list[DayRow]:
-        """Every day as it stands."""
+        """Every attendance day."""
         with self.database.read("audit days") as connection:
             rows = connection.execute(
                 """

@@ -1,4 +1,4 @@
-"""Deliveries a page at a time, by state: what the web admin shows of the outbox, retractions included."""
+"""Pages of deliveries by state, retractions included, for the web admin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.keyset_pagination import Key, ListQuery, PageRequest, read_page
 from zk_pipeline.store.queries.lists import Rows
 
-# What a person may ask for, and the states it takes.
+# Views of the list, and the states of each.
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "open": ("pending", "sending", "retry", "failed"),
     "pending": ("pending",),
@@ -24,7 +24,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries; None takes all. `view` is one of VIEWS."""
+    """Filter of deliveries; None takes all. `view` is one of VIEWS."""
 
     view: str = "open"
     user_id: str | None = None
@@ -34,10 +34,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """One revision of a day that the CRM is, was or is to be told of, and the last words about it.
-
-    `held`: what is wrong with its work date, for which it waits.
-    """
+    """One delivery with the last error. `blocked_reason`: why its work date is blocked."""
 
     site: str
     user_id: str
@@ -52,16 +49,16 @@ class DeliveryRow:
     last_status: int | None
     last_error: str | None
     run_id: str | None
-    held: str | None
+    blocked_reason: str | None
 
 
 @dataclass(frozen=True)
 class Queue:
-    """How many deliveries are in each state, since when the oldest one is due, and how many are kept back."""
+    """Deliveries by state, due time of the oldest, and number of blocked ones."""
 
     states: dict[str, int]
     oldest_due: datetime | None
-    held: int
+    blocked: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class DeliveryLists:
         return Queue(dict(states), row[0], row[1])
 
     def page(self, wanted: DeliveryFilter, place: PageRequest) -> Rows[DeliveryRow]:
-        """What is open the longest due first, what is settled the newest first."""
+        """A page: open deliveries by due time, settled ones from the newest."""
         possible: dict[str, tuple[str, object]] = {
             "user_id": ("user_id = $user_id", wanted.user_id),
             "first": ("work_date >= $first", wanted.first),
@@ -96,7 +93,7 @@ class DeliveryLists:
         )
         with self.database.read("list deliveries") as connection:
             page = read_page(
-                connection, listing, ", ".join(field.name for field in fields(DeliveryRow)), place, source=_TOLD
+                connection, listing, ", ".join(field.name for field in fields(DeliveryRow)), place, source=_WITH_REASON
             )
         return Rows(page.count, [DeliveryRow(*row) for row in page.rows], page.until, page.last, page.has_more)
 
@@ -105,16 +102,16 @@ def order_of(view: str) -> list[Key]:
     return [Key("due_since", "instant", descending=view in ("delivered", "superseded"))]
 
 
-# Rows have no number; that of their key is as good, being the same wherever the row lies.
+# Rows have no id; a hash of their key serves as one, since it does not depend on the row's position.
 _DELIVERIES = """
     SELECT (hash(idempotency_key) >> 2)::BIGINT AS id, created_at AS due_since, state, user_id, work_date, site,
            revision, attempts, last_attempt_at, delivered_at, last_status, last_error, run_id, merged
     FROM crm_deliveries
 """
-_TOLD = f"""
-    SELECT delivery.*, day.is_retracted AND merged IS NULL AS is_retracted, held.reason AS held
+_WITH_REASON = f"""
+    SELECT delivery.*, day.is_retracted AND merged IS NULL AS is_retracted, blocked.reason AS blocked_reason
     FROM ({_DELIVERIES}) AS delivery
     JOIN daily_attendance_revisions AS day USING (site, user_id, work_date, revision)
-    LEFT JOIN blocked_dates AS held
-        ON held.work_date = delivery.work_date AND delivery.state IN ('pending', 'sending', 'retry', 'failed')
-"""  # noqa: S608 (SQL of ours)
+    LEFT JOIN blocked_dates AS blocked
+        ON blocked.work_date = delivery.work_date AND delivery.state IN ('pending', 'sending', 'retry', 'failed')
+"""  # noqa: S608 (constant SQL)

@@ -1,4 +1,4 @@
-"""All that the store knows of one terminal, for a person who looks into it: what it brought, and its newest polls."""
+"""Details of one device for the web admin: stored punches, and its latest polls."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ NEWEST_POLLS = 20
 
 
 @dataclass(frozen=True)
-class PollLine:
-    """One poll; the counts are None where it failed."""
+class PollListItem:
+    """One poll; the counts are None if it failed."""
 
     started_at: datetime
     finished_at: datetime
@@ -32,10 +32,10 @@ class PollLine:
 
 
 @dataclass(frozen=True)
-class DeviceStory:
-    """One terminal. `polls` are the newest first; `records` and `drift_seconds` are of the newest successful one."""
+class DeviceDetails:
+    """One terminal. `polls`: newest first; `records` and `drift_seconds`: of the latest successful poll."""
 
-    polls: list[PollLine]
+    polls: list[PollListItem]
     punches: int
     last_punch_local: datetime | None
     quarantined: int
@@ -51,13 +51,13 @@ class DeviceStory:
         return self.records / self.record_capacity if self.records is not None and self.record_capacity else None
 
 
-def device_story(database: Database, name: str) -> DeviceStory:
-    """What is stored of a registered device."""
-    with database.read("look into a device") as connection:
+def device_details(database: Database, name: str) -> DeviceDetails:
+    """Details of a registered device."""
+    with database.read("device details") as connection:
         facts = connection.execute(_FACTS, {"name": name}).fetchone()
         polls = connection.execute(_POLLS, {"name": name, "limit": NEWEST_POLLS}).fetchall()
     assert facts is not None
-    return DeviceStory([PollLine(*row) for row in polls], *facts)
+    return DeviceDetails([PollListItem(*row) for row in polls], *facts)
 
 
 _FACTS = """

@@ -1,4 +1,4 @@
-"""What was said of a person's day, when, and why: its punches, its revisions, and what the CRM was told."""
+"""Explanation of an attendance day: its punches, revisions and deliveries, also as of an earlier instant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime i
 
 @dataclass(frozen=True)
 class ExplainedPunch:
-    """A punch that belongs to the work date; `read_local` is what the terminal recorded, where that was corrected."""
+    """A punch of the work date; `read_local`: the time as recorded, if it was corrected."""
 
     site: str
     device: str
@@ -27,7 +27,7 @@ class ExplainedPunch:
 
 @dataclass(frozen=True)
 class Revision:
-    """One content that the day had, from `made_at` until the next; what it was judged by; the delivery of it."""
+    """One revision of the day, valid from `made_at` until the next, with its hours and delivery."""
 
     site: str
     revision: int
@@ -46,16 +46,16 @@ class Revision:
     day_off: str | None
     outlier_codes: list[str]
     outlier_reason: str
-    delivery: str | None  # its state now; of a date at several sites, that of the record it is part of; None without
+    delivery: str | None  # current state; for a date at several sites, that of its merged record; None without
     delivered_at: datetime | None
     idempotency_key: str | None
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """`revisions` in order; the last of each site is what was said at `as_of`, or (None) is said now.
+    """`revisions` in order; the last of each site is valid at `as_of`, or (None) now.
 
-    `punches` are placed by the shifts of today; with `as_of`, those that were stored by then.
+    `punches` are assigned by the current shifts; with `as_of`, only those stored by then.
     """
 
     user_id: str
@@ -65,7 +65,7 @@ class Explanation:
     revisions: list[Revision]
 
     def at(self, site: str | None) -> Explanation:
-        """What of it is of one site; None: all."""
+        """The part of one site; None: all."""
         if site is None:
             return self
         return replace(
@@ -80,7 +80,7 @@ class Explanations:
     database: Database
 
     def explain(self, user_id: str, work_date: date, *, as_of: datetime | None = None) -> Explanation:
-        """All that is known of a person's day, at every site, in one read."""
+        """Explain the day of a user at every site, in one read."""
         with self.database.read("explain a day") as connection:
             punches = _punches(connection, user_id, work_date, as_of)
             rows = connection.execute(_REVISIONS, {"user": user_id, "date": work_date, "as_of": as_of}).fetchall()
@@ -101,19 +101,19 @@ def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | 
         WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
           AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored.created_at <= $as_of)
         ORDER BY site, punch.punched_at, punch.device
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"user": user_id, "first": day, "last": day + timedelta(days=2), "as_of": as_of},
     ).fetchall()
     return [ExplainedPunch(*row) for row in rows]
 
 
-# A record over several sites is of the last revision made with it, and says what stood then at the others, too.
+# A record over several sites has the revision of its latest row, and includes the rows of the other sites.
 _REVISIONS = """
 WITH delivered AS (SELECT * FROM crm_deliveries WHERE user_id = $user AND work_date = $date)
 SELECT day.site, day.revision, day.created_at, day.run_id, day.is_retracted, day.device, day.clock_in_local,
        day.clock_out_local, day.punch_count, day.worked_minutes, day.worked_minutes_source, day.shift, day.shift_start,
-       day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, told.state, told.delivered_at,
-       told.idempotency_key
+       day.shift_end, day.day_off, day.outlier_codes, day.outlier_reason, sent.state, sent.delivered_at,
+       sent.idempotency_key
 FROM (
     SELECT day.*, coalesce(
         (SELECT max_by(shared, shared.revision) FROM delivered AS shared
@@ -121,7 +121,7 @@ FROM (
         (SELECT any_value(own) FROM delivered AS own WHERE own.site = day.site AND own.revision = day.revision),
         (SELECT max_by(shared, shared.revision) FROM delivered AS shared
          WHERE shared.merged IS NOT NULL AND shared.created_at <= day.created_at)
-    ) AS told
+    ) AS sent
     FROM daily_attendance_revisions AS day
     LEFT JOIN daily_attendance AS standing
         ON standing.site = day.site AND standing.user_id = day.user_id AND standing.work_date = day.work_date

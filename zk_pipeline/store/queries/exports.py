@@ -1,6 +1,6 @@
-"""Raw punches, days and absences as they leave the store: Arrow tables of bounded size, each read in one short hold.
+"""Export of raw punches, days and absences as Arrow tables of bounded size, each from one short read.
 
-What files are made of them is `operations.files.table_writers`.
+`operations.files.table_writers` writes them to files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.queries.people import NAMES
+from zk_pipeline.store.queries.enrolled_users import NAMES
 
 What = Literal["raw", "attendance", "absences"]
 
 
 @dataclass(frozen=True)
 class ExportScope:
-    """Which rows; None takes all. Dates are the wall clock's for `raw`, else work dates, both included."""
+    """Filter of rows; None takes all. Dates are wall-clock dates for `raw`, otherwise work dates; both inclusive."""
 
     first: date | None = None
     last: date | None = None
@@ -35,8 +35,8 @@ class ExportStore:
     database: Database
 
     def rows_by_date(self, what: What, scope: ExportScope) -> dict[date, int]:
-        """How many rows of `scope` each date has, in order. Raises UsageError for a device or site never heard of, and
-        for a device of absences.
+        """Rows of `scope` per date, ascending. Raises UsageError for an unknown device or site, and for a device in
+        an export of absences.
         """
         if what == "absences" and scope.device is not None:
             raise UsageError("an absence is at a site, not at a device: choose by site")
@@ -45,7 +45,7 @@ class ExportStore:
             _check("device", scope.device, [name for name, _ in known])
             _check("site", scope.site, sorted({site for _, site in known}))
             rows = connection.execute(
-                f"SELECT date, count(*) FROM ({_ROWS[what]}) GROUP BY date ORDER BY date",  # noqa: S608 (SQL of ours)
+                f"SELECT date, count(*) FROM ({_ROWS[what]}) GROUP BY date ORDER BY date",  # noqa: S608 (constant SQL)
                 _values(scope),
             ).fetchall()
         return dict(rows)
@@ -69,7 +69,7 @@ def _values(scope: ExportScope) -> dict[str, object]:
     return given | {"first": scope.first or date.min, "last": scope.last or date.max}
 
 
-# Ranges of the stored column itself, so that DuckDB can leave out what lies outside.
+# Ranges of the stored column itself, so that DuckDB can skip row groups outside them.
 _ROWS: Mapping[What, str] = {
     "raw": """
         SELECT punch.*, punched_at_local::DATE AS date, coalesce(device.site, punch.device) AS site,

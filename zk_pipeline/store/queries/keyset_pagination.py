@@ -1,8 +1,8 @@
-"""One page of a long list, at about the same cost wherever it is.
+"""Keyset pagination: any page of a long list at about the same cost.
 
-`OFFSET` sorts everything before the page: a million rows for page 10,000. Page by page a walk needs none, since each
-link says where the page before ended. A jump far into the list first counts rows by bucket of what they are ordered by,
-one scan without a sort, and then sorts only the bucket that the page lies in.
+`OFFSET` sorts everything before the page: a million rows for page 10,000. Following page links needs no offset, since
+each link contains the last keys of its page. A jump far into the list first counts rows per bucket of the order key, in
+one scan without a sort, and then sorts only the bucket of the page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zk_pipeline.store.engine.database import Connection
 Value = str | int | bool | date | datetime
 Kind = Literal["text", "number", "flag", "date", "instant"]
 
-# Coarse enough that few buckets come back, fine enough that one is quickly sorted: 65,536 numbers, 19 hours.
+# Coarse enough for few buckets, fine enough to sort one quickly: 65,536 numbers, 19 hours.
 _NUMBER_BITS, _INSTANT_BITS = 16, 36
 _BUCKETS: Mapping[Kind, str] = {
     "text": "{key}",
@@ -28,13 +28,13 @@ _BUCKETS: Mapping[Kind, str] = {
     "date": "{key}",
     "instant": f"epoch_us({{key}}) >> {_INSTANT_BITS}",
 }
-_SHALLOW = 10_000  # rows that may be sorted and passed over
+_SHALLOW = 10_000  # rows that may be sorted and skipped
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
 class Key:
-    """A column that a list can be ordered by; it must never be null."""
+    """A sortable column of a list; must not contain nulls."""
 
     column: str
     kind: Kind
@@ -43,8 +43,8 @@ class Key:
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which page. `until`: no rows with a higher id, so that a walk does not see what comes in meanwhile. `after`: the
-    page begins behind the row with these values of the order's columns and this id, whatever its number is.
+    """Requested page. `until`: excludes rows with a higher id, so that new rows do not shift the pages. `after`: the
+    page begins after the row with these key values and id, regardless of `number`.
     """
 
     number: int
@@ -55,9 +55,9 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class ListQuery:
-    """What is listed: a relation with an `id`, conditions on it with their values, and an order, which `id` completes.
+    """Query of a list: a relation with an `id`, conditions with their values, and an order, which `id` completes.
 
-    Every text in here is SQL of ours; what a user wrote is among `values` only.
+    All texts are constant SQL; user input is in `values` only.
     """
 
     relation: str
@@ -80,7 +80,7 @@ class ListQuery:
 
 @dataclass(frozen=True)
 class Page:
-    """`count` rows in all, up to `until`; `rows` of this page, and the values of the last one's keys for `after`."""
+    """`count`: all rows up to `until`; `rows`: those of this page; `last`: keys of the last row, for `after`."""
 
     count: int
     rows: list[tuple[Any, ...]]
@@ -91,10 +91,10 @@ class Page:
 
 @dataclass
 class BucketCache:
-    """Bucket counts of whole lists whose rows never change. New rows, which have higher ids, are counted on top.
+    """Cache of bucket counts for lists of immutable rows. New rows have higher ids and are added to the counts.
 
-    A count that does not fit any more (rows were deleted) is thrown away, and any is after `seconds`: a terminal's zone
-    may have been corrected, which moves its punches.
+    An outdated count (rows were deleted) is discarded, and any count after `seconds`: a corrected time zone moves the
+    punches of a terminal.
     """
 
     seconds: float = 300.0
@@ -122,14 +122,14 @@ def read_page(
     source: str = "",
     cache: BucketCache | None = None,
 ) -> Page:
-    """The page, with `columns` of `source` (the listing's own relation by default).
+    """Read a page, with `columns` of `source` (by default the relation of the list).
 
-    `source` may have more columns than the relation that is counted and sorted, which is the cheaper the fewer it has.
-    A `cache` is for relations whose rows never change.
+    `source` may have more columns than the relation that is counted and sorted, which is faster with few columns.
+    `cache` is only for relations of immutable rows.
     """
     until = place.until
     if until is None:
-        until = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({listing.relation})", {})  # noqa: S608 (SQL of ours)
+        until = _one(connection, f"SELECT coalesce(max(id), 0) FROM ({listing.relation})", {})  # noqa: S608 (constant SQL)
     values = {**listing.values, "until": until}
     count = _count(connection, listing, values)
     where, skip, keys = listing.where, 0, listing.keys
@@ -153,7 +153,7 @@ def read_page(
         WHERE {where}
         ORDER BY {", ".join(f"{key.column} {'DESC' if key.descending else 'ASC'}" for key in keys)}
         LIMIT {place.size + 1} OFFSET {skip}
-        """,  # noqa: S608 (SQL of ours, numbers)
+        """,  # noqa: S608 (constant SQL, numbers)
         values,
     ).fetchall()
     shown = found[: place.size]
@@ -162,14 +162,14 @@ def read_page(
 
 
 def _fetch(connection: Connection, ids: list[int], columns: str, source: str) -> list[tuple[Any, ...]]:
-    """The rows of these ids in their order; what joins `source` has are made for these only."""
+    """Rows of these ids in their order; the joins of `source` run for these only."""
     if not ids:
         return []
     rows = connection.execute(
         f"""
         SELECT id, {columns} FROM ({source})
         WHERE id BETWEEN $lowest AND $highest AND id IN (SELECT unnest($ids))
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"ids": ids, "lowest": min(ids), "highest": max(ids)},
     ).fetchall()
     by_id = {row[0]: row[1:] for row in rows}
@@ -178,7 +178,7 @@ def _fetch(connection: Connection, ids: list[int], columns: str, source: str) ->
 
 @dataclass(frozen=True)
 class _Span:
-    """The buckets a page lies in, by bounds of the first key, and how many of their rows come before it."""
+    """Bounds of the first key for the buckets of a page, and the number of their rows before it."""
 
     lowest: Value
     highest: Value
@@ -199,7 +199,7 @@ def _span(buckets: Counter[Any], key: Key, skip: int, wanted: int) -> _Span:
 
 
 def _bound(kind: Kind, bucket: Any, *, last: bool = False) -> Value:
-    """The first or the last value that a bucket can hold."""
+    """First or last possible value of a bucket."""
     bits = {"number": _NUMBER_BITS, "instant": _INSTANT_BITS}.get(kind)
     if bits is None:
         value: Value = bucket
@@ -214,7 +214,7 @@ def _count(connection: Connection, listing: ListQuery, values: Mapping[str, obje
 
 def _count_buckets(connection: Connection, listing: ListQuery, until: int, *, above: int = 0) -> Counter[Any]:
     rows = connection.execute(
-        f"SELECT {listing.bucket}, count(*) FROM ({listing.relation}) "  # noqa: S608 (SQL of ours)
+        f"SELECT {listing.bucket}, count(*) FROM ({listing.relation}) "  # noqa: S608 (constant SQL)
         f"WHERE {listing.where} AND id > $above GROUP BY 1",
         {**listing.values, "until": until, "above": above},
     ).fetchall()
@@ -222,12 +222,12 @@ def _count_buckets(connection: Connection, listing: ListQuery, until: int, *, ab
 
 
 def _behind(keys: Sequence[Key]) -> str:
-    """Behind the row whose keys are bound as `after0`, `after1` …"""
+    """Condition for rows after the one whose keys are bound as `after0`, `after1` …"""
     alternatives = []
     for number, key in enumerate(keys):
         same = [f"{one.column} = $after{index}" for index, one in enumerate(keys[:number])]
         alternatives.append(" AND ".join([*same, f"{key.column} {'<' if key.descending else '>'} $after{number}"]))
-    # Follows from the alternatives, and unlike them lets DuckDB leave out what lies before.
+    # Implied by the alternatives, but lets DuckDB skip row groups.
     pruning = f"{keys[0].column} {'<=' if keys[0].descending else '>='} $after0"
     return f"{pruning} AND ({' OR '.join(alternatives)})"
 

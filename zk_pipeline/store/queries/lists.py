@@ -1,4 +1,4 @@
-"""Lists of punches and of days, filtered and ordered, a page at a time: what the API and the web admin show."""
+"""Filtered and ordered pages of punches and attendance days, for the API and the web admin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zk_pipeline.store.queries.reviews import REVIEWED
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which rows; None takes all. Dates are the wall clock's for punches, work dates for days, both included."""
+    """Filter of rows; None takes all. Dates are wall-clock dates for punches, work dates for days; both inclusive."""
 
     user_id: str | None = None
     device: int | None = None  # devices.id; of days: the device of the clock-in
@@ -26,15 +26,15 @@ class Filter:
     synced_to_crm: bool | None = None
     sync_state: str | None = None
     outlier_code: str | None = None
-    is_reviewed: bool | None = None  # the revision that the day has now
+    is_reviewed: bool | None = None  # of the current revision
 
 
 @dataclass(frozen=True)
 class PunchRow:
-    """A row of `raw_punches` in the words of the API; `id` is its seq, which grows with every punch stored."""
+    """A row of `raw_punches` with the field names of the API; `id` is its seq, which increases with every punch."""
 
     id: int
-    device: int | None  # None: the registry has lost it
+    device: int | None  # None: not in the registry
     device_name: str
     user_id: str
     timestamp: datetime
@@ -45,8 +45,8 @@ class PunchRow:
 
 
 @dataclass(frozen=True)
-class PunchLine:
-    """A row of `raw_punches` as a person reads it: the terminal's wall clock, and where the terminal stands."""
+class PunchListItem:
+    """A row of `raw_punches` for display: wall-clock time and site of the terminal."""
 
     id: int
     device_name: str
@@ -66,7 +66,7 @@ class DayRow:
     """A row of `processed_attendance`."""
 
     id: int
-    device: int | None  # None: the registry has lost it
+    device: int | None  # None: not in the registry
     device_name: str
     site: str
     user_id: str
@@ -105,7 +105,7 @@ class Rows(Generic[Row]):
     has_more: bool
 
 
-# What each list can be ordered by: its word, column and kind.
+# Sort keys of each list: name, column and kind.
 PUNCH_ORDER: Mapping[str, tuple[str, Kind]] = {
     "id": ("id", "number"),
     "timestamp": ("timestamp", "instant"),
@@ -134,12 +134,12 @@ class ListStore:
     cache: BucketCache
 
     def punches(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchRow]:
-        """Raises UsageError for a device there never was."""
+        """Raises UsageError for an unknown device."""
         return self._punches(PunchRow, wanted, order, place)
 
-    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchLine]:
-        """The same rows with what people want to know of them. Raises UsageError for a device there never was."""
-        return self._punches(PunchLine, wanted, order, place)
+    def punch_lines(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[PunchListItem]:
+        """The same rows for display. Raises UsageError for an unknown device."""
+        return self._punches(PunchListItem, wanted, order, place)
 
     def _punches(self, kind: type[Row], wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[Row]:
         with self.database.read("list punches") as connection:
@@ -155,7 +155,7 @@ class ListStore:
         return Rows(page.count, [kind(*row) for row in page.rows], page.until, page.last, page.has_more)
 
     def days(self, wanted: Filter, order: Sequence[Key], place: PageRequest) -> Rows[DayRow]:
-        """Raises UsageError for a device there never was."""
+        """Raises UsageError for an unknown device."""
         needs_delivery = wanted.synced_to_crm is not None or wanted.sync_state is not None
         with self.database.read("list days") as connection:
             conditions, values = _conditions(connection, wanted, day="date")
@@ -169,7 +169,7 @@ class ListStore:
         return Rows(page.count, [DayRow(*row) for row in page.rows], page.until, page.last, page.has_more)
 
     def outlier_codes(self, wanted: Filter) -> dict[str, int]:
-        """How many of the days that `wanted` takes have each code. Raises UsageError for a device there never was."""
+        """Number of days in `wanted` by outlier code. Raises UsageError for an unknown device."""
         with self.database.read("count outliers") as connection:
             conditions, values = _conditions(connection, wanted, day="date")
             rows = connection.execute(
@@ -177,14 +177,14 @@ class ListStore:
                 SELECT code, count(*)
                 FROM (SELECT unnest(outlier_codes) AS code FROM ({_DAYS}) WHERE {" AND ".join(["true", *conditions])})
                 GROUP BY code ORDER BY code
-                """,  # noqa: S608 (SQL of ours)
+                """,  # noqa: S608 (constant SQL)
                 values,
             ).fetchall()
         return dict(rows)
 
     def day(self, day_id: int) -> DayRow | None:
-        """The day of that id."""
-        with self.database.read("look at a day") as connection:
+        """The attendance day with that id."""
+        with self.database.read("read a day") as connection:
             row = connection.execute(
                 f"SELECT {', '.join(DayRow.__dataclass_fields__)} FROM processed_attendance WHERE id = ?",  # noqa: S608
                 [day_id],
@@ -201,7 +201,7 @@ _NUMBERED_PUNCHES = f"""
     SELECT punch.*, device.id AS device, coalesce(device.site, punch.device_name) AS site,
            coalesce(device.timezone, 'UTC') AS timezone
     FROM ({_PUNCHES}) AS punch LEFT JOIN devices AS device ON device.name = punch.device_name
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 # Without the join that only `synced_to_crm` needs.
 _DAYS = """
     SELECT id, device AS device_name, site, user_id, work_date AS date, clock_in, is_outlier, outlier_codes, revision,
@@ -218,7 +218,7 @@ def _conditions(connection: Connection, wanted: Filter, *, day: str) -> tuple[li
         if found is None:
             raise UsageError(f"device: there is none with the id {wanted.device}")
         name = found[0]
-    # Ranges of the stored column itself, so that DuckDB can leave out what lies outside.
+    # Ranges of the stored column itself, so that DuckDB can skip row groups outside them.
     possible: dict[str, tuple[str, object]] = {
         "user_id": ("user_id = $user_id", wanted.user_id),
         "device_name": ("device_name = $device_name", name),

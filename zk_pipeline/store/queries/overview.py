@@ -1,4 +1,4 @@
-"""What an operator wants to see at a glance, in one consistent read."""
+"""Status overview of devices, days and deliveries, in one consistent read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zk_pipeline.store.work_dates.staleness import dates_outside, stale_dates
 class DeviceStatus:
     """One device with its newest poll; `fill` is records over capacity, 0 to 1.
 
-    `keypad_locked_at`: since when its reader and keys are locked by us; None where they are not.
+    `keypad_locked_at`: since when the pipeline has locked its reader and keys; None if they are not locked.
     """
 
     name: str
@@ -24,7 +24,7 @@ class DeviceStatus:
     last_poll: datetime | None
     last_poll_status: str | None
     last_error: str | None
-    last_warnings: str | None  # of the newest poll; null where it failed
+    last_warnings: str | None  # of the latest poll; null if it failed
     clock_drift_seconds: float | None
     records: int | None
     fill: float | None
@@ -52,7 +52,7 @@ class Overview:
     database: Database
 
     def status(self, *, first: date, last: date, now: datetime) -> StoreStatus:
-        """`first` and `last` bound the work-date partitions that exist."""
+        """Read the status; `first` and `last` bound the existing work-date partitions."""
         with self.database.read("status") as connection:
             devices = connection.execute(_DEVICES).fetchall()
             counts = connection.execute(

@@ -1,4 +1,4 @@
-"""Who has punched today, by site, so far as the terminals were read. Days themselves are `daily_attendance`."""
+"""Presence today by site, from the punches read so far. Attendance days are in `daily_attendance`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow as pa
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.work_dates.assignment import stored_workday_start
 
-_LONGEST_TODAY = timedelta(hours=50)  # since it began anywhere, whatever the zone
+_LONGEST_TODAY = timedelta(hours=50)  # since today began in the earliest zone
 
 
 @dataclass(frozen=True)
 class SitePresence:
-    """One site on its today. `enrolled`: people on its terminals, when their lists were last read."""
+    """Presence at one site today. `people`: users with punches; `enrolled`: users in the latest user lists."""
 
     site: str
     today: date
@@ -26,8 +26,8 @@ class SitePresence:
 
 
 def presence(database: Database, now: datetime) -> list[SitePresence]:
-    """Sites of enabled devices, by name. Today begins by the settings, on each terminal's wall clock; shifts that begin
-    their dates elsewhere are for the days themselves.
+    """Presence at the sites of enabled devices, by name. Today begins as in the settings, on each terminal's wall
+    clock; the work-date boundaries of shifts are ignored.
     """
     with database.read("who is present") as connection:
         starts_at = stored_workday_start(connection)

@@ -1,4 +1,4 @@
-"""Unusual days that a person has looked at: rows of `day_reviews`, which are only added to."""
+"""Reviews of outliers: append-only rows of `day_reviews`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zk_pipeline.store.engine.database import Database
 
 @dataclass(frozen=True)
 class Review:
-    """What somebody said of one revision of a day; not `is_reviewed`: that it is to be looked at again."""
+    """Review of one revision of a day; `is_reviewed` False: to be reviewed again."""
 
     revision: int
     is_reviewed: bool
@@ -20,7 +20,7 @@ class Review:
     note: str
 
 
-# Of each revision of a day, what was said last; of use where the day still has that revision.
+# Latest review of each revision; it counts while the day has that revision.
 REVIEWED = """
 SELECT (site, user_id, work_date, revision) FROM day_reviews
 GROUP BY site, user_id, work_date, revision HAVING arg_max(is_reviewed, reviewed_at)
@@ -39,10 +39,9 @@ class ReviewStore:
     clock: Callable[[], datetime]
 
     def mark(self, days: Mapping[int, int], *, by: str, note: str = "", is_reviewed: bool = True) -> dict[int, Review]:
-        """Say of days (id: the revision that was looked at) that they are reviewed, or to be looked at again.
+        """Mark days (id: reviewed revision) as reviewed, or as to be reviewed again.
 
-        Returns those of which it was said: not the ones that have another revision by now, are not unusual, or are
-        none.
+        Returns the marked ones, without days that have another revision, are no outliers, or do not exist.
         """
         now = self.clock()
         asked = {"ids": list(days), "revisions": list(days.values())}
@@ -57,7 +56,7 @@ class ReviewStore:
         return {id_: Review(revision, is_reviewed, now, by, note) for id_, revision in found}
 
     def latest(self, ids: Iterable[int]) -> dict[int, Review]:
-        """What was said last of the revision that each of these days has now, where anything was."""
+        """Latest review of the current revision of each of these days, if any."""
         with self.database.read("reviews of days") as connection:
             rows = connection.execute(
                 """
@@ -71,7 +70,7 @@ class ReviewStore:
         return {row[0]: Review(*row[1:]) for row in rows}
 
     def of_day(self, site: str, user_id: str, work_date: date) -> list[Review]:
-        """All that was said of a day, of all its revisions, in order."""
+        """All reviews of a day over all its revisions, in order."""
         with self.database.read("reviews of a day") as connection:
             rows = connection.execute(
                 """

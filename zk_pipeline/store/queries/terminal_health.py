@@ -1,4 +1,4 @@
-"""What the newest successful polls tell of each terminal: is all of its log here, is its clock right, is it full."""
+"""Terminal health from each device's latest successful poll: completeness, clock drift, log fill level."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from zk_pipeline.store.engine.database import Database
 
 @dataclass(frozen=True)
 class TerminalHealth:
-    """One enabled device after its newest successful poll; None where there was none. `fill` is 0 to 1.
+    """One enabled device after its latest successful poll; fields are None without one. `fill` is 0 to 1.
 
-    `error`: why the newest poll of all failed; None where that was the successful one.
+    `error`: error of the latest poll; None if that succeeded.
     """
 
     device: str
     read_at: datetime | None
     reported: int | None  # records the terminal counted before its log was read
-    records_accounted_for: (
-        int | None
-    )  # records of it that are stored or in quarantine; all where the poll's warnings say it
+    records_accounted_for: int | None  # stored or in quarantine; all records if the poll has warnings
     clock_drift_seconds: float | None
     fill: float | None
     error: str | None
 
     @property
     def missing(self) -> int:
-        """Records that the terminal held then and the store does not."""
+        """Records in the terminal's log that were not stored."""
         return max(0, (self.reported or 0) - (self.records_accounted_for or 0))
 
 
 def terminal_health(database: Database) -> list[TerminalHealth]:
-    """Every enabled device, by name."""
+    """Health of every enabled device, by name."""
     with database.read("health of terminals") as connection:
         rows = connection.execute(
             """

@@ -1,8 +1,8 @@
-"""Copies of a DuckDB file, byte for byte, by a process of their own.
+"""Byte-for-byte copies of a DuckDB file by a child process.
 
-Closing any descriptor of the database drops DuckDB's own lock in the process that closes it, so this process never
-opens the file: a child does, under the same lock that DuckDB takes for reading. 510 MB take 0.4 s this way,
-and 13 s as `COPY FROM DATABASE`. Who may write meanwhile is the caller's business (the fair lock).
+Closing any descriptor of the database releases DuckDB's own lock in that process, so a child process opens the file,
+under the same lock that DuckDB takes for reading. 510 MB take 0.4 s this way, and 13 s with `COPY FROM DATABASE`.
+The caller excludes writers (by the store lock).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreBusy
 
 _HELD, _FAILED = 3, 4
-# Standard library only, started without site packages: 15 ms. Source, target, whether to lock; then more pairs.
+# Standard library only, without site packages: starts in 15 ms. Arguments: whether to lock, then pairs of paths.
 _CHILD = f"""
 import fcntl, os, shutil, sys
 FICLONE = 0x40049409
@@ -44,38 +44,38 @@ except OSError as error:
 
 
 def copy_file(source: Path, target: Path, *, lock: bool = True) -> None:
-    """Copy a database and its log to `target`, which nobody looks at yet.
+    """Copy a database and its WAL to `target`, an unused name.
 
-    The caller keeps our own writers away. `file_lock` also refuses where another process has the file open for writing;
-    without it this process itself may have the file open, checkpointed and idle. Raises StoreBusy, ZkPipelineError.
+    The caller holds the store lock. With `lock`, fails if another process has the file open for writing; without it,
+    this process itself may have the file open, checkpointed and idle. Raises StoreBusy, ZkPipelineError.
     """
     pairs = [(source, target)]
-    if wal_of(source).exists():
-        pairs.append((wal_of(source), wal_of(target)))
+    if wal_path(source).exists():
+        pairs.append((wal_path(source), wal_path(target)))
     command = [sys.executable, "-I", "-S", "-c", _CHILD, "lock" if lock else "held"]
-    done = subprocess.run(  # noqa: S603 (a command of ours)
+    done = subprocess.run(  # noqa: S603 (a constant command)
         [*command, *(str(path) for pair in pairs for path in pair)], capture_output=True, text=True, check=False
     )
     if done.returncode == _HELD:
-        raise StoreBusy(f"{source} is held open for writing by a process that is not zk_pipeline; close it")
+        raise StoreBusy(f"{source} is open for writing in a process that is not zk_pipeline; close it")
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"the copying process ended with {done.returncode}"])[-1]
         raise ZkPipelineError(f"{source} could not be copied to {target}: {why}")
 
 
 @contextmanager
-def aside(target: Path) -> Iterator[Path]:
-    """A name beside `target` to write under; whatever is still there afterwards is removed, its log too."""
+def temporary_name(target: Path) -> Iterator[Path]:
+    """A temporary name next to `target`; a file left under it, or its WAL, is removed at the end."""
     path = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield path
     finally:
-        for leftover in (path, wal_of(path)):
+        for leftover in (path, wal_path(path)):
             leftover.unlink(missing_ok=True)
 
 
-def settle_on_disk(path: Path) -> None:
-    """Have the content on the disk before the name is given: after a loss of power the name must not lead to less."""
+def fsync_file(path: Path) -> None:
+    """Flush the file and its folder to disk before a rename, so that a power loss cannot leave an incomplete file."""
     for one in (path, path.parent):
         descriptor = os.open(one, os.O_RDONLY)
         try:
@@ -84,5 +84,5 @@ def settle_on_disk(path: Path) -> None:
             os.close(descriptor)
 
 
-def wal_of(path: Path) -> Path:
+def wal_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")

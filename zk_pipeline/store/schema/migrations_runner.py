@@ -1,5 +1,5 @@
-"""Numbered, forward-only migrations: each file in `migrations/` is applied once, in order, in a transaction of its
-own. Before a store that holds something is changed, a copy of it is left beside it.
+"""Schema migrations: numbered and forward-only. Each file in `migrations/` is applied once, in order, in its own
+transaction. A store with data is copied first.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import duckdb
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.schema.catalog import TABLES, VIEWS
-from zk_pipeline.store.schema.file_copy import aside, copy_file, settle_on_disk
+from zk_pipeline.store.schema.file_copy import copy_file, fsync_file, temporary_name
 
 _COPIES_KEPT = 3
-FILLING = 1_000_000_000  # the version that a store seems to have while another one is copied into it
+FILLING = 1_000_000_000  # version of a store while another one is copied into it
 
 
 @cache
 def migrations() -> tuple[tuple[int, str], ...]:
-    """(version, file name) of all migrations this program knows, in order."""
+    """(version, file name) of all known migrations, in order."""
     names = (item.name for item in resources.files("zk_pipeline.store.schema.migrations").iterdir())
     found = (re.fullmatch(r"(\d{4})_\w+\.sql", name) for name in names)
     return tuple(sorted((int(match[1]), match[0]) for match in found if match))
@@ -36,9 +36,9 @@ def newest_version() -> int:
 
 
 def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
-    """The version up to which the store has had every migration; 0 for an empty file.
+    """Version up to which all migrations are applied; 0 for an empty file.
 
-    Raises StoreUnusable for a store newer than this program and for a DuckDB file that is no store of ours.
+    Raises StoreUnusable for a store newer than this program and for a database that is no store.
     """
     known = [number for number, _ in migrations()]
     applied = _applied(connection, path)
@@ -51,27 +51,27 @@ def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
             f"{path} is at store version {max(foreign)}, written by a newer zk_pipeline; "
             f"this one knows up to {newest_version()}: upgrade zk_pipeline"
         )
-    in_order = takewhile(applied.__contains__, known)  # one that was numbered earlier and came later is still missing
+    in_order = takewhile(applied.__contains__, known)  # a lower number that was added later is still missing
     return max(in_order, default=0)
 
 
 def _applied(connection: duckdb.DuckDBPyConnection, path: object) -> set[int]:
     try:
         found = connection.execute("SELECT version FROM schema_migrations").fetchall()
-    except duckdb.CatalogException:  # only then: a list of tables costs 4 ms, and every hold of the store begins here
+    except duckdb.CatalogException:  # only then: listing tables takes 4 ms, and every use of the store starts here
         if connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone() != (0,):
             kind = "DuckDB file" if isinstance(path, Path) else "DuckLake"
-            words = f"{path} is a {kind} of something else: it has no schema_migrations table"
+            words = f"{path} is a {kind} of another program: it has no schema_migrations table"
             raise StoreUnusable(words) from None
         return set()
     return {int(row[0]) for row in found}
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: bool = True) -> None:
-    """Bring a file to the newest version; nothing to do costs one short query.
+    """Migrate a file to the newest version; one short query if it is current.
 
-    A store of an earlier version is first copied to `<name>.at-version-NNNN.duckdb` beside it, of which the newest
-    three stay. Raises ZkPipelineError, with the store as it was, where there is no room for that or a migration fails.
+    A store of an earlier version is first copied to `<name>.at-version-NNNN.duckdb` next to it; the newest three copies
+    stay. Raises ZkPipelineError, with the store unchanged, if there is no space for the copy or a migration fails.
     """
     version = read_version(connection, path)
     if version == newest_version():
@@ -84,9 +84,9 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, *, keep_copy: boo
 def apply_missing(
     connection: duckdb.DuckDBPyConnection, name: object, *, comment_on_columns_of_views: bool = True
 ) -> None:
-    """Apply what the store called `name` has not had yet, each in a transaction of its own.
+    """Apply the missing migrations to the store `name`, each in its own transaction.
 
-    Raises ZkPipelineError, with the store as the one before left it, where one fails.
+    Raises ZkPipelineError if one fails, with the store as the one before left it.
     """
     applied = _applied(connection, name)
     for number, file in migrations():
@@ -99,25 +99,25 @@ def apply_missing(
 
 
 def copies_before_migration(path: Path) -> list[Path]:
-    """What earlier upgrades left beside the store, oldest first."""
+    """Copies that earlier upgrades left next to the store, oldest first."""
     named = re.compile(re.escape(path.stem) + r"\.at-version-\d{4}\.duckdb")
     return sorted(one for one in path.parent.iterdir() if named.fullmatch(one.name))
 
 
 def _keep_copy(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> None:
-    """This process has the file open, under the exclusive lock: checkpointed, it lies still while a child reads it."""
+    """Copy the file, which this process has open under the exclusive lock: a checkpoint keeps it unchanged."""
     kept = path.with_name(f"{path.stem}.at-version-{version:04d}.duckdb")
     try:
         connection.execute("CHECKPOINT")
-        with aside(kept) as part:
+        with temporary_name(kept) as part:
             copy_file(path, part, lock=False)
-            settle_on_disk(part)
+            fsync_file(part)
             part.replace(kept)
     except (OSError, duckdb.Error, ZkPipelineError) as error:
         why = str(error).strip().splitlines()[0]
         raise ZkPipelineError(
-            f"{path} must be upgraded from store version {version} to {newest_version()}, and was not, because no copy "
-            f"of it could be made first: {why}"
+            f"{path} was not upgraded from store version {version} to {newest_version()}, because the copy before the "
+            f"upgrade failed: {why}"
         ) from error
     for old in copies_before_migration(path)[:-_COPIES_KEPT]:
         old.unlink()
@@ -130,9 +130,9 @@ def column_types(table: str) -> dict[str, str]:
 
 @cache
 def tables_as_shipped() -> dict[str, dict[str, str]]:
-    """Of each table at the newest version its columns and their types, from the migrations themselves, without a file.
+    """Columns and types of each table at the newest version, from the migrations in an in-memory database.
 
-    Some 0.15 s the first time: not to be asked while the store is held.
+    Takes 0.15 s the first time: do not call it under the store lock.
     """
     tables: dict[str, dict[str, str]] = {}
     with duckdb.connect(":memory:") as connection:
@@ -164,7 +164,7 @@ def _apply(connection: duckdb.DuckDBPyConnection, number: int, name: str, commen
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection, commit: Callable[[], object] | None = None) -> Iterator[None]:
-    """Committed at the end (by `commit`, where the engine has a say in it), rolled back on any exception."""
+    """Commit at the end (with `commit` of the engine, if given), roll back on any exception."""
     connection.begin()
     try:
         yield
@@ -175,7 +175,7 @@ def transaction(connection: duckdb.DuckDBPyConnection, commit: Callable[[], obje
 
 
 def _write_comments(connection: duckdb.DuckDBPyConnection, on_columns_of_views: bool) -> None:
-    """Names and texts come from the catalog only; COMMENT takes no bound parameters."""
+    """Write the comments of the catalog, as literals: COMMENT takes no bound parameters."""
     for kind, catalog in (("TABLE", TABLES), ("VIEW", VIEWS)):
         for table, (text, columns) in catalog.items():
             connection.execute(f"COMMENT ON {kind} {table} IS {literal(text)}")
@@ -186,5 +186,5 @@ def _write_comments(connection: duckdb.DuckDBPyConnection, on_columns_of_views: 
 
 
 def literal(text: str) -> str:
-    """For statements that take no bound parameters."""
+    """SQL literal, for statements that take no bound parameters."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Holidays that come from calendars: rows of `holiday_sources`, and what an import makes of `holidays` by them."""
+"""Sources of imported holidays: rows of `holiday_sources`, and the changes of an import to `holidays`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from datetime import date, datetime, timedelta
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.store.engine.database import Connection
 
-# A feast moves by days or weeks. A calendar that gives next year's the same UID has not moved this year's.
+# A holiday moves by days or weeks. The same UID on next year's date is no move of this year's.
 _FARTHEST_MOVE = timedelta(days=183)
 Key = tuple[date, str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalendarEvent:
-    """The dates of an event, each with its name; none where it was cancelled.
+    """Dates of an event with their names; empty if it was cancelled.
 
-    `window`: of a repeating event, the first and last date that were looked at.
+    `window`: for a repeating event, the first and last date that were expanded.
     """
 
     uid: str
@@ -26,7 +26,7 @@ class CalendarEvent:
     window: tuple[date, date] | None = None
 
     def denies(self, day: date) -> bool:
-        """Whether a date that the event had before is no longer one of it."""
+        """Whether the event no longer includes a date that it had before."""
         if day in self.days:
             return False
         if self.window is not None:
@@ -36,21 +36,21 @@ class CalendarEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class HolidayCalendar:
-    """What a calendar says. `unread`: UIDs of events that could not be read, whose holidays stay as they are.
+    """Content of a calendar. `unread`: UIDs of unreadable events, whose holidays stay unchanged.
 
-    `is_whole`: it lists all of its events, so that one it had before and lacks now was taken out of it.
+    `is_whole`: the calendar lists all its events, so that a missing event was removed from it.
     """
 
     name: str
     events: tuple[CalendarEvent, ...]
-    cancelled: frozenset[tuple[str, date]] = frozenset()  # single dates of events
+    cancelled: frozenset[tuple[str, date]] = frozenset()  # cancelled single dates of events
     unread: frozenset[str] = frozenset()
     is_whole: bool = True
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An event of a calendar that was not imported. `is_failure` is False for an appointment, which is no holiday."""
+    """A calendar event that was not imported. `is_failure` is False for an appointment, which is no holiday."""
 
     line: int
     summary: str
@@ -60,7 +60,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class HolidaysImported:
-    """What an import changed. `removed`: moved or cancelled in the calendar since the import before."""
+    """Changes of an import. `removed`: moved or cancelled in the calendar since the import before."""
 
     added: list[Holiday] = field(default_factory=list)
     changed: list[Holiday] = field(default_factory=list)
@@ -77,7 +77,7 @@ class _Source:
 
 
 def forget_sources(connection: Connection, keys: Iterable[Key]) -> None:
-    """The holidays of these dates and sites are entered by hand from now on, or gone."""
+    """Delete the sources of these dates and sites: the holidays were entered manually or removed."""
     known = set(connection.execute("SELECT DISTINCT holiday_date, site FROM holiday_sources").fetchall())
     for day, site in known.intersection(keys):
         connection.execute(
@@ -88,7 +88,7 @@ def forget_sources(connection: Connection, keys: Iterable[Key]) -> None:
 def plan_import(
     connection: Connection, calendar: HolidayCalendar, held: Mapping[date, Holiday], site: str | None, now: datetime
 ) -> HolidaysImported:
-    """Write down what comes from where, and say what has to change in `holidays`; `held` are those of the site."""
+    """Store the sources and return the changes for `holidays`; `held` are the holidays of the site."""
     before = _read(connection, site)
     wanted = {
         (event.uid, day): _Source(day, calendar.name, event.uid, name)
@@ -128,9 +128,10 @@ def _gone(calendar: HolidayCalendar, before: Iterable[_Source], today: date) -> 
 
 
 def _is_missing(day: date, first: date, last: date, today: date) -> bool:
-    """Whether a calendar with these first and last dates would have `day` if it still were a holiday in it.
+    """Whether a calendar with these first and last dates would contain `day` if it still were a holiday.
 
-    One that begins later than before says nothing of the past, nor the one of another year of this year.
+    A calendar that starts later than before gives no information about the past, nor one of another year about this
+    year.
     """
     if day.year > last.year or day.year < first.year:
         return False
@@ -138,7 +139,7 @@ def _is_missing(day: date, first: date, last: date, today: date) -> bool:
 
 
 def _names(sources: Iterable[_Source]) -> dict[date, str]:
-    """The names of all feasts of a date."""
+    """Names of all holidays of each date, joined."""
     found: dict[date, set[str]] = {}
     for one in sources:
         found.setdefault(one.day, set()).add(one.name)

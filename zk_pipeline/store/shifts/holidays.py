@@ -1,4 +1,4 @@
-"""Dates on which nobody is expected: rows of `holidays`."""
+"""Holidays: work dates without expected attendance, rows of `holidays`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 @dataclass(frozen=True)
 class HolidayStore:
-    """Every change makes exactly the work dates stale that have rows on the holiday."""
+    """Repository of holidays. A change makes exactly the work dates stale that have rows on the holiday."""
 
     database: Database
     clock: Callable[[], datetime]
 
     def all(self) -> list[Holiday]:
-        """By date, those of all sites first."""
+        """Holidays by date, those of all sites first."""
         with self.database.read("list holidays") as connection:
             return read_holidays(connection)
 
     def put(self, holidays: Iterable[Holiday]) -> ApplyResult[Holiday]:
-        """Enter holidays by hand, in one transaction; one of the same date and site gets the new name."""
+        """Add manual holidays, in one transaction; one with the same date and site gets the new name."""
         with self.database.write("enter holidays") as connection:
             return put_holidays(connection, list(holidays), self.clock())
 
     def take_over(self, calendar: HolidayCalendar, site: str | None = None) -> HolidaysImported:
-        """Make the holidays of a site, or (None) of all sites, those of a calendar, in one transaction.
+        """Import the holidays of a calendar for a site, or (None) for all sites, in one transaction.
 
-        What was imported before and was moved or cancelled in it goes; what was entered by hand stays. Raises
-        UsageError for a site that no device has.
+        Removes imported holidays that were moved or cancelled in it; manual ones stay. Raises UsageError for a site
+        without devices.
         """
         with self.database.write("import holidays") as connection:
             _check_sites(connection, [one for one in [site] if one is not None])
@@ -49,7 +49,7 @@ class HolidayStore:
         return done
 
     def remove(self, day: date, site: str | None = None) -> Holiday:
-        """Take back that of a site, or (None) of all sites. Raises UsageError where there is none."""
+        """Remove the holiday of a site, or (None) of all sites. Raises UsageError if there is none."""
         with self.database.write("remove a holiday", str(day)) as connection:
             for one in read_holidays(connection):
                 if (one.day, one.site) == (day, site):
@@ -66,7 +66,7 @@ def read_holidays(connection: Connection) -> list[Holiday]:
 
 
 def put_holidays(connection: Connection, holidays: list[Holiday], now: datetime) -> ApplyResult[Holiday]:
-    """As entered by hand: no import removes them. Raises UsageError for a site that no device has."""
+    """Store manual holidays, which no import removes. Raises UsageError for a site without devices."""
     for site, one in {one.site: one for one in reversed(holidays) if one.site is not None}.items():
         _check_sites(connection, [site], what=f"holiday {one.day}: ")
     wanted = {(one.day, one.site): one for one in holidays}

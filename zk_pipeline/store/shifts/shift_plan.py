@@ -1,4 +1,4 @@
-"""A declared plan of shifts, assignments and holidays made true in one transaction; doing it twice changes nothing."""
+"""Declarative plan of shifts, assignments and holidays; applied in one transaction, idempotent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 @dataclass(frozen=True)
 class ShiftPlan:
-    """What is wanted."""
+    """The declared state."""
 
     shifts: tuple[Shift, ...] = ()
     assignments: tuple[Assignment, ...] = ()
@@ -26,7 +26,7 @@ class ShiftPlan:
 
 @dataclass(frozen=True)
 class PlanApplied:
-    """What applying a plan changed, each in words; `unchanged` counts what was so already."""
+    """Changes of an applied plan, as texts; `unchanged` counts entries that were equal already."""
 
     added: list[str]
     changed: list[str]
@@ -37,14 +37,14 @@ class PlanApplied:
 def apply_plan(
     database: Database, clock: Callable[[], datetime], plan: ShiftPlan, *, prune: bool = False
 ) -> PlanApplied:
-    """Shifts and holidays become as declared, targets have exactly the assignments declared for them.
+    """Apply the declared shifts and holidays, and exactly the declared assignments of each target.
 
-    What the plan does not name stays, or goes with `prune`. Raises UsageError, and then nothing has changed.
+    Entries that the plan does not name stay, or are removed with `prune`. Raises UsageError, with nothing changed.
     """
     check_overlaps(plan.assignments)
     with database.write("apply a plan of shifts") as connection:
         todo = _compare(connection, plan, prune=prune)
-        forget_sources(connection, [(one.day, one.site) for one in plan.holidays])  # they are the file's now
+        forget_sources(connection, [(one.day, one.site) for one in plan.holidays])  # now declared in the file
         if not todo.differs:
             return PlanApplied([], [], [], todo.kept)
         with changing_shifts(connection):
@@ -71,8 +71,8 @@ def apply_plan(
 
 
 @dataclass(frozen=True)
-class _ToDo:
-    """What has to change; `kept`: how much of the plan is true already."""
+class _Changes:
+    """Pending changes; `kept`: number of entries that are equal already."""
 
     known: frozenset[str]
     shifts: list[Shift]
@@ -88,14 +88,14 @@ class _ToDo:
         return any((self.shifts, self.dropped, self.assigned, self.unassigned, self.holidays, self.unholy))
 
 
-def _compare(connection: Connection, plan: ShiftPlan, *, prune: bool) -> _ToDo:
+def _compare(connection: Connection, plan: ShiftPlan, *, prune: bool) -> _Changes:
     known = read_shifts(connection)
     held = {replace(one, id=None): one for one in read_assignments(connection)}
     holidays = {(one.day, one.site): one for one in read_holidays(connection)}
     wanted = [replace(one, id=None) for one in plan.assignments]
     declared = set(wanted)
     targets, named = {one.target for one in wanted}, {(one.day, one.site) for one in plan.holidays}
-    todo = _ToDo(
+    todo = _Changes(
         known=frozenset(known),
         shifts=[one for one in plan.shifts if known.get(one.name) != one],
         dropped=[name for name in known if prune and name not in {one.name for one in plan.shifts}],

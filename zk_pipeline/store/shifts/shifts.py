@@ -1,4 +1,4 @@
-"""Shifts and who has them: rows of `shifts` and `shift_assignments`. What they mean is `attendance.shifts`."""
+"""Shifts and their assignments: rows of `shifts` and `shift_assignments`. `attendance.shifts` defines their effect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 @dataclass(frozen=True)
 class ShiftStore:
-    """Every change makes exactly the work dates stale on which a row is placed or judged differently by it."""
+    """Repository of shifts. A change makes exactly the work dates stale whose rows it affects."""
 
     database: Database
     clock: Callable[[], datetime]
@@ -38,7 +38,7 @@ class ShiftStore:
             return read_assignments(connection)
 
     def add(self, shift: Shift) -> Shift:
-        """Make a shift. Raises UsageError where the name is taken."""
+        """Add a shift. Raises UsageError if the name exists."""
         with self.database.write("add a shift", shift.name) as connection:
             if shift.name in read_shifts(connection):
                 raise UsageError(f"shift {shift.name!r} exists already: change it with `shift update`")
@@ -46,27 +46,27 @@ class ShiftStore:
         return shift
 
     def update(self, shift: Shift) -> Shift:
-        """Make the shift of that name as given. Raises UsageError for an unknown one."""
+        """Update the shift with that name. Raises UsageError for an unknown one."""
         with self.database.write("update a shift", shift.name) as connection:
             _known(connection, shift.name)
             put_shift(connection, shift, self.clock())
         return shift
 
     def remove(self, name: str) -> None:
-        """Raises UsageError for an unknown shift and for one that somebody has, at whatever time."""
+        """Remove a shift. Raises UsageError for an unknown shift and for one with an assignment, also in the past."""
         with self.database.write("remove a shift", name) as connection:
             drop_shift(connection, name)
 
     def assign(self, assignment: Assignment) -> Assignment:
-        """Give a shift to a target; returns it with its id.
+        """Assign a shift to a target; returns the assignment with its id.
 
-        Raises UsageError for an unknown shift, device or site, and where it overlaps one of the same target.
+        Raises UsageError for an unknown shift, device or site, and for an overlap with one of the same target.
         """
         with self.database.write("assign a shift", assignment.shift) as connection:
             return put_assignments(connection, [assignment], self.clock())[0]
 
     def unassign(self, assignment_id: int) -> Assignment:
-        """Take an assignment back; returns it. Raises UsageError for an unknown one."""
+        """Remove an assignment; returns it. Raises UsageError for an unknown one."""
         with self.database.write("remove a shift assignment") as connection:
             for one in read_assignments(connection):
                 if one.id == assignment_id:
@@ -76,7 +76,7 @@ class ShiftStore:
 
 
 def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
-    """Make the shift of that name as given, whether there is one or not."""
+    """Insert or update a shift."""
     made = connection.execute("SELECT created_at FROM shifts WHERE name = ?", [shift.name]).fetchone()
     with changing_shifts(connection):
         connection.execute("DELETE FROM shifts WHERE name = ?", [shift.name])
@@ -85,7 +85,7 @@ def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
             INSERT INTO shifts (name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)},
                                 created_at, updated_at)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,  # noqa: S608 (column names of ours)
+            """,  # noqa: S608 (constant names)
             [
                 shift.name, shift.start, shift.end, " ".join(shift.weekdays), shift.workday_starts_at,
                 *(getattr(shift, bound) for bound in BOUNDS), made[0] if made else now, now,
@@ -141,7 +141,7 @@ def _known(connection: Connection, name: str) -> Shift:
 
 
 def _check_names(connection: Connection, assignments: Sequence[Assignment]) -> None:
-    """A shift, device or site that does not exist is a slip of the pen; a person may come later."""
+    """Raise UsageError for an unknown shift, device or site; a user may be enrolled later."""
     devices = connection.execute("SELECT name, site FROM devices ORDER BY name").fetchall()
     known = {
         "shift": list(read_shifts(connection)),

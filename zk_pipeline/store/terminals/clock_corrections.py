@@ -1,4 +1,4 @@
-"""Clocks set right afterwards: which readings of a terminal were wrong, by how much. The readings themselves stay."""
+"""Clock corrections: declared offsets for times recorded by a wrong clock. The recorded times stay stored."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from zk_pipeline.store.work_dates.device_changes import invalidating_affected_da
 
 @dataclass(frozen=True)
 class Correction:
-    """To every reading of `device` from `from_local` to `to_local` (both included) are added `add_seconds`."""
+    """Adds `add_seconds` to every recorded time of `device` from `from_local` to `to_local`, both inclusive."""
 
     id: int
     device: str
     from_local: datetime
     to_local: datetime
     add_seconds: int
-    only_in_doubt: bool  # it holds only for readings that are in doubt
+    only_in_doubt: bool  # applies only to punches with a suspect clock
     reason: str
     created_at: datetime
     revoked_at: datetime | None
-    punches: int  # under it now
+    punches: int  # corrected by it now
 
 
 @dataclass(frozen=True)
 class SuggestedCorrection:
-    """A correction by the drift that was measured when these punches, which are in doubt, came from `device`."""
+    """A correction by the drift that was measured when these punches with a suspect clock were read from `device`."""
 
     device: str
     from_local: datetime
@@ -42,7 +42,7 @@ class SuggestedCorrection:
 
     @property
     def command(self) -> str:
-        """What to run where the measured drift is what was wrong."""
+        """Command that applies the correction."""
         return (
             f"zk-pipeline device correct-clock {shlex.quote(self.device)} --from '{self.from_local}' "
             f"--to '{self.to_local}' --add-seconds {self.add_seconds} --only-in-doubt"
@@ -55,12 +55,12 @@ class CorrectionStore:
     clock: Callable[[], datetime]
 
     def all(self) -> list[Correction]:
-        """Every correction ever made, in order."""
+        """All corrections, revoked ones included, in order."""
         with self.database.read("clock corrections") as connection:
             return _read(connection, "true", [])
 
     def suggested(self) -> list[SuggestedCorrection]:
-        """Corrections for the punches in doubt that are under none, by device and poll."""
+        """Suggested corrections for suspect punches without one, by device and poll."""
         with self.database.read("suggest clock corrections") as connection:
             return suggested(connection)
 
@@ -74,11 +74,11 @@ class CorrectionStore:
         reason: str = "",
         only_in_doubt: bool = False,
     ) -> Correction:
-        """Correct the readings, those still to come included; their dates before and after become stale.
+        """Correct the recorded times, also of later polls; the work dates before and after become stale.
 
-        `only_in_doubt` leaves readings alone that the same wall clock shows once it is right again.
+        `only_in_doubt` excludes punches with the same wall-clock time from after the clock was set.
 
-        Raises UsageError for an unknown device, an empty span, and one that overlaps a correction that holds.
+        Raises UsageError for an unknown device, an empty span, and an overlap with an active correction.
         """
         if to_local < from_local:
             raise UsageError(f"the span ends at {to_local}, before it begins at {from_local}")
@@ -86,7 +86,7 @@ class CorrectionStore:
             site = _site_of(connection, device)
             for held in _read(connection, "revoked_at IS NULL AND device = ?", [device]):
                 if held.from_local <= to_local and from_local <= held.to_local:
-                    raise UsageError(f"correction {held.id} holds for part of that span: revoke it first")
+                    raise UsageError(f"correction {held.id} covers part of that span: revoke it first")
             with invalidating_affected_dates(connection, (site,)):
                 taken = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM clock_corrections").fetchall()[0][0]
                 connection.execute(
@@ -110,11 +110,11 @@ class CorrectionStore:
             return _read(connection, "correction.id = ?", [taken])[0]
 
     def revoke(self, correction_id: int) -> Correction:
-        """Take a correction back: its readings count as recorded again. Raises UsageError where it does not hold."""
+        """Revoke a correction: the recorded times count again. Raises UsageError if it is not active."""
         with self.database.write("revoke a clock correction", str(correction_id)) as connection:
             held = _read(connection, "correction.id = ? AND revoked_at IS NULL", [correction_id])
             if not held:
-                raise UsageError(f"there is no clock correction {correction_id} that holds")
+                raise UsageError(f"there is no active clock correction {correction_id}")
             with invalidating_affected_dates(connection, (_site_of(connection, held[0].device),)):
                 connection.execute(
                     "UPDATE clock_corrections SET revoked_at = ? WHERE id = ?", [self.clock(), correction_id]
@@ -123,12 +123,12 @@ class CorrectionStore:
             return _read(connection, "correction.id = ?", [correction_id])[0]
 
 
-# Drifts measured this close to each other are of one wrong setting of the clock, in seconds.
+# Seconds; measured drifts this close to each other have one cause.
 _SAME_DRIFT = 60
 
 
 def suggested(connection: Connection) -> list[SuggestedCorrection]:
-    """As `CorrectionStore.suggested`. Punches whose clock lost its date, unmeasured, have no suggestion."""
+    """As `CorrectionStore.suggested`. Punches of a clock that lost its date, without a drift, have no suggestion."""
     rows = connection.execute(
         """
         SELECT punch.device, poll.id, min(punch.punched_at_local), max(punch.punched_at_local),
@@ -156,14 +156,14 @@ def suggested(connection: Connection) -> list[SuggestedCorrection]:
 
 
 def correct(connection: Connection, device: str) -> None:
-    """Make the corrected punches of a device anew, from its readings, zone and the corrections that hold."""
+    """Recompute the corrected punches of a device from its punches, zone and active corrections."""
     connection.execute("DELETE FROM corrected_punches WHERE device = ?", [device])
     zone = connection.execute("SELECT timezone FROM devices WHERE name = ?", [device]).fetchall()[0][0]
     _insert(connection, "SELECT * FROM raw_punches WHERE device = $device", device, zone)
 
 
 def correct_fresh(connection: Connection) -> None:
-    """Put those of the temporary table `fresh`, just stored, that are under a correction where they belong."""
+    """Apply corrections to the new punches in the temporary table `fresh`."""
     zones = connection.execute(
         """
         SELECT name, timezone FROM devices
@@ -183,7 +183,7 @@ def correct_fresh(connection: Connection) -> None:
         CREATE TEMP TABLE placed_fresh AS
         SELECT punch.seq, {placing.work_date} AS work_date
         FROM corrected_punches AS punch {placing.join} WHERE punch.seq IN (SELECT seq FROM fresh)
-        """  # noqa: S608 (SQL of ours)
+        """  # noqa: S608 (constant SQL)
     )
     connection.execute(
         """
@@ -204,7 +204,7 @@ def _insert(connection: Connection, readings: str, device: str, zone: str) -> No
         JOIN clock_corrections AS correction ON correction.device = reading.device AND correction.revoked_at IS NULL
             AND reading.punched_at_local BETWEEN correction.from_local AND correction.to_local
             AND (reading.is_clock_suspect OR NOT correction.only_in_doubt)
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"device": device},
     ).df()
     if found.empty:
@@ -228,7 +228,7 @@ def _read(connection: Connection, where: str, values: list[object]) -> list[Corr
         SELECT id, device, from_local, to_local, add_seconds, only_in_doubt, reason, created_at, revoked_at,
                (SELECT count(*) FROM corrected_punches WHERE correction_id = correction.id)
         FROM clock_corrections AS correction WHERE {where} ORDER BY id
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         values,
     ).fetchall()
     return [Correction(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""The registry of terminals: rows of `devices`. Checking addresses and zones is `zk_pipeline.devices.addresses`."""
+"""Device registry: rows of `devices`. `zk_pipeline.devices.addresses` validates addresses and zones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone
+from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS, drift_in_zone
 from zk_pipeline.attendance.zones import to_instants
 from zk_pipeline.devices.errors import SerialUnverified
 from zk_pipeline.devices.models import Device, TerminalInfo
@@ -47,12 +47,12 @@ COLUMNS = (
     "updated_at",
 )
 
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (names of ours)
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM devices WHERE removed_at IS NULL"  # noqa: S608 (constant names)
 
 
 @dataclass(frozen=True)
 class DeviceRegistry:
-    """Registered terminals. A removed one keeps its row, since its punches stay; adding it again revives it."""
+    """Repository of devices. A removed device keeps its row, because its punches stay; adding it again restores it."""
 
     database: Database
     clock: Callable[[], datetime]
@@ -64,11 +64,11 @@ class DeviceRegistry:
         return [_device(row) for row in rows]
 
     def get(self, name: str) -> Device:
-        """Raises UnknownDevice, with the nearest names."""
+        """The device with that name. Raises UnknownDevice, with similar names."""
         return self.select([name])[0]
 
     def by_id(self, device_id: int) -> Device:
-        """Raises UnknownDevice."""
+        """The device with that id. Raises UnknownDevice."""
         with self.database.read("look up a device") as connection:
             row = connection.execute(f"{_SELECT} AND id = ?", [device_id]).fetchone()
         if row is None:
@@ -76,7 +76,7 @@ class DeviceRegistry:
         return _device(row)
 
     def select(self, names: Iterable[str]) -> list[Device]:
-        """The named devices, in the order asked. Raises UnknownDevice."""
+        """The named devices, in the given order. Raises UnknownDevice."""
         known = {device.name: device for device in self.all()}
         wanted = list(dict.fromkeys(names))
         for name in wanted:
@@ -93,7 +93,7 @@ class DeviceRegistry:
         return self.get(device.name)
 
     def update(self, name: str, **changes: Any) -> Device:
-        """Change EDITABLE fields. Another site, zone or trust makes exactly the work dates stale whose rows it touches.
+        """Change EDITABLE fields. A changed site, zone or trust makes exactly the affected work dates stale.
 
         Raises UnknownDevice.
         """
@@ -102,7 +102,7 @@ class DeviceRegistry:
         return self.get(name)
 
     def forget_serial(self, name: str) -> None:
-        """Let the next poll take whatever terminal answers for this device. Raises UnknownDevice."""
+        """Let the next poll accept any terminal at the address of this device. Raises UnknownDevice."""
         self.get(name)
         with self.database.write("forget a serial number", name) as connection:
             connection.execute(
@@ -113,7 +113,7 @@ class DeviceRegistry:
                 """,
                 [name],
             )
-            # Another terminal has other slots: a number stands for the list that nobody is on.
+            # Another terminal has other slots: count one empty user list.
             connection.execute(
                 """
                 UPDATE devices SET serial_number = NULL, log_layout = NULL, user_lists = user_lists + 1,
@@ -125,7 +125,7 @@ class DeviceRegistry:
             connection.execute("DELETE FROM device_log_positions WHERE device = ?", [name])
 
     def record_clock(self, name: str, *, drift_before: float | None, drift_after: float) -> None:
-        """Record that a terminal's clock was set: what it recorded since its last reading may bear the wrong time.
+        """Record that a terminal's clock was set: punches since its last reading may have the wrong time.
 
         Drifts in seconds, terminal minus true time.
         """
@@ -136,11 +136,11 @@ class DeviceRegistry:
                     clock_wrong_by = CASE WHEN abs($before) > $limit THEN $before ELSE clock_wrong_by END
                 WHERE name = $name
                 """,
-                {"name": name, "before": drift_before, "after": drift_after, "limit": LIMIT_SECONDS},
+                {"name": name, "before": drift_before, "after": drift_after, "limit": MAX_CLOCK_ERROR_SECONDS},
             )
 
     def remove(self, name: str) -> None:
-        """Take a device out of the registry; its punches, polls and days stay. Raises UnknownDevice."""
+        """Remove a device from the registry; its punches, polls and days stay. Raises UnknownDevice."""
         with self.database.write("remove a device", name) as connection:
             _registered(connection, name)
             connection.execute(
@@ -149,9 +149,7 @@ class DeviceRegistry:
             )
 
     def apply(self, devices: Iterable[Device]) -> ApplyResult[str]:
-        """Make the named devices as declared, in one transaction; others are left alone. Doing it twice changes
-        nothing.
-        """
+        """Apply the declared devices, in one transaction; others stay unchanged. Idempotent."""
         applied = ApplyResult[str]()
         with self.database.write("apply devices") as connection:
             for device in devices:
@@ -167,19 +165,19 @@ class DeviceRegistry:
         return applied
 
 
-# Error codes of polls whose readings are refused.
+# Error codes of polls whose readings are rejected.
 REGISTRATION_CHANGED = "registration_changed"
 REGISTERED_TWICE = "registered_twice"
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered device as it is inside the transaction that stores a reading of it."""
+    """A registered device, read in the transaction that stores its reading."""
 
     timezone: str
     last_sync: datetime | None
-    clock_right_at: datetime | None  # when its clock was last measured right; None: never in this zone
-    clock_wrong_by: float | None  # seconds, where it was measured wrong at the last reading or since
+    clock_right_at: datetime | None  # last measurement of a correct clock; None: never in this zone
+    clock_wrong_by: float | None  # seconds, if the clock was wrong at the last reading or since
     user_lists_at_reading: int
     user_lists: int
 
@@ -188,21 +186,21 @@ _REGISTRATION = "timezone, last_sync, clock_right_at, clock_wrong_by, user_lists
 
 
 def registration(connection: Connection, name: str) -> Registration:
-    """Raises ReadingRefused for a device that is not registered any more."""
+    """The registration of a device. Raises ReadingRefused for a device that is no longer registered."""
     row = connection.execute(
-        f"SELECT {_REGISTRATION} FROM devices WHERE name = ? AND removed_at IS NULL",  # noqa: S608 (names of ours)
+        f"SELECT {_REGISTRATION} FROM devices WHERE name = ? AND removed_at IS NULL",  # noqa: S608 (constant names)
         [name],
     ).fetchone()
     if row is None:
-        raise ReadingRefused(name, REGISTRATION_CHANGED, f"{name}: it is not registered any more")
+        raise ReadingRefused(name, REGISTRATION_CHANGED, f"{name}: it is no longer registered")
     return Registration(*row)
 
 
 def check_registrations(connection: Connection, read: Sequence[tuple[Device, TerminalInfo]]) -> dict[str, Registration]:
-    """By name, the devices that these readings are of. `read`: each device as it was when its reading began.
+    """Registrations of these readings, by name. `read`: each device as at the start of its reading.
 
-    Raises ReadingRefused for the first reading that must not be stored under its name: the registration was changed
-    while the terminal was read, or the terminal is registered under another name, too.
+    Raises ReadingRefused for the first reading that must not be stored under its name: the registration changed during
+    the reading, or the terminal is also registered under another name.
     """
     rows = connection.execute(
         f"SELECT id, name, ip_address, port, encoding, serial_number, removed_at, {_REGISTRATION} FROM devices"  # noqa: S608
@@ -213,15 +211,15 @@ def check_registrations(connection: Connection, read: Sequence[tuple[Device, Ter
     for device, info in read:
         row = known.get(device.name)
         if row is None or row[6] is not None:
-            problem = f"{device.name}: it was removed from the registry while it was read"
+            problem = f"{device.name}: it was removed from the registry during the reading"
             raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
         serial = row[5] or ""
         is_as_read = (row[2], row[3], row[4]) == (device.ip_address, device.port, device.encoding)
         if not is_as_read or serial not in (device.serial_number or "", info.serial_number):
-            problem = f"{device.name}: it was changed in the registry while it was read; the next poll goes by that"
+            problem = f"{device.name}: it was changed in the registry during the reading; the next poll uses the change"
             raise ReadingRefused(device.name, REGISTRATION_CHANGED, problem)
         if serial and not info.serial_number:
-            problem = f"{device.name}: it does not tell its serial number, and {serial} is registered"
+            problem = f"{device.name}: it did not return its serial number, and {serial} is registered"
             raise ReadingRefused(device.name, SerialUnverified.code, problem)
         holder = holders.get(info.serial_number)
         if holder is not None and holder[1] != device.name:
@@ -236,49 +234,48 @@ def check_registrations(connection: Connection, read: Sequence[tuple[Device, Ter
     return found
 
 
-def record_successes(connection: Connection, told: Mapping[str, tuple[TerminalInfo, str | None, datetime]]) -> None:
-    """Record what successful polls tell of devices, the layout of their logs where they hold any, and when each poll
-    was finished; by name.
+def record_successes(connection: Connection, polled: Mapping[str, tuple[TerminalInfo, str | None, datetime]]) -> None:
+    """Record terminal info, log layout if any, and end of successful polls, by device name.
 
-    An empty answer never replaces what is known: terminals refuse options at times.
+    An empty value never replaces a known one: terminals reject options at times.
     """
     rows = [
         {
             "device": name,
             "finished_at": finished_at,
             "log_layout": log_layout,
-            **{field: getattr(info, field) for field in _TOLD.names[3:]},
+            **{field: getattr(info, field) for field in _POLLED.names[3:]},
         }
-        for name, (info, log_layout, finished_at) in told.items()
+        for name, (info, log_layout, finished_at) in polled.items()
     ]
-    connection.register("told", pa.Table.from_pylist(rows, _TOLD))
+    connection.register("polled", pa.Table.from_pylist(rows, _POLLED))
     connection.execute(
         """
         UPDATE devices
-        SET last_sync = told.finished_at,
-            serial_number = coalesce(nullif(told.serial_number, ''), devices.serial_number),
-            firmware_version = coalesce(nullif(told.firmware_version, ''), devices.firmware_version),
-            platform = coalesce(nullif(told.platform, ''), devices.platform),
-            record_capacity = coalesce(nullif(told.record_capacity, 0), devices.record_capacity),
-            last_transport = told.transport,
+        SET last_sync = polled.finished_at,
+            serial_number = coalesce(nullif(polled.serial_number, ''), devices.serial_number),
+            firmware_version = coalesce(nullif(polled.firmware_version, ''), devices.firmware_version),
+            platform = coalesce(nullif(polled.platform, ''), devices.platform),
+            record_capacity = coalesce(nullif(polled.record_capacity, 0), devices.record_capacity),
+            last_transport = polled.transport,
             user_lists_at_reading = devices.user_lists,
-            clock_drift_seconds = told.clock_drift_seconds,
+            clock_drift_seconds = polled.clock_drift_seconds,
             clock_right_at = CASE
-                WHEN abs(told.clock_drift_seconds) <= $limit THEN told.finished_at ELSE devices.clock_right_at
+                WHEN abs(polled.clock_drift_seconds) <= $limit THEN polled.finished_at ELSE devices.clock_right_at
             END,
             clock_wrong_by = CASE
-                WHEN told.clock_drift_seconds IS NULL THEN devices.clock_wrong_by
-                WHEN abs(told.clock_drift_seconds) > $limit THEN told.clock_drift_seconds
+                WHEN polled.clock_drift_seconds IS NULL THEN devices.clock_wrong_by
+                WHEN abs(polled.clock_drift_seconds) > $limit THEN polled.clock_drift_seconds
             END,
-            log_layout = coalesce(told.log_layout, devices.log_layout)
-        FROM told WHERE told.device = devices.name
+            log_layout = coalesce(polled.log_layout, devices.log_layout)
+        FROM polled WHERE polled.device = devices.name
         """,
-        {"limit": LIMIT_SECONDS},
+        {"limit": MAX_CLOCK_ERROR_SECONDS},
     )
-    connection.unregister("told")
+    connection.unregister("polled")
 
 
-_TOLD = pa.schema(
+_POLLED = pa.schema(
     {
         "device": pa.string(),
         "finished_at": pa.timestamp("us", "UTC"),
@@ -338,7 +335,7 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
         _change(connection, device, now)
         if before and before[1] != device.timezone:
             moved = drift_in_zone(0.0, now.replace(tzinfo=None), zone=before[1], other=device.timezone)
-            rezone(connection, device.name, device.timezone, moved=moved or 0.0)
+            apply_timezone(connection, device.name, device.timezone, moved=moved or 0.0)
 
 
 def _change(connection: Connection, device: Device, now: datetime) -> None:
@@ -361,11 +358,11 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"unknown device {name!r}{hint}"
 
 
-def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0) -> None:
-    """Compute the instants of all wall-clock readings of a device in its zone. Rare, so done under the lock.
+def apply_timezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0) -> None:
+    """Recompute the instants of all recorded times of a device in its zone. Rare, therefore under the lock.
 
-    `moved`: seconds by which a drift measured against the former zone is greater against the new one. Punches that were
-    in doubt because of the former zone alone no longer are.
+    `moved`: seconds to add to a drift that was measured against the former zone. Punches that were suspect only because
+    of the former zone no longer are.
     """
     readings = connection.execute("SELECT DISTINCT punched_at_local FROM raw_punches WHERE device = ?", [device]).df()
     readings["punched_at"] = to_instants(readings["punched_at_local"], zone)
@@ -390,7 +387,7 @@ def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0
             "device": device,
             "earliest": CLOCK_WAS_RESET_BEFORE,
             "ahead": AHEAD,
-            "limit": LIMIT_SECONDS,
+            "limit": MAX_CLOCK_ERROR_SECONDS,
             "moved": moved,
         },
     )
@@ -407,6 +404,6 @@ def rezone(connection: Connection, device: str, zone: str, *, moved: float = 0.0
                 clock_right_at = CASE WHEN abs(clock_drift_seconds + $moved) <= $limit THEN last_sync END
             WHERE name = $device
             """,
-            {"device": device, "limit": LIMIT_SECONDS, "moved": moved},
+            {"device": device, "limit": MAX_CLOCK_ERROR_SECONDS, "moved": moved},
         )
     correct(connection, device)

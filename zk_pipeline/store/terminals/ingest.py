@@ -1,7 +1,7 @@
-"""The statements of an ingest, inside the caller's transaction: idempotent, and as many for one device as for fifty.
+"""SQL statements of an ingest, in the caller's transaction: idempotent, and as many for one device as for fifty.
 
-What several devices brought is stored by the same few statements: on a shared store each of them costs more than the
-rows do.
+The rows of several devices are stored by the same few statements: on a shared store, a statement costs more than its
+rows.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from zk_pipeline.store.terminals.clock_corrections import correct_fresh
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
-# A terminal that lost its clock starts again at 2000-01-01; one that is a day ahead did not drift there. Their punches
-# happened, but when is not known.
+# A clock that lost its time restarts at 2000-01-01; one that is a day ahead did not drift there. Such punches are
+# stored, but their time is unknown.
 CLOCK_WAS_RESET_BEFORE = datetime(2001, 1, 1)  # noqa: DTZ001 (a wall-clock reading)
 AHEAD = timedelta(days=1)
 
-# Periods in which known punches are looked for are one where they are closer to each other than this.
+# Periods in which known punches are searched are merged if they are closer than this.
 _NEAR = timedelta(days=7)
 
 PUNCHES = pa.schema(
@@ -40,7 +40,7 @@ PUNCHES = pa.schema(
         "raw": pa.binary(),
     }
 )
-# `listed_before` and `listed_after`: of a record that names only a slot, see `slots.attribute`; otherwise null.
+# `listed_before` and `listed_after`: for a record that names only a slot, see `slots.attribute`; otherwise null.
 REJECTED = pa.schema(
     {"raw": pa.binary(), "reason": pa.string(), "listed_before": pa.int32(), "listed_after": pa.int32()}
 )
@@ -49,8 +49,7 @@ _USERS = pa.schema(
 )
 
 
-# The names under which a terminal's punches are stored: that of its device, and those of devices removed before that
-# had its serial number.
+# Names under which punches of a terminal are stored: its device, and removed devices with its serial number.
 NAMES_OF_TERMINALS = """
     SELECT name AS device, name AS stored_as FROM devices
     UNION ALL
@@ -62,9 +61,9 @@ NAMES_OF_TERMINALS = """
 
 @dataclass(frozen=True)
 class FetchedTable:
-    """What one device brought by one poll: `table` as made by `punches_table`, `rejected_table` or `users_table`.
+    """Rows of one poll of one device: `table` as from `punches_table`, `rejected_table` or `users_table`.
 
-    `in_doubt`: of punches, which were recorded by a clock that is known to be wrong; None: none of them.
+    `in_doubt`: for punches, which ones have a clock known to be wrong; None: none of them.
     """
 
     device: str
@@ -75,8 +74,8 @@ class FetchedTable:
 
 @dataclass
 class Inserted:
-    """Of one device: punches that are stored now, those of them that are new, these by work date where they are part of
-    a day, and how many are not, since their clock was wrong.
+    """Counts of one device: `stored` punches, `new` ones among them, `touched`: new valid ones by work date, and
+    `in_doubt`: new ones with a suspect clock.
     """
 
     stored: int
@@ -86,9 +85,9 @@ class Inserted:
 
 
 def punches_table(punches: pd.DataFrame, zone: str) -> pa.Table:
-    """The frame as Arrow, with instants, each (who, punched_at_local) once: prepared before the lock is taken.
+    """The frame as Arrow with instants, each (user, punched_at_local) once; prepared before the lock is taken.
 
-    Who is `user_id`, or `uid` where a record names only a slot.
+    The user is `user_id`, or `uid` if a record names only a slot.
     """
     is_slot = punches["uid"].notna().any()
     once = punches.drop_duplicates([*(["uid"] if is_slot else []), "user_id", "punched_at_local"])
@@ -115,14 +114,14 @@ def next_poll_id(connection: Connection) -> int:
     return int(row[0])
 
 
-def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now: datetime) -> list[Inserted]:
-    """Store what is new of the punches that different devices brought; what came of each, in order."""
-    done = [Inserted(stored=len(one.table)) for one in brought]
-    of = dict(zip([one.device for one in brought], done, strict=True))
-    assert len(of) == len(brought), "a device brings its punches once"
+def insert_punches(connection: Connection, fetched: Sequence[FetchedTable], now: datetime) -> list[Inserted]:
+    """Store the new punches of different devices; returns the counts of each, in order."""
+    done = [Inserted(stored=len(one.table)) for one in fetched]
+    of = dict(zip([one.device for one in fetched], done, strict=True))
+    assert len(of) == len(fetched), "one table of punches per device"
     if not any(one.stored for one in done):
         return done
-    incoming = _together(brought)
+    incoming = _together(fetched)
     connection.register("incoming", incoming)
     seq = next_seq(connection, len(incoming))
     placing = assign_work_dates(connection, pairs="SELECT DISTINCT device, user_id FROM incoming")
@@ -131,12 +130,12 @@ def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now:
         SELECT punch.device, count(*) FROM incoming AS punch {placing.join}
         WHERE {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         GROUP BY 1
-        """  # noqa: S608 (SQL of ours)
+        """  # noqa: S608 (constant SQL)
     ).fetchall()
     for device, count in cleared:
         of[device].stored -= count
     unknown, periods = _unknown(connection, incoming)
-    # Numbers as if each device had come alone, after the one before it.
+    # Numbers as if the devices were stored one after the other.
     connection.execute(
         f"""
         CREATE TEMP TABLE fresh AS
@@ -148,7 +147,7 @@ def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now:
                punch.in_doubt OR punch.punched_at_local < $earliest OR punch.punched_at > $latest AS is_clock_suspect
         FROM (FROM {unknown}) AS punch {placing.join}
         WHERE work_date NOT IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {**periods, "seq": seq, "earliest": CLOCK_WAS_RESET_BEFORE, "latest": now + AHEAD},
     )
     connection.execute(
@@ -162,8 +161,8 @@ def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now:
         {"now": now},
     )
     correct_fresh(connection)
-    believed = "fresh WHERE NOT is_clock_suspect"  # the others are stored, but part of no day
-    mark_stale(connection, believed)
+    valid = "fresh WHERE NOT is_clock_suspect"  # suspect punches are stored, but part of no day
+    mark_stale(connection, valid)
     counted = connection.execute(
         """
         SELECT device, work_date, is_clock_suspect, count(*) FROM fresh GROUP BY ALL ORDER BY device, work_date
@@ -181,16 +180,16 @@ def insert_punches(connection: Connection, brought: Sequence[FetchedTable], now:
 
 
 def count_missing(connection: Connection, device: str, punches: pa.Table) -> int:
-    """How many of `punches` are not stored for `device`; records that name only a slot may be in quarantine, too."""
+    """Number of `punches` not stored for `device`; records that name only a slot may also be in quarantine."""
     if not len(punches):
         return 0
     incoming = _together([FetchedTable(device, 0, punches)])
     connection.register("incoming", incoming)
     if punches["uid"].null_count < len(punches):
-        row = connection.execute(f"SELECT count(*) FROM {_SLOTS_UNKNOWN}").fetchone()  # noqa: S608 (SQL of ours)
+        row = connection.execute(f"SELECT count(*) FROM {_SLOTS_UNKNOWN}").fetchone()  # noqa: S608 (constant SQL)
     else:
         unknown, periods = _unknown(connection, incoming)
-        row = connection.execute(f"SELECT count(*) FROM {unknown}", periods).fetchone()  # noqa: S608 (SQL of ours)
+        row = connection.execute(f"SELECT count(*) FROM {unknown}", periods).fetchone()  # noqa: S608 (constant SQL)
     connection.unregister("incoming")
     assert row is not None
     return int(row[0])
@@ -205,10 +204,10 @@ _SLOTS_UNKNOWN = """
 """
 
 
-def _together(brought: Sequence[FetchedTable]) -> pa.Table:
-    """One table, with the device, its poll and (`ahead`) how many rows came from those before it."""
+def _together(fetched: Sequence[FetchedTable]) -> pa.Table:
+    """One table with the device, its poll and `ahead`: the number of rows of the devices before."""
     tables, ahead = [], 0
-    for one in brought:
+    for one in fetched:
         rows = len(one.table)
         in_doubt = pa.repeat(pa.scalar(False), rows) if one.in_doubt is None else one.in_doubt
         table = one.table.append_column("device", pa.repeat(pa.scalar(one.device), rows))
@@ -220,10 +219,10 @@ def _together(brought: Sequence[FetchedTable]) -> pa.Table:
 
 
 def _unknown(connection: Connection, incoming: pa.Table) -> tuple[str, dict[str, object]]:
-    """What keeps punches unique: those of `incoming` that their devices have not brought before, with its parameters.
+    """Query of the punches in `incoming` that are not yet stored, which keeps punches unique, with its parameters.
 
-    Periods and devices stand in parameters because DuckDB then leaves out the parts of the table outside them, which it
-    does not for those found by the query.
+    Periods and devices are parameters, because DuckDB then skips row groups outside them; it does not for values that
+    the query computes.
     """
     parameters: dict[str, object] = {}
     scans = []
@@ -235,7 +234,7 @@ def _unknown(connection: Connection, incoming: pa.Table) -> tuple[str, dict[str,
             SELECT device, user_id, punched_at_local FROM raw_punches {_OWN_SPAN if len(devices) > 1 else ""}
             WHERE punched_at_local BETWEEN $first_{number} AND $last_{number}
               AND device IN ({", ".join(f"${name}" for name in devices)})
-            """  # noqa: S608 (numbers of ours)
+            """  # noqa: S608 (constant numbers)
         )
     known = " UNION ALL ".join(scans)
     unknown = f"incoming ANTI JOIN ({known}) AS known USING (device, user_id, punched_at_local)"
@@ -249,9 +248,9 @@ _UNDER_OTHER_NAMES = f"""
     SELECT name.device, punch.user_id, punch.punched_at_local
     FROM raw_punches AS punch JOIN ({NAMES_OF_TERMINALS}) AS name ON name.stored_as = punch.device
     WHERE name.device <> name.stored_as AND name.device IN (SELECT device FROM incoming)
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 
-# A whole log of one device is no reason to look at years of the others.
+# The complete log of one device must not cause a scan of years of the others.
 _OWN_SPAN = """
     SEMI JOIN (
         SELECT device, min(punched_at_local) AS first, max(punched_at_local) AS last FROM incoming GROUP BY 1
@@ -267,7 +266,7 @@ class _Period:
 
 
 def _periods(incoming: pa.Table) -> list[_Period]:
-    """The periods that the devices' punches lie in, apart from each other: a clock set to 2000-01-01 is far away."""
+    """Separate periods of the devices' punches: a clock reset to 2000-01-01 is far from the others."""
     spans = incoming.group_by("device").aggregate([("punched_at_local", "min"), ("punched_at_local", "max")])
     bounds = zip(*(spans[name].to_pylist() for name in ("punched_at_local_min", "punched_at_local_max")), strict=True)
     periods: list[_Period] = []
@@ -280,11 +279,11 @@ def _periods(incoming: pa.Table) -> list[_Period]:
     return periods
 
 
-def insert_rejected(connection: Connection, brought: Sequence[FetchedTable], now: datetime) -> None:
-    """Keep records that no punch could be read from, each once per device, with the newest reason."""
-    if not any(len(one.table) for one in brought):
+def insert_rejected(connection: Connection, fetched: Sequence[FetchedTable], now: datetime) -> None:
+    """Quarantine unreadable records, each once per device, with the latest reason."""
+    if not any(len(one.table) for one in fetched):
         return
-    connection.register("rejected", _together(brought))
+    connection.register("rejected", _together(fetched))
     connection.execute(
         """
         CREATE TEMP TABLE rejected_once AS
@@ -318,7 +317,7 @@ def insert_rejected(connection: Connection, brought: Sequence[FetchedTable], now
 
 
 def mark_released(connection: Connection, device: str, raw: Iterable[bytes], now: datetime) -> None:
-    """Take out of quarantine the records that have become punches."""
+    """Mark the records as released from quarantine."""
     connection.register("freed", pa.table({"raw": pa.array(list(raw), pa.binary())}))
     connection.execute(
         """
@@ -330,11 +329,11 @@ def mark_released(connection: Connection, device: str, raw: Iterable[bytes], now
     connection.unregister("freed")
 
 
-def replace_users(connection: Connection, brought: Sequence[FetchedTable], now: datetime) -> None:
-    """Make the people of each device those that it listed; who is as before is not touched."""
-    if not brought:
+def replace_users(connection: Connection, fetched: Sequence[FetchedTable], now: datetime) -> None:
+    """Replace the users of each device by its user list; unchanged rows stay."""
+    if not fetched:
         return
-    connection.register("enrolled", _together(brought))
+    connection.register("enrolled", _together(fetched))
     connection.execute(
         """
         DELETE FROM device_users
@@ -342,7 +341,7 @@ def replace_users(connection: Connection, brought: Sequence[FetchedTable], now: 
             SELECT (device, user_id, uid, name, privilege, card) FROM enrolled
         )
         """,
-        {"devices": [one.device for one in brought]},
+        {"devices": [one.device for one in fetched]},
     )
     connection.execute(
         """

@@ -1,4 +1,4 @@
-"""Memory of terminals whose reader and keys are locked by us: `devices.keypad_locked_at`. It outlives the process."""
+"""Persistent record of terminals with a locked keypad: `devices.keypad_locked_at`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from zk_pipeline.store.engine.database import Database
 
 @dataclass(frozen=True)
 class KeypadLockStore:
-    """A `KeypadLocks` of registered devices, by name; all hosts of a shared store see it. Raises StoreBusy."""
+    """`KeypadLocks` of registered devices, by name, shared by all hosts of a store. Raises StoreBusy."""
 
     database: Database
     clock: Callable[[], datetime]
 
     def note(self, device: Device) -> None:
-        """Before the terminal is locked. One that is noted already keeps its time."""
+        """Record the lock before the terminal is locked. An earlier record keeps its time."""
         self._set(device, "coalesce(keypad_locked_at, $now)", {"now": self.clock()})
 
     def is_noted(self, device: Device) -> bool:
@@ -29,12 +29,12 @@ class KeypadLockStore:
         return bool(row and row[0])
 
     def forget(self, device: Device) -> None:
-        """After the terminal confirmed that it is unlocked."""
+        """Delete the record after the terminal confirmed that it is unlocked."""
         self._set(device, "NULL", {})
 
     def _set(self, device: Device, value: str, parameters: dict[str, object]) -> None:
         with self.database.write("note a keypad lock", device.name) as connection:
             connection.execute(
-                f"UPDATE devices SET keypad_locked_at = {value} WHERE name = $name",  # noqa: S608 (SQL of ours)
+                f"UPDATE devices SET keypad_locked_at = {value} WHERE name = $name",  # noqa: S608 (constant SQL)
                 parameters | {"name": device.name},
             )

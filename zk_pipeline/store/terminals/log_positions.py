@@ -1,4 +1,4 @@
-"""Where the last reading of each log ended: rows of `device_log_positions`, written with the punches they follow."""
+"""Resume positions of terminal logs: rows of `device_log_positions`, written in the transaction of the reading."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyarrow as pa
 from zk_pipeline.devices.models import LogPosition, Reading
 from zk_pipeline.store.engine.database import Connection
 
-# A full reading at least this often finds what no tail can show, such as a log cleared and filled again.
+# A full reading at least this often finds changes that incremental ones cannot, such as a log cleared and refilled.
 FULL_READING_EVERY = timedelta(days=1)
 
 _FIELDS = ("serial_number", "layout", "record_count", "total_bytes", "overlap", "user_count")
-_TAILS = pa.schema(
+_POSITIONS_SCHEMA = pa.schema(
     {
         "device": pa.string(),
         "serial_number": pa.string(),
@@ -30,16 +30,16 @@ _TAILS = pa.schema(
 
 
 def usable_positions(connection: Connection, now: datetime) -> dict[str, LogPosition]:
-    """Tail by device, of those whose whole log was read within a day."""
+    """Log position by device, for devices with a full reading within a day."""
     rows = connection.execute(
-        f"SELECT device, {', '.join(_FIELDS)} FROM device_log_positions WHERE full_read_at > ?",  # noqa: S608 (names of ours)
+        f"SELECT device, {', '.join(_FIELDS)} FROM device_log_positions WHERE full_read_at > ?",  # noqa: S608 (constant names)
         [now - FULL_READING_EVERY],
     ).fetchall()
     return {device: LogPosition(**dict(zip(_FIELDS, values, strict=True))) for device, *values in rows}
 
 
 def keep_positions(connection: Connection, readings: Mapping[str, Reading], now: datetime) -> None:
-    """Remember the ends of these readings, by device; forget the one before where a reading gives none."""
+    """Store the positions of these readings, by device; delete the old one if a reading has none."""
     names = list(readings)
     known = dict(
         connection.execute(
@@ -59,13 +59,13 @@ def keep_positions(connection: Connection, readings: Mapping[str, Reading], now:
     ]
     if not rows:
         return
-    connection.register("tails", pa.Table.from_pylist(rows, _TAILS))
-    connection.execute("INSERT INTO device_log_positions BY NAME FROM tails")
-    connection.unregister("tails")
+    connection.register("positions", pa.Table.from_pylist(rows, _POSITIONS_SCHEMA))
+    connection.execute("INSERT INTO device_log_positions BY NAME FROM positions")
+    connection.unregister("positions")
 
 
 def records_accounted_for(reading: Reading) -> int:
-    """Records of the log that are stored or in quarantine once this reading is."""
+    """Number of records of the log that are stored or in quarantine after this reading."""
     return (
         reading.position.record_count if reading.position is not None else len(reading.punches) + len(reading.rejected)
     )

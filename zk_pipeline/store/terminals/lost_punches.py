@@ -1,7 +1,7 @@
-"""Guard against changing days whose punches the store has lost.
+"""Guard against changes of days whose punches are missing in the store.
 
-Punches are only ever added. A day whose clock-in or clock-out is in the store no more, or whose device is not, changes
-because rows were lost (by a restore, by hand), not because of what the person did.
+Punches are append-only. A day whose clock-in, clock-out or device is no longer stored would change because rows were
+lost (by a restore or manually), not because of the employee.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.errors import PunchesLost
 
 
-def refuse_lost(connection: Connection) -> None:
+def check_lost_punches(connection: Connection) -> None:
     """Check the days that the temporary tables `staged` and `staged_dates` would change or retract.
 
     Raises PunchesLost.
@@ -29,22 +29,22 @@ def refuse_lost(connection: Connection) -> None:
     )
 
 
-# Days of people whose punches a clock correction moved, revoked or not, are made from other times than those recorded;
-# the site of the device today says nothing of it. Next to a date that retention has cleared, a punch may have been
-# deleted with it, if work dates began at another time then.
+# Excluded: days of users with corrected punches (by revoked corrections too), at any site, because their times differ
+# from the recorded ones; and days next to a purged date, whose punches may have been purged with it if work dates
+# started at another time then.
 _LOST = """
 WITH changing AS (
     SELECT day.* FROM (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
     LEFT JOIN staged USING (site, user_id, work_date)
     WHERE staged.payload_hash IS DISTINCT FROM day.payload_hash
 ),
-beside_cleared AS (
+next_to_purged AS (
     SELECT unnest([work_date - 1, work_date + 1]) AS work_date FROM work_dates WHERE raw_purged_at IS NOT NULL
 ),
 bounds AS (
     SELECT work_date, user_id, device, unnest([clock_in_local, clock_out_local]) AS punched_at_local
     FROM changing
-    WHERE work_date NOT IN (FROM beside_cleared)
+    WHERE work_date NOT IN (FROM next_to_purged)
 ),
 span AS (SELECT min(punched_at_local) AS first, max(punched_at_local) AS last FROM bounds),
 held AS (

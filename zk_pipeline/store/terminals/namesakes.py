@@ -1,4 +1,4 @@
-"""Ids that are enrolled under clearly different names at two sites: two people, whom the CRM is told of per site."""
+"""User ids with clearly different names at two sites: two employees, with one CRM record per site."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Names = list[tuple[str, list[str]]]  # user id, and its names at the sites, each
 def candidates(connection: Connection) -> list[tuple[str, list[str], list[str]]]:
     """Ids with more than one spelling of their name at registered devices of several sites: id, sites and names.
 
-    What they amount to is `namesakes`, which takes longer than a hold of the store should.
+    `namesakes` evaluates them, outside the store lock because it takes long.
     """
     return connection.execute(_CANDIDATES).fetchall()
 
 
 def namesakes(found: Iterable[tuple[str, list[str], list[str]]]) -> Names:
-    """Those of `candidates` who are different people."""
+    """Those of `candidates` that belong to different employees."""
     return [
         (user_id, [f"{site}: {name}" for site, name in zip(sites, names, strict=True)])
         for user_id, sites, names in found

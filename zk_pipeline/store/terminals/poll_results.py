@@ -1,4 +1,4 @@
-"""Persists complete readings: their punches, quarantined records, user lists, and the polls themselves."""
+"""Persists complete readings: punches, quarantined records, user lists and poll records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zk_pipeline.attendance.clock_errors import LIMIT_SECONDS, drift_in_zone, in_doubt, is_wrong, seconds_ahead
+from zk_pipeline.attendance.clock_errors import (
+    MAX_CLOCK_ERROR_SECONDS,
+    doubtful_punches,
+    drift_in_zone,
+    is_wrong,
+    seconds_ahead,
+)
 from zk_pipeline.devices.models import Device, Reading, punches_frame
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.store.engine.database import Connection
@@ -39,7 +45,7 @@ from zk_pipeline.store.terminals.slots import attribute, record_lists
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What one reading changed: counts as in `device_polls`, and new punches per work date."""
+    """Result of one stored reading: counts as in `device_polls`, and new punches per work date."""
 
     poll_id: int
     fetched: int
@@ -47,12 +53,12 @@ class IngestResult:
     new: int
     quarantined: int
     touched: dict[date, int]
-    warnings: tuple[str, ...] = ()  # those of the reading, and what is wrong with what it brought
+    warnings: tuple[str, ...] = ()  # of the reading and of its content
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedReading:
-    """A complete reading of a device's log, and when it was made."""
+    """A complete reading of a device's log, with its start and end."""
 
     device: Device
     reading: Reading
@@ -62,7 +68,7 @@ class FinishedReading:
 
 @dataclass(frozen=True)
 class FailedPoll:
-    """A poll that brought nothing; `mode` is `live` for a failure while listening."""
+    """A failed poll; `mode` is `live` for a failure of live capture."""
 
     device: str
     started_at: datetime
@@ -74,8 +80,8 @@ class FailedPoll:
 
 @dataclass(frozen=True)
 class PreparedReading:
-    """A reading with what it brings as tables, prepared before the store is held; `users` is None where no list was
-    read. The instants are those of `zone`.
+    """A reading as Arrow tables, prepared before the lock; `users` is None if no list was read. Instants are those of
+    `zone`.
     """
 
     finished: FinishedReading
@@ -96,7 +102,7 @@ class PreparedReading:
         )
 
     def in_zone(self, zone: str) -> PreparedReading:
-        """The same with the instants of another zone, which the device has been given since it was read."""
+        """The same with the instants of another zone, to which the device was changed since the reading."""
         if zone == self.zone:
             return self
         reading = self.finished.reading
@@ -107,7 +113,7 @@ class PreparedReading:
 
 
 def batches_without_repeats(come: Sequence[PreparedReading]) -> Iterator[list[PreparedReading]]:
-    """In order, those that can be stored together: a device that was read twice comes in two of them."""
+    """Batches to store together, in order: a device with two readings is in two batches."""
     together: list[PreparedReading] = []
     devices: set[str] = set()
     for one in come:
@@ -124,28 +130,31 @@ def batches_without_repeats(come: Sequence[PreparedReading]) -> Iterator[list[Pr
 def ingest(
     connection: Connection, come: Sequence[PreparedReading], *, now: datetime, run_id: str | None
 ) -> list[IngestResult]:
-    """Store one reading each of different devices, in the caller's transaction; what each changed, in order.
+    """Store one reading each of different devices, in the caller's transaction; returns results in order.
 
-    What a reading depends on is read here, inside the transaction, not when the poll began: the zone of a device may
-    have changed since. Raises ReadingRefused where another terminal, or one as registered before, was read.
+    Registrations are read in this transaction, because the zone of a device may have changed since the start of the
+    poll. Raises ReadingRefused if another terminal was read, or a device whose registration changed.
     """
     registered = check_registrations(connection, [(one.finished.device, one.finished.reading.info) for one in come])
     come = [one.in_zone(registered[one.finished.device.name].timezone) for one in come]
     first = next_poll_id(connection)
     numbered = [(first + number, one.finished.device.name, one) for number, one in enumerate(come)]
     _record_users(connection, numbered, now)
-    told = {name: (one.finished.reading, one.finished.finished_at) for _, name, one in numbered}
-    record_successes(connection, {name: (reading.info, reading.log_layout, at) for name, (reading, at) in told.items()})
-    brought = [_attributed(connection, poll, one, registered[name], now) for poll, name, one in numbered]
-    inserted = insert_punches(connection, [punches for punches, _ in brought], now)
-    insert_rejected(connection, [rejected for _, rejected in brought], now)
+    polled = {
+        name: (one.finished.reading.info, one.finished.reading.log_layout, one.finished.finished_at)
+        for _, name, one in numbered
+    }
+    record_successes(connection, polled)
+    attributed = [_attributed(connection, poll, one, registered[name], now) for poll, name, one in numbered]
+    inserted = insert_punches(connection, [punches for punches, _ in attributed], now)
+    insert_rejected(connection, [rejected for _, rejected in attributed], now)
     keep_positions(connection, {name: one.finished.reading for _, name, one in numbered}, now)
     drifts = [
         _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name]) for _, name, one in numbered
     ]
     ingested = [
         _ingested(poll, one, done, len(rejected.table), drift)
-        for (poll, _, one), done, (_, rejected), drift in zip(numbered, inserted, brought, drifts, strict=True)
+        for (poll, _, one), done, (_, rejected), drift in zip(numbered, inserted, attributed, drifts, strict=True)
     ]
     polls = [
         _poll(one.finished, done, run_id) | {"doubted_drift_seconds": drift}
@@ -159,9 +168,7 @@ def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, Pre
     listed = [FetchedTable(name, poll, one.users) for poll, name, one in numbered if one.users is not None]
     if not listed:
         return
-    lists = pa.concat_tables(
-        [one.table.append_column("device", pa.array([one.device] * len(one.table), pa.string())) for one in listed]
-    )
+    lists = pa.concat_tables([_of_device(one.table, one.device) for one in listed])
     read_at = {name: one.finished.finished_at for _, name, one in numbered if one.users is not None}
     current = record_lists(connection, lists, read_at)
     replace_users(connection, [one for one in listed if one.device in current], now)
@@ -170,7 +177,7 @@ def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, Pre
 def _attributed(
     connection: Connection, poll: int, come: PreparedReading, registered: Registration, now: datetime
 ) -> tuple[FetchedTable, FetchedTable]:
-    """The punches of a reading, each with its person, and the records that have none."""
+    """Punches of a reading with their users, and the records without a user."""
     device = come.finished.device.name
     punches, rejected = come.punches, come.rejected
     if punches["uid"].null_count < len(punches):
@@ -186,7 +193,7 @@ def _attributed(
     doubt = None
     if registered.clock_right_at is not None:
         doubt = pa.array(
-            in_doubt(
+            doubtful_punches(
                 _instants(punches),
                 drift_seconds=come.finished.reading.info.clock_drift_seconds,
                 wrong_by=registered.clock_wrong_by,
@@ -198,7 +205,7 @@ def _attributed(
 
 
 def _doubted_drift(drift_seconds: float | None, registered: Registration) -> float | None:
-    """The drift by which new punches were put in doubt; None where none can have been."""
+    """Drift that made new punches suspect; None if none can be."""
     if registered.clock_right_at is None:
         return None
     return drift_seconds if is_wrong(drift_seconds) else registered.clock_wrong_by
@@ -207,7 +214,7 @@ def _doubted_drift(drift_seconds: float | None, registered: Registration) -> flo
 def attribute_slots(
     connection: Connection, device: str, records: pa.Table, *, listed_before: int, listed_after: int
 ) -> tuple[pa.Table, pa.Table]:
-    """Records of `device` that name only a slot, as punches with their people, each once, and as rejected records.
+    """Records of `device` that name only a slot, split into punches with their users, each once, and rejected records.
 
     `listed_before` and `listed_after`: see `slots.attribute`.
     """
@@ -215,16 +222,16 @@ def attribute_slots(
     asked = records.drop_columns(["user_id"])
     for name, value in (("listed_before", listed_before), ("listed_after", listed_after)):
         asked = asked.append_column(name, pa.array([value] * rows, pa.int32()))
-    told = attribute(connection, asked.append_column("device", pa.array([device] * rows, pa.string())))
-    if pc.any(told["is_unslotted"]).as_py():
-        _keep_slots(connection, told.filter(told["is_unslotted"]))
-    is_told = pc.is_valid(told["user_id"])
-    punches = told.filter(is_told).select(PUNCHES.names).cast(PUNCHES)
-    return _once(punches), told.filter(pc.invert(is_told)).select(REJECTED.names).cast(REJECTED)
+    attributed = attribute(connection, _of_device(asked, device))
+    if pc.any(attributed["is_unslotted"]).as_py():
+        _keep_slots(connection, attributed.filter(attributed["is_unslotted"]))
+    has_user = pc.is_valid(attributed["user_id"])
+    punches = attributed.filter(has_user).select(PUNCHES.names).cast(PUNCHES)
+    return _once(punches), attributed.filter(pc.invert(has_user)).select(REJECTED.names).cast(REJECTED)
 
 
 def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime) -> int:
-    """Store live punches of one device, in the caller's transaction; how many were new."""
+    """Store live punches of one device, in the caller's transaction; returns the number of new ones."""
     registered = registration(connection, device)
     tables = [punches_table(_live_frame([one for one in punches if one.uid is None]), registered.timezone)]
     tables += [_attributed_live(connection, device, events, poll_id, now) for events in _by_list(punches)]
@@ -233,7 +240,7 @@ def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch
     if registered.clock_right_at is not None:
         received_at = max(one.received_at for one in punches)
         ahead = seconds_ahead(_instants(named), received_at)
-        doubted = np.abs(ahead) > LIMIT_SECONDS
+        doubted = np.abs(ahead) > MAX_CLOCK_ERROR_SECONDS
         doubt = pa.array(doubted)
         if doubted.any():
             drift = float(np.median(ahead[doubted]))
@@ -244,15 +251,14 @@ def ingest_live(connection: Connection, device: str, punches: Sequence[LivePunch
 def _attributed_live(
     connection: Connection, device: str, punches: Sequence[LivePunch], poll_id: int, now: datetime
 ) -> pa.Table:
-    """Live punches of slots, each with the person whom the one user list that was read right after them has there.
+    """Live punches that name a slot, with the user of that slot in the user list read directly after them.
 
-    None of them where a later list is on record: the poll that read it has read their records, too, and attributes
-    them.
+    Empty if a later list is stored: the poll that read it has also read these records and attributes them.
     """
     before = registration(connection, device)
     assert punches[0].users is not None
     listed = FetchedTable(device, poll_id, users_table(punches[0].users))
-    table = listed.table.append_column("device", pa.array([device] * len(listed.table), pa.string()))
+    table = _of_device(listed.table, device)
     records = punches_table(_live_frame(punches), before.timezone)
     if not record_lists(connection, table, {device: max(one.received_at for one in punches)}):
         return records.slice(0, 0)
@@ -263,13 +269,18 @@ def _attributed_live(
 
 
 def _by_list(punches: Sequence[LivePunch]) -> list[list[LivePunch]]:
-    """Those that name only a slot, by the user list that was read after them; without one they are left out."""
+    """Punches that name only a slot, grouped by the user list read after them; those without one are left out."""
     by_slot = [one for one in punches if one.uid is not None and one.users is not None]
     return [list(events) for _, events in groupby(by_slot, key=lambda one: id(one.users))]
 
 
+def _of_device(table: pa.Table, device: str) -> pa.Table:
+    """The table with the column `device`."""
+    return table.append_column("device", pa.array([device] * len(table), pa.string()))
+
+
 def _once(punches: pa.Table) -> pa.Table:
-    """Each (user_id, punched_at_local) once: the first of them."""
+    """The first of each (user_id, punched_at_local)."""
     numbered = punches.append_column("row", pa.array(range(len(punches)), pa.int64()))
     firsts = numbered.group_by(["user_id", "punched_at_local"]).aggregate([("row", "min")])["row_min"]
     return punches.take(firsts.combine_chunks().sort())
@@ -294,21 +305,21 @@ def _live_frame(punches: Sequence[LivePunch]) -> pd.DataFrame:
     )
 
 
-def _keep_slots(connection: Connection, told: pa.Table) -> None:
-    """Record the slots of punches that were stored before slots were, now that a reading brings them again."""
-    connection.register("told", told)
+def _keep_slots(connection: Connection, attributed: pa.Table) -> None:
+    """Add slots to punches that an earlier version stored without them, when a reading contains them again."""
+    connection.register("attributed", attributed)
     connection.execute(
         """
-        UPDATE raw_punches SET uid = told.uid FROM told
-        WHERE raw_punches.device = told.device AND raw_punches.user_id = told.user_id
-          AND raw_punches.punched_at_local = told.punched_at_local AND raw_punches.uid IS NULL
+        UPDATE raw_punches SET uid = attributed.uid FROM attributed
+        WHERE raw_punches.device = attributed.device AND raw_punches.user_id = attributed.user_id
+          AND raw_punches.punched_at_local = attributed.punched_at_local AND raw_punches.uid IS NULL
         """
     )
-    connection.unregister("told")
+    connection.unregister("attributed")
 
 
 def record_failures(connection: Connection, failed: Sequence[FailedPoll], run_id: str | None) -> list[int]:
-    """Put failed polls on record, in the caller's transaction; their ids, in order."""
+    """Record failed polls, in the caller's transaction; returns their ids in order."""
     ids = list(range(first := next_poll_id(connection), first + len(failed)))
     _insert_polls(
         connection,
@@ -356,9 +367,7 @@ _POLLS = pa.schema(
 def _doubts(device: str, punches: int, drift: float | None) -> list[str]:
     if not punches:
         return []
-    why = (
-        "bear a time that no clock can have shown" if drift is None else f"came while its clock was {drift:+,.0f} s off"
-    )
+    why = "have an implausible time" if drift is None else f"came while its clock was {drift:+,.0f} s off"
     return [
         f"{device}: {punches} new punches {why}: they are part of no day. `zk-pipeline device set-clock "
         f"{shlex.quote(device)}` sets the clock; `zk-pipeline doctor` shows how to correct them."

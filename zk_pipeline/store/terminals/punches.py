@@ -1,4 +1,4 @@
-"""What polls bring: rows of `device_polls`, `raw_punches`, `quarantined_records` and `device_users`."""
+"""Polls and their content: rows of `device_polls`, `raw_punches`, `quarantined_records` and `device_users`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from zk_pipeline.store.work_dates.staleness import apply_work_hours, apply_workd
 
 @dataclass(frozen=True)
 class PollRecord:
-    """A row of `device_polls`; the counts are None where the poll failed."""
+    """A row of `device_polls`; the counts are None if the poll failed."""
 
     id: int
     device: str
@@ -57,18 +57,17 @@ class PunchStore:
     def ingest(
         self, device: Device, reading: Reading, *, started_at: datetime, finished_at: datetime, run_id: str | None
     ) -> IngestResult:
-        """Store one complete reading, in one transaction; doing it again stores nothing new.
+        """Store one complete reading, in one transaction. Idempotent.
 
-        New are the punches whose (user_id, punched_at_local) this device has not brought before. Those of work dates
-        that retention has cleared are left out, since the terminal goes on holding them: `stored` does not count
-        them.
+        A punch is new if its (user_id, punched_at_local) is not yet stored for the device. Punches of purged work dates
+        are skipped and not counted in `stored`: they are still in the terminal's log.
         """
         finished = FinishedReading(device=device, reading=reading, started_at=started_at, finished_at=finished_at)
         return self.ingest_all([finished], run_id=run_id)[0]
 
     def ingest_all(self, finished: Sequence[FinishedReading], *, run_id: str | None) -> list[IngestResult]:
-        """As `ingest`, of several devices in one transaction and by the statements of one: these cost more than the
-        rows of most readings do.
+        """As `ingest`, for several devices in one transaction with the statements of one: a statement costs more than
+        the rows of most readings.
         """
         come = [PreparedReading.of(one) for one in finished]
         now = self.clock()
@@ -79,21 +78,21 @@ class PunchStore:
                 for done in ingest(connection, part, now=now, run_id=run_id)
             ]
 
-    def tails(self) -> dict[str, LogPosition]:
-        """By device, where the last reading ended; none for a device whose whole log is to be read again."""
-        with self.database.read("ends of logs") as connection:
+    def log_positions(self) -> dict[str, LogPosition]:
+        """Log position by device; none for a device whose complete log is to be read."""
+        with self.database.read("log positions") as connection:
             return usable_positions(connection, self.clock())
 
     def missing(self, device: Device, reading: Reading) -> int:
-        """How many punches of a reading are not stored; those that name only a slot may be in quarantine, too."""
+        """Number of punches of a reading that are not stored; those that name only a slot may be in quarantine."""
         punches = punches_table(reading.punches, device.timezone)
-        with self.database.read("look for punches", device.name) as connection:
+        with self.database.read("count missing punches", device.name) as connection:
             return count_missing(connection, device.name, punches)
 
     def begin_live(self, device: str) -> int:
-        """Put on record that a device is listened to; the poll id that its live punches come under."""
+        """Record the start of a live capture; returns the poll id for its punches."""
         now = self.clock()
-        with self.database.write("begin to listen", device) as connection:
+        with self.database.write("begin live capture", device) as connection:
             poll_id = next_poll_id(connection)
             connection.execute(
                 """
@@ -105,38 +104,38 @@ class PunchStore:
         return poll_id
 
     def ingest_live(self, device: Device, punches: Sequence[LivePunch], *, poll_id: int) -> int:
-        """Store punches that a terminal reported as they happened; how many were new. A poll brings them again.
+        """Store punches of a live capture; returns the number of new ones. A later poll reads them again.
 
-        A punch that names only a slot whose holder cannot be told is left to that poll. The zone is the one that the
-        device has now. Raises ReadingRefused for a device that is not registered any more.
+        A punch that names only a slot with an unknown holder is left to that poll. Uses the current zone of the device.
+        Raises ReadingRefused for a device that is no longer registered.
         """
         with self.database.write("store live punches", device.name) as connection:
             return ingest_live(connection, device.name, punches, poll_id, self.clock())
 
     def record_failures(self, failed: Sequence[FailedPoll], *, run_id: str | None) -> list[int]:
-        """Put failed polls on record, in one transaction; their ids, in order."""
+        """Record failed polls, in one transaction; returns their ids in order."""
         with self.database.write("record failed polls", ", ".join(one.device for one in failed)) as connection:
             return record_failures(connection, failed, run_id)
 
-    def adopt_workday_start(self, starts_at: time) -> None:
-        """Make the stored grouping by work date that of the settings; free where it is already."""
+    def apply_workday_start(self, starts_at: time) -> None:
+        """Apply the start of work dates in the settings; only a read if it is unchanged."""
         with self.database.read("workday start") as connection:
             if stored_workday_start(connection) == starts_at:
                 return
-        with self.database.write("regroup work dates") as connection:
+        with self.database.write("reassign work dates") as connection:
             apply_workday_start(connection, starts_at)
 
-    def adopt_settings(self, rules: WorkRules) -> None:
-        """Make the stored grouping by work date that of the settings' hours; free where it is already."""
+    def apply_settings(self, rules: WorkRules) -> None:
+        """Apply the hours of the settings to the assignment of work dates; only a read if they are unchanged."""
         with self.database.read("workday start") as connection:
             if is_grouped_by(connection, rules):
                 return
-        with self.database.write("regroup work dates") as connection:
+        with self.database.write("reassign work dates") as connection:
             apply_workday_start(connection, rules.workday_starts_at)
             apply_work_hours(connection, hours_of(rules))
 
     def preview(self, device: str, poll_id: int, limit: int = 5) -> pd.DataFrame:
-        """The newest punches that a poll brought, for people: user_id, punched_at_local, punch_state, verify_type."""
+        """Latest punches of a poll, for display: user_id, punched_at_local, punch_state, verify_type."""
         with self.database.read("preview punches") as connection:
             table = connection.execute(
                 """
@@ -150,7 +149,7 @@ class PunchStore:
         return table.to_pandas()
 
     def polls_of(self, run_id: str) -> list[PollRecord]:
-        """The polls of one Dagster run, by device."""
+        """Polls of one Dagster run, by device."""
         with self.database.read("polls of a run") as connection:
             rows = connection.execute(
                 """

@@ -1,4 +1,4 @@
-"""Records that could not be read as punches: rows of `quarantined_records`, and their release."""
+"""Quarantine of records that cannot be read as punches: rows of `quarantined_records`, and their release."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from zk_pipeline.store.terminals.poll_results import attribute_slots
 
 @dataclass(frozen=True)
 class QuarantinedRecord:
-    """A record with its bytes; `released_at`: when it could be read after all."""
+    """A record with its bytes; `released_at`: when it was read as a punch."""
 
     device: str
     raw: bytes
@@ -40,7 +40,7 @@ class QuarantinedRecord:
 
 @dataclass(frozen=True)
 class QuarantinedKind:
-    """How many records of a device are in quarantine for one reason, and since when."""
+    """Number of records of a device in quarantine for one reason, and since when."""
 
     device: str
     reason: str
@@ -55,13 +55,13 @@ class QuarantineStore:
     clock: Callable[[], datetime]
 
     def all(self) -> list[QuarantinedRecord]:
-        """Every record that ever was in quarantine, the released ones included, by device and time."""
+        """All records, released ones included, by device and time."""
         with self.database.read("quarantined records") as connection:
             rows = connection.execute(f"{_SELECT} ORDER BY device, created_at, raw").fetchall()
         return [QuarantinedRecord(*row) for row in rows]
 
     def kinds(self) -> list[QuarantinedKind]:
-        """What is in quarantine now, by device and reason."""
+        """Records in quarantine now, by device and reason."""
         with self.database.read("count quarantined records") as connection:
             rows = connection.execute(
                 """
@@ -72,7 +72,7 @@ class QuarantineStore:
         return [QuarantinedKind(*row) for row in rows]
 
     def page(self, place: PageRequest, *, device: str | None = None, released: bool = False) -> Rows[QuarantinedRecord]:
-        """A page of those in quarantine, or of those released from it, the newest first."""
+        """A page of records in quarantine, or of released ones, newest first."""
         conditions = ["released_at IS NOT NULL" if released else "released_at IS NULL"]
         conditions += ["device = $device"] if device is not None else []
         values = {} if device is None else {"device": device}
@@ -86,7 +86,7 @@ class QuarantineStore:
         return Rows(page.count, [QuarantinedRecord(*row) for row in page.rows], page.until, page.last, page.has_more)
 
     def of(self, device: str) -> list[QuarantinedRecord]:
-        """Those of a device that are still in quarantine."""
+        """Records of a device that are still in quarantine."""
         with self.database.read("quarantined records", device) as connection:
             rows = connection.execute(
                 f"{_SELECT} WHERE device = ? AND released_at IS NULL ORDER BY created_at, raw", [device]
@@ -94,16 +94,16 @@ class QuarantineStore:
         return [QuarantinedRecord(*row) for row in rows]
 
     def layout_of(self, device: str) -> str | None:
-        """The layout of the device's log, if known: what reading its records again takes."""
+        """Record layout of the device's log, if known; needed to read its records again."""
         with self.database.read("record layout", device) as connection:
             layout = connection.execute("SELECT log_layout FROM devices WHERE name = ?", [device]).fetchone()
         return None if layout is None else layout[0]
 
     def release(self, device: Device, punches: pd.DataFrame) -> tuple[int, int]:
-        """Store the punches that quarantined records turned out to be: as `Reading.punches`, each with its `raw`.
+        """Store punches decoded from quarantined records: as `Reading.punches`, each with its `raw`.
 
-        Returns how many records left quarantine, and how many of their punches were new. A record that names only a
-        slot stays where its holder cannot be told.
+        Returns the numbers of released records and of new punches. A record that names only a slot with an unknown
+        holder stays in quarantine.
         """
         if punches.empty:
             return 0, 0
@@ -113,12 +113,10 @@ class QuarantineStore:
             table = punches_table(punches, registered.timezone)
             by_slot, named = (table.filter(condition(table["uid"])) for condition in (pc.is_valid, pc.is_null))
             if len(by_slot):
-                # Where each lies between the lists read is on record with it.
+                # The numbers of the user lists around each record are stored with it.
                 attributed, left = attribute_slots(connection, device.name, by_slot, listed_before=0, listed_after=0)
                 named = pa.concat_tables([named, attributed])
-                insert_rejected(
-                    connection, [FetchedTable(device.name, 0, left)], now
-                )  # the reason may be another one now
+                insert_rejected(connection, [FetchedTable(device.name, 0, left)], now)  # the reason may have changed
             freed = set(punches["raw"][punches["uid"].isna()]) | set(named["raw"].to_pylist())
             if not freed:
                 return 0, 0
@@ -136,6 +134,6 @@ class QuarantineStore:
 
 
 PAGE_ORDER = [Key("created_at", "instant", descending=True)]
-# Each record is there once by device, bytes and reason, and has no number of its own.
+# Records are unique by device, bytes and reason, and have no id.
 _NUMBERED = "SELECT *, (hash((device, raw, reason)) >> 2)::BIGINT AS id FROM quarantined_records"
 _SELECT = "SELECT device, raw, reason, first_poll_id, created_at, released_at FROM quarantined_records"

@@ -1,9 +1,9 @@
-"""Holders of a terminal's slots, by the user lists read, and the attribution of records that name only a slot.
+"""Slot holders by the user lists of a terminal, and the attribution of records that name only a slot.
 
-Records of 8 bytes name no user id but a slot (`uid`), and firmware gives the lowest free slot to the next person who is
-enrolled. Each list read has a number, counted per device; a row of `device_slots` is one person in one slot, from the
-first list that shows it to the last. A record lies between two lists: the last one read before it can have been made,
-and the first one read once it was in the log.
+Records of 8 bytes contain a slot (`uid`) instead of a user id, and firmware assigns the lowest free slot to the next
+enrolled user. User lists are numbered per device; a row of `device_slots` is one user in one slot, from the first list
+with it to the last. A record lies between two lists: the last one read before it was possible, and the first one read
+after it was in the log.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import pyarrow as pa
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.terminals.ingest import NAMES_OF_TERMINALS
 
-# A slot that changes hands between two lists: newcomers punch at once, and who left seldom punches minutes before.
+# For a slot with a new holder between two lists: new users punch at once, and a leaving user seldom minutes before.
 HANDOVER = "INTERVAL 1 HOUR"
 
 LIST_REFUSED = "the user list could not be read"
 
 
 def record_lists(connection: Connection, lists: pa.Table, read_at: Mapping[str, datetime]) -> list[str]:
-    """Record one complete user list each of the devices in `read_at`; those of them that were not outdated.
+    """Record one complete user list each of the devices in `read_at`; returns the devices with a current list.
 
-    `lists(device, user_id, uid)`; a slot that a list names twice has no known user. A list read before the newest
-    one on record, which can only come from readings that were stored in another order, is left out.
+    `lists(device, user_id, uid)`; a slot that a list contains twice has an unknown holder. A list older than the newest
+    stored one, which is possible if readings are stored in another order, is skipped.
     """
     newest = dict(
         connection.execute(
@@ -84,12 +84,12 @@ def record_lists(connection: Connection, lists: pa.Table, read_at: Mapping[str, 
 
 
 def attribute(connection: Connection, records: pa.Table) -> pa.Table:
-    """Who made each of `records`, which name only a slot: the same rows, with `user_id` or the `reason` for none.
+    """Attribute `records`, which name only a slot: returns the same rows with `user_id`, or with the `reason` for none.
 
-    `records(device, uid, punched_at_local, raw, listed_before, listed_after, …)`: the two numbers say between which
-    lists a record lies that is not on record yet. A record that is stored keeps its person, and one in quarantine lies
-    where it lay when it came there. Of people who held the slot in between, an only one made the record. Of several,
-    the last one did where the slot changed hands within an hour; otherwise that cannot be told.
+    `records(device, uid, punched_at_local, raw, listed_before, listed_after, …)`: the two numbers give the lists around
+    a new record. A stored record keeps its user; one in quarantine keeps its numbers. If one user had the slot in that
+    time, the record is theirs. Of several, it is that of the last one if the slot changed its holder within an hour;
+    otherwise the user is unknown.
     """
     connection.register("slot_records", records.append_column("place", pa.array(range(len(records)), pa.int64())))
     connection.execute(
@@ -122,7 +122,7 @@ def attribute(connection: Connection, records: pa.Table) -> pa.Table:
         known AS (
             SELECT device, uid, punched_at_local, min(user_id) AS user_id FROM stored WHERE uid IS NOT NULL GROUP BY ALL
         ),
-        -- Punches stored before slots were: in that second the person alone is on record.
+        -- Punches stored by versions without slots: matched by user and second only.
         unslotted AS (
             SELECT device, punched_at_local, list(user_id ORDER BY user_id) AS people
             FROM stored WHERE uid IS NULL GROUP BY ALL
@@ -142,7 +142,7 @@ def attribute(connection: Connection, records: pa.Table) -> pa.Table:
             WHERE record.listed_after <= record.user_lists
             GROUP BY record.place
         ),
-        told AS (
+        matched AS (
             SELECT
                 record.place, record.device, record.punched_at_local, known.user_id AS known, unslotted.people,
                 CASE WHEN held.holders = 1 OR held.came_at - held.left_at <= {HANDOVER} THEN held.holder END AS holder,
@@ -166,23 +166,25 @@ def attribute(connection: Connection, records: pa.Table) -> pa.Table:
         ),
         claimed AS (
             SELECT device, punched_at_local, list(holder) AS people
-            FROM told WHERE known IS NULL AND list_contains(people, holder) GROUP BY ALL
+            FROM matched WHERE known IS NULL AND list_contains(people, holder) GROUP BY ALL
         )
         SELECT
             CASE
                 WHEN known IS NOT NULL THEN known
-                WHEN told.people IS NULL OR list_contains(told.people, holder) THEN holder
+                WHEN matched.people IS NULL OR list_contains(matched.people, holder) THEN holder
                 ELSE coalesce(
-                    list_filter(told.people, lambda person: NOT list_contains(coalesce(claimed.people, []), person))[1],
+                    list_filter(
+                        matched.people, lambda person: NOT list_contains(coalesce(claimed.people, []), person)
+                    )[1],
                     holder
                 )
             END AS user_id,
             reason,
-            known IS NULL AND told.people IS NOT NULL AS is_unslotted
-        FROM told
-        LEFT JOIN claimed ON claimed.device = told.device AND claimed.punched_at_local = told.punched_at_local
+            known IS NULL AND matched.people IS NOT NULL AS is_unslotted
+        FROM matched
+        LEFT JOIN claimed ON claimed.device = matched.device AND claimed.punched_at_local = matched.punched_at_local
         ORDER BY place
-        """  # noqa: S608 (texts of ours)
+        """  # noqa: S608 (constant texts)
     ).to_arrow_table()
     placed = connection.execute(
         "SELECT listed_before, listed_after FROM placed_records ORDER BY place"

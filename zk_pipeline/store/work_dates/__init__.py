@@ -1,1 +1,1 @@
-"""Assignment of punches to work dates, and which work dates are stale."""
+"""Assignment of punches to work dates, and stale work dates."""

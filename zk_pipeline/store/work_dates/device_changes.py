@@ -1,7 +1,7 @@
-"""Exactly the dates that a changed device or clock touches: what the rows of its site are made from, before and after.
+"""Invalidation of exactly the work dates that a changed device or clock affects, by fingerprints before and after.
 
-Whatever changes (a site, zone or trust, a clock correction), the dates on which any row comes from other punches or is
-judged by something else become stale, and no others. Changes of shifts and holidays are `shift_changes`.
+After a change of site, zone, trusted states or clock corrections, the dates become stale on which a row has other
+punches or other rules, and no others. `shift_changes` covers shifts and holidays.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 @contextmanager
 def invalidating_affected_dates(connection: Connection, sites: Sequence[str] | None) -> Iterator[None]:
-    """Around a change, inside its transaction: makes the dates stale that it touches. None: it can touch none.
+    """Wrap a change inside its transaction: affected dates become stale. None: no date can be affected.
 
-    Only rows of `sites` can be touched. Inside another one it leaves all to that one, whose sites must be the same.
+    Only rows of `sites` can be affected. A nested call leaves the work to the outer one, with the same sites.
     """
     under_way = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'rows_before')").fetchall()
     if sites is None or under_way[0][0]:
@@ -44,9 +44,9 @@ def invalidating_affected_dates(connection: Connection, sites: Sequence[str] | N
 
 
 def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> None:
-    """The temporary `table(site, user_id, work_date, made_from)`, a row for each that a processing now would make."""
+    """Create the temporary `table(site, user_id, work_date, made_from)`: one row per day that processing would give."""
     placing = assign_work_dates(connection)
-    # What a row without a shift is judged by must read the same whether or not others have one.
+    # The rules of a row without a shift must give the same text whether or not other users have shifts.
     own = ["NULL"] * (4 + len(BOUNDS))
     dates, join = ["NULL", "NULL"], ""
     if placing.by_shifts:
@@ -86,6 +86,6 @@ def fingerprint(connection: Connection, table: str, sites: Sequence[str]) -> Non
         LEFT JOIN holidays AS own ON own.holiday_date = work_date AND own.site = row.site
         LEFT JOIN holidays AS common ON common.holiday_date = work_date AND common.site IS NULL
         {join}
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"sites": list(sites)},
     )

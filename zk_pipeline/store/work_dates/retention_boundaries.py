@@ -1,6 +1,6 @@
-"""Borders between work dates that retention has cleared and others: they stay where they are, whatever changes.
+"""Frozen boundaries between purged and retained work dates.
 
-A punch of a cleared date is gone and one of another date is not: neither may be looked for on the other side.
+The punches of a purged date are deleted, those of a retained one are not: no punch may move across the boundary.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ WHERE day.work_date IN (WITH {borders} SELECT unnest([on_date - 1, on_date]) FRO
 
 
 def pairs(connection: Connection) -> str:
-    """A query of the (device, user_id) that have punches, or may have had one that a cleared date lost at a border."""
+    """Query of the (device, user_id) with punches, or with a possible purged punch at a boundary."""
     return _PAIRS.format(punches=valid_punches(connection), borders=RETENTION_BOUNDARIES)
 
 
 def freeze_boundaries(connection: Connection) -> None:
-    """Keep all borders where they are now; before the settings' begin of work dates is changed."""
+    """Freeze all boundaries at their current place, before the start of work dates in the settings changes."""
     is_cleared = "SELECT EXISTS (FROM work_dates WHERE raw_purged_at IS NOT NULL)"
     if not connection.execute(is_cleared).fetchall()[0][0]:
         return
@@ -51,6 +51,6 @@ def freeze_boundaries(connection: Connection) -> None:
             FROM frozen_work_date_starts AS fixed
             WHERE (fixed.device, fixed.user_id, fixed.on_date) = (pair.device, pair.user_id, borders.on_date)
         )
-        """  # noqa: S608 (SQL of ours)
+        """  # noqa: S608 (constant SQL)
     )
     connection.execute("DROP TABLE bordering")

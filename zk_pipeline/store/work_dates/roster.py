@@ -1,6 +1,6 @@
-"""Who has which shift on which work date, and where these begin, as a temporary table that punches are joined to.
+"""Roster: shift of each user and work date, and its start, as a temporary table for joins with punches.
 
-The rule itself is `attendance.shifts`; here it is spread over the people and dates that a query is about.
+`attendance.shifts` has the rule; this module applies it to the users and dates of a query.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zk_pipeline.store.engine.database import Connection
 
 
 def is_needed(connection: Connection) -> bool:
-    """Whether work dates begin at different times for different people."""
+    """Whether work dates start at different times for different users."""
     needed = "SELECT EXISTS (FROM shift_assignments) OR EXISTS (FROM frozen_work_date_starts)"
     return bool(connection.execute(needed).fetchall()[0][0])
 
@@ -26,7 +26,7 @@ def read_shifts(connection: Connection) -> dict[str, Shift]:
     rows = connection.execute(
         f"""
         SELECT name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)} FROM shifts ORDER BY name
-        """  # noqa: S608 (column names of ours)
+        """  # noqa: S608 (constant names)
     ).fetchall()
     return {
         name: Shift(
@@ -67,12 +67,12 @@ def make_roster(
     first: date = date.min,
     last: date = date.max,
 ) -> None:
-    """Make the temporary table `roster(device, user_id, first, last, shift, begins)`.
+    """Create the temporary table `roster(device, user_id, first, last, shift, begins)`.
 
-    `pairs` is a query of the (device, user_id) it is about, with its parameters in `values`. Only those with an
-    assignment at some time from `first` to `last` get rows; theirs cover each of these dates once (and perhaps the date
-    before, where nothing is promised). `begins` is in minutes after midnight; a null `shift` is the hours of the
-    settings, `settings`, whose work dates follow each other at `workday_starts_at`.
+    `pairs` is a query of the (device, user_id) to include, with its parameters in `values`. Only those with an
+    assignment at some time from `first` to `last` get rows, which cover each of these dates once (rows of the date
+    before are unspecified). `begins` is in minutes after midnight; a null `shift` means the hours of the settings,
+    `settings`, whose work dates start at `workday_starts_at`.
     """
     connection.register("shift_begins", _begins_table(read_shifts(connection), settings, workday_starts_at))
     span = {"roster_first": first, "roster_last": last}
@@ -102,9 +102,8 @@ def _begins_table(shifts: Mapping[str, Shift], settings: Hours, workday_starts_a
     )
 
 
-# What somebody has depends on who they are, the site, and the device where it has shifts itself: few combinations, of
-# which each has few assignments. These cut time into spans of one shift each; only the first date of a span has another
-# one before it.
+# The shift depends on the user, the site, and the device if it has assignments: few combinations with few assignments
+# each. These divide time into spans of one shift; only the first date of a span follows another shift.
 _ROSTER = """
 WITH pairs AS MATERIALIZED ({pairs}),
 assigned AS (
@@ -175,7 +174,7 @@ JOIN begun ON begun.user_id = known.user_id AND begun.site = known.site AND begu
 JOIN shift_begins ON shift_begins.before = begun.before AND shift_begins.on_date = begun.shift
 """
 
-# The dates whose begin is fixed are cut out of the spans they lie in; whoever has no span gets that of the settings.
+# Dates with a frozen start are cut out of their spans; a user without a span gets the start of the settings.
 _FIXED = """
 CREATE TEMP TABLE roster AS
 WITH fixed AS (SELECT * FROM frozen_work_date_starts WHERE on_date BETWEEN $first AND $last),

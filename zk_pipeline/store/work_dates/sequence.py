@@ -1,4 +1,4 @@
-"""The numbers by which it is told whether a work date's rows are older than what they are made from."""
+"""Sequence numbers that show whether the rows of a work date are older than its punches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from zk_pipeline.store.engine.database import Connection
 
 
 def next_seq(connection: Connection, count: int = 1) -> int:
-    """The first of `count` numbers above every one given so far."""
+    """Reserve `count` numbers above all earlier ones; returns the first."""
     row = connection.execute("SELECT value::BIGINT FROM store_settings WHERE name = 'last_seq'").fetchone()
     assert row is not None
     last = int(row[0])
@@ -15,7 +15,7 @@ def next_seq(connection: Connection, count: int = 1) -> int:
 
 
 def mark_stale(connection: Connection, touched: str) -> None:
-    """Raise latest_punch_seq from the relation `touched(work_date, seq)`."""
+    """Raise `latest_punch_seq` from the relation `touched(work_date, seq)`."""
     connection.execute(
         f"""
         MERGE INTO work_dates AS known
@@ -24,5 +24,5 @@ def mark_stale(connection: Connection, touched: str) -> None:
         WHEN MATCHED THEN UPDATE SET latest_punch_seq = greatest(known.latest_punch_seq, touched.seq)
         WHEN NOT MATCHED THEN INSERT (work_date, latest_punch_seq, processed_seq)
             VALUES (touched.work_date, touched.seq, 0)
-        """  # noqa: S608 (a relation's name of ours)
+        """  # noqa: S608 (constant names)
     )

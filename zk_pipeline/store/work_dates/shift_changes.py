@@ -1,7 +1,7 @@
-"""Exactly the dates that a change of shifts, of who has them, of holidays or of the settings' hours touches.
+"""Invalidation of exactly the work dates that a change of shifts, assignments, holidays or configured hours affects.
 
-What differs is found in the rosters before and after, which are small; punches are looked at only to see on which dates
-somebody for whom it differs was there. One such person makes a date stale, so a few people settle most dates.
+The small rosters before and after give the differences; punches are read only to find the dates on which an affected
+user has punches. One affected user makes a date stale, so a few users settle most dates.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from zk_pipeline.store.work_dates.retention_boundaries import RETENTION_BOUNDARI
 from zk_pipeline.store.work_dates.roster import make_roster
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
-_SOME_PEOPLE = 100  # looked at before all of those whose shifts differ
+_SOME_PEOPLE = 100  # checked before all users whose shifts differ
 
 
 @contextmanager
 def changing_shifts(connection: Connection) -> Iterator[None]:
-    """Around a change, inside its transaction: makes the work dates stale whose rows are placed or judged differently.
+    """Wrap a change inside its transaction: work dates become stale whose rows get other punches or other rules.
 
-    Inside another one it leaves all to that one. Dates whose punches retention has deleted stay as they are.
+    A nested call leaves the work to the outer one. Purged dates stay unchanged.
     """
     under_way = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'held_before')").fetchall()
     if under_way[0][0]:
@@ -59,7 +59,7 @@ _TABLES = (
 
 
 def _remember(connection: Connection, when: str) -> None:
-    """`held_…`: who has which shift when, and what it says, of those who ever have one; and `holidays_…`."""
+    """Create `held_…`, the shifts of all users with assignments and their rules, and `holidays_…`."""
     usual = stored_workday_start(connection)
     make_roster(connection, "FROM punched", {}, settings=stored_hours(connection, usual), workday_starts_at=usual)
     connection.execute(
@@ -68,7 +68,7 @@ def _remember(connection: Connection, when: str) -> None:
         SELECT roster.*, weekdays,
                CASE WHEN shift IS NOT NULL THEN hash(shift, start_time, end_time, {", ".join(BOUNDS)}) END AS judged
         FROM roster LEFT JOIN shifts ON shifts.name = roster.shift
-        """  # noqa: S608 (names of ours)
+        """  # noqa: S608 (constant names)
     )
     connection.execute(f"CREATE TEMP TABLE holidays_{when} AS FROM holidays")
 
@@ -99,7 +99,7 @@ def _touch_by_people(connection: Connection, placed: str) -> None:
 
 
 def _open_dates(connection: Connection, first: date, last: date) -> list[date]:
-    """Work dates from the one before `first` to `last` that can have rows and are not touched yet."""
+    """Work dates from the one before `first` to `last` that can have rows and are not yet affected."""
     rows = connection.execute(
         """
         SELECT DISTINCT unnest([work_date - 1, work_date, work_date + 1])::DATE AS day FROM work_dates
@@ -117,19 +117,19 @@ def _next(day: date) -> date:
 def _touch(
     connection: Connection, select: str, first: date, last: date, *, people: str, dates: Sequence[date] = ()
 ) -> None:
-    """Add the work dates that `select` finds, from `first` to `last`, looking at `people`."""
+    """Add the work dates that `select` finds, from `first` to `last`, for the users in `people`."""
     connection.execute(
         f"""
         INSERT INTO touched_dates (work_date)
         WITH people AS MATERIALIZED ({people}), dates AS MATERIALIZED (SELECT unnest($dates::DATE[]) AS day), {select}
         EXCEPT SELECT work_date FROM touched_dates
         EXCEPT SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"first": first, "last": last, "dates": list(dates)},
     )
 
 
-# Who is in one roster only has the settings' hours in the other.
+# A user in only one roster has the hours of the settings in the other.
 _DIFFERING = """
 CREATE TEMP TABLE differing AS
 WITH before AS (
@@ -161,7 +161,7 @@ WITH {RETENTION_BOUNDARIES}
 INSERT INTO frozen_work_date_starts
 SELECT device, user_id, on_date, begins_before
 FROM differing JOIN borders ON by_begin AND on_date BETWEEN first AND last
-"""  # noqa: S608 (SQL of ours)
+"""  # noqa: S608 (constant SQL)
 
 _OTHER_HOLIDAYS = """
 CREATE TEMP TABLE other_holidays AS
@@ -181,8 +181,7 @@ named AS (
 SELECT site, work_date FROM named WHERE before IS DISTINCT FROM after
 """
 
-# The punches of a work date are of its own calendar date and of the next. Few punches are chosen before anything is
-# joined to them.
+# The punches of a work date are on its own calendar date and on the next. The filter runs before any join.
 _PLACED = """
 chosen AS MATERIALIZED (
     SELECT device, user_id, punched_at, punched_at_local
@@ -207,7 +206,7 @@ _WITHIN = "AND punched_at_local::DATE IN (SELECT unnest([day, day + 1])::DATE FR
 
 _AT_OTHER_HOLIDAYS = "SELECT DISTINCT work_date FROM placed SEMI JOIN other_holidays USING (site, work_date)"
 
-# Whose punches stay together is judged by the shift of the device of their clock-in.
+# If the punches of a day stay together, the shift of its clock-in device decides.
 _DIFFERENTLY = """,
 row AS (
     SELECT site, user_id, work_date, arg_min(device, (punched_at, device)) AS device FROM placed GROUP BY ALL
@@ -222,7 +221,7 @@ WHERE (work_date BETWEEN first AND last AND (
     )) OR (by_begin AND work_date + 1 BETWEEN first AND last)
 """
 
-# Those for whom most differs come first.
+# Users with the most differences first.
 _PEOPLE = """
 SELECT user_id FROM differing GROUP BY user_id ORDER BY sum(last - first) DESC, hash(user_id) LIMIT {many} OFFSET {done}
 """

@@ -19,14 +19,14 @@ from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 @dataclass(frozen=True)
 class StaleDate:
-    """A work date whose rows are older than its punches, or were judged before the day was over."""
+    """A work date with punches newer than its rows, or processed before the day was over."""
 
     work_date: date
     latest_punch_seq: int
 
 
 def apply_workday_start(connection: Connection, starts_at: time) -> None:
-    """Regroup the punches when the setting changed: every date of the old and of the new grouping becomes stale."""
+    """Apply a changed start of work dates: every date of the old and the new assignment becomes stale."""
     if starts_at == stored_workday_start(connection):
         return
     freeze_boundaries(connection)
@@ -40,13 +40,13 @@ def apply_workday_start(connection: Connection, starts_at: time) -> None:
         SELECT DISTINCT {placing.work_date} AS work_date, $seq, 0
         FROM {placing.punches} AS punch {placing.join}
         WHERE work_date NOT IN (SELECT work_date FROM work_dates)
-        """,  # noqa: S608 (SQL of ours)
+        """,  # noqa: S608 (constant SQL)
         {"seq": seq},
     )
 
 
 def apply_work_hours(connection: Connection, hours: Hours) -> None:
-    """Take the settings' hours for where work dates begin between them and a shift; without shifts none does."""
+    """Apply changed work hours, which determine the start of work dates next to those with shifts."""
     if hours == stored_hours(connection, stored_workday_start(connection)):
         return
     with changing_shifts(connection):
@@ -60,7 +60,7 @@ def keep_setting(connection: Connection, name: str, value: str) -> None:
 
 
 def stale_dates(connection: Connection, *, first: date, last: date, now: datetime) -> list[StaleDate]:
-    """Stale dates from `first` to `last`, in order."""
+    """Stale work dates from `first` to `last`, in order."""
     rows = connection.execute(
         """
         SELECT work_date, latest_punch_seq

@@ -19,9 +19,14 @@ from zk_pipeline_tests.crm.due_days import copied_store, dates_from, make_due
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_OUTCOME, ONCE, outcome_of
 from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, start_sync
 from zk_pipeline_tests.engines import place
+from zk_pipeline_tests.matrix_sample import mark_unsampled
 from zk_pipeline_tests.store.store_fixtures import rows
 
 AGAIN = SyncScope(states=("retry",))  # what the six-hourly job sends
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mark_unsampled(config, items, Path(__file__).parent)
 
 
 @dataclass

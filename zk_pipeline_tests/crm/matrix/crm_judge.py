@@ -1,4 +1,4 @@
-"""How one case of the CRM's fault matrix ended, read from the receiver's ledger and the store together."""
+"""Outcome of one case of the CRM fault matrix, from the receiver's ledger and the store together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ALL_BUT_DEAD = "the same, but for dead letters"
 CRM_WRONG = "lost, doubled or disordered"
 
 _DELIVERIES = "SELECT user_id, work_date, revision, idempotency_key, state FROM crm_deliveries"
-# The newest that is to be told of each person's date; a day of which nothing is to be told has no revision.
+# The newest revision to deliver of each user's date; a day without anything to deliver has no revision.
 _CURRENT = """
 SELECT user_id, work_date, max(delivery.revision)
 FROM daily_attendance LEFT JOIN crm_deliveries AS delivery USING (user_id, work_date) GROUP BY ALL
@@ -36,7 +36,7 @@ def outcome_of(store: Store, receiver: CrmReceiver) -> str:
     dead = 0
     for user, day, revision in rows(store, _CURRENT):
         if revision is None:
-            return f"{CRM_WRONG}: nobody is told of {user} on {day}"
+            return f"{CRM_WRONG}: no record of {user} on {day} is delivered"
         if states[user, day, revision] == "failed":
             dead += 1
         elif held.get((user, day)) != revision:

@@ -1,4 +1,4 @@
-"""Runs that die or meet others: killed at each point, two at once, days that change and clocks that fall meanwhile."""
+"""Runs that are killed at each point, concurrent runs, days that change and clocks that fall during a run."""
 
 from __future__ import annotations
 

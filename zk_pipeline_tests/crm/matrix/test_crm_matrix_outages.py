@@ -1,4 +1,4 @@
-"""Outages, limits, and people whose records fail while others arrive: what each costs, and how soon all arrives."""
+"""Outages, rate limits, and users whose records fail while others arrive: cost of each, and time until all arrive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMS = {"503": refusal(503), "500": refusal(500), "dropped": Fault(drop="before
 
 
 def a_thousand(case: Case) -> int:
-    """Days of 991 people due, besides the hundred of the case."""
+    """Due days of 991 users, in addition to the hundred of the case."""
     (day,) = dates_from(3)[2:]
     add_punches(case.store, ((person(n), day, at) for n in range(991) for at in ("08:00", "17:00")))
     remake(case.store, [day])

@@ -1,7 +1,8 @@
-"""What the assets tell of themselves, as a snapshot: whoever changes it sees here what people will see."""
+"""Definition attributes of the assets, compared with a snapshot of what the UI shows."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +19,6 @@ SNAPSHOT = {
         ["team:terminals"],
         {"layer": "raw", "contains": "personal_data", "changes": "append_only"},
         [
-            "user_id_unique_per_site",
             "clock_drift_within_limit",
             "every_record_accounted_for",
             "log_capacity_available",
@@ -26,17 +26,18 @@ SNAPSHOT = {
             "punches_unique",
             "quarantine_is_not_growing",
             "terminals_read_in_time",
+            "user_id_unique_per_site",
         ],
     ),
     "daily_attendance": (
         ["team:attendance"],
         {"layer": "derived", "contains": "personal_data", "changes": "rebuildable"},
         [
-            "dates_processed_in_time",
             "attendance_rows_consistent",
+            "dates_processed_in_time",
             "every_work_date_has_a_partition",
-            "outliers_are_as_usual",
             "no_revision_churn",
+            "outliers_are_as_usual",
             "work_days_have_punches",
         ],
     ),
@@ -44,11 +45,11 @@ SNAPSHOT = {
         ["team:crm"],
         {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
         [
-            "user_id_unique_across_sites",
             "days_delivered_in_time",
             "no_dead_letters",
             "no_overdue_deliveries",
             "one_site_per_user_and_date",
+            "user_id_unique_across_sites",
         ],
     ),
 }
@@ -112,6 +113,30 @@ def test_links_are_there_where_their_address_is_known(bare_home: Path) -> None:
     metadata = linked["daily_attendance"].metadata
     assert metadata["admin_page"].value == "https://a.example/attendance"
     assert metadata["docs"].value == "https://d.example/attendance.md"
+
+
+@pytest.mark.parametrize(
+    ("code", "is_same"),
+    [
+        ("def f(x):\n    return x + 1\n", True),
+        ('"""A module."""\ndef f(x):  # adds\n\n    """Add one."""\n    return (x\n        + 1)\n', True),
+        ("def f(x):\n    return x + 2\n", False),
+        ("def f(x):\n    return x - 1\n", False),
+        ("def f(y):\n    return y + 1\n", False),
+        ("def f(x, y=None):\n    return x + 1\n", False),
+        ("def f(x):\n    return 'x' + 1\n", False),
+    ],
+)
+def test_comments_docstrings_and_formatting_are_no_other_version(
+    code: str, is_same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in (("versioned_before", "def f(x):\n    return x + 1\n"), ("versioned_after", code)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    code_version.cache_clear()
+    assert (code_version("versioned_before") == code_version("versioned_after")) is is_same
 
 
 @pytest.mark.parametrize("package", ["zk_pipeline.attendance", "zk_pipeline.crm"])

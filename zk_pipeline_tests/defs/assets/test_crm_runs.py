@@ -1,4 +1,4 @@
-"""What a sync run delivers, and what each work date's partition shows of it."""
+"""Sync runs: deliveries, and the materialization of each work date's partition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DATES = [MONDAY, TUESDAY, WEDNESDAY]
 
 @pytest.fixture
 def processed(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
-    """Two people on Monday, one on Wednesday, nobody on Tuesday; none delivered."""
+    """Two users on Monday, one on Wednesday, none on Tuesday; no delivery sent."""
     punches = [*present(MONDAY, "1001"), *present(MONDAY, "1002"), *present(WEDNESDAY, "1003")]
     switch_on(fleet, home_store, gate("Gate", *punches))
     assert poll_all(launcher, home_store).failure is None
@@ -43,7 +43,7 @@ def test_without_a_crm_the_run_fails_with_a_line_that_says_so_and_counts_no_atte
     launcher: Launcher, home_store: Store
 ) -> None:
     result = deliver(launcher, MONDAY, WEDNESDAY)
-    assert result.failure == "CRM_API_URL is not set: there is no CRM to deliver to, and nothing was attempted"
+    assert result.failure == "CRM_API_URL is not set: there is no CRM to deliver to; no request was sent"
     assert run_status(launcher, result) is dg.DagsterRunStatus.FAILURE
     assert set(states(home_store).values()) == {("pending", 0)}
 
@@ -76,9 +76,15 @@ def two_sites(fleet: Fleet, home_store: Store) -> Store:
     return home_store
 
 
-@pytest.mark.parametrize(("record_per", "told"), [("person", {"": "20:00:00"}), ("site", {"A": "18:00:00", "B": None})])
+@pytest.mark.parametrize(
+    ("record_per", "expected"), [("person", {"": "20:00:00"}), ("site", {"A": "18:00:00", "B": None})]
+)
 def test_a_person_at_two_sites_is_one_record_or_one_per_site(
-    record_per: str, told: dict[str, str | None], two_sites: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
+    record_per: str,
+    expected: dict[str, str | None],
+    two_sites: Store,
+    crm: CrmReceiver,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CRM_RECORD_PER", record_per)
     monkeypatch.setenv("ZKTECO_TIMEOUT", "1")
@@ -86,9 +92,9 @@ def test_a_person_at_two_sites_is_one_record_or_one_per_site(
         assert poll_all(launcher, two_sites).failure is None
         assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
         assert deliver(launcher, MONDAY, MONDAY).failure is None
-    held = {site: crm.ledger.latest(site)["1001", MONDAY]["clock_out"] for site in told}
-    assert held == {site: out and f"{MONDAY}T{out}+00:00" for site, out in told.items()}
-    assert len(crm.ledger) == len(told)
+    clock_outs = {site: crm.ledger.latest(site)["1001", MONDAY]["clock_out"] for site in expected}
+    assert clock_outs == {site: out and f"{MONDAY}T{out}+00:00" for site, out in expected.items()}
+    assert len(crm.ledger) == len(expected)
 
 
 @pytest.mark.usefixtures("processed")
@@ -114,12 +120,12 @@ def test_one_run_is_about_all_that_is_due_and_about_no_date_between(
 def test_beside_another_sender_and_without_the_senders_lock_nothing_is_sent_and_a_line_says_so(
     launcher: Launcher, crm: CrmReceiver, home_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with home_store.deliveries.only_sender():
-        beside = deliver(launcher, MONDAY, WEDNESDAY)
-    assert beside.failure == "another sync run is sending to the CRM; wait for it to end"
+    with home_store.deliveries.acquire_sync_lock():
+        second = deliver(launcher, MONDAY, WEDNESDAY)
+    assert second.failure == "another sync run is sending to the CRM; wait for it to end"
     monkeypatch.setattr("zk_pipeline.store.engine.duckdb_file.acquire_sync_lock", lambda _: nullcontext(lambda: False))
     lost = deliver(launcher, MONDAY, WEDNESDAY)
-    assert str(lost.failure).startswith("the lock of the only sender was lost")
+    assert str(lost.failure).startswith("the sync lock was lost")
     assert statuses(launcher, "crm_sync", DATES)[str(TUESDAY)] == "materialized", "nothing is due there"
     assert crm.posts == 0
     assert set(states(home_store).values()) == {("pending", 0)}
@@ -140,7 +146,7 @@ def test_a_dead_letter_fails_the_run_and_keeps_only_its_own_date_from_being_mate
     assert states(home_store)["1002", MONDAY] == ("failed", 1)
 
     crm.unknown_users = set()
-    assert deliver(launcher, MONDAY, MONDAY).failure is None, "a dead letter is nobody's duty until asked for"
+    assert deliver(launcher, MONDAY, MONDAY).failure is None, "a dead letter is not due without `failed`"
     assert crm.posts == 3
     assert statuses(launcher, "crm_sync", [MONDAY]) == {str(MONDAY): "failed"}
     assert deliver(launcher, MONDAY, MONDAY, failed=True).observed["delivered"] == 1
@@ -209,9 +215,9 @@ def test_dead_letters_and_lateness_are_checks_with_counts_and_the_crms_words(
         "no_dead_letters": False,
         "no_overdue_deliveries": True,
     }
-    told = checks["no_dead_letters"].metadata
-    assert told["count"].value == 1
-    assert "422: no employee 1002" in str(told["oldest"].value)
+    metadata = checks["no_dead_letters"].metadata
+    assert metadata["count"].value == 1
+    assert "422: no employee 1002" in str(metadata["oldest"].value)
 
     crm.unknown_users = set()
     assert retry_failed(home_store) == 1

@@ -1,4 +1,4 @@
-"""A poll of many terminals is one run; each terminal's partition shows its own success or failure."""
+"""Polling runs: one run for many terminals, with the success or failure of each device's partition."""
 
 from __future__ import annotations
 
@@ -125,13 +125,13 @@ def test_the_metadata_of_a_poll_counts_and_shows_what_is_new(
 
     assert made["dagster/partition_row_count"] == 4
     assert (made["new_punches"], made["fetched"], made["reported"], made["quarantined"]) == (4, 4, 4, 0)
-    assert made["touched_dates"] == {str(MONDAY): 2, str(TUESDAY): 2}
+    assert made["affected_dates"] == {str(MONDAY): 2, str(TUESDAY): 2}
     assert made["clock_drift_seconds"] == pytest.approx(-420, abs=2)
     assert made["fill_percent"] == 10.0
     assert made["admin_page"] == f"https://admin.example/devices/{home_store.devices.get('Gate').id}"
     table = str(made["preview"]).splitlines()
     assert len(table) == 2 + 4
-    # Nothing that a person is called may open a further cell, a code span or a tag.
+    # A user's name cannot open another cell, a code span or a tag.
     assert table[2].replace("\\\\", "").replace("\\|", "").count("|") == 5
     fleet.punch("Gate", "1001")
     assert poll_all(launcher, home_store).partitions["Gate"]["new_punches"] == 1
@@ -157,7 +157,7 @@ def test_a_reading_that_cannot_be_stored_turns_only_its_own_partition_red(
 ) -> None:
     def unstorable(one: FinishedReading) -> PreparedReading:
         if one.device.name == "North":
-            raise OverflowError("a number that no column holds")
+            raise OverflowError("a number that no column can store")
         return made(one)
 
     made = PreparedReading.of
@@ -182,7 +182,7 @@ def test_an_event_that_cannot_be_made_costs_the_other_terminals_nothing(
     monkeypatch.setattr(PunchStore, "preview", unprintable)
     three_gates(fleet, home_store)
     result = poll_all(launcher, home_store)
-    assert "North: 2 new of 2 (full); stored, but without its event (ValueError: no table of that)" in str(
+    assert "North: 2 new of 2 (full); stored, but not logged as materialization (ValueError: no table of that)" in str(
         result.failure
     )
     assert sorted(result.partitions) == ["South", "Yard"]

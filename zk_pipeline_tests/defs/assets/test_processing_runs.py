@@ -1,4 +1,4 @@
-"""Days of a range of work dates are made in one run, with an event and a fate for each date."""
+"""Processing runs: one run for a range of work dates, with one materialization or failure per date."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def test_the_metadata_of_a_date_counts_its_rows_and_shows_some(launcher: Launche
         "changed": 0,
         "unchanged": 0,
     }
-    figures = ("incomplete", "outlier_rows", "made_from_punches", "made_from_polls", "made_from_devices")
+    figures = ("incomplete", "outlier_rows", "source_punches", "source_polls", "source_devices")
     assert [made[name] for name in figures] == [1, 1, 3, 1, 1]
     for plot in ("punches_by_hour", "outliers_by_day"):
         assert "](data:image/svg+xml;base64," in str(made[plot])
     assert made["outliers"] == {"CLOCK_IN_TOO_LATE": 1, "MISSING_CLOCK_OUT": 1}
     header, rule, unusual, usual = str(made["preview"]).splitlines()
     assert [cell.strip() for cell in header.split("|")][1:3] == ["site", "user_id"]
-    # The unusual one comes first, and nothing that a person is called may open a further cell.
+    # Outliers come first; a user's name cannot open another cell.
     for line in (rule, unusual, usual):
         assert line.replace("\\\\", "").replace("\\|", "").count("|") == header.count("|")
     assert "Clock-in 12:30, more than 2 h after 09:00" in unusual

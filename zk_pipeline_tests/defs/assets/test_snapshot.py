@@ -1,4 +1,4 @@
-"""Analysts read a published copy while polls and processing go on."""
+"""Published copy of the store, read by analysts during polls and processing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, ingest, on, process
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "analysts.md"
-# A client of its own: opens, asks two questions of which the answers must agree, closes; until its input ends.
+# A separate client: opens the file, runs two queries whose results must agree, closes it; until its input ends.
 ANALYST = """
 import duckdb, sys, threading
 ended = threading.Event()
@@ -30,8 +30,8 @@ reads = 0
 while not ended.is_set():
     with duckdb.connect(sys.argv[1], read_only=True) as connection:
         punches = connection.execute("SELECT count(*) FROM raw_punches").fetchone()[0]
-        told = connection.execute("SELECT coalesce(sum(\\"new\\"), 0) FROM device_polls").fetchone()[0]
-        assert punches == told, (punches, told)
+        reported = connection.execute("SELECT coalesce(sum(\\"new\\"), 0) FROM device_polls").fetchone()[0]
+        assert punches == reported, (punches, reported)
         reads += 1
         if reads == 1:
             print("reading", flush=True)
@@ -70,7 +70,7 @@ def test_a_copy_that_cannot_be_written_fails_the_run_and_leaves_the_days_green(
         launcher.poll(devices, devices)
         done = launcher.process(DateRange(MONDAY, MONDAY))
     assert done.failure is not None
-    assert "the days are made, but" in done.failure
+    assert "the work dates are processed, but" in done.failure
     assert list(done.partitions) == [str(MONDAY)]
 
 

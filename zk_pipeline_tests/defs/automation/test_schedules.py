@@ -1,4 +1,4 @@
-"""What each schedule asks for, and when it asks for nothing and why."""
+"""Run requests and skip reasons of the schedules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.automation.schedules import MAX_RUNS, every, schedules
+from zk_pipeline.defs.automation.schedules import MAX_RUNS, cron_every, schedules
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous
 from zk_pipeline.defs.resources import resources
@@ -40,7 +40,7 @@ def evaluated(launcher: Launcher, job: str) -> ScheduleExecutionData:
 
 
 def tick(launcher: Launcher, job: str) -> str | list[dict[str, str]]:
-    """Why the schedule of `job` skipped, or the tags of the runs that it asked for."""
+    """Skip reason of the schedule of `job`, or the tags of its run requests."""
     data = evaluated(launcher, job)
     if data.run_requests:
         assert data.skip_message is None
@@ -70,13 +70,13 @@ def make_partitions(launcher: Launcher, *names: str) -> None:
     ],
 )
 def test_an_interval_becomes_cron(minutes: int, times: list[str]) -> None:
-    cron = every(minutes)
+    cron = cron_every(minutes)
     assert ([cron] if isinstance(cron, str) else cron) == times
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 15, 30, 60, 90, 1440])
 def test_ticks_are_as_far_apart_as_the_interval_says(minutes: int) -> None:
-    moments = list(islice(schedule_execution_time_iterator(NOW.timestamp(), every(minutes), "UTC"), 60))
+    moments = list(islice(schedule_execution_time_iterator(NOW.timestamp(), cron_every(minutes), "UTC"), 60))
     assert {later - earlier for earlier, later in pairwise(moments)} == {timedelta(minutes=minutes)}
 
 
@@ -109,7 +109,7 @@ def test_one_run_polls_all_enabled_devices_and_none_that_is_disabled(launcher: L
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 @pytest.mark.parametrize(
-    ("in_flight", "scheduled"),
+    ("unfinished", "scheduled"),
     [
         ("poll_devices", "poll_devices"),
         ("process_attendance", "process_attendance"),
@@ -120,11 +120,11 @@ def test_one_run_polls_all_enabled_devices_and_none_that_is_disabled(launcher: L
     ],
 )
 def test_a_tick_does_not_pile_up_behind_a_run(
-    launcher: Launcher, in_flight: str, scheduled: str, status: dg.DagsterRunStatus
+    launcher: Launcher, unfinished: str, scheduled: str, status: dg.DagsterRunStatus
 ) -> None:
-    run = dg.DagsterRun(job_name=in_flight, status=status, tags={PROCESS_TAG: process_identity()})
+    run = dg.DagsterRun(job_name=unfinished, status=status, tags={PROCESS_TAG: process_identity()})
     launcher.instance.add_run(run)
-    assert tick(launcher, scheduled) == f"run {run.run_id} of {in_flight} is still {status.value.lower()}"
+    assert tick(launcher, scheduled) == f"run {run.run_id} of {unfinished} is still {status.value.lower()}"
 
 
 def test_a_busy_store_is_a_skipped_tick_and_never_an_empty_answer(
@@ -139,7 +139,7 @@ def test_a_busy_store_is_a_skipped_tick_and_never_an_empty_answer(
 def test_processing_asks_for_the_stale_dates_in_as_few_runs_as_there_are_gaps(
     launcher: Launcher, fleet: Fleet, home_store: Store
 ) -> None:
-    assert tick(launcher, "process_attendance") == "no work date has punches newer than its result"
+    assert tick(launcher, "process_attendance") == "no stale work date: no punches newer than their attendance days"
     dates = [MONDAY, MONDAY + timedelta(days=1), MONDAY + timedelta(days=5)]
     beyond = [date(2099, 1, 1), date(2001, 1, 1)]
     switch_on(fleet, home_store, gate("Gate", *(punch for day in (*dates, *beyond) for punch in present(day))))
@@ -149,7 +149,7 @@ def test_processing_asks_for_the_stale_dates_in_as_few_runs_as_there_are_gaps(
 
     for part in contiguous(dates):
         assert launcher.process(part).failure is None
-    assert tick(launcher, "process_attendance") == "no work date has punches newer than its result"
+    assert tick(launcher, "process_attendance") == "no stale work date: no punches newer than their attendance days"
 
 
 def test_a_tick_asks_for_a_bounded_number_of_runs(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
@@ -162,7 +162,7 @@ def test_a_tick_asks_for_a_bounded_number_of_runs(launcher: Launcher, fleet: Fle
 def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     launcher: Launcher, fleet: Fleet, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    why = "nothing is due at the CRM"
+    why = "no delivery is due"
     assert (tick(launcher, "sync_to_crm"), tick(launcher, "retry_failed_syncs")) == (why, why)
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
     poll_all(launcher, home_store)
@@ -178,12 +178,12 @@ def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     assert tick(launcher, "sync_to_crm") == [span(WEDNESDAY, WEDNESDAY)]
     assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]
 
-    home_store.deliveries.keep_pause(home_store.clock() + timedelta(minutes=5), crm.url)
+    home_store.deliveries.save_pause(home_store.clock() + timedelta(minutes=5), crm.url)
     assert str(tick(launcher, "sync_to_crm")).startswith("the CRM asked for a pause until ")
     assert str(tick(launcher, "retry_failed_syncs")).startswith("the CRM asked for a pause until ")
-    home_store.deliveries.keep_pause(home_store.clock(), crm.url)
+    home_store.deliveries.save_pause(home_store.clock(), crm.url)
 
-    monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", str(WEDNESDAY))  # what is before has no partition any more
+    monkeypatch.setenv("ZK_PIPELINE_HISTORY_START", str(WEDNESDAY))  # earlier work dates have no partition
     assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]
 
 

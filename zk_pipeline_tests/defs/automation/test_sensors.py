@@ -1,4 +1,4 @@
-"""What the sensors ask for; alerts of failed runs have a file of their own."""
+"""Run requests and partition changes of the sensors. Alert sensors: `test_alerts_of_runs.py`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def tick(launcher: Launcher, name: str) -> SensorExecutionData:
 
 
 def asked(launcher: Launcher) -> list[tuple[str | None, str, str]]:
-    """Run key, first and last work date of each run that new_punches_sensor asks for."""
+    """Run key, first and last work date of each run request of `new_punches_sensor`."""
     requests = tick(launcher, "new_punches_sensor").run_requests or ()
     return [(one.run_key, one.tags[START], one.tags[END]) for one in requests]
 
 
 def follow_registry(launcher: Launcher) -> list[str]:
-    """Let device_registry_sensor tick, do what it asks for as the daemon does; the partitions then."""
+    """Tick `device_registry_sensor`, apply its partition changes as the daemon does, and return the partitions."""
     name = str(DEVICE_PARTITIONS.name)
     for request in tick(launcher, "device_registry_sensor").dynamic_partitions_requests or ():
         assert request.partitions_def_name == name
@@ -52,14 +52,17 @@ def follow_registry(launcher: Launcher) -> list[str]:
     return list(launcher.instance.get_dynamic_partitions(name))
 
 
-def under_way(launcher: Launcher, job: str) -> str:
+def add_unfinished_run(launcher: Launcher, job: str) -> str:
     tags = {PROCESS_TAG: process_identity()}
     run = dg.DagsterRun(job_name=job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     return launcher.instance.add_run(run).run_id
 
 
 def test_exactly_the_touched_dates_are_asked_for(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
-    assert tick(launcher, "new_punches_sensor").skip_message == "no work date has punches newer than its result"
+    assert (
+        tick(launcher, "new_punches_sensor").skip_message
+        == "no stale work date: no punches newer than their attendance days"
+    )
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
     poll_all(launcher, home_store)
     spans = [(first, last) for _, first, last in asked(launcher)]
@@ -79,7 +82,7 @@ def test_a_date_is_asked_for_once_for_the_same_punches_and_again_for_newer_ones(
     switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
     poll_all(launcher, home_store)
     ((first_key, *_),) = asked(launcher)
-    poll_all(launcher, home_store)  # brings nothing new
+    poll_all(launcher, home_store)  # no new punches
     assert asked(launcher)[0][0] == first_key
 
     fleet.punch("Gate", "1001", MONDAY_NOON)
@@ -101,7 +104,7 @@ def test_a_punch_that_no_partition_covers_does_not_break_the_tick(
 
 
 def test_new_punches_wait_while_days_are_being_made(launcher: Launcher) -> None:
-    run_id = under_way(launcher, "process_attendance")
+    run_id = add_unfinished_run(launcher, "process_attendance")
     why = tick(launcher, "new_punches_sensor").skip_message
     assert why == f"run {run_id} of process_attendance is still started"
 
@@ -110,7 +113,7 @@ def test_registered_devices_become_partitions_and_removed_ones_leave(launcher: L
     for name in ("Gate A", "Gate B"):
         home_store.devices.add(device(name))
     assert follow_registry(launcher) == ["Gate A", "Gate B"]
-    assert tick(launcher, "device_registry_sensor").skip_message == "the partitions are those of the registry"
+    assert tick(launcher, "device_registry_sensor").skip_message == "the partitions match the registered devices"
 
     home_store.devices.remove("Gate A")
     home_store.devices.add(device("Gate C"))
@@ -122,15 +125,15 @@ def test_no_partition_is_taken_from_under_a_poll(launcher: Launcher, home_store:
     follow_registry(launcher)
     home_store.devices.remove("Gate A")
     home_store.devices.add(device("Gate B"))
-    run_id = under_way(launcher, "poll_devices")
+    run_id = add_unfinished_run(launcher, "poll_devices")
     assert follow_registry(launcher) == ["Gate A", "Gate B"]
     launcher.instance.delete_run(run_id)
     assert follow_registry(launcher) == ["Gate B"]
 
 
 def test_what_changes_of_the_partitions_is_a_plain_question() -> None:
-    assert partition_change(["b", "c"], ["a", "b"], poll_in_flight=False) == PartitionChange(["c"], ["a"])
-    assert partition_change(["b", "c"], ["a", "b"], poll_in_flight=True) == PartitionChange(["c"], [])
+    assert partition_change(["b", "c"], ["a", "b"], is_poll_in_progress=False) == PartitionChange(["c"], ["a"])
+    assert partition_change(["b", "c"], ["a", "b"], is_poll_in_progress=True) == PartitionChange(["c"], [])
 
 
 @pytest.mark.parametrize("sensor", ["new_punches_sensor", "device_registry_sensor"])
@@ -155,4 +158,4 @@ def test_a_bad_date_is_asked_for_again_only_by_the_schedule(
     before = asked(launcher)
     execute(home_store, "UPDATE devices SET timezone = 'Mars/Base'")
     assert launcher.process(DateRange(MONDAY, MONDAY)).failure is not None
-    assert asked(launcher) == before  # the same run key: the daemon starts nothing for it
+    assert asked(launcher) == before  # the same run key: the daemon starts no run

@@ -1,4 +1,4 @@
-"""Checks evaluated without a run, on demand, and what they keep from the CRM."""
+"""Quality checks evaluated by the sensor and on demand, and the work dates that they block from the CRM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.checks.quality_checks import EvaluationLog
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS
-from zk_pipeline.operations.alerting.quality_verdicts import CheckResult
+from zk_pipeline.operations.alerting.quality_results import CheckResult
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -29,7 +29,7 @@ DOUBLE = "INSERT INTO daily_attendance SELECT * FROM daily_attendance WHERE work
 
 @pytest.fixture
 def two_days(launcher: Launcher, home_store: Store, crm: CrmReceiver) -> Launcher:  # noqa: ARG001 (a CRM is there)
-    """Monday and Tuesday made, and not delivered yet."""
+    """Monday and Tuesday processed, not delivered."""
     home_store.devices.add(device())
     ingest(home_store, "Gate", *present(MONDAY), *present(TUESDAY))
     launcher = Launcher(load_settings(), launcher.instance)
@@ -37,7 +37,7 @@ def two_days(launcher: Launcher, home_store: Store, crm: CrmReceiver) -> Launche
     return launcher
 
 
-def told(crm: CrmReceiver) -> list[tuple[str, int]]:
+def delivered(crm: CrmReceiver) -> list[tuple[str, int]]:
     return sorted((str(one["date"]), int(str(one["revision"]))) for one in crm.ledger.latest().values())
 
 
@@ -50,7 +50,7 @@ def test_the_sensor_writes_down_every_check_once_and_then_what_changed(launcher:
     execute(home_store, "UPDATE devices SET created_at = now() - INTERVAL 1 HOUR, updated_at = created_at")
     execute(home_store, "UPDATE devices SET updated_at = created_at")
     late, cursor = quality_tick(launcher, cursor)
-    assert late == {"terminals_read_in_time": False}, "it shows though nothing runs"
+    assert late == {"terminals_read_in_time": False}, "it fails although no run happens"
     assert quality_tick(launcher, cursor)[0] == {}
     assert launcher.instance.get_runs_count() == 0
 
@@ -66,25 +66,25 @@ def test_a_failed_check_is_said_again_once_its_asset_was_made_anew_since_the_ui_
     assert quality_tick(launcher, cursor)[0] == {}
     launcher.instance.report_runless_asset_event(dg.AssetMaterialization("raw_punches", partition="Gate"))
     again, cursor = quality_tick(launcher, cursor)
-    assert again == {"terminals_read_in_time": False}, "good ones are said again within the hour"
+    assert again == {"terminals_read_in_time": False}, "passed ones are logged again within the hour"
     assert quality_tick(launcher, cursor)[0] == {}
 
 
 def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_were_forgotten() -> None:
     now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
     said = EvaluationLog.read(None)
-    assert said.is_time_for_facts(now, {})
+    assert said.are_facts_due(now, {})
     bad, good = (
         CheckResult(FEW_REVISIONS, ["too many revisions"], {}),
         [CheckResult(check, [], {}) for check in CHECKS if check != FEW_REVISIONS],
     )
-    assert len(said.news([bad, *good], now, {})) == len(CHECKS)
+    assert len(said.new_evaluations([bad, *good], now, {})) == len(CHECKS)
     quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
     made = {FEW_REVISIONS.asset: now + timedelta(minutes=1)}
-    assert [said.is_time_for_facts(when, {}) for when in (quarter, hour)] == [False, True]
-    assert [said.is_time_for_facts(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
-    assert [one.check_name for one in said.news([bad, *good], quarter, made)] == [FEW_REVISIONS.name]
-    renewed = {one.check_name for one in said.news([bad, *good], hour, made)}
+    assert [said.are_facts_due(when, {}) for when in (quarter, hour)] == [False, True]
+    assert [said.are_facts_due(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
+    assert [one.check_name for one in said.new_evaluations([bad, *good], quarter, made)] == [FEW_REVISIONS.name]
+    renewed = {one.check_name for one in said.new_evaluations([bad, *good], hour, made)}
     assert renewed == {check.name for check in CHECKS if check.asset == FEW_REVISIONS.asset} - {FEW_REVISIONS.name}
 
 
@@ -117,18 +117,18 @@ def test_a_bad_date_never_reaches_the_crm_whoever_looked_last(
     execute(home_store, DOUBLE, [MONDAY])  # no check was evaluated since
     result = deliver(two_days, MONDAY, TUESDAY)
     assert "1 of 2 work dates failed: a person has more than one day there" in str(result.failure)
-    assert told(crm) == [(str(TUESDAY), 1)]
+    assert delivered(crm) == [(str(TUESDAY), 1)]
     assert statuses(two_days, "crm_sync", [MONDAY, TUESDAY]) == {
         str(MONDAY): "failed",
         str(TUESDAY): "materialized",
     }
-    assert home_store.deliveries.due_dates(SyncScope()) == {}, "the schedule does not ask for it again and again"
+    assert home_store.deliveries.due_dates(SyncScope()) == {}, "the schedule does not request it again"
     evaluated, _ = quality_tick(two_days)
     assert not evaluated["attendance_rows_consistent"]
 
-    assert two_days.process(DateRange(MONDAY, MONDAY)).success  # what the check says to do
+    assert two_days.process(DateRange(MONDAY, MONDAY)).success  # the remedy of the check
     assert deliver(two_days, MONDAY, MONDAY).success
-    assert told(crm) == [(str(MONDAY), 2), (str(TUESDAY), 1)]
+    assert delivered(crm) == [(str(MONDAY), 2), (str(TUESDAY), 1)]
     assert quality_tick(two_days)[0]["attendance_rows_consistent"]
 
 
@@ -144,7 +144,7 @@ def test_nothing_is_sent_while_the_tables_are_not_what_they_should_be(
     execute(home_store, "ALTER TABLE daily_attendance ALTER punch_count TYPE BIGINT")
     result = deliver(two_days, MONDAY, TUESDAY)
     assert "nothing was sent to the CRM: daily_attendance.punch_count is BIGINT, not INTEGER" in str(result.failure)
-    assert told(crm) == []
+    assert delivered(crm) == []
 
 
 def test_a_blocking_check_that_fails_in_a_run_fails_the_run(two_days: Launcher, home_store: Store) -> None:

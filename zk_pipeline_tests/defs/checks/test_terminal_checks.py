@@ -1,4 +1,4 @@
-"""The checks of raw_punches: each passes when all is well, and each is made to fail."""
+"""Asset checks of `raw_punches`: each passes for healthy terminals and fails for its problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WELL = TerminalHealth(
 
 
 def failing(*health: TerminalHealth) -> dict[str | None, str]:
-    """Check → its words, of those that fail."""
+    """Failing check → its problems."""
     return {one.check_name: str(one.metadata["problems"].value) for one in check_results(health) if not one.passed}
 
 
@@ -37,29 +37,33 @@ def test_a_terminal_that_is_well_fails_no_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ill", "check", "words"),
+    ("ill", "check", "problem"),
     [
-        ({"records_accounted_for": 97}, "every_record_accounted_for", "3 records of 100 are not here"),
-        ({"error": "it fell | silent"}, "every_record_accounted_for", "nothing since 2026-03-02 08:00 UTC: it fell"),
+        ({"records_accounted_for": 97}, "every_record_accounted_for", "3 of 100 records are not in the store"),
+        (
+            {"error": "it fell | silent"},
+            "every_record_accounted_for",
+            "no successful poll since 2026-03-02 08:00 UTC: it fell",
+        ),
         ({"clock_drift_seconds": 60.0}, "clock_drift_within_limit", "off by 60 s"),
         ({"clock_drift_seconds": -420.0}, "clock_drift_within_limit", "off by -420 s"),
-        ({"clock_drift_seconds": None}, "clock_drift_within_limit", "its clock shows no real date"),
+        ({"clock_drift_seconds": None}, "clock_drift_within_limit", "its clock shows no valid date"),
         ({"fill": 0.8}, "log_capacity_available", "filled to 80%"),
     ],
 )
 def test_each_check_names_the_terminal_that_fails_it_and_says_why(
-    ill: dict[str, object], check: str, words: str
+    ill: dict[str, object], check: str, problem: str
 ) -> None:
     other = replace(WELL, device="Yard")
     found = failing(other, replace(WELL, **ill))  # type: ignore[arg-type]
     assert list(found) == [check]
-    assert f"**Gate**: {words}" in found[check]
+    assert f"**Gate**: {problem}" in found[check]
     assert "Yard" not in found[check]
 
 
 def test_a_terminal_that_was_never_read_is_incomplete_and_nothing_else() -> None:
     unread = TerminalHealth("Gate", None, None, None, None, None, "no route")
-    assert failing(unread) == {"every_record_accounted_for": "- **Gate**: never read: no route"}
+    assert failing(unread) == {"every_record_accounted_for": "- **Gate**: never polled successfully: no route"}
 
 
 def test_a_poll_evaluates_the_checks_also_when_a_terminal_is_dead(

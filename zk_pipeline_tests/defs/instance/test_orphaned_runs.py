@@ -1,4 +1,4 @@
-"""A run whose process was killed is put on record, and stops nobody from then on."""
+"""Orphaned runs: marked as failed, so that they block no further run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from zk_pipeline.defs.instance.instance_health import failed_run_details
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, fail_orphaned_runs
-from zk_pipeline.defs.instance.runs_in_progress import in_flight
+from zk_pipeline.defs.instance.runs_in_progress import run_in_progress
 from zk_pipeline.runs.launcher import Launcher
-from zk_pipeline.runs.submit import wait_for, why_failed
+from zk_pipeline.runs.submit import failure_message, wait_for
 from zk_pipeline.runtime.processes import process_identity
 from zk_pipeline.simulator.terminal.faults import Faults, HangAt
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -36,7 +36,7 @@ def only_run(launcher: Launcher) -> dg.DagsterRun:
 
 
 def steps_of(launcher: Launcher, run_id: str) -> list[str | None]:
-    """The steps that began and did not end, so far."""
+    """Steps in progress."""
     begun, ended = (
         [entry.step_key for entry in launcher.instance.all_logs(run_id, of_type=kind)]
         for kind in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS)
@@ -58,18 +58,20 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
         run = only_run(launcher)
         until(lambda: steps_of(launcher, run.run_id) == ["raw_punches"], seconds=90)
         assert run.tags[PROCESS_TAG] == process_identity(polling.pid)
-        assert in_flight(launcher.instance, "poll_devices") == f"run {run.run_id} of poll_devices is still started"
+        assert (
+            run_in_progress(launcher.instance, "poll_devices") == f"run {run.run_id} of poll_devices is still started"
+        )
         polling.kill()
 
-    assert in_flight(launcher.instance, "poll_devices") is None
+    assert run_in_progress(launcher.instance, "poll_devices") is None
     assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert len(list(failures)) == 1
-    (told,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert told.words.splitlines() == [
-        f"The process of this run ({polling.pid} on {socket.gethostname()}) died without a word: it was killed, "
-        "ran out of memory, or the machine was restarted.",
-        "It was in raw_punches. What it had stored stays. A command started it: give the command again.",
+    (failed,) = failed_run_details(launcher.instance, only_run(launcher))
+    assert failed.message.splitlines() == [
+        f"The process of this run ({polling.pid} on {socket.gethostname()}) exited unexpectedly (killed, out of "
+        "memory, or host restart).",
+        "Interrupted step: raw_punches. Rows that it stored are kept. A command started it: run the command again.",
     ]
     assert statuses(launcher, "raw_punches", ["Gate"]) == {"Gate": "failed"}
 
@@ -87,9 +89,9 @@ def test_a_command_that_was_killed_before_or_after_its_run_worked_blocks_nobody(
         other.hear()
         tags = {PROCESS_TAG: process_identity(other.pid)}
         launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=status, tags=tags))
-        assert in_flight(launcher.instance, "sync_to_crm") is not None
+        assert run_in_progress(launcher.instance, "sync_to_crm") is not None
         other.kill()
-    assert in_flight(launcher.instance, "sync_to_crm") is None
+    assert run_in_progress(launcher.instance, "sync_to_crm") is None
 
 
 def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(launcher: Launcher) -> None:
@@ -109,7 +111,7 @@ def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(
     )
     launcher.instance.add_run(retry)
     assert fail_orphaned_runs(launcher.instance) == []
-    assert in_flight(launcher.instance, "poll_devices") is not None
+    assert run_in_progress(launcher.instance, "poll_devices") is not None
 
     with child("print('here', flush=True); input()") as its_own:
         its_own.hear()
@@ -123,15 +125,15 @@ def test_a_run_of_another_host_or_without_a_process_is_left_alone(launcher: Laun
     for tags in (elsewhere, {}):
         launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=dg.DagsterRunStatus.STARTED, tags=tags))
     assert fail_orphaned_runs(launcher.instance) == []
-    assert in_flight(launcher.instance, "sync_to_crm") is not None
+    assert run_in_progress(launcher.instance, "sync_to_crm") is not None
 
 
 @pytest.mark.parametrize(
     ("job", "retries", "what_is_next"),
     [
-        ("poll_devices", 1, "The daemon starts it once more."),
-        ("poll_devices", 0, "The next tick of its schedule asks again for what is left."),
-        ("__ASSET_JOB", 0, "It is not started again: start it by hand."),
+        ("poll_devices", 1, "The daemon retries the run."),
+        ("poll_devices", 0, "The next tick of its schedule requests a run for the rest."),
+        ("__ASSET_JOB", 0, "It is not retried: start it manually."),
     ],
 )
 def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
@@ -151,29 +153,29 @@ def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
         )
         other.kill()
     assert len(fail_orphaned_runs(launcher.instance)) == 1
-    (told,) = failed_run_details(launcher.instance, only_run(launcher))
-    assert told.words.endswith(f"It was in no step. What it had stored stays. {what_is_next}")
+    (failed,) = failed_run_details(launcher.instance, only_run(launcher))
+    assert failed.message.endswith(f"No step was in progress. Rows that it stored are kept. {what_is_next}")
 
 
 def test_a_failed_run_that_is_waited_for_says_whether_it_is_retried_though_dagster_decides_a_moment_later(
     launcher: Launcher,
 ) -> None:
     run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
-    looks = []
+    sleeps = []
 
     def decide(seconds: float) -> None:
-        looks.append(seconds)
-        if len(looks) == 3:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
             launcher.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
 
     ended = wait_for(launcher.instance, run.run_id, sleep=decide)
-    assert len(looks) == 3
-    assert why_failed(launcher.instance, ended) == "the run ended as failure (the daemon starts it once more)"
+    assert len(sleeps) == 3
+    assert failure_message(launcher.instance, ended) == "the run ended as failure (the daemon retries the run)"
 
 
 def test_a_failed_run_whose_retry_nobody_decides_is_not_waited_for_without_end(launcher: Launcher) -> None:
     run = launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.FAILURE))
-    looks: list[float] = []
-    ended = wait_for(launcher.instance, run.run_id, sleep=looks.append)
-    assert 10 <= sum(looks) <= 60, "seconds"
-    assert why_failed(launcher.instance, ended) == "the run ended as failure"
+    sleeps: list[float] = []
+    ended = wait_for(launcher.instance, run.run_id, sleep=sleeps.append)
+    assert 10 <= sum(sleeps) <= 60, "seconds"
+    assert failure_message(launcher.instance, ended) == "the run ended as failure"

@@ -1,4 +1,4 @@
-"""Polls by queue: who asks for what, who waits for whom, and where a run goes however it was asked for."""
+"""Polls by queue: run requests, concurrency, and the queue tags of runs of every origin."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def daemons(routed_home: Path) -> Iterator[Daemons]:
         yield opened
 
 
-def under_way(launcher: Launcher, **tags: str) -> str:
+def add_unfinished_run(launcher: Launcher, **tags: str) -> str:
     run = dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED, tags=tags)
     return launcher.instance.add_run(run).run_id
 
 
 def queues_asked(launcher: Launcher) -> list[tuple[str, str, str]]:
-    """Queue, first and last device of each run that the schedule asks for, and that its keys differ."""
+    """Queue, first and last device of each run request of the schedule; asserts that the run keys differ."""
     requests = evaluated(launcher, "poll_devices").run_requests or ()
     assert len({one.run_key for one in requests}) == len(requests)
     return [(one.tags[QUEUE_TAG], one.tags[START], one.tags[END]) for one in requests]
@@ -95,7 +95,7 @@ def test_disabled_terminals_stand_behind_the_others_of_their_queue(launcher: Lau
 
 def test_partitions_are_not_moved_under_a_poll(launcher: Launcher) -> None:
     follow_registry(launcher)
-    run_id = under_way(launcher)
+    run_id = add_unfinished_run(launcher)
     assert follow_registry(launcher) == ["A", "B", "C", "D"]
     launcher.instance.delete_run(run_id)
     assert follow_registry(launcher) == ["B", "D", "A", "C"]
@@ -108,7 +108,7 @@ def test_partitions_are_not_moved_under_a_poll(launcher: Launcher) -> None:
         ("ABC", "ACB", "BC"),
         ("BAC", "ABC", "BAC"),
         ("ABCD", "AC", ""),  # B and D have no partitions yet
-        ("AB", "AXB", ""),  # X is no device any more
+        ("AB", "AXB", ""),  # X is no longer a device
         ("", "AB", ""),
     ],
 )
@@ -118,9 +118,9 @@ def test_only_partitions_behind_the_first_one_out_of_order_are_moved(wanted: str
 
 def test_a_queue_whose_poll_is_under_way_waits_and_the_others_do_not(launcher: Launcher) -> None:
     make_partitions(launcher, "B", "D", "A", "C")
-    izmir = under_way(launcher, **{QUEUE_TAG: "site-izmir"})
+    izmir = add_unfinished_run(launcher, **{QUEUE_TAG: "site-izmir"})
     assert queues_asked(launcher) == [("site-ankara", "B", "D")]
-    ankara = under_way(launcher, **{QUEUE_TAG: "site-ankara"})
+    ankara = add_unfinished_run(launcher, **{QUEUE_TAG: "site-ankara"})
     assert tick(launcher, "poll_devices") == (
         f"site-ankara: run {ankara} of poll_devices is still started; "
         f"site-izmir: run {izmir} of poll_devices is still started"
@@ -129,7 +129,7 @@ def test_a_queue_whose_poll_is_under_way_waits_and_the_others_do_not(launcher: L
 
 def test_a_poll_from_before_there_were_queues_holds_up_all(launcher: Launcher) -> None:
     make_partitions(launcher, "B", "D", "A", "C")
-    run_id = under_way(launcher)
+    run_id = add_unfinished_run(launcher)
     assert str(tick(launcher, "poll_devices")).count(run_id) == 2
 
 
@@ -139,13 +139,13 @@ def test_queues_without_anything_that_takes_runs_there_fail_the_tick_in_words(la
         elsewhere = Launcher(launcher.settings, instance)
         with pytest.raises(dg.DagsterUserCodeExecutionError) as failed:
             evaluated(elsewhere, "poll_devices")
-        assert "no RoutedRunCoordinator" in str(failed.value.user_exception)
-        with pytest.raises(UsageError, match="no RoutedRunCoordinator"):
+        assert "is not SiteQueueRunCoordinator" in str(failed.value.user_exception)
+        with pytest.raises(UsageError, match="is not SiteQueueRunCoordinator"):
             elsewhere.poll(["A"], list(SITES))
 
 
 def test_a_command_says_that_nobody_would_do_its_poll(launcher: Launcher) -> None:
-    with pytest.raises(ZkPipelineError, match="the daemon is never seen"):
+    with pytest.raises(ZkPipelineError, match="no heartbeat yet"):
         launcher.poll(["A"], list(SITES))
     assert launcher.instance.get_runs_count() == 0
 
@@ -197,8 +197,8 @@ def test_a_queue_has_one_poll_at_a_time_and_queues_run_side_by_side(daemons: Dae
 def test_a_failed_poll_is_told_by_its_queue_and_another_queues_success_does_not_cover_it(launcher: Launcher) -> None:
     for queue, ended in (("site-izmir", dg.DagsterRunStatus.FAILURE), ("site-ankara", dg.DagsterRunStatus.SUCCESS)):
         launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=ended, tags={QUEUE_TAG: queue}))
-    (told,) = failed_runs(launcher.instance, utc_now())
-    problem = run_problem(told, Links())
+    (failed,) = failed_runs(launcher.instance, utc_now())
+    problem = run_problem(failed, Links())
     assert (problem.title, problem.owner) == ("poll_devices (site-izmir) failed", "terminals")
 
 

@@ -1,4 +1,4 @@
-"""Who may run beside whom: the queue and the pools of the shipped `dagster.yaml`, by Dagster's own daemon."""
+"""Concurrency of runs: run queue and pools of the shipped `dagster.yaml`, with Dagster's own daemon."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def daemons(home: Path, home_store: Store) -> Iterator[Daemons]:
 
 @pytest.fixture
 def queue(daemons: Daemons) -> Daemons:
-    """Of a daemon whose sensors have looked, as they do before anybody asks for a run."""
+    """Daemons after the first iteration of the sensors, which comes before any run request."""
     daemons.look_with_sensors()
     return daemons
 

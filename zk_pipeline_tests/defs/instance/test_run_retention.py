@@ -1,4 +1,4 @@
-"""Old runs and old words of checks go; what the UI's colours come from stays."""
+"""Retention of runs and check evaluations: the latest of each partition and check are kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def launcher(home: Path) -> Launcher:  # noqa: ARG001 (exported)
 
 @pytest.fixture
 def worked(launcher: Launcher, fleet: Fleet, home_store: Store) -> dict[str, str]:
-    """Runs by name: a poll twice, Monday made twice, Tuesday once."""
+    """Runs by name: two polls, Monday processed twice, Tuesday once."""
     devices = switch_on(fleet, home_store, gate("North", *present(MONDAY)))
     both, monday = DateRange(MONDAY, TUESDAY), DateRange(MONDAY, MONDAY)
     return {
@@ -83,7 +83,7 @@ def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
     assert launcher.clean_up(dry_run=True).observed["runs"] == 3, "its newest observation is of the last clean-up"
     assert launcher.instance.get_runs_count() == len(worked) + 1
     done = launcher.clean_up(dry_run=False)
-    assert (done.failure, done.observed["runs"], done.observed["space"]) == (None, 4, "dense enough")
+    assert (done.failure, done.observed["runs"], done.observed["space"]) == (None, 4, "compact")
     left = names(worked, [run.run_id for run in launcher.instance.get_runs()])
     assert left == {"second poll", "both", "monday again"}
     monkeypatch.setenv("RUN_RETENTION_DAYS", "0")
@@ -91,7 +91,7 @@ def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
 
 
 def said(home: Path) -> list[tuple[str, int]]:
-    """How many evaluations there are of each check, and of those of no run in either place."""
+    """Number of evaluations per check, and of runless evaluation events in each of the two files."""
     found = []
     for name, sql in (
         ("index", "SELECT check_name, count(*) FROM asset_check_executions GROUP BY 1 ORDER BY 1"),
@@ -121,8 +121,8 @@ def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
     assert delete_old_checks(instance, before=TOMORROW, dry_run=True) == due
     assert said(home) == before
     assert delete_old_checks(instance, before=TOMORROW, limit=2) == 2
-    assert delete_old_checks(instance, before=TOMORROW) == due - 2, "also plans of which nothing came"
+    assert delete_old_checks(instance, before=TOMORROW) == due - 2, "also planned evaluations that never ran"
     assert dict(said(home)) == dict.fromkeys(dict(before), 1) | {"of no run": 0}
     (newest,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
     assert newest.evaluation is not None
-    assert not newest.evaluation.passed, "the newest word is what people see"
+    assert not newest.evaluation.passed, "the UI shows the latest evaluation"

@@ -1,4 +1,4 @@
-"""What people are told, and when: decisions over a real store, messages to a real HTTP server."""
+"""Alert messages and their times: decisions over a real store, messages to a real HTTP server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 from pydantic import SecretStr
 
-from zk_pipeline.operations.alerting.channels import channels_of
-from zk_pipeline.operations.alerting.messages import Look, decide, note, send_due
+from zk_pipeline.operations.alerting.channels import parse_channels
+from zk_pipeline.operations.alerting.messages import Observation, decide, note, send_due
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
@@ -42,15 +42,15 @@ def channel() -> Iterator[Channel]:
 
 
 class Watch:
-    """Looks at problems as they are, and tells."""
+    """Evaluates the current problems, and sends messages."""
 
     def __init__(self, store: Store, clock: StoppedClock, urls: str) -> None:
         self.store, self.clock, self.urls = store, clock, urls
 
     def look(self, *problems: Problem, kinds: Sequence[str] = KINDS, reminder: timedelta = DAY) -> list[str]:
         """What went wrong in telling."""
-        channels = channels_of(SecretStr(self.urls))
-        look = Look(problems, kinds, self.clock())
+        channels = parse_channels(SecretStr(self.urls))
+        look = Observation(problems, kinds, self.clock())
         self.store.alerts.update(partial(decide, look=look, channels=channels, reminder=reminder))
         return send_due(self.store, channels)[1]
 
@@ -77,8 +77,8 @@ def test_a_problem_is_told_when_it_begins_and_when_it_ends_and_not_between(watch
     assert channel.bodies == ["no answer"]
     watch.later(minutes=30)
     watch.later(minutes=1)
-    assert channel.titles[1:] == ["zk_pipeline: over: Gate is not read"]
-    assert channel.bodies[1] == "- Gate is not read: over after 23 h 31 min"
+    assert channel.titles[1:] == ["zk_pipeline: resolved: Gate is not read"]
+    assert channel.bodies[1] == "- Gate is not read: resolved after 23 h 31 min"
     assert watch.store.alerts.waiting() == 0
 
 
@@ -88,7 +88,7 @@ def test_while_it_lasts_people_are_reminded_in_its_newest_words(watch: Watch, ch
     watch.later(silent(), minutes=1)
     watch.later(silent(), hours=24)
     assert channel.titles[1:] == ["zk_pipeline: still: Gate is not read"] * 2
-    assert channel.bodies[1] == "and now refused\nFor 24 h 0 min now."
+    assert channel.bodies[1] == "and now refused\nUnresolved for 24 h 0 min."
 
 
 def test_nobody_is_reminded_where_reminders_are_off(watch: Watch, channel: Channel) -> None:
@@ -107,7 +107,7 @@ def test_two_hundred_devices_are_one_message_that_names_some(watch: Watch, chann
     assert "Gate 040" not in body
     assert body.endswith("... and 160 more")
     watch.later(*(silent(f"Gate {number:03}") for number in range(100)), minutes=1)
-    assert channel.titles[1:] == ["zk_pipeline: over: 100 devices are not read"]
+    assert channel.titles[1:] == ["zk_pipeline: resolved: 100 devices are not read"]
 
 
 def test_what_begins_together_is_one_message_whatever_its_kinds(watch: Watch, channel: Channel) -> None:
@@ -120,10 +120,10 @@ def test_one_that_comes_and_goes_rings_once_an_hour_at_most(watch: Watch, channe
     for _ in range(10):
         watch.later(silent(), minutes=3)
         watch.later(minutes=3)
-    assert channel.titles == ["zk_pipeline: Gate is not read", "zk_pipeline: over: Gate is not read"]
+    assert channel.titles == ["zk_pipeline: Gate is not read", "zk_pipeline: resolved: Gate is not read"]
     watch.later(silent(), minutes=3)
     watch.later(silent(), minutes=59)
-    assert len(channel.alerts) == 3, "it lasts: told once the hour is over"
+    assert len(channel.alerts) == 3, "it lasts: notified once the hour is over"
 
 
 def test_one_that_became_worse_is_told_again(watch: Watch, channel: Channel) -> None:
@@ -139,7 +139,7 @@ def test_a_run_that_failed_and_was_followed_by_a_good_one_is_told_all_the_same(w
     watch.look()
     watch.look()
     assert channel.titles == ["zk_pipeline: sync_to_crm failed"]
-    assert channel.bodies == ["the CRM said 500\nRun 7\nIt is over already."]
+    assert channel.bodies == ["the CRM said 500\nRun 7\nAlready resolved."]
 
 
 def test_a_run_that_is_on_record_is_told_once_by_the_next_look(watch: Watch, channel: Channel) -> None:
@@ -158,7 +158,7 @@ def test_a_kind_that_was_not_looked_at_stays_as_it_is(watch: Watch, channel: Cha
 
 def test_a_channel_that_is_down_loses_nothing_and_is_tried_again(watch: Watch, channel: Channel) -> None:
     channel.status = 500
-    assert watch.look(silent()) == ["ALERT_URLS: number 1 (json) did not take the alert"]
+    assert watch.look(silent()) == ["ALERT_URLS: number 1 (json) did not accept the message"]
     assert watch.look(silent()) == [], "not at once"
     assert len(channel.alerts) == 1
     assert watch.later(silent(), seconds=61) != []
@@ -205,8 +205,8 @@ def test_each_channel_hears_what_it_is_for(watch: Watch, channel: Channel) -> No
 
 def test_two_that_look_at_once_tell_it_once(watch: Watch, channel: Channel) -> None:
     other = Watch(store_at(watch.store.database.where, watch.clock), watch.clock, watch.urls)
-    channels = channels_of(SecretStr(watch.urls))
-    look = Look([silent()], KINDS, watch.clock())
+    channels = parse_channels(SecretStr(watch.urls))
+    look = Observation([silent()], KINDS, watch.clock())
 
     def slow(known: Sequence[object]) -> object:
         if not known:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from zk_pipeline.errors import ZkPipelineError
-from zk_pipeline.operations.alerting.channels import Alert, channels_of
+from zk_pipeline.operations.alerting.channels import Alert, parse_channels
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
 
@@ -27,7 +27,7 @@ def receiver() -> Iterator[Channel]:
 def send_to_all(urls: str) -> list[str]:
     """Send ALERT to every channel; what went wrong."""
     failures = []
-    for one in channels_of(SecretStr(urls)):
+    for one in parse_channels(SecretStr(urls)):
         try:
             one.send(ALERT)
         except ZkPipelineError as error:
@@ -58,8 +58,8 @@ def test_a_comma_may_be_part_of_an_address(receiver: Channel) -> None:
 
 @pytest.mark.parametrize("nothing", ["", " ", ",", " ,\n"])
 def test_without_an_address_there_is_no_channel(nothing: str) -> None:
-    assert channels_of(SecretStr(nothing)) == []
-    assert channels_of(None) == []
+    assert parse_channels(SecretStr(nothing)) == []
+    assert parse_channels(None) == []
 
 
 @pytest.mark.parametrize(
@@ -74,22 +74,22 @@ def test_without_an_address_there_is_no_channel(nothing: str) -> None:
     ],
 )
 def test_a_channel_hears_of_what_it_is_for(routes: str, heard: set[tuple[str, str]]) -> None:
-    (channel,) = channels_of(SecretStr(f"{routes}slack://a/b/c"))
+    (channel,) = parse_channels(SecretStr(f"{routes}slack://a/b/c"))
     every = [(severity, owner) for severity in ("critical", "warning") for owner in ("crm", "terminals")]
-    assert {one for one in every if channel.hears(problem(*one))} == heard
+    assert {one for one in every if channel.accepts(problem(*one))} == heard
 
 
 def test_a_channel_that_refuses_is_a_failure_without_its_address(receiver: Channel) -> None:
     receiver.status = 500
     (failure,) = send_to_all(receiver.at("s3cret"))
-    assert failure == "ALERT_URLS: number 1 (json) did not take the alert"
+    assert failure == "ALERT_URLS: number 1 (json) did not accept the message"
 
 
 def test_a_channel_that_is_down_is_named_by_its_place(receiver: Channel) -> None:
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         dead = f"json://127.0.0.1:{taken.getsockname()[1]}/"
-        assert send_to_all(f"{dead} {receiver.url}") == ["ALERT_URLS: number 1 (json) did not take the alert"]
+        assert send_to_all(f"{dead} {receiver.url}") == ["ALERT_URLS: number 1 (json) did not accept the message"]
     assert len(receiver.alerts) == 1
 
 
@@ -102,9 +102,9 @@ def test_what_is_no_address_is_told_by_its_place_and_never_shown(
     assert failure.startswith("ALERT_URLS: number 2 (")
     assert failure.endswith(") is not an Apprise URL")
     assert "s3cret" not in failure + caplog.text
-    assert len(receiver.alerts) == 1  # whoever can be reached is told
+    assert len(receiver.alerts) == 1  # channels that can be reached get the message
 
 
 def test_a_channel_is_shown_without_its_address(receiver: Channel) -> None:
-    (channel,) = channels_of(SecretStr(receiver.url))
+    (channel,) = parse_channels(SecretStr(receiver.url))
     assert CHANNEL_SECRET not in repr(channel)

@@ -1,4 +1,4 @@
-"""What exports hold, in which form, and that no half of one is ever seen."""
+"""Content and format of exports, and that no incomplete file is visible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.files import export as export_module
-from zk_pipeline.operations.files.atomic_file import replacing
+from zk_pipeline.operations.files.atomic_file import atomic_output
 from zk_pipeline.operations.files.export import export, parts
 from zk_pipeline.operations.files.table_writers import Format
 from zk_pipeline.store.queries.exports import ExportScope, What
@@ -152,18 +152,18 @@ def test_more_rows_than_an_excel_sheet_holds_are_refused_before_any_is_read(
     punched: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_module, "EXCEL_ROWS", 5)
-    with pytest.raises(UsageError, match=r"5 rows are more than an Excel sheet holds \(4\): choose fewer dates"):
+    with pytest.raises(UsageError, match=r"5 rows exceed the limit of an Excel sheet \(4\): choose fewer dates"):
         exported(punched, "raw", "xlsx")
 
 
 def test_a_failed_export_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
     target, store = tmp_path / "out.csv", tmp_path / "store"
     target.write_text("before")
-    with pytest.raises(TypeError), replacing(str(target), keep=store) as stream:
+    with pytest.raises(TypeError), atomic_output(str(target), keep=store) as stream:
         stream.writelines([b"half", "text"])  # type: ignore[list-item]
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert target.read_text() == "before"
-    with replacing(str(target), keep=store) as stream:
+    with atomic_output(str(target), keep=store) as stream:
         stream.write(b"whole")
         assert target.read_text() == "before"
     assert target.read_text() == "whole"
@@ -171,7 +171,7 @@ def test_a_failed_export_leaves_what_was_there_and_nothing_beside_it(tmp_path: P
 
 def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    with replacing(str(tmp_path / "link.csv"), keep=tmp_path / "store") as stream:
+    with atomic_output(str(tmp_path / "link.csv"), keep=tmp_path / "store") as stream:
         stream.write(b"whole")
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text() == "whole"
@@ -182,14 +182,14 @@ def test_a_target_that_cannot_be_a_file_is_refused_by_name(tmp_path: Path) -> No
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     wrong = {
         str(tmp_path): "is a folder",
-        str(tmp_path / "missing" / "out.csv"): "there is no folder .*missing: make it first",
+        str(tmp_path / "missing" / "out.csv"): "there is no folder .*missing: create it first",
         str(tmp_path / "pipe"): "is not a regular file; `-` writes to standard output",
         str(tmp_path / "store"): "is the store itself",
         str(tmp_path / ("x" * 300)): "File name too long",
         str(tmp_path / "loop"): "cannot be a file",
     }
     for target, words in wrong.items():
-        with pytest.raises((UsageError, ZkPipelineError), match=words), replacing(target, keep=tmp_path / "store"):
+        with pytest.raises((UsageError, ZkPipelineError), match=words), atomic_output(target, keep=tmp_path / "store"):
             pytest.fail("nothing may be written")
 
 

@@ -1,4 +1,4 @@
-"""Importing holidays again: what the calendar moved or cancelled follows, what people entered stays."""
+"""Importing holidays again: moved or canceled events are updated, manual entries stay."""
 
 from __future__ import annotations
 

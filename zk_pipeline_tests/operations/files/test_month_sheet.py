@@ -1,4 +1,4 @@
-"""The month sheet: every date, nothing invented, totals that agree, and pages in which nothing of a name runs."""
+"""Month sheet: every date, no invented values, totals that agree, and no markup or formulas from names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def worked(store: Store) -> Store:
 
 
 def sheet(store: Store, user_id: str = "1001", site: str | None = "Plant", month: date = MARCH) -> MonthSheet:
-    return month_sheet(store.people, user_id, month, site=site, today=TODAY)
+    return month_sheet(store.person_months, user_id, month, site=site, today=TODAY)
 
 
 def test_every_date_of_the_month_is_there_and_those_without_punches_say_so(worked: Store) -> None:
@@ -73,7 +73,7 @@ def test_shifts_days_off_holidays_and_absences_are_told_on_every_date(worked: St
     assert days[2].remark == "Carnival; No clock-out after the punch at 12:00"
     assert [one.remark for one in days[4:8]] == ["absent", "Fair", "day off", "day off"]
     assert (days[4].is_absent, sheet(worked).totals["absent"]) == (True, "1")
-    assert sheet(worked, site="Depot").days[4].remark == "no punches", "nobody is expected there"
+    assert sheet(worked, site="Depot").days[4].remark == "no punches", "no employee is expected there"
 
 
 def test_a_clock_out_after_midnight_says_which_day_it_is(worked: Store) -> None:
@@ -90,9 +90,11 @@ def test_a_person_at_several_sites_has_a_sheet_at_each(worked: Store) -> None:
 
 
 def test_a_person_or_site_never_heard_of_is_an_error_by_name(worked: Store) -> None:
-    with pytest.raises(UsageError, match="no person 'Nobody': neither enrolled on a terminal nor with any day"):
-        sheet(worked, "Nobody")
-    with pytest.raises(UsageError, match="'1002' was never seen at 'Depot', only at: Plant"):
+    with pytest.raises(
+        UsageError, match="no user 'Unknown': neither enrolled on a terminal nor with an attendance day"
+    ):
+        sheet(worked, "Unknown")
+    with pytest.raises(UsageError, match="'1002' is unknown at 'Depot'; known at: Plant"):
         sheet(worked, "1002", site="Depot")
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, DeliveryState, Outcome
 from zk_pipeline.store.deliveries.deliveries import SyncStats
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
@@ -38,7 +38,7 @@ SENDER = """
     import sys
     from zk_pipeline.store.engine.database import Database
     from zk_pipeline_tests.engines import where
-    with Database(where(sys.argv[1])).engine.only_sender():
+    with Database(where(sys.argv[1])).engine.acquire_sync_lock():
         print("sending", flush=True)
         input()
 """
@@ -63,37 +63,42 @@ def days_of(store: Store, *user_ids: str, day: date = MONDAY, times: tuple[str, 
     process(store, day)
 
 
-def is_sender() -> bool:
+def has_sync_lock() -> bool:
     return True
 
 
 def ended(
-    delivery: Delivery, verdict: Verdict, *, attempts: int = 1, status: int | None = None, error: str | None = None
+    delivery: Delivery,
+    state: DeliveryState,
+    *,
+    attempts: int = 1,
+    status: int | None = None,
+    error: str | None = None,
 ) -> Outcome:
     return Outcome(
-        delivery=delivery, verdict=verdict, attempts=attempts, finished_at=LONG_AFTER, status=status, error=error
+        delivery=delivery, state=state, attempts=attempts, finished_at=LONG_AFTER, status=status, error=error
     )
 
 
 def claim(store: Store, run_id: str = "run", limit: int = 100, **scope: object) -> list[Delivery]:
-    return store.deliveries.outbox(SyncScope(**scope), run_id, is_sender).turn([], limit)  # type: ignore[arg-type]
+    return store.deliveries.outbox(SyncScope(**scope), run_id, has_sync_lock).settle_and_claim([], limit)  # type: ignore[arg-type]
 
 
 def claim_and_send(store: Store, run_id: str) -> list[Delivery]:
-    outbox = store.deliveries.outbox(SyncScope(), run_id, is_sender)
-    claimed = outbox.turn([], 100)
-    outbox.sending(claimed)
+    outbox = store.deliveries.outbox(SyncScope(), run_id, has_sync_lock)
+    claimed = outbox.settle_and_claim([], 100)
+    outbox.mark_sending(claimed)
     return claimed
 
 
 def settle(store: Store, *outcomes: Outcome, run_id: str = "run") -> None:
-    store.deliveries.outbox(SyncScope(), run_id, is_sender).turn(list(outcomes), 0)
+    store.deliveries.outbox(SyncScope(), run_id, has_sync_lock).settle_and_claim(list(outcomes), 0)
 
 
-def one_round(store: Store, verdict: Verdict, run_id: str, **scope: object) -> list[str]:
+def one_round(store: Store, state: DeliveryState, run_id: str, **scope: object) -> list[str]:
     """Claim what is due and end it so; whom it was about."""
-    claimed = store.deliveries.outbox(SyncScope(**scope), run_id, is_sender).turn([], 100)  # type: ignore[arg-type]
-    settle(store, *(ended(delivery, verdict, status=500, error="no") for delivery in claimed), run_id=run_id)
+    claimed = store.deliveries.outbox(SyncScope(**scope), run_id, has_sync_lock).settle_and_claim([], 100)  # type: ignore[arg-type]
+    settle(store, *(ended(delivery, state, status=500, error="no") for delivery in claimed), run_id=run_id)
     return [delivery.user_id for delivery in claimed]
 
 
@@ -142,19 +147,19 @@ def test_a_scope_limits_what_is_claimed(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "status", "error", "after"),
+    ("state", "status", "error", "after"),
     [
-        (Verdict.DELIVERED, 201, None, ("delivered", 2, 0, LONG_AFTER, LONG_AFTER, 201, None)),
-        (Verdict.RETRY, 503, "try later", ("retry", 2, 1, LONG_AFTER, None, 503, "try later")),
-        (Verdict.RETRY, None, "timed out", ("retry", 2, 1, LONG_AFTER, None, None, "timed out")),
-        (Verdict.FAILED, 400, "no such person", ("failed", 2, 0, LONG_AFTER, None, 400, "no such person")),
+        (DeliveryState.DELIVERED, 201, None, ("delivered", 2, 0, LONG_AFTER, LONG_AFTER, 201, None)),
+        (DeliveryState.RETRY, 503, "try later", ("retry", 2, 1, LONG_AFTER, None, 503, "try later")),
+        (DeliveryState.RETRY, None, "timed out", ("retry", 2, 1, LONG_AFTER, None, None, "timed out")),
+        (DeliveryState.FAILED, 400, "no such person", ("failed", 2, 0, LONG_AFTER, None, 400, "no such person")),
     ],
 )
 def test_what_came_of_a_delivery_is_on_record(
-    verdict: Verdict, status: int | None, error: str | None, after: tuple[object, ...], store: Store
+    state: DeliveryState, status: int | None, error: str | None, after: tuple[object, ...], store: Store
 ) -> None:
     (delivery,) = claim(store)
-    settle(store, ended(delivery, verdict, attempts=2, status=status, error=error))
+    settle(store, ended(delivery, state, attempts=2, status=status, error=error))
     assert rows(
         store,
         "SELECT state, attempts, retry_rounds, last_attempt_at, delivered_at, last_status, last_error "
@@ -164,7 +169,7 @@ def test_what_came_of_a_delivery_is_on_record(
 
 def test_a_delivery_that_was_not_attempted_is_due_again_as_if_never_claimed(store: Store) -> None:
     (delivery,) = claim(store)
-    settle(store, ended(delivery, Verdict.UNSENT, attempts=0))
+    settle(store, ended(delivery, DeliveryState.UNSENT, attempts=0))
     assert rows(store, "SELECT state, attempts, retry_rounds, last_attempt_at, last_error FROM crm_deliveries") == [
         ("pending", 0, 0, None, None)
     ]
@@ -172,10 +177,10 @@ def test_a_delivery_that_was_not_attempted_is_due_again_as_if_never_claimed(stor
 
 
 def test_a_success_wipes_the_words_of_the_failure_before_it(store: Store) -> None:
-    one_round(store, Verdict.RETRY, "a")
+    one_round(store, DeliveryState.RETRY, "a")
     (delivery,) = claim(store, "b", states=("retry",))
     assert delivery.attempts == 1
-    settle(store, ended(delivery, Verdict.DELIVERED, status=200))
+    settle(store, ended(delivery, DeliveryState.DELIVERED, status=200))
     assert rows(store, "SELECT state, attempts, last_error, last_status FROM crm_deliveries") == [
         ("delivered", 2, None, 200)
     ]
@@ -185,7 +190,7 @@ def test_what_a_dead_run_was_sending_is_claimed_again_under_the_same_key(store: 
     days_of(store, "1002")
     dead = claim(store, "dead run")
     assert claim(store, "next run") == dead
-    settle(store, *(ended(delivery, Verdict.DELIVERED, status=200) for delivery in dead))
+    settle(store, *(ended(delivery, DeliveryState.DELIVERED, status=200) for delivery in dead))
     assert claim(store, "third run") == []
 
 
@@ -193,7 +198,7 @@ def test_a_later_revision_waits_until_the_earlier_one_is_settled(store: Store) -
     (first,) = claim(store)
     days_of(store, "1001", "1002", times=("08:00", "18:30"))
     assert [d.user_id for d in claim(store)] == ["1002"]
-    settle(store, ended(first, Verdict.DELIVERED, status=201))
+    settle(store, ended(first, DeliveryState.DELIVERED, status=201))
     assert [(d.user_id, d.revision) for d in claim(store)] == [("1001", 2)]
 
 
@@ -201,70 +206,70 @@ def test_a_later_revision_waits_also_for_what_a_dead_run_was_sending(store: Stor
     dead = claim_and_send(store, "dead run")
     days_of(store, "1001", times=("08:00", "18:30"))
     assert [replace(d, sent_body=None) for d in claim(store, "next run")] == dead
-    settle(store, ended(dead[0], Verdict.DELIVERED, status=200))
+    settle(store, ended(dead[0], DeliveryState.DELIVERED, status=200))
     assert [d.revision for d in claim(store, "next run")] == [2]
 
 
-@pytest.mark.parametrize("verdict", [Verdict.RETRY, Verdict.FAILED, Verdict.UNSENT])
+@pytest.mark.parametrize("state", [DeliveryState.RETRY, DeliveryState.FAILED, DeliveryState.UNSENT])
 def test_a_revision_that_did_not_arrive_and_is_no_longer_the_latest_is_superseded(
-    verdict: Verdict, store: Store
+    state: DeliveryState, store: Store
 ) -> None:
     (delivery,) = claim(store)
     days_of(store, "1001", times=("08:00", "18:30"))
-    settle(store, ended(delivery, verdict, error="no"))
+    settle(store, ended(delivery, state, error="no"))
     assert [row[:3] for row in rows(store, STATES)] == [("1001", 1, "superseded"), ("1001", 2, "pending")]
 
 
 def test_a_revision_that_arrived_is_delivered_though_a_later_one_waits(store: Store) -> None:
     (delivery,) = claim(store)
     days_of(store, "1001", times=("08:00", "18:30"))
-    settle(store, ended(delivery, Verdict.DELIVERED))
+    settle(store, ended(delivery, DeliveryState.DELIVERED))
     assert [row[:3] for row in rows(store, STATES)] == [("1001", 1, "delivered"), ("1001", 2, "pending")]
     assert store.deliveries.stats() == SyncStats(total=1, synced=0, unsynced=1, failed=0)
 
 
 def test_a_retry_waits_for_a_run_that_asks_for_it(store: Store) -> None:
-    assert one_round(store, Verdict.RETRY, "a") == ["1001"]
-    assert one_round(store, Verdict.RETRY, "b") == []
-    assert one_round(store, Verdict.DELIVERED, "c", states=("retry",)) == ["1001"]
+    assert one_round(store, DeliveryState.RETRY, "a") == ["1001"]
+    assert one_round(store, DeliveryState.RETRY, "b") == []
+    assert one_round(store, DeliveryState.DELIVERED, "c", states=("retry",)) == ["1001"]
 
 
 def test_a_run_claims_nothing_again_that_it_has_settled_itself(store: Store) -> None:
     for _ in range(2):
-        one_round(store, Verdict.RETRY, "run", states=("retry", "failed", "delivered"))
+        one_round(store, DeliveryState.RETRY, "run", states=("retry", "failed", "delivered"))
     assert rows(store, STATES) == [("1001", 1, "retry", 1, 1)]
 
 
 def test_a_delivery_becomes_a_dead_letter_after_eight_rounds_and_can_be_tried_again(store: Store) -> None:
     assert MAX_ROUNDS == 8
     execute(store, "UPDATE crm_deliveries SET retry_rounds = 6, state = 'retry'")
-    one_round(store, Verdict.RETRY, "seventh", states=("retry",))
+    one_round(store, DeliveryState.RETRY, "seventh", states=("retry",))
     assert rows(store, STATES) == [("1001", 1, "retry", 1, 7)]
-    one_round(store, Verdict.RETRY, "eighth", states=("retry",))
+    one_round(store, DeliveryState.RETRY, "eighth", states=("retry",))
     assert rows(store, STATES) == [("1001", 1, "failed", 2, 8)]
-    assert one_round(store, Verdict.RETRY, "ninth", states=("retry",)) == []
-    assert one_round(store, Verdict.DELIVERED, "by hand", states=("failed",)) == ["1001"]
+    assert one_round(store, DeliveryState.RETRY, "ninth", states=("retry",)) == []
+    assert one_round(store, DeliveryState.DELIVERED, "by hand", states=("failed",)) == ["1001"]
 
 
-@pytest.mark.parametrize("verdict", Verdict)
-def test_a_delivered_revision_is_sent_again_only_when_forced(store: Store, verdict: Verdict) -> None:
+@pytest.mark.parametrize("state", DeliveryState)
+def test_a_delivered_revision_is_sent_again_only_when_forced(store: Store, state: DeliveryState) -> None:
     """Whatever is answered then, such as a 422 because the mapping has changed since: the CRM has it all the same."""
-    one_round(store, Verdict.DELIVERED, "a")
+    one_round(store, DeliveryState.DELIVERED, "a")
     assert claim(store, "b", states=("retry", "failed")) == []
     (again,) = claim(store, "c", states=("delivered",))
-    settle(store, ended(again, verdict, attempts=0 if verdict is Verdict.UNSENT else 1))
+    settle(store, ended(again, state, attempts=0 if state is DeliveryState.UNSENT else 1))
     assert [row[2] for row in rows(store, STATES)] == ["delivered"]
 
 
 def test_only_the_latest_revision_is_sent_again_when_forced(store: Store) -> None:
-    one_round(store, Verdict.DELIVERED, "a")
+    one_round(store, DeliveryState.DELIVERED, "a")
     days_of(store, "1001", times=("08:00", "18:30"))
-    one_round(store, Verdict.DELIVERED, "b")
+    one_round(store, DeliveryState.DELIVERED, "b")
     assert [d.revision for d in claim(store, "c", states=("delivered",))] == [2]
 
 
 def test_a_day_that_moved_to_another_site_is_told_there_without_a_retraction(store: Store) -> None:
-    one_round(store, Verdict.DELIVERED, "a")
+    one_round(store, DeliveryState.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
     process(store, MONDAY)
     (moved,) = claim(store)
@@ -272,36 +277,36 @@ def test_a_day_that_moved_to_another_site_is_told_there_without_a_retraction(sto
 
 
 def test_per_site_a_day_that_moved_is_retracted_first_and_told_anew_after_that(store: Store) -> None:
-    one_round(store, Verdict.DELIVERED, "a")
+    one_round(store, DeliveryState.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
     process(store, MONDAY, per_site=True)
     (retraction,) = claim(store)
     assert (retraction.site, retraction.revision) == ("HQ", 2)
     assert (retraction.clock_in, retraction.clock_out, retraction.is_retracted) == (None, None, True)
     assert claim(store) == [], "one at a time of one person and date"
-    settle(store, ended(retraction, Verdict.DELIVERED, status=201))
+    settle(store, ended(retraction, DeliveryState.DELIVERED, status=201))
     (moved,) = claim(store)
     assert (moved.site, moved.is_retracted) == ("Elsewhere", False)
 
 
 def test_a_retraction_that_did_not_arrive_gets_a_new_round_because_a_row_waits_for_it(store: Store) -> None:
-    one_round(store, Verdict.DELIVERED, "a")
+    one_round(store, DeliveryState.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
     process(store, MONDAY, per_site=True)
-    assert one_round(store, Verdict.RETRY, "b") == ["1001"]
+    assert one_round(store, DeliveryState.RETRY, "b") == ["1001"]
     assert claim(store, "b") == [], "not again in the same run"
     (retraction,) = claim(store, "c")
     assert retraction.is_retracted
-    settle(store, ended(retraction, Verdict.DELIVERED), run_id="c")
+    settle(store, ended(retraction, DeliveryState.DELIVERED), run_id="c")
     assert [d.site for d in claim(store, "c")] == ["Elsewhere"]
 
 
 def test_a_refused_retraction_of_a_site_is_a_dead_letter_whatever_the_other_site_says(store: Store) -> None:
-    one_round(store, Verdict.DELIVERED, "a")
+    one_round(store, DeliveryState.DELIVERED, "a")
     store.devices.update("Gate", site="Elsewhere")
     process(store, MONDAY, per_site=True)
-    one_round(store, Verdict.FAILED, "b")
-    one_round(store, Verdict.DELIVERED, "c")
+    one_round(store, DeliveryState.FAILED, "b")
+    one_round(store, DeliveryState.DELIVERED, "c")
     assert rows(store, "SELECT site, state FROM crm_deliveries ORDER BY site DESC, revision") == [
         ("HQ", "delivered"),
         ("HQ", "failed"),
@@ -315,7 +320,7 @@ def test_of_two_sites_with_the_same_person_one_is_under_way_at_a_time(store: Sto
     process(store, MONDAY, per_site=True)
     (first,) = claim(store)
     assert claim(store) == []
-    settle(store, ended(first, Verdict.FAILED))
+    settle(store, ended(first, DeliveryState.FAILED))
     (second,) = claim(store)
     assert {first.site, second.site} == {"HQ", "Annex"}
 
@@ -325,7 +330,7 @@ def test_every_attempt_is_on_record_that_of_a_dead_run_too(store: Store, clock: 
     (delivery,) = claim(store, "next run")
     tried = Attempt(started_at=clock(), finished_at=LONG_AFTER, outcome="unavailable", status=503, error="503: busy")
     done = Attempt(started_at=clock(), finished_at=LONG_AFTER, outcome="delivered", status=201)
-    settle(store, replace(ended(delivery, Verdict.DELIVERED, attempts=2), tried=(tried, done)), run_id="next run")
+    settle(store, replace(ended(delivery, DeliveryState.DELIVERED, attempts=2), tried=(tried, done)), run_id="next run")
     assert rows(store, "SELECT run_id, outcome, status, error, started_at, finished_at FROM crm_attempts") == [
         ("dead run", "abandoned", None, ANY, clock(), None),
         ("next run", "unavailable", 503, "503: busy", clock(), LONG_AFTER),
@@ -337,7 +342,9 @@ def test_every_attempt_is_on_record_that_of_a_dead_run_too(store: Store, clock: 
 def test_days_are_counted_by_the_state_of_their_latest_revision(store: Store) -> None:
     days_of(store, "1002", "1003", "1004")
     one, two, three, _ = claim(store)
-    settle(store, ended(one, Verdict.DELIVERED), ended(two, Verdict.FAILED), ended(three, Verdict.RETRY))
+    settle(
+        store, ended(one, DeliveryState.DELIVERED), ended(two, DeliveryState.FAILED), ended(three, DeliveryState.RETRY)
+    )
     days_of(store, "1002", day=TUESDAY)
     assert store.deliveries.stats() == SyncStats(total=5, synced=1, unsynced=4, failed=1)
     assert store.deliveries.states_by_date([MONDAY, TUESDAY]) == {
@@ -350,7 +357,7 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
     days_of(store, *(str(number) for number in range(299)))
     claimed = claim(store, limit=1000)
     assert len({d.idempotency_key for d in claimed}) == 300
-    settle(store, *(ended(d, Verdict.DELIVERED) for d in claimed))
+    settle(store, *(ended(d, DeliveryState.DELIVERED) for d in claimed))
     assert store.deliveries.states() == {"delivered": 300}
     settle(store)
     assert store.deliveries.due_dates(SyncScope(last=MONDAY + timedelta(days=1))) == {}
@@ -359,12 +366,19 @@ def test_several_hundred_are_claimed_and_settled_at_once(store: Store) -> None:
 def test_only_one_process_sends_at_a_time_and_a_killed_one_makes_room(store: Store) -> None:
     with child(SENDER, argument(store.database.where)) as sender:
         assert sender.hear() == "sending"
-        with pytest.raises(SyncAlreadyRunning, match="another sync run is sending"), store.deliveries.only_sender():
+        with (
+            pytest.raises(SyncAlreadyRunning, match="another sync run is sending"),
+            store.deliveries.acquire_sync_lock(),
+        ):
             pass
         sender.kill()
-        with store.deliveries.only_sender(), pytest.raises(SyncAlreadyRunning), store.deliveries.only_sender():
+        with (
+            store.deliveries.acquire_sync_lock(),
+            pytest.raises(SyncAlreadyRunning),
+            store.deliveries.acquire_sync_lock(),
+        ):
             pass
-        with store.deliveries.only_sender():
+        with store.deliveries.acquire_sync_lock():
             pass
 
 

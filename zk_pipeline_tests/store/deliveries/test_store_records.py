@@ -1,4 +1,4 @@
-"""One record per person and work date: merged over the sites, told once, in one sequence of revisions."""
+"""One record per person and work date: merged over the sites, delivered once, in one sequence of revisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.attendance.rules import WorkRules
-from zk_pipeline.crm.models import Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.models import Attempt, Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -63,14 +63,16 @@ def back(name: str, store: Store) -> None:
     process(store, MONDAY)
 
 
-def deliver(store: Store, verdict: Verdict = Verdict.DELIVERED, *, said: str = "", run: str = "run") -> list[Delivery]:
+def deliver(
+    store: Store, state: DeliveryState = DeliveryState.DELIVERED, *, said: str = "", run: str = "run"
+) -> list[Delivery]:
     """All that is due, until nothing is; what it was."""
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), run, lambda: True)
     tried = (Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said),) if said else ()
     sent: list[Delivery] = []
-    while claimed := outbox.turn([], 100):
-        ends = [Outcome(delivery=d, verdict=verdict, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
-        outbox.turn(ends, 0)
+    while claimed := outbox.settle_and_claim([], 100):
+        ends = [Outcome(delivery=d, state=state, attempts=1, finished_at=LONG_AFTER, tried=tried) for d in claimed]
+        outbox.settle_and_claim(ends, 0)
         sent += claimed
     return sent
 
@@ -81,7 +83,7 @@ def clocks(delivery: Delivery) -> tuple[str | None, str | None, str, str, int]:
     return into, out, delivery.device_name, delivery.device_ip, delivery.revision
 
 
-def sound(store: Store) -> bool:
+def is_consistent(store: Store) -> bool:
     """Whether doctor finds nothing but that people are at several sites."""
     return {one.name for one in Doctor(store.database).examine(store.clock())} <= {"several-sites", "namesakes"}
 
@@ -102,7 +104,7 @@ def test_a_record_is_merged_over_the_sites(store: Store) -> None:
     assert (sent.is_outlier, sent.outlier_reason) == (False, ""), "neither site has both, the day has"
     assert "site" not in crm_record(sent)
     assert states(store) == {"A": "delivered", "B": "delivered"}
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def test_an_outlier_is_judged_on_the_merged_day(store: Store) -> None:
@@ -145,7 +147,7 @@ def test_one_site_is_retracted_while_the_other_stands(store: Store) -> None:
     back("A", store)
     (sent,) = deliver(store)
     assert clocks(sent) == ("08:00", "17:00", "A", "192.0.2.1", 5)
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def test_both_gone_at_once_are_one_retraction(store: Store) -> None:
@@ -156,7 +158,7 @@ def test_both_gone_at_once_are_one_retraction(store: Store) -> None:
     process(store, MONDAY)
     (sent,) = deliver(store)
     assert (sent.is_retracted, sent.revision) == (True, 4)
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def test_what_waits_at_one_site_is_superseded_by_a_change_at_another(store: Store) -> None:
@@ -189,19 +191,19 @@ def test_what_changes_inside_of_a_record_is_not_told_again(is_delivered: bool, s
     at("B", store, "11:30")
     assert len(deliver(store)) == (0 if is_delivered else 1)
     assert states(store) == {"A": "delivered", "B": "delivered"}
-    told = store.explanations.explain("1001", MONDAY)
-    assert [(one.site, one.revision, one.delivery) for one in told.revisions] == [
+    explained = store.explanations.explain("1001", MONDAY)
+    assert [(one.site, one.revision, one.delivery) for one in explained.revisions] == [
         ("A", 1, "delivered"), ("B", 2, "delivered"), ("B", 3, "delivered"),
     ]  # fmt: skip
     gone("B", store)
     assert deliver(store) == [], "A says it alone now"
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def test_a_dead_letter_gets_another_turn_with_the_next_change(store: Store) -> None:
     ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
     at("B", store, "10:00", "11:00")
-    deliver(store, Verdict.FAILED)
+    deliver(store, DeliveryState.FAILED)
     at("B", store, "11:30")
     assert [one.revision for one in deliver(store)] == [3]
     assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
@@ -224,7 +226,7 @@ def test_other_bounds_change_a_merged_record_though_no_row_changes(store: Store)
 
 def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: Store) -> None:
     at("A", store, "08:00", "17:00")
-    (first,) = deliver(store, Verdict.RETRY, said="unknown", run="a")
+    (first,) = deliver(store, DeliveryState.RETRY, said="unknown", run="a")
     at("B", store, "18:00", "19:00")
     assert [(one.revision, one.idempotency_key == first.idempotency_key) for one in deliver(store, run="b")] == [
         (1, True), (2, False),
@@ -236,10 +238,12 @@ def test_a_revision_whose_outcome_is_unknown_goes_before_the_merged_one(store: S
 def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, store: Store) -> None:
     at("A", store, "08:00", "17:00")
     outbox = store.deliveries.outbox(SyncScope(), "a", lambda: True)
-    (first,) = outbox.turn([], 1)
+    (first,) = outbox.settle_and_claim([], 1)
     at("B", store, "18:00", "19:00")
     if ends == "refused":
-        outbox.turn([Outcome(delivery=first, verdict=Verdict.FAILED, attempts=1, finished_at=LONG_AFTER)], 0)
+        outbox.settle_and_claim(
+            [Outcome(delivery=first, state=DeliveryState.FAILED, attempts=1, finished_at=LONG_AFTER)], 0
+        )
     assert [one.revision for one in deliver(store, run="b")] == [2]
     assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
 
@@ -247,7 +251,7 @@ def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, 
 def test_a_merged_record_whose_outcome_is_unknown_keeps_its_body(store: Store) -> None:
     ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
     at("B", store, "18:00", "19:00")
-    (first,) = deliver(store, Verdict.RETRY, said="unknown", run="a")
+    (first,) = deliver(store, DeliveryState.RETRY, said="unknown", run="a")
     gone("B", store)
     again, last = deliver(store, run="b")
     assert crm_record(again) == crm_record(replace(first, sent_body=None))
@@ -260,7 +264,7 @@ def test_forced_only_the_newest_record_goes_again(store: Store) -> None:
     at("B", store, "18:00", "19:00")
     deliver(store)
     outbox = store.deliveries.outbox(SyncScope(states=("delivered",)), "again", lambda: True)
-    assert [clocks(one)[:2] for one in outbox.turn([], 100)] == [("08:00", "19:00")]
+    assert [clocks(one)[:2] for one in outbox.settle_and_claim([], 100)] == [("08:00", "19:00")]
 
 
 def test_per_site_each_row_is_a_record_that_names_its_site(store: Store) -> None:
@@ -272,7 +276,7 @@ def test_per_site_each_row_is_a_record_that_names_its_site(store: Store) -> None
     gone("A", store, per_site=True)
     (sent,) = deliver(store)
     assert (sent.site, sent.is_retracted, sent.revision, crm_record(sent)["site"]) == ("A", True, 3, "A")
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def test_another_setting_tells_nothing_until_something_changes(store: Store) -> None:
@@ -284,13 +288,13 @@ def test_another_setting_tells_nothing_until_something_changes(store: Store) -> 
     at("B", store, "20:00", per_site=True)
     assert [(one.record_per, one.site, *clocks(one)[:2]) for one in deliver(store)] == [
         ("site", "A", "08:00", "17:00"), ("site", "B", "18:00", "20:00"),
-    ], "what was told as one is told of each"  # fmt: skip
+    ], "a merged record is delivered per site"  # fmt: skip
     assert states(store) == {"A": "delivered", "B": "delivered"}
     process(store, MONDAY)
     assert deliver(store) == []
     at("A", store, "07:00")
     assert [(one.record_per, *clocks(one)[:2]) for one in deliver(store)] == [("person", "07:00", "20:00")]
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def enrol(store: Store, name: str, person: str) -> None:
@@ -308,7 +312,7 @@ def test_an_id_with_other_names_at_two_sites_is_two_people(store: Store) -> None
     facts = store.quality.facts(today=TUESDAY)
     assert facts.namesakes == [("1001", ["A: Ali Kaya", "B: Ben Stone"])]
     assert facts.several_sites == [("1001", 1, "A, B")]
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def test_what_was_merged_is_told_per_site_once_the_names_differ(store: Store) -> None:
@@ -330,18 +334,18 @@ def test_a_restore_keeps_what_was_told_of_a_person(store: Store, tmp_path: Path)
     backup = store.backups.make(tmp_path / "before.duckdb").file
     at("B", store, "18:00", "19:00")
     deliver(store)
-    restored = store.restoring.restore(backup)
+    restored = store.restore.run(backup)
     assert restored.carried.days == 1
     process(store, *stale(store))
     assert deliver(store) == []
     assert states(store) == {"A": "delivered", "B": "delivered"}
     at("A", store, "07:00")
     assert [clocks(one) for one in deliver(store)] == [("07:00", "19:00", "A", "192.0.2.1", 3)]
-    assert sound(store)
+    assert is_consistent(store)
 
 
 def at_version_17(store: Store, path: Path) -> Store:
-    """What an earlier version would have made of the same punches: each row told alone, without its site."""
+    """What an earlier version would have made of the same punches: each row delivered separately, without its site."""
     made = shutil.copyfile(store.database.path, path.with_name("made.duckdb"))
     with duckdb.connect(str(made)) as connection:
         undo_names(connection)
@@ -375,12 +379,12 @@ def test_after_the_upgrade_nothing_delivered_is_told_until_it_changes(told_apart
     process(store, MONDAY)
     assert deliver(store) == []
     assert states(store) == {"A": "delivered", "B": "delivered"}
-    assert sound(store)
+    assert is_consistent(store)
     at("B", store, "20:00")
     assert [(one.record_per, *clocks(one)) for one in deliver(store)] == [
         ("person", "08:00", "20:00", "A", "192.0.2.1", 3)
     ]
-    assert sound(store)
+    assert is_consistent(store)
 
 
 @pytest.mark.file_engine
@@ -394,7 +398,7 @@ def test_after_the_upgrade_rows_that_were_not_told_yet_are_told_as_one(
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
     assert [clocks(one) for one in deliver(store)] == [("08:00", "19:00", "A", "192.0.2.1", 4)]
-    assert sound(store)
+    assert is_consistent(store)
 
 
 @pytest.mark.file_engine
@@ -411,7 +415,7 @@ def test_after_the_upgrade_a_retraction_does_not_take_away_what_another_site_has
 
 @pytest.mark.file_engine
 def test_after_the_upgrade_what_was_sent_before_it_goes_first(told_apart: Store, tmp_path: Path) -> None:
-    deliver(told_apart, Verdict.RETRY, said="unknown", run="a")
+    deliver(told_apart, DeliveryState.RETRY, said="unknown", run="a")
     store = at_version_17(told_apart, tmp_path / "old.duckdb")
     process(store, *stale(store))
     sent = [clocks(one) for one in deliver(store, run="b")]

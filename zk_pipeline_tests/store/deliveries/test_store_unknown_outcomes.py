@@ -1,4 +1,4 @@
-"""What was sent and nobody knows with what outcome: kept with its key, sent again before what follows it."""
+"""Deliveries with an unknown outcome: kept with their key, sent again before later ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline.crm.mapping import AS_IT_IS
-from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, Outcome, Verdict
+from zk_pipeline.crm.mapping import IDENTITY_MAPPING
+from zk_pipeline.crm.models import MAX_ROUNDS, Attempt, Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.payload import encode_batch, encode_one, record_body
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.deliveries.journal import Journal
@@ -58,28 +58,28 @@ def outbox(store: Store, run_id: str, user: str | None = "1001", **changes: obje
 
 
 def claim(store: Store, run_id: str, user: str | None = "1001") -> list[Delivery]:
-    return outbox(store, run_id, user).turn([], 100)
+    return outbox(store, run_id, user).settle_and_claim([], 100)
 
 
 def settle(
-    store: Store, run_id: str, delivery: Delivery, verdict: Verdict, *, said: str = "", status: int | None = None
+    store: Store, run_id: str, delivery: Delivery, state: DeliveryState, *, said: str = "", status: int | None = None
 ) -> None:
     tried = [Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=said, status=status)] if said else []
     outcome = Outcome(
         delivery=delivery,
-        verdict=verdict,
+        state=state,
         attempts=len(tried),
         finished_at=LONG_AFTER,
         status=status,
         tried=tuple(tried),
     )
-    outbox(store, run_id).turn([outcome], 0)
+    outbox(store, run_id).settle_and_claim([outcome], 0)
 
 
 def unknown(store: Store, run_id: str) -> Delivery:
     """A round of 1001's that ends without an answer."""
     (delivery,) = claim(store, run_id)
-    settle(store, run_id, delivery, Verdict.RETRY, said="unknown")
+    settle(store, run_id, delivery, DeliveryState.RETRY, said="unknown")
     return delivery
 
 
@@ -89,55 +89,55 @@ def mine(store: Store) -> list[tuple[object, ...]]:
 
 def test_a_record_whose_outcome_is_unknown_is_sent_again_as_it_was_though_the_mapping_changed(store: Store) -> None:
     first = unknown(store, "a")
-    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').turn([], 1)
+    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').settle_and_claim([], 1)
     assert again.idempotency_key == first.idempotency_key
-    assert again.sent_body == record_body(first, AS_IT_IS)
+    assert again.sent_body == record_body(first, IDENTITY_MAPPING)
     assert encode_one(again) == encode_one(first)
     assert json.loads(encode_batch([again])) == json.loads(encode_batch([first]))
 
 
 @pytest.mark.parametrize(
-    ("verdict", "said", "status", "is_kept"),
+    ("state", "said", "status", "is_kept"),
     [
-        (Verdict.DELIVERED, "delivered", 201, False),
-        (Verdict.FAILED, "rejected", 400, False),
-        (Verdict.UNSENT, "", None, False),
-        (Verdict.RETRY, "unavailable", None, False),
-        (Verdict.RETRY, "unavailable", 429, False),
-        (Verdict.RETRY, "unavailable", 503, False),
-        (Verdict.WAITING, "unavailable", 503, False),
-        (Verdict.UNSENT, "misconfigured", 401, False),
-        (Verdict.UNSENT, "misconfigured", 200, True),
-        (Verdict.RETRY, "unavailable", 500, True),
-        (Verdict.RETRY, "unavailable", 504, True),
-        (Verdict.RETRY, "unknown", None, True),
-        (Verdict.WAITING, "unknown", None, True),
+        (DeliveryState.DELIVERED, "delivered", 201, False),
+        (DeliveryState.FAILED, "rejected", 400, False),
+        (DeliveryState.UNSENT, "", None, False),
+        (DeliveryState.RETRY, "unavailable", None, False),
+        (DeliveryState.RETRY, "unavailable", 429, False),
+        (DeliveryState.RETRY, "unavailable", 503, False),
+        (DeliveryState.WAITING, "unavailable", 503, False),
+        (DeliveryState.UNSENT, "misconfigured", 401, False),
+        (DeliveryState.UNSENT, "misconfigured", 200, True),
+        (DeliveryState.RETRY, "unavailable", 500, True),
+        (DeliveryState.RETRY, "unavailable", 504, True),
+        (DeliveryState.RETRY, "unknown", None, True),
+        (DeliveryState.WAITING, "unknown", None, True),
     ],
 )
 def test_what_was_sent_is_kept_only_while_its_outcome_is_unknown(
-    verdict: Verdict, said: str, status: int | None, is_kept: bool, store: Store
+    state: DeliveryState, said: str, status: int | None, is_kept: bool, store: Store
 ) -> None:
     (delivery,) = claim(store, "a")
     assert delivery.sent_body is None
     assert rows(store, "SELECT sent_body FROM crm_deliveries WHERE state = 'sending'") == [(record_body(delivery),)]
-    settle(store, "a", delivery, verdict, said=said, status=status)
+    settle(store, "a", delivery, state, said=said, status=status)
     assert [row[-1] for row in mine(store)] == [is_kept]
     days_of(store, "1001", until="18:30")
     assert [d.revision for d in claim(store, "b")] == [1 if is_kept else 2]
 
 
-@pytest.mark.parametrize("verdict", [Verdict.UNSENT, Verdict.WAITING, Verdict.RETRY])
-def test_a_round_that_found_out_nothing_leaves_the_outcome_unknown(verdict: Verdict, store: Store) -> None:
+@pytest.mark.parametrize("state", [DeliveryState.UNSENT, DeliveryState.WAITING, DeliveryState.RETRY])
+def test_a_round_that_found_out_nothing_leaves_the_outcome_unknown(state: DeliveryState, store: Store) -> None:
     first = unknown(store, "a")
     (again,) = claim(store, "b")
-    settle(store, "b", again, verdict, said="" if verdict is Verdict.UNSENT else "unavailable")
+    settle(store, "b", again, state, said="" if state is DeliveryState.UNSENT else "unavailable")
     (third,) = claim(store, "c")
     assert third.sent_body == record_body(first)
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.FAILED])
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.FAILED])
 def test_a_newer_revision_follows_one_whose_outcome_was_unknown_once_that_is_known(
-    verdict: Verdict, store: Store
+    state: DeliveryState, store: Store
 ) -> None:
     first = unknown(store, "a")
     days_of(store, "1001", until="18:30")
@@ -145,9 +145,9 @@ def test_a_newer_revision_follows_one_whose_outcome_was_unknown_once_that_is_kno
     (again,) = claim(store, "b")
     assert (again.revision, again.idempotency_key) == (1, first.idempotency_key)
     assert claim(store, "b") == [], "the newer one waits"
-    settle(store, "b", again, verdict, said=verdict.name.lower())
+    settle(store, "b", again, state, said=state.name.lower())
     assert [d.revision for d in claim(store, "b")] == [2]
-    assert mine(store)[0] == (1, "delivered" if verdict is Verdict.DELIVERED else "superseded", False)
+    assert mine(store)[0] == (1, "delivered" if state is DeliveryState.DELIVERED else "superseded", False)
 
 
 def test_an_outcome_that_never_becomes_known_holds_the_newer_revision_for_eight_rounds(store: Store) -> None:
@@ -180,10 +180,10 @@ ABANDONED = "SELECT user_id, run_id FROM crm_attempts WHERE outcome = 'abandoned
 
 
 def killed_run(store: Store, run_id: str, *in_request: str) -> dict[str, Delivery]:
-    """Claims for everybody, has `in_request` in requests, and is never heard of again."""
+    """Claims all due deliveries, has `in_request` in requests, and dies."""
     dead = outbox(store, run_id, None)
-    claimed = {delivery.user_id: delivery for delivery in dead.turn([], 100)}
-    dead.sending([claimed[user] for user in in_request])
+    claimed = {delivery.user_id: delivery for delivery in dead.settle_and_claim([], 100)}
+    dead.mark_sending([claimed[user] for user in in_request])
     return claimed
 
 
@@ -212,9 +212,9 @@ def test_what_was_in_doubt_before_stays_so_when_the_next_run_dies_without_sendin
 
 def test_a_delivered_day_forced_by_a_run_that_died_before_sending_it_stays_delivered(store: Store) -> None:
     (delivery,) = claim(store, "a")
-    settle(store, "a", delivery, Verdict.DELIVERED, said="delivered", status=201)
+    settle(store, "a", delivery, DeliveryState.DELIVERED, said="delivered", status=201)
     dead = store.deliveries.outbox(SyncScope(user_id="1001", states=("delivered",)), "forced", lambda: True)
-    assert len(dead.turn([], 1)) == 1
+    assert len(dead.settle_and_claim([], 1)) == 1
     assert claim(store, "next") == []
     assert mine(store) == [(1, "delivered", False)]
 
@@ -244,13 +244,15 @@ def test_rows_left_by_another_host_are_in_doubt(store: Store) -> None:
 
 def test_the_journal_holds_only_what_has_no_outcome_yet(store: Store) -> None:
     run = outbox(store, "run", None)
-    claimed = run.turn([], 100)
-    run.sending(claimed[:2])
-    run.sending(claimed[:2])
+    claimed = run.settle_and_claim([], 100)
+    run.mark_sending(claimed[:2])
+    run.mark_sending(claimed[:2])
     lines = journal_of(store).read_text(encoding="utf-8").splitlines()
     assert lines[1:] == [d.idempotency_key for d in claimed[:2]]
     for delivery in claimed[:2]:
-        run.turn([Outcome(delivery=delivery, verdict=Verdict.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0)
+        run.settle_and_claim(
+            [Outcome(delivery=delivery, state=DeliveryState.DELIVERED, attempts=1, finished_at=LONG_AFTER)], 0
+        )
     assert journal_of(store).read_text(encoding="utf-8").splitlines() == lines[:1]
 
 
@@ -264,7 +266,7 @@ def test_a_journal_that_grew_long_is_cut_to_what_is_open(tmp_path: Path) -> None
 
 def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnusable, match=r"cannot note in .*file/sending what is being sent"):
+    with pytest.raises(StoreUnusable, match=r"cannot write the send journal .*file/sending"):
         Journal(tmp_path / "file" / "sending", "run")
 
 
@@ -278,18 +280,18 @@ def test_an_outcome_whose_body_was_not_kept_stays_unknown_through_a_run_that_sen
     killed_run(store, "dead run")
     (again,) = claim(store, "next run")
     assert again.sent_body == ""
-    settle(store, "next run", again, Verdict.UNSENT)
+    settle(store, "next run", again, DeliveryState.UNSENT)
     days_of(store, "1001", until="18:30")
     (third,) = claim(store, "third run")
     assert (third.revision, third.sent_body) == (1, "")
     assert encode_one(third) == encode_one(replace(third, sent_body=None))
-    settle(store, "third run", third, Verdict.FAILED, said="rejected", status=400)
+    settle(store, "third run", third, DeliveryState.FAILED, said="rejected", status=400)
     assert mine(store) == [(1, "superseded", False), (2, "pending", False)]
 
 
 def test_a_body_that_was_not_kept_is_kept_once_it_is_sent(store: Store) -> None:
     execute(store, "UPDATE crm_deliveries SET sent_body = ''")
     (delivery,) = claim(store, "a")
-    settle(store, "a", delivery, Verdict.WAITING, said="unknown")
-    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').turn([], 1)
+    settle(store, "a", delivery, DeliveryState.WAITING, said="unknown")
+    (again,) = outbox(store, "b", encode=lambda _: '{"other": 1}').settle_and_claim([], 1)
     assert again.sent_body == record_body(delivery)

@@ -196,7 +196,7 @@ def test_a_foreign_process_that_holds_the_file_is_named_after_a_bounded_wait(
     with child(FOREIGN, path) as shell:
         assert shell.hear() == "open"
         began = time.monotonic()
-        words = rf"held open by \S*python\S* \(process {shell.pid}\), which is not zk_pipeline"
+        words = rf"open in \S*python\S* \(process {shell.pid}\), which is not zk_pipeline"
         with pytest.raises(StoreBusy, match=words), impatient.read("x") if use is read else impatient.write("x"):
             pass
         assert 0.2 <= time.monotonic() - began < 5
@@ -239,7 +239,7 @@ def test_whatever_duckdb_knows_of_a_foreign_process_it_is_told_who_it_is(
     monkeypatch.setattr("zk_pipeline.store.engine.database.duckdb.connect", refuse)
     impatient = Database(store.database.path, foreign_wait_seconds=0)
     with (
-        pytest.raises(StoreBusy, match=rf"held open by (a process )?{words}, which is not zk_pipeline"),
+        pytest.raises(StoreBusy, match=rf"open in (a process )?{words}, which is not zk_pipeline"),
         impatient.write(""),
     ):
         pass

@@ -1,6 +1,4 @@
-"""What only a shared engine has: a lock that is a connection, readers beside a writer, a server that can be away, files
-that grow many.
-"""
+"""Shared engine only: lock on a connection, readers next to a writer, unreachable server, growing files."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.config.ducklake_address import LakeAddress
-from zk_pipeline.crm.models import Outcome, Verdict
+from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, forget_instance, lake_connection
@@ -59,10 +57,10 @@ def store(lake: LakeAddress) -> Store:
     return store_at(lake)
 
 
-def write_half(store: Store, meanwhile: Callable[[], None]) -> None:
+def write_half(store: Store, action: Callable[[], None]) -> None:
     with store.database.write("fail") as connection:
         connection.execute("INSERT INTO store_settings VALUES ('half', 'way')")
-        meanwhile()
+        action()
 
 
 def merged(lake: LakeAddress, way: Ways, *, processes: int, merges: int, step: int) -> tuple[int, int, int]:
@@ -86,7 +84,7 @@ def test_even_without_its_lock_no_key_is_doubled_and_no_merge_lost(lake: LakeAdd
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_without_lock_and_fence_the_same_work_doubles_keys(lake: LakeAddress) -> None:
-    """That the tests above can fail: what DuckLake does by itself."""
+    """That the tests above can fail: what DuckLake does without the lock."""
     count, keys, _ = merged(lake, "bare", processes=4, merges=10, step=NEW)
     assert count > keys == expected(4, 10, NEW)[1]
 
@@ -125,17 +123,19 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
     store.devices.add(device("Gate"))
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
     process(store, MONDAY)
-    with store.deliveries.only_sender() as is_sender:
-        outbox = store.deliveries.outbox(SyncScope(), "first run", is_sender)
-        (sent,) = outbox.turn([], 10)
+    with store.deliveries.acquire_sync_lock() as has_sync_lock:
+        outbox = store.deliveries.outbox(SyncScope(), "first run", has_sync_lock)
+        (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
-        told = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        outcome = Outcome(
+            delivery=sent, state=DeliveryState.DELIVERED, attempts=1, finished_at=store.clock(), status=201
+        )
         with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
-            outbox.turn([told], 10)
-        with store.deliveries.only_sender() as next_sender:
+            outbox.settle_and_claim([outcome], 10)
+        with store.deliveries.acquire_sync_lock() as next_sender:
             assert store.deliveries.states() == {"sending": 1}
-            (again,) = store.deliveries.outbox(SyncScope(), "second run", next_sender).turn([], 10)
+            (again,) = store.deliveries.outbox(SyncScope(), "second run", next_sender).settle_and_claim([], 10)
     assert again.idempotency_key == sent.idempotency_key
 
 
@@ -149,7 +149,7 @@ def test_a_writer_whose_lock_somebody_else_took_meanwhile_does_not_commit(
     def write_without_lock() -> None:
         other.execute(f"INSERT INTO {CATALOG}.store_settings VALUES ('other', 'way')")
 
-    with pytest.raises(StoreBusy, match="somebody wrote to the store meanwhile"):
+    with pytest.raises(StoreBusy, match="another process wrote to the store"):
         write_half(store, write_without_lock)
     assert rows(store, HALF) == [(0,)]
     execute(store, "INSERT INTO store_settings VALUES ('half', 'way')")
@@ -170,8 +170,8 @@ def test_a_late_failure_does_not_forget_the_instance_that_was_attached_since(lak
 def test_settling_deliveries_leaves_the_threads_of_the_shared_instance(lake: LakeAddress, store: Store) -> None:
     _, connection = lake_connection(lake, create=True)
     before = connection.execute("SELECT current_setting('threads')").fetchall()
-    with store.deliveries.only_sender() as is_sender:
-        assert store.deliveries.outbox(SyncScope(), "run", is_sender).turn([], 10) == []
+    with store.deliveries.acquire_sync_lock() as is_sender:
+        assert store.deliveries.outbox(SyncScope(), "run", is_sender).settle_and_claim([], 10) == []
     assert connection.execute("SELECT current_setting('threads')").fetchall() == before
 
 
@@ -259,12 +259,12 @@ def test_small_polls_make_no_files_and_the_clean_up_makes_few_of_them(store: Sto
     before = tidying.files()
     held = rows(store, "FROM raw_punches ORDER BY ALL")
     assert before.files >= 2
-    tidying.tidy()
-    tidying.tidy()  # what the first made superfluous
+    tidying.run()
+    tidying.run()  # what the first made superfluous
     with store.database.read("count") as connection:
         files = "SELECT file_count FROM ducklake_table_info('store') WHERE table_name = 'raw_punches'"
         assert connection.execute(files).fetchall() == [(1,)]
-    assert tidying.files().states < before.states
+    assert tidying.files().snapshots < before.snapshots
     assert rows(store, "FROM raw_punches ORDER BY ALL") == held
     on_disk = list(Path(engine_of(store.database).address.data).rglob("*.parquet"))
     assert len(on_disk) == tidying.files().files
@@ -274,7 +274,7 @@ def test_a_read_waits_for_nobody_while_maintenance_waits_for_a_long_reader(store
     patient = Database(lake, wait_seconds=1.5)
     with child(HOLDER.replace(".write(", ".read(").replace("connection.execute", "str"), argument(lake)) as reader:
         assert reader.hear() == "held"
-        with pytest.raises(StoreBusy, match=rf"process {reader.pid} on"), patient.exclusive("tidy"):
+        with pytest.raises(StoreBusy, match=rf"process {reader.pid} on"), patient.maintenance("tidy"):
             pass
         assert store.devices.all() == []
 

@@ -71,7 +71,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Where:
         Assignment(shift="night", target=Target(site="Depot"), valid_from=TUESDAY),
     )
     store.apply_shifts(ShiftPlan(shifts=(night,), assignments=assignments))
-    store.corrections.add(
+    store.clock_corrections.add(
         "Depot",
         from_local=datetime(2000, 1, 1),  # noqa: DTZ001 (a wall-clock reading)
         to_local=datetime(2000, 1, 3),  # noqa: DTZ001

@@ -43,12 +43,12 @@ def book(tmp_path: Path) -> LockStatistics:
 
 
 def kind(store: Store, purpose: str) -> LockStats:
-    (found,) = [one for one in store.holds().operations if one.operation == purpose]
+    (found,) = [one for one in store.lock_statistics().operations if one.operation == purpose]
     return found
 
 
 def test_a_store_never_opened_has_no_holds(tmp_path: Path) -> None:
-    holds = Store.at(tmp_path / "store.duckdb").holds()
+    holds = Store.at(tmp_path / "store.duckdb").lock_statistics()
     assert (holds.since, holds.operations) == (None, [])
     assert list(tmp_path.iterdir()) == []
 
@@ -60,7 +60,8 @@ def test_a_hold_is_counted_with_its_length_by_purpose_and_mode(store: Store) -> 
     with store.database.read("look"):
         pass
     read, written = sorted(
-        (one for one in store.holds().operations if one.operation == "look"), key=lambda one: -ord(one.mode[0])
+        (one for one in store.lock_statistics().operations if one.operation == "look"),
+        key=lambda one: -ord(one.mode[0]),
     )
     assert (read.mode, read.lock_time.count, written.mode, written.lock_time.count) == ("shared", 1, "exclusive", 1)
     assert 50 <= written.lock_time.max_ms == pytest.approx(written.lock_time.sum_ms)
@@ -112,8 +113,8 @@ def test_holds_of_several_processes_are_counted_together_and_none_is_lost(store:
 
 def test_it_is_read_without_opening_the_database_and_while_it_is_held(store: Store) -> None:
     with store.database.write("hold"):
-        assert "hold" not in [one.operation for one in store.holds().operations]
-    assert "hold" in [one.operation for one in store.holds().operations]
+        assert "hold" not in [one.operation for one in store.lock_statistics().operations]
+    assert "hold" in [one.operation for one in store.lock_statistics().operations]
 
 
 def test_the_file_stays_small_whatever_the_number_of_purposes(book: LockStatistics) -> None:
@@ -146,8 +147,8 @@ def test_a_damaged_file_is_begun_anew_with_a_warning(book: LockStatistics, caplo
 def test_where_it_cannot_be_written_the_work_goes_on_with_a_warning(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.database.holds.path.unlink(missing_ok=True)
-    store.database.holds.path.mkdir(parents=True)
+    store.database.lock_statistics.path.unlink(missing_ok=True)
+    store.database.lock_statistics.path.mkdir(parents=True)
     with store.database.write("look"):
         pass
     assert "a lock of the store (look) is not counted" in caplog.text

@@ -45,14 +45,14 @@ def counters(store: Store) -> list[PollCounters]:
 def test_counters_of_polls_do_not_change_when_retention_deletes_their_rows(polled: Store, clock: StoppedClock) -> None:
     before = counters(polled)
     assert [(one.status, one.polls, one.new_punches) for one in before] == [("failed", 1, 0), ("success", 10, 2)]
-    assert polled.upkeep.clean(retention_days=0, poll_days=105).polls == 4
+    assert polled.retention.clean(retention_days=0, poll_days=105).polls == 4
     assert counters(polled) == before
     ingest(polled, "Gate", *on(MONDAY, "18:00"))
     grown = counters(polled)
     assert [(one.polls, one.new_punches) for one in grown] == [(1, 0), (11, 3)]
     for _ in range(2):
         clock.go(days=100)
-        polled.upkeep.clean(retention_days=0, poll_days=1)
+        polled.retention.clean(retention_days=0, poll_days=1)
         assert counters(polled) == grown
     assert rows(polled, "SELECT status, polls FROM device_poll_totals") == [("success", 9)]
 
@@ -66,7 +66,7 @@ def test_a_clean_up_that_fails_deletes_no_poll_and_counts_none(polled: Store, mo
 
     monkeypatch.setattr(retention, "add_to_totals", add_and_fail)
     with pytest.raises(ZeroDivisionError):
-        polled.upkeep.clean(retention_days=0, poll_days=1)
+        polled.retention.clean(retention_days=0, poll_days=1)
     assert rows(polled, "SELECT count(*) FROM device_poll_totals") == [(0,)]
     assert counters(polled) == before
 
@@ -75,15 +75,15 @@ def test_a_clean_up_that_fails_deletes_no_poll_and_counts_none(polled: Store, mo
 def test_polls_that_a_restore_brings_back_are_not_counted_twice(
     polled: Store, clock: StoppedClock, tmp_path: Path
 ) -> None:
-    polled.upkeep.clean(retention_days=0, poll_days=107)
+    polled.retention.clean(retention_days=0, poll_days=107)
     backup = polled.backups.make(tmp_path / "before.duckdb").file
     clock.go(days=1)
     ingest(polled, "Gate", *on(MONDAY, "19:00"))
     clock.go(days=100)
-    polled.upkeep.clean(retention_days=0, poll_days=1)
+    polled.retention.clean(retention_days=0, poll_days=1)
     before, few = counters(polled), rows(polled, "SELECT count(*) FROM device_polls")
-    polled.restoring.restore(backup)
+    polled.restore.run(backup)
     assert rows(polled, "SELECT count(*) FROM device_polls") > few
     assert counters(polled) == before
-    polled.upkeep.clean(retention_days=0, poll_days=1)
+    polled.retention.clean(retention_days=0, poll_days=1)
     assert counters(polled) == before

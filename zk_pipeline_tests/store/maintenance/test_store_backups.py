@@ -1,4 +1,4 @@
-"""A backup is one whole state of the store, whatever goes on meanwhile."""
+"""A backup is one consistent state of the store, also during writes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_backups_made_while_others_write_hold_whole_transactions_only(store: Sto
         assert {count for _, count in pairs} <= {2}
         counts.append(len(pairs))
     assert counts == sorted(counts)
-    assert counts[-1] > 0, "the writer went on meanwhile"
+    assert counts[-1] > 0, "the writer continued"
 
 
 def test_what_a_killed_process_committed_is_in_the_backup(store: Store, tmp_path: Path) -> None:

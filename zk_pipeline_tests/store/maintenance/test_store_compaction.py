@@ -1,4 +1,4 @@
-"""A file that is mostly free blocks becomes small, and nobody's write is lost by it."""
+"""Compaction shrinks a file of mostly free blocks without losing a write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def store(store: Store) -> Store:
         "SELECT 'Gate', uuid()::VARCHAR::BLOB, i, 1, now() FROM range(200000) t(i)",
     )
     execute(store, "DELETE FROM quarantined_records")
-    with store.database.exclusive("checkpoint") as connection:
+    with store.database.maintenance("checkpoint") as connection:
         connection.execute("CHECKPOINT")
     execute(store, "INSERT INTO store_settings VALUES ('note', 'written last')")
     return store
@@ -48,17 +48,17 @@ def dense(store: Store) -> FileCompaction:
 def test_a_third_of_free_blocks_is_given_back_and_nothing_else_changes(store: Store, dense: FileCompaction) -> None:
     content, comments, before = rows(store, CONTENT), rows(store, COMMENTS), dense.space()
     assert before.free > before.total / 3
-    assert dense.compact() == "made dense"
+    assert dense.compact() == "compacted"
     assert store.database.path.stat().st_size < before.total / 2
     assert (rows(store, CONTENT), rows(store, COMMENTS)) == (content, comments)
     assert ingest(store, "Gate", *on(MONDAY, "18:00")).new == 1
-    assert dense.compact() == "dense enough"
+    assert dense.compact() == "compact"
     assert [path.name for path in store.database.path.parent.iterdir() if ".part" in path.name] == []
 
 
 def test_a_small_file_is_left_as_it_is(store: Store) -> None:
     before = store.database.path.stat()
-    assert FileCompaction(store.database).compact() == "dense enough"
+    assert FileCompaction(store.database).compact() == "compact"
     assert store.database.path.stat().st_ino == before.st_ino
 
 
@@ -67,18 +67,18 @@ def test_what_is_written_while_the_copy_is_made_is_kept(
 ) -> None:
 
     def write_meanwhile(part: Path) -> None:
-        file_copy.settle_on_disk(part)
+        file_copy.fsync_file(part)
         ingest(store, "Gate", *on(MONDAY, "18:00"))
 
     monkeypatch.setattr("zk_pipeline.store.maintenance.compaction.settle_on_disk", write_meanwhile)
-    assert dense.compact() == "written meanwhile"
+    assert dense.compact() == "changed during the copy"
     assert store.punches.total() == 3
 
 
 def test_a_foreign_writer_loses_nothing(store: Store, dense: FileCompaction, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FileCompaction, "space", lambda _: compaction.Space(2 << 20, 2 << 20))
     with foreign_writer(store.database.path):
-        assert dense.compact() == "held by others"
+        assert dense.compact() == "in use"
     assert store.punches.total() == 2
 
 
@@ -98,7 +98,7 @@ def test_a_kill_just_before_the_rename_costs_nothing(store: Store, dense: FileCo
     killed = subprocess.run([sys.executable, "-c", KILLED, str(store.database.path)], check=False)
     assert killed.returncode == 9
     assert rows(store, CONTENT) == content
-    assert dense.compact() == "made dense"
+    assert dense.compact() == "compacted"
     assert rows(store, CONTENT) == content
 
 
@@ -107,5 +107,5 @@ def test_without_room_for_a_copy_the_store_is_left_as_it_is(
 ) -> None:
     usage = shutil.disk_usage(store.database.path.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    assert dense.compact() == "no room for the copy"
+    assert dense.compact() == "no space for the copy"
     assert store.punches.total() == 2

@@ -1,4 +1,4 @@
-"""Moving a store between places and engines: all of it, provably, whatever is killed meanwhile."""
+"""Store migration between paths and engines: complete and verified, also after kills."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.maintenance import store_migration
-from zk_pipeline.store.maintenance.checksums import MOVED, sums_of
+from zk_pipeline.store.maintenance.checksums import MOVED, table_checksums
 from zk_pipeline.store.maintenance.store_migration import MigrationResult, StoreMigration
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 from zk_pipeline_tests.engines import copy_store, lakes
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, rows, store_at
-from zk_pipeline_tests.store.store_load import processes, start
+from zk_pipeline_tests.store.store_load import start
 
-pytestmark = pytest.mark.file_engine  # each names its engines itself
+pytestmark = [pytest.mark.file_engine, pytest.mark.timeout(300)]  # each names its engines itself
 FILE_TO_LAKE, LAKE_TO_FILE = ("file", "lake"), ("lake", "file")
 both_ways = pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE, LAKE_TO_FILE], indirect=True)
 
@@ -37,7 +37,7 @@ def _fill(store: Store) -> None:
     make_due(store, people=3, dates=dates_from(6, date(2024, 1, 29)))
     ingest(store, "Gate", ("9", "2024-02-03 08:00"), rejected=[b"\x00\xff"], users=[("9", 1, "Ada — ü", 0, 7)])
     store.devices.add(device("Yard", site="Süd"))
-    store.tokens.create("payroll", "read")
+    store.api_tokens.create("payroll", "read")
     night = "'night', TIME '22:00', TIME '06:00', 'mon', NULL, 0.1, NULL, NULL, NULL, now(), now()"
     execute(store, f"INSERT INTO shifts SELECT {night}")
 
@@ -118,12 +118,12 @@ def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Where, target
 def _move_and_die(source: Where, target: Where, after: int) -> None:
     """Killed when so many parts are copied: every other time inside a transaction."""
     store_migration._ROWS_AT_ONCE = 10
-    told = 0
+    calls = 0
 
     def tell(*_: object) -> None:
-        nonlocal told
-        told += 1
-        if told > after:
+        nonlocal calls
+        calls += 1
+        if calls > after:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if after % 2:
@@ -136,9 +136,6 @@ def _move_and_die(source: Where, target: Where, after: int) -> None:
         store_migration.column_types = die_within  # type: ignore[attr-defined]
         StoreMigration(Database(source), Database(target)).move()
     StoreMigration(Database(source), Database(target), tell).move()
-
-
-processes.set_forkserver_preload([__name__])
 
 
 @pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE], indirect=True)
@@ -192,7 +189,7 @@ def test_a_source_that_is_written_meanwhile_is_noticed_and_the_next_run_ends_it(
         execute(store_at(source), "UPDATE work_dates SET processed_seq = processed_seq + 1")
 
     monkeypatch.setattr(StoreMigration, "_copy", and_write)
-    with pytest.raises(ZkPipelineError, match=r"still differ .+ somebody writes to"):
+    with pytest.raises(ZkPipelineError, match=r"still differ .+ a process writes to"):
         move(source, target)
     monkeypatch.setattr(StoreMigration, "_copy", copy)
     assert move(source, target).copied >= 1
@@ -217,8 +214,8 @@ def _changed(sql: str) -> Callable[[Store], None]:
 def test_a_checksum_tells_what_a_count_does_not(source: Where, change: Callable[[Store], None]) -> None:
     store = store_at(source)
     with store.database.read("test") as connection:
-        before = sums_of(connection, "raw_punches")
+        before = table_checksums(connection, "raw_punches")
     change(store)
     with store.database.read("test") as connection:
-        after = sums_of(connection, "raw_punches")
+        after = table_checksums(connection, "raw_punches")
     assert {key for key in before if before[key] != after[key]} == {"2024-01"}

@@ -15,7 +15,7 @@ from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.maintenance.carry_over import BACK, CARRIED, OWN, PER_PERSON, REBUILT
-from zk_pipeline.store.maintenance.restore import Due, due_deliveries
+from zk_pipeline.store.maintenance.restore import DueDeliveries, due_deliveries
 from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import (
@@ -45,7 +45,7 @@ Path.replace = lambda *_: os._exit(9)
 Store.at(Path(sys.argv[1])).restoring.restore(Path(sys.argv[2]))
 """
 SPAN: dict[str, Any] = {"from_local": datetime(2026, 3, 2), "to_local": datetime(2026, 3, 3, 23)}  # noqa: DTZ001 (wall clock)
-FLOOR = 101  # the first revision of a day of which nobody knows what the CRM has seen
+FLOOR = 101  # the first revision of a day with unknown deliveries since the backup
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def store(store: Store) -> Store:
 
 @pytest.fixture
 def backup(store: Store, tmp_path: Path) -> Path:
-    """Made at Monday noon; afterwards the CRM hears of Monday's clock-out, as revision 2, and of Tuesday."""
+    """Made at Monday noon; afterwards the CRM gets Monday's clock-out, as revision 2, and of Tuesday."""
     file = store.backups.make(tmp_path / "backup.duckdb").file
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"), *on(TUESDAY, "08:00"))
     process(store, MONDAY, TUESDAY)
@@ -82,7 +82,7 @@ def read_again(store: Store) -> list[date]:
 
 def test_the_backup_takes_the_place_and_the_replaced_store_stays_beside_it(store: Store, backup: Path) -> None:
     before = rows(store, "FROM raw_punches ORDER BY seq")
-    done = store.restoring.restore(backup)
+    done = store.restore.run(backup)
     punches = next(table for table in done.tables if table.table == "raw_punches")
     assert (punches.backup, punches.replaced, punches.restored) == (1, 3, 3)
     assert done.replaced is not None
@@ -90,39 +90,39 @@ def test_the_backup_takes_the_place_and_the_replaced_store_stays_beside_it(store
         connection.execute("SET TimeZone = 'UTC'")
         assert connection.execute("FROM raw_punches ORDER BY seq").fetchall() == before
     assert backup.exists()
-    assert store.punches.tails() == {}, "the next poll reads whole logs"
+    assert store.punches.log_positions() == {}, "the next poll reads whole logs"
 
 
 def test_what_the_crm_was_told_since_is_known_after_a_restore(store: Store, backup: Path) -> None:
-    told, days = rows(store, TOLD), rows(store, DAYS)
-    done = store.restoring.restore(backup)
+    deliveries, days = rows(store, TOLD), rows(store, DAYS)
+    done = store.restore.run(backup)
     carried = done.carried
     assert (done.is_history_complete, carried.days, carried.first, carried.last) == (True, 2, MONDAY, TUESDAY)
     assert carried.stale == [MONDAY, TUESDAY]
-    assert (rows(store, TOLD), rows(store, DAYS)) == (told, days)
+    assert (rows(store, TOLD), rows(store, DAYS)) == (deliveries, days)
     read_again(store)
-    assert rows(store, TOLD) == told, "equal days are not sent again"
+    assert rows(store, TOLD) == deliveries, "equal days are not sent again"
     ingest(store, "Gate", *on(MONDAY, "18:00"))
     process(store, MONDAY)
     assert rows(store, TOLD)[2][:3] == (MONDAY, 3, "pending"), "a correction is above all that the CRM has seen"
 
 
 def test_days_that_were_made_by_a_wrong_decision_are_put_right_when_made_again(store: Store, backup: Path) -> None:
-    store.corrections.add("Gate", **SPAN, add_seconds=86_400, reason="wrong")
+    store.clock_corrections.add("Gate", **SPAN, add_seconds=86_400, reason="wrong")
     process(store, *stale(store))
     delivered(store)
     assert rows(store, DAYS) == [(TUESDAY, 2, False), (date(2026, 3, 4), 1, True)]
-    done = store.restoring.restore(backup)
+    done = store.restore.run(backup)
     assert done.carried.undone == {"clock_corrections": (1, 0)}
     process(store, *stale(store))
     assert rows(store, DAYS) == [(MONDAY, 4, False), (TUESDAY, 3, True)]
-    (kept,) = store.corrections.all()
+    (kept,) = store.clock_corrections.all()
     assert (kept.reason, kept.revoked_at) == ("wrong", store.clock())
 
 
 def test_numbers_given_since_the_backup_are_not_given_again(store: Store, backup: Path) -> None:
     used = rows(store, "SELECT max(seq) FROM raw_punches")[0][0]
-    store.restoring.restore(backup)
+    store.restore.run(backup)
     read_again(store)
     ingest(store, "Gate", *on(TUESDAY, "17:00"))
     assert rows(store, "SELECT min(latest_punch_seq) FROM work_dates")[0][0] > used
@@ -136,7 +136,7 @@ def test_a_store_that_cannot_be_read_any_more_is_replaced_and_revisions_go_on_ab
         store.database.path.write_bytes(b"\0" * 4096)
     else:
         store.database.path.unlink()
-    done = store.restoring.restore(backup)
+    done = store.restore.run(backup)
     assert (done.is_history_complete, done.carried.days) == (False, 0)
     assert done.not_carried
     assert (done.replaced is not None) == (lost == "garbage")
@@ -156,9 +156,9 @@ def test_what_waits_in_a_backup_has_an_unknown_outcome_when_nothing_is_known_sin
 ) -> None:
     execute(store, "UPDATE crm_deliveries SET state = ?, run_id = 'dead', sent_body = ?", [state, body])
     file = store.backups.make(tmp_path / "before.duckdb").file
-    assert store.restoring.restore(file).in_doubt == 0, "the replaced store knows"
+    assert store.restore.run(file).in_doubt == 0, "the replaced store knows"
     store.database.path.unlink()
-    done = store.restoring.restore(file)
+    done = store.restore.run(file)
     doubted = 0 if state == "delivered" else 1
     kept = body if state in ("delivered", "retry", "pending", "failed") else None
     expected = kept if state == "delivered" else kept or ""
@@ -169,11 +169,11 @@ def test_what_waits_in_a_backup_has_an_unknown_outcome_when_nothing_is_known_sin
 
 
 def test_restoring_the_same_backup_twice_is_as_good_as_once(store: Store, backup: Path, clock: StoppedClock) -> None:
-    store.restoring.restore(backup)
-    told = rows(store, TOLD)
+    store.restore.run(backup)
+    deliveries = rows(store, TOLD)
     clock.go(seconds=1)
-    store.restoring.restore(backup)
-    assert rows(store, TOLD) == told
+    store.restore.run(backup)
+    assert rows(store, TOLD) == deliveries
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000])
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_store_is_refused_and_the_store_left_alone(
 ) -> None:
     (tmp_path / "wrong.duckdb").write_bytes(content)
     with pytest.raises(StoreUnusable):
-        store.restoring.restore(tmp_path / "wrong.duckdb")
+        store.restore.run(tmp_path / "wrong.duckdb")
     assert store.punches.total() == 1
     assert not [path for path in tmp_path.iterdir() if "replaced" in path.name or path.name.endswith(".part")]
 
@@ -190,14 +190,14 @@ def test_a_file_that_is_no_store_is_refused_and_the_store_left_alone(
 def test_the_store_itself_and_a_missing_file_are_refused(store: Store, tmp_path: Path) -> None:
     for file in (store.database.path, tmp_path / "none.duckdb"):
         with pytest.raises(UsageError):
-            store.restoring.restore(file)
+            store.restore.run(file)
 
 
 def test_a_kill_before_the_rename_leaves_the_store_that_was(store: Store, backup: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(store.database.path), str(backup)], check=False)
     assert killed.returncode == 9
     assert rows(store, DAYS) == [(MONDAY, 2, False), (TUESDAY, 1, True)]
-    assert store.restoring.restore(backup).carried.days == 2
+    assert store.restore.run(backup).carried.days == 2
 
 
 def test_each_table_of_the_store_is_decided_on() -> None:
@@ -213,7 +213,7 @@ def test_terminals_stay_as_they_are_registered_now(store: Store, tmp_path: Path)
     store.devices.add(device("New", site="HQ"))
     store.devices.update("Dock", ip_address="192.0.2.77", enabled=False)
     store.devices.remove("Mill")
-    carried = store.restoring.restore(file).carried
+    carried = store.restore.run(file).carried
     assert (carried.devices_added, carried.devices_changed, carried.devices_removed) == (["New"], ["Dock"], ["Mill"])
     assert [(one.name, one.ip_address, one.site, one.enabled) for one in store.devices.all()] == [
         ("Dock", "192.0.2.77", "Dock", False),
@@ -229,15 +229,15 @@ def test_days_of_a_terminal_registered_since_are_not_retracted(is_polled: bool, 
     ingest(store, "New", *punches)
     process(store, MONDAY)
     delivered(store)
-    told = rows(store, TOLD)
-    carried = store.restoring.restore(backup).carried
+    deliveries = rows(store, TOLD)
+    carried = store.restore.run(backup).carried
     assert store.punches.total() == 5
     if is_polled:
         ingest(store, "New", *punches)
     assert carried.first is not None
     assert carried.last is not None
     process(store, MONDAY, TUESDAY, *stale(store))
-    assert rows(store, TOLD) == told
+    assert rows(store, TOLD) == deliveries
     assert rows(store, "SELECT count(*) FROM processed_attendance WHERE device IS NULL") == [(0,)]
 
 
@@ -248,7 +248,7 @@ def test_decisions_of_people_go_back_and_their_dates_become_stale(store: Store, 
     store.shifts.assign(Assignment(shift="late", target=Target(user_id="1001")))
     process(store, *stale(store))
     delivered(store)
-    done = store.restoring.restore(file)
+    done = store.restore.run(file)
     assert (done.carried.undone, done.carried.stale) == (
         {"shifts": (1, 0), "shift_assignments": (1, 0)},
         [MONDAY],
@@ -258,23 +258,23 @@ def test_decisions_of_people_go_back_and_their_dates_become_stale(store: Store, 
 
 
 def test_tokens_stay_revoked_and_valid_as_they_are_now(store: Store, tmp_path: Path) -> None:
-    kept, revoked = (store.tokens.create(name, "read") for name in ("kept", "revoked"))
+    kept, revoked = (store.api_tokens.create(name, "read") for name in ("kept", "revoked"))
     file = store.backups.make(tmp_path / "before.duckdb").file
-    store.tokens.revoke("revoked")
-    again = store.tokens.create("revoked", "admin")
-    carried = store.restoring.restore(file).carried
+    store.api_tokens.revoke("revoked")
+    again = store.api_tokens.create("revoked", "admin")
+    carried = store.restore.run(file).carried
     assert (carried.tokens_added, carried.tokens_revoked) == (["revoked"], ["revoked"])
-    good = store.tokens.good()
+    good = store.api_tokens.good()
     assert sorted(good) == sorted(token.split("_")[1] for token in (kept, again))
-    assert revoked.split("_")[1] in {token.id for token in store.tokens.all()}
+    assert revoked.split("_")[1] in {token.id for token in store.api_tokens.all()}
 
 
 def test_a_token_that_only_the_backup_knows_is_revoked(store: Store, tmp_path: Path) -> None:
-    store.tokens.create("gone", "admin")
+    store.api_tokens.create("gone", "admin")
     file = store.backups.make(tmp_path / "before.duckdb").file
     execute(store, "DELETE FROM api_tokens")
-    assert store.restoring.restore(file).carried.tokens_revoked == ["gone"]
-    assert store.tokens.good() == {}
+    assert store.restore.run(file).carried.tokens_revoked == ["gone"]
+    assert store.api_tokens.good() == {}
 
 
 def test_punches_deleted_by_hand_come_back_and_those_cleared_by_retention_do_not(
@@ -282,9 +282,9 @@ def test_punches_deleted_by_hand_come_back_and_those_cleared_by_retention_do_not
 ) -> None:
     execute(store, "UPDATE work_dates SET reprocess_after = NULL")
     clock.go(days=400)
-    cleaned = store.upkeep.clean(retention_days=100, dry_run=False)
+    cleaned = store.retention.clean(retention_days=100, dry_run=False)
     assert cleaned.punches == 3
-    store.restoring.restore(backup)
+    store.restore.run(backup)
     assert store.punches.total() == 0
     assert stale(store) == []
 
@@ -292,7 +292,7 @@ def test_punches_deleted_by_hand_come_back_and_those_cleared_by_retention_do_not
 def test_a_zone_changed_since_holds_for_punches_that_only_the_backup_has(store: Store, backup: Path) -> None:
     store.devices.update("Gate", timezone="Asia/Dubai")
     execute(store, "DELETE FROM raw_punches")
-    store.restoring.restore(backup)
+    store.restore.run(backup)
     assert rows(store, "SELECT hour(punched_at), hour(punched_at_local) FROM raw_punches") == [(4, 8)]
 
 
@@ -302,7 +302,7 @@ def test_another_store_is_replaced_without_taking_anything_from_it(
     store.database.path.unlink()
     clock.go(days=1)
     store.devices.add(device("Other"))
-    done = store.restoring.restore(backup)
+    done = store.restore.run(backup)
     assert (done.is_history_complete, done.not_carried) == (
         False,
         "the store that is replaced is no later state of the backup: their 'Gate' differ",
@@ -314,17 +314,17 @@ def test_a_day_that_was_retracted_since_stays_retracted(store: Store, backup: Pa
     store.devices.update("Gate", site="HQ")
     process(store, *stale(store))
     delivered(store)
-    told = rows(store, TOLD)
-    store.restoring.restore(backup)
+    deliveries = rows(store, TOLD)
+    store.restore.run(backup)
     process(store, *stale(store))
-    assert rows(store, TOLD) == told
+    assert rows(store, TOLD) == deliveries
     assert rows(store, "SELECT DISTINCT site FROM daily_attendance") == [("HQ",)]
 
 
 def test_days_whose_punches_were_lost_are_not_changed_until_they_are_read_again(store: Store, backup: Path) -> None:
     execute(store, "DELETE FROM raw_punches")
     days = rows(store, DAYS)
-    store.restoring.restore(backup)
+    store.restore.run(backup)
     done = process(store, MONDAY, TUESDAY)
     assert list(done.failed) == [MONDAY, TUESDAY], "one lacks its clock-out, the other all of it"
     assert "read its log with `zk-pipeline poll Gate --full`, then process the date" in done.failed[TUESDAY]
@@ -337,9 +337,9 @@ def test_days_whose_punches_were_lost_are_not_changed_until_they_are_read_again(
 def test_days_of_a_corrected_clock_change_with_it_also_after_the_device_has_moved(store: Store) -> None:
     """Their times are in no punch, and their site is no longer that of the device: nothing is lost all the same."""
     first, last = (datetime.combine(day, time(0)) for day in (MONDAY - timedelta(days=1), TUESDAY + timedelta(days=1)))
-    correction = store.corrections.add("Gate", from_local=first, to_local=last, add_seconds=600)
+    correction = store.clock_corrections.add("Gate", from_local=first, to_local=last, add_seconds=600)
     assert process(store, *stale(store)).failed == {}
-    store.corrections.revoke(correction.id)
+    store.clock_corrections.revoke(correction.id)
     store.devices.update("Gate", site="HQ")
     assert process(store, *stale(store)).failed == {}
     assert rows(store, "SELECT DISTINCT site FROM daily_attendance") == [("HQ",)]
@@ -357,12 +357,12 @@ def test_days_of_a_device_that_is_in_no_registry_are_not_retracted(store: Store)
 
 def test_a_preview_changes_nothing_and_says_what_a_restore_does(store: Store, backup: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".duckdb"}
-    with store.restoring.preview(backup) as (path, seen):
+    with store.restore.preview(backup) as (path, seen):
         assert Store.at(path).punches.total() == 3
-        assert due_deliveries(path) == Due(0, 0)
+        assert due_deliveries(path) == DueDeliveries(0, 0)
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".duckdb"} == before
     assert not [path for path in tmp_path.iterdir() if "preview" in path.name or "part" in path.name]
-    done = store.restoring.restore(backup)
+    done = store.restore.run(backup)
     assert (seen.tables, seen.carried) == (done.tables, done.carried)
 
 
@@ -371,9 +371,9 @@ def test_a_preview_where_there_is_no_store_leaves_nothing(backup: Path, tmp_path
         fresh = Store.at(there / "attendance.duckdb")
         if there.name == "empty":
             there.mkdir()
-        with fresh.restoring.preview(backup) as (path, seen):
+        with fresh.restore.preview(backup) as (path, seen):
             assert Store.at(path).punches.total() == 1
-        assert (seen.due_there, seen.not_carried) == (Due(0, 0), "there is no store there")
+        assert (seen.due_there, seen.not_carried) == (DueDeliveries(0, 0), "there is no store there")
         assert not there.exists() or not list(there.iterdir())
     assert not (tmp_path / "new").exists()
 
@@ -387,11 +387,11 @@ def test_a_preview_counts_what_waits_in_the_store_that_is_there(there: str, stor
         process(store, MONDAY, TUESDAY)
     else:
         execute(store, "UPDATE crm_deliveries SET state = 'pending' WHERE state = 'delivered'")
-    waits = Due(rows(store, "SELECT count(*) FROM crm_deliveries WHERE state = 'pending'")[0][0], 0)
+    waits = DueDeliveries(rows(store, "SELECT count(*) FROM crm_deliveries WHERE state = 'pending'")[0][0], 0)
     assert waits.records >= 2
     if there == "garbage":
         store.database.path.write_bytes(b"broken" * 1000)
-    with store.restoring.preview(backup) as (path, seen):
+    with store.restore.preview(backup) as (path, seen):
         assert due_deliveries(path).records == (waits.records if there == "later" else 0)
     assert seen.due_there == (None if there == "garbage" else waits)
     punches = next(table for table in seen.tables if table.table == "raw_punches")

@@ -51,23 +51,23 @@ def store(three_delivered_days: Where, tmp_path: Path, clock: StoppedClock) -> S
 
 def test_retention_deletes_the_punches_of_settled_dates_and_keeps_their_days(store: Store) -> None:
     before = rows(store, "SELECT * FROM daily_attendance ORDER BY work_date")
-    done = store.upkeep.clean(retention_days=3)
+    done = store.retention.clean(retention_days=3)
     assert (done.before, done.punches, done.work_dates, done.kept_unprocessed) == (TUESDAY, 2, 1, 0)
     assert rows(store, KEPT) == [(TUESDAY, 2), (THURSDAY, 2)]
     assert rows(store, "SELECT * FROM daily_attendance ORDER BY work_date") == before
     assert rows(store, "SELECT count(*) FROM daily_attendance_revisions") == [(3,)]
-    assert store.upkeep.clean(retention_days=3).punches == 0
+    assert store.retention.clean(retention_days=3).punches == 0
 
 
 def test_a_dry_run_says_what_would_go_and_deletes_nothing(store: Store) -> None:
-    done = store.upkeep.clean(retention_days=1, dry_run=True)
+    done = store.retention.clean(retention_days=1, dry_run=True)
     assert (done.dry_run, done.punches, done.work_dates) == (True, 4, 2)
     assert rows(store, KEPT) == [(MONDAY, 2), (TUESDAY, 2), (THURSDAY, 2)]
     assert rows(store, "SELECT count(*) FROM work_dates WHERE raw_purged_at IS NOT NULL") == [(0,)]
 
 
 def test_without_retention_everything_is_kept(store: Store) -> None:
-    done = store.upkeep.clean(retention_days=0)
+    done = store.retention.clean(retention_days=0)
     assert (done.before, done.punches) == (None, 0)
     assert store.punches.total() == 6
     assert done.bytes_after > 0
@@ -76,14 +76,14 @@ def test_without_retention_everything_is_kept(store: Store) -> None:
 @pytest.mark.parametrize("state", ["pending", "sending", "retry", "failed"])
 def test_a_date_that_the_crm_does_not_have_yet_is_kept(state: str, store: Store) -> None:
     execute(store, "UPDATE crm_deliveries SET state = ? WHERE work_date = ?", [state, MONDAY])
-    done = store.upkeep.clean(retention_days=1)
+    done = store.retention.clean(retention_days=1)
     assert (done.punches, done.kept_unprocessed) == (2, 1)
     assert rows(store, KEPT) == [(MONDAY, 2), (THURSDAY, 2)]
 
 
 def test_a_date_with_punches_that_are_not_in_its_rows_is_kept(store: Store) -> None:
     ingest(store, "Gate", *on(MONDAY, "18:00"))
-    assert store.upkeep.clean(retention_days=1).kept_unprocessed == 1
+    assert store.retention.clean(retention_days=1).kept_unprocessed == 1
     assert rows(store, KEPT) == [(MONDAY, 3), (THURSDAY, 2)]
 
 
@@ -93,7 +93,7 @@ def test_a_date_that_was_judged_before_it_was_over_is_kept(store: Store, clock: 
     process(store, MONDAY)
     execute(store, "UPDATE crm_deliveries SET state = 'delivered'")
     clock.now = NIGHT
-    assert store.upkeep.clean(retention_days=1).kept_unprocessed == 1
+    assert store.retention.clean(retention_days=1).kept_unprocessed == 1
     process(store, MONDAY)
     assert rows(store, "SELECT outlier_codes FROM daily_attendance WHERE user_id = '1002'") == [
         (["MISSING_CLOCK_OUT"],)
@@ -101,10 +101,10 @@ def test_a_date_that_was_judged_before_it_was_over_is_kept(store: Store, clock: 
 
 
 def test_the_rows_of_a_date_whose_punches_were_deleted_are_final(store: Store) -> None:
-    store.upkeep.clean(retention_days=3)
+    store.retention.clean(retention_days=3)
     before = rows(store, "SELECT * FROM daily_attendance ORDER BY work_date")
     done = process(store, MONDAY, TUESDAY)
-    assert done.failed == {MONDAY: "its punches were deleted by RAW_RETENTION_DAYS; its rows are final"}
+    assert done.failed == {MONDAY: "its punches were deleted by RAW_RETENTION_DAYS, so its rows cannot change"}
     assert [item.work_date for item in done.written] == [TUESDAY]
     store.devices.update("Gate", site="Elsewhere")
     assert stale(store) == [TUESDAY, THURSDAY]
@@ -113,15 +113,15 @@ def test_the_rows_of_a_date_whose_punches_were_deleted_are_final(store: Store) -
 
 def test_a_run_that_is_still_at_a_date_when_its_punches_are_deleted_changes_nothing(store: Store) -> None:
     held = store.days.summarize([MONDAY, TUESDAY], workday_starts_at=time(0), debounce_seconds=60)
-    store.upkeep.clean(retention_days=3)
-    nobody = evaluate_days(held.frame.iloc[:0], WorkRules(), store.clock()).days
-    written = store.days.write(nobody, seq=held.seq, reprocess_after={}, run_id=None)
+    store.retention.clean(retention_days=3)
+    no_days = evaluate_days(held.frame.iloc[:0], WorkRules(), store.clock()).days
+    written = store.days.write(no_days, seq=held.seq, reprocess_after={}, run_id=None)
     assert [item.work_date for item in written] == [TUESDAY]
     assert rows(store, "SELECT work_date FROM daily_attendance ORDER BY 1") == [(MONDAY,), (THURSDAY,)]
 
 
 def test_the_terminals_next_full_log_does_not_bring_deleted_punches_back(store: Store) -> None:
-    store.upkeep.clean(retention_days=3)
+    store.retention.clean(retention_days=3)
     again = ingest(store, "Gate", *LOG)
     assert (again.fetched, again.stored, again.new, again.touched) == (6, 4, 0, {})
     assert rows(store, KEPT) == [(TUESDAY, 2), (THURSDAY, 2)]
@@ -129,7 +129,7 @@ def test_the_terminals_next_full_log_does_not_bring_deleted_punches_back(store: 
 
 
 def test_an_old_date_that_was_never_there_is_stored_and_processed_all_the_same(store: Store) -> None:
-    store.upkeep.clean(retention_days=3)
+    store.retention.clean(retention_days=3)
     old = date(2025, 1, 6)
     assert ingest(store, "Gate", *on(old, "08:00")).touched == {old: 1}
     assert stale(store) == [old]
@@ -139,10 +139,10 @@ def test_quarantined_records_go_after_their_own_time_and_never_by_default(store:
     ingest(store, "Gate", rejected=[b"old"])
     clock.go(days=10)
     ingest(store, "Gate", rejected=[b"new"])
-    assert store.upkeep.clean(retention_days=1).quarantined == 0
-    assert store.upkeep.clean(retention_days=0, quarantine_days=5, dry_run=True).quarantined == 1
+    assert store.retention.clean(retention_days=1).quarantined == 0
+    assert store.retention.clean(retention_days=0, quarantine_days=5, dry_run=True).quarantined == 1
     assert rows(store, "SELECT count(*) FROM quarantined_records") == [(2,)]
-    assert store.upkeep.clean(retention_days=0, quarantine_days=5).quarantined == 1
+    assert store.retention.clean(retention_days=0, quarantine_days=5).quarantined == 1
     assert rows(store, "SELECT raw FROM quarantined_records") == [(b"new",)]
 
 
@@ -155,8 +155,8 @@ def test_old_polls_go_unless_something_came_by_them_or_they_are_the_last_of_thei
         ingest(store, "Gate", *LOG)
     last = rows(store, "SELECT max(id) FROM device_polls")
     clock.go(days=100)
-    assert store.upkeep.clean(retention_days=0, poll_days=0).polls == 0
-    assert store.upkeep.clean(retention_days=0, poll_days=90, dry_run=True).polls == 2
-    assert store.upkeep.clean(retention_days=0, poll_days=90).polls == 2
+    assert store.retention.clean(retention_days=0, poll_days=0).polls == 0
+    assert store.retention.clean(retention_days=0, poll_days=90, dry_run=True).polls == 2
+    assert store.retention.clean(retention_days=0, poll_days=90).polls == 2
     assert rows(store, "SELECT id FROM device_polls ORDER BY 1") == [*by_them, *last]
     assert ingest(store, "Gate", *LOG).poll_id == last[0][0] + 1, "numbers of polls are not given again"

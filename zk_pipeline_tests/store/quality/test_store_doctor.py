@@ -40,7 +40,7 @@ BREAK = {
     "punches-poll": "UPDATE raw_punches SET first_poll_id = 99 WHERE seq = 1",
     "punches-device": "UPDATE raw_punches SET device = 'Nobody' WHERE seq = 1",
     "punches-counted": "UPDATE work_dates SET latest_punch_seq = 0 WHERE work_date = '2026-03-03'",
-    "unsound-dates": "INSERT INTO daily_attendance FROM daily_attendance WHERE work_date = '2026-03-02'",
+    "inconsistent-dates": "INSERT INTO daily_attendance FROM daily_attendance WHERE work_date = '2026-03-02'",
     "one-open-delivery": "UPDATE crm_deliveries SET state = 'pending' WHERE work_date = '2026-03-03'",
     "days-history": "DELETE FROM daily_attendance WHERE work_date = '2026-03-02'",
     "deliveries-history": "DELETE FROM daily_attendance_revisions WHERE work_date = '2026-03-03' AND revision = 1",
@@ -103,7 +103,7 @@ def test_what_is_broken_is_found(name: str, store: Store) -> None:
 def test_what_the_checks_of_the_data_find_doctor_finds_once(broken: str, store: Store) -> None:
     execute(store, broken)
     names = {name for name in found(store) if name not in ("history-deliveries", "deliveries-history")}
-    assert names in ({"doubled-keys"}, {"unsound-dates"})
+    assert names in ({"doubled-keys"}, {"inconsistent-dates"})
 
 
 def test_what_was_put_right_is_no_finding(store: Store) -> None:
@@ -112,7 +112,7 @@ def test_what_was_put_right_is_no_finding(store: Store) -> None:
     assert {"quarantine", "clocks"} <= found(store).keys()
     execute(store, "UPDATE quarantined_records SET released_at = now()")
     reading = datetime.combine(MONDAY, time(8))
-    store.corrections.add("Gate", from_local=reading, to_local=reading, add_seconds=60)
+    store.clock_corrections.add("Gate", from_local=reading, to_local=reading, add_seconds=60)
     assert not {"quarantine", "clocks"} & found(store).keys()
 
 
@@ -133,7 +133,7 @@ def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:
 
 def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
     execute(store, BREAK["left-sending"])
-    with store.database.engine.only_sender():
+    with store.database.engine.acquire_sync_lock():
         assert "left-sending" not in found(store)
 
 
@@ -144,7 +144,7 @@ def test_a_sync_can_begin_while_the_doctor_waits_for_the_store(store: Store) -> 
             waiting = pool.submit(lambda: list(Doctor(store.database).left_sending()))
             until(waiting.running)
             for _ in range(20):
-                with store.deliveries.only_sender():
+                with store.deliveries.acquire_sync_lock():
                     time_module.sleep(0.01)
             assert not waiting.done()
         assert [one.name for one in waiting.result(30)] == ["left-sending"]
@@ -158,7 +158,7 @@ def test_many_free_blocks_are_noted(store: Store) -> None:
         "SELECT 'G', repeat(uuid()::VARCHAR, 9)::BLOB, i, 1, now() FROM range(400000) t(i)",
     )
     execute(store, "DELETE FROM quarantined_records")
-    with store.database.exclusive("checkpoint") as connection:
+    with store.database.maintenance("checkpoint") as connection:
         connection.execute("CHECKPOINT")
     assert "free blocks" in found(store)["free-blocks"]
 

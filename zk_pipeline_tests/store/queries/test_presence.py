@@ -7,7 +7,7 @@ from datetime import date, datetime, timezone
 
 import pytest
 
-from zk_pipeline.store.queries.device_details import device_story
+from zk_pipeline.store.queries.device_details import device_details
 from zk_pipeline.store.queries.presence import SitePresence, presence
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FailedPoll
@@ -45,13 +45,13 @@ def test_without_terminals_nobody_is_present(store: Store) -> None:
 
 def test_a_terminal_is_known_by_what_it_brought_and_by_its_polls_the_newest_first(store: Store) -> None:
     store.devices.add(device("Gate"))
-    assert device_story(store.database, "Gate").polls == []
-    assert device_story(store.database, "Gate").fill is None
+    assert device_details(store.database, "Gate").polls == []
+    assert device_details(store.database, "Gate").fill is None
     ingest(store, "Gate", ("1", "2026-03-02 08:00"), rejected=[b"\0" * 40], users=[("1", 1, "One", 0, 0)])
     now = store.clock()
     failed = FailedPoll(device="Gate", started_at=now, finished_at=now, error_code="refused", error="nothing listens")
     store.punches.record_failures([failed], run_id="second")
-    story = device_story(store.database, "Gate")
+    story = device_details(store.database, "Gate")
     assert (story.punches, story.quarantined, story.enrolled, story.records) == (1, 1, 1, 2)
     assert (story.last_punch_local, story.drift_seconds) == (datetime.fromisoformat("2026-03-02 08:00"), 1.5)
     assert story.fill == pytest.approx(0.002)

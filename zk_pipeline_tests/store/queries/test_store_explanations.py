@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from zk_pipeline.devices.protocol.record_layouts import LOG_40, Layout, encode_time
-from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
@@ -60,23 +60,23 @@ def test_a_record_that_can_be_read_after_all_becomes_a_punch_and_makes_its_date_
     hopeless = record(LOG_40, "2026-03-02 09:00", user_id=b"")
     ingest(store, "Gate", *on(TUESDAY, "08:00"), rejected=[raw, hopeless])
     process(store, TUESDAY)
-    assert [(one.records, one.new, one.left) for one in release(store)] == [(0, 0, 2)]
+    assert [(one.records, one.new, one.left) for one in release_quarantine(store)] == [(0, 0, 2)]
     store.devices.update("Gate", encoding="cp1254")
-    assert [(one.records, one.new, one.left) for one in release(store, ["Gate"])] == [(1, 1, 1)]
+    assert [(one.records, one.new, one.left) for one in release_quarantine(store, ["Gate"])] == [(1, 1, 1)]
     assert stale(store) == [MONDAY]
     assert rows(store, "SELECT user_id, punched_at_local::VARCHAR, punch_state FROM raw_punches WHERE seq > 1") == [
         ("Çağrı", "2026-03-02 08:00:00", 1)
     ]
     assert [one.released_at is None for one in store.quarantine.all()].count(False) == 1
-    assert [(one.records, one.new, one.left) for one in release(store)] == [(0, 0, 1)]
+    assert [(one.records, one.new, one.left) for one in release_quarantine(store)] == [(0, 0, 1)]
 
 
 def test_a_record_that_names_only_a_slot_is_released_once_the_user_list_could_be_read(store: Store) -> None:
     store.devices.add(device())
     ingest(store, "Gate", slots=[(7, "2026-03-02 08:00")])
-    assert release(store)[0].left == 1
+    assert release_quarantine(store)[0].left == 1
     ingest(store, "Gate", users=[("EMP7", 7, "Bo", 0, 0)])
-    assert release(store)[0].new == 1
+    assert release_quarantine(store)[0].new == 1
     assert rows(store, "SELECT user_id, uid FROM raw_punches") == [("EMP7", 7)]
 
 

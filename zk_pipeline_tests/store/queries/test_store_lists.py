@@ -1,4 +1,4 @@
-"""Lists page by page: the right rows in the right order, each once, whatever comes in meanwhile."""
+"""Lists page by page: the right rows in the right order, each once, also while new rows arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unusual days that somebody looked at: what counts, and what a change of the day does to it."""
+"""Reviews of outliers: which one counts, and the effect of a new revision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of store version 18, which migration 0019 replaced: a store of today brought back to them."""
+"""Names of store version 18, which migration 0019 replaced: reverses the renames in a current store."""
 
 from __future__ import annotations
 

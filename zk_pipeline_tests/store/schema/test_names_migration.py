@@ -8,9 +8,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from zk_pipeline.crm.models import Attempt, Outcome, Verdict
+from zk_pipeline.crm.models import Attempt, DeliveryState, Outcome
 from zk_pipeline.operations.alerting.channels import Alert
-from zk_pipeline.operations.alerting.messages import Look, decide
+from zk_pipeline.operations.alerting.messages import Observation, decide
 from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_problems
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem
@@ -67,16 +67,12 @@ CONTRACT = {
 }
 
 
-def settle(store: Store, user: str, verdict: Verdict, outcome: str, status: int) -> None:
+def settle(store: Store, user: str, state: DeliveryState, outcome: str, status: int) -> None:
     outbox = store.deliveries.outbox(SyncScope(user_id=user), "run", lambda: True)
-    (delivery,) = outbox.turn([], 10)
+    (delivery,) = outbox.settle_and_claim([], 10)
     tried = Attempt(started_at=LONG_AFTER, finished_at=LONG_AFTER, outcome=outcome, status=status)
-    outbox.turn(
-        [
-            Outcome(
-                delivery=delivery, verdict=verdict, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,)
-            )
-        ],
+    outbox.settle_and_claim(
+        [Outcome(delivery=delivery, state=state, attempts=1, finished_at=LONG_AFTER, status=status, tried=(tried,))],
         0,
     )
 
@@ -95,8 +91,8 @@ def filled(store: Store) -> Store:
     store.punches.ingest(store.devices.get("Gate"), read, started_at=at, finished_at=at, run_id="poll")
     ingest(store, "Back", ("2001", "2026-03-02 08:00"), ("2001", "2026-03-02 16:00"))
     process(store, MONDAY)
-    settle(store, "1001", Verdict.DELIVERED, "delivered", 201)
-    settle(store, "1002", Verdict.FAILED, "rejected", 422)
+    settle(store, "1001", DeliveryState.DELIVERED, "delivered", 201)
+    settle(store, "1002", DeliveryState.FAILED, "rejected", 422)
     execute(store, "UPDATE device_polls SET mode = 'incremental' WHERE device = 'Back'")
     execute(store, "INSERT INTO frozen_work_date_starts VALUES ('Gate', '1001', '2026-01-05', 300)")
     execute(store, "INSERT INTO blocked_dates VALUES ('2026-01-05', 'two rows of one person', now())")
@@ -104,7 +100,7 @@ def filled(store: Store) -> Store:
         store,
         "INSERT INTO device_log_positions VALUES ('Gate', 'A1', '40', 3, 120, 'x'::BLOB, 1, now(), now())",
     )
-    store.alerts.update(lambda known: told(store, known))
+    store.alerts.update(lambda known: decision_about(store, known))
     return store
 
 
@@ -119,15 +115,15 @@ class Everything:
 
     name = "1 (test)"
 
-    def hears(self, _: object) -> bool:
+    def accepts(self, _: object) -> bool:
         return True
 
     def send(self, alert: Alert) -> None:
         raise AssertionError(alert)
 
 
-def told(store: Store, known: Sequence[KnownAlert]) -> Decision:
-    look = Look(problems(), ["check"], store.clock())
+def decision_about(store: Store, known: Sequence[KnownAlert]) -> Decision:
+    look = Observation(problems(), ["check"], store.clock())
     return decide(known, look, [Everything()], timedelta(0))  # type: ignore[list-item]
 
 
@@ -166,7 +162,7 @@ def test_processing_again_changes_no_revision_no_hash_and_no_key(filled: Store) 
 def test_only_what_was_due_before_is_due_afterwards(filled: Store) -> None:
     store = upgraded(filled)
     outbox = store.deliveries.outbox(SyncScope(states=("retry",)), "after", lambda: True)
-    assert sorted(one.user_id for one in outbox.turn([], 10)) == ["1003", "2001"]
+    assert sorted(one.user_id for one in outbox.settle_and_claim([], 10)) == ["1003", "2001"]
 
 
 def test_open_alerts_go_on_without_a_message(filled: Store) -> None:
@@ -174,7 +170,7 @@ def test_open_alerts_go_on_without_a_message(filled: Store) -> None:
     assert len(open_before) == len(problems()) > 0
     store = upgraded(filled)
     assert [one.problem.key for one in store.alerts.known()] == open_before
-    assert not told(store, store.alerts.known())
+    assert not decision_about(store, store.alerts.known())
 
 
 def test_the_columns_of_the_contract_can_be_selected(filled: Store) -> None:

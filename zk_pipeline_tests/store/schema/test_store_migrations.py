@@ -1,4 +1,4 @@
-"""A store of every earlier version is brought to the newest one with all it held, or stays what it was."""
+"""Migrations: a store of every earlier version is upgraded with all its rows, or stays unchanged."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_copy_from_before_the_upgrade_stays_beside_the_store(version: int, pat
     assert facts(copy)[1] == before
     store.punches.total()
     assert copies_before_migration(path) == [copy]
-    assert store.restoring.restore(copy).from_version == version, "and can be put back"
+    assert store.restore.run(copy).from_version == version, "and can be put back"
     assert store.punches.total() == EARLIER_PUNCHES
 
 

@@ -1,4 +1,4 @@
-"""The tables: as migrated, as described in the catalog, as promised in the contract."""
+"""The tables: as migrated, as described in the catalog, as required by the contract."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def cleared(nights: Store) -> Callable[[], None]:
     def clear() -> None:
         process(nights, *stale(nights))
         execute(nights, "UPDATE crm_deliveries SET state = 'delivered'")
-        done = nights.upkeep.clean(retention_days=(nights.clock().date() - WEDNESDAY).days)
+        done = nights.retention.clean(retention_days=(nights.clock().date() - WEDNESDAY).days)
         assert (done.work_dates, done.kept_unprocessed) == (2, 0)
 
     return clear
@@ -200,13 +200,13 @@ def test_punches_that_are_left_are_not_lost_to_a_date_that_retention_cleared(nig
 
 def test_borders_of_cleared_dates_stay_when_work_dates_begin_at_another_time(nights: Store, cleared: Cleared) -> None:
     ingest(nights, "Gate", *on(WEDNESDAY, "03:00", user_id="1002"))
-    nights.punches.adopt_workday_start(time(4))
+    nights.punches.apply_workday_start(time(4))
     night = on(WEDNESDAY, "02:00", user_id="1003")
     ingest(nights, "Gate", *night, *on(TUESDAY, "12:00", user_id="1003"))
     process(nights, *stale(nights))
     cleared()
     before = rows(nights, DAYS)
-    nights.punches.adopt_workday_start(time(0))
+    nights.punches.apply_workday_start(time(0))
     assert ingest(nights, "Gate", *night).new == 0, "of Tuesday, as it was when that was cleared"
     ingest(nights, "Gate", *on(WEDNESDAY, "03:30", user_id="1001"), *on(THURSDAY, "03:00", user_id="1003"))
     process(nights, *stale(nights))
@@ -293,9 +293,9 @@ def test_the_settings_hours_decide_where_the_date_after_a_night_begins(nights: S
     ingest(nights, "Gate", *on(WEDNESDAY, "07:45"))
     process(nights, *stale(nights))
     assert (WEDNESDAY, "04 07:45", None, None, ["MISSING_CLOCK_OUT"]) in rows(nights, DAYS)
-    nights.punches.adopt_settings(WorkRules(start=time(10), end=time(18)))
+    nights.punches.apply_settings(WorkRules(start=time(10), end=time(18)))
     assert stale(nights) == [TUESDAY, WEDNESDAY]  # it begins at 08:00 now
-    nights.punches.adopt_settings(WorkRules(start=time(10), end=time(18)))
+    nights.punches.apply_settings(WorkRules(start=time(10), end=time(18)))
     process(nights, *stale(nights))
     assert (TUESDAY, "03 22:00", "04 07:45", "night", []) in rows(nights, DAYS)
 
@@ -303,7 +303,7 @@ def test_the_settings_hours_decide_where_the_date_after_a_night_begins(nights: S
 def test_a_corrected_clock_touches_the_dates_before_and_after_and_can_be_revoked(nights: Store) -> None:
     before = rows(nights, DAYS)
     span = readings("2026-03-05", "2026-03-05 23:00")
-    made = nights.corrections.add("Gate", add_seconds=86400, **span)
+    made = nights.clock_corrections.add("Gate", add_seconds=86400, **span)
     assert (made.punches, stale(nights)) == (2, [THURSDAY, FRIDAY])
     process(nights, *stale(nights))
     assert (FRIDAY, "06 09:00", "06 18:00", None, []) in rows(nights, DAYS)
@@ -312,13 +312,13 @@ def test_a_corrected_clock_touches_the_dates_before_and_after_and_can_be_revoked
     assert stale(nights) == [FRIDAY]
     process(nights, FRIDAY)
     with pytest.raises(UsageError, match="correction 1 holds for part of that span"):
-        nights.corrections.add("Gate", add_seconds=1, **span)
-    nights.corrections.revoke(made.id)
+        nights.clock_corrections.add("Gate", add_seconds=1, **span)
+    nights.clock_corrections.revoke(made.id)
     assert stale(nights) == [THURSDAY, FRIDAY]
     process(nights, *stale(nights))
     assert rows(nights, DAYS) == before
     with pytest.raises(UsageError, match="no clock correction 1 that holds"):
-        nights.corrections.revoke(made.id)
+        nights.clock_corrections.revoke(made.id)
 
 
 def test_punches_of_a_clock_that_was_reset_become_part_of_days_once_it_is_corrected(store: Store) -> None:
@@ -327,7 +327,7 @@ def test_punches_of_a_clock_that_was_reset_become_part_of_days_once_it_is_correc
     assert stale(store) == []
     away = (datetime.fromisoformat("2026-03-02 09:00") - datetime.fromisoformat("2000-01-01 00:10")).total_seconds()
     span = readings("2000-01-01", "2000-01-02")
-    store.corrections.add("Gate", add_seconds=int(away), **span)
+    store.clock_corrections.add("Gate", add_seconds=int(away), **span)
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
     assert rows(store, DAYS) == [(MONDAY, "02 09:00", "02 17:00", None, [])]

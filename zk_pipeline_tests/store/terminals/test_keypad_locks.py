@@ -1,4 +1,4 @@
-"""That a terminal is locked by us is known to everybody who has the store, until it is forgotten."""
+"""A keypad lock is visible to all hosts of a store until its record is deleted."""
 
 from __future__ import annotations
 

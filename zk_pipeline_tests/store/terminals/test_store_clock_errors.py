@@ -1,4 +1,4 @@
-"""Punches that came while a clock was measured wrong: part of no day until somebody corrects them."""
+"""Punches that came while a clock was measured wrong: part of no day until they are corrected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
-from zk_pipeline.cli.device_clock import correct_clock
+from zk_pipeline.cli.terminals.device_clock import correct_clock
 from zk_pipeline.devices.protocol.events import LivePunch
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.store import Store
@@ -26,11 +26,11 @@ def gate(store: Store) -> None:
 
 def poll(store: Store, *punches: datetime, drift: float | None = 0.0) -> int:
     """A poll now, of a log that holds these wall clocks; how many were new."""
-    brought = reading([("1001", f"{one:%Y-%m-%d %H:%M:%S}") for one in punches], serial="SN Gate")
-    brought = replace(brought, info=replace(brought.info, clock_drift_seconds=drift))
+    fetched = reading([("1001", f"{one:%Y-%m-%d %H:%M:%S}") for one in punches], serial="SN Gate")
+    fetched = replace(fetched, info=replace(fetched.info, clock_drift_seconds=drift))
     now = store.clock()
     gate = store.devices.get("Gate")
-    return store.punches.ingest(gate, brought, started_at=now, finished_at=now, run_id=None).new
+    return store.punches.ingest(gate, fetched, started_at=now, finished_at=now, run_id=None).new
 
 
 def suspects(store: Store) -> list[datetime]:
@@ -49,9 +49,9 @@ def test_punches_that_came_since_the_last_good_poll_are_in_doubt(
     poll(store, EARLIER, wrong, drift=drift)
     assert suspects(store) == [wrong]
     assert stale(store) == known  # no date becomes stale, old or new
-    told = rows(store, "SELECT warnings FROM device_polls ORDER BY id")
-    assert told[0] == (None,)
-    assert f"1 new punches came while its clock was {drift:+,.0f} s off: they are part of no day" in told[1][0]
+    warnings = rows(store, "SELECT warnings FROM device_polls ORDER BY id")
+    assert warnings[0] == (None,)
+    assert f"1 new punches came while its clock was {drift:+,.0f} s off: they are part of no day" in warnings[1][0]
 
 
 @pytest.mark.parametrize("drift", [0.0, 420.0, -900.0, 900.0, None])
@@ -149,7 +149,7 @@ def test_doctor_offers_the_correction_and_it_is_safe_to_follow(store: Store, clo
     asked["device"] = asked.pop("name")
     for name in ("correction_id", "as_json"):
         asked.pop(name)
-    store.corrections.add(**asked)
+    store.clock_corrections.add(**asked)
     corrected = rows(store, "SELECT punched_at_local FROM corrected_punches ORDER BY 1")
     assert [one for (one,) in corrected] == [NOW + timedelta(minutes=minutes, seconds=-1) for minutes in (10, 40)]
     assert "clock-correction" not in findings(store)

@@ -128,7 +128,7 @@ def test_only_a_new_site_or_zone_makes_days_stale(store: Store) -> None:
 
 def test_a_new_site_makes_the_dates_of_the_grouping_in_force_stale(store: Store) -> None:
     store.devices.add(device())
-    store.punches.adopt_workday_start(time(14))
+    store.punches.apply_workday_start(time(14))
     ingest(store, "Gate", *on(TUESDAY, "02:00"))
     process(store, MONDAY, workday_starts_at=time(14))
     store.devices.update("Gate", site="HQ")

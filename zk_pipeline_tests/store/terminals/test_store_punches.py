@@ -101,7 +101,7 @@ def test_the_sequence_number_never_goes_back_even_where_the_newest_punches_are_d
 
 
 def test_a_work_date_begins_where_the_store_says(store: Store) -> None:
-    store.punches.adopt_workday_start(time(14))
+    store.punches.apply_workday_start(time(14))
     done = ingest(store, "Gate", *on(TUESDAY, "13:59:59", "14:00:00"))
     assert done.touched == {MONDAY: 1, TUESDAY: 1}
     assert stale(store) == [MONDAY, TUESDAY]

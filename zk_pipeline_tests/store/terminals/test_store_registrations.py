@@ -16,9 +16,9 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, inge
 INSTANTS = "SELECT strftime(punched_at, '%H:%M') FROM raw_punches ORDER BY seq"
 
 
-def store_reading(store: Store, read: Device, brought: Reading) -> None:
+def store_reading(store: Store, read: Device, fetched: Reading) -> None:
     """Store a reading of the device as it was when the reading began."""
-    store.punches.ingest(read, brought, started_at=store.clock(), finished_at=store.clock(), run_id=None)
+    store.punches.ingest(read, fetched, started_at=store.clock(), finished_at=store.clock(), run_id=None)
 
 
 def as_serial(serial: str, *times: str) -> Reading:
@@ -35,9 +35,9 @@ def test_punches_get_the_instants_of_the_zone_that_the_device_has_when_they_are_
 def test_the_drift_is_measured_against_the_zone_that_the_device_has_when_it_is_stored(store: Store) -> None:
     read = store.devices.add(device(timezone="Europe/Istanbul"))
     store.devices.update("Gate", timezone="UTC")
-    brought = as_serial("SN Gate", "08:00")
-    info = replace(brought.info, clock_drift_seconds=-10800.0, clock_local=store.clock().replace(tzinfo=None))
-    store_reading(store, read, replace(brought, info=info))
+    fetched = as_serial("SN Gate", "08:00")
+    info = replace(fetched.info, clock_drift_seconds=-10800.0, clock_local=store.clock().replace(tzinfo=None))
+    store_reading(store, read, replace(fetched, info=info))
     assert rows(store, "SELECT clock_drift_seconds FROM device_polls") == [(0.0,)]
     assert rows(store, "SELECT clock_drift_seconds, clock_right_at IS NOT NULL FROM devices") == [(0.0, True)]
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from zk_pipeline.devices.protocol.events import LivePunch
-from zk_pipeline.operations.quarantine_release import release
+from zk_pipeline.operations.quarantine_release import release_quarantine
 from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import (
@@ -62,7 +62,7 @@ def test_records_of_somebody_deleted_before_the_first_poll_never_become_the_newc
     assert waiting(store) == [("uid 5 had no known user", 21)]
     for _ in range(2):
         ingest(store, "Gate", slots=[*LOG, ONE_MORE], users=[NEW, OTHER])
-        assert [one.new for one in release(store)] == [0]
+        assert [one.new for one in release_quarantine(store)] == [0]
     assert people(store) == {"777001": 1}
     assert waiting(store) == [("uid 5 had no known user", 21)]
 
@@ -72,7 +72,7 @@ def test_records_that_waited_for_a_list_are_attributed_by_the_first_one(store: S
     assert waiting(store) == [("uid 5 has no user id: the user list could not be read", 21)]
     ingest(store, "Gate", users=[OLD])
     ingest(store, "Gate", users=[NEW])  # too late to have made them
-    assert [(one.records, one.new, one.left) for one in release(store)] == [(21, 21, 0)]
+    assert [(one.records, one.new, one.left) for one in release_quarantine(store)] == [(21, 21, 0)]
     assert (people(store), waiting(store)) == ({"1002": 21}, [])
 
 
@@ -93,7 +93,7 @@ def test_a_slot_that_changed_hands_in_a_long_gap_makes_its_records_wait(store: S
     )
     assert waiting(store) == [(reason, 1)]
     ingest(store, "Gate", slots=[*LOG, ONE_MORE, (5, "2026-03-31 08:00")], users=[NEW])
-    assert people(store) == {"1002": 21, "777001": 1}  # the one made since is nobody else's
+    assert people(store) == {"1002": 21, "777001": 1}  # the new one is unambiguous
     assert waiting(store) == [(reason, 1)]
 
 
@@ -164,7 +164,7 @@ def test_a_list_that_a_live_punch_brought_does_not_hide_who_held_the_slot_before
     ingest(store, "Gate", slots=LOG, users=[OLD])
     clock.go(hours=2)
     live(store, "2026-03-30 08:00", [NEW])
-    unseen: SlotPunch = (5, "2026-03-29 08:00")  # made while nobody listened, maybe before the slot passed on
+    unseen: SlotPunch = (5, "2026-03-29 08:00")  # made without a live capture, maybe before the slot had a new holder
     ingest(store, "Gate", slots=[*LOG, unseen, ONE_MORE], users=[NEW])
     assert people(store) == {"1002": 21, "777001": 1}
     assert [count for reason, count in waiting(store) if "passed from 1002 to 777001" in reason] == [1]

@@ -167,7 +167,7 @@ def test_another_workday_start_regroups_every_punch(store: Store) -> None:
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "22:00"), *on(TUESDAY, "06:00", "22:00"), *on(WEDNESDAY, "06:00"))
     process(store, MONDAY, TUESDAY, WEDNESDAY)
-    store.punches.adopt_workday_start(time(14))
+    store.punches.apply_workday_start(time(14))
     assert stale(store) == [MONDAY, TUESDAY, WEDNESDAY]
     process(store, MONDAY, TUESDAY, WEDNESDAY, workday_starts_at=time(14))
     assert rows(store, DAYS) == [
@@ -177,7 +177,7 @@ def test_another_workday_start_regroups_every_punch(store: Store) -> None:
     retracted = "SELECT work_date FROM daily_attendance_revisions WHERE is_retracted"
     assert rows(store, retracted) == [(WEDNESDAY,)]
     assert stale(store) == []
-    store.punches.adopt_workday_start(time(14))
+    store.punches.apply_workday_start(time(14))
     assert stale(store) == []
 
 
@@ -185,7 +185,7 @@ def test_a_date_that_lost_all_its_punches_is_emptied_also_when_made_alone(store:
     store.devices.add(device())
     ingest(store, "Gate", *on(TUESDAY, "02:00"))
     process(store, TUESDAY)
-    store.punches.adopt_workday_start(time(4))
+    store.punches.apply_workday_start(time(4))
     done = process(store, TUESDAY, workday_starts_at=time(4))
     assert (done.failed, done.written) == ({}, [DateWritten(TUESDAY, 0, 0, 0, 0, retracted=1)])
     assert rows(store, DAYS) == []
@@ -195,7 +195,7 @@ def test_another_workday_start_finds_dates_that_did_not_exist_before(store: Stor
     store.devices.add(device())
     ingest(store, "Gate", *on(TUESDAY, "02:00"))
     process(store, TUESDAY)
-    store.punches.adopt_workday_start(time(4))
+    store.punches.apply_workday_start(time(4))
     assert stale(store) == [MONDAY, TUESDAY]
     done = process(store, MONDAY, TUESDAY, workday_starts_at=time(4))
     assert done.written == [DateWritten(MONDAY, 1, 1, 0, 0, 0), DateWritten(TUESDAY, 0, 0, 0, 0, 1)]

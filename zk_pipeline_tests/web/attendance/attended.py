@@ -1,4 +1,4 @@
-"""A small company in a store, with one of everything that pages about attendance must show: made by the real steps."""
+"""A small company in a store with one example of each state on pages about attendance, created by the real steps."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ABSENT = MARCH + timedelta(days=3)  # of 1001, who has a shift
 HOLIDAY = MARCH + timedelta(days=8)
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 XSS = "<script>alert(1)</script>"
-NASTY = f'a/b"{XSS}'  # user ids are what terminals hold
+NASTY = f'a/b"{XSS}'  # user ids are any text that terminals store
 NASTY_SITE = 'Quay/1 & <b>"co"</b>'
-CRM_WORDS = f"no employee {XSS} here"
+CRM_MESSAGE = f"no employee {XSS} here"
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri")
 
 
 def enrol(store: Store) -> None:
-    """Two gates of one site, and one of another whose names are hard on pages; people with names."""
+    """Two gates of one site, and one of another with names that need escaping; users with names."""
     store.devices.add(Device(name="North", ip_address="192.0.2.10", timezone="Europe/Istanbul", site="Head office"))
     store.devices.add(Device(name="South", ip_address="192.0.2.11", timezone="Europe/Istanbul", site="Head office"))
     store.devices.add(Device(name="Quay gate", ip_address="192.0.2.12", timezone="Asia/Kolkata", site=NASTY_SITE))
@@ -44,7 +44,7 @@ def enrol(store: Store) -> None:
 
 
 def punch(store: Store, days: int = 20) -> list[date]:
-    """What people did from MARCH on; returns the work dates."""
+    """Punches of `days` dates from MARCH; returns the work dates."""
     dates = [MARCH + timedelta(days=number) for number in range(days)]
     north, south = on(MARCH, "11:30", user_id="1003"), []
     for day in dates:
@@ -73,11 +73,11 @@ def make(store: Store, settings: Settings, dates: list[date], run_id: str = RUN)
 
 
 def refuse_1003(received: ReceivedRequest) -> Fault | None:
-    return refusal(422, detail=CRM_WORDS) if received.user_ids & {"1003", NASTY} else None
+    return refusal(422, detail=CRM_MESSAGE) if received.user_ids & {"1003", NASTY} else None
 
 
 def deliver(store: Store, settings: Settings, crm: CrmReceiver) -> None:
-    """All that is due, to a CRM that does not know two of the people."""
+    """Sync due deliveries to a CRM that rejects two of the users."""
     crm.fault_rule = refuse_1003
     sync(store, settings, SyncScope(), run_id=RUN)
     crm.fault_rule = no_fault

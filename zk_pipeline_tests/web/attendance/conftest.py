@@ -1,4 +1,4 @@
-"""The web admin over a small company's store; the CRM is there, and refuses two of its people only while it is made."""
+"""The web admin on the store of a small company; the CRM rejects two users while the store is prepared."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.web.attendance.attended import company
 from zk_pipeline_tests.web.web_fixtures import Web, serve_web
 
-TOKEN = "token-that-nobody-may-see"
+TOKEN = "token-that-must-not-be-shown"
 
 
 @pytest.fixture(scope="session")
 def attended_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose store holds `attended.company`; nobody has it open."""
+    """A home with the store of `attended.company`, closed."""
     home = tmp_path_factory.mktemp("attended") / "home"
     shutil.copytree(empty_home, home)
     with CrmReceiver(token=TOKEN) as crm:

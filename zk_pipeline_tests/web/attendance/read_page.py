@@ -1,4 +1,4 @@
-"""Pages as tests read them: their tables, links and forms, as a browser would see them."""
+"""Parser of pages: tables, links, forms and alerts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _VOID = {"input", "link", "meta", "br", "img", "hr"}
 
 @dataclass
 class Drawn(HTMLParser):
-    """`rows`: the cells' texts of every table's body; `scripts` counts elements that could run something."""
+    """A parsed page. `rows`: the texts of the cells of all tables."""
 
     text: str = ""
     rows: list[list[str]] = field(default_factory=list)
-    links: dict[str, str] = field(default_factory=dict)  # words to address
+    links: dict[str, str] = field(default_factory=dict)  # text to address
     alerts: list[str] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)  # hidden ones, the last of each name
+    fields: dict[str, str] = field(default_factory=dict)  # hidden fields, the last of each name
     tags: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Attacks on the pages about attendance: through what terminals and the CRM say, and through every parameter."""
+"""Injection attacks on pages about attendance: through text of terminals and the CRM, and through every parameter."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_sql_header_and_markup_injection_in_every_parameter(reader: httpx.Client
             assert "set-cookie" not in answer.headers
             if answer.headers["content-type"].startswith("text/html"):
                 page = drawn(answer)
-                assert answer.text.count("<script") == 1, (name, text)  # our own
+                assert answer.text.count("<script") == 1, (name, text)  # the script of the page
                 assert str(98765 * 4321) not in page.text
     assert rows(web.store, "SELECT count(*) FROM raw_punches") == before
     assert rows(web.store, "SELECT count(*) FROM duckdb_databases() WHERE NOT internal") == [(1,)]
@@ -81,7 +81,7 @@ def test_what_terminals_and_the_crm_say_is_text_on_every_page(reader: httpx.Clie
     ):
         answer = reader.get(address)
         assert answer.status_code in (200, 400), address
-        page = drawn(answer)  # which finds no attribute that runs anything
+        page = drawn(answer)  # fails on attributes that run scripts
         assert answer.text.count("<script") == 1
         assert page.text.count(XSS) >= times, address
         assert not page.tags & {"iframe", "object", "embed", "svg", "base"}

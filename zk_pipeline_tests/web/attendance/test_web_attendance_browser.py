@@ -1,4 +1,4 @@
-"""What a person does about attendance in a browser: understand an outlier, send a dead letter again, print a month."""
+"""Attendance pages in a browser: explain an outlier, retry a dead letter, print a month sheet."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_pages_fit_the_screen_and_every_field_has_a_label(open_page: Open, width
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_a_person_finds_out_why_a_day_is_unusual(open_page: Open, script: bool) -> None:
+def test_the_reason_of_an_outlier_is_found(open_page: Open, script: bool) -> None:
     page = open_page("/outliers", script=script).page
-    page.get_by_label("Person").fill("1003")
+    page.get_by_label("User").fill("1003")
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="2026-03-02").click()
     page.get_by_text("Clock-in 11:30, more than 2 h after 09:00.").wait_for()
@@ -63,17 +63,17 @@ def test_a_person_finds_out_why_a_day_is_unusual(open_page: Open, script: bool) 
     page.get_by_label("Note").fill(note)
     page.get_by_role("button", name="Mark as reviewed").click()
     page.get_by_text(note).last.wait_for()
-    page.get_by_role("button", name="Look at this day again").click()
+    page.get_by_role("button", name="Reopen the review").click()
     page.get_by_role("button", name="Mark as reviewed").wait_for()
 
 
-def test_a_dead_letter_is_sent_again_and_arrives_and_then_all_the_others(
+def test_a_dead_letter_is_retried_and_delivered_and_then_all_others(
     open_page: Open, web: Web, receiver: CrmReceiver
 ) -> None:
     page = open_page("/deliveries", scope="operate").page
     row = page.get_by_role("row").filter(has_text="1003")
     row.locator(".state").get_by_text("dead letter").wait_for()
-    row.get_by_role("button", name="Send again").click()
+    row.get_by_role("button", name="Retry").click()
     page.wait_for_url("**/runs/*")
     until(lambda: rows(web.store, DEAD) == [(NASTY,)], seconds=110)
     assert set(receiver.ledger.latest()) == {("1003", MARCH)}
@@ -81,7 +81,7 @@ def test_a_dead_letter_is_sent_again_and_arrives_and_then_all_the_others(
     page.locator("dl.facts").get_by_text("delivered").wait_for()
 
     page.goto(f"{web.url}/deliveries")
-    page.get_by_role("button", name="Send again: all").click()
+    page.get_by_role("button", name="Retry all").click()
     page.wait_for_url("**/runs/*")
     until(lambda: rows(web.store, DEAD) == [], seconds=110)
     assert set(receiver.ledger.latest()) == {("1003", MARCH), (NASTY, MARCH)}

@@ -1,4 +1,4 @@
-"""Deliveries on pages: the queue, dead letters, and what is refused. Sending again itself: the browser's test."""
+"""Page of deliveries: queue, dead letters, refused retries. The retry itself is in the browser test."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ import httpx
 import pytest
 
 from zk_pipeline_tests.store.store_fixtures import execute, rows
-from zk_pipeline_tests.web.attendance.attended import CRM_WORDS, MARCH
+from zk_pipeline_tests.web.attendance.attended import CRM_MESSAGE, MARCH
 from zk_pipeline_tests.web.attendance.read_page import drawn, walk
 from zk_pipeline_tests.web.web_fixtures import Web
 
 
-def send_again(client: httpx.Client, **fields: str) -> httpx.Response:
+def retry(client: httpx.Client, **fields: str) -> httpx.Response:
     token = drawn(client.get("/deliveries")).fields["csrf_token"]
     return client.post("/deliveries/retry", data={"csrf_token": token} | fields)
 
 
-def test_what_has_not_arrived_is_listed_with_the_crms_own_words(reader: httpx.Client) -> None:
+def test_undelivered_records_are_listed_with_the_response_of_the_crm(reader: httpx.Client) -> None:
     page = drawn(reader.get("/deliveries"))
     assert sorted(row[1].split()[-1] for row in page.cells[1:]) == ["1003", 'a/b"<script>alert(1)</script>']
-    assert {row[6] for row in page.cells[1:]} == {f"422: {CRM_WORDS}"}
+    assert {row[6] for row in page.cells[1:]} == {f"422: {CRM_MESSAGE}"}
     assert "dead letter 2" in " ".join(page.text.split())
-    assert "Send again" not in page.text  # one who may only read
+    assert "Retry" not in page.text  # the token has the scope read
     (old,) = drawn(reader.get("/deliveries?state=superseded&user_id=1003")).cells[1:]
     assert old[3] == "superseded revision 1"
 
 
-def test_the_oldest_that_is_due_is_told_and_what_is_kept_back(reader: httpx.Client, web: Web) -> None:
-    assert "Nothing is due." in drawn(reader.get("/deliveries")).text
-    execute(web.store, "INSERT INTO blocked_dates VALUES (?, 'two rows of one person', now())", [MARCH])
+def test_the_oldest_due_delivery_and_blocked_dates_are_shown(reader: httpx.Client, web: Web) -> None:
+    assert "No delivery is due." in drawn(reader.get("/deliveries")).text
+    execute(web.store, "INSERT INTO held_dates VALUES (?, 'two rows of one person', now())", [MARCH])
     execute(web.store, "UPDATE crm_deliveries SET state = 'pending', created_at = created_at - INTERVAL 3 DAY "
             "WHERE user_id = '1003' AND revision = 2")  # fmt: skip
     try:
         page = drawn(reader.get("/deliveries?user_id=1003"))
-        words = " ".join(page.text.split())
-        assert "3 days ago" in words
-        assert "1 of these are kept back" in words
-        assert page.cells[1][6].startswith("kept back two rows of one person")
+        text = " ".join(page.text.split())
+        assert "3 days ago" in text
+        assert "1 of these are blocked" in text
+        assert page.cells[1][6].startswith("blocked two rows of one person")
     finally:
         execute(web.store, "DELETE FROM blocked_dates")
         execute(web.store, "UPDATE crm_deliveries SET state = 'failed' WHERE user_id = '1003' AND revision = 2")
 
 
-def test_the_pages_of_deliveries_hold_each_once(reader: httpx.Client, web: Web) -> None:
+def test_the_pages_list_each_delivery_once(reader: httpx.Client, web: Web) -> None:
     pages = list(walk(reader, "/deliveries?state=delivered&page_size=6"))
     seen = [tuple(row) for page in pages for row in page.cells[1:]]
     (delivered,) = rows(web.store, "SELECT count(*) FROM crm_deliveries WHERE state = 'delivered'")
     assert len(seen) == len(set(seen)) == delivered[0] > 12
 
 
-def test_only_who_may_operate_and_only_their_own_page_sends_again(reader: httpx.Client, operator: httpx.Client) -> None:
-    assert send_again(reader).status_code == 403
+def test_a_retry_needs_the_scope_operate_and_a_csrf_token(reader: httpx.Client, operator: httpx.Client) -> None:
+    assert retry(reader).status_code == 403
     for fields in ({}, {"csrf_token": "guess"}, {"csrf_token": ""}):
         assert operator.post("/deliveries/retry", data={"user_id": "1003"} | fields).status_code == 403
     foreign = {"Origin": "http://evil.example"}
@@ -64,7 +64,7 @@ def test_only_who_may_operate_and_only_their_own_page_sends_again(reader: httpx.
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "message"),
     [
         ({"start_date": "soon"}, "start_date: "),
         ({"start_date": "2026-03-02", "end_date": "2026-03-01"}, "end_date: 2026-03-01 is before"),
@@ -72,15 +72,15 @@ def test_only_who_may_operate_and_only_their_own_page_sends_again(reader: httpx.
         ({"user_id": "x" * 300}, "user_id: "),
     ],
 )
-def test_what_cannot_be_sent_again_is_said(operator: httpx.Client, fields: dict[str, str], words: str) -> None:
-    answer = send_again(operator, **fields)
-    assert (answer.status_code, drawn(answer).alerts[0][: len(words)]) == (400, words)
+def test_an_invalid_retry_is_reported(operator: httpx.Client, fields: dict[str, str], message: str) -> None:
+    answer = retry(operator, **fields)
+    assert (answer.status_code, drawn(answer).alerts[0][: len(message)]) == (400, message)
 
 
 def test_a_pause_that_the_crm_asked_for_is_shown(operator: httpx.Client, web: Web) -> None:
     services = web.served.services
     assert services.settings.crm_api_url is not None
-    services.store.deliveries.keep_pause(services.clock() + timedelta(hours=2), services.settings.crm_api_url)
+    services.store.deliveries.save_pause(services.clock() + timedelta(hours=2), services.settings.crm_api_url)
     try:
         pages = [operator.get(page).text for page in ("/", "/deliveries")]
     finally:
@@ -90,7 +90,7 @@ def test_a_pause_that_the_crm_asked_for_is_shown(operator: httpx.Client, web: We
         assert "The CRM asked for a pause" not in operator.get("/").text
 
 
-def test_without_a_crm_that_is_said_where_it_was_asked(operator: httpx.Client, web: Web) -> None:
+def test_a_retry_without_a_crm_is_reported_on_the_page(operator: httpx.Client, web: Web) -> None:
     token = drawn(operator.get("/deliveries")).fields["csrf_token"]
     services = web.served.services
     app: Any = web.served.server.config.app

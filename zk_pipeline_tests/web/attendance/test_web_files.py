@@ -1,4 +1,4 @@
-"""Files to download: exports while they are made, the month sheet; and that none is ever half there unnoticed."""
+"""Downloads: streamed exports and the month sheet; an incomplete file never looks complete."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_download_is_what_the_command_writes(reader: httpx.Client, web: Web, w
     assert answer.headers["content-disposition"] == named
 
 
-def test_each_format_can_be_read_and_holds_the_same(reader: httpx.Client) -> None:
+def test_each_format_is_readable_and_has_the_same_rows(reader: httpx.Client) -> None:
     def got(kind: str, **scope: str) -> bytes:
         answer = reader.get("/exports/file", params={"what": "attendance", "format": kind, **scope})
         assert answer.status_code == 200, answer.text
@@ -54,7 +54,7 @@ def test_each_format_can_be_read_and_holds_the_same(reader: httpx.Client) -> Non
 
 
 @pytest.mark.parametrize(
-    ("query", "words"),
+    ("query", "message"),
     [
         ("what=raw", "format: "),
         ("what=raw&format=pdf", "format: "),
@@ -66,16 +66,16 @@ def test_each_format_can_be_read_and_holds_the_same(reader: httpx.Client) -> Non
         ("what=raw&format=csv&output=/etc/passwd", "output: "),
     ],
 )
-def test_what_cannot_be_exported_is_said_beside_the_form(reader: httpx.Client, query: str, words: str) -> None:
+def test_an_invalid_export_is_reported_above_the_form(reader: httpx.Client, query: str, message: str) -> None:
     answer = reader.get(f"/exports/file?{query}")
-    assert (answer.status_code, drawn(answer).alerts[0][: len(words)]) == (400, words)
+    assert (answer.status_code, drawn(answer).alerts[0][: len(message)]) == (400, message)
     assert "content-disposition" not in answer.headers
 
 
 def test_more_rows_than_an_excel_file_may_have_here_are_refused_before_any_work(
     reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_responses, "MOST_EXCEL_ROWS", 5)
+    monkeypatch.setattr(file_responses, "MAX_EXCEL_ROWS", 5)
     answer = reader.get("/exports/file?what=raw&format=xlsx")
     assert (answer.status_code, "too many for an Excel file" in drawn(answer).alerts[0]) == (400, True)
     assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
@@ -83,7 +83,7 @@ def test_more_rows_than_an_excel_file_may_have_here_are_refused_before_any_work(
 
 def test_two_exports_are_made_at_a_time(reader: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_responses, "EXPORTS", threading.BoundedSemaphore(1))
-    for _ in range(3):  # each gives its place back
+    for _ in range(3):  # each releases its slot
         assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
         until(lambda: file_responses.EXPORT_SLOTS.acquire(blocking=False))
         busy = reader.get("/exports/file?what=raw&format=csv")
@@ -102,7 +102,7 @@ def test_a_file_that_fails_half_way_does_not_look_whole(reader: httpx.Client, mo
     assert reader.get("/exports").status_code == 200
 
 
-def test_what_fails_before_the_first_piece_is_an_answer_of_its_own(
+def test_a_failure_before_the_first_piece_is_an_error_response(
     reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, stream: BinaryIO, **__: object) -> None:
@@ -114,7 +114,9 @@ def test_what_fails_before_the_first_piece_is_an_answer_of_its_own(
     assert (answer.status_code, drawn(answer).alerts) == (400, ["there is less than was counted"])
 
 
-def test_the_writer_waits_for_the_reader_and_ends_when_nobody_reads(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_writer_waits_for_the_client_and_ends_with_its_connection(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written, ended = [0], threading.Event()
 
     def endless(*_: object, stream: BinaryIO, **__: object) -> None:
@@ -129,13 +131,13 @@ def test_the_writer_waits_for_the_reader_and_ends_when_nobody_reads(web: Web, mo
         pieces = answer.iter_raw(1_000_000)
         next(pieces)
         ahead = written[0]
-        assert ahead < 50_000_000  # what the sockets hold, and a few pieces
+        assert ahead < 50_000_000  # socket buffers and a few pieces
         assert not ended.is_set()
     assert ended.wait(30)
 
 
-def test_a_reader_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zk_pipeline.http.streaming._CLIENT_TIMEOUT_SECONDS", 1)
+def test_a_client_that_never_reads_is_not_awaited_indefinitely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zk_pipeline.http.streaming._PATIENCE_SECONDS", 1)
     done = threading.Event()
     StreamedResponse(
         lambda stream: stream.write(b"x" * 10_000_000), media_type="text/csv", filename="a.csv", done=done.set
@@ -143,7 +145,7 @@ def test_a_reader_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytes
     assert done.wait(30)
 
 
-def test_the_month_of_a_person_is_a_page_and_an_excel_file(reader: httpx.Client) -> None:
+def test_the_month_sheet_is_a_page_and_an_excel_file(reader: httpx.Client) -> None:
     page = drawn(reader.get("/month?user_id=1001&month=2026-03&site=Head+office"))
     assert "Zoë Yılmaz (1001), Head office, March 2026" in page.text
     assert len(page.cells) == 32
@@ -157,7 +159,7 @@ def test_the_month_of_a_person_is_a_page_and_an_excel_file(reader: httpx.Client)
     assert sheet["A1"].value == "Zoë Yılmaz (1001), Head office, March 2026"
 
 
-def test_a_person_with_days_at_several_sites_is_asked_which(reader: httpx.Client) -> None:
+def test_a_user_with_days_at_several_sites_needs_a_site(reader: httpx.Client) -> None:
     page = drawn(reader.get("/month?user_id=1001&month=2026-03"))
     assert {"Head office", NASTY_SITE} <= page.links.keys()
     assert "March 2026" in drawn(reader.get(page.links[NASTY_SITE])).text
@@ -166,17 +168,17 @@ def test_a_person_with_days_at_several_sites_is_asked_which(reader: httpx.Client
 
 
 @pytest.mark.parametrize(
-    ("query", "words"),
+    ("query", "message"),
     [
         ("user_id=1001&month=2026-13", "month: must be a month such as 2026-11"),
         ("user_id=1001&month=9999-12", "month: must be a month"),
-        ("user_id=nobody", "no person 'nobody'"),
+        ("user_id=unknown", "no person 'unknown'"),
         ("user_id=1003&site=Nowhere", "person '1003' was never seen at 'Nowhere'"),
         ("user_id=1003&day=1", "day: "),
     ],
 )
-def test_what_is_no_month_is_said(reader: httpx.Client, query: str, words: str) -> None:
+def test_an_invalid_month_is_reported(reader: httpx.Client, query: str, message: str) -> None:
     for address in (f"/month?{query}", f"/month/file?{query}"):
         answer = reader.get(address)
-        assert (answer.status_code, drawn(answer).alerts[0][: len(words)]) == (400, words), address
+        assert (answer.status_code, drawn(answer).alerts[0][: len(message)]) == (400, message), address
     assert reader.get("/month/file").status_code == 400

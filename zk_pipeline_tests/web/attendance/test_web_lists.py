@@ -1,4 +1,4 @@
-"""Lists of days and punches on pages: filters, pages, and what is wrong with what was asked."""
+"""Lists of attendance days and punches: filters, pagination, validation messages."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def count(client: httpx.Client, address: str) -> int:
     return max(0, len(drawn(answer).rows) - 1)
 
 
-def test_days_are_listed_with_names_reasons_and_what_the_crm_knows(reader: httpx.Client) -> None:
+def test_days_are_listed_with_names_reasons_and_delivery_states(reader: httpx.Client) -> None:
     cells = drawn(reader.get("/attendance?start_date=2026-03-02&end_date=2026-03-03")).cells
-    assert cells[0] == ["Date", "Person", "Site", "In", "Out", "Worked", "Unusual", "CRM"]
+    assert cells[0] == ["Date", "User", "Site", "In", "Out", "Worked", "Outlier", "CRM"]
     assert cells[1] == [
         "2026-03-03 Tue",
         "Zoë Yılmaz 1001",
@@ -29,18 +29,18 @@ def test_days_are_listed_with_names_reasons_and_what_the_crm_knows(reader: httpx
         "",
         "delivered",
     ]
-    assert cells[2][5:] == ["12 h 45 min", "unusual Clock-in 05:00, more than 2 h before 09:00", "delivered"]
+    assert cells[2][5:] == ["12 h 45 min", "outlier Clock-in 05:00, more than 2 h before 09:00", "delivered"]
     assert ["2026-03-02 Mon", "Dead Letter 1003", "dead letter"] in [[row[0], row[1], row[7]] for row in cells]
 
 
-def test_each_filter_of_days_takes_what_it_says(reader: httpx.Client) -> None:
+def test_filters_of_days_select_matching_rows(reader: httpx.Client) -> None:
     everything = count(reader, "/attendance?page_size=1000")
     assert everything == count(reader, "/attendance?user_id=&site=&start_date=&is_outlier=&sync_state=&page_size=1000")
     assert count(reader, "/attendance?user_id=1003") == 1
     assert count(reader, f"/attendance?{httpx.QueryParams(site=NASTY_SITE)}") == 2
-    unusual = count(reader, "/attendance?is_outlier=true")
-    assert unusual + count(reader, "/attendance?is_outlier=false&page_size=1000") == everything
-    assert unusual == 4
+    outliers = count(reader, "/attendance?is_outlier=true")
+    assert outliers + count(reader, "/attendance?is_outlier=false&page_size=1000") == everything
+    assert outliers == 4
     assert count(reader, "/attendance?sync_state=failed") == 2
     assert count(reader, "/attendance?start_date=2026-03-04&end_date=2026-03-04") == 2
 
@@ -48,7 +48,7 @@ def test_each_filter_of_days_takes_what_it_says(reader: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "address", ["/attendance?page_size=10", "/punches?page_size=17", "/attendance?page_size=9&ordering=user_id"]
 )
-def test_the_pages_hold_each_row_once_and_lead_back(reader: httpx.Client, address: str) -> None:
+def test_the_pages_list_each_row_once_and_link_back(reader: httpx.Client, address: str) -> None:
     pages = list(walk(reader, address))
     rows = [tuple(row) for page in pages for row in page.cells[1:]]
     assert len(pages) > 3
@@ -68,7 +68,7 @@ def test_outliers_are_counted_by_rule_and_narrowed_to_one(reader: httpx.Client) 
     assert ["The first punch is further before the start of work than allowed", "2"] in narrowed.cells
 
 
-def test_punches_are_told_on_the_wall_clock_of_their_terminal(reader: httpx.Client, web: Web) -> None:
+def test_punches_are_shown_on_the_wall_clock_of_their_terminal(reader: httpx.Client, web: Web) -> None:
     gate = next(one.id for one in web.store.devices.all() if one.name == "Quay gate")
     page = drawn(reader.get(f"/punches?device={gate}&user_id=1001"))
     assert [row[:7] for row in page.cells[1:]] == [
@@ -76,14 +76,14 @@ def test_punches_are_told_on_the_wall_clock_of_their_terminal(reader: httpx.Clie
     ]
 
 
-def test_who_is_looked_for_by_name_is_found_with_their_number(reader: httpx.Client) -> None:
+def test_a_search_by_name_suggests_the_user_id(reader: httpx.Client) -> None:
     page = drawn(reader.get("/attendance?user_id=zo%C3%AB"))
     assert len(page.rows) == 0
     assert page.links["Zoë Yılmaz"] == "/attendance?user_id=1001"
 
 
 @pytest.mark.parametrize(
-    ("query", "words"),
+    ("query", "message"),
     [
         ("start_date=2026-02-30", "start_date: 2026-02-30 is not a valid date"),
         ("end_date=yesterday", "end_date: "),
@@ -96,21 +96,21 @@ def test_who_is_looked_for_by_name_is_found_with_their_number(reader: httpx.Clie
         ("user_id=" + "x" * 201, "user_id: "),
     ],
 )
-def test_what_is_wrong_with_a_filter_is_said_beside_the_filters(reader: httpx.Client, query: str, words: str) -> None:
+def test_an_invalid_filter_is_reported_above_the_form(reader: httpx.Client, query: str, message: str) -> None:
     answer = reader.get(f"/attendance?{query}")
     assert answer.status_code == 400
     (alert,) = drawn(answer).alerts
-    assert alert.startswith(words)
+    assert alert.startswith(message)
     assert "<form" in answer.text
 
 
-def test_lists_say_what_else_is_wrong(reader: httpx.Client) -> None:
-    for address, words in (
+def test_other_invalid_parameters_are_reported(reader: httpx.Client) -> None:
+    for address, message in (
         ("/attendance?sync_state=lost", "sync_state: "),
         ("/attendance?is_outlier=maybe", "is_outlier: "),
         ("/outliers?outlier_code=TOO_BAD", "outlier_code: "),
-        ("/outliers?is_outlier=false", "is_outlier: only outliers"),
-        ("/punches?start_date=2026-02-30", "start_date: 2026-02-30 is not a valid date"),
+        ("/outliers?is_outlier=false", "is_outlier: not a filter"),
+        ("/punches?start_date=2026-02-30", "start_date: 2026-02-30 is not a date"),
         ("/punches?device=99", "device: there is none with the id 99"),
         ("/deliveries?start_date=2026-03-02&end_date=2026-03-01", "end_date: 2026-03-01 is before"),
         ("/deliveries?ordering=user_id", "ordering: "),
@@ -118,12 +118,12 @@ def test_lists_say_what_else_is_wrong(reader: httpx.Client) -> None:
         ("/quarantine?released=perhaps", "released: "),
     ):
         answer = reader.get(address)
-        assert (answer.status_code, drawn(answer).alerts[0][: len(words)]) == (400, words), address
+        assert (answer.status_code, drawn(answer).alerts[0][: len(message)]) == (400, message), address
     assert reader.get("/attendance?page=99").status_code == 404
     assert reader.get("/deliveries?page=99").status_code == 404
 
 
-def test_nobody_sees_a_page_without_logging_in(web: Web) -> None:
+def test_every_page_needs_a_login(web: Web) -> None:
     with web.client(None) as stranger:
         for path in ("attendance", "outliers", "punches", "deliveries", "quarantine", "exports", "month",
                      "attendance/day", "exports/file", "month/file", "attendance/a/b/2026-03-02"):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Records in quarantine on a page: why, with their bytes, and what reading them again brings."""
+"""Page of the quarantine: reasons, bytes, and releasing records."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ def records(page: Drawn) -> list[list[str]]:
     return [row for row in page.cells if len(row) == 6 and row[0].startswith("20")]
 
 
-def test_records_are_told_with_reason_and_bytes_and_released_once_they_can_be_read(
-    operator: httpx.Client, web: Web
-) -> None:
+def test_records_are_listed_with_reason_and_bytes_and_released_once_decodable(operator: httpx.Client, web: Web) -> None:
     page = drawn(operator.get("/quarantine"))
     assert ["Quay gate", "impossible date", "2"] in [row[:3] for row in page.cells]
     assert "ff" * 4 in records(page)[0][4] + records(page)[1][4]
     assert len([row for one in walk(operator, "/quarantine?page_size=1") for row in records(one)]) == 2
 
-    assert "0 read now, 0 new punches, 2 still in quarantine" in drawn(release(operator)).text
+    assert "0 records decoded, 0 new punches, 2 still in quarantine" in drawn(release(operator)).text
     web.store.devices.update("Quay gate", encoding="cp1254")
-    told = drawn(release(operator, device="Quay gate"))
-    assert "1 read now, 1 new punch, 1 still in quarantine" in told.text
+    page = drawn(release(operator, device="Quay gate"))
+    assert "1 record decoded, 1 new punch, 1 still in quarantine" in page.text
     assert rows(web.store, "SELECT punched_at_local::DATE FROM raw_punches WHERE user_id = 'Çağrı'") == [(MARCH,)]
     assert len(records(drawn(operator.get("/quarantine")))) == 1
     (freed,) = records(drawn(operator.get("/quarantine?released=true&name=Quay+gate")))
@@ -38,8 +36,8 @@ def test_records_are_told_with_reason_and_bytes_and_released_once_they_can_be_re
     assert records(drawn(operator.get("/quarantine?name=North"))) == []
 
 
-def test_only_who_may_operate_releases_and_only_what_there_is(reader: httpx.Client, operator: httpx.Client) -> None:
-    assert "Read again</button>" not in reader.get("/quarantine").text
+def test_a_release_needs_the_scope_operate_and_a_known_device(reader: httpx.Client, operator: httpx.Client) -> None:
+    assert "Decode again</button>" not in reader.get("/quarantine").text
     assert release(reader).status_code == 403
     assert operator.post("/quarantine/release", data={"device": "North"}).status_code == 403
     unknown = release(operator, device="Nowhere")

@@ -1,4 +1,4 @@
-"""Reviewing unusual days: several on the list, one on its own page."""
+"""Reviews of outliers, from their list and from the page of a day."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from zk_pipeline_tests.web.web_fixtures import Web
 LIST = "/outliers?site=Head+office"
 
 
-def people(client: httpx.Client, address: str) -> list[str]:
+def user_ids(client: httpx.Client, address: str) -> list[str]:
     answer = client.get(address)
     assert answer.status_code == 200, answer.text
     return re.findall(r'aria-label="(\w+), ', answer.text)
 
 
 def test_days_are_reviewed_on_their_list_and_opened_again_on_their_page(operator: httpx.Client, web: Web) -> None:
-    assert people(operator, LIST) == people(operator, f"{LIST}&reviewed=all") == ["1002", "1002", "1003"]
+    assert user_ids(operator, LIST) == user_ids(operator, f"{LIST}&reviewed=all") == ["1002", "1002", "1003"]
     page = operator.get(LIST)
     token = drawn(page).fields["csrf_token"]
     (box,) = re.findall(r'name="(day-\d+-\d+)" value="yes" aria-label="1003,', page.text)
@@ -30,13 +30,13 @@ def test_days_are_reviewed_on_their_list_and_opened_again_on_their_page(operator
     assert (nothing.status_code, "choose at least one day" in nothing.text) == (400, True)
     done = operator.post("/outliers/review", data=form | {box: "yes"})
     assert (done.status_code, done.headers["location"]) == (303, LIST)
-    assert people(operator, LIST) == ["1002", "1002"]
+    assert user_ids(operator, LIST) == ["1002", "1002"]
     reviewed = drawn(operator.get(f"{LIST}&reviewed=yes"))
     assert f": doctor {XSS}" in reviewed.text
 
     address = f"/attendance/day?site=Head+office&user_id=1003&date={MARCH}"
     day = operator.get(address)
-    assert "Look at this day again" in day.text
+    assert "Reopen the review" in day.text
     again = operator.post(
         "/outliers/review",
         data={"csrf_token": token, "back": address, box: "yes", "again": "yes", "note": "not agreed"},
@@ -44,15 +44,15 @@ def test_days_are_reviewed_on_their_list_and_opened_again_on_their_page(operator
     assert again.headers["location"] == address
     day = operator.get(address)
     assert "Mark as reviewed" in day.text
-    assert "to be looked at again by" in day.text
-    assert people(operator, LIST) == ["1002", "1002", "1003"]
+    assert "review reopened by" in day.text
+    assert user_ids(operator, LIST) == ["1002", "1002", "1003"]
 
     shown = re.findall(r'name="shown" value="([^"]*)"', operator.get(LIST).text)[0]
     everything = operator.post(
         "/outliers/review", data={"csrf_token": token, "back": LIST, "all": "yes", "shown": shown}
     )
     assert everything.status_code == 303
-    assert people(operator, LIST) == []
+    assert user_ids(operator, LIST) == []
     execute(web.store, "DELETE FROM day_reviews")
 
 
@@ -60,13 +60,13 @@ def test_a_day_that_changed_since_it_was_shown_is_not_marked(operator: httpx.Cli
     token = drawn(operator.get(LIST)).fields["csrf_token"]
     answer = operator.post("/outliers/review", data={"csrf_token": token, "back": LIST, "day-1-99": "yes"})
     assert answer.status_code == 409
-    assert "1 of these days changed since they were shown" in answer.text
+    assert "1 day changed since this page was shown" in answer.text
 
 
 def test_who_may_only_read_sees_no_boxes_and_a_forged_form_does_nothing(
     reader: httpx.Client, operator: httpx.Client
 ) -> None:
-    assert people(reader, LIST) == []
+    assert user_ids(reader, LIST) == []
     token = drawn(reader.get("/")).fields.get("csrf_token", "")
     assert reader.post("/outliers/review", data={"csrf_token": token, "day-1-1": "yes"}).status_code == 403
     assert operator.post("/outliers/review", data={"csrf_token": "guess", "day-1-1": "yes"}).status_code == 403

@@ -1,0 +1,1 @@
+"""Commands that concern attendance days, shifts and holidays."""

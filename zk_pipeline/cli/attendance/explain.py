@@ -1,0 +1,98 @@
+"""`zk-pipeline explain`: punches, rules, revisions and deliveries of one attendance day."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date, datetime
+
+import click
+
+from zk_pipeline.attendance.rules import OutlierCode
+from zk_pipeline.cli.context import WORK_DATE, open_context
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.queries.explanations import PUNCH_STATES, Revision
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 date or instant; without an offset in the zone of this machine."""
+
+    name = "instant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return datetime.fromisoformat(str(value).replace("Z", "+00:00")).astimezone()
+        except ValueError:
+            self.fail(f"{value!r} is not an instant such as 2026-11-03T17:00", param, ctx)
+
+
+@click.command()
+@click.option("--user-id", required=True, help="The user.")
+@click.option("--date", "day", type=WORK_DATE, required=True, help="The work date.")
+@click.option("--site", help="Only at this site.")
+@click.option(
+    "--as-of", type=Instant(), help="State of the store at an instant such as 2026-11-03T17:00.  [default: now]"
+)
+@as_json
+def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None, as_json: bool) -> None:
+    """Punches, rules, revisions and deliveries of one attendance day. Each revision is listed with the hours that it
+    was evaluated by, its run and its delivery.
+
+    \b
+    Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
+    """
+    explanation = open_context().store.explanations.explain(user_id, day, as_of=as_of).at(site)
+    punches, revisions = explanation.punches, explanation.revisions
+    if not punches and not revisions:
+        raise UsageError(f"no punches or days of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}"))
+    if as_json:
+        print_json(explanation)
+        return
+    for name in sorted({one.site for one in punches} | {one.site for one in revisions}):
+        at_site = [one for one in revisions if one.site == name]
+        print_pairs(_summary(at_site[-1]) if at_site else {"site": name, "attendance day": "not processed yet"})
+        click.echo()
+    print_table(
+        [asdict(one) | {"state": PUNCH_STATES.get(one.punch_state, one.punch_state)} for one in punches],
+        ["site", "device", "punched_at_local", "state", "poll_id", "stored_at", "read_local"],
+    )
+    click.echo()
+    print_table(
+        [_revision(one) for one in revisions],
+        ["site", "revision", "made_at", "in", "out", "worked", "why", "run_id", "delivery", "delivered_at"],
+    )
+
+
+def _summary(one: Revision) -> dict[str, object]:
+    hours = "hours of the settings"
+    if one.shift is not None:
+        hours = f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
+    worked = {
+        None: "first to last punch",
+        "punch_states": "punch states",
+        "unmatched": "first to last: states do not pair",
+    }
+    return {
+        "site": one.site,
+        "attendance day": "retracted" if one.is_retracted else f"revision {one.revision}",
+        "in, out": f"{_clock(one.clock_in_local)}, {_clock(one.clock_out_local)}",
+        "worked (minutes)": one.worked_minutes,
+        "worked from": worked[one.worked_minutes_source],
+        "hours": hours,
+        "day off": one.day_off,
+        "outlier": one.outlier_reason or None,
+        "rules": "; ".join(f"{code}: {OutlierCode[code].explanation}" for code in one.outlier_codes) or None,
+    }
+
+
+def _revision(one: Revision) -> dict[str, object]:
+    return asdict(one) | {
+        "in": _clock(one.clock_in_local),
+        "out": _clock(one.clock_out_local),
+        "worked": one.worked_minutes,
+        "why": "retracted" if one.is_retracted else one.outlier_reason or None,
+    }
+
+
+def _clock(local: datetime | None) -> str:
+    return "–" if local is None else f"{local:%Y-%m-%d %H:%M:%S}"

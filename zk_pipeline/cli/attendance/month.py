@@ -1,0 +1,99 @@
+"""`zk-pipeline month`: the month sheet of one employee."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+import click
+
+from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.files.atomic_file import atomic_output
+from zk_pipeline.operations.files.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
+from zk_pipeline.store.store import utc_now
+
+
+class Month(click.ParamType):  # type: ignore[type-arg]
+    """A month as YYYY-MM, converted to its first date."""
+
+    name = "month"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m").date()  # noqa: DTZ007 (a month has no zone)
+        except ValueError:
+            self.fail(f"{value!r} is not a month such as 2026-11", param, ctx)
+
+
+@click.command()
+@click.option("--user-id", required=True, help="User id as enrolled on the terminals.")
+@click.option("--month", "asked", type=Month(), help="Month as YYYY-MM (default: current month).")
+@click.option("--site", help="Site, for a user with days at several.")
+@click.option(
+    "--format", "kind", type=click.Choice(["text", "html", "xlsx"]), default="text", help="File format (default: text)."
+)
+@click.option(
+    "-o", "--output", "target", default="-", metavar="FILE", help="File to write or replace (default: stdout)."
+)
+@as_json
+def month(*, user_id: str, asked: date | None, site: str | None, kind: str, target: str, as_json: bool) -> None:
+    """Print the month sheet of one employee.
+
+    Each date with shift, clock-in, clock-out, hours worked and outliers, then totals. Times are wall clock at the
+    site. A date without an attendance day has its reason: holiday, day off, absence or no punches.
+
+    \b
+    Example:  zk-pipeline month --user-id 1001 --month 2026-11 --format html -o november.html
+    """
+    if as_json and kind != "text":
+        raise UsageError("give either --json or --format")
+    if kind == "xlsx" and target == "-":
+        raise UsageError("an Excel file cannot be printed: give -o FILE")
+    context = open_context()
+    today = utc_now().astimezone(ZoneInfo(context.settings.timezone)).date()
+    sheet = month_sheet(context.store.person_months, user_id, asked or today.replace(day=1), site=site, today=today)
+    if kind == "text" and target == "-":
+        _print(sheet, as_json=as_json)
+        return
+    from zk_pipeline.operations.files.month_files import as_html, write_excel  # noqa: PLC0415 (openpyxl, slow to import)
+
+    with atomic_output(target, keep=context.settings.database_path) as stream:
+        if kind == "xlsx":
+            write_excel(sheet, stream)
+        elif kind == "html":
+            stream.write(as_html(sheet).encode())
+        else:
+            with redirect_stdout(io.StringIO()) as text:
+                _print(sheet, as_json=as_json)
+            stream.write(text.getvalue().encode())
+
+
+def _print(sheet: MonthSheet, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_plain(sheet))
+        return
+    click.echo(f"{sheet.title}\n")
+    print_table([dict(zip(COLUMNS, cells(one), strict=True)) for one in sheet.days], COLUMNS)
+    click.echo()
+    print_pairs(sheet.totals)
+
+
+def _plain(sheet: MonthSheet) -> object:
+    return {
+        "user_id": sheet.user_id,
+        "name": sheet.name,
+        "site": sheet.site,
+        "month": f"{sheet.month:%Y-%m}",
+        "days": sheet.days,
+        "present": sheet.present,
+        "incomplete": sheet.incomplete,
+        "absent": sheet.absent,
+        "unusual": sheet.unusual,
+        "worked_minutes": sheet.worked_minutes,
+    }

@@ -1,0 +1,1 @@
+"""Commands that concern delivery to the CRM."""

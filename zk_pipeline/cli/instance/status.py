@@ -1,0 +1,102 @@
+"""`zk-pipeline status`: devices, stale dates, delivery queue, dead letters, daemon and schedules."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import click
+
+from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.operations.sync import pause_message, paused_until
+from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
+from zk_pipeline.store.store import utc_now
+
+_DEVICES = [
+    "name",
+    "site",
+    "address",
+    "enabled",
+    "last_success",
+    "last_poll",
+    "drift_seconds",
+    "records",
+    "fill",
+    "error",
+]
+_FEW = 10
+
+
+@click.command()
+@as_json
+def status(as_json: bool) -> int:
+    """Devices, stale dates, delivery queue, daemon and schedules.
+
+    Also dead letters, quarantined records and a pause that the CRM asked for.
+
+    \b
+    Example:  zk-pipeline status --json
+    """
+    from zk_pipeline.defs.instance.daemon_health import daemon_status  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415
+
+    context = open_context()
+    now = utc_now()
+    store = context.store.overview.status(
+        first=context.settings.history_start, last=last_work_date(context.settings, now), now=now
+    )
+    paused = paused_until(context.store, context.settings)
+    with context.launcher() as launcher:
+        dagster = daemon_status(launcher.instance, now)
+    if as_json:
+        print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
+        return 0
+    if store.devices:
+        print_table([_device_row(one) for one in store.devices], _DEVICES)
+        click.echo()
+    asked = {} if paused is None else {"pause of the CRM": pause_message(context.store, context.settings)}
+    print_pairs(
+        _summary(store, now) | asked | {"daemon": dagster.daemon_message(), "schedules and sensors": dagster.summary()}
+    )
+    return 0
+
+
+def _device_row(device: DeviceStatus) -> dict[str, Any]:
+    fill = None if device.fill is None else f"{device.fill:.0%}"
+    error = device.last_error if device.last_poll_status == "failed" else device.last_warnings
+    if device.keypad_locked_at is not None:
+        locked = f"keypad locked since {device.keypad_locked_at:%Y-%m-%d %H:%M:%S} UTC: it may accept no punches"
+        error = (
+            f"{locked}: `zk-pipeline test-device {shlex.quote(device.name)}` unlocks it{f'; {error}' if error else ''}"
+        )
+    return asdict(device) | {"fill": fill, "drift_seconds": device.clock_drift_seconds, "error": error}
+
+
+def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
+    queue = ", ".join(f"{count} {state}" for state, count in store.deliveries.items()) or "empty"
+    age = "" if store.oldest_due is None else f"; oldest due for {_age(now - store.oldest_due)}"
+    return {
+        "punches": store.punches,
+        "days": store.days,
+        "stale dates": _dates(store.stale),
+        "dates without partition": _dates(store.unpartitioned),
+        "quarantined records": store.quarantined,
+        "punches of clocks that jumped": store.clock_suspects,
+        "deliveries": queue + age,
+        "dead letters": store.failed,
+    }
+
+
+def _dates(dates: list[Any]) -> str:
+    if not dates:
+        return "none"
+    shown = ", ".join(str(day) for day in dates[:_FEW])
+    return shown if len(dates) <= _FEW else f"{shown} and {len(dates) - _FEW} more"
+
+
+def _age(delta: Any) -> str:
+    minutes = int(delta.total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,35 @@
+"""`zk-pipeline up`: Dagster's webserver and daemon under supervision."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from zk_pipeline.cli.context import PORT, open_context
+from zk_pipeline.operations.sync import check_crm
+from zk_pipeline.runtime.processes import stop_event
+from zk_pipeline.runtime.supervisor import Supervisor, single_instance
+
+
+@click.command()
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the Dagster UI, on loopback.")
+def up(port: int) -> int:
+    """Production start on one machine: webserver and daemon, schedules and sensors running. Runs until interrupted.
+
+    The Dagster UI has no login, so it listens on loopback only: put a reverse proxy with authentication in front.
+
+    \b
+    Example:  zk-pipeline up --port 3000
+    """
+    context = open_context()
+    with context.store.database.read("check the store"):
+        pass  # an unusable store fails the command, not the first tick
+    if context.settings.crm_api_url is not None:
+        check_crm(context.settings)  # so does a setting that would fail every sync
+    home = context.settings.home
+    with stop_event() as stopped, single_instance(home), Supervisor(home, dict(os.environ), port) as supervisor:
+        click.echo(f"Dagster UI at {supervisor.url} (home {home}); Ctrl-C ends it", err=True)
+        while not stopped.wait(1.0):
+            supervisor.check()
+    return 0

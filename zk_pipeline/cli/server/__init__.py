@@ -1,0 +1,1 @@
+"""Commands that concern the REST API and the web admin."""

@@ -1,0 +1,1 @@
+"""Commands that concern the store as a whole."""

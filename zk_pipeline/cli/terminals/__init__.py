@@ -1,0 +1,1 @@
+"""Commands that concern terminals and their punches."""

@@ -1,0 +1,68 @@
+"""`zk-pipeline test-device`: connection to terminals and their device information."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_table
+from zk_pipeline.counted import counted
+from zk_pipeline.devices.errors import TerminalError
+from zk_pipeline.devices.models import TerminalInfo
+from zk_pipeline.devices.polling import PollOutcome, poll_many
+from zk_pipeline.errors import UsageError, ZkPipelineError
+
+_SHOWN = [
+    "name", "ok", "serial_number", "firmware_version", "platform", "users", "records", "drift_seconds", "round_trip_ms",
+    "transport", "error",
+]  # fmt: skip
+
+
+@click.command("test-device")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All registered devices, including disabled ones.")
+@as_json
+def test_device(names: tuple[str, ...], every: bool, as_json: bool) -> int:
+    """Connect to terminals and print their device information. Default: all enabled devices.
+
+    \b
+    Example:  zk-pipeline test-device "Main Office"
+    """
+    if names and every:
+        raise UsageError("give either names or --all")
+    context = open_context()
+    devices = context.store.devices.select(names) if names else context.store.devices.all()
+    chosen = devices if names or every else [one for one in devices if one.enabled]
+    if not chosen:
+        raise ZkPipelineError("no device to test: add one with `zk-pipeline device add NAME IP`")
+    note(f"connecting to {counted(len(chosen), 'device')} ...")
+    outcomes = poll_many(chosen, context.terminals.probe, deadline_seconds=context.settings.poll_deadline)
+    tested = {one.device.name: _row(one) for one in outcomes}
+    rows = [tested[one.name] for one in chosen]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, _SHOWN)
+    return int(not all(row["ok"] for row in rows))
+
+
+def _row(outcome: PollOutcome[TerminalInfo]) -> dict[str, Any]:
+    name, info, error = outcome.device.name, outcome.reading, outcome.error
+    if isinstance(error, ZkPipelineError):
+        code = error.code if isinstance(error, TerminalError) else "misconfigured"
+        return {"name": name, "ok": False, "error_code": code, "error": str(error)}
+    if info is None:
+        assert error is not None
+        raise error
+    return {
+        "name": name,
+        "ok": True,
+        **asdict(info),
+        "users": f"{info.user_count} of {info.user_capacity}",
+        "records": f"{info.record_count} of {info.record_capacity}",
+        "drift_seconds": info.clock_drift_seconds,
+        "error": None,
+    }

@@ -1,0 +1,189 @@
+"""`zk-pipeline device …`: the registry of terminals; the group of all actions on one terminal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_pairs, print_rows
+from zk_pipeline.cli.terminals.device_actions import clear_log, set_clock, users
+from zk_pipeline.cli.terminals.device_clock import correct_clock
+from zk_pipeline.devices.addresses import check_fields, check_name
+from zk_pipeline.devices.models import Device
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.files.device_file import read_device_file
+
+_SHOWN = ["name", "ip_address", "port", "protocol", "timezone", "site", "enabled", "serial_number", "last_sync"]
+
+
+@click.group()
+def device() -> None:
+    """Register terminals and maintain them."""
+
+
+def _options(command: Any) -> Any:
+    """Add the options that `add` and `update` share; None means not given."""
+    options = [
+        click.option("--port", type=int, help="TCP and UDP port.  [default: 4370]"),
+        click.option("--protocol", type=click.Choice(["auto", "tcp", "udp"]), help="[default: auto]"),
+        click.option("--timezone", help="IANA zone of its wall clock.  [default: ZK_PIPELINE_TIMEZONE]"),
+        click.option("--site", help="Devices of one site share users and attendance days.  [default: its name]"),
+        click.option("--comm-key-env", help="Name of the environment variable with its comm key."),
+        click.option("--encoding", help="Character encoding of its user names.  [default: UTF-8]"),
+        click.option(
+            "--trust-punch-states/--no-trust-punch-states",
+            default=None,
+            help="Compute minutes worked from its in, out and break states.  [default: no]",
+        ),
+        click.option("--live/--no-live", default=None, help="Include it in `zk-pipeline live`.  [default: no]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@device.command("add")
+@click.argument("name")
+@click.argument("ip_address", metavar="IP")
+@_options
+@click.option("--disabled", is_flag=True, help="Register it without polling it.")
+def add(name: str, ip_address: str, disabled: bool, **options: Any) -> None:
+    """Register the terminal NAME at IP (address or host name).
+
+    \b
+    Example:  zk-pipeline device add "Main Office" 192.0.2.10 --timezone Europe/Istanbul --site headquarters
+    """
+    context = open_context()
+    values = {"timezone": context.settings.timezone} | check_fields({"ip_address": ip_address} | options)
+    added = context.store.devices.add(Device(name=check_name(name), enabled=not disabled, **values))
+    click.echo(f"added {added.name} at {added.ip_address}:{added.port}")
+    note(f"test it:  zk-pipeline test-device {added.name!r}")
+
+
+@device.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List all registered devices.
+
+    \b
+    Example:  zk-pipeline device list --json
+    """
+    devices = [asdict(one) for one in open_context().store.devices.all()]
+    none = "no device is registered; add one with `zk-pipeline device add NAME IP`"
+    print_rows(devices, _SHOWN, as_json=as_json, none=none)
+
+
+@device.command("show")
+@click.argument("name")
+@as_json
+def show(name: str, as_json: bool) -> None:
+    """Show the registration of NAME.
+
+    \b
+    Example:  zk-pipeline device show "Main Office"
+    """
+    one = asdict(open_context().store.devices.get(name))
+    if as_json:
+        print_json(one)
+    else:
+        print_pairs(one)
+
+
+@device.command("update")
+@click.argument("name")
+@click.option("--ip", "ip_address", help="IP address or host name.")
+@click.option(
+    "--accept-new-serial", is_flag=True, help="Accept the serial number of a replacement terminal at the next contact."
+)
+@_options
+def update(name: str, *, accept_new_serial: bool, **options: Any) -> None:
+    """Change the registration of NAME; omitted options keep their values.
+
+    Another site or zone makes the work dates of its punches stale; the next processing computes them again.
+
+    \b
+    Example:  zk-pipeline device update "Main Office" --ip 192.0.2.11 --site headquarters
+    """
+    changes = check_fields(options)
+    if not changes and not accept_new_serial:
+        raise UsageError("nothing to change: name at least one option, such as --ip")
+    devices = open_context().store.devices
+    if changes:
+        devices.update(name, **changes)
+    if accept_new_serial:
+        devices.forget_serial(name)
+    click.echo(f"updated {name}")
+
+
+@device.command("enable")
+@click.argument("name")
+def enable(name: str) -> None:
+    """Include NAME in polls.
+
+    \b
+    Example:  zk-pipeline device enable "Main Office"
+    """
+    open_context().store.devices.update(name, enabled=True)
+    click.echo(f"enabled {name}")
+
+
+@device.command("disable")
+@click.argument("name")
+def disable(name: str) -> None:
+    """Exclude NAME from polls; its punches, polls and days are kept.
+
+    \b
+    Example:  zk-pipeline device disable "Main Office"
+    """
+    open_context().store.devices.update(name, enabled=False)
+    click.echo(f"disabled {name}")
+
+
+@device.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove NAME from the registry; its punches, polls and days are kept.
+
+    \b
+    Example:  zk-pipeline device remove "Main Office"
+    """
+    devices = open_context().store.devices
+    locked_at = devices.get(name).keypad_locked_at
+    devices.remove(name)
+    click.echo(f"removed {name}; its history is kept")
+    if locked_at is not None:
+        note(f"the keypad of {name} may still be locked: restart the terminal if it is still in use")
+
+
+@device.command("apply")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def apply(file: Path, as_json: bool) -> None:
+    """Register and update devices from a YAML file; devices that it does not name are not changed. Idempotent.
+
+    \b
+    devices:
+      - name: Main Office
+        ip: 192.0.2.10
+        timezone: Europe/Istanbul
+        site: headquarters
+
+    \b
+    Example:  zk-pipeline device apply devices.yaml
+    """
+    context = open_context()
+    declared = [replace(one, timezone=one.timezone or context.settings.timezone) for one in read_device_file(file)]
+    applied = context.store.devices.apply(declared)
+    if as_json:
+        print_json(applied)
+        return
+    for what, names in asdict(applied).items():
+        click.echo(f"{what}: {', '.join(names) or '–'}")
+
+
+for _action in (set_clock, correct_clock, users, clear_log):
+    device.add_command(_action)

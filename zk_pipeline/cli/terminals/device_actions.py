@@ -1,0 +1,83 @@
+"""`zk-pipeline device set-clock`, `users` and `clear-log`: actions on one terminal."""
+
+from __future__ import annotations
+
+import click
+
+from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_table, yes_option
+from zk_pipeline.counted import counted
+from zk_pipeline.devices.protocol.decode import unreadable_names
+from zk_pipeline.operations.clear_log import clear_log as clear_log_of
+from zk_pipeline.operations.set_clock import set_clock as set_clock_of
+
+
+@click.command("set-clock")
+@click.argument("name")
+@as_json
+def set_clock(name: str, as_json: bool) -> None:
+    """Set the clock of NAME to the current time in its zone.
+
+    \b
+    Example:  zk-pipeline device set-clock "Main Office"
+    """
+    context = open_context()
+    change = set_clock_of(context.store, context.terminals, context.store.devices.get(name))
+    if as_json:
+        print_json(change)
+    else:
+        before = change.drift_before_seconds
+        print_pairs(
+            {
+                "drift before (seconds)": "not a real date" if before is None else before,
+                "drift now (seconds)": change.drift_after_seconds,
+            }
+        )
+
+
+@click.command("users")
+@click.argument("name")
+@as_json
+def users(name: str, as_json: bool) -> None:
+    """List the users enrolled on NAME, read from the terminal now.
+
+    \b
+    Example:  zk-pipeline device users "Main Office" --json
+    """
+    context = open_context()
+    device = context.store.devices.get(name)
+    enrolled = context.terminals.users(device)
+    for line in unreadable_names(enrolled, device):
+        click.echo(line, err=True)
+    rows = [{str(key): value for key, value in row.items()} for row in enrolled.to_dict("records")]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, list(enrolled.columns))
+
+
+@click.command("clear-log")
+@click.argument("name")
+@yes_option
+@as_json
+def clear_log(name: str, *, yes: bool, as_json: bool) -> None:
+    """Delete the log of NAME after verifying, in the same session, that every record in it is stored.
+
+    Asks for confirmation; scripts pass --yes. Refuses and changes nothing if a record is not stored. No other command
+    and no job clears a log.
+
+    \b
+    Example:  zk-pipeline device clear-log "Main Office" --yes
+    """
+    context = open_context()
+    device = context.store.devices.get(name)
+    confirm(f"Delete the log of {device.name} ({device.ip_address}:{device.port}) from the terminal?", yes=yes)
+    cleared = clear_log_of(context.store, context.terminals, device)
+    counts = {"punches": len(cleared.punches), "quarantined": len(cleared.rejected)}
+    if as_json:
+        print_json({"device": name, "cleared": True} | counts)
+    else:
+        click.echo(
+            f"cleared the log of {name}: {counted(counts['punches'], 'punch', 'punches')}, "
+            f"{counted(counts['quarantined'], 'quarantined record')}"
+        )

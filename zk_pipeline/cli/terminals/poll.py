@@ -1,0 +1,48 @@
+"""`zk-pipeline poll`: read terminals in Dagster runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, progress_of
+from zk_pipeline.errors import ZkPipelineError
+
+_COLUMNS = ["device", "status", "mode", "fetched", "new", "quarantined", "drift_seconds", "error", "warnings"]
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--full", is_flag=True, help="Read the whole log, not only new records.")
+@click.option(
+    "--lock-while-reading", is_flag=True, help="Lock the keypad during a reading: the terminal accepts no punches."
+)
+@as_json
+def poll(names: tuple[str, ...], *, full: bool, lock_while_reading: bool, as_json: bool) -> int:
+    """Read terminals and store their punches. Default: all enabled devices.
+
+    \b
+    Example:  zk-pipeline poll "Main Office"
+    """
+    from zk_pipeline.runs import actions  # noqa: PLC0415 (Dagster, slow to import)
+
+    context = open_context()
+    with context.launcher() as launcher, progress_of("zk_pipeline.operations.poll"):
+        results = actions.poll(
+            launcher,
+            context.store,
+            names=names or None,
+            full=full,
+            lock_while_reading=lock_while_reading,
+            notify=note,
+        )
+    if not results:
+        raise ZkPipelineError("no enabled device: add one with `zk-pipeline device add NAME IP`")
+    polls = [one for result in results for one in context.store.punches.polls_of(result.run_id)]
+    if as_json:
+        print_json({"run_ids": [result.run_id for result in results], "devices": polls})
+    else:
+        print_table([asdict(one) for one in polls], _COLUMNS)
+    return exit_code(results)

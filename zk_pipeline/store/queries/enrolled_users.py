@@ -1,0 +1,71 @@
+"""Enrolled users with their sites and names, for lists of punches and days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from zk_pipeline.store.engine.database import Database
+
+
+@dataclass(frozen=True)
+class EnrolledUser:
+    """A user at a site, with the name as enrolled there last."""
+
+    site: str
+    user_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ListContext:
+    """Data to display a list of punches or days: names by site and user id, all sites of devices or days, and ids and
+    names of registered devices.
+    """
+
+    names: dict[tuple[str, str], str]
+    sites: list[str]
+    devices: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class EnrolledUserStore:
+    database: Database
+
+    def around(self, user_ids: Iterable[str]) -> ListContext:
+        """The context of these users, in one read; users enrolled without a name are left out."""
+        with self.database.read("names of users and sites") as connection:
+            names = connection.execute(
+                f"SELECT site, user_id, name FROM ({NAMES}) WHERE user_id IN (SELECT unnest($ids))",  # noqa: S608
+                {"ids": sorted(set(user_ids))},
+            ).fetchall()
+            sites = connection.execute(
+                "SELECT site FROM devices UNION SELECT DISTINCT site FROM daily_attendance ORDER BY site"
+            ).fetchall()
+            devices = connection.execute(
+                "SELECT id, name FROM devices WHERE removed_at IS NULL ORDER BY name"
+            ).fetchall()
+        return ListContext({(site, person): name for site, person, name in names}, [site for (site,) in sites], devices)
+
+    def find(self, text: str, *, limit: int = 20) -> list[EnrolledUser]:
+        """Users whose name or user id contains `text`, case-insensitive."""
+        with self.database.read("find users") as connection:
+            rows = connection.execute(
+                f"""
+                SELECT site, user_id, name FROM ({NAMES})
+                WHERE contains(lower(name), lower($text)) OR contains(lower(user_id), lower($text))
+                ORDER BY name, user_id, site LIMIT {int(limit)}
+                """,  # noqa: S608 (constant SQL, a number)
+                {"text": text},
+            ).fetchall()
+        return [EnrolledUser(*row) for row in rows]
+
+
+# Name of a user at a site: as enrolled last.
+NAMES = """
+    SELECT coalesce(device.site, enrolled.device) AS site, user_id,
+           arg_max(enrolled.name, (enrolled.updated_at, enrolled.device)) AS name
+    FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
+    WHERE enrolled.name <> ''
+    GROUP BY ALL
+"""

@@ -1,0 +1,133 @@
+"""Attendance days of one user in a range of dates. `operations.files.month_sheet` formats them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time
+
+from zk_pipeline.store.engine.database import Database
+
+
+@dataclass(frozen=True)
+class PersonDay:
+    """A row of `daily_attendance`; wall clocks are those of the site's terminals."""
+
+    site: str
+    work_date: date
+    device: str
+    timezone: str
+    clock_in_local: datetime
+    clock_out_local: datetime | None
+    punch_count: int
+    worked_minutes: int | None
+    is_outlier: bool
+    outlier_reason: str
+    revision: int
+    shift: str | None
+    shift_start: time | None
+    shift_end: time | None
+    day_off: str | None
+
+
+@dataclass(frozen=True)
+class EmptyDate:
+    """A work date without a row at a site: holiday, assigned shift, whether it works, whether the user was absent."""
+
+    site: str
+    work_date: date
+    holiday: str | None
+    shift: str | None
+    shift_start: time | None
+    shift_end: time | None
+    is_working_day: bool
+    is_absent: bool
+
+
+@dataclass(frozen=True)
+class PersonMonth:
+    """Days of a user: `name` as enrolled last ("" without one), and all sites with days or an enrolment."""
+
+    user_id: str
+    name: str
+    sites: list[str]
+    days: list[PersonDay]
+    empty: list[EmptyDate]
+
+
+@dataclass(frozen=True)
+class PersonMonthStore:
+    database: Database
+
+    def read(self, user_id: str, first: date, last: date) -> PersonMonth:
+        """Read the days of a user from `first` to `last`, ordered by site and date, from one state of the store.
+
+        A user without enrolment and days has no sites.
+        """
+        with self.database.read("days of a person") as connection:
+            name = connection.execute(
+                "SELECT arg_max(name, (updated_at, device)) FROM device_users WHERE user_id = ? AND name <> ''",
+                [user_id],
+            ).fetchone()
+            sites = connection.execute(
+                """
+                SELECT DISTINCT site FROM daily_attendance WHERE user_id = $user_id
+                UNION
+                SELECT DISTINCT coalesce(device.site, enrolled.device)
+                FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
+                WHERE user_id = $user_id
+                ORDER BY site
+                """,
+                {"user_id": user_id},
+            ).fetchall()
+            rows = connection.execute(
+                """
+                SELECT site, work_date, device, timezone, clock_in_local, clock_out_local, punch_count, worked_minutes,
+                       is_outlier, outlier_reason, revision, shift, shift_start, shift_end, day_off
+                FROM daily_attendance WHERE user_id = ? AND work_date BETWEEN ? AND ? ORDER BY site, work_date
+                """,
+                [user_id, first, last],
+            ).fetchall()
+            known = [site for (site,) in sites]
+            empty = connection.execute(
+                _EMPTY, {"user_id": user_id, "first": first, "last": last, "sites": known}
+            ).fetchall()
+        days, without = [PersonDay(*row) for row in rows], [EmptyDate(*row) for row in empty]
+        return PersonMonth(user_id, (name and name[0]) or "", known, days, without)
+
+
+# A date without punches has the shift of the device used last before it, as in the view `absences`.
+_EMPTY = """
+WITH dates AS (
+    SELECT site, CAST(unnest(generate_series($first::DATE, $last::DATE, INTERVAL 1 DAY)) AS DATE) AS work_date
+    FROM (SELECT unnest($sites::VARCHAR[]) AS site)
+),
+own AS (SELECT site, work_date, device FROM daily_attendance WHERE user_id = $user_id AND work_date <= $last),
+empty AS (
+    SELECT dates.site, dates.work_date, last.device
+    FROM dates ANTI JOIN own USING (site, work_date)
+    ASOF LEFT JOIN own AS last ON last.site = dates.site AND last.work_date <= dates.work_date
+),
+held AS (
+    SELECT empty.site, empty.work_date, arg_min(held.shift,
+        CASE WHEN held.user_id IS NOT NULL AND held.site IS NOT NULL THEN 1 WHEN held.user_id IS NOT NULL THEN 2
+             WHEN held.device IS NOT NULL THEN 3 ELSE 4 END) AS shift
+    FROM empty JOIN shift_assignments AS held
+        ON coalesce(held.user_id, $user_id) = $user_id AND coalesce(held.site, empty.site) = empty.site
+        AND (held.device IS NULL OR held.device = empty.device)
+        AND empty.work_date BETWEEN coalesce(held.valid_from, empty.work_date)
+                            AND coalesce(held.valid_to, empty.work_date)
+    GROUP BY ALL
+)
+SELECT
+    empty.site, empty.work_date, coalesce(own_day.name, common.name), held.shift, shift.start_time, shift.end_time,
+    coalesce(contains(shift.weekdays, lower(strftime(empty.work_date, '%a'))), false),
+    absent.work_date IS NOT NULL
+FROM empty
+LEFT JOIN held USING (site, work_date)
+LEFT JOIN shifts AS shift ON shift.name = held.shift
+LEFT JOIN holidays AS own_day ON own_day.holiday_date = empty.work_date AND own_day.site = empty.site
+LEFT JOIN holidays AS common ON common.holiday_date = empty.work_date AND common.site IS NULL
+LEFT JOIN (SELECT site, work_date FROM absences WHERE user_id = $user_id) AS absent
+    ON absent.site = empty.site AND absent.work_date = empty.work_date
+ORDER BY empty.site, empty.work_date
+"""

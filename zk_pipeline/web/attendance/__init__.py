@@ -1,0 +1,1 @@
+"""Pages of attendance days: lists, one day, months, exports, shifts and holidays."""

@@ -1,0 +1,123 @@
+"""Month sheet of one employee: a page that prints on one sheet, and an Excel file."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import date, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from starlette.responses import Response
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.http.file_responses import MEDIA_TYPES
+from zk_pipeline.http.pagination import Text
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.operations.files.month_sheet import COLUMNS, FIGURES, MonthSheet, cells, month_sheet
+from zk_pipeline.web.list_pages import address, parse_query
+from zk_pipeline.web.rendering import Reader, render
+
+router = APIRouter(include_in_schema=False)
+
+
+def _month(value: str | None) -> str | None:
+    if value and not re.fullmatch(r"(19|2\d)\d\d-(0[1-9]|1[0-2])", value, re.ASCII):
+        raise ValueError("must be a month such as 2026-11")
+    return value or None
+
+
+class MonthQuery(BaseModel):
+    """User, site and month; default: the current month."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: Text = None
+    month: Annotated[str | None, AfterValidator(_month)] = None
+    site: Text = None
+
+
+@router.get("/month")
+def month(request: Request, services: Given, identity: Reader) -> Response:
+    typed = dict(request.query_params)
+    sheet, problem, first = None, None, _today(services).replace(day=1)
+    choices: list[str] = []
+    try:
+        asked = parse_query(request, MonthQuery)
+        first = _first(services, asked)
+        if asked.user_id:
+            choices = _sites_to_choose_from(services, asked, first)
+            sheet = None if choices else _sheet(services, asked)
+    except UsageError as error:
+        problem = str(error)
+    return render(
+        request,
+        "month.html",
+        identity,
+        status=400 if problem else 200,
+        typed=typed,
+        problem=problem,
+        sheet=sheet,
+        first=first,
+        choices=choices,
+        columns=COLUMNS,
+        figures=FIGURES,
+        cells=cells,
+        sites=services.store.enrolled_users.around([]).sites,
+        suggested=services.store.enrolled_users.find(typed["user_id"]) if problem and typed.get("user_id") else [],
+        before=_link(sheet, first - timedelta(days=1)),
+        after=_link(sheet, first + timedelta(days=31)),
+    )
+
+
+@router.get("/month/file")
+def month_file(request: Request, services: Given, _: Reader) -> Response:
+    from zk_pipeline.operations.files.month_files import write_excel  # noqa: PLC0415 (openpyxl, slow to import)
+
+    asked = parse_query(request, MonthQuery)
+    if not asked.user_id:
+        raise UsageError("user_id: is missing")
+    sheet, stream = _sheet(services, asked), io.BytesIO()
+    write_excel(sheet, stream)
+    headers = {"Content-Disposition": f'attachment; filename="month_{sheet.month:%Y-%m}.xlsx"'}
+    return Response(stream.getvalue(), media_type=MEDIA_TYPES["xlsx"], headers=headers)
+
+
+def _sheet(services: Services, asked: MonthQuery) -> MonthSheet:
+    return month_sheet(
+        services.store.person_months,
+        asked.user_id or "",
+        _first(services, asked),
+        site=asked.site,
+        today=_today(services),
+    )
+
+
+def _sites_to_choose_from(services: Services, asked: MonthQuery, first: date) -> list[str]:
+    """Sites of a user with days at several of them in that month, if the query has none."""
+    if asked.site:
+        return []
+    person = services.store.person_months.read(asked.user_id or "", first, _last(first))
+    present = sorted({one.site for one in person.days}) or person.sites
+    return present if len(present) > 1 else []
+
+
+def _first(services: Services, asked: MonthQuery) -> date:
+    return date.fromisoformat(f"{asked.month}-01") if asked.month else _today(services).replace(day=1)
+
+
+def _last(first: date) -> date:
+    return (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
+def _today(services: Services) -> date:
+    return services.clock().astimezone(ZoneInfo(services.settings.timezone)).date()
+
+
+def _link(sheet: MonthSheet | None, day: date) -> str | None:
+    """Address of another month of the same user."""
+    if sheet is None:
+        return None
+    return address("/month", user_id=sheet.user_id, month=f"{day:%Y-%m}", site=sheet.site)

@@ -1,0 +1,1 @@
+"""Pages of terminals: list, registration, status, quarantine."""

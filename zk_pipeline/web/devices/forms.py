@@ -1,0 +1,104 @@
+"""Forms to register a terminal and to change its registration."""
+
+from __future__ import annotations
+
+import zoneinfo
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.devices.addresses import check_fields
+from zk_pipeline.devices.models import Device
+from zk_pipeline.errors import UsageError
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.store.errors import DeviceExists
+from zk_pipeline.store.terminals.devices import EDITABLE
+from zk_pipeline.web.devices.pages import DeviceId
+from zk_pipeline.web.rendering import Admin, AdminForm, Form, render
+
+router = APIRouter(include_in_schema=False)
+PROTOCOLS = ("auto", "tcp", "udp")
+_TEXTS = ("ip_address", "port", "timezone", "site", "comm_key_env", "encoding")
+_SWITCHES = ("enabled", "live", "trust_punch_states")
+
+
+@router.get("/devices/new")
+def show_new(request: Request, services: Given, identity: Admin) -> Response:
+    return _draw(
+        request, services, identity, _shown(Device(name="", ip_address="", timezone=services.settings.timezone))
+    )
+
+
+@router.post("/devices/new")
+def add(request: Request, services: Given, form: AdminForm) -> Response:
+    try:
+        given = _checked(form.fields | {"name": form.fields.get("name", "")})
+        added = services.store.devices.add(Device(**{"timezone": services.settings.timezone} | given))
+    except (UsageError, DeviceExists) as error:
+        return _draw(request, services, form.identity, form.fields, problem=error)
+    return RedirectResponse(f"/devices/{added.id}?done=added", 303)
+
+
+@router.get("/devices/{device_id}/edit")
+def show(request: Request, services: Given, identity: Admin, device_id: DeviceId) -> Response:
+    one = services.store.devices.by_id(device_id)
+    return _draw(request, services, identity, _shown(one), device=one)
+
+
+@router.post("/devices/{device_id}/edit")
+def change(request: Request, services: Given, form: AdminForm, device_id: DeviceId) -> Response:
+    one = services.store.devices.by_id(device_id)
+    try:
+        # An empty field means the default, as in the form for a new device.
+        plain = Device(name=one.name, ip_address=one.ip_address, timezone=services.settings.timezone)
+        wanted = replace(plain, **_checked(form.fields))
+        services.store.devices.update(one.name, **{name: getattr(wanted, name) for name in EDITABLE})
+    except UsageError as error:
+        return _draw(request, services, form.identity, form.fields, device=one, problem=error)
+    return RedirectResponse(f"/devices/{device_id}?done=saved", 303)
+
+
+def _checked(fields: Form) -> dict[str, Any]:
+    """The device fields of a form, validated. A missing switch is off. Raises UsageError."""
+    given: dict[str, Any] = {name: fields[name].strip() or None for name in _TEXTS if name in fields}
+    if not given.get("ip_address"):
+        raise UsageError("the address is missing: an IP address or a host name is expected")
+    if fields.get("protocol", "auto") not in PROTOCOLS:
+        raise UsageError(f"protocol: one of {', '.join(PROTOCOLS)} is expected")
+    given |= {"protocol": fields.get("protocol", "auto")}
+    given |= {name: fields.get(name) == "on" for name in _SWITCHES}
+    if "name" in fields:
+        given["name"] = fields["name"].strip()
+    return check_fields(given)
+
+
+def _shown(one: Device) -> Form:
+    """A device as the fields of the form."""
+    texts = {name: str(getattr(one, name) or "") for name in ("name", "protocol", *_TEXTS)}
+    return texts | {name: "on" for name in _SWITCHES if getattr(one, name)}
+
+
+def _draw(
+    request: Request,
+    services: Services,
+    identity: Identity,
+    fields: Form,
+    *,
+    device: Device | None = None,
+    problem: Exception | None = None,
+) -> Response:
+    return render(
+        request,
+        "device_form.html",
+        identity,
+        status=400 if problem else 200,
+        device=device,
+        fields=fields,
+        problem=problem,
+        protocols=PROTOCOLS,
+        zones=sorted(zoneinfo.available_timezones()),
+        sites=sorted({one.site for one in services.store.devices.all()}),
+    )

@@ -1,0 +1,118 @@
+"""Pages of terminals: list, details, and actions on one terminal. Registration: `forms`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import RedirectResponse, Response
+
+from zk_pipeline.devices.models import Device
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.http.auth import Identity
+from zk_pipeline.http.errors import error_body
+from zk_pipeline.http.services import Given, Services
+from zk_pipeline.operations.set_clock import set_clock as set_clock_of
+from zk_pipeline.store.queries.device_details import device_details
+from zk_pipeline.web.devices.status import MAX_DRIFT_SECONDS, MAX_FILL, lines_of, status_of
+from zk_pipeline.web.rendering import AdminForm, OperatorForm, Reader, ReaderForm, render
+
+router = APIRouter(include_in_schema=False)
+DeviceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+_DONE = {
+    "added": "The terminal is registered. Test it, then poll it.",
+    "saved": "Saved. The next processing run computes affected days again.",
+    "enabled": "The terminal is included in polls.",
+    "disabled": "The terminal is excluded from polls; its punches, polls and days are kept.",
+    "replaced": "The serial number of the next terminal at its address will be accepted.",
+    "removed": "The terminal is removed from the registry; its punches, polls and days are kept.",
+}
+
+
+@router.get("/devices")
+def devices(request: Request, services: Given, identity: Reader) -> Response:
+    lines = lines_of(services, status_of(services))
+    return render(request, "devices.html", identity, lines=lines, done=_done(request))
+
+
+@router.get("/devices/{device_id}")
+def device(request: Request, services: Given, identity: Reader, device_id: DeviceId) -> Response:
+    return _draw(request, services, identity, services.store.devices.by_id(device_id), done=_done(request))
+
+
+@router.post("/devices/{device_id}/test")
+def test(request: Request, services: Given, form: ReaderForm, device_id: DeviceId) -> Response:
+    """Connect to the terminal and show its device information."""
+    one = services.store.devices.by_id(device_id)
+    try:
+        info = services.terminals.probe(one)
+    except ZkPipelineError as error:
+        return _failed(request, services, form.identity, one, error)
+    return _draw(request, services, form.identity, one, info=info)
+
+
+@router.get("/devices/{device_id}/users")
+def users(request: Request, services: Given, identity: Reader, device_id: DeviceId) -> Response:
+    """Users enrolled on the terminal, read from it now."""
+    one = services.store.devices.by_id(device_id)
+    try:
+        enrolled = services.terminals.users(one).to_dict("records")
+    except ZkPipelineError as error:
+        return _failed(request, services, identity, one, error)
+    return render(request, "device_users.html", identity, device=one, users=enrolled)
+
+
+@router.post("/devices/{device_id}/set-clock")
+def set_clock(request: Request, services: Given, form: OperatorForm, device_id: DeviceId) -> Response:
+    one = services.store.devices.by_id(device_id)
+    try:
+        changed = set_clock_of(services.store, services.terminals, one)
+    except ZkPipelineError as error:
+        return _failed(request, services, form.identity, one, error)
+    return _draw(request, services, form.identity, one, clock=changed)
+
+
+@router.post("/devices/{device_id}/enabled")
+def set_enabled(services: Given, form: AdminForm, device_id: DeviceId) -> Response:
+    """Include the terminal in polls or exclude it; the field `enabled` is `true` or `false`."""
+    is_enabled = form.fields.get("enabled") == "true"
+    services.store.devices.update(services.store.devices.by_id(device_id).name, enabled=is_enabled)
+    return RedirectResponse(f"/devices/{device_id}?done={'enabled' if is_enabled else 'disabled'}", 303)
+
+
+@router.post("/devices/{device_id}/replaced")
+def replaced(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (checks the scope)
+    """Accept the serial number of a replacement terminal at the next contact."""
+    services.store.devices.forget_serial(services.store.devices.by_id(device_id).name)
+    return RedirectResponse(f"/devices/{device_id}?done=replaced", 303)
+
+
+@router.post("/devices/{device_id}/remove")
+def remove(services: Given, form: AdminForm, device_id: DeviceId) -> Response:  # noqa: ARG001 (checks the scope)
+    services.store.devices.remove(services.store.devices.by_id(device_id).name)
+    return RedirectResponse("/devices?done=removed", 303)
+
+
+def _failed(request: Request, services: Services, identity: Identity, one: Device, error: ZkPipelineError) -> Response:
+    """The page of the terminal with the error message in place of the result."""
+    status, body, headers = error_body(error)
+    return _draw(request, services, identity, one, problem=body["detail"], status=status, headers=headers)
+
+
+def _draw(request: Request, services: Services, identity: Identity, one: Device, **values: Any) -> Response:
+    lines = [line for line in lines_of(services, status_of(services)) if line.id == one.id]
+    return render(
+        request,
+        "device.html",
+        identity,
+        device=one,
+        line=lines[0] if lines else None,
+        story=device_details(services.store.database, one.name),
+        max_drift=MAX_DRIFT_SECONDS,
+        max_fill=MAX_FILL,
+        **values,
+    )
+
+
+def _done(request: Request) -> str | None:
+    return _DONE.get(request.query_params.get("done", ""))

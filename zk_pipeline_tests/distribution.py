@@ -1,0 +1,91 @@
+"""Distribution of the tests over xdist workers: files that take long first, each file whole or by the case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+# Files that take long: about the longest first, what waits for a daemon between what computes.
+# WHOLE: its tests share what is slow to start.
+WHOLE, BY_CASE = True, False
+SLOW = {
+    "demo/test_control_room.py": WHOLE,
+    "crm/matrix/test_crm_matrix_outages.py": BY_CASE,
+    "cli/test_cli_signals.py": BY_CASE,
+    "demo/test_demo_ui.py": WHOLE,
+    "cli/test_cli_secrets.py": BY_CASE,
+    "store/engine/test_store_ducklake.py": WHOLE,
+    "demo/test_many_hosts.py": BY_CASE,
+    "cli/test_cli_pipeline.py": BY_CASE,
+    "demo/test_demo.py": WHOLE,
+    "crm/matrix/test_crm_matrix_answers.py": BY_CASE,
+    "web/attendance/test_web_attendance_browser.py": WHOLE,
+    "web/test_web_pages.py": WHOLE,
+    "web/test_web_layout.py": WHOLE,
+    "store/deliveries/test_store_records.py": BY_CASE,
+    "demo/test_many_runs.py": BY_CASE,
+    "store/deliveries/test_store_unknown_outcomes.py": WHOLE,
+    "store/engine/test_store_together.py": WHOLE,
+    "defs/automation/test_alerts_of_runs.py": WHOLE,
+    "store/maintenance/test_store_migration.py": WHOLE,
+    "store/days/test_store_days.py": BY_CASE,
+    "store/deliveries/test_store_deliveries.py": WHOLE,
+    "cli/test_cli_cancelled_sync.py": BY_CASE,
+    "crm/matrix/test_crm_matrix_crashes.py": BY_CASE,
+    "operations/test_unstorable_readings.py": WHOLE,
+    "store/deliveries/test_store_idempotency_keys.py": BY_CASE,
+    "crm/test_crm_records.py": WHOLE,
+    "operations/test_restored_pipeline.py": BY_CASE,
+    "cli/test_cli_help.py": WHOLE,
+    "store/engine/test_store_database.py": WHOLE,
+    "operations/test_sync_operation.py": WHOLE,
+    "operations/alerting/test_quality_verdicts.py": WHOLE,
+    "cli/test_cli_migrate_store.py": BY_CASE,
+    "cli/test_cli_left_locked.py": BY_CASE,
+    "devices/protocol/test_terminal_fuzz.py": BY_CASE,
+    "operations/test_log_histories.py": BY_CASE,
+    "devices/matrix/test_matrix_connections.py": BY_CASE,
+    "devices/matrix/test_matrix_lines.py": BY_CASE,
+    "operations/test_any_order.py": BY_CASE,
+    "store/quality/test_store_doctor.py": BY_CASE,
+    "store/shifts/test_store_shifts.py": BY_CASE,
+    "attendance/test_golden_days.py": WHOLE,
+    "store/work_dates/test_store_work_dates.py": WHOLE,
+    "store/terminals/test_store_slots.py": WHOLE,
+    "store/terminals/test_store_clock_errors.py": WHOLE,
+    "store/queries/test_store_lists.py": WHOLE,
+    "store/queries/test_store_explanations.py": WHOLE,
+    "store/terminals/test_keypad_locks.py": BY_CASE,
+}
+
+
+class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Work units in the order of the collection, which `sort_items` has brought into that of `SLOW`."""
+
+    def __init__(self, config: pytest.Config, log: Producer | None) -> None:
+        config.option.loadscopereorder = False  # by the number of tests
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return file if SLOW.get(_inner(file), WHOLE) else nodeid
+
+
+def sort_items(items: list[pytest.Item]) -> None:
+    """Bring the tests of slow files to the front; others stay in the order of their collection."""
+    rank = {file: number for number, file in enumerate(SLOW)}
+    items.sort(key=lambda item: rank.get(_inner(item.nodeid.partition("::")[0]), len(rank)))
+
+
+def is_slow(item: pytest.Item) -> bool:
+    return _inner(item.nodeid.partition("::")[0]) in SLOW
+
+
+def _inner(file: str) -> str:
+    """A file's path below the folder of the tests, from whichever folder pytest was started."""
+    return file.rpartition("zk_pipeline_tests/")[2]

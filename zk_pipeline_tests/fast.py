@@ -1,0 +1,41 @@
+"""Selection of `pytest -m fast`: tests of logic and of the store that start no process and no Dagster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline_tests.distribution import is_slow
+
+HERE = Path(__file__).parent
+# Folders that have such tests. Others are not even imported with `-m fast`: importing Dagster takes two seconds.
+FOLDERS = ("attendance", "config", "crm", "deploy", "devices", "docs", "runtime", "simulator", "store")
+# Names that a module imports which starts processes.
+PROCESSES = {"subprocess", "multiprocessing", "child", "Child", "start", "start_sync", "killed"}
+FIXTURES = {"bare_home", "empty_home", "home", "postgres", "redis", "hundred_due"}
+MARKS = ("stress", "matrix", "browser")
+
+
+def is_ignored(path: Path, config: pytest.Config) -> bool:
+    """Whether `-m fast` has nothing to find there."""
+    if config.option.markexpr != "fast" or HERE not in path.parents:
+        return False
+    return path.is_dir() and path.relative_to(HERE).parts[0] not in FOLDERS
+
+
+def mark_fast(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_fast(item):
+            item.add_marker("fast")
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    folder, *inner = item.path.relative_to(HERE).parts
+    if (inner and folder not in FOLDERS) or is_slow(item) or any(item.get_closest_marker(mark) for mark in MARKS):
+        return False
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if FIXTURES & set(getattr(item, "fixturenames", ())) or parameters.get("engine") == "ducklake":
+        return False
+    module = item.getparent(pytest.Module)
+    return module is not None and not PROCESSES & vars(module.obj).keys()
