@@ -154,7 +154,7 @@ def test_who_waits_for_a_run_is_told_its_id_when_the_api_is_stopped(
         answer = asked.result(60)
     assert (answer.status_code, answer.json()["status"]) == (202, "started")
     until(lambda: not multiprocessing.active_children())
-    with pytest.raises(TooManyActions, match="being stopped"):
+    with pytest.raises(TooManyActions, match="is stopping"):
         actions.submit(Action(kind="poll"))
 
 

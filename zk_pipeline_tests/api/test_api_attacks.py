@@ -245,8 +245,8 @@ def test_oversized_bodies(served: Served, admin: httpx.Client) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits on slowness, shortened."""
-    monkeypatch.setattr(uvicorn_server, "HEADER_SECONDS", 1.0)
-    monkeypatch.setattr(middleware, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(uvicorn_server, "HEADER_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(middleware, "BODY_TIMEOUT_SECONDS", 1.0)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -274,7 +274,7 @@ def test_slow_loris(served: Served, admin: httpx.Client) -> None:
 def test_a_client_that_does_not_take_its_answers(
     served: Served, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "SEND_SECONDS", 1.0)
+    monkeypatch.setattr(middleware, "SEND_TIMEOUT_SECONDS", 1.0)
     connections = served.server.server_state.connections
     assert admin.get("/health/live").status_code == 200
     others = len(connections)

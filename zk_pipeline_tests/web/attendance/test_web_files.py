@@ -137,7 +137,7 @@ def test_the_writer_waits_for_the_client_and_ends_with_its_connection(
 
 
 def test_a_client_that_never_reads_is_not_awaited_indefinitely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zk_pipeline.http.streaming._PATIENCE_SECONDS", 1)
+    monkeypatch.setattr("zk_pipeline.http.streaming._CLIENT_TIMEOUT_SECONDS", 1)
     done = threading.Event()
     StreamedResponse(
         lambda stream: stream.write(b"x" * 10_000_000), media_type="text/csv", filename="a.csv", done=done.set
