@@ -129,7 +129,9 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
         outcome = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
-        with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
+        with pytest.raises(
+            SyncLockLost, match="the next sync sends the deliveries in progress again, under their keys"
+        ):
             outbox.settle_and_claim([outcome], 10)
         with store.deliveries.sync_lock() as next_sender:
             assert store.deliveries.states() == {"sending": 1}
@@ -200,7 +202,7 @@ def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres,
     address = lakes().fresh(tmp_path)
     engine_of(Database(address)).prepare()
     lake_instance(address, create=True).execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
-    with pytest.raises(StoreUnusable, match="is a DuckLake of something else"):
+    with pytest.raises(StoreUnusable, match="is a DuckLake of another program"):
         store_at(address).devices.all()
 
 
