@@ -158,7 +158,7 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(use: Callable
     path = tmp_path / "other.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE sales (amount INTEGER)")
-    with pytest.raises(StoreUnusable, match=r"other\.duckdb is a DuckDB file of something else"):
+    with pytest.raises(StoreUnusable, match=r"other\.duckdb is a DuckDB file of another program"):
         use(path)
     with duckdb.connect(str(path)) as connection:
         assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("sales",)]

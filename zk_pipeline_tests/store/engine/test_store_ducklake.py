@@ -128,10 +128,10 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
         (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
-        outcome = Outcome(
-            delivery=sent, state=DeliveryState.DELIVERED, attempts=1, finished_at=store.clock(), status=201
-        )
-        with pytest.raises(SyncLockLost, match="goes again, under its keys, with the next sync"):
+        outcome = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        with pytest.raises(
+            SyncLockLost, match="the next sync sends the deliveries in progress again, under their keys"
+        ):
             outbox.settle_and_claim([outcome], 10)
         with store.deliveries.acquire_sync_lock() as next_sender:
             assert store.deliveries.states() == {"sending": 1}
@@ -221,8 +221,8 @@ def test_a_lake_whose_files_are_said_to_be_elsewhere_is_refused(lake: LakeAddres
 def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres, tmp_path: Path) -> None:  # noqa: ARG001
     address = lakes().fresh(tmp_path)
     engine_of(Database(address)).prepare()
-    lake_connection(address, create=True)[1].execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
-    with pytest.raises(StoreUnusable, match="is a DuckLake of something else"):
+    lake_instance(address, create=True).execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
+    with pytest.raises(StoreUnusable, match="is a DuckLake of another program"):
         store_at(address).devices.all()
 
 

@@ -373,7 +373,7 @@ def test_a_preview_where_there_is_no_store_leaves_nothing(backup: Path, tmp_path
             there.mkdir()
         with fresh.restore.preview(backup) as (path, seen):
             assert Store.at(path).punches.total() == 1
-        assert (seen.due_there, seen.not_carried) == (DueDeliveries(0, 0), "there is no store there")
+        assert (seen.due_there, seen.not_carried) == (DueDeliveries(0, 0), "there is no store to replace")
         assert not there.exists() or not list(there.iterdir())
     assert not (tmp_path / "new").exists()
 

@@ -311,7 +311,7 @@ def test_a_corrected_clock_touches_the_dates_before_and_after_and_can_be_revoked
     ingest(nights, "Gate", *on(THURSDAY, "12:00"), *on(THURSDAY, "09:00"))  # read late, under the correction too
     assert stale(nights) == [FRIDAY]
     process(nights, FRIDAY)
-    with pytest.raises(UsageError, match="correction 1 holds for part of that span"):
+    with pytest.raises(UsageError, match="correction 1 covers part of that span"):
         nights.clock_corrections.add("Gate", add_seconds=1, **span)
     nights.clock_corrections.revoke(made.id)
     assert stale(nights) == [THURSDAY, FRIDAY]

@@ -46,7 +46,7 @@ def test_the_drift_is_measured_against_the_zone_that_the_device_has_when_it_is_s
 def test_a_reading_by_a_former_address_or_encoding_is_refused(store: Store, change: dict[str, Any]) -> None:
     read = store.devices.add(device())
     store.devices.update("Gate", **change)
-    with pytest.raises(ReadingRefused, match="Gate: it was changed in the registry while it was read") as refused:
+    with pytest.raises(ReadingRefused, match="Gate: it was changed in the registry during the reading") as refused:
         store_reading(store, read, as_serial("SN Gate", "08:00"))
     assert refused.value.code == "registration_changed"
     assert rows(store, "SELECT count(*) FROM raw_punches") == [(0,)]
@@ -55,7 +55,7 @@ def test_a_reading_by_a_former_address_or_encoding_is_refused(store: Store, chan
 def test_a_reading_of_a_device_removed_since_is_refused(store: Store) -> None:
     read = store.devices.add(device())
     store.devices.remove("Gate")
-    with pytest.raises(ReadingRefused, match="removed from the registry while it was read"):
+    with pytest.raises(ReadingRefused, match="removed from the registry during the reading"):
         store_reading(store, read, as_serial("SN Gate", "08:00"))
 
 
@@ -64,7 +64,7 @@ def test_a_reading_of_the_terminal_that_was_replaced_is_refused(store: Store) ->
     store_reading(store, store.devices.get("Gate"), as_serial("old", "08:00"))
     read = store.devices.get("Gate")
     store.devices.forget_serial("Gate")
-    with pytest.raises(ReadingRefused, match="changed in the registry while it was read"):
+    with pytest.raises(ReadingRefused, match="changed in the registry during the reading"):
         store_reading(store, read, as_serial("old", "09:00"))
     store_reading(store, store.devices.get("Gate"), as_serial("new", "09:00"))
     assert store.devices.get("Gate").serial_number == "new"
@@ -73,7 +73,7 @@ def test_a_reading_of_the_terminal_that_was_replaced_is_refused(store: Store) ->
 def test_a_serial_number_is_never_forgotten_and_what_cannot_be_verified_is_not_stored(store: Store) -> None:
     store.devices.add(device())
     store_reading(store, store.devices.get("Gate"), as_serial("SN Gate", "08:00"))
-    with pytest.raises(ReadingRefused, match="does not tell its serial number, and SN Gate is registered") as refused:
+    with pytest.raises(ReadingRefused, match="did not return its serial number, and SN Gate is registered") as refused:
         store_reading(store, store.devices.get("Gate"), as_serial("", "09:00"))
     assert refused.value.code == "serial_unverified"
     assert store.devices.get("Gate").serial_number == "SN Gate"
