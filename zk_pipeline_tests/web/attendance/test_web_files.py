@@ -77,12 +77,12 @@ def test_more_rows_than_an_excel_file_may_have_here_are_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(file_responses, "MAX_EXCEL_ROWS", 5)
     answer = reader.get("/exports/file?what=raw&format=xlsx")
-    assert (answer.status_code, "too many for an Excel file" in drawn(answer).alerts[0]) == (400, True)
+    assert (answer.status_code, "exceed the limit of Excel files" in drawn(answer).alerts[0]) == (400, True)
     assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
 
 
 def test_two_exports_are_made_at_a_time(reader: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_responses, "EXPORTS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(file_responses, "EXPORT_SLOTS", threading.BoundedSemaphore(1))
     for _ in range(3):  # each releases its slot
         assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
         until(lambda: file_responses.EXPORT_SLOTS.acquire(blocking=False))
