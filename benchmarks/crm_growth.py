@@ -59,7 +59,7 @@ class Timed:
 
 
 def age(store: Store, settled: int) -> None:
-    """Put so many settled deliveries, and the days they told of, before what is due."""
+    """Insert settled deliveries with their days, older than the due ones."""
     values = {"dates": DATES, "copies": settled // (USERS * DATES)}
     for table, more in (("crm_deliveries", _ARRIVED), ("daily_attendance_revisions", "")):
         with store.database.write("benchmark") as connection:

@@ -33,7 +33,7 @@ from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, store_a
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-CRM_TOKEN = "token-that-nobody-may-see"
+CRM_TOKEN = "token-that-must-stay-secret"
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
         use_memory_folder()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # pytest has warnings of its own choice; those that the product silences knowingly are silenced here, too.
+    # pytest sets its own warning filters; the warnings that the product suppresses are suppressed here, too.
     for words in SUPPRESSED_WARNINGS:
         config.addinivalue_line("filterwarnings", f"ignore:{words}")
     chosen.engine = config.getoption("--engine")
@@ -158,7 +158,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The name of a home that does not exist yet; in the environment nothing else of ours is set."""
+    """Path of a home that does not exist yet; the environment has no other variable of the project."""
     for name in (*VARIABLES, "DAGSTER_HOME"):
         monkeypatch.setenv(name, "")  # so that what a command exports is taken back, too
         monkeypatch.delenv(name)

@@ -65,7 +65,7 @@ SLOW = {
 
 
 class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Work units in the order of the collection, which `sort_items` has brought into that of `SLOW`."""
+    """Work units in the order of the collection, which `sort_items` has sorted by `SLOW`."""
 
     def __init__(self, config: pytest.Config, log: Producer | None) -> None:
         config.option.loadscopereorder = False  # by the number of tests

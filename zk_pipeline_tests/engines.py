@@ -87,7 +87,7 @@ chosen = _Chosen()
 
 @contextmanager
 def on_engine(name: str) -> Iterator[None]:
-    """What paths stand for meanwhile."""
+    """Databases that paths stand for inside the context."""
     before, chosen.engine = chosen.engine, name
     try:
         yield
@@ -101,7 +101,7 @@ def place(path: Path) -> Where:
 
 
 def empty_store(path: Path) -> Where:
-    """A new one that nobody has open."""
+    """A new database without open connections."""
     at = place(path)
     with Database(at).read("make an empty store"):
         pass
@@ -111,7 +111,7 @@ def empty_store(path: Path) -> Where:
 
 
 def copy_store(template: Where, path: Path) -> Where:
-    """What stands for `path` then, and begins as `template`, which nobody has open."""
+    """The database that stands for `path`: a copy of `template`, which has no open connections."""
     if isinstance(template, Path):
         return Path(shutil.copyfile(template, path))
     copied = lakes().copy(template, path.with_name(f"{path.name}.lake"))
@@ -121,7 +121,7 @@ def copy_store(template: Where, path: Path) -> Where:
 
 @contextmanager
 def lakes_dropped() -> Iterator[None]:
-    """The lakes made meanwhile are dropped, and all of this process closed: a server takes 100 connections."""
+    """Drop the lakes created inside the context and close this process's connections: a server accepts 100."""
     before = list(_lakes.made) if _lakes else []
     yield
     for address in list(_lakes.made) if _lakes else []:

@@ -6,7 +6,7 @@ import socket
 
 
 def free_port() -> int:
-    """Chosen by the kernel; somebody else may get it meanwhile, which the server's log says then."""
+    """Port chosen by the kernel. Another process may bind it first; the server's log then says so."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

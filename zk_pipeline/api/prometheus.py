@@ -27,7 +27,7 @@ class DaemonStatus(Protocol):
     @property
     def heartbeats(self) -> dict[str, float]: ...
     @property
-    def runs_in_flight(self) -> int: ...
+    def runs_in_progress(self) -> int: ...
     @property
     def is_daemon_alive(self) -> bool: ...
 
@@ -113,7 +113,7 @@ class PipelineCollector(Collector):
         if self.dagster.heartbeats:
             age.add_metric([], max(self.dagster.heartbeats.values()))
         yield age
-        yield _gauge("zk_runs_in_progress", "Dagster runs that are queued or running.", self.dagster.runs_in_flight)
+        yield _gauge("zk_runs_in_progress", "Dagster runs that are queued or running.", self.dagster.runs_in_progress)
 
     def _lock_metrics(self) -> Iterator[Metric]:
         """Of all processes that use this store on this host."""

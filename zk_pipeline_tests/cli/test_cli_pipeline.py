@@ -276,7 +276,7 @@ def test_the_status_shows_stale_dates_and_failed_polls(zk: CommandLine, gates: F
     assert status["punches"] == 7
     devices = {one["name"]: (one["last_poll_status"], one["records"]) for one in status["devices"]}
     assert devices == {"North": ("success", 5), "South": ("failed", 2)}
-    assert status["orchestration"]["runs_in_flight"] == 0
+    assert status["orchestration"]["runs_in_progress"] == 0
     result = zk("status").out
     assert f"{MONDAY}, {WEDNESDAY}" in result
     assert "South (127.0.0.1:" in result

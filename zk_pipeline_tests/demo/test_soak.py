@@ -115,7 +115,7 @@ class Soak:
                 print(self.sizes[-1].words, dict(self.day.counts), flush=True)  # noqa: T201
             self.day.over.wait(1)
 
-    def under_way(self) -> list[dg.DagsterRun]:
+    def unfinished(self) -> list[dg.DagsterRun]:
         return list(self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES)))
 
     def kill_a_run(self) -> str:
@@ -179,7 +179,7 @@ def test_a_day_of_faults_and_kills_leaves_everything_right_and_nothing_behind(
                 living.join()
                 wait(soak.is_settled, seconds=420)
                 execute(home_store, "UPDATE devices SET enabled = false")  # so that polls, too, come to an end
-                wait(lambda: not soak.under_way(), seconds=120)
+                wait(lambda: not soak.unfinished(), seconds=120)
                 soak.sizes.append(measure(home, instance, clock.elapsed / timedelta(hours=1)))
                 ui.process.send_signal(signal.SIGINT)
                 assert ui.process.wait(90) == 0
@@ -227,7 +227,7 @@ def agrees(soak: Soak, crm: CrmReceiver, narrow: str) -> None:
 
 def nothing_is_left(soak: Soak, killed: str) -> None:
     assert processes_of(soak.home) == {}
-    assert soak.under_way() == []
+    assert soak.unfinished() == []
     run = soak.instance.get_run_by_id(killed)
     assert run is not None
     assert run.status is dg.DagsterRunStatus.FAILURE

@@ -20,7 +20,7 @@ from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.store import utc_now
 
-_STAMP = "data/watchdog-told"  # its mtime: time of the last alert about an unusable store
+_STAMP = "data/watchdog-notified"  # its mtime: time of the last alert about an unusable store
 
 
 @click.command()

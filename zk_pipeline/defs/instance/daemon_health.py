@@ -20,7 +20,7 @@ class DaemonStatus:
     heartbeats: dict[str, float]
     running: list[str]
     stopped: list[str]
-    runs_in_flight: int
+    runs_in_progress: int
 
     @property
     def is_daemon_alive(self) -> bool:
@@ -36,7 +36,7 @@ class DaemonStatus:
     def summary(self) -> str:
         """Schedules, sensors and runs in one line."""
         stopped = f"; stopped: {', '.join(self.stopped)}" if self.stopped else ""
-        return f"{len(self.running)} running{stopped}; {self.runs_in_flight} runs in progress"
+        return f"{len(self.running)} running{stopped}; {self.runs_in_progress} runs in progress"
 
 
 def daemon_status(instance: dg.DagsterInstance, now: datetime) -> DaemonStatus:

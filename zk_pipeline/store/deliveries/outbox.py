@@ -193,18 +193,18 @@ SET attempts = crm_deliveries.attempts + ended.attempts,
     delivered_at = CASE WHEN ended.state = 'delivered' THEN ended.finished_at ELSE crm_deliveries.delivered_at END,
     last_status = CASE WHEN ended.was_tried THEN ended.status ELSE crm_deliveries.last_status END,
     last_error = CASE WHEN ended.was_tried THEN ended.error ELSE crm_deliveries.last_error END,
-    sent_body = CASE WHEN ended.is_unknown AND NOT (ended.is_outdated AND ended.is_given_up)
+    sent_body = CASE WHEN ended.is_unknown AND NOT (ended.is_outdated AND ended.is_exhausted)
         THEN coalesce(ended.sent_body, crm_deliveries.sent_body) END,
     state = CASE
         WHEN ended.state = 'delivered' THEN 'delivered'
-        WHEN ended.is_outdated AND (ended.is_given_up OR NOT ended.is_unknown) THEN 'superseded'
+        WHEN ended.is_outdated AND (ended.is_exhausted OR NOT ended.is_unknown) THEN 'superseded'
         WHEN crm_deliveries.delivered_at IS NOT NULL THEN 'delivered' -- sent again by --force: the CRM has it
-        WHEN ended.is_given_up THEN 'failed'
+        WHEN ended.is_exhausted THEN 'failed'
         ELSE ended.state
     END
 FROM (
     SELECT
-        outcomes.*, outcomes.state = 'retry' AND mine.retry_rounds + 1 >= $max_rounds AS is_given_up,
+        outcomes.*, outcomes.state = 'retry' AND mine.retry_rounds + 1 >= $max_rounds AS is_exhausted,
         EXISTS (
             FROM crm_deliveries AS later
             WHERE {_IS_LATER}

@@ -21,8 +21,8 @@ def invalidating_affected_dates(connection: Connection, sites: Sequence[str] | N
 
     Only rows of `sites` can be affected. A nested call leaves the work to the outer one, with the same sites.
     """
-    under_way = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'rows_before')").fetchall()
-    if sites is None or under_way[0][0]:
+    is_nested = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'rows_before')").fetchall()
+    if sites is None or is_nested[0][0]:
         yield
         return
     fingerprint(connection, "rows_before", sites)

@@ -26,8 +26,8 @@ def changing_shifts(connection: Connection) -> Iterator[None]:
 
     A nested call leaves the work to the outer one. Purged dates stay unchanged.
     """
-    under_way = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'held_before')").fetchall()
-    if under_way[0][0]:
+    is_nested = connection.execute("SELECT EXISTS (FROM duckdb_tables() WHERE table_name = 'held_before')").fetchall()
+    if is_nested[0][0]:
         yield
         return
     connection.execute(f"CREATE TEMP TABLE punched AS {pairs(connection)}")

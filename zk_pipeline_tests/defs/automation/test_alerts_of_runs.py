@@ -109,7 +109,7 @@ def failed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> t
             polled = poll_all(launcher, store)
             assert launcher.process(DateRange(MONDAY, MONDAY)).failure is None
             refused = launcher.sync(DateRange(MONDAY, MONDAY), {})
-            crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is nobody")
+            crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is unknown")
             misconfigured = launcher.sync(DateRange(MONDAY, MONDAY), {"failed": True})
     results = [polled, refused, misconfigured]
     assert None not in [one.failure for one in results]

@@ -35,7 +35,7 @@ from zk_pipeline_tests.store.store_fixtures import (
     store_at,
 )
 
-TOLD = "SELECT site, revision, state, record_per FROM crm_deliveries ORDER BY revision, site"
+DELIVERIES = "SELECT site, revision, state, record_per FROM crm_deliveries ORDER BY revision, site"
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def at(name: str, store: Store, *times: str, user_id: str = "1001", per_site: bo
 
 
 def gone(name: str, store: Store, *, per_site: bool = False) -> None:
-    """Nobody has punched there after all."""
+    """Void the punches of the device."""
     execute(store, "UPDATE raw_punches SET voided_at = now() WHERE device = ?", [name])
     process(store, MONDAY, per_site=per_site)
 
@@ -165,7 +165,7 @@ def test_what_waits_at_one_site_is_superseded_by_a_change_at_another(store: Stor
     at("A", store, "08:00")
     at("B", store, "17:00")
     gone("A", store)
-    assert rows(store, TOLD) == [
+    assert rows(store, DELIVERIES) == [
         ("A", 1, "superseded", "person"),
         ("B", 2, "superseded", "person"),
         ("A", 3, "pending", "person"),
@@ -175,7 +175,7 @@ def test_what_waits_at_one_site_is_superseded_by_a_change_at_another(store: Stor
 def test_a_person_at_one_site_is_numbered_from_one(store: Store) -> None:
     for times in (("08:00",), ("12:00",), ("17:00",)):
         at("A", store, *times)
-    assert rows(store, TOLD) == [
+    assert rows(store, DELIVERIES) == [
         ("A", 1, "superseded", "person"),
         ("A", 2, "superseded", "person"),
         ("A", 3, "pending", "person"),
@@ -206,7 +206,7 @@ def test_a_dead_letter_gets_another_turn_with_the_next_change(store: Store) -> N
     deliver(store, DeliveryState.FAILED)
     at("B", store, "11:30")
     assert [one.revision for one in deliver(store)] == [3]
-    assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
+    assert [state for _, _, state, _ in rows(store, DELIVERIES)] == ["superseded", "delivered"]
 
 
 def test_other_bounds_change_a_merged_record_though_no_row_changes(store: Store) -> None:
@@ -245,7 +245,7 @@ def test_what_is_sent_while_another_site_changes_is_outdated_by_that(ends: str, 
             [Outcome(delivery=first, state=DeliveryState.FAILED, attempts=1, finished_at=LONG_AFTER)], 0
         )
     assert [one.revision for one in deliver(store, run="b")] == [2]
-    assert [state for _, _, state, _ in rows(store, TOLD)] == ["superseded", "delivered"]
+    assert [state for _, _, state, _ in rows(store, DELIVERIES)] == ["superseded", "delivered"]
 
 
 def test_a_merged_record_whose_outcome_is_unknown_keeps_its_body(store: Store) -> None:

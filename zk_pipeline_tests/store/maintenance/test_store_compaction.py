@@ -70,7 +70,7 @@ def test_what_is_written_while_the_copy_is_made_is_kept(
         file_copy.fsync_file(part)
         ingest(store, "Gate", *on(MONDAY, "18:00"))
 
-    monkeypatch.setattr("zk_pipeline.store.maintenance.compaction.settle_on_disk", write_meanwhile)
+    monkeypatch.setattr("zk_pipeline.store.maintenance.compaction.fsync_file", write_meanwhile)
     assert dense.compact() == "changed during the copy"
     assert store.punches.total() == 3
 

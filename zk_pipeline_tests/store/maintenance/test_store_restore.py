@@ -33,7 +33,7 @@ from zk_pipeline_tests.store.store_fixtures import (
 
 pytestmark = pytest.mark.file_engine
 
-TOLD = "SELECT work_date, revision, state, idempotency_key FROM crm_deliveries ORDER BY 1, 2"
+DELIVERIES = "SELECT work_date, revision, state, idempotency_key FROM crm_deliveries ORDER BY 1, 2"
 DAYS = "SELECT work_date, revision, clock_out_local IS NULL FROM daily_attendance ORDER BY 1"
 # Put a backup in place and die at the moment of the rename.
 KILLED = """
@@ -42,7 +42,7 @@ from pathlib import Path
 from zk_pipeline.store.store import Store
 
 Path.replace = lambda *_: os._exit(9)
-Store.at(Path(sys.argv[1])).restoring.restore(Path(sys.argv[2]))
+Store.at(Path(sys.argv[1])).restore.run(Path(sys.argv[2]))
 """
 SPAN: dict[str, Any] = {"from_local": datetime(2026, 3, 2), "to_local": datetime(2026, 3, 3, 23)}  # noqa: DTZ001 (wall clock)
 FLOOR = 101  # the first revision of a day with unknown deliveries since the backup
@@ -94,17 +94,17 @@ def test_the_backup_takes_the_place_and_the_replaced_store_stays_beside_it(store
 
 
 def test_what_the_crm_was_told_since_is_known_after_a_restore(store: Store, backup: Path) -> None:
-    deliveries, days = rows(store, TOLD), rows(store, DAYS)
+    deliveries, days = rows(store, DELIVERIES), rows(store, DAYS)
     done = store.restore.run(backup)
     carried = done.carried
     assert (done.is_history_complete, carried.days, carried.first, carried.last) == (True, 2, MONDAY, TUESDAY)
     assert carried.stale == [MONDAY, TUESDAY]
-    assert (rows(store, TOLD), rows(store, DAYS)) == (deliveries, days)
+    assert (rows(store, DELIVERIES), rows(store, DAYS)) == (deliveries, days)
     read_again(store)
-    assert rows(store, TOLD) == deliveries, "equal days are not sent again"
+    assert rows(store, DELIVERIES) == deliveries, "equal days are not sent again"
     ingest(store, "Gate", *on(MONDAY, "18:00"))
     process(store, MONDAY)
-    assert rows(store, TOLD)[2][:3] == (MONDAY, 3, "pending"), "a correction is above all that the CRM has seen"
+    assert rows(store, DELIVERIES)[2][:3] == (MONDAY, 3, "pending"), "a correction is above all that the CRM has seen"
 
 
 def test_days_that_were_made_by_a_wrong_decision_are_put_right_when_made_again(store: Store, backup: Path) -> None:
@@ -170,10 +170,10 @@ def test_what_waits_in_a_backup_has_an_unknown_outcome_when_nothing_is_known_sin
 
 def test_restoring_the_same_backup_twice_is_as_good_as_once(store: Store, backup: Path, clock: StoppedClock) -> None:
     store.restore.run(backup)
-    deliveries = rows(store, TOLD)
+    deliveries = rows(store, DELIVERIES)
     clock.go(seconds=1)
     store.restore.run(backup)
-    assert rows(store, TOLD) == deliveries
+    assert rows(store, DELIVERIES) == deliveries
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000])
@@ -229,7 +229,7 @@ def test_days_of_a_terminal_registered_since_are_not_retracted(is_polled: bool, 
     ingest(store, "New", *punches)
     process(store, MONDAY)
     delivered(store)
-    deliveries = rows(store, TOLD)
+    deliveries = rows(store, DELIVERIES)
     carried = store.restore.run(backup).carried
     assert store.punches.total() == 5
     if is_polled:
@@ -237,7 +237,7 @@ def test_days_of_a_terminal_registered_since_are_not_retracted(is_polled: bool, 
     assert carried.first is not None
     assert carried.last is not None
     process(store, MONDAY, TUESDAY, *stale(store))
-    assert rows(store, TOLD) == deliveries
+    assert rows(store, DELIVERIES) == deliveries
     assert rows(store, "SELECT count(*) FROM processed_attendance WHERE device IS NULL") == [(0,)]
 
 
@@ -314,10 +314,10 @@ def test_a_day_that_was_retracted_since_stays_retracted(store: Store, backup: Pa
     store.devices.update("Gate", site="HQ")
     process(store, *stale(store))
     delivered(store)
-    deliveries = rows(store, TOLD)
+    deliveries = rows(store, DELIVERIES)
     store.restore.run(backup)
     process(store, *stale(store))
-    assert rows(store, TOLD) == deliveries
+    assert rows(store, DELIVERIES) == deliveries
     assert rows(store, "SELECT DISTINCT site FROM daily_attendance") == [("HQ",)]
 
 

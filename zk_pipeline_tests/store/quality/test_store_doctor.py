@@ -38,7 +38,7 @@ BREAK = {
     "2 AS first_poll_id) FROM raw_punches WHERE seq = 1",
     "punches-unique": "INSERT INTO raw_punches FROM raw_punches WHERE seq = 1",
     "punches-poll": "UPDATE raw_punches SET first_poll_id = 99 WHERE seq = 1",
-    "punches-device": "UPDATE raw_punches SET device = 'Nobody' WHERE seq = 1",
+    "punches-device": "UPDATE raw_punches SET device = 'Unknown' WHERE seq = 1",
     "punches-counted": "UPDATE work_dates SET latest_punch_seq = 0 WHERE work_date = '2026-03-03'",
     "inconsistent-dates": "INSERT INTO daily_attendance FROM daily_attendance WHERE work_date = '2026-03-02'",
     "one-open-delivery": "UPDATE crm_deliveries SET state = 'pending' WHERE work_date = '2026-03-03'",
@@ -127,8 +127,8 @@ def test_every_rule_is_tried() -> None:
 
 
 def test_a_finding_counts_over_all_spans_and_shows_one(store: Store) -> None:
-    execute(store, "UPDATE raw_punches SET device = 'Nobody'")
-    assert found(store)["punches-device"] == "4 punches are of a device that is not on record (such as Nobody)"
+    execute(store, "UPDATE raw_punches SET device = 'Unknown'")
+    assert found(store)["punches-device"] == "4 punches refer to a device that is not stored (such as Unknown)"
 
 
 def test_deliveries_of_a_run_that_lives_are_no_finding(store: Store) -> None:
