@@ -172,8 +172,8 @@ def test_a_user_with_days_at_several_sites_needs_a_site(reader: httpx.Client) ->
     [
         ("user_id=1001&month=2026-13", "month: must be a month such as 2026-11"),
         ("user_id=1001&month=9999-12", "month: must be a month"),
-        ("user_id=unknown", "no person 'unknown'"),
-        ("user_id=1003&site=Nowhere", "person '1003' was never seen at 'Nowhere'"),
+        ("user_id=unknown", "no user 'unknown'"),
+        ("user_id=1003&site=Nowhere", "user '1003' is unknown at 'Nowhere'"),
         ("user_id=1003&day=1", "day: "),
     ],
 )
