@@ -35,7 +35,10 @@ def test_the_page_shows_punches_rules_revisions_and_responses_of_the_crm(reader:
     changed = next(row[2] for row in page.cells if row[0] == "2" and len(row) == 5)
     assert changed.startswith("clock-out: – → 2026-03-02 19:00:00 punches: 1 → 2 worked: – → 7 h 30 min outlier: ")
     verdicts = [row[1:5] for row in page.cells if row[2:3] == ["rejected"]]
-    assert verdicts == [["2", "rejected", "422", f"422: {CRM_MESSAGE}"], ["1", "rejected", "422", f"422: {CRM_MESSAGE}"]]
+    assert verdicts == [
+        ["2", "rejected", "422", f"422: {CRM_MESSAGE}"],
+        ["1", "rejected", "422", f"422: {CRM_MESSAGE}"],
+    ]
     assert page.links["run"] == f"/runs/{RUN}"
     assert page.links["Dagster"] == f"http://dagster.example/runs/{RUN}"
     assert "Europe/Istanbul" in text
