@@ -34,8 +34,11 @@ def test_the_page_shows_punches_rules_revisions_and_responses_of_the_crm(reader:
     ]
     changed = next(row[2] for row in page.cells if row[0] == "2" and len(row) == 5)
     assert changed.startswith("clock-out: – → 2026-03-02 19:00:00 punches: 1 → 2 worked: – → 7 h 30 min outlier: ")
-    verdicts = [row[1:5] for row in page.cells if row[2:3] == ["refused"]]
-    assert verdicts == [["2", "refused", "422", f"422: {CRM_MESSAGE}"], ["1", "refused", "422", f"422: {CRM_MESSAGE}"]]
+    verdicts = [row[1:5] for row in page.cells if row[2:3] == ["rejected"]]
+    assert verdicts == [
+        ["2", "rejected", "422", f"422: {CRM_MESSAGE}"],
+        ["1", "rejected", "422", f"422: {CRM_MESSAGE}"],
+    ]
     assert page.links["run"] == f"/runs/{RUN}"
     assert page.links["Dagster"] == f"http://dagster.example/runs/{RUN}"
     assert "Europe/Istanbul" in text
@@ -77,7 +80,7 @@ def test_stale_and_blocked_dates_are_marked(reader: httpx.Client, web: Web) -> N
     assert "This date is stale" not in day(reader, "1002", ABSENT).text
     ingest(web.store, "South", *on(ABSENT, "20:00", user_id="1002"))
     assert "This date is stale" in day(reader, "1002", ABSENT).text
-    execute(web.store, "INSERT INTO held_dates VALUES (?, 'two rows of one person', now())", [ABSENT])
+    execute(web.store, "INSERT INTO blocked_dates VALUES (?, 'two rows of one person', now())", [ABSENT])
     try:
         assert "until its rows are consistent: two rows of one person" in day(reader, "1002", ABSENT).alerts[0]
     finally:

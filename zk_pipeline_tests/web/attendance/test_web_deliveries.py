@@ -32,7 +32,7 @@ def test_undelivered_records_are_listed_with_the_response_of_the_crm(reader: htt
 
 def test_the_oldest_due_delivery_and_blocked_dates_are_shown(reader: httpx.Client, web: Web) -> None:
     assert "No delivery is due." in drawn(reader.get("/deliveries")).text
-    execute(web.store, "INSERT INTO held_dates VALUES (?, 'two rows of one person', now())", [MARCH])
+    execute(web.store, "INSERT INTO blocked_dates VALUES (?, 'two rows of one person', now())", [MARCH])
     execute(web.store, "UPDATE crm_deliveries SET state = 'pending', created_at = created_at - INTERVAL 3 DAY "
             "WHERE user_id = '1003' AND revision = 2")  # fmt: skip
     try:

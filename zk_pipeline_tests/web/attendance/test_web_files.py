@@ -77,12 +77,12 @@ def test_more_rows_than_an_excel_file_may_have_here_are_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(file_responses, "MAX_EXCEL_ROWS", 5)
     answer = reader.get("/exports/file?what=raw&format=xlsx")
-    assert (answer.status_code, "too many for an Excel file" in drawn(answer).alerts[0]) == (400, True)
+    assert (answer.status_code, "exceed the limit of Excel files" in drawn(answer).alerts[0]) == (400, True)
     assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
 
 
 def test_two_exports_are_made_at_a_time(reader: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_responses, "EXPORTS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(file_responses, "EXPORT_SLOTS", threading.BoundedSemaphore(1))
     for _ in range(3):  # each releases its slot
         assert reader.get("/exports/file?what=raw&format=csv").status_code == 200
         until(lambda: file_responses.EXPORT_SLOTS.acquire(blocking=False))
@@ -172,8 +172,8 @@ def test_a_user_with_days_at_several_sites_needs_a_site(reader: httpx.Client) ->
     [
         ("user_id=1001&month=2026-13", "month: must be a month such as 2026-11"),
         ("user_id=1001&month=9999-12", "month: must be a month"),
-        ("user_id=unknown", "no person 'unknown'"),
-        ("user_id=1003&site=Nowhere", "person '1003' was never seen at 'Nowhere'"),
+        ("user_id=unknown", "no user 'unknown'"),
+        ("user_id=1003&site=Nowhere", "user '1003' is unknown at 'Nowhere'"),
         ("user_id=1003&day=1", "day: "),
     ],
 )

@@ -110,7 +110,7 @@ def test_other_invalid_parameters_are_reported(reader: httpx.Client) -> None:
         ("/attendance?is_outlier=maybe", "is_outlier: "),
         ("/outliers?outlier_code=TOO_BAD", "outlier_code: "),
         ("/outliers?is_outlier=false", "is_outlier: not a filter"),
-        ("/punches?start_date=2026-02-30", "start_date: 2026-02-30 is not a date"),
+        ("/punches?start_date=2026-02-30", "start_date: 2026-02-30 is not a valid date"),
         ("/punches?device=99", "device: there is none with the id 99"),
         ("/deliveries?start_date=2026-03-02&end_date=2026-03-01", "end_date: 2026-03-01 is before"),
         ("/deliveries?ordering=user_id", "ordering: "),
