@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import time, timedelta
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import Enum, StrEnum
+from enum import StrEnum
 from urllib.parse import urlsplit
 
 from requests.structures import CaseInsensitiveDict
