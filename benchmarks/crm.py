@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def _measure(pipe: Connection, name: str, workspace: Workspace) -> None:
 def _rows(only: tuple[str, ...], folder: Path) -> list[tuple[str, Cost, Counts]]:
     template = folder / "due.duckdb"
     due = make_due(Store.at(template), people=USERS, dates=dates_from(DATES))
-    certificate = make_certificate(folder, ends=datetime.now(timezone.utc) + timedelta(days=365))
+    certificate = make_certificate(folder, ends=datetime.now(UTC) + timedelta(days=365))
     rows = []
     with serving(*certificate.tls, latency=LATENCY) as crm:
         for name in CLIENTS:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from datetime import time as clock_time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -72,7 +72,7 @@ def measured(work: Work, store: Path) -> Cost:
 def _measure(pipe: Connection, work: Work, store: Path) -> None:
     run = work(store)
     Store.at(store).punches.total()  # imports everything first, with the modules that pandera imports at first use
-    evaluate_days(_NOTHING, RULES, datetime.now(timezone.utc))
+    evaluate_days(_NOTHING, RULES, datetime.now(UTC))
     wall, cpu = time.perf_counter(), time.process_time()
     rows = run()
     pipe.send(Cost(time.perf_counter() - wall, time.process_time() - cpu, _peak_mb(), rows))

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -231,7 +231,7 @@ def idle(seconds: int) -> Mapping[str, float]:
 
 
 def print_ticks(rows: Sequence[tuple[str, int, float, str]]) -> None:
-    click.echo(f"{datetime.now(tz=timezone.utc):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}\n")
+    click.echo(f"{datetime.now(tz=UTC):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}\n")
     click.echo("| tick | every | CPU of one | per hour | result |\n|---|---|---|---|---|")
     for name, seconds, cpu, result in rows:
         click.echo(f"| `{name}` | {seconds} s | {cpu:.1f} ms | {cpu * 3.6 / seconds:.2f} s | {result} |")

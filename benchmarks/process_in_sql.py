@@ -5,7 +5,7 @@ The result is that of `process_dates`, without comparison with earlier rows: no 
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ def make_days(store: Store, dates: list[date], rules: WorkRules, zones: list[str
     """Compute all days of `dates` in one transaction, by the rules of `WorkRules()`, for work dates from midnight."""
     days = pd.Series(pd.to_datetime(dates))
     due = pd.concat([rules.shift_instants(days, zone).assign(work_date=days, timezone=zone) for zone in zones])
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     with store.database.write("days by SQL alone") as connection:
         connection.execute("SET enable_progress_bar = false")
         connection.register("due", due)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
@@ -25,7 +25,7 @@ PUNCHES = 8  # new punches per reading: a terminal of fifty employees in a quart
 FEW, MANY, REPEATS = 1, 32, 15
 EVENTS = (50, 250)
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_BEGIN = datetime(2026, 3, 2, 6, tzinfo=timezone.utc)
+_BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import tomllib
 import yaml
 
 CHECKOUT = Path(__file__).parents[1]

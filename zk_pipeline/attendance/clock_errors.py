@@ -5,7 +5,7 @@ Pure functions over columns. `devices.terminal_info` measures the clocks; the st
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -63,5 +63,5 @@ def doubtful_punches(
 
 def seconds_ahead(punched_at: npt.NDArray[np.datetime64], moment: datetime) -> npt.NDArray[np.float64]:
     """Seconds from the aware `moment` to each instant (datetime64[us] in UTC); negative before it."""
-    reference = np.datetime64(moment.astimezone(timezone.utc).replace(tzinfo=None), "us")
+    reference = np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
     return (punched_at - reference) / np.timedelta64(1, "s")

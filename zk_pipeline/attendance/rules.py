@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import time, timedelta
-from enum import Enum
+from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ Offsets: TypeAlias = "np.timedelta64 | npt.NDArray[np.timedelta64]"
 _NONE, _DAY = np.timedelta64(0, "us"), np.timedelta64(timedelta(days=1), "us")
 
 
-class OutlierCode(str, Enum):
+class OutlierCode(StrEnum):
     """Outlier codes, in the order in which `outlier_codes` lists them, each with an `explanation` for users."""
 
     explanation: str

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
@@ -38,7 +38,7 @@ _NO_BODY = {204, 205}
 _RESERVED = "idempotency_key"  # added to each record of a batch
 
 
-class Instants(str, Enum):
+class Instants(StrEnum):
     """Format of clock-in and clock-out; the value is its name in the file."""
 
     ISO = "iso"  # 2026-11-11T08:15:30+03:00, the default
@@ -50,7 +50,7 @@ class Instants(str, Enum):
     def write(self, value: datetime) -> str | int:
         """Format `value` (aware, in the device's zone) to the second."""
         if self is Instants.UTC:
-            return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+            return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
         if self is Instants.LOCAL:
             return value.replace(tzinfo=None).isoformat(timespec="seconds")
         if self is Instants.EPOCH:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Literal, Protocol
 
 RecordPer = Literal["person", "site"]
@@ -41,7 +41,7 @@ class Delivery:
         return self.clock_in is None
 
 
-class DeliveryState(str, Enum):
+class DeliveryState(StrEnum):
     """Result of a delivery in one run; the value explains it."""
 
     DELIVERED = "the CRM has this revision"

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import requests
 import urllib3
@@ -160,7 +160,7 @@ class _Probe:
         with context.wrap_socket(connection, server_hostname=self.endpoint.host) as tls:
             ends = str((tls.getpeercert() or {})["notAfter"])
             version = tls.version()
-        end = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), timezone.utc)
+        end = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
         self.days_left = (end - self.clock()).days
         soon = ": renew it soon" if self.days_left < CERTIFICATE_WARNING_DAYS else ""
         self.note("tls", True, f"{version}, certificate valid for {counted(self.days_left, 'more day')}{soon}")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import Enum
+from enum import StrEnum
 from urllib.parse import urlsplit
 
 from requests.structures import CaseInsensitiveDict
@@ -22,7 +22,7 @@ from zk_pipeline.crm.sanitize import extract_message, is_html, sanitize_line
 MAX_RETRY_AFTER = 86_400.0  # seconds; a longer pause is cut to one day
 
 
-class ResponseClass(str, Enum):
+class ResponseClass(StrEnum):
     """Class of a response, or of a missing one; the value explains it."""
 
     DELIVERED = "the CRM has this revision"
@@ -255,4 +255,4 @@ def _http_date(value: str) -> datetime | None:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

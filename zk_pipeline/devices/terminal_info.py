@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta, timezone
+from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -94,7 +94,7 @@ def clock_drift(reading: ClockReading, timezone_name: str) -> float | None:
     if reading.clock_local is None:
         return None
     zone = ZoneInfo(timezone_name)
-    instants = [reading.clock_local.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc) for fold in (0, 1)]
+    instants = [reading.clock_local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
     return min(((instant - reading.read_at).total_seconds() for instant in instants), key=abs)
 
 

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -109,7 +109,7 @@ class _Exchange:
         left = self._began + BODY_TIMEOUT_SECONDS - time.perf_counter()
         try:
             message = await asyncio.wait_for(self._receive(), max(0.01, left))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s") from None
         self._is_complete = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
@@ -126,7 +126,7 @@ class _Exchange:
         self._sent += len(message.get("body", b""))
         try:
             await asyncio.wait_for(self._send(message), SEND_TIMEOUT_SECONDS)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise ConnectionError("the client does not receive the response") from None
 
     @property
@@ -142,7 +142,7 @@ class _Exchange:
         client = self._scope.get("client")
         # Without the query string: a client may have put a token there.
         entry: dict[str, Any] = {
-            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "client": client[0] if client else None,
             "who": self._scope.get("state", {}).get("who"),
             "method": method,

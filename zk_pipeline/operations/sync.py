@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.client import CrmClient, check_lookup
@@ -167,7 +167,7 @@ def pause_message(store: Store, settings: Settings) -> str | None:
 
 
 def _moment(at: datetime) -> str:
-    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _ignore(_: DeliverySummary) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -23,7 +23,7 @@ def daemon_liveness_problem(instance: dg.DagsterInstance, now: datetime) -> str 
         if not state.is_running:
             return f"{ALERT_SENSOR} is stopped: no alerts are sent. Start it in the UI under Automation."
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-        last = datetime.fromtimestamp(ticks[0].timestamp, tz=timezone.utc) if ticks else None
+        last = datetime.fromtimestamp(ticks[0].timestamp, tz=UTC) if ticks else None
         if last is not None and now - last > _MAX_TICK_AGE:
             return f"The daemon is alive, but {ALERT_SENSOR} has had no tick since {last:%Y-%m-%d %H:%M} UTC."
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.days.days import DayStore
@@ -40,7 +40,7 @@ from zk_pipeline.store.terminals.quarantine import QuarantineStore
 
 
 def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)

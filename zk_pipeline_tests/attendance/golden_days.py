@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("golden_days.md")
@@ -134,7 +134,7 @@ def _tabulate(case: Case, cells: list[str], line: str) -> None:
 
 
 def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def wall(reading: datetime | None, day: date) -> str:
@@ -146,9 +146,9 @@ def wall(reading: datetime | None, day: date) -> str:
 
 
 def moment(instant: datetime | None) -> str:
-    return "" if instant is None else f"{instant.astimezone(timezone.utc):%Y-%m-%d} {_short(instant)}"
+    return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%d} {_short(instant)}"
 
 
 def _short(reading: datetime) -> str:
-    reading = reading.astimezone(timezone.utc) if reading.tzinfo else reading
+    reading = reading.astimezone(UTC) if reading.tzinfo else reading
     return f"{reading:%H:%M:%S}" if reading.second else f"{reading:%H:%M}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import pairwise
 from typing import TypeAlias
@@ -69,7 +69,7 @@ class PlainPunch:
 
     @property
     def instant(self) -> datetime:
-        return self.local.replace(tzinfo=ZoneInfo(self.gate.zone)).astimezone(timezone.utc)
+        return self.local.replace(tzinfo=ZoneInfo(self.gate.zone)).astimezone(UTC)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _unusual(
     day_off: str | None,
 ) -> tuple[list[str], list[str]]:
     def at(on: date, hour: time) -> datetime:
-        return datetime.combine(on, hour).replace(tzinfo=ZoneInfo(first.gate.zone)).astimezone(timezone.utc)
+        return datetime.combine(on, hour).replace(tzinfo=ZoneInfo(first.gate.zone)).astimezone(UTC)
 
     begin = begins(company, site, user, first.gate.name, day)
     starts_on = day + ONE_DAY if shift.start < begin else day

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -18,7 +18,7 @@ USERS, EXAMPLES = 100, 12
 
 def compare(worked: Worked, hours: int) -> int:
     """Compare the evaluation at some instant and at each `reprocess_after`. Returns the number of users."""
-    company, zero = worked.company, datetime.combine(worked.middle, datetime.min.time(), timezone.utc)
+    company, zero = worked.company, datetime.combine(worked.middle, datetime.min.time(), UTC)
     frame, rules, shifts = summaries(company, worked.punches), rules_of(company), shifts_of(company)
     now = zero + timedelta(hours=hours)
     evaluated = evaluate_days(frame, rules, now, shifts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, P
 from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, summaries
 
 MONDAY = date(2026, 3, 2)
-LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)
+LONG_AFTER = datetime(2027, 1, 1, tzinfo=UTC)
 NIGHT = PlainShift(start=time(22), end=time(6), workday_starts_at=time(14))
 
 
@@ -97,7 +97,7 @@ def test_a_shift_that_begins_after_midnight_belongs_to_the_work_date_before() ->
 
 def test_nothing_is_missing_and_nobody_left_too_early_before_the_work_date_is_over() -> None:
     for times, code in ((["09:00"], "MISSING_CLOCK_OUT"), (["09:00", "12:00"], "CLOCK_OUT_TOO_EARLY")):
-        midnight = datetime(2026, 3, 3, 5, tzinfo=timezone.utc)  # in New York
+        midnight = datetime(2026, 3, 3, 5, tzinfo=UTC)  # in New York
         before, evaluated = day_of(*times, now=midnight - timedelta(seconds=1), zone="America/New_York")
         assert (before.codes, evaluated.reprocess_after) == ((), {MONDAY: midnight})
         after, evaluated = day_of(*times, now=midnight, zone="America/New_York")
@@ -105,7 +105,7 @@ def test_nothing_is_missing_and_nobody_left_too_early_before_the_work_date_is_ov
 
 
 def test_other_outliers_are_told_at_once() -> None:
-    early, evaluated = day_of("05:00", "18:30", now=datetime(2026, 3, 2, 19, tzinfo=timezone.utc))
+    early, evaluated = day_of("05:00", "18:30", now=datetime(2026, 3, 2, 19, tzinfo=UTC))
     assert (early.codes, evaluated.reprocess_after) == (("CLOCK_IN_TOO_EARLY",), {})
 
 

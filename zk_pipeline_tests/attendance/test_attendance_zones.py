@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -81,7 +81,7 @@ def test_a_zone_that_does_not_exist_is_an_error() -> None:
 )
 def test_whole_columns_equal_one_reading_at_a_time(zone: str, readings: list[datetime]) -> None:
     tz = ZoneInfo(zone)
-    expected = [reading.replace(tzinfo=tz).astimezone(timezone.utc) for reading in readings]
+    expected = [reading.replace(tzinfo=tz).astimezone(UTC) for reading in readings]
     made = to_instants(pd.Series(readings, dtype="datetime64[us]"), zone)
     assert [moment.to_pydatetime() for moment in made] == expected
 
@@ -93,6 +93,6 @@ def test_every_quarter_of_an_hour_of_twenty_years_around_the_changes(zone: str) 
     offsets = [hour.to_pydatetime().replace(tzinfo=tz).utcoffset() for hour in hours]
     moved = [hours[i] for i in range(1, len(hours)) if offsets[i] != offsets[i - 1]]
     readings = [quarter for end in moved for quarter in pd.date_range(end - pd.Timedelta("36h"), end, freq="15min")]
-    expected = [reading.to_pydatetime().replace(tzinfo=tz).astimezone(timezone.utc) for reading in readings]
+    expected = [reading.to_pydatetime().replace(tzinfo=tz).astimezone(UTC) for reading in readings]
     made = to_instants(pd.Series(readings, dtype="datetime64[us]"), zone)
     assert [moment.to_pydatetime() for moment in made] == expected

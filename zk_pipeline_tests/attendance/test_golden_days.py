@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,7 +34,7 @@ from zk_pipeline_tests.attendance.golden_days import (
 from zk_pipeline_tests.attendance.golden_together import all_of, is_told_at_once
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, device, reading, rows
 
-LONG_AFTER = datetime(2027, 1, 1, tzinfo=timezone.utc)
+LONG_AFTER = datetime(2027, 1, 1, tzinfo=UTC)
 Row: TypeAlias = "tuple[Any, ...]"
 Together: TypeAlias = "Callable[[Case], list[Row]]"
 CASES = cases(PAGE.read_text("utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.store.store_fixtures import device
 
-TOMORROW_BUT_ONE = str((datetime.now(timezone.utc) + timedelta(days=3)).date())
+TOMORROW_BUT_ONE = str((datetime.now(UTC) + timedelta(days=3)).date())
 
 # Arguments, and a part of the message.
 ARGUMENTS: dict[str, tuple[list[str], str]] = {

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -31,7 +31,7 @@ TOKEN = "s3cret/token+of=42"
 DELIVERED = DeliveryResult(meaning=ResponseClass.DELIVERED, status=201)
 DAY = date(2026, 11, 11)
 ZONE = timezone(timedelta(hours=3))
-NOON = datetime(2026, 11, 11, 12, 0, tzinfo=timezone.utc)
+NOON = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)
 
 
 def delivery(user_id: str = "EMP001", *, work_date: date = DAY, revision: int = 1) -> Delivery:
@@ -194,7 +194,7 @@ def make_certificate(
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    begins = min(datetime.now(timezone.utc), ends) - timedelta(days=30)
+    begins = min(datetime.now(UTC), ends) - timedelta(days=30)
 
     def builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: x509.Name) -> x509.CertificateBuilder:
         return (

@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from unittest.mock import ANY
 
@@ -294,7 +294,7 @@ def test_an_answer_that_says_busy_to_everybody_is_never_called_failed_and_spends
 
 
 def in_30_seconds() -> str:
-    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
 
 
 @pytest.mark.parametrize("form", [lambda: "30", in_30_seconds])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from itertools import combinations
 
 import pytest
@@ -35,7 +35,7 @@ def test_instants_lose_their_fraction_and_keep_their_offset() -> None:
     day = replace(
         delivery(),
         clock_in=datetime(2026, 11, 11, 8, 0, 0, 999_999, tzinfo=ZONE),
-        clock_out=datetime(2026, 11, 11, 17, 30, tzinfo=timezone.utc),
+        clock_out=datetime(2026, 11, 11, 17, 30, tzinfo=UTC),
     )
     sent = json.loads(encode_one(day))
     assert (sent["clock_in"], sent["clock_out"]) == ("2026-11-11T08:00:00+03:00", "2026-11-11T17:30:00+00:00")

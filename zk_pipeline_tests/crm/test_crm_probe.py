@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from zk_pipeline_tests.crm.crm_doubles import TOKEN, make_certificate, stub_crm
 
 
 def now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 def probed(url: str, *, token: Callable[[], str] = lambda: TOKEN, ca_bundle: Path | None = None) -> CrmProbe:

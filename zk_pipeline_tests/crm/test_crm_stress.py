@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def variables(folder: Path, receiver: CrmReceiver, concurrency: int = 8) -> dict
 
 
 def receiver_over_tls(folder: Path) -> CrmReceiver:
-    certificate = make_certificate(folder, ends=datetime.now(timezone.utc) + timedelta(days=365))
+    certificate = make_certificate(folder, ends=datetime.now(UTC) + timedelta(days=365))
     return CrmReceiver(token=TOKEN, tls=certificate.tls)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from zk_pipeline.simulator.crm.faults import Fault, first
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.crm.crm_doubles import DAY, NOON, TOKEN, client_of, delivery, make_certificate
 
-IN_A_YEAR = datetime.now(timezone.utc) + timedelta(days=365)
+IN_A_YEAR = datetime.now(UTC) + timedelta(days=365)
 
 
 def test_a_private_authority_is_trusted_when_named(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_drip_over_tls_ends_at_the_deadline(tmp_path: Path) -> None:
 def test_a_certificate_that_cannot_be_trusted_stops_everything(
     tmp_path: Path, days: int, host: str, issuer: str, said: str
 ) -> None:
-    ends = datetime.now(timezone.utc) + timedelta(days=days)
+    ends = datetime.now(UTC) + timedelta(days=days)
     certificate = make_certificate(tmp_path, ends=ends, host=host, is_self_signed=issuer == "self-signed")
     bundle = None if issuer == "unknown authority" else certificate.authority
     with (

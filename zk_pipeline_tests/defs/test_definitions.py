@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -133,16 +133,16 @@ def test_intervals_zone_and_history_are_those_of_the_settings(bare_home: Path) -
     assert {one.execution_timezone for one in schedules.values()} == {"Asia/Kolkata"}
     days = repository.assets_defs_by_key[dg.AssetKey("daily_attendance")].partitions_def
     assert days is not None
-    evening = datetime(2024, 3, 5, 20, tzinfo=timezone.utc)  # the sixth in Kolkata
+    evening = datetime(2024, 3, 5, 20, tzinfo=UTC)  # the sixth in Kolkata
     assert days.get_partition_keys(current_time=evening) == [f"2024-03-0{day}" for day in (4, 5, 6, 7)]
 
 
 def test_the_newest_work_date_has_begun_somewhere_and_has_a_partition(bare_home: Path) -> None:
     settings = load_settings({"ZK_PIPELINE_HOME": str(bare_home)})
-    assert last_work_date(settings, datetime(2026, 11, 22, 9, 59, tzinfo=timezone.utc)) == date(2026, 11, 22)
-    assert last_work_date(settings, datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)) == date(2026, 11, 23)
+    assert last_work_date(settings, datetime(2026, 11, 22, 9, 59, tzinfo=UTC)) == date(2026, 11, 22)
+    assert last_work_date(settings, datetime(2026, 11, 22, 10, 0, tzinfo=UTC)) == date(2026, 11, 23)
     east = load_settings({"ZK_PIPELINE_HOME": str(bare_home), "ZK_PIPELINE_TIMEZONE": "Pacific/Kiritimati"})
-    assert last_work_date(east, datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)) == date(2026, 11, 23)
+    assert last_work_date(east, datetime(2026, 11, 22, 10, 0, tzinfo=UTC)) == date(2026, 11, 23)
 
 
 def test_dates_become_the_fewest_ranges_that_cover_exactly_them() -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -17,7 +17,7 @@ def reading(clock_local: datetime | None, read_at: datetime) -> ClockReading:
 
 
 def utc(*fields: int) -> datetime:
-    return datetime(*fields, tzinfo=timezone.utc)  # type: ignore[misc,arg-type]
+    return datetime(*fields, tzinfo=UTC)  # type: ignore[misc,arg-type]
 
 
 def test_a_clock_ahead_drifts_forward() -> None:

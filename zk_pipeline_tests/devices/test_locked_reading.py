@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -181,7 +181,7 @@ def remembering(memory: Memory, *, timeout: float = 5.0, locks: Path | None = No
 
 def left_locked(one: Device) -> Device:
     """The device as registered while its lock is recorded."""
-    return replace(one, keypad_locked_at=datetime.now(timezone.utc))
+    return replace(one, keypad_locked_at=datetime.now(UTC))
 
 
 def test_a_lock_is_recorded_before_it_is_taken_and_the_record_deleted_after_the_unlock() -> None:

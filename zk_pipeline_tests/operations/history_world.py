@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from zk_pipeline_tests.operations.history_terminal import Record, RefusesUserLis
 from zk_pipeline_tests.operations.log_history import History, Poll
 from zk_pipeline_tests.store.store_fixtures import ALL
 
-BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone.utc)
+BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 ROUNDS = 5
 TOGETHER = 25  # histories in one world
 PUNCHES = """

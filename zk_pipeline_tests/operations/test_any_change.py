@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from zk_pipeline_tests.operations.company_fixtures import (
 )
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied
 
-LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
+LONG_AFTER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def made_from(worked: Worked, company: PlainCompany) -> dict[Any, Any]:

@@ -6,7 +6,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from zk_pipeline_tests.operations.company_fixtures import (
 )
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, rows
 
-LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
+LONG_AFTER = datetime(2030, 1, 1, tzinfo=UTC)
 ABSENCES = "SELECT site, user_id, work_date, shift FROM absences ORDER BY ALL"
 
 
@@ -44,7 +44,7 @@ def compare(worked: Worked, hours: int, split: random.Random, template: Where, c
         read(store, worked.punches[cut:])
         read(store, [*worked.punches[:cut], *split.sample(worked.punches, k=min(5, len(worked.punches)))])
         for now in (
-            datetime.combine(worked.middle, datetime.min.time(), timezone.utc) + timedelta(hours=hours),
+            datetime.combine(worked.middle, datetime.min.time(), UTC) + timedelta(hours=hours),
             LONG_AFTER,
         ):
             clock.now = now

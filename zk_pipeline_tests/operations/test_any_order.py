@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from zk_pipeline_tests.operations.company_fixtures import (
 from zk_pipeline_tests.operations.killed import Killed, killed
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, rows
 
-LONG_AFTER = datetime(2030, 1, 1, tzinfo=timezone.utc)
+LONG_AFTER = datetime(2030, 1, 1, tzinfo=UTC)
 CURRENT = "SELECT site, user_id, work_date, payload_hash FROM daily_attendance ORDER BY ALL"
 HISTORY = """
 SELECT site, user_id, work_date, list(revision ORDER BY revision), list(payload_hash ORDER BY revision),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -31,7 +31,7 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture
 def gate(fleet: Fleet, store: Store, clock: StoppedClock) -> Device:
-    clock.now = datetime.now(timezone.utc) + timedelta(hours=1)
+    clock.now = datetime.now(UTC) + timedelta(hours=1)
     (name,) = fleet.names
     return store.devices.add(
         Device(name=name, ip_address="127.0.0.1", port=fleet.port_of(name), protocol="tcp", timezone="Africa/Nairobi")

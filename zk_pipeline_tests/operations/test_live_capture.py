@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -48,7 +48,7 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture
 def gate(fleet: Fleet, store: Store, clock: StoppedClock) -> Device:
-    clock.now = datetime.now(timezone.utc) + timedelta(hours=1)
+    clock.now = datetime.now(UTC) + timedelta(hours=1)
     return store.devices.add(registered(fleet, "gate"))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.records import Layout, TerminalUser, punches_frame
 from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
-NOON = datetime(2026, 3, 2, 12, 0, 0, tzinfo=timezone.utc)
+NOON = datetime(2026, 3, 2, 12, 0, 0, tzinfo=UTC)
 FIRST_PUNCH = datetime.fromisoformat("2026-03-01T23:59:50")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -32,7 +32,7 @@ from zk_pipeline.store.terminals.poll_results import IngestResult
 from zk_pipeline_tests.engines import copy_store, place
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
-LONG_AFTER = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
+LONG_AFTER = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ALL = {"first": date(2000, 1, 1), "last": date(2100, 1, 1)}
 
 SERIAL = "CEXA230760001"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def web_environ() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def furnished(web: Web) -> Web:
     """A store with content for every page."""
-    store, today = web.store, datetime.now(timezone.utc).date()
+    store, today = web.store, datetime.now(UTC).date()
     for name, site in (("Main office", "Headquarters"), ("Back gate", "Headquarters"), ("Warehouse", "Warehouse")):
         store.devices.add(device(name, site=site))
     yesterday = today - timedelta(days=1)

@@ -9,7 +9,7 @@ rules are in `operations.alerting.quality_results`.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -202,7 +202,7 @@ def last_materialized(instance: dg.DagsterInstance) -> dict[str, datetime]:
     records = instance.get_asset_records([dg.AssetKey(name) for name in {check.asset for check in CHECKS}])
     entries = {record.asset_entry.asset_key.to_user_string(): record.asset_entry for record in records}
     return {
-        name: datetime.fromtimestamp(entry.last_materialization_record.timestamp, tz=timezone.utc)
+        name: datetime.fromtimestamp(entry.last_materialization_record.timestamp, tz=UTC)
         for name, entry in entries.items()
         if entry.last_materialization_record is not None
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -35,7 +35,7 @@ def delete_old_checks(
     storage: Any = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         return 0
-    old = before.astimezone(timezone.utc).replace(tzinfo=None)  # the format of Dagster's timestamp columns
+    old = before.astimezone(UTC).replace(tzinfo=None)  # the format of Dagster's timestamp columns
     index: Connect = storage.index_connection
     superseded = _find(index, _superseded_evaluations(old).limit(limit))
     if dry_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -42,7 +42,7 @@ class DaemonStatus:
 def daemon_status(instance: dg.DagsterInstance, now: datetime) -> DaemonStatus:
     required = set(instance.get_required_daemon_types())  # without daemons that only earlier settings required
     heartbeats = {
-        kind: (now - datetime.fromtimestamp(heartbeat.timestamp, tz=timezone.utc)).total_seconds()
+        kind: (now - datetime.fromtimestamp(heartbeat.timestamp, tz=UTC)).total_seconds()
         for kind, heartbeat in instance.get_daemon_heartbeats().items()
         if kind in required
     }

@@ -7,10 +7,9 @@ the run launcher needs.
 # No postponed annotations: Dagster inspects the class.
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import dagster as dg
-from typing_extensions import Self
 
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.defs.dagster_internals import (

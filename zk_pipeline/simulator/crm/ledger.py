@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from enum import Enum
+from enum import Enum, StrEnum
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ Record = dict[str, object]  # one attendance day as in the request
 Day = tuple[str, date]  # user id, work date; the site is in the request only for records per site
 
 
-class AnomalyKind(str, Enum):
+class AnomalyKind(StrEnum):
     """Violation of the delivery guarantees by the sender; the value explains it."""
 
     OUT_OF_ORDER = "an older revision was applied after a newer one"

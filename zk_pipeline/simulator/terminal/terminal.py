@@ -6,7 +6,7 @@ A terminal belongs to one thread. If a `Fleet` serves it, use the methods of the
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -38,7 +38,7 @@ class TerminalLockedError(ZkPipelineError):
 
 
 def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 class EmulatedTerminal:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from hashlib import sha256
 
 from zk_pipeline.crm.models import Delivery
@@ -114,7 +114,7 @@ class DeliveryStore:
 
     def save_pause(self, until: datetime, crm: str) -> None:
         """Store the end (aware) of a pause that the CRM at this address requested, for later runs."""
-        asked = until.astimezone(timezone.utc).isoformat(timespec="seconds")
+        asked = until.astimezone(UTC).isoformat(timespec="seconds")
         with self.database.write("keep a pause that the CRM asked for") as connection:
             keep_setting(connection, _PAUSE, f"{asked} {_digest(crm)}")
 

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -92,7 +92,7 @@ class Backups:
         try:
             if folder:
                 target.mkdir(parents=True, exist_ok=True)
-                instant = self.clock().astimezone(timezone.utc)
+                instant = self.clock().astimezone(UTC)
                 return target.resolve() / f"{self.database.path.stem}-{instant:%Y%m%dT%H%M%SZ}.duckdb"
             if keep is not None:
                 raise UsageError(f"--keep counts the backups in a folder, and {target} is a file: name a folder")

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -167,7 +167,7 @@ class Restore:
         store = self.database.path
         replaced = None
         if store.exists():
-            instant = self.clock().astimezone(timezone.utc)
+            instant = self.clock().astimezone(UTC)
             replaced = store.with_name(f"{store.stem}.replaced-{instant:%Y%m%dT%H%M%SZ}.duckdb")
             for old, kept in ((store, replaced), (wal_path(store), wal_path(replaced))):
                 if old.exists():

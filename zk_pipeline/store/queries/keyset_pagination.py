@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 from zk_pipeline.store.engine.database import Connection
@@ -29,7 +29,7 @@ _BUCKETS: Mapping[Kind, str] = {
     "instant": f"epoch_us({{key}}) >> {_INSTANT_BITS}",
 }
 _SHALLOW = 10_000  # rows that may be sorted and skipped
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -91,7 +91,7 @@ def hundred_due(tmp_path_factory: pytest.TempPathFactory) -> Where:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    ends = datetime.now(timezone.utc) + timedelta(days=365)
+    ends = datetime.now(UTC) + timedelta(days=365)
     return make_certificate(tmp_path_factory.mktemp("certificate"), ends=ends)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
@@ -59,7 +59,7 @@ def test_a_429_holds_the_whole_pool_until_the_time_it_names(case: Case, form: st
         if asked_at or len(arrived) < 20:
             return None
         asked_at.append(time.monotonic())
-        until = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=3), usegmt=True)
+        until = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
         return refusal(429, retry_after="2" if form == "seconds" else until)
 
     case.receiver.fault_rule = busy_once
@@ -305,7 +305,7 @@ def test_a_certificate_that_cannot_be_trusted_stops_the_run_before_anything_is_t
     case: Case, days: int, is_self_signed: bool
 ) -> None:
     folder = case.home
-    ends = datetime.now(timezone.utc) + timedelta(days=days)
+    ends = datetime.now(UTC) + timedelta(days=days)
     bad = make_certificate(folder, ends=ends, is_self_signed=is_self_signed)
     with CrmReceiver(token=TOKEN, tls=bad.tls) as stranger:
         ended = case.sync(CRM_API_URL=stranger.url, CRM_CA_BUNDLE=str(bad.authority))

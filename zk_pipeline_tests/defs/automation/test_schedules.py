@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
 
 import dagster as dg
@@ -26,7 +26,7 @@ from zk_pipeline_tests.defs.run_fixtures import deliver, poll_all
 from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import busy, device
 
-NOW = datetime(2026, 11, 22, 10, 5, tzinfo=timezone.utc)
+NOW = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 

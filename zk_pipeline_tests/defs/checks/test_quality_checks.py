@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -71,7 +71,7 @@ def test_a_failed_check_is_said_again_once_its_asset_was_made_anew_since_the_ui_
 
 
 def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_were_forgotten() -> None:
-    now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
     said = EvaluationLog.read(None)
     assert said.are_facts_due(now, {})
     bad, good = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -18,7 +18,7 @@ from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 
 WELL = TerminalHealth(
     device="Gate",
-    read_at=datetime(2026, 3, 2, 8, tzinfo=timezone.utc),
+    read_at=datetime(2026, 3, 2, 8, tzinfo=UTC),
     reported=100,
     records_accounted_for=102,
     clock_drift_seconds=-59.9,

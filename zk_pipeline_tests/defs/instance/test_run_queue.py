@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -70,7 +70,7 @@ def test_old_ticks_are_pruned_when_their_sensor_looks_again(daemons: Daemons) ->
     repository = workspace.get_code_location("zk_pipeline").get_repository("__repository__")
     sensor = repository.get_sensor("device_registry_sensor")
     origin, selector = sensor.get_remote_origin_id(), sensor.selector_id
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
 
     def tick(status: TickStatus, days: float) -> float:
         at = (now - timedelta(days=days)).timestamp()

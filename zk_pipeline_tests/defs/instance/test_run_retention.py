@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +19,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 
-TOMORROW = datetime.now(timezone.utc) + timedelta(days=1)
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
 DAYS = dg.AssetKey("daily_attendance")
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -24,7 +24,7 @@ from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 
 NAME = "Main gate"
 ZONE = "Europe/Istanbul"
-NOW = datetime(2026, 11, 20, 9, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 USERS = tuple(TerminalUser(uid=7 + i, user_id=str(1000 + i), name=f"Şule {i}", card=i) for i in range(12))
 UIDS = {user.uid: user.user_id for user in USERS}
 FIRST_PUNCH = np.datetime64("2025-12-31T22:00:00", "s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def test_parquet_has_every_text_and_type_as_it_is(punched: Store) -> None:
     assert {(row["user_id"], row["name"]) for row in found} >= {("1001", FORMULA)}
     day = next(row for row in found if row["user_id"] == "-7")
     assert day["work_date"] == TUESDAY
-    assert day["clock_in"] == datetime(2026, 3, 3, 11, tzinfo=timezone.utc)
+    assert day["clock_in"] == datetime(2026, 3, 3, 11, tzinfo=UTC)
     assert day["outlier_codes"] == ["CLOCK_IN_TOO_LATE", "MISSING_CLOCK_OUT"]
     assert day["clock_out"] is None
 

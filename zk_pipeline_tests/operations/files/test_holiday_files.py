@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePath
 
 import pytest
@@ -38,7 +38,7 @@ def feast(day: date = TUESDAY, name: str = "Feast", uid: str = "feast", more: st
 @pytest.fixture
 def take(store: Store, clock: StoppedClock) -> Import:
     """Imports events as a calendar in mid-2026; one person was there on Monday and Tuesday."""
-    clock.now = datetime(2026, 6, 1, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 6, 1, tzinfo=UTC)
     store.devices.add(device(site="HQ"))
     ingest(store, "Gate", *on(MONDAY, "09:00", "18:00"), *on(TUESDAY, "09:00", "18:00"))
     process(store, *stale(store))

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +19,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline_tests.simulator import raw_terminal_client as raw
 from zk_pipeline_tests.simulator.raw_terminal_client import RawClient
 
-UNTIL = datetime(2026, 11, 20, 15, 0, tzinfo=timezone.utc)
+UNTIL = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 
 PUNCH_FOR_EVER = """
 import sys

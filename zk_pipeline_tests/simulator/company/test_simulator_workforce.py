@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zk_pipeline.errors import UsageError
 from zk_pipeline.simulator.company.workforce import TRUTH_COLUMNS, Workforce, generate
 
-UNTIL = datetime(2026, 11, 20, 15, 0, tzinfo=timezone.utc)  # a Friday
+UNTIL = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)  # a Friday
 KEY = ["device", "user_id", "punched_at_local"]
 
 
@@ -33,7 +33,7 @@ def demo() -> Workforce:
 )
 @settings(deadline=None, max_examples=60)
 def test_a_company_of_any_size_is_sound(employees: int, devices: int, days: int, seed: int, at: datetime) -> None:
-    until = at.replace(tzinfo=timezone.utc)
+    until = at.replace(tzinfo=UTC)
     company = generate(employees=employees, devices=devices, days=days, seed=seed, until=until)
     assert (len(company.employees), len(company.terminals)) == (employees, devices)
     assert len({person.user_id for person in company.employees}) == employees

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from zk_pipeline.simulator.company.workforce import Workforce, generate
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline_tests.simulator.small_terminal import small_terminal
 
-UNTIL = datetime(2026, 11, 20, 15, 0, tzinfo=timezone.utc)
+UNTIL = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 transports = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -30,7 +30,7 @@ DELIVERIES = "SELECT site, user_id, revision, state FROM crm_deliveries ORDER BY
 
 
 def at(hour: int, minute: int = 0, day: date = MONDAY) -> datetime:
-    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=timezone.utc)
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)
 
 
 def test_a_day_is_the_first_and_the_last_punch_of_a_person_at_a_site(store: Store) -> None:
@@ -48,7 +48,7 @@ def test_a_day_is_the_first_and_the_last_punch_of_a_person_at_a_site(store: Stor
         "SELECT clock_in, clock_out, worked_minutes, is_incomplete, outlier_codes, outlier_reason, timezone, run_id "
         "FROM daily_attendance ORDER BY user_id",
     ) == [
-        (datetime(2026, 3, 2, 8, 0, 30, tzinfo=timezone.utc), at(17, 45), 584, False, [], "", "UTC", "process run"),
+        (datetime(2026, 3, 2, 8, 0, 30, tzinfo=UTC), at(17, 45), 584, False, [], "", "UTC", "process run"),
         (at(9), None, None, True, ["MISSING_CLOCK_OUT"], "No clock-out after the punch at 09:00", "UTC", "process run"),
     ]
 
@@ -200,7 +200,7 @@ def test_another_zone_makes_a_new_revision_with_the_same_wall_clocks(store: Stor
 def test_a_day_with_a_clock_change_is_as_long_as_it_was(
     day: date, minutes: int, store: Store, clock: StoppedClock
 ) -> None:
-    clock.now = datetime(2027, 1, 1, tzinfo=timezone.utc)
+    clock.now = datetime(2027, 1, 1, tzinfo=UTC)
     store.devices.add(device(timezone="Europe/Berlin"))
     ingest(store, "Gate", *on(day, "01:00", "09:00"))
     process(store, day)

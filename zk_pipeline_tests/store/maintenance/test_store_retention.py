@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ LOG = [*on(MONDAY, "08:00", "17:00"), *on(TUESDAY, "08:00", "17:00"), *on(THURSD
 KEPT = "SELECT punched_at_local::DATE, count(*) FROM raw_punches GROUP BY 1 ORDER BY 1"
 
 
-NIGHT = datetime(2026, 3, 6, 2, tzinfo=timezone.utc)
+NIGHT = datetime(2026, 3, 6, 2, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_date_with_punches_that_are_not_in_its_rows_is_kept(store: Store) -> N
 
 def test_a_date_that_was_judged_before_it_was_over_is_kept(store: Store, clock: StoppedClock) -> None:
     ingest(store, "Gate", *on(MONDAY, "08:00", user_id="1002"))
-    clock.now = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 2, 12, tzinfo=UTC)
     process(store, MONDAY)
     execute(store, "UPDATE crm_deliveries SET state = 'delivered'")
     clock.now = NIGHT

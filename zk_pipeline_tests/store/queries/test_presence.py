@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -15,7 +15,7 @@ from zk_pipeline_tests.store.store_fixtures import StoppedClock, device, execute
 
 
 def test_each_site_has_its_own_today_and_people_count_once(store: Store, clock: StoppedClock) -> None:
-    clock.now = datetime(2026, 3, 2, 22, 30, tzinfo=timezone.utc)  # the third has begun in Istanbul
+    clock.now = datetime(2026, 3, 2, 22, 30, tzinfo=UTC)  # the third has begun in Istanbul
     store.devices.add(device("North", site="Works"))
     store.devices.add(device("South", site="Works"))
     store.devices.add(device("Bosporus", timezone="Europe/Istanbul"))
@@ -25,13 +25,13 @@ def test_each_site_has_its_own_today_and_people_count_once(store: Store, clock: 
     ingest(store, "South", ("1", "2026-03-02 17:00"), ("9", "2030-01-01 00:00"), users=people)
     ingest(store, "Bosporus", ("1", "2026-03-02 23:00"), ("2", "2026-03-03 00:30"), ("3", "2026-03-03 01:00"))
     assert presence(store.database, clock.now) == [
-        SitePresence("Bosporus", date(2026, 3, 3), 2, 0, datetime(2026, 3, 2, 22, tzinfo=timezone.utc)),
-        SitePresence("Works", date(2026, 3, 2), 1, 2, datetime(2026, 3, 2, 17, tzinfo=timezone.utc)),
+        SitePresence("Bosporus", date(2026, 3, 3), 2, 0, datetime(2026, 3, 2, 22, tzinfo=UTC)),
+        SitePresence("Works", date(2026, 3, 2), 1, 2, datetime(2026, 3, 2, 17, tzinfo=UTC)),
     ]
 
 
 def test_today_begins_where_the_settings_let_work_dates_begin(store: Store, clock: StoppedClock) -> None:
-    clock.now = datetime(2026, 3, 3, 2, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 3, 2, tzinfo=UTC)
     store.devices.add(device("Gate"))
     ingest(store, "Gate", ("1", "2026-03-02 22:00"))
     assert [(one.today, one.people) for one in presence(store.database, clock.now)] == [(date(2026, 3, 3), 0)]

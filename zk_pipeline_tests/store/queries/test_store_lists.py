@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -107,7 +107,7 @@ def test_far_pages_are_right_after_rows_came_and_went(store: Store) -> None:
 def test_filters_of_punches(store: Store) -> None:
     filled(store, 5_000)
     rows = store.lists.punches(Filter(), [ID], PageRequest(1, 5_000)).rows
-    instant = datetime(2026, 3, 2, tzinfo=timezone.utc)
+    instant = datetime(2026, 3, 2, tzinfo=UTC)
     for wanted, keep in (
         (Filter(user_id="3"), lambda row: row.user_id == "3"),
         (Filter(device=2), lambda row: row.device_name == "South" and row.device == 2),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 from zk_pipeline.store.queries.overview import DeviceStatus
 from zk_pipeline.store.store import Store
@@ -73,4 +73,4 @@ def test_counts_stale_dates_and_the_queue_are_told_together(store: Store, clock:
     assert status.stale == [TUESDAY]
     assert (status.unpartitioned, status.clock_suspects) == ([date(2019, 1, 1)], 1)
     assert status.deliveries == {"failed": 1, "pending": 1}
-    assert status.oldest_due == datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
+    assert status.oldest_due == datetime(2026, 6, 1, 12, tzinfo=UTC)

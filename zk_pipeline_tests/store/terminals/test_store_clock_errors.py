@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -125,7 +125,7 @@ def test_a_live_punch_that_bears_another_time_than_now_is_in_doubt(store: Store)
             punched_at_local=wall_clock,
             verify_type=1,
             punch_state=0,
-            received_at=NOW.replace(tzinfo=timezone.utc),
+            received_at=NOW.replace(tzinfo=UTC),
         )
         store.punches.ingest_live(store.devices.get("Gate"), [punch], poll_id=store.punches.begin_live("Gate"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timezone
+from datetime import UTC, date, datetime, time
 
 import pytest
 
@@ -79,7 +79,7 @@ def test_a_punch_of_a_clock_that_jumped_is_kept_and_marked_and_is_part_of_no_day
 def test_a_zone_set_right_frees_the_punches_that_the_wrong_one_put_into_the_future(
     store: Store, clock: StoppedClock
 ) -> None:
-    clock.now = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
     store.devices.add(device(timezone="Pacific/Pago_Pago"))
     ingest(store, "Gate", *on(MONDAY, "13:00"))
     assert stale(store) == []
@@ -122,12 +122,12 @@ def test_a_run_that_was_overtaken_by_one_with_newer_punches_changes_nothing(stor
 def test_a_date_judged_before_it_was_over_is_judged_again_when_it_is(store: Store, clock: StoppedClock) -> None:
     store.devices.add(device(timezone="Europe/Istanbul"))
     ingest(store, "Gate", *on(MONDAY, "09:00"))
-    clock.now = datetime(2026, 3, 2, 15, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 2, 15, tzinfo=UTC)
     process(store, MONDAY)
     codes = "SELECT revision, is_incomplete, outlier_codes FROM daily_attendance"
     assert rows(store, codes) == [(1, True, [])]
     assert stale(store) == []
-    clock.now = datetime(2026, 3, 2, 20, 59, 59, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 2, 20, 59, 59, tzinfo=UTC)
     assert stale(store) == []
     clock.go(seconds=1)  # midnight in Istanbul
     assert stale(store) == [MONDAY]
@@ -141,14 +141,14 @@ def test_a_date_that_is_over_in_one_zone_only_is_judged_again_zone_by_zone(store
     store.devices.add(device("New York", timezone="America/New_York"))
     for name in ("Tokyo", "New York"):
         ingest(store, name, *on(MONDAY, "09:00"))
-    clock.now = datetime(2026, 3, 2, 14, 30, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
     process(store, MONDAY)
     clock.go(minutes=30)
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
     codes = "SELECT site, outlier_codes FROM daily_attendance ORDER BY ALL"
     assert rows(store, codes) == [("New York", []), ("Tokyo", ["MISSING_CLOCK_OUT"])]
-    clock.now = datetime(2026, 3, 3, 5, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 3, 5, tzinfo=UTC)
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
     assert rows(store, codes) == [("New York", ["MISSING_CLOCK_OUT"]), ("Tokyo", ["MISSING_CLOCK_OUT"])]
@@ -157,7 +157,7 @@ def test_a_date_that_is_over_in_one_zone_only_is_judged_again_zone_by_zone(store
 def test_a_complete_date_needs_no_second_look(store: Store, clock: StoppedClock) -> None:
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "09:00", "18:00"))
-    clock.now = datetime(2026, 3, 2, 19, tzinfo=timezone.utc)
+    clock.now = datetime(2026, 3, 2, 19, tzinfo=UTC)
     process(store, MONDAY)
     clock.go(days=3)
     assert stale(store) == []
