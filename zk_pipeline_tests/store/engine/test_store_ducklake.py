@@ -15,7 +15,7 @@ from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, forget_instance, lake_connection
+from zk_pipeline.store.engine.ducklake_connection import lake_connection
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
 from zk_pipeline.store.locks.sync_lock import SyncLockLost
 from zk_pipeline.store.maintenance.space_reclaim import LakeSpaceReclaimer
@@ -128,7 +128,9 @@ def test_a_sender_that_loses_its_lock_tells_the_store_nothing_more_and_the_next_
         (sent,) = outbox.settle_and_claim([], 10)
         held = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         assert postgres.run(held, dict(lake.parameters)["dbname"]) == "1"
-        outcome = Outcome(delivery=sent, verdict=Verdict.DELIVERED, attempts=1, finished_at=store.clock(), status=201)
+        outcome = Outcome(
+            delivery=sent, state=DeliveryState.DELIVERED, attempts=1, finished_at=store.clock(), status=201
+        )
         with pytest.raises(
             SyncLockLost, match="the next sync sends the deliveries in progress again, under their keys"
         ):
@@ -221,7 +223,7 @@ def test_a_lake_whose_files_are_said_to_be_elsewhere_is_refused(lake: LakeAddres
 def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres, tmp_path: Path) -> None:  # noqa: ARG001
     address = lakes().fresh(tmp_path)
     engine_of(Database(address)).prepare()
-    lake_instance(address, create=True).execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
+    lake_connection(address, create=True)[1].execute(f"CREATE TABLE {CATALOG}.sales (amount INTEGER)")
     with pytest.raises(StoreUnusable, match="is a DuckLake of another program"):
         store_at(address).devices.all()
 
