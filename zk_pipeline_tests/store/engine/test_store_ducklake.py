@@ -15,7 +15,7 @@ from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.engine.ducklake_connection import lake_connection
+from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, forget_instance, lake_connection
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
 from zk_pipeline.store.locks.sync_lock import SyncLockLost
 from zk_pipeline.store.maintenance.space_reclaim import LakeSpaceReclaimer
