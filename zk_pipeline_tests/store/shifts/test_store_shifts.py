@@ -317,7 +317,7 @@ def test_a_corrected_clock_touches_the_dates_before_and_after_and_can_be_revoked
     assert stale(nights) == [THURSDAY, FRIDAY]
     process(nights, *stale(nights))
     assert rows(nights, DAYS) == before
-    with pytest.raises(UsageError, match="no clock correction 1 that holds"):
+    with pytest.raises(UsageError, match="no active clock correction 1"):
         nights.clock_corrections.revoke(made.id)
 
 
