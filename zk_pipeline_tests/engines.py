@@ -1,4 +1,4 @@
-"""Which engine the stores of a test run are on: files, or with `--engine ducklake` lakes on a real PostgreSQL.
+"""The engine of a test run's stores: DuckDB files, or with `--engine ducklake` lakes on a real PostgreSQL.
 
 There a lake stands for each path that a test takes for a store, so that the tests are the same for both.
 """

@@ -1,4 +1,4 @@
-"""Who has punched today, site by site, and what the store knows of one terminal."""
+"""Users who have punched today, by site, and the details of one terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was said of a day, when, and why; records released from quarantine; pairs of punch states."""
+"""Explanations of a day and its revisions; records released from quarantine; pairs of punch states."""
 
 from __future__ import annotations
 

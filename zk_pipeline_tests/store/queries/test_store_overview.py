@@ -1,4 +1,4 @@
-"""What an operator sees at a glance."""
+"""Overview of devices, stale dates and deliveries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What polls bring: stored once, counted right, and every touched work date known."""
+"""Punches of polls: stored once, counted, and their work dates marked stale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reading depends on is read when it is stored: a registration that changed since never makes a wrong row."""
+"""Registrations that change during a reading: their values are read when the reading is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which work dates are stale: exactly those whose rows are not what their punches say."""
+"""Stale work dates: exactly those whose rows do not follow from their punches."""
 
 from __future__ import annotations
 
