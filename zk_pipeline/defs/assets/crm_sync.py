@@ -29,7 +29,7 @@ OPEN_STATES = ("pending", "sending", "retry", "failed")
 
 
 class SyncConfig(dg.Config):
-    """Which deliveries to send in addition to due ones, and for which work dates: those of the run's partitions, or
+    """Deliveries to send in addition to due ones, and their work dates: those of the run's partitions, or
     with `all_due` every work date from `first` to `last` (both included) with due deliveries.
 
     A Dagster run covers one range of partitions, and a failed run marks every partition of its range as failed that it

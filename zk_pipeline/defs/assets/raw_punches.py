@@ -25,7 +25,7 @@ from zk_pipeline.store.store import Store
 
 
 class PollConfig(dg.Config):
-    """Which devices of the run's partitions to poll, and how."""
+    """Devices of the run's partitions to poll, and the kind of poll."""
 
     devices: list[str] = Field(default_factory=list, description="Devices to poll; empty: all enabled ones")
     full: bool = Field(default=False, description="Full poll: read the whole log, not only new records")

@@ -57,7 +57,7 @@ class DayStore:
             return dates_outside(connection, first=first, last=last)
 
     def purged_dates(self, dates: Sequence[date]) -> list[date]:
-        """Those of `dates` whose punches retention has purged; their rows are final."""
+        """Work dates in `dates` whose punches retention has purged; their rows are final."""
         with self.database.read("dates under retention") as connection:
             rows = connection.execute(
                 """

@@ -72,7 +72,7 @@ class StoreFileLock:
             started = time.monotonic()
             with (
                 self._acquired(mode, started + wait_seconds),
-                self._holders.signed(purpose, alone=mode == "exclusive") as tell,
+                self._holders.register(purpose, alone=mode == "exclusive") as tell,
             ):
                 now = time.monotonic()
                 yield HeldLock(waited_seconds=now - started, since=now, tell=tell)
@@ -98,7 +98,7 @@ class StoreFileLock:
             )
 
     def _timeout_message(self) -> str:
-        holders = self._holders.words()
+        holders = self._holders.describe()
         who = " and ".join(holders) or "a process that did not sign"
         return (
             f"waited too long for the store: {who} still {'hold' if len(holders) > 1 else 'holds'} it; "

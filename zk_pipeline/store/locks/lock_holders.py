@@ -22,7 +22,7 @@ class LockHolders:
         self._folder = folder
 
     @contextmanager
-    def signed(self, purpose: str, *, alone: bool) -> Iterator[Callable[[str], None]]:
+    def register(self, purpose: str, *, alone: bool) -> Iterator[Callable[[str], None]]:
         """Register this process for the duration of the context; yields a function that replaces the purpose.
 
         An `alone` (exclusive) holder removes the files of killed holders.
@@ -47,20 +47,20 @@ class LockHolders:
             with suppress(OSError):
                 mine.unlink()
 
-    def words(self) -> list[str]:
+    def describe(self) -> list[str]:
         """Each holder with its purpose and lock time, the longest first; only a number beyond three."""
         holders: list[tuple[float, str]] = []
         with suppress(OSError):
             for path in self._folder.iterdir():
                 with suppress(OSError, ValueError, KeyError):  # half-written or just removed: not a holder
-                    signed = json.loads(path.read_text())
-                    if is_alive(signed["process"]):
-                        holders.append((float(signed["since"]), _words(signed)))
+                    entry = json.loads(path.read_text())
+                    if is_alive(entry["process"]):
+                        holders.append((float(entry["since"]), _description(entry)))
         holders.sort()
-        named = [words for _, words in holders[:_NAMED]]
+        named = [text for _, text in holders[:_NAMED]]
         return named if len(holders) <= _NAMED else [*named, f"{len(holders) - _NAMED} more"]
 
 
-def _words(signed: dict[str, object]) -> str:
-    pid = str(signed["process"]).rsplit(":", 2)[1]
-    return f"process {pid} ({signed['purpose']}, for {max(0.0, time.time() - float(str(signed['since']))):.0f} s)"
+def _description(entry: dict[str, object]) -> str:
+    pid = str(entry["process"]).rsplit(":", 2)[1]
+    return f"process {pid} ({entry['purpose']}, for {max(0.0, time.time() - float(str(entry['since']))):.0f} s)"

@@ -141,7 +141,7 @@ class AlertStore:
 
 @dataclass(frozen=True)
 class AlertInputs:
-    """What is late, which alerts are known, and whether messages wait to be sent."""
+    """Freshness, known alerts, and whether messages wait to be sent."""
 
     late: Freshness
     known: list[KnownAlert]

@@ -49,8 +49,8 @@ class Doctor:
             if faults:  # the following queries would fail
                 yield Finding("error", "tables", "; ".join(faults), "restore a backup: `zk-pipeline restore FILE`")
                 return
-            for words in duplicate_keys(connection):
-                yield Finding("error", "doubled-keys", words, REPORT)
+            for message in duplicate_keys(connection):
+                yield Finding("error", "doubled-keys", message, REPORT)
             for rule in WHOLE:
                 yield from _broken(rule, [_ask(connection, rule, {})])
             if isinstance(self.database.where, Path):

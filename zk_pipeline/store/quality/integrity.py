@@ -76,7 +76,7 @@ def duplicate_punches(connection: Connection, stored_since: datetime) -> int:
 
 
 def inconsistent_dates(connection: Connection, dates: Collection[date]) -> dict[date, str]:
-    """Those of `dates` whose days, revisions or deliveries violate a rule, with the reason."""
+    """Work dates in `dates` whose days, revisions or deliveries violate a rule, with the reason."""
     if not dates:
         return {}
     rows = connection.execute(_INCONSISTENT, {"dates": list(dates)}).fetchall()

@@ -43,8 +43,8 @@ def read_version(connection: duckdb.DuckDBPyConnection, path: object) -> int:
     known = [number for number, _ in migrations()]
     applied = _applied(connection, path)
     if FILLING in applied:
-        words = f"{path} is not complete: run the `zk-pipeline migrate-store` that fills it again, to its end"
-        raise StoreUnusable(words)
+        message = f"{path} is not complete: run the `zk-pipeline migrate-store` that fills it again, to its end"
+        raise StoreUnusable(message)
     foreign = applied.difference(known)
     if foreign:
         raise StoreUnusable(
@@ -61,8 +61,8 @@ def _applied(connection: duckdb.DuckDBPyConnection, path: object) -> set[int]:
     except duckdb.CatalogException:  # only then: listing tables takes 4 ms, and every use of the store starts here
         if connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone() != (0,):
             kind = "DuckDB file" if isinstance(path, Path) else "DuckLake"
-            words = f"{path} is a {kind} of another program: it has no schema_migrations table"
-            raise StoreUnusable(words) from None
+            message = f"{path} is a {kind} of another program: it has no schema_migrations table"
+            raise StoreUnusable(message) from None
         return set()
     return {int(row[0]) for row in found}
 

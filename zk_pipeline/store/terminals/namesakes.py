@@ -20,7 +20,7 @@ def candidates(connection: Connection) -> list[tuple[str, list[str], list[str]]]
 
 
 def namesakes(found: Iterable[tuple[str, list[str], list[str]]]) -> Names:
-    """Those of `candidates` that belong to different employees."""
+    """User ids in `candidates` that belong to different employees."""
     return [
         (user_id, [f"{site}: {name}" for site, name in zip(sites, names, strict=True)])
         for user_id, sites, names in found
