@@ -44,7 +44,7 @@ SLOW = {
     "cli/test_cli_help.py": WHOLE,
     "store/engine/test_store_database.py": WHOLE,
     "operations/test_sync_operation.py": WHOLE,
-    "operations/alerting/test_quality_verdicts.py": WHOLE,
+    "operations/alerting/test_quality_results.py": WHOLE,
     "cli/test_cli_migrate_store.py": BY_CASE,
     "cli/test_cli_left_locked.py": BY_CASE,
     "devices/protocol/test_terminal_fuzz.py": BY_CASE,

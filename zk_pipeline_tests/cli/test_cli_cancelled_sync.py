@@ -48,7 +48,7 @@ def assert_settled_and_nothing_repeated_by_the_next(due: Store, crm: CrmReceiver
     delivered = rows(due, "SELECT user_id FROM crm_deliveries WHERE state = 'delivered'")
     assert {user for (user,) in delivered} == applied
     assert 50 <= len(applied) < USERS
-    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE verdict = 'delivered'") == [(len(applied),)]
+    assert rows(due, "SELECT count(*) FROM crm_attempts WHERE outcome = 'delivered'") == [(len(applied),)]
     crm.fault_rule = lambda _: None
     assert zk("sync", "--json").json["delivered"] == USERS - len(applied)
     assert set(crm.ledger.attempts.values()) == {1}

@@ -77,7 +77,7 @@ def test_the_token_is_in_nothing_that_is_written_printed_or_seen_by_others(
     errors = rows(home_store, "SELECT last_error FROM crm_deliveries WHERE last_error IS NOT NULL")
     assert errors
     assert all("[hidden]" in error for (error,) in errors)
-    assert rows(home_store, "SELECT count(*) > 0 FROM crm_attempts WHERE verdict = 'misconfigured'") == [(True,)]
+    assert rows(home_store, "SELECT count(*) > 0 FROM crm_attempts WHERE outcome = 'misconfigured'") == [(True,)]
     written = [path for path in home.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in written), "Dagster's event logs"
     for path in written:
