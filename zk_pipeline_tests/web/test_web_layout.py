@@ -83,5 +83,5 @@ def test_an_error_replaces_the_content_and_a_temporary_one_keeps_a_polling_page(
         assert (refused.status_code, refused.headers["hx-retarget"]) == (403, "#main")
         monkeypatch.setattr(DeviceRegistry, "all", busy)
         plain, refresh = admin.get("/devices"), admin.get("/devices", headers=script)
-    assert (plain.status_code, "17" in plain.text, "is busy" in plain.text) == (503, False, True)
+    assert (plain.status_code, "17" in plain.text, "is locked" in plain.text) == (503, False, True)
     assert (refresh.status_code, refresh.text) == (204, "")

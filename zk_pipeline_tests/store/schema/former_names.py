@@ -15,7 +15,8 @@ _VALUES = re.findall(r"^UPDATE (\w+) SET (\w+) = '(\w+)' WHERE \w+ = '(\w+)';", 
 ALERT_KEYS = dict(re.findall(r"\('(check:\w+:\w+)', '(check:\w+:\w+)'\)", _SCRIPT))  # former to new
 
 FORMER_TABLE = {new: old for old, column, new in _RENAMES if not column}
-FORMER_TABLES = [FORMER_TABLE.get(table, table) for table in TABLES]
+LATER_TABLES = ("device_poll_totals",)  # of versions above 19
+FORMER_TABLES = [FORMER_TABLE.get(table, table) for table in TABLES if table not in LATER_TABLES]
 FORMER_VALUE = {new: old for _, _, new, old in _VALUES}
 
 
@@ -35,5 +36,6 @@ def undo_names(connection: duckdb.DuckDBPyConnection) -> None:
     for table, column, new in _RENAMES:
         if column:
             connection.execute(f"ALTER TABLE {FORMER_TABLE.get(table, table)} RENAME COLUMN {new} TO {column}")
-    connection.execute("DROP TABLE device_poll_totals")
+    for table in LATER_TABLES:
+        connection.execute(f"DROP TABLE {table}")
     connection.execute("DELETE FROM schema_migrations WHERE version >= 19")
