@@ -56,7 +56,7 @@ def _work(when: Killed, at: Where, now: datetime, settings: Settings, held: Sequ
     if when is Killed.AFTER_READING:
         _die()
     if when is Killed.WHILE_WRITING:
-        _die_in(days, "mark_built")  # the last statement of its transaction
+        _die_in(days, "mark_processed")  # the last statement of its transaction
     dates = stale(store, settings)
     process_dates(store, dates, work_rules(settings), run_id=None, on_committed=_die)
     if not dates:
