@@ -33,13 +33,13 @@ def test_a_missing_heartbeat_is_alerted_once_without_the_daemon_and_its_return_o
     set_heartbeat(300)
     result = zk("watchdog")
     assert result.code == 1
-    assert "not beating for 5 min" in result.out
+    assert "no heartbeat for 5 min" in result.out
     assert zk("watchdog").code == 1
-    assert channel.titles == ["zk_pipeline: the daemon is not beating"]
+    assert channel.titles == ["zk_pipeline: Dagster daemon heartbeat missing"]
     set_heartbeat(0)
     result = zk("watchdog", "--json")
     assert result.json == {"alive": True, "problem": None, "channels": 1, "failures": []}
-    assert channel.titles[1:] == ["zk_pipeline: over: the daemon is not beating"]
+    assert channel.titles[1:] == ["zk_pipeline: resolved: Dagster daemon heartbeat missing"]
 
 
 def test_an_unusable_store_is_alerted_once(zk: CommandLine, home: Path, channel: Channel) -> None:
@@ -53,7 +53,7 @@ def test_an_unusable_store_is_alerted_once(zk: CommandLine, home: Path, channel:
 def test_without_a_channel_the_watchdog_reports_that_no_alert_was_sent(zk: CommandLine) -> None:
     result = zk("watchdog")
     assert (result.code, result.err) == (1, "zk-pipeline: ALERT_URLS is not set: no alert was sent\n")
-    assert "never seen" in result.out
+    assert "no heartbeat yet" in result.out
 
 
 def test_a_test_message_goes_to_every_channel(
@@ -69,7 +69,7 @@ def test_a_test_message_goes_to_every_channel(
     channel.status = 500
     result = zk("test-alerts")
     assert result.code == 1
-    assert "did not take the alert" in result.out
+    assert "did not accept the message" in result.out
     assert CHANNEL_SECRET not in result.out + result.err
 
 

@@ -129,7 +129,7 @@ def test_names_in_another_encoding_are_reported_with_the_command_that_sets_it(
     zk("device", "update", "Gate", "--encoding", "ascii")
     result = zk("device", "users", "Gate", "--json")
     assert result.code == 0
-    assert "are no text in ascii. Set the encoding that it uses" in result.err
+    assert "are not valid ascii. Set the terminal's encoding" in result.err
     assert '`zk-pipeline device update "Gate" --encoding ENCODING`' in result.err
     zk("device", "update", "Gate", "--encoding", "UTF-8")
     assert zk("device", "users", "Gate", "--json").err == ""
