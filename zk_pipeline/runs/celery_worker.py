@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import dagster as dg
 from celery.signals import worker_process_init
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
@@ -17,6 +16,7 @@ import zk_pipeline.definitions  # noqa: F401 (imported once, before the worker f
 from zk_pipeline.defs.dagster_internals import setup_interrupt_handlers
 from zk_pipeline.defs.instance.celery_launcher import WorkerLauncher
 from zk_pipeline.errors import UsageError
+from zk_pipeline.runs.launcher import open_instance
 from zk_pipeline.runtime.processes import exit_with_process, process_identity
 
 
@@ -25,7 +25,7 @@ def run_worker(queues: Sequence[str], *, name: str, concurrency: int) -> int:
 
     Raises UsageError if the run launcher in `dagster.yaml` is not WorkerLauncher.
     """
-    with dg.DagsterInstance.get() as instance:  # closed before the worker forks
+    with open_instance() as instance:  # closed before the worker forks
         launcher = instance.run_launcher
         if not isinstance(launcher, WorkerLauncher):
             raise UsageError(

@@ -21,12 +21,14 @@ from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, SYNC
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
+from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.date_range import check_in_history
 from zk_pipeline.runs.submit import check_daemon, failure_message, submit, wait_for, was_interrupted
 from zk_pipeline.runtime.processes import check_for_end, ended_by, process_identity
 from zk_pipeline.store.store import Store
 
+_MAX_REASON = 500  # characters
 STARTED_BY_TAG = "zk_pipeline/started_by"
 _NO_RETRIES = {"dagster/max_retries": "0"}  # the daemon cannot retry a run of a command's process
 
@@ -166,9 +168,30 @@ class Launcher:
 
 
 @contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of DAGSTER_HOME, which must be exported (`home.export_home`).
+
+    Raises ZkPipelineError in one line if it cannot be opened: a class in `dagster.yaml` that does not exist, a wrong
+    field of its configuration, or a storage that cannot be reached.
+    """
+    try:
+        instance = dg.DagsterInstance.get()
+        _ = instance.run_coordinator, instance.run_launcher  # loaded at their first use
+    except Exception as error:  # of Dagster, of a class that dagster.yaml names, or of a database driver
+        errors = error.errors if isinstance(error, dg.DagsterInvalidConfigError) else []
+        text = "; ".join(one.message for one in errors) or str(error)
+        reason = " ".join(text.split())[:_MAX_REASON].rstrip(".")
+        raise ZkPipelineError(
+            f"Dagster's instance cannot be opened: {reason}. Compare dagster.yaml in DAGSTER_HOME with the shipped one"
+        ) from error
+    with instance:
+        yield instance
+
+
+@contextmanager
 def open_launcher(settings: Settings) -> Iterator[Launcher]:
-    """Launcher on the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
-    with dg.DagsterInstance.get() as instance:
+    """Launcher on the instance of DAGSTER_HOME, see `open_instance`."""
+    with open_instance() as instance:
         yield Launcher(settings, instance)
 
 

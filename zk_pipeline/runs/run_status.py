@@ -11,7 +11,7 @@ import dagster as dg
 
 from zk_pipeline.defs.instance.daemon_health import DaemonStatus, daemon_status
 from zk_pipeline.runs.actions import ACTION_TAG
-from zk_pipeline.runs.launcher import STARTED_BY_TAG
+from zk_pipeline.runs.launcher import STARTED_BY_TAG, open_instance
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class RunReader:
 
 @contextmanager
 def open_run_reader() -> Iterator[RunReader]:
-    """Reader on the instance of DAGSTER_HOME, which must be exported (`home.export_home`)."""
-    with dg.DagsterInstance.get() as instance:
+    """Reader on the instance of DAGSTER_HOME, see `open_instance`."""
+    with open_instance() as instance:
         yield RunReader(instance)
 
 

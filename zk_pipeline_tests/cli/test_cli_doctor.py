@@ -146,6 +146,25 @@ def test_a_dagster_home_of_another_installation_is_found(content: str, name: str
     assert list(names(zk)) == [name]
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("class: NoSuchCoordinator", "NoSuchCoordinator"),
+        ("class: SiteQueueRunCoordinator\n  config: {tags_of_polls: {}}", "tags_of_polls"),
+    ],
+)
+def test_an_instance_that_cannot_be_opened_is_one_line_of_every_command(
+    content: str, reason: str, zk: CommandLine, well: Path
+) -> None:
+    with (well / "dagster.yaml").open("a") as file:
+        file.write(f"\nrun_coordinator:\n  module: zk_pipeline.defs.instance.run_coordinator\n  {content}\n")
+    assert names(zk) == {"dagster-instance": "error"}
+    for command in (["status"], ["process", "--date", "2026-03-02"]):
+        result = zk(*command)
+        assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 1), result.err
+        assert reason in result.err
+
+
 def test_much_history_is_found(zk: CommandLine, well: Path) -> None:
     with (well / "history" / "sparse").open("wb") as stream:
         stream.truncate(3 << 30)

@@ -125,9 +125,7 @@ def test_without_a_crm_a_sync_says_so_and_counts_no_attempt(zk: CommandLine, hom
     before = runs()
     result = zk("sync")
     assert (result.code, result.out) == (2, "")
-    assert result.err == (
-        "zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to; no request was sent\n"
-    )
+    assert result.err == ("zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to; no request was sent\n")
     tested = zk("test-crm")
     assert (tested.code, tested.out, tested.err) == (2, "", result.err)
     assert runs() == before

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from zk_pipeline.attendance.rules import OutlierCode
+from zk_pipeline.cli.instance import doctor as doctor_command
 from zk_pipeline.config.settings import VARIABLES, Settings
 from zk_pipeline.defs.automation.alert_sensors import KINDS
 from zk_pipeline.operations import doctor as home_doctor
@@ -84,7 +85,7 @@ def test_every_kind_of_alert_is_in_the_table() -> None:
 
 def findings() -> Iterator[str]:
     """Names of all findings, from the code that creates them."""
-    for module in (home_doctor, store_doctor):
+    for module in (home_doctor, store_doctor, doctor_command):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                 name = node.args[1]

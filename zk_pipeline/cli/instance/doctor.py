@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
 
 from zk_pipeline.cli.output import as_json, print_json, print_table
+from zk_pipeline.config.home import export_home, find_home
+from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.store.quality.doctor import Finding
 from zk_pipeline.store.store import utc_now
 
 
@@ -25,6 +29,8 @@ def doctor(as_json: bool) -> int:
     from zk_pipeline.operations.doctor import examine  # noqa: PLC0415 (DuckDB and pandas, slow to import)
 
     findings = list(examine(os.environ, utc_now()))
+    if not any(one.name in ("settings", "dagster-home", "dagster-yaml", "read-only") for one in findings):
+        findings += _instance_findings()
     if as_json:
         print_json({"ok": all(one.severity != "error" for one in findings), "findings": findings})
     elif findings:
@@ -36,3 +42,18 @@ def doctor(as_json: bool) -> int:
     if any(one.name in ("settings", "crm-settings") for one in findings):
         return 2
     return int(any(one.severity == "error" for one in findings))
+
+
+def _instance_findings() -> Iterator[Finding]:
+    """A finding if Dagster's instance cannot be opened. Skipped before its first use, which would create its files."""
+    from zk_pipeline.runs.launcher import open_instance  # noqa: PLC0415 (Dagster, slow to import)
+
+    home = find_home(os.environ)
+    export_home(home, os.environ)
+    if not (home / "history").exists():
+        return
+    try:
+        with open_instance():
+            return
+    except ZkPipelineError as error:
+        yield Finding("error", "dagster-instance", str(error), "correct dagster.yaml, then restart `zk-pipeline up`")

@@ -96,3 +96,6 @@ def _partition_keys(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Sequenc
         return []
     with dg.partition_loading_context(dynamic_partitions_store=instance):
         return DEVICE_PARTITIONS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
+
+
+RoutedRunCoordinator = SiteQueueRunCoordinator  # former name, in dagster.yaml files of users

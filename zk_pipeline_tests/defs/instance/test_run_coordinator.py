@@ -220,7 +220,12 @@ def test_a_partition_that_was_moved_keeps_its_colour(
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [("routing", "RoutedRunCoordinator"), ("celery_launcher", "WorkerLauncher")]
+    ("module", "name"),
+    [
+        ("routing", "RoutedRunCoordinator"),
+        ("instance.run_coordinator", "RoutedRunCoordinator"),
+        ("celery_launcher", "WorkerLauncher"),
+    ],
 )
 def test_a_dagster_yaml_of_before_the_move_still_finds_its_classes(module: str, name: str) -> None:
     found = getattr(import_module(f"zk_pipeline.defs.{module}"), name)
