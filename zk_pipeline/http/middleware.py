@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,6 +70,9 @@ class RequestGuard:
                 await refusal(scope, exchange.receive, exchange.send)
             else:
                 await self.app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:  # in the middle of its body; the response is for the log and the metrics
+            if not exchange.is_answered:
+                await _reject(400, "the body is not complete")(scope, exchange.receive, exchange.send)
         except Exception as error:
             if exchange.is_answered:
                 raise  # the server closes the connection

@@ -271,6 +271,28 @@ def test_slow_loris(served: Served, admin: httpx.Client) -> None:
     assert time.monotonic() - began < 60
 
 
+def test_a_body_that_the_client_breaks_off_is_no_error_of_the_server(
+    served: Served, admin: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    def seen() -> float:
+        text = admin.get("/metrics").text
+        return sum(float(line.split()[-1]) for line in text.splitlines() if 'status="400"' in line and "POST" in line)
+
+    before = seen()
+    forms = ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x")
+    for path, content_type in (
+        ("/login", forms[0]),
+        ("/holidays/import", forms[1]),
+        ("/api/devices/", "application/json"),
+    ):
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {served.tokens['admin']}\r\n"
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+            connection.sendall(f"{head}Content-Type: {content_type}\r\nContent-Length: 1000\r\n\r\n--x".encode())
+            time.sleep(0.2)  # the server waits for the rest
+    until(lambda: seen() >= before + 2)
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_a_client_that_does_not_take_its_answers(
     served: Served, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,12 +135,12 @@ def test_a_preview_on_a_new_machine_writes_nothing_and_names_deliveries_of_unkno
     assert (shown.code, shown.err) == (0, "")
     assert "due at the CRM without the restore 0 records, 0 retractions" in " ".join(shown.out.split())
     assert sorted(path.name for path in new.iterdir()) == sorted(TEMPLATES), "what every command puts there"
-    assert "1 delivery due in the backup may have arrived since and will be sent again" in shown.out
+    assert "1 undelivered record of the backup may have arrived since: `sync` sends those that wait again" in shown.out
     monkeypatch.setenv("CRM_LOOKUP", "/lookup/?user={user_id}&date={date}")
     done = zk("restore", file, "--yes")
     assert (
-        "1 delivery due in the backup may have arrived since: the CRM is asked (CRM_LOOKUP) before each is sent"
-        in done.out
+        "1 undelivered record of the backup may have arrived since: "
+        "the CRM is asked (CRM_LOOKUP) before one is sent again" in done.out
     )
     advice = [line.strip() for line in done.out.splitlines() if "zk-pipeline" in line][-3:]
     assert advised(advice) == [["poll"], ["process"], ["sync"]]

@@ -149,12 +149,12 @@ def _warnings(settings: Settings, done: Restored) -> list[str]:
 
 
 def _doubt(settings: Settings, count: int) -> str:
-    waiting = f"{counted(count, 'delivery', 'deliveries')} due in the backup may have arrived since"
+    undelivered = f"{counted(count, 'undelivered record')} of the backup may have arrived since"
     if settings.crm_lookup is not None:
-        return f"{waiting}: the CRM is asked (CRM_LOOKUP) before each is sent"
+        return f"{undelivered}: the CRM is asked (CRM_LOOKUP) before one is sent again"
     return (
-        f"{waiting} and will be sent again, which only a CRM that stores idempotency keys applies once (docs/crm.md); "
-        "set CRM_LOOKUP before the next sync if yours does not"
+        f"{undelivered}: `sync` sends those that wait again, `sync --retry-failed` the dead letters, which only a CRM "
+        "that stores idempotency keys applies once (docs/crm.md); set CRM_LOOKUP first if yours does not"
     )
 
 
