@@ -125,9 +125,7 @@ def test_without_a_crm_a_sync_says_so_and_counts_no_attempt(zk: CommandLine, hom
     before = runs()
     result = zk("sync")
     assert (result.code, result.out) == (2, "")
-    assert result.err == (
-        "zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to; no request was sent\n"
-    )
+    assert result.err == ("zk-pipeline: CRM_API_URL is not set: there is no CRM to deliver to; no request was sent\n")
     tested = zk("test-crm")
     assert (tested.code, tested.out, tested.err) == (2, "", result.err)
     assert runs() == before
@@ -151,6 +149,9 @@ def test_a_dry_run_prints_the_requests_without_the_token_and_sends_nothing(
     assert CRM_TOKEN not in result.out
     assert crm.posts == 0
     assert home_store.deliveries.states() == {"pending": 3}
+    nothing = zk("sync", "--dry-run", "--user-id", "9999")
+    assert nothing.json["requests"] == []
+    assert len(nothing.out.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("gates")
@@ -239,12 +240,15 @@ def test_the_status_of_a_fresh_home_has_empty_counts(zk: CommandLine) -> None:
         "stale dates": "none",
         "dates without partition": "none",
         "quarantined records": "0",
-        "punches of clocks that jumped": "0",
-        "deliveries": "empty",
+        "punches with an implausible clock": "0",
+        "deliveries": "none",
         "dead letters": "0",
         "daemon": "no heartbeat yet; start it with `zk-pipeline up`",
         "schedules and sensors": "0 running; 0 runs in progress",
     }
+    with dg.DagsterInstance.get() as instance:
+        instance.add_run(dg.DagsterRun(job_name="poll_devices", run_id="1" * 8, status=dg.DagsterRunStatus.STARTED))
+    assert zk("status").out.endswith("0 running; 1 run in progress\n")
 
 
 @pytest.mark.usefixtures("gates")
