@@ -133,7 +133,16 @@ def lakes_dropped() -> Iterator[None]:
 
 def argument(at: Where) -> str:
     """For a child process; `where` makes a place of it again."""
-    return str(at) if isinstance(at, Path) else at.with_secret()
+    return str(at) if isinstance(at, Path) else with_password(at)
+
+
+def with_password(address: LakeAddress) -> str:
+    """The address as a setting has it, with its password."""
+    from psycopg2.extensions import make_dsn
+
+    secret = {} if address.password is None else {"password": address.password}
+    dsn = make_dsn(**dict(address.parameters) | secret)
+    return f"{PREFIX}{dsn};data={str(address).rpartition(';data=')[2]}"
 
 
 def where(text: str) -> Where:

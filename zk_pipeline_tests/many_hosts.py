@@ -12,7 +12,7 @@ CELERY_YAML = Path(__file__).parents[1] / "deploy" / "celery" / "dagster.yaml"
 
 
 def storage_variables(postgres: Postgres) -> dict[str, str]:
-    """What deploy/'s `dagster.yaml` asks for, of a new database."""
+    """Environment variables that `dagster.yaml` of deploy/ reads, for a new database."""
     return {
         "DAGSTER_POSTGRES_HOST": "127.0.0.1",
         "DAGSTER_POSTGRES_PORT": str(postgres.port),

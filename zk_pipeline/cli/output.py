@@ -47,7 +47,7 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) ->
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+        table.add_row(*(Text(cell(row.get(column))) for column in columns))
     _print(table)
 
 
@@ -65,7 +65,7 @@ def print_pairs(values: Mapping[str, object]) -> None:
     """Print names and values, one pair per line."""
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
-        table.add_row(Text(name), Text(_cell(value)))
+        table.add_row(Text(name), Text(cell(value)))
     _print(table)
 
 
@@ -120,7 +120,8 @@ def _print(table: Table) -> None:
         click.echo(line.rstrip())
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A value as text: instants in the zone of this machine, naive datetimes (wall clock) without a zone."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -128,7 +129,8 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+        zone = "" if value.tzinfo is None else " %Z"
+        return (value.astimezone() if zone else value).strftime(f"%Y-%m-%d %H:%M:%S{zone}")
     return str(value)
 
 

@@ -50,11 +50,6 @@ class LakeAddress:
         data = self.data if self.is_remote else str(home / Path(self.data).expanduser())
         return replace(self, data=data, side=home / self.side)
 
-    def with_secret(self) -> str:
-        """The address with its password, for child processes only; never print it."""
-        secret = {} if self.password is None else {"password": self.password}
-        return f"{PREFIX}{_make_dsn(dict(self.parameters) | secret)};data={self._data}"
-
     def scrubbed(self, text: str) -> str:
         """A foreign message with the password replaced by asterisks."""
         return text.replace(self.password, "***") if self.password else text

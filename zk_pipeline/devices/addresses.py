@@ -7,7 +7,8 @@ import ipaddress
 import re
 import unicodedata
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from zk_pipeline.errors import UsageError
@@ -62,15 +63,15 @@ def check_port(value: int | str) -> int:
     return int(text)
 
 
-def check_name(text: str) -> str:
+def check_name(text: str, *, noun: str = "device name") -> str:
     """Validate a device name: usable as a Dagster partition key and as a file name; returned in Unicode NFC.
 
-    Raises UsageError.
+    Raises UsageError. Other names with the same rules have another `noun` in its message.
     """
     name = unicodedata.normalize("NFC", text)
     problem = _problem_of_name(name)
     if problem:
-        raise UsageError(f"device name {text[:120]!r} is not valid: {problem}")
+        raise UsageError(f"{noun} {text[:120]!r} is not valid: {problem}")
     return name
 
 
@@ -122,13 +123,13 @@ def check_variable(name: str) -> str:
     return name
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[..., Any]] = {
     "name": check_name,
     "ip_address": check_host,
     "port": check_port,
     "timezone": check_timezone,
     "encoding": check_encoding,
-    "site": check_name,
+    "site": partial(check_name, noun="site"),
     "comm_key_env": check_variable,
 }
 

@@ -59,8 +59,14 @@ def validation_message(errors: list[Any]) -> str:
     """The first five validation errors, each with the name of its parameter, never with the value."""
     messages: dict[str, str] = {}
     for error in errors:
-        messages.setdefault(_location(error["loc"]), error["msg"].removeprefix("Value error, "))
+        messages.setdefault(_location(error["loc"]), _message(error))
     return "; ".join(f"{location}{message}" for location, message in list(messages.items())[:5])
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return f"there is no such {'field' if error['loc'][0] == 'body' else 'parameter'}"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _location(loc: tuple[Any, ...]) -> str:

@@ -13,7 +13,7 @@ _MAX_TICK_AGE = timedelta(minutes=10)
 
 
 def daemon_liveness_problem(instance: dg.DagsterInstance, now: datetime) -> str | None:
-    """Why the daemon or `alert_sensor` does not work; None if both do."""
+    """Reason why the daemon or `alert_sensor` does not work; None if both do."""
     status = daemon_status(instance, now)
     if not status.is_daemon_alive:
         return f"The Dagster daemon has had {status.daemon_message()}."

@@ -14,7 +14,7 @@ from zk_pipeline.web.list_pages import address, day_address
 
 _VERIFY_TYPES = {0: "password", 1: "finger", 2: "card", 15: "face"}
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# CSS class of a delivery state or attempt verdict; neutral states have none.
+# CSS class of a delivery state or attempt outcome; neutral states have none.
 _DELIVERY_KINDS = {"delivered": "ok", "retry": "warn", "failed": "bad"}
 _OUTCOME_KINDS = {"delivered": "ok", "rejected": "bad", "misconfigured": "bad"}
 _DELIVERY_LABELS = {"failed": "dead letter", "pending": "waiting", None: "–"}

@@ -65,7 +65,7 @@ def test_paths_are_answered_with_and_without_the_slash_at_the_end(admin: httpx.C
         ({"comm_key_env": "PATH; echo"}, "a name such as GATE_COMM_KEY is expected"),
         ({"encoding": "utf-7000"}, "encoding 'utf-7000' is not known"),
         ({"protocol": "carrier pigeon"}, "protocol: Input should be"),
-        ({"nmae": "x"}, "nmae: Extra inputs are not permitted"),
+        ({"nmae": "x"}, "nmae: there is no such field"),
     ],
 )
 def test_what_is_wrong_with_a_device_is_said(admin: httpx.Client, given: dict[str, Any], words: str) -> None:

@@ -181,3 +181,23 @@ def test_restore_is_refused_while_a_run_is_in_progress_unless_forced(zk: Command
 )
 def test_a_wrong_request_is_one_line(arguments: tuple[str, ...], zk: CommandLine) -> None:
     assert zk(*arguments).is_refusal()
+
+
+def test_a_missing_folder_is_named(zk: CommandLine, home: Path) -> None:
+    message = f"there is no folder {home / 'nowhere'}: create it first"
+    assert zk("backup", str(home / "nowhere" / "x.duckdb")).err == f"zk-pipeline: {message}\n"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_missing_file_is_reported_before_the_question(zk: CommandLine) -> None:
+    assert zk("restore", "none.duckdb").err == "zk-pipeline: there is no file none.duckdb\n"
+
+
+@pytest.mark.parametrize("mode", ["--yes", "--dry-run"])
+def test_the_message_about_a_file_that_is_no_store_has_no_other_path(mode: str, zk: CommandLine, home: Path) -> None:
+    file = home / "notes.txt"
+    file.write_text("no store " * 1000)
+    result = zk("restore", str(file), mode)
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert result.err.startswith(f"zk-pipeline: {file} is damaged or no store: ")
+    assert str(home) not in result.err.replace(str(file), "")

@@ -39,6 +39,8 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "host with a command": (["device", "add", "New", "192.0.2.1;reboot"], "is not valid"),
     "host of an update": (["device", "update", "Gate 1", "--ip", "192.0.2"], "'192.0.2' is not a valid IP address"),
     "name of a device": (["device", "add", "a,b", "192.0.2.10"], "'a,b' is not valid"),
+    "no site": (["device", "update", "Gate 1", "--site", ""], "site '' is not valid: it is empty"),
+    "worker without a queue": (["worker"], "name a queue with --queue: dagster (all runs)"),
     "two lines as a name": (["device", "add", "a\nb", "192.0.2.10"], "it contains a control character"),
     "port 0": (["device", "add", "New", "192.0.2.10", "--port", "0"], "port '0' is not valid"),
     "port that is none": (["device", "add", "New", "192.0.2.10", "--port", "http"], "'http' is not a valid integer"),

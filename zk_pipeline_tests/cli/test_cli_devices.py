@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.gates import MONDAY, NASTY, PEOPLE, gate, present, switch_on
@@ -61,6 +63,26 @@ def test_devices_are_listed_as_a_table_and_as_json(zk: CommandLine) -> None:
     assert [one["name"] for one in zk("device", "list", "--json").json] == ["Main Office"]
     assert zk("device", "show", "Main Office", "--json").json["ip_address"] == "192.0.2.10"
     assert "192.0.2.10" in zk("device", "show", "Main Office").out
+
+
+@pytest.mark.usefixtures("home")
+def test_empty_lists_are_one_line(zk: CommandLine) -> None:
+    for group in ("shift", "holiday", "api-token", "device"):
+        result = zk(group, "list")
+        assert (result.code, len(result.out.splitlines()), result.err) == (0, 1, ""), group
+    assert zk("shift", "list", "--json").json == {"shifts": [], "assignments": []}
+
+
+def test_the_users_of_an_empty_terminal_are_one_line(zk: CommandLine, fleet: Fleet, home_store: Store) -> None:
+    switch_on(fleet, home_store, EmulatedTerminal(TerminalDefinition(name="Gate")))
+    assert zk("device", "users", "Gate").out == "no users are enrolled on Gate\n"
+    assert zk("device", "users", "Gate", "--json").json == []
+
+
+def test_only_a_new_device_or_shift_has_defaults(zk: CommandLine) -> None:
+    for group in ("device", "shift"):
+        assert "[default: " in zk(group, "add", "--help").out
+        assert "[default: " not in zk(group, "update", "--help").out
 
 
 def test_an_empty_quarantine_is_one_line(zk: CommandLine, home: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
-from zk_pipeline_tests.engines import lakes
+from zk_pipeline_tests.engines import lakes, with_password
 from zk_pipeline_tests.store.store_fixtures import device, ingest, rows, store_at
 
 FILE = "data/attendance.duckdb"
@@ -38,7 +38,7 @@ def test_a_shared_store_is_filled_and_used_and_its_password_is_never_printed(
     zk: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = lakes().fresh(tmp_path / "shared")
-    address = lake.with_secret()
+    address = with_password(lake)
     moved = zk("migrate-store", FILE, address, "--json")
     assert moved.code == 0
     printed = json.loads(moved.out)

@@ -149,6 +149,9 @@ def test_a_dry_run_prints_the_requests_without_the_token_and_sends_nothing(
     assert CRM_TOKEN not in result.out
     assert crm.posts == 0
     assert home_store.deliveries.states() == {"pending": 3}
+    nothing = zk("sync", "--dry-run", "--user-id", "9999")
+    assert nothing.json["requests"] == []
+    assert len(nothing.out.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("gates")
@@ -237,12 +240,15 @@ def test_the_status_of_a_fresh_home_has_empty_counts(zk: CommandLine) -> None:
         "stale dates": "none",
         "dates without partition": "none",
         "quarantined records": "0",
-        "punches of clocks that jumped": "0",
-        "deliveries": "empty",
+        "punches with an implausible clock": "0",
+        "deliveries": "none",
         "dead letters": "0",
         "daemon": "no heartbeat yet; start it with `zk-pipeline up`",
         "schedules and sensors": "0 running; 0 runs in progress",
     }
+    with dg.DagsterInstance.get() as instance:
+        instance.add_run(dg.DagsterRun(job_name="poll_devices", run_id="1" * 8, status=dg.DagsterRunStatus.STARTED))
+    assert zk("status").out.endswith("0 running; 1 run in progress\n")
 
 
 @pytest.mark.usefixtures("gates")

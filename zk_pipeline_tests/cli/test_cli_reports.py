@@ -1,4 +1,4 @@
-"""`export` and `month`: files, standard output, usage errors."""
+"""`export`, `month` and `explain`: files, standard output, usage errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -101,10 +103,41 @@ def test_the_month_sheet_is_shown_and_written(zk: CommandLine, tmp_path: Path) -
     result = zk(*asked)
     assert result.out.startswith("Zoë (1001), Plant, March 2026\n")
     assert "2026-03-02  Mon         09:00  17:30  8:30    2" in result.out
+    assert "outliers            0\n" in result.out
     plain = zk(*asked, "--json").json
+    assert plain["outliers"] == 0
     assert (plain["present"], plain["worked_minutes"], len(plain["days"])) == (1, 510, 31)
     for kind in ("text", "html", "xlsx"):
         target = tmp_path / f"sheet.{kind}"
         assert zk(*asked, "--format", kind, "-o", str(target)).code == 0
         assert target.stat().st_size > 500
     assert "Zoë (1001)" in zk(*asked, "--format", "html").out
+
+
+@pytest.fixture
+def zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("worked", "zone_of_the_machine")
+def test_an_explanation_has_wall_clocks_without_a_zone_and_instants_with_one(zk: CommandLine) -> None:
+    result = zk("explain", "--user-id", "1001", "--date", str(MONDAY))
+    assert result.code == 0
+    assert "in, out           2026-03-02 09:00:00, 2026-03-02 17:30:00\n" in result.out
+    (punch,) = (line for line in result.out.splitlines() if line.startswith("Plant  Gate    2026-03-02 17:30:00 "))
+    assert punch.count(" JST") == 1, "only stored_at is an instant"
+    (revision,) = (line for line in result.out.splitlines() if line.startswith("Plant  1 "))
+    assert "2026-03-02 09:00:00  2026-03-02 17:30:00  510" in revision
+
+
+@pytest.mark.usefixtures("worked")
+def test_an_explanation_of_another_site_names_the_sites_with_data(zk: CommandLine) -> None:
+    result = zk("explain", "--user-id", "1001", "--date", str(MONDAY), "--site", "Foo")
+    assert result.is_refusal()
+    assert f"no punches or days of '1001' at 'Foo' on {MONDAY}; there are some at: Plant\n" in result.err
+    elsewhere = zk("explain", "--user-id", "1001", "--date", str(TUESDAY), "--site", "Foo")
+    assert elsewhere.err == f"zk-pipeline: no punches or days of '1001' at 'Foo' on {TUESDAY}\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from zk_pipeline.config.ducklake_address import PREFIX, LakeAddress, parse_lake
+from zk_pipeline_tests.engines import with_password
 
 SECRET = "s3cr%et'; pa"
 HOME = Path("/srv/zk")
@@ -28,7 +29,7 @@ def test_an_address_is_taken_apart_and_the_password_kept_out_of_sight(dsn: str) 
     assert (address.password, address.data) == (SECRET, "/srv/zk/lake")
     for shown in (str(address), repr(address), address.dsn, f"{address!r}"):
         assert "s3cr" not in shown
-    assert parse_lake(address.with_secret()).below(HOME) == address
+    assert parse_lake(with_password(address)).below(HOME) == address
 
 
 def test_several_hosts_and_a_socket_are_what_libpq_takes_them_for() -> None:
@@ -69,7 +70,7 @@ def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None
 @pytest.mark.parametrize("value", [r"back\\slash", "it's", "-c search_path=a,b", "a=b"])
 def test_values_with_special_characters_survive_the_connection_string(value: str) -> None:
     address = LakeAddress((("dbname", "att"), ("options", value)), "lake", password=f"{value} pa;ss")
-    assert parse_lake(address.with_secret()) == address
+    assert parse_lake(with_password(address)) == address
     assert dict(parse_lake(str(address)).parameters) == dict(address.parameters)
 
 

@@ -9,9 +9,9 @@ import click
 
 from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.cli.context import WORK_DATE, open_context
-from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.queries.explanations import PUNCH_STATES, Revision
+from zk_pipeline.store.queries.explanations import PUNCH_STATES, Explanation, Revision
 
 
 class Instant(click.ParamType[datetime]):
@@ -41,14 +41,15 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     \b
     Example:  zk-pipeline explain --user-id 1001 --date 2026-11-02
     """
-    explanation = open_context().store.explanations.explain(user_id, day, as_of=as_of).at(site)
+    everywhere = open_context().store.explanations.explain(user_id, day, as_of=as_of)
+    explanation = everywhere.at(site)
     punches, revisions = explanation.punches, explanation.revisions
     if not punches and not revisions:
-        raise UsageError(f"no punches or days of {user_id!r} on {day}" + ("" if as_of is None else f" as of {as_of}"))
+        raise UsageError(_no_data(everywhere, site))
     if as_json:
         print_json(explanation)
         return
-    for name in sorted({one.site for one in punches} | {one.site for one in revisions}):
+    for name in explanation.sites:
         at_site = [one for one in revisions if one.site == name]
         print_pairs(_summary(at_site[-1]) if at_site else {"site": name, "attendance day": "not processed yet"})
         click.echo()
@@ -63,6 +64,14 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
     )
 
 
+def _no_data(everywhere: Explanation, site: str | None) -> str:
+    """Message of a day without punches and revisions at `site` (None: all), with the sites that have some."""
+    at_site = "" if site is None else f" at {site!r}"
+    as_of = "" if everywhere.as_of is None else f" as of {cell(everywhere.as_of)}"
+    hint = f"; there are some at: {', '.join(everywhere.sites)}" if everywhere.sites else ""
+    return f"no punches or days of {everywhere.user_id!r}{at_site} on {everywhere.work_date}{as_of}{hint}"
+
+
 def _summary(one: Revision) -> dict[str, object]:
     hours = "hours of the settings"
     if one.shift is not None:
@@ -75,7 +84,7 @@ def _summary(one: Revision) -> dict[str, object]:
     return {
         "site": one.site,
         "attendance day": "retracted" if one.is_retracted else f"revision {one.revision}",
-        "in, out": f"{_clock(one.clock_in_local)}, {_clock(one.clock_out_local)}",
+        "in, out": f"{cell(one.clock_in_local)}, {cell(one.clock_out_local)}",
         "worked (minutes)": one.worked_minutes,
         "worked from": worked[one.worked_minutes_source],
         "hours": hours,
@@ -87,12 +96,8 @@ def _summary(one: Revision) -> dict[str, object]:
 
 def _revision(one: Revision) -> dict[str, object]:
     return asdict(one) | {
-        "in": _clock(one.clock_in_local),
-        "out": _clock(one.clock_out_local),
+        "in": one.clock_in_local,
+        "out": one.clock_out_local,
         "worked": one.worked_minutes,
         "why": "retracted" if one.is_retracted else one.outlier_reason or None,
     }
-
-
-def _clock(local: datetime | None) -> str:
-    return "–" if local is None else f"{local:%Y-%m-%d %H:%M:%S}"

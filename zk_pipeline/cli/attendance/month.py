@@ -94,6 +94,6 @@ def _plain(sheet: MonthSheet) -> object:
         "present": sheet.present,
         "incomplete": sheet.incomplete,
         "absent": sheet.absent,
-        "unusual": sheet.unusual,
+        "outliers": sheet.outliers,
         "worked_minutes": sheet.worked_minutes,
     }

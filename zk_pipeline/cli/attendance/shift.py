@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -24,25 +25,36 @@ def shift() -> None:
     """Shifts besides the hours of the settings, and their assignments."""
 
 
-def _hours(command: Any) -> Any:
-    """Add the options that `add` and `update` share; None means not given."""
+def _hours(*, defaults: bool) -> Callable[[Any], Any]:
+    """Add the options that `add` and `update` share, with or without their defaults; None means not given."""
+
+    def default(text: str) -> str:
+        return f"  [default: {text}]" if defaults else ""
+
     options = [
         click.option("--start", help="Time of day, such as 09:00."),
         click.option("--end", help="Time of day; before the start: overnight."),
-        click.option("--weekdays", help="Such as mon-fri or mon,wed; other weekdays are days off.  [default: all]"),
+        click.option("--weekdays", help=f"Such as mon-fri or mon,wed; other weekdays are days off.{default('all')}"),
         click.option(
-            "--workday-starts-at", help="Time of day at which its work dates begin.  [default: see docs/attendance.md]"
+            "--workday-starts-at",
+            help=f"Time of day at which its work dates begin.{default('see docs/attendance.md')}",
         ),
         *(
             click.option(
-                f"--{bound.replace('_', '-')}", type=click.FloatRange(0, 24), help="[default: as in the settings]"
+                f"--{bound.replace('_', '-')}",
+                type=click.FloatRange(0, 24),
+                help=f"Limit of the outlier rule, in hours.{default('as in the settings')}",
             )
             for bound in BOUNDS
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def add_options(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add_options
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +72,7 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
 
 @shift.command("add")
 @click.argument("name")
-@_hours
+@_hours(defaults=True)
 def add(name: str, **options: Any) -> None:
     """Create the shift NAME.
 
@@ -77,7 +89,7 @@ def add(name: str, **options: Any) -> None:
 
 @shift.command("update")
 @click.argument("name")
-@_hours
+@_hours(defaults=False)
 def update(name: str, **options: Any) -> None:
     """Change the shift NAME; omitted options keep their values. The next processing computes its days again.
 
@@ -104,7 +116,7 @@ def list_(as_json: bool) -> None:
         print_json({"shifts": [asdict(one) for one in shift_list], "assignments": assignments})
         return
     if not shift_list:
-        note("no shifts: all employees have the hours of the settings")
+        click.echo("no shifts: all employees have the hours of the settings")
         return
     print_table(
         [_shift_row(one) for one in shift_list], ["name", "start", "end", "weekdays", "workday_starts_at", *BOUNDS]

@@ -91,12 +91,12 @@ def _print_requests(settings: Settings, due: Iterable[Delivery]) -> int:
     mapping = crm_mapping(settings)
     url = json.dumps(None if settings.crm_api_url is None else crm_endpoint(settings).shown)
     scheme = json.dumps(f"{settings.crm_auth_scheme} [hidden]")
-    click.echo(f'{{"method": "POST", "url": {url}, "authorization": {scheme}, "requests": [')
-    separator = ""
+    click.echo(f'{{"method": "POST", "url": {url}, "authorization": {scheme}, "requests": [', nl=False)
+    separator, end = "\n", "]}"
     for request in _requests(iter(due), settings.crm_batch_size, mapping):
         click.echo(separator + json.dumps(request, ensure_ascii=False), nl=False)
-        separator = ",\n"
-    click.echo("\n]}")
+        separator, end = ",\n", "\n]}"
+    click.echo(end)
     return 0
 
 

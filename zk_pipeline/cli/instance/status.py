@@ -76,7 +76,7 @@ def _device_row(device: DeviceStatus) -> dict[str, Any]:
 
 
 def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
-    queue = ", ".join(f"{count} {state}" for state, count in store.deliveries.items()) or "empty"
+    queue = ", ".join(f"{count} {state}" for state, count in store.deliveries.items()) or "none"
     age = "" if store.oldest_due is None else f"; oldest due for {_age(now - store.oldest_due)}"
     return {
         "punches": store.punches,
@@ -84,7 +84,7 @@ def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
         "stale dates": _dates(store.stale),
         "dates without partition": _dates(store.unpartitioned),
         "quarantined records": store.quarantined,
-        "punches of clocks that jumped": store.clock_suspects,
+        "punches with an implausible clock": store.clock_suspects,
         "deliveries": queue + age,
         "dead letters": store.failed,
     }

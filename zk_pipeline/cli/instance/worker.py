@@ -42,4 +42,4 @@ def _known(context: CliContext) -> list[str]:
     devices_of = group_by_queue(context.store.devices.all(), context.settings.poll_rules or {})
     sites = {queue: sorted({device.site for device in devices}) for queue, devices in devices_of.items()}
     known = [f"{queue} (polls of {', '.join(names)})" for queue, names in sites.items() if queue != DEFAULT_QUEUE]
-    return [*known, f"{DEFAULT_QUEUE} (all other runs)"]
+    return [*known, f"{DEFAULT_QUEUE} (all other runs)" if known else f"{DEFAULT_QUEUE} (all runs)"]

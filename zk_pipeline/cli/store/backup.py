@@ -59,6 +59,7 @@ def restore(file: Path, yes: bool, dry_run: bool, force: bool, as_json: bool) ->
     """
     context = open_context()
     replaced = context.store.database.path  # raises UsageError unless the store is a file
+    context.store.restore.check_file(file)
     if dry_run:
         _preview(context, file, as_json=as_json)
         return

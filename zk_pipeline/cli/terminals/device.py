@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,31 +26,39 @@ def device() -> None:
     """Register terminals and maintain them."""
 
 
-def _options(command: Any) -> Any:
-    """Add the options that `add` and `update` share; None means not given."""
+def _options(*, defaults: bool) -> Callable[[Any], Any]:
+    """Add the options that `add` and `update` share, with or without their defaults; None means not given."""
+
+    def default(text: str) -> str:
+        return f"  [default: {text}]" if defaults else ""
+
     options = [
-        click.option("--port", type=int, help="TCP and UDP port.  [default: 4370]"),
-        click.option("--protocol", type=click.Choice(["auto", "tcp", "udp"]), help="[default: auto]"),
-        click.option("--timezone", help="IANA zone of its wall clock.  [default: ZK_PIPELINE_TIMEZONE]"),
-        click.option("--site", help="Devices of one site share users and attendance days.  [default: its name]"),
+        click.option("--port", type=int, help=f"TCP and UDP port.{default('4370')}"),
+        click.option("--protocol", type=click.Choice(["auto", "tcp", "udp"]), help=f"Transport.{default('auto')}"),
+        click.option("--timezone", help=f"IANA zone of its wall clock.{default('ZK_PIPELINE_TIMEZONE')}"),
+        click.option("--site", help=f"Devices of one site share users and attendance days.{default('its name')}"),
         click.option("--comm-key-env", help="Name of the environment variable with its comm key."),
-        click.option("--encoding", help="Character encoding of its user names.  [default: UTF-8]"),
+        click.option("--encoding", help=f"Character encoding of its user names.{default('UTF-8')}"),
         click.option(
             "--trust-punch-states/--no-trust-punch-states",
             default=None,
-            help="Compute minutes worked from its in, out and break states.  [default: no]",
+            help=f"Compute minutes worked from its in, out and break states.{default('no')}",
         ),
-        click.option("--live/--no-live", default=None, help="Include it in `zk-pipeline live`.  [default: no]"),
+        click.option("--live/--no-live", default=None, help=f"Include it in `zk-pipeline live`.{default('no')}"),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def add_options(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add_options
 
 
 @device.command("add")
 @click.argument("name")
 @click.argument("ip_address", metavar="IP")
-@_options
+@_options(defaults=True)
 @click.option("--disabled", is_flag=True, help="Register it without polling it.")
 def add(name: str, ip_address: str, disabled: bool, **options: Any) -> None:
     """Register the terminal NAME at IP (address or host name).
@@ -99,7 +108,7 @@ def show(name: str, as_json: bool) -> None:
 @click.option(
     "--accept-new-serial", is_flag=True, help="Accept the serial number of a replacement terminal at the next contact."
 )
-@_options
+@_options(defaults=False)
 def update(name: str, *, accept_new_serial: bool, **options: Any) -> None:
     """Change the registration of NAME; omitted options keep their values.
 

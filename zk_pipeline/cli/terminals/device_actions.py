@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_table, yes_option
+from zk_pipeline.cli.output import as_json, confirm, print_json, print_pairs, print_rows, yes_option
 from zk_pipeline.counted import counted
 from zk_pipeline.devices.protocol.decode import unreadable_names
 from zk_pipeline.operations.clear_log import clear_log as clear_log_of
@@ -50,10 +50,7 @@ def users(name: str, as_json: bool) -> None:
     for line in unreadable_names(enrolled, device):
         click.echo(line, err=True)
     rows = [{str(key): value for key, value in row.items()} for row in enrolled.to_dict("records")]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, list(enrolled.columns))
+    print_rows(rows, list(enrolled.columns), as_json=as_json, none=f"no users are enrolled on {name}")
 
 
 @click.command("clear-log")

@@ -17,7 +17,7 @@ def repair(dry_run: bool, as_json: bool) -> None:
     """Correct punches that earlier versions stored wrongly.
 
     Their instants are those of another zone (`instants`), or their user is the one who had the terminal's slot later
-    (`persons`). Punches of the wrong user are voided, never deleted. The next processing computes the days again, and
+    (`users`). Punches of the wrong user are voided, never deleted. The next processing computes the days again, and
     the next sync delivers them.
     `zk-pipeline doctor` reports whether a repair is needed; make a backup first.
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from zk_pipeline.counted import counted
 from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
 
 # Daemons write a heartbeat every 30 s; Dagster itself tolerates half an hour without one.
@@ -36,7 +37,7 @@ class DaemonStatus:
     def summary(self) -> str:
         """Schedules, sensors and runs in one line."""
         stopped = f"; stopped: {', '.join(self.stopped)}" if self.stopped else ""
-        return f"{len(self.running)} running{stopped}; {self.runs_in_progress} runs in progress"
+        return f"{len(self.running)} running{stopped}; {counted(self.runs_in_progress, 'run')} in progress"
 
 
 def daemon_status(instance: dg.DagsterInstance, now: datetime) -> DaemonStatus:

@@ -178,7 +178,7 @@ def _rejected(table: bytes, layout: Layout, is_impossible: Mask, lacks_user: Mas
 
 
 def _missing_user_reason(record: Any) -> str:
-    """Why a record names no user."""
+    """Reason why a record names no user."""
     if "user_id" in record.dtype.names:
         return "the user id is empty or no text"
     return "the user id is 0" if "number" in record.dtype.names else "the uid is 0"

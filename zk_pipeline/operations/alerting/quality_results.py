@@ -88,14 +88,14 @@ def format_age(delta: timedelta) -> str:
 
 
 def _share(one: Shares) -> float:
-    return one.odd / one.rows
+    return one.outliers / one.rows
 
 
 def _usual(one: Shares) -> float:
-    return one.odd_before / max(1, one.rows_before)
+    return one.outliers_before / max(1, one.rows_before)
 
 
-def _is_unusual(one: Shares) -> bool:
+def _has_many_outliers(one: Shares) -> bool:
     """Whether the share is more than 0.1 and three standard deviations above that of the 30 days before."""
     usual = _usual(one)
     spread = sqrt(usual * (1 - usual) / one.rows)
@@ -104,7 +104,7 @@ def _is_unusual(one: Shares) -> bool:
 
 def _newest_share(facts: Facts) -> dict[str, float | int]:
     newest = max(facts.shares, default=None)
-    return {} if newest is None else {"unusual_percent": round(100 * _share(facts.shares[newest]), 1)}
+    return {} if newest is None else {"outlier_percent": round(100 * _share(facts.shares[newest]), 1)}
 
 
 def _minutes(spans: Iterable[timedelta]) -> int:
@@ -127,7 +127,7 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     ),
     ATTENDANCE_ROWS_CONSISTENT: (
         lambda facts: [f"{day}: {why}" for day, why in facts.inconsistent_dates.items()],
-        lambda facts: {"held": len(facts.inconsistent_dates)},
+        lambda facts: {"blocked": len(facts.inconsistent_dates)},
     ),
     QUARANTINE_NOT_GROWING: (
         lambda facts: [f"{device}: {counted(count, 'record')}" for device, count in facts.quarantined.items()],
@@ -161,7 +161,7 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
         lambda facts: [
             f"{day}: {_share(one):.0%} of {one.rows} rows are outliers or incomplete, {_usual(one):.0%} before"
             for day, one in facts.shares.items()
-            if _is_unusual(one)
+            if _has_many_outliers(one)
         ],
         _newest_share,
     ),

@@ -81,7 +81,7 @@ class MonthSheet:
         return sum(one.is_absent for one in self.days)
 
     @property
-    def unusual(self) -> int:
+    def outliers(self) -> int:
         return sum(one.day is not None and one.day.is_outlier for one in self.days)
 
     @property
@@ -97,7 +97,7 @@ class MonthSheet:
             "hours worked": hours(self.worked_minutes),
             "without clock-out": str(self.incomplete),
             "absent": str(self.absent),
-            "unusual": str(self.unusual),
+            "outliers": str(self.outliers),
             **({"shifts": ", ".join(shifts)} if shifts else {}),
         }
 

@@ -45,7 +45,7 @@ def day_statistics(
     """Statistics of the work dates from `first` to `last`, each with at most `rows` rows, in one read."""
     # A work date begins at its date's midnight or later, and ends within the next date.
     values = {"first": first, "last": last, "begin": first, "end": last + timedelta(days=2)}
-    with database.read("figures of work dates") as connection:
+    with database.read("summarize work dates") as connection:
         placing = assign_date_range(connection, values["begin"], values["end"], workday_starts_at=workday_starts_at)
         sql = _PUNCHES.format(punches=placing.punches, join=placing.join, work_date=placing.work_date)
         punches = connection.execute(sql, values).fetchall()

@@ -104,7 +104,7 @@ class DeliveryStore:
 
         A pause that another address requested is ignored.
         """
-        with self.database.read("a pause that the CRM asked for") as connection:
+        with self.database.read("look up a pause of the CRM") as connection:
             row = connection.execute("SELECT value FROM store_settings WHERE name = ?", [_PAUSE]).fetchone()
         asked, _, by = ("" if row is None else str(row[0])).partition(" ")
         if by != _digest(crm):
@@ -115,12 +115,12 @@ class DeliveryStore:
     def save_pause(self, until: datetime, crm: str) -> None:
         """Store the end (aware) of a pause that the CRM at this address requested, for later runs."""
         asked = until.astimezone(UTC).isoformat(timespec="seconds")
-        with self.database.write("keep a pause that the CRM asked for") as connection:
+        with self.database.write("store a pause of the CRM") as connection:
             keep_setting(connection, _PAUSE, f"{asked} {_digest(crm)}")
 
     def lift_pause(self) -> None:
         """Remove a pause that the CRM requested."""
-        with self.database.write("lift a pause that the CRM asked for") as connection:
+        with self.database.write("lift a pause of the CRM") as connection:
             connection.execute("DELETE FROM store_settings WHERE name = ?", [_PAUSE])
 
     def dead_letters(self, *, examples: int = 10) -> Backlog:
@@ -134,7 +134,7 @@ class DeliveryStore:
     def _backlog(self, states: list[str], before: datetime | None, examples: int) -> Backlog:
         values = {"states": states, "before": before}
         chosen = "FROM crm_deliveries WHERE state IN $states AND ($before IS NULL OR created_at < $before)"
-        with self.database.read("deliveries that have not arrived") as connection:
+        with self.database.read("list undelivered records") as connection:
             count, oldest = connection.execute(f"SELECT count(*), min(created_at) {chosen}", values).fetchall()[0]
             rows = connection.execute(
                 f"""

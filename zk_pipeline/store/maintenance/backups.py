@@ -100,7 +100,7 @@ class Backups:
             if file == self.database.path.resolve():
                 raise UsageError(f"{target} is the store itself: choose another file")
             if not file.parent.is_dir():
-                raise UsageError(f"there is no folder {file.parent}: make it first")
+                raise UsageError(f"there is no folder {file.parent}: create it first")
         except OSError as error:
             raise UsageError(f"{target} cannot be used for a backup: {error.strerror or error}") from error
         return file

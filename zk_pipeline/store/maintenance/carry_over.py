@@ -42,11 +42,6 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
 PER_PERSON = ("daily_attendance", "daily_attendance_revisions", "crm_deliveries", "crm_attempts")
 # As in the backup; later clock corrections are kept, but revoked.
 BACK = ("shifts", "shift_assignments", "holidays", "holiday_sources", "clock_corrections")
-REBUILT = (
-    "corrected_punches",
-    "device_log_positions",
-)  # derived from other tables; the next poll of each terminal reads its whole log
-OWN = ("schema_migrations",)
 
 _PERSON = ("user_id", "work_date")
 

@@ -81,6 +81,13 @@ class Restore:
     database: Database
     clock: Callable[[], datetime]
 
+    def check_file(self, file: Path) -> None:
+        """Raises UsageError for a missing file and for the store itself."""
+        if not file.is_file():
+            raise UsageError(f"there is no file {file}")
+        if self.database.path.exists() and file.samefile(self.database.path):
+            raise UsageError(f"{file} is the store itself: name a backup of it")
+
     def run(self, file: Path) -> Restored:
         """Verify a copy of `file`, migrate it, and replace the store by it with one rename.
 
@@ -106,10 +113,7 @@ class Restore:
     def _prepared(self, file: Path, folder: Path, mode: LockMode) -> Iterator[tuple[Path, Restored]]:
         """Prepare the restored store in `folder`, under the lock of the current one."""
         store = self.database.path
-        if not file.is_file():
-            raise UsageError(f"there is no file {file}")
-        if store.exists() and file.samefile(store):
-            raise UsageError(f"{file} is the store itself: name a backup of it")
+        self.check_file(file)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with (

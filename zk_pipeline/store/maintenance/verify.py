@@ -40,5 +40,6 @@ def verify(path: Path, called: str | None = None) -> Verified:
                 assert row is not None
                 rows[table] = int(row[0])
     except duckdb.Error as error:
-        raise StoreUnusable(f"{name} is damaged: {str(error).strip().splitlines()[0]}") from error
+        message = str(error).strip().splitlines()[0].replace(str(path), name)
+        raise StoreUnusable(f"{name} is damaged or no store: {message}") from error
     return Verified(version, rows)

@@ -185,7 +185,7 @@ def _namesakes(found: Names) -> Iterator[Finding]:
             "warning", "namesakes",
             f"{len(found):,} user ids have clearly different names at different sites (such as {user_id}, "
             f"{', '.join(names)}): the CRM gets one record per site",
-            "give one of the people another id, or correct the name on the terminal",
+            "give one employee another id, or correct the name on the terminal",
         )  # fmt: skip
 
 

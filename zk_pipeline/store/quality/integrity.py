@@ -110,12 +110,12 @@ def repair(connection: Connection, dates: Collection[date]) -> list[date]:
 
     Called before days are written, in the same transaction: a user whose rows are deleted gets a new revision.
     """
-    held = [day for day in blocked_dates(connection) if day in set(dates)]
-    if not held:
+    blocked = [day for day in blocked_dates(connection) if day in set(dates)]
+    if not blocked:
         return []
     for statement in _REPAIR:
-        connection.execute(statement, {"dates": held})
-    return held
+        connection.execute(statement, {"dates": blocked})
+    return blocked
 
 
 _BROKEN_ROW = "day.clock_out < day.clock_in OR day.punch_count < 1 OR day.revision < 1"
@@ -126,7 +126,7 @@ day AS (SELECT * FROM daily_attendance WHERE work_date IN (FROM wanted)),
 past AS (SELECT * FROM daily_attendance_revisions WHERE work_date IN (FROM wanted)),
 delivery AS (SELECT * FROM crm_deliveries WHERE work_date IN (FROM wanted)),
 faults AS (
-    SELECT work_date, 'a person has more than one day there' AS reason FROM day
+    SELECT work_date, 'a user has more than one day at a site' AS reason FROM day
     GROUP BY site, user_id, work_date HAVING count(*) > 1
     UNION ALL
     SELECT work_date, 'a day ends before it begins, or is made of nothing' FROM day WHERE {_BROKEN_ROW}

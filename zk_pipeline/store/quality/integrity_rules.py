@@ -135,7 +135,7 @@ PER_SPAN = [
          ") AS counted LEFT JOIN work_dates AS known ON known.work_date = counted.day "
          "WHERE known.raw_purged_at IS NULL "
          "AND (known.latest_punch_seq IS NULL OR known.latest_punch_seq < counted.seq)"),
-    Rule("punches-person", "error", "records that name only a slot are stored for a second person who had it later",
+    Rule("punches-person", "error", "records that name only a slot are stored for the user who had it later",
          REPAIR,
          f"SELECT count(*), min(device || ' ' || user_id || ' ' || punched_at_local) FROM ({WRONG_PERSON})"),
     Rule("one-open-delivery", "error", "days have more than one delivery that waits to be sent", REPORT,

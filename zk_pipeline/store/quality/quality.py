@@ -1,4 +1,4 @@
-"""Measurements for the data quality checks: delays, duplicates, unusual shares. Each read is bounded by days, not by
+"""Measurements for the data quality checks: delays, duplicates, outlier shares. Each read is bounded by days, not by
 the size of the history; the checks are evaluated elsewhere.
 """
 
@@ -68,9 +68,9 @@ class Shares:
     """Rows of one work date, and how many of them are outliers or incomplete; `before`: the same of the 30 before."""
 
     rows: int
-    odd: int
+    outliers: int
     rows_before: int
-    odd_before: int
+    outliers_before: int
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _shares(connection: Connection, today: date) -> dict[date, Shares]:
     for day in (today - timedelta(days=number) for number in range(1, 8)):
         if day in by_date:
             past = [by_date[one] for one in by_date if day - MONTH <= one < day]
-            shares[day] = Shares(*by_date[day], sum(rows for rows, _ in past), sum(odd for _, odd in past))
+            shares[day] = Shares(*by_date[day], sum(rows for rows, _ in past), sum(outliers for _, outliers in past))
     return shares
 
 

@@ -30,7 +30,7 @@ _EVER = {"begin": datetime(1, 1, 1), "end": datetime(9999, 1, 1)}  # noqa: DTZ00
 
 @dataclass(frozen=True)
 class Repaired:
-    """Repairs of one device, or with a dry run the plan: `what` is `instants` or `persons`."""
+    """Repairs of one device, or with a dry run the plan: `what` is `instants` or `users`."""
 
     device: str
     what: str
@@ -46,14 +46,14 @@ class Repairs:
         """Repair all devices. Idempotent."""
         with self.database.read("find repairs") as connection:
             instants = connection.execute(INSTANTS, _EVER).to_arrow_table()
-            persons = connection.execute(WRONG_PERSON, _EVER).fetchall()
+            misattributed = connection.execute(WRONG_PERSON, _EVER).fetchall()
         wrong = wrong_instants(instants.to_pandas())
         found = [
             Repaired(str(device), "instants", int(count))
             for device, count in wrong.groupby("device")["punches"].sum().items()
         ]
-        voided = pd.Series([device for _, device, *_ in persons], dtype=object).value_counts().sort_index()
-        found += [Repaired(str(device), "persons", int(count)) for device, count in voided.items()]
+        voided = pd.Series([device for _, device, *_ in misattributed], dtype=object).value_counts().sort_index()
+        found += [Repaired(str(device), "users", int(count)) for device, count in voided.items()]
         if found and not dry_run:
             with self.database.write("repair punches") as connection:
                 self._repair(connection, sorted({one.device for one in found}))

@@ -66,7 +66,7 @@ class DeliveryLists:
     database: Database
 
     def queue(self) -> Queue:
-        with self.database.read("the delivery queue") as connection:
+        with self.database.read("summarize deliveries") as connection:
             states = connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
             row = connection.execute(
                 """

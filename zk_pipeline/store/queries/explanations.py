@@ -64,6 +64,11 @@ class Explanation:
     punches: list[ExplainedPunch]
     revisions: list[Revision]
 
+    @property
+    def sites(self) -> list[str]:
+        """Sites with punches or revisions, sorted."""
+        return sorted({one.site for one in self.punches} | {one.site for one in self.revisions})
+
     def at(self, site: str | None) -> Explanation:
         """The part of one site; None: all."""
         if site is None:

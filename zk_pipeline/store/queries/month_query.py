@@ -63,7 +63,7 @@ class PersonMonthStore:
 
         A user without enrolment and days has no sites.
         """
-        with self.database.read("days of a person") as connection:
+        with self.database.read("list a user's days") as connection:
             name = connection.execute(
                 "SELECT arg_max(name, (updated_at, device)) FROM device_users WHERE user_id = ? AND name <> ''",
                 [user_id],

@@ -29,7 +29,7 @@ def presence(database: Database, now: datetime) -> list[SitePresence]:
     """Presence at the sites of enabled devices, by name. Today begins as in the settings, on each terminal's wall
     clock; the work-date boundaries of shifts are ignored.
     """
-    with database.read("who is present") as connection:
+    with database.read("count present users") as connection:
         starts_at = stored_workday_start(connection)
         devices = connection.execute(
             "SELECT name, site, timezone FROM devices WHERE enabled AND removed_at IS NULL ORDER BY site, name"

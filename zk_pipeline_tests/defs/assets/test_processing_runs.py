@@ -86,12 +86,12 @@ def test_the_metadata_of_a_date_counts_its_rows_and_shows_some(launcher: Launche
     for plot in ("punches_by_hour", "outliers_by_day"):
         assert "](data:image/svg+xml;base64," in str(made[plot])
     assert made["outliers"] == {"CLOCK_IN_TOO_LATE": 1, "MISSING_CLOCK_OUT": 1}
-    header, rule, unusual, usual = str(made["preview"]).splitlines()
+    header, rule, outlier, usual = str(made["preview"]).splitlines()
     assert [cell.strip() for cell in header.split("|")][1:3] == ["site", "user_id"]
     # Outliers come first; a user's name cannot open another cell.
-    for line in (rule, unusual, usual):
+    for line in (rule, outlier, usual):
         assert line.replace("\\\\", "").replace("\\|", "").count("|") == header.count("|")
-    assert "Clock-in 12:30, more than 2 h after 09:00" in unusual
+    assert "Clock-in 12:30, more than 2 h after 09:00" in outlier
     assert "| 1001 |" in usual
     empty = metadata_of(launcher, "daily_attendance", str(THURSDAY))
     assert not {"preview", "punches_by_hour", "outliers_by_day"} & set(empty)

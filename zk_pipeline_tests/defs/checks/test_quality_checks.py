@@ -116,7 +116,7 @@ def test_a_bad_date_never_reaches_the_crm_whoever_looked_last(
 ) -> None:
     execute(home_store, DOUBLE, [MONDAY])  # no check was evaluated since
     result = deliver(two_days, MONDAY, TUESDAY)
-    assert "1 of 2 work dates failed: a person has more than one day there" in str(result.failure)
+    assert "1 of 2 work dates failed: a user has more than one day at a site" in str(result.failure)
     assert delivered(crm) == [(str(TUESDAY), 1)]
     assert statuses(two_days, "crm_sync", [MONDAY, TUESDAY]) == {
         str(MONDAY): "failed",

@@ -74,7 +74,7 @@ def test_over_a_store_that_is_well_every_check_passes_and_says_its_numbers(well:
     found = verdicts(well)
     assert set(found) == {check.name for check in CHECKS}
     assert found["terminals_read_in_time"].measured == {"terminals": 2, "minutes": 0}
-    assert found["outliers_are_as_usual"].measured == {"unusual_percent": 0.0}
+    assert found["outliers_are_as_usual"].measured == {"outlier_percent": 0.0}
 
 
 def test_an_empty_store_is_well(store: Store) -> None:

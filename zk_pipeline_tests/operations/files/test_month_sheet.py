@@ -53,7 +53,7 @@ def test_totals_are_those_of_the_rows(worked: Store) -> None:
         "hours worked": "17:30",
         "without clock-out": "1",
         "absent": "0",
-        "unusual": "1",
+        "outliers": "1",
     }
 
 

@@ -67,7 +67,7 @@ def test_records_stored_for_the_next_holder_of_their_slot_are_voided(store: Stor
     execute(store, "UPDATE work_dates SET latest_punch_seq = 200")
     process(store, MONDAY)
     assert errors(store) == {"punches-person"}
-    assert repaired(store) == [("Gate", "persons", 2)]
+    assert repaired(store) == [("Gate", "users", 2)]
     assert (errors(store), stale(store), repaired(store)) == (set(), [MONDAY], [])
     process(store, MONDAY)
     assert rows(store, "SELECT user_id FROM daily_attendance ORDER BY 1") == [("1002",), ("1003",)]

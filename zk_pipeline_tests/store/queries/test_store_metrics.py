@@ -1,4 +1,4 @@
-"""Figures of work dates: from which punches, how many unusual, which rows are shown."""
+"""Figures of work dates: from which punches, how many outliers, which rows are shown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_date_says_what_it_was_made_from_and_what_is_unusual(store: Store) -> 
     assert (shown.dates[TUESDAY].punches, shown.dates[TUESDAY].codes["CLOCK_IN_TOO_LATE"]) == (1, 1)
     assert list(shown.dates) == [MONDAY, TUESDAY]
     assert shown.outliers == {SUNDAY: 1, MONDAY: 1, TUESDAY: 1}, "the days before are there to compare"
-    assert list(shown.previews[MONDAY]["user_id"]) == ["1002", "1001"], "the unusual one first"
+    assert list(shown.previews[MONDAY]["user_id"]) == ["1002", "1001"], "the outlier first"
 
 
 def test_punches_count_for_the_work_date_they_belong_to(store: Store) -> None:
