@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.maintenance import compaction
 from zk_pipeline.store.maintenance.compaction import FileCompaction
 from zk_pipeline.store.schema import file_copy
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.maintenance.test_store_backups import foreign_writer
-from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, ingest, on, rows
+from zk_pipeline_tests.store.store_fixtures import MONDAY, StoppedClock, copied, device, execute, ingest, on, rows
 
 pytestmark = pytest.mark.file_engine
 
@@ -23,9 +24,10 @@ COMMENTS = "SELECT table_name, column_name, comment FROM duckdb_columns() ORDER 
 LEAST = 1 << 20  # a test's store is small
 
 
-@pytest.fixture
-def store(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def sparse_store(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     """Most of its file is what a million deleted rows left."""
+    store = copied(empty_store_file, tmp_path_factory.mktemp("template"))
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
     execute(
@@ -37,7 +39,12 @@ def store(store: Store) -> Store:
     with store.database.maintenance("checkpoint") as connection:
         connection.execute("CHECKPOINT")
     execute(store, "INSERT INTO store_settings VALUES ('note', 'written last')")
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def store(sparse_store: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    return copied(sparse_store, tmp_path, clock)
 
 
 @pytest.fixture
@@ -86,7 +93,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from zk_pipeline.store.maintenance.compaction import FileCompaction
-from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.engine.database import Database, Where
 
 Path.replace = lambda *_: os._exit(9)
 FileCompaction(Database(Path(sys.argv[1])), least_bytes=1).compact()

@@ -13,6 +13,7 @@ import pytest
 
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.maintenance.carry_over import BACK, CARRIED, PER_PERSON
 from zk_pipeline.store.maintenance.restore import DueDeliveries, due_deliveries
@@ -22,6 +23,7 @@ from zk_pipeline_tests.store.store_fixtures import (
     MONDAY,
     TUESDAY,
     StoppedClock,
+    copied,
     device,
     execute,
     ingest,
@@ -48,14 +50,20 @@ SPAN: dict[str, Any] = {"from_local": datetime(2026, 3, 2), "to_local": datetime
 FLOOR = 101  # the first revision of a day with unknown deliveries since the backup
 
 
-@pytest.fixture
-def store(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def delivered_monday(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     """Monday's clock-in is delivered."""
+    store = copied(empty_store_file, tmp_path_factory.mktemp("template"))
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "08:00"))
     process(store, MONDAY)
     delivered(store)
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def store(delivered_monday: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    return copied(delivered_monday, tmp_path, clock)
 
 
 @pytest.fixture

@@ -6,15 +6,27 @@ import time as time_module
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import datetime, time
+from pathlib import Path
 
 import pytest
 
-from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.engine.database import Connection, Database, Where
 from zk_pipeline.store.quality import doctor
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.quality.integrity_rules import PER_SPAN, WHOLE
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, busy, device, execute, ingest, on, process
+from zk_pipeline_tests.store.store_fixtures import (
+    MONDAY,
+    TUESDAY,
+    StoppedClock,
+    busy,
+    copied,
+    device,
+    execute,
+    ingest,
+    on,
+    process,
+)
 from zk_pipeline_tests.waiting import until
 
 # What breaks a rule, and that rule alone where it can.
@@ -57,17 +69,23 @@ BREAK = {
 }
 
 
-@pytest.fixture
-def store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+@pytest.fixture(scope="module")
+def two_delivered_days(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     """Two days, the second in two revisions, all delivered; each date is a span of its own."""
-    monkeypatch.setattr(doctor, "_ROWS_AT_ONCE", 1)
+    store = copied(empty_store_file, tmp_path_factory.mktemp("template"))
     store.devices.add(device())
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"), *on(TUESDAY, "08:00"))
     process(store, MONDAY, TUESDAY)
     ingest(store, "Gate", *on(TUESDAY, "17:00"))
     process(store, TUESDAY)
     execute(store, "UPDATE crm_deliveries SET state = 'delivered' WHERE state = 'pending'")
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def store(two_delivered_days: Where, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(doctor, "_ROWS_AT_ONCE", 1)
+    return copied(two_delivered_days, tmp_path, clock)
 
 
 def found(store: Store) -> dict[str, str]:
