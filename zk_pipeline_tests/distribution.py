@@ -72,20 +72,15 @@ class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no t
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        return file if SLOW.get(_inner(file), WHOLE) else nodeid
+        return nodeid.partition("::")[0] if SLOW.get(file_of(nodeid), WHOLE) else nodeid
 
 
 def sort_items(items: list[pytest.Item]) -> None:
     """Bring the tests of slow files to the front; others stay in the order of their collection."""
     rank = {file: number for number, file in enumerate(SLOW)}
-    items.sort(key=lambda item: rank.get(_inner(item.nodeid.partition("::")[0]), len(rank)))
+    items.sort(key=lambda item: rank.get(file_of(item.nodeid), len(rank)))
 
 
-def is_slow(item: pytest.Item) -> bool:
-    return _inner(item.nodeid.partition("::")[0]) in SLOW
-
-
-def _inner(file: str) -> str:
-    """A file's path below the folder of the tests, from whichever folder pytest was started."""
-    return file.rpartition("zk_pipeline_tests/")[2]
+def file_of(nodeid: str) -> str:
+    """Path of a test's file below the folder of the tests, wherever pytest was started."""
+    return nodeid.partition("::")[0].rpartition("zk_pipeline_tests/")[2]

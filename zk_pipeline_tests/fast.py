@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zk_pipeline_tests.distribution import is_slow
+from zk_pipeline_tests.distribution import SLOW, file_of
 
 HERE = Path(__file__).parent
 # Folders that have such tests. Others are not even imported with `-m fast`: importing Dagster takes two seconds.
@@ -53,10 +53,11 @@ def mark_fast(items: list[pytest.Item]) -> None:
 
 
 def _is_fast(item: pytest.Item) -> bool:
-    folder, *inner = item.path.relative_to(HERE).parts
-    if "/".join((folder, *inner)) in LONG:
+    file = file_of(item.nodeid)
+    folder, _, inner = file.partition("/")
+    if (inner and folder not in FOLDERS) or file in LONG or file in SLOW:
         return False
-    if (inner and folder not in FOLDERS) or is_slow(item) or any(item.get_closest_marker(mark) for mark in MARKS):
+    if any(item.get_closest_marker(mark) for mark in MARKS):
         return False
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     if FIXTURES & set(getattr(item, "fixturenames", ())) or parameters.get("engine") == "ducklake":

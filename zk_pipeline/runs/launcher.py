@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -174,17 +174,18 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     Raises ZkPipelineError in one line if it cannot be opened: a class in `dagster.yaml` that does not exist, a wrong
     field of its configuration, or a storage that cannot be reached.
     """
-    try:
-        instance = dg.DagsterInstance.get()
-        _ = instance.run_coordinator, instance.run_launcher  # loaded at their first use
-    except Exception as error:  # of Dagster, of a class that dagster.yaml names, or of a database driver
-        errors = error.errors if isinstance(error, dg.DagsterInvalidConfigError) else []
-        text = "; ".join(one.message for one in errors) or str(error)
-        reason = " ".join(text.split())[:_MAX_REASON].rstrip(".")
-        raise ZkPipelineError(
-            f"Dagster's instance cannot be opened: {reason}. Compare dagster.yaml in DAGSTER_HOME with the shipped one"
-        ) from error
-    with instance:
+    with ExitStack() as stack:
+        try:
+            instance = stack.enter_context(dg.DagsterInstance.get())
+            _ = instance.run_coordinator, instance.run_launcher  # loaded at their first use
+        except Exception as error:  # of Dagster, of a class that dagster.yaml names, or of a database driver
+            errors = error.errors if isinstance(error, dg.DagsterInvalidConfigError) else []
+            text = "; ".join(one.message for one in errors) or str(error)
+            reason = " ".join(text.split())[:_MAX_REASON].rstrip(".")
+            raise ZkPipelineError(
+                f"Dagster's instance cannot be opened: {reason}. "
+                "Compare dagster.yaml in DAGSTER_HOME with the shipped one"
+            ) from error
         yield instance
 
 

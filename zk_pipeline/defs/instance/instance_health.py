@@ -133,7 +133,7 @@ def _queues(instance: dg.DagsterInstance) -> list[str]:
 
 def _newest_ended(instance: dg.DagsterInstance, job: str, queue: str | None = None) -> dg.RunRecord | None:
     """Latest finished run of a job, without runs that a user canceled. A run over its maximum runtime counts: it ends
-    as CANCELED or as FAILURE, whichever its process or run monitoring writes last.
+    as CANCELED or as FAILURE, because its process and run monitoring both write a status and the later one stays.
     """
     runs_filter = dg.RunsFilter(job_name=job, statuses=_ENDED_RUNS, tags={QUEUE_TAG: queue} if queue else None)
     for record in instance.get_run_records(runs_filter, limit=_MAX_CANCELED_RUNS):

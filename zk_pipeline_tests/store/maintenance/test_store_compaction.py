@@ -48,18 +48,20 @@ def store(sparse_store: Where, tmp_path: Path, clock: StoppedClock) -> Store:
 
 
 @pytest.fixture
-def dense(store: Store) -> FileCompaction:
+def file_compaction(store: Store) -> FileCompaction:
     return FileCompaction(store.database, least_bytes=LEAST)
 
 
-def test_a_third_of_free_blocks_is_given_back_and_nothing_else_changes(store: Store, dense: FileCompaction) -> None:
-    content, comments, before = rows(store, CONTENT), rows(store, COMMENTS), dense.space()
+def test_compaction_frees_a_third_of_free_blocks_and_changes_no_row(
+    store: Store, file_compaction: FileCompaction
+) -> None:
+    content, comments, before = rows(store, CONTENT), rows(store, COMMENTS), file_compaction.space()
     assert before.free > before.total / 3
-    assert dense.compact() == "compacted"
+    assert file_compaction.compact() == "compacted"
     assert store.database.path.stat().st_size < before.total / 2
     assert (rows(store, CONTENT), rows(store, COMMENTS)) == (content, comments)
     assert ingest(store, "Gate", *on(MONDAY, "18:00")).new == 1
-    assert dense.compact() == "compact"
+    assert file_compaction.compact() == "compact"
     assert [path.name for path in store.database.path.parent.iterdir() if ".part" in path.name] == []
 
 
@@ -70,7 +72,7 @@ def test_a_small_file_is_left_as_it_is(store: Store) -> None:
 
 
 def test_what_is_written_while_the_copy_is_made_is_kept(
-    store: Store, dense: FileCompaction, monkeypatch: pytest.MonkeyPatch
+    store: Store, file_compaction: FileCompaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
     def write_meanwhile(part: Path) -> None:
@@ -78,14 +80,16 @@ def test_what_is_written_while_the_copy_is_made_is_kept(
         ingest(store, "Gate", *on(MONDAY, "18:00"))
 
     monkeypatch.setattr("zk_pipeline.store.maintenance.compaction.fsync_file", write_meanwhile)
-    assert dense.compact() == "changed during the copy"
+    assert file_compaction.compact() == "changed during the copy"
     assert store.punches.total() == 3
 
 
-def test_a_foreign_writer_loses_nothing(store: Store, dense: FileCompaction, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_writer_loses_nothing(
+    store: Store, file_compaction: FileCompaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(FileCompaction, "space", lambda _: compaction.Space(2 << 20, 2 << 20))
     with foreign_writer(store.database.path):
-        assert dense.compact() == "in use"
+        assert file_compaction.compact() == "in use"
     assert store.punches.total() == 2
 
 
@@ -100,19 +104,19 @@ FileCompaction(Database(Path(sys.argv[1])), least_bytes=1).compact()
 """
 
 
-def test_a_kill_just_before_the_rename_costs_nothing(store: Store, dense: FileCompaction) -> None:
+def test_a_kill_just_before_the_rename_costs_nothing(store: Store, file_compaction: FileCompaction) -> None:
     content = rows(store, CONTENT)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(store.database.path)], check=False)
     assert killed.returncode == 9
     assert rows(store, CONTENT) == content
-    assert dense.compact() == "compacted"
+    assert file_compaction.compact() == "compacted"
     assert rows(store, CONTENT) == content
 
 
 def test_without_room_for_a_copy_the_store_is_left_as_it_is(
-    store: Store, dense: FileCompaction, monkeypatch: pytest.MonkeyPatch
+    store: Store, file_compaction: FileCompaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(store.database.path.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    assert dense.compact() == "no space for the copy"
+    assert file_compaction.compact() == "no space for the copy"
     assert store.punches.total() == 2
