@@ -124,6 +124,7 @@ def see_a_worker_killed(
     admin: httpx.Client, served: Served, hanging: int, quick: int, has_started: Callable[[str], object]
 ) -> str:
     """Kill a worker during a poll, while another one waits; check both responses. Returns the id of the run."""
+    until(lambda: not workers(), seconds=60)  # the worker of an earlier test may still be ending
     run_id = admin.post(f"/api/devices/{hanging}/poll/?wait=false").json()["run_id"]
     with ThreadPoolExecutor(1) as waiting:
         until(lambda: has_started(run_id), seconds=60)
