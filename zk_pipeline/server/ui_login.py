@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.errors import ZkPipelineError
@@ -41,8 +42,15 @@ class UiLogin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            async with lifespan(self.login):
-                await self.app(scope, receive, send)
+            async with AsyncExitStack() as exits:
+                await exits.enter_async_context(lifespan(self.login))
+
+                async def end_and_send(message: Message) -> None:
+                    if message["type"].startswith("lifespan.shutdown"):  # after it the server ends the event loop
+                        await exits.aclose()
+                    await send(message)
+
+                await self.app(scope, receive, end_and_send)
         elif scope["path"] in ("/login", "/logout") or scope["path"].startswith("/static/"):
             await self.login(scope, receive, send)
         else:

@@ -26,6 +26,7 @@ from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.job_names import POLL
 from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, range_tags
 from zk_pipeline.runs.submit import submit
+from zk_pipeline.server import dagster_webserver
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.deploy.deploy_files import DEPLOY
 from zk_pipeline_tests.many_hosts import storage_variables
@@ -113,6 +114,21 @@ def test_the_settings_contain_no_secret() -> None:
     known = {*VARIABLES, "ZK_PIPELINE_IMAGE", *(f"DAGSTER_POSTGRES_{part}" for part in ("HOST", "PORT", "DB", "USER"))}
     assert set(names) <= known
     assert not {"CRM_API_TOKEN", "ALERT_URLS", "ZK_PIPELINE_DATABASE"}.intersection(names)
+
+
+def test_the_webserver_checks_host_names_and_answers_its_probes() -> None:
+    (container,) = [
+        one["spec"]["template"]["spec"]["containers"][0]
+        for one in DEPLOYMENTS
+        if one["metadata"]["name"].endswith("-webserver")
+    ]
+    python, option, module, *arguments = container["command"]
+    assert (python, option, module) == ("python", "-m", dagster_webserver.__name__)
+    there = [str(HERE / Path(one).name) if one.endswith(".yaml") else one for one in arguments]
+    dagster_webserver.webserver_cli.dagster_webserver.make_context(module, there)
+    for kind in ("startup", "readiness", "liveness"):
+        assert container[f"{kind}Probe"]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
+    assert "ZK_PIPELINE_UI_URL=https://" in (HERE / "settings.env").read_text()
 
 
 def test_the_command_exists() -> None:

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
 CHROMIUM = shutil.which("chromium")
-ATTACK_PAGE = Path(__file__).with_name("attack_page.html")
+ATTACK_SCRIPT = Path(__file__).with_name("attack_page.js")
 PUBLIC_NAME = "dagster.example.com"
 INSTANCE = """
 run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}
 telemetry: {enabled: false}
+nux: {enabled: false}
 """
 LOCATION = """
 import dagster as dg
@@ -229,7 +230,7 @@ def foreign_port() -> Iterator[int]:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
-            self.wfile.write(ATTACK_PAGE.read_bytes())
+            self.wfile.write(f"<body><script>{ATTACK_SCRIPT.read_text()}</script>".encode())
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -1,7 +1,4 @@
-<!doctype html>
-<title>attacks</title>
-<script>
-// A page of another origin that tries to start a run and to report an asset. `sent`: how many requests must be seen.
+// A page of another origin that tries to start a run, to report an asset, and to show the UI.
 const given = new URLSearchParams(location.search);
 const target = given.get("target"), query = given.get("query");
 const graphql = `${target}/graphql?query=${encodeURIComponent(query)}`;
@@ -32,12 +29,10 @@ function post(type, body, mode = "no-cors", url = graphql) {
     (answer) => answer.type, () => "failed");
 }
 
-function socket() {
-  return new Promise((done) => {
-    const made = new WebSocket(`${target.replace("http", "ws")}/graphql`, "graphql-ws");
-    made.onopen = () => done("open");
-    made.onerror = () => done("refused");
-  });
+async function socket() {
+  const made = new WebSocket(`${target.replace("http", "ws")}/graphql`, "graphql-ws");
+  while (made.readyState === WebSocket.CONNECTING) await fetch(location.href);
+  return made.readyState === WebSocket.OPEN ? "open" : "refused";
 }
 
 async function attack() {
@@ -59,5 +54,3 @@ async function attack() {
     "socket": await socket(),
   };
 }
-</script>
-<body></body>
