@@ -68,7 +68,7 @@ FOREIGN: list[dict[str, str]] = [
     {"Origin": "null"},
     {"Origin": "http://localhost:8000"},
     {"Sec-Fetch-Site": "cross-site"},
-    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "{own}"},
     {"Sec-Fetch-Site": "cross-site", "Authorization": "Basic b3BlcmF0b3I6eA=="},
 ]
 
@@ -111,7 +111,8 @@ def port_of(ui: Ui) -> int:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.test", "evil.test:{port}", "127.0.0.1.evil.test", "localhost.evil.test", "[::]", "a b"]
+    "host",
+    ["evil.test", "evil.test:{port}", "127.0.0.1.evil.test", "localhost.evil.test", "[::]", "a b", f"x.{PUBLIC_NAME}"],
 )
 @pytest.mark.usefixtures("no_effect")
 def test_unknown_host_names_are_refused_everywhere(ui: Ui, host: str) -> None:
@@ -168,6 +169,7 @@ def test_by_get_graphql_shows_graphiql_and_executes_nothing(ui: Ui) -> None:
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 @pytest.mark.usefixtures("no_effect")
 def test_pages_of_other_origins_change_nothing(ui: Ui, headers: dict[str, str]) -> None:
+    headers = {name: value.format(own=ui.url) for name, value in headers.items()}
     asked = requests.post(f"{ui.url}/graphql", json={"query": MUTATION}, headers=headers, timeout=30)
     assert asked.status_code == 403
     for report in REPORTS:
