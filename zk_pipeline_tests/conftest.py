@@ -38,8 +38,8 @@ CRM_TOKEN = "token-that-must-stay-secret"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: many tests wait for a daemon, a time-out or a browser."""
-    return (os.cpu_count() or 2) * 3 // 2
+    """Twice as many as there are cores: many tests wait for a daemon, a timeout or a browser."""
+    return (os.cpu_count() or 2) * 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:
