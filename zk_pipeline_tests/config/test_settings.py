@@ -48,6 +48,7 @@ WRONG = {
     "ZK_PIPELINE_DATABASE": ["", "postgres://host/db", "~no-user-of-this-name/x.duckdb"],
     "ZK_PIPELINE_TIMEZONE": ["", "Mars/Olympus", "Europe", "../../etc/passwd", "+03:00"],
     "ZK_PIPELINE_HISTORY_START": ["", "2020", "2020-13-01", "2020-02-30", "01.01.2020"],
+    "ZK_PIPELINE_KEY_PREFIX": ["hr/", "/hr", "1st", "h r", "hr-berlin", "hr//berlin", "_hr"],
     "ZKTECO_TIMEOUT": ["", "0", "-1", "ten", "nan", "inf"],
     "ZKTECO_POLL_DEADLINE": ["0", "nan", "1e9"],
     "POLLING_INTERVAL_MINUTES": ["", "0", "7", "1.5", "1441"],
@@ -142,6 +143,14 @@ def test_equal_start_and_end_are_refused_even_where_only_one_is_set(tmp_path: Pa
 def test_a_login_of_the_ui_without_tokens_is_refused(tmp_path: Path) -> None:
     reason = "UI_LOGIN_REQUIRED='true' (exported): a login needs tokens; leave API_TOKENS_REQUIRED at true"
     assert refusal(tmp_path, UI_LOGIN_REQUIRED="true", API_TOKENS_REQUIRED="false") == reason
+
+
+def test_a_key_prefix_is_one_name_or_several_and_queues_need_none(tmp_path: Path) -> None:
+    assert load(tmp_path, ZK_PIPELINE_KEY_PREFIX="hr").key_prefix == ("hr",)
+    assert load(tmp_path, ZK_PIPELINE_KEY_PREFIX=" hr/berlin_2 ").key_prefix == ("hr", "berlin_2")
+    assert load(tmp_path, ZK_PIPELINE_KEY_PREFIX="").key_prefix == ()
+    refused = refusal(tmp_path, ZK_PIPELINE_KEY_PREFIX="hr", POLL_QUEUES="*=all")
+    assert refused.startswith("POLL_QUEUES='*=all' (exported): works in a code location of its own only")
 
 
 def test_an_exported_variable_wins_over_the_file(tmp_path: Path) -> None:
