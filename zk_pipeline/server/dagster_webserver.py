@@ -93,8 +93,8 @@ def main() -> None:
         settings = load_settings()
     except UsageError as error:
         sys.exit(f"error: {error}")
-    webserver_app.DagsterWebserver = partial(GuardedWebserver, settings)  # type: ignore[misc,assignment]
-    webserver_cli.main()
+    webserver_app.DagsterWebserver = partial(GuardedWebserver, settings)  # type: ignore[attr-defined,assignment]
+    webserver_cli.main()  # type: ignore[no-untyped-call]
 
 
 def _reject(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

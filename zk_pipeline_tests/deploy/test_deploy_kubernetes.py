@@ -17,6 +17,7 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster_k8s.launcher import K8sRunLauncher
 from dagster_postgres import PostgresEventLogStorage
+from dagster_webserver.cli import dagster_webserver as webserver_command
 
 from zk_pipeline.cli.main import cli
 from zk_pipeline.config.settings import VARIABLES, load_settings
@@ -125,7 +126,7 @@ def test_the_webserver_checks_host_names_and_answers_its_probes() -> None:
     python, option, module, *arguments = container["command"]
     assert (python, option, module) == ("python", "-m", dagster_webserver.__name__)
     there = [str(HERE / Path(one).name) if one.endswith(".yaml") else one for one in arguments]
-    dagster_webserver.webserver_cli.dagster_webserver.make_context(module, there)
+    webserver_command.make_context(module, there)
     for kind in ("startup", "readiness", "liveness"):
         assert container[f"{kind}Probe"]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
     assert "ZK_PIPELINE_UI_URL=https://" in (HERE / "settings.env").read_text()
