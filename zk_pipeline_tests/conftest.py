@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,6 +149,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty store and an empty Dagster instance."""
     import dagster as dg  # only for those who need it: two seconds
 
+    load_migrations_once()
     home = tmp_path_factory.mktemp("home")
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     with pytest.MonkeyPatch.context() as patch:
@@ -158,6 +160,13 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "data").mkdir()
     assert store_at(home / "data" / "attendance.duckdb").devices.all() == []
     return home
+
+
+def load_migrations_once() -> None:
+    """Let alembic read Dagster's ninety migrations once per process, not at each opening of a storage and each run."""
+    from alembic.script import ScriptDirectory
+
+    ScriptDirectory.from_config = cache(ScriptDirectory.from_config)  # type: ignore[method-assign]
 
 
 @pytest.fixture
