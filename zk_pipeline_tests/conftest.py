@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
-from zk_pipeline.config.settings import VARIABLES
+from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.engine.database import Where
@@ -26,6 +26,7 @@ from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.distribution import LongestFirst, sort_items
 from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
 from zk_pipeline_tests.fast import is_ignored, mark_fast
+from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
 from zk_pipeline_tests.memory_folder import use_memory_folder
 from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
@@ -186,6 +187,38 @@ def home(bare_home: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(empty_home, bare_home)
     monkeypatch.setenv("DAGSTER_HOME", str(bare_home))
     return bare_home
+
+
+@pytest.fixture(scope="session")
+def processed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home after a poll of two terminals and a run of processing; no delivery sent.
+
+    1001 was present on Monday and Wednesday, 1002 on Monday. The terminals are switched off.
+    """
+    from zk_pipeline.defs.partitions import DateRange  # imports Dagster
+    from zk_pipeline.runs.launcher import open_launcher
+
+    home = tmp_path_factory.mktemp("processed") / "home"
+    shutil.copytree(empty_home, home)
+    with pytest.MonkeyPatch.context() as patch, Fleet() as fleet:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("ZK_PIPELINE_HOME", str(home))
+        patch.setenv("DAGSTER_HOME", str(home))
+        terminals = gate("North", *present(MONDAY), *present(WEDNESDAY)), gate("South", *present(MONDAY, "1002"))
+        names = switch_on(fleet, Store.at(home / "data" / "attendance.duckdb"), *terminals)
+        with open_launcher(load_settings()) as launcher:
+            (polled,) = launcher.poll(names, names)
+            made = launcher.process(DateRange(MONDAY, WEDNESDAY))
+        assert (polled.failure, made.failure) == (None, None)
+    return home
+
+
+@pytest.fixture
+def processed(home: Path, processed_home: Path) -> None:
+    """`home` as a copy of `processed_home`."""
+    shutil.rmtree(home)
+    shutil.copytree(processed_home, home)
 
 
 @pytest.fixture
