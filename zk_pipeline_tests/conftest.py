@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,6 +190,17 @@ def home(bare_home: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return bare_home
 
 
+@contextmanager
+def exported(home: Path) -> Iterator[pytest.MonkeyPatch]:
+    """The environment with `home` as home and no other variable of the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("ZK_PIPELINE_HOME", str(home))
+        patch.setenv("DAGSTER_HOME", str(home))
+        yield patch
+
+
 @pytest.fixture(scope="session")
 def processed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home after a poll of two terminals and a run of processing; no delivery sent.
@@ -200,11 +212,7 @@ def processed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -
 
     home = tmp_path_factory.mktemp("processed") / "home"
     shutil.copytree(empty_home, home)
-    with pytest.MonkeyPatch.context() as patch, Fleet() as fleet:
-        for name in VARIABLES:
-            patch.delenv(name, raising=False)
-        patch.setenv("ZK_PIPELINE_HOME", str(home))
-        patch.setenv("DAGSTER_HOME", str(home))
+    with exported(home), Fleet() as fleet:
         terminals = gate("North", *present(MONDAY), *present(WEDNESDAY)), gate("South", *present(MONDAY, "1002"))
         names = switch_on(fleet, Store.at(home / "data" / "attendance.duckdb"), *terminals)
         with open_launcher(load_settings()) as launcher:
