@@ -68,21 +68,20 @@ def in_process(command: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[b
     return printed.out.encode(), printed.err.encode()
 
 
+@pytest.fixture(params=["CRM_API_TOKEN", "CRM_API_TOKEN_FILE"])
+def token(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token as a variable, or in a file that a variable names."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    monkeypatch.setenv(request.param, TOKEN if request.param == "CRM_API_TOKEN" else str(file))
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("variable", ["CRM_API_TOKEN", "CRM_API_TOKEN_FILE"])
+@pytest.mark.usefixtures("repeating_crm", "token")
 def test_the_token_is_in_nothing_that_is_written_printed_or_seen_by_others(
-    variable: str,
-    home: Path,
-    home_store: Store,
-    repeating_crm: CrmReceiver,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    home: Path, home_store: Store, repeating_crm: CrmReceiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
     days_due(home_store)
-    secret = tmp_path / "token"
-    secret.write_text(TOKEN)
-    monkeypatch.setenv(variable, TOKEN if variable == "CRM_API_TOKEN" else str(secret))
     for command in COMMANDS:
         for text in real_process(command) if command == ["sync"] else in_process(command, capfd):
             assert not any(form in text for form in FORMS), (command, text)

@@ -33,6 +33,7 @@ from zk_pipeline_tests.waiting import until
 
 FEW = 20  # users with due deliveries; 8 requests of one second each in parallel
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+IN_TIME = 0.9  # of the duration that one run had; the next may be shorter
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def sweep_sync(few_due: Path, instants: int, tmp_path: Path, seed: int, record: 
         with CrmReceiver(token=CRM_TOKEN, fault_rule=lambda _: Fault(delay_before=1.0)) as receiver:
             variables = {"CRM_API_URL": receiver.url, "CRM_API_TOKEN": CRM_TOKEN}
             number = None if instant < 0 else SIGNALS[instant % 2]
-            after = whole * (instant + rng.random()) / instants
+            after = IN_TIME * whole * (instant + rng.random()) / instants
             ended = run_and_signal(["sync"], mine, number, after, **variables)
             applied = {user for user, _ in receiver.ledger.latest()}
         if number is None:
@@ -196,7 +197,7 @@ def sweep_command(name: str, home: Path, instants: int, tmp_path: Path, record: 
         mine = tmp_path / f"{name}-{instant}"
         shutil.copytree(home, mine)
         number = None if instant < 0 else rng.choice(SIGNALS)
-        ended = run_and_signal(COMMANDS[name], mine, number, rng.uniform(0.0, whole))
+        ended = run_and_signal(COMMANDS[name], mine, number, rng.uniform(0.0, IN_TIME * whole))
         if number is None:
             assert ended.code == 0, ended
             whole = ended.after
