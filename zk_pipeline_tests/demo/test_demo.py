@@ -176,8 +176,8 @@ def test_killed_anywhere_it_completes_and_agrees(tmp_path: Path, employees: int,
         assert process.returncode == -signal.SIGKILL
     said = summary(demo(tmp_path, *numbers, "--json"))
     assert said["agrees"]
-    days = ledger_days(tmp_path / ".demo")
-    assert len(days) == len(set(days)) == said["checks"][2]["found"]
+    delivered = ledger_days(tmp_path / ".demo")
+    assert len(delivered) == len(set(delivered)) == said["checks"][2]["found"]
     with sqlite3.connect(tmp_path / ".demo" / "history" / "runs.db") as runs:
         left = runs.execute("SELECT count(*) FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE')").fetchone()
     assert left == (0,)
