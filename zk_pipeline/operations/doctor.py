@@ -87,19 +87,11 @@ def _dagster_home(home: Path) -> Iterator[Finding]:
         yield Finding("error", "dagster-home", f"DAGSTER_HOME={home} is not absolute", "export an absolute path")
         return
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))  # Dagster's file: as Dagster reads it
-        pools = config["concurrency"]["pools"]["default_limit"] if isinstance(config, dict) else None
+        _read_config(file)
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a date that there is not
         why = " ".join(str(error).split())
         yield Finding("error", "dagster-yaml", f"{file} cannot be read: {why}", "copy the shipped dagster.yaml there")
         return
-    except (KeyError, TypeError):
-        pools = None
-    if pools != 1:
-        yield Finding(
-            "warning", "dagster-pools", f"{file} does not limit pools to one run (concurrency.pools.default_limit: 1)",
-            "copy that section of the shipped dagster.yaml: else polls of one terminal overlap",
-        )  # fmt: skip
     history = home / "history"
     size = sum(one.stat().st_size for one in history.rglob("*") if one.is_file()) / 1e9
     if size > _MUCH_HISTORY:
@@ -107,6 +99,17 @@ def _dagster_home(home: Path) -> Iterator[Finding]:
             "warning", "dagster-history", f"Dagster's history uses {size:,.1f} GB in {history}",
             "lower RUN_RETENTION_DAYS; the daily clean-up deletes 2,000 old runs per night",
         )  # fmt: skip
+
+
+def is_instance_in_use(dagster_home: Path) -> bool:
+    """Whether Dagster's storage exists: opening the instance would otherwise create its SQLite files."""
+    return (dagster_home / "history").exists() or "storage" in _read_config(dagster_home / "dagster.yaml")
+
+
+def _read_config(file: Path) -> dict[str, object]:
+    """`dagster.yaml` as Dagster reads it; empty if there is none, with which Dagster has its defaults."""
+    config = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    return config if isinstance(config, dict) else {}
 
 
 def _files(store: Path) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange, device_range_tags
+from zk_pipeline.defs.pools import limit_pools
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.date_range import check_in_history
@@ -112,6 +113,7 @@ class Launcher:
         if ended_by() is not None:
             raise KeyboardInterrupt
         fail_orphaned_runs(self.instance)
+        limit_pools(self.instance, self.names.pools)
         definition = build_definitions(self.settings).resolve_job_def(job)
         with _quiet_console():
             result = definition.execute_in_process(

@@ -54,7 +54,7 @@ def submit(
         job,
         run_id=run_id,
         run_config=config,
-        tags=tags,
+        tags={**job.run_tags, **tags},
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), job.name),
         job_code_origin=JobPythonOrigin(job.name, origin),
     )

@@ -9,6 +9,7 @@ from collections import namedtuple
 from datetime import timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from zk_pipeline.operations import doctor
@@ -137,13 +138,30 @@ def test_a_network_disk_is_found(zk: CommandLine, well: Path, monkeypatch: pytes
     assert names(zk) == {"network-disk": "error"}
 
 
-@pytest.mark.parametrize(
-    ("content", "name"),
-    [("concurrency: [", "dagster-yaml"), ("telemetry: {enabled: false}", "dagster-pools"), ("", "dagster-pools")],
-)
-def test_a_dagster_home_of_another_installation_is_found(content: str, name: str, zk: CommandLine, well: Path) -> None:
-    (well / "dagster.yaml").write_text(content)
-    assert list(names(zk)) == [name]
+def test_a_dagster_yaml_that_cannot_be_read_is_found(zk: CommandLine, well: Path) -> None:
+    (well / "dagster.yaml").write_text("concurrency: [")
+    assert list(names(zk)) == ["dagster-yaml"]
+
+
+@pytest.mark.usefixtures("well")
+def test_the_instance_of_another_deployment_is_examined_once_it_is_in_use(
+    zk: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(other))
+    assert names(zk) == {}
+    assert list(other.iterdir()) == [], "nothing was created"
+    with dg.DagsterInstance.get():
+        pass
+    lacks = {"dagster-pool-granularity": "note", "dagster-run-monitoring": "warning", "dagster-run-retries": "note"}
+    assert names(zk) == lacks
+    assert zk("doctor").code == 0
+    elsewhere = f"storage: {{sqlite: {{base_dir: {tmp_path / 'elsewhere'}}}}}"
+    (tmp_path / "fresh").mkdir()
+    (tmp_path / "fresh" / "dagster.yaml").write_text(elsewhere)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "fresh"))
+    assert names(zk) == lacks
 
 
 @pytest.mark.parametrize(

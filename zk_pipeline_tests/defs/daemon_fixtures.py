@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.remote_representation.external import RemoteRepository
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
@@ -47,6 +48,11 @@ class Daemons:
     @property
     def instance(self) -> dg.DagsterInstance:
         return self.context.instance
+
+    @property
+    def repository(self) -> RemoteRepository:
+        location = self.context.create_request_context().get_code_location("zk_pipeline")
+        return location.get_repository("__repository__")
 
     def ask_for(self, job: str, tags: Mapping[str, str]) -> str:
         """Launch a run as the UI does. Returns the id of the queued run."""

@@ -13,6 +13,7 @@ from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.cli.instance import doctor as doctor_command
 from zk_pipeline.config.settings import VARIABLES, Settings
 from zk_pipeline.defs.automation.alert_sensors import KINDS
+from zk_pipeline.defs.instance import requirements
 from zk_pipeline.operations import doctor as home_doctor
 from zk_pipeline.operations.alerting import problems
 from zk_pipeline.store.quality import doctor as store_doctor
@@ -85,7 +86,7 @@ def test_every_kind_of_alert_is_in_the_table() -> None:
 
 def findings() -> Iterator[str]:
     """Names of all findings, from the code that creates them."""
-    for module in (home_doctor, store_doctor, doctor_command):
+    for module in (home_doctor, store_doctor, doctor_command, requirements):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                 name = node.args[1]

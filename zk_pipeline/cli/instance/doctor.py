@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.config.home import export_home, find_home
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.quality.doctor import Finding
 from zk_pipeline.store.store import utc_now
@@ -45,15 +47,16 @@ def doctor(as_json: bool) -> int:
 
 
 def _instance_findings() -> Iterator[Finding]:
-    """A finding if Dagster's instance cannot be opened. Skipped before its first use, which would create its files."""
-    from zk_pipeline.runs.launcher import open_instance  # noqa: PLC0415 (Dagster, slow to import)
+    """Findings about Dagster's instance. None before its first use, which would create its files."""
+    from zk_pipeline.defs.instance.requirements import unmet_requirements  # noqa: PLC0415 (Dagster, slow to import)
+    from zk_pipeline.operations.doctor import is_instance_in_use  # noqa: PLC0415
+    from zk_pipeline.runs.launcher import open_instance  # noqa: PLC0415
 
-    home = find_home(os.environ)
-    export_home(home, os.environ)
-    if not (home / "history").exists():
+    export_home(find_home(os.environ), os.environ)
+    if not is_instance_in_use(Path(os.environ["DAGSTER_HOME"])):
         return
     try:
-        with open_instance():
-            return
+        with open_instance() as instance:
+            yield from unmet_requirements(instance, load_settings(os.environ))
     except ZkPipelineError as error:
         yield Finding("error", "dagster-instance", str(error), "correct dagster.yaml, then restart `zk-pipeline up`")

@@ -123,14 +123,18 @@ def _value(value: object) -> dg.MetadataValue:
 
 def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     names = Names(settings.key_prefix)
+    is_one_run = settings.poll_rules is None
+    pool = (
+        names.terminals_pool if is_one_run else None
+    )  # of both: else a step would wait in its process, not in the queue
     devices = dg.asset(
         key=names.asset("devices"),
         group_name="terminals",
         kinds={"duckdb"},
         description="Snapshot of the device registry, which `zk-pipeline device` manages.",
+        pool=pool,
         **asset_attributes("devices", settings, _devices),
     )(with_resource_keys(names)(_devices))
-    is_one_run = settings.poll_rules is None
     raw_punches = dg.asset(
         key=names.asset("raw_punches"),
         group_name="terminals",
@@ -141,7 +145,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),
         deps=[names.asset("devices")],
         output_required=False,
-        pool=names.terminals_pool if is_one_run else None,
+        pool=pool,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(names.asset("raw_punches")),
     )(with_resource_keys(names)(_raw_punches))

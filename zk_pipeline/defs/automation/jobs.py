@@ -28,6 +28,11 @@ def sync_config(names: Names, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"ops": {names.step("crm_sync"): {"config": dict(config)}}}
 
 
+# A run whose process was lost is started once more, if the instance has run retries; one that failed by its own work is
+# not, whatever the instance does with other jobs: the next tick requests it again.
+RUN_TAGS = {"dagster/max_retries": "1", "dagster/retry_on_asset_or_op_failure": "false"}
+
+
 class CleanupConfig(dg.Config):
     """With `dry_run` the run counts what it would delete, and deletes nothing."""
 
@@ -43,6 +48,7 @@ def jobs(settings: Settings) -> Sequence[Any]:
             selection=_without_sensor_checks(names, *assets),
             config=config,
             description=description,
+            run_tags=RUN_TAGS,
             executor_def=dg.in_process_executor,
         )
 
@@ -99,6 +105,7 @@ def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
         name=names.cleanup,
         description="Retention of punches, quarantined records, runs and check evaluations; reclaims disk space. "
         "Attendance days are never deleted.",
+        run_tags=RUN_TAGS,
         executor_def=dg.in_process_executor,
     )
     def daily_cleanup() -> None:

@@ -9,10 +9,11 @@ import dagster as dg
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
+from zk_pipeline.defs.instance.requirements import unmet_requirements
 from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
-from zk_pipeline.defs.pools import register_pools
+from zk_pipeline.defs.pools import limit_pools
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.alerting.routing import order_by_queue
@@ -78,13 +79,13 @@ def sensors(
         name=names.unique("device_registry_sensor"),
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=default_status,
-        description="Adds and deletes `raw_punches` partitions to match the registered devices; registers the pools.",
+        description="Adds and deletes `raw_punches` partitions to match the registered devices; limits the pools.",
     )
     @with_resource_keys(names)
     def device_registry_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
-        register_pools(context.instance, names.pools)
+        limit_pools(context.instance, names.pools)
         try:
             opened = store.open()
             if not opened.devices.are_registered(declared):
@@ -106,7 +107,11 @@ def sensors(
                 moved = out_of_order(order_by_queue(devices, settings.poll_rules), partitions)
                 move_to_end(context.instance, names.device_partitions_name, moved)
             reordered = f"; {len(moved)} of them were moved next to those of the same queue" if moved else ""
-            return dg.SkipReason(f"the partitions match the registered devices{reordered}")
+            unmet = sorted(
+                {one.name for one in unmet_requirements(context.instance, settings) if one.severity != "note"}
+            )
+            advice = f"; see `zk-pipeline doctor` about {', '.join(unmet)}" if unmet else ""
+            return dg.SkipReason(f"the partitions match the registered devices{reordered}{advice}")
         return dg.SensorResult(dynamic_partitions_requests=requests)
 
     @dg.sensor(

@@ -67,9 +67,7 @@ def test_the_crm_has_one_sender_whichever_job_it_is_of(queue: Daemons) -> None:
 
 
 def test_old_ticks_are_pruned_when_their_sensor_looks_again(daemons: Daemons) -> None:
-    workspace = daemons.context.create_request_context()
-    repository = workspace.get_code_location("zk_pipeline").get_repository("__repository__")
-    sensor = repository.get_sensor("device_registry_sensor")
+    sensor = daemons.repository.get_sensor("device_registry_sensor")
     origin, selector = sensor.get_remote_origin_id(), sensor.selector_id
     now = datetime.now(UTC)
 
