@@ -37,7 +37,9 @@ def _free_slots_of_ended_runs(instance: dg.DagsterInstance, pools: Sequence[str]
     """
     storage = instance.event_log_storage
     for info in map(storage.get_concurrency_info, pools):
-        for step in (*info.claimed_slots, *info.pending_steps):
-            run = instance.get_run_by_id(step.run_id)
+        claimed = {(slot.run_id, slot.step_key) for slot in info.claimed_slots}
+        waiting = {(step.run_id, step.step_key) for step in info.pending_steps}
+        for run_id, step_key in claimed | waiting:
+            run = instance.get_run_by_id(run_id)
             if run is None or run.is_finished:
-                storage.free_concurrency_slot_for_step(step.run_id, step.step_key)
+                storage.free_concurrency_slot_for_step(run_id, step_key)

@@ -15,10 +15,9 @@ import duckdb
 import jinja2
 import pytest
 import yaml
-from dagster._cli.workspace.cli_target import WorkspaceFileTarget
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget, WorkspaceFileTarget
 from dagster_dg_cli.cli import cli as dg_cli
 
 from zk_pipeline.config.settings import load_settings
