@@ -17,6 +17,7 @@ from zk_pipeline.defs.dagster_internals import (
     SqlEventLogStorageTable,
     db_select,
 )
+from zk_pipeline.defs.names import Names
 
 CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next clean-up continues
 _BATCH_SIZE = 500  # rows per transaction, which locks Dagster's SQLite file
@@ -24,9 +25,15 @@ Connect = Callable[[], AbstractContextManager[Any]]
 
 
 def delete_old_checks(
-    instance: dg.DagsterInstance, *, before: datetime, limit: int = CHECKS_PER_CLEANUP, dry_run: bool = False
+    instance: dg.DagsterInstance,
+    names: Names,
+    *,
+    before: datetime,
+    limit: int = CHECKS_PER_CLEANUP,
+    dry_run: bool = False,
 ) -> int:
-    """Delete check evaluations before the aware instant `before` except the latest of each check; at most `limit`.
+    """Delete evaluations of the pipeline's checks before the aware instant `before` except the latest of each check; at
+    most `limit`.
     Returns their number. Deletes superseded freshness events of that time as well.
 
     Dagster has no API for this, so this deletes rows of its tables through its connections; no-op if the event log is
@@ -36,19 +43,20 @@ def delete_old_checks(
     if not isinstance(storage, SqlEventLogStorage):
         return 0
     old = before.astimezone(UTC).replace(tzinfo=None)  # the format of Dagster's timestamp columns
+    assets = [key.to_string() for key in names.assets]  # as in Dagster's tables
     index: Connect = storage.index_connection
-    superseded = _find(index, _superseded_evaluations(old).limit(limit))
+    superseded = _find(index, _superseded_evaluations(assets, old).limit(limit))
     if dry_run:
         return len(superseded)
     _delete(index, AssetCheckExecutionsTable, superseded)
     # Dagster's SQLite storage has these events twice: in the index file and in the file of runless events.
     for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
-        for query in (_old_evaluation_events(old), _superseded_freshness_events(old)):
+        for query in (_old_evaluation_events(assets, old), _superseded_freshness_events(assets, old)):
             _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
     return len(superseded)
 
 
-def _superseded_evaluations(old: datetime) -> Any:
+def _superseded_evaluations(assets: list[str], old: datetime) -> Any:
     """Old rows with a newer evaluation, and old planned evaluations that never ran."""
     row, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
     planned = AssetCheckExecutionRecordStatus.PLANNED.value
@@ -61,16 +69,16 @@ def _superseded_evaluations(old: datetime) -> Any:
         .where(newer.id > row.id)
         .exists()
     )
-    query = db_select([row.id]).where(row.evaluation_event_timestamp < old)
+    query = db_select([row.id]).where(row.evaluation_event_timestamp < old).where(row.asset_key.in_(assets))
     return query.where((row.execution_status == planned) | has_newer).order_by(row.id)
 
 
-def _old_evaluation_events(old: datetime) -> Any:
+def _old_evaluation_events(assets: list[str], old: datetime) -> Any:
     """The evaluations table has the same content, and the UI reads that table."""
-    return _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
+    return _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, assets, old)
 
 
-def _superseded_freshness_events(old: datetime) -> Any:
+def _superseded_freshness_events(assets: list[str], old: datetime) -> Any:
     """Old freshness events with a newer one: the UI shows the latest only."""
     event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
     has_newer = (
@@ -80,13 +88,13 @@ def _superseded_freshness_events(old: datetime) -> Any:
         .where(newer.id > event.id)
         .exists()
     )
-    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(has_newer)
+    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, assets, old).where(has_newer)
 
 
-def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:
+def _runless_events(kind: dg.DagsterEventType, assets: list[str], old: datetime) -> Any:
     event = SqlEventLogStorageTable.c
     query = db_select([event.id]).where(event.run_id == RUNLESS_RUN_ID).where(event.dagster_event_type == kind.value)
-    return query.where(event.timestamp < old).order_by(event.id)
+    return query.where(event.asset_key.in_(assets)).where(event.timestamp < old).order_by(event.id)
 
 
 def _find(connect: Connect, query: Any) -> list[int]:
