@@ -58,3 +58,6 @@ from dagster._serdes import ConfigurableClassData as ConfigurableClassData
 
 # A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run records it.
 from dagster._utils.interrupts import setup_interrupt_handlers as setup_interrupt_handlers
+
+# The text of an asset key in the events that `check_retention` deletes.
+from dagster_shared.serdes import serialize_value as serialize_value

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import dagster as dg
@@ -16,6 +18,7 @@ from zk_pipeline.defs.dagster_internals import (
     SqlEventLogStorage,
     SqlEventLogStorageTable,
     db_select,
+    serialize_value,
 )
 from zk_pipeline.defs.names import Names
 
@@ -43,20 +46,19 @@ def delete_old_checks(
     if not isinstance(storage, SqlEventLogStorage):
         return 0
     old = before.astimezone(UTC).replace(tzinfo=None)  # the format of Dagster's timestamp columns
-    assets = [key.to_string() for key in names.assets]  # as in Dagster's tables
     index: Connect = storage.index_connection
-    superseded = _find(index, _superseded_evaluations(assets, old).limit(limit))
+    superseded = _find(index, _superseded_evaluations(names, old).limit(limit))
     if dry_run:
         return len(superseded)
     _delete(index, AssetCheckExecutionsTable, superseded)
     # Dagster's SQLite storage has these events twice: in the index file and in the file of runless events.
     for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
-        for query in (_old_evaluation_events(assets, old), _superseded_freshness_events(assets, old)):
+        for query in (_old_evaluation_events(names, old), _superseded_freshness_events(names, old)):
             _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
     return len(superseded)
 
 
-def _superseded_evaluations(assets: list[str], old: datetime) -> Any:
+def _superseded_evaluations(names: Names, old: datetime) -> Any:
     """Old rows with a newer evaluation, and old planned evaluations that never ran."""
     row, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
     planned = AssetCheckExecutionRecordStatus.PLANNED.value
@@ -69,16 +71,21 @@ def _superseded_evaluations(assets: list[str], old: datetime) -> Any:
         .where(newer.id > row.id)
         .exists()
     )
-    query = db_select([row.id]).where(row.evaluation_event_timestamp < old).where(row.asset_key.in_(assets))
+    query = db_select([row.id]).where(row.evaluation_event_timestamp < old).where(row.asset_key.in_(_columns(names)))
     return query.where((row.execution_status == planned) | has_newer).order_by(row.id)
 
 
-def _old_evaluation_events(assets: list[str], old: datetime) -> Any:
-    """The evaluations table has the same content, and the UI reads that table."""
-    return _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, assets, old)
+def _old_evaluation_events(names: Names, old: datetime) -> Any:
+    """The evaluations table has the same content, and the UI reads that table. Dagster leaves the column of the asset
+    key empty in these rows, so it is found in the text of the event.
+    """
+    texts = [f'"asset_key": {serialize_value(key)}' for key in names.assets]
+    query = _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
+    contained = [SqlEventLogStorageTable.c.event.contains(text, autoescape=True) for text in texts]
+    return query.where(reduce(or_, contained))
 
 
-def _superseded_freshness_events(assets: list[str], old: datetime) -> Any:
+def _superseded_freshness_events(names: Names, old: datetime) -> Any:
     """Old freshness events with a newer one: the UI shows the latest only."""
     event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
     has_newer = (
@@ -88,13 +95,20 @@ def _superseded_freshness_events(assets: list[str], old: datetime) -> Any:
         .where(newer.id > event.id)
         .exists()
     )
-    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, assets, old).where(has_newer)
+    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(
+        event.asset_key.in_(_columns(names)) & has_newer
+    )
 
 
-def _runless_events(kind: dg.DagsterEventType, assets: list[str], old: datetime) -> Any:
+def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:
     event = SqlEventLogStorageTable.c
     query = db_select([event.id]).where(event.run_id == RUNLESS_RUN_ID).where(event.dagster_event_type == kind.value)
-    return query.where(event.asset_key.in_(assets)).where(event.timestamp < old).order_by(event.id)
+    return query.where(event.timestamp < old).order_by(event.id)
+
+
+def _columns(names: Names) -> list[str]:
+    """Asset keys as in the columns of Dagster's tables."""
+    return [key.to_string() for key in names.assets]
 
 
 def _find(connect: Connect, query: Any) -> list[int]:
