@@ -60,7 +60,7 @@ def test_sql_header_and_markup_injection_in_every_parameter(reader: httpx.Client
                 assert answer.text.count("<script") == 1, (name, text)  # the script of the page
                 assert str(98765 * 4321) not in page.text
     assert rows(web.store, "SELECT count(*) FROM raw_punches") == before
-    databases = rows(web.store, "SELECT database_name FROM duckdb_databases() WHERE NOT internal")
+    databases = rows(web.store, "SELECT database_name FROM duckdb_databases() WHERE NOT internal ORDER BY 1")
     assert databases == [("memory",), ("store",)]
 
 
