@@ -134,7 +134,7 @@ def theirs(instance: dg.DagsterInstance, run_ids: set[str]) -> dict[str, object]
 
 @pytest.fixture
 def ours(launcher: Launcher, fleet: Fleet, home_store: Store) -> list[str]:
-    """Two polls, two processings and two clean-ups of this pipeline; the second clean-up failed."""
+    """Two polls, two processings, a clean-up and a failed sync of this pipeline."""
     devices = switch_on(fleet, home_store, gate("North", *present(MONDAY)))
     monday = DateRange(MONDAY, MONDAY)
     runs = [launcher.poll(devices, devices)[0], poll_all(launcher, home_store)]
@@ -144,7 +144,7 @@ def ours(launcher: Launcher, fleet: Fleet, home_store: Store) -> list[str]:
     return [run.run_id for run in runs]
 
 
-def test_a_hundred_days_of_clean_up_and_alerts_touch_and_tell_nothing_of_another_team(
+def test_a_hundred_days_of_clean_up_and_alerts_concern_nothing_of_another_team(
     launcher: Launcher, ours: list[str], channel: Channel
 ) -> None:
     instance, settings = launcher.instance, load_settings()
@@ -162,11 +162,11 @@ def test_a_hundred_days_of_clean_up_and_alerts_touch_and_tell_nothing_of_another
         delete_old_checks(instance, NAMES, before=now - timedelta(days=90))
         delete_runs(instance, old.removable)
         removed += old.removable
-    assert set(removed) == {ours[0], ours[2]}, "what a newer run of ours has replaced"
+    assert set(removed) == {ours[0], ours[2]}, "runs that a newer one of the pipeline has replaced"
     assert theirs(instance, run_ids) == before
-    told = [*channel.titles, *channel.bodies, *map(str, rows(store, "FROM alerts"))]
-    assert any("CRM_API_URL" in text for text in told)
-    assert not [text for text in told if "theirs" in text or "sales" in text or any(one in text for one in run_ids)]
+    texts = [*channel.titles, *channel.bodies, *map(str, rows(store, "FROM alerts"))]
+    assert any("CRM_API_URL" in text for text in texts)
+    assert not [text for text in texts if "theirs" in text or "sales" in text or any(one in text for one in run_ids)]
 
 
 def test_runs_of_another_team_neither_delay_ours_nor_are_listed(launcher: Launcher, ours: list[str]) -> None:
