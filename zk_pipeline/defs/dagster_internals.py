@@ -56,8 +56,5 @@ from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
 # The second of the two names of a configurable class (see UserConfigSchema).
 from dagster._serdes import ConfigurableClassData as ConfigurableClassData
 
-# The text of an asset key in the events that `check_retention` deletes.
-from dagster._serdes import serialize_value as serialize_value
-
 # A Celery worker's run process handles SIGTERM as Dagster's own run workers do, so that a canceled run records it.
 from dagster._utils.interrupts import setup_interrupt_handlers as setup_interrupt_handlers

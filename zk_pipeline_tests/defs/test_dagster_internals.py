@@ -30,7 +30,7 @@ PRIVATE_NAMES = {
         "PARTITION_NAME_TAG",
         "WILL_RETRY_TAG",
     },
-    "_serdes": {"ConfigurableClassData", "serialize_value"},
+    "_serdes": {"ConfigurableClassData"},
     "_utils.interrupts": {"setup_interrupt_handlers"},
 }
 

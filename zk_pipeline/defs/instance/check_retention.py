@@ -18,7 +18,6 @@ from zk_pipeline.defs.dagster_internals import (
     SqlEventLogStorage,
     SqlEventLogStorageTable,
     db_select,
-    serialize_value,
 )
 from zk_pipeline.defs.names import Names
 
@@ -79,7 +78,7 @@ def _old_evaluation_events(names: Names, old: datetime) -> Any:
     """The evaluations table has the same content, and the UI reads that table. Dagster leaves the column of the asset
     key empty in these rows, so it is found in the text of the event.
     """
-    texts = [f'"asset_key": {serialize_value(key)}' for key in names.assets]
+    texts = [f'"asset_key": {dg.serialize_value(key)}' for key in names.assets]
     query = _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
     contained = [SqlEventLogStorageTable.c.event.contains(text, autoescape=True) for text in texts]
     return query.where(reduce(or_, contained))
