@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -14,35 +15,51 @@ import pytest
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.instance.check_retention import delete_old_checks
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
+from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange
-from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.conftest import exported
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 DAYS = dg.AssetKey("daily_attendance")
 
 
+@pytest.fixture(scope="module")
+def worked_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A home and its runs by name: two polls, Monday processed twice, Tuesday once, two clean-ups."""
+    home = shutil.copytree(empty_home, tmp_path_factory.mktemp("worked") / "home")
+    both, monday = DateRange(MONDAY, TUESDAY), DateRange(MONDAY, MONDAY)
+    with exported(home), Fleet() as fleet, open_launcher(load_settings()) as launcher:
+        store = Store.at(home / "data" / "attendance.duckdb")
+        devices = switch_on(fleet, store, gate("North", *present(MONDAY)))
+        return home, {
+            "first poll": launcher.poll(devices, devices)[0].run_id,
+            "second poll": launcher.poll(devices, devices)[0].run_id,
+            "monday alone": launcher.process(monday).run_id,
+            "both": launcher.process(both).run_id,
+            "monday again": launcher.process(monday).run_id,
+            "clean-up": launcher.clean_up(dry_run=True).run_id,
+            "second clean-up": launcher.clean_up(dry_run=True).run_id,
+        }
+
+
+@pytest.fixture
+def home(home: Path, worked_home: tuple[Path, dict[str, str]]) -> Path:
+    """A copy of `worked_home`, exported."""
+    return shutil.copytree(worked_home[0], home, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def worked(worked_home: tuple[Path, dict[str, str]]) -> dict[str, str]:
+    return worked_home[1]
+
+
 @pytest.fixture
 def launcher(home: Path) -> Launcher:  # noqa: ARG001 (exported)
     return Launcher(load_settings(), dg.DagsterInstance.get())
-
-
-@pytest.fixture
-def worked(launcher: Launcher, fleet: Fleet, home_store: Store) -> dict[str, str]:
-    """Runs by name: two polls, Monday processed twice, Tuesday once."""
-    devices = switch_on(fleet, home_store, gate("North", *present(MONDAY)))
-    both, monday = DateRange(MONDAY, TUESDAY), DateRange(MONDAY, MONDAY)
-    return {
-        "first poll": launcher.poll(devices, devices)[0].run_id,
-        "second poll": launcher.poll(devices, devices)[0].run_id,
-        "monday alone": launcher.process(monday).run_id,
-        "both": launcher.process(both).run_id,
-        "monday again": launcher.process(monday).run_id,
-        "clean-up": launcher.clean_up(dry_run=True).run_id,
-        "second clean-up": launcher.clean_up(dry_run=True).run_id,
-    }
 
 
 def names(worked: dict[str, str], run_ids: list[str]) -> set[str]:
@@ -54,7 +71,7 @@ def test_the_newest_run_of_each_partition_stays_and_its_colour_with_it(
 ) -> None:
     instance = launcher.instance
     colours = instance.get_materialized_partitions(DAYS)
-    old = find_old_runs(instance, before=TOMORROW, limit=100)
+    old = find_old_runs(instance, Names(), before=TOMORROW, limit=100)
     assert names(worked, old.removable) == {"first poll", "monday alone", "clean-up"}
     assert old.kept == 4
     files = len(list((home / "history" / "runs").glob("*.db")))
@@ -62,17 +79,17 @@ def test_the_newest_run_of_each_partition_stays_and_its_colour_with_it(
     assert names(worked, [run.run_id for run in instance.get_runs()]) == set(worked) - names(worked, old.removable)
     assert instance.get_materialized_partitions(DAYS) == colours == {str(MONDAY), str(TUESDAY)}
     assert len(list((home / "history" / "runs").glob("*.db"))) == files - 3
-    assert find_old_runs(instance, before=TOMORROW, limit=100).removable == []
+    assert find_old_runs(instance, Names(), before=TOMORROW, limit=100).removable == []
 
 
 def test_young_and_unfinished_runs_stay_and_one_clean_up_deletes_so_many(
     launcher: Launcher, worked: dict[str, str]
 ) -> None:
     instance = launcher.instance
-    assert find_old_runs(instance, before=TOMORROW - timedelta(days=2), limit=100).removable == []
+    assert find_old_runs(instance, Names(), before=TOMORROW - timedelta(days=2), limit=100).removable == []
     instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED))
-    assert len(find_old_runs(instance, before=TOMORROW, limit=2).removable) == 2
-    assert names(worked, find_old_runs(instance, before=TOMORROW, limit=1).removable) == {"first poll"}
+    assert len(find_old_runs(instance, Names(), before=TOMORROW, limit=2).removable) == 2
+    assert names(worked, find_old_runs(instance, Names(), before=TOMORROW, limit=1).removable) == {"first poll"}
 
 
 def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
@@ -117,12 +134,12 @@ def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
     before = said(home)
     expected = {"every_record_accounted_for": 2, "days_delivered_in_time": 3, "of no run": 3}
     assert expected.items() <= dict(before).items()
-    assert delete_old_checks(instance, before=TOMORROW - timedelta(days=2)) == 0
+    assert delete_old_checks(instance, Names(), before=TOMORROW - timedelta(days=2)) == 0
     due = sum(count - 1 for name, count in before if name != "of no run")
-    assert delete_old_checks(instance, before=TOMORROW, dry_run=True) == due
+    assert delete_old_checks(instance, Names(), before=TOMORROW, dry_run=True) == due
     assert said(home) == before
-    assert delete_old_checks(instance, before=TOMORROW, limit=2) == 2
-    assert delete_old_checks(instance, before=TOMORROW) == due - 2, "also planned evaluations that never ran"
+    assert delete_old_checks(instance, Names(), before=TOMORROW, limit=2) == 2
+    assert delete_old_checks(instance, Names(), before=TOMORROW) == due - 2, "also planned evaluations that never ran"
     assert dict(said(home)) == dict.fromkeys(dict(before), 1) | {"of no run": 0}
     (newest,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
     assert newest.evaluation is not None
