@@ -30,7 +30,7 @@ def sync_config(names: Names, config: Mapping[str, Any]) -> dict[str, Any]:
 
 # A run whose process was lost is started once more, if the instance has run retries; one that failed by its own work is
 # not, whatever the instance does with other jobs: the next tick requests it again.
-RUN_TAGS = {"dagster/max_retries": "1", "dagster/retry_on_asset_or_op_failure": "false"}
+RETRY_TAGS = {"dagster/max_retries": "1", "dagster/retry_on_asset_or_op_failure": "false"}
 
 
 class CleanupConfig(dg.Config):
@@ -48,8 +48,8 @@ def jobs(settings: Settings) -> Sequence[Any]:
             selection=_without_sensor_checks(names, *assets),
             config=config,
             description=description,
-            run_tags=RUN_TAGS,
             executor_def=dg.in_process_executor,
+            run_tags=RETRY_TAGS | names.run_tags,
         )
 
     return [
@@ -93,8 +93,8 @@ def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
         old_runs, checks = OldRuns([], 0), 0
         if settings.run_retention_days:
             before = utc_now() - timedelta(days=settings.run_retention_days)
-            old_runs = find_old_runs(context.instance, before=before, limit=RUNS_PER_CLEANUP)
-            checks = delete_old_checks(context.instance, before=before, dry_run=config.dry_run)
+            old_runs = find_old_runs(context.instance, names, before=before, limit=RUNS_PER_CLEANUP)
+            checks = delete_old_checks(context.instance, names, before=before, dry_run=config.dry_run)
         counts |= {"runs": len(old_runs.removable), "runs_kept_as_newest": old_runs.kept, "check_evaluations": checks}
         context.log.info("%s; %d old runs: %s", cleaned, len(old_runs.removable), " ".join(old_runs.removable))
         if not config.dry_run:
@@ -105,8 +105,8 @@ def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
         name=names.cleanup,
         description="Retention of punches, quarantined records, runs and check evaluations; reclaims disk space. "
         "Attendance days are never deleted.",
-        run_tags=RUN_TAGS,
         executor_def=dg.in_process_executor,
+        run_tags=RETRY_TAGS | names.run_tags,
     )
     def daily_cleanup() -> None:
         clean_up()
