@@ -87,10 +87,11 @@ def test_the_slot_of_a_killed_run_is_free_again(foreign: Daemons) -> None:
     assert [slot.run_id for slot in storage.get_concurrency_info("theirs").claimed_slots] == [killed]
 
 
-def test_a_limit_that_an_operator_has_set_stays(home: Path) -> None:
-    (home / "dagster.yaml").write_text("")
+def test_a_limit_that_an_operator_has_set_for_a_pool_stays_and_a_default_does_not(home: Path) -> None:
+    (home / "dagster.yaml").write_text("concurrency: {pools: {default_limit: 5}}")
     with dg.DagsterInstance.get() as instance:
         instance.event_log_storage.set_concurrency_slots(POOLS[0], 2)
+        assert instance.event_log_storage.initialize_concurrency_limit_to_default(POOLS[1])
         limit_pools(instance, POOLS)
         assert limits(instance) == {**dict.fromkeys(POOLS, 1), POOLS[0]: 2}
 
