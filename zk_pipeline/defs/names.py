@@ -37,6 +37,11 @@ class Names:
         return self.unique("devices")
 
     @property
+    def quality_checks(self) -> str:
+        """Step that evaluates all checks."""
+        return self.unique("quality_checks")
+
+    @property
     def alert_sensor(self) -> str:
         return self.unique("alert_sensor")
 

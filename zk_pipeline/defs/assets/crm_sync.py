@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import dagster as dg
@@ -14,7 +14,7 @@ from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.checks.crm_checks import crm_check_results, crm_check_specs
+from zk_pipeline.defs.checks.quality_checks import backlog_results, log_evaluations
 from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
 from zk_pipeline.defs.names import Names
@@ -60,13 +60,10 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         deps=[names.asset("daily_attendance")],
         output_required=False,
         pool=names.crm_pool,
-        check_specs=crm_check_specs(names.asset("crm_sync")),
         **asset_attributes("crm_sync", settings, sync, deliver, crm_record),
     )
     @with_resource_keys(names)
-    def crm_sync(
-        context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
-    ) -> Iterator[dg.AssetCheckResult]:
+    def crm_sync(context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource) -> None:
         opened = store.open()
         dates = as_dates(context.partition_keys)
         scope = sync_scope(config, *_date_range(config, dates, settings))
@@ -91,8 +88,8 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 settled=keep_summary,
             )
         except CrmMisconfigured as error:
-            yield from crm_check_results(context.asset_key, opened.deliveries, opened.clock())
             if error.summary is None:
+                log_evaluations(context, names, backlog_results(opened), is_failing=True)
                 raise dg.Failure(str(error), metadata={MISCONFIGURED_CRM: True}, allow_retries=False) from error
             is_misconfigured = True
             summary = error.summary  # of the requests before the CRM rejected the configuration
@@ -105,14 +102,14 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             context.log_event(dg.AssetObservation(context.asset_key, metadata=_delivery_counts(settled)))
             _materialize(context, opened, dates, links)
             raise
-        else:
-            yield from crm_check_results(context.asset_key, opened.deliveries, opened.clock())
         context.log.info("%s", summary.message())
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_delivery_counts(summary)))
         _materialize(context, opened, dates, links)
-        if _undelivered_count(summary) or summary.stopped:
-            raise _failure(summary, is_misconfigured)
+        is_incomplete = bool(_undelivered_count(summary) or summary.stopped)
         blocked = {day.isoformat(): why for day, why in opened.quality.blocked_dates().items() if day in dates}
+        log_evaluations(context, names, backlog_results(opened), is_failing=is_incomplete or bool(blocked))
+        if is_incomplete:
+            raise _failure(summary, is_misconfigured)
         if blocked:
             raise partial_failure("work date", blocked, len(dates))
 

@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -12,15 +12,14 @@ from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
-from zk_pipeline.defs.checks.day_checks import check_result, check_spec
+from zk_pipeline.defs.checks.quality_checks import coverage_results, log_evaluations
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
+from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.days.punch_summaries import summarize
-from zk_pipeline.store.store import utc_now
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -38,12 +37,9 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         output_required=False,
         pool=names.attendance_pool,
         **asset_attributes("daily_attendance", settings, process_dates, evaluate_days, summarize),
-        check_specs=[check_spec(names.asset("daily_attendance"))],
     )
     @with_resource_keys(names)
-    def daily_attendance(
-        context: dg.AssetExecutionContext, store: StoreResource
-    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    def daily_attendance(context: dg.AssetExecutionContext, store: StoreResource) -> None:
         opened = store.open()
         opened.punches.apply_settings(rules)
         dates = as_dates(context.partition_keys)
@@ -64,8 +60,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         publish_snapshot(opened, settings.snapshot_path, context.log.info)
         for day in result.overtaken:
             context.log.info("%s: skipped, since another run has processed newer punches", day)
-        last = last_work_date(settings, utc_now())
-        yield check_result(context.asset_key, opened.days.dates_outside(first=settings.history_start, last=last))
+        log_evaluations(context, names, coverage_results(opened, settings), is_failing=bool(result.failed))
         if result.failed:
             failed = {day.isoformat(): why for day, why in result.failed.items()}
             raise partial_failure("work date", failed, len(dates))

@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import dagster as dg
@@ -11,7 +11,7 @@ from pydantic import Field
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
+from zk_pipeline.defs.checks.quality_checks import log_evaluations, terminal_results
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
@@ -19,7 +19,6 @@ from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_re
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
-from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store
 
 
@@ -45,7 +44,7 @@ def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type
 
 def _raw_punches(
     context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
-) -> Iterator[dg.AssetCheckResult]:
+) -> None:
     opened = store.open()
     named = set(config.devices)
     keys = set(context.partition_keys)
@@ -76,7 +75,8 @@ def _raw_punches(
             failures[name] = (
                 f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
-    yield from check_results(context.asset_key, terminal_health(opened.database))
+    names = Names(terminals.pipeline.key_prefix)
+    log_evaluations(context, names, terminal_results(opened), is_failing=bool(failures))
     if failures:
         raise partial_failure("device", failures, len(chosen))
 
@@ -143,6 +143,5 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         output_required=False,
         pool=names.terminals_pool if is_one_run else None,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
-        check_specs=check_specs(names.asset("raw_punches")),
     )(with_resource_keys(names)(_raw_punches))
     return [devices, raw_punches]

@@ -17,7 +17,6 @@ from zk_pipeline.defs.instance.check_retention import delete_old_checks
 from zk_pipeline.defs.instance.run_retention import OldRuns, delete_runs, find_old_runs
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
-from zk_pipeline.operations.alerting.quality_checks import CHECKS
 from zk_pipeline.store.store import utc_now
 
 RUNS_PER_CLEANUP = 2000  # about 20 s; the next clean-up continues
@@ -40,7 +39,8 @@ def jobs(settings: Settings) -> Sequence[Any]:
     def asset_job(name: str, description: str, *assets: str, config: Mapping[str, Any] | None = None) -> Any:
         return dg.define_asset_job(
             name,
-            selection=_without_sensor_checks(names, *assets),
+            # The step of all checks would be skipped if the asset fails: `log_evaluations`.
+            selection=dg.AssetSelection.assets(*map(names.asset, assets)).without_checks(),
             config=config,
             description=description,
             executor_def=dg.in_process_executor,
@@ -58,14 +58,6 @@ def jobs(settings: Settings) -> Sequence[Any]:
         ),
         _cleanup_job(settings, names),
     ]
-
-
-def _without_sensor_checks(names: Names, *assets: str) -> dg.AssetSelection:
-    """The assets and the checks that they evaluate themselves, without those of `quality_check_sensor`."""
-    sensor_checks = [
-        dg.AssetCheckKey(names.asset(check.asset), check.name) for check in CHECKS if check.asset in assets
-    ]
-    return dg.AssetSelection.assets(*map(names.asset, assets)) - dg.AssetSelection.checks(*sensor_checks)
 
 
 def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:

@@ -19,6 +19,11 @@ from zk_pipeline.defs.dagster_internals import (
 )
 
 CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next clean-up continues
+# Beginning of the partition of our evaluations. The UI shows an evaluation until the next materialization of its asset,
+# one of a partition until the next materialization of that partition. The results do not depend on a materialization,
+# so they have a partition that is never materialized, and the UI shows the latest until the next one. No device can
+# have such a name.
+WHOLE_ASSET = "n/a"
 _BATCH_SIZE = 500  # rows per transaction, which locks Dagster's SQLite file
 Connect = Callable[[], AbstractContextManager[Any]]
 
@@ -51,12 +56,16 @@ def delete_old_checks(
 def _superseded_evaluations(old: datetime) -> Any:
     """Old rows with a newer evaluation, and old planned evaluations that never ran."""
     row, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
+
+    def is_of_the_asset(of: Any) -> Any:
+        return of.partition.is_(None) | of.partition.startswith(WHOLE_ASSET)
+
     planned = AssetCheckExecutionRecordStatus.PLANNED.value
     has_newer = (
         db_select([newer.id])
         .where(newer.asset_key == row.asset_key)
         .where(newer.check_name == row.check_name)
-        .where(newer.partition.is_not_distinct_from(row.partition))
+        .where((newer.partition == row.partition) | (is_of_the_asset(newer) & is_of_the_asset(row)))
         .where(newer.execution_status != planned)
         .where(newer.id > row.id)
         .exists()

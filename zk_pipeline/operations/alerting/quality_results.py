@@ -46,8 +46,8 @@ MAX_FILL = 0.8
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of a check: passed without `problems`, one line each. `measured`: numbers to plot over time, in addition to
-    that of the problems (`failing`).
+    """Result of a check: passed without `problems`, one line each. `measured`: numbers to plot over time, also instead
+    of the number of problems (`failing`).
     """
 
     check: Check

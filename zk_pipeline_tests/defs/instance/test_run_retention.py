@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.instance.check_retention import delete_old_checks
+from zk_pipeline.defs.instance.check_retention import WHOLE_ASSET, delete_old_checks
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.runs.launcher import Launcher
@@ -110,9 +110,9 @@ def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
     assert worked
     instance = launcher.instance
     check = dg.AssetCheckKey(DAYS, "days_delivered_in_time")
-    for passed in (True, True, False):
+    for passed, partition in ((True, None), (True, f"{WHOLE_ASSET} 12:00"), (False, f"{WHOLE_ASSET} 13:00")):
         instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(asset_key=DAYS, check_name=check.name, passed=passed, metadata={})
+            dg.AssetCheckEvaluation(asset_key=DAYS, check_name=check.name, passed=passed, partition=partition)
         )
     before = said(home)
     expected = {"every_record_accounted_for": 2, "days_delivered_in_time": 3, "of no run": 3}
