@@ -14,7 +14,7 @@ from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.checks.quality_checks import backlog_results, log_evaluations
+from zk_pipeline.defs.checks.quality_checks import backlog_results, run_evaluations
 from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
 from zk_pipeline.defs.names import Names
@@ -89,7 +89,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             )
         except CrmMisconfigured as error:
             if error.summary is None:
-                log_evaluations(context, names, backlog_results(opened), is_failing=True)
+                yield from run_evaluations(context, names, backlog_results(opened), is_failing=True)
                 raise dg.Failure(str(error), metadata={MISCONFIGURED_CRM: True}, allow_retries=False) from error
             is_misconfigured = True
             summary = error.summary  # of the requests before the CRM rejected the configuration
@@ -107,7 +107,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         _materialize(context, opened, dates, links)
         is_incomplete = bool(_undelivered_count(summary) or summary.stopped)
         blocked = {day.isoformat(): why for day, why in opened.quality.blocked_dates().items() if day in dates}
-        log_evaluations(context, names, backlog_results(opened), is_failing=is_incomplete or bool(blocked))
+        yield from run_evaluations(context, names, backlog_results(opened), is_failing=is_incomplete or bool(blocked))
         if is_incomplete:
             raise _failure(summary, is_misconfigured)
         if blocked:

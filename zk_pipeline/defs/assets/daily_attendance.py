@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
-from zk_pipeline.defs.checks.quality_checks import coverage_results, log_evaluations
+from zk_pipeline.defs.checks.quality_checks import coverage_results, run_evaluations
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
@@ -39,7 +39,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         **asset_attributes("daily_attendance", settings, process_dates, evaluate_days, summarize),
     )
     @with_resource_keys(names)
-    def daily_attendance(context: dg.AssetExecutionContext, store: StoreResource) -> None:
+    def daily_attendance(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckEvaluation]:
         opened = store.open()
         opened.punches.apply_settings(rules)
         dates = as_dates(context.partition_keys)
@@ -60,7 +60,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         publish_snapshot(opened, settings.snapshot_path, context.log.info)
         for day in result.overtaken:
             context.log.info("%s: skipped, since another run has processed newer punches", day)
-        log_evaluations(context, names, coverage_results(opened, settings), is_failing=bool(result.failed))
+        yield from run_evaluations(context, names, coverage_results(opened, settings), is_failing=bool(result.failed))
         if result.failed:
             failed = {day.isoformat(): why for day, why in result.failed.items()}
             raise partial_failure("work date", failed, len(dates))

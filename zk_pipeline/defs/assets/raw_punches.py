@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import dagster as dg
@@ -11,7 +11,7 @@ from pydantic import Field
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.checks.quality_checks import log_evaluations, terminal_results
+from zk_pipeline.defs.checks.quality_checks import run_evaluations, terminal_results
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
@@ -44,7 +44,7 @@ def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type
 
 def _raw_punches(
     context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
-) -> None:
+) -> Iterator[dg.AssetCheckEvaluation]:
     opened = store.open()
     named = set(config.devices)
     keys = set(context.partition_keys)
@@ -76,7 +76,7 @@ def _raw_punches(
                 f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
     names = Names(terminals.pipeline.key_prefix)
-    log_evaluations(context, names, terminal_results(opened), is_failing=bool(failures))
+    yield from run_evaluations(context, names, terminal_results(opened), is_failing=bool(failures))
     if failures:
         raise partial_failure("device", failures, len(chosen))
 

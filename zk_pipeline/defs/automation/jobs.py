@@ -39,7 +39,7 @@ def jobs(settings: Settings) -> Sequence[Any]:
     def asset_job(name: str, description: str, *assets: str, config: Mapping[str, Any] | None = None) -> Any:
         return dg.define_asset_job(
             name,
-            # The step of all checks would be skipped if the asset fails: `log_evaluations`.
+            # The step of all checks would be skipped if the asset fails: `run_evaluations`.
             selection=dg.AssetSelection.assets(*map(names.asset, assets)).without_checks(),
             config=config,
             description=description,

@@ -121,20 +121,19 @@ def result_metadata(result: CheckResult) -> dict[str, dg.MetadataValue]:
     }
 
 
-def log_evaluations(
+def run_evaluations(
     context: dg.AssetExecutionContext, names: Names, results: Sequence[CheckResult], *, is_failing: bool
-) -> None:
-    """Log the results of the checks that the run of an asset changes. `is_failing`: whether the step of the asset fails
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Evaluations of the checks that the run of an asset changes. `is_failing`: whether the step of the asset fails
     afterwards.
 
-    They are no outputs of that step: Dagster would plan them for each partition, and show a failed check of a step that
+    They are no outputs of that step: Dagster would plan them for each partition, and show a check as failed if the step
     ended early. In a run of the UI's Materialize button the step of all checks evaluates them, unless it is skipped
     because the asset fails.
     """
     job = context.op_execution_context.job_def
     if is_failing or not job.has_node_named(names.quality_checks):
-        for result in results:
-            context.log_event(evaluation(result, names))
+        yield from (evaluation(result, names) for result in results)
 
 
 def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
