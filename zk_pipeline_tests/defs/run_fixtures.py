@@ -55,6 +55,12 @@ def deliver(launcher: Launcher, first: date, last: date, **config: object) -> Ru
     return launcher.sync(DateRange(first, last), config)
 
 
+def table_of(value: object) -> list[dict[str, object]]:
+    """Rows of a table in metadata, of which `metadata_of` gives the value."""
+    assert isinstance(value, dg.TableMetadataValue)
+    return [dict(record.data) for record in value.records]
+
+
 def metadata_of(launcher: Launcher, asset: str, partition: str | None = None) -> dict[str, object]:
     """Metadata of the latest materialization, as plain values."""
     wanted = dg.AssetRecordsFilter(

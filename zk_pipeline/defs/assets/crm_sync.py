@@ -17,6 +17,7 @@ from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.quality_checks import backlog_results, run_evaluations
 from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
+from zk_pipeline.defs.metadata import table
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import CrmResource, StoreResource, with_resource_keys
@@ -147,7 +148,8 @@ def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequenc
     for day in dates:
         states = by_date.get(day, {})
         if not any(state in states for state in OPEN_STATES):
-            metadata = {"delivered": dg.MetadataValue.int(states.get("delivered", 0)), **links.delivered(day)}
+            count = dg.MetadataValue.int(states.get("delivered", 0))
+            metadata = {"dagster/partition_row_count": count, **links.delivered(day)}
             context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata))
 
 
@@ -168,11 +170,11 @@ def _undelivered_count(summary: DeliverySummary) -> int:
 
 
 def _failure(summary: DeliverySummary, is_misconfigured: bool) -> dg.Failure:
-    lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
+    errors = [(error.work_date, error.user_id, error.message) for error in summary.errors]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     return dg.Failure(
         description=f"{summary.message()}{stopped}",
-        metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")}
+        metadata={"errors": table(["work date", "user_id", "error"], errors)}
         | ({MISCONFIGURED_CRM: dg.MetadataValue.bool(True)} if is_misconfigured else {}),
         allow_retries=False,
     )

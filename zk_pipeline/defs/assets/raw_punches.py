@@ -93,32 +93,32 @@ def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLin
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
+    """Numbers that compare devices, which the UI plots over them, and the figures of the poll."""
     reading, ingested = polled.reading, polled.ingested
     assert reading is not None
     assert ingested is not None
-    values: dict[str, object] = {
-        "dagster/partition_row_count": ingested.stored,
-        "new_punches": ingested.new,
-        "fetched": ingested.fetched,
-        "reported": reading.info.record_count,
-        "quarantined": ingested.quarantined,
-        "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
-        "clock_drift_seconds": reading.info.clock_drift_seconds,
-        "fill_percent": round(100 * reading.record_count_after / max(1, reading.info.record_capacity), 1),
+    drift = reading.info.clock_drift_seconds
+    poll = {
         "mode": reading.mode,
-        "warnings": "\n".join(ingested.warnings) or None,
+        "fetched": ingested.fetched,
+        "stored": ingested.stored,
+        "quarantined": ingested.quarantined,
         "bytes_read": reading.bytes_read,
-        "affected_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
+        "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
+        "clock_drift_seconds": None if drift is None else round(drift, 1),
     }
-    return {name: _value(value) for name, value in values.items() if value is not None}
-
-
-def _value(value: object) -> dg.MetadataValue:
-    if isinstance(value, dict):
-        return dg.MetadataValue.json(value)
-    if isinstance(value, str):
-        return dg.MetadataValue.text(value)
-    return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value)))
+    metadata: dict[str, dg.MetadataValue] = {
+        "new_punches": dg.MetadataValue.int(ingested.new),
+        "reported": dg.MetadataValue.int(reading.info.record_count),
+        "fill_percent": dg.MetadataValue.float(
+            round(100 * reading.record_count_after / max(1, reading.info.record_capacity), 1)
+        ),
+        "poll": dg.MetadataValue.json(poll),
+        "affected_dates": dg.MetadataValue.json({day.isoformat(): count for day, count in ingested.touched.items()}),
+    }
+    if ingested.warnings:
+        metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
+    return metadata
 
 
 def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:

@@ -14,7 +14,6 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.dagster_internals import AssetCheckExecutionRecord, AssetCheckExecutionRecordStatus
 from zk_pipeline.defs.instance.check_retention import WHOLE_ASSET
-from zk_pipeline.defs.metadata import cell
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
@@ -108,9 +107,14 @@ def problem_list(result: CheckResult) -> str | None:
     """Problems and remedy as Markdown, which the UI shows inline, unlike metadata; None if the check passed."""
     if result.passed:
         return None
-    lines = [f"- {cell(problem)}" for problem in result.problems[:MAX_PROBLEMS_SHOWN]]
+    lines = [f"- {_one_line(problem)}" for problem in result.problems[:MAX_PROBLEMS_SHOWN]]
     more = len(result.problems) - len(lines)
     return "\n".join([*lines, *([f"- and {more} more"] if more else []), "", f"Remedy: {result.check.remedy}"])
+
+
+def _one_line(problem: str) -> str:
+    """Text of a Markdown list item: names and messages from terminals and the CRM may contain line breaks."""
+    return " ".join(problem.replace("\\", "\\\\").split())
 
 
 def result_metadata(result: CheckResult) -> dict[str, dg.MetadataValue]:

@@ -58,7 +58,7 @@ def test_what_is_delivered_is_materialized_date_by_date_and_is_not_sent_again(
     assert statuses(launcher, "crm_sync", DATES) == {str(day): "materialized" for day in DATES}
     for day, count in ((MONDAY, 2), (TUESDAY, 0)):
         page = f"https://admin.example/deliveries?state=delivered&start_date={day}&end_date={day}"
-        assert metadata_of(launcher, "crm_sync", str(day)) == {"delivered": count, "admin_page": page}
+        assert metadata_of(launcher, "crm_sync", str(day)) == {"dagster/partition_row_count": count, "admin_page": page}
     assert set(crm.ledger.latest()) == {("1001", MONDAY), ("1002", MONDAY), ("1003", WEDNESDAY)}
     assert set(states(home_store).values()) == {("delivered", 1)}
     assert crm.posts == 3
