@@ -54,7 +54,6 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         key=names.asset("crm_sync"),
         group_name="crm",
-        kinds={"python", "duckdb"},
         description="Deliveries to the CRM: the latest revision of each attendance day, with a stable idempotency key.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),

@@ -28,7 +28,6 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         key=names.asset("daily_attendance"),
         group_name="attendance",
-        kinds={"pandas", "duckdb"},
         description="One row per site, user and work date: clock-in, clock-out and outliers.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),

@@ -126,7 +126,6 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     devices = dg.asset(
         key=names.asset("devices"),
         group_name="terminals",
-        kinds={"duckdb"},
         description="Snapshot of the device registry, which `zk-pipeline device` manages.",
         **asset_attributes("devices", settings, _devices),
     )(with_resource_keys(names)(_devices))
@@ -134,7 +133,6 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     raw_punches = dg.asset(
         key=names.asset("raw_punches"),
         group_name="terminals",
-        kinds={"python", "duckdb"},
         description="All punches as read from the terminals, append-only. One partition per device.",
         partitions_def=names.device_partitions,
         # With queues a backfill from the UI is one run per device, each in its own queue with a limit of one run.

@@ -69,6 +69,11 @@ class Links:
     def check(self, asset: str, name: str) -> str:
         return f"{self.ui}/assets/{asset}?view=checks&checkDetail={name}" if self.ui else f"Check {name} of {asset}"
 
+    def lineage(self) -> str:
+        """The lineage page with all groups expanded: it collapses them unless the address names them."""
+        groups = dict.fromkeys(OWNER_OF_ASSET.values())  # each owner has a group
+        return f"{self.ui}/asset-groups?expanded={','.join(f'global@global:{group}' for group in groups)}"
+
     def automation(self, name: str) -> str:
         return f"{self.ui}/automation (see {name})" if self.ui else f"Automation {name}"
 
