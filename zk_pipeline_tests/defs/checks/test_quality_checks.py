@@ -163,11 +163,11 @@ def test_all_checks_are_evaluated_hourly_and_logged_every_six_hours(launcher: La
 
 
 def test_the_problems_are_the_description_with_the_remedy_and_their_number_is_plotted() -> None:
-    many = CheckResult(FEW_REVISIONS, [f"problem | {number}" for number in range(60)], {"found": 60})
+    many = CheckResult(FEW_REVISIONS, [f"a problem\n{number}" for number in range(60)], {"found": 60})
     logged = evaluation(many, Names())
     lines = str(logged.description).splitlines()
-    assert lines[0] == "- problem \\| 0"
-    assert lines[49:] == ["- problem \\| 49", "- and 10 more", "", f"Remedy: {FEW_REVISIONS.remedy}"]
+    assert lines[0] == "- a problem 0"
+    assert lines[49:] == ["- a problem 49", "- and 10 more", "", f"Remedy: {FEW_REVISIONS.remedy}"]
     assert {name: value.value for name, value in logged.metadata.items()} == {"failing": 60, "found": 60}
     assert evaluation(CheckResult(FEW_REVISIONS, [], {}), Names()).description is None
     with pytest.raises(UsageError):
