@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import dagster as dg
@@ -63,7 +63,9 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         **asset_attributes("crm_sync", settings, sync, deliver, crm_record),
     )
     @with_resource_keys(names)
-    def crm_sync(context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource) -> None:
+    def crm_sync(
+        context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
+    ) -> Iterator[dg.AssetCheckEvaluation]:
         opened = store.open()
         dates = as_dates(context.partition_keys)
         scope = sync_scope(config, *_date_range(config, dates, settings))

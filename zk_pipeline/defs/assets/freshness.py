@@ -8,7 +8,7 @@ delivery.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 import dagster as dg
@@ -22,7 +22,7 @@ from zk_pipeline.operations.alerting.quality_results import max_silence
 WITHOUT_PUNCHES = timedelta(days=31)
 
 
-def freshness_policies(settings: Settings, own_crons: Collection[str] = ()) -> dict[str, dg.FreshnessPolicy]:
+def freshness_policies(settings: Settings, own_crons: Collection[str] = ()) -> Mapping[str, dg.FreshnessPolicy]:
     """Policies by asset; `own_crons`: jobs with a schedule other than that of the settings."""
     found = {name: dg.FreshnessPolicy.time_window(WITHOUT_PUNCHES) for name in ("daily_attendance", "crm_sync")}
     if "poll_devices" not in own_crons:
