@@ -84,6 +84,37 @@ def test_the_partitions_of_the_punches_are_the_terminals_all_materialized(
     page.screenshot(path=screenshots / "raw_punches-partitions.png")
 
 
+def not_evaluated(ui: Ui) -> list[str]:
+    """Checks of which the UI shows no evaluation."""
+    query = """{ assetNodes { assetChecksOrError { ... on AssetChecks {
+        checks { name executionForLatestMaterialization { status } } } } } }"""
+    checks = [check for node in ui.ask(query)["assetNodes"] for check in node["assetChecksOrError"].get("checks", ())]
+    assert len(checks) >= 18
+    return [check["name"] for check in checks if check["executionForLatestMaterialization"] is None]
+
+
+def test_soon_after_the_start_the_ui_shows_an_evaluation_of_every_check(ui: Ui) -> None:
+    wait(lambda: not not_evaluated(ui), seconds=60)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+def test_a_work_date_shows_its_charts_and_rows_in_place_and_the_plots_are_of_numbers_that_compare_dates(
+    ui: Ui, page: Page
+) -> None:
+    day = ledger_days(ui.home / ".demo")[0][1]
+    page.goto(f"{ui.url}/assets/daily_attendance?view=partitions&partition={day}")
+    for name in ("punches by hour (local time)", "outliers by work date"):
+        page.get_by_role("img", name=name).wait_for()
+    page.get_by_role("columnheader", name="clock_in_local").wait_for()  # of the preview
+    assert page.get_by_text("[Show").count() == 0
+    page.goto(f"{ui.url}/assets/daily_attendance?view=overview")
+    page.get_by_role("button", name="Plots").click()
+    for name in ("dagster/partition_row_count", "incomplete", "outlier_rows", "source_devices", "source_punches"):
+        page.get_by_text(name, exact=True).wait_for()
+    assert page.locator("canvas").count() == 5
+
+
 def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui: Ui) -> None:
     place = ui.home / ".demo"
     by_command = [run for run in ui.runs() if "zk_pipeline/started_by" in run.tags]
@@ -101,6 +132,7 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert asked_by["poll_devices"]["dagster/schedule_name"] == "poll_devices_schedule"
     assert asked_by["process_attendance"]["dagster/sensor_name"] == "new_punches_sensor"
     assert asked_by["sync_to_crm"]["dagster/schedule_name"] == "sync_to_crm_schedule"
+    assert not_evaluated(ui) == [], "although every asset was materialized since they were evaluated"
 
 
 @pytest.mark.stress
