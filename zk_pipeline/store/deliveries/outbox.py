@@ -7,7 +7,8 @@ not apply: these tables have no index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -67,16 +68,24 @@ class SyncOutbox:
         claims as those of a dead run and sends them again.
         """
         journal = self.journal  # created before the first claim is committed: a key that is not in it was not sent
-        with self.database.write("settle and claim deliveries") as connection:
+        with self.database.write("settle and claim deliveries") as connection, self._on_one_thread(connection):
             self.ensure_sync_lock()
-            if not self.database.engine.shares_instance:  # the setting is global to the DuckDB instance
-                connection.execute("SET threads = 1")  # so few rows that a second thread only costs CPU
             if outcomes:
                 self._settle(connection, outcomes)
             self._account_for_left_behind(connection)
             claimed = self._claim(connection, wanted) if wanted > 0 else []
         journal.forget(outcome.delivery.idempotency_key for outcome in outcomes)
         return claimed
+
+    @contextmanager
+    def _on_one_thread(self, connection: Connection) -> Iterator[None]:
+        """Use one DuckDB thread: for so few rows a second one only costs CPU. The setting is global to the instance."""
+        if self.database.engine.shares_instance:
+            yield
+            return
+        connection.execute("SET threads = 1")
+        yield
+        connection.execute("RESET threads")  # after an exception the instance is not used again
 
     def _account_for_left_behind(self, connection: Connection) -> None:
         """Settle claims of dead runs: deliveries in a request keep the sent body, the others were never sent."""

@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import duckdb
 
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end
+from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock, StoreFileLock
@@ -57,17 +58,16 @@ class FileEngine:
     def open(self, held: HeldLock, mode: Mode) -> Iterator[Connection]:
         if mode != "shared" and self.is_missing():
             self._create()
-        connection = self._connect(held, read_only=mode == "shared")
-        try:
-            connection.execute("SET TimeZone = 'UTC'")
-            yield connection
-        except duckdb.Error as error:
-            if not re.search(r"No space left|Read-only file system", str(error)):
-                raise
-            message = f"the store {self.path} could not be written and is unchanged: {_first_line(error)}"
-            raise ZkPipelineError(message) from error
-        finally:
-            connection.close()
+        with ExitStack() as attached:
+            connection = self._attach(attached, held, read_only=mode == "shared")
+            try:
+                connection.execute("SET TimeZone = 'UTC'")
+                yield connection
+            except duckdb.Error as error:
+                if not re.search(r"No space left|Read-only file system", str(error)):
+                    raise
+                message = f"the store {self.path} could not be written and is unchanged: {_first_line(error)}"
+                raise ZkPipelineError(message) from error
 
     def migrate(self, connection: Connection) -> None:
         migrate(connection, self.path)
@@ -100,12 +100,12 @@ class FileEngine:
         except (duckdb.IOException, OSError) as error:
             raise StoreUnusable(f"ZK_PIPELINE_DATABASE: cannot create {self.path}: {_first_line(error)}") from error
 
-    def _connect(self, held: HeldLock, *, read_only: bool) -> Connection:
+    def _attach(self, stack: ExitStack, held: HeldLock, *, read_only: bool) -> Connection:
         deadline = time.monotonic() + self.foreign_wait_seconds
         pause = 0.02
         while True:
             try:
-                return self._only_if_file(duckdb.connect(str(self.path), read_only=read_only))
+                return stack.enter_context(attached_file(self.path, read_only=read_only))
             except duckdb.IOException as error:
                 holder = _foreign_holder(error)
                 if not holder:
@@ -121,14 +121,6 @@ class FileEngine:
             check_for_end()
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (jitter, not a secret)
             pause = min(pause * 2, 1.0)
-
-    def _only_if_file(self, connection: Connection) -> Connection:
-        """Reject a CSV or Parquet file, which DuckDB opens as a view in an empty in-memory database."""
-        row = connection.execute("SELECT count(path) FROM duckdb_databases() WHERE NOT internal").fetchone()
-        if row != (1,):
-            connection.close()
-            raise StoreUnusable(f"{self.path} is not a valid DuckDB database file")
-        return connection
 
     def prepare(self) -> None:
         folder = self.path.parent
