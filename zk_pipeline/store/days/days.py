@@ -12,7 +12,14 @@ import pyarrow as pa
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.days.day_statistics import RangeStatistics, day_statistics
 from zk_pipeline.store.days.punch_summaries import Summaries, summarize
-from zk_pipeline.store.days.revisions import REVISED_AT, count_changes, mark_processed, stage, stage_people, write_revisions
+from zk_pipeline.store.days.revisions import (
+    REVISED_AT,
+    count_changes,
+    mark_processed,
+    stage,
+    stage_people,
+    write_revisions,
+)
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
 from zk_pipeline.store.terminals.lost_punches import check_lost_punches
@@ -132,11 +139,11 @@ class DayStore:
 
 
 def _table(days: pd.DataFrame) -> pa.Table:
-    known = [field for field in _DAYS if field.name in days]
+    known = [column for column in _DAYS if column.name in days]
     table = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
-    for field in _DAYS:  # columns without values cost nothing
-        if field.name not in days:
-            table = table.append_column(field, pa.nulls(len(days), field.type))
+    for column in _DAYS:  # columns without values cost nothing
+        if column.name not in days:
+            table = table.append_column(column, pa.nulls(len(days), column.type))
     return table
 
 

@@ -158,7 +158,14 @@ def ingest(
     ]
     earlier = _newest_punches_polls(connection, [name for _, name, _ in numbered])
     ingested = [
-        _ingested(poll, one, done, len(rejected.table), drift, poll if done.new else earlier.get(name))
+        _ingested(
+            poll,
+            one,
+            done,
+            len(rejected.table),
+            drift=drift,
+            newest_punches_poll_id=poll if done.new else earlier.get(name),
+        )
         for (poll, name, one), done, (_, rejected), drift in zip(numbered, inserted, attributed, drifts, strict=True)
     ]
     polls = [
@@ -393,6 +400,7 @@ def _ingested(
     come: PreparedReading,
     inserted: Inserted,
     quarantined: int,
+    *,
     drift: float | None,
     newest_punches_poll_id: int | None,
 ) -> IngestResult:
