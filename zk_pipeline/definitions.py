@@ -8,6 +8,16 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.build import build_definitions
 
 
+@dg.configured(
+    dg.colored_console_logger, config_schema={"log_level": dg.Field(str, is_required=False, default_value="WARNING")}
+)
+def run_console(config: dict[str, str]) -> dict[str, str]:
+    """Console logger of runs: warnings and errors only, since the event log has every message."""
+    return config
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
-    return build_definitions(load_settings())
+    # Defaults for runs of the Materialize button: a second process for a step doubles the CPU time.
+    location = dg.Definitions(executor=dg.in_process_executor, loggers={"console": run_console})
+    return dg.Definitions.merge(build_definitions(load_settings()), location)

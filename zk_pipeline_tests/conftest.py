@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +38,8 @@ CRM_TOKEN = "token-that-must-stay-secret"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: many tests wait for a daemon, a time-out or a browser."""
-    return (os.cpu_count() or 2) * 3 // 2
+    """Twice as many as there are cores: many tests wait for a daemon, a timeout or a browser."""
+    return (os.cpu_count() or 2) * 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:
@@ -57,6 +58,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
+    # Hundreds of processes would otherwise each compile the whole package, and each worker rewrite all assertions.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if config.option.markexpr != "stress":  # full-size stores may need more than there is
         use_memory_folder()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children inherit it

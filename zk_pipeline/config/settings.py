@@ -68,6 +68,15 @@ def store_address(text: str, home: Path) -> Path | LakeAddress:
     return address.below(home) if isinstance(address, LakeAddress) else home / address
 
 
+def _split_key_prefix(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = tuple(value.strip().split("/")) if value.strip() else ()
+    if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", part) for part in parts):
+        raise ValueError("must be a name of letters, digits and underscores such as hr, or several as in hr/berlin")
+    return parts
+
+
 def _divides_a_day(value: int) -> int:
     if 1440 % value:
         raise ValueError("must divide a day evenly, as 1, 5, 10, 15, 20, 30, 60 or 90 do")
@@ -132,6 +141,7 @@ class Settings(BaseSettings):
     history_start: Annotated[date, BeforeValidator(_plain_date)] = _variable(
         "ZK_PIPELINE_HISTORY_START", date(2020, 1, 1)
     )
+    key_prefix: Annotated[tuple[str, ...], BeforeValidator(_split_key_prefix)] = _variable("ZK_PIPELINE_KEY_PREFIX", ())
 
     terminal_timeout: float = _variable("ZKTECO_TIMEOUT", 10.0, gt=0, le=3600)
     poll_deadline: float = _variable("ZKTECO_POLL_DEADLINE", 300.0, gt=0, le=86400)
@@ -198,6 +208,12 @@ class Settings(BaseSettings):
     def _shift_has_a_length(self) -> Settings:
         if self.work_start == self.work_end:
             raise ValueError("WORK_END_TIME: must differ from WORK_START_TIME")
+        return self
+
+    @model_validator(mode="after")
+    def _queues_have_one_pipeline(self) -> Settings:
+        if self.poll_queues and self.key_prefix:
+            raise ValueError("POLL_QUEUES: works in a code location of its own only, without ZK_PIPELINE_KEY_PREFIX")
         return self
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
@@ -16,24 +18,33 @@ from zk_pipeline.defs.checks.quality_checks import quality_checks, quality_senso
 from zk_pipeline.defs.resources import resources
 
 
-@dg.configured(
-    dg.colored_console_logger, config_schema={"log_level": dg.Field(str, is_required=False, default_value="WARNING")}
-)
-def run_console(config: dict[str, str]) -> dict[str, str]:
-    """Console logger of runs: warnings and errors only, since the event log has every message."""
-    return config
+def build_definitions(
+    settings: Settings,
+    *,
+    group_name: str | None = None,
+    schedule_crons: Mapping[str, str | Sequence[str] | None] | None = None,
+    automation: bool = True,
+) -> dg.Definitions:
+    """All definitions for `settings`, to merge with others: they name no executor and no logger. Opens no file and no
+    connection.
 
-
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """All definitions for `settings`. Opens no file and no connection."""
+    `group_name`: one group for all assets. `schedule_crons`: cron expressions by job, such as `poll_devices`; None
+    leaves out its schedule. `automation`: whether schedules and sensors run by default.
+    """
+    sensor_status = dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
+    schedule_status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
+    assets = [*terminal_assets(settings), *attendance_assets(settings), *crm_assets(settings)]
+    if group_name is not None:
+        assets = list(dg.map_asset_specs(lambda spec: spec.replace_attributes(group_name=group_name), assets))
     return dg.Definitions(
-        assets=[*terminal_assets(settings), *attendance_assets(settings), *crm_assets(settings)],
+        assets=assets,
         asset_checks=quality_checks(settings),
-        jobs=jobs(),
-        schedules=schedules(settings),
-        sensors=[*sensors(settings), quality_sensor(settings), *alert_sensors(settings)],
+        jobs=jobs(settings),
+        schedules=schedules(settings, schedule_crons, schedule_status),
+        sensors=[
+            *sensors(settings, sensor_status),
+            quality_sensor(settings, sensor_status),
+            *alert_sensors(settings, sensor_status),
+        ],
         resources=resources(settings),
-        # One process per run: a second process for the only step doubles the CPU time.
-        executor=dg.in_process_executor,
-        loggers={"console": run_console},
     )

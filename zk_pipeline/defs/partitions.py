@@ -15,8 +15,6 @@ from zk_pipeline.defs.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, AS
 
 _EASTERNMOST = timezone(timedelta(hours=14))
 
-DEVICE_PARTITIONS = dg.DynamicPartitionsDefinition(name="devices")
-
 
 def work_date_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition per work date from ZK_PIPELINE_HISTORY_START up to and including tomorrow in the default time zone:

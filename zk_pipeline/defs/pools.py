@@ -1,13 +1,13 @@
-"""Concurrency pools. Their limit, one run at a time, is the default in `dagster.yaml`."""
+"""Registration of concurrency pools. Their limit, one run at a time, is the default in `dagster.yaml`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
-TERMINALS, ATTENDANCE, CRM = "terminals", "attendance", "crm"
 
-
-def register_pools(instance: dg.DagsterInstance) -> None:
+def register_pools(instance: dg.DagsterInstance, pools: Sequence[str]) -> None:
     """Register the pools before the first run.
 
     Dagster's run queue registers a pool with its first runs and does not limit those: on a new instance, two polls or
@@ -17,6 +17,6 @@ def register_pools(instance: dg.DagsterInstance) -> None:
     if not storage.supports_global_concurrency_limits or not instance.global_op_concurrency_default_limit:
         return
     registered = {limit.name for limit in storage.get_pool_limits()}
-    for pool in (TERMINALS, ATTENDANCE, CRM):
+    for pool in pools:
         if pool not in registered:
             storage.initialize_concurrency_limit_to_default(pool)

@@ -19,8 +19,8 @@ from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG, fail_orphaned_runs
 from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
-from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, SYNC
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, device_range_tags
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import DateRange, device_range_tags
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.date_range import check_in_history
@@ -60,6 +60,10 @@ class Launcher:
     tags: Mapping[str, str] = field(default_factory=dict)  # added to every run
     new_run_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
+    @property
+    def names(self) -> Names:
+        return Names(self.settings.key_prefix)
+
     def poll(
         self,
         devices: Sequence[str],
@@ -74,23 +78,25 @@ class Launcher:
         Adds missing partitions first, like `device_registry_sensor`.
         """
         op_config = {"devices": list(devices), "full": full, "lock_while_reading": lock_while_reading}
-        config = {"ops": {"raw_punches": {"config": op_config}}}
+        config = {"ops": {self.names.step("raw_punches"): {"config": op_config}}}
         partitions = self._device_partitions(registered)
         if self.settings.poll_rules is not None:
             return self._poll_by_queue(self.settings.poll_rules, set(devices), partitions, config)
-        return [self.run(POLL, tags=tags, config=config) for tags in device_range_tags(partitions, set(devices))]
+        ranges = device_range_tags(partitions, set(devices))
+        return [self.run(self.names.poll, tags=tags, config=config) for tags in ranges]
 
     def process(self, dates: DateRange) -> RunResult:
         """Process a range of work dates."""
-        return self.run(PROCESS, tags=dates.tags)
+        return self.run(self.names.process, tags=dates.tags)
 
     def sync(self, dates: DateRange, config: Mapping[str, object]) -> RunResult:
         """Send the due deliveries of a range of work dates; `config` as `crm_sync.SyncConfig`."""
-        return self.run(SYNC, tags=dates.tags, config=sync_config(config))
+        return self.run(self.names.sync, tags=dates.tags, config=sync_config(self.names, config))
 
     def clean_up(self, *, dry_run: bool) -> RunResult:
         """Retention and space reclaim."""
-        return self.run(CLEANUP, config={"ops": {"clean_up": {"config": {"dry_run": dry_run}}}})
+        config = {"ops": {self.names.unique("clean_up"): {"config": {"dry_run": dry_run}}}}
+        return self.run(self.names.cleanup, config=config)
 
     def check_partitions(self, dates: DateRange, today: date) -> None:
         """Raises UsageError for work dates without a partition."""
@@ -126,7 +132,7 @@ class Launcher:
         """Submit the runs of all queues in parallel to the workers that reach the terminals; wait for all of them."""
         check_run_coordinator(self.instance)
         check_daemon(self.instance)
-        job = build_definitions(self.settings).resolve_job_def(POLL)
+        job = build_definitions(self.settings).resolve_job_def(self.names.poll)
         devices = [device for device in Store.at(self.settings.store).devices.all() if device.name in names]
         common = {**self.tags, STARTED_BY_TAG: self.started_by}
         run_ids = [
@@ -148,7 +154,7 @@ class Launcher:
         )
 
     def _device_partitions(self, registered: Sequence[str]) -> list[str]:
-        name = str(DEVICE_PARTITIONS.name)
+        name = self.names.device_partitions_name
         change = partition_change(registered, self.instance.get_dynamic_partitions(name), is_poll_in_progress=True)
         if change.add:
             self.instance.add_dynamic_partitions(name, change.add)

@@ -49,6 +49,7 @@ class DagsterUi:
     """Links to the Dagster UI, None if ZK_PIPELINE_UI_URL is not set. `url` has no trailing slash."""
 
     url: str | None
+    key_prefix: tuple[str, ...] = ()
 
     def run(self, run_id: str | None) -> str | None:
         return f"{self.url}/runs/{quote(run_id, safe='')}" if self.url and run_id else None
@@ -58,8 +59,12 @@ class DagsterUi:
 
     def partition(self, asset: str, key: object) -> str | None:
         """One partition of an asset: a device of `raw_punches`, a work date of the others."""
-        where = f"assets/{asset}?view=partitions&partition={quote(str(key), safe='')}"
-        return f"{self.url}/{where}" if self.url else None
+        return f"{self.partitions(asset)}&partition={quote(str(key), safe='')}" if self.url else None
+
+    def partitions(self, asset: str) -> str | None:
+        """All partitions of an asset."""
+        path = "/".join((*self.key_prefix, asset))
+        return f"{self.url}/assets/{path}?view=partitions" if self.url else None
 
 
 class LoginNeeded(Exception):
@@ -98,7 +103,7 @@ def render(
         "csrf": identity.session.csrf if identity is not None and identity.session is not None else "",
         "zone": services.settings.timezone,
         "now": services.clock(),
-        "ui": DagsterUi(services.settings.ui_url),
+        "ui": DagsterUi(services.settings.ui_url, services.settings.key_prefix),
         "version": __version__,
         "navigation": navigation,
         "here": first_part,

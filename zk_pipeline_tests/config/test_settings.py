@@ -48,6 +48,7 @@ WRONG = {
     "ZK_PIPELINE_DATABASE": ["", "postgres://host/db", "~no-user-of-this-name/x.duckdb"],
     "ZK_PIPELINE_TIMEZONE": ["", "Mars/Olympus", "Europe", "../../etc/passwd", "+03:00"],
     "ZK_PIPELINE_HISTORY_START": ["", "2020", "2020-13-01", "2020-02-30", "01.01.2020"],
+    "ZK_PIPELINE_KEY_PREFIX": ["hr/", "/hr", "1st", "h r", "hr-berlin", "hr//berlin", "_hr"],
     "ZKTECO_TIMEOUT": ["", "0", "-1", "ten", "nan", "inf"],
     "ZKTECO_POLL_DEADLINE": ["0", "nan", "1e9"],
     "POLLING_INTERVAL_MINUTES": ["", "0", "7", "1.5", "1441"],
@@ -136,6 +137,14 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_the_value_and_where_i
 
 def test_equal_start_and_end_are_refused_even_where_only_one_is_set(tmp_path: Path) -> None:
     assert refusal(tmp_path, WORK_START_TIME="18:00") == "WORK_END_TIME: must differ from WORK_START_TIME"
+
+
+def test_a_key_prefix_is_one_name_or_several_and_queues_need_none(tmp_path: Path) -> None:
+    assert load(tmp_path, ZK_PIPELINE_KEY_PREFIX="hr").key_prefix == ("hr",)
+    assert load(tmp_path, ZK_PIPELINE_KEY_PREFIX=" hr/berlin_2 ").key_prefix == ("hr", "berlin_2")
+    assert load(tmp_path, ZK_PIPELINE_KEY_PREFIX="").key_prefix == ()
+    refused = refusal(tmp_path, ZK_PIPELINE_KEY_PREFIX="hr", POLL_QUEUES="*=all")
+    assert refused.startswith("POLL_QUEUES='*=all' (exported): works in a code location of its own only")
 
 
 def test_an_exported_variable_wins_over_the_file(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import dagster as dg
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.checks.quality_checks import quality_sensor
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, work_date_partitions
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import DateRange, work_date_partitions
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.runs.launcher import Launcher, RunResult
 from zk_pipeline.store.store import Store
@@ -25,7 +26,7 @@ def poll_all(launcher: Launcher, store: Store) -> RunResult:
 def statuses(launcher: Launcher, asset: str, keys: Sequence[str | date]) -> dict[str, str]:
     """Status of each partition in the UI: `materialized`, `failed`, `in_progress` or `missing`."""
     partitions: dg.PartitionsDefinition[str] = (
-        DEVICE_PARTITIONS if asset == "raw_punches" else work_date_partitions(load_settings())
+        Names().device_partitions if asset == "raw_punches" else work_date_partitions(load_settings())
     )
     names = [str(key) for key in keys]
     found = launcher.instance.get_status_by_partition(dg.AssetKey(asset), names, partitions) or {}

@@ -14,7 +14,7 @@ import pytest
 
 from zk_pipeline.config.settings import VARIABLES
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
+from zk_pipeline.defs.names import Names
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
@@ -52,7 +52,7 @@ class Room:
         return [int(process.rsplit(":", 2)[1]) for process in found if process]
 
     def partitions(self) -> list[str]:
-        return list(self.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name)))
+        return list(self.instance.get_dynamic_partitions(Names().device_partitions_name))
 
     def looks(self) -> list[str]:
         """What alert_sensor said at each of its ticks, none of which may have failed, nor one of another sensor."""

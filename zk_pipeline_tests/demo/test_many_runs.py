@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, range_tags
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import DateRange, range_tags
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
@@ -41,7 +42,7 @@ def all_green(
     for table in ("daily_attendance", "daily_attendance_revisions"):
         execute(store, f"UPDATE {table} SET payload_hash = 'other'")
     with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions(str(DEVICE_PARTITIONS.name), ["Gate"])
+        instance.add_dynamic_partitions(Names().device_partitions_name, ["Gate"])
     settings = {
         "ZK_PIPELINE_HISTORY_START": str(FIRST),
         "CRM_API_URL": crm.url,

@@ -23,8 +23,8 @@ from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.run_coordinator import SiteQueueRunCoordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
-from zk_pipeline.defs.job_names import POLL
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, range_tags
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import range_tags
 from zk_pipeline.runs.submit import submit
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.deploy.deploy_files import DEPLOY
@@ -154,7 +154,7 @@ def instance(
     (home / "dagster.yaml").write_text((HERE / "dagster.yaml").read_text())
     home_store.devices.add(device("Gate", site="Izmir"))
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as opened:
-        opened.add_dynamic_partitions(str(DEVICE_PARTITIONS.name), ["Gate"])
+        opened.add_dynamic_partitions(Names().device_partitions_name, ["Gate"])
         yield opened
 
 
@@ -167,7 +167,7 @@ def test_dagster_accepts_the_settings_and_creates_a_job_with_equally_few_permiss
     assert isinstance(launcher, K8sRunLauncher)
     monkeypatch.setattr(launcher._api_client, "batch_api", cluster)
 
-    job = build_definitions(load_settings()).resolve_job_def(POLL)
+    job = build_definitions(load_settings()).resolve_job_def(Names().poll)
     run_id = submit(instance, job, str(uuid.uuid4()), tags=range_tags("Gate", "Gate"), config={})
     queued = instance.get_run_by_id(run_id)
     assert queued is not None

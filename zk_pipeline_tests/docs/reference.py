@@ -103,10 +103,11 @@ def _severities_of_assets() -> dict[str, str]:
     """Severities of the checks that assets evaluate, from results without data."""
     none = Backlog(0, None, [])
     no_deliveries = SimpleNamespace(dead_letters=lambda: none, late=lambda **_: none)
+    key = dg.AssetKey("ASSET")
     results: list[dg.AssetCheckResult] = [
-        *check_results([]),
-        check_result([]),
-        *crm_check_results(cast(DeliveryStore, no_deliveries), LONG_AGO),
+        *check_results(key, []),
+        check_result(key, []),
+        *crm_check_results(key, cast(DeliveryStore, no_deliveries), LONG_AGO),
     ]
     return {str(result.check_name): result.severity.value for result in results}
 

@@ -38,7 +38,7 @@ def watchdog(as_json: bool) -> int:
 
     context = open_context()
     with context.launcher() as launcher:
-        wrong = daemon_liveness_problem(launcher.instance, utc_now())
+        wrong = daemon_liveness_problem(launcher.instance, launcher.names, utc_now())
     problems = [daemon_problem(wrong)] if wrong else []
     channels = parse_channels(context.settings.alert_urls)
     try:

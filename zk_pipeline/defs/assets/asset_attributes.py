@@ -18,6 +18,7 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.metadata import table_schema
+from zk_pipeline.defs.names import Names
 from zk_pipeline.operations.alerting.problems import OWNER_OF_ASSET
 
 # Packages that compute the rows of an asset: a change of their code is a new code version.
@@ -104,7 +105,9 @@ def asset_attributes(asset: str, settings: Settings, *made_in: Callable[..., Any
         **_links(asset, settings),
     }
     if asset in _LINEAGE:
-        metadata["dagster/column_lineage"] = dg.MetadataValue.column_lineage(_lineage(_LINEAGE[asset]))
+        metadata["dagster/column_lineage"] = dg.MetadataValue.column_lineage(
+            _lineage(_LINEAGE[asset], Names(settings.key_prefix))
+        )
     return {
         "owners": [f"team:{OWNER_OF_ASSET[asset]}"],
         "tags": _TAGS[asset],
@@ -161,10 +164,10 @@ def _columns(asset: str) -> Mapping[str, Any]:
     return {"dagster/column_schema": dg.MetadataValue.table_schema(columns)}
 
 
-def _lineage(sources: Mapping[str, list[str]]) -> dg.TableColumnLineage:
+def _lineage(sources: Mapping[str, list[str]], names: Names) -> dg.TableColumnLineage:
     deps = {
-        column: [dg.TableColumnDep(dg.AssetKey(asset), name) for asset, name in (one.split(".") for one in names)]
-        for column, names in sources.items()
+        column: [dg.TableColumnDep(names.asset(asset), name) for asset, name in (one.split(".") for one in columns)]
+        for column, columns in sources.items()
     }
     return dg.TableColumnLineage(deps)
 

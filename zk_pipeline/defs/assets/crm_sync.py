@@ -17,9 +17,9 @@ from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.crm_checks import crm_check_results, crm_check_specs
 from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
+from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
-from zk_pipeline.defs.pools import CRM
-from zk_pipeline.defs.resources import CrmResource, StoreResource
+from zk_pipeline.defs.resources import CrmResource, StoreResource, with_resource_keys
 from zk_pipeline.operations.sync import sync
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.locks.sync_lock import SyncAlreadyRunning, SyncLockLost
@@ -48,21 +48,22 @@ class SyncConfig(dg.Config):
 
 
 def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
-    links = AdminLinks(settings.admin_url)
+    names, links = Names(settings.key_prefix), AdminLinks(settings.admin_url)
 
     @dg.asset(
-        name="crm_sync",
+        key=names.asset("crm_sync"),
         group_name="crm",
         kinds={"python", "duckdb"},
         description="Deliveries to the CRM: the latest revision of each attendance day, with a stable idempotency key.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=["daily_attendance"],
+        deps=[names.asset("daily_attendance")],
         output_required=False,
-        pool=CRM,
-        check_specs=crm_check_specs(),
+        pool=names.crm_pool,
+        check_specs=crm_check_specs(names.asset("crm_sync")),
         **asset_attributes("crm_sync", settings, sync, deliver, crm_record),
     )
+    @with_resource_keys(names)
     def crm_sync(
         context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -90,7 +91,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 settled=keep_summary,
             )
         except CrmMisconfigured as error:
-            yield from crm_check_results(opened.deliveries, opened.clock())
+            yield from crm_check_results(context.asset_key, opened.deliveries, opened.clock())
             if error.summary is None:
                 raise dg.Failure(str(error), metadata={MISCONFIGURED_CRM: True}, allow_retries=False) from error
             is_misconfigured = True
@@ -105,7 +106,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             _materialize(context, opened, dates, links)
             raise
         else:
-            yield from crm_check_results(opened.deliveries, opened.clock())
+            yield from crm_check_results(context.asset_key, opened.deliveries, opened.clock())
         context.log.info("%s", summary.message())
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_delivery_counts(summary)))
         _materialize(context, opened, dates, links)

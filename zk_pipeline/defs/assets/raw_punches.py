@@ -8,15 +8,14 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
-from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
-from zk_pipeline.defs.pools import TERMINALS
-from zk_pipeline.defs.resources import StoreResource, TerminalsResource
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_resource_keys
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
@@ -53,7 +52,7 @@ def _raw_punches(
     chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
-    links = AdminLinks(load_settings().admin_url)
+    links = AdminLinks(terminals.pipeline.admin_url)
     read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
     for polled in poll_devices(
         opened,
@@ -77,7 +76,7 @@ def _raw_punches(
             failures[name] = (
                 f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
-    yield from check_results(terminal_health(opened.database))
+    yield from check_results(context.asset_key, terminal_health(opened.database))
     if failures:
         raise partial_failure("device", failures, len(chosen))
 
@@ -123,26 +122,27 @@ def _value(value: object) -> dg.MetadataValue:
 
 
 def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
+    names = Names(settings.key_prefix)
     devices = dg.asset(
-        name="devices",
+        key=names.asset("devices"),
         group_name="terminals",
         kinds={"duckdb"},
         description="Snapshot of the device registry, which `zk-pipeline device` manages.",
         **asset_attributes("devices", settings, _devices),
-    )(_devices)
+    )(with_resource_keys(names)(_devices))
     is_one_run = settings.poll_rules is None
     raw_punches = dg.asset(
-        name="raw_punches",
+        key=names.asset("raw_punches"),
         group_name="terminals",
         kinds={"python", "duckdb"},
         description="All punches as read from the terminals, append-only. One partition per device.",
-        partitions_def=DEVICE_PARTITIONS,
+        partitions_def=names.device_partitions,
         # With queues a backfill from the UI is one run per device, each in its own queue with a limit of one run.
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),
-        deps=["devices"],
+        deps=[names.asset("devices")],
         output_required=False,
-        pool=TERMINALS if is_one_run else None,
+        pool=names.terminals_pool if is_one_run else None,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
-        check_specs=check_specs(),
-    )(_raw_punches)
+        check_specs=check_specs(names.asset("raw_punches")),
+    )(with_resource_keys(names)(_raw_punches))
     return [devices, raw_punches]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 
-from zk_pipeline.config.settings import load_settings
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.store.store import Store
 
 
-def publish_snapshot(store: Store, log: Callable[[str], object]) -> None:
-    """Renew PUBLISH_SNAPSHOT, if set. Raises Failure: the work dates are processed, but the published copy is old."""
-    file = load_settings().snapshot_path
+def publish_snapshot(store: Store, file: Path | None, log: Callable[[str], object]) -> None:
+    """Renew `file` (PUBLISH_SNAPSHOT), if set. Raises Failure: the work dates are processed, but the published copy is
+    old.
+    """
     if file is None:
         return
     try:

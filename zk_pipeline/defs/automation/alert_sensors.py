@@ -8,7 +8,7 @@ from functools import partial
 
 import dagster as dg
 
-from zk_pipeline.config.settings import Settings, load_settings
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.checks.quality_checks import SENSOR_INTERVAL_FACTOR
 from zk_pipeline.defs.instance.instance_health import (
@@ -19,8 +19,9 @@ from zk_pipeline.defs.instance.instance_health import (
     is_poll_in_progress,
 )
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
+from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
-from zk_pipeline.defs.resources import AlertsResource, StoreResource
+from zk_pipeline.defs.resources import AlertsResource, StoreResource, with_resource_keys
 from zk_pipeline.operations.alerting.messages import Observation, decide, note, send_due
 from zk_pipeline.operations.alerting.problems import (
     Links,
@@ -38,34 +39,38 @@ from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem, read
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.store import Store
 
-ALERT_SENSOR = "alert_sensor"
 # `daemon` is among them since a tick of this sensor proves that the daemon is alive.
 KINDS = ("device", "lock", "run", "check", "tick", "crm", "daemon")
 
 
-def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+def alert_sensors(
+    settings: Settings, default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING
+) -> Sequence[dg.SensorDefinition]:
+    names = Names(settings.key_prefix)
     # Read the checks as often as `quality_check_sensor` evaluates them: that is half of the cost of a tick.
     checks_every = timedelta(seconds=SENSOR_INTERVAL_FACTOR * settings.sensor_interval_seconds)
 
     @dg.run_failure_sensor(
-        name="run_failure_alert_sensor",
+        name=names.unique("run_failure_alert_sensor"),
         minimum_interval_seconds=min(20, settings.sensor_interval_seconds),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=default_status,
         description="Records each failed run as an alert; alert_sensor sends the message.",
     )
+    @with_resource_keys(names)
     def run_failure_alert_sensor(context: dg.RunFailureSensorContext, store: StoreResource) -> dg.SkipReason:
-        for run in failed_run_details(context.instance, context.dagster_run):
-            problem = run_problem(run, Links(load_settings().ui_url))
+        for run in failed_run_details(context.instance, context.dagster_run, names):
+            problem = run_problem(run, Links(settings.ui_url))
             store.open().alerts.update(partial(note, problem=problem))
             return dg.SkipReason(f"alert recorded: {problem.title}")
         return dg.SkipReason("only devices failed; alert_sensor has an alert for each")
 
     @dg.sensor(
-        name=ALERT_SENSOR,
+        name=names.alert_sensor,
         minimum_interval_seconds=settings.sensor_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=default_status,
         description="Sends alerts to ALERT_URLS: new problems, reminders and resolved problems.",
     )
+    @with_resource_keys(names)
     def alert_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource, alerts: AlertsResource
     ) -> dg.SkipReason:
@@ -74,9 +79,10 @@ def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         now, checked_at = opened.clock(), context.cursor and datetime.fromisoformat(context.cursor)
         checks = None
         if not checked_at or now - checked_at >= checks_every:
-            checks = context.repository_def.asset_graph.asset_check_keys
+            graph = context.repository_def.asset_graph
+            checks = {key for key in graph.asset_check_keys if key.asset_key in names.assets}
         try:
-            summary = evaluate_alerts(opened, context.instance, checks, alerts)
+            summary = evaluate_alerts(opened, settings, context.instance, checks, alerts)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
         if checks is not None:
@@ -87,16 +93,19 @@ def alert_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
 
 
 def evaluate_alerts(
-    store: Store, instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey] | None, alerts: AlertsResource
+    store: Store,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    checks: Collection[dg.AssetCheckKey] | None,
+    alerts: AlertsResource,
 ) -> str:
     """Evaluate all problems and send messages about changes. Returns a summary. A failed channel is retried by a later
     tick. With `checks` None the alerts of checks stay unchanged.
     """
-    settings = load_settings()
-    now = store.clock()
+    names, now = Names(settings.key_prefix), store.clock()
     fail_orphaned_runs(instance)
     # A poll reads its devices one after another: wait for its end, so that one message covers all failed devices.
-    kinds = set(KINDS) - ({"device"} if is_poll_in_progress(instance, now) else set())
+    kinds = set(KINDS) - ({"device"} if is_poll_in_progress(instance, names.poll, now) else set())
     kinds -= {"check"} if checks is None else set()
     inputs = read_alert_inputs(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
     look = Observation(current_problems(inputs.late, instance, checks or (), settings, now), kinds, now)
@@ -127,13 +136,13 @@ def current_problems(
     now: datetime,
 ) -> list[Problem]:
     """All current problems, one per key."""
-    links = Links(settings.ui_url)
+    links, names = Links(settings.ui_url), Names(settings.key_prefix)
     problems = [
         *device_problems(freshness, now, max_silence(settings.polling_interval_minutes), links),
         *lock_problems(freshness, now, timedelta(seconds=settings.poll_deadline)),
         *crm_problems(freshness, _crm_settings_problem(settings)),
         *check_problems(failed_checks(instance, checks), links),
-        *(run_problem(run, links) for run in failed_runs(instance, now)),
+        *(run_problem(run, links) for run in failed_runs(instance, names, now)),
         *(tick_problem(name, message, links) for name, message in failing_ticks(instance)),
     ]
     return list({problem.key: problem for problem in problems}.values())

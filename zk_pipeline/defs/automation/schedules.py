@@ -13,15 +13,14 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.automation.jobs import sync_config
 from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, polls_in_progress, run_in_progress
-from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, RETRY, SYNC
+from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import (
-    DEVICE_PARTITIONS,
     contiguous,
     device_range_tags,
     last_work_date,
     newest_range,
 )
-from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.operations.sync import pause_message
@@ -35,50 +34,69 @@ MAX_RUNS = 10  # per tick; the next tick requests the rest
 Tick = Iterator[dg.RunRequest | dg.SkipReason]
 
 
-def schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """All schedules, running by default, in the default time zone."""
+def schedules(
+    settings: Settings,
+    crons: Mapping[str, str | Sequence[str] | None] | None = None,
+    default_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.RUNNING,
+) -> Sequence[dg.ScheduleDefinition]:
+    """All schedules, in the default time zone. `crons`: other cron expressions by the contract's name of a job; None
+    leaves its schedule out.
+    """
+    names = Names(settings.key_prefix)
+    every = {
+        "poll_devices": cron_every(settings.polling_interval_minutes),
+        "process_attendance": "5 * * * *",
+        "sync_to_crm": cron_every(settings.crm_sync_interval_minutes),
+        "retry_failed_syncs": "0 */6 * * *",
+        "daily_cleanup": "0 2 * * *",
+        **(crons or {}),
+    }
+    found: list[dg.ScheduleDefinition] = []
 
-    def scheduled(
-        job: str, cron: str | Sequence[str], description: str
-    ) -> Callable[[Callable[..., Tick]], dg.ScheduleDefinition]:
-        return dg.schedule(
-            name=f"{job}_schedule",
-            job_name=job,
-            cron_schedule=cron,
-            execution_timezone=settings.timezone,
-            default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=description,
-        )
+    def scheduled(job: str, description: str) -> Callable[[Callable[..., Tick]], None]:
+        def add(tick: Callable[..., Tick]) -> None:
+            if (cron := every[job]) is not None:
+                decorate = dg.schedule(
+                    name=f"{names.unique(job)}_schedule",
+                    job_name=names.unique(job),
+                    cron_schedule=cron,
+                    execution_timezone=settings.timezone,
+                    default_status=default_status,
+                    description=description,
+                )
+                found.append(decorate(with_resource_keys(names)(tick)))
 
-    @scheduled(POLL, cron_every(settings.polling_interval_minutes), "Poll all enabled devices.")
+        return add
+
+    @scheduled("poll_devices", "Poll all enabled devices.")
     def poll(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         if settings.poll_rules is None:
-            yield from unless_in_progress(context.instance, [POLL], lambda: _poll(context.instance, store))
+            yield from unless_in_progress(context.instance, [names.poll], lambda: _poll(context.instance, store, names))
         else:
             check_run_coordinator(context.instance)
             poll_by_queue = partial(_poll_by_queue, context.instance, store, settings)
             yield from unless_in_progress(context.instance, [], poll_by_queue)
 
-    @scheduled(PROCESS, "5 * * * *", "Process all stale work dates.")
+    @scheduled("process_attendance", "Process all stale work dates.")
     def process(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         last = last_work_date(settings, context.scheduled_execution_time)
-        yield from unless_in_progress(context.instance, [PROCESS], lambda: _process(store, settings, last))
+        yield from unless_in_progress(context.instance, [names.process], lambda: _process(store, settings, last))
 
-    @scheduled(SYNC, cron_every(settings.crm_sync_interval_minutes), "Send due deliveries to the CRM.")
+    @scheduled("sync_to_crm", "Send due deliveries to the CRM.")
     def deliver(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_in_progress(context.instance, [SYNC, RETRY], lambda: _sync(store, settings, {}))
+        yield from unless_in_progress(context.instance, [names.sync, names.retry], lambda: _sync(store, settings, {}))
 
-    @scheduled(RETRY, "0 */6 * * *", "Retry round for deliveries in state `retry`.")
+    @scheduled("retry_failed_syncs", "Retry round for deliveries in state `retry`.")
     def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         yield from unless_in_progress(
-            context.instance, [SYNC, RETRY], lambda: _sync(store, settings, {"retry": True}, "retry")
+            context.instance, [names.sync, names.retry], lambda: _sync(store, settings, {"retry": True}, "retry")
         )
 
-    @scheduled(CLEANUP, "0 2 * * *", "Retention and space reclaim.")
+    @scheduled("daily_cleanup", "Retention and space reclaim.")
     def clean_up(context: dg.ScheduleEvaluationContext) -> Tick:
-        yield from unless_in_progress(context.instance, [CLEANUP], lambda: iter([dg.RunRequest()]))
+        yield from unless_in_progress(context.instance, [names.cleanup], lambda: iter([dg.RunRequest()]))
 
-    return [poll, process, deliver, retry, clean_up]
+    return found
 
 
 def cron_every(minutes: int) -> str | list[str]:
@@ -106,9 +124,9 @@ def unless_in_progress(instance: dg.DagsterInstance, jobs: Sequence[str], reques
         yield dg.SkipReason(str(error))
 
 
-def _poll(instance: dg.DagsterInstance, store: StoreResource) -> Tick:
+def _poll(instance: dg.DagsterInstance, store: StoreResource, names: Names) -> Tick:
     enabled = {device.name for device in store.open().devices.all() if device.enabled}
-    keys = instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
+    keys = instance.get_dynamic_partitions(names.device_partitions_name)
     yield from _skip_poll(enabled, keys)
     for tags in device_range_tags(keys, enabled):
         yield dg.RunRequest(run_key="..".join(tags.values()), tags=tags)
@@ -117,9 +135,10 @@ def _poll(instance: dg.DagsterInstance, store: StoreResource) -> Tick:
 def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings: Settings) -> Tick:
     """Runs for each queue without a poll in progress, so that a site without a worker blocks no other site."""
     enabled = [device for device in store.open().devices.all() if device.enabled]
-    keys = instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
+    names = Names(settings.key_prefix)
+    keys = instance.get_dynamic_partitions(names.device_partitions_name)
     yield from _skip_poll({device.name for device in enabled}, keys)
-    busy = polls_in_progress(instance)
+    busy = polls_in_progress(instance, names.poll)
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     for queue, devices in group_by_queue(enabled, settings.poll_rules or {}).items():
@@ -161,4 +180,5 @@ def _sync(store: StoreResource, settings: Settings, config: Mapping[str, Any], *
         yield dg.SkipReason("no delivery is due")
         return
     part = newest_range(due)
-    yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=sync_config({**config, "all_due": True}))
+    run_config = sync_config(Names(settings.key_prefix), {**config, "all_due": True})
+    yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=run_config)

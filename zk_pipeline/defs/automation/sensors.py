@@ -10,10 +10,10 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
 from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
-from zk_pipeline.defs.job_names import POLL, PROCESS
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous, last_work_date
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import register_pools
-from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.alerting.routing import order_by_queue
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.errors import StoreBusy
@@ -48,15 +48,14 @@ def out_of_order(wanted: Sequence[str], partitions: Sequence[str]) -> list[str]:
     return [] if first_change is None else order[first_change:]
 
 
-def move_to_end(instance: dg.DagsterInstance, moved: Sequence[str]) -> None:
-    """Move partitions to the end: Dagster orders dynamic partitions by creation. Their materializations are kept.
+def move_to_end(instance: dg.DagsterInstance, definition: str, moved: Sequence[str]) -> None:
+    """Move dynamic partitions to the end: Dagster orders them by creation. Their materializations are kept.
 
     After an interruption the next tick adds the missing partitions.
     """
-    name = str(DEVICE_PARTITIONS.name)
     for key in moved:
-        instance.delete_dynamic_partition(name, key)
-    instance.add_dynamic_partitions(name, moved)
+        instance.delete_dynamic_partition(definition, key)
+    instance.add_dynamic_partitions(definition, moved)
 
 
 def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
@@ -65,45 +64,52 @@ def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
     return f"{part}@{newest}"
 
 
-def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+def sensors(
+    settings: Settings, default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING
+) -> Sequence[dg.SensorDefinition]:
+    names = Names(settings.key_prefix)
+    definition = names.device_partitions
+
     @dg.sensor(
-        name="device_registry_sensor",
+        name=names.unique("device_registry_sensor"),
         minimum_interval_seconds=settings.sensor_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=default_status,
         description="Adds and deletes `raw_punches` partitions to match the registered devices; registers the pools.",
     )
+    @with_resource_keys(names)
     def device_registry_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
-        register_pools(context.instance)
+        register_pools(context.instance, names.pools)
         try:
             devices = store.open().devices.all()
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        runs = context.instance.get_runs_count(dg.RunsFilter(job_name=POLL, statuses=UNFINISHED_RUN_STATUSES))
-        partitions = context.instance.get_dynamic_partitions(str(DEVICE_PARTITIONS.name))
+        runs = context.instance.get_runs_count(dg.RunsFilter(job_name=names.poll, statuses=UNFINISHED_RUN_STATUSES))
+        partitions = context.instance.get_dynamic_partitions(names.device_partitions_name)
         change = partition_change([device.name for device in devices], partitions, is_poll_in_progress=runs > 0)
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if change.delete:
-            requests.append(DEVICE_PARTITIONS.build_delete_request(change.delete))
+            requests.append(definition.build_delete_request(change.delete))
         if change.add:
-            requests.append(DEVICE_PARTITIONS.build_add_request(change.add))
+            requests.append(definition.build_add_request(change.add))
         if not requests:
             moved: list[str] = []
             if settings.poll_rules is not None and not runs:  # reordering changes the range of a poll in progress
                 moved = out_of_order(order_by_queue(devices, settings.poll_rules), partitions)
-                move_to_end(context.instance, moved)
+                move_to_end(context.instance, names.device_partitions_name, moved)
             reordered = f"; {len(moved)} of them were moved next to those of the same queue" if moved else ""
             return dg.SkipReason(f"the partitions match the registered devices{reordered}")
         return dg.SensorResult(dynamic_partitions_requests=requests)
 
     @dg.sensor(
-        name="new_punches_sensor",
-        job_name=PROCESS,
+        name=names.unique("new_punches_sensor"),
+        job_name=names.process,
         minimum_interval_seconds=settings.sensor_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=default_status,
         description="Requests runs for exactly the stale work dates: those with punches newer than their rows.",
     )
+    @with_resource_keys(names)
     def new_punches_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -114,6 +120,6 @@ def sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
             for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
                 yield dg.RunRequest(run_key=run_key(part, stale), tags=part.tags)
 
-        yield from unless_in_progress(context.instance, [PROCESS], request)
+        yield from unless_in_progress(context.instance, [names.process], request)
 
     return [device_registry_sensor, new_punches_sensor]

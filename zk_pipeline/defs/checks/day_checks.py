@@ -10,19 +10,19 @@ import dagster as dg
 _COVERED = "every_work_date_has_a_partition"
 
 
-def check_spec() -> dg.AssetCheckSpec:
+def check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         _COVERED,
-        asset="daily_attendance",
+        asset=key,
         description="No punches before the first partition or after the last one. Remedy: set an earlier "
         "ZK_PIPELINE_HISTORY_START, or run `zk-pipeline device correct-clock`.",
     )
 
 
-def check_result(outside: Sequence[date]) -> dg.AssetCheckResult:
+def check_result(key: dg.AssetKey, outside: Sequence[date]) -> dg.AssetCheckResult:
     """Check result; `outside`: work dates with punches and without a partition, ascending."""
     return dg.AssetCheckResult(
-        asset_key="daily_attendance",
+        asset_key=key,
         check_name=_COVERED,
         passed=not outside,
         severity=dg.AssetCheckSeverity.WARN,

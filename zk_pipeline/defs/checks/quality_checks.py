@@ -15,8 +15,9 @@ import dagster as dg
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.metadata import cell
+from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
-from zk_pipeline.defs.resources import StoreResource
+from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, LATENESS, Check
 from zk_pipeline.operations.alerting.quality_results import (
     CheckResult,
@@ -27,16 +28,15 @@ from zk_pipeline.operations.alerting.quality_results import (
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import Store
 
-SENSOR = "quality_check_sensor"
 FACTS_INTERVAL, FAILED_FACTS_INTERVAL, REPEAT_INTERVAL = timedelta(hours=1), timedelta(minutes=15), timedelta(hours=6)
 SENSOR_INTERVAL_FACTOR = 4  # interval of this sensor as a multiple of that of the other sensors
 MAX_PROBLEMS_SHOWN = 50  # in the metadata of one evaluation
 
 
-def check_spec(check: Check) -> dg.AssetCheckSpec:
+def check_spec(check: Check, names: Names) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         check.name,
-        asset=check.asset,
+        asset=names.asset(check.asset),
         description=f"{check.expectation} Remedy: {check.remedy}",
         blocking=check.blocking,
     )
@@ -71,15 +71,18 @@ def result_metadata(result: CheckResult) -> dict[str, dg.MetadataValue]:
 
 def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
     """All checks as one step, for evaluation on demand in the UI."""
+    names = Names(settings.key_prefix)
+    specs = [check_spec(check, names) for check in CHECKS]
 
-    @dg.multi_asset_check(specs=[check_spec(check) for check in CHECKS], name="quality_checks", can_subset=True)
+    @dg.multi_asset_check(specs=specs, name=names.unique("quality_checks"), can_subset=True)
+    @with_resource_keys(names)
     def evaluate_all(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
         opened = store.open()
         selected = {key.name for key in context.selected_asset_check_keys}
         results = [*freshness_results(opened, settings), *data_results(opened, settings)]
         for result in (one for one in results if one.check.name in selected):
             yield dg.AssetCheckResult(
-                asset_key=result.check.asset,
+                asset_key=names.asset(result.check.asset),
                 check_name=result.check.name,
                 passed=result.passed,
                 severity=dg.AssetCheckSeverity[result.check.severity],
@@ -89,27 +92,32 @@ def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
     return [evaluate_all]
 
 
-def quality_sensor(settings: Settings) -> dg.SensorDefinition:
+def quality_sensor(
+    settings: Settings, default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING
+) -> dg.SensorDefinition:
+    names = Names(settings.key_prefix)
+
     @dg.sensor(
-        name=SENSOR,
+        name=names.unique("quality_check_sensor"),
         minimum_interval_seconds=SENSOR_INTERVAL_FACTOR * settings.sensor_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=default_status,
         description="Evaluates freshness checks every few minutes and data checks hourly, without a run. Logs changed "
         "results, failures that persist after a materialization of their asset, and all results every six hours.",
     )
+    @with_resource_keys(names)
     def quality_check_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         opened = store.open()
         log = EvaluationLog.read(context.cursor)
-        materialized_at = last_materialized(context.instance)
+        materialized_at = last_materialized(context.instance, names)
         try:
             results = freshness_results(opened, settings)
             if log.are_facts_due(opened.clock(), materialized_at):
                 results += data_results(opened, settings)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        events = log.new_evaluations(results, opened.clock(), materialized_at)
+        events = log.new_evaluations(results, opened.clock(), materialized_at, names)
         context.update_cursor(log.write())
         if not events:
             return dg.SkipReason("no check result changed")
@@ -165,7 +173,7 @@ class EvaluationLog:
         return entry is not None and at is not None and at > datetime.fromisoformat(entry[1])
 
     def new_evaluations(
-        self, results: Sequence[CheckResult], now: datetime, materialized_at: Mapping[str, datetime]
+        self, results: Sequence[CheckResult], now: datetime, materialized_at: Mapping[str, datetime], names: Names
     ) -> list[dg.AssetCheckEvaluation]:
         """Evaluations to log: changed results, results logged longer than `REPEAT_INTERVAL` ago, and results that the
         UI no longer shows (failed ones at once, passed ones within an hour).
@@ -182,13 +190,13 @@ class EvaluationLog:
             if before and before[0] == digest and now - datetime.fromisoformat(before[1]) < repeat_after:
                 continue
             self._entries[result.check.name] = [digest, now.isoformat()]
-            events.append(evaluation(result))
+            events.append(evaluation(result, names))
         return events
 
 
-def evaluation(result: CheckResult) -> dg.AssetCheckEvaluation:
+def evaluation(result: CheckResult, names: Names) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(result.check.asset),
+        asset_key=names.asset(result.check.asset),
         check_name=result.check.name,
         passed=result.passed,
         metadata=result_metadata(result),
@@ -197,10 +205,10 @@ def evaluation(result: CheckResult) -> dg.AssetCheckEvaluation:
     )
 
 
-def last_materialized(instance: dg.DagsterInstance) -> dict[str, datetime]:
+def last_materialized(instance: dg.DagsterInstance, names: Names) -> dict[str, datetime]:
     """Time of the latest materialization of each asset with checks; without assets that were never materialized."""
-    records = instance.get_asset_records([dg.AssetKey(name) for name in {check.asset for check in CHECKS}])
-    entries = {record.asset_entry.asset_key.to_user_string(): record.asset_entry for record in records}
+    records = instance.get_asset_records([names.asset(name) for name in {check.asset for check in CHECKS}])
+    entries = {record.asset_entry.asset_key.path[-1]: record.asset_entry for record in records}
     return {
         name: datetime.fromtimestamp(entry.last_materialization_record.timestamp, tz=UTC)
         for name, entry in entries.items()

@@ -17,36 +17,37 @@ _CLOCK = "clock_drift_within_limit"
 _FILL = "log_capacity_available"
 
 
-def check_specs() -> Sequence[dg.AssetCheckSpec]:
+def check_specs(key: dg.AssetKey) -> Sequence[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(
             _COMPLETE,
-            asset="raw_punches",
+            asset=key,
             description="All records of each enabled terminal are stored or in quarantine. Remedy: read the warnings "
             "of its last poll, and poll it with --full.",
         ),
         dg.AssetCheckSpec(
             _CLOCK,
-            asset="raw_punches",
+            asset=key,
             description=f"No clock drift of {MAX_DRIFT_SECONDS:.0f} s or more. Remedy: `zk-pipeline device set-clock`.",
         ),
         dg.AssetCheckSpec(
             _FILL,
-            asset="raw_punches",
+            asset=key,
             description=f"No log is filled to {MAX_FILL:.0%} or more. Remedy: `zk-pipeline device clear-log`, which "
             "requires that all records are stored.",
         ),
     ]
 
 
-def check_results(health: Sequence[TerminalHealth]) -> Iterator[dg.AssetCheckResult]:
+def check_results(key: dg.AssetKey, health: Sequence[TerminalHealth]) -> Iterator[dg.AssetCheckResult]:
     """One result per check, with a line per failing terminal."""
-    yield _result(_COMPLETE, health, _incomplete, dg.AssetCheckSeverity.ERROR)
-    yield _result(_CLOCK, health, _clock_off, dg.AssetCheckSeverity.WARN)
-    yield _result(_FILL, health, _full, dg.AssetCheckSeverity.WARN)
+    yield _result(key, _COMPLETE, health, _incomplete, dg.AssetCheckSeverity.ERROR)
+    yield _result(key, _CLOCK, health, _clock_off, dg.AssetCheckSeverity.WARN)
+    yield _result(key, _FILL, health, _full, dg.AssetCheckSeverity.WARN)
 
 
 def _result(
+    key: dg.AssetKey,
     name: str,
     health: Sequence[TerminalHealth],
     problem_of: Callable[[TerminalHealth], str | None],
@@ -55,7 +56,7 @@ def _result(
     problems = {one.device: problem for one in health if (problem := problem_of(one)) is not None}
     lines = [f"- **{cell(device)}**: {problem}" for device, problem in problems.items()]
     return dg.AssetCheckResult(
-        asset_key="raw_punches",
+        asset_key=key,
         check_name=name,
         passed=not problems,
         severity=severity,

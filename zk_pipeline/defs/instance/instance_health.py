@@ -15,11 +15,10 @@ from zk_pipeline.defs.dagster_internals import (
 )
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNFINISHED_RUN_STATUSES
-from zk_pipeline.defs.job_names import CLEANUP, POLL, PROCESS, RETRY, SYNC
+from zk_pipeline.defs.names import Names
 from zk_pipeline.operations.alerting.problems import FailedCheck, FailedRun
 
 ASSET_JOB = "__ASSET_JOB"  # the job of the UI's Materialize button
-JOBS = (POLL, PROCESS, SYNC, RETRY, CLEANUP)
 _ENDED_TICKS = [TickStatus.SUCCESS, TickStatus.FAILURE, TickStatus.SKIPPED]
 _ENDED_RUNS = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _MAX_CANCELED_RUNS = 20  # read to find the latest run that was not canceled
@@ -41,20 +40,21 @@ FORMER_CHECK_NAMES = {
 }
 
 
-def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[FailedRun]:
+def failed_runs(instance: dg.DagsterInstance, names: Names, now: datetime) -> Iterator[FailedRun]:
     """The latest finished run of each job, and of each poll queue, if it failed.
 
     Manual materializations and queues, which may no longer exist, count for one day only.
     """
-    for job, queue in (*((job, None) for job in (*JOBS, ASSET_JOB)), *((POLL, one) for one in _queues(instance))):
+    jobs = [(job, None) for job in (*names.jobs, ASSET_JOB)]
+    for job, queue in (*jobs, *((names.poll, one) for one in _queues(instance))):
         record = _newest_ended(instance, job, queue)
         if record is None or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
         if (job != ASSET_JOB and queue is None) or now - _as_utc(record.create_timestamp) <= _RECENT:
-            yield from failed_run_details(instance, record.dagster_run)
+            yield from failed_run_details(instance, record.dagster_run, names)
 
 
-def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[FailedRun]:
+def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun, names: Names) -> Iterator[FailedRun]:
     """The run with the error of each failed step; empty for a poll in which only devices failed, since each device has
     an alert of its own.
     """
@@ -66,11 +66,12 @@ def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iter
         is_misconfigured |= MISCONFIGURED_CRM in metadata
         only_partitions &= "failed_count" in metadata
         description = None if user_failure is None else user_failure.description
-        message = str(description or data.error_display_string)
-        parts.append(f"{entry.step_key}: {message.strip()[:_MAX_CHARACTERS]}")
-    if parts and only_partitions and run.job_name == POLL:
+        text = str(description or data.error_display_string).strip()[:_MAX_CHARACTERS]
+        parts.append(f"{entry.step_key}: {text}")
+    if parts and only_partitions and run.job_name == names.poll:
         return
-    yield FailedRun(run.run_id, _name(run), "\n".join(parts) or _termination_reason(instance, run), is_misconfigured)
+    message = "\n".join(parts) or _termination_reason(instance, run, names)
+    yield FailedRun(run.run_id, _name(run), message, is_misconfigured)
 
 
 def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]) -> list[FailedCheck]:
@@ -120,9 +121,9 @@ def failing_ticks(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
             yield state.instigator_name, message[:_MAX_CHARACTERS]
 
 
-def is_poll_in_progress(instance: dg.DagsterInstance, now: datetime) -> bool:
+def is_poll_in_progress(instance: dg.DagsterInstance, job_name: str, now: datetime) -> bool:
     """Whether a poll is in progress that began within the last `_MAX_POLL_AGE`."""
-    records = instance.get_run_records(dg.RunsFilter(job_name=POLL, statuses=UNFINISHED_RUN_STATUSES), limit=1)
+    records = instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED_RUN_STATUSES), limit=1)
     return any(now - _as_utc(record.create_timestamp) < _MAX_POLL_AGE for record in records)
 
 
@@ -155,7 +156,7 @@ def _name(run: dg.DagsterRun) -> str:
     return f"materializing {', '.join(assets) or 'assets'}"
 
 
-def _termination_reason(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+def _termination_reason(instance: dg.DagsterInstance, run: dg.DagsterRun, names: Names) -> str:
     """Error message for a run that ended without a failed step: failure event, interrupted step, next step."""
     kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_FAILURE}
     reason, steps = "It ended without an error message.", []
@@ -168,15 +169,15 @@ def _termination_reason(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str
         elif event.message:
             reason = event.message.strip()[:_MAX_CHARACTERS]
     interrupted = f"Interrupted step: {', '.join(steps)}" if steps else "No step was in progress"
-    return f"{reason}\n{interrupted}. Rows that it stored are kept. {_next_step(run)}"
+    return f"{reason}\n{interrupted}. Rows that it stored are kept. {_next_step(run, names)}"
 
 
-def _next_step(run: dg.DagsterRun) -> str:
+def _next_step(run: dg.DagsterRun, names: Names) -> str:
     if run.remote_job_origin is None:
         return "A command started it: run the command again."
     if run.tags.get(WILL_RETRY_TAG) == "true":
         return "The daemon retries the run."
-    if run.job_name in JOBS:
+    if run.job_name in names.jobs:
         return "The next tick of its schedule requests a run for the rest."
     return "It is not retried: start it manually."
 

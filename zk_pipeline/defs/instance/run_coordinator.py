@@ -1,7 +1,8 @@
 """Run coordinator that tags each poll with the queue of its terminals' site (POLL_QUEUES).
 
 It applies to every origin of a run: schedule, command, API, UI, backfill and retry. `dagster.yaml` defines which tags
-the run launcher needs.
+the run launcher needs. The coordinator belongs to the instance, not to a code location: it reads the settings of the
+process that submits a run.
 """
 
 # No postponed annotations: Dagster inspects the class.
@@ -20,8 +21,7 @@ from zk_pipeline.defs.dagster_internals import (
     UserConfigSchema,
 )
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
-from zk_pipeline.defs.job_names import POLL
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS
+from zk_pipeline.defs.names import Names
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.store.store import Store
@@ -49,7 +49,7 @@ class SiteQueueRunCoordinator(dg.QueuedRunCoordinator):
     def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
         settings = load_settings()
         run = context.dagster_run
-        if settings.poll_rules is not None and _is_poll(run):
+        if settings.poll_rules is not None and _is_poll(run, Names(settings.key_prefix)):
             queue = self._queue_of(run, settings)
             tags = {tag: value.replace("{queue}", queue) for tag, value in self.poll_tags.items()}
             self._instance.add_run_tags(run.run_id, {QUEUE_TAG: queue, **tags})
@@ -60,7 +60,7 @@ class SiteQueueRunCoordinator(dg.QueuedRunCoordinator):
         if requested is not None and run.parent_run_id is None:
             return requested
         # A run from the UI has no queue, and the queue of a retry may be out of date.
-        names = set(_partition_keys(run, self._instance))
+        names = set(_partition_keys(run, self._instance, Names(settings.key_prefix)))
         devices = [device for device in Store.at(settings.store).devices.all() if device.name in names]
         queues = group_by_queue(devices, settings.poll_rules or {})
         if len(queues) == 1:
@@ -83,11 +83,11 @@ def check_run_coordinator(instance: dg.DagsterInstance) -> None:
         )
 
 
-def _is_poll(run: dg.DagsterRun) -> bool:
-    return run.job_name == POLL or dg.AssetKey("raw_punches") in (run.asset_selection or ())
+def _is_poll(run: dg.DagsterRun, names: Names) -> bool:
+    return run.job_name == names.poll or names.asset("raw_punches") in (run.asset_selection or ())
 
 
-def _partition_keys(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Sequence[str]:
+def _partition_keys(run: dg.DagsterRun, instance: dg.DagsterInstance, names: Names) -> Sequence[str]:
     key = run.tags.get(PARTITION_NAME_TAG)
     if key is not None:
         return [key]
@@ -95,7 +95,7 @@ def _partition_keys(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Sequenc
     if first is None or last is None:
         return []
     with dg.partition_loading_context(dynamic_partitions_store=instance):
-        return DEVICE_PARTITIONS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
+        return names.device_partitions.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
 
 
 RoutedRunCoordinator = SiteQueueRunCoordinator  # former name, in dagster.yaml files of users

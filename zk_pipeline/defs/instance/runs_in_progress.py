@@ -5,7 +5,6 @@ from __future__ import annotations
 import dagster as dg
 
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
-from zk_pipeline.defs.job_names import POLL
 
 QUEUE_TAG = "zk_pipeline/queue"  # queue of a poll, if POLL_QUEUES is set
 
@@ -28,11 +27,11 @@ def run_in_progress(instance: dg.DagsterInstance, *job_names: str) -> str | None
     return None
 
 
-def polls_in_progress(instance: dg.DagsterInstance) -> dict[str | None, str]:
+def polls_in_progress(instance: dg.DagsterInstance, job: str) -> dict[str | None, str]:
     """Skip reason per queue with a poll in progress; the key None is a poll without a queue, of any terminal."""
     fail_orphaned_runs(instance)
-    runs = instance.get_runs(dg.RunsFilter(job_name=POLL, statuses=UNFINISHED_RUN_STATUSES))
-    return {run.tags.get(QUEUE_TAG): f"run {run.run_id} of {POLL} is still {run.status.value.lower()}" for run in runs}
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED_RUN_STATUSES))
+    return {run.tags.get(QUEUE_TAG): f"run {run.run_id} of {job} is still {run.status.value.lower()}" for run in runs}
 
 
 def any_run_in_progress(instance: dg.DagsterInstance) -> str | None:

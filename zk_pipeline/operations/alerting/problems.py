@@ -119,7 +119,7 @@ def check_problems(failed: Sequence[FailedCheck], links: Links) -> list[Problem]
             key=f"check:{one.asset}:{one.name}",
             kind="check",
             severity="critical" if one.severity == "ERROR" else "warning",
-            owner=OWNER_OF_ASSET.get(one.asset, DEFAULT_OWNER),
+            owner=OWNER_OF_ASSET.get(one.asset.rpartition("/")[2], DEFAULT_OWNER),
             title=f"{one.asset}: check {one.name.replace('_', ' ')} failed",
             body=_lines(one.message, links.check(one.asset, one.name)),
         )
@@ -135,10 +135,15 @@ def run_problem(run: FailedRun, links: Links) -> Problem:
         key=CRM_MISCONFIGURED if crm else f"run:{run.job}",
         kind="crm" if crm else "run",
         severity="critical",
-        owner="crm" if crm else OWNER_OF_JOB.get(run.job.partition(" ")[0], DEFAULT_OWNER),  # a queue may follow
+        owner="crm" if crm else _owner_of_job(run.job.partition(" ")[0]),  # a queue may follow
         title="the CRM is misconfigured" if crm else f"{run.job} failed",
         body=_lines(run.message, links.run(run.run_id)),
     )
+
+
+def _owner_of_job(name: str) -> str:
+    """`name` may begin with the key prefix of the pipeline."""
+    return next((owner for job, owner in OWNER_OF_JOB.items() if name.endswith(job)), DEFAULT_OWNER)
 
 
 def crm_problems(found: Freshness, misconfigured: str | None) -> list[Problem]:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.automation.jobs import RETRY_CONFIG
+from zk_pipeline.defs.automation.jobs import sync_config
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.sync import retry_failed
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
@@ -200,7 +200,8 @@ def test_the_retry_job_gives_a_new_round_to_what_the_sync_job_gave_up(
     span = DateRange(MONDAY, WEDNESDAY)
     assert "1 to retry" in str(launcher.sync(span, {}).failure)
     assert launcher.sync(span, {}).observed["delivered"] == 0
-    assert launcher.run("retry_failed_syncs", tags=span.tags, config=RETRY_CONFIG).observed["delivered"] == 1
+    retry = sync_config(launcher.names, {"retry": True})
+    assert launcher.run("retry_failed_syncs", tags=span.tags, config=retry).observed["delivered"] == 1
     assert {state for state, _ in states(home_store).values()} == {"delivered"}
 
 

@@ -13,7 +13,8 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, cron_every, schedules
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, contiguous
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import DateRange, contiguous
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.runtime.processes import process_identity
@@ -54,7 +55,7 @@ def span(first: object, last: object) -> dict[str, str]:
 
 
 def make_partitions(launcher: Launcher, *names: str) -> None:
-    launcher.instance.add_dynamic_partitions(str(DEVICE_PARTITIONS.name), names)
+    launcher.instance.add_dynamic_partitions(Names().device_partitions_name, names)
 
 
 @pytest.mark.parametrize(

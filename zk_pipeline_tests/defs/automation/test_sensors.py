@@ -11,7 +11,8 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.automation.sensors import PartitionChange, partition_change, sensors
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.defs.resources import resources
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.runtime.processes import process_identity
@@ -41,7 +42,7 @@ def asked(launcher: Launcher) -> list[tuple[str | None, str, str]]:
 
 def follow_registry(launcher: Launcher) -> list[str]:
     """Tick `device_registry_sensor`, apply its partition changes as the daemon does, and return the partitions."""
-    name = str(DEVICE_PARTITIONS.name)
+    name = Names().device_partitions_name
     for request in tick(launcher, "device_registry_sensor").dynamic_partitions_requests or ():
         assert request.partitions_def_name == name
         if isinstance(request, dg.AddDynamicPartitionsRequest):

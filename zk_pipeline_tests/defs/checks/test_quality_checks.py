@@ -12,6 +12,7 @@ from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.asset_attributes import CRM_FIELDS
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.checks.quality_checks import EvaluationLog
+from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS
 from zk_pipeline.operations.alerting.quality_results import CheckResult
@@ -78,13 +79,14 @@ def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_w
         CheckResult(FEW_REVISIONS, ["too many revisions"], {}),
         [CheckResult(check, [], {}) for check in CHECKS if check != FEW_REVISIONS],
     )
-    assert len(said.new_evaluations([bad, *good], now, {})) == len(CHECKS)
+    assert len(said.new_evaluations([bad, *good], now, {}, Names())) == len(CHECKS)
     quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
     made = {FEW_REVISIONS.asset: now + timedelta(minutes=1)}
     assert [said.are_facts_due(when, {}) for when in (quarter, hour)] == [False, True]
     assert [said.are_facts_due(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
-    assert [one.check_name for one in said.new_evaluations([bad, *good], quarter, made)] == [FEW_REVISIONS.name]
-    renewed = {one.check_name for one in said.new_evaluations([bad, *good], hour, made)}
+    (failed,) = said.new_evaluations([bad, *good], quarter, made, Names())
+    assert failed.check_name == FEW_REVISIONS.name
+    renewed = {one.check_name for one in said.new_evaluations([bad, *good], hour, made, Names())}
     assert renewed == {check.name for check in CHECKS if check.asset == FEW_REVISIONS.asset} - {FEW_REVISIONS.name}
 
 

@@ -29,7 +29,8 @@ WELL = TerminalHealth(
 
 def failing(*health: TerminalHealth) -> dict[str | None, str]:
     """Failing check → its problems."""
-    return {one.check_name: str(one.metadata["problems"].value) for one in check_results(health) if not one.passed}
+    results = check_results(dg.AssetKey("raw_punches"), health)
+    return {one.check_name: str(one.metadata["problems"].value) for one in results if not one.passed}
 
 
 def test_a_terminal_that_is_well_fails_no_check() -> None:

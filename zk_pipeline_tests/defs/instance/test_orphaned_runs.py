@@ -67,7 +67,7 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
     assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert len(list(failures)) == 1
-    (failed,) = failed_run_details(launcher.instance, only_run(launcher))
+    (failed,) = failed_run_details(launcher.instance, only_run(launcher), launcher.names)
     assert failed.message.splitlines() == [
         f"The process of this run ({polling.pid} on {socket.gethostname()}) exited unexpectedly (killed, out of "
         "memory, or host restart).",
@@ -153,7 +153,7 @@ def test_of_a_run_that_the_daemon_started_it_is_told_what_happens_next(
         )
         other.kill()
     assert len(fail_orphaned_runs(launcher.instance)) == 1
-    (failed,) = failed_run_details(launcher.instance, only_run(launcher))
+    (failed,) = failed_run_details(launcher.instance, only_run(launcher), launcher.names)
     assert failed.message.endswith(f"No step was in progress. Rows that it stored are kept. {what_is_next}")
 
 

@@ -14,7 +14,8 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.automation.sensors import out_of_order
 from zk_pipeline.defs.instance.instance_health import failed_runs
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, range_tags
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import range_tags
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.operations.alerting.problems import Links, run_problem
 from zk_pipeline.runs.launcher import Launcher, open_launcher
@@ -51,7 +52,7 @@ def launcher(routed_home: Path) -> Iterator[Launcher]:  # noqa: ARG001 (exported
 @pytest.fixture
 def daemons(routed_home: Path) -> Iterator[Daemons]:
     with open_daemons(routed_home) as opened:
-        opened.instance.add_dynamic_partitions(str(DEVICE_PARTITIONS.name), ["B", "D", "A", "C"])
+        opened.instance.add_dynamic_partitions(Names().device_partitions_name, ["B", "D", "A", "C"])
         yield opened
 
 
@@ -197,7 +198,7 @@ def test_a_queue_has_one_poll_at_a_time_and_queues_run_side_by_side(daemons: Dae
 def test_a_failed_poll_is_told_by_its_queue_and_another_queues_success_does_not_cover_it(launcher: Launcher) -> None:
     for queue, ended in (("site-izmir", dg.DagsterRunStatus.FAILURE), ("site-ankara", dg.DagsterRunStatus.SUCCESS)):
         launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=ended, tags={QUEUE_TAG: queue}))
-    (failed,) = failed_runs(launcher.instance, utc_now())
+    (failed,) = failed_runs(launcher.instance, launcher.names, utc_now())
     problem = run_problem(failed, Links())
     assert (problem.title, problem.owner) == ("poll_devices (site-izmir) failed", "terminals")
 

@@ -11,7 +11,8 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster_shared.error import SerializableErrorInfo
 
-from zk_pipeline.defs.partitions import DEVICE_PARTITIONS, DateRange, range_tags
+from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import DateRange, range_tags
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.daemon_fixtures import Daemons, open_daemons
 from zk_pipeline_tests.store.store_fixtures import device
@@ -29,7 +30,7 @@ def _error(status: TickStatus) -> SerializableErrorInfo | None:
 def daemons(home: Path, home_store: Store) -> Iterator[Daemons]:
     home_store.devices.add(device("Gate"))
     with open_daemons(home) as opened:
-        opened.instance.add_dynamic_partitions(str(DEVICE_PARTITIONS.name), ["Gate"])
+        opened.instance.add_dynamic_partitions(Names().device_partitions_name, ["Gate"])
         yield opened
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -86,8 +87,8 @@ def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
     assert (done.failure, done.observed["runs"], done.observed["space"]) == (None, 4, "compact")
     left = names(worked, [run.run_id for run in launcher.instance.get_runs()])
     assert left == {"second poll", "both", "monday again"}
-    monkeypatch.setenv("RUN_RETENTION_DAYS", "0")
-    assert launcher.clean_up(dry_run=False).observed["runs"] == 0
+    unlimited = replace(launcher, settings=launcher.settings.model_copy(update={"run_retention_days": 0}))
+    assert unlimited.clean_up(dry_run=False).observed["runs"] == 0
 
 
 def said(home: Path) -> list[tuple[str, int]]:

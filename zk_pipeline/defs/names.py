@@ -1,0 +1,89 @@
+"""Dagster names of one pipeline. A key prefix makes them unique in a code location and in an instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of assets, jobs, schedules, sensors, resources, pools and partitions; `key_prefix` as in the settings."""
+
+    key_prefix: tuple[str, ...] = ()
+
+    def unique(self, name: str) -> str:
+        """Name of a job, schedule, sensor, resource, operation or partitions definition."""
+        return "_".join((*self.key_prefix, name))
+
+    def asset(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([*self.key_prefix, name])
+
+    def step(self, asset: str) -> str:
+        """Step that materializes an asset, as in run config."""
+        return self.asset(asset).to_python_identifier()
+
+    @property
+    def assets(self) -> tuple[dg.AssetKey, ...]:
+        return tuple(map(self.asset, ("devices", "raw_punches", "daily_attendance", "crm_sync")))
+
+    @property
+    def device_partitions(self) -> dg.DynamicPartitionsDefinition:
+        return dg.DynamicPartitionsDefinition(name=self.device_partitions_name)
+
+    @property
+    def device_partitions_name(self) -> str:
+        return self.unique("devices")
+
+    @property
+    def alert_sensor(self) -> str:
+        return self.unique("alert_sensor")
+
+    # Jobs.
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        return (self.poll, self.process, self.sync, self.retry, self.cleanup)
+
+    @property
+    def poll(self) -> str:
+        return self.unique("poll_devices")
+
+    @property
+    def process(self) -> str:
+        return self.unique("process_attendance")
+
+    @property
+    def sync(self) -> str:
+        return self.unique("sync_to_crm")
+
+    @property
+    def retry(self) -> str:
+        return self.unique("retry_failed_syncs")
+
+    @property
+    def cleanup(self) -> str:
+        return self.unique("daily_cleanup")
+
+    # Pools.
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        return (self.terminals_pool, self.attendance_pool, self.crm_pool)
+
+    @property
+    def terminals_pool(self) -> str:
+        return self._pool("terminals")
+
+    @property
+    def attendance_pool(self) -> str:
+        return self._pool("attendance")
+
+    @property
+    def crm_pool(self) -> str:
+        return self._pool("crm")
+
+    def _pool(self, name: str) -> str:
+        """Pools belong to the whole instance: also without a prefix their names begin with that of the package."""
+        return f"zk_pipeline_{self.unique(name)}"
