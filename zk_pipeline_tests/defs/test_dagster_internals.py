@@ -13,6 +13,14 @@ GATEWAY = Path(dagster_internals.__file__)
 PRIVATE_NAMES = {
     "_config": {"UserConfigSchema"},
     "_core.code_pointer": {"ModuleCodePointer"},
+    "_core.definitions.data_version": {
+        "CODE_VERSION_TAG",
+        "DATA_VERSION_TAG",
+        "DEFAULT_DATA_VERSION",
+        "get_input_data_version_tag",
+        "get_input_event_pointer_tag",
+    },
+    "_core.definitions.source_asset": {"SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION"},
     "_core.events": {"AssetMaterializationPlannedData"},
     "_core.instance": {"RUNLESS_RUN_ID"},
     "_core.launcher": {"CheckRunHealthResult", "WorkerStatus"},
@@ -26,6 +34,7 @@ PRIVATE_NAMES = {
     "_core.storage.tags": {
         "ASSET_PARTITION_RANGE_END_TAG",
         "ASSET_PARTITION_RANGE_START_TAG",
+        "BACKFILL_ID_TAG",
         "PARTITION_NAME_TAG",
         "WILL_RETRY_TAG",
     },

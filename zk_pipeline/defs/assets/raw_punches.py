@@ -11,6 +11,8 @@ from pydantic import Field
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
+from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
+from zk_pipeline.defs.assets.step_output import is_backfill, step_output
 from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
@@ -45,13 +47,16 @@ def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type
 
 def _raw_punches(
     context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
     opened = store.open()
     named = set(config.devices)
     keys = set(context.partition_keys)
     chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
     context.log.info("polling %d devices", len(chosen))
-    failures: dict[str, str] = {}
+    left_out = keys - {device.name for device in chosen}
+    failures = dict.fromkeys(left_out, "not polled: not an enabled device") if is_backfill(context) else {}
+    (registry,) = context.assets_def.dependency_keys
+    upstream = UpstreamEvent.materialized(context.instance, registry)
     links = AdminLinks(terminals.pipeline.admin_url)
     read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
     for polled in poll_devices(
@@ -70,7 +75,7 @@ def _raw_punches(
         for warning in polled.ingested.warnings if polled.ingested is not None else ():
             context.log.warning("%s", warning)
         try:
-            context.log_event(_event(context.asset_key, opened, polled, links))
+            context.log_event(_event(context, opened, polled, links, upstream))
         except Exception as error:  # go on with the other devices; device_polls has the result of this one
             context.log.exception("%s was stored, but its materialization could not be logged", name)
             failures[name] = (
@@ -78,17 +83,25 @@ def _raw_punches(
             )
     yield from check_results(context.asset_key, terminal_health(opened.database))
     if failures:
-        raise partial_failure("device", failures, len(chosen))
+        raise partial_failure("device", failures, len(keys) if is_backfill(context) else len(chosen))
+    yield step_output()
 
 
-def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLinks) -> dg.AssetMaterialization:
+def _event(
+    context: dg.AssetExecutionContext, store: Store, polled: DevicePolled, links: AdminLinks, upstream: UpstreamEvent
+) -> dg.AssetMaterialization:
     """Materialization of one device's poll. One event per device: each is a transaction in Dagster's event log."""
     event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
+    newest = ingested and ingested.newest_punches_poll_id
     return dg.AssetMaterialization(
-        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
+        context.asset_key,
+        partition=polled.device.name,
+        description=polled.summary,
+        metadata=event_metadata,
+        tags=version_tags(context, f"poll {newest}" if newest else "no punches", upstream),
     )
 
 
@@ -141,6 +154,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),
         deps=[names.asset("devices")],
         output_required=False,
+        dagster_type=dg.Nothing,
         pool=names.terminals_pool if is_one_run else None,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
         check_specs=check_specs(names.asset("raw_punches")),

@@ -1,15 +1,19 @@
-"""Sensors for device partitions and new punches. They read the store and keep no cursor."""
+"""Sensors for device partitions and new punches. They read the store. The only cursor has the observations that
+`new_punches_sensor` has logged; without it, they are logged once more.
+"""
 
 # No postponed annotations: Dagster inspects them.
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.assets.data_versions import observation
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
-from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
+from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES, is_being_materialized
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import register_pools
@@ -19,6 +23,8 @@ from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import utc_now
 from zk_pipeline.store.work_dates.staleness import StaleDate
+
+MAX_OBSERVATIONS = 100  # per tick, about half a second of the daemon
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,25 @@ def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
     return f"{part}@{newest}"
 
 
+def observations(
+    context: dg.SensorEvaluationContext, names: Names, stale: Sequence[StaleDate]
+) -> tuple[list[dg.AssetObservation], str]:
+    """Observations of the stale work dates that have attendance days, and the sensor's next cursor: the version of each
+    observed work date. At most MAX_OBSERVATIONS are new; the next tick continues.
+
+    A run reads punches before it logs the materializations, which refer to the latest observation at its start. So
+    nothing is observed during a run.
+    """
+    known: dict[str, str] = json.loads(context.cursor or "{}")
+    versions = {item.work_date.isoformat(): item.version for item in stale if item.processed_at is not None}
+    new = [day for day, version in versions.items() if known.get(day) != version][:MAX_OBSERVATIONS]
+    if new and is_being_materialized(context.instance, names.asset("daily_attendance")):
+        new = []
+    kept = {day: version for day, version in known.items() if day in versions}
+    cursor = kept | {day: versions[day] for day in new}
+    return [observation(names.work_dates, day, versions[day]) for day in new], json.dumps(cursor)
+
+
 def sensors(
     settings: Settings, default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING
 ) -> Sequence[dg.SensorDefinition]:
@@ -107,19 +132,29 @@ def sensors(
         job_name=names.process,
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=default_status,
-        description="Requests runs for exactly the stale work dates: those with punches newer than their rows.",
+        description="Requests runs for exactly the stale work dates, those with punches newer than their rows, and "
+        "observes them in `work_dates`.",
     )
     @with_resource_keys(names)
-    def new_punches_sensor(
-        context: dg.SensorEvaluationContext, store: StoreResource
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def new_punches_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
+        observed: list[dg.AssetObservation] = []
+        cursor = context.cursor
+
         def request() -> Iterator[dg.RunRequest | dg.SkipReason]:
+            nonlocal observed, cursor
             stale = stale_dates(store.open(), settings, last=last_work_date(settings, utc_now()))
+            observed, cursor = observations(context, names, stale)
             if not stale:
                 yield dg.SkipReason("no stale work date: no punches newer than their attendance days")
             for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
                 yield dg.RunRequest(run_key=run_key(part, stale), tags=part.tags)
 
-        yield from unless_in_progress(context.instance, [names.process], request)
+        requested = list(unless_in_progress(context.instance, [names.process], request))
+        return dg.SensorResult(
+            run_requests=[one for one in requested if isinstance(one, dg.RunRequest)],
+            skip_reason=next((one for one in requested if isinstance(one, dg.SkipReason)), None),
+            cursor=cursor,
+            asset_events=observed,
+        )
 
     return [device_registry_sensor, new_punches_sensor]

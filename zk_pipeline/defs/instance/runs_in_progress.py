@@ -39,3 +39,9 @@ def any_run_in_progress(instance: dg.DagsterInstance) -> str | None:
     fail_orphaned_runs(instance)
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES), limit=1)
     return f"run {runs[0].run_id} of {runs[0].job_name} is {runs[0].status.value.lower()}" if runs else None
+
+
+def is_being_materialized(instance: dg.DagsterInstance, asset: dg.AssetKey) -> bool:
+    """Whether a run in progress has selected the asset."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES))
+    return any(asset in (run.asset_selection or ()) for run in runs)
