@@ -127,10 +127,13 @@ def with_resource_keys(names: Names) -> Callable[[_Function], _Function]:
         }
         original = {key: name for name, key in renamed.items()}
 
-        @functools.wraps(function)
-        def prefixed(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             return function(*args, **{original.get(name, name): value for name, value in kwargs.items()})
 
+        def generate(*args: Any, **kwargs: Any) -> Any:  # Dagster treats generator functions in their own way
+            return (yield from call(*args, **kwargs))
+
+        prefixed = functools.wraps(function)(generate if inspect.isgeneratorfunction(function) else call)
         parameters = [one.replace(name=renamed.get(name, name)) for name, one in signature.parameters.items()]
         annotations = {renamed.get(name, name): kind for name, kind in function.__annotations__.items()}
         vars(prefixed).update(__signature__=signature.replace(parameters=parameters))
