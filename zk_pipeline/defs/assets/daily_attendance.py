@@ -21,6 +21,7 @@ from zk_pipeline.defs.assets.snapshot import publish_snapshot
 from zk_pipeline.defs.assets.step_output import is_followed_by, step_output
 from zk_pipeline.defs.checks.day_checks import check_result, check_spec
 from zk_pipeline.defs.failures import partial_failure
+from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
@@ -67,6 +68,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition | dg.A
     def daily_attendance(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+        wait_in_backfill(context.instance, context.run, names.asset("raw_punches"))
         opened = store.open()
         upstream = UpstreamEvent.observed(context.instance, names.work_dates)
         opened.punches.apply_settings(rules)

@@ -12,8 +12,9 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
-from zk_pipeline.defs.assets.step_output import is_backfill, step_output
+from zk_pipeline.defs.assets.step_output import step_output
 from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
+from zk_pipeline.defs.dagster_internals import DATA_VERSION_TAG
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
@@ -23,6 +24,8 @@ from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
 from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store
+
+_NO_PUNCHES = "no punches"  # data version
 
 
 class PollConfig(dg.Config):
@@ -51,10 +54,10 @@ def _raw_punches(
     opened = store.open()
     named = set(config.devices)
     keys = set(context.partition_keys)
-    chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
+    registered = [device for device in opened.devices.all() if device.name in keys]
+    chosen = [device for device in registered if (device.name in named if named else device.enabled)]
     context.log.info("polling %d devices", len(chosen))
-    left_out = keys - {device.name for device in chosen}
-    failures = dict.fromkeys(left_out, "not polled: not an enabled device") if is_backfill(context) else {}
+    failures: dict[str, str] = {}
     (registry,) = context.assets_def.dependency_keys
     upstream = UpstreamEvent.materialized(context.instance, registry)
     links = AdminLinks(terminals.pipeline.admin_url)
@@ -82,8 +85,12 @@ def _raw_punches(
                 f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
     yield from check_results(context.asset_key, terminal_health(opened.database))
+    if not named:  # a backfill of all partitions ends as failed if one of them has no materialization
+        for device in registered:
+            if not device.enabled:
+                context.log_event(_event_of_disabled(context, device.name, upstream))
     if failures:
-        raise partial_failure("device", failures, len(keys) if is_backfill(context) else len(chosen))
+        raise partial_failure("device", failures, len(chosen))
     yield step_output()
 
 
@@ -101,7 +108,23 @@ def _event(
         partition=polled.device.name,
         description=polled.summary,
         metadata=event_metadata,
-        tags=version_tags(context, f"poll {newest}" if newest else "no punches", upstream),
+        tags=version_tags(context, f"poll {newest}" if newest else _NO_PUNCHES, upstream),
+    )
+
+
+def _event_of_disabled(
+    context: dg.AssetExecutionContext, device: str, upstream: UpstreamEvent
+) -> dg.AssetMaterialization:
+    """Materialization of a device without a poll: its punches are as before."""
+    latest = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device]), limit=1
+    ).records
+    version = latest[0].asset_materialization.tags.get(DATA_VERSION_TAG) if latest else None
+    return dg.AssetMaterialization(
+        context.asset_key,
+        partition=device,
+        description=f"{device} is disabled: not polled",
+        tags=version_tags(context, version or _NO_PUNCHES, upstream),
     )
 
 
