@@ -8,13 +8,15 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
-from zk_pipeline.config.settings import VARIABLES
+from zk_pipeline.config.settings import VARIABLES, load_settings
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.engine.database import Where
@@ -25,6 +27,7 @@ from zk_pipeline_tests.devices.matrix.matrix_judge import OUTCOME, WRONG
 from zk_pipeline_tests.distribution import LongestFirst, sort_items
 from zk_pipeline_tests.engines import ENGINES, chosen, empty_store, end_lakes, lakes, lakes_dropped, on_engine
 from zk_pipeline_tests.fast import is_ignored, mark_fast
+from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
 from zk_pipeline_tests.memory_folder import use_memory_folder
 from zk_pipeline_tests.operations.history_oracle import HISTORY_COUNTS
 from zk_pipeline_tests.postgres import NoPostgres, Postgres
@@ -148,6 +151,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty store and an empty Dagster instance."""
     import dagster as dg  # only for those who need it: two seconds
 
+    load_migrations_once()
     home = tmp_path_factory.mktemp("home")
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     with pytest.MonkeyPatch.context() as patch:
@@ -158,6 +162,13 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "data").mkdir()
     assert store_at(home / "data" / "attendance.duckdb").devices.all() == []
     return home
+
+
+def load_migrations_once() -> None:
+    """Let alembic read Dagster's ninety migrations once per process, not at each opening of a storage and each run."""
+    from alembic.script import ScriptDirectory
+
+    ScriptDirectory.from_config = cache(ScriptDirectory.from_config)  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -177,6 +188,45 @@ def home(bare_home: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(empty_home, bare_home)
     monkeypatch.setenv("DAGSTER_HOME", str(bare_home))
     return bare_home
+
+
+@contextmanager
+def exported(home: Path) -> Iterator[pytest.MonkeyPatch]:
+    """The environment with `home` as home and no other variable of the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("ZK_PIPELINE_HOME", str(home))
+        patch.setenv("DAGSTER_HOME", str(home))
+        yield patch
+
+
+@pytest.fixture(scope="session")
+def processed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home after a poll of two terminals and a run of processing; no delivery sent.
+
+    1001 was present on Monday and Wednesday, 1002 on Monday. The terminals are switched off.
+    """
+    from zk_pipeline.defs.partitions import DateRange  # imports Dagster
+    from zk_pipeline.runs.launcher import open_launcher
+
+    home = tmp_path_factory.mktemp("processed") / "home"
+    shutil.copytree(empty_home, home)
+    with exported(home), Fleet() as fleet:
+        terminals = gate("North", *present(MONDAY), *present(WEDNESDAY)), gate("South", *present(MONDAY, "1002"))
+        names = switch_on(fleet, Store.at(home / "data" / "attendance.duckdb"), *terminals)
+        with open_launcher(load_settings()) as launcher:
+            (polled,) = launcher.poll(names, names)
+            made = launcher.process(DateRange(MONDAY, WEDNESDAY))
+        assert (polled.failure, made.failure) == (None, None)
+    return home
+
+
+@pytest.fixture
+def processed(home: Path, processed_home: Path) -> None:
+    """`home` as a copy of `processed_home`."""
+    shutil.rmtree(home)
+    shutil.copytree(processed_home, home)
 
 
 @pytest.fixture

@@ -184,6 +184,7 @@ class Settings(BaseSettings):
     )
     alert_reminder_hours: float = _variable("ALERT_REMINDER_HOURS", 24.0, ge=0, le=8760, allow_inf_nan=False)
     ui_url: OptionalUrl = _variable("ZK_PIPELINE_UI_URL", None)
+    ui_login_required: bool = _variable("UI_LOGIN_REQUIRED", False)
     admin_url: OptionalUrl = _variable("ZK_PIPELINE_ADMIN_URL", None)
     docs_url: OptionalUrl = _variable("ZK_PIPELINE_DOCS_URL", None)
     api_tokens_required: bool = _variable("API_TOKENS_REQUIRED", True)
@@ -202,6 +203,12 @@ class Settings(BaseSettings):
             raise ValueError("PUBLISH_SNAPSHOT: only a store that is a file is published; analysts read a shared one")
         if snapshot is not None and snapshot.resolve() == self.database_path.resolve():
             raise ValueError("PUBLISH_SNAPSHOT: is the store itself; name another file")
+        return self
+
+    @model_validator(mode="after")
+    def _login_needs_tokens(self) -> Settings:
+        if self.ui_login_required and not self.api_tokens_required:
+            raise ValueError("UI_LOGIN_REQUIRED: a login needs tokens; leave API_TOKENS_REQUIRED at true")
         return self
 
     @model_validator(mode="after")

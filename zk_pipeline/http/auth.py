@@ -10,7 +10,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 
-from zk_pipeline.http.middleware import SAFE_METHODS, is_loopback_name
+from zk_pipeline.http.origin import SAFE_METHODS, is_loopback_name
 from zk_pipeline.http.services import Services, services_of
 from zk_pipeline.http.sessions import Session
 from zk_pipeline.store.api_tokens import SCOPES, Scope
@@ -88,7 +88,7 @@ def client_address(request: Request) -> str:
 
 def cookie_name(request: Request) -> str:
     """Over HTTPS the prefix `__Host-` makes browsers require Secure, this host and the path /."""
-    return "__Host-zk_session" if request.url.scheme == "https" else "zk_session"
+    return f"{'__Host-' if request.url.scheme == 'https' else ''}{services_of(request).sessions.cookie_name}"
 
 
 def is_login_allowed(request: Request) -> bool:

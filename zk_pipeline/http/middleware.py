@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import re
@@ -11,7 +10,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -20,13 +19,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zk_pipeline.http.errors import unexpected_error_response
+from zk_pipeline.http.origin import SAFE_METHODS, is_host, is_loopback_name, is_same_origin
 from zk_pipeline.http.request_metrics import RequestMetrics
 
 MAX_BODY_BYTES = 256 * 1024
 BODY_TIMEOUT_SECONDS = 20.0  # for the whole body
 SEND_TIMEOUT_SECONDS = 30.0  # for the client to receive one chunk of a response
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ACCESS_LOG = logging.getLogger("zk_pipeline.api.access")
 
 # Styles and scripts come from own files only; a page that needs either inline is a bug.
@@ -82,11 +81,11 @@ class RequestGuard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
-        if "host" in headers and not _is_host(headers["host"]):
+        if "host" in headers and not is_host(headers["host"]):
             return _reject(400, "the Host header is not a host name")
         if not self.any_host and not is_loopback_name(headers.get("host", "")):
             return _reject(403, "without tokens, only names of this machine are accepted as Host, such as localhost")
-        if scope["method"] not in SAFE_METHODS and "authorization" not in headers and not _is_same_origin(headers):
+        if scope["method"] not in SAFE_METHODS and "authorization" not in headers and not is_same_origin(headers):
             return _reject(403, "this request comes from a page of another origin")
         names = [name for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)]
         if scope["path"].startswith("/api/") and len(names) != len(set(names)):
@@ -155,29 +154,6 @@ class _Exchange:
             "ms": round(seconds * 1e3, 1),
         }
         ACCESS_LOG.info("%s", json.dumps(entry))
-
-
-def is_loopback_name(host: str) -> bool:
-    """Whether a Host header (or a bare name) is a loopback name or address."""
-    name = urlsplit(f"//{host}").hostname or "" if _is_host(host) else ""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_host(text: str) -> bool:
-    return bool(re.fullmatch(r"[\w.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", text, re.ASCII))
-
-
-def _is_same_origin(headers: Headers) -> bool:
-    """Whether a request is from a page of this origin or from no browser. Browsers send at least one of the headers."""
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if origin is not None:
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
-    return site in (None, "same-origin", "none")
 
 
 def _has_no_body(headers: Headers) -> bool:

@@ -33,6 +33,7 @@ class Sessions:
     monotonic: Callable[[], float]
     idle: float = 8 * 3600.0
     longest: float = 24 * 3600.0
+    cookie_name: str = "zk_session"
     _sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

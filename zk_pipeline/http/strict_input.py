@@ -19,7 +19,7 @@ from starlette.types import Message
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import REQUIREMENTS
-from zk_pipeline.http.middleware import SAFE_METHODS
+from zk_pipeline.http.origin import SAFE_METHODS
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 _JSON = re.compile(r"application/([\w.-]+\+)?json", re.IGNORECASE)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import yaml
@@ -88,10 +90,10 @@ class Supervisor:
         self._start("daemon", [*dagster, "dagster._daemon", "run", "-w", str(workspace), "--log-level", "warning"])
         self._start(
             "webserver",
-            [*dagster, "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace),
-             "--dagster-log-level", "warning"],
+            [*dagster, "zk_pipeline.server.dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port),
+             "-w", str(workspace), "--dagster-log-level", "warning"],
         )  # fmt: skip
-        self._wait("web server", lambda: _accepts_connections(self.port))
+        self._wait("web server", lambda: webserver_answers(self.port))
 
     def _start(self, name: str, command: list[str]) -> None:
         output = None if self.logs is None else self.logs / f"{name}.log"
@@ -140,7 +142,16 @@ def single_instance(home: Path) -> Iterator[None]:
         yield
 
 
-def _accepts_connections(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def webserver_answers(port: int) -> bool:
+    """Whether the webserver answers. Raises ZkPipelineError if it does not refuse an unknown host name."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/server_info", headers={"Host": "unknown.invalid"})
+        status = connection.getresponse().status
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    if status != HTTPStatus.MISDIRECTED_REQUEST:
+        raise ZkPipelineError("the webserver does not check host names: this dagster-webserver is not supported")
+    return True

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from zk_pipeline.http.auth import client_address, cookie_name, is_login_allowed, too_many_attempts_error
+from zk_pipeline.http.auth import client_address, cookie_name, identify, is_login_allowed, too_many_attempts_error
 from zk_pipeline.http.services import Given
 from zk_pipeline.web.rendering import Form, ReaderForm, read_form, render, safe_target
 
@@ -22,7 +22,8 @@ _UNENCRYPTED = (
 @router.get("/login")
 def show(request: Request) -> Response:
     problem = None if is_login_allowed(request) else _UNENCRYPTED
-    return render(request, "login.html", next=safe_target(request.query_params.get("next")), problem=problem)
+    target = safe_target(request.query_params.get("next"))
+    return render(request, "login.html", identify(request), next=target, problem=problem)
 
 
 @router.post("/login")

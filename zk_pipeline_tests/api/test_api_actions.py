@@ -16,7 +16,7 @@ import pytest
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.http.run_workers import NOT_STARTED, WORKER_LOST, Action, RunWorkerPool, TooManyActions
 from zk_pipeline.http.services import Parts
-from zk_pipeline.server import app
+from zk_pipeline.server import base_app
 from zk_pipeline.simulator.crm.faults import no_fault, refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.faults import Faults
@@ -152,7 +152,7 @@ def test_who_waits_for_a_run_is_told_its_id_when_the_api_is_stopped(
     home: Path, filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.exists()
-    monkeypatch.setattr(app, "RUN_TIMEOUT_SECONDS", 0.1)  # the run has no end
+    monkeypatch.setattr(base_app, "RUN_TIMEOUT_SECONDS", 0.1)  # the run has no end
     actions = RunWorkerPool(workers=1, work=quick_work)
     parts = Parts(actions=actions)
     with ThreadPoolExecutor(1) as waiting, serve(load_settings(), filled, parts) as served, served.client() as admin:

@@ -22,16 +22,15 @@ def gates(fleet: Fleet, home_store: Store) -> Fleet:
     return fleet
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_backup_is_written_to_the_home_with_counts_of_its_rows(zk: CommandLine, home: Path) -> None:
-    zk("poll")
     result = zk("backup")
     assert (result.code, result.err) == (0, "")
     (file,) = (home / "backups").iterdir()
     assert result.out.startswith(f"{file}: ")
-    assert result.out.endswith(" MB, 2 punches, verified\n")
+    assert result.out.endswith(" MB, 6 punches, verified\n")
     again = zk("backup", str(home / "elsewhere.duckdb"), "--json").json
-    assert (again["file"], again["rows"]["raw_punches"]) == (str(home / "elsewhere.duckdb"), 2)
+    assert (again["file"], again["rows"]["raw_punches"]) == (str(home / "elsewhere.duckdb"), 6)
 
 
 def advised(lines: list[str]) -> list[list[str]]:
@@ -40,28 +39,10 @@ def advised(lines: list[str]) -> list[list[str]]:
 
 
 @pytest.mark.usefixtures("gates")
-def test_a_restored_store_is_polled_and_processed_without_a_repeated_delivery(
-    zk: CommandLine, home: Path, crm: CrmReceiver, home_store: Store
+def test_after_a_restore_and_its_advice_all_days_are_there_and_none_is_delivered_again(
+    zk: CommandLine, home: Path, fleet: Fleet, crm: CrmReceiver, home_store: Store
 ) -> None:
-    file = zk("backup", "--json").json["file"]
-    for command in ("poll", "process", "sync"):
-        zk(command)
-    posts = crm.posts
-    restored = zk("restore", file, "--yes", "--json").json
-    assert (restored["carried"]["days"], restored["carried"]["first"]) == (1, str(MONDAY))
-    assert home_store.punches.total() == 2
-    for line in advised(restored["next"]):
-        assert zk(*line).code == 0
-    assert zk("sync").code == 0
-    assert crm.posts == posts
-    assert zk("restore", file, "--yes").out.count("next: zk-pipeline poll") == 1
-    assert len(list((home / "data").glob("*.replaced-*"))) == 2
-
-
-@pytest.mark.usefixtures("gates")
-def test_a_terminal_registered_since_keeps_its_days_when_the_advice_is_followed(
-    zk: CommandLine, fleet: Fleet, crm: CrmReceiver, home_store: Store
-) -> None:
+    """Also those of a terminal that was registered since the backup."""
     file = zk("backup", "--json").json["file"]
     switch_on(fleet, home_store, gate("Dock", *present(MONDAY, "1002")))
     zk("api-token", "create", "later")
@@ -81,18 +62,21 @@ def test_a_terminal_registered_since_keeps_its_days_when_the_advice_is_followed(
         assert expected in printed
     assert zk("restore", file, "--dry-run", "--json").json["due_after"] == {"records": 0, "retractions": 0}
     restored = zk("restore", file, "--yes", "--json").json
+    assert (restored["carried"]["days"], restored["carried"]["first"]) == (2, str(MONDAY))
+    assert home_store.punches.total() == 4
     for line in (*advised(restored["next"]), ["sync"]):
         assert zk(*line).code == 0
     assert zk("process", "--start-date", str(MONDAY), "--end-date", str(MONDAY)).code == 0
     assert zk("sync").code == 0
     assert crm.posts == posts
     assert zk("export", "attendance", "-o", "-", "--format", "csv").out == days
+    assert zk("restore", file, "--yes").out.count("next: zk-pipeline poll") == 1
+    assert len(list((home / "data").glob("*.replaced-*"))) == 2
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_preview_names_the_deliveries_that_would_become_due(zk: CommandLine, crm: CrmReceiver) -> None:
-    for command in ("poll", "process", "sync"):
-        zk(command)
+    zk("sync")
     assert crm.posts
     file = zk("backup", "--json").json["file"]
     zk("shift", "add", "night", "--start", "20:00", "--end", "04:00")
@@ -109,9 +93,8 @@ def test_a_preview_names_the_deliveries_that_would_become_due(zk: CommandLine, c
     assert zk("sync", "--json").json["delivered"] == seen["due_after"]["records"] + seen["due_after"]["retractions"]
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_the_losses_from_an_unreadable_store_are_listed(zk: CommandLine, home_store: Store) -> None:
-    zk("poll")
     file = zk("backup", "--json").json["file"]
     home_store.database.path.write_bytes(b"broken" * 1000)
     result = zk("restore", file, "--yes")
@@ -120,12 +103,10 @@ def test_the_losses_from_an_unreadable_store_are_listed(zk: CommandLine, home_st
     assert "revoke such tokens again" in result.out
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_preview_on_a_new_machine_writes_nothing_and_names_deliveries_of_unknown_outcome(
     zk: CommandLine, tmp_path: Path, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for command in ("poll", "process"):
-        zk(command)
     file = zk("backup", "--json").json["file"]
     assert zk("sync").code == 0
     new = tmp_path / "new"
@@ -135,16 +116,16 @@ def test_a_preview_on_a_new_machine_writes_nothing_and_names_deliveries_of_unkno
     assert (shown.code, shown.err) == (0, "")
     assert "due at the CRM without the restore 0 records, 0 retractions" in " ".join(shown.out.split())
     assert sorted(path.name for path in new.iterdir()) == sorted(TEMPLATES), "what every command puts there"
-    assert "1 undelivered record of the backup may have arrived since: `sync` sends those that wait again" in shown.out
+    assert "3 undelivered records of the backup may have arrived since: `sync` sends those that wait again" in shown.out
     monkeypatch.setenv("CRM_LOOKUP", "/lookup/?user={user_id}&date={date}")
     done = zk("restore", file, "--yes")
     assert (
-        "1 undelivered record of the backup may have arrived since: "
+        "3 undelivered records of the backup may have arrived since: "
         "the CRM is asked (CRM_LOOKUP) before one is sent again" in done.out
     )
     advice = [line.strip() for line in done.out.splitlines() if "zk-pipeline" in line][-3:]
     assert advised(advice) == [["poll"], ["process"], ["sync"]]
-    assert crm.posts == 1
+    assert crm.posts == 3
 
 
 def test_restore_asks_before_it_replaces(zk: CommandLine, home: Path) -> None:

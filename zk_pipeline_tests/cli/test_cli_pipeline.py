@@ -41,7 +41,7 @@ def gates(fleet: Fleet, home_store: Store) -> Fleet:
 
 
 @pytest.mark.usefixtures("gates")
-def test_from_punch_to_crm_by_three_commands_each_of_them_dagster_runs(
+def test_from_punch_to_crm_by_three_commands_of_dagster_runs_and_a_second_time_there_is_nothing_to_do(
     zk: CommandLine, crm: CrmReceiver, runs: Runs
 ) -> None:
     polled = zk("poll", "--json").json
@@ -70,12 +70,7 @@ def test_from_punch_to_crm_by_three_commands_each_of_them_dagster_runs(
     ]
     assert len(polled["run_ids"] + made["run_ids"] + sent["run_ids"]) == len(states)
 
-
-@pytest.mark.usefixtures("gates")
-def test_a_second_time_there_is_nothing_to_do(zk: CommandLine, crm: CrmReceiver, runs: Runs) -> None:
-    for command in ("poll", "process", "sync"):
-        assert zk(command).code == 0
-    posts, before = crm.posts, len(runs())
+    posts = crm.posts
     assert [one["new"] for one in zk("poll", "--json").json["devices"]] == [0, 0]
     for command in ("process", "sync"):
         result = zk(command)
@@ -83,7 +78,7 @@ def test_a_second_time_there_is_nothing_to_do(zk: CommandLine, crm: CrmReceiver,
     assert zk("process", "--json").json == {"run_ids": [], "work_dates": []}
     assert zk("sync", "--json").json["delivered"] == 0
     assert crm.posts == posts
-    assert len(runs()) == before + 1
+    assert len(runs()) == len(states) + 1
 
 
 def test_a_dead_terminal_fails_the_command_and_the_others_are_read(zk: CommandLine, gates: Fleet, runs: Runs) -> None:
@@ -104,9 +99,9 @@ def test_without_a_device_there_is_nothing_to_poll(zk: CommandLine, runs: Runs) 
     assert runs() == []
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_range_processes_every_date_including_those_without_punches(zk: CommandLine, runs: Runs) -> None:
-    zk("poll")
+    before = len(runs())
     span = ["--start-date", str(MONDAY), "--end-date", str(WEDNESDAY)]
     made = zk("process", *span, "--json").json
     assert [(one["work_date"], one["rows"]) for one in made["work_dates"]] == [
@@ -115,13 +110,11 @@ def test_a_range_processes_every_date_including_those_without_punches(zk: Comman
         (str(WEDNESDAY), 1),
     ]
     assert zk("process", "--date", str(MONDAY)).out.splitlines()[1].split() == [str(MONDAY), "2", "0", "0", "2", "0"]
-    assert [job for job, _ in runs()] == ["poll_devices", "process_attendance", "process_attendance"]
+    assert [job for job, _ in runs()[before:]] == ["process_attendance", "process_attendance"]
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_without_a_crm_a_sync_says_so_and_counts_no_attempt(zk: CommandLine, home_store: Store, runs: Runs) -> None:
-    zk("poll")
-    zk("process")
     before = runs()
     result = zk("sync")
     assert (result.code, result.out) == (2, "")
@@ -132,12 +125,10 @@ def test_without_a_crm_a_sync_says_so_and_counts_no_attempt(zk: CommandLine, hom
     assert home_store.deliveries.states() == {"pending": 3}
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_dry_run_prints_the_requests_without_the_token_and_sends_nothing(
     zk: CommandLine, crm: CrmReceiver, home_store: Store
 ) -> None:
-    zk("poll")
-    zk("process")
     result = zk("sync", "--dry-run", "--user-id", "1001")
     asked = result.json
     assert asked["url"] == crm.url
@@ -154,10 +145,8 @@ def test_a_dry_run_prints_the_requests_without_the_token_and_sends_nothing(
     assert len(nothing.out.splitlines()) == 1
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_sync_is_restricted_to_its_limit_user_and_dates(zk: CommandLine, crm: CrmReceiver) -> None:
-    zk("poll")
-    zk("process")
     assert zk("sync", "--limit", "1", "--json").json["delivered"] == 1
     assert zk("sync", "--start-date", str(TUESDAY), "--user-id", "1002", "--json").json["delivered"] == 0
     assert zk("sync", "--start-date", str(TUESDAY), "--json").json["delivered"] == 1
@@ -167,10 +156,8 @@ def test_a_sync_is_restricted_to_its_limit_user_and_dates(zk: CommandLine, crm: 
     assert len(crm.ledger.latest()) == 3
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_dead_letter_is_shown_and_repaired(zk: CommandLine, crm: CrmReceiver) -> None:
-    zk("poll")
-    zk("process")
     crm.unknown_users = {"1002"}
     result = zk("sync")
     assert result.code == 1
@@ -186,12 +173,11 @@ def test_a_dead_letter_is_shown_and_repaired(zk: CommandLine, crm: CrmReceiver) 
     assert zk("test-crm", "--stats", "--json").json == {"total": 3, "synced": 3, "unsynced": 0, "failed": 0}
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_cleanup_is_a_run_too_and_its_dry_run_deletes_nothing(
     zk: CommandLine, crm: CrmReceiver, home_store: Store, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for command in ("poll", "process", "sync"):
-        zk(command)
+    zk("sync")
     assert crm.posts == 3
     monkeypatch.setenv("RAW_RETENTION_DAYS", "30")
     assert zk("cleanup", "--dry-run", "--json").json["punches"] == 6
@@ -219,10 +205,8 @@ def test_a_wrong_token_is_reported_without_printing_it(zk: CommandLine, crm: Crm
     assert CRM_TOKEN not in result.out + result.err
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_crm_that_repeats_the_token_does_not_make_a_command_print_it(zk: CommandLine, crm: CrmReceiver) -> None:
-    zk("poll")
-    zk("process")
     crm.fault_rule = lambda _: refusal(401, detail=f"{CRM_TOKEN} is unknown")
     result = zk("sync")
     assert result.code == 1
@@ -251,12 +235,10 @@ def test_the_status_of_a_fresh_home_has_empty_counts(zk: CommandLine) -> None:
     assert zk("status").out.endswith("0 running; 1 run in progress\n")
 
 
-@pytest.mark.usefixtures("gates")
+@pytest.mark.usefixtures("processed")
 def test_a_pause_that_the_crm_asked_for_is_shown_and_lifted(
     zk: CommandLine, crm: CrmReceiver, home_store: Store
 ) -> None:
-    for command in ("poll", "process"):
-        zk(command)
     assert "pause of the CRM" not in zk("status").out
     until = (home_store.clock() + timedelta(hours=20)).replace(microsecond=0)
     home_store.deliveries.save_pause(until, crm.url)

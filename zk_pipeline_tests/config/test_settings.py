@@ -77,6 +77,7 @@ WRONG = {
     "ZK_PIPELINE_ADMIN_URL": ["admin"],
     "ZK_PIPELINE_DOCS_URL": ["docs"],
     "API_TOKENS_REQUIRED": ["nope"],
+    "UI_LOGIN_REQUIRED": ["nope"],
     "RAW_RETENTION_DAYS": ["-1", "ever", "99999999"],
     "QUARANTINE_RETENTION_DAYS": ["-1", "ever"],
     "RUN_RETENTION_DAYS": ["-1", "", "1.5"],
@@ -137,6 +138,11 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_the_value_and_where_i
 
 def test_equal_start_and_end_are_refused_even_where_only_one_is_set(tmp_path: Path) -> None:
     assert refusal(tmp_path, WORK_START_TIME="18:00") == "WORK_END_TIME: must differ from WORK_START_TIME"
+
+
+def test_a_login_of_the_ui_without_tokens_is_refused(tmp_path: Path) -> None:
+    reason = "UI_LOGIN_REQUIRED='true' (exported): a login needs tokens; leave API_TOKENS_REQUIRED at true"
+    assert refusal(tmp_path, UI_LOGIN_REQUIRED="true", API_TOKENS_REQUIRED="false") == reason
 
 
 def test_a_key_prefix_is_one_name_or_several_and_queues_need_none(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import zk_pipeline
@@ -46,6 +47,13 @@ PRIVATE_NAMES = {
 def test_one_module_imports_private_names_of_dagster() -> None:
     importing = {path for path in PACKAGE.rglob("*.py") if _private_imports(path)}
     assert importing == {GATEWAY}
+
+
+def test_one_module_uses_the_webserver_of_dagster() -> None:
+    """Started by another, it would have no `WebserverGuard`."""
+    other = re.compile(r"(?<!zk_pipeline\.server\.)\bdagster_webserver\b")
+    using = {path for path in PACKAGE.rglob("*.py") if other.search(path.read_text(encoding="utf-8"))}
+    assert using == {PACKAGE / "server" / "dagster_webserver.py"}
 
 
 def test_the_private_names_of_dagster_are_these() -> None:

@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
-from zk_pipeline.config.settings import VARIABLES
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import Channel, listening
+from zk_pipeline_tests.conftest import exported
 from zk_pipeline_tests.demo.dagster_ui import Run, Ui, serving_ui
 from zk_pipeline_tests.waiting import until
 
@@ -26,7 +25,7 @@ _TICKS = """
     ... on Sensors { results { name sensorState { ticks(limit: 1000) { status skipReason error { message } } } } }
 } }
 """
-MOST = "runtime_seconds: 30"
+MOST = "runtime_seconds: 20"
 wait = partial(until, every=1.0)  # each question to the UI costs it some 20 ms
 QUICK = {"SENSOR_INTERVAL_SECONDS": "5"}
 
@@ -65,7 +64,7 @@ class Room:
 
 @contextmanager
 def open_room(empty_home: Path, folder: Path) -> Iterator[Room]:
-    """The room, with its home in the environment. Run monitoring looks every five seconds and allows 30."""
+    """The room, with its home in the environment. Run monitoring looks every five seconds and allows 20."""
     home = shutil.copytree(empty_home, folder / "home")
     config = home / "dagster.yaml"
     shipped = config.read_text()
@@ -73,11 +72,7 @@ def open_room(empty_home: Path, folder: Path) -> Iterator[Room]:
         assert usual in shipped
         shipped = shipped.replace(usual, ours)
     config.write_text(shipped)
-    with pytest.MonkeyPatch.context() as patch, listening() as channel, Fleet() as fleet:
-        for name in (*VARIABLES, "DAGSTER_HOME"):
-            patch.delenv(name, raising=False)
-        patch.setenv("ZK_PIPELINE_HOME", str(home))
-        patch.setenv("DAGSTER_HOME", str(home))
+    with exported(home), listening() as channel, Fleet() as fleet:
         how = {"ALERT_URLS": channel.url, "POLLING_INTERVAL_MINUTES": "1", "ZKTECO_TIMEOUT": "3600"}
         with (
             dg.DagsterInstance.get() as instance,

@@ -10,8 +10,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import pytest
 
 from zk_pipeline.config.settings import VARIABLES
+from zk_pipeline_tests.cli.command_fixtures import CommandLine, CommandResult
 
 SMALL = ("--employees", "12", "--days", "4")
 DEMO = (sys.executable, "-m", "zk_pipeline", "demo")
@@ -30,6 +34,12 @@ def demo(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProces
     return subprocess.run(
         [*DEMO, "--no-ui", *arguments], env=environ(home, **more), capture_output=True, text=True, check=False
     )
+
+
+def demo_in_process(home: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> CommandResult:
+    """As `demo`, without the start of a process; what it exports is taken back."""
+    with patch.dict(os.environ, environ(home), clear=True):
+        return CommandLine(capsys)("demo", "--no-ui", *arguments)
 
 
 def summary(done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:

@@ -16,13 +16,13 @@ _QUIET = ["--no-first-run", "--disable-background-networking", "--disable-compon
 
 
 @contextmanager
-def chromium_page() -> Iterator[Page]:
+def chromium_page(*arguments: str) -> Iterator[Page]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", *_QUIET],
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", *_QUIET, *arguments],
         )
         try:
             yield browser.new_page(viewport={"width": 1600, "height": 1000})

@@ -57,7 +57,9 @@ def test_while_it_runs_no_second_one_starts(room: Room) -> None:
 
 
 def test_a_killed_run_is_done_once_more_one_over_its_time_is_ended_and_the_next_tick_carries_on(room: Room) -> None:
-    wait(room.processes, seconds=180)  # device_registry_sensor made the partition, the schedule the run
+    wait(room.partitions, seconds=180)  # device_registry_sensor made one
+    room.ui.launch("poll_devices", GATE)  # sooner than the schedule's first tick
+    wait(room.processes, seconds=180)
     (killed,) = room.processes()
     assert killed in processes_of(room.ui.home)
     os.kill(killed, signal.SIGKILL)
@@ -99,7 +101,8 @@ def test_many_devices_behind_one_dead_switch_are_one_alert_and_one_when_they_are
         failed = len(room.polls("FAILURE"))
         room.ui.launch("poll_devices", doors)
         wait(lambda: [line for line in messages(room, since) if "are not read" in line], seconds=240)
-        wait(lambda: len(room.polls("FAILURE")) >= failed + 2, seconds=240)  # the schedule's next poll fails, too
+        room.ui.launch("poll_devices", doors)  # or the schedule's next tick
+        wait(lambda: len(room.polls("FAILURE")) >= failed + 2, seconds=240)
         before = len(room.looks())
         wait(lambda: len(room.looks()) >= before + 2, seconds=120)
     text = "\n".join(messages(room, since))

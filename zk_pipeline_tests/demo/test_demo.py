@@ -18,6 +18,7 @@ from zk_pipeline_tests.demo.demo_fixtures import (
     SMALL,
     copy_of,
     demo,
+    demo_in_process,
     environ,
     ledger_days,
     processes_of,
@@ -82,13 +83,13 @@ def test_nothing_of_the_users_is_used_or_touched(
 
 
 def test_a_second_demo_stores_and_delivers_nothing_and_people_can_read_it(
-    shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+    shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = copy_of(shown[0], tmp_path)
     before = ledger_days(home / ".demo")
-    done = demo(home, *SMALL)
-    assert done.returncode == 0
-    lines = [line.split() for line in done.stdout.splitlines()]
+    done = demo_in_process(home, capsys, *SMALL)
+    assert done.code == 0
+    lines = [line.split() for line in done.out.splitlines()]
     numbers = {" ".join(words[:-1]): words[-1] for words in lines if words[0] not in ("ok", "NOT")}
     assert numbers["new punches stored"] == "0"
     assert numbers["days delivered to the CRM"] == "0"
@@ -96,16 +97,18 @@ def test_a_second_demo_stores_and_delivers_nothing_and_people_can_read_it(
     assert ledger_days(home / ".demo") == before
 
 
-def test_other_numbers_begin_a_new_demo(shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_other_numbers_begin_a_new_demo(
+    shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     home = copy_of(shown[0], tmp_path)
-    said = summary(demo(home, "--employees", "5", "--days", "7", "--devices", "1", "--json"))
+    said = demo_in_process(home, capsys, "--employees", "5", "--days", "7", "--devices", "1", "--json").json
     assert {name: said[name] for name in FIRST_NUMBERS} == {"terminals": 1, "employees": 5, "agrees": True}
     assert said["delivered"] == len(ledger_days(home / ".demo")) > 0
     assert {user_id for user_id, _, _ in ledger_days(home / ".demo")} <= {f"{number}" for number in range(1001, 1006)}
 
 
 def test_numbers_that_do_not_agree_fail_the_demo(
-    shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+    shown: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = copy_of(shown[0], tmp_path)
     ledger = home / ".demo" / "crm-ledger.jsonl"
@@ -115,15 +118,15 @@ def test_numbers_that_do_not_agree_fail_the_demo(
     execute(store, "UPDATE daily_attendance SET punch_count = 77 WHERE punch_count = 2")
     execute(store, "INSERT INTO raw_punches SELECT * REPLACE ('unknown' AS user_id) FROM raw_punches LIMIT 1")
 
-    done = demo(home, *SMALL)
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
+    done = demo_in_process(home, capsys, *SMALL)
+    assert done.code == 1
+    last = done.err.splitlines()[-1]
     assert last == "zk-pipeline: the numbers of the demo do not agree: see the lines marked NOT above"
-    verdicts = [line.split()[0] for line in done.stdout.splitlines() if " = " in line]
+    verdicts = [line.split()[0] for line in done.out.splitlines() if " = " in line]
     assert verdicts == ["NOT", "NOT", "NOT"]
-    assert "unknown" in done.stdout
-    assert ", 77)" in done.stdout
-    assert json.loads(lost)["record"]["user_id"] in done.stdout
+    assert "unknown" in done.out
+    assert ", 77)" in done.out
+    assert json.loads(lost)["record"]["user_id"] in done.out
 
 
 def is_instance_begun(place: Path) -> bool:
@@ -149,14 +152,16 @@ Instants = tuple[Callable[[Path], bool], ...]
 
 
 @pytest.mark.parametrize(
-    "instants",
+    ("employees", "days", "instants"),
     [
-        pytest.param((has_delivered,), id="in delivery"),
-        pytest.param((is_instance_begun, POLL, PROCESS, has_delivered), id="everywhere", marks=pytest.mark.stress),
+        pytest.param(30, 6, (has_delivered,), id="in delivery"),
+        pytest.param(
+            60, 12, (is_instance_begun, POLL, PROCESS, has_delivered), id="everywhere", marks=pytest.mark.stress
+        ),
     ],
 )
-def test_killed_anywhere_it_completes_and_agrees(tmp_path: Path, instants: Instants) -> None:
-    numbers = ("--employees", "60", "--days", "12")
+def test_killed_anywhere_it_completes_and_agrees(tmp_path: Path, employees: int, days: int, instants: Instants) -> None:
+    numbers = ("--employees", str(employees), "--days", str(days))
     for has_come in instants:
         with subprocess.Popen(
             [*DEMO, "--no-ui", *numbers],
@@ -171,19 +176,19 @@ def test_killed_anywhere_it_completes_and_agrees(tmp_path: Path, instants: Insta
         assert process.returncode == -signal.SIGKILL
     said = summary(demo(tmp_path, *numbers, "--json"))
     assert said["agrees"]
-    days = ledger_days(tmp_path / ".demo")
-    assert len(days) == len(set(days)) == said["checks"][2]["found"]
+    delivered = ledger_days(tmp_path / ".demo")
+    assert len(delivered) == len(set(delivered)) == said["checks"][2]["found"]
     with sqlite3.connect(tmp_path / ".demo" / "history" / "runs.db") as runs:
         left = runs.execute("SELECT count(*) FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE')").fetchone()
     assert left == (0,)
 
 
-def test_a_folder_that_is_no_demos_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_demos_is_refused_and_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / ".demo").mkdir()
     (tmp_path / ".demo" / "thesis.txt").write_text("ten years of work")
-    done = demo(tmp_path, *SMALL)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"zk-pipeline: {tmp_path / '.demo'} is not a demo's home: it has no demo.json; move it away\n"
-    )
+    done = demo_in_process(tmp_path, capsys, *SMALL)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (f"zk-pipeline: {tmp_path / '.demo'} is not a demo's home: it has no demo.json; move it away\n")
     assert (tmp_path / ".demo" / "thesis.txt").read_text() == "ten years of work"

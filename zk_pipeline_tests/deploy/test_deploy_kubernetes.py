@@ -17,6 +17,7 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster_k8s.launcher import K8sRunLauncher
 from dagster_postgres import PostgresEventLogStorage
+from dagster_webserver.cli import dagster_webserver as webserver_command
 
 from zk_pipeline.cli.main import cli
 from zk_pipeline.config.settings import VARIABLES, load_settings
@@ -26,6 +27,7 @@ from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import range_tags
 from zk_pipeline.runs.submit import submit
+from zk_pipeline.server import dagster_webserver
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.deploy.deploy_files import DEPLOY
 from zk_pipeline_tests.many_hosts import storage_variables
@@ -113,6 +115,21 @@ def test_the_settings_contain_no_secret() -> None:
     known = {*VARIABLES, "ZK_PIPELINE_IMAGE", *(f"DAGSTER_POSTGRES_{part}" for part in ("HOST", "PORT", "DB", "USER"))}
     assert set(names) <= known
     assert not {"CRM_API_TOKEN", "ALERT_URLS", "ZK_PIPELINE_DATABASE"}.intersection(names)
+
+
+def test_the_webserver_checks_host_names_and_answers_its_probes() -> None:
+    (container,) = [
+        one["spec"]["template"]["spec"]["containers"][0]
+        for one in DEPLOYMENTS
+        if one["metadata"]["name"].endswith("-webserver")
+    ]
+    python, option, module, *arguments = container["command"]
+    assert (python, option, module) == ("python", "-m", dagster_webserver.__name__)
+    there = [str(HERE / Path(one).name) if one.endswith(".yaml") else one for one in arguments]
+    webserver_command.make_context(module, there)
+    for kind in ("startup", "readiness", "liveness"):
+        assert container[f"{kind}Probe"]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
+    assert "ZK_PIPELINE_UI_URL=https://" in (HERE / "settings.env").read_text()
 
 
 def test_the_command_exists() -> None:

@@ -39,6 +39,8 @@ class Mirror(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = do_GET
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -99,25 +101,29 @@ def _run(*command: str | Path) -> str:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
 
 
-def get(port: int, host: str, **more: object) -> requests.Response:
+def ask(
+    port: int,
+    host: str,
+    path: str = "/runs?x=1",
+    method: str = "GET",
+    auth: tuple[str, str] | None = None,
+    **headers: str,
+) -> requests.Response:
+    """The answer over TLS; underscores in the names of `headers` stand for hyphens."""
     with requests.Session() as session:
         session.trust_env = False
-        headers = {"Host": host, **more.pop("headers", {})}  # type: ignore[dict-item]
-        return session.get(
-            f"https://127.0.0.1:{port}/runs?x=1",
-            headers=headers,
-            verify=False,
-            timeout=10,
-            **more,  # type: ignore[arg-type]
+        named = {"Host": host} | {name.replace("_", "-"): value for name, value in headers.items()}
+        return session.request(
+            method, f"https://127.0.0.1:{port}{path}", headers=named, auth=auth, verify=False, timeout=10
         )
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_the_dagster_ui_needs_the_login_and_never_receives_it(proxy: tuple[int, int]) -> None:
     _, tls = proxy
-    assert get(tls, "dagster.example.com").status_code == 401
-    assert get(tls, "dagster.example.com", auth=("operator", "guess")).status_code == 401
-    seen = get(tls, "dagster.example.com", auth=LOGIN, headers={"Upgrade": "websocket"})
+    assert ask(tls, "dagster.example.com").status_code == 401
+    assert ask(tls, "dagster.example.com", auth=("operator", "guess")).status_code == 401
+    seen = ask(tls, "dagster.example.com", auth=LOGIN, Upgrade="websocket")
     assert seen.status_code == 200
     said = seen.json()
     assert "authorization" not in said
@@ -128,7 +134,7 @@ def test_the_dagster_ui_needs_the_login_and_never_receives_it(proxy: tuple[int, 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_the_api_has_its_own_login_and_gets_the_client_address(proxy: tuple[int, int]) -> None:
     _, tls = proxy
-    seen = get(tls, "attendance.example.com", headers={"Authorization": "Token abc", "X-Forwarded-For": "198.51.100.7"})
+    seen = ask(tls, "attendance.example.com", Authorization="Token abc", X_Forwarded_For="198.51.100.7")
     said = seen.json()
     assert (said["authorization"], said["x-forwarded-for"], said["x-forwarded-proto"]) == (
         "Token abc",
@@ -136,6 +142,42 @@ def test_the_api_has_its_own_login_and_gets_the_client_address(proxy: tuple[int,
         "https",
     )
     assert "upgrade" not in said
+
+
+OWN, FOREIGN = "https://dagster.example.com", "https://evil.example"
+JSON, HTML = "application/json", "text/html,application/xhtml+xml"
+GRAPHQL = "/graphql?query=mutation"
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_the_proxy_refuses_what_the_webserver_refuses(proxy: tuple[int, int]) -> None:
+    _, tls = proxy
+    cases: list[tuple[int, str, str, dict[str, str]]] = [
+        (200, "POST", "/graphql", {"Content_Type": JSON, "Origin": OWN, "Sec_Fetch_Site": "same-origin"}),
+        (200, "POST", "/graphql", {"Content_Type": f"{JSON}; charset=utf-8"}),
+        (200, "GET", "/graphql", {"Accept": HTML, "Sec_Fetch_Site": "cross-site"}),
+        (200, "GET", "/graphql", {"Upgrade": "websocket", "Origin": OWN}),
+        (200, "GET", "/graphql", {"Upgrade": "websocket"}),
+        (200, "GET", "/runs", {"Sec_Fetch_Site": "cross-site"}),
+        (200, "POST", "/report_asset_materialization/a", {}),
+        (405, "GET", GRAPHQL, {"Accept": "*/*"}),
+        (405, "GET", f"/./graph%71l{GRAPHQL[8:]}", {"Accept": "image/*"}),
+        *((405, "POST", GRAPHQL, {"Content_Type": kind}) for kind in ("text/plain", f"text/plain; {JSON}", "a/b", "")),
+        *(
+            (403, "POST", "/graphql", {"Content_Type": JSON, "Origin": origin})
+            for origin in (FOREIGN, "null", f"{OWN}:1", OWN.replace("https", "http"))
+        ),
+        (403, "POST", "/graphql", {"Content_Type": JSON, "Origin": OWN, "Sec_Fetch_Site": "same-site"}),
+        (403, "POST", "/graphql", {"Content_Type": JSON, "Sec_Fetch_Site": "cross-site"}),
+        (403, "GET", "/graphql", {"Upgrade": "websocket", "Origin": FOREIGN}),
+        (403, "POST", "/report_asset_check/a?passed=true", {"Origin": FOREIGN}),
+    ]
+    for status, method, path, headers in cases:
+        answer = ask(tls, "dagster.example.com", path, method, LOGIN, **headers)
+        assert answer.status_code == status, (method, path, headers)
+    assert ask(tls, "evil.example", auth=LOGIN).status_code == 421
+    with_port = ask(tls, "dagster.example.com:8443", "/runs", "POST", LOGIN, Origin=f"{OWN}:8443")
+    assert (with_port.status_code, with_port.json()["host"]) == (200, "dagster.example.com:8443")
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")

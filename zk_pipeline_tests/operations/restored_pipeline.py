@@ -97,6 +97,7 @@ class RestoredPipeline:
     seed: int
     folder: Path
     template: Where
+    step_count: int = STEPS
     steps: list[str] = field(default_factory=list)
 
     def run(self) -> None:
@@ -104,13 +105,13 @@ class RestoredPipeline:
         self.clock = RunningClock()
         self.decisions: list[tuple[str, Decision]] = []
         self.terminals: list[str] = []
-        made, restored = sorted(self.random.sample(range(3, STEPS), 2))
+        made, restored = sorted(self.random.sample(range(3, self.step_count), 2))
         with ExitStack() as stack:
             self.fleet = stack.enter_context(Fleet())
             self.one, self.other = (self._pipeline(stack, name) for name in ("restored", "undisturbed"))
             stack.enter_context(polls_by(self.one.gateway.clock))
             self._register()
-            for step in range(STEPS):
+            for step in range(self.step_count):
                 if step == made:
                     self.steps.append("--- backup")
                     backup, kept = self.one.store.backups.make(self.folder / "backup.duckdb").file, len(self.decisions)

@@ -17,7 +17,8 @@ from zk_pipeline.runtime.supervisor import Supervisor, single_instance
 def up(port: int) -> int:
     """Production start on one machine: webserver and daemon, schedules and sensors running. Runs until interrupted.
 
-    The Dagster UI has no login, so it listens on loopback only: put a reverse proxy with authentication in front.
+    The Dagster UI listens on loopback only, and has no login unless UI_LOGIN_REQUIRED is set. For other machines, put a
+    reverse proxy with authentication in front and set ZK_PIPELINE_UI_URL to its address.
 
     \b
     Example:  zk-pipeline up --port 3000

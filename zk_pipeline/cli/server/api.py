@@ -26,7 +26,7 @@ def api(host: str, port: int) -> int:
     context = open_context()
     with context.store.database.read("check the store"):
         pass  # an unusable store fails the command, not the first request
-    from zk_pipeline.http.middleware import is_loopback_name  # noqa: PLC0415
+    from zk_pipeline.http.origin import is_loopback_name  # noqa: PLC0415
     from zk_pipeline.server.app import create_app  # noqa: PLC0415 (web framework, slow to import)
     from zk_pipeline.server.uvicorn_server import listen_on, log_to_stderr, make_server  # noqa: PLC0415
 

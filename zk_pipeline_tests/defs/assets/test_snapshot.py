@@ -21,13 +21,15 @@ from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, ingest, on, process
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "analysts.md"
+MINUTES = 8  # each with a poll and processing
+PAUSE_SECONDS = 0.02  # of who publishes and who reads
 # A separate client: opens the file, runs two queries whose results must agree, closes it; until its input ends.
 ANALYST = """
 import duckdb, sys, threading
 ended = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
 reads = 0
-while not ended.is_set():
+while not ended.wait(float(sys.argv[2])):
     with duckdb.connect(sys.argv[1], read_only=True) as connection:
         punches = connection.execute("SELECT count(*) FROM raw_punches").fetchone()[0]
         reported = connection.execute("SELECT coalesce(sum(\\"new\\"), 0) FROM device_polls").fetchone()[0]
@@ -81,7 +83,10 @@ def test_an_analyst_reads_whole_moments_while_polls_processing_and_publishing_go
     published = tmp_path / "published" / "attendance.duckdb"
     store.backups.publish(published)
     with subprocess.Popen(
-        [sys.executable, "-c", ANALYST, str(published)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ANALYST, str(published), str(PAUSE_SECONDS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as analyst:
         assert analyst.stdout is not None
         assert analyst.stdin is not None
@@ -89,19 +94,19 @@ def test_an_analyst_reads_whole_moments_while_polls_processing_and_publishing_go
         renewing = threading.Event()
 
         def publish() -> None:
-            while not renewing.is_set():
+            while not renewing.wait(PAUSE_SECONDS):
                 store.backups.publish(published)
 
         publisher = threading.Thread(target=publish)
         publisher.start()
-        for minute in range(20):
+        for minute in range(MINUTES):
             ingest(store, "Gate", *on(MONDAY, f"08:{minute:02d}"))
             process(store, MONDAY)
         renewing.set()
         publisher.join()
         store.backups.publish(published)
         with duckdb.connect(str(published), read_only=True) as connection:
-            assert connection.execute("SELECT count(*) FROM raw_punches").fetchall() == [(20,)]
+            assert connection.execute("SELECT count(*) FROM raw_punches").fetchall() == [(MINUTES,)]
         analyst.stdin.close()
         reads = int(analyst.stdout.read().split()[0])
     assert (analyst.returncode, reads > 1) == (0, True)

@@ -26,7 +26,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from zk_pipeline.config.settings import VARIABLES, load_settings
+from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.automation.alert_sensors import alert_sensors
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
@@ -40,7 +40,7 @@ from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
-from zk_pipeline_tests.conftest import CRM_TOKEN
+from zk_pipeline_tests.conftest import CRM_TOKEN, exported
 from zk_pipeline_tests.defs.run_fixtures import poll_all, quality_tick
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, ingest, rows
@@ -94,11 +94,8 @@ def tick(launcher: Launcher, cursor: str | None) -> tuple[str, str | None]:
 def failed_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A home and its runs that failed: at a terminal with another comm key, at a CRM that repeats the token."""
     home = shutil.copytree(empty_home, tmp_path_factory.mktemp("failed") / "home")
-    with pytest.MonkeyPatch.context() as patch, Fleet() as fleet, CrmReceiver(token=CRM_TOKEN) as crm:
-        for name in (*VARIABLES, "DAGSTER_HOME"):
-            patch.delenv(name, raising=False)
-        variables = {"ZK_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(home), "ZKTECO_TIMEOUT": "1"}
-        variables |= {"CRM_API_URL": crm.url, "CRM_API_TOKEN": CRM_TOKEN, "GATE_KEY": COMM_KEY}
+    with exported(home) as patch, Fleet() as fleet, CrmReceiver(token=CRM_TOKEN) as crm:
+        variables = {"CRM_API_URL": crm.url, "CRM_API_TOKEN": CRM_TOKEN, "GATE_KEY": COMM_KEY, "ZKTECO_TIMEOUT": "1"}
         for name, value in variables.items():
             patch.setenv(name, value)
         store = Store.at(home / "data" / "attendance.duckdb")

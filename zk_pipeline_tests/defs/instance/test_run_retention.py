@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -15,34 +16,49 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.instance.check_retention import delete_old_checks
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
 from zk_pipeline.defs.partitions import DateRange
-from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.conftest import exported
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 DAYS = dg.AssetKey("daily_attendance")
 
 
+@pytest.fixture(scope="module")
+def worked_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A home and its runs by name: two polls, Monday processed twice, Tuesday once, two clean-ups."""
+    home = shutil.copytree(empty_home, tmp_path_factory.mktemp("worked") / "home")
+    both, monday = DateRange(MONDAY, TUESDAY), DateRange(MONDAY, MONDAY)
+    with exported(home), Fleet() as fleet, open_launcher(load_settings()) as launcher:
+        store = Store.at(home / "data" / "attendance.duckdb")
+        devices = switch_on(fleet, store, gate("North", *present(MONDAY)))
+        return home, {
+            "first poll": launcher.poll(devices, devices)[0].run_id,
+            "second poll": launcher.poll(devices, devices)[0].run_id,
+            "monday alone": launcher.process(monday).run_id,
+            "both": launcher.process(both).run_id,
+            "monday again": launcher.process(monday).run_id,
+            "clean-up": launcher.clean_up(dry_run=True).run_id,
+            "second clean-up": launcher.clean_up(dry_run=True).run_id,
+        }
+
+
+@pytest.fixture
+def home(home: Path, worked_home: tuple[Path, dict[str, str]]) -> Path:
+    """A copy of `worked_home`, exported."""
+    return shutil.copytree(worked_home[0], home, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def worked(worked_home: tuple[Path, dict[str, str]]) -> dict[str, str]:
+    return worked_home[1]
+
+
 @pytest.fixture
 def launcher(home: Path) -> Launcher:  # noqa: ARG001 (exported)
     return Launcher(load_settings(), dg.DagsterInstance.get())
-
-
-@pytest.fixture
-def worked(launcher: Launcher, fleet: Fleet, home_store: Store) -> dict[str, str]:
-    """Runs by name: two polls, Monday processed twice, Tuesday once."""
-    devices = switch_on(fleet, home_store, gate("North", *present(MONDAY)))
-    both, monday = DateRange(MONDAY, TUESDAY), DateRange(MONDAY, MONDAY)
-    return {
-        "first poll": launcher.poll(devices, devices)[0].run_id,
-        "second poll": launcher.poll(devices, devices)[0].run_id,
-        "monday alone": launcher.process(monday).run_id,
-        "both": launcher.process(both).run_id,
-        "monday again": launcher.process(monday).run_id,
-        "clean-up": launcher.clean_up(dry_run=True).run_id,
-        "second clean-up": launcher.clean_up(dry_run=True).run_id,
-    }
 
 
 def names(worked: dict[str, str], run_ids: list[str]) -> set[str]:

@@ -19,24 +19,41 @@ from zk_pipeline.operations.files import export as export_module
 from zk_pipeline.operations.files.atomic_file import atomic_output
 from zk_pipeline.operations.files.export import export, parts
 from zk_pipeline.operations.files.table_writers import Format
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.queries.exports import ExportScope, What
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, ingest, on, process, rows
+from zk_pipeline_tests.store.store_fixtures import (
+    MONDAY,
+    TUESDAY,
+    StoppedClock,
+    copied,
+    device,
+    ingest,
+    on,
+    process,
+    rows,
+)
 
 FORMULA = "=HYPERLINK(1)"
 ALL = ExportScope()
 
 
-@pytest.fixture
-def punched(store: Store) -> Store:
-    """Two sites in two zones; a person whose name is a formula, one who forgot to punch out."""
+@pytest.fixture(scope="module")
+def punched_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("punched"))
     store.devices.add(device("Gate", timezone="Europe/Berlin", site="Plant"))
     store.devices.add(device("Yard", timezone="Asia/Kolkata", site="Depot"))
     users = [("1001", 1, FORMULA, 0, 0), ("-7", 2, 'Zoë, "Z"\nsecond line', 0, 0)]
     ingest(store, "Gate", *on(MONDAY, "08:00", "17:30"), *on(TUESDAY, "12:00", user_id="-7"), users=users)
     ingest(store, "Yard", *on(MONDAY, "09:00", "18:00", user_id="2001"))
     process(store, MONDAY, TUESDAY)
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def punched(punched_file: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """Two sites in two zones; a person whose name is a formula, one who forgot to punch out."""
+    return copied(punched_file, tmp_path, clock)
 
 
 def exported(store: Store, what: What, kind: Format, scope: ExportScope = ALL) -> io.BytesIO:

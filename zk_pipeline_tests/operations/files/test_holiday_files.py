@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pytest
 
 from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.holiday_file import HolidayImport, import_holidays
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.operations.files.test_holiday_calendar import calendar
@@ -18,6 +19,7 @@ from zk_pipeline_tests.store.store_fixtures import (
     MONDAY,
     TUESDAY,
     StoppedClock,
+    copied,
     device,
     ingest,
     on,
@@ -27,6 +29,7 @@ from zk_pipeline_tests.store.store_fixtures import (
 )
 
 Import = Callable[..., HolidayImport]
+MID_2026 = datetime(2026, 6, 1, tzinfo=UTC)
 NEW_YEAR = "UID:ny|SUMMARY:New Year|DTSTART;VALUE=DATE:20260101"
 CHRISTMAS = "UID:xmas|SUMMARY:Christmas|DTSTART;VALUE=DATE:20261225|DURATION:P2D"
 
@@ -35,13 +38,24 @@ def feast(day: date = TUESDAY, name: str = "Feast", uid: str = "feast", more: st
     return f"UID:{uid}|SUMMARY:{name}|DTSTART;VALUE=DATE:{day:%Y%m%d}{more}"
 
 
-@pytest.fixture
-def take(store: Store, clock: StoppedClock) -> Import:
-    """Imports events as a calendar in mid-2026; one person was there on Monday and Tuesday."""
-    clock.now = datetime(2026, 6, 1, tzinfo=UTC)
+@pytest.fixture(scope="module")
+def two_days_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("two days"), StoppedClock(MID_2026))
     store.devices.add(device(site="HQ"))
     ingest(store, "Gate", *on(MONDAY, "09:00", "18:00"), *on(TUESDAY, "09:00", "18:00"))
     process(store, *stale(store))
+    return store.database.where
+
+
+@pytest.fixture
+def store(two_days_file: Where, tmp_path: Path) -> Store:
+    """In mid-2026; one person was there on Monday and Tuesday."""
+    return copied(two_days_file, tmp_path, StoppedClock(MID_2026))
+
+
+@pytest.fixture
+def take(store: Store) -> Import:
+    """Imports events as a calendar."""
 
     def import_(*events: str, name: str = "h.ics", site: str | None = None, head: str = "") -> HolidayImport:
         content = calendar(*events, head=head)
@@ -165,7 +179,6 @@ def test_a_site_has_its_own_imports(take: Import, store: Store) -> None:
         take(feast(), site="Mars")
 
 
-@pytest.mark.usefixtures("take")
 def test_a_table_is_taken_whole_or_refused_by_its_line(store: Store) -> None:
     for content, words in (
         (b"date,name\n2026-13-01,x", "line 2"),

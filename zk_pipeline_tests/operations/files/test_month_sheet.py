@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import date, time, timedelta
+from pathlib import Path
 
 import openpyxl
 import pytest
@@ -12,16 +13,27 @@ from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.month_files import as_html, write_excel
 from zk_pipeline.operations.files.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, ingest, on, process, stale
+from zk_pipeline_tests.store.store_fixtures import (
+    MONDAY,
+    TUESDAY,
+    StoppedClock,
+    copied,
+    device,
+    ingest,
+    on,
+    process,
+    stale,
+)
 
 MARCH, TODAY = date(2026, 3, 1), date(2026, 3, 5)
 WEDNESDAY = TUESDAY + timedelta(days=1)
 
 
-@pytest.fixture
-def worked(store: Store) -> Store:
-    """1001 at the plant for two days, on Wednesday at two sites; 1002 is only enrolled."""
+@pytest.fixture(scope="module")
+def worked_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("worked"))
     store.devices.add(device("Gate", site="Plant"))
     store.devices.add(device("Yard", site="Depot"))
     users = [("1001", 1, "<b>Zoë</b> & =1+1", 0, 0), ("1002", 2, "New", 0, 0)]
@@ -29,7 +41,13 @@ def worked(store: Store) -> Store:
     ingest(store, "Gate", *punches, users=users)
     ingest(store, "Yard", *on(WEDNESDAY, "20:00", "21:00"))
     process(store, MONDAY, TUESDAY, WEDNESDAY)
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def worked(worked_file: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """1001 at the plant for two days, on Wednesday at two sites; 1002 is only enrolled."""
+    return copied(worked_file, tmp_path, clock)
 
 
 def sheet(store: Store, user_id: str = "1001", site: str | None = "Plant", month: date = MARCH) -> MonthSheet:
