@@ -10,6 +10,7 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.crm_sync import crm_assets
 from zk_pipeline.defs.assets.daily_attendance import attendance_assets
 from zk_pipeline.defs.assets.raw_punches import terminal_assets
+from zk_pipeline.defs.assets.work_dates import work_dates_asset
 from zk_pipeline.defs.automation.alert_sensors import alert_sensors
 from zk_pipeline.defs.automation.jobs import jobs
 from zk_pipeline.defs.automation.schedules import schedules
@@ -33,7 +34,12 @@ def build_definitions(
     """
     sensor_status = dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
     schedule_status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
-    assets = [*terminal_assets(settings), *attendance_assets(settings), *crm_assets(settings)]
+    assets = [
+        *terminal_assets(settings),
+        work_dates_asset(settings),
+        *attendance_assets(settings),
+        *crm_assets(settings),
+    ]
     if group_name is not None:
         assets = list(dg.map_asset_specs(lambda spec: spec.replace_attributes(group_name=group_name), assets))
     return dg.Definitions(

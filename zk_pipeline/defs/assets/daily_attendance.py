@@ -1,8 +1,4 @@
-"""Asset `daily_attendance`: daily partitions by work date, one run per range, one materialization per work date.
-
-Asset `work_dates` is the store's table of that name. Every command that stores punches or changes rules updates it, so
-no run materializes it: `new_punches_sensor` observes the work dates that have become stale.
-"""
+"""Asset `daily_attendance`: daily partitions by work date, one run per range, one materialization per work date."""
 
 # No postponed annotations: Dagster inspects them.
 
@@ -19,6 +15,7 @@ from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
 from zk_pipeline.defs.assets.step_output import is_followed_by, step_output
+from zk_pipeline.defs.assets.work_dates import report_partitions
 from zk_pipeline.defs.checks.day_checks import check_result, check_spec
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
@@ -29,21 +26,10 @@ from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.days.punch_summaries import summarize
 from zk_pipeline.store.store import utc_now
-from zk_pipeline.store.work_dates.sequence import mark_stale
 
 
-def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
+def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     names, rules, links = Names(settings.key_prefix), work_rules(settings), AdminLinks(settings.admin_url)
-
-    work_dates = dg.AssetSpec(
-        names.work_dates,
-        group_name="attendance",
-        kinds={"duckdb"},
-        description="Work dates with their newest punch. A work date whose attendance days are older is observed here.",
-        partitions_def=work_date_partitions(settings),
-        deps=[dg.AssetDep(names.asset("raw_punches"), partition_mapping=dg.AllPartitionMapping())],
-        **asset_attributes("work_dates", settings, mark_stale),
-    )
 
     @dg.asset(
         key=names.asset("daily_attendance"),
@@ -87,6 +73,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition | dg.A
                     context.asset_key, partition=day.isoformat(), metadata=metadata, tags=tags(written.revised_at)
                 )
                 context.log_event(event)
+            report_partitions(context.instance, names, [written.work_date for written in batch if written.is_first])
 
         per_site = settings.crm_record_per == "site"
         result = process_dates(
@@ -111,4 +98,4 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition | dg.A
             raise partial_failure("work date", failed, len(dates))
         yield step_output(failed)
 
-    return [work_dates, daily_attendance]
+    return [daily_attendance]

@@ -54,8 +54,3 @@ def version_tags(context: dg.AssetExecutionContext, data_version: object, upstre
         get_input_data_version_tag(upstream.asset): upstream.data_version,
         get_input_event_pointer_tag(upstream.asset): str(upstream.storage_id),
     }
-
-
-def observation(asset: dg.AssetKey, partition: str, data_version: str) -> dg.AssetObservation:
-    """A new data version of a partition of an external asset."""
-    return dg.AssetObservation(asset, partition=partition, tags={DATA_VERSION_TAG: data_version})

@@ -2,7 +2,8 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date
 from functools import partial
 
 import dagster as dg
@@ -13,15 +14,18 @@ from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
 from zk_pipeline.defs.assets.step_output import step_output
+from zk_pipeline.defs.assets.work_dates import observations
 from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
 from zk_pipeline.defs.dagster_internals import DATA_VERSION_TAG
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_resource_keys
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store
 
@@ -58,6 +62,7 @@ def _raw_punches(
     chosen = [device for device in registered if (device.name in named if named else device.enabled)]
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
+    touched: set[date] = set()
     (registry,) = context.assets_def.dependency_keys
     upstream = UpstreamEvent.materialized(context.instance, registry)
     links = AdminLinks(terminals.pipeline.admin_url)
@@ -75,8 +80,10 @@ def _raw_punches(
             context.log.error("%s", polled.summary)
             failures[name] = polled.summary
             continue
-        for warning in polled.ingested.warnings if polled.ingested is not None else ():
-            context.log.warning("%s", warning)
+        if polled.ingested is not None:
+            touched |= polled.ingested.touched.keys()
+            for warning in polled.ingested.warnings:
+                context.log.warning("%s", warning)
         try:
             context.log_event(_event(context, opened, polled, links, upstream))
         except Exception as error:  # go on with the other devices; device_polls has the result of this one
@@ -84,6 +91,8 @@ def _raw_punches(
             failures[name] = (
                 f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
+    if touched:
+        _observe_dates(context, opened, terminals.pipeline, touched)
     yield from check_results(context.asset_key, terminal_health(opened.database))
     if not named:  # a backfill of all partitions ends as failed if one of them has no materialization
         for device in registered:
@@ -110,6 +119,17 @@ def _event(
         metadata=event_metadata,
         tags=version_tags(context, f"poll {newest}" if newest else _NO_PUNCHES, upstream),
     )
+
+
+def _observe_dates(
+    context: dg.AssetExecutionContext, store: Store, settings: Settings, touched: Collection[date]
+) -> None:
+    """Make the attendance days of the work dates with new punches stale, also if `new_punches_sensor` is off."""
+    stale = stale_dates(store, settings, last=last_work_date(settings, store.clock()))
+    found = [item for item in stale if item.work_date in touched]
+    for event in observations(context.instance, Names(settings.key_prefix), found).values():
+        if event is not None:
+            context.log_event(event)
 
 
 def _event_of_disabled(

@@ -1,5 +1,5 @@
-"""Sensors for device partitions and new punches. They read the store. The only cursor has the observations that
-`new_punches_sensor` has logged; without it, they are logged once more.
+"""Sensors for device partitions and new punches. They read the store. The cursor of `new_punches_sensor` only spares
+it to read Dagster's log for work dates that it has observed.
 """
 
 # No postponed annotations: Dagster inspects them.
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.defs.assets.data_versions import observation
+from zk_pipeline.defs.assets.work_dates import observations
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
-from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES, is_being_materialized
+from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import register_pools
@@ -23,8 +23,6 @@ from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.store import utc_now
 from zk_pipeline.store.work_dates.staleness import StaleDate
-
-MAX_OBSERVATIONS = 100  # per tick, about half a second of the daemon
 
 
 @dataclass(frozen=True)
@@ -68,25 +66,6 @@ def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
     """Run key of a range: the same for the same punches, another one for newer punches."""
     newest = max(item.latest_punch_seq for item in stale if part.first <= item.work_date <= part.last)
     return f"{part}@{newest}"
-
-
-def observations(
-    context: dg.SensorEvaluationContext, names: Names, stale: Sequence[StaleDate]
-) -> tuple[list[dg.AssetObservation], str]:
-    """Observations of the stale work dates that have attendance days, and the sensor's next cursor: the version of each
-    observed work date. At most MAX_OBSERVATIONS are new; the next tick continues.
-
-    A run reads punches before it logs the materializations, which refer to the latest observation at its start. So
-    nothing is observed during a run.
-    """
-    known: dict[str, str] = json.loads(context.cursor or "{}")
-    versions = {item.work_date.isoformat(): item.version for item in stale if item.processed_at is not None}
-    new = [day for day, version in versions.items() if known.get(day) != version][:MAX_OBSERVATIONS]
-    if new and is_being_materialized(context.instance, names.asset("daily_attendance")):
-        new = []
-    kept = {day: version for day, version in known.items() if day in versions}
-    cursor = kept | {day: versions[day] for day in new}
-    return [observation(names.work_dates, day, versions[day]) for day in new], json.dumps(cursor)
 
 
 def sensors(
@@ -137,13 +116,16 @@ def sensors(
     )
     @with_resource_keys(names)
     def new_punches_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
-        observed: list[dg.AssetObservation] = []
-        cursor = context.cursor
+        observed: dict[str, dg.AssetObservation | None] = {}
+        known: dict[str, str] = json.loads(context.cursor or "{}")  # version of each stale date that was observed
 
         def request() -> Iterator[dg.RunRequest | dg.SkipReason]:
-            nonlocal observed, cursor
+            nonlocal known
             stale = stale_dates(store.open(), settings, last=last_work_date(settings, utc_now()))
-            observed, cursor = observations(context, names, stale)
+            versions = {item.work_date.isoformat(): item.version for item in stale}
+            new = [item for item in stale if known.get(item.work_date.isoformat()) != item.version]
+            observed.update(observations(context.instance, names, new))
+            known = {day: version for day, version in versions.items() if day in observed or known.get(day) == version}
             if not stale:
                 yield dg.SkipReason("no stale work date: no punches newer than their attendance days")
             for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
@@ -153,8 +135,8 @@ def sensors(
         return dg.SensorResult(
             run_requests=[one for one in requested if isinstance(one, dg.RunRequest)],
             skip_reason=next((one for one in requested if isinstance(one, dg.SkipReason)), None),
-            cursor=cursor,
-            asset_events=observed,
+            cursor=json.dumps(known),
+            asset_events=[event for event in observed.values() if event is not None],
         )
 
     return [device_registry_sensor, new_punches_sensor]

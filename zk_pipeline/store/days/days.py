@@ -29,7 +29,9 @@ from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, sta
 
 @dataclass(frozen=True)
 class DateWritten:
-    """Row counts of one written work date. `revised_at`: when its rows last changed."""
+    """Row counts of one written work date. `revised_at`: when its rows last changed; `is_first`: whether the date was
+    not processed before.
+    """
 
     work_date: date
     rows: int
@@ -38,6 +40,7 @@ class DateWritten:
     unchanged: int
     retracted: int
     revised_at: datetime | None = field(default=None, compare=False)
+    is_first: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,14 @@ class DayStore:
         """Work dates with punches outside the partitions: before the start of the history, or in the future."""
         with self.database.read("dates without a partition") as connection:
             return dates_outside(connection, first=first, last=last)
+
+    def processed_dates(self) -> list[date]:
+        """Work dates that have been processed."""
+        with self.database.read("processed dates") as connection:
+            rows = connection.execute(
+                "SELECT work_date FROM work_dates WHERE processed_at IS NOT NULL ORDER BY 1"
+            ).fetchall()
+        return [day for (day,) in rows]
 
     def purged_dates(self, dates: Sequence[date]) -> list[date]:
         """Work dates in `dates` whose punches retention has purged; their rows are final."""

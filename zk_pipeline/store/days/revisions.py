@@ -246,7 +246,9 @@ WHERE list_contains($dates, work_date) GROUP BY 1
 
 
 def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, ...]]:
-    """Per staged work date, in order: work_date, rows, added, changed, unchanged, retracted, last change of a row."""
+    """Per staged work date, in order: work_date, rows, added, changed, unchanged, retracted, last change of a row,
+    whether it was not processed before.
+    """
     return connection.execute(
         f"""
         SELECT
@@ -256,8 +258,10 @@ def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, 
             coalesce(made.changed, 0) AS changed,
             coalesce(kept.rows, 0) - coalesce(made.added, 0) - coalesce(made.changed, 0) AS unchanged,
             coalesce(made.retracted, 0) AS retracted,
-            revised_at
+            revised_at,
+            known.processed_at IS NULL AS is_first
         FROM staged_dates
+        LEFT JOIN work_dates AS known USING (work_date)
         LEFT JOIN ({REVISED_AT}) USING (work_date)
         LEFT JOIN (SELECT work_date, count(*) AS rows FROM staged GROUP BY 1) AS kept USING (work_date)
         LEFT JOIN (

@@ -11,9 +11,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.assets import asset_attributes, daily_attendance
-from zk_pipeline.defs.assets.data_versions import observation
-from zk_pipeline.defs.automation import sensors
+from zk_pipeline.defs.assets import asset_attributes, daily_attendance, work_dates
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.process import Processed, process_dates
@@ -24,7 +22,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.daemon_fixtures import Daemons, open_daemons
 from zk_pipeline_tests.defs.run_fixtures import deliver, observe_dates, poll_all
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, WEDNESDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_fixtures import execute
+from zk_pipeline_tests.store.store_fixtures import execute, ingest
 
 KEYS = [str(day) for day in (MONDAY, TUESDAY, WEDNESDAY)]
 RANGE = DateRange(MONDAY, WEDNESDAY)
@@ -95,9 +93,8 @@ def test_only_dates_with_new_punches_are_stale_and_then_their_deliveries(deliver
 
     fleet.punch("A", "1001", datetime.combine(TUESDAY, time(20)))
     delivered.poll()
-    assert delivered.tick() == [KEYS[1]]
-    assert delivered.tick() == []
     assert delivered.stale() == {"daily_attendance": {KEYS[1]: TOUCHED}}
+    assert delivered.tick() == []
 
     delivered.process()
     assert delivered.tick() == []
@@ -120,16 +117,15 @@ def test_changed_rules_make_their_dates_stale_and_without_a_change_of_the_days_n
     assert delivered.stale() == {}
 
 
-def test_a_date_whose_processing_fails_stays_stale(delivered: Pipeline, fleet: Fleet) -> None:
-    fleet.punch("A", "1001", datetime.combine(MONDAY, time(20)))
-    delivered.poll()
+def test_a_date_whose_processing_fails_stays_stale(delivered: Pipeline) -> None:
+    ingest(delivered.store, "A", *present(MONDAY, "1002"))  # as a push: without a run
     assert delivered.tick() == [KEYS[0]]
     execute(delivered.store, "UPDATE devices SET timezone = 'Mars/Base' WHERE name = 'A'")
     assert delivered.launcher.process(DateRange(MONDAY, MONDAY)).failure is not None
     assert delivered.tick() == []
-    assert delivered.stale() == {"daily_attendance": {KEYS[0]: TOUCHED}}
     delivered.cursor = None
-    assert delivered.tick() == [KEYS[0]]
+    assert delivered.tick() == []
+    assert delivered.stale() == {"daily_attendance": {KEYS[0]: TOUCHED}}
     execute(delivered.store, "UPDATE devices SET timezone = 'UTC'")
     delivered.process(MONDAY, MONDAY)
     assert "daily_attendance" not in delivered.stale()
@@ -145,14 +141,16 @@ def test_nothing_is_observed_during_a_run_and_at_most_some_dates_in_a_tick(
     )
     assert delivered.tick() == []
     delivered.daemons.instance.delete_run(run.run_id)
-    monkeypatch.setattr(sensors, "MAX_OBSERVATIONS", 2)
+    monkeypatch.setattr(work_dates, "MAX_OBSERVATIONS", 2)
     assert [delivered.tick(), delivered.tick(), delivered.tick()] == [KEYS[:2], KEYS[2:], []]
     assert set(delivered.stale()["daily_attendance"]) == set(KEYS)
 
 
 def test_what_is_observed_during_a_run_is_not_part_of_it(delivered: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     def observe_and_process(*arguments: Any, **options: Any) -> Processed:
-        delivered.daemons.instance.report_runless_asset_event(observation(Names().work_dates, KEYS[0], "newer"))
+        tags = {"dagster/data_version": "newer"}
+        event = dg.AssetObservation(Names().work_dates, partition=KEYS[0], tags=tags)
+        delivered.daemons.instance.report_runless_asset_event(event)
         return process_dates(*arguments, **options)
 
     monkeypatch.setattr(daily_attendance, "process_dates", observe_and_process)
