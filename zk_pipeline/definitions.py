@@ -20,4 +20,4 @@ def run_console(config: dict[str, str]) -> dict[str, str]:
 def defs() -> dg.Definitions:
     # Defaults for runs of the Materialize button: a second process for a step doubles the CPU time.
     location = dg.Definitions(executor=dg.in_process_executor, loggers={"console": run_console})
-    return dg.Definitions.merge(build_definitions(load_settings()), location)
+    return dg.Definitions.merge(build_definitions(load_settings(), is_in_process=True), location)

@@ -124,12 +124,16 @@ def _lakes_of_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def empty_store_file(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Where:
-    if engine != "file":
-        return empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
-    path = tmp_path_factory.mktemp("template") / "store.duckdb"
-    assert store_at(path).devices.all() == []
-    return path
+def empty_stores() -> dict[str, Where]:
+    """Engine → an empty store, kept while tests alternate between the engines."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def empty_store_file(tmp_path_factory: pytest.TempPathFactory, engine: str, empty_stores: dict[str, Where]) -> Where:
+    if engine not in empty_stores:
+        empty_stores[engine] = empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
+    return empty_stores[engine]
 
 
 @pytest.fixture

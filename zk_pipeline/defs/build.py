@@ -25,12 +25,15 @@ def build_definitions(
     group_name: str | None = None,
     schedule_crons: Mapping[str, str | Sequence[str] | None] | None = None,
     automation: bool = True,
+    is_in_process: bool = False,
 ) -> dg.Definitions:
     """All definitions for `settings`, to merge with others: they name no executor and no logger. Opens no file and no
     connection.
 
     `group_name`: one group for all assets. `schedule_crons`: cron expressions by job, such as `poll_devices`; None
-    leaves out its schedule. `automation`: whether schedules and sensors run by default.
+    leaves out its schedule. `automation`: whether schedules and sensors run by default. `is_in_process`:
+    whether the default executor of the code location is the in-process one; only then a run of the Materialize button
+    records its process, and fails at once if that is killed.
     """
     sensor_status = dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
     schedule_status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
@@ -52,5 +55,5 @@ def build_definitions(
             quality_sensor(settings, sensor_status),
             *alert_sensors(settings, sensor_status),
         ],
-        resources=resources(settings),
+        resources=resources(settings, is_in_process=is_in_process),
     )

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import dagster as dg
+
+SENSORS = (
+    "device_registry_sensor",
+    "new_punches_sensor",
+    "quality_check_sensor",
+    "run_failure_alert_sensor",
+    "alert_sensor",
+)
+
+
+def schedule_name(job: str) -> str:
+    return f"{job}_schedule"
 
 
 @dataclass(frozen=True)
@@ -12,6 +25,7 @@ class Names:
     """Names of assets, jobs, schedules, sensors, resources, pools and partitions; `key_prefix` as in the settings."""
 
     key_prefix: tuple[str, ...] = ()
+    pipeline_tag: ClassVar[str] = "zk_pipeline/pipeline"
 
     def unique(self, name: str) -> str:
         """Name of a job, schedule, sensor, resource, operation or partitions definition."""
@@ -44,6 +58,20 @@ class Names:
     @property
     def alert_sensor(self) -> str:
         return self.unique("alert_sensor")
+
+    @property
+    def pipeline(self) -> str:
+        """Value of the tag of the pipeline's own runs."""
+        return "/".join(self.key_prefix) or "zk_pipeline"
+
+    @property
+    def run_tags(self) -> dict[str, str]:
+        return {self.pipeline_tag: self.pipeline}
+
+    @property
+    def instigators(self) -> frozenset[str]:
+        """Names of the schedules and sensors."""
+        return frozenset((*map(schedule_name, self.jobs), *map(self.unique, SENSORS)))
 
     # Jobs.
 

@@ -31,13 +31,19 @@ class _PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class StoreResource(_PipelineResource):
-    """The store. Every run uses this resource, so its setup records the process of the run."""
+    """The store. Every run uses this resource, so its setup records the process of the run: that of a run in one
+    process. Other executors set resources up in the process of each step, which ends before its run.
+    """
 
+    is_in_process: ClassVar[bool] = False  # the default executor of the code location, see `build_definitions`
     path: str = Field(description="Absolute path of the DuckDB file, or the shared store without its password")
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        if context.run is not None and context.instance is not None:
-            record_process(context.instance, context.run.run_id)
+        run = context.run
+        if run is None or context.instance is None:
+            return
+        if self.is_in_process or run.job_name in Names(self.pipeline.key_prefix).jobs:
+            record_process(context.instance, run.run_id)
 
     def open(self) -> Store:
         if self.path.startswith(PREFIX):  # the configured path lacks the password: use the settings
@@ -85,12 +91,12 @@ _Resource = TypeVar("_Resource", bound=_PipelineResource)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def resources(settings: Settings) -> dict[str, object]:
+def resources(settings: Settings, *, is_in_process: bool = False) -> dict[str, object]:
     """The resources of a pipeline. Their keys carry its key prefix."""
     if not settings.database_path.is_absolute():
         raise UsageError(f"ZK_PIPELINE_DATABASE: {settings.database_path} is not below an absolute home")
     found: dict[str, object] = {
-        "store": _of(settings, StoreResource)(path=str(settings.store)),
+        "store": _of(settings, StoreResource, is_in_process=is_in_process)(path=str(settings.store)),
         "terminals": _of(settings, TerminalsResource)(
             timeout=settings.terminal_timeout, deadline=settings.poll_deadline
         ),
@@ -105,9 +111,9 @@ def resources(settings: Settings) -> dict[str, object]:
     return {names.unique(key): resource for key, resource in found.items()}
 
 
-def _of(settings: Settings, kind: type[_Resource]) -> type[_Resource]:
+def _of(settings: Settings, kind: type[_Resource], **more: object) -> type[_Resource]:
     """Subclass with the settings of one pipeline; a field with them would be configuration."""
-    namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, "pipeline": settings}
+    namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, "pipeline": settings, **more}
     return types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(namespace))
 
 

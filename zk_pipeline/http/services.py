@@ -52,7 +52,7 @@ class Services:
 
         with self._opening:
             if not self._watches:
-                self._watches.append(self.exits.enter_context(open_run_reader()))
+                self._watches.append(self.exits.enter_context(open_run_reader(self.settings)))
         return self._watches[0]
 
     def last_work_date(self) -> date:

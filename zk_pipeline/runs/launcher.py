@@ -131,7 +131,7 @@ class Launcher:
     ) -> list[RunResult]:
         """Submit the runs of all queues in parallel to the workers that reach the terminals; wait for all of them."""
         check_run_coordinator(self.instance)
-        check_daemon(self.instance)
+        check_daemon(self.instance, self.names)
         job = build_definitions(self.settings).resolve_job_def(self.names.poll)
         devices = [device for device in Store.at(self.settings.store).devices.all() if device.name in names]
         common = {**self.tags, STARTED_BY_TAG: self.started_by}

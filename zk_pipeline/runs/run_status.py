@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 import dagster as dg
 
+from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.instance.daemon_health import DaemonStatus, daemon_status
+from zk_pipeline.defs.instance.ownership import own_runs
+from zk_pipeline.defs.names import Names
 from zk_pipeline.runs.actions import ACTION_TAG
 from zk_pipeline.runs.launcher import STARTED_BY_TAG, open_instance
 
@@ -32,6 +36,7 @@ class RunReader:
     """Run and daemon queries against a Dagster instance."""
 
     instance: dg.DagsterInstance
+    names: Names
 
     def run(self, run_id: str) -> RunState | None:
         """None if the run does not exist."""
@@ -44,18 +49,19 @@ class RunReader:
         return [_state(record) for record in records]
 
     def newest(self, limit: int) -> list[RunState]:
-        """The latest runs of all jobs, newest first."""
-        return [_state(record) for record in self.instance.get_run_records(limit=limit)]
+        """The latest runs of the pipeline, newest first."""
+        own = own_runs(self.instance, self.names, dg.RunsFilter(), page_size=limit)
+        return [_state(record) for record in islice(own, limit)]
 
     def daemon_status(self, now: datetime) -> DaemonStatus:
-        return daemon_status(self.instance, now)
+        return daemon_status(self.instance, self.names, now)
 
 
 @contextmanager
-def open_run_reader() -> Iterator[RunReader]:
+def open_run_reader(settings: Settings) -> Iterator[RunReader]:
     """Reader on the instance of DAGSTER_HOME, see `open_instance`."""
     with open_instance() as instance:
-        yield RunReader(instance)
+        yield RunReader(instance, Names(settings.key_prefix))
 
 
 def _state(record: dg.RunRecord) -> RunState:

@@ -20,6 +20,7 @@ from zk_pipeline.defs.dagster_internals import (
     RepositoryPythonOrigin,
 )
 from zk_pipeline.defs.instance.daemon_health import daemon_status
+from zk_pipeline.defs.names import Names
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end
 from zk_pipeline.store.store import utc_now
@@ -29,9 +30,9 @@ _POLL_INTERVAL_SECONDS = 0.5
 _MAX_TAG_POLLS = 60  # after the end of a failed run: a live daemon writes the retry tag within this time
 
 
-def check_daemon(instance: dg.DagsterInstance) -> None:
+def check_daemon(instance: dg.DagsterInstance, names: Names) -> None:
     """Raises ZkPipelineError if no daemon would dequeue a run."""
-    status = daemon_status(instance, utc_now())
+    status = daemon_status(instance, names, utc_now())
     if not status.is_daemon_alive:
         raise ZkPipelineError(f"no worker can receive runs: the Dagster daemon has had {status.daemon_message()}")
 

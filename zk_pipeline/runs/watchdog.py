@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from zk_pipeline.defs.instance.daemon_health import daemon_status
+from zk_pipeline.defs.instance.ownership import own_instigators
 from zk_pipeline.defs.names import Names
 
 _MAX_TICK_AGE = timedelta(minutes=10)
@@ -14,10 +15,10 @@ _MAX_TICK_AGE = timedelta(minutes=10)
 
 def daemon_liveness_problem(instance: dg.DagsterInstance, names: Names, now: datetime) -> str | None:
     """Reason why the daemon or `alert_sensor` does not work; None if both do."""
-    status = daemon_status(instance, now)
+    status = daemon_status(instance, names, now)
     if not status.is_daemon_alive:
         return f"The Dagster daemon has had {status.daemon_message()}."
-    for state in instance.all_instigator_state():
+    for state in own_instigators(instance, names):
         if state.instigator_name != names.alert_sensor:
             continue
         if not state.is_running:

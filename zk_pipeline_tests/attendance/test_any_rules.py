@@ -13,7 +13,7 @@ from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days
 from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, shifts_of, summaries
 
-USERS, EXAMPLES = 100, 12
+USERS, EXAMPLES = 100, 5
 
 
 def compare(worked: Worked, hours: int) -> int:
@@ -34,7 +34,7 @@ def compare(worked: Worked, hours: int) -> int:
     return len({(day.site, day.user) for day in as_days(evaluated)})
 
 
-@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(20 * EXAMPLES, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(240, marks=pytest.mark.stress)])
 @pytest.mark.timeout(1800)
 def test_whole_columns_equal_the_plainest_loop(examples: int) -> None:
     counted = []
@@ -50,4 +50,4 @@ def test_whole_columns_equal_the_plainest_loop(examples: int) -> None:
         counted.append(compare(worked, hours))
 
     every()
-    assert sum(counted) >= 1000
+    assert sum(counted) >= 80 * examples

@@ -69,13 +69,24 @@ def _run(  # noqa: PLR0917 (a process takes them in order)
     pipe: Connection, at: Where, variables: dict[str, str], scope: SyncScope, run_id: str, clock_falls: bool
 ) -> None:
     falling = _falling()
-    store = Store(Database(at), (lambda: next(falling)) if clock_falls else utc_now)
+    pipe.send(
+        _ended(Store(Database(at), (lambda: next(falling)) if clock_falls else utc_now), variables, scope, run_id)
+    )
+
+
+def run_sync(store: Store, variables: Mapping[str, str], scope: SyncScope | None = None) -> Ended:
+    """The same run in this process, for tests that kill nothing."""
+    return _ended(
+        Store(Database(store.database.where), utc_now), variables, scope or SyncScope(), f"run {next(_numbers)}"
+    )
+
+
+def _ended(store: Store, variables: Mapping[str, str], scope: SyncScope, run_id: str) -> Ended:
     try:
-        ended = Ended(sync(store, load_settings(variables), scope, run_id=run_id))
+        return Ended(sync(store, load_settings(variables), scope, run_id=run_id))
     except (CrmMisconfigured, SyncAlreadyRunning) as error:
         summary = getattr(error, "summary", None) or DeliverySummary()
-        ended = Ended(summary, str(error), type(error).__name__)
-    pipe.send(ended)
+        return Ended(summary, str(error), type(error).__name__)
 
 
 def _falling() -> Iterator[datetime]:

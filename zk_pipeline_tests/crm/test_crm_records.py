@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from zk_pipeline.config.settings import load_settings
@@ -175,14 +175,17 @@ class Reference:
         }
 
 
-@settings(
-    max_examples=15, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
-@given(changes=st.lists(CHANGES, min_size=4, max_size=14), seed=st.integers(0, 99))
-def test_whatever_changes_where_the_crm_ends_with_the_merged_days(
-    three_sites: Where, changes: list[tuple[str, str, str, str]], seed: int
-) -> None:
+@pytest.mark.parametrize("examples", [4, pytest.param(30, marks=pytest.mark.matrix)])
+def test_whatever_changes_where_the_crm_ends_with_the_merged_days(three_sites: Where, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True, phases=[Phase.generate])
+    @given(changes=st.lists(CHANGES, min_size=8, max_size=14), seed=st.integers(0, 99))
+    def hold(changes: list[tuple[str, str, str, str]], seed: int) -> None:
+        _check_changes(three_sites, changes, seed)
+
+    hold()
+
+
+def _check_changes(three_sites: Where, changes: list[tuple[str, str, str, str]], seed: int) -> None:
     reference = Reference()
     with tempfile.TemporaryDirectory() as folder, CrmReceiver(token=TOKEN) as crm:
         home, store = Path(folder), copied(three_sites, Path(folder))

@@ -23,6 +23,7 @@ from zk_pipeline.cli.main import run as command
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
 from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
+from zk_pipeline.defs.names import Names
 from zk_pipeline.demo.verification import check_crm, check_days, check_punches
 from zk_pipeline.demo.walkthrough import comm_key_variable
 from zk_pipeline.devices.models import Device
@@ -246,7 +247,7 @@ def stays_small(soak: Soak) -> None:
     assert (last.dagster_mb - first.dagster_mb) / (last.runs - first.runs) < 0.6, "megabytes for each run"
     assert last.store_mb < 60
 
-    old = find_old_runs(soak.instance, before=utc_now() + timedelta(days=1), limit=10_000)
+    old = find_old_runs(soak.instance, Names(), before=utc_now() + timedelta(days=1), limit=10_000)
     delete_runs(soak.instance, old.removable)
     files = len(list((soak.home / "history" / "runs").glob("*.db")))
     after = measure(soak.home, soak.instance, 0)

@@ -108,7 +108,7 @@ def _wait_for_daemon(launcher: Launcher) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            return check_daemon(launcher.instance)
+            return check_daemon(launcher.instance, launcher.names)
         except ZkPipelineError:
             if time.monotonic() > deadline:
                 raise

@@ -50,7 +50,7 @@ def status(as_json: bool) -> int:
     )
     paused = paused_until(context.store, context.settings)
     with context.launcher() as launcher:
-        dagster = daemon_status(launcher.instance, now)
+        dagster = daemon_status(launcher.instance, launcher.names, now)
     if as_json:
         print_json(asdict(store) | {"crm_paused_until": paused, "orchestration": asdict(dagster)})
         return 0

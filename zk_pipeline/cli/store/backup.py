@@ -130,7 +130,7 @@ def _refuse_while_runs(context: CliContext) -> None:
     from zk_pipeline.defs.instance.runs_in_progress import any_run_in_progress  # noqa: PLC0415 (Dagster, slow to import)
 
     with context.launcher() as launcher:
-        busy = any_run_in_progress(launcher.instance)
+        busy = any_run_in_progress(launcher.instance, launcher.names)
     if busy:
         raise UsageError(f"{busy}: wait for it or terminate it, or restore with --force")
 

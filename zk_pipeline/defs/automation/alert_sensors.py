@@ -19,6 +19,7 @@ from zk_pipeline.defs.instance.instance_health import (
     is_poll_in_progress,
 )
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
+from zk_pipeline.defs.instance.ownership import owns_run
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import AlertsResource, StoreResource, with_resource_keys
@@ -58,6 +59,8 @@ def alert_sensors(
     )
     @with_resource_keys(names)
     def run_failure_alert_sensor(context: dg.RunFailureSensorContext, store: StoreResource) -> dg.SkipReason:
+        if not owns_run(context.dagster_run, names):
+            return dg.SkipReason("a run of other definitions in this code location")
         for run in failed_run_details(context.instance, context.dagster_run, names):
             problem = run_problem(run, Links(settings.ui_url))
             store.open().alerts.update(partial(note, problem=problem))
@@ -77,12 +80,14 @@ def alert_sensors(
         assert context.repository_def is not None
         opened = store.open()
         now, checked_at = opened.clock(), context.cursor and datetime.fromisoformat(context.cursor)
+        origin = context.code_location_origin
+        location = None if origin is None else origin.location_name
         checks = None
         if not checked_at or now - checked_at >= checks_every:
             graph = context.repository_def.asset_graph
             checks = {key for key in graph.asset_check_keys if key.asset_key in names.assets}
         try:
-            summary = evaluate_alerts(opened, settings, context.instance, checks, alerts)
+            summary = evaluate_alerts(opened, settings, context.instance, checks, alerts, location=location)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
         if checks is not None:
@@ -98,17 +103,20 @@ def evaluate_alerts(
     instance: dg.DagsterInstance,
     checks: Collection[dg.AssetCheckKey] | None,
     alerts: AlertsResource,
+    *,
+    location: str | None = None,
 ) -> str:
     """Evaluate all problems and send messages about changes. Returns a summary. A failed channel is retried by a later
-    tick. With `checks` None the alerts of checks stay unchanged.
+    tick. With `checks` None the alerts of checks stay unchanged. `location`: the code location of the sensors.
     """
     names, now = Names(settings.key_prefix), store.clock()
     fail_orphaned_runs(instance)
     # A poll reads its devices one after another: wait for its end, so that one message covers all failed devices.
-    kinds = set(KINDS) - ({"device"} if is_poll_in_progress(instance, names.poll, now) else set())
+    kinds = set(KINDS) - ({"device"} if is_poll_in_progress(instance, names, now) else set())
     kinds -= {"check"} if checks is None else set()
     inputs = read_alert_inputs(store.database, now, first=settings.history_start, last=last_work_date(settings, now))
-    look = Observation(current_problems(inputs.late, instance, checks or (), settings, now), kinds, now)
+    problems = current_problems(inputs.late, instance, checks or (), settings, now, location=location)
+    look = Observation(problems, kinds, now)
     channels = alerts.channels()
     reminder = timedelta(hours=settings.alert_reminder_hours)
 
@@ -134,6 +142,8 @@ def current_problems(
     checks: Collection[dg.AssetCheckKey],
     settings: Settings,
     now: datetime,
+    *,
+    location: str | None,
 ) -> list[Problem]:
     """All current problems, one per key."""
     links, names = Links(settings.ui_url), Names(settings.key_prefix)
@@ -143,7 +153,7 @@ def current_problems(
         *crm_problems(freshness, _crm_settings_problem(settings)),
         *check_problems(failed_checks(instance, checks), links),
         *(run_problem(run, links) for run in failed_runs(instance, names, now)),
-        *(tick_problem(name, message, links) for name, message in failing_ticks(instance)),
+        *(tick_problem(name, message, links) for name, message in failing_ticks(instance, names, location)),
     ]
     return list({problem.key: problem for problem in problems}.values())
 

@@ -44,6 +44,7 @@ def jobs(settings: Settings) -> Sequence[Any]:
             config=config,
             description=description,
             executor_def=dg.in_process_executor,
+            run_tags=names.run_tags,
         )
 
     return [
@@ -87,8 +88,8 @@ def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
         old_runs, checks = OldRuns([], 0), 0
         if settings.run_retention_days:
             before = utc_now() - timedelta(days=settings.run_retention_days)
-            old_runs = find_old_runs(context.instance, before=before, limit=RUNS_PER_CLEANUP)
-            checks = delete_old_checks(context.instance, before=before, dry_run=config.dry_run)
+            old_runs = find_old_runs(context.instance, names, before=before, limit=RUNS_PER_CLEANUP)
+            checks = delete_old_checks(context.instance, names, before=before, dry_run=config.dry_run)
         counts |= {"runs": len(old_runs.removable), "runs_kept_as_newest": old_runs.kept, "check_evaluations": checks}
         context.log.info("%s; %d old runs: %s", cleaned, len(old_runs.removable), " ".join(old_runs.removable))
         if not config.dry_run:
@@ -100,6 +101,7 @@ def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
         description="Retention of punches, quarantined records, runs and check evaluations; reclaims disk space. "
         "Attendance days are never deleted.",
         executor_def=dg.in_process_executor,
+        run_tags=names.run_tags,
     )
     def daily_cleanup() -> None:
         clean_up()

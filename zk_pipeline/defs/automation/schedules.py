@@ -13,7 +13,7 @@ from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.automation.jobs import sync_config
 from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, polls_in_progress, run_in_progress
-from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.names import Names, schedule_name
 from zk_pipeline.defs.partitions import (
     contiguous,
     device_range_tags,
@@ -57,7 +57,7 @@ def schedules(
         def add(tick: Callable[..., Tick]) -> None:
             if (cron := every[job]) is not None:
                 decorate = dg.schedule(
-                    name=f"{names.unique(job)}_schedule",
+                    name=schedule_name(names.unique(job)),
                     job_name=names.unique(job),
                     cron_schedule=cron,
                     execution_timezone=settings.timezone,
@@ -71,30 +71,34 @@ def schedules(
     @scheduled("poll_devices", "Poll all enabled devices.")
     def poll(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         if settings.poll_rules is None:
-            yield from unless_in_progress(context.instance, [names.poll], lambda: _poll(context.instance, store, names))
+            yield from unless_in_progress(
+                context.instance, names, [names.poll], lambda: _poll(context.instance, store, names)
+            )
         else:
             check_run_coordinator(context.instance)
             poll_by_queue = partial(_poll_by_queue, context.instance, store, settings)
-            yield from unless_in_progress(context.instance, [], poll_by_queue)
+            yield from unless_in_progress(context.instance, names, [], poll_by_queue)
 
     @scheduled("process_attendance", "Process all stale work dates.")
     def process(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         last = last_work_date(settings, context.scheduled_execution_time)
-        yield from unless_in_progress(context.instance, [names.process], lambda: _process(store, settings, last))
+        yield from unless_in_progress(context.instance, names, [names.process], lambda: _process(store, settings, last))
 
     @scheduled("sync_to_crm", "Send due deliveries to the CRM.")
     def deliver(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
-        yield from unless_in_progress(context.instance, [names.sync, names.retry], lambda: _sync(store, settings, {}))
+        yield from unless_in_progress(
+            context.instance, names, [names.sync, names.retry], lambda: _sync(store, settings, {})
+        )
 
     @scheduled("retry_failed_syncs", "Retry round for deliveries in state `retry`.")
     def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         yield from unless_in_progress(
-            context.instance, [names.sync, names.retry], lambda: _sync(store, settings, {"retry": True}, "retry")
+            context.instance, names, [names.sync, names.retry], lambda: _sync(store, settings, {"retry": True}, "retry")
         )
 
     @scheduled("daily_cleanup", "Retention and space reclaim.")
     def clean_up(context: dg.ScheduleEvaluationContext) -> Tick:
-        yield from unless_in_progress(context.instance, [names.cleanup], lambda: iter([dg.RunRequest()]))
+        yield from unless_in_progress(context.instance, names, [names.cleanup], lambda: iter([dg.RunRequest()]))
 
     return found
 
@@ -112,9 +116,11 @@ def cron_every(minutes: int) -> str | list[str]:
     return [f"{minute} {','.join(map(str, hours))} * * *" for minute, hours in sorted(by_minute.items())]
 
 
-def unless_in_progress(instance: dg.DagsterInstance, jobs: Sequence[str], request: Callable[[], Tick]) -> Tick:
+def unless_in_progress(
+    instance: dg.DagsterInstance, names: Names, jobs: Sequence[str], request: Callable[[], Tick]
+) -> Tick:
     """Run requests of `request`, or a skip reason if a run of one of `jobs` is in progress or the store is busy."""
-    busy = run_in_progress(instance, *jobs)
+    busy = run_in_progress(instance, names, *jobs)
     if busy:
         yield dg.SkipReason(busy)
         return
@@ -138,7 +144,7 @@ def _poll_by_queue(instance: dg.DagsterInstance, store: StoreResource, settings:
     names = Names(settings.key_prefix)
     keys = instance.get_dynamic_partitions(names.device_partitions_name)
     yield from _skip_poll({device.name for device in enabled}, keys)
-    busy = polls_in_progress(instance, names.poll)
+    busy = polls_in_progress(instance, names)
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     for queue, devices in group_by_queue(enabled, settings.poll_rules or {}).items():

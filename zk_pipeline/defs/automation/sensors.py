@@ -13,7 +13,7 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.work_dates import observations
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
-from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
+from zk_pipeline.defs.instance.runs_in_progress import polls_in_progress
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import register_pools
@@ -89,9 +89,9 @@ def sensors(
             devices = store.open().devices.all()
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        runs = context.instance.get_runs_count(dg.RunsFilter(job_name=names.poll, statuses=UNFINISHED_RUN_STATUSES))
+        polls = polls_in_progress(context.instance, names)
         partitions = context.instance.get_dynamic_partitions(names.device_partitions_name)
-        change = partition_change([device.name for device in devices], partitions, is_poll_in_progress=runs > 0)
+        change = partition_change([device.name for device in devices], partitions, is_poll_in_progress=bool(polls))
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if change.delete:
             requests.append(definition.build_delete_request(change.delete))
@@ -99,7 +99,7 @@ def sensors(
             requests.append(definition.build_add_request(change.add))
         if not requests:
             moved: list[str] = []
-            if settings.poll_rules is not None and not runs:  # reordering changes the range of a poll in progress
+            if settings.poll_rules is not None and not polls:  # reordering changes the range of a poll in progress
                 moved = out_of_order(order_by_queue(devices, settings.poll_rules), partitions)
                 move_to_end(context.instance, names.device_partitions_name, moved)
             reordered = f"; {len(moved)} of them were moved next to those of the same queue" if moved else ""
@@ -131,7 +131,7 @@ def sensors(
             for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
                 yield dg.RunRequest(run_key=run_key(part, stale), tags=part.tags)
 
-        requested = list(unless_in_progress(context.instance, [names.process], request))
+        requested = list(unless_in_progress(context.instance, names, [names.process], request))
         return dg.SensorResult(
             run_requests=[one for one in requested if isinstance(one, dg.RunRequest)],
             skip_reason=next((one for one in requested if isinstance(one, dg.SkipReason)), None),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import dagster as dg
@@ -17,6 +19,7 @@ from zk_pipeline.defs.dagster_internals import (
     SqlEventLogStorageTable,
     db_select,
 )
+from zk_pipeline.defs.names import Names
 
 CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next clean-up continues
 _BATCH_SIZE = 500  # rows per transaction, which locks Dagster's SQLite file
@@ -24,9 +27,15 @@ Connect = Callable[[], AbstractContextManager[Any]]
 
 
 def delete_old_checks(
-    instance: dg.DagsterInstance, *, before: datetime, limit: int = CHECKS_PER_CLEANUP, dry_run: bool = False
+    instance: dg.DagsterInstance,
+    names: Names,
+    *,
+    before: datetime,
+    limit: int = CHECKS_PER_CLEANUP,
+    dry_run: bool = False,
 ) -> int:
-    """Delete check evaluations before the aware instant `before` except the latest of each check; at most `limit`.
+    """Delete evaluations of the pipeline's checks before the aware instant `before` except the latest of each check; at
+    most `limit`.
     Returns their number. Deletes superseded freshness events of that time as well.
 
     Dagster has no API for this, so this deletes rows of its tables through its connections; no-op if the event log is
@@ -37,18 +46,18 @@ def delete_old_checks(
         return 0
     old = before.astimezone(UTC).replace(tzinfo=None)  # the format of Dagster's timestamp columns
     index: Connect = storage.index_connection
-    superseded = _find(index, _superseded_evaluations(old).limit(limit))
+    superseded = _find(index, _superseded_evaluations(names, old).limit(limit))
     if dry_run:
         return len(superseded)
     _delete(index, AssetCheckExecutionsTable, superseded)
     # Dagster's SQLite storage has these events twice: in the index file and in the file of runless events.
     for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
-        for query in (_old_evaluation_events(old), _superseded_freshness_events(old)):
+        for query in (_old_evaluation_events(names, old), _superseded_freshness_events(names, old)):
             _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
     return len(superseded)
 
 
-def _superseded_evaluations(old: datetime) -> Any:
+def _superseded_evaluations(names: Names, old: datetime) -> Any:
     """Old rows with a newer evaluation, and old planned evaluations that never ran."""
     row, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
     planned = AssetCheckExecutionRecordStatus.PLANNED.value
@@ -61,16 +70,21 @@ def _superseded_evaluations(old: datetime) -> Any:
         .where(newer.id > row.id)
         .exists()
     )
-    query = db_select([row.id]).where(row.evaluation_event_timestamp < old)
+    query = db_select([row.id]).where(row.evaluation_event_timestamp < old).where(row.asset_key.in_(_columns(names)))
     return query.where((row.execution_status == planned) | has_newer).order_by(row.id)
 
 
-def _old_evaluation_events(old: datetime) -> Any:
-    """The evaluations table has the same content, and the UI reads that table."""
-    return _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
+def _old_evaluation_events(names: Names, old: datetime) -> Any:
+    """The evaluations table has the same content, and the UI reads that table. Dagster leaves the column of the asset
+    key empty in these rows, so it is found in the text of the event.
+    """
+    texts = [f'"asset_key": {dg.serialize_value(key)}' for key in names.assets]
+    query = _runless_events(dg.DagsterEventType.ASSET_CHECK_EVALUATION, old)
+    contained = [SqlEventLogStorageTable.c.event.contains(text, autoescape=True) for text in texts]
+    return query.where(reduce(or_, contained))
 
 
-def _superseded_freshness_events(old: datetime) -> Any:
+def _superseded_freshness_events(names: Names, old: datetime) -> Any:
     """Old freshness events with a newer one: the UI shows the latest only."""
     event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
     has_newer = (
@@ -80,13 +94,20 @@ def _superseded_freshness_events(old: datetime) -> Any:
         .where(newer.id > event.id)
         .exists()
     )
-    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(has_newer)
+    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(
+        event.asset_key.in_(_columns(names)) & has_newer
+    )
 
 
 def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:
     event = SqlEventLogStorageTable.c
     query = db_select([event.id]).where(event.run_id == RUNLESS_RUN_ID).where(event.dagster_event_type == kind.value)
     return query.where(event.timestamp < old).order_by(event.id)
+
+
+def _columns(names: Names) -> list[str]:
+    """Asset keys as in the columns of Dagster's tables."""
+    return [key.to_string() for key in names.assets]
 
 
 def _find(connect: Connect, query: Any) -> list[int]:

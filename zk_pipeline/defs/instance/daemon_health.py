@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from zk_pipeline.counted import counted
+from zk_pipeline.defs.instance.ownership import own_instigators, own_runs
 from zk_pipeline.defs.instance.runs_in_progress import UNFINISHED_RUN_STATUSES
+from zk_pipeline.defs.names import Names
 
 # Daemons write a heartbeat every 30 s; Dagster itself tolerates half an hour without one.
 HEARTBEAT_TIMEOUT_SECONDS = 120
@@ -40,16 +42,16 @@ class DaemonStatus:
         return f"{len(self.running)} running{stopped}; {counted(self.runs_in_progress, 'run')} in progress"
 
 
-def daemon_status(instance: dg.DagsterInstance, now: datetime) -> DaemonStatus:
+def daemon_status(instance: dg.DagsterInstance, names: Names, now: datetime) -> DaemonStatus:
+    """Heartbeats of the instance, and the pipeline's own schedules, sensors and runs."""
     required = set(instance.get_required_daemon_types())  # without daemons that only earlier settings required
     heartbeats = {
         kind: (now - datetime.fromtimestamp(heartbeat.timestamp, tz=UTC)).total_seconds()
         for kind, heartbeat in instance.get_daemon_heartbeats().items()
         if kind in required
     }
-    states = instance.all_instigator_state()
+    states = list(own_instigators(instance, names))
     running = sorted(state.instigator_name for state in states if state.is_running)
     stopped = sorted(state.instigator_name for state in states if not state.is_running)
-    return DaemonStatus(
-        heartbeats, running, stopped, instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES))
-    )
+    unfinished = own_runs(instance, names, dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES))
+    return DaemonStatus(heartbeats, running, stopped, sum(1 for _ in unfinished))

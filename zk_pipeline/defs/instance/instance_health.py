@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
 
 import dagster as dg
 
@@ -14,11 +16,11 @@ from zk_pipeline.defs.dagster_internals import (
     TickStatus,
 )
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM
+from zk_pipeline.defs.instance.ownership import ASSET_JOB, own_instigators, own_runs
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, UNFINISHED_RUN_STATUSES
 from zk_pipeline.defs.names import Names
 from zk_pipeline.operations.alerting.problems import FailedCheck, FailedRun
 
-ASSET_JOB = "__ASSET_JOB"  # the job of the UI's Materialize button
 _ENDED_TICKS = [TickStatus.SUCCESS, TickStatus.FAILURE, TickStatus.SKIPPED]
 _ENDED_RUNS = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _MAX_CANCELED_RUNS = 20  # read to find the latest run that was not canceled
@@ -45,12 +47,12 @@ def failed_runs(instance: dg.DagsterInstance, names: Names, now: datetime) -> It
 
     Manual materializations and queues, which may no longer exist, count for one day only.
     """
-    jobs = [(job, None) for job in (*names.jobs, ASSET_JOB)]
-    for job, queue in (*jobs, *((names.poll, one) for one in _queues(instance))):
-        record = _newest_ended(instance, job, queue)
-        if record is None or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
-            continue
-        if (job != ASSET_JOB and queue is None) or now - _as_utc(record.create_timestamp) <= _RECENT:
+    newest = [_newest_ended(instance, names, job) for job in names.jobs]
+    by_queue = (_newest_ended(instance, names, names.poll, queue) for queue in _queues(instance))
+    newest += [record for record in by_queue if record and now - _as_utc(record.create_timestamp) <= _RECENT]
+    newest.append(_failed_materialization(instance, names, now))
+    for record in newest:
+        if record is not None and record.dagster_run.status is not dg.DagsterRunStatus.SUCCESS:
             yield from failed_run_details(instance, record.dagster_run, names)
 
 
@@ -108,9 +110,9 @@ def _last_evaluations(
     return newest | {key: earlier[old] for key, old in former.items()}
 
 
-def failing_ticks(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
-    """Name and error message of each running schedule and sensor whose latest tick failed."""
-    for state in instance.all_instigator_state():
+def failing_ticks(instance: dg.DagsterInstance, names: Names, location: str | None = None) -> Iterator[tuple[str, str]]:
+    """Name and error message of each running schedule and sensor of the pipeline whose latest tick failed."""
+    for state in own_instigators(instance, names, location):
         if not state.is_running:
             continue
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=_ENDED_TICKS)
@@ -121,10 +123,10 @@ def failing_ticks(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
             yield state.instigator_name, message[:_MAX_CHARACTERS]
 
 
-def is_poll_in_progress(instance: dg.DagsterInstance, job_name: str, now: datetime) -> bool:
+def is_poll_in_progress(instance: dg.DagsterInstance, names: Names, now: datetime) -> bool:
     """Whether a poll is in progress that began within the last `_MAX_POLL_AGE`."""
-    records = instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED_RUN_STATUSES), limit=1)
-    return any(now - _as_utc(record.create_timestamp) < _MAX_POLL_AGE for record in records)
+    polls = own_runs(instance, names, dg.RunsFilter(job_name=names.poll, statuses=UNFINISHED_RUN_STATUSES))
+    return any(now - _as_utc(record.create_timestamp) < _MAX_POLL_AGE for record in islice(polls, 1))
 
 
 def _queues(instance: dg.DagsterInstance) -> list[str]:
@@ -132,15 +134,33 @@ def _queues(instance: dg.DagsterInstance) -> list[str]:
     return sorted(value for _, values in instance.get_run_tags(tag_keys=[QUEUE_TAG]) for value in values)
 
 
-def _newest_ended(instance: dg.DagsterInstance, job: str, queue: str | None = None) -> dg.RunRecord | None:
+def _newest_ended(
+    instance: dg.DagsterInstance, names: Names, job: str, queue: str | None = None
+) -> dg.RunRecord | None:
     """Latest finished run of a job, without runs that a user canceled. A run over its maximum runtime counts: it ends
     as CANCELED or as FAILURE, because its process and run monitoring both write a status and the later one stays.
     """
     runs_filter = dg.RunsFilter(job_name=job, statuses=_ENDED_RUNS, tags={QUEUE_TAG: queue} if queue else None)
-    for record in instance.get_run_records(runs_filter, limit=_MAX_CANCELED_RUNS):
+    for record in islice(own_runs(instance, names, runs_filter), _MAX_CANCELED_RUNS):
         run = record.dagster_run
         if run.status is not dg.DagsterRunStatus.CANCELED or _has_failed(instance, run):
             return record
+    return None
+
+
+def _failed_materialization(instance: dg.DagsterInstance, names: Names, now: datetime) -> dg.RunRecord | None:
+    """Latest failed run of the Materialize button within a day, unless a later one succeeded. Failures are read first:
+    an instance may have many runs of other assets.
+    """
+    ended = partial(dg.RunsFilter, job_name=ASSET_JOB)
+    unsuccessful = ended(
+        statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED], created_after=now - _RECENT
+    )
+    for record in own_runs(instance, names, unsuccessful):
+        run = record.dagster_run
+        if run.status is dg.DagsterRunStatus.FAILURE or _has_failed(instance, run):
+            later = ended(statuses=[dg.DagsterRunStatus.SUCCESS], created_after=_as_utc(record.create_timestamp))
+            return None if any(own_runs(instance, names, later)) else record
     return None
 
 

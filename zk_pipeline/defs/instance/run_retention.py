@@ -15,6 +15,9 @@ from typing import Any
 
 import dagster as dg
 
+from zk_pipeline.defs.instance.ownership import ASSET_JOB, own_runs
+from zk_pipeline.defs.names import Names
+
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _MATERIALIZED, _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 _BATCH_SIZE = 500
@@ -30,12 +33,12 @@ class OldRuns:
     kept: int
 
 
-def find_old_runs(instance: dg.DagsterInstance, *, before: datetime, limit: int) -> OldRuns:
-    """Runs that finished before the aware instant `before`; at most `limit` removable ones."""
-    latest = set(_latest_per_partition(instance))
+def find_old_runs(instance: dg.DagsterInstance, names: Names, *, before: datetime, limit: int) -> OldRuns:
+    """The pipeline's own runs that finished before the aware instant `before`; at most `limit` removable ones."""
+    latest = set(_latest_per_partition(instance, names))
     removable: list[str] = []
     kept = 0
-    for run_id in _ended(instance, before):
+    for run_id in _ended(instance, names, before):
         if run_id in latest:
             kept += 1
         elif len(removable) < limit:
@@ -51,21 +54,17 @@ def delete_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _ended(instance: dg.DagsterInstance, before: datetime) -> Iterator[str]:
-    runs_filter = dg.RunsFilter(statuses=_ENDED, updated_before=before)
-    cursor: str | None = None
-    while True:
-        records = instance.get_run_records(runs_filter, limit=_BATCH_SIZE, ascending=True, cursor=cursor)
-        yield from (record.dagster_run.run_id for record in records)
-        if len(records) < _BATCH_SIZE:
-            return
-        cursor = records[-1].dagster_run.run_id
+def _ended(instance: dg.DagsterInstance, names: Names, before: datetime) -> Iterator[str]:
+    for job in (*names.jobs, ASSET_JOB):
+        runs_filter = dg.RunsFilter(job_name=job, statuses=_ENDED, updated_before=before)
+        for record in own_runs(instance, names, runs_filter, ascending=True, page_size=_BATCH_SIZE):
+            yield record.dagster_run.run_id
 
 
-def _latest_per_partition(instance: dg.DagsterInstance) -> Iterator[str]:
+def _latest_per_partition(instance: dg.DagsterInstance, names: Names) -> Iterator[str]:
     """Ids of the runs whose events determine the state of partitions and assets in the UI."""
     storage = instance.event_log_storage
-    for key in instance.all_asset_keys():
+    for key in names.assets:
         for kind in (_MATERIALIZED, _PLANNED):
             newest = sorted(storage.get_latest_storage_id_by_partition(key, kind).values())
             for start in range(0, len(newest), _BATCH_SIZE):

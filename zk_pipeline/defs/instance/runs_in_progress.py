@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from zk_pipeline.defs.instance.orphaned_runs import fail_orphaned_runs
+from zk_pipeline.defs.instance.ownership import own_runs
+from zk_pipeline.defs.names import Names
 
 QUEUE_TAG = "zk_pipeline/queue"  # queue of a poll, if POLL_QUEUES is set
 
@@ -17,28 +21,34 @@ UNFINISHED_RUN_STATUSES = [
 ]
 
 
-def run_in_progress(instance: dg.DagsterInstance, *job_names: str) -> str | None:
+def run_in_progress(instance: dg.DagsterInstance, names: Names, *job_names: str) -> str | None:
     """Skip reason if a run of one of the jobs is in progress; None if no run is."""
     fail_orphaned_runs(instance)
     for job_name in job_names:
-        runs = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED_RUN_STATUSES), limit=1)
-        if runs:
-            return f"run {runs[0].run_id} of {job_name} is still {runs[0].status.value.lower()}"
+        for run in _unfinished(instance, names, job_name):
+            return _message(run, "still ")
     return None
 
 
-def polls_in_progress(instance: dg.DagsterInstance, job: str) -> dict[str | None, str]:
+def polls_in_progress(instance: dg.DagsterInstance, names: Names) -> dict[str | None, str]:
     """Skip reason per queue with a poll in progress; the key None is a poll without a queue, of any terminal."""
     fail_orphaned_runs(instance)
-    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED_RUN_STATUSES))
-    return {run.tags.get(QUEUE_TAG): f"run {run.run_id} of {job} is still {run.status.value.lower()}" for run in runs}
+    return {run.tags.get(QUEUE_TAG): _message(run, "still ") for run in _unfinished(instance, names, names.poll)}
 
 
-def any_run_in_progress(instance: dg.DagsterInstance) -> str | None:
-    """Message about one run in progress of any job; None if no run is."""
+def any_run_in_progress(instance: dg.DagsterInstance, names: Names) -> str | None:
+    """Message about one run in progress of the pipeline; None if no run is."""
     fail_orphaned_runs(instance)
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES), limit=1)
-    return f"run {runs[0].run_id} of {runs[0].job_name} is {runs[0].status.value.lower()}" if runs else None
+    return next((_message(run) for run in _unfinished(instance, names)), None)
+
+
+def _unfinished(instance: dg.DagsterInstance, names: Names, job: str | None = None) -> Iterator[dg.DagsterRun]:
+    runs_filter = dg.RunsFilter(job_name=job, statuses=UNFINISHED_RUN_STATUSES)
+    return (record.dagster_run for record in own_runs(instance, names, runs_filter))
+
+
+def _message(run: dg.DagsterRun, still: str = "") -> str:
+    return f"run {run.run_id} of {run.job_name} is {still}{run.status.value.lower()}"
 
 
 def is_being_materialized(instance: dg.DagsterInstance, asset: dg.AssetKey) -> bool:

@@ -15,7 +15,7 @@ import duckdb
 
 from zk_pipeline.errors import ZkPipelineError
 from zk_pipeline.runtime.processes import check_for_end
-from zk_pipeline.store.engine.attached_file import attached_file
+from zk_pipeline.store.engine.attached_file import STORAGE_VERSION, attached_file
 from zk_pipeline.store.engine.engine import Mode
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.locks.file_lock import HeldLock, StoreFileLock
@@ -94,7 +94,7 @@ class FileEngine:
         for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
             leftover.unlink(missing_ok=True)
         try:
-            with duckdb.connect(str(aside)) as connection:
+            with duckdb.connect(str(aside), config={"storage_compatibility_version": STORAGE_VERSION}) as connection:
                 migrate(connection, self.path)
             aside.replace(self.path)
         except (duckdb.IOException, OSError) as error:

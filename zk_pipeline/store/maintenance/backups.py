@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
-
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.maintenance.verify import verify
@@ -72,7 +71,7 @@ class Backups:
             with temporary_name(file) as part:
                 self._check_space(file)
                 held = self._copy(part)
-                with duckdb.connect(str(part)) as connection:
+                with attached_file(part, read_only=False) as connection:
                     connection.execute("CHECKPOINT")  # applies the WAL of a killed process, which a reader cannot do
                 part.replace(file)
         except OSError as error:

@@ -16,6 +16,7 @@ from typing import Literal
 import duckdb
 
 from zk_pipeline.errors import ZkPipelineError
+from zk_pipeline.store.engine.attached_file import STORAGE_VERSION
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.locks.file_lock import StoreFileLock
 from zk_pipeline.store.schema.file_copy import fsync_file, temporary_name, wal_path
@@ -105,7 +106,7 @@ def _copy_compacted(store: Path, part: Path) -> None:
         connection.execute(f"SET temp_directory = {literal(str(part.with_name(part.name + '.tmp')))}")
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute(f"ATTACH {literal(str(store))} AS store (READ_ONLY)")
-        connection.execute(f"ATTACH {literal(str(part))} AS compacted")
+        connection.execute(f"ATTACH {literal(str(part))} AS compacted (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("COPY FROM DATABASE store TO compacted")
         counts = [_counts(connection, name) for name in ("store", "compacted")]
         if counts[0] != counts[1]:

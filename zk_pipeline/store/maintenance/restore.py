@@ -15,6 +15,7 @@ import duckdb
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.runtime.file_lock import LockMode
+from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.locks.file_lock import StoreFileLock
@@ -122,7 +123,7 @@ class Restore:
             ):
                 _copy(file, part)
                 verified = verify(part, str(file))
-                with duckdb.connect(str(part)) as connection:
+                with attached_file(part, read_only=False) as connection:
                     migrate(connection, file, keep_copy=False)
                 # A preview without a store takes no lock, so that it leaves no lock files.
                 is_locked = mode == "exclusive" or store.exists()
@@ -191,7 +192,7 @@ def _copy(file: Path, part: Path) -> None:
 def _look_at(replaced: Path) -> _Replaced:
     """Verify and migrate the copy of the replaced store. Raises StoreUnusable, duckdb.Error."""
     rows = verify(replaced, "the store that is replaced").rows
-    with duckdb.connect(str(replaced)) as connection:
+    with attached_file(replaced, read_only=False) as connection:
         migrate(connection, replaced, keep_copy=False)
     return _Replaced(rows, due_deliveries(replaced))
 
@@ -213,7 +214,7 @@ def _carry_from(part: Path, replaced: Path, now: datetime) -> Carried:
 
 
 def _rows(path: Path) -> dict[str, int]:
-    with duckdb.connect(str(path)) as connection:
+    with attached_file(path, read_only=False) as connection:
         return {
             table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]  # noqa: S608 (constant names)
             for table in TABLES
@@ -222,7 +223,7 @@ def _rows(path: Path) -> dict[str, int]:
 
 def due_deliveries(path: Path) -> DueDeliveries:
     """Due deliveries of a store in a file that no other process uses."""
-    with duckdb.connect(str(path)) as connection:
+    with attached_file(path, read_only=False) as connection:
         counted = connection.execute(
             """
             SELECT count(*) FILTER (NOT is_retracted OR merged IS NOT NULL),
@@ -236,7 +237,7 @@ def due_deliveries(path: Path) -> DueDeliveries:
 
 def _begin_unknown(part: Path, last: date) -> int:
     """Prepare a store with unknown history since the backup; returns the number of deliveries in doubt."""
-    with duckdb.connect(str(part)) as connection, transaction(connection):
+    with attached_file(part, read_only=False) as connection, transaction(connection):
         _set_revision_floor(connection, last)
         return _doubt_deliveries(connection)
 

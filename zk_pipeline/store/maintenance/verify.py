@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.schema.migrations_runner import read_version
 
@@ -26,7 +27,7 @@ def verify(path: Path, called: str | None = None) -> Verified:
     """
     name = called or str(path)
     try:
-        with duckdb.connect(str(path)) as connection:
+        with attached_file(path, read_only=False) as connection:
             connection.execute("CHECKPOINT")
             version = read_version(connection, Path(name))
             if not version:

@@ -1,4 +1,4 @@
-"""A case of the matrix: a store with a hundred due days, the receiver over TLS, syncs in processes of their own."""
+"""A case of the matrix: a store with a hundred due days, the receiver over TLS, syncs here and in processes to kill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.crm_doubles import TOKEN, Certificate, make_certificate
 from zk_pipeline_tests.crm.due_days import copied_store, dates_from, make_due
 from zk_pipeline_tests.crm.matrix.crm_judge import CRM_OUTCOME, ONCE, outcome_of
-from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, start_sync
+from zk_pipeline_tests.crm.sync_children import Ended, SyncChild, run_sync, start_sync
 from zk_pipeline_tests.engines import place
 from zk_pipeline_tests.matrix_sample import mark_unsampled
 from zk_pipeline_tests.store.store_fixtures import rows
@@ -43,6 +43,13 @@ class Case:
         return home
 
     def start(self, scope: SyncScope | None = None, *, clock_falls: bool = False, **variables: str) -> SyncChild:
+        return start_sync(self.store, self._chosen(variables), scope, clock_falls=clock_falls)
+
+    def sync(self, scope: SyncScope | None = None, **variables: str) -> Ended:
+        """Run a sync to its end in this process."""
+        return run_sync(self.store, self._chosen(variables), scope)
+
+    def _chosen(self, variables: dict[str, str]) -> dict[str, str]:
         given = {
             "ZK_PIPELINE_HOME": str(self.home),
             "CRM_API_URL": self.receiver.url,
@@ -51,11 +58,7 @@ class Case:
             "CRM_CONCURRENCY": "4",
             "CRM_REQUEST_TIMEOUT": "20",
         }
-        chosen = {name: value for name, value in (given | variables).items() if value}
-        return start_sync(self.store, chosen, scope, clock_falls=clock_falls)
-
-    def sync(self, scope: SyncScope | None = None, **variables: str) -> Ended:
-        return self.start(scope, clock_falls=False, **variables).wait()
+        return {name: value for name, value in (given | variables).items() if value}
 
     def states(self) -> dict[str, tuple[int, int]]:
         """Per state: how many deliveries, and attempts."""

@@ -19,12 +19,12 @@ FORCED = SyncScope(states=("delivered",))
 FORMS = {"503": refusal(503), "500": refusal(500), "dropped": Fault(drop="before"), "429": refusal(429)}
 
 
-def a_thousand(case: Case) -> int:
-    """Due days of 991 users, in addition to the hundred of the case."""
+def four_hundred(case: Case) -> int:
+    """Due days of 300 users, in addition to the hundred of the case."""
     (day,) = dates_from(3)[2:]
-    add_punches(case.store, ((person(n), day, at) for n in range(991) for at in ("08:00", "17:00")))
+    add_punches(case.store, ((person(n), day, at) for n in range(300) for at in ("08:00", "17:00")))
     remake(case.store, [day])
-    return 1091
+    return 400
 
 
 def down_for(seconds: float, trouble: Fault, *, after: int) -> FaultRule:
@@ -43,8 +43,8 @@ def down_for(seconds: float, trouble: Fault, *, after: int) -> FaultRule:
 def test_a_blip_of_two_seconds_is_waited_for_and_everything_is_delivered_by_the_run_it_met(
     case: Case, trouble: Fault, record_property: Callable[[str, object], None]
 ) -> None:
-    due = a_thousand(case)
-    case.receiver.fault_rule = down_for(2.0, trouble, after=200)
+    due = four_hundred(case)
+    case.receiver.fault_rule = down_for(2.0, trouble, after=100)
     ended = case.sync(CRM_CONCURRENCY="8").summary
     assert (ended.delivered, ended.stopped) == (due, None)
     assert rows(case.store, SPENT) == [(due, 0)]
@@ -73,7 +73,7 @@ def test_an_outage_longer_than_the_patience_spends_nothing_however_many_rounds_i
 def test_thirty_of_a_hundred_people_who_fail_together_wait_and_the_others_all_arrive_in_one_run(
     case: Case, batch: str
 ) -> None:
-    due = a_thousand(case)
+    due = four_hundred(case)
     poison = {person(n) for n in range(10, 40)}
     case.receiver.fault_rule = whenever(lambda r: bool(r.user_ids & poison), refusal(500))
     ended = case.sync(CRM_BATCH_SIZE=batch, CRM_CONCURRENCY="8").summary

@@ -59,11 +59,12 @@ def test_a_run_whose_process_was_killed_fails_and_no_longer_blocks_its_job(
         until(lambda: steps_of(launcher, run.run_id) == ["raw_punches"], seconds=90)
         assert run.tags[PROCESS_TAG] == process_identity(polling.pid)
         assert (
-            run_in_progress(launcher.instance, "poll_devices") == f"run {run.run_id} of poll_devices is still started"
+            run_in_progress(launcher.instance, launcher.names, "poll_devices")
+            == f"run {run.run_id} of poll_devices is still started"
         )
         polling.kill()
 
-    assert run_in_progress(launcher.instance, "poll_devices") is None
+    assert run_in_progress(launcher.instance, launcher.names, "poll_devices") is None
     assert only_run(launcher).status is dg.DagsterRunStatus.FAILURE
     failures = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert len(list(failures)) == 1
@@ -89,9 +90,9 @@ def test_a_command_that_was_killed_before_or_after_its_run_worked_blocks_nobody(
         other.hear()
         tags = {PROCESS_TAG: process_identity(other.pid)}
         launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=status, tags=tags))
-        assert run_in_progress(launcher.instance, "sync_to_crm") is not None
+        assert run_in_progress(launcher.instance, launcher.names, "sync_to_crm") is not None
         other.kill()
-    assert run_in_progress(launcher.instance, "sync_to_crm") is None
+    assert run_in_progress(launcher.instance, launcher.names, "sync_to_crm") is None
 
 
 def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(launcher: Launcher) -> None:
@@ -111,7 +112,7 @@ def test_a_retry_of_a_killed_run_is_not_taken_for_dead_by_the_tags_it_was_given(
     )
     launcher.instance.add_run(retry)
     assert fail_orphaned_runs(launcher.instance) == []
-    assert run_in_progress(launcher.instance, "poll_devices") is not None
+    assert run_in_progress(launcher.instance, launcher.names, "poll_devices") is not None
 
     with child("print('here', flush=True); input()") as its_own:
         its_own.hear()
@@ -125,7 +126,7 @@ def test_a_run_of_another_host_or_without_a_process_is_left_alone(launcher: Laun
     for tags in (elsewhere, {}):
         launcher.instance.add_run(dg.DagsterRun(job_name="sync_to_crm", status=dg.DagsterRunStatus.STARTED, tags=tags))
     assert fail_orphaned_runs(launcher.instance) == []
-    assert run_in_progress(launcher.instance, "sync_to_crm") is not None
+    assert run_in_progress(launcher.instance, launcher.names, "sync_to_crm") is not None
 
 
 @pytest.mark.parametrize(

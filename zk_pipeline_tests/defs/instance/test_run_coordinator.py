@@ -57,7 +57,7 @@ def daemons(routed_home: Path) -> Iterator[Daemons]:
 
 
 def add_unfinished_run(launcher: Launcher, **tags: str) -> str:
-    run = dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED, tags=tags)
+    run = dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED, tags={**Names().run_tags, **tags})
     return launcher.instance.add_run(run).run_id
 
 
@@ -197,7 +197,9 @@ def test_a_queue_has_one_poll_at_a_time_and_queues_run_side_by_side(daemons: Dae
 
 def test_a_failed_poll_is_told_by_its_queue_and_another_queues_success_does_not_cover_it(launcher: Launcher) -> None:
     for queue, ended in (("site-izmir", dg.DagsterRunStatus.FAILURE), ("site-ankara", dg.DagsterRunStatus.SUCCESS)):
-        launcher.instance.add_run(dg.DagsterRun(job_name="poll_devices", status=ended, tags={QUEUE_TAG: queue}))
+        launcher.instance.add_run(
+            dg.DagsterRun(job_name="poll_devices", status=ended, tags={**Names().run_tags, QUEUE_TAG: queue})
+        )
     (failed,) = failed_runs(launcher.instance, launcher.names, utc_now())
     problem = run_problem(failed, Links())
     assert (problem.title, problem.owner) == ("poll_devices (site-izmir) failed", "terminals")

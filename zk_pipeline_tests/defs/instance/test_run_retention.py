@@ -15,6 +15,7 @@ import pytest
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.instance.check_retention import delete_old_checks
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
+from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -70,7 +71,7 @@ def test_the_newest_run_of_each_partition_stays_and_its_colour_with_it(
 ) -> None:
     instance = launcher.instance
     colours = instance.get_materialized_partitions(DAYS)
-    old = find_old_runs(instance, before=TOMORROW, limit=100)
+    old = find_old_runs(instance, Names(), before=TOMORROW, limit=100)
     assert names(worked, old.removable) == {"first poll", "monday alone", "clean-up"}
     assert old.kept == 4
     files = len(list((home / "history" / "runs").glob("*.db")))
@@ -78,17 +79,17 @@ def test_the_newest_run_of_each_partition_stays_and_its_colour_with_it(
     assert names(worked, [run.run_id for run in instance.get_runs()]) == set(worked) - names(worked, old.removable)
     assert instance.get_materialized_partitions(DAYS) == colours == {str(MONDAY), str(TUESDAY)}
     assert len(list((home / "history" / "runs").glob("*.db"))) == files - 3
-    assert find_old_runs(instance, before=TOMORROW, limit=100).removable == []
+    assert find_old_runs(instance, Names(), before=TOMORROW, limit=100).removable == []
 
 
 def test_young_and_unfinished_runs_stay_and_one_clean_up_deletes_so_many(
     launcher: Launcher, worked: dict[str, str]
 ) -> None:
     instance = launcher.instance
-    assert find_old_runs(instance, before=TOMORROW - timedelta(days=2), limit=100).removable == []
+    assert find_old_runs(instance, Names(), before=TOMORROW - timedelta(days=2), limit=100).removable == []
     instance.add_run(dg.DagsterRun(job_name="poll_devices", status=dg.DagsterRunStatus.STARTED))
-    assert len(find_old_runs(instance, before=TOMORROW, limit=2).removable) == 2
-    assert names(worked, find_old_runs(instance, before=TOMORROW, limit=1).removable) == {"first poll"}
+    assert len(find_old_runs(instance, Names(), before=TOMORROW, limit=2).removable) == 2
+    assert names(worked, find_old_runs(instance, Names(), before=TOMORROW, limit=1).removable) == {"first poll"}
 
 
 def test_the_job_deletes_runs_past_their_time_and_a_dry_run_only_counts_them(
@@ -133,12 +134,12 @@ def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
     before = said(home)
     expected = {"every_record_accounted_for": 2, "days_delivered_in_time": 3, "of no run": 3}
     assert expected.items() <= dict(before).items()
-    assert delete_old_checks(instance, before=TOMORROW - timedelta(days=2)) == 0
+    assert delete_old_checks(instance, Names(), before=TOMORROW - timedelta(days=2)) == 0
     due = sum(count - 1 for name, count in before if name != "of no run")
-    assert delete_old_checks(instance, before=TOMORROW, dry_run=True) == due
+    assert delete_old_checks(instance, Names(), before=TOMORROW, dry_run=True) == due
     assert said(home) == before
-    assert delete_old_checks(instance, before=TOMORROW, limit=2) == 2
-    assert delete_old_checks(instance, before=TOMORROW) == due - 2, "also planned evaluations that never ran"
+    assert delete_old_checks(instance, Names(), before=TOMORROW, limit=2) == 2
+    assert delete_old_checks(instance, Names(), before=TOMORROW) == due - 2, "also planned evaluations that never ran"
     assert dict(said(home)) == dict.fromkeys(dict(before), 1) | {"of no run": 0}
     (newest,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
     assert newest.evaluation is not None

@@ -15,6 +15,7 @@ from zk_pipeline.crm.models import Attempt, Delivery, DeliveryState, Outcome
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.quality.doctor import Doctor
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
@@ -25,6 +26,8 @@ from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
     MONDAY,
     TUESDAY,
+    StoppedClock,
+    copied,
     device,
     execute,
     ingest,
@@ -38,12 +41,18 @@ from zk_pipeline_tests.store.store_fixtures import (
 DELIVERIES = "SELECT site, revision, state, record_per FROM crm_deliveries ORDER BY revision, site"
 
 
-@pytest.fixture
-def store(store: Store) -> Store:
-    """A and B are sites of one terminal each."""
+@pytest.fixture(scope="module")
+def two_sites(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("sites"))
     store.devices.add(device("A", site="A", ip="192.0.2.1"))
     store.devices.add(device("B", site="B", ip="192.0.2.2"))
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def store(two_sites: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """A and B are sites of one terminal each."""
+    return copied(two_sites, tmp_path, clock)
 
 
 def at(name: str, store: Store, *times: str, user_id: str = "1001", per_site: bool = False) -> None:

@@ -101,14 +101,14 @@ def test_waits_are_counted_and_those_in_vain_apart(store: Store) -> None:
 
 
 def test_holds_of_several_processes_are_counted_together_and_none_is_lost(store: Store) -> None:
-    readers = [Child(TEN_READS, argument(store.database.where), str(number)) for number in range(4)]
+    readers = [Child(TEN_READS, argument(store.database.where), str(number)) for number in range(2)]
     for reader in readers:
         assert reader.end() == 0
         for stream in (reader.process.stdin, reader.process.stdout):
             assert stream is not None
             stream.close()
     looked = kind(store, "look")
-    assert looked.lock_time.count == looked.lock_time.cumulative[-1] == 40
+    assert looked.lock_time.count == looked.lock_time.cumulative[-1] == 20
 
 
 def test_it_is_read_without_opening_the_database_and_while_it_is_held(store: Store) -> None:

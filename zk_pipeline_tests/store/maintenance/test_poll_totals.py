@@ -24,9 +24,9 @@ DURATIONS = """
 
 @pytest.fixture
 def polled(store: Store, clock: StoppedClock) -> Store:
-    """Ten successful polls a day apart, of which the first has two new punches; one failed; one of live capture."""
+    """Four successful polls a day apart, of which the first has two new punches; one failed; one of live capture."""
     store.devices.add(device())
-    for _ in range(10):
+    for _ in range(4):
         ingest(store, "Gate", *on(MONDAY, "08:00", "17:00"))
         clock.go(days=1)
     execute(store, FAILED.replace("$status", "'failed'").replace("$mode", "NULL"))
@@ -44,17 +44,17 @@ def counters(store: Store) -> list[PollCounters]:
 @pytest.mark.both_engines
 def test_counters_of_polls_do_not_change_when_retention_deletes_their_rows(polled: Store, clock: StoppedClock) -> None:
     before = counters(polled)
-    assert [(one.status, one.polls, one.new_punches) for one in before] == [("failed", 1, 0), ("success", 10, 2)]
-    assert polled.retention.clean(retention_days=0, poll_days=105).polls == 4
+    assert [(one.status, one.polls, one.new_punches) for one in before] == [("failed", 1, 0), ("success", 4, 2)]
+    assert polled.retention.clean(retention_days=0, poll_days=102).polls == 1
     assert counters(polled) == before
     ingest(polled, "Gate", *on(MONDAY, "18:00"))
     grown = counters(polled)
-    assert [(one.polls, one.new_punches) for one in grown] == [(1, 0), (11, 3)]
+    assert [(one.polls, one.new_punches) for one in grown] == [(1, 0), (5, 3)]
     for _ in range(2):
         clock.go(days=100)
         polled.retention.clean(retention_days=0, poll_days=1)
         assert counters(polled) == grown
-    assert rows(polled, "SELECT status, polls FROM device_poll_totals") == [("success", 9)]
+    assert rows(polled, "SELECT status, polls FROM device_poll_totals") == [("success", 3)]
 
 
 def test_a_clean_up_that_fails_deletes_no_poll_and_counts_none(polled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_a_clean_up_that_fails_deletes_no_poll_and_counts_none(polled: Store, mo
 def test_polls_that_a_restore_brings_back_are_not_counted_twice(
     polled: Store, clock: StoppedClock, tmp_path: Path
 ) -> None:
-    polled.retention.clean(retention_days=0, poll_days=107)
+    polled.retention.clean(retention_days=0, poll_days=102)
     backup = polled.backups.make(tmp_path / "before.duckdb").file
     clock.go(days=1)
     ingest(polled, "Gate", *on(MONDAY, "19:00"))

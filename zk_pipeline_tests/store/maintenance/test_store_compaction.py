@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from zk_pipeline.store.engine.database import Where
@@ -20,6 +21,7 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, StoppedClock, copied,
 pytestmark = pytest.mark.file_engine
 
 CONTENT = "FROM raw_punches ORDER BY seq"
+FORMAT = "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = 'store'"
 COMMENTS = "SELECT table_name, column_name, comment FROM duckdb_columns() ORDER BY ALL"
 LEAST = 1 << 20  # a test's store is small
 
@@ -58,11 +60,24 @@ def test_compaction_frees_a_third_of_free_blocks_and_changes_no_row(
     content, comments, before = rows(store, CONTENT), rows(store, COMMENTS), file_compaction.space()
     assert before.free > before.total / 3
     assert file_compaction.compact() == "compacted"
+    assert rows(store, FORMAT) == [("v1.2.0+",)]
     assert store.database.path.stat().st_size < before.total / 2
     assert (rows(store, CONTENT), rows(store, COMMENTS)) == (content, comments)
     assert ingest(store, "Gate", *on(MONDAY, "18:00")).new == 1
     assert file_compaction.compact() == "compact"
     assert [path.name for path in store.database.path.parent.iterdir() if ".part" in path.name] == []
+
+
+def test_a_new_file_has_the_newer_format_and_one_of_the_former_gets_it_by_compaction(tmp_path: Path) -> None:
+    new, old = Store.at(tmp_path / "new.duckdb"), Store.at(tmp_path / "old.duckdb")
+    assert rows(new, FORMAT) == [("v1.2.0+",)]
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{new.database.path}' AS new; ATTACH '{old.database.path}' AS old")
+        connection.execute("COPY FROM DATABASE new TO old")
+    old.devices.add(device())
+    assert rows(old, FORMAT) == [("v1.0.0+",)]
+    compaction._copy_compacted(old.database.path, tmp_path / "compacted.duckdb")
+    assert rows(Store.at(tmp_path / "compacted.duckdb"), FORMAT) == [("v1.2.0+",)]
 
 
 def test_a_small_file_is_left_as_it_is(store: Store) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,16 +22,10 @@ from zk_pipeline.store.maintenance.store_migration import MigrationResult, Store
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.crm.due_days import dates_from, make_due
 from zk_pipeline_tests.engines import copy_store, lakes
-from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, rows, store_at
+from zk_pipeline_tests.store.store_fixtures import device, execute, ingest, store_at
 from zk_pipeline_tests.store.store_load import start
 
 pytestmark = [pytest.mark.file_engine, pytest.mark.timeout(300)]  # each names its engines itself
-FILE_TO_LAKE, LAKE_TO_FILE = ("file", "lake"), ("lake", "file")
-both_ways = pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE, LAKE_TO_FILE], indirect=True)
-
-
-def _new(kind: str, folder: Path) -> Where:
-    return folder / "store.duckdb" if kind == "file" else lakes().fresh(folder)
 
 
 def _fill(store: Store) -> None:
@@ -42,35 +38,38 @@ def _fill(store: Store) -> None:
     execute(store, f"INSERT INTO shifts SELECT {night}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("filled") / "store.duckdb"
     _fill(store_at(at))
     return at
 
 
-@pytest.fixture(scope="session")
-def empty_lake(postgres: object, tmp_path_factory: pytest.TempPathFactory) -> Where:  # noqa: ARG001
-    at = lakes().fresh(tmp_path_factory.mktemp("empty"))
-    assert store_at(at).devices.all() == []
-    return at
+@dataclass(frozen=True)
+class Moved:
+    """A file, what a lake has of it, and the result of the move."""
+
+    source: Path
+    lake: Where
+    result: MigrationResult
+
+
+@pytest.fixture(scope="module")
+def moved(filled: Path, postgres: object, tmp_path_factory: pytest.TempPathFactory) -> Moved:  # noqa: ARG001
+    """Only read: a test that changes one of them changes a copy."""
+    folder = tmp_path_factory.mktemp("moved")
+    source, lake = Path(shutil.copyfile(filled, folder / "store.duckdb")), lakes().fresh(folder / "lake")
+    return Moved(source, lake, move(source, lake))
 
 
 @pytest.fixture
-def source(request: pytest.FixtureRequest, filled: Path, empty_lake: Where, tmp_path: Path) -> Where:
-    (tmp_path / "from").mkdir()
-    at = copy_store(filled, tmp_path / "from" / "store.duckdb")
-    if getattr(request, "param", "file") == "file":
-        return at
-    shared = copy_store(empty_lake, tmp_path / "shared")
-    move(at, shared)
-    return shared
+def source(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copyfile(filled, tmp_path / "from.duckdb"))
 
 
 @pytest.fixture
-def target(request: pytest.FixtureRequest, postgres: object, tmp_path: Path) -> Where:  # noqa: ARG001
-    (tmp_path / "to").mkdir()
-    return _new(getattr(request, "param", "file"), tmp_path / "to")
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "to.duckdb"
 
 
 def move(source: Where, target: Where, tell: store_migration.Tell = lambda *_: None) -> MigrationResult:
@@ -78,41 +77,58 @@ def move(source: Where, target: Where, tell: store_migration.Tell = lambda *_: N
 
 
 def contents(at: Where) -> dict[str, list[tuple[object, ...]]]:
-    store = store_at(at)
     own = "WHERE name NOT LIKE 'moved %'"
-    return {
-        table: rows(store, f"FROM {table} {own if table == 'store_settings' else ''} ORDER BY ALL") for table in MOVED
-    }
+    with store_at(at).database.read("test") as connection:
+        return {
+            table: connection.execute(
+                f"FROM {table} {own if table == 'store_settings' else ''} ORDER BY ALL"
+            ).fetchall()
+            for table in MOVED
+        }
 
 
-@both_ways
-def test_all_of_a_store_is_moved_and_the_one_that_is_left_stays_as_it_was(source: Where, target: Where) -> None:
-    before = source.read_bytes() if isinstance(source, Path) else contents(source)
-    moved = move(source, target)
-    held = contents(source)
-    assert contents(target) == held
-    assert before == (source.read_bytes() if isinstance(source, Path) else held)
-    assert {one.table: one.rows for one in moved.tables} == {table: len(found) for table, found in held.items()}
-    by_table = {one.table: one for one in moved.tables}
+def is_complete(result: MigrationResult, held: dict[str, list[tuple[object, ...]]]) -> bool:
+    """Whether all that is held was copied, with the expected number of parts."""
+    by_table = {one.table: one for one in result.tables}
+    assert {name: one.rows for name, one in by_table.items()} == {table: len(found) for table, found in held.items()}
     assert (by_table["raw_punches"].partitions, by_table["daily_attendance"].partitions) == (2, 6)
-    assert all(one.copied == one.partitions for one in moved.tables)
-    store = store_at(target)  # and it works
+    return all(one.copied == one.partitions for one in result.tables)
+
+
+def assert_goes_on(store: Store) -> None:
     assert ingest(store, "Gate", ("9", "2024-02-03 08:00"), ("9", "2024-02-03 17:00")).new == 1
     assert len(store.devices.all()) == 2
 
 
-@pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE], indirect=True)
-def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Where, target: Where) -> None:
+def test_all_of_a_file_is_moved_to_a_lake_and_the_file_stays_as_it_was(
+    filled: Path, moved: Moved, tmp_path: Path
+) -> None:
+    held = contents(filled)
+    assert contents(moved.lake) == held
+    assert moved.source.read_bytes() == filled.read_bytes()
+    assert is_complete(moved.result, held)
+    assert_goes_on(store_at(copy_store(moved.lake, tmp_path / "copy")))
+
+
+def test_all_of_a_lake_is_moved_to_a_file_and_the_lake_stays_as_it_was(moved: Moved, target: Path) -> None:
+    before = contents(moved.lake)
+    assert is_complete(move(moved.lake, target), before)
+    assert contents(target) == before
+    assert contents(moved.lake) == before
+    assert_goes_on(store_at(target))
+
+
+def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Path, postgres: object, tmp_path: Path) -> None:  # noqa: ARG001
+    target = lakes().fresh(tmp_path / "lake")
     for after in (2, 3):
         killed = start(_move_and_die, source, target, after)
         killed.join(60)
         assert killed.exitcode == -signal.SIGKILL
         with pytest.raises(StoreUnusable, match="not complete: run the `zk-pipeline migrate-store`"):
             store_at(target).devices.all()
-    moved = move(source, target)
+    result = move(source, target)
     assert contents(target) == contents(source)
-    partitions = sum(one.partitions for one in moved.tables)
-    assert 0 < moved.copied < partitions
+    assert 0 < result.copied < sum(one.partitions for one in result.tables)
 
 
 def _move_and_die(source: Where, target: Where, after: int) -> None:
@@ -138,18 +154,17 @@ def _move_and_die(source: Where, target: Where, after: int) -> None:
     StoreMigration(Database(source), Database(target), tell).move()
 
 
-@pytest.mark.parametrize(("source", "target"), [FILE_TO_LAKE], indirect=True)
-def test_done_once_it_only_looks_again_and_a_target_in_use_is_left_alone(source: Where, target: Where) -> None:
-    move(source, target)
-    assert move(source, target).copied == 0
+def test_done_once_it_only_looks_again_and_a_target_in_use_is_left_alone(moved: Moved, tmp_path: Path) -> None:
+    target = copy_store(moved.lake, tmp_path / "copy")
+    assert move(moved.source, target).copied == 0
     execute(store_at(target), "UPDATE devices SET enabled = false WHERE name = 'Yard'")
     held = contents(target)
     with pytest.raises(UsageError, match=r"holds other data \(devices\): name a target that is empty"):
-        move(source, target)
+        move(moved.source, target)
     assert contents(target) == held
 
 
-def test_a_target_with_other_data_is_refused_and_left_alone(source: Where, target: Where) -> None:
+def test_a_target_with_other_data_is_refused_and_left_alone(source: Path, target: Path) -> None:
     store_at(target).devices.add(device("Other"))
     held = contents(target)
     with pytest.raises(UsageError, match=r"holds other data"):
@@ -157,16 +172,16 @@ def test_a_target_with_other_data_is_refused_and_left_alone(source: Where, targe
     assert contents(target) == held
 
 
-def test_a_target_that_is_being_filled_from_elsewhere_is_refused(source: Where, target: Where, tmp_path: Path) -> None:
+def test_a_target_that_is_being_filled_from_elsewhere_is_refused(source: Path, target: Path, tmp_path: Path) -> None:
     killed = start(_move_and_die, source, target, 2)
     killed.join(60)
     other = tmp_path / "other.duckdb"
     store_at(other).devices.add(device())
-    with pytest.raises(UsageError, match=r"is being filled from \S+store\.duckdb: name that, or a new target"):
+    with pytest.raises(UsageError, match=r"is being filled from \S+from\.duckdb: name that, or a new target"):
         move(other, target)
 
 
-def test_what_cannot_be_moved_is_refused(source: Where, target: Where, tmp_path: Path) -> None:
+def test_what_cannot_be_moved_is_refused(source: Path, target: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="would be moved onto itself"):
         move(source, source)
     with pytest.raises(UsageError, match="there is no store at"):
@@ -175,12 +190,11 @@ def test_what_cannot_be_moved_is_refused(source: Where, target: Where, tmp_path:
     execute(store_at(source), f"DELETE FROM schema_migrations WHERE version = ({newest})")
     with pytest.raises(UsageError, match="is at store version"):
         move(source, target)
-    assert isinstance(target, Path)
     assert not target.exists()
 
 
 def test_a_source_that_is_written_meanwhile_is_noticed_and_the_next_run_ends_it(
-    source: Where, target: Where, monkeypatch: pytest.MonkeyPatch
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = StoreMigration._copy
 
@@ -211,7 +225,7 @@ def _changed(sql: str) -> Callable[[Store], None]:
     ],
     ids=["a value", "a double", "a double twice", "a row less", "a null"],
 )
-def test_a_checksum_tells_what_a_count_does_not(source: Where, change: Callable[[Store], None]) -> None:
+def test_a_checksum_tells_what_a_count_does_not(source: Path, change: Callable[[Store], None]) -> None:
     store = store_at(source)
     with store.database.read("test") as connection:
         before = table_checksums(connection, "raw_punches")

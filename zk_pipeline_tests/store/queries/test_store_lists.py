@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from zk_pipeline.errors import UsageError
+from zk_pipeline.store.queries import keyset_pagination
 from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import DAY_ORDER, PUNCH_ORDER, Filter
 from zk_pipeline.store.store import Store
@@ -14,6 +15,12 @@ from zk_pipeline_tests.store.store_fixtures import MONDAY, device, execute, inge
 
 ID = Key("id", "number")
 NEWEST_FIRST = Key("timestamp", "instant", descending=True)
+
+
+@pytest.fixture(autouse=True)
+def _near_pages_end_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages beyond 1,000 rows are found by buckets, so that a list of a few thousand rows has them."""
+    monkeypatch.setattr(keyset_pagination, "_SHALLOW", 1_000)
 
 
 def filled(store: Store, punches: int) -> Store:
@@ -59,15 +66,15 @@ def expected(store: Store, order: list[Key]) -> list[int]:
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: ",".join(key.column for key in order))
 def test_a_jump_to_any_page_and_a_walk_show_the_same_rows(store: Store, order: list[Key]) -> None:
-    filled(store, 12_000)
+    filled(store, 1_200)
     wanted = expected(store, order)
-    size = 700
+    size = 70
     walked, until, after = [], None, None
     for number in range(1, 19):
         jumped = store.lists.punches(Filter(), order, PageRequest(number, size))
         page = store.lists.punches(Filter(), order, PageRequest(number, size, until, after))
         assert [row.id for row in page.rows] == [row.id for row in jumped.rows]
-        assert page.count == jumped.count == 12_000
+        assert page.count == jumped.count == 1_200
         assert page.has_more == jumped.has_more == (number < 18)
         walked += [row.id for row in page.rows]
         until, after = page.until, page.last
@@ -76,37 +83,37 @@ def test_a_jump_to_any_page_and_a_walk_show_the_same_rows(store: Store, order: l
 
 
 def test_a_walk_shows_each_row_once_while_rows_come_in_and_go(store: Store) -> None:
-    filled(store, 3_000)
+    filled(store, 1_000)
     walked, until, after = [], None, None
-    for number in range(1, 31):
+    for number in range(1, 11):
         page = store.lists.punches(Filter(), [NEWEST_FIRST], PageRequest(number, 100, until, after))
         walked += [row.id for row in page.rows]
         until, after = page.until, page.last
         ingest(store, "North", *on(date(2026, 5, 1) + timedelta(days=number), "08:00", user_id="new"))
-        assert page.count == 3_000 - (number - 1)
+        assert page.count == 1_000 - (number - 1)
         execute(store, "DELETE FROM raw_punches WHERE seq = ?", [walked[number]])  # retention, behind the walk
-    assert sorted(walked) == list(range(1, 3_001))
+    assert sorted(walked) == list(range(1, 1_001))
 
 
 def test_far_pages_are_right_after_rows_came_and_went(store: Store) -> None:
     """Counts of buckets are kept: new rows are counted on top, deleted ones make them be counted again."""
-    filled(store, 30_000)
+    filled(store, 3_000)
     for change in (
         "SELECT 1",
-        "INSERT INTO raw_punches SELECT * REPLACE (seq + 30000 AS seq, punched_at + to_hours(1) AS punched_at) "
-        "FROM raw_punches WHERE seq <= 500",
-        "DELETE FROM raw_punches WHERE seq BETWEEN 100 AND 9000",
+        "INSERT INTO raw_punches SELECT * REPLACE (seq + 3000 AS seq, punched_at + to_hours(1) AS punched_at) "
+        "FROM raw_punches WHERE seq <= 50",
+        "DELETE FROM raw_punches WHERE seq BETWEEN 10 AND 900",
     ):
         execute(store, change)
         for order in ORDERS[:4]:
             wanted = expected(store, order)
-            page = store.lists.punches(Filter(), order, PageRequest(150, 100))
-            assert [row.id for row in page.rows] == wanted[14_900:15_000]
+            page = store.lists.punches(Filter(), order, PageRequest(150, 10))
+            assert [row.id for row in page.rows] == wanted[1_490:1_500]
 
 
 def test_filters_of_punches(store: Store) -> None:
-    filled(store, 5_000)
-    rows = store.lists.punches(Filter(), [ID], PageRequest(1, 5_000)).rows
+    filled(store, 500)
+    rows = store.lists.punches(Filter(), [ID], PageRequest(1, 500)).rows
     instant = datetime(2026, 3, 2, tzinfo=UTC)
     for wanted, keep in (
         (Filter(user_id="3"), lambda row: row.user_id == "3"),
@@ -116,7 +123,7 @@ def test_filters_of_punches(store: Store) -> None:
         (Filter(first=MONDAY, last=MONDAY), lambda row: row.timestamp.date() == MONDAY),
         (Filter(user_id="'; DROP TABLE devices; --"), lambda _: False),
     ):
-        page = store.lists.punches(wanted, [ID], PageRequest(1, 5_000))
+        page = store.lists.punches(wanted, [ID], PageRequest(1, 500))
         assert page.rows == [row for row in rows if keep(row)]
         assert page.count == len(page.rows)
     with pytest.raises(UsageError, match="device: there is none with the id 9"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from zk_pipeline.operations.alerting.channels import Alert
 from zk_pipeline.operations.alerting.messages import Observation, decide
 from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_problems
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem
 from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.store import Store
@@ -20,6 +22,7 @@ from zk_pipeline_tests.store.schema.former_names import ALERT_KEYS, FORMER_TABLE
 from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
     MONDAY,
+    copied,
     device,
     execute,
     ingest,
@@ -77,9 +80,9 @@ def settle(store: Store, user: str, state: DeliveryState, outcome: str, status: 
     )
 
 
-@pytest.fixture
-def filled(store: Store) -> Store:
-    """Rows in every renamed table, and every renamed value."""
+@pytest.fixture(scope="module")
+def filled_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("filled"))
     for name in ("Gate", "Back"):
         store.devices.add(device(name))
     store.devices.update("Gate", trust_punch_states=True)
@@ -101,7 +104,13 @@ def filled(store: Store) -> Store:
         "INSERT INTO device_log_positions VALUES ('Gate', 'A1', '40', 3, 120, 'x'::BLOB, 1, now(), now())",
     )
     store.alerts.update(lambda known: decision_about(store, known))
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def filled(filled_file: Where, tmp_path: Path) -> Store:
+    """Rows in every renamed table, and every renamed value."""
+    return copied(filled_file, tmp_path)
 
 
 def problems() -> list[Problem]:
@@ -128,7 +137,12 @@ def decision_about(store: Store, known: Sequence[KnownAlert]) -> Decision:
 
 
 def content(store: Store) -> dict[str, list[str]]:
-    return {table: sorted(map(str, rows(store, f"FROM {table}"))) for table in TABLES if table != "schema_migrations"}
+    with store.database.read("test") as connection:
+        return {
+            table: sorted(map(str, connection.execute(f"FROM {table}").fetchall()))
+            for table in TABLES
+            if table != "schema_migrations"
+        }
 
 
 def upgraded(store: Store) -> Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -11,9 +12,22 @@ import pytest
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.store_fixtures import MONDAY, TUESDAY, device, execute, ingest, on, process, rows, stale
+from zk_pipeline_tests.store.store_fixtures import (
+    MONDAY,
+    TUESDAY,
+    StoppedClock,
+    copied,
+    device,
+    execute,
+    ingest,
+    on,
+    process,
+    rows,
+    stale,
+)
 
 WEDNESDAY, THURSDAY, FRIDAY, SATURDAY = (TUESDAY + timedelta(days=number) for number in range(1, 5))
 NIGHT = Shift(name="night", start=time(22), end=time(6))
@@ -35,15 +49,20 @@ def readings(first: str, last: str) -> dict[str, Any]:
     return {"from_local": datetime.fromisoformat(first), "to_local": datetime.fromisoformat(last)}
 
 
-@pytest.fixture
-def nights(store: Store) -> Store:
-    """Two nights, then a day shift on Thursday; processed by the settings alone."""
+@pytest.fixture(scope="module")
+def processed_nights(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(empty_store_file, tmp_path_factory.mktemp("nights"))
     store.devices.add(device(site="HQ"))
-    ingest(store, "Gate", *PUNCHED)
-    ingest(store, "Gate", *on(MONDAY, "09:00", "18:00", user_id="1002"))
+    ingest(store, "Gate", *PUNCHED, *on(MONDAY, "09:00", "18:00", user_id="1002"))
     store.shifts.add(NIGHT)
     process(store, *stale(store))
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def nights(processed_nights: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    """Two nights, then a day shift on Thursday; processed by the settings alone."""
+    return copied(processed_nights, tmp_path, clock)
 
 
 def test_a_person_gets_their_shift_for_a_while_and_exactly_its_dates_are_made_again(nights: Store) -> None:
