@@ -56,6 +56,7 @@ from dagster._core.storage.asset_check_execution_record import (
 
 # Dagster has no call that deletes check evaluations: `check_retention` deletes rows of these tables by SQL.
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import AssetEventTagsTable as AssetEventTagsTable
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage as SqlEventLogStorage
 from dagster._core.storage.sqlalchemy_compat import db_select as db_select

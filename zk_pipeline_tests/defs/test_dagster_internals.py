@@ -29,7 +29,7 @@ PRIVATE_NAMES = {
     "_core.remote_origin": {"RegisteredCodeLocationOrigin", "RemoteJobOrigin", "RemoteRepositoryOrigin"},
     "_core.scheduler.instigation": {"TickStatus"},
     "_core.storage.asset_check_execution_record": {"AssetCheckExecutionRecord", "AssetCheckExecutionRecordStatus"},
-    "_core.storage.event_log.schema": {"AssetCheckExecutionsTable", "SqlEventLogStorageTable"},
+    "_core.storage.event_log.schema": {"AssetCheckExecutionsTable", "AssetEventTagsTable", "SqlEventLogStorageTable"},
     "_core.storage.event_log.sql_event_log": {"SqlEventLogStorage"},
     "_core.storage.sqlalchemy_compat": {"db_select"},
     "_core.storage.tags": {

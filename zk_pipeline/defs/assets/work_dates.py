@@ -15,7 +15,7 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.dagster_internals import DATA_VERSION_TAG
-from zk_pipeline.defs.instance.runs_in_progress import is_being_materialized
+from zk_pipeline.defs.instance.runs_in_progress import is_processing
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import work_date_partitions
 from zk_pipeline.store.work_dates.sequence import mark_stale
@@ -47,7 +47,7 @@ def observations(
     is observed during such a run.
     """
     versions = {item.work_date.isoformat(): item.version for item in stale if item.processed_at is not None}
-    if not versions or is_being_materialized(instance, names.asset("daily_attendance")):
+    if not versions or is_processing(instance, names):
         return {}
     found: dict[str, dg.AssetObservation | None] = {}
     for day, version in islice(versions.items(), MAX_OBSERVATIONS):
@@ -68,3 +68,9 @@ def report_partitions(instance: dg.DagsterInstance, names: Names, dates: Iterabl
     """Show the partitions of work dates as filled, without a run: they stay so when runs are deleted."""
     for day in dates:
         instance.report_runless_asset_event(dg.AssetMaterialization(names.work_dates, partition=day.isoformat()))
+
+
+def report_missing_partitions(instance: dg.DagsterInstance, names: Names, processed: Iterable[date]) -> None:
+    """As `report_partitions`, for processed work dates of earlier releases."""
+    known = instance.get_materialized_partitions(names.work_dates)
+    report_partitions(instance, names, [day for day in processed if day.isoformat() not in known])

@@ -51,7 +51,8 @@ def _message(run: dg.DagsterRun, still: str = "") -> str:
     return f"run {run.run_id} of {run.job_name} is {still}{run.status.value.lower()}"
 
 
-def is_being_materialized(instance: dg.DagsterInstance, asset: dg.AssetKey) -> bool:
-    """Whether a run in progress has selected the asset."""
+def is_processing(instance: dg.DagsterInstance, names: Names) -> bool:
+    """Whether a run in progress materializes `daily_attendance`."""
+    asset = names.asset("daily_attendance")
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES))
-    return any(asset in (run.asset_selection or ()) for run in runs)
+    return any(run.job_name == names.process or asset in (run.asset_selection or ()) for run in runs)
