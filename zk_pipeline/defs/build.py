@@ -17,6 +17,7 @@ from zk_pipeline.defs.automation.schedules import schedules
 from zk_pipeline.defs.automation.sensors import sensors
 from zk_pipeline.defs.checks.quality_checks import quality_checks, quality_sensor
 from zk_pipeline.defs.resources import resources
+from zk_pipeline.devices.models import Device
 
 
 def build_definitions(
@@ -25,15 +26,17 @@ def build_definitions(
     group_name: str | None = None,
     schedule_crons: Mapping[str, str | Sequence[str] | None] | None = None,
     automation: bool = True,
+    devices: Sequence[Device] = (),
     is_in_process: bool = False,
 ) -> dg.Definitions:
     """All definitions for `settings`, to merge with others: they name no executor and no logger. Opens no file and no
     connection.
 
     `group_name`: one group for all assets. `schedule_crons`: cron expressions by job, such as `poll_devices`; None
-    leaves out its schedule. `automation`: whether schedules and sensors run by default. `is_in_process`:
-    whether the default executor of the code location is the in-process one; only then a run of the Materialize button
-    records its process, and fails at once if that is killed.
+    leaves out its schedule. `automation`: whether schedules and sensors run by default. `devices`: devices that
+    `device_registry_sensor` registers and keeps as declared; others stay unchanged. `is_in_process`: whether the
+    default executor of the code location is the in-process one; only then a run of the Materialize button records its
+    process, and fails at once if that is killed.
     """
     sensor_status = dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
     schedule_status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
@@ -51,7 +54,7 @@ def build_definitions(
         jobs=jobs(settings),
         schedules=schedules(settings, schedule_crons, schedule_status),
         sensors=[
-            *sensors(settings, sensor_status),
+            *sensors(settings, sensor_status, devices),
             quality_sensor(settings, sensor_status),
             *alert_sensors(settings, sensor_status),
         ],

@@ -18,6 +18,7 @@ from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date
 from zk_pipeline.defs.pools import register_pools
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
+from zk_pipeline.devices.models import Device
 from zk_pipeline.operations.alerting.routing import order_by_queue
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.errors import StoreBusy
@@ -69,8 +70,11 @@ def run_key(part: DateRange, stale: Sequence[StaleDate]) -> str:
 
 
 def sensors(
-    settings: Settings, default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING
+    settings: Settings,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+    declared: Sequence[Device] = (),
 ) -> Sequence[dg.SensorDefinition]:
+    """Sensors for device partitions and new punches. `declared`: devices that `device_registry_sensor` registers."""
     names = Names(settings.key_prefix)
     definition = names.device_partitions
 
@@ -86,7 +90,10 @@ def sensors(
     ) -> dg.SensorResult | dg.SkipReason:
         register_pools(context.instance, names.pools)
         try:
-            devices = store.open().devices.all()
+            opened = store.open()
+            if not opened.devices.are_registered(declared):
+                opened.devices.apply(declared)
+            devices = opened.devices.all()
         except StoreBusy as error:
             return dg.SkipReason(str(error))
         polls = polls_in_progress(context.instance, names)
