@@ -86,6 +86,12 @@ def test_the_watch_over_imports_notices_what_it_is_there_for(tmp_path: Path) -> 
     assert "caused open /proc/self/stat" in done.stderr
 
 
+def test_the_package_offers_the_dagster_component_without_importing_dagster() -> None:
+    script = "import sys, zk_pipeline; print('AttendancePipeline' in dir(zk_pipeline), 'dagster' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
 @pytest.mark.parametrize("domain", ["devices", "attendance", "crm", "simulator", "operations", "store"])
 def test_domain_packages_import_neither_dagster_nor_what_is_above_them(domain: str) -> None:
     forbidden = {"dagster", "zk_pipeline.defs", "zk_pipeline.cli", "zk_pipeline.api", "zk_pipeline.web"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -296,11 +296,24 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     home = find_home(environ)
     prepare_home(home)
     from_file = read_env_file(home / ".env")
-    values: dict[str, Any] = {k: v for k, v in {**from_file, **environ}.items() if k in VARIABLES}
+    return parse_settings(home, {**from_file, **environ}, lambda name: "exported" if name in environ else in_file(home))
+
+
+def parse_settings(home: Path, variables: Mapping[str, str], origin: Callable[[str], str]) -> Settings:
+    """Settings from variables; others than those of VARIABLES are ignored. `origin`: where a variable is set.
+
+    Raises UsageError with one line: the variable, its origin and what is wrong.
+    """
+    values: dict[str, Any] = {k: v for k, v in variables.items() if k in VARIABLES}
     try:
         return Settings(home=home, **values)
     except ValidationError as error:
-        raise UsageError(_one_line(error, values, environ, home)) from None
+        raise UsageError(_one_line(error, values, origin)) from None
+
+
+def in_file(home: Path) -> str:
+    """Origin of a variable that the `.env` of a home sets."""
+    return f"in {home / '.env'}"
 
 
 def read_variable(name: str, home: Path, environ: Mapping[str, str] | None = None) -> str | None:
@@ -337,12 +350,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     return values
 
 
-def _one_line(
-    error: ValidationError,
-    values: Mapping[str, Any],
-    environ: Mapping[str, str],
-    home: Path,
-) -> str:
+def _one_line(error: ValidationError, values: Mapping[str, Any], origin: Callable[[str], str]) -> str:
     first = error.errors(include_url=False)[0]
     reason = first["msg"].removeprefix("Value error, ")
     if first["loc"]:
@@ -351,8 +359,7 @@ def _one_line(
         variable, _, reason = reason.partition(": ")
     if variable not in values:
         return f"{variable}: {reason}"
-    origin = "exported" if variable in environ else f"in {home / '.env'}"
     field = Settings.model_fields[VARIABLES[variable]]
     is_secret = "Secret" in str(field.annotation) or str(values[variable]).strip().startswith("ducklake:")
     shown = "" if is_secret else f"={values[variable]!r}"
-    return f"{variable}{shown} ({origin}): {reason[0].lower()}{reason[1:]}"
+    return f"{variable}{shown} ({origin(variable)}): {reason[0].lower()}{reason[1:]}"

@@ -43,6 +43,11 @@ class Names:
         return tuple(map(self.asset, ("devices", "raw_punches", "daily_attendance", "crm_sync")))
 
     @property
+    def work_dates(self) -> dg.AssetKey:
+        """External asset: the store's table of work dates."""
+        return self.asset("work_dates")
+
+    @property
     def device_partitions(self) -> dg.DynamicPartitionsDefinition:
         return dg.DynamicPartitionsDefinition(name=self.device_partitions_name)
 

@@ -1,4 +1,7 @@
-"""Submit a run to the run queue, from which the daemon launches it on a worker, and wait for its end."""
+"""Submit a run to the run queue, from which the daemon launches it on a worker, and wait for its end.
+
+The run belongs to the code location `zk_pipeline`: only POLL_QUEUES submits runs, which needs a location of its own.
+"""
 
 from __future__ import annotations
 

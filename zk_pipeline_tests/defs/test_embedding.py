@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ from zk_pipeline.defs.names import Names
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
-from zk_pipeline.store.store import Store, utc_now
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.defs.run_fixtures import tick
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import rows
 
 TOKEN = "token-of-{name}-that-must-stay-secret"
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -85,38 +85,6 @@ def of_another_team() -> dg.Definitions:
 
 def merged(companies: list[Company]) -> dg.Definitions:
     return dg.Definitions.merge(*(build_definitions(one.settings) for one in companies), of_another_team())
-
-
-def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str) -> str | None:
-    """Evaluate a schedule or sensor, do what the daemon does with its result, and return its skip reason."""
-    repository, resources = definitions.get_repository_def(), definitions.resources
-    if name.endswith("_schedule"):
-        schedule = repository.get_schedule_def(name)
-        with dg.build_schedule_context(instance, resources=resources, scheduled_execution_time=utc_now()) as context:
-            ticked = schedule.evaluate_tick(context)
-        run(definitions, instance, schedule.job_name, ticked.run_requests or ())
-        return ticked.skip_message
-    sensor = repository.get_sensor_def(name)
-    with dg.build_sensor_context(instance, definitions=definitions, resources=resources) as sensor_context:
-        found = sensor.evaluate_tick(sensor_context)
-    for change in found.dynamic_partitions_requests or ():
-        assert isinstance(change, dg.AddDynamicPartitionsRequest)
-        instance.add_dynamic_partitions(change.partitions_def_name, list(change.partition_keys))
-    for event in found.asset_events:
-        instance.report_runless_asset_event(event)
-    if found.run_requests and sensor.job_name:
-        run(definitions, instance, sensor.job_name, found.run_requests)
-    return found.skip_message
-
-
-def run(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, job_name: str, requests: Sequence[dg.RunRequest]
-) -> None:
-    job = definitions.resolve_job_def(job_name)
-    assert job.executor_def.name == "in_process"
-    for request in requests:
-        config = {**request.run_config, **QUIET}
-        assert job.execute_in_process(instance=instance, tags=dict(request.tags), run_config=config).success
 
 
 @pytest.mark.usefixtures("home")

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zk_pipeline_tests.demo.backfills import backfill, materialize, runs_of
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.demo.backfills import backfill, final_status, materialize, runs_of
 from zk_pipeline_tests.demo.control_room import QUICK, wait
 from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
 from zk_pipeline_tests.demo.demo_fixtures import SMALL, ledger_days, processes_of
 from zk_pipeline_tests.demo.screenshots import chromium_page, folder_of_screenshots
+from zk_pipeline_tests.store.store_fixtures import execute
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -63,7 +65,8 @@ def test_all_partitions_are_materialized_but_for_a_tomorrow_that_has_not_begun(u
 
     def missing() -> dict[str, int]:
         stats = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ui.ask(query)["assetNodes"]}
-        assert {name: one["numFailed"] for name, one in stats.items() if one} == dict.fromkeys(ASSETS[1:], 0)
+        partitioned = (*ASSETS[1:], "work_dates")
+        assert {name: one["numFailed"] for name, one in stats.items() if one} == dict.fromkeys(partitioned, 0)
         return {name: one["numPartitions"] - one["numMaterialized"] for name, one in stats.items() if one}
 
     # Partitions that a run in progress processes again count as missing until it is done.
@@ -135,6 +138,26 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert not_evaluated(ui) == [], "although every asset was materialized since they were evaluated"
 
 
+def test_everything_is_polled_then_processed_then_delivered_but_for_a_date_that_cannot_be(ui: Ui) -> None:
+    query = "{ assetNodes { assetKey { path } partitionKeys } }"
+    keys = {node["assetKey"]["path"][0]: node["partitionKeys"] for node in ui.ask(query)["assetNodes"]}["crm_sync"]
+    store = Store.at(ui.home / ".demo" / "data" / "attendance.duckdb")
+    execute(store, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = ?", [keys[0]])
+    launched = backfill(ui, *ASSETS)
+    assert final_status(ui, launched) == "COMPLETED_FAILED"
+    first, poll, chain = sorted(runs_of(ui, launched), key=lambda run: run.ended_at)
+    assert [run.status for run in (first, poll, chain)] == ["SUCCESS", "SUCCESS", "FAILURE"]
+    assert [sorted(run.assets) for run in (first, poll, chain)] == [[ASSETS[0]], [ASSETS[1]], sorted(ASSETS[2:])]
+    statuses = "{ assetNodes { assetKey { path } partitionStats { numPartitions numMaterialized numFailed } } }"
+    stats = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ui.ask(statuses)["assetNodes"]}
+    for asset in ASSETS[2:]:
+        assert stats[asset]["numFailed"] == 1, stats
+        assert stats[asset]["numMaterialized"] == stats[asset]["numPartitions"] - 1, stats
+    execute(store, "UPDATE work_dates SET raw_purged_at = NULL")
+    days = ledger_days(ui.home / ".demo")
+    assert len(days) == len(set(days))
+
+
 @pytest.mark.stress
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
@@ -151,7 +174,7 @@ def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_
     deliveries_before = deliveries()
     assert deliveries_before
 
-    by_api = backfill(ui, "crm_sync", [first, second, third])
+    by_api = backfill(ui, "crm_sync", keys=[first, second, third])
     by_dialog = materialize(page, ui, "daily_attendance", first, third, partitions=3)
     for launched in (by_api, by_dialog):
         (run,) = runs_of(ui, launched)

@@ -36,6 +36,7 @@ NOT_RUN = {
     "python3": "creates the environment of this test",
     ".uv/bin/pip": "belongs to python3",
     ".uv/bin/uv": "belongs to python3",
+    "dg": "run by defs/test_component.py, in a project",
     "python": "run by defs/test_snapshot.py, with a published copy",
     ".venv/bin/pytest": "runs this test",
     ".venv/bin/ruff": "changes the files of the checkout; run by .ci/run",

@@ -32,6 +32,7 @@ CODE = {
         "zk_pipeline.store.terminals",
         "zk_pipeline.store.work_dates.sequence",
     ),
+    "work_dates": ("zk_pipeline.store.work_dates",),
     "daily_attendance": (
         "zk_pipeline.attendance",
         "zk_pipeline.operations.process",
@@ -47,14 +48,16 @@ CODE = {
     ),
 }
 # What computes the rows, in addition to the engine of the store.
-_COMPUTE = {"devices": "python", "raw_punches": "python", "daily_attendance": "pandas", "crm_sync": "python"}
-_TABLES = {"devices": "devices", "raw_punches": "raw_punches", "daily_attendance": "daily_attendance",
-           "crm_sync": "crm_deliveries"}  # fmt: skip
-_DOCS = {"devices": "terminals.md", "raw_punches": "terminals.md", "daily_attendance": "attendance.md",
-         "crm_sync": "crm.md"}  # fmt: skip
+_COMPUTE = {"devices": "python", "raw_punches": "python", "work_dates": "python", "daily_attendance": "pandas",
+            "crm_sync": "python"}  # fmt: skip
+_TABLES = {"devices": "devices", "raw_punches": "raw_punches", "work_dates": "work_dates",
+           "daily_attendance": "daily_attendance", "crm_sync": "crm_deliveries"}  # fmt: skip
+_DOCS = {"devices": "terminals.md", "raw_punches": "terminals.md", "work_dates": "backfills.md",
+         "daily_attendance": "attendance.md", "crm_sync": "crm.md"}  # fmt: skip
 _TAGS = {
     "devices": {"layer": "registry"},
     "raw_punches": {"layer": "raw", "contains": "personal_data", "changes": "append_only"},
+    "work_dates": {"layer": "derived", "changes": "rebuildable"},
     "daily_attendance": {"layer": "derived", "contains": "personal_data", "changes": "rebuildable"},
     "crm_sync": {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
 }
@@ -75,6 +78,7 @@ CRM_FIELDS = {
 _PUNCH_TIMES = ["raw_punches.punched_at"]
 _LINEAGE: dict[str, dict[str, list[str]]] = {
     "raw_punches": {"device": ["devices.name"], "punched_at": ["devices.timezone"]},
+    "work_dates": {"work_date": ["raw_punches.punched_at_local"], "latest_punch_seq": ["raw_punches.seq"]},
     "daily_attendance": {
         "site": ["devices.site"],
         "device": ["raw_punches.device"],

@@ -2,7 +2,8 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date
 from functools import partial
 
 import dagster as dg
@@ -11,15 +12,23 @@ from pydantic import Field
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
+from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
+from zk_pipeline.defs.assets.step_output import step_output
+from zk_pipeline.defs.assets.work_dates import observations
 from zk_pipeline.defs.checks.quality_checks import run_evaluations, terminal_results
+from zk_pipeline.defs.dagster_internals import DATA_VERSION_TAG
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_resource_keys
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
+from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.store import Store
+
+_NO_PUNCHES = "no punches"  # data version
 
 
 class PollConfig(dg.Config):
@@ -44,13 +53,17 @@ def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type
 
 def _raw_punches(
     context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
-) -> Iterator[dg.AssetCheckEvaluation]:
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
     opened = store.open()
     named = set(config.devices)
     keys = set(context.partition_keys)
-    chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
+    registered = [device for device in opened.devices.all() if device.name in keys]
+    chosen = [device for device in registered if (device.name in named if named else device.enabled)]
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
+    touched: set[date] = set()
+    (registry,) = context.assets_def.dependency_keys
+    upstream = UpstreamEvent.materialized(context.instance, registry)
     links = AdminLinks(terminals.pipeline.admin_url)
     read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
     for polled in poll_devices(
@@ -66,29 +79,72 @@ def _raw_punches(
             context.log.error("%s", polled.summary)
             failures[name] = polled.summary
             continue
-        for warning in polled.ingested.warnings if polled.ingested is not None else ():
-            context.log.warning("%s", warning)
+        if polled.ingested is not None:
+            touched |= polled.ingested.touched.keys()
+            for warning in polled.ingested.warnings:
+                context.log.warning("%s", warning)
         try:
-            context.log_event(_event(context.asset_key, opened, polled, links))
+            context.log_event(_event(context, opened, polled, links, upstream))
         except Exception as error:  # go on with the other devices; device_polls has the result of this one
             context.log.exception("%s was stored, but its materialization could not be logged", name)
             failures[name] = (
                 f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
+    if touched:
+        _observe_dates(context, opened, terminals.pipeline, touched)
     names = Names(terminals.pipeline.key_prefix)
     yield from run_evaluations(context, names, terminal_results(opened), is_failing=bool(failures))
+    if not named:  # a backfill of all partitions ends as failed if one of them has no materialization
+        for device in registered:
+            if not device.enabled:
+                context.log_event(_event_of_disabled(context, device.name, upstream))
     if failures:
         raise partial_failure("device", failures, len(chosen))
+    yield step_output()
 
 
-def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLinks) -> dg.AssetMaterialization:
+def _event(
+    context: dg.AssetExecutionContext, store: Store, polled: DevicePolled, links: AdminLinks, upstream: UpstreamEvent
+) -> dg.AssetMaterialization:
     """Materialization of one device's poll. One event per device: each is a transaction in Dagster's event log."""
     event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
+    newest = ingested and ingested.newest_punches_poll_id
     return dg.AssetMaterialization(
-        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
+        context.asset_key,
+        partition=polled.device.name,
+        description=polled.summary,
+        metadata=event_metadata,
+        tags=version_tags(context, f"poll {newest}" if newest else _NO_PUNCHES, upstream),
+    )
+
+
+def _observe_dates(
+    context: dg.AssetExecutionContext, store: Store, settings: Settings, touched: Collection[date]
+) -> None:
+    """Make the attendance days of the work dates with new punches stale, also if `new_punches_sensor` is off."""
+    stale = stale_dates(store, settings, last=last_work_date(settings, store.clock()))
+    found = [item for item in stale if item.work_date in touched]
+    for event in observations(context.instance, Names(settings.key_prefix), found).values():
+        if event is not None:
+            context.log_event(event)
+
+
+def _event_of_disabled(
+    context: dg.AssetExecutionContext, device: str, upstream: UpstreamEvent
+) -> dg.AssetMaterialization:
+    """Materialization of a device without a poll: its punches are as before."""
+    latest = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device]), limit=1
+    ).records
+    version = latest[0].asset_materialization.tags.get(DATA_VERSION_TAG) if latest else None
+    return dg.AssetMaterialization(
+        context.asset_key,
+        partition=device,
+        description=f"{device} is disabled: not polled",
+        tags=version_tags(context, version or _NO_PUNCHES, upstream),
     )
 
 
@@ -139,6 +195,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),
         deps=[names.asset("devices")],
         output_required=False,
+        dagster_type=dg.Nothing,
         pool=names.terminals_pool if is_one_run else None,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
     )(with_resource_keys(names)(_raw_punches))

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.assets.work_dates import report_missing_partitions
 from zk_pipeline.defs.instance.check_retention import delete_old_checks
 from zk_pipeline.defs.instance.run_retention import OldRuns, delete_runs, find_old_runs
 from zk_pipeline.defs.names import Names
@@ -86,6 +87,7 @@ def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
         context.log.info("%s; %d old runs: %s", cleaned, len(old_runs.removable), " ".join(old_runs.removable))
         if not config.dry_run:
             delete_runs(context.instance, old_runs.removable)
+            report_missing_partitions(context.instance, names, store.open().days.processed_dates())
         context.log_event(dg.AssetObservation(names.asset("raw_punches"), metadata=counts))
 
     @dg.job(

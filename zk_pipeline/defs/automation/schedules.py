@@ -21,6 +21,7 @@ from zk_pipeline.defs.partitions import (
     newest_range,
 )
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
+from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.alerting.routing import group_by_queue
 from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.operations.sync import pause_message
@@ -51,6 +52,8 @@ def schedules(
         "daily_cleanup": "0 2 * * *",
         **(crons or {}),
     }
+    if unknown := every.keys() - Names().jobs:  # the contract's names, without the key prefix
+        raise UsageError(f"no schedule of {', '.join(sorted(unknown))}: jobs are {', '.join(Names().jobs)}")
     found: list[dg.ScheduleDefinition] = []
 
     def scheduled(job: str, description: str) -> Callable[[Callable[..., Tick]], None]:

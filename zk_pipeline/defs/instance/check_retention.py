@@ -15,6 +15,7 @@ from zk_pipeline.defs.dagster_internals import (
     RUNLESS_RUN_ID,
     AssetCheckExecutionRecordStatus,
     AssetCheckExecutionsTable,
+    AssetEventTagsTable,
     SqlEventLogStorage,
     SqlEventLogStorageTable,
     db_select,
@@ -41,7 +42,7 @@ def delete_old_checks(
 ) -> int:
     """Delete evaluations of the pipeline's checks before the aware instant `before` except the latest of each check; at
     most `limit`.
-    Returns their number. Deletes superseded freshness events of that time as well.
+    Returns their number. Deletes superseded freshness events and observations of work dates of that time as well.
 
     Dagster has no API for this, so this deletes rows of its tables through its connections; no-op if the event log is
     not an SQL database.
@@ -57,8 +58,15 @@ def delete_old_checks(
     _delete(index, AssetCheckExecutionsTable, superseded)
     # Dagster's SQLite storage has these events twice: in the index file and in the file of runless events.
     for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
-        for query in (_old_evaluation_events(names, old), _superseded_freshness_events(names, old)):
-            _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
+        for query in (
+            _old_evaluation_events(names, old),
+            _superseded_freshness_events(names, old),
+            _superseded_observations(names, old),
+        ):
+            events = _find(connect, query.limit(limit))
+            if connect is index:
+                _delete(connect, AssetEventTagsTable, events, AssetEventTagsTable.c.event_id)
+            _delete(connect, SqlEventLogStorageTable, events)
     return len(superseded)
 
 
@@ -108,6 +116,22 @@ def _superseded_freshness_events(names: Names, old: datetime) -> Any:
     )
 
 
+def _superseded_observations(names: Names, old: datetime) -> Any:
+    """Old observations of work dates with a newer one: the latest makes an older materialization stale."""
+    event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
+    has_newer = (
+        db_select([newer.id])
+        .where(newer.asset_key == event.asset_key)
+        .where(newer.dagster_event_type == event.dagster_event_type)
+        .where(newer.partition == event.partition)
+        .where(newer.id > event.id)
+        .exists()
+    )
+    return _runless_events(dg.DagsterEventType.ASSET_OBSERVATION, old).where(
+        (event.asset_key == names.work_dates.to_string()) & has_newer
+    )
+
+
 def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:
     event = SqlEventLogStorageTable.c
     query = db_select([event.id]).where(event.run_id == RUNLESS_RUN_ID).where(event.dagster_event_type == kind.value)
@@ -124,7 +148,8 @@ def _find(connect: Connect, query: Any) -> list[int]:
         return [id_ for (id_,) in connection.execute(query).fetchall()]
 
 
-def _delete(connect: Connect, table: Any, ids: list[int]) -> None:
+def _delete(connect: Connect, table: Any, ids: list[int], column: Any = None) -> None:
+    wanted = table.c.id if column is None else column
     for start in range(0, len(ids), _BATCH_SIZE):
         with connect() as connection:
-            connection.execute(table.delete().where(table.c.id.in_(ids[start : start + _BATCH_SIZE])))
+            connection.execute(table.delete().where(wanted.in_(ids[start : start + _BATCH_SIZE])))

@@ -14,6 +14,7 @@ from zk_pipeline.store.quality.quality import DeviceReach, Freshness
 OWNER_OF_ASSET = {
     "devices": "terminals",
     "raw_punches": "terminals",
+    "work_dates": "attendance",
     "daily_attendance": "attendance",
     "crm_sync": "crm",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from zk_pipeline.devices.addresses import check_fields
 from zk_pipeline.devices.models import Device, Protocol
 from zk_pipeline.errors import UsageError
-from zk_pipeline.yaml_file import Flag, Text, WholeNumber, YamlFile, read_yaml
+from zk_pipeline.yaml_file import Flag, Text, WholeNumber, read_yaml
 
 
 class DeclaredDevice(BaseModel):
@@ -51,16 +52,23 @@ def read_device_file(path: Path) -> list[Device]:
     entries = content.get("devices") if isinstance(content, dict) else None
     if not isinstance(entries, list) or set(content) != {"devices"}:
         raise UsageError(f"{path}: must be a mapping with the one key `devices`, a list")
-    devices = [_entry(file, number, entry) for number, entry in enumerate(entries)]
+    return parse_devices(entries, lambda *place: file.where("devices", *place))
+
+
+def parse_devices(entries: Sequence[object], where: Callable[..., str]) -> list[Device]:
+    """The declared devices. `where`: location of an entry (number) or of one of its fields (number, name).
+
+    Raises UsageError naming the location, the entry, the field and the problem.
+    """
+    devices = [_device(entry, number, where) for number, entry in enumerate(entries)]
     names = [device.name for device in devices]
     for number, name in enumerate(names):
         if name in names[:number]:
-            where = file.where("devices", number)
-            raise UsageError(f"{where}: device {name!r} is declared {names.count(name)} times")
+            raise UsageError(f"{where(number)}: device {name!r} is declared {names.count(name)} times")
     return devices
 
 
-def _entry(file: YamlFile, number: int, entry: object) -> Device:
+def _device(entry: object, number: int, where: Callable[..., str]) -> Device:
     try:
         return Device(**DeclaredDevice.model_validate(entry).model_dump())
     except ValidationError as error:
@@ -68,5 +76,5 @@ def _entry(file: YamlFile, number: int, entry: object) -> Device:
         field = ".".join(str(part) for part in first["loc"]) or "entry"
         name = entry.get("name") if isinstance(entry, dict) else None
         entry_name = f"device {name!r}" if name else f"device number {number + 1}"
-        where = file.where("devices", number, *first["loc"])
-        raise UsageError(f"{where}, {entry_name}: {field}: {first['msg'].removeprefix('Value error, ')}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where(number, *first['loc'])}, {entry_name}: {field}: {reason}") from None

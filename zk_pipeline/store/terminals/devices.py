@@ -148,6 +148,11 @@ class DeviceRegistry:
                 {"now": self.clock(), "name": name},
             )
 
+    def are_registered(self, devices: Sequence[Device]) -> bool:
+        """Whether `apply` would change nothing. Does not write."""
+        known = {device.name: device for device in self.all()} if devices else {}
+        return all(one.name in known and not _is_changed(known[one.name], one) for one in devices)
+
     def apply(self, devices: Iterable[Device]) -> ApplyResult[str]:
         """Apply the declared devices, in one transaction; others stay unchanged. Idempotent."""
         applied = ApplyResult[str]()
@@ -157,12 +162,16 @@ class DeviceRegistry:
                 if known is None:
                     _insert(connection, device, self.clock())
                     applied.added.append(device.name)
-                elif any(getattr(known, field) != getattr(device, field) for field in EDITABLE):
+                elif _is_changed(known, device):
                     _update(connection, device, self.clock())
                     applied.changed.append(device.name)
                 else:
                     applied.unchanged.append(device.name)
         return applied
+
+
+def _is_changed(known: Device, device: Device) -> bool:
+    return any(getattr(known, field) != getattr(device, field) for field in EDITABLE)
 
 
 # Error codes of polls whose readings are rejected.

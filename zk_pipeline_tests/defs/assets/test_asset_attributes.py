@@ -34,6 +34,7 @@ SNAPSHOT = {
             "user_id_unique_per_site",
         ],
     ),
+    "work_dates": (["team:attendance"], {"layer": "derived", "changes": "rebuildable"}, []),
     "daily_attendance": (
         ["team:attendance"],
         {"duckdb", "pandas"},
