@@ -32,7 +32,7 @@ CODE = {
         "zk_pipeline.store.terminals",
         "zk_pipeline.store.work_dates.sequence",
     ),
-    "work_dates": ("zk_pipeline.store.work_dates",),
+    "work_dates": ("zk_pipeline.store.days.revisions", "zk_pipeline.store.work_dates"),
     "daily_attendance": (
         "zk_pipeline.attendance",
         "zk_pipeline.operations.process",

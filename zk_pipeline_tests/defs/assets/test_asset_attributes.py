@@ -34,7 +34,7 @@ SNAPSHOT = {
             "user_id_unique_per_site",
         ],
     ),
-    "work_dates": (["team:attendance"], {"layer": "derived", "changes": "rebuildable"}, []),
+    "work_dates": (["team:attendance"], {"duckdb", "python"}, {"layer": "derived", "changes": "rebuildable"}, []),
     "daily_attendance": (
         ["team:attendance"],
         {"duckdb", "pandas"},
@@ -169,6 +169,7 @@ MACHINERY = (
 OTHER_ROWS = {
     "devices": ("attendance", "store.work_dates"),
     "raw_punches": ("attendance.names", "attendance.rules", "store.work_dates"),
+    "work_dates": ("attendance", "store.deliveries.idempotency_keys", "store.terminals"),
     "daily_attendance": (
         "store.deliveries.idempotency_keys",
         "store.quality.integrity",

@@ -180,7 +180,7 @@ def test_materializations_of_an_earlier_release_are_not_stale_until_they_are(pip
 
 def test_another_version_of_the_code_is_a_cause(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setitem(asset_attributes._CODE_PACKAGES, "daily_attendance", ("zk_pipeline.attendance",))
+        patch.setitem(asset_attributes.CODE, "daily_attendance", ("zk_pipeline.attendance",))
         pipeline.poll()
         pipeline.process()
     pipeline.deliver()
