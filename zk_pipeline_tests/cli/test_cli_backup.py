@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.home import TEMPLATES
+from zk_pipeline.defs.names import Names
 from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -148,7 +149,8 @@ def test_restore_is_refused_while_the_pipeline_is_up(zk: CommandLine, home: Path
 def test_restore_is_refused_while_a_run_is_in_progress_unless_forced(zk: CommandLine) -> None:
     file = zk("backup", "--json").json["file"]
     with dg.DagsterInstance.get() as instance:
-        instance.add_run(dg.DagsterRun(job_name="poll_devices", run_id="1" * 8, status=dg.DagsterRunStatus.STARTED))
+        started = dg.DagsterRunStatus.STARTED
+        instance.add_run(dg.DagsterRun("poll_devices", "1" * 8, status=started, tags=Names().run_tags))
     result = zk("restore", file, "--yes")
     assert result.is_refusal()
     assert "run 11111111 of poll_devices is started" in result.err

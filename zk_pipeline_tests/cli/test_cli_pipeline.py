@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from zk_pipeline.defs.names import Names
 from zk_pipeline.simulator.crm.faults import refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
@@ -231,7 +232,8 @@ def test_the_status_of_a_fresh_home_has_empty_counts(zk: CommandLine) -> None:
         "schedules and sensors": "0 running; 0 runs in progress",
     }
     with dg.DagsterInstance.get() as instance:
-        instance.add_run(dg.DagsterRun(job_name="poll_devices", run_id="1" * 8, status=dg.DagsterRunStatus.STARTED))
+        started = dg.DagsterRunStatus.STARTED
+        instance.add_run(dg.DagsterRun("poll_devices", "1" * 8, status=started, tags=Names().run_tags))
     assert zk("status").out.endswith("0 running; 1 run in progress\n")
 
 
