@@ -9,7 +9,9 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.crm_sync import crm_assets
 from zk_pipeline.defs.assets.daily_attendance import attendance_assets
+from zk_pipeline.defs.assets.freshness import freshness_policies
 from zk_pipeline.defs.assets.raw_punches import terminal_assets
+from zk_pipeline.defs.assets.work_dates import work_dates_asset
 from zk_pipeline.defs.automation.alert_sensors import alert_sensors
 from zk_pipeline.defs.automation.jobs import jobs
 from zk_pipeline.defs.automation.schedules import schedules
@@ -32,18 +34,27 @@ def build_definitions(
     connection.
 
     `group_name`: one group for all assets. `schedule_crons`: cron expressions by job, such as `poll_devices`; None
-    leaves out its schedule. `automation`: whether schedules and sensors run by default. `devices`: devices that
-    `device_registry_sensor` registers and keeps as declared; others stay unchanged. `is_in_process`: whether the
-    default executor of the code location is the in-process one; only then a run of the Materialize button records its
-    process, and fails at once if that is killed.
+    leaves out its schedule. `automation`: whether schedules and sensors run by default; if not, nothing has to be
+    fresh. `devices`: devices that `device_registry_sensor` registers and keeps as declared; others stay unchanged.
+    `is_in_process`: whether the default executor of the code location is the in-process one; only then a run of the
+    Materialize button records its process, and fails at once if that is killed.
     """
     sensor_status = dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
     schedule_status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
-    assets = [*terminal_assets(settings), *attendance_assets(settings), *crm_assets(settings)]
-    if group_name is not None:
-        assets = list(dg.map_asset_specs(lambda spec: spec.replace_attributes(group_name=group_name), assets))
+    policies = freshness_policies(settings, schedule_crons or {}) if automation else {}
+
+    def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        policy = policies.get(spec.key.path[-1])
+        return spec.replace_attributes(group_name=group_name or spec.group_name, freshness_policy=policy)
+
+    assets = [
+        *terminal_assets(settings),
+        work_dates_asset(settings),
+        *attendance_assets(settings),
+        *crm_assets(settings),
+    ]
     return dg.Definitions(
-        assets=assets,
+        assets=list(dg.map_asset_specs(completed, assets)),
         asset_checks=quality_checks(settings),
         jobs=jobs(settings),
         schedules=schedules(settings, schedule_crons, schedule_status),

@@ -12,6 +12,19 @@ from dagster._config import UserConfigSchema as UserConfigSchema
 # `runs.submit` creates a run that a daemon starts in another process, as the UI does, without starting a code server.
 from dagster._core.code_pointer import ModuleCodePointer as ModuleCodePointer
 
+# Data versions and provenance of a materialization, which Dagster writes itself only for the outputs of steps.
+from dagster._core.definitions.data_version import CODE_VERSION_TAG as CODE_VERSION_TAG
+from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
+from dagster._core.definitions.data_version import DEFAULT_DATA_VERSION as DEFAULT_DATA_VERSION
+from dagster._core.definitions.data_version import get_input_data_version_tag as get_input_data_version_tag
+from dagster._core.definitions.data_version import get_input_event_pointer_tag as get_input_event_pointer_tag
+
+# Metadata of an output without a materialization: `step_output` starts the next step after a step that has logged one
+# materialization per partition itself. Dagster marks the outputs of observations so.
+from dagster._core.definitions.source_asset import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
+)
+
 # `crm_sync` plans partitions beyond those of its run's tags: a run covers one range, and due work dates may have gaps.
 from dagster._core.events import AssetMaterializationPlannedData as AssetMaterializationPlannedData
 
@@ -43,13 +56,16 @@ from dagster._core.storage.asset_check_execution_record import (
 
 # Dagster has no call that deletes check evaluations: `check_retention` deletes rows of these tables by SQL.
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import AssetEventTagsTable as AssetEventTagsTable
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage as SqlEventLogStorage
 from dagster._core.storage.sqlalchemy_compat import db_select as db_select
 
-# Names of tags that Dagster itself writes and reads: the partitions of a run, and whether the daemon retries it.
+# Names of tags that Dagster itself writes and reads: the partitions of a run, its backfill, and whether the daemon
+# retries it.
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG as BACKFILL_ID_TAG
 from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_NAME_TAG
 from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
 

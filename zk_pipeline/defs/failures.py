@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from zk_pipeline.defs.metadata import table
+
 MISCONFIGURED_CRM = "misconfigured"  # metadata of a sync run that fails until the CRM settings are corrected
 
 
@@ -12,9 +14,8 @@ def partial_failure(what: str, failures: dict[str, str], asked: int) -> dg.Failu
 
     `what`: singular noun of a partition; `failures`: error message per failed partition; `asked`: number of partitions.
     """
-    lines = [f"- **{name}**: {why}" for name, why in sorted(failures.items())]
     return dg.Failure(
         description=f"{len(failures)} of {asked} {what}s failed: " + "; ".join(sorted(failures.values())[:3]),
-        metadata={"failed": dg.MetadataValue.md("\n".join(lines)), "failed_count": len(failures)},
+        metadata={"failed": table([what, "error"], sorted(failures.items())), "failed_count": len(failures)},
         allow_retries=False,
     )

@@ -1,6 +1,8 @@
-"""Metadata values for the Dagster UI: Markdown previews and column schemas. No queries."""
+"""Metadata values for the Dagster UI: tables and column schemas. No queries."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 import pandas as pd
@@ -9,19 +11,16 @@ from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.schema.migrations_runner import column_types
 
 
-def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table; nulls as a dash."""
-    if frame.empty:
-        return dg.MetadataValue.md("*no rows*")
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
-    for row in frame.itertuples(index=False):
-        lines.append("| " + " | ".join("–" if pd.isna(value) else cell(value) for value in row) + " |")
-    return dg.MetadataValue.md("\n".join(lines))
+def preview(frame: pd.DataFrame) -> dg.TableMetadataValue:
+    """Rows of a frame; nulls as a dash."""
+    rows = (["–" if pd.isna(value) else value for value in row] for row in frame.itertuples(index=False))
+    return table(list(frame.columns), rows)
 
 
-def cell(value: object) -> str:
-    """Text escaped for a Markdown table cell: names and ids from terminals may contain pipes and line breaks."""
-    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")
+def table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> dg.TableMetadataValue:
+    """Rows as text. The UI shows a table in place, but long Markdown, and any in a run's log, behind a link."""
+    records = [dg.TableRecord(dict(zip(columns, map(str, row), strict=True))) for row in rows]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in columns]))
 
 
 def table_schema(table: str) -> dict[str, dg.TableSchemaMetadataValue]:

@@ -43,12 +43,22 @@ class Names:
         return tuple(map(self.asset, ("devices", "raw_punches", "daily_attendance", "crm_sync")))
 
     @property
+    def work_dates(self) -> dg.AssetKey:
+        """External asset: the store's table of work dates."""
+        return self.asset("work_dates")
+
+    @property
     def device_partitions(self) -> dg.DynamicPartitionsDefinition:
         return dg.DynamicPartitionsDefinition(name=self.device_partitions_name)
 
     @property
     def device_partitions_name(self) -> str:
         return self.unique("devices")
+
+    @property
+    def quality_checks(self) -> str:
+        """Step that evaluates all checks."""
+        return self.unique("quality_checks")
 
     @property
     def alert_sensor(self) -> str:

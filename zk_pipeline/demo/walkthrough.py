@@ -81,7 +81,9 @@ class Walkthrough:
             terminals=len(names),
             employees=len(self.workforce.employees),
             punches_new=sum(values["new_punches"] for run in polled for values in run.partitions.values()),
-            days_made=sum(values["added"] + values["changed"] for values in made.partitions.values()),
+            days_made=sum(
+                values["changes"]["added"] + values["changes"]["changed"] for values in made.partitions.values()
+            ),
             delivered=sent.observed["delivered"],
             checks=(
                 check_punches(recorded, truth, self.store),

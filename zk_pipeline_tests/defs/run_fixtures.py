@@ -8,6 +8,7 @@ from datetime import date
 import dagster as dg
 
 from zk_pipeline.config.settings import load_settings
+from zk_pipeline.defs.automation.sensors import sensors
 from zk_pipeline.defs.checks.quality_checks import quality_sensor
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange, work_date_partitions
@@ -47,6 +48,17 @@ def quality_tick(launcher: Launcher, cursor: str | None = None) -> tuple[dict[st
     return {event.check_name: event.passed for event in evaluated}, data.cursor
 
 
+def observe_dates(launcher: Launcher, cursor: str | None = None) -> tuple[list[str], str | None]:
+    """Tick `new_punches_sensor`, log its observations as the daemon does; returns the work dates, and the cursor."""
+    (sensor,) = (one for one in sensors(launcher.settings) if one.name == "new_punches_sensor")
+    given = resources(launcher.settings)
+    with dg.build_sensor_context(instance=launcher.instance, resources=given, cursor=cursor) as context:
+        data = sensor.evaluate_tick(context)
+    for event in data.asset_events:
+        launcher.instance.report_runless_asset_event(event)
+    return [str(event.partition) for event in data.asset_events], data.cursor
+
+
 def run_status(launcher: Launcher, result: RunResult) -> dg.DagsterRunStatus:
     run = launcher.instance.get_run_by_id(result.run_id)
     assert run is not None
@@ -55,6 +67,12 @@ def run_status(launcher: Launcher, result: RunResult) -> dg.DagsterRunStatus:
 
 def deliver(launcher: Launcher, first: date, last: date, **config: object) -> RunResult:
     return launcher.sync(DateRange(first, last), config)
+
+
+def table_of(value: object) -> list[dict[str, object]]:
+    """Rows of a table in metadata, of which `metadata_of` gives the value."""
+    assert isinstance(value, dg.TableMetadataValue)
+    return [dict(record.data) for record in value.records]
 
 
 def metadata_of(launcher: Launcher, asset: str, partition: str | None = None) -> dict[str, object]:

@@ -43,9 +43,12 @@ def test_the_assets_are_those_of_the_contract(repository: dg.RepositoryDefinitio
     assert {name: said(spec) for name, spec in specs.items()} == {
         "devices": ("terminals", [], None),
         "raw_punches": ("terminals", ["devices"], "DynamicPartitionsDefinition"),
-        "daily_attendance": ("attendance", ["raw_punches"], "DailyPartitionsDefinition"),
+        "daily_attendance": ("attendance", ["raw_punches", "work_dates"], "DailyPartitionsDefinition"),
         "crm_sync": ("crm", ["daily_attendance"], "DailyPartitionsDefinition"),
+        # In addition to those of the contract: external, so that no selection materializes it.
+        "work_dates": ("attendance", ["raw_punches"], "DailyPartitionsDefinition"),
     }
+    assert not repository.assets_defs_by_key[dg.AssetKey("work_dates")].is_executable
     assert specs["raw_punches"].partitions_def == dg.DynamicPartitionsDefinition(name="devices")
     for name in ("raw_punches", "daily_attendance", "crm_sync"):
         asset = repository.assets_defs_by_key[dg.AssetKey(name)]
@@ -57,6 +60,7 @@ def test_every_asset_tells_people_what_it_is_and_what_its_columns_mean(repositor
     tables = {
         "devices": "devices",
         "raw_punches": "raw_punches",
+        "work_dates": "work_dates",
         "daily_attendance": "daily_attendance",
         "crm_sync": "crm_deliveries",
     }
@@ -215,6 +219,7 @@ def test_dg_lists_the_definitions_from_a_checkout(prepared_home: Path) -> None:
     assert {asset["asset_key"] for asset in listed["assets"]} == {
         "devices",
         "raw_punches",
+        "work_dates",
         "daily_attendance",
         "crm_sync",
     }

@@ -117,7 +117,7 @@ def test_two_pipelines_poll_process_and_sync_in_one_instance_each_into_its_own_s
         assert {key.to_user_string() for key in instance.all_asset_keys()} == {
             f"{prefix}/{asset}"
             for prefix in ("hr", "it/berlin")
-            for asset in ("devices", "raw_punches", "daily_attendance", "crm_sync")
+            for asset in ("devices", "raw_punches", "work_dates", "daily_attendance", "crm_sync")
         }
         pools = {limit.name for limit in instance.event_log_storage.get_pool_limits()}
         assert pools >= {"zk_pipeline_hr_terminals", "zk_pipeline_it_berlin_terminals", "zk_pipeline_hr_crm"}

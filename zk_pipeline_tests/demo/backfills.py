@@ -12,18 +12,23 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 _LAUNCH = """
-mutation Backfill($asset: String!, $keys: [String!]!) {
-  launchPartitionBackfill(backfillParams: {assetSelection: [{path: [$asset]}], partitionNames: $keys}) {
+mutation Backfill($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
   }
 }
 """
+_STATUS = (
+    "query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+)
 _ALL = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { id } } } }"
 
 
-def backfill(ui: Ui, asset: str, keys: Sequence[str]) -> str:
-    """Ask for it through GraphQL; its id."""
-    launched = ui.ask(_LAUNCH, asset=asset, keys=list(keys))["launchPartitionBackfill"]
+def backfill(ui: Ui, *assets: str, keys: Sequence[str] | None = None) -> str:
+    """Ask for it through GraphQL, for all partitions without `keys`; its id."""
+    which = {"allPartitions": True} if keys is None else {"partitionNames": list(keys)}
+    params = {"assetSelection": [{"path": [asset]} for asset in assets], **which}
+    launched = ui.ask(_LAUNCH, params=params)["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
     return str(launched["backfillId"])
 
@@ -52,6 +57,16 @@ def materialize(page: Page, ui: Ui, asset: str, first: str, last: str, *, partit
     until(lambda: bool(backfills(ui) - before), seconds=20)
     (launched,) = backfills(ui) - before
     return launched
+
+
+def final_status(ui: Ui, launched: str) -> str:
+    """Status of a backfill once it has ended."""
+
+    def status() -> str:
+        return str(ui.ask(_STATUS, id=launched)["partitionBackfillOrError"]["status"])
+
+    until(lambda: status() != "REQUESTED", seconds=240, every=1.0)
+    return status()
 
 
 def backfills(ui: Ui) -> set[str]:

@@ -18,7 +18,11 @@ from zk_pipeline_tests.demo.demo_fixtures import environ, processes_of
 from zk_pipeline_tests.ports import free_port
 from zk_pipeline_tests.waiting import until
 
-_RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
+_RUNS = """
+{ runsOrError { ... on Runs { results {
+  runId jobName status endTime assetSelection { path } tags { key value }
+} } } }
+"""
 _LAUNCH = """
 mutation Launch($job: String!, $tags: [ExecutionTag!]!) {
   launchRun(executionParams: {
@@ -34,6 +38,8 @@ class Run:
     job: str
     status: str
     tags: Mapping[str, str]
+    assets: frozenset[str] = frozenset()  # selected ones; none for a run of a whole job
+    ended_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,16 @@ class Ui:
     def runs(self) -> list[Run]:
         """All runs, the newest first."""
         found = self.ask(_RUNS)["runsOrError"]["results"]
-        return [Run(r["jobName"], r["status"], {t["key"]: t["value"] for t in r["tags"]}) for r in found]
+        return [
+            Run(
+                r["jobName"],
+                r["status"],
+                {t["key"]: t["value"] for t in r["tags"]},
+                frozenset(key["path"][-1] for key in r["assetSelection"] or ()),
+                r["endTime"] or 0.0,
+            )
+            for r in found
+        ]
 
     def launch(self, job: str, tags: Mapping[str, str]) -> None:
         given = [{"key": key, "value": value} for key, value in tags.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zk_pipeline_tests.demo.backfills import backfill, materialize, runs_of
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.demo.backfills import backfill, final_status, materialize, runs_of
 from zk_pipeline_tests.demo.control_room import QUICK, wait
 from zk_pipeline_tests.demo.dagster_ui import Ui, serving_ui
 from zk_pipeline_tests.demo.demo_fixtures import SMALL, ledger_days, processes_of
 from zk_pipeline_tests.demo.screenshots import chromium_page, folder_of_screenshots
+from zk_pipeline_tests.store.store_fixtures import execute
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -47,11 +50,10 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
-def test_the_global_lineage_shows_the_four_assets(ui: Ui, page: Page, screenshots: Path) -> None:
+def test_the_global_lineage_shows_the_four_assets_at_first_sight(ui: Ui, page: Page, screenshots: Path) -> None:
     page.set_viewport_size({"width": 2400, "height": 1000})
-    page.goto(f"{ui.url}/asset-groups")
-    page.get_by_text("terminals", exact=True).last.wait_for()
-    page.keyboard.press("Alt+e")  # expands all groups
+    (address,) = re.findall(r"lineage: (\S+)\)", ui.output.read_text())
+    page.goto(address)
     for name in ASSETS:
         page.get_by_text(name, exact=True).first.wait_for()
     page.get_by_text("100% filled").first.wait_for()
@@ -63,7 +65,8 @@ def test_all_partitions_are_materialized_but_for_a_tomorrow_that_has_not_begun(u
 
     def missing() -> dict[str, int]:
         stats = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ui.ask(query)["assetNodes"]}
-        assert {name: one["numFailed"] for name, one in stats.items() if one} == dict.fromkeys(ASSETS[1:], 0)
+        partitioned = (*ASSETS[1:], "work_dates")
+        assert {name: one["numFailed"] for name, one in stats.items() if one} == dict.fromkeys(partitioned, 0)
         return {name: one["numPartitions"] - one["numMaterialized"] for name, one in stats.items() if one}
 
     # Partitions that a run in progress processes again count as missing until it is done.
@@ -84,6 +87,37 @@ def test_the_partitions_of_the_punches_are_the_terminals_all_materialized(
     page.screenshot(path=screenshots / "raw_punches-partitions.png")
 
 
+def not_evaluated(ui: Ui) -> list[str]:
+    """Checks of which the UI shows no evaluation."""
+    query = """{ assetNodes { assetChecksOrError { ... on AssetChecks {
+        checks { name executionForLatestMaterialization { status } } } } } }"""
+    checks = [check for node in ui.ask(query)["assetNodes"] for check in node["assetChecksOrError"].get("checks", ())]
+    assert len(checks) >= 18
+    return [check["name"] for check in checks if check["executionForLatestMaterialization"] is None]
+
+
+def test_soon_after_the_start_the_ui_shows_an_evaluation_of_every_check(ui: Ui) -> None:
+    wait(lambda: not not_evaluated(ui), seconds=60)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt-get install chromium)")
+def test_a_work_date_shows_its_charts_and_rows_in_place_and_the_plots_are_of_numbers_that_compare_dates(
+    ui: Ui, page: Page
+) -> None:
+    day = ledger_days(ui.home / ".demo")[0][1]
+    page.goto(f"{ui.url}/assets/daily_attendance?view=partitions&partition={day}")
+    for name in ("punches by hour (local time)", "outliers by work date"):
+        page.get_by_role("img", name=name).wait_for()
+    page.get_by_role("columnheader", name="clock_in_local").wait_for()  # of the preview
+    assert page.get_by_text("[Show").count() == 0
+    page.goto(f"{ui.url}/assets/daily_attendance?view=overview")
+    page.get_by_role("button", name="Plots").click()
+    for name in ("dagster/partition_row_count", "incomplete", "outlier_rows", "source_devices", "source_punches"):
+        page.get_by_text(name, exact=True).wait_for()
+    assert page.locator("canvas").count() == 5
+
+
 def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui: Ui) -> None:
     place = ui.home / ".demo"
     by_command = [run for run in ui.runs() if "zk_pipeline/started_by" in run.tags]
@@ -101,6 +135,27 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert asked_by["poll_devices"]["dagster/schedule_name"] == "poll_devices_schedule"
     assert asked_by["process_attendance"]["dagster/sensor_name"] == "new_punches_sensor"
     assert asked_by["sync_to_crm"]["dagster/schedule_name"] == "sync_to_crm_schedule"
+    assert not_evaluated(ui) == [], "although every asset was materialized since they were evaluated"
+
+
+def test_everything_is_polled_then_processed_then_delivered_but_for_a_date_that_cannot_be(ui: Ui) -> None:
+    query = "{ assetNodes { assetKey { path } partitionKeys } }"
+    keys = {node["assetKey"]["path"][0]: node["partitionKeys"] for node in ui.ask(query)["assetNodes"]}["crm_sync"]
+    store = Store.at(ui.home / ".demo" / "data" / "attendance.duckdb")
+    execute(store, "UPDATE work_dates SET raw_purged_at = now() WHERE work_date = ?", [keys[0]])
+    launched = backfill(ui, *ASSETS)
+    assert final_status(ui, launched) == "COMPLETED_FAILED"
+    first, poll, chain = sorted(runs_of(ui, launched), key=lambda run: run.ended_at)
+    assert [run.status for run in (first, poll, chain)] == ["SUCCESS", "SUCCESS", "FAILURE"]
+    assert [sorted(run.assets) for run in (first, poll, chain)] == [[ASSETS[0]], [ASSETS[1]], sorted(ASSETS[2:])]
+    statuses = "{ assetNodes { assetKey { path } partitionStats { numPartitions numMaterialized numFailed } } }"
+    stats = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ui.ask(statuses)["assetNodes"]}
+    for asset in ASSETS[2:]:
+        assert stats[asset]["numFailed"] == 1, stats
+        assert stats[asset]["numMaterialized"] == stats[asset]["numPartitions"] - 1, stats
+    execute(store, "UPDATE work_dates SET raw_purged_at = NULL")
+    days = ledger_days(ui.home / ".demo")
+    assert len(days) == len(set(days))
 
 
 @pytest.mark.stress
@@ -119,7 +174,7 @@ def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_
     deliveries_before = deliveries()
     assert deliveries_before
 
-    by_api = backfill(ui, "crm_sync", [first, second, third])
+    by_api = backfill(ui, "crm_sync", keys=[first, second, third])
     by_dialog = materialize(page, ui, "daily_attendance", first, third, partitions=3)
     for launched in (by_api, by_dialog):
         (run,) = runs_of(ui, launched)
@@ -129,7 +184,7 @@ def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_
     assert deliveries() == deliveries_before
 
     page.goto(f"{ui.url}/assets/daily_attendance?view=partitions&partition={second}")
-    for name in ("punches by hour of the wall clock", "outliers by day, this date the last"):
+    for name in ("punches by hour (local time)", "outliers by work date"):
         page.get_by_role("img", name=name).wait_for()
     page.screenshot(path=screenshots / "daily_attendance-partition.png")
 

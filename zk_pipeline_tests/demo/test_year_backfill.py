@@ -47,7 +47,7 @@ def test_a_year_is_one_run_from_the_dialog_the_command_and_the_api(
         browser.close()
 
         execute(home_store, "UPDATE daily_attendance SET payload_hash = 'other' WHERE work_date = ?", [YEAR[100]])
-        launched = backfill(ui, "daily_attendance", KEYS)
+        launched = backfill(ui, "daily_attendance", keys=KEYS)
         assert [run.status for run in runs_of(ui, launched)] == ["SUCCESS"]
         stats = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ui.ask(_STATS)["assetNodes"]}
         assert stats["daily_attendance"] == {"numMaterialized": len(KEYS), "numFailed": 0}

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import click
 import dagster as dg
@@ -25,15 +24,11 @@ from pydantic.fields import FieldInfo
 from zk_pipeline.cli.main import COMMANDS, cli
 from zk_pipeline.config.settings import VARIABLES, Settings, load_settings
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.checks.crm_checks import crm_check_results
-from zk_pipeline.defs.checks.day_checks import check_result
-from zk_pipeline.defs.checks.terminal_checks import check_results
 from zk_pipeline.operations.alerting import problems
 from zk_pipeline.operations.alerting.problems import FailedCheck, FailedRun, Links
-from zk_pipeline.operations.alerting.quality_checks import CHECKS
+from zk_pipeline.operations.alerting.quality_checks import CHECKS, RUN_CHECKS
 from zk_pipeline.operations.terminal_gateway import terminal_gateway
 from zk_pipeline.server.app import create_app
-from zk_pipeline.store.deliveries.deliveries import Backlog, DeliveryStore
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness, Undelivered
 from zk_pipeline.store.store import Store
@@ -85,31 +80,13 @@ def endpoints(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 
 def checks(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
-    """Name, asset, severity and description of each asset check; * marks those that the asset evaluates itself."""
+    """Name, asset, severity and description of each asset check; * marks those that runs of the asset evaluate too."""
     graph = build_definitions(settings).resolve_asset_graph()
-    by_sensor = {check.name: check.severity for check in CHECKS}
-    by_asset = _severities_of_assets()
     for asset in ("devices", "raw_punches", "daily_attendance", "crm_sync"):
-        for key in sorted(graph.asset_check_keys, key=lambda one: one.name):
-            if key.asset_key.to_user_string() == asset:
-                spec = graph.get_check_spec(key)
-                severity = by_sensor.get(key.name) or by_asset[key.name]
-                label = f"{severity.lower()}, blocking" if spec.blocking else severity.lower()
-                mark = "" if key.name in by_sensor else " *"
-                yield f"`{key.name}`{mark}", f"`{asset}`", label, spec.description or ""
-
-
-def _severities_of_assets() -> dict[str, str]:
-    """Severities of the checks that assets evaluate, from results without data."""
-    none = Backlog(0, None, [])
-    no_deliveries = SimpleNamespace(dead_letters=lambda: none, late=lambda **_: none)
-    key = dg.AssetKey("ASSET")
-    results: list[dg.AssetCheckResult] = [
-        *check_results(key, []),
-        check_result(key, []),
-        *crm_check_results(key, cast(DeliveryStore, no_deliveries), LONG_AGO),
-    ]
-    return {str(result.check_name): result.severity.value for result in results}
+        for check in sorted((one for one in CHECKS if one.asset == asset), key=lambda one: one.name):
+            spec = graph.get_check_spec(dg.AssetCheckKey(dg.AssetKey(asset), check.name))
+            label = f"{check.severity.lower()}, blocking" if spec.blocking else check.severity.lower()
+            yield f"`{check.name}`{' *' if check in RUN_CHECKS else ''}", f"`{asset}`", label, spec.description or ""
 
 
 def every_problem() -> dict[str, list[Problem]]:

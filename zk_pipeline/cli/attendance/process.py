@@ -31,8 +31,7 @@ def process(day: date | None, start_date: date | None, end_date: date | None, as
     with context.launcher() as launcher:
         results = actions.process(launcher, context.store, dates=dates, notify=note)
     rows = [
-        {"work_date": key, "rows": values["dagster/partition_row_count"]}
-        | {name: values[name] for name in _COLUMNS[2:]}
+        {"work_date": key, "rows": values["dagster/partition_row_count"], **values["changes"]}
         for result in results
         for key, values in sorted(result.partitions.items())
     ]

@@ -24,6 +24,7 @@ from zk_pipeline.demo.verification import true_punches
 from zk_pipeline.demo.walkthrough import Summary, Walkthrough, comm_key_variable
 from zk_pipeline.demo.workspace import Company, Workspace
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.operations.alerting.problems import Links
 from zk_pipeline.operations.alerting.routing import DEFAULT_QUEUE, group_by_queue
 from zk_pipeline.runtime.processes import check_for_end, stop_event
 from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, single_instance
@@ -96,7 +97,7 @@ def demo(
         if not no_ui:
             stopped = stack.enter_context(stop_event())
             supervisor = supervisor or stack.enter_context(serving())
-            _say(f"Dagster UI at {supervisor.url} (lineage: {supervisor.url}/asset-groups)")
+            _say(f"Dagster UI at {supervisor.url} (lineage: {Links(supervisor.url).lineage()})")
             _say("The terminals record further punches; schedules and sensors deliver them to the CRM. Ctrl-C ends it.")
             punch_until(stopped, fleet, storage.workforce, now=utc_now, check=supervisor.check)
     return 0

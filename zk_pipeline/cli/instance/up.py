@@ -7,6 +7,7 @@ import os
 import click
 
 from zk_pipeline.cli.context import PORT, open_context
+from zk_pipeline.operations.alerting.problems import Links
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.runtime.processes import stop_event
 from zk_pipeline.runtime.supervisor import Supervisor, single_instance
@@ -31,6 +32,7 @@ def up(port: int) -> int:
     home = context.settings.home
     with stop_event() as stopped, single_instance(home), Supervisor(home, dict(os.environ), port) as supervisor:
         click.echo(f"Dagster UI at {supervisor.url} (home {home}); Ctrl-C ends it", err=True)
+        click.echo(f"Lineage: {Links(supervisor.url).lineage()}", err=True)
         while not stopped.wait(1.0):
             supervisor.check()
     return 0

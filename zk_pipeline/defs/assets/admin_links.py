@@ -10,6 +10,7 @@ import dagster as dg
 _PAGES = {
     "devices": "/devices",
     "raw_punches": "/punches",
+    "work_dates": "/attendance",
     "daily_attendance": "/attendance",
     "crm_sync": "/deliveries",
 }

@@ -1,4 +1,4 @@
-"""Definition attributes of the assets: owners, tags, code version, column schema, column lineage, links and code
+"""Definition attributes of the assets: owners, kinds, tags, code version, column schema, column lineage, links and code
 references. Descriptions of columns come from the store's catalog.
 """
 
@@ -9,8 +9,8 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib import resources
-from importlib.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -21,20 +21,43 @@ from zk_pipeline.defs.metadata import table_schema
 from zk_pipeline.defs.names import Names
 from zk_pipeline.operations.alerting.problems import OWNER_OF_ASSET
 
-# Packages that compute the rows of an asset: a change of their code is a new code version.
-_CODE_PACKAGES = {
-    "devices": ("zk_pipeline.devices",),
-    "raw_punches": ("zk_pipeline.devices", "zk_pipeline.store.terminals"),
-    "daily_attendance": ("zk_pipeline.attendance", "zk_pipeline.store.days", "zk_pipeline.store.work_dates"),
-    "crm_sync": ("zk_pipeline.crm", "zk_pipeline.store.deliveries"),
+# Packages and modules that decide the rows of an asset: a change of their code is a new code version.
+CODE = {
+    "devices": ("zk_pipeline.devices", "zk_pipeline.store.terminals"),
+    "raw_punches": (
+        "zk_pipeline.attendance.clock_errors",
+        "zk_pipeline.attendance.zones",
+        "zk_pipeline.devices",
+        "zk_pipeline.operations.poll",
+        "zk_pipeline.store.terminals",
+        "zk_pipeline.store.work_dates.sequence",
+    ),
+    "work_dates": ("zk_pipeline.store.days.revisions", "zk_pipeline.store.work_dates"),
+    "daily_attendance": (
+        "zk_pipeline.attendance",
+        "zk_pipeline.operations.process",
+        "zk_pipeline.store.days",
+        "zk_pipeline.store.terminals.namesakes",
+        "zk_pipeline.store.work_dates",
+    ),
+    "crm_sync": (
+        "zk_pipeline.crm",
+        "zk_pipeline.operations.sync",
+        "zk_pipeline.store.days.revisions",
+        "zk_pipeline.store.deliveries",
+    ),
 }
-_TABLES = {"devices": "devices", "raw_punches": "raw_punches", "daily_attendance": "daily_attendance",
-           "crm_sync": "crm_deliveries"}  # fmt: skip
-_DOCS = {"devices": "terminals.md", "raw_punches": "terminals.md", "daily_attendance": "attendance.md",
-         "crm_sync": "crm.md"}  # fmt: skip
+# What computes the rows, in addition to the engine of the store.
+_COMPUTE = {"devices": "python", "raw_punches": "python", "work_dates": "python", "daily_attendance": "pandas",
+            "crm_sync": "python"}  # fmt: skip
+_TABLES = {"devices": "devices", "raw_punches": "raw_punches", "work_dates": "work_dates",
+           "daily_attendance": "daily_attendance", "crm_sync": "crm_deliveries"}  # fmt: skip
+_DOCS = {"devices": "terminals.md", "raw_punches": "terminals.md", "work_dates": "backfills.md",
+         "daily_attendance": "attendance.md", "crm_sync": "crm.md"}  # fmt: skip
 _TAGS = {
     "devices": {"layer": "registry"},
     "raw_punches": {"layer": "raw", "contains": "personal_data", "changes": "append_only"},
+    "work_dates": {"layer": "derived", "changes": "rebuildable"},
     "daily_attendance": {"layer": "derived", "contains": "personal_data", "changes": "rebuildable"},
     "crm_sync": {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
 }
@@ -55,6 +78,7 @@ CRM_FIELDS = {
 _PUNCH_TIMES = ["raw_punches.punched_at"]
 _LINEAGE: dict[str, dict[str, list[str]]] = {
     "raw_punches": {"device": ["devices.name"], "punched_at": ["devices.timezone"]},
+    "work_dates": {"work_date": ["raw_punches.punched_at_local"], "latest_punch_seq": ["raw_punches.seq"]},
     "daily_attendance": {
         "site": ["devices.site"],
         "device": ["raw_punches.device"],
@@ -88,6 +112,7 @@ class AssetAttributes(TypedDict):
     """Arguments of `dg.asset`."""
 
     owners: list[str]
+    kinds: set[str]
     tags: Mapping[str, str]
     code_version: str
     metadata: Mapping[str, Any]
@@ -95,10 +120,11 @@ class AssetAttributes(TypedDict):
 
 def asset_attributes(asset: str, settings: Settings, *made_in: Callable[..., Any]) -> AssetAttributes:
     """Arguments of `dg.asset` for one of the assets. `made_in`: functions for the code references in the UI."""
+    engine = "duckdb" if isinstance(settings.store, Path) else "ducklake"
     metadata: dict[str, Any] = {
         **_columns(asset),
         "dagster/table_name": _TABLES[asset],
-        "dagster/storage_kind": "duckdb",
+        "dagster/storage_kind": engine,
         "dagster/code_references": dg.CodeReferencesMetadataValue(
             code_references=[_reference(function) for function in made_in]
         ),
@@ -110,23 +136,35 @@ def asset_attributes(asset: str, settings: Settings, *made_in: Callable[..., Any
         )
     return {
         "owners": [f"team:{OWNER_OF_ASSET[asset]}"],
+        "kinds": {_COMPUTE[asset], engine},
         "tags": _TAGS[asset],
-        "code_version": code_version(*_CODE_PACKAGES[asset]),
+        "code_version": code_version(*CODE[asset]),
         "metadata": metadata,
     }
 
 
-@cache
-def code_version(*packages: str) -> str:
-    """Short hash of the code of the packages and their sub-packages, without comments, docstrings and formatting. It is
-    the same for the same code on any machine.
+def code_version(*names: str) -> str:
+    """Short hash of the code of the packages, with their sub-packages, and modules, without comments, docstrings and
+    formatting. It is the same for the same code on any machine.
     """
+    digests = [_digest(source) for name in names for source in sources(name)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:10]
+
+
+def sources(name: str) -> list[Path]:
+    """Files of a package, with its sub-packages, or of a module, in the order of their names."""
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return sorted(Path(spec.origin).parent.rglob("*.py")) if spec.submodule_search_locations else [Path(spec.origin)]
+
+
+@cache
+def _digest(source: Path) -> str:
     digest = hashlib.sha256()
-    for package in packages:
-        for source in _sources(resources.files(package)):
-            for part in _code(ast.parse(source.read_bytes())):
-                digest.update(f"{part}\n".encode())
-    return digest.hexdigest()[:10]
+    for part in _code(ast.parse(source.read_bytes())):
+        digest.update(f"{part}\n".encode())
+    return digest.hexdigest()
 
 
 def _code(node: ast.AST) -> Iterator[str]:
@@ -144,14 +182,6 @@ def _code(node: ast.AST) -> Iterator[str]:
 
 def _is_docstring(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _sources(folder: Traversable) -> Iterator[Traversable]:
-    for item in sorted(folder.iterdir(), key=lambda one: one.name):
-        if item.is_dir():
-            yield from _sources(item)
-        elif item.name.endswith(".py"):
-            yield item
 
 
 def _columns(asset: str) -> Mapping[str, Any]:

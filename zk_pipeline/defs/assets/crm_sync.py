@@ -2,21 +2,26 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.counted import counted
 from zk_pipeline.crm.delivery import deliver
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.crm.models import DeliverySummary
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.checks.crm_checks import crm_check_results, crm_check_specs
+from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
+from zk_pipeline.defs.assets.step_output import failures_before, is_backfill, step_output
+from zk_pipeline.defs.checks.quality_checks import backlog_results, run_evaluations
 from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
+from zk_pipeline.defs.metadata import table
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import CrmResource, StoreResource, with_resource_keys
@@ -53,23 +58,25 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         key=names.asset("crm_sync"),
         group_name="crm",
-        kinds={"python", "duckdb"},
         description="Deliveries to the CRM: the latest revision of each attendance day, with a stable idempotency key.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[names.asset("daily_attendance")],
         output_required=False,
+        dagster_type=dg.Nothing,
         pool=names.crm_pool,
-        check_specs=crm_check_specs(names.asset("crm_sync")),
         **asset_attributes("crm_sync", settings, sync, deliver, crm_record),
     )
     @with_resource_keys(names)
     def crm_sync(
         context: dg.AssetExecutionContext, config: SyncConfig, store: StoreResource, crm: CrmResource
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         opened = store.open()
-        dates = as_dates(context.partition_keys)
-        scope = sync_scope(config, *_date_range(config, dates, settings))
+        planned = as_dates(context.partition_keys)
+        unprocessed = failures_before(context, names.asset("daily_attendance"))
+        dates = [day for day in planned if day.isoformat() not in unprocessed]
+        scope = sync_scope(config, *_date_range(config, planned, settings))
+        scope = replace(scope, without=tuple(as_dates(list(unprocessed))))
         if config.all_due:
             dates = _plan_partitions(context, opened, scope, dates)
         is_misconfigured = False
@@ -91,8 +98,8 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 settled=keep_summary,
             )
         except CrmMisconfigured as error:
-            yield from crm_check_results(context.asset_key, opened.deliveries, opened.clock())
             if error.summary is None:
+                yield from run_evaluations(context, names, backlog_results(opened), is_failing=True)
                 raise dg.Failure(str(error), metadata={MISCONFIGURED_CRM: True}, allow_retries=False) from error
             is_misconfigured = True
             summary = error.summary  # of the requests before the CRM rejected the configuration
@@ -105,16 +112,18 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             context.log_event(dg.AssetObservation(context.asset_key, metadata=_delivery_counts(settled)))
             _materialize(context, opened, dates, links)
             raise
-        else:
-            yield from crm_check_results(context.asset_key, opened.deliveries, opened.clock())
         context.log.info("%s", summary.message())
         context.log_event(dg.AssetObservation(context.asset_key, metadata=_delivery_counts(summary)))
-        _materialize(context, opened, dates, links)
-        if _undelivered_count(summary) or summary.stopped:
-            raise _failure(summary, is_misconfigured)
+        undelivered = _materialize(context, opened, dates, links)
+        is_incomplete = bool(_undelivered_count(summary) or summary.stopped)
         blocked = {day.isoformat(): why for day, why in opened.quality.blocked_dates().items() if day in dates}
-        if blocked:
-            raise partial_failure("work date", blocked, len(dates))
+        failed = {**unprocessed, **(undelivered if is_backfill(context) else {}), **blocked}
+        yield from run_evaluations(context, names, backlog_results(opened), is_failing=is_incomplete or bool(failed))
+        if is_incomplete:
+            raise _failure(summary, unprocessed, is_misconfigured)
+        if failed:
+            raise partial_failure("work date", failed, len(planned))
+        yield step_output()
 
     return [crm_sync]
 
@@ -143,15 +152,31 @@ def _plan_partitions(
     return [*planned, *others]
 
 
-def _materialize(context: dg.AssetExecutionContext, store: Store, dates: Sequence[date], links: AdminLinks) -> None:
-    """Materialize each work date without undelivered deliveries, including dates without attendance days."""
+def _materialize(
+    context: dg.AssetExecutionContext, store: Store, dates: Sequence[date], links: AdminLinks
+) -> dict[str, str]:
+    """Materialize each work date without undelivered deliveries, including dates without attendance days. Returns a
+    message for each of the other dates.
+    """
+    (attendance,) = context.assets_def.dependency_keys
+    upstream = UpstreamEvent.materialized(context.instance, attendance)
     dates = sorted({*dates, *store.deliveries.dates_of(context.run.run_id)})  # some became due during the run
     by_date = store.deliveries.states_by_date(dates)
+    undelivered: dict[str, str] = {}
     for day in dates:
         states = by_date.get(day, {})
-        if not any(state in states for state in OPEN_STATES):
-            metadata = {"delivered": dg.MetadataValue.int(states.get("delivered", 0)), **links.delivered(day)}
-            context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata))
+        delivered = states.get("delivered", 0)
+        if waiting := [f"{states[state]} in state {state}" for state in OPEN_STATES if state in states]:
+            undelivered[day.isoformat()] = f"deliveries are left: {', '.join(waiting)}"
+            continue
+        event = dg.AssetMaterialization(
+            context.asset_key,
+            partition=day.isoformat(),
+            metadata={"dagster/partition_row_count": dg.MetadataValue.int(delivered), **links.delivered(day)},
+            tags=version_tags(context, delivered, upstream),
+        )
+        context.log_event(event)
+    return undelivered
 
 
 def sync_scope(config: SyncConfig, first: date, last: date | None) -> SyncScope:
@@ -170,12 +195,14 @@ def _undelivered_count(summary: DeliverySummary) -> int:
     return summary.retry + summary.failed + summary.unsent
 
 
-def _failure(summary: DeliverySummary, is_misconfigured: bool) -> dg.Failure:
-    lines = [f"- {error.work_date} {error.user_id}: {error.message}" for error in summary.errors]
+def _failure(summary: DeliverySummary, unprocessed: Mapping[str, str], is_misconfigured: bool) -> dg.Failure:
+    errors = [(error.work_date, error.user_id, error.message) for error in summary.errors]
+    errors += [(day, "", why) for day, why in unprocessed.items()]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
+    skipped = f"; {counted(len(unprocessed), 'work date')} not processed" if unprocessed else ""
     return dg.Failure(
-        description=f"{summary.message()}{stopped}",
-        metadata={"errors": dg.MetadataValue.md("\n".join(lines) or "*none*")}
+        description=f"{summary.message()}{stopped}{skipped}",
+        metadata={"errors": table(["work date", "user_id", "error"], errors)}
         | ({MISCONFIGURED_CRM: dg.MetadataValue.bool(True)} if is_misconfigured else {}),
         allow_retries=False,
     )

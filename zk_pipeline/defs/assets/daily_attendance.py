@@ -3,6 +3,7 @@
 # No postponed annotations: Dagster inspects them.
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import dagster as dg
 
@@ -10,17 +11,20 @@ from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
+from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
-from zk_pipeline.defs.checks.day_checks import check_result, check_spec
+from zk_pipeline.defs.assets.step_output import is_followed_by, step_output
+from zk_pipeline.defs.assets.work_dates import report_partitions
+from zk_pipeline.defs.checks.quality_checks import coverage_results, run_evaluations
 from zk_pipeline.defs.failures import partial_failure
+from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import as_dates, last_work_date, work_date_partitions
+from zk_pipeline.defs.partitions import as_dates, work_date_partitions
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.process import process_dates, work_rules
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.days.punch_summaries import summarize
-from zk_pipeline.store.store import utc_now
 
 
 def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -29,24 +33,32 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         key=names.asset("daily_attendance"),
         group_name="attendance",
-        kinds={"pandas", "duckdb"},
         description="One row per site, user and work date: clock-in, clock-out and outliers.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        # For lineage only: stale work dates come from the store.
-        deps=[dg.AssetDep(names.asset("raw_punches"), partition_mapping=dg.AllPartitionMapping())],
+        deps=[
+            names.work_dates,
+            # For lineage only: `work_dates` has the work dates of the punches, and one terminal that cannot be polled
+            # stops no date.
+            dg.AssetDep(names.asset("raw_punches"), partition_mapping=dg.SpecificPartitionsPartitionMapping([])),
+        ],
         output_required=False,
+        dagster_type=dg.Nothing,
         pool=names.attendance_pool,
         **asset_attributes("daily_attendance", settings, process_dates, evaluate_days, summarize),
-        check_specs=[check_spec(names.asset("daily_attendance"))],
     )
     @with_resource_keys(names)
     def daily_attendance(
         context: dg.AssetExecutionContext, store: StoreResource
-    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+        wait_in_backfill(context.instance, context.run, names.asset("raw_punches"))
         opened = store.open()
+        upstream = UpstreamEvent.observed(context.instance, names.work_dates)
         opened.punches.apply_settings(rules)
         dates = as_dates(context.partition_keys)
+
+        def tags(revised_at: datetime | None) -> dict[str, str]:
+            return version_tags(context, revised_at.isoformat() if revised_at else "no rows", upstream)
 
         def log_materializations(batch: Sequence[DateWritten]) -> None:
             first, last = batch[0].work_date, batch[-1].work_date
@@ -54,20 +66,35 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             for written in batch:
                 day = written.work_date
                 metadata = date_metadata(written, figures) | links.days(day)
-                event = dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata)
+                event = dg.AssetMaterialization(
+                    context.asset_key, partition=day.isoformat(), metadata=metadata, tags=tags(written.revised_at)
+                )
                 context.log_event(event)
+            report_partitions(context.instance, names, [written.work_date for written in batch if written.is_first])
 
         per_site = settings.crm_record_per == "site"
         result = process_dates(
             opened, dates, rules, run_id=context.run.run_id, per_site=per_site, on_committed=log_materializations
         )
-        publish_snapshot(opened, settings.snapshot_path, context.log.info)
+        overtaken = opened.days.revised_at(result.overtaken) if result.overtaken else {}
         for day in result.overtaken:
-            context.log.info("%s: skipped, since another run has processed newer punches", day)
-        last = last_work_date(settings, utc_now())
-        yield check_result(context.asset_key, opened.days.dates_outside(first=settings.history_start, last=last))
-        if result.failed:
-            failed = {day.isoformat(): why for day, why in result.failed.items()}
+            event = dg.AssetMaterialization(
+                context.asset_key,
+                partition=day.isoformat(),
+                description="Another run has processed newer punches in the meantime.",
+                tags=tags(overtaken.get(day)),
+            )
+            context.log_event(event)
+        failed = {day.isoformat(): why for day, why in result.failed.items()}
+        for day, why in failed.items():
+            context.log.error("%s: %s", day, why)
+        is_failing = bool(failed) and not (
+            len(failed) < len(dates) and is_followed_by(context, names.asset("crm_sync"))
+        )
+        yield from run_evaluations(context, names, coverage_results(opened, settings), is_failing=is_failing)
+        publish_snapshot(opened, settings.snapshot_path, context.log.info)
+        if is_failing:
             raise partial_failure("work date", failed, len(dates))
+        yield step_output(failed)
 
     return [daily_attendance]

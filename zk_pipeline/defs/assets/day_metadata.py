@@ -13,22 +13,19 @@ from zk_pipeline.store.days.days import DateWritten
 
 
 def date_metadata(written: DateWritten, span: RangeStatistics) -> dict[str, dg.MetadataValue]:
-    """Counts, which the UI plots over time; charts and preview only for a date with punches."""
+    """Counts, which the UI plots over the work dates; charts and preview only for a date with punches."""
     day = written.work_date
     figures = span.dates.get(day, DateStatistics())
     counts = {
         "dagster/partition_row_count": written.rows,
-        "added": written.added,
-        "changed": written.changed,
-        "unchanged": written.unchanged,
-        "retracted": written.retracted,
         "incomplete": figures.incomplete,
         "outlier_rows": figures.outliers,
         "source_punches": figures.punches,
-        "source_polls": figures.polls,
         "source_devices": figures.devices,
     }
     metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
+    names = ("added", "changed", "unchanged", "retracted")
+    metadata["changes"] = dg.MetadataValue.json({name: getattr(written, name) for name in names})
     metadata["outliers"] = dg.MetadataValue.json(dict(figures.codes))
     if figures.punches:
         labels = ["" if hour % 6 else f"{hour:02}" for hour in range(24)]

@@ -2,7 +2,8 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date
 from functools import partial
 
 import dagster as dg
@@ -11,16 +12,23 @@ from pydantic import Field
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.checks.terminal_checks import check_results, check_specs
+from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
+from zk_pipeline.defs.assets.step_output import step_output
+from zk_pipeline.defs.assets.work_dates import observations
+from zk_pipeline.defs.checks.quality_checks import run_evaluations, terminal_results
+from zk_pipeline.defs.dagster_internals import DATA_VERSION_TAG
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
+from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, TerminalsResource, with_resource_keys
 from zk_pipeline.devices.reading import read_terminal
 from zk_pipeline.operations.files.tables import device_table
 from zk_pipeline.operations.poll import DevicePolled, poll_devices
-from zk_pipeline.store.queries.terminal_health import terminal_health
+from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.store import Store
+
+_NO_PUNCHES = "no punches"  # data version
 
 
 class PollConfig(dg.Config):
@@ -45,13 +53,17 @@ def _devices(store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type
 
 def _raw_punches(
     context: dg.AssetExecutionContext, config: PollConfig, store: StoreResource, terminals: TerminalsResource
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
     opened = store.open()
     named = set(config.devices)
     keys = set(context.partition_keys)
-    chosen = [d for d in opened.devices.all() if d.name in keys and (d.name in named if named else d.enabled)]
+    registered = [device for device in opened.devices.all() if device.name in keys]
+    chosen = [device for device in registered if (device.name in named if named else device.enabled)]
     context.log.info("polling %d devices", len(chosen))
     failures: dict[str, str] = {}
+    touched: set[date] = set()
+    (registry,) = context.assets_def.dependency_keys
+    upstream = UpstreamEvent.materialized(context.instance, registry)
     links = AdminLinks(terminals.pipeline.admin_url)
     read = partial(terminals.gateway().read, lock_while_reading=config.lock_while_reading)
     for polled in poll_devices(
@@ -67,58 +79,102 @@ def _raw_punches(
             context.log.error("%s", polled.summary)
             failures[name] = polled.summary
             continue
-        for warning in polled.ingested.warnings if polled.ingested is not None else ():
-            context.log.warning("%s", warning)
+        if polled.ingested is not None:
+            touched |= polled.ingested.touched.keys()
+            for warning in polled.ingested.warnings:
+                context.log.warning("%s", warning)
         try:
-            context.log_event(_event(context.asset_key, opened, polled, links))
+            context.log_event(_event(context, opened, polled, links, upstream))
         except Exception as error:  # go on with the other devices; device_polls has the result of this one
             context.log.exception("%s was stored, but its materialization could not be logged", name)
             failures[name] = (
                 f"{polled.summary}; stored, but not logged as materialization ({type(error).__name__}: {error})"
             )
-    yield from check_results(context.asset_key, terminal_health(opened.database))
+    if touched:
+        _observe_dates(context, opened, terminals.pipeline, touched)
+    names = Names(terminals.pipeline.key_prefix)
+    yield from run_evaluations(context, names, terminal_results(opened), is_failing=bool(failures))
+    if not named:  # a backfill of all partitions ends as failed if one of them has no materialization
+        for device in registered:
+            if not device.enabled:
+                context.log_event(_event_of_disabled(context, device.name, upstream))
     if failures:
         raise partial_failure("device", failures, len(chosen))
+    yield step_output()
 
 
-def _event(key: dg.AssetKey, store: Store, polled: DevicePolled, links: AdminLinks) -> dg.AssetMaterialization:
+def _event(
+    context: dg.AssetExecutionContext, store: Store, polled: DevicePolled, links: AdminLinks, upstream: UpstreamEvent
+) -> dg.AssetMaterialization:
     """Materialization of one device's poll. One event per device: each is a transaction in Dagster's event log."""
     event_metadata = _poll_metadata(polled) | links.device(polled.device.id)
     ingested = polled.ingested
     if ingested is not None and ingested.new:
         event_metadata["preview"] = preview(store.punches.preview(polled.device.name, ingested.poll_id))
+    newest = ingested and ingested.newest_punches_poll_id
     return dg.AssetMaterialization(
-        key, partition=polled.device.name, description=polled.summary, metadata=event_metadata
+        context.asset_key,
+        partition=polled.device.name,
+        description=polled.summary,
+        metadata=event_metadata,
+        tags=version_tags(context, f"poll {newest}" if newest else _NO_PUNCHES, upstream),
+    )
+
+
+def _observe_dates(
+    context: dg.AssetExecutionContext, store: Store, settings: Settings, touched: Collection[date]
+) -> None:
+    """Make the attendance days of the work dates with new punches stale, also if `new_punches_sensor` is off."""
+    stale = stale_dates(store, settings, last=last_work_date(settings, store.clock()))
+    found = [item for item in stale if item.work_date in touched]
+    for event in observations(context.instance, Names(settings.key_prefix), found).values():
+        if event is not None:
+            context.log_event(event)
+
+
+def _event_of_disabled(
+    context: dg.AssetExecutionContext, device: str, upstream: UpstreamEvent
+) -> dg.AssetMaterialization:
+    """Materialization of a device without a poll: its punches are as before."""
+    latest = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device]), limit=1
+    ).records
+    version = latest[0].asset_materialization.tags.get(DATA_VERSION_TAG) if latest else None
+    return dg.AssetMaterialization(
+        context.asset_key,
+        partition=device,
+        description=f"{device} is disabled: not polled",
+        tags=version_tags(context, version or _NO_PUNCHES, upstream),
     )
 
 
 def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
+    """Numbers that compare devices, which the UI plots over them, and the figures of the poll."""
     reading, ingested = polled.reading, polled.ingested
     assert reading is not None
     assert ingested is not None
-    values: dict[str, object] = {
-        "dagster/partition_row_count": ingested.stored,
-        "new_punches": ingested.new,
-        "fetched": ingested.fetched,
-        "reported": reading.info.record_count,
-        "quarantined": ingested.quarantined,
-        "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
-        "clock_drift_seconds": reading.info.clock_drift_seconds,
-        "fill_percent": round(100 * reading.record_count_after / max(1, reading.info.record_capacity), 1),
+    drift = reading.info.clock_drift_seconds
+    poll = {
         "mode": reading.mode,
-        "warnings": "\n".join(ingested.warnings) or None,
+        "fetched": ingested.fetched,
+        "stored": ingested.stored,
+        "quarantined": ingested.quarantined,
         "bytes_read": reading.bytes_read,
-        "affected_dates": {day.isoformat(): count for day, count in ingested.touched.items()},
+        "duration_seconds": round((polled.finished_at - polled.started_at).total_seconds(), 3),
+        "clock_drift_seconds": None if drift is None else round(drift, 1),
     }
-    return {name: _value(value) for name, value in values.items() if value is not None}
-
-
-def _value(value: object) -> dg.MetadataValue:
-    if isinstance(value, dict):
-        return dg.MetadataValue.json(value)
-    if isinstance(value, str):
-        return dg.MetadataValue.text(value)
-    return dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(int(str(value)))
+    metadata: dict[str, dg.MetadataValue] = {
+        "new_punches": dg.MetadataValue.int(ingested.new),
+        "reported": dg.MetadataValue.int(reading.info.record_count),
+        "fill_percent": dg.MetadataValue.float(
+            round(100 * reading.record_count_after / max(1, reading.info.record_capacity), 1)
+        ),
+        "poll": dg.MetadataValue.json(poll),
+        "affected_dates": dg.MetadataValue.json({day.isoformat(): count for day, count in ingested.touched.items()}),
+    }
+    if ingested.warnings:
+        metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
+    return metadata
 
 
 def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -130,7 +186,6 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     devices = dg.asset(
         key=names.asset("devices"),
         group_name="terminals",
-        kinds={"duckdb"},
         description="Snapshot of the device registry, which `zk-pipeline device` manages.",
         pool=pool,
         **asset_attributes("devices", settings, _devices),
@@ -138,15 +193,14 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     raw_punches = dg.asset(
         key=names.asset("raw_punches"),
         group_name="terminals",
-        kinds={"python", "duckdb"},
         description="All punches as read from the terminals, append-only. One partition per device.",
         partitions_def=names.device_partitions,
         # With queues a backfill from the UI is one run per device, each in its own queue with a limit of one run.
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),
         deps=[names.asset("devices")],
         output_required=False,
+        dagster_type=dg.Nothing,
         pool=pool,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
-        check_specs=check_specs(names.asset("raw_punches")),
     )(with_resource_keys(names)(_raw_punches))
     return [devices, raw_punches]

@@ -13,11 +13,11 @@ from typing import Any
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.assets.work_dates import report_missing_partitions
 from zk_pipeline.defs.instance.check_retention import delete_old_checks
 from zk_pipeline.defs.instance.run_retention import OldRuns, delete_runs, find_old_runs
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
-from zk_pipeline.operations.alerting.quality_checks import CHECKS
 from zk_pipeline.store.store import utc_now
 
 RUNS_PER_CLEANUP = 2000  # about 20 s; the next clean-up continues
@@ -45,7 +45,8 @@ def jobs(settings: Settings) -> Sequence[Any]:
     def asset_job(name: str, description: str, *assets: str, config: Mapping[str, Any] | None = None) -> Any:
         return dg.define_asset_job(
             name,
-            selection=_without_sensor_checks(names, *assets),
+            # The step of all checks would be skipped if the asset fails: `run_evaluations`.
+            selection=dg.AssetSelection.assets(*map(names.asset, assets)).without_checks(),
             config=config,
             description=description,
             executor_def=dg.in_process_executor,
@@ -64,14 +65,6 @@ def jobs(settings: Settings) -> Sequence[Any]:
         ),
         _cleanup_job(settings, names),
     ]
-
-
-def _without_sensor_checks(names: Names, *assets: str) -> dg.AssetSelection:
-    """The assets and the checks that they evaluate themselves, without those of `quality_check_sensor`."""
-    sensor_checks = [
-        dg.AssetCheckKey(names.asset(check.asset), check.name) for check in CHECKS if check.asset in assets
-    ]
-    return dg.AssetSelection.assets(*map(names.asset, assets)) - dg.AssetSelection.checks(*sensor_checks)
 
 
 def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
@@ -99,6 +92,7 @@ def _cleanup_job(settings: Settings, names: Names) -> dg.JobDefinition:
         context.log.info("%s; %d old runs: %s", cleaned, len(old_runs.removable), " ".join(old_runs.removable))
         if not config.dry_run:
             delete_runs(context.instance, old_runs.removable)
+            report_missing_partitions(context.instance, names, store.open().days.processed_dates())
         context.log_event(dg.AssetObservation(names.asset("raw_punches"), metadata=counts))
 
     @dg.job(

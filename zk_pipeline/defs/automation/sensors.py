@@ -1,13 +1,17 @@
-"""Sensors for device partitions and new punches. They read the store and keep no cursor."""
+"""Sensors for device partitions and new punches. They read the store. The cursor of `new_punches_sensor` only spares
+it to read Dagster's log for work dates that it has observed.
+"""
 
 # No postponed annotations: Dagster inspects them.
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.defs.assets.work_dates import observations
 from zk_pipeline.defs.automation.schedules import MAX_RUNS, unless_in_progress
 from zk_pipeline.defs.instance.requirements import unmet_requirements
 from zk_pipeline.defs.instance.runs_in_progress import polls_in_progress
@@ -119,19 +123,32 @@ def sensors(
         job_name=names.process,
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=default_status,
-        description="Requests runs for exactly the stale work dates: those with punches newer than their rows.",
+        description="Requests runs for exactly the stale work dates, those with punches newer than their rows, and "
+        "observes them in `work_dates`.",
     )
     @with_resource_keys(names)
-    def new_punches_sensor(
-        context: dg.SensorEvaluationContext, store: StoreResource
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def new_punches_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
+        observed: dict[str, dg.AssetObservation | None] = {}
+        known: dict[str, str] = json.loads(context.cursor or "{}")  # version of each stale date that was observed
+
         def request() -> Iterator[dg.RunRequest | dg.SkipReason]:
+            nonlocal known
             stale = stale_dates(store.open(), settings, last=last_work_date(settings, utc_now()))
+            versions = {item.work_date.isoformat(): item.version for item in stale}
+            new = [item for item in stale if known.get(item.work_date.isoformat()) != item.version]
+            observed.update(observations(context.instance, names, new))
+            known = {day: version for day, version in versions.items() if day in observed or known.get(day) == version}
             if not stale:
                 yield dg.SkipReason("no stale work date: no punches newer than their attendance days")
             for part in contiguous(item.work_date for item in stale)[:MAX_RUNS]:
                 yield dg.RunRequest(run_key=run_key(part, stale), tags=part.tags)
 
-        yield from unless_in_progress(context.instance, names, [names.process], request)
+        requested = list(unless_in_progress(context.instance, names, [names.process], request))
+        return dg.SensorResult(
+            run_requests=[one for one in requested if isinstance(one, dg.RunRequest)],
+            skip_reason=next((one for one in requested if isinstance(one, dg.SkipReason)), None),
+            cursor=json.dumps(known),
+            asset_events=[event for event in observed.values() if event is not None],
+        )
 
     return [device_registry_sensor, new_punches_sensor]

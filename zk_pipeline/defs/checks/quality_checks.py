@@ -1,36 +1,41 @@
-"""Asset checks of freshness and data quality.
+"""Asset checks: their results from the store, their evaluations in Dagster's event log.
 
-A sensor evaluates them without a run, so that they also fail if no run happens; the UI evaluates them on demand. The
-rules are in `operations.alerting.quality_results`.
+`quality_check_sensor` evaluates all of them without a run, so that they also fail if no run happens; an asset evaluates
+those that its run changes; the UI evaluates them on demand. The rules are in `operations.alerting.quality_results`.
 """
 
 # No postponed annotations: Dagster inspects them.
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
-from zk_pipeline.defs.metadata import cell
+from zk_pipeline.defs.dagster_internals import AssetCheckExecutionRecord, AssetCheckExecutionRecordStatus
+from zk_pipeline.defs.instance.check_retention import WHOLE_ASSET
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
 from zk_pipeline.defs.resources import StoreResource, with_resource_keys
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, LATENESS, Check
 from zk_pipeline.operations.alerting.quality_results import (
+    DELIVERY_OVERDUE,
     CheckResult,
+    evaluate_backlog,
+    evaluate_coverage,
     evaluate_facts,
     evaluate_freshness,
+    evaluate_terminals,
     max_silence,
 )
 from zk_pipeline.store.errors import StoreBusy
+from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store
 
-FACTS_INTERVAL, FAILED_FACTS_INTERVAL, REPEAT_INTERVAL = timedelta(hours=1), timedelta(minutes=15), timedelta(hours=6)
+FULL_INTERVAL, REPEAT_INTERVAL = timedelta(hours=1), timedelta(hours=6)
 SENSOR_INTERVAL_FACTOR = 4  # interval of this sensor as a multiple of that of the other sensors
-MAX_PROBLEMS_SHOWN = 50  # in the metadata of one evaluation
+MAX_PROBLEMS_SHOWN = 50  # in the description of one evaluation
+_RUNNING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 def check_spec(check: Check, names: Names) -> dg.AssetCheckSpec:
@@ -56,17 +61,83 @@ def data_results(store: Store, settings: Settings) -> list[CheckResult]:
     return evaluate_facts(store.quality.facts(today=last_work_date(settings, store.clock()) - timedelta(days=1)))
 
 
+def terminal_results(store: Store) -> list[CheckResult]:
+    """Results of the checks that a poll changes."""
+    return evaluate_terminals(terminal_health(store.database))
+
+
+def coverage_results(store: Store, settings: Settings) -> list[CheckResult]:
+    """Result of the check that processing changes."""
+    last = last_work_date(settings, store.clock())
+    return evaluate_coverage(store.days.dates_outside(first=settings.history_start, last=last))
+
+
+def backlog_results(store: Store) -> list[CheckResult]:
+    """Results of the checks that a sync changes."""
+    now, deliveries = store.clock(), store.deliveries
+    return evaluate_backlog(deliveries.dead_letters(), deliveries.late(due_before=now - DELIVERY_OVERDUE), now)
+
+
+def all_results(store: Store, settings: Settings) -> list[CheckResult]:
+    """Results of all checks."""
+    return [
+        *freshness_results(store, settings),
+        *data_results(store, settings),
+        *terminal_results(store),
+        *coverage_results(store, settings),
+        *backlog_results(store),
+    ]
+
+
+def evaluation(result: CheckResult, names: Names, *, at: datetime | None = None) -> dg.AssetCheckEvaluation:
+    """Evaluation for the event log; `at`: time of an evaluation without a run, which makes it unique."""
+    return dg.AssetCheckEvaluation(
+        asset_key=names.asset(result.check.asset),
+        check_name=result.check.name,
+        passed=result.passed,
+        description=problem_list(result),
+        metadata=result_metadata(result),
+        severity=dg.AssetCheckSeverity[result.check.severity],
+        blocking=result.check.blocking,
+        partition=WHOLE_ASSET if at is None else f"{WHOLE_ASSET} {at.isoformat()}",
+    )
+
+
+def problem_list(result: CheckResult) -> str | None:
+    """Problems and remedy as Markdown, which the UI shows inline, unlike metadata; None if the check passed."""
+    if result.passed:
+        return None
+    lines = [f"- {_one_line(problem)}" for problem in result.problems[:MAX_PROBLEMS_SHOWN]]
+    more = len(result.problems) - len(lines)
+    return "\n".join([*lines, *([f"- and {more} more"] if more else []), "", f"Remedy: {result.check.remedy}"])
+
+
+def _one_line(problem: str) -> str:
+    """Text of a Markdown list item: names and messages from terminals and the CRM may contain line breaks."""
+    return " ".join(problem.replace("\\", "\\\\").split())
+
+
 def result_metadata(result: CheckResult) -> dict[str, dg.MetadataValue]:
-    lines = [f"- {cell(problem)}" for problem in result.problems[:MAX_PROBLEMS_SHOWN]]
-    metadata: dict[str, dg.MetadataValue] = {
+    """Numbers, which the UI plots over time."""
+    return {
         name: dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(value)
-        for name, value in result.measured.items()
+        for name, value in {"failing": len(result.problems), **result.measured}.items()
     }
-    metadata["failing"] = dg.MetadataValue.int(len(result.problems))
-    metadata["problems"] = dg.MetadataValue.md("\n".join(lines) or "*none*")
-    if result.problems:
-        metadata["remedy"] = dg.MetadataValue.md(result.check.remedy)
-    return metadata
+
+
+def run_evaluations(
+    context: dg.AssetExecutionContext, names: Names, results: Sequence[CheckResult], *, is_failing: bool
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Evaluations of the checks that the run of an asset changes. `is_failing`: whether the step of the asset fails
+    afterwards.
+
+    They are no outputs of that step: Dagster would plan them for each partition, and show a check as failed if the step
+    ended early. In a run of the UI's Materialize button the step of all checks evaluates them, unless it is skipped
+    because the asset fails.
+    """
+    job = context.op_execution_context.job_def
+    if is_failing or not job.has_node_named(names.quality_checks):
+        yield from (evaluation(result, names) for result in results)
 
 
 def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
@@ -74,20 +145,20 @@ def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
     names = Names(settings.key_prefix)
     specs = [check_spec(check, names) for check in CHECKS]
 
-    @dg.multi_asset_check(specs=specs, name=names.unique("quality_checks"), can_subset=True)
+    @dg.multi_asset_check(specs=specs, name=names.quality_checks, can_subset=True)
     @with_resource_keys(names)
     def evaluate_all(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
-        opened = store.open()
         selected = {key.name for key in context.selected_asset_check_keys}
-        results = [*freshness_results(opened, settings), *data_results(opened, settings)]
-        for result in (one for one in results if one.check.name in selected):
-            yield dg.AssetCheckResult(
-                asset_key=names.asset(result.check.asset),
-                check_name=result.check.name,
-                passed=result.passed,
-                severity=dg.AssetCheckSeverity[result.check.severity],
-                metadata=result_metadata(result),
-            )
+        for result in all_results(store.open(), settings):
+            if result.check.name in selected:
+                yield dg.AssetCheckResult(
+                    asset_key=names.asset(result.check.asset),
+                    check_name=result.check.name,
+                    passed=result.passed,
+                    description=problem_list(result),
+                    severity=dg.AssetCheckSeverity[result.check.severity],
+                    metadata=result_metadata(result),
+                )
 
     return [evaluate_all]
 
@@ -101,116 +172,66 @@ def quality_sensor(
         name=names.unique("quality_check_sensor"),
         minimum_interval_seconds=SENSOR_INTERVAL_FACTOR * settings.sensor_interval_seconds,
         default_status=default_status,
-        description="Evaluates freshness checks every few minutes and data checks hourly, without a run. Logs changed "
-        "results, failures that persist after a materialization of their asset, and all results every six hours.",
+        description="Evaluates freshness checks every few minutes and all checks hourly, without a run. Logs changed "
+        "results, and all results every six hours.",
     )
     @with_resource_keys(names)
     def quality_check_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         opened = store.open()
-        log = EvaluationLog.read(context.cursor)
-        materialized_at = last_materialized(context.instance, names)
+        now, log = opened.clock(), EvaluationLog(context.instance, names)
+        is_full = is_due(context.cursor, now) or any(log.is_hidden(check) for check in CHECKS if check not in LATENESS)
         try:
-            results = freshness_results(opened, settings)
-            if log.are_facts_due(opened.clock(), materialized_at):
-                results += data_results(opened, settings)
+            results = all_results(opened, settings) if is_full else freshness_results(opened, settings)
         except StoreBusy as error:
             return dg.SkipReason(str(error))
-        events = log.new_evaluations(results, opened.clock(), materialized_at, names)
-        context.update_cursor(log.write())
-        if not events:
-            return dg.SkipReason("no check result changed")
-        return dg.SensorResult(asset_events=events)
+        if is_full:
+            context.update_cursor(now.isoformat())
+        events = [evaluation(result, names, at=now) for result in results if log.is_news(result, now)]
+        return dg.SensorResult(asset_events=events) if events else dg.SkipReason("no check result changed")
 
     return quality_check_sensor
 
 
-def _digest(problems: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(map(_without_age, problems)).encode()).hexdigest()[:16]
-
-
-def _without_age(problem: str) -> str:
-    """The age in a problem grows with every evaluation; that is not a change."""
-    return problem.partition(" for ")[0]
-
-
-_NO_PROBLEMS = _digest([])
+def is_due(cursor: str | None, now: datetime) -> bool:
+    """Whether to evaluate all checks; `cursor`: when that was done last."""
+    if cursor is None or cursor.startswith("{"):  # of an earlier version
+        return True
+    return now - datetime.fromisoformat(cursor) >= FULL_INTERVAL
 
 
 class EvaluationLog:
-    """Last logged result of each check and its time, as the sensor's cursor, so that the event log has changes only.
+    """The latest evaluation of each check, to log only what the event log does not have yet."""
 
-    Without the cursor every check is logged once more.
-    """
+    def __init__(self, instance: dg.DagsterInstance, names: Names) -> None:
+        self._instance = instance
+        keys = {check.name: dg.AssetCheckKey(names.asset(check.asset), check.name) for check in CHECKS}
+        found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys.values()))
+        self._latest: Mapping[str, AssetCheckExecutionRecord | None] = {name: found.get(keys[name]) for name in keys}
 
-    def __init__(self, entries: dict[str, list[str]]) -> None:
-        self._entries = entries
+    def is_hidden(self, check: Check) -> bool:
+        """Whether the UI shows no evaluation of the check, or only until the next materialization of its asset."""
+        record = self._latest[check.name]
+        if record is not None and record.status is AssetCheckExecutionRecordStatus.PLANNED:
+            return not self._is_running(record.run_id)
+        return record is None or not (record.partition or "").startswith(WHOLE_ASSET)
 
-    @classmethod
-    def read(cls, cursor: str | None) -> "EvaluationLog":
-        return cls(json.loads(cursor) if cursor else {})
-
-    def write(self) -> str:
-        return json.dumps(self._entries)
-
-    def are_facts_due(self, now: datetime, materialized_at: Mapping[str, datetime]) -> bool:
-        """Whether to evaluate the data checks: every hour, earlier if the UI no longer shows a failed one."""
-        if "facts" not in self._entries:
+    def is_news(self, result: CheckResult, now: datetime) -> bool:
+        """Whether to log a result: hidden, changed, or logged longer than `REPEAT_INTERVAL` ago."""
+        if self.is_hidden(result.check):
             return True
-        since = now - datetime.fromisoformat(self._entries["facts"][0])
-        is_failure_hidden = any(
-            self._is_hidden(check, materialized_at)
-            for check in CHECKS
-            if check not in LATENESS and self._entries.get(check.name, [_NO_PROBLEMS])[0] != _NO_PROBLEMS
-        )
-        return since >= FACTS_INTERVAL or (is_failure_hidden and since >= FAILED_FACTS_INTERVAL)
+        record = self._latest[result.check.name]
+        if record is None or record.evaluation is None:  # a run is about to evaluate the check
+            return False
+        is_same = _without_ages(record.evaluation.description) == _without_ages(problem_list(result))
+        return not is_same or now - datetime.fromtimestamp(record.create_timestamp, UTC) >= REPEAT_INTERVAL
 
-    def _is_hidden(self, check: Check, materialized_at: Mapping[str, datetime]) -> bool:
-        """The UI shows the result of a check only until the next materialization of its asset."""
-        entry = self._entries.get(check.name)
-        at = materialized_at.get(check.asset)
-        return entry is not None and at is not None and at > datetime.fromisoformat(entry[1])
-
-    def new_evaluations(
-        self, results: Sequence[CheckResult], now: datetime, materialized_at: Mapping[str, datetime], names: Names
-    ) -> list[dg.AssetCheckEvaluation]:
-        """Evaluations to log: changed results, results logged longer than `REPEAT_INTERVAL` ago, and results that the
-        UI no longer shows (failed ones at once, passed ones within an hour).
-        """
-        if any(result.check not in LATENESS for result in results):
-            self._entries["facts"] = [now.isoformat()]
-        events = []
-        for result in results:
-            digest = _digest(result.problems)
-            before = self._entries.get(result.check.name)
-            repeat_after = REPEAT_INTERVAL
-            if self._is_hidden(result.check, materialized_at):
-                repeat_after = FACTS_INTERVAL if result.passed else timedelta(0)
-            if before and before[0] == digest and now - datetime.fromisoformat(before[1]) < repeat_after:
-                continue
-            self._entries[result.check.name] = [digest, now.isoformat()]
-            events.append(evaluation(result, names))
-        return events
+    def _is_running(self, run_id: str) -> bool:
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and run.status in _RUNNING
 
 
-def evaluation(result: CheckResult, names: Names) -> dg.AssetCheckEvaluation:
-    return dg.AssetCheckEvaluation(
-        asset_key=names.asset(result.check.asset),
-        check_name=result.check.name,
-        passed=result.passed,
-        metadata=result_metadata(result),
-        severity=dg.AssetCheckSeverity[result.check.severity],
-        blocking=result.check.blocking,
-    )
-
-
-def last_materialized(instance: dg.DagsterInstance, names: Names) -> dict[str, datetime]:
-    """Time of the latest materialization of each asset with checks; without assets that were never materialized."""
-    records = instance.get_asset_records([names.asset(name) for name in {check.asset for check in CHECKS}])
-    entries = {record.asset_entry.asset_key.path[-1]: record.asset_entry for record in records}
-    return {
-        name: datetime.fromtimestamp(entry.last_materialization_record.timestamp, tz=UTC)
-        for name, entry in entries.items()
-        if entry.last_materialization_record is not None
-    }
+def _without_ages(description: str | None) -> list[str]:
+    """Lines of a description without the age in a problem, which grows with every evaluation: that is no change."""
+    return [line.partition(" for ")[0] for line in (description or "").splitlines()]

@@ -15,6 +15,7 @@ from zk_pipeline.defs.dagster_internals import (
     RUNLESS_RUN_ID,
     AssetCheckExecutionRecordStatus,
     AssetCheckExecutionsTable,
+    AssetEventTagsTable,
     SqlEventLogStorage,
     SqlEventLogStorageTable,
     db_select,
@@ -22,6 +23,11 @@ from zk_pipeline.defs.dagster_internals import (
 from zk_pipeline.defs.names import Names
 
 CHECKS_PER_CLEANUP = 50_000  # a few weeks' worth; the next clean-up continues
+# Beginning of the partition of our evaluations. The UI shows an evaluation until the next materialization of its asset,
+# one of a partition until the next materialization of that partition. The results do not depend on a materialization,
+# so they have a partition that is never materialized, and the UI shows the latest until the next one. No device can
+# have such a name.
+WHOLE_ASSET = "n/a"
 _BATCH_SIZE = 500  # rows per transaction, which locks Dagster's SQLite file
 Connect = Callable[[], AbstractContextManager[Any]]
 
@@ -36,7 +42,7 @@ def delete_old_checks(
 ) -> int:
     """Delete evaluations of the pipeline's checks before the aware instant `before` except the latest of each check; at
     most `limit`.
-    Returns their number. Deletes superseded freshness events of that time as well.
+    Returns their number. Deletes superseded freshness events and observations of work dates of that time as well.
 
     Dagster has no API for this, so this deletes rows of its tables through its connections; no-op if the event log is
     not an SQL database.
@@ -52,20 +58,31 @@ def delete_old_checks(
     _delete(index, AssetCheckExecutionsTable, superseded)
     # Dagster's SQLite storage has these events twice: in the index file and in the file of runless events.
     for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
-        for query in (_old_evaluation_events(names, old), _superseded_freshness_events(names, old)):
-            _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
+        for query in (
+            _old_evaluation_events(names, old),
+            _superseded_freshness_events(names, old),
+            _superseded_observations(names, old),
+        ):
+            events = _find(connect, query.limit(limit))
+            if connect is index:
+                _delete(connect, AssetEventTagsTable, events, AssetEventTagsTable.c.event_id)
+            _delete(connect, SqlEventLogStorageTable, events)
     return len(superseded)
 
 
 def _superseded_evaluations(names: Names, old: datetime) -> Any:
     """Old rows with a newer evaluation, and old planned evaluations that never ran."""
     row, newer = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias().c
+
+    def is_of_the_asset(of: Any) -> Any:
+        return of.partition.is_(None) | of.partition.startswith(WHOLE_ASSET)
+
     planned = AssetCheckExecutionRecordStatus.PLANNED.value
     has_newer = (
         db_select([newer.id])
         .where(newer.asset_key == row.asset_key)
         .where(newer.check_name == row.check_name)
-        .where(newer.partition.is_not_distinct_from(row.partition))
+        .where((newer.partition == row.partition) | (is_of_the_asset(newer) & is_of_the_asset(row)))
         .where(newer.execution_status != planned)
         .where(newer.id > row.id)
         .exists()
@@ -99,6 +116,22 @@ def _superseded_freshness_events(names: Names, old: datetime) -> Any:
     )
 
 
+def _superseded_observations(names: Names, old: datetime) -> Any:
+    """Old observations of work dates with a newer one: the latest makes an older materialization stale."""
+    event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
+    has_newer = (
+        db_select([newer.id])
+        .where(newer.asset_key == event.asset_key)
+        .where(newer.dagster_event_type == event.dagster_event_type)
+        .where(newer.partition == event.partition)
+        .where(newer.id > event.id)
+        .exists()
+    )
+    return _runless_events(dg.DagsterEventType.ASSET_OBSERVATION, old).where(
+        (event.asset_key == names.work_dates.to_string()) & has_newer
+    )
+
+
 def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:
     event = SqlEventLogStorageTable.c
     query = db_select([event.id]).where(event.run_id == RUNLESS_RUN_ID).where(event.dagster_event_type == kind.value)
@@ -115,7 +148,8 @@ def _find(connect: Connect, query: Any) -> list[int]:
         return [id_ for (id_,) in connection.execute(query).fetchall()]
 
 
-def _delete(connect: Connect, table: Any, ids: list[int]) -> None:
+def _delete(connect: Connect, table: Any, ids: list[int], column: Any = None) -> None:
+    wanted = table.c.id if column is None else column
     for start in range(0, len(ids), _BATCH_SIZE):
         with connect() as connection:
-            connection.execute(table.delete().where(table.c.id.in_(ids[start : start + _BATCH_SIZE])))
+            connection.execute(table.delete().where(wanted.in_(ids[start : start + _BATCH_SIZE])))

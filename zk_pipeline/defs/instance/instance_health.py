@@ -77,16 +77,13 @@ def failed_run_details(instance: dg.DagsterInstance, run: dg.DagsterRun, names: 
 
 
 def failed_checks(instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]) -> list[FailedCheck]:
-    """The checks whose latest completed evaluation failed, with its problems and remedy."""
+    """The checks whose latest completed evaluation failed, with its description: problems and remedy."""
     failed = []
     for key, record in _last_evaluations(instance, keys).items():
         if record is None or record.status is not AssetCheckExecutionRecordStatus.FAILED or record.event is None:
             continue
         evaluation = record.event.get_dagster_event().asset_check_evaluation_data
-        metadata = evaluation.metadata
-        lines = [evaluation.description or ""]
-        lines += [str(metadata[name].value) for name in ("problems", "remedy") if name in metadata]
-        text = "\n".join(line for line in lines if line)[:_MAX_CHARACTERS]
+        text = (evaluation.description or "")[:_MAX_CHARACTERS]
         failed.append(FailedCheck(key.asset_key.to_user_string(), key.name, evaluation.severity.value, text))
     return failed
 

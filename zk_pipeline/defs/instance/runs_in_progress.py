@@ -49,3 +49,10 @@ def _unfinished(instance: dg.DagsterInstance, names: Names, job: str | None = No
 
 def _message(run: dg.DagsterRun, still: str = "") -> str:
     return f"run {run.run_id} of {run.job_name} is {still}{run.status.value.lower()}"
+
+
+def is_processing(instance: dg.DagsterInstance, names: Names) -> bool:
+    """Whether a run in progress materializes `daily_attendance`."""
+    asset = names.asset("daily_attendance")
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES))
+    return any(run.job_name == names.process or asset in (run.asset_selection or ()) for run in runs)

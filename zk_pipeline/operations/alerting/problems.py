@@ -14,6 +14,7 @@ from zk_pipeline.store.quality.quality import DeviceReach, Freshness
 OWNER_OF_ASSET = {
     "devices": "terminals",
     "raw_punches": "terminals",
+    "work_dates": "attendance",
     "daily_attendance": "attendance",
     "crm_sync": "crm",
 }
@@ -68,6 +69,11 @@ class Links:
 
     def check(self, asset: str, name: str) -> str:
         return f"{self.ui}/assets/{asset}?view=checks&checkDetail={name}" if self.ui else f"Check {name} of {asset}"
+
+    def lineage(self) -> str:
+        """The lineage page with all groups expanded: it collapses them unless the address names them."""
+        groups = dict.fromkeys(OWNER_OF_ASSET.values())  # each owner has a group
+        return f"{self.ui}/asset-groups?expanded={','.join(f'global@global:{group}' for group in groups)}"
 
     def automation(self, name: str) -> str:
         return f"{self.ui}/automation (see {name})" if self.ui else f"Automation {name}"

@@ -1,7 +1,6 @@
-"""Data quality checks: expectation, severity and remedy of each.
+"""Asset checks: expectation, severity and remedy of each. Their results are decided in `quality_results`.
 
-`quality_check_sensor` evaluates them without a run; their results are decided in `quality_results`. Checks that an
-asset evaluates itself are in `defs/checks`.
+`quality_check_sensor` evaluates all of them without a run; a run also evaluates `RUN_CHECKS` of its asset.
 """
 
 from __future__ import annotations
@@ -130,10 +129,62 @@ FEW_REVISIONS = Check(
     remedy="See daily_attendance_revisions of that day: which values flip back and forth, and which runs changed them.",
 )
 
+EVERY_RECORD_ACCOUNTED_FOR = Check(
+    name="every_record_accounted_for",
+    asset="raw_punches",
+    severity=ERROR,
+    expectation="All records of each enabled terminal are stored or in quarantine.",
+    remedy="Read the warnings of its last poll, and poll it with --full.",
+)
+CLOCK_DRIFT_WITHIN_LIMIT = Check(
+    name="clock_drift_within_limit",
+    asset="raw_punches",
+    severity=WARN,
+    expectation="No clock drift of 60 s or more.",
+    remedy="`zk-pipeline device set-clock`.",
+)
+LOG_CAPACITY_AVAILABLE = Check(
+    name="log_capacity_available",
+    asset="raw_punches",
+    severity=WARN,
+    expectation="No log is filled to 80% or more.",
+    remedy="`zk-pipeline device clear-log`, which requires that all records are stored.",
+)
+WORK_DATES_HAVE_PARTITIONS = Check(
+    name="every_work_date_has_a_partition",
+    asset="daily_attendance",
+    severity=WARN,
+    expectation="No punches before the first partition or after the last one.",
+    remedy="Set an earlier ZK_PIPELINE_HISTORY_START, or run `zk-pipeline device correct-clock`.",
+)
+NO_DEAD_LETTERS = Check(
+    name="no_dead_letters",
+    asset="crm_sync",
+    severity=ERROR,
+    expectation="No delivery is a dead letter.",
+    remedy="Correct the cause in the CRM's error message, then `zk-pipeline sync --retry-failed`.",
+)
+NO_OVERDUE_DELIVERIES = Check(
+    name="no_overdue_deliveries",
+    asset="crm_sync",
+    severity=WARN,
+    expectation="No delivery has been due for 24 h or more.",
+    remedy="`zk-pipeline test-crm` finds the cause; the table `crm_attempts` has all attempts.",
+)
+
+# Results that depend on the current time.
+LATENESS = (TERMINALS_READ_RECENTLY, PROCESSED_IN_TIME, DELIVERED_IN_TIME)
+# Results that the runs of an asset change.
+RUN_CHECKS = (
+    EVERY_RECORD_ACCOUNTED_FOR,
+    CLOCK_DRIFT_WITHIN_LIMIT,
+    LOG_CAPACITY_AVAILABLE,
+    WORK_DATES_HAVE_PARTITIONS,
+    NO_DEAD_LETTERS,
+    NO_OVERDUE_DELIVERIES,
+)
 CHECKS = (
-    TERMINALS_READ_RECENTLY,
-    PROCESSED_IN_TIME,
-    DELIVERED_IN_TIME,
+    *LATENESS,
     SCHEMA_MATCHES_MIGRATIONS,
     PUNCHES_UNIQUE,
     ATTENDANCE_ROWS_CONSISTENT,
@@ -145,5 +196,5 @@ CHECKS = (
     FEW_REVISIONS,
     USER_ID_UNIQUE_ACROSS_SITES,
     ONE_SITE_PER_USER_AND_DATE,
+    *RUN_CHECKS,
 )
-LATENESS = (TERMINALS_READ_RECENTLY, PROCESSED_IN_TIME, DELIVERED_IN_TIME)  # results that depend on the current time

@@ -1,17 +1,22 @@
-"""Results of the quality checks, evaluated from facts about the data. Pure functions."""
+"""Results of the asset checks, evaluated from facts about the data. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from math import sqrt
 
 from zk_pipeline.counted import counted
 from zk_pipeline.operations.alerting.quality_checks import (
     ATTENDANCE_ROWS_CONSISTENT,
+    CLOCK_DRIFT_WITHIN_LIMIT,
     DELIVERED_IN_TIME,
+    EVERY_RECORD_ACCOUNTED_FOR,
     FEW_REVISIONS,
+    LOG_CAPACITY_AVAILABLE,
+    NO_DEAD_LETTERS,
+    NO_OVERDUE_DELIVERIES,
     ONE_SITE_PER_USER_AND_DATE,
     OUTLIERS_AS_USUAL,
     PROCESSED_IN_TIME,
@@ -22,20 +27,28 @@ from zk_pipeline.operations.alerting.quality_checks import (
     TERMINALS_READ_RECENTLY,
     USER_ID_UNIQUE_ACROSS_SITES,
     USER_ID_UNIQUE_PER_SITE,
+    WORK_DATES_HAVE_PARTITIONS,
     WORK_DAYS_HAVE_PUNCHES,
     Check,
 )
+from zk_pipeline.store.deliveries.deliveries import Backlog
 from zk_pipeline.store.quality.quality import Facts, Freshness, Shares
+from zk_pipeline.store.queries.terminal_health import TerminalHealth
 
 # Delays from which a device, a work date or a delivery is late. A device's is longer if polls are less frequent.
 DEVICE_SILENT = timedelta(minutes=45)
 DATE_WAITS = timedelta(hours=2)
 DELIVERY_WAITS = timedelta(hours=2)
+DELIVERY_OVERDUE = timedelta(hours=24)
+MAX_DRIFT_SECONDS = 60.0
+MAX_FILL = 0.8
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of a check: passed without `problems`, one line each. `measured`: numbers to plot over time."""
+    """Result of a check: passed without `problems`, one line each. `measured`: numbers to plot over time, also instead
+    of the number of problems (`failing`).
+    """
 
     check: Check
     problems: Sequence[str]
@@ -76,6 +89,66 @@ def evaluate_facts(facts: Facts) -> list[CheckResult]:
         measured = {"found": len(problems)} if measure is None else measure(facts)
         results.append(CheckResult(check, problems, measured))
     return results
+
+
+def evaluate_terminals(health: Sequence[TerminalHealth]) -> list[CheckResult]:
+    """Results of the checks of what the latest polls found, with the worst figure of any terminal."""
+    drifts = [abs(one.clock_drift_seconds) for one in health if one.clock_drift_seconds is not None]
+    fills = [one.fill for one in health if one.fill is not None]
+
+    def result(check: Check, problem_of: Callable[[TerminalHealth], str | None], **worst: float) -> CheckResult:
+        problems = [f"{one.device}: {problem}" for one in health if (problem := problem_of(one)) is not None]
+        return CheckResult(check, problems, {"terminals": len(health), **worst})
+
+    return [
+        result(EVERY_RECORD_ACCOUNTED_FOR, _incomplete, missing_records=sum(one.missing for one in health)),
+        result(CLOCK_DRIFT_WITHIN_LIMIT, _clock_off, max_drift_seconds=round(max(drifts, default=0.0), 1)),
+        result(LOG_CAPACITY_AVAILABLE, _full, max_fill_percent=round(100 * max(fills, default=0.0), 1)),
+    ]
+
+
+def _incomplete(one: TerminalHealth) -> str | None:
+    if one.read_at is None:
+        return f"never polled successfully: {one.error}" if one.error else "never polled"
+    if one.missing:
+        return f"{one.missing} of {one.reported} records are not in the store"
+    return f"no successful poll since {one.read_at:%Y-%m-%d %H:%M %Z}: {one.error}" if one.error else None
+
+
+def _clock_off(one: TerminalHealth) -> str | None:
+    drift = one.clock_drift_seconds
+    if one.read_at is None or (drift is not None and abs(drift) < MAX_DRIFT_SECONDS):
+        return None
+    return "its clock shows no valid date" if drift is None else f"off by {drift:.0f} s"
+
+
+def _full(one: TerminalHealth) -> str | None:
+    return f"filled to {one.fill:.0%}" if one.fill is not None and one.fill >= MAX_FILL else None
+
+
+def evaluate_coverage(outside: Sequence[date]) -> list[CheckResult]:
+    """Result of the check for work dates with punches and without a partition: `outside`, ascending."""
+    problems = [f"{day}: punches, but no partition" for day in outside]
+    return [CheckResult(WORK_DATES_HAVE_PARTITIONS, problems, {"work_dates": len(outside)})]
+
+
+def evaluate_backlog(dead_letters: Backlog, overdue: Backlog, now: datetime) -> list[CheckResult]:
+    """Results of the checks for open deliveries over all work dates; their problems are the oldest few."""
+    return [
+        CheckResult(
+            check,
+            [
+                f"{one.work_date} {one.user_id} ({one.site}, {one.state}, {counted(one.attempts, 'attempt')}): "
+                f"{one.last_error or 'not attempted yet'}"
+                for one in backlog.examples
+            ],
+            {
+                "failing": backlog.count,
+                "oldest_age_hours": round((now - (backlog.oldest or now)).total_seconds() / 3600, 1),
+            },
+        )
+        for check, backlog in ((NO_DEAD_LETTERS, dead_letters), (NO_OVERDUE_DELIVERIES, overdue))
+    ]
 
 
 def format_age(delta: timedelta) -> str:

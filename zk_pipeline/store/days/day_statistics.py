@@ -1,4 +1,4 @@
-"""Statistics of work dates for display: punches, polls, outliers, and a preview of the rows."""
+"""Statistics of work dates for display: punches, outliers, and a preview of the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class DateStatistics:
     """Statistics of one work date. `hours`: valid punches by hour of the wall clock, 0 to 23."""
 
     punches: int = 0
-    polls: int = 0  # that delivered at least one of the punches
     devices: int = 0
     hours: tuple[int, ...] = (0,) * 24
     incomplete: int = 0
@@ -53,9 +52,9 @@ def day_statistics(
         table = connection.execute(_PREVIEW, {"first": first, "last": last, "rows": rows}).to_arrow_table()
     shown = table.to_pandas()
     found: dict[date, dict[str, Any]] = {}
-    for day, count, polls, devices, hours in punches:
+    for day, count, devices, hours in punches:
         by_hour = tuple(hours.get(hour, 0) for hour in range(24))
-        found[day] = {"punches": count, "polls": polls, "devices": devices, "hours": by_hour}
+        found[day] = {"punches": count, "devices": devices, "hours": by_hour}
     outliers: dict[date, int] = {}
     for day, codes, count, incomplete in kinds:
         outliers[day] = outliers.get(day, 0) + (count if codes else 0)
@@ -71,8 +70,7 @@ def day_statistics(
 
 
 _PUNCHES = """
-SELECT {work_date} AS work_date, count(*), count(DISTINCT punch.first_poll_id), count(DISTINCT punch.device),
-       histogram(hour(punch.punched_at_local))
+SELECT {work_date} AS work_date, count(*), count(DISTINCT punch.device), histogram(hour(punch.punched_at_local))
 FROM {punches} AS punch {join}
 WHERE punch.punched_at_local >= $begin AND punch.punched_at_local < $end AND work_date BETWEEN $first AND $last
 GROUP BY work_date

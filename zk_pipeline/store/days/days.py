@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 
 import pandas as pd
@@ -12,7 +12,14 @@ import pyarrow as pa
 from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.days.day_statistics import RangeStatistics, day_statistics
 from zk_pipeline.store.days.punch_summaries import Summaries, summarize
-from zk_pipeline.store.days.revisions import count_changes, mark_processed, stage, stage_people, write_revisions
+from zk_pipeline.store.days.revisions import (
+    REVISED_AT,
+    count_changes,
+    mark_processed,
+    stage,
+    stage_people,
+    write_revisions,
+)
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
 from zk_pipeline.store.terminals.lost_punches import check_lost_punches
@@ -22,7 +29,9 @@ from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, sta
 
 @dataclass(frozen=True)
 class DateWritten:
-    """Row counts of one written work date."""
+    """Row counts of one written work date. `revised_at`: when its rows last changed; `is_first`: whether the date was
+    not processed before.
+    """
 
     work_date: date
     rows: int
@@ -30,6 +39,8 @@ class DateWritten:
     changed: int
     unchanged: int
     retracted: int
+    revised_at: datetime | None = field(default=None, compare=False)
+    is_first: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,14 @@ class DayStore:
         with self.database.read("dates without a partition") as connection:
             return dates_outside(connection, first=first, last=last)
 
+    def processed_dates(self) -> list[date]:
+        """Work dates that have been processed."""
+        with self.database.read("processed dates") as connection:
+            rows = connection.execute(
+                "SELECT work_date FROM work_dates WHERE processed_at IS NOT NULL ORDER BY 1"
+            ).fetchall()
+        return [day for (day,) in rows]
+
     def purged_dates(self, dates: Sequence[date]) -> list[date]:
         """Work dates in `dates` whose punches retention has purged; their rows are final."""
         with self.database.read("dates under retention") as connection:
@@ -67,6 +86,11 @@ class DayStore:
                 [list(dates)],
             ).fetchall()
         return [row[0] for row in rows]
+
+    def revised_at(self, dates: Sequence[date]) -> dict[date, datetime]:
+        """When the rows of each work date last changed, retractions included."""
+        with self.database.read("changes of work dates") as connection:
+            return dict(connection.execute(REVISED_AT, {"dates": list(dates)}).fetchall())
 
     def summarize(self, dates: Sequence[date], *, workday_starts_at: time, debounce_seconds: int) -> Summaries:
         """Summarize the punches of every site, user and work date in `dates` for the rules."""
@@ -113,7 +137,7 @@ class DayStore:
             stage_people(connection)
             check_lost_punches(connection)
             write_revisions(connection, now=now, run_id=run_id, per_site=per_site)
-            written = [DateWritten(*row) for row in count_changes(connection)]
+            written = [DateWritten(*row) for row in count_changes(connection, list(seq))]
             mark_processed(connection, now)
             block_inconsistent_dates(connection, held, now)
             for table in ("staged", "staged_dates", "merged_days", "people_apart", "revised"):
@@ -126,11 +150,11 @@ class DayStore:
 
 
 def _table(days: pd.DataFrame) -> pa.Table:
-    known = [field for field in _DAYS if field.name in days]
+    known = [column for column in _DAYS if column.name in days]
     table = pa.Table.from_pandas(days, schema=pa.schema(known), preserve_index=False)
-    for field in _DAYS:  # columns without values cost nothing
-        if field.name not in days:
-            table = table.append_column(field, pa.nulls(len(days), field.type))
+    for column in _DAYS:  # columns without values cost nothing
+        if column.name not in days:
+            table = table.append_column(column, pa.nulls(len(days), column.type))
     return table
 
 

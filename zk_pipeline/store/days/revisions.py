@@ -7,7 +7,7 @@ the caller's transaction. Creates `revised`, one row per new revision.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from zk_pipeline.store.deliveries.idempotency_keys import create_keys_table
@@ -238,18 +238,31 @@ def _enqueue(connection: Connection, now: datetime, per_site: bool) -> None:
         connection.execute(f"DROP TABLE {table}")
 
 
-def count_changes(connection: Connection) -> list[tuple[Any, ...]]:
-    """Per staged work date, in order: work_date, rows, added, changed, unchanged, retracted."""
+# Every change of a row, a retraction too, is a revision.
+REVISED_AT = """
+SELECT work_date, max(created_at) AS revised_at FROM daily_attendance_revisions
+WHERE list_contains($dates, work_date) GROUP BY 1
+"""
+
+
+def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, ...]]:
+    """Per staged work date, in order: work_date, rows, added, changed, unchanged, retracted, last change of a row,
+    whether it was not processed before.
+    """
     return connection.execute(
-        """
+        f"""
         SELECT
             work_date,
             coalesce(kept.rows, 0) AS rows,
             coalesce(made.added, 0) AS added,
             coalesce(made.changed, 0) AS changed,
             coalesce(kept.rows, 0) - coalesce(made.added, 0) - coalesce(made.changed, 0) AS unchanged,
-            coalesce(made.retracted, 0) AS retracted
+            coalesce(made.retracted, 0) AS retracted,
+            revised_at,
+            known.processed_at IS NULL AS is_first
         FROM staged_dates
+        LEFT JOIN work_dates AS known USING (work_date)
+        LEFT JOIN ({REVISED_AT}) USING (work_date)
         LEFT JOIN (SELECT work_date, count(*) AS rows FROM staged GROUP BY 1) AS kept USING (work_date)
         LEFT JOIN (
             SELECT
@@ -260,7 +273,8 @@ def count_changes(connection: Connection) -> list[tuple[Any, ...]]:
             FROM revised GROUP BY 1
         ) AS made USING (work_date)
         ORDER BY work_date
-        """
+        """,  # noqa: S608 (constant SQL)
+        {"dates": dates},
     ).fetchall()
 
 

@@ -22,6 +22,7 @@ class SyncScope:
     last: date | None = None
     user_id: str | None = None
     states: tuple[str, ...] = ()  # in addition to due deliveries: `retry`, `failed`, `delivered`
+    without: tuple[date, ...] = ()  # work dates to leave out
 
 
 # Under the sync lock, a row in `sending` of another run belongs to a dead run and is due again. Dates with inconsistent
@@ -32,7 +33,7 @@ _DATES = f"""
 SELECT work_date, count(*) FROM crm_deliveries
 WHERE {_WANTED}
   AND ($first IS NULL OR work_date >= $first) AND ($last IS NULL OR work_date <= $last)
-  AND ($user_id IS NULL OR user_id = $user_id)
+  AND ($user_id IS NULL OR user_id = $user_id) AND NOT list_contains($without::DATE[], work_date)
   AND work_date NOT IN (SELECT work_date FROM blocked_dates)
 GROUP BY 1 ORDER BY 1
 """  # noqa: S608 (constant SQL)
@@ -93,7 +94,7 @@ LIMIT $limit
 
 def due_dates(connection: Connection, scope: SyncScope, *, run_id: str) -> dict[date, int]:
     """Due deliveries per work date, ascending. Scans the state column once."""
-    values = _values(scope, run_id) | {"first": scope.first, "last": scope.last}
+    values = _values(scope, run_id) | {"first": scope.first, "last": scope.last, "without": list(scope.without)}
     return dict(connection.execute(_DATES, values).fetchall())
 
 

@@ -45,7 +45,10 @@ from zk_pipeline.store.terminals.slots import attribute, record_lists
 
 @dataclass(frozen=True)
 class IngestResult:
-    """Result of one stored reading: counts as in `device_polls`, and new punches per work date."""
+    """Result of one stored reading: counts as in `device_polls`, and new punches per work date.
+
+    `newest_punches_poll_id`: the device's latest poll that stored new punches, which may be this one.
+    """
 
     poll_id: int
     fetched: int
@@ -53,6 +56,7 @@ class IngestResult:
     new: int
     quarantined: int
     touched: dict[date, int]
+    newest_punches_poll_id: int | None = None
     warnings: tuple[str, ...] = ()  # of the reading and of its content
 
 
@@ -152,9 +156,17 @@ def ingest(
     drifts = [
         _doubted_drift(one.finished.reading.info.clock_drift_seconds, registered[name]) for _, name, one in numbered
     ]
+    earlier = _newest_punches_polls(connection, [name for _, name, _ in numbered])
     ingested = [
-        _ingested(poll, one, done, len(rejected.table), drift)
-        for (poll, _, one), done, (_, rejected), drift in zip(numbered, inserted, attributed, drifts, strict=True)
+        _ingested(
+            poll,
+            one,
+            done,
+            len(rejected.table),
+            drift=drift,
+            newest_punches_poll_id=poll if done.new else earlier.get(name),
+        )
+        for (poll, name, one), done, (_, rejected), drift in zip(numbered, inserted, attributed, drifts, strict=True)
     ]
     polls = [
         _poll(one.finished, done, run_id) | {"doubted_drift_seconds": drift}
@@ -162,6 +174,15 @@ def ingest(
     ]
     _insert_polls(connection, polls)
     return ingested
+
+
+def _newest_punches_polls(connection: Connection, devices: Sequence[str]) -> dict[str, int]:
+    """Latest poll with new punches per device. Retention keeps such polls as long as their punches."""
+    rows = connection.execute(
+        'SELECT device, max(id) FROM device_polls WHERE "new" > 0 AND list_contains(?, device) GROUP BY 1',
+        [list(devices)],
+    ).fetchall()
+    return dict(rows)
 
 
 def _record_users(connection: Connection, numbered: Sequence[tuple[int, str, PreparedReading]], now: datetime) -> None:
@@ -375,7 +396,13 @@ def _doubts(device: str, punches: int, drift: float | None) -> list[str]:
 
 
 def _ingested(
-    poll_id: int, come: PreparedReading, inserted: Inserted, quarantined: int, drift: float | None
+    poll_id: int,
+    come: PreparedReading,
+    inserted: Inserted,
+    quarantined: int,
+    *,
+    drift: float | None,
+    newest_punches_poll_id: int | None,
 ) -> IngestResult:
     return IngestResult(
         poll_id=poll_id,
@@ -384,6 +411,7 @@ def _ingested(
         new=inserted.new,
         quarantined=quarantined,
         touched=inserted.touched,
+        newest_punches_poll_id=newest_punches_poll_id,
         warnings=(*come.finished.reading.warnings, *_doubts(come.finished.device.name, inserted.in_doubt, drift)),
     )
 

@@ -19,10 +19,23 @@ from zk_pipeline.store.work_dates.shift_changes import changing_shifts
 
 @dataclass(frozen=True)
 class StaleDate:
-    """A work date with punches newer than its rows, or processed before the day was over."""
+    """A work date with punches newer than its rows, or processed before the day was over.
+
+    `processed_seq`: of the punches that its rows were computed from; `processed_at`: None before the first processing;
+    `ended_at`: the end of a day that was processed before it was over.
+    """
 
     work_date: date
     latest_punch_seq: int
+    processed_seq: int
+    processed_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def version(self) -> str:
+        """Identifies the punches and the rows: a date that becomes stale again has another version."""
+        ended = f" {self.ended_at.isoformat()}" if self.ended_at else ""
+        return f"{self.latest_punch_seq}/{self.processed_seq}{ended}"
 
 
 def apply_workday_start(connection: Connection, starts_at: time) -> None:
@@ -63,7 +76,8 @@ def stale_dates(connection: Connection, *, first: date, last: date, now: datetim
     """Stale work dates from `first` to `last`, in order."""
     rows = connection.execute(
         """
-        SELECT work_date, latest_punch_seq
+        SELECT work_date, latest_punch_seq, processed_seq, processed_at,
+               CASE WHEN reprocess_after <= $now THEN reprocess_after END
         FROM work_dates
         WHERE work_date BETWEEN $first AND $last
           AND raw_purged_at IS NULL

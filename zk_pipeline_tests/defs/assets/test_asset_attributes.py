@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+import zk_pipeline
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.assets.asset_attributes import code_version
+from zk_pipeline.defs.assets.asset_attributes import CODE, code_version, sources
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.store.schema.catalog import TABLES
 
+PACKAGE = Path(zk_pipeline.__file__).parent
 SNAPSHOT = {
-    "devices": (["team:terminals"], {"layer": "registry"}, []),
+    "devices": (["team:terminals"], {"duckdb", "python"}, {"layer": "registry"}, []),
     "raw_punches": (
         ["team:terminals"],
+        {"duckdb", "python"},
         {"layer": "raw", "contains": "personal_data", "changes": "append_only"},
         [
             "clock_drift_within_limit",
@@ -29,8 +34,10 @@ SNAPSHOT = {
             "user_id_unique_per_site",
         ],
     ),
+    "work_dates": (["team:attendance"], {"duckdb", "python"}, {"layer": "derived", "changes": "rebuildable"}, []),
     "daily_attendance": (
         ["team:attendance"],
+        {"duckdb", "pandas"},
         {"layer": "derived", "contains": "personal_data", "changes": "rebuildable"},
         [
             "attendance_rows_consistent",
@@ -43,6 +50,7 @@ SNAPSHOT = {
     ),
     "crm_sync": (
         ["team:crm"],
+        {"duckdb", "python"},
         {"layer": "delivered", "contains": "personal_data", "changes": "outbox"},
         [
             "days_delivered_in_time",
@@ -61,7 +69,7 @@ def specs(home: Path, **more: str) -> tuple[dict[str, dg.AssetSpec], dg.Reposito
     return {spec.key.to_user_string(): spec for spec in found}, repository
 
 
-def test_owners_tags_and_checks_are_these(bare_home: Path) -> None:
+def test_owners_kinds_tags_and_checks_are_these(bare_home: Path) -> None:
     found, repository = specs(bare_home)
     checks: dict[str, list[str]] = {}
     for key in repository.asset_graph.asset_check_keys:
@@ -69,6 +77,7 @@ def test_owners_tags_and_checks_are_these(bare_home: Path) -> None:
     said = {
         name: (
             list(spec.owners),
+            spec.kinds,
             {tag: value for tag, value in spec.tags.items() if "/" not in tag},
             sorted(set(checks.get(name, [])) - {"schema_matches_migrations"}),
         )
@@ -135,10 +144,78 @@ def test_comments_docstrings_and_formatting_are_no_other_version(
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(text)
         monkeypatch.delitem(sys.modules, name, raising=False)
-    code_version.cache_clear()
     assert (code_version("versioned_before") == code_version("versioned_after")) is is_same
 
 
 @pytest.mark.parametrize("package", ["zk_pipeline.attendance", "zk_pipeline.crm"])
 def test_other_code_is_another_version(package: str) -> None:
     assert code_version(package) == code_version(package) != code_version("zk_pipeline.devices")
+
+
+# Imported by the code of an asset, without deciding its rows: the store's own machinery, and by asset the code of other
+# tables that the same transaction writes, and of retention.
+MACHINERY = (
+    *("config", "counted", "errors", "runtime", "yaml_file"),
+    *(
+        "store.apply_result",
+        "store.engine",
+        "store.errors",
+        "store.locks",
+        "store.queries",
+        "store.schema",
+        "store.store",
+    ),
+)
+OTHER_ROWS = {
+    "devices": ("attendance", "store.work_dates"),
+    "raw_punches": ("attendance.names", "attendance.rules", "store.work_dates"),
+    "work_dates": ("attendance", "store.deliveries.idempotency_keys", "store.terminals"),
+    "daily_attendance": (
+        "store.deliveries.idempotency_keys",
+        "store.quality.integrity",
+        "store.terminals.lost_punches",
+    ),
+    "crm_sync": ("store.work_dates.staleness",),
+}
+# Statements that change rows without a run: repairs by `doctor`, and copies of the store.
+BY_COMMAND = ("store.maintenance", "store.quality")
+
+
+def is_within(module: str, *packages: str) -> bool:
+    return any(module == one or module.startswith(f"{one}.") for one in packages)
+
+
+def module_name(source: Path) -> str:
+    return ".".join(source.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("asset", CODE)
+def test_what_the_code_of_an_asset_imports_belongs_to_its_version_unless_it_decides_no_rows(asset: str) -> None:
+    others = [f"zk_pipeline.{name}" for name in (*MACHINERY, *OTHER_ROWS[asset])]
+    modules = [source for name in CODE[asset] for source in sources(name)]
+    missing = {(module_name(source), name) for source in modules for name in imported(source)}
+    missing = {(source, name) for source, name in missing if not is_within(name, *CODE[asset], *others)}
+    assert missing == set(), "add the second ones to CODE, or to OTHER_ROWS"
+
+
+@pytest.mark.parametrize("asset", CODE)
+def test_every_module_that_writes_rows_of_an_asset_belongs_to_its_version(asset: str) -> None:
+    table = "crm_deliveries" if asset == "crm_sync" else asset
+    statement = re.compile(rf"(?:INSERT INTO|UPDATE|DELETE FROM|MERGE INTO) {table}\b")
+    writers = [module_name(source) for source in sources("zk_pipeline.store") if statement.search(source.read_text())]
+    assert writers
+    by_command = [f"zk_pipeline.{name}" for name in BY_COMMAND]
+    assert [name for name in writers if not is_within(name, *CODE[asset], *by_command)] == []
+
+
+def imported(source: Path) -> set[str]:
+    """Modules of the package that a module imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("zk_pipeline"):
+            names = {
+                alias.name: PACKAGE.parent / str(node.module).replace(".", "/") / alias.name for alias in node.names
+            }
+            is_module = {name: path.is_dir() or path.with_suffix(".py").is_file() for name, path in names.items()}
+            found |= {f"{node.module}.{name}" if is_module[name] else str(node.module) for name in names}
+    return found

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import StepMaterializationData
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+from dagster._core.test_utils import create_run_for_test
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.asset_attributes import CRM_FIELDS
 from zk_pipeline.defs.build import build_definitions
-from zk_pipeline.defs.checks.quality_checks import EvaluationLog
+from zk_pipeline.defs.checks.quality_checks import EvaluationLog, evaluation, is_due
 from zk_pipeline.defs.names import Names
-from zk_pipeline.defs.partitions import DateRange
-from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS
+from zk_pipeline.defs.partitions import DateRange, range_tags
+from zk_pipeline.devices.addresses import check_name
+from zk_pipeline.errors import UsageError
+from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS, RUN_CHECKS, Check
 from zk_pipeline.operations.alerting.quality_results import CheckResult
 from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
+from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.defs.run_fixtures import deliver, quality_tick, statuses
-from zk_pipeline_tests.gates import MONDAY, TUESDAY, present
+from zk_pipeline_tests.defs.run_fixtures import deliver, poll_all, quality_tick, statuses
+from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest
 
 NAMES = {check.name for check in CHECKS}
@@ -36,6 +46,39 @@ def two_days(launcher: Launcher, home_store: Store, crm: CrmReceiver) -> Launche
     launcher = Launcher(load_settings(), launcher.instance)
     assert launcher.process(DateRange(MONDAY, TUESDAY)).success
     return launcher
+
+
+def shown(launcher: Launcher) -> dict[str, str]:
+    """Status of each check in the UI, by the rule of Dagster's webserver; NOT_EVALUATED where it shows none."""
+    context = LoadingContextForTest(launcher.instance)
+
+    async def status(check: Check) -> str:
+        key = dg.AssetCheckKey(dg.AssetKey(check.asset), check.name)
+        record = await AssetCheckExecutionRecord.gen(context, key)
+        if record is None or not await record.targets_latest_materialization(context):
+            return "NOT_EVALUATED"
+        return (await record.resolve_status(context)).value
+
+    async def statuses() -> dict[str, str]:
+        return {check.name: await status(check) for check in CHECKS}
+
+    return asyncio.run(statuses())
+
+
+def materialize(instance: dg.DagsterInstance, asset: str, partition: str | None) -> None:
+    """A materialization in a run of its own, which evaluates no check."""
+    run = create_run_for_test(instance)
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+        job_name=run.job_name,
+        event_specific_data=StepMaterializationData(dg.AssetMaterialization(asset, partition=partition)),
+    )
+    instance.report_dagster_event(event, run.run_id)
+
+
+def evaluations(launcher: Launcher, run_id: str) -> list[dg.AssetCheckEvaluation]:
+    entries = launcher.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    return [entry.get_dagster_event().asset_check_evaluation_data for entry in entries]
 
 
 def delivered(crm: CrmReceiver) -> list[tuple[str, int]]:
@@ -56,38 +99,119 @@ def test_the_sensor_writes_down_every_check_once_and_then_what_changed(launcher:
     assert launcher.instance.get_runs_count() == 0
 
 
-def test_a_failed_check_is_said_again_once_its_asset_was_made_anew_since_the_ui_shows_it_no_longer(
-    launcher: Launcher, home_store: Store
+def test_the_ui_shows_the_last_evaluation_of_every_check_from_the_first_tick_on_and_after_every_materialization(
+    two_days: Launcher, home_store: Store
 ) -> None:
-    home_store.devices.add(device("Gate"))
-    execute(home_store, "UPDATE devices SET created_at = now() - INTERVAL 1 HOUR, updated_at = created_at")
-    execute(home_store, "UPDATE devices SET updated_at = created_at")
-    found, cursor = quality_tick(launcher)
-    assert found["terminals_read_in_time"] is False
-    assert quality_tick(launcher, cursor)[0] == {}
-    launcher.instance.report_runless_asset_event(dg.AssetMaterialization("raw_punches", partition="Gate"))
-    again, cursor = quality_tick(launcher, cursor)
-    assert again == {"terminals_read_in_time": False}, "passed ones are logged again within the hour"
-    assert quality_tick(launcher, cursor)[0] == {}
+    quality_tick(two_days)
+    assert shown(two_days) == dict.fromkeys(NAMES, "SUCCEEDED")
+    assert deliver(two_days, MONDAY, TUESDAY).success
+    for asset, partition in (("devices", None), ("raw_punches", "Gate"), ("daily_attendance", str(MONDAY))):
+        materialize(two_days.instance, asset, partition)
+    assert shown(two_days) == dict.fromkeys(NAMES, "SUCCEEDED")
+    execute(home_store, "UPDATE crm_deliveries SET state = 'failed'")
+    quality_tick(two_days, str(datetime.now(UTC) - timedelta(hours=1)))
+    assert shown(two_days) == dict.fromkeys(NAMES, "SUCCEEDED") | {"no_dead_letters": "FAILED"}
 
 
-def test_facts_that_failed_are_looked_at_again_a_quarter_of_an_hour_after_they_were_forgotten() -> None:
-    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
-    said = EvaluationLog.read(None)
-    assert said.are_facts_due(now, {})
-    bad, good = (
-        CheckResult(FEW_REVISIONS, ["too many revisions"], {}),
-        [CheckResult(check, [], {}) for check in CHECKS if check != FEW_REVISIONS],
+def test_a_check_that_a_run_evaluated_or_left_out_is_logged_by_the_next_tick_and_one_in_progress_is_not(
+    launcher: Launcher,
+) -> None:
+    _, cursor = quality_tick(launcher)
+    assert quality_tick(launcher, cursor)[0] == {}
+    run = create_run_for_test(launcher.instance, status=dg.DagsterRunStatus.STARTED)
+    planned = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+        job_name=run.job_name,
+        event_specific_data=AssetCheckEvaluationPlanned(
+            asset_key=dg.AssetKey("raw_punches"), check_name="punches_unique"
+        ),
     )
-    assert len(said.new_evaluations([bad, *good], now, {}, Names())) == len(CHECKS)
-    quarter, hour = now + timedelta(minutes=15), now + timedelta(hours=1)
-    made = {FEW_REVISIONS.asset: now + timedelta(minutes=1)}
-    assert [said.are_facts_due(when, {}) for when in (quarter, hour)] == [False, True]
-    assert [said.are_facts_due(when, made) for when in (now + timedelta(minutes=14), quarter)] == [False, True]
-    (failed,) = said.new_evaluations([bad, *good], quarter, made, Names())
-    assert failed.check_name == FEW_REVISIONS.name
-    renewed = {one.check_name for one in said.new_evaluations([bad, *good], hour, made, Names())}
-    assert renewed == {check.name for check in CHECKS if check.asset == FEW_REVISIONS.asset} - {FEW_REVISIONS.name}
+    launcher.instance.report_dagster_event(planned, run.run_id)
+    assert shown(launcher)["punches_unique"] == "IN_PROGRESS"
+    assert quality_tick(launcher, cursor)[0] == {}
+    launcher.instance.report_run_failed(run)  # an asset failed: the step of the checks was skipped
+    assert shown(launcher)["punches_unique"] == "EXECUTION_FAILED"
+    assert quality_tick(launcher, cursor)[0] == {"punches_unique": True}
+    assert shown(launcher)["punches_unique"] == "SUCCEEDED"
+
+    by_hand = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("raw_punches"), check_name="punches_unique", passed=True, metadata={}
+    )
+    launcher.instance.report_runless_asset_event(by_hand)
+    materialize(launcher.instance, "raw_punches", "Gate")
+    assert shown(launcher)["punches_unique"] == "NOT_EVALUATED"
+    assert quality_tick(launcher, cursor)[0] == {"punches_unique": True}
+    assert shown(launcher)["punches_unique"] == "SUCCEEDED"
+
+
+def test_all_checks_are_evaluated_hourly_and_logged_every_six_hours(launcher: Launcher) -> None:
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    assert is_due(None, now)
+    assert is_due('{"facts": ["2026-03-02T11:59:00+00:00"]}', now), "the cursor of an earlier version"
+    assert [is_due(str(now - timedelta(minutes=minutes)), now) for minutes in (59, 60)] == [False, True]
+
+    quality_tick(launcher)
+    log, logged = EvaluationLog(launcher.instance, Names()), datetime.now(UTC)
+    passed, failed = CheckResult(FEW_REVISIONS, [], {}), CheckResult(FEW_REVISIONS, ["too many, now for 3 h"], {})
+    assert [log.is_news(passed, logged + timedelta(hours=hours)) for hours in (5, 7)] == [False, True]
+    assert log.is_news(failed, logged)
+    launcher.instance.report_runless_asset_event(evaluation(failed, Names(), at=logged))
+    older = CheckResult(FEW_REVISIONS, ["too many, now for 4 h"], {})
+    log = EvaluationLog(launcher.instance, Names())
+    assert not log.is_news(older, logged), "only its age has changed"
+    assert log.is_news(CheckResult(FEW_REVISIONS, ["another one"], {}), logged)
+
+
+def test_the_problems_are_the_description_with_the_remedy_and_their_number_is_plotted() -> None:
+    many = CheckResult(FEW_REVISIONS, [f"a problem\n{number}" for number in range(60)], {"found": 60})
+    logged = evaluation(many, Names())
+    lines = str(logged.description).splitlines()
+    assert lines[0] == "- a problem 0"
+    assert lines[49:] == ["- a problem 49", "- and 10 more", "", f"Remedy: {FEW_REVISIONS.remedy}"]
+    assert {name: value.value for name, value in logged.metadata.items()} == {"failing": 60, "found": 60}
+    assert evaluation(CheckResult(FEW_REVISIONS, [], {}), Names()).description is None
+    with pytest.raises(UsageError):
+        check_name(str(logged.partition))
+
+
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_a_run_of_the_materialize_button_evaluates_each_check_once(
+    launcher: Launcher, home_store: Store, fleet: Fleet, *, is_reachable: bool
+) -> None:
+    switch_on(fleet, home_store, gate("North", *present(MONDAY)), gate("South", *present(MONDAY)))
+    if not is_reachable:
+        fleet.switch_off("South")
+    launcher.instance.add_dynamic_partitions("devices", ["North", "South"])
+    job = build_definitions(load_settings()).resolve_implicit_global_asset_job_def()
+    result = job.get_subset(asset_selection={dg.AssetKey("raw_punches")}).execute_in_process(
+        instance=launcher.instance,
+        tags=range_tags("North", "South"),
+        raise_on_error=False,
+    )
+    assert result.success is is_reachable
+    evaluated = sorted(one.check_name for one in evaluations(launcher, result.run_id))
+    of_the_run = sorted(check.name for check in RUN_CHECKS if check.asset == "raw_punches")
+    assert evaluated == (
+        sorted(check.name for check in CHECKS if check.asset == "raw_punches") if is_reachable else of_the_run
+    )
+    quality_tick(launcher)
+    assert {shown(launcher)[check.name] for check in CHECKS if check.asset == "raw_punches"} <= {"SUCCEEDED", "FAILED"}
+
+
+def test_a_poll_evaluates_the_checks_also_when_a_terminal_is_dead(
+    launcher: Launcher, home_store: Store, fleet: Fleet
+) -> None:
+    switch_on(fleet, home_store, gate("North", *present(MONDAY)), gate("South", *present(MONDAY)))
+    fleet.switch_off("South")
+    result = poll_all(launcher, home_store)
+    assert not result.success
+    assert {one.check_name: one.passed for one in evaluations(launcher, result.run_id)} == {
+        "every_record_accounted_for": False,
+        "clock_drift_within_limit": True,
+        "log_capacity_available": True,
+    }
+    north = next(one for one in terminal_health(home_store.database) if one.device == "North")
+    assert (north.missing, north.error) == (0, None)
 
 
 def test_a_person_may_have_them_evaluated_in_the_ui(two_days: Launcher) -> None:

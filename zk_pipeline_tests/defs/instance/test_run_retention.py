@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.instance.check_retention import delete_old_checks
+from zk_pipeline.defs.instance.check_retention import WHOLE_ASSET, delete_old_checks
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange
@@ -25,6 +25,7 @@ from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 DAYS = dg.AssetKey("daily_attendance")
+EVALUATED = "dagster_event_type = 'ASSET_CHECK_EVALUATION'"
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +114,8 @@ def said(home: Path) -> list[tuple[str, int]]:
     found = []
     for name, sql in (
         ("index", "SELECT check_name, count(*) FROM asset_check_executions GROUP BY 1 ORDER BY 1"),
-        ("index", "SELECT 'of no run', count(*) FROM event_logs WHERE run_id = ''"),
-        ("", "SELECT 'of no run', count(*) FROM event_logs"),
+        ("index", f"SELECT 'of no run', count(*) FROM event_logs WHERE run_id = '' AND {EVALUATED}"),
+        ("", f"SELECT 'of no run', count(*) FROM event_logs WHERE {EVALUATED}"),
     ):
         with closing(sqlite3.connect(home / "history" / "runs" / f"{name}.db")) as connection:
             found += connection.execute(sql).fetchall()
@@ -127,9 +128,9 @@ def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
     assert worked
     instance = launcher.instance
     check = dg.AssetCheckKey(DAYS, "days_delivered_in_time")
-    for passed in (True, True, False):
+    for passed, partition in ((True, None), (True, f"{WHOLE_ASSET} 12:00"), (False, f"{WHOLE_ASSET} 13:00")):
         instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(asset_key=DAYS, check_name=check.name, passed=passed, metadata={})
+            dg.AssetCheckEvaluation(asset_key=DAYS, check_name=check.name, passed=passed, partition=partition)
         )
     before = said(home)
     expected = {"every_record_accounted_for": 2, "days_delivered_in_time": 3, "of no run": 3}
@@ -144,3 +145,33 @@ def test_of_what_checks_said_long_ago_the_newest_of_each_stays(
     (newest,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
     assert newest.evaluation is not None
     assert not newest.evaluation.passed, "the UI shows the latest evaluation"
+
+
+def test_the_latest_observation_of_each_work_date_stays_with_its_tags(launcher: Launcher, home: Path) -> None:
+    instance, work_dates = launcher.instance, Names().work_dates
+    for day, version in ((MONDAY, "1"), (MONDAY, "2"), (TUESDAY, "1")):
+        instance.report_runless_asset_event(
+            dg.AssetObservation(work_dates, partition=str(day), tags={"dagster/data_version": version})
+        )
+    delete_old_checks(instance, Names(), before=TOMORROW)
+    records = instance.fetch_observations(work_dates, limit=5).records
+    events = [record.asset_observation for record in records]
+    assert [(event.partition, event.tags) for event in events if event is not None] == [
+        (str(TUESDAY), {"dagster/data_version": "1"}),
+        (str(MONDAY), {"dagster/data_version": "2"}),
+    ]
+    ids = sorted(record.storage_id for record in records)
+    with closing(sqlite3.connect(home / "history" / "runs" / "index.db")) as connection:
+        tags = "SELECT event_id FROM asset_event_tags WHERE asset_key = ? AND key = 'dagster/data_version' ORDER BY 1"
+        assert [id_ for (id_,) in connection.execute(tags, [work_dates.to_string()])] == ids
+
+
+def test_the_clean_up_fills_the_partitions_of_work_dates_that_an_earlier_release_processed(launcher: Launcher) -> None:
+    instance, work_dates = launcher.instance, Names().work_dates
+    assert instance.get_materialized_partitions(work_dates) == {str(MONDAY), str(TUESDAY)}
+    instance.wipe_assets([work_dates])
+    assert launcher.clean_up(dry_run=False).failure is None
+    assert instance.get_materialized_partitions(work_dates) == {str(MONDAY), str(TUESDAY)}
+    assert len(instance.fetch_materializations(work_dates, limit=9).records) == 2
+    assert launcher.clean_up(dry_run=False).failure is None
+    assert len(instance.fetch_materializations(work_dates, limit=9).records) == 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_p
 from zk_pipeline.operations.alerting.quality_checks import CHECKS
 from zk_pipeline.operations.alerting.quality_results import (
     CheckResult,
+    evaluate_backlog,
+    evaluate_coverage,
     evaluate_facts,
     evaluate_freshness,
+    evaluate_terminals,
     max_silence,
 )
 from zk_pipeline.store.engine.database import Where
+from zk_pipeline.store.queries.terminal_health import TerminalHealth, terminal_health
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.store.store_fixtures import (
     ALL,
@@ -32,13 +37,28 @@ from zk_pipeline_tests.store.store_fixtures import (
 TODAY = LONG_AFTER.date()
 YESTERDAY = TODAY - timedelta(days=1)
 WEEKS = [TODAY - timedelta(days=number) for number in range(1, 36)]
+WELL = TerminalHealth(
+    device="Gate",
+    read_at=datetime(2026, 3, 2, 8, tzinfo=UTC),
+    reported=100,
+    records_accounted_for=102,
+    clock_drift_seconds=-59.9,
+    fill=0.79,
+    error=None,
+)
 PEOPLE = [(str(number), number, f"Person {number}", 0, 0) for number in range(1, 6)]
 
 
 def verdicts(store: Store) -> dict[str, CheckResult]:
-    found = store.quality.freshness(**ALL)
-    late = evaluate_freshness(found, store.clock(), silence=max_silence(15))
-    return {one.check.name: one for one in [*late, *evaluate_facts(store.quality.facts(today=TODAY))]}
+    found, now = store.quality.freshness(**ALL), store.clock()
+    results = [
+        *evaluate_freshness(found, now, silence=max_silence(15)),
+        *evaluate_facts(store.quality.facts(today=TODAY)),
+        *evaluate_terminals(terminal_health(store.database)),
+        *evaluate_coverage(store.days.dates_outside(**ALL)),
+        *evaluate_backlog(store.deliveries.dead_letters(), store.deliveries.late(due_before=now - timedelta(1)), now),
+    ]
+    return {one.check.name: one for one in results}
 
 
 def failing(store: Store) -> dict[str, list[str]]:
@@ -75,6 +95,52 @@ def test_over_a_store_that_is_well_every_check_passes_and_says_its_numbers(well:
     assert set(found) == {check.name for check in CHECKS}
     assert found["terminals_read_in_time"].measured == {"terminals": 2, "minutes": 0}
     assert found["outliers_are_as_usual"].measured == {"outlier_percent": 0.0}
+
+
+def failing_terminals(*health: TerminalHealth) -> dict[str, list[str]]:
+    return {one.check.name: list(one.problems) for one in evaluate_terminals(health) if not one.passed}
+
+
+def test_a_terminal_that_is_well_fails_no_check() -> None:
+    assert failing_terminals(WELL) == {}
+
+
+@pytest.mark.parametrize(
+    ("ill", "check", "problem"),
+    [
+        ({"records_accounted_for": 97}, "every_record_accounted_for", "3 of 100 records are not in the store"),
+        (
+            {"error": "it fell silent"},
+            "every_record_accounted_for",
+            "no successful poll since 2026-03-02 08:00 UTC: it fell silent",
+        ),
+        ({"clock_drift_seconds": 60.0}, "clock_drift_within_limit", "off by 60 s"),
+        ({"clock_drift_seconds": -420.0}, "clock_drift_within_limit", "off by -420 s"),
+        ({"clock_drift_seconds": None}, "clock_drift_within_limit", "its clock shows no valid date"),
+        ({"fill": 0.8}, "log_capacity_available", "filled to 80%"),
+    ],
+)
+def test_each_check_names_the_terminal_that_fails_it_and_says_why(
+    ill: dict[str, object], check: str, problem: str
+) -> None:
+    found = failing_terminals(replace(WELL, device="Yard"), replace(WELL, **ill))  # type: ignore[arg-type]
+    assert found == {check: [f"Gate: {problem}"]}
+
+
+def test_the_checks_of_the_terminals_measure_the_worst_of_them() -> None:
+    other = replace(WELL, device="Yard", records_accounted_for=93, clock_drift_seconds=12.0, fill=0.2)
+    assert [one.measured for one in evaluate_terminals([WELL, other])] == [
+        {"terminals": 2, "missing_records": 7},
+        {"terminals": 2, "max_drift_seconds": 59.9},
+        {"terminals": 2, "max_fill_percent": 79.0},
+    ]
+
+
+def test_a_terminal_that_was_never_read_is_incomplete_and_nothing_else() -> None:
+    unread = TerminalHealth("Gate", None, None, None, None, None, "no route")
+    assert failing_terminals(unread) == {
+        "every_record_accounted_for": ["Gate: never polled successfully: no route"],
+    }
 
 
 def test_an_empty_store_is_well(store: Store) -> None:

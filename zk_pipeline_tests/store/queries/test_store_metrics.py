@@ -23,7 +23,6 @@ def test_a_date_says_what_it_was_made_from_and_what_is_unusual(store: Store) -> 
     hours = {6: 1, 8: 1, 12: 1, 18: 1}
     assert shown.dates[MONDAY] == DateStatistics(
         punches=4,
-        polls=3,
         devices=2,
         hours=tuple(hours.get(hour, 0) for hour in range(24)),
         incomplete=1,
