@@ -40,7 +40,7 @@ def build_definitions(
     """
     sensor_status = dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
     schedule_status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
-    assets = [
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
         *terminal_assets(settings),
         work_dates_asset(settings),
         *attendance_assets(settings),

@@ -14,7 +14,7 @@ from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
-from zk_pipeline.defs.assets.step_output import is_followed_by, step_output
+from zk_pipeline.defs.assets.step_output import NOTHING, is_followed_by, step_output
 from zk_pipeline.defs.assets.work_dates import report_partitions
 from zk_pipeline.defs.checks.day_checks import check_result, check_spec
 from zk_pipeline.defs.failures import partial_failure
@@ -45,7 +45,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             dg.AssetDep(names.asset("raw_punches"), partition_mapping=dg.SpecificPartitionsPartitionMapping([])),
         ],
         output_required=False,
-        dagster_type=dg.Nothing,
+        dagster_type=NOTHING,
         pool=names.attendance_pool,
         **asset_attributes("daily_attendance", settings, process_dates, evaluate_days, summarize),
         check_specs=[check_spec(names.asset("daily_attendance"))],
@@ -91,8 +91,8 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         last = last_work_date(settings, utc_now())
         yield check_result(context.asset_key, opened.days.dates_outside(first=settings.history_start, last=last))
         failed = {day.isoformat(): why for day, why in result.failed.items()}
-        for day, why in failed.items():
-            context.log.error("%s: %s", day, why)
+        for key, why in failed.items():
+            context.log.error("%s: %s", key, why)
         publish_snapshot(opened, settings.snapshot_path, context.log.info)
         if failed and not (len(failed) < len(dates) and is_followed_by(context, names.asset("crm_sync"))):
             raise partial_failure("work date", failed, len(dates))
