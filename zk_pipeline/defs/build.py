@@ -47,7 +47,7 @@ def build_definitions(
         policy = policies.get(spec.key.path[-1])
         return spec.replace_attributes(group_name=group_name or spec.group_name, freshness_policy=policy)
 
-    assets = [
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
         *terminal_assets(settings),
         work_dates_asset(settings),
         *attendance_assets(settings),

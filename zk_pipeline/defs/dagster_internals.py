@@ -13,9 +13,12 @@ from dagster._config import UserConfigSchema as UserConfigSchema
 from dagster._core.code_pointer import ModuleCodePointer as ModuleCodePointer
 
 # Data versions and provenance of a materialization, which Dagster writes itself only for the outputs of steps.
+from dagster._core.definitions.data_version import _OLD_DATA_VERSION_TAG as _OLD_DATA_VERSION_TAG
 from dagster._core.definitions.data_version import CODE_VERSION_TAG as CODE_VERSION_TAG
-from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
 from dagster._core.definitions.data_version import DEFAULT_DATA_VERSION as DEFAULT_DATA_VERSION
+from dagster._core.definitions.data_version import (
+    extract_data_version_from_entry as extract_data_version_from_entry,
+)
 from dagster._core.definitions.data_version import get_input_data_version_tag as get_input_data_version_tag
 from dagster._core.definitions.data_version import get_input_event_pointer_tag as get_input_event_pointer_tag
 
@@ -56,7 +59,6 @@ from dagster._core.storage.asset_check_execution_record import (
 
 # Dagster has no call that deletes check evaluations: `check_retention` deletes rows of these tables by SQL.
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
-from dagster._core.storage.event_log.schema import AssetEventTagsTable as AssetEventTagsTable
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage as SqlEventLogStorage
 from dagster._core.storage.sqlalchemy_compat import db_select as db_select

@@ -16,8 +16,9 @@ PRIVATE_NAMES = {
     "_core.code_pointer": {"ModuleCodePointer"},
     "_core.definitions.data_version": {
         "CODE_VERSION_TAG",
-        "DATA_VERSION_TAG",
         "DEFAULT_DATA_VERSION",
+        "_OLD_DATA_VERSION_TAG",
+        "extract_data_version_from_entry",
         "get_input_data_version_tag",
         "get_input_event_pointer_tag",
     },
@@ -29,7 +30,7 @@ PRIVATE_NAMES = {
     "_core.remote_origin": {"RegisteredCodeLocationOrigin", "RemoteJobOrigin", "RemoteRepositoryOrigin"},
     "_core.scheduler.instigation": {"TickStatus"},
     "_core.storage.asset_check_execution_record": {"AssetCheckExecutionRecord", "AssetCheckExecutionRecordStatus"},
-    "_core.storage.event_log.schema": {"AssetCheckExecutionsTable", "AssetEventTagsTable", "SqlEventLogStorageTable"},
+    "_core.storage.event_log.schema": {"AssetCheckExecutionsTable", "SqlEventLogStorageTable"},
     "_core.storage.event_log.sql_event_log": {"SqlEventLogStorage"},
     "_core.storage.sqlalchemy_compat": {"db_select"},
     "_core.storage.tags": {

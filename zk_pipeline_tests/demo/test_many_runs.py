@@ -54,7 +54,7 @@ def all_green(
         try:
             for number in range(backfills):
                 part = dates[number * SPAN : (number + 1) * SPAN]
-                backfill(ui, "daily_attendance", [str(day) for day in part])
+                backfill(ui, "daily_attendance", keys=[str(day) for day in part])
             ui.launch("poll_devices", range_tags("Gate", "Gate"))
             ui.launch("sync_to_crm", DateRange(dates[0], dates[-1]).tags)
 

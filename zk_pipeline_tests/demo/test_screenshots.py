@@ -114,7 +114,7 @@ def ended(ui: Ui, job: str) -> int:
 def test_pictures_of_a_year_with_a_dead_terminal(shown: Shown) -> None:
     ui = shown.ui
     wait(lambda: ended(ui, "process_attendance") >= 1, seconds=240)  # new_punches_sensor requests the year
-    launched = backfill(ui, "daily_attendance", shown.dates)
+    launched = backfill(ui, "daily_attendance", keys=shown.dates)
     shown.page.goto(f"{ui.url}/runs/b/{launched}")
     of_it: list[str] = []
     while of_it not in (["STARTED"], ["SUCCESS"]):  # it is short: how far it is on the picture is up to chance

@@ -17,7 +17,7 @@ from zk_pipeline.crm.payload import crm_record
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
-from zk_pipeline.defs.assets.step_output import failures_before, is_backfill, step_output
+from zk_pipeline.defs.assets.step_output import NOTHING, failures_before, is_backfill, step_output
 from zk_pipeline.defs.checks.quality_checks import backlog_results, run_evaluations
 from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
 from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
@@ -63,7 +63,7 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[names.asset("daily_attendance")],
         output_required=False,
-        dagster_type=dg.Nothing,
+        dagster_type=NOTHING,
         pool=names.crm_pool,
         **asset_attributes("crm_sync", settings, sync, deliver, crm_record),
     )
@@ -196,7 +196,7 @@ def _undelivered_count(summary: DeliverySummary) -> int:
 
 
 def _failure(summary: DeliverySummary, unprocessed: Mapping[str, str], is_misconfigured: bool) -> dg.Failure:
-    errors = [(error.work_date, error.user_id, error.message) for error in summary.errors]
+    errors: list[tuple[object, ...]] = [(one.work_date, one.user_id, one.message) for one in summary.errors]
     errors += [(day, "", why) for day, why in unprocessed.items()]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     skipped = f"; {counted(len(unprocessed), 'work date')} not processed" if unprocessed else ""

@@ -14,7 +14,7 @@ from zk_pipeline.defs.assets.asset_attributes import asset_attributes
 from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
 from zk_pipeline.defs.assets.day_metadata import date_metadata
 from zk_pipeline.defs.assets.snapshot import publish_snapshot
-from zk_pipeline.defs.assets.step_output import is_followed_by, step_output
+from zk_pipeline.defs.assets.step_output import NOTHING, is_followed_by, step_output
 from zk_pipeline.defs.assets.work_dates import report_partitions
 from zk_pipeline.defs.checks.quality_checks import coverage_results, run_evaluations
 from zk_pipeline.defs.failures import partial_failure
@@ -43,7 +43,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             dg.AssetDep(names.asset("raw_punches"), partition_mapping=dg.SpecificPartitionsPartitionMapping([])),
         ],
         output_required=False,
-        dagster_type=dg.Nothing,
+        dagster_type=NOTHING,
         pool=names.attendance_pool,
         **asset_attributes("daily_attendance", settings, process_dates, evaluate_days, summarize),
     )
@@ -86,8 +86,8 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             )
             context.log_event(event)
         failed = {day.isoformat(): why for day, why in result.failed.items()}
-        for day, why in failed.items():
-            context.log.error("%s: %s", day, why)
+        for key, why in failed.items():
+            context.log.error("%s: %s", key, why)
         is_failing = bool(failed) and not (
             len(failed) < len(dates) and is_followed_by(context, names.asset("crm_sync"))
         )

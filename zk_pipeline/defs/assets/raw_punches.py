@@ -12,11 +12,10 @@ from pydantic import Field
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.admin_links import AdminLinks
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
-from zk_pipeline.defs.assets.step_output import step_output
+from zk_pipeline.defs.assets.data_versions import UpstreamEvent, data_version, version_tags
+from zk_pipeline.defs.assets.step_output import NOTHING, step_output
 from zk_pipeline.defs.assets.work_dates import observations
 from zk_pipeline.defs.checks.quality_checks import run_evaluations, terminal_results
-from zk_pipeline.defs.dagster_internals import DATA_VERSION_TAG
 from zk_pipeline.defs.failures import partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
@@ -136,10 +135,8 @@ def _event_of_disabled(
     context: dg.AssetExecutionContext, device: str, upstream: UpstreamEvent
 ) -> dg.AssetMaterialization:
     """Materialization of a device without a poll: its punches are as before."""
-    latest = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device]), limit=1
-    ).records
-    version = latest[0].asset_materialization.tags.get(DATA_VERSION_TAG) if latest else None
+    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[device])
+    version = data_version(context.instance.fetch_materializations(wanted, limit=1).records)
     return dg.AssetMaterialization(
         context.asset_key,
         partition=device,
@@ -199,7 +196,7 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),
         deps=[names.asset("devices")],
         output_required=False,
-        dagster_type=dg.Nothing,
+        dagster_type=NOTHING,
         pool=pool,
         **asset_attributes("raw_punches", settings, _raw_punches, poll_devices, read_terminal),
     )(with_resource_keys(names)(_raw_punches))

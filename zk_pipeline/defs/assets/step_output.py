@@ -15,6 +15,7 @@ import dagster as dg
 
 from zk_pipeline.defs.dagster_internals import BACKFILL_ID_TAG, SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
+NOTHING: Any = dg.Nothing  # the type of these outputs: no IO manager stores them. Type checkers see a class here.
 _FAILED = "failed_partitions"
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.assets.asset_attributes import asset_attributes
-from zk_pipeline.defs.dagster_internals import DATA_VERSION_TAG
+from zk_pipeline.defs.assets.data_versions import DATA_VERSION_TAG, data_version
 from zk_pipeline.defs.instance.runs_in_progress import is_processing
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import work_date_partitions
@@ -58,9 +58,7 @@ def observations(
 
 def _observed_version(instance: dg.DagsterInstance, names: Names, day: str) -> str | None:
     wanted = dg.AssetRecordsFilter(asset_key=names.work_dates, asset_partitions=[day])
-    records = instance.fetch_observations(wanted, limit=1).records
-    event = records[0].asset_observation if records else None
-    return None if event is None else (event.tags or {}).get(DATA_VERSION_TAG)
+    return data_version(instance.fetch_observations(wanted, limit=1).records)
 
 
 def report_partitions(instance: dg.DagsterInstance, names: Names, dates: Iterable[date]) -> None:

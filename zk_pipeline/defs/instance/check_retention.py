@@ -15,7 +15,6 @@ from zk_pipeline.defs.dagster_internals import (
     RUNLESS_RUN_ID,
     AssetCheckExecutionRecordStatus,
     AssetCheckExecutionsTable,
-    AssetEventTagsTable,
     SqlEventLogStorage,
     SqlEventLogStorageTable,
     db_select,
@@ -63,10 +62,7 @@ def delete_old_checks(
             _superseded_freshness_events(names, old),
             _superseded_observations(names, old),
         ):
-            events = _find(connect, query.limit(limit))
-            if connect is index:
-                _delete(connect, AssetEventTagsTable, events, AssetEventTagsTable.c.event_id)
-            _delete(connect, SqlEventLogStorageTable, events)
+            _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
     return len(superseded)
 
 
@@ -148,8 +144,7 @@ def _find(connect: Connect, query: Any) -> list[int]:
         return [id_ for (id_,) in connection.execute(query).fetchall()]
 
 
-def _delete(connect: Connect, table: Any, ids: list[int], column: Any = None) -> None:
-    wanted = table.c.id if column is None else column
+def _delete(connect: Connect, table: Any, ids: list[int]) -> None:
     for start in range(0, len(ids), _BATCH_SIZE):
         with connect() as connection:
-            connection.execute(table.delete().where(wanted.in_(ids[start : start + _BATCH_SIZE])))
+            connection.execute(table.delete().where(table.c.id.in_(ids[start : start + _BATCH_SIZE])))

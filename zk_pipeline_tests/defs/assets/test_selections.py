@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from click.testing import CliRunner
-from dagster._cli import create_dagster_cli
+from dagster._cli.asset import asset_cli
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.build import build_definitions
@@ -145,8 +145,8 @@ def test_the_command_of_dagster_materializes_a_selection(
     launcher.instance.add_dynamic_partitions("devices", ["Gate"])
 
     def run(*arguments: str) -> int:
-        command = ["asset", "materialize", "-m", "zk_pipeline.definitions", *arguments]
-        return CliRunner().invoke(create_dagster_cli(), command).exit_code
+        command = ["materialize", "-m", "zk_pipeline.definitions", *arguments]
+        return CliRunner().invoke(asset_cli, command).exit_code
 
     assert run("--select", "devices,raw_punches", "--partition", "Gate") == 0
     assert run("--select", "daily_attendance,crm_sync", "--partition-range", f"{KEYS[0]}...{KEYS[1]}") == 0
@@ -189,9 +189,7 @@ def runs(daemons: Daemons) -> list[tuple[str, list[str]]]:
 
 def states(daemons: Daemons, asset: str, keys: Sequence[str]) -> set[str]:
     """Statuses of the partitions in the UI."""
-    partitions = build_definitions(load_settings()).resolve_asset_graph().get(dg.AssetKey(asset)).partitions_def
-    found = daemons.instance.get_status_by_partition(dg.AssetKey(asset), list(keys), partitions) or {}
-    return {"missing" if status is None else status.value for status in found.values()}
+    return set(statuses(Launcher(load_settings(), daemons.instance), asset, keys).values())
 
 
 def test_a_backfill_over_both_assets_is_one_run_and_ends_as_that_run(
@@ -204,7 +202,7 @@ def test_a_backfill_over_both_assets_is_one_run_and_ends_as_that_run(
     execute(home_store, "UPDATE devices SET timezone = 'Mars/Base' WHERE name = 'Gate 1'")
     assert daemons.backfill(CHAIN, days) == "COMPLETED_FAILED"
     assert runs(daemons)[1:] == [("FAILURE", sorted(CHAIN))]
-    assert states(daemons, "crm_sync", [days[1]]) == states(daemons, "daily_attendance", [days[1]]) == {"FAILED"}
+    assert states(daemons, "crm_sync", [days[1]]) == states(daemons, "daily_attendance", [days[1]]) == {"failed"}
     assert crm.posts == 3
 
 
@@ -230,7 +228,7 @@ def test_everything_is_materialized_and_a_terminal_that_cannot_be_polled_stops_n
         ("SUCCESS", sorted(CHAIN)),
         ("SUCCESS", ["devices"]),
     ]
-    assert states(daemons, "raw_punches", ["Gate 0", "Gate 2"]) == states(daemons, "crm_sync", days) == {"MATERIALIZED"}
+    assert states(daemons, "raw_punches", ["Gate 0", "Gate 2"]) == states(daemons, "crm_sync", days) == {"materialized"}
     fleet.inject("Gate 1", Faults())
     assert daemons.backfill(EVERYTHING[:2]) == "COMPLETED_SUCCESS"
 
@@ -258,7 +256,7 @@ def test_the_work_dates_of_a_backfill_wait_for_its_polls(
             count += 1
             add_run(launched, *next(others))
 
-        monkeypatch.setattr(backfill_order.time, "sleep", pause)
+        monkeypatch.setattr("zk_pipeline.defs.instance.backfill_order.time.sleep", pause)
         backfill_order.wait_in_backfill(instance, run, polls)
         return count
 

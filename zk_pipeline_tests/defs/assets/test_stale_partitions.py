@@ -12,6 +12,7 @@ import pytest
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.assets import asset_attributes, daily_attendance, work_dates
+from zk_pipeline.defs.assets.data_versions import DATA_VERSION_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.process import Processed, process_dates
@@ -148,8 +149,7 @@ def test_nothing_is_observed_during_a_run_and_at_most_some_dates_in_a_tick(
 
 def test_what_is_observed_during_a_run_is_not_part_of_it(delivered: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     def observe_and_process(*arguments: Any, **options: Any) -> Processed:
-        tags = {"dagster/data_version": "newer"}
-        event = dg.AssetObservation(Names().work_dates, partition=KEYS[0], tags=tags)
+        event = dg.AssetObservation(Names().work_dates, partition=KEYS[0], tags={DATA_VERSION_TAG: "newer"})
         delivered.daemons.instance.report_runless_asset_event(event)
         return process_dates(*arguments, **options)
 
