@@ -90,7 +90,7 @@ def test_dg_lists_scaffolds_and_checks_the_component_in_a_project_as_documented(
     listed = json.loads("{" + printed["list defs --json"].partition("{")[2])  # a log line precedes it
     assert "BetaWarning" not in done.stderr
     assert {one["asset_key"] for one in listed["assets"]} == {
-        "hr/devices", "hr/raw_punches", "hr/daily_attendance", "hr/crm_sync"
+        "hr/devices", "hr/raw_punches", "hr/work_dates", "hr/daily_attendance", "hr/crm_sync"
     }  # fmt: skip
     names = {one["name"] for kind in ("jobs", "schedules", "sensors", "resources") for one in listed[kind]}
     assert {name for name in names if not name.startswith("hr_")} == set()
