@@ -220,7 +220,7 @@ def test_dead_letters_and_lateness_are_checks_with_counts_and_the_crms_words(
 def test_what_waits_for_a_day_is_late_also_where_the_crm_turns_the_run_away(
     launcher: Launcher, crm: CrmReceiver, home_store: Store
 ) -> None:
-    execute(home_store, "UPDATE crm_deliveries SET created_at = created_at - INTERVAL 30 HOUR")
+    execute(home_store, "UPDATE crm_deliveries SET created_at = now() - INTERVAL 30 HOUR")
     crm.token = "another"
     late = checks_of(launcher, deliver(launcher, MONDAY, WEDNESDAY))["no_overdue_deliveries"]
     assert (late.passed, late.metadata["failing"].value, late.metadata["oldest_age_hours"].value) == (False, 3, 30.0)
