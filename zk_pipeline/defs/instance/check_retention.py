@@ -40,8 +40,8 @@ def delete_old_checks(
     dry_run: bool = False,
 ) -> int:
     """Delete evaluations of the pipeline's checks before the aware instant `before` except the latest of each check; at
-    most `limit`.
-    Returns their number. Deletes superseded freshness events and observations of work dates of that time as well.
+    most `limit`. Returns their number. Deletes superseded freshness events and observations of work dates of that time
+    as well.
 
     Dagster has no API for this, so this deletes rows of its tables through its connections; no-op if the event log is
     not an SQL database.
@@ -59,8 +59,9 @@ def delete_old_checks(
     for connect in (index, lambda: storage.run_connection(RUNLESS_RUN_ID)):
         for query in (
             _old_evaluation_events(names, old),
-            _superseded_freshness_events(names, old),
-            _superseded_observations(names, old),
+            # The UI shows the latest only; the latest observation makes an older materialization stale.
+            _superseded_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, _columns(names), old),
+            _superseded_events(dg.DagsterEventType.ASSET_OBSERVATION, [names.work_dates.to_string()], old),
         ):
             _delete(connect, SqlEventLogStorageTable, _find(connect, query.limit(limit)))
     return len(superseded)
@@ -97,35 +98,18 @@ def _old_evaluation_events(names: Names, old: datetime) -> Any:
     return query.where(reduce(or_, contained))
 
 
-def _superseded_freshness_events(names: Names, old: datetime) -> Any:
-    """Old freshness events with a newer one: the UI shows the latest only."""
+def _superseded_events(kind: dg.DagsterEventType, assets: list[str], old: datetime) -> Any:
+    """Old events with a newer one of the same asset and partition."""
     event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
     has_newer = (
         db_select([newer.id])
         .where(newer.asset_key == event.asset_key)
         .where(newer.dagster_event_type == event.dagster_event_type)
+        .where(newer.partition.is_not_distinct_from(event.partition))
         .where(newer.id > event.id)
         .exists()
     )
-    return _runless_events(dg.DagsterEventType.FRESHNESS_STATE_CHANGE, old).where(
-        event.asset_key.in_(_columns(names)) & has_newer
-    )
-
-
-def _superseded_observations(names: Names, old: datetime) -> Any:
-    """Old observations of work dates with a newer one: the latest makes an older materialization stale."""
-    event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
-    has_newer = (
-        db_select([newer.id])
-        .where(newer.asset_key == event.asset_key)
-        .where(newer.dagster_event_type == event.dagster_event_type)
-        .where(newer.partition == event.partition)
-        .where(newer.id > event.id)
-        .exists()
-    )
-    return _runless_events(dg.DagsterEventType.ASSET_OBSERVATION, old).where(
-        (event.asset_key == names.work_dates.to_string()) & has_newer
-    )
+    return _runless_events(kind, old).where(event.asset_key.in_(assets) & has_newer)
 
 
 def _runless_events(kind: dg.DagsterEventType, old: datetime) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.assets.data_versions import DATA_VERSION_TAG
@@ -171,3 +172,17 @@ def test_the_clean_up_fills_the_partitions_of_work_dates_that_an_earlier_release
     assert len(instance.fetch_materializations(work_dates, limit=9).records) == 2
     assert launcher.clean_up(dry_run=False).failure is None
     assert len(instance.fetch_materializations(work_dates, limit=9).records) == 2
+
+
+def test_the_latest_freshness_event_of_an_asset_stays(launcher: Launcher) -> None:
+    instance, polls = launcher.instance, dg.AssetKey("raw_punches")
+    states = (FreshnessState.PASS, FreshnessState.FAIL, FreshnessState.PASS)
+    for key, before, after in [(DAYS, *states[:2]), (DAYS, *states[1:]), (polls, *states[:2])]:
+        change = FreshnessStateChange(key=key, new_state=after, previous_state=before, state_change_timestamp=1000.0)
+        instance.report_runless_asset_event(change)
+    delete_old_checks(instance, Names(), before=TOMORROW)
+    records_filter = dg.EventRecordsFilter(event_type=dg.DagsterEventType.FRESHNESS_STATE_CHANGE)
+    left = instance.event_log_storage.get_event_records(records_filter)
+    changes = [one.event_log_entry.get_dagster_event().asset_freshness_state_change_data for one in left]
+    assert {one.key: one.new_state for one in changes} == {DAYS: FreshnessState.PASS, polls: FreshnessState.FAIL}
+    assert len(changes) == 2
