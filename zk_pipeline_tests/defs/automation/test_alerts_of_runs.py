@@ -11,19 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    SensorInstigatorData,
-    TickData,
-    TickStatus,
-)
+from dagster._core.scheduler.instigation import TickStatus
 from dagster_shared.error import SerializableErrorInfo
 
 from zk_pipeline.config.settings import load_settings
@@ -41,6 +29,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import CHANNEL_SECRET, Channel, listening
 from zk_pipeline_tests.conftest import CRM_TOKEN, exported
+from zk_pipeline_tests.defs.instigators import add_sensor, add_tick
 from zk_pipeline_tests.defs.run_fixtures import poll_all, quality_tick
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, ingest, rows
@@ -258,24 +247,12 @@ def test_devices_wait_for_the_end_of_their_poll_to_be_told_together(launcher: La
 
 def test_a_failing_tick_is_told(launcher: Launcher, channel: Channel) -> None:
     error = SerializableErrorInfo("ValueError: no such thing\n", [], "ValueError")
-    origin = RemoteInstigatorOrigin(
-        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("zk_pipeline"), "__repository__"), "new_punches_sensor"
-    )
-    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
-    launcher.instance.add_instigator_state(state)
-
-    def ended(status: TickStatus, at: float, error: SerializableErrorInfo | None = None) -> None:
-        data = TickData(
-            state.instigator_origin_id, state.instigator_name, InstigatorType.SENSOR, status, at,
-            selector_id=state.selector_id, error=error,
-        )  # fmt: skip
-        launcher.instance.create_tick(data)
-
-    ended(TickStatus.FAILURE, 1000.0, error)
+    state = add_sensor(launcher.instance, "zk_pipeline", "new_punches_sensor")
+    add_tick(launcher.instance, state, TickStatus.FAILURE, 1000.0, error)
     alert_tick(launcher)
     assert channel.titles == ["zk_pipeline: new_punches_sensor fails"]
     assert channel.bodies[0].startswith("ValueError: no such thing")
-    ended(TickStatus.SKIPPED, 2000.0)
+    add_tick(launcher.instance, state, TickStatus.SKIPPED, 2000.0)
     alert_tick(launcher)
     assert channel.titles[1:] == ["zk_pipeline: resolved: new_punches_sensor fails"]
 

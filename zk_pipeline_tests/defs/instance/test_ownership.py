@@ -8,23 +8,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    SensorInstigatorData,
-    TickData,
-    TickStatus,
-)
+from dagster._core.scheduler.instigation import TickStatus
 from dagster_shared.error import SerializableErrorInfo
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.automation.alert_sensors import evaluate_alerts
+from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.check_retention import delete_old_checks
 from zk_pipeline.defs.instance.daemon_health import daemon_status
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
@@ -39,6 +28,7 @@ from zk_pipeline.runs.run_status import RunReader
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store, utc_now
 from zk_pipeline_tests.channel import Channel, listening
+from zk_pipeline_tests.defs.instigators import add_sensor, add_tick
 from zk_pipeline_tests.defs.run_fixtures import poll_all
 from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, rows, store_at
@@ -102,16 +92,9 @@ def work_of_another_team(instance: dg.DagsterInstance) -> set[str]:
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(asset_key=SALES, check_name="no_gaps", passed=passed, metadata={})
         )
-    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("theirs"), "__repository__")
-    for name, status in (("alert_sensor", InstigatorStatus.RUNNING), ("new_sales_sensor", InstigatorStatus.STOPPED)):
-        origin = RemoteInstigatorOrigin(repository, name)
-        state = InstigatorState(origin, InstigatorType.SENSOR, status, SensorInstigatorData())
-        instance.add_instigator_state(state)
-        data = TickData(
-            state.instigator_origin_id, name, InstigatorType.SENSOR, TickStatus.FAILURE, 1000.0,
-            selector_id=state.selector_id, error=BROKEN,
-        )  # fmt: skip
-        instance.create_tick(data)
+    for name, is_running in (("alert_sensor", True), ("new_sales_sensor", False)):
+        state = add_sensor(instance, "theirs", name, is_running=is_running)
+        add_tick(instance, state, TickStatus.FAILURE, 1000.0, BROKEN)
     return run_ids
 
 
@@ -209,3 +192,11 @@ def test_a_run_is_ours_by_its_tag_or_by_its_assets(
 ) -> None:
     selection = frozenset(map(dg.AssetKey, assets)) if assets else None
     assert owns_run(dg.DagsterRun(job_name=job, asset_selection=selection, tags=tags), NAMES) == is_ours
+
+
+@pytest.mark.parametrize("prefix", [(), ("hr",)])
+@pytest.mark.usefixtures("home")
+def test_the_schedules_and_sensors_of_the_definitions_are_ours(prefix: tuple[str, ...]) -> None:
+    definitions = build_definitions(load_settings().model_copy(update={"key_prefix": prefix}))
+    names = {one.name for one in [*(definitions.schedules or ()), *(definitions.sensors or ())]}
+    assert names == Names(prefix).instigators
