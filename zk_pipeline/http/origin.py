@@ -14,7 +14,7 @@ _HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", re.ASCII)
 
 
 def is_host(text: str) -> bool:
-    """Whether a Host header is a host name or an address, with or without a port."""
+    """Syntax check of a Host header: a host name or an address, with or without a port."""
     return _HOST.fullmatch(text) is not None
 
 
@@ -25,7 +25,7 @@ def host_name(host: str) -> str:
 
 
 def is_loopback_name(host: str) -> bool:
-    """Whether a Host header (or a bare name) is a loopback name or address."""
+    """True for a loopback name or address, given as a Host header or without a port."""
     name = host_name(host)
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -36,7 +36,7 @@ def is_loopback_name(host: str) -> bool:
 
 
 def is_same_origin(headers: Headers) -> bool:
-    """Whether a request is from a page of this origin or from no browser. Browsers send at least one of the headers."""
+    """True for a request of a page of this origin or of no browser. Browsers send at least one of the headers."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site not in (None, "same-origin", "none"):
         return False

@@ -102,7 +102,7 @@ def _dagster_home(home: Path) -> Iterator[Finding]:
 
 
 def is_instance_in_use(dagster_home: Path) -> bool:
-    """Whether Dagster's storage exists: opening the instance would otherwise create its SQLite files."""
+    """True if Dagster's storage exists: opening the instance would otherwise create its SQLite files."""
     return (dagster_home / "history").exists() or "storage" in _read_config(dagster_home / "dagster.yaml")
 
 

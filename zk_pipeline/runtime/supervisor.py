@@ -143,7 +143,7 @@ def single_instance(home: Path) -> Iterator[None]:
 
 
 def webserver_answers(port: int) -> bool:
-    """Whether the webserver answers. Raises ZkPipelineError if it does not refuse an unknown host name."""
+    """True once the webserver answers. Raises ZkPipelineError if it does not refuse an unknown host name."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/server_info", headers={"Host": "unknown.invalid"})

@@ -1,4 +1,4 @@
-"""What the applications of this package have in common: services, error responses, pages, middleware, lifespan."""
+"""Base of the FastAPI applications of this package: services, error responses, pages, middleware, lifespan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("zk_pipeline.api")
 
 
 def make_app(services: Services, *pages: APIRouter, openapi_url: str | None = None) -> FastAPI:
-    """An application with `pages` and what they need."""
+    """An application with `pages`, error handlers and middleware."""
     app = FastAPI(
         title="zk_pipeline",
         version=__version__,

@@ -25,7 +25,7 @@ DATA_VERSION_TAG = _OLD_DATA_VERSION_TAG
 
 @dataclass(frozen=True)
 class UpstreamEvent:
-    """The latest event of an upstream asset, of whichever partition, when a step began to read its data."""
+    """The latest event of any partition of an upstream asset at the time when a step began to read its data."""
 
     asset: dg.AssetKey
     storage_id: int

@@ -1,7 +1,7 @@
 """Freshness policies of the assets, which the catalog shows: the longest time between two materializations that is no
 fault.
 
-Dagster looks at the latest materialization of an asset, of whichever partition: a backfill of an old date counts, and
+Dagster looks at the latest materialization of any partition of an asset: a backfill of an old date counts, and
 one terminal of many that is silent does not. The checks of delays (`LATENESS`) look at each terminal, work date and
 delivery.
 """

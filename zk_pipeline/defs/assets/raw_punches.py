@@ -177,9 +177,8 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
 def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     names = Names(settings.key_prefix)
     is_one_run = settings.poll_rules is None
-    pool = (
-        names.terminals_pool if is_one_run else None
-    )  # of both: else a step would wait in its process, not in the queue
+    # Of both assets: otherwise the second step would wait for the pool in its process instead of in the run queue.
+    pool = names.terminals_pool if is_one_run else None
     devices = dg.asset(
         key=names.asset("devices"),
         group_name="terminals",

@@ -40,7 +40,7 @@ def failures_before(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> di
 
 
 def is_followed_by(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> bool:
-    """Whether the run also executes the step of `asset`."""
+    """True if the run also executes the step of `asset`."""
     steps = context.run.step_keys_to_execute
     return asset in context.job_def.asset_layer.executable_asset_keys and (
         steps is None or asset.to_python_identifier() in steps
@@ -48,5 +48,5 @@ def is_followed_by(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> boo
 
 
 def is_backfill(context: dg.AssetExecutionContext) -> bool:
-    """Whether a backfill started the run. It ends as failed if the run leaves out a partition, so the run must fail."""
+    """True for a run of a backfill, which ends as failed if a partition is missing: then its run must fail as well."""
     return BACKFILL_ID_TAG in context.run.tags

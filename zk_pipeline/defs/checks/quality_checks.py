@@ -195,7 +195,7 @@ def quality_sensor(
 
 
 def is_due(cursor: str | None, now: datetime) -> bool:
-    """Whether to evaluate all checks; `cursor`: when that was done last."""
+    """True if all checks are due; `cursor`: time of their last evaluation, in ISO format."""
     if cursor is None or cursor.startswith("{"):  # of an earlier version
         return True
     return now - datetime.fromisoformat(cursor) >= FULL_INTERVAL
@@ -211,14 +211,14 @@ class EvaluationLog:
         self._latest: Mapping[str, AssetCheckExecutionRecord | None] = {name: found.get(keys[name]) for name in keys}
 
     def is_hidden(self, check: Check) -> bool:
-        """Whether the UI shows no evaluation of the check, or only until the next materialization of its asset."""
+        """True if the UI shows no evaluation of the check, or only until the next materialization of its asset."""
         record = self._latest[check.name]
         if record is not None and record.status is AssetCheckExecutionRecordStatus.PLANNED:
             return not self._is_running(record.run_id)
         return record is None or not (record.partition or "").startswith(WHOLE_ASSET)
 
     def is_news(self, result: CheckResult, now: datetime) -> bool:
-        """Whether to log a result: hidden, changed, or logged longer than `REPEAT_INTERVAL` ago."""
+        """True for a result to log: hidden, changed, or logged longer than `REPEAT_INTERVAL` ago."""
         if self.is_hidden(result.check):
             return True
         record = self._latest[result.check.name]

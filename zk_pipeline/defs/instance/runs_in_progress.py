@@ -52,7 +52,7 @@ def _message(run: dg.DagsterRun, still: str = "") -> str:
 
 
 def is_processing(instance: dg.DagsterInstance, names: Names) -> bool:
-    """Whether a run in progress materializes `daily_attendance`."""
+    """True while a run materializes `daily_attendance`."""
     asset = names.asset("daily_attendance")
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUN_STATUSES))
     return any(run.job_name == names.process or asset in (run.asset_selection or ()) for run in runs)
