@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
-from zk_pipeline.config.settings import load_settings
-from zk_pipeline.defs.build import build_definitions
+from zk_pipeline.runtime.interpreter import reduce_startup_cost
+
+reduce_startup_cost()
+
+from zk_pipeline.config.settings import load_settings  # noqa: E402 (slow)
+from zk_pipeline.defs.build import build_definitions  # noqa: E402 (slow)
 
 
 @dg.configured(
