@@ -168,3 +168,4 @@ def ask_on(at: Where, acks: Path, stop: Path) -> None:
             store.devices.all()
             store.deliveries.stats()
             os.write(acks_file.fileno(), b"read\n")
+            time.sleep(0.25)
