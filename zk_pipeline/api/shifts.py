@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from zk_pipeline.api.responses import FAILURES
-from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, Target
+from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Admin, Reader
 from zk_pipeline.http.fields import Clock, Date, Hours, Id, Name, UserId, as_date, as_time, clock_text
@@ -20,6 +20,7 @@ from zk_pipeline.http.strict_input import StrictRoute
 router = APIRouter(prefix="/api", tags=["hours"], responses=FAILURES, route_class=StrictRoute)
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Minutes = Annotated[int, Field(ge=0, le=1440)]
 ShiftName = Annotated[str, Path(min_length=1, max_length=100)]
 AssignmentId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
@@ -40,6 +41,10 @@ class ShiftBody(_Body):
     late_clock_in_hours: Hours | None = None
     early_clock_out_hours: Hours | None = None
     late_clock_out_hours: Hours | None = None
+    late_grace_minutes: Minutes = Field(0, description="Minutes after the start up to which nobody is late")
+    early_leave_grace_minutes: Minutes = Field(0, description="Minutes before the end from which nobody leaves early")
+    half_day_below_minutes: Minutes = Field(0, description="Fewer worked minutes are half a day; 0: never")
+    absent_below_minutes: Minutes = Field(0, description="Fewer worked minutes are an absence; 0: never")
 
 
 class AssignmentBody(_Body):
@@ -143,16 +148,21 @@ def _shift(new: ShiftBody) -> Shift:
     start, end = as_time(new.start), as_time(new.end)
     assert start is not None
     assert end is not None
-    bounds = {bound: getattr(new, bound) for bound in BOUNDS}
+    rules = {name: getattr(new, name) for name in SHIFT_RULES}
     starts_at = as_time(new.workday_starts_at)
     return Shift(
-        name=new.name, start=start, end=end, weekdays=tuple(new.weekdays), workday_starts_at=starts_at, **bounds
+        name=new.name, start=start, end=end, weekdays=tuple(new.weekdays), workday_starts_at=starts_at, **rules
     )
 
 
 def _answer(one: Shift) -> dict[str, Any]:
     times = {name: clock_text(getattr(one, name)) for name in ("start", "end", "workday_starts_at")}
-    return {"name": one.name, "weekdays": list(one.weekdays), **times, **{name: getattr(one, name) for name in BOUNDS}}
+    return {
+        "name": one.name,
+        "weekdays": list(one.weekdays),
+        **times,
+        **{name: getattr(one, name) for name in SHIFT_RULES},
+    }
 
 
 def _assigned(one: Assignment, ids: dict[str, int | None]) -> dict[str, Any]:

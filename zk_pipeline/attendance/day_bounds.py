@@ -5,9 +5,9 @@ Values of a shift are computed once and broadcast to its rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,13 @@ from zk_pipeline.attendance.shifts import DAY_OFF, WEEKDAYS, Shift, minutes
 
 MINUTES = 24 * 60
 Codes = npt.NDArray[np.integer]
+DatedRules = tuple[date, WorkRules]  # first work date of the rules of the settings
 
 
 @dataclass(frozen=True)
 class DayBounds:
-    """`codes`: index into `kinds` per row: 0 for the hours of the settings, then the shifts `names` in order.
+    """`kinds`: for each version of the settings, in order of its first date, their hours and then those of the shifts
+    `names`; `codes`: index into `kinds` per row.
 
     `starts`, `ends`, `over` (end of the work date) are instants, indexed like the rows. `is_bound`: working hours
     apply, the row is not a day off. `day_off`: holiday name or reason per row; None if no row has one.
@@ -41,6 +43,16 @@ class DayBounds:
     def has_shifts(self) -> bool:
         return bool(self.names)
 
+    @property
+    def shift_codes(self) -> Codes:
+        """0 for the hours of the settings, then the shifts `names` in order, per row."""
+        return self.codes % (len(self.names) + 1)
+
+    def per_row(self, what: str) -> npt.NDArray[np.integer] | int:
+        """Number of the rules per row; one value for all rows if it is the same in all rules."""
+        values: list[int] = [getattr(kind, what) for kind in self.kinds]
+        return values[0] if len(set(values)) == 1 else np.array(values)[self.codes]
+
     def bound(self, what: str) -> pd.Series[pd.Timedelta] | timedelta:
         """Outlier bound per row; one value for all rows if there are only the hours of the settings."""
         bounds: list[timedelta] = [getattr(kind, what) for kind in self.kinds]
@@ -49,13 +61,21 @@ class DayBounds:
         return pd.Series(np.array(bounds, dtype="timedelta64[us]")[self.codes], index=self.starts.index)
 
 
-def day_bounds(summaries: pd.DataFrame, rules: WorkRules, shifts: Mapping[str, Shift]) -> DayBounds:
-    """Bounds for the rows of `summaries` (schema `frames.SUMMARIES`). Raises KeyError for a shift not in `shifts`."""
-    codes, names = _shift_codes(summaries)
+def day_bounds(summaries: pd.DataFrame, rules: Sequence[DatedRules], shifts: Mapping[str, Shift]) -> DayBounds:
+    """Bounds for the rows of `summaries` (schema `frames.SUMMARIES`), each by the rules of its work date.
+
+    `rules` are in order of their dates; the first also apply before theirs. Raises KeyError if `shifts` lacks a shift.
+    """
+    shift_codes, names = _shift_codes(summaries)
     named = [shifts[name] for name in names]
-    kinds = [rules, *(one.rules(rules) for one in named)]
+    kinds = [kind for _, version in rules for kind in (version, *(one.rules(version) for one in named))]
+    codes = shift_codes
+    if len(rules) > 1:
+        firsts = np.array([first for first, _ in rules[1:]], dtype="datetime64[us]")
+        versions = np.searchsorted(firsts, summaries["work_date"].to_numpy("datetime64[us]"), side="right")
+        codes = shift_codes + versions * (len(names) + 1)
     moments = _due(summaries, codes, kinds)
-    day_off = _day_off(summaries, codes, named)
+    day_off = _day_off(summaries, shift_codes, named)
     is_bound = np.ones(len(summaries), dtype=bool) if day_off is None else day_off == None  # noqa: E711 (elementwise)
     return DayBounds(codes, names, kinds, moments["starts"], moments["ends"], moments["over"], is_bound, day_off)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import cast
@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from zk_pipeline.attendance.day_bounds import DayBounds, day_bounds
+from zk_pipeline.attendance.day_bounds import DatedRules, DayBounds, day_bounds
 from zk_pipeline.attendance.frames import EVALUATED_DAYS, SUMMARIES
+from zk_pipeline.attendance.punctuality import attendance_status, early_leave_minutes, late_minutes
 from zk_pipeline.attendance.reasons import reasons
 from zk_pipeline.attendance.rules import OutlierCode, WorkRules
 from zk_pipeline.attendance.shifts import Shift
@@ -35,17 +36,21 @@ class EvaluatedDays:
 
 
 def evaluate_days(
-    summaries: pd.DataFrame, rules: WorkRules, now: datetime, shifts: Mapping[str, Shift] | None = None
+    summaries: pd.DataFrame,
+    rules: WorkRules | Sequence[DatedRules],
+    now: datetime,
+    shifts: Mapping[str, Shift] | None = None,
 ) -> EvaluatedDays:
     """Attendance days from `summaries` (schema `frames.SUMMARIES`), as of the aware instant `now`.
 
-    A row is evaluated by its shift, one of `shifts`, or else by `rules`; on a day off or holiday no hours apply.
+    A row is evaluated by its shift, one of `shifts`, or else by `rules`: one, or several in order of their first work
+    dates, of which the first also apply before theirs. On a day off or holiday no hours apply.
     Clock-in is the first punch, clock-out the last. A single punch (after debouncing) has no clock-out; a missing or
     early clock-out is an outlier only after the end of the work date. Durations and bounds are compared as instants.
     Raises pandera.errors.SchemaError or SchemaErrors if a frame does not match its schema.
     """
     summaries = SUMMARIES.validate(summaries.reset_index(drop=True))
-    by = day_bounds(summaries, rules, shifts or {})
+    by = day_bounds(summaries, [(date.min, rules)] if isinstance(rules, WorkRules) else rules, shifts or {})
     is_incomplete = (summaries["punch_count"] == 1).to_numpy()
     clock_out = summaries["last_punch"].mask(is_incomplete)
     is_over = (by.over <= pd.Timestamp(now)).to_numpy()
@@ -83,6 +88,10 @@ def evaluate_days(
         }
     )
     days = _with_pairs(_with_shifts(days, by), summaries, is_incomplete)
+    days["late_minutes"] = late_minutes(summaries["first_punch"], by)
+    days["early_leave_minutes"] = early_leave_minutes(clock_out, by)
+    days["attendance_status"] = attendance_status(days["worked_minutes"], by)
+    days["judged_by"] = _chosen([_hours_of(kind, by, number) for number, kind in enumerate(by.kinds)], by.codes)
     early = ~is_over & (is_incomplete | too_early_out)
     # The earliest end of the work date in any time zone; rows of other zones are evaluated again after it.
     recheck = by.over[early].groupby(summaries["work_date"][early].dt.date).min()
@@ -94,13 +103,18 @@ def evaluate_days(
 def _with_shifts(days: pd.DataFrame, by: DayBounds) -> pd.DataFrame:
     """Add the shift, its hours and the day off of each row, unless all rows have the hours of the settings."""
     if by.has_shifts:
-        kinds = [None, *by.kinds[1:]]
-        days["shift"] = _chosen([None, *by.names], by.codes)
+        kinds = [kind if number % (len(by.names) + 1) else None for number, kind in enumerate(by.kinds)]
+        days["shift"] = _chosen([None, *by.names], by.shift_codes)
         days["shift_start"] = _chosen([kind and kind.start for kind in kinds], by.codes)
         days["shift_end"] = _chosen([kind and kind.end for kind in kinds], by.codes)
     if by.day_off is not None:
         days["day_off"] = by.day_off
     return days
+
+
+def _hours_of(kind: WorkRules, by: DayBounds, number: int) -> str:
+    shift = number % (len(by.names) + 1)
+    return f"{kind.start:%H:%M}-{kind.end:%H:%M} ({f'shift {by.names[shift - 1]}' if shift else 'settings'})"
 
 
 def _with_pairs(days: pd.DataFrame, summaries: pd.DataFrame, is_incomplete: Mask) -> pd.DataFrame:

@@ -69,5 +69,9 @@ EVALUATED_DAYS = DAYS.add_columns(
         "shift_end": pa.Column(object, nullable=True, required=False),
         "day_off": pa.Column(object, nullable=True, required=False),
         "worked_minutes_source": pa.Column(object, nullable=True, required=False),
+        "late_minutes": pa.Column("int32", pa.Check.ge(0)),
+        "early_leave_minutes": pa.Column("Int32", pa.Check.ge(0), nullable=True),  # null without a clock-out
+        "attendance_status": pa.Column(object),
+        "judged_by": pa.Column(object),  # hours and where they come from
     }
 )

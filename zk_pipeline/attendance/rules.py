@@ -41,7 +41,9 @@ class WorkRules:
 
     An `end` before `start` is an overnight shift. A work date begins at `workday_starts_at` and lasts until that time
     on the next calendar day, so every punch belongs to exactly one work date. `workday_is_set`: `workday_starts_at` was
-    set, not derived from the hours.
+    set, not derived from the hours. A clock-in up to `late_grace_minutes` after the start is not late, a clock-out up
+    to `early_leave_grace_minutes` before the end is not early; fewer worked minutes than `half_day_below_minutes` are
+    half a day, fewer than `absent_below_minutes` an absence.
     """
 
     start: time = time(9)
@@ -53,6 +55,10 @@ class WorkRules:
     late_clock_out: timedelta = timedelta(hours=3)
     debounce_seconds: int = 60
     workday_is_set: bool = False
+    late_grace_minutes: int = 0
+    early_leave_grace_minutes: int = 0
+    half_day_below_minutes: int = 0
+    absent_below_minutes: int = 0
 
     def shift_instants(self, work_dates: pd.Series[pd.Timestamp], zone: str) -> pd.DataFrame:
         """`shift_instants` of these hours, for work dates that all begin at `workday_starts_at`."""

@@ -31,6 +31,10 @@ class Shift:
     late_clock_in_hours: float | None = None
     early_clock_out_hours: float | None = None
     late_clock_out_hours: float | None = None
+    late_grace_minutes: int = 0
+    early_leave_grace_minutes: int = 0
+    half_day_below_minutes: int = 0
+    absent_below_minutes: int = 0
 
     def __post_init__(self) -> None:
         if self.start == self.end:
@@ -42,6 +46,11 @@ class Shift:
             hours = getattr(self, what)
             if hours is not None and not 0 <= hours <= 24:
                 raise UsageError(f"shift {self.name!r}: {what} must be from 0 to 24")
+        for what in THRESHOLDS:
+            if not 0 <= getattr(self, what) <= _DAY:
+                raise UsageError(f"shift {self.name!r}: {what} must be from 0 to {_DAY}")
+        if self.half_day_below_minutes and self.half_day_below_minutes < self.absent_below_minutes:
+            raise UsageError(f"shift {self.name!r}: half_day_below_minutes must not be less than absent_below_minutes")
         begins = self.workday_starts_at
         if begins is not None and _within(begins, self.start, self.end):
             raise UsageError(f"shift {self.name!r}: workday_starts_at {begins:%H:%M} lies within its hours")
@@ -53,10 +62,13 @@ class Shift:
             for what in BOUNDS
             if (hours := getattr(self, what)) is not None
         }
-        return replace(settings, start=self.start, end=self.end, **own)
+        thresholds = {what: getattr(self, what) for what in THRESHOLDS}
+        return replace(settings, start=self.start, end=self.end, **own, **thresholds)
 
 
 BOUNDS = ("early_clock_in_hours", "late_clock_in_hours", "early_clock_out_hours", "late_clock_out_hours")
+THRESHOLDS = ("late_grace_minutes", "early_leave_grace_minutes", "half_day_below_minutes", "absent_below_minutes")
+SHIFT_RULES = (*BOUNDS, *THRESHOLDS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from zk_pipeline.counted import counted
 from zk_pipeline.store.days.days import DateWritten
 from zk_pipeline.store.errors import StoreBusy, StoreUnusable
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.work_dates.configured_hours import dated_rules
 from zk_pipeline.store.work_dates.staleness import StaleDate
 
 # About 1 GB of memory and a lock time of two seconds, whatever the number of dates and users. Just under two row groups
@@ -130,10 +131,11 @@ def _process_batch(
         dates, workday_starts_at=rules.workday_starts_at, debounce_seconds=rules.debounce_seconds
     )
     now = store.clock()
-    evaluated = evaluate_days(summaries.frame, rules, now, summaries.shifts)
+    dated = dated_rules(summaries.hours, rules)
+    evaluated = evaluate_days(summaries.frame, dated, now, summaries.shifts)
     several = merge_sites(summaries.frame, debounce_seconds=rules.debounce_seconds, apart=summaries.namesakes)
     # Rows evaluated before the end of their day are reprocessed later, and the merged rows with them.
-    merged = evaluate_days(several, rules, now, summaries.shifts).days if len(several) and not per_site else None
+    merged = evaluate_days(several, dated, now, summaries.shifts).days if len(several) and not per_site else None
     return store.days.write(
         evaluated.days,
         seq=summaries.seq,

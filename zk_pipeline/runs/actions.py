@@ -10,7 +10,7 @@ from typing import Any
 
 from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.partitions import DateRange, contiguous, last_work_date, newest_range
-from zk_pipeline.operations.process import stale_dates
+from zk_pipeline.operations.process import stale_dates, work_rules
 from zk_pipeline.operations.sync import additional_states, check_crm, pause_message
 from zk_pipeline.runs.launcher import Launcher, RunResult, open_launcher
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
@@ -68,15 +68,25 @@ def poll(
 
 
 def process(
-    launcher: Launcher, store: Store, *, dates: tuple[date, date] | None, notify: Notify = _ignore
+    launcher: Launcher,
+    store: Store,
+    *,
+    dates: tuple[date, date] | None,
+    rejudge: bool = False,
+    notify: Notify = _ignore,
 ) -> list[RunResult]:
-    """Process a range of work dates in one run; with None, all stale work dates, one run per contiguous range."""
+    """Process a range of work dates in one run; with None, all stale work dates, one run per contiguous range.
+
+    `rejudge`: apply the current hours of the settings to the range, whatever hours applied to it before.
+    """
     today = last_work_date(launcher.settings, utc_now())
     if dates is None:
         ranges = contiguous(item.work_date for item in stale_dates(store, launcher.settings, last=today))
     else:
         ranges = [DateRange(*dates)]
         launcher.check_partitions(ranges[0], today)
+        if rejudge:
+            store.punches.rejudge(work_rules(launcher.settings), *dates)
     results = []
     for part in ranges:
         notify(f"processing {part} ...")

@@ -11,12 +11,18 @@ from typing import Any
 import click
 
 from zk_pipeline.attendance.hours import wall_time, weekdays_of
-from zk_pipeline.attendance.shifts import BOUNDS, WEEKDAYS, Assignment, Shift, Target
+from zk_pipeline.attendance.shifts import BOUNDS, SHIFT_RULES, THRESHOLDS, WEEKDAYS, Assignment, Shift, Target
 from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_table
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.shift_file import read_shift_file
 
+_THRESHOLDS = (
+    "Minutes after the start up to which nobody is late.",
+    "Minutes before the end from which nobody leaves early.",
+    "Fewer worked minutes are half a day.",
+    "Fewer worked minutes are an absence.",
+)
 _HINT = "the next `zk-pipeline process` computes the affected days again"
 
 
@@ -46,6 +52,10 @@ def _hours(*, defaults: bool) -> Callable[[Any], Any]:
                 help=f"Limit of the outlier rule, in hours.{default('as in the settings')}",
             )
             for bound in BOUNDS
+        ),
+        *(
+            click.option(f"--{name.replace('_', '-')}", type=click.IntRange(0, 1440), help=f"{text}{default('0')}")
+            for name, text in zip(THRESHOLDS, _THRESHOLDS, strict=True)
         ),
     ]
 
@@ -119,7 +129,7 @@ def list_(as_json: bool) -> None:
         click.echo("no shifts: all employees have the hours of the settings")
         return
     print_table(
-        [_shift_row(one) for one in shift_list], ["name", "start", "end", "weekdays", "workday_starts_at", *BOUNDS]
+        [_shift_row(one) for one in shift_list], ["name", "start", "end", "weekdays", "workday_starts_at", *SHIFT_RULES]
     )
     if assignments:
         click.echo()

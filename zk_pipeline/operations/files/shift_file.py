@@ -13,7 +13,7 @@ from zk_pipeline.attendance.hours import wall_time, weekdays_of
 from zk_pipeline.attendance.shifts import WEEKDAYS, Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
-from zk_pipeline.yaml_file import Day, Decimal, OptionalText, Text, YamlFile, read_yaml
+from zk_pipeline.yaml_file import Day, Decimal, OptionalText, Text, WholeNumber, YamlFile, read_yaml
 
 WallTime = Annotated[time, BeforeValidator(wall_time)]
 Weekdays = Annotated[tuple[str, ...], BeforeValidator(weekdays_of)]
@@ -35,6 +35,10 @@ class DeclaredShift(_Declared):
     late_clock_in_hours: Decimal | None = None
     early_clock_out_hours: Decimal | None = None
     late_clock_out_hours: Decimal | None = None
+    late_grace_minutes: WholeNumber = 0
+    early_leave_grace_minutes: WholeNumber = 0
+    half_day_below_minutes: WholeNumber = 0
+    absent_below_minutes: WholeNumber = 0
 
     def build(self) -> Shift:
         return Shift(**{field: getattr(self, field) for field in type(self).model_fields})

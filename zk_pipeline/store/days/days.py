@@ -24,6 +24,7 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
 from zk_pipeline.store.terminals.lost_punches import check_lost_punches
 from zk_pipeline.store.work_dates.assignment import is_grouped_by
+from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, is_configured, read_configured_hours
 from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
 
 
@@ -56,9 +57,9 @@ class DayStore:
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
     def stale_by(self, rules: WorkRules, *, first: date, last: date) -> list[StaleDate] | None:
-        """As `stale`, for the work dates by the hours of `rules`; None if the stored assignment uses other hours."""
+        """As `stale`, for the work dates by the hours of `rules`; None if the store has other hours of the settings."""
         with self.database.read("stale dates") as connection:
-            if not is_grouped_by(connection, rules):
+            if not (is_grouped_by(connection, rules) and is_configured(connection, rules)):
                 return None
             return stale_dates(connection, first=first, last=last, now=self.clock())
 
@@ -74,6 +75,36 @@ class DayStore:
                 "SELECT work_date FROM work_dates WHERE processed_at IS NOT NULL ORDER BY 1"
             ).fetchall()
         return [day for (day,) in rows]
+
+    def evaluated_dates(self, first: date, last: date) -> list[date]:
+        """Work dates from `first` to `last` with attendance days and their punches, in order."""
+        with self.database.read("evaluated dates") as connection:
+            rows = connection.execute(
+                """
+                SELECT work_date FROM work_dates
+                WHERE work_date BETWEEN ? AND ? AND processed_at IS NOT NULL AND raw_purged_at IS NULL ORDER BY 1
+                """,
+                [first, last],
+            ).fetchall()
+        return [day for (day,) in rows]
+
+    def judgements(self, dates: Sequence[date]) -> pd.DataFrame:
+        """What the hours made of each day on `dates`: outlier reason, late and early minutes, status and the hours."""
+        with self.database.read("judgements of days") as connection:
+            table = connection.execute(
+                """
+                SELECT site, user_id, work_date::TIMESTAMP AS work_date, outlier_reason, late_minutes,
+                       early_leave_minutes, attendance_status, judged_by
+                FROM daily_attendance WHERE list_contains(?, work_date) ORDER BY work_date, site, user_id
+                """,
+                [list(dates)],
+            ).to_arrow_table()
+        return table.to_pandas(date_as_object=False).astype({"work_date": "datetime64[us]"})
+
+    def configured_hours(self) -> list[ConfiguredHours]:
+        """Versions of the hours of the settings, in order of their first work dates."""
+        with self.database.read("hours of the settings") as connection:
+            return read_configured_hours(connection)
 
     def purged_dates(self, dates: Sequence[date]) -> list[date]:
         """Work dates in `dates` whose punches retention has purged; their rows are final."""
@@ -183,5 +214,9 @@ _DAYS = pa.schema(
         "shift_end": pa.time64("us"),
         "day_off": pa.string(),
         "worked_minutes_source": pa.string(),
+        "late_minutes": pa.int32(),
+        "early_leave_minutes": pa.int32(),
+        "attendance_status": pa.string(),
+        "judged_by": pa.string(),
     }
 )

@@ -12,18 +12,21 @@ from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import WorkDateAssignment, assign_date_range
+from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, read_configured_hours
 from zk_pipeline.store.work_dates.roster import read_shifts
 
 
 @dataclass(frozen=True)
 class Summaries:
     """`frame` as declared by `attendance.frames.SUMMARIES`; `seq`: the highest punch of each work date; `shifts`: the
-    shifts that rows name; `namesakes`: ids that belong to different employees at different sites.
+    shifts that rows name; `hours`: versions of the hours of the settings; `namesakes`: ids that belong to different
+    employees at different sites.
     """
 
     frame: pd.DataFrame
     seq: dict[date, int]
     shifts: Mapping[str, Shift]
+    hours: Sequence[ConfiguredHours] = ()
     namesakes: frozenset[str] = frozenset()
 
 
@@ -43,11 +46,12 @@ def summarize(
         shifts = read_shifts(connection) if placing.by_shifts else {}
         values = span | {"dates": list(dates), "debounce": debounce_seconds * 1_000_000}
         table = connection.execute(_query(connection, placing), values).to_arrow_table()
+        hours = read_configured_hours(connection)
         named = candidates(connection)
     known = dict(seq)
     frame = table.to_pandas(timestamp_as_object=False, date_as_object=False)
     apart = frozenset(user_id for user_id, _ in namesakes(named))
-    return Summaries(_typed(frame), {day: known.get(day, 0) for day in dates}, shifts, apart)
+    return Summaries(_typed(frame), {day: known.get(day, 0) for day in dates}, shifts, hours, apart)
 
 
 def _query(connection: Connection, placing: WorkDateAssignment) -> str:

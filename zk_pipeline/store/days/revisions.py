@@ -15,7 +15,7 @@ from zk_pipeline.store.engine.database import Connection
 
 _CONTENT = """site, device, user_id, work_date, clock_in, clock_out, clock_in_local, clock_out_local, timezone,
     punch_count, worked_minutes, is_incomplete, is_outlier, outlier_codes, outlier_reason, shift, shift_start,
-    shift_end, day_off, worked_minutes_source"""
+    shift_end, day_off, worked_minutes_source, late_minutes, early_leave_minutes, attendance_status, judged_by"""
 
 
 def record_content(row: str) -> str:
@@ -87,7 +87,8 @@ vanished AS (
         site, device, user_id, work_date, NULL AS clock_in, NULL AS clock_out, NULL AS clock_in_local,
         NULL AS clock_out_local, timezone, 0 AS punch_count, NULL AS worked_minutes, true AS is_incomplete,
         false AS is_outlier, []::VARCHAR[] AS outlier_codes, '' AS outlier_reason, shift, shift_start, shift_end,
-        NULL AS day_off, NULL AS worked_minutes_source, 'retracted' AS payload_hash,
+        NULL AS day_off, NULL AS worked_minutes_source, NULL AS late_minutes, NULL AS early_leave_minutes,
+        NULL AS attendance_status, NULL AS judged_by, 'retracted' AS payload_hash,
         true AS is_retracted, false AS is_added
     FROM stored ANTI JOIN staged USING (site, user_id, work_date)
 ),
@@ -279,7 +280,10 @@ def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, 
 
 
 def stage(connection: Connection) -> None:
-    """Create `staged_dates` and `staged`: skip dates that another run processed from newer punches; hash each row."""
+    """Create `staged_dates` and `staged`: skip dates that another run processed from newer punches; hash each row.
+
+    Rows that stay the same, but for the hours that they are judged by, get these here.
+    """
     connection.execute(
         """
         CREATE TEMP TABLE staged_dates AS
@@ -292,21 +296,57 @@ def stage(connection: Connection) -> None:
     connection.execute(
         """
         CREATE TEMP TABLE staged AS
-        SELECT
-            day.* REPLACE (day.work_date::DATE AS work_date),
-            sha256(concat(json_array(
-                site, device, user_id, day.work_date::DATE::VARCHAR, epoch_us(clock_in), epoch_us(clock_out),
-                epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
-                outlier_codes, outlier_reason
-            ), CASE WHEN coalesce(shift, day_off, worked_minutes_source) IS NOT NULL
-                THEN json_array(shift, shift_start, shift_end, day_off,
-                    -- Older versions stored 'states': the hash of unchanged content must stay.
-                    CASE worked_minutes_source WHEN 'punch_states' THEN 'states' ELSE worked_minutes_source END
-                ) END)) AS payload_hash
-        FROM incoming_days AS day
-        WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
+        WITH hashed AS (
+            SELECT
+                day.* REPLACE (day.work_date::DATE AS work_date),
+                concat(json_array(
+                    site, device, user_id, day.work_date::DATE::VARCHAR, epoch_us(clock_in), epoch_us(clock_out),
+                    epoch_us(clock_in_local), epoch_us(clock_out_local), timezone, punch_count, worked_minutes,
+                    outlier_codes, outlier_reason
+                ), CASE WHEN coalesce(shift, day_off, worked_minutes_source) IS NOT NULL
+                    THEN json_array(shift, shift_start, shift_end, day_off,
+                        -- Older versions stored 'states': the hash of unchanged content must stay.
+                        CASE worked_minutes_source WHEN 'punch_states' THEN 'states' ELSE worked_minutes_source END
+                    ) END) AS content
+            FROM incoming_days AS day
+            WHERE day.work_date::DATE IN (SELECT work_date FROM staged_dates)
+        )
+        SELECT * EXCLUDE (content),
+            -- Content that earlier versions did not know has no part in the hash where it says nothing.
+            sha256(concat(content, CASE WHEN (late_minutes, coalesce(early_leave_minutes, 0), attendance_status)
+                <> (0, 0, 'present') THEN json_array(late_minutes, early_leave_minutes, attendance_status) END
+            )) AS payload_hash,
+            sha256(content) AS former_hash
+        FROM hashed
         """
     )
+    connection.execute(_REJUDGED)
+    if connection.execute("SELECT EXISTS (FROM rejudged)").fetchall()[0][0]:
+        for table in ("daily_attendance", "daily_attendance_revisions"):
+            connection.execute(_JUDGE.format(table=table))
+    connection.execute("DROP TABLE rejudged")
+    connection.execute("ALTER TABLE staged DROP COLUMN former_hash")
+
+
+# Rows with the content that they had, by other hours, or stored by a version that did not judge them.
+_REJUDGED = """
+CREATE TEMP TABLE rejudged AS
+SELECT site, user_id, work_date, day.revision, staged.late_minutes, staged.early_leave_minutes,
+       staged.attendance_status, staged.judged_by, staged.payload_hash
+FROM staged
+JOIN (FROM daily_attendance WHERE work_date IN (SELECT work_date FROM staged_dates)) AS day
+    USING (site, user_id, work_date)
+WHERE day.judged_by IS DISTINCT FROM staged.judged_by
+  AND day.payload_hash = CASE WHEN day.judged_by IS NULL THEN staged.former_hash ELSE staged.payload_hash END
+"""
+_JUDGE = """
+UPDATE {table} AS day SET
+    late_minutes = rejudged.late_minutes, early_leave_minutes = rejudged.early_leave_minutes,
+    attendance_status = rejudged.attendance_status, judged_by = rejudged.judged_by, payload_hash = rejudged.payload_hash
+FROM rejudged
+WHERE day.site = rejudged.site AND day.user_id = rejudged.user_id AND day.work_date = rejudged.work_date
+  AND day.revision = rejudged.revision
+"""
 
 
 def stage_people(connection: Connection) -> None:

@@ -27,6 +27,12 @@ _DAY = {
     "day_off": "Name of the holiday, or `day off`; null on a working day",
     "worked_minutes_source": "punch_states: minutes from in/out pairs; unmatched: the trusted states do not pair; "
     "null: first to last",
+    "late_minutes": "Whole minutes from the start of the shift to the minute of the clock-in; 0 within the grace; "
+    "null in rows of versions before this column, until their date is processed again",
+    "early_leave_minutes": "Whole minutes from the minute of the clock-out to the end of the shift; 0 within the grace; "
+    "null without a clock-out",
+    "attendance_status": "present, half_day, absent (fewer minutes than the shift counts) or worked_on_day_off",
+    "judged_by": "Hours by which the day was evaluated, and where they come from: `09:00-18:00 (settings)`",
     "revision": "1 for the first content of the user's date; higher after each change, over all sites",
     "payload_hash": "SHA-256 of the content of the revision",
     "run_id": "Dagster run that created this revision",
@@ -218,8 +224,24 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "late_clock_in_hours": "Hours after the start from which a clock-in is too late",
             "early_clock_out_hours": "Hours before the end from which a clock-out is too early",
             "late_clock_out_hours": "Hours after the end from which a clock-out is too late",
+            "late_grace_minutes": "Minutes after the start up to which a clock-in is not late; null: 0",
+            "early_leave_grace_minutes": "Minutes before the end from which a clock-out is not early; null: 0",
+            "half_day_below_minutes": "Fewer worked minutes are half a day; null: 0, never",
+            "absent_below_minutes": "Fewer worked minutes are an absence; null: 0, never",
             "created_at": "When it was created (instant, UTC)",
             "updated_at": "When it last changed (instant, UTC)",
+        },
+    ),
+    "configured_hours": (
+        "Hours of the settings, each from a work date on; changed settings add a row",
+        {
+            "valid_from": "First work date; 0001-01-01: since ever",
+            "start_time": "WORK_START_TIME",
+            "end_time": "WORK_END_TIME",
+            "early_clock_in_hours": "OUTLIER_EARLY_CLOCK_IN_HOURS",
+            "late_clock_in_hours": "OUTLIER_LATE_CLOCK_IN_HOURS",
+            "early_clock_out_hours": "OUTLIER_EARLY_CLOCK_OUT_HOURS",
+            "late_clock_out_hours": "OUTLIER_LATE_CLOCK_OUT_HOURS",
         },
     ),
     "shift_assignments": (
@@ -412,7 +434,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-_RULES = {"shift", "shift_start", "shift_end", "day_off", "worked_minutes_source"}
+_RULES = {"shift", "shift_start", "shift_end", "day_off", "worked_minutes_source", "judged_by"}
 _NOT_IN_VIEW = _RULES | {"timezone", "payload_hash", "run_id"}
 
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {
@@ -432,6 +454,9 @@ VIEWS: dict[str, tuple[str, dict[str, str]]] = {
             "device": "Id of the clock-in's device (devices.id); null if it is not in the registry",
             "device_name": "Device of the clock-in",
             "date": "The work date, in the device's zone",
+            "is_late_arrival": "late_minutes is above 0",
+            "is_early_departure": "early_leave_minutes is above 0",
+            "hours_worked": "worked_minutes in hours, with two decimals",
             "synced_to_crm": "This revision, or its merged record over several sites, is delivered",
             "sync_state": "State of the delivery of this revision or merged record",
             "sync_attempts": "Number of requests for it",

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Shift, check_overlaps
+from zk_pipeline.attendance.shifts import SHIFT_RULES, Assignment, Shift, check_overlaps
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.work_dates.roster import read_assignments, read_shifts
@@ -82,13 +82,13 @@ def put_shift(connection: Connection, shift: Shift, now: datetime) -> None:
         connection.execute("DELETE FROM shifts WHERE name = ?", [shift.name])
         connection.execute(
             f"""
-            INSERT INTO shifts (name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)},
-                                created_at, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO shifts (name, start_time, end_time, weekdays, workday_starts_at, created_at, updated_at,
+                                {", ".join(SHIFT_RULES)})
+            VALUES (?, ?, ?, ?, ?, ?, ?, {", ".join("?" * len(SHIFT_RULES))})
             """,  # noqa: S608 (constant names)
             [
                 shift.name, shift.start, shift.end, " ".join(shift.weekdays), shift.workday_starts_at,
-                *(getattr(shift, bound) for bound in BOUNDS), made[0] if made else now, now,
+                made[0] if made else now, now, *(getattr(shift, name) for name in SHIFT_RULES),
             ],
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import date, datetime, time
 
 import pandas as pd
 
@@ -25,6 +25,7 @@ from zk_pipeline.store.terminals.poll_results import (
     record_failures,
 )
 from zk_pipeline.store.work_dates.assignment import hours_of, is_grouped_by, stored_workday_start
+from zk_pipeline.store.work_dates.configured_hours import apply_configured_hours, is_configured, rejudge
 from zk_pipeline.store.work_dates.staleness import apply_work_hours, apply_workday_start
 
 
@@ -126,13 +127,22 @@ class PunchStore:
             apply_workday_start(connection, starts_at)
 
     def apply_settings(self, rules: WorkRules) -> None:
-        """Apply the hours of the settings to the assignment of work dates; only a read if they are unchanged."""
+        """Apply changed hours of the settings, to the assignment of punches to work dates and to the evaluation of work
+        dates from the current one on; only a read if they are unchanged.
+        """
         with self.database.read("workday start") as connection:
-            if is_grouped_by(connection, rules):
+            if is_grouped_by(connection, rules) and is_configured(connection, rules):
                 return
         with self.database.write("reassign work dates") as connection:
             apply_workday_start(connection, rules.workday_starts_at)
             apply_work_hours(connection, hours_of(rules))
+            apply_configured_hours(connection, rules, self.clock())
+
+    def rejudge(self, rules: WorkRules, first: date, last: date) -> None:
+        """Apply the hours of `rules`, those of the settings, to past work dates too, which become stale."""
+        self.apply_settings(rules)
+        with self.database.write("rejudge work dates") as connection:
+            rejudge(connection, rules, first, last)
 
     def preview(self, device: str, poll_id: int, limit: int = 5) -> pd.DataFrame:
         """Latest punches of a poll, for display: user_id, punched_at_local, punch_state, verify_type."""

@@ -11,7 +11,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from zk_pipeline.attendance.shifts import BOUNDS, Assignment, Hours, Shift, Target, begins, minutes
+from zk_pipeline.attendance.shifts import (
+    BOUNDS,
+    SHIFT_RULES,
+    THRESHOLDS,
+    Assignment,
+    Hours,
+    Shift,
+    Target,
+    begins,
+    minutes,
+)
 from zk_pipeline.store.engine.database import Connection
 
 
@@ -25,7 +35,9 @@ def read_shifts(connection: Connection) -> dict[str, Shift]:
     """All shifts, by name, in order."""
     rows = connection.execute(
         f"""
-        SELECT name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)} FROM shifts ORDER BY name
+        SELECT name, start_time, end_time, weekdays, workday_starts_at, {", ".join(BOUNDS)},
+               {", ".join(f"coalesce({name}, 0)" for name in THRESHOLDS)}
+        FROM shifts ORDER BY name
         """  # noqa: S608 (constant names)
     ).fetchall()
     return {
@@ -35,9 +47,9 @@ def read_shifts(connection: Connection) -> dict[str, Shift]:
             end=end,
             weekdays=tuple(weekdays.split()),
             workday_starts_at=starts_at,
-            **dict(zip(BOUNDS, bounds, strict=True)),
+            **dict(zip(SHIFT_RULES, values, strict=True)),
         )
-        for name, start, end, weekdays, starts_at, *bounds in rows
+        for name, start, end, weekdays, starts_at, *values in rows
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 
-from zk_pipeline.attendance.shifts import BOUNDS, minutes
+from zk_pipeline.attendance.shifts import SHIFT_RULES, minutes
 from zk_pipeline.store.engine.database import Connection
 from zk_pipeline.store.work_dates.assignment import stored_hours, stored_workday_start, valid_punches
 from zk_pipeline.store.work_dates.retention_boundaries import RETENTION_BOUNDARIES, pairs
@@ -66,7 +66,8 @@ def _remember(connection: Connection, when: str) -> None:
         f"""
         CREATE TEMP TABLE held_{when} AS
         SELECT roster.*, weekdays,
-               CASE WHEN shift IS NOT NULL THEN hash(shift, start_time, end_time, {", ".join(BOUNDS)}) END AS judged
+               CASE WHEN shift IS NOT NULL
+                    THEN hash(shift, start_time, end_time, {", ".join(SHIFT_RULES)}) END AS judged
         FROM roster LEFT JOIN shifts ON shifts.name = roster.shift
         """  # noqa: S608 (constant names)
     )

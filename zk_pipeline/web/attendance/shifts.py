@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from zk_pipeline.attendance.hours import wall_time
-from zk_pipeline.attendance.shifts import BOUNDS, WEEKDAYS, Assignment, Shift, Target
+from zk_pipeline.attendance.shifts import BOUNDS, THRESHOLDS, WEEKDAYS, Assignment, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.http.auth import Identity
 from zk_pipeline.http.services import Given, Services
@@ -112,7 +112,8 @@ def _shift(name: str, fields: Form) -> Shift:
         end=end,
         workday_starts_at=times["workday_starts_at"],
         weekdays=tuple(day for day in WEEKDAYS if fields.get(f"on_{day}") == "on"),
-        **{bound: _hours(fields, bound) for bound in BOUNDS},
+        **{bound: _hours(fields, bound) for bound in BOUNDS},  # type: ignore[arg-type]
+        **{name: _minutes(fields, name) for name in THRESHOLDS},
     )
 
 
@@ -136,10 +137,20 @@ def _hours(fields: Form, name: str) -> float | None:
         raise UsageError(f"{name}: a number of hours from 0 to 24 is expected") from None
 
 
+def _minutes(fields: Form, name: str) -> int:
+    text = optional(fields, name)
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
+        raise UsageError(f"{name}: a whole number of minutes from 0 to 1440 is expected")
+    return int(text)
+
+
 def _shown(one: Shift) -> Form:
     """Form fields of a shift."""
     times = {name: f"{at:%H:%M}" for name in ("start", "end", "workday_starts_at") if (at := getattr(one, name))}
     bounds = {bound: f"{hours:g}" for bound in BOUNDS if (hours := getattr(one, bound)) is not None}
+    bounds |= {name: f"{minutes}" for name in THRESHOLDS if (minutes := getattr(one, name))}
     return {"name": one.name} | times | bounds | {f"on_{day}": "on" for day in one.weekdays}
 
 
@@ -191,5 +202,6 @@ def _draw_form(
         problem=problem,
         weekdays=WEEKDAYS,
         bounds=BOUNDS,
+        thresholds=THRESHOLDS,
         settings=services.settings,
     )

@@ -15,7 +15,8 @@ _VALUES = re.findall(r"^UPDATE (\w+) SET (\w+) = '(\w+)' WHERE \w+ = '(\w+)';", 
 ALERT_KEYS = dict(re.findall(r"\('(check:\w+:\w+)', '(check:\w+:\w+)'\)", _SCRIPT))  # former to new
 
 FORMER_TABLE = {new: old for old, column, new in _RENAMES if not column}
-LATER_TABLES = ("device_poll_totals",)  # of versions above 19
+LATER_TABLES = ("device_poll_totals", "configured_hours")  # of versions above 19
+_LATER_COLUMNS = re.findall(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", script("0021_working_time.sql"), re.MULTILINE)
 FORMER_TABLES = [FORMER_TABLE.get(table, table) for table in TABLES if table not in LATER_TABLES]
 FORMER_VALUE = {new: old for _, _, new, old in _VALUES}
 
@@ -27,6 +28,8 @@ def former_column(table: str, column: str) -> str:
 
 def undo_names(connection: duckdb.DuckDBPyConnection) -> None:
     """Give tables, columns, values and alert keys their former names; the next use of the store migrates it again."""
+    for table, column in _LATER_COLUMNS:
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     for table, column, new, old in _VALUES:
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [old, new])
     for old, new in ALERT_KEYS.items():
