@@ -45,7 +45,7 @@ def _differences(stored: pd.DataFrame, judged: pd.DataFrame) -> list[RejudgedDay
     found = []
     for row in both.to_dict("records"):
         pairs = {name: (_plain(row[name]), _plain(row[f"{name}_after"])) for name in columns}
-        changes = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        changes = {str(name): pair for name, pair in pairs.items() if pair[0] != pair[1]}
         if changes:
             found.append(RejudgedDay(row["site"], row["user_id"], row["work_date"].date(), changes))
     return found

@@ -76,7 +76,14 @@ def shifts(draw: st.DrawFn, name: str | None) -> PlainShift:
     weekdays = (
         draw(st.sampled_from([(0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4), (5, 6), (6,)])) if name else tuple(range(7))
     )
-    return PlainShift(name, start, end, begins, weekdays, draw(st.tuples(bound, bound, bound, bound)))
+    bounds = draw(st.tuples(bound, bound, bound, bound))
+    if name is None:  # the settings have no thresholds
+        return PlainShift(name, start, end, begins, weekdays, bounds)
+    grace, least = st.sampled_from([0, 0, 5, 15, 60]), draw(st.sampled_from([0, 0, 120, 241]))
+    most = draw(st.sampled_from([0, least, 300, 480]))
+    return PlainShift(
+        name, start, end, begins, weekdays, bounds, draw(grace), draw(grace), max(most, least) if most else 0, least
+    )
 
 
 def _assignments(
@@ -123,7 +130,10 @@ def companies(draw: st.DrawFn, *, users: int, with_shifts: bool = True) -> Worke
             for day, site in draw(st.sets(st.tuples(st.sampled_from(DATES), st.sampled_from([None, "HQ"])), max_size=3))
         ]
         assignments = tuple(_assignments(chance, known, names, gates, middle))
-        company = PlainCompany(company.settings, company.debounce, assignments, tuple(holidays))
+        company = replace(company, assignments=assignments, holidays=tuple(holidays))
+    if draw(st.booleans()):
+        changed = sorted(draw(st.sets(st.sampled_from(DATES), min_size=1, max_size=2)))
+        company = replace(company, former=tuple((middle + timedelta(days=day), draw(shifts(None))) for day in changed))
     punches = list(_punches(chance, names, gates, company, middle))
     enrolled = frozenset((gate, name) for gate in gates for name in names if chance.random() < 0.2)
     return Worked(company, gates, punches, enrolled, middle)
@@ -138,7 +148,7 @@ def _punches(
             (datetime.combine(middle, hour) + sign * bound).time()
             for shift in (company.settings, *{one.shift for one in company.assignments})
             for hour in (shift.start, shift.end, shift.workday_starts_at or time(0))
-            for bound in shift.bounds
+            for bound in (*shift.bounds, timedelta(minutes=shift.late_grace), timedelta(minutes=shift.early_grace))
             for sign in (-1, 0, 1)
         }
         | {time(0), time(1), time(2), time(2, 30), time(3)}
@@ -195,4 +205,4 @@ def changes(draw: st.DrawFn, company: PlainCompany, middle: date) -> PlainCompan
         holidays = tuple(
             PlainHoliday(middle + timedelta(days=day), draw(NAMES), site) for day, site in sorted(days, key=str)
         )
-    return PlainCompany(company.settings, company.debounce, tuple(assignments), holidays)
+    return replace(company, assignments=tuple(assignments), holidays=holidays)

@@ -33,6 +33,10 @@ class PlainShift:
         timedelta(hours=2),
         timedelta(hours=3),
     )
+    late_grace: int = 0  # minutes, as the other three
+    early_grace: int = 0
+    half_day_below: int = 0
+    absent_below: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class PlainCompany:
     debounce: timedelta = timedelta(seconds=60)
     assignments: tuple[PlainAssignment, ...] = ()
     holidays: tuple[PlainHoliday, ...] = ()
+    # Hours of the settings before a date, which is when they were changed: the earliest first.
+    former: tuple[tuple[date, PlainShift], ...] = ()
 
     @cached_property
     def by_target(self) -> dict[tuple[str | None, str | None, str | None], list[PlainAssignment]]:
@@ -108,6 +114,19 @@ class PlainDay:
     shift_end: time | None
     day_off: str | None
     worked_minutes_source: str | None
+    late_minutes: int
+    early_leave_minutes: int | None
+    status: str
+    judged_by: str
+
+
+def hours_of(company: PlainCompany, shift: PlainShift, day: date) -> PlainShift:
+    """The shift with the hours that apply on `day`: those of the settings may have been others."""
+    if shift.name is None:
+        for until, hours in company.former:
+            if day < until:
+                return hours
+    return shift
 
 
 def shift_of(company: PlainCompany, site: str, user: str, device: str, day: date) -> PlainShift:
@@ -175,12 +194,18 @@ def _day(
     company: PlainCompany, site: str, user: str, day: date, *, punches: list[PlainPunch], now: datetime
 ) -> PlainDay:
     first, last, count = punches[0], punches[-1], count_of(company, punches)
-    shift = shift_of(company, site, user, first.gate.name, day)
+    shift = hours_of(company, shift_of(company, site, user, first.gate.name, day), day)
     day_off = holiday_of(company, site, day) or (None if day.weekday() in shift.weekdays else "day off")
     codes, reasons = _unusual(
         company, shift, site, user, day, first=first, last=last if count > 1 else None, now=now, day_off=day_off
     )
     minutes, worked_minutes_source = _worked(company, punches) if count > 1 else (None, None)
+    late, early = 0, None if count == 1 else 0
+    starts, ends = hours_on(company, shift, site, user, day, first=first)
+    if day_off is None:
+        late = _minutes_beyond(starts, _to_the_minute(first.instant), shift.late_grace)
+        if count > 1:
+            early = _minutes_beyond(_to_the_minute(last.instant), ends, shift.early_grace)
     return PlainDay(
         site=site,
         user=user,
@@ -200,7 +225,42 @@ def _day(
         shift_end=shift.end if shift.name else None,
         day_off=day_off,
         worked_minutes_source=worked_minutes_source,
+        late_minutes=late,
+        early_leave_minutes=early,
+        status=_status(shift, day_off, minutes),
+        judged_by=f"{shift.start:%H:%M}-{shift.end:%H:%M} "
+        + ("(settings)" if shift.name is None else f"(shift {shift.name})"),
     )
+
+
+def _to_the_minute(instant: datetime) -> datetime:
+    return instant.replace(second=0, microsecond=0)
+
+
+def _minutes_beyond(due: datetime, came: datetime, grace: int) -> int:
+    minutes = int((came - due).total_seconds()) // 60
+    return minutes if minutes > grace else 0
+
+
+def _status(shift: PlainShift, day_off: str | None, worked: int | None) -> str:
+    if day_off is not None:
+        return "worked_on_day_off"
+    if worked is not None and worked < shift.absent_below:
+        return "absent"
+    if worked is not None and worked < shift.half_day_below:
+        return "half_day"
+    return "present"
+
+
+def hours_on(
+    company: PlainCompany, shift: PlainShift, site: str, user: str, day: date, *, first: PlainPunch
+) -> tuple[datetime, datetime]:
+    """Instants at which the shift of work date `day` starts and ends, in the zone of the first punch."""
+    starts_on = day + ONE_DAY if shift.start < begins(company, site, user, first.gate.name, day) else day
+    ends_on = starts_on if shift.end > shift.start else starts_on + ONE_DAY
+    zone = ZoneInfo(first.gate.zone)
+    starts, ends = datetime.combine(starts_on, shift.start), datetime.combine(ends_on, shift.end)
+    return starts.replace(tzinfo=zone).astimezone(UTC), ends.replace(tzinfo=zone).astimezone(UTC)
 
 
 def holiday_of(company: PlainCompany, site: str, day: date) -> str | None:
@@ -223,14 +283,9 @@ def _unusual(
     now: datetime,
     day_off: str | None,
 ) -> tuple[list[str], list[str]]:
-    def at(on: date, hour: time) -> datetime:
-        return datetime.combine(on, hour).replace(tzinfo=ZoneInfo(first.gate.zone)).astimezone(UTC)
-
-    begin = begins(company, site, user, first.gate.name, day)
-    starts_on = day + ONE_DAY if shift.start < begin else day
-    ends_on = starts_on if shift.end > shift.start else starts_on + ONE_DAY
-    starts, ends = at(starts_on, shift.start), at(ends_on, shift.end)
-    over = now >= at(day + ONE_DAY, begins(company, site, user, first.gate.name, day + ONE_DAY))
+    starts, ends = hours_on(company, shift, site, user, day, first=first)
+    ended = datetime.combine(day + ONE_DAY, begins(company, site, user, first.gate.name, day + ONE_DAY))
+    over = now >= ended.replace(tzinfo=ZoneInfo(first.gate.zone)).astimezone(UTC)
     early_in, late_in, early_out, late_out = shift.bounds
     codes, reasons = [], []
     if day_off is None:

@@ -61,12 +61,19 @@ def _minutes(at: time) -> int:
     return at.hour * 60 + at.minute
 
 
-def rules_of(company: PlainCompany) -> WorkRules:
-    hours = company.settings
+def dated_rules_of(company: PlainCompany) -> list[tuple[date, WorkRules]]:
+    """Rules of the settings with the work dates from which they apply."""
+    firsts = [date.min, *(until for until, _ in company.former)]
+    hours = [*(former for _, former in company.former), company.settings]
+    return [(first, rules_of(company, one)) for first, one in zip(firsts, hours, strict=True)]
+
+
+def rules_of(company: PlainCompany, hours: PlainShift | None = None) -> WorkRules:
+    hours = hours or company.settings
     rules = WorkRules(
         start=hours.start,
         end=hours.end,
-        workday_starts_at=hours.workday_starts_at or time(0),
+        workday_starts_at=company.settings.workday_starts_at or time(0),
         debounce_seconds=int(company.debounce.total_seconds()),
     )
     bounds: dict[str, Any] = dict(zip(BOUNDS, hours.bounds, strict=True))
@@ -87,6 +94,10 @@ def shift_from(one: PlainShift) -> Shift:
         end=one.end,
         weekdays=tuple(WEEKDAYS[number] for number in one.weekdays),
         workday_starts_at=one.workday_starts_at,
+        late_grace_minutes=one.late_grace,
+        early_leave_grace_minutes=one.early_grace,
+        half_day_below_minutes=one.half_day_below,
+        absent_below_minutes=one.absent_below,
         **hours,
     )
 
@@ -104,7 +115,9 @@ def as_days(judged: EvaluatedDays) -> list[PlainDay]:
             _moment(one.clock_out), one.clock_in_local.to_pydatetime(), _moment(one.clock_out_local), one.punch_count,
             None if pd.isna(one.worked_minutes) else int(one.worked_minutes), tuple(one.outlier_codes),
             one.outlier_reason, *(_said(value) for value in (one.shift, one.shift_start, one.shift_end)),
-            _said(one.day_off), _said(one.worked_minutes_source),
+            _said(one.day_off), _said(one.worked_minutes_source), one.late_minutes,
+            None if pd.isna(one.early_leave_minutes) else int(one.early_leave_minutes), one.attendance_status,
+            one.judged_by,
         ]  # fmt: skip
         found.append(PlainDay(*given))
     return sorted(found)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from zk_pipeline.attendance.evaluate import evaluate_days
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_company import plain_days
-from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, shifts_of, summaries
+from zk_pipeline_tests.attendance.rules_fixtures import as_days, dated_rules_of, shifts_of, summaries
 
 USERS, EXAMPLES = 100, 5
 
@@ -19,7 +19,7 @@ USERS, EXAMPLES = 100, 5
 def compare(worked: Worked, hours: int) -> int:
     """Compare the evaluation at some instant and at each `reprocess_after`. Returns the number of users."""
     company, zero = worked.company, datetime.combine(worked.middle, datetime.min.time(), UTC)
-    frame, rules, shifts = summaries(company, worked.punches), rules_of(company), shifts_of(company)
+    frame, rules, shifts = summaries(company, worked.punches), dated_rules_of(company), shifts_of(company)
     now = zero + timedelta(hours=hours)
     evaluated = evaluate_days(frame, rules, now, shifts)
     assert as_days(evaluated) == plain_days(company, worked.punches, now)

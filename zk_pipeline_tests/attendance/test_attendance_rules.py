@@ -13,8 +13,15 @@ import pytest
 from zk_pipeline.attendance.evaluate import EvaluatedDays, evaluate_days
 from zk_pipeline.attendance.frames import DAYS, SUMMARIES
 from zk_pipeline.attendance.rules import OutlierCode, WorkRules
-from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainGate, PlainPunch, PlainShift
-from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, summaries
+from zk_pipeline_tests.attendance.plain_company import (
+    PlainAssignment,
+    PlainCompany,
+    PlainDay,
+    PlainGate,
+    PlainPunch,
+    PlainShift,
+)
+from zk_pipeline_tests.attendance.rules_fixtures import as_days, rules_of, shifts_of, summaries
 
 MONDAY = date(2026, 3, 2)
 LONG_AFTER = datetime(2027, 1, 1, tzinfo=UTC)
@@ -24,8 +31,13 @@ NIGHT = PlainShift(start=time(22), end=time(6), workday_starts_at=time(14))
 def day_of(
     *times: str, shift: PlainShift | None = None, now: datetime = LONG_AFTER, zone: str = "UTC"
 ) -> tuple[PlainDay, EvaluatedDays]:
-    """The attendance day of these punches by the hours of the settings; `+06:00` is on the next calendar day."""
+    """The attendance day of these punches by the shift, the hours of the settings if it has no name.
+
+    `+06:00` is on the next calendar day.
+    """
     company = PlainCompany(settings=shift or PlainShift())
+    if shift is not None and shift.name is not None:
+        company = PlainCompany(assignments=(PlainAssignment(shift, site="HQ"),))
     punches = [
         PlainPunch(
             PlainGate("Gate", zone, "HQ"),
@@ -34,7 +46,7 @@ def day_of(
         )
         for at in times
     ]
-    evaluated = evaluate_days(summaries(company, punches), rules_of(company), now)
+    evaluated = evaluate_days(summaries(company, punches), rules_of(company), now, shifts_of(company))
     (day,) = as_days(evaluated)
     return day, evaluated
 
@@ -70,6 +82,38 @@ def test_bounds_are_exclusive_to_the_second_and_the_reason_is_a_sentence(
 ) -> None:
     day, _ = day_of(*times)
     assert (list(day.codes), day.reason) == (codes, reason)
+
+
+@pytest.mark.parametrize(
+    ("times", "late", "early"),
+    [
+        (["09:00:59", "18:00"], 0, 0),
+        (["09:05:59", "17:55:00"], 0, 0),  # within both graces
+        (["09:06:00", "17:54:59"], 6, 6),  # from the start and the end, not from the graces
+        (["11:20", "12:00"], 140, 360),
+        (["08:00", "19:00"], 0, 0),
+        (["09:30"], 30, None),
+    ],
+)
+def test_late_and_early_minutes_count_from_the_hours_beyond_the_grace(
+    times: list[str], late: int, early: int | None
+) -> None:
+    day, _ = day_of(*times, shift=PlainShift("office", late_grace=5, early_grace=5))
+    assert (day.late_minutes, day.early_leave_minutes) == (late, early)
+
+
+@pytest.mark.parametrize(
+    ("left", "status"),
+    [("10:59", "absent"), ("11:00", "half_day"), ("13:59", "half_day"), ("14:00", "present"), (None, "present")],
+)
+def test_the_status_is_by_worked_minutes_and_a_day_without_clock_out_is_present(left: str | None, status: str) -> None:
+    shift = PlainShift("office", absent_below=120, half_day_below=300)
+    assert day_of("09:00", *([left] if left else []), shift=shift)[0].status == status
+
+
+def test_on_a_day_off_nobody_is_late_and_the_status_says_that_they_came() -> None:
+    day, _ = day_of("11:00", "12:00", shift=PlainShift("weekend", weekdays=(5, 6), half_day_below=300))
+    assert (day.late_minutes, day.early_leave_minutes, day.status) == (0, 0, "worked_on_day_off")
 
 
 @pytest.mark.parametrize(

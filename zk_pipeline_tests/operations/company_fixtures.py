@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from zk_pipeline.operations.process import Processed, process_dates, stale_dates
 from zk_pipeline.simulator.terminal.definition import serial_number_of
 from zk_pipeline.store.shifts.shift_plan import ShiftPlan
 from zk_pipeline.store.store import Store
+from zk_pipeline.store.work_dates.configured_hours import rejudge
 from zk_pipeline_tests.attendance.any_company import Worked
 from zk_pipeline_tests.attendance.plain_company import PlainCompany, PlainDay, PlainPunch
-from zk_pipeline_tests.attendance.rules_fixtures import BOUNDS, shift_from
+from zk_pipeline_tests.attendance.rules_fixtures import BOUNDS, dated_rules_of, shift_from
 from zk_pipeline_tests.store.store_fixtures import device, ingest, reading, rows
 
 LAST = date(2200, 1, 1)
 _DAYS = """
 SELECT site, user_id, work_date, device, timezone, clock_in, clock_out, clock_in_local, clock_out_local, punch_count,
-       worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_minutes_source
+       worked_minutes, outlier_codes, outlier_reason, shift, shift_start, shift_end, day_off, worked_minutes_source,
+       late_minutes, early_leave_minutes, attendance_status, judged_by
 FROM daily_attendance ORDER BY site, user_id, work_date
 """
 
@@ -47,12 +50,17 @@ def settings_of(company: PlainCompany, home: Path) -> Settings:
 
 
 def establish(store: Store, worked: Worked) -> None:
-    """Register gates, shifts, who has them, and holidays."""
+    """Register gates, shifts, who has them, holidays, and the former hours of the settings."""
     store.devices.apply(
         replace(device(gate.name, timezone=gate.zone, site=gate.site), trust_punch_states=gate.trusted)
         for gate in worked.gates
     )
     store.apply_shifts(plan_of(worked.company))
+    rules = dated_rules_of(worked.company)
+    store.punches.apply_settings(rules[-1][1])
+    with store.database.write("former hours") as connection:
+        for (first, former), (until, _) in pairwise(rules):
+            rejudge(connection, former, first, until - timedelta(days=1))
 
 
 def plan_of(company: PlainCompany) -> ShiftPlan:
@@ -108,7 +116,6 @@ def process_stale(store: Store, settings: Settings) -> Processed:
 def made_days(store: Store) -> list[PlainDay]:
     found = []
     for row in rows(store, _DAYS):
-        *given, codes, reason, shift, starts, ends, day_off, worked_minutes_source = row
-        facts: tuple[Any, ...] = (*given, tuple(codes), reason, shift, starts, ends, day_off, worked_minutes_source)
+        facts: list[Any] = [tuple(one) if isinstance(one, list) else one for one in row]
         found.append(PlainDay(*facts))
     return found

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.crm.models import Attempt, DeliveryState, Outcome
 from zk_pipeline.operations.alerting.channels import Alert
 from zk_pipeline.operations.alerting.messages import Observation, decide
 from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_problems
+from zk_pipeline.operations.process import process_dates
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem
@@ -93,7 +95,8 @@ def filled_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactor
     at = store.clock()
     store.punches.ingest(store.devices.get("Gate"), read, started_at=at, finished_at=at, run_id="poll")
     ingest(store, "Back", ("2001", "2026-03-02 08:00"), ("2001", "2026-03-02 16:00"))
-    process(store, MONDAY)
+    # By hours by which nobody left early: their hash is that of the versions that did not know it.
+    assert process_dates(store, [MONDAY], WorkRules(end=time(16)), run_id="process run").failed == {}
     settle(store, "1001", DeliveryState.DELIVERED, "delivered", 201)
     settle(store, "1002", DeliveryState.FAILED, "rejected", 422)
     execute(store, "UPDATE device_polls SET mode = 'incremental' WHERE device = 'Back'")
@@ -136,10 +139,14 @@ def decision_about(store: Store, known: Sequence[KnownAlert]) -> Decision:
     return decide(known, look, [Everything()], timedelta(0))  # type: ignore[list-item]
 
 
-def content(store: Store) -> dict[str, list[str]]:
+JUDGED = ("late_minutes", "early_leave_minutes", "attendance_status", "judged_by")  # filled by the next processing
+
+
+def content(store: Store, *without: str) -> dict[str, list[str]]:
+    judged = f"COLUMNS(lambda name: name NOT IN {(*JUDGED, *without)})"
     with store.database.read("test") as connection:
         return {
-            table: sorted(map(str, connection.execute(f"FROM {table}").fetchall()))
+            table: sorted(map(str, connection.execute(f"SELECT {judged} FROM {table}").fetchall()))
             for table in TABLES
             if table != "schema_migrations"
         }
@@ -159,18 +166,22 @@ def test_rows_days_deliveries_and_attempts_are_kept_under_the_new_names(filled: 
     assert content(upgraded(filled)) == before
 
 
-def test_processing_again_changes_no_revision_no_hash_and_no_key(filled: Store) -> None:
+def test_processing_again_judges_the_days_and_changes_no_revision_and_no_key(filled: Store) -> None:
     store = upgraded(filled)
-    before = content(store)
+    before = content(store, "payload_hash")
+    keyed = "SELECT user_id, payload_hash, idempotency_key FROM daily_attendance JOIN crm_deliveries USING (user_id)"
+    assert rows(store, f"{keyed} ORDER BY 1") == KEYS
     execute(store, "UPDATE work_dates SET processed_seq = 0")
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
-    after = content(store)
+    after = content(store, "payload_hash")
     assert {table: after[table] for table in after if table != "work_dates"} == {
         table: before[table] for table in before if table != "work_dates"
     }
-    keyed = "SELECT user_id, payload_hash, idempotency_key FROM daily_attendance JOIN crm_deliveries USING (user_id)"
-    assert rows(store, f"{keyed} ORDER BY 1") == KEYS
+    judged = rows(store, f"SELECT {', '.join(JUDGED)} FROM daily_attendance ORDER BY user_id")
+    by = "09:00-18:00 (settings)"
+    assert judged == [(0, 60, "present", by), (0, 60, "present", by), (0, None, "present", by), (0, 120, "present", by)]
+    assert rows(store, f"SELECT {', '.join(JUDGED)} FROM daily_attendance_revisions ORDER BY user_id") == judged
 
 
 def test_only_what_was_due_before_is_due_afterwards(filled: Store) -> None:
