@@ -12,7 +12,9 @@ PAGE = Path(__file__).with_name("golden_days.md")
 STATES = {"in": 0, "out": 1, "break out": 2, "break in": 3, "overtime in": 4, "overtime out": 5, "undefined": 255}
 # Columns of every table, in this order, and optional columns.
 ALWAYS = ("person", "site", "work date", "in", "out", "punches", "worked", "codes", "reason")
-SOMETIMES = ("in UTC", "out UTC", "revision", "shift", "day off", "minutes source")
+SOMETIMES = (
+    "in UTC", "out UTC", "revision", "shift", "day off", "minutes source", "late", "early", "status", "judged by",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,14 @@ class ShiftFile:
     text: str
 
 
-Step = Terminal | Log | Clock | Processed | ShiftFile
+@dataclass(frozen=True)
+class ChangedSettings:
+    """Settings that apply from here on, besides those of before."""
+
+    settings: tuple[tuple[str, str], ...]
+
+
+Step = Terminal | Log | Clock | Processed | ShiftFile | ChangedSettings
 
 
 @dataclass
@@ -102,6 +111,8 @@ def _step(text: str) -> Step:
     if text == "Processed":
         return Processed()
     what, _, rest = text.partition(": ")
+    if what == "Changed settings":
+        return ChangedSettings(tuple(_pair(part) for part in rest.split(", ")))
     if what == "Clock":
         return Clock(utc(rest.removesuffix(" UTC")))
     if what.startswith("Terminal "):

@@ -21,6 +21,7 @@ from zk_pipeline.store.store import Store
 from zk_pipeline_tests.attendance.golden_days import (
     PAGE,
     Case,
+    ChangedSettings,
     Clock,
     Log,
     Processed,
@@ -40,7 +41,8 @@ Together: TypeAlias = "Callable[[Case], list[Row]]"
 CASES = cases(PAGE.read_text("utf-8"))
 DAYS = """
 SELECT user_id, site, work_date, clock_in, clock_out, clock_in_local, clock_out_local, punch_count, worked_minutes,
-       outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_minutes_source
+       outlier_codes, outlier_reason, revision, is_incomplete, is_outlier, shift, day_off, worked_minutes_source,
+       attendance_status, judged_by, late_minutes, early_leave_minutes
 FROM daily_attendance ORDER BY user_id, site, work_date
 """
 
@@ -61,7 +63,8 @@ def test_a_day_worked_out_by_hand_is_the_day_that_is_stored(
 
 def rows_of(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list[Row]:
     """Attendance rows after the steps of a case."""
-    settings = load_settings({"ZK_PIPELINE_HOME": str(folder / "home"), **case.settings})
+    given = {"ZK_PIPELINE_HOME": str(folder / "home"), **case.settings}
+    settings = load_settings(given)
     if not any(isinstance(step, Terminal) for step in case.steps):
         store.devices.add(device("Gate", timezone="Europe/Istanbul"))
     for kind, steps in groupby((*case.steps, Processed()), type):
@@ -69,6 +72,9 @@ def rows_of(case: Case, store: Store, clock: StoppedClock, folder: Path) -> list
             store.devices.apply(registered(step) for step in steps if isinstance(step, Terminal))
         else:
             for step in steps:
+                if isinstance(step, ChangedSettings):
+                    given |= dict(step.settings)
+                    settings = load_settings(given)
                 take(step, store, clock, settings, folder)
     assert stale_dates(store, settings, last=date(2200, 1, 1)) == []
     return rows(store, DAYS)
@@ -110,7 +116,7 @@ def take(step: Step, store: Store, clock: StoppedClock, settings: Settings, tmp_
         file = tmp_path / "shifts.yaml"
         file.write_text(step.text, "utf-8")
         store.apply_shifts(read_shift_file(file))
-    else:
+    elif isinstance(step, Processed):
         dates = [one.work_date for one in stale_dates(store, settings, last=date(2200, 1, 1))]
         assert process_dates(store, dates, work_rules(settings), run_id=None).failed == {}
 
@@ -130,7 +136,10 @@ def read(log: Log, store: Store) -> None:
 def shown(row: Row, case: Case) -> dict[str, str]:
     """A stored row as on the page, with the columns of the case."""
     person, site, day, came, left, came_local, left_local, count, worked, codes, reason, revision, half, odd = row[:14]
-    shift, day_off, worked_minutes_source = ((text or "").removeprefix(f"{case.name}: ") for text in row[14:])
+    shift, day_off, worked_minutes_source, status, judged_by = (
+        (text or "").replace(f"{case.name}: ", "") for text in row[14:19]
+    )
+    late, early = row[19:]
     assert (half, odd) == (left is None, bool(codes))
     said = {
         "person": person,
@@ -148,6 +157,10 @@ def shown(row: Row, case: Case) -> dict[str, str]:
         "shift": shift,
         "day off": day_off,
         "minutes source": worked_minutes_source,
+        "late": str(late),
+        "early": "" if early is None else str(early),
+        "status": status,
+        "judged by": judged_by,
     }
     return {name: said[name] for name in case.columns}
 
