@@ -41,8 +41,10 @@ class ShiftBody(_Body):
     late_clock_in_hours: Hours | None = None
     early_clock_out_hours: Hours | None = None
     late_clock_out_hours: Hours | None = None
-    late_grace_minutes: Minutes = Field(0, description="Minutes after the start up to which nobody is late")
-    early_leave_grace_minutes: Minutes = Field(0, description="Minutes before the end from which nobody leaves early")
+    late_grace_minutes: Minutes = Field(0, description="Minutes after the start up to which a clock-in is not late")
+    early_leave_grace_minutes: Minutes = Field(
+        0, description="Minutes before the end from which a clock-out is not early"
+    )
     half_day_below_minutes: Minutes = Field(0, description="Fewer worked minutes are half a day; 0: never")
     absent_below_minutes: Minutes = Field(0, description="Fewer worked minutes are an absence; 0: never")
 

@@ -24,7 +24,9 @@ from zk_pipeline.config.settings import load_settings
 from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.requirements import unmet_requirements
 from zk_pipeline.defs.partitions import DateRange
+from zk_pipeline.operations.process import work_rules
 from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.test_component import PROJECT
 from zk_pipeline_tests.docs.pages import files_of, lines_of
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, WEDNESDAY
@@ -72,6 +74,8 @@ def deployment(processed_home: Path, tmp_path_factory: pytest.TempPathFactory) -
             "DAGSTER_DISABLE_TELEMETRY": "1",
         }.items():
             patch.setenv(name, value)
+        settings = load_settings()  # other hours than those of the days that were copied
+        Store.at(settings.store).punches.rejudge(work_rules(settings), MONDAY, WEDNESDAY)
         with dg.DagsterInstance.get() as instance:
             result = Launcher(load_settings(), instance).process(DateRange(MONDAY, WEDNESDAY))
             assert result.failure is None

@@ -7,6 +7,7 @@ from datetime import date, datetime
 
 import click
 
+from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.attendance.rules import OutlierCode
 from zk_pipeline.cli.context import WORK_DATE, open_context
 from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
@@ -73,8 +74,8 @@ def _no_data(everywhere: Explanation, site: str | None) -> str:
 
 
 def _summary(one: Revision) -> dict[str, object]:
-    hours = "hours of the settings"
-    if one.shift is not None:
+    hours = one.judged_by or "hours of the settings"
+    if one.judged_by is None and one.shift is not None:
         hours = f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
     worked = {
         None: "first to last punch",
@@ -89,6 +90,10 @@ def _summary(one: Revision) -> dict[str, object]:
         "worked from": worked[one.worked_minutes_source],
         "hours": hours,
         "day off": one.day_off,
+        "late (minutes)": one.late_minutes,
+        "left early (minutes)": one.early_leave_minutes,
+        "status": one.attendance_status
+        and f"{one.attendance_status}: {AttendanceStatus[one.attendance_status.upper()].explanation}",
         "outlier": one.outlier_reason or None,
         "rules": "; ".join(f"{code}: {OutlierCode[code].explanation}" for code in one.outlier_codes) or None,
     }

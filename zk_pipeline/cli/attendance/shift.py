@@ -18,8 +18,8 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.shift_file import read_shift_file
 
 _THRESHOLDS = (
-    "Minutes after the start up to which nobody is late.",
-    "Minutes before the end from which nobody leaves early.",
+    "Minutes after the start up to which a clock-in is not late.",
+    "Minutes before the end from which a clock-out is not early.",
     "Fewer worked minutes are half a day.",
     "Fewer worked minutes are an absence.",
 )

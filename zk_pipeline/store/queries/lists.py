@@ -81,6 +81,12 @@ class DayRow:
     is_outlier: bool
     outlier_codes: list[str]
     outlier_reason: str
+    late_minutes: int | None  # None, as the five below: not processed since the store has these columns
+    early_leave_minutes: int | None  # None, as is_early_departure: without a clock-out
+    attendance_status: str | None
+    is_late_arrival: bool | None
+    is_early_departure: bool | None
+    hours_worked: float | None  # None: without a clock-out
     revision: int
     synced_to_crm: bool
     sync_state: str | None

@@ -27,10 +27,10 @@ _DAY = {
     "day_off": "Name of the holiday, or `day off`; null on a working day",
     "worked_minutes_source": "punch_states: minutes from in/out pairs; unmatched: the trusted states do not pair; "
     "null: first to last",
-    "late_minutes": "Whole minutes from the start of the shift to the minute of the clock-in; 0 within the grace; "
-    "null in rows of versions before this column, until their date is processed again",
-    "early_leave_minutes": "Whole minutes from the minute of the clock-out to the end of the shift; 0 within the grace; "
-    "null without a clock-out",
+    "late_minutes": "Whole minutes from the start of the shift to the minute of the clock-in; 0 within the grace; null "
+    "in rows of versions before this column, until their date is processed again",
+    "early_leave_minutes": "Whole minutes from the minute of the clock-out to the end of the shift; 0 within the "
+    "grace; null without a clock-out",
     "attendance_status": "present, half_day, absent (fewer minutes than the shift counts) or worked_on_day_off",
     "judged_by": "Hours by which the day was evaluated, and where they come from: `09:00-18:00 (settings)`",
     "revision": "1 for the first content of the user's date; higher after each change, over all sites",

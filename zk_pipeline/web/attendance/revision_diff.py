@@ -51,6 +51,8 @@ NOTHING = "–"
 
 def hours_of(one: Revision) -> str:
     """Hours that a revision was evaluated by."""
+    if one.judged_by is not None:
+        return one.judged_by
     if one.shift is None or one.shift_start is None or one.shift_end is None:
         return "hours of the settings"
     return f"{one.shift}, {one.shift_start:%H:%M}–{one.shift_end:%H:%M}"
@@ -64,5 +66,8 @@ _FIELDS: dict[str, Callable[[Revision], str]] = {
     "worked": lambda one: duration(one.worked_minutes),
     "hours": hours_of,
     "day off": lambda one: one.day_off or NOTHING,
+    "late": lambda one: NOTHING if one.late_minutes is None else f"{one.late_minutes} min",
+    "left early": lambda one: NOTHING if one.early_leave_minutes is None else f"{one.early_leave_minutes} min",
+    "status": lambda one: (one.attendance_status or NOTHING).replace("_", " "),
     "outlier": lambda one: one.outlier_reason or NOTHING,
 }

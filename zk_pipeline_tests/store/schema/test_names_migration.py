@@ -95,7 +95,7 @@ def filled_file(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactor
     at = store.clock()
     store.punches.ingest(store.devices.get("Gate"), read, started_at=at, finished_at=at, run_id="poll")
     ingest(store, "Back", ("2001", "2026-03-02 08:00"), ("2001", "2026-03-02 16:00"))
-    # By hours by which nobody left early: their hash is that of the versions that did not know it.
+    # By hours by which no clock-out is early: their hash is that of the versions that did not know it.
     assert process_dates(store, [MONDAY], WorkRules(end=time(16)), run_id="process run").failed == {}
     settle(store, "1001", DeliveryState.DELIVERED, "delivered", 201)
     settle(store, "1002", DeliveryState.FAILED, "rejected", 422)

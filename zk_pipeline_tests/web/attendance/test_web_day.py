@@ -27,13 +27,15 @@ def test_the_page_shows_punches_rules_revisions_and_responses_of_the_crm(reader:
     assert "Dead Letter, Monday 2026-03-02" in text
     assert "Clock-in 11:30, more than 2 h after 09:00." in text
     assert "The first punch is further after the start of work than allowed." in text
-    assert "the hours of the settings" in text
+    assert "09:00-18:00 (settings)" in text
     assert [row[:3] for row in page.cells if row[0].startswith("2026-03-02 ")] == [
         ["2026-03-02 11:30:00", "North", "in"],
         ["2026-03-02 19:00:00", "South", "in"],
     ]
     changed = next(row[2] for row in page.cells if row[0] == "2" and len(row) == 5)
-    assert changed.startswith("clock-out: – → 2026-03-02 19:00:00 punches: 1 → 2 worked: – → 7 h 30 min outlier: ")
+    assert changed.startswith(
+        "clock-out: – → 2026-03-02 19:00:00 punches: 1 → 2 worked: – → 7 h 30 min left early: – → 0 min outlier: "
+    )
     assert ["Revision", "Outcome", "Status"] in [row[1:4] for row in page.cells]
     assert any(row[1].startswith("Created (") for row in page.cells if row[0] == "Revision")
     assert "2, created 2026-" in text
@@ -48,9 +50,10 @@ def test_the_page_shows_punches_rules_revisions_and_responses_of_the_crm(reader:
 
 
 def test_the_page_shows_the_shift_the_holiday_and_the_absence(reader: httpx.Client) -> None:
-    assert "shift office, 09:00–18:00" in day(reader, "1001").text
+    assert "09:00-18:00 (shift office)" in day(reader, "1001").text
     holiday = " ".join(day(reader, "1001", HOLIDAY).text.split())
     assert "Day offFoundation Day" in holiday
+    assert "Statusworked on day off" in holiday
     absent = " ".join(day(reader, "1001", ABSENT).text.split())
     assert "absent The shift office expects attendance on this date; there are no punches." in absent
 
