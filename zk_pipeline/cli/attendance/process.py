@@ -8,7 +8,7 @@ from itertools import pairwise
 import click
 
 from zk_pipeline.cli.context import WORK_DATE, CliContext, open_context
-from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table
+from zk_pipeline.cli.output import as_json, exit_code, note, print_json, print_table, warn
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.date_range import option_name, parse_date_range
@@ -81,9 +81,10 @@ def _preview(context: CliContext, first: date, last: date, *, as_json: bool) -> 
     ]
     if as_json:
         print_json({"days": len(days), "changes": rows})
-    elif rows:
+        return 0
+    if rows:
         print_table(rows, list(rows[0]))
-    note(f"{counted(len(days), 'day')} of {first} to {last} would change; nothing was changed")
+    click.echo(f"{counted(len(days), 'day')} of {first} to {last} would change; nothing was changed")
     return 0
 
 
@@ -92,7 +93,7 @@ def _note_earlier_hours(context: CliContext, first: date, last: date) -> None:
     versions = context.store.days.configured_hours()
     for version, following in pairwise(versions):
         if version.valid_from <= last and following.valid_from > first and str(version) != str(versions[-1]):
-            note(
+            warn(
                 f"dates before {following.valid_from} are evaluated by the earlier WORK_START_TIME and WORK_END_TIME "
                 f"{version}: --rejudge applies the current ones, {versions[-1]}"
             )
