@@ -8,9 +8,9 @@ import shutil
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from zk_pipeline_tests.redis_server import NoRedis, redis_server
 from zk_pipeline_tests.store.store_fixtures import StoppedClock, copied, store_at
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
     from xdist.remote import Producer
 
 CRM_TOKEN = "token-that-must-stay-secret"
@@ -163,6 +164,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import dagster as dg  # only for those who need it: two seconds
 
     load_migrations_once()
+    reuse_sqlite_engines()
     home = tmp_path_factory.mktemp("home")
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     with pytest.MonkeyPatch.context() as patch:
@@ -180,6 +182,29 @@ def load_migrations_once() -> None:
     from alembic.script import ScriptDirectory
 
     ScriptDirectory.from_config = cache(ScriptDirectory.from_config)  # type: ignore[method-assign]
+
+
+def reuse_sqlite_engines() -> None:
+    """Let Dagster's storages use one SQLAlchemy engine per file, not one per connection, which compiles each statement.
+
+    The engines have no pool: each connection is opened and closed as ever.
+    """
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+    from dagster._core.storage.runs.sqlite import sqlite_run_storage
+    from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    @lru_cache(maxsize=64)
+    def engine(url: str, arguments: frozenset[tuple[str, int]]) -> Engine:
+        return create_engine(url, poolclass=NullPool, connect_args=dict(arguments))
+
+    def create(url: str, *, poolclass: type[NullPool], connect_args: Mapping[str, int] | None = None) -> Engine:
+        assert poolclass is NullPool
+        return engine(url, frozenset((connect_args or {}).items()))
+
+    for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+        module.create_engine = create  # type: ignore[attr-defined]
 
 
 @pytest.fixture
