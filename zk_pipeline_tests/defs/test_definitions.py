@@ -186,7 +186,7 @@ def _build_watched(pipe: Connection) -> None:
 
 
 def test_building_opens_no_file_and_no_connection(bare_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process of its own: an audit hook stays for good."""
+    """In a process of its own: an audit hook cannot be removed."""
     monkeypatch.setenv("ZK_PIPELINE_DATABASE", "/proc/no/such.duckdb")
     monkeypatch.setenv("CRM_API_URL", "http://127.0.0.1:1/")
     here, there = FORK.Pipe(duplex=False)
