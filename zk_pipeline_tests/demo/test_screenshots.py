@@ -127,8 +127,14 @@ def run_to_end(ui: Ui, job: str, first: str, last: str) -> str:
 
 def stop(ui: Ui, *names: str) -> None:
     """Stop schedules and sensors, as a click on their switches does."""
-    asked = _IDS.replace("REPOSITORY", 'repositoryOrError(repositorySelector: {repositoryLocationName: "zk_pipeline", '
-                         'repositoryName: "__repository__"}) { ... on Repository') + " }"
+    asked = (
+        _IDS.replace(
+            "REPOSITORY",
+            'repositoryOrError(repositorySelector: {repositoryLocationName: "zk_pipeline", '
+            'repositoryName: "__repository__"}) { ... on Repository',
+        )
+        + " }"
+    )
     found = ui.ask(asked)["repositoryOrError"]
     ids = {one["name"]: ("stopSensor", one["sensorState"]["id"]) for one in found["sensors"]}
     ids |= {one["name"]: ("stopRunningSchedule", one["scheduleState"]["id"]) for one in found["schedules"]}
@@ -156,11 +162,15 @@ def test_pictures_of_a_year_in_which_something_is_wrong(shown: Shown) -> None:
     # The terminal cannot be reached for three hours, and a punch that it has is lost in the store.
     shown.fleet.switch_off(UNREACHABLE)
     shown.crm.unknown_users = {refused}
-    execute(store, "DELETE FROM raw_punches WHERE device = ? AND CAST(punched_at_local AS DATE) = ?",
-            [UNREACHABLE, failed])
-    execute(store, "UPDATE devices SET created_at = created_at - INTERVAL 4 HOUR, "
-            "updated_at = updated_at - INTERVAL 3 HOUR, last_sync = last_sync - INTERVAL 3 HOUR WHERE name = ?",
-            [UNREACHABLE])
+    execute(
+        store, "DELETE FROM raw_punches WHERE device = ? AND CAST(punched_at_local AS DATE) = ?", [UNREACHABLE, failed]
+    )
+    execute(
+        store,
+        "UPDATE devices SET created_at = created_at - INTERVAL 4 HOUR, "
+        "updated_at = updated_at - INTERVAL 3 HOUR, last_sync = last_sync - INTERVAL 3 HOUR WHERE name = ?",
+        [UNREACHABLE],
+    )
     shown.late_punch(refused_on, refused)
     shown.late_punch(failed, colleague)
     before = len(ended(ui, "process_attendance"))
@@ -172,14 +182,19 @@ def test_pictures_of_a_year_in_which_something_is_wrong(shown: Shown) -> None:
     stop(ui, "new_punches_sensor", "process_attendance_schedule")
     shown.late_punch(late, colleague)
     assert run_to_end(ui, "poll_devices", GATE, SLOW) == "FAILURE"
-    execute(store, "UPDATE raw_punches SET created_at = created_at - INTERVAL 3 HOUR WHERE user_id = ? "
-            "AND CAST(punched_at_local AS DATE) IN (?, ?)", [colleague, failed, late])
+    execute(
+        store,
+        "UPDATE raw_punches SET created_at = created_at - INTERVAL 3 HOUR WHERE user_id = ? "
+        "AND CAST(punched_at_local AS DATE) IN (?, ?)",
+        [colleague, failed, late],
+    )
     wrong = {"terminals_read_in_time", "clock_drift_within_limit", "every_record_accounted_for",
              "dates_processed_in_time", "no_dead_letters"}  # fmt: skip
     wait(lambda: wrong <= failing_checks(ui), seconds=120)
 
-    take_pictures(shown, year, month, {"failed": failed.isoformat(), "late": late.isoformat(),
-                                       "refused": refused_on.isoformat()})
+    take_pictures(
+        shown, year, month, {"failed": failed.isoformat(), "late": late.isoformat(), "refused": refused_on.isoformat()}
+    )
 
 
 def pick_dates(store: Store) -> list[date]:
@@ -206,9 +221,14 @@ def pick_users(store: Store, *dates: date) -> list[str]:
 
 def take_pictures(shown: Shown, year: str, month: str, days: dict[str, str]) -> None:
     ui, page = shown.ui, shown.page
-    run_ids = {run["jobName"]: run["runId"] for run in reversed(ui.ask(
-        "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId jobName } } } }"
-    )["runsOrError"]["results"])}
+    run_ids = {
+        run["jobName"]: run["runId"]
+        for run in reversed(
+            ui.ask("{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId jobName } } } }")[
+                "runsOrError"
+            ]["results"]
+        )
+    }
     shown.picture("backfill-done", f"/runs/b/{year}", "100% completed", pause=4)
     shown.picture("backfill-failed", f"/runs/b/{month}", "Failed", pause=4)
     shown.picture("backfills", "/runs?view=backfills", "Failed")
@@ -218,15 +238,30 @@ def take_pictures(shown: Shown, year: str, month: str, days: dict[str, str]) -> 
     for asset in ("devices", "raw_punches", "work_dates", "daily_attendance", "crm_sync"):
         for view in ("overview", "partitions", "events", "checks", "automation"):
             shown.picture(f"{asset}-{view}", f"/assets/{asset}?view={view}", asset, pause=3)
-    for name, key in (("raw_punches", UNREACHABLE), ("raw_punches", SLOW), ("daily_attendance", days["failed"]),
-                      ("daily_attendance", days["late"]), ("crm_sync", days["refused"]), ("work_dates", days["late"])):
+    for name, key in (
+        ("raw_punches", UNREACHABLE),
+        ("raw_punches", SLOW),
+        ("daily_attendance", days["failed"]),
+        ("daily_attendance", days["late"]),
+        ("crm_sync", days["refused"]),
+        ("work_dates", days["late"]),
+    ):
         shown.picture(f"{name}-partition-{key}", f"/assets/{name}?view=partitions&partition={key}", key, pause=3)
-    for asset, check in (("raw_punches", "terminals_read_in_time"), ("raw_punches", "clock_drift_within_limit"),
-                         ("daily_attendance", "dates_processed_in_time"), ("crm_sync", "no_dead_letters")):
+    for asset, check in (
+        ("raw_punches", "terminals_read_in_time"),
+        ("raw_punches", "clock_drift_within_limit"),
+        ("daily_attendance", "dates_processed_in_time"),
+        ("crm_sync", "no_dead_letters"),
+    ):
         shown.picture(f"check-{check}", f"/assets/{asset}?view=checks&checkDetail={check}", check, pause=3)
     shown.picture("automation", "/automation", "poll_devices_schedule", "alert_sensor", pause=3)
-    for name in ("device_registry_sensor", "new_punches_sensor", "quality_check_sensor", "run_failure_alert_sensor",
-                 "alert_sensor"):
+    for name in (
+        "device_registry_sensor",
+        "new_punches_sensor",
+        "quality_check_sensor",
+        "run_failure_alert_sensor",
+        "alert_sensor",
+    ):
         shown.picture(f"sensor-{name}", f"/locations/zk_pipeline/sensors/{name}", name, pause=3)
     for name in ("poll_devices", "process_attendance", "sync_to_crm", "retry_failed_syncs"):
         shown.picture(f"schedule-{name}", f"/locations/zk_pipeline/schedules/{name}_schedule", name, pause=3)
