@@ -9,6 +9,7 @@ from functools import partial
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.counted import counted
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.checks.quality_checks import SENSOR_INTERVAL_FACTOR
 from zk_pipeline.defs.instance.instance_health import (
@@ -133,7 +134,7 @@ def evaluate_alerts(
     titles = [one.title for one in look.problems]
     more = [f"{len(titles) - MAX_TITLES} more"] if len(titles) > MAX_TITLES else []
     named = f" ({', '.join([*titles[:MAX_TITLES], *more])})" if titles else ""
-    parts = [f"{len(titles)} problems{named}"]
+    parts = [f"{counted(len(titles), 'problem')}{named}"]
     parts += [f"{len(decision.notified)} to notify"] if decision.notified else []
     parts += [f"{taken} channels notified"] if taken else []
     if look.problems and not channels:
