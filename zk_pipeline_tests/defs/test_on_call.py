@@ -160,7 +160,8 @@ def test_descriptions_of_instigators_are_plain_text_and_those_of_checks_link_to_
 ) -> None:
     settings = launcher.settings.model_copy(update={"docs_url": "https://docs.example"})
     repository = build_definitions(settings).get_repository_def()
-    for one in (*repository.schedule_defs, *repository.sensor_defs):
+    instigators: list[dg.ScheduleDefinition | dg.SensorDefinition] = [*repository.schedule_defs]
+    for one in [*instigators, *repository.sensor_defs]:
         assert one.description, one.name
         assert not set("`*") & set(one.description), "the UI shows Markdown as written"
     checks = repository.asset_graph.asset_check_keys
