@@ -235,13 +235,6 @@ def take_pictures(shown: Shown, month: str, days: dict[str, str]) -> None:
     page.set_viewport_size({"width": 1600, "height": 1000})
     shown.picture("backfill-failed", f"/runs/b/{month}", "Failed", "100% completed", pause=4)
     shown.picture("runs", "/runs", "poll_devices", f"zk_pipeline/work_dates: {days['failed']}")
-    query = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId jobName } } } }"
-    failed_runs = {run["jobName"]: run["runId"] for run in reversed(ui.ask(query)["runsOrError"]["results"])}
-    for job, run_id in failed_runs.items():
-        shown.picture(f"run-{job}", f"/runs/{run_id}", "RUN_FAILURE")
-    for asset in ("devices", "raw_punches", "work_dates", "daily_attendance", "crm_sync"):
-        for view in ("overview", "partitions", "events", "checks"):
-            shown.picture(f"{asset}-{view}", f"/assets/{asset}?view={view}", asset)
     for asset, name, key, text in (
         ("raw_punches", "partition", UNREACHABLE, "[refused]"),
         ("raw_punches", "partition-slow", SLOW, "clock_drift_seconds"),
@@ -270,4 +263,11 @@ def take_pictures(shown: Shown, month: str, days: dict[str, str]) -> None:
         shown.picture(f"sensor-{sensor}", f"/locations/zk_pipeline/sensors/{sensor}", "Cursor")
         page.get_by_role("button", name="0 runs requested").or_(page.get_by_text("0 runs requested")).last.click()
         shown.picture(f"sensor-{sensor}-tick", "", reason)
+    query = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId jobName } } } }"
+    failed_runs = {run["jobName"]: run["runId"] for run in reversed(ui.ask(query)["runsOrError"]["results"])}
+    for job, run_id in failed_runs.items():
+        shown.picture(f"run-{job}", f"/runs/{run_id}", "RUN_FAILURE")
+    for asset in ("devices", "raw_punches", "work_dates", "daily_attendance", "crm_sync"):
+        for view in ("overview", "partitions", "events", "checks"):
+            shown.picture(f"{asset}-{view}", f"/assets/{asset}?view={view}", asset)
     assert shown.missing == []
