@@ -38,7 +38,8 @@ _NO_RETRIES = {"dagster/max_retries": "0"}  # the daemon cannot retry a run of a
 @dataclass(frozen=True)
 class RunResult:
     """Outcome of a run. `partitions`: metadata of each materialized partition; `observed`: metadata of the run's asset
-    observations; `failure`: error message, None on success; `is_interrupted`: a signal ended the run.
+    observations without a partition; `failure`: error message, None on success; `is_interrupted`: a signal ended the
+    run.
     """
 
     run_id: str
@@ -177,7 +178,8 @@ class Launcher:
     def _observed(self, run_id: str) -> dict[str, Any]:
         entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
         events = [entry.asset_observation for entry in entries]
-        return {key: value for event in events if event is not None for key, value in _plain(event).items()}
+        found = [event for event in events if event is not None and event.partition is None]
+        return {key: value for event in found for key, value in _plain(event).items()}
 
 
 @contextmanager

@@ -142,7 +142,8 @@ def test_a_refused_delivery_and_a_date_that_cannot_be_processed_are_one_failure(
     crm.unknown_users = {"1001"}
     run = materialize(launcher, CHAIN, KEYS[0], KEYS[-1])
     assert failure_of(launcher, run) == {
-        "crm_sync": "1 delivered, 0 to retry, 1 failed, 0 unsent; 1 work date not processed"
+        "crm_sync": "1 delivered, 0 to retry, 1 failed, 0 unsent; 1 work date not processed; "
+        f"{KEYS[0]} 1001: 422: no employee 1001"
     }
     assert statuses(launcher, "crm_sync", KEYS) == {KEYS[0]: "failed", KEYS[1]: "failed", KEYS[2]: "materialized"}
 
