@@ -8,9 +8,9 @@ import shutil
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,6 +163,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import dagster as dg  # only for those who need it: two seconds
 
     load_migrations_once()
+    keep_engines()
     home = tmp_path_factory.mktemp("home")
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     with pytest.MonkeyPatch.context() as patch:
@@ -180,6 +181,26 @@ def load_migrations_once() -> None:
     from alembic.script import ScriptDirectory
 
     ScriptDirectory.from_config = cache(ScriptDirectory.from_config)  # type: ignore[method-assign]
+
+
+def keep_engines() -> None:
+    """Let Dagster's storages keep their SQLAlchemy engines: they make one per query, which compiles its SQL anew."""
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+    from dagster._core.storage.runs.sqlite import sqlite_run_storage
+    from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+    from sqlalchemy import Engine, create_engine
+    from sqlalchemy.pool import NullPool
+
+    @lru_cache(maxsize=32)  # files of many homes
+    def engine_of(url: str, **connect_args: float) -> Engine:
+        return create_engine(url, poolclass=NullPool, connect_args=connect_args)
+
+    def kept_engine(url: str, *, poolclass: type[NullPool], connect_args: Mapping[str, float] | None = None) -> Engine:
+        assert poolclass is NullPool, "no connection is kept"
+        return engine_of(url, **(connect_args or {}))
+
+    for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+        module.create_engine = kept_engine  # type: ignore[attr-defined]
 
 
 @pytest.fixture
