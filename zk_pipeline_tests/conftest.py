@@ -184,7 +184,7 @@ def load_migrations_once() -> None:
 
 
 def keep_engines() -> None:
-    """Let Dagster's storages keep their SQLAlchemy engines: they make one per query, which compiles its SQL anew."""
+    """Let Dagster's storages keep their SQLAlchemy engines: they make one per query, and compile its SQL each time."""
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
     from dagster._core.storage.runs.sqlite import sqlite_run_storage
     from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
