@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -65,6 +66,10 @@ class Launcher:
     def names(self) -> Names:
         return Names(self.settings.key_prefix)
 
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        return build_definitions(self.settings)
+
     def poll(
         self,
         devices: Sequence[str],
@@ -114,7 +119,7 @@ class Launcher:
             raise KeyboardInterrupt
         fail_orphaned_runs(self.instance)
         limit_pools(self.instance, self.names.pools)
-        definition = build_definitions(self.settings).resolve_job_def(job)
+        definition = self.definitions.resolve_job_def(job)
         with _quiet_console():
             result = definition.execute_in_process(
                 instance=self.instance,
@@ -134,7 +139,7 @@ class Launcher:
         """Submit the runs of all queues in parallel to the workers that reach the terminals; wait for all of them."""
         check_run_coordinator(self.instance)
         check_daemon(self.instance, self.names)
-        job = build_definitions(self.settings).resolve_job_def(self.names.poll)
+        job = self.definitions.resolve_job_def(self.names.poll)
         devices = [device for device in Store.at(self.settings.store).devices.all() if device.name in names]
         common = {**self.tags, STARTED_BY_TAG: self.started_by}
         run_ids = [
