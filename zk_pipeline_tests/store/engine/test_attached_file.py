@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.engine import attached_file as attached_file_module
 from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.waiting import child
@@ -86,10 +87,10 @@ def test_large_queries_spill_beside_their_own_store(numbers: Path, tmp_path: Pat
     for path in (numbers, other, numbers):
         assert settings(path)[0] == f"{path}.tmp"
     with attached_file(numbers, read_only=False) as connection:
-        connection.execute("SET memory_limit = '50MB'; SET threads = 1")
+        connection.execute("SET memory_limit = '50MB'")
         spilled = "SELECT count(*) FROM (SELECT i FROM range(6000000) AS r(i) ORDER BY hash(i) LIMIT 5000000)"
         assert connection.execute(spilled).fetchone() == (5_000_000,)
-        connection.execute("RESET memory_limit; RESET threads")
+        connection.execute("RESET memory_limit")
     assert settings(other)[0] == f"{other}.tmp"  # DuckDB cannot move a folder that it has written to
 
 
@@ -98,14 +99,26 @@ def test_after_an_error_a_new_instance_is_used(numbers: Path) -> None:
         pytest.raises(duckdb.ConversionException),
         attached_file(numbers, read_only=False) as connection,
     ):
-        connection.execute("SET threads = 1; BEGIN; INSERT INTO numbers (name) VALUES ('lost'); SELECT 'x'::INTEGER")
+        connection.execute("SET threads = 3; BEGIN; INSERT INTO numbers (name) VALUES ('lost'); SELECT 'x'::INTEGER")
     with attached_file(numbers, read_only=False) as connection:
         assert connection.execute("FROM names").fetchall() == [("one",)]
+    assert settings(numbers)[1] == 1
+
+
+def test_a_small_file_has_one_thread_and_a_large_one_all(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default = duckdb.connect().execute("SELECT current_setting('threads')").fetchone()
-    assert default == (settings(numbers)[1],)
+    for _ in range(2):
+        monkeypatch.setattr(attached_file_module, "ONE_THREAD_BELOW", numbers.stat().st_size)
+        assert (settings(numbers)[1],) == default
+        monkeypatch.setattr(attached_file_module, "ONE_THREAD_BELOW", numbers.stat().st_size + 1)
+        assert settings(numbers)[1] == 1
 
 
-def test_settling_deliveries_leaves_the_number_of_threads(store: Store) -> None:
+@pytest.mark.parametrize("one_thread_below", [0, attached_file_module.ONE_THREAD_BELOW], ids=["large", "small"])
+def test_settling_deliveries_leaves_the_number_of_threads(
+    one_thread_below: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached_file_module, "ONE_THREAD_BELOW", one_thread_below)
     before = settings(store.database.path)[1]
     with store.deliveries.acquire_sync_lock() as is_sender:
         assert store.deliveries.outbox(SyncScope(), "run", is_sender).settle_and_claim([], 10) == []

@@ -14,6 +14,7 @@ import pytest
 from zk_pipeline.config.ducklake_address import LakeAddress
 from zk_pipeline.crm.models import DeliveryState, Outcome
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.engine import ducklake_connection
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.engine.ducklake_connection import CATALOG, INLINED_ROWS, forget_instance, lake_connection
 from zk_pipeline.store.errors import NotOnThisEngine, StoreBusy, StoreUnreachable, StoreUnusable
@@ -171,10 +172,22 @@ def test_a_late_failure_does_not_forget_the_instance_that_was_attached_since(lak
 
 def test_settling_deliveries_leaves_the_threads_of_the_shared_instance(lake: LakeAddress, store: Store) -> None:
     _, connection = lake_connection(lake, create=True)
-    before = connection.execute("SELECT current_setting('threads')").fetchall()
+    assert threads(connection) == 1  # the lake is small
+    connection.execute("SET threads = 3")
     with store.deliveries.acquire_sync_lock() as is_sender:
         assert store.deliveries.outbox(SyncScope(), "run", is_sender).settle_and_claim([], 10) == []
-    assert connection.execute("SELECT current_setting('threads')").fetchall() == before
+    assert threads(connection) == 3
+
+
+def test_a_lake_that_is_not_small_has_all_threads(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ducklake_connection, "ONE_THREAD_BELOW", 0)
+    assert threads(lake_connection(lake, create=False)[1]) == threads(duckdb.connect())
+
+
+def threads(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute("SELECT current_setting('threads')").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def test_after_the_server_was_restarted_the_same_process_goes_on(
