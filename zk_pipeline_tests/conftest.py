@@ -143,6 +143,15 @@ def empty_store_file(tmp_path_factory: pytest.TempPathFactory, engine: str, empt
     return empty_stores[engine]
 
 
+@pytest.fixture(scope="session")
+def empty_lake(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, empty_stores: dict[str, Where]) -> Where:  # noqa: ARG001
+    """The empty store of the shared engine, for tests that name it themselves."""
+    if "ducklake" not in empty_stores:
+        with on_engine("ducklake"):
+            empty_stores["ducklake"] = empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
+    return empty_stores["ducklake"]
+
+
 @pytest.fixture
 def clock() -> StoppedClock:
     return StoppedClock()

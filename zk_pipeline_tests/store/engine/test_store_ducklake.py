@@ -41,13 +41,6 @@ HOLDER = """
 HALF = "SELECT count(*) FROM store_settings WHERE name = 'half'"
 
 
-@pytest.fixture(scope="module")
-def empty_lake(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> LakeAddress:  # noqa: ARG001
-    address = lakes().fresh(tmp_path_factory.mktemp("empty"))
-    assert store_at(address).devices.all() == []
-    return address
-
-
 @pytest.fixture
 def lake(empty_lake: LakeAddress, tmp_path: Path) -> LakeAddress:
     return lakes().copy(empty_lake, tmp_path)
