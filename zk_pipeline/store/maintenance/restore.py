@@ -199,8 +199,9 @@ def _look_at(replaced: Path) -> _Replaced:
 
 def _carry_from(part: Path, replaced: Path, now: datetime) -> Carried:
     """Raises StoreUnusable if the replaced store is no later state of the backup, and duckdb.Error."""
-    threads = {"threads": 1} if needs_one_thread(part, replaced) else {}
-    with duckdb.connect(":memory:", config=threads) as connection:
+    with duckdb.connect(":memory:") as connection:
+        if needs_one_thread(part, replaced):
+            connection.execute("SET threads = 1")
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH {literal(str(part))} AS restored")
         connection.execute(f"ATTACH {literal(str(replaced))} AS replaced (READ_ONLY)")

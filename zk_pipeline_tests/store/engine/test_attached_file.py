@@ -11,6 +11,7 @@ import pytest
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine import attached_file as attached_file_module
 from zk_pipeline.store.engine.attached_file import attached_file
+from zk_pipeline.store.engine.engine import ONE_THREAD_BELOW
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.waiting import child
 
@@ -114,7 +115,7 @@ def test_a_small_file_has_one_thread_and_a_large_one_all(numbers: Path, monkeypa
         assert settings(numbers)[1] == 1
 
 
-@pytest.mark.parametrize("one_thread_below", [0, attached_file_module.ONE_THREAD_BELOW], ids=["large", "small"])
+@pytest.mark.parametrize("one_thread_below", [0, ONE_THREAD_BELOW], ids=["large", "small"])
 def test_settling_deliveries_leaves_the_number_of_threads(
     one_thread_below: int, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
