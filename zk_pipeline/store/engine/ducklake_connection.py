@@ -128,7 +128,7 @@ def _elsewhere(address: LakeAddress) -> str:
 
 
 def _attached(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnection:
-    # Checking the signatures of two extensions takes 0.2 s. They are files of pinned Python packages, like DuckDB itself.
+    # Checking the signatures of two extensions takes 0.2 s; they are files of pinned packages, like DuckDB itself.
     connection = duckdb.connect(":memory:", config={"allow_unsigned_extensions": True})
     try:
         for name in _SWITCHED_OFF:
