@@ -90,7 +90,7 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
     """Attach the DuckLake as `name`. The password is a DuckDB secret of the connection, not part of an address."""
     for extension in ("postgres_scanner", "ducklake", *(("httpfs", "aws") if address.is_remote else ())):
         load_extension(connection, extension)
-    connection.execute("SET allow_unsigned_extensions = false")  # for good: DuckDB refuses to set it to true
+    connection.execute("SET allow_unsigned_extensions = false")  # DuckDB refuses to set it to true again
     # A commit that is not based on the newest snapshot fails; it must not be retried on data that it has not read.
     connection.execute("SET GLOBAL ducklake_max_retry_count = 0")
     if address.password:

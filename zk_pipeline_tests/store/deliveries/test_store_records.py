@@ -58,9 +58,9 @@ def store(two_sites: Where, tmp_path: Path, clock: StoppedClock) -> Store:
 
 
 @pytest.fixture(scope="module")
-def both_told(two_sites: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+def both_delivered_template(two_sites: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
     """1001's Monday: at A from 08:00 to 17:00, at B from 18:00 to 19:00; delivered."""
-    store = copied(two_sites, tmp_path_factory.mktemp("told"))
+    store = copied(two_sites, tmp_path_factory.mktemp("both"))
     ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
     at("B", store, "18:00", "19:00")
     assert len(deliver(store)) == 1
@@ -68,8 +68,8 @@ def both_told(two_sites: Where, tmp_path_factory: pytest.TempPathFactory) -> Whe
 
 
 @pytest.fixture
-def told(both_told: Where, tmp_path: Path, clock: StoppedClock) -> Store:
-    return copied(both_told, tmp_path, clock)
+def store_with_both(both_delivered_template: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    return copied(both_delivered_template, tmp_path, clock)
 
 
 def at(name: str, store: Store, *times: str, user_id: str = "1001", per_site: bool = False) -> None:
@@ -158,27 +158,27 @@ def test_a_clock_out_in_another_zone_is_told_and_judged_in_that_of_the_clock_in(
     assert sent.outlier_reason == "Clock-out 14:30, more than 2 h before 18:00"
 
 
-def test_one_site_is_retracted_while_the_other_stands(told: Store) -> None:
-    gone("B", told)
-    (sent,) = deliver(told)
+def test_one_site_is_retracted_while_the_other_stands(store_with_both: Store) -> None:
+    gone("B", store_with_both)
+    (sent,) = deliver(store_with_both)
     assert (sent.site, sent.is_retracted) == ("B", False), "the newest revision is B's, what it says is A's"
     assert clocks(sent) == ("08:00", "17:00", "A", "192.0.2.1", 3)
-    assert states(told) == {"A": "delivered"}
-    gone("A", told)
-    (sent,) = deliver(told)
+    assert states(store_with_both) == {"A": "delivered"}
+    gone("A", store_with_both)
+    (sent,) = deliver(store_with_both)
     assert (sent.is_retracted, sent.revision) == (True, 4)
-    back("A", told)
-    (sent,) = deliver(told)
+    back("A", store_with_both)
+    (sent,) = deliver(store_with_both)
     assert clocks(sent) == ("08:00", "17:00", "A", "192.0.2.1", 5)
-    assert is_consistent(told)
+    assert is_consistent(store_with_both)
 
 
-def test_both_gone_at_once_are_one_retraction(told: Store) -> None:
-    execute(told, "UPDATE raw_punches SET voided_at = now()")
-    process(told, MONDAY)
-    (sent,) = deliver(told)
+def test_both_gone_at_once_are_one_retraction(store_with_both: Store) -> None:
+    execute(store_with_both, "UPDATE raw_punches SET voided_at = now()")
+    process(store_with_both, MONDAY)
+    (sent,) = deliver(store_with_both)
     assert (sent.is_retracted, sent.revision) == (True, 4)
-    assert is_consistent(told)
+    assert is_consistent(store_with_both)
 
 
 def test_what_waits_at_one_site_is_superseded_by_a_change_at_another(store: Store) -> None:
@@ -299,19 +299,19 @@ def test_per_site_each_row_is_a_record_that_names_its_site(store: Store) -> None
     assert is_consistent(store)
 
 
-def test_another_setting_tells_nothing_until_something_changes(told: Store) -> None:
-    process(told, MONDAY, per_site=True)
-    assert deliver(told) == []
-    at("B", told, "20:00", per_site=True)
-    assert [(one.record_per, one.site, *clocks(one)[:2]) for one in deliver(told)] == [
+def test_another_setting_tells_nothing_until_something_changes(store_with_both: Store) -> None:
+    process(store_with_both, MONDAY, per_site=True)
+    assert deliver(store_with_both) == []
+    at("B", store_with_both, "20:00", per_site=True)
+    assert [(one.record_per, one.site, *clocks(one)[:2]) for one in deliver(store_with_both)] == [
         ("site", "A", "08:00", "17:00"), ("site", "B", "18:00", "20:00"),
     ], "a merged record is delivered per site"  # fmt: skip
-    assert states(told) == {"A": "delivered", "B": "delivered"}
-    process(told, MONDAY)
-    assert deliver(told) == []
-    at("A", told, "07:00")
-    assert [(one.record_per, *clocks(one)[:2]) for one in deliver(told)] == [("person", "07:00", "20:00")]
-    assert is_consistent(told)
+    assert states(store_with_both) == {"A": "delivered", "B": "delivered"}
+    process(store_with_both, MONDAY)
+    assert deliver(store_with_both) == []
+    at("A", store_with_both, "07:00")
+    assert [(one.record_per, *clocks(one)[:2]) for one in deliver(store_with_both)] == [("person", "07:00", "20:00")]
+    assert is_consistent(store_with_both)
 
 
 def enrol(store: Store, name: str, person: str) -> None:
