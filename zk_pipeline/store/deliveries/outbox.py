@@ -83,7 +83,7 @@ class SyncOutbox:
         if self.database.engine.shares_instance:
             yield
             return
-        before = connection.execute("SELECT current_setting('threads')").fetchone()
+        (before,) = connection.execute("SELECT current_setting('threads')").fetchall()
         connection.execute("SET threads = 1")
         yield
         connection.execute("SET threads = ?", before)  # after an exception the instance is not used again

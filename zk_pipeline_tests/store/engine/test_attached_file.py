@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections import deque
 from pathlib import Path
 
 import duckdb
@@ -11,7 +12,6 @@ import pytest
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.engine import attached_file as attached_file_module
 from zk_pipeline.store.engine.attached_file import attached_file
-from zk_pipeline.store.engine.engine import ONE_THREAD_BELOW
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.waiting import child
 
@@ -103,9 +103,16 @@ def test_after_an_error_a_new_instance_is_used(numbers: Path) -> None:
         connection.execute("SET threads = 3; BEGIN; INSERT INTO numbers (name) VALUES ('lost'); SELECT 'x'::INTEGER")
     with attached_file(numbers, read_only=False) as connection:
         assert connection.execute("FROM names").fetchall() == [("one",)]
-    assert settings(numbers)[1] == 1
+    assert settings(numbers)[1] != 3
 
 
+@pytest.fixture
+def _own_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No instance of another test, and none left to another."""
+    monkeypatch.setattr(attached_file_module, "_idle", {True: deque(), False: deque()})
+
+
+@pytest.mark.usefixtures("_own_instances", "_all_duckdb_threads")
 def test_a_small_file_has_one_thread_and_a_large_one_all(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default = duckdb.connect().execute("SELECT current_setting('threads')").fetchone()
     for _ in range(2):
@@ -115,15 +122,13 @@ def test_a_small_file_has_one_thread_and_a_large_one_all(numbers: Path, monkeypa
         assert settings(numbers)[1] == 1
 
 
-@pytest.mark.parametrize("one_thread_below", [0, ONE_THREAD_BELOW], ids=["large", "small"])
-def test_settling_deliveries_leaves_the_number_of_threads(
-    one_thread_below: int, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attached_file_module, "ONE_THREAD_BELOW", one_thread_below)
-    before = settings(store.database.path)[1]
+@pytest.mark.usefixtures("_own_instances")
+def test_settling_deliveries_leaves_the_number_of_threads(store: Store) -> None:
+    with attached_file(store.database.path, read_only=False) as connection:
+        connection.execute("SET threads = 3")
     with store.deliveries.acquire_sync_lock() as is_sender:
         assert store.deliveries.outbox(SyncScope(), "run", is_sender).settle_and_claim([], 10) == []
-    assert settings(store.database.path)[1] == before
+    assert settings(store.database.path)[1] == 3
 
 
 def test_an_instance_is_kept_for_the_next_use_but_not_for_a_fork(numbers: Path) -> None:

@@ -163,6 +163,7 @@ def test_a_late_failure_does_not_forget_the_instance_that_was_attached_since(lak
     assert running.execute(f"SELECT count(*) FROM {CATALOG}.devices").fetchall() == [(0,)]
 
 
+@pytest.mark.usefixtures("_all_duckdb_threads")
 def test_settling_deliveries_leaves_the_threads_of_the_shared_instance(lake: LakeAddress, store: Store) -> None:
     _, connection = lake_connection(lake, create=True)
     assert threads(connection) == 1  # the lake is small
@@ -172,6 +173,7 @@ def test_settling_deliveries_leaves_the_threads_of_the_shared_instance(lake: Lak
     assert threads(connection) == 3
 
 
+@pytest.mark.usefixtures("_all_duckdb_threads")
 def test_a_lake_that_is_not_small_has_all_threads(lake: LakeAddress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ducklake_connection, "ONE_THREAD_BELOW", 0)
     assert threads(lake_connection(lake, create=False)[1]) == threads(duckdb.connect())
