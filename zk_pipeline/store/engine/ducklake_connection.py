@@ -1,4 +1,4 @@
-"""DuckDB instance of this process with the DuckLake attached; cached, because attaching one takes 0.1 s.
+"""DuckDB instance of this process with the DuckLake attached; cached, because loading the extensions takes 0.3 s.
 
 Nothing is downloaded: Python packages, pinned to DuckDB's version, contain the extensions.
 """
@@ -90,7 +90,6 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
     """Attach the DuckLake as `name`. The password is a DuckDB secret of the connection, not part of an address."""
     for extension in ("postgres_scanner", "ducklake", *(("httpfs", "aws") if address.is_remote else ())):
         load_extension(connection, extension)
-    connection.execute("SET allow_unsigned_extensions = false")  # DuckDB refuses to set it to true again
     # A commit that is not based on the newest snapshot fails; it must not be retried on data that it has not read.
     connection.execute("SET GLOBAL ducklake_max_retry_count = 0")
     if address.password:
@@ -128,8 +127,7 @@ def _elsewhere(address: LakeAddress) -> str:
 
 
 def _attached(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnection:
-    # Checking the signatures of two extensions takes 0.2 s; they are files of pinned packages, like DuckDB itself.
-    connection = duckdb.connect(":memory:", config={"allow_unsigned_extensions": True})
+    connection = duckdb.connect(":memory:")
     try:
         for name in _SWITCHED_OFF:
             connection.execute(f"SET {name} = false")

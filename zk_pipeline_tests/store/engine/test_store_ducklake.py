@@ -221,14 +221,6 @@ def test_nothing_that_a_query_can_see_holds_the_password(lake: LakeAddress, stor
             assert str(lake.password) not in str(connection.execute(sql).fetchall()), sql
 
 
-def test_a_query_cannot_load_an_extension_without_a_signature(store: Store) -> None:
-    with store.database.read("look") as connection:
-        unsigned = "SELECT current_setting('allow_unsigned_extensions')"
-        assert connection.execute(unsigned).fetchall() == [(False,)]
-        with pytest.raises(duckdb.InvalidInputException, match="while database is running"):
-            connection.execute("SET allow_unsigned_extensions = true")
-
-
 def test_a_lake_whose_files_are_said_to_be_elsewhere_is_refused(lake: LakeAddress, tmp_path: Path) -> None:
     moved = replace(lake, data=str(tmp_path / "elsewhere"))
     with pytest.raises(StoreUnusable, match="cannot be used as a store") as refused:
