@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import _duckdb
 import duckdb
 import pytest
 
@@ -99,6 +100,12 @@ def use_one_duckdb_thread() -> None:
     duckdb.connect = in_one_thread
 
 
+@pytest.fixture
+def _all_duckdb_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads as DuckDB takes by itself."""
+    monkeypatch.setattr(duckdb, "connect", _duckdb.connect)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Postgres:
     """A real PostgreSQL server, one for each process of tests; skipped with the reason where there is none."""
@@ -154,6 +161,15 @@ def empty_store_file(tmp_path_factory: pytest.TempPathFactory, engine: str, empt
     if engine not in empty_stores:
         empty_stores[engine] = empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
     return empty_stores[engine]
+
+
+@pytest.fixture(scope="session")
+def empty_lake(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, empty_stores: dict[str, Where]) -> Where:  # noqa: ARG001
+    """The empty store of the shared engine, for tests that name it themselves."""
+    if "ducklake" not in empty_stores:
+        with on_engine("ducklake"):
+            empty_stores["ducklake"] = empty_store(tmp_path_factory.mktemp("template") / "store.duckdb")
+    return empty_stores["ducklake"]
 
 
 @pytest.fixture

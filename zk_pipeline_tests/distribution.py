@@ -26,7 +26,7 @@ SLOW = {
     "crm/matrix/test_crm_matrix_answers.py": BY_CASE,
     "web/attendance/test_web_attendance_browser.py": WHOLE,
     "web/test_web_pages.py": WHOLE,
-    "web/test_web_layout.py": WHOLE,
+    "web/test_web_forms.py": WHOLE,
     "store/deliveries/test_store_records.py": BY_CASE,
     "demo/test_many_runs.py": BY_CASE,
     "store/deliveries/test_store_unknown_outcomes.py": WHOLE,

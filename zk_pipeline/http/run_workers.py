@@ -22,6 +22,7 @@ from datetime import date
 from typing import Any, Literal, Protocol
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
+from zk_pipeline.runtime.interpreter import collect_garbage_rarely
 from zk_pipeline.runtime.processes import exit_with_process, is_alive, process_identity
 from zk_pipeline.store.errors import StoreBusy, UnknownDevice
 
@@ -157,6 +158,7 @@ class RunWorkerPool:
 def _begin_worker(starter: str, started: Any) -> None:
     # A process group of its own: Ctrl-C must reach only the API, which then lets the run finish.
     os.setsid()
+    collect_garbage_rarely()
     exit_with_process(starter)
     started.put(process_identity())
 

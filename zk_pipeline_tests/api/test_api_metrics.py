@@ -131,7 +131,7 @@ def test_labels_of_the_lock_metrics_do_not_grow_with_devices(own: Served) -> Non
         return {one.labels["operation"] for one in samples}
 
     few = operations(0, 2)
-    assert operations(2, 12) <= few | {"note API tokens in use"}  # which happens once a minute
+    assert operations(2, 5) <= few | {"note API tokens in use"}  # which happens once a minute
     assert not [name for name in few if "Gate" in name or any(letter.isdigit() for letter in name)]
 
 

@@ -45,6 +45,7 @@ KILLED = {
 class Left:
     """A home whose process was killed while the keypad was locked, and the terminal."""
 
+    killed: str
     home: Path
     fleet: Fleet
     terminal: EmulatedTerminal
@@ -78,7 +79,7 @@ def left(request: pytest.FixtureRequest, empty_home: Path, tmp_path: Path) -> It
             finally:
                 os.killpg(process.pid, signal.SIGKILL)
         fleet.inject("gate", Faults())
-        yield Left(home, fleet, terminal)
+        yield Left(request.param, home, fleet, terminal)
 
 
 def contact(*arguments: str) -> Callable[[CommandLine, Store], None]:
@@ -111,7 +112,7 @@ def listen_live(_: CommandLine, store: Store) -> None:
     )
     listener.start()
     try:
-        until(lambda: store.devices.get("gate").keypad_locked_at is None)
+        until(lambda: store.devices.get("gate").keypad_locked_at is None, every=0.1)
     finally:
         stop.set()
         listener.join(20)
@@ -134,6 +135,8 @@ def test_the_lock_is_shown_and_the_next_contact_of_any_kind_unlocks_it(
     monkeypatch.setenv("DAGSTER_HOME", str(bare_home))
     is_reported(left.again(bare_home), zk)
     for kind, touch in CONTACTS.items():
+        if left.killed == "clear-log" and kind not in ("full", "clear-log"):
+            continue  # all kinds are tried after the killed poll
         store = left.again(bare_home)
         if kind == "unchanged":
             # The state after a complete poll before the kill.

@@ -35,7 +35,7 @@ def read_array(process: subprocess.Popen[str]) -> list[dict[str, object]]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.matrix)])
 @pytest.mark.usefixtures("bare_home")
 def test_simulated_terminals_can_be_read_until_a_signal(number: signal.Signals) -> None:
     command = [*ZK, "simulate", "--devices", "2", "--employees", "6", "--days", "7", "--json"]  # with working days
@@ -55,7 +55,7 @@ def test_simulated_terminals_can_be_read_until_a_signal(number: signal.Signals) 
 
 
 def test_a_closed_pipe_causes_no_traceback(home: Path, home_store: Store) -> None:
-    for count in range(40):  # more than the buffer of a pipe
+    for count in range(20):  # more than the buffer of a pipe
         home_store.devices.add(device(f"Gate {count}"))
     reader, writer = os.pipe()
     os.close(reader)

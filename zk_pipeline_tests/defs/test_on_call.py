@@ -1,4 +1,4 @@
-"""What the UI tells an engineer on call: errors on the pages of partitions, reasons of skipped ticks, the runbook."""
+"""What the UI shows an engineer on call: errors on the pages of partitions, reasons of skipped ticks, the runbook."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ def take_pictures(shown: Shown, month: str, days: dict[str, str]) -> None:
         shown.picture(f"check-{check}", f"/assets/{asset}?view=checks&checkDetail={check}", "Remedy", "Runbook")
     shown.picture("automation", "/automation", "poll_devices_schedule", "alert_sensor", pause=3)
     for job in ("poll_devices", "process_attendance", "sync_to_crm"):
-        shown.picture(f"schedule-{job}", f"/locations/zk_pipeline/schedules/{job}_schedule", "Tick history")
+        shown.picture(f"schedule-{job}", f"/locations/zk_pipeline/schedules/{job}_schedule", "Next tick")
     for sensor, reason in (
         ("device_registry_sensor", "the partitions match"),
         ("new_punches_sensor", "requested before"),
@@ -261,7 +261,8 @@ def take_pictures(shown: Shown, month: str, days: dict[str, str]) -> None:
         ("alert_sensor", "is not read"),
     ):
         shown.picture(f"sensor-{sensor}", f"/locations/zk_pipeline/sensors/{sensor}", "Cursor")
-        page.get_by_role("button", name="0 runs requested").or_(page.get_by_text("0 runs requested")).last.click()
+        # After the latest tick above the table, the status and the result of the newest one in it.
+        page.get_by_text("0 runs requested", exact=True).nth(2).click()
         shown.picture(f"sensor-{sensor}-tick", "", reason)
     query = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId jobName } } } }"
     failed_runs = {run["jobName"]: run["runId"] for run in reversed(ui.ask(query)["runsOrError"]["results"])}

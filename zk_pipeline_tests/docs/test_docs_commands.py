@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
 from zk_pipeline.cli.main import COMMANDS, cli
+from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.channel import listening
@@ -56,23 +58,34 @@ def zk(home: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:  # noqa: 
     return CommandLine(capsys)
 
 
-@pytest.fixture
-def ports(fleet: Fleet) -> dict[str, int]:
+@pytest.fixture(scope="module")
+def ports() -> Iterator[dict[str, int]]:
     """Loopback port of the emulated terminal for each documented address."""
-    return {address: fleet.add(gate(name, *present(MONDAY))) for name, address in TERMINALS.items()}
+    with Fleet() as fleet:
+        yield {address: fleet.add(gate(name, *present(MONDAY))) for name, address in TERMINALS.items()}
 
 
-@pytest.fixture
-def documented_home(
-    home: Path, tmp_path: Path, ports: dict[str, int], zk: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """A home with both terminals, punches of a Monday, a CRM, an alert channel and a daemon heartbeat."""
+@pytest.fixture(scope="module")
+def monday_home(empty_home: Path, ports: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with both terminals, processed punches of a Monday and a daemon heartbeat, to be copied."""
+    home = tmp_path_factory.mktemp("monday") / "home"
+    shutil.copytree(empty_home, home)
+    store = Store.at(home / "data" / "attendance.duckdb")
     for name, address in TERMINALS.items():
-        where = ["127.0.0.1", "--port", str(ports[address]), "--site", "headquarters"]
-        assert zk("device", "add", name, *where).code == 0
-    with dg.DagsterInstance.get() as instance:
+        store.devices.add(Device(name=name, ip_address="127.0.0.1", port=ports[address], site="headquarters"))
+    ingest(store, "Main Office", *present(MONDAY))
+    process(store, MONDAY)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
         for kind in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), kind, "id", []))
+    return home
+
+
+@pytest.fixture
+def documented_home(home: Path, tmp_path: Path, monday_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`home` as a copy of `monday_home`, with an alert channel."""
+    shutil.rmtree(home)
+    shutil.copytree(monday_home, home)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deploy").symlink_to(Path(__file__).parents[2] / "deploy")
     with listening() as channel:
@@ -110,19 +123,15 @@ def own_commands(page: str) -> list[list[str]]:
 @pytest.mark.usefixtures("crm", "documented_home")
 @pytest.mark.parametrize("page", [page for page in PAGES if own_commands(page)])
 def test_the_commands_of_a_page_work_in_their_order(
-    page: str, zk: CommandLine, ports: dict[str, int], home_store: Store, tmp_path: Path
+    page: str, zk: CommandLine, ports: dict[str, int], home: Path, empty_home: Path
 ) -> None:
     for name, content in files_of(page).items():
         for address, port in ports.items():
             content = content.replace(f"ip: {address}", f"ip: 127.0.0.1, port: {port}")  # noqa: PLW2901
-        (tmp_path / name).write_text(content, encoding="utf-8")
+        Path(name).write_text(content, encoding="utf-8")
     commands = own_commands(page)
     if ["device", "add"] in [command_line[:2] for command_line in commands]:
-        for name in TERMINALS:
-            home_store.devices.remove(name)
-    else:
-        ingest(home_store, "Main Office", *present(MONDAY))
-        process(home_store, MONDAY)
+        shutil.copy(empty_home / "data" / "attendance.duckdb", home / "data")
     for command_line in commands:
         if command_line[0] in ENDLESS:
             assert is_accepted(command_line)

@@ -84,7 +84,7 @@ def work_together(store: Store, folder: Path, *, writers: int, writes: int, read
 
 
 def test_writers_and_readers_at_once_fail_and_lose_nothing_and_wait_their_turn(store: Store, tmp_path: Path) -> None:
-    work_together(store, tmp_path, writers=6, writes=5, readers=3)
+    work_together(store, tmp_path, writers=4, writes=4, readers=2)
 
 
 @pytest.mark.both_engines
@@ -137,7 +137,7 @@ def kill_at_random(store: Store, folder: Path, *, kills: int, writers: int, read
 
 
 def test_killing_writers_under_load_tears_and_loses_nothing(store: Store, tmp_path: Path) -> None:
-    kill_at_random(store, tmp_path, kills=12, writers=3, readers=1, seed=4)
+    kill_at_random(store, tmp_path, kills=8, writers=3, readers=1, seed=4)
 
 
 @pytest.mark.both_engines

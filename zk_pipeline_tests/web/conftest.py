@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from zk_pipeline_tests.web.web_fixtures import CHROMIUM, Visit, Web, launch_chromium, serve_web, visit
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from zk_pipeline_tests.web.web_fixtures import CHROMIUM, Visit, Web, Windows, launch_chromium, serve_web, visit
 
 Open = Callable[..., Visit]
 
@@ -38,14 +34,14 @@ def web(empty_home: Path, tmp_path_factory: pytest.TempPathFactory, web_environ:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator[Windows]:
     # Not for the whole session: while it lives, nothing else in its thread can use asyncio.
     with launch_chromium() as browser:
-        yield browser
+        yield Windows(browser)
 
 
 @pytest.fixture
-def open_page(web: Web, browser: Browser) -> Iterator[Open]:
+def open_page(web: Web, browser: Windows) -> Iterator[Open]:
     """`open_page(path, scope="admin", width=1440, dark=False, script=True)`: the page, logged in with that scope.
 
     A page that fails in a script, or that breaks its Content-Security-Policy, fails the test.

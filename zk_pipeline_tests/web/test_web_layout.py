@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from fastapi.routing import APIRoute
@@ -11,19 +10,7 @@ from fastapi.routing import APIRoute
 from zk_pipeline.store.errors import StoreBusy
 from zk_pipeline.store.terminals.devices import DeviceRegistry
 from zk_pipeline.web.routers import ROUTERS
-from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
-
-
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1440, False)])
-def test_a_user_logs_in_with_a_token_and_out(web: Web, open_page: Callable[..., Visit], width: int, dark: bool) -> None:
-    page = open_page("/", scope=None, width=width, dark=dark).page
-    assert page.url == f"{web.url}/login"
-    screenshot(page, f"login-{width}-{'dark' if dark else 'light'}")
-    page.get_by_label("API token").fill(web.served.tokens["admin"])
-    page.keyboard.press("Enter")
-    page.get_by_role("navigation", name="Pages of the admin").wait_for()
-    page.get_by_role("button", name="Log out").click()
-    page.get_by_label("API token").wait_for()
+from zk_pipeline_tests.web.web_fixtures import Web
 
 
 def test_styles_and_scripts_come_from_here_and_are_shipped_with_their_licence(web: Web) -> None:

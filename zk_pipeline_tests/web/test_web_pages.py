@@ -1,4 +1,4 @@
-"""Accessibility and layout checks of every page, in light and dark mode, at phone and desktop width."""
+"""Accessibility and layout checks of every page, in light and dark mode, at phone and desktop width; the login."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.store.quality.alerts import Decision, Problem
 from zk_pipeline.web.routers import ROUTERS
 from zk_pipeline_tests.store.store_fixtures import device, ingest, process
-from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
+from zk_pipeline_tests.web.web_fixtures import LOOKS, Visit, Web, screenshot
 
 Open = Callable[..., Visit]
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
@@ -22,7 +22,6 @@ FOCUS = """() => {
   const name = (one.getAttribute("aria-label") || one.labels?.[0]?.textContent || one.textContent).trim();
   return [name.replace(/\\s+/g, " "), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];
 }"""
-SLOW = pytest.mark.stress
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -76,15 +75,12 @@ def paths() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("width", "dark"),
-    [(390, True), (1440, False), pytest.param(390, False, marks=SLOW), pytest.param(1440, True, marks=SLOW)],
-)
+@pytest.mark.parametrize("looks", [LOOKS[:2], pytest.param(LOOKS[2:], marks=pytest.mark.stress)], ids=str)
 def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_window(
-    furnished: Web, open_page: Open, width: int, dark: bool
+    furnished: Web, open_page: Open, looks: list[tuple[int, bool]]
 ) -> None:
     assert furnished.store.devices.all()
-    visit = open_page("/", width=width, dark=dark)
+    visit = open_page("/")
     problems = {}
     for path in paths():
         answer = visit.page.goto(f"{visit.url}{path}")
@@ -93,11 +89,13 @@ def test_every_page_has_names_for_its_fields_and_enough_contrast_and_fits_its_wi
             continue
         for opened in visit.page.locator("details").all():
             opened.evaluate("one => one.open = true")
-        found = visit.page.evaluate(CHECKS)
-        if answer.status >= 500 or found:
-            problems[path] = [answer.status, *found]
         name = path.strip("/").replace("/", "-").replace("?", "-") or "overview"
-        screenshot(visit.page, f"{name}-{width}-{'dark' if dark else 'light'}")
+        for width, dark in looks:
+            visit.look(width=width, dark=dark)
+            found = visit.page.evaluate(CHECKS)
+            if answer.status >= 500 or found:
+                problems[path, width, dark] = [answer.status, *found]
+            screenshot(visit.page, f"{name}-{width}-{'dark' if dark else 'light'}")
     assert problems == {}
 
 
@@ -172,3 +170,15 @@ def test_pages_link_to_the_dagster_ui(furnished: Web, open_page: Open) -> None:
     page.goto(f"{furnished.url}/devices/1")
     link = page.get_by_role("link", name="Partition of raw_punches")
     assert str(link.get_attribute("href")).endswith("raw_punches?view=partitions&partition=Main%20office")
+
+
+@pytest.mark.parametrize(("width", "dark"), [LOOKS[0], pytest.param(*LOOKS[1], marks=pytest.mark.stress)])
+def test_a_user_logs_in_with_a_token_and_out(web: Web, open_page: Open, width: int, dark: bool) -> None:
+    page = open_page("/", scope=None, width=width, dark=dark).page
+    assert page.url == f"{web.url}/login"
+    screenshot(page, f"login-{width}-{'dark' if dark else 'light'}")
+    page.get_by_label("API token").fill(web.served.tokens["admin"])
+    page.keyboard.press("Enter")
+    page.get_by_role("navigation", name="Pages of the admin").wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("API token").wait_for()

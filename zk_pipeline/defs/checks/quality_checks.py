@@ -227,9 +227,10 @@ class EvaluationLog:
         if self.is_hidden(result.check):
             return True
         record = self._latest[result.check.name]
-        if record is None or record.evaluation is None:  # a run is about to evaluate the check
+        evaluation = None if record is None else record.evaluation
+        if record is None or not isinstance(evaluation, dg.AssetCheckEvaluation):  # a run is about to evaluate the check
             return False
-        is_same = _without_ages(record.evaluation.description) == _without_ages(problem_list(result))
+        is_same = _without_ages(evaluation.description) == _without_ages(problem_list(result))
         return not is_same or now - datetime.fromtimestamp(record.create_timestamp, UTC) >= REPEAT_INTERVAL
 
     def _is_running(self, run_id: str) -> bool:

@@ -192,7 +192,7 @@ def _minutes(spans: Iterable[timedelta]) -> int:
 _Find = Callable[[Facts], Iterable[str]]
 _Measure = Callable[[Facts], Mapping[str, float | int]]
 
-# For each check: its problems, one line each, and its numbers to plot beside the number of problems.
+# For each check: its problems, one line each, and its numbers to plot with the number of problems.
 _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     SCHEMA_MATCHES_MIGRATIONS: (lambda facts: [*facts.schema_faults, *facts.duplicate_keys], None),
     PUNCHES_UNIQUE: (

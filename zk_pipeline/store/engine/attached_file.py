@@ -1,6 +1,7 @@
 """Attachment of a DuckDB file to an in-memory instance that this process keeps.
 
-A new instance costs 8 to 12 ms of CPU for DuckDB's own catalog; attaching and detaching a store costs 4 ms.
+A new instance costs 8 to 12 ms of CPU for DuckDB's own catalog; attaching and detaching a store costs 4 ms. Small files
+have instances of their own, with one thread.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 
+from zk_pipeline.store.engine.engine import ONE_THREAD_BELOW
 from zk_pipeline.store.schema.migrations_runner import literal
 
 Connection = duckdb.DuckDBPyConnection
@@ -27,12 +29,13 @@ _MAX_IDLE = 2
 @dataclass
 class _Attachment:
     instance: Connection
+    is_small: bool
     read_only: bool
     users: int = 0
     has_failed: bool = False
 
 
-_idle: deque[Connection] = deque()
+_idle: dict[bool, deque[Connection]] = {True: deque(), False: deque()}  # by whether the file is small
 _attached: dict[Path, _Attachment] = {}
 _guard = threading.Lock()
 _inherited: list[object] = []  # of the parent process: their threads do not exist here, so they are never closed
@@ -58,33 +61,40 @@ def attached_file(path: Path, *, read_only: bool) -> Iterator[Connection]:
         _detach(path, attachment)
 
 
+def needs_one_thread(*files: Path) -> bool:
+    """Whether the files, of which one may be missing, are so small that a second thread only costs CPU."""
+    return sum(file.stat().st_size for file in files if file.exists()) < ONE_THREAD_BELOW
+
+
 def _attach(path: Path, *, read_only: bool) -> _Attachment:
     with _guard:
         attachment = _attached.get(path)
         if attachment is None:
-            instance = _instance(f"{path}.tmp")
+            is_small = needs_one_thread(path)
+            instance = _instance(f"{path}.tmp", is_small=is_small)
             try:
                 mode = ", READ_ONLY" if read_only else ""
                 instance.execute(f"ATTACH {literal(str(path))} AS {NAME} (TYPE duckdb{mode})")
             except BaseException:
                 instance.close()
                 raise
-            attachment = _attached[path] = _Attachment(instance, read_only)
+            attachment = _attached[path] = _Attachment(instance, is_small, read_only)
         assert attachment.read_only == read_only, "the store lock excludes readers while a file is written"
         attachment.users += 1
         return attachment
 
 
-def _instance(temp_directory: str) -> Connection:
-    if _idle:
-        instance = _idle.pop()
+def _instance(temp_directory: str, *, is_small: bool) -> Connection:
+    if _idle[is_small]:
+        instance = _idle[is_small].pop()
         try:
             instance.execute(f"SET temp_directory = {literal(temp_directory)}")
         except duckdb.NotImplementedException:  # it cannot be changed after DuckDB has written to it
             instance.close()
         else:
             return instance
-    return duckdb.connect(":memory:", config={"temp_directory": temp_directory})
+    threads = {"threads": 1} if is_small else {}
+    return duckdb.connect(":memory:", config={"temp_directory": temp_directory, **threads})
 
 
 def _detach(path: Path, attachment: _Attachment) -> None:
@@ -93,9 +103,10 @@ def _detach(path: Path, attachment: _Attachment) -> None:
         if attachment.users:
             return
         del _attached[path]
-        if not attachment.has_failed and len(_idle) < _MAX_IDLE:
+        idle = _idle[attachment.is_small]
+        if not attachment.has_failed and len(idle) < _MAX_IDLE:
             attachment.instance.execute(f"DETACH {NAME}")
-            _idle.append(attachment.instance)
+            idle.append(attachment.instance)
         else:
             attachment.instance.close()
 
@@ -103,8 +114,9 @@ def _detach(path: Path, attachment: _Attachment) -> None:
 def _forget_after_fork() -> None:
     global _guard  # noqa: PLW0603 (another thread of the parent may have held it)
     _guard = threading.Lock()
-    _inherited.extend([*_idle, *_attached.values()])
-    _idle.clear()
+    _inherited.extend([*_idle[True], *_idle[False], *_attached.values()])
+    for idle in _idle.values():
+        idle.clear()
     _attached.clear()
 
 

@@ -94,7 +94,9 @@ class FileEngine:
         for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
             leftover.unlink(missing_ok=True)
         try:
-            with duckdb.connect(str(aside), config={"storage_compatibility_version": STORAGE_VERSION}) as connection:
+            with duckdb.connect(
+                str(aside), config={"storage_compatibility_version": STORAGE_VERSION, "threads": 1}
+            ) as connection:
                 migrate(connection, self.path)
             aside.replace(self.path)
         except (duckdb.IOException, OSError) as error:

@@ -21,6 +21,7 @@ from zk_pipeline.store.engine.ducklake_connection import (
     forget_instance,
     is_attached,
     lake_connection,
+    size_of_files,
     unusable,
 )
 from zk_pipeline.store.engine.engine import Mode
@@ -107,12 +108,7 @@ class LakeEngine:
     def size(self) -> int:
         held = self._begun("shared")
         try:
-            row = held.execute(
-                "SELECT coalesce(sum(file_size_bytes + delete_file_size_bytes), 0) FROM ducklake_table_info(?)",
-                [CATALOG],
-            ).fetchone()
-            assert row is not None
-            return int(row[0])
+            return size_of_files(held)
         finally:
             held.close()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from zk_pipeline.config.ducklake_address import LakeAddress
+from zk_pipeline.store.engine.engine import ONE_THREAD_BELOW
 from zk_pipeline.store.errors import StoreUnreachable, StoreUnusable
 from zk_pipeline.store.schema.migrations_runner import literal
 
@@ -101,6 +102,14 @@ def attach(connection: duckdb.DuckDBPyConnection, address: LakeAddress, name: st
     )
 
 
+def size_of_files(connection: duckdb.DuckDBPyConnection) -> int:
+    """Bytes of the attached DuckLake's files."""
+    sum_of_sizes = "SELECT coalesce(sum(file_size_bytes + delete_file_size_bytes), 0) FROM ducklake_table_info(?)"
+    row = connection.execute(sum_of_sizes, [CATALOG]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def unusable(address: LakeAddress, error: Exception) -> StoreUnusable | StoreUnreachable:
     """A DuckDB error as one line without secrets."""
     text = " ".join(address.scrubbed(str(error)).split())
@@ -123,6 +132,8 @@ def _attached(address: LakeAddress, *, create: bool) -> duckdb.DuckDBPyConnectio
         for name in _SWITCHED_OFF:
             connection.execute(f"SET {name} = false")
         attach(connection, address, CATALOG, create=create)
+        if size_of_files(connection) < ONE_THREAD_BELOW:
+            connection.execute("SET threads = 1")
     except duckdb.Error as error:
         connection.close()
         raise unusable(address, error) from None

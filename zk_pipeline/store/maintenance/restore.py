@@ -15,7 +15,7 @@ import duckdb
 
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.runtime.file_lock import LockMode
-from zk_pipeline.store.engine.attached_file import attached_file
+from zk_pipeline.store.engine.attached_file import attached_file, needs_one_thread
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.locks.file_lock import StoreFileLock
@@ -200,6 +200,8 @@ def _look_at(replaced: Path) -> _Replaced:
 def _carry_from(part: Path, replaced: Path, now: datetime) -> Carried:
     """Raises StoreUnusable if the replaced store is no later state of the backup, and duckdb.Error."""
     with duckdb.connect(":memory:") as connection:
+        if needs_one_thread(part, replaced):
+            connection.execute("SET threads = 1")
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH {literal(str(part))} AS restored")
         connection.execute(f"ATTACH {literal(str(replaced))} AS replaced (READ_ONLY)")

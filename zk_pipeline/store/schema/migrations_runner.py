@@ -135,7 +135,7 @@ def tables_as_shipped() -> dict[str, dict[str, str]]:
     Takes 0.15 s the first time: do not call it under the store lock.
     """
     tables: dict[str, dict[str, str]] = {}
-    with duckdb.connect(":memory:") as connection:
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         migrate(connection, Path(":memory:"))
         rows = connection.execute(
             "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import pytest
@@ -53,6 +55,21 @@ def two_sites(empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory)
 def store(two_sites: Where, tmp_path: Path, clock: StoppedClock) -> Store:
     """A and B are sites of one terminal each."""
     return copied(two_sites, tmp_path, clock)
+
+
+@pytest.fixture(scope="module")
+def both_delivered_template(two_sites: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    """1001's Monday: at A from 08:00 to 17:00, at B from 18:00 to 19:00; delivered."""
+    store = copied(two_sites, tmp_path_factory.mktemp("both"))
+    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
+    at("B", store, "18:00", "19:00")
+    assert len(deliver(store)) == 1
+    return store.database.where
+
+
+@pytest.fixture
+def store_with_both(both_delivered_template: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    return copied(both_delivered_template, tmp_path, clock)
 
 
 def at(name: str, store: Store, *times: str, user_id: str = "1001", per_site: bool = False) -> None:
@@ -141,33 +158,27 @@ def test_a_clock_out_in_another_zone_is_told_and_judged_in_that_of_the_clock_in(
     assert sent.outlier_reason == "Clock-out 14:30, more than 2 h before 18:00"
 
 
-def test_one_site_is_retracted_while_the_other_stands(store: Store) -> None:
-    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
-    at("B", store, "18:00", "19:00")
-    deliver(store)
-    gone("B", store)
-    (sent,) = deliver(store)
+def test_one_site_is_retracted_while_the_other_stands(store_with_both: Store) -> None:
+    gone("B", store_with_both)
+    (sent,) = deliver(store_with_both)
     assert (sent.site, sent.is_retracted) == ("B", False), "the newest revision is B's, what it says is A's"
     assert clocks(sent) == ("08:00", "17:00", "A", "192.0.2.1", 3)
-    assert states(store) == {"A": "delivered"}
-    gone("A", store)
-    (sent,) = deliver(store)
+    assert states(store_with_both) == {"A": "delivered"}
+    gone("A", store_with_both)
+    (sent,) = deliver(store_with_both)
     assert (sent.is_retracted, sent.revision) == (True, 4)
-    back("A", store)
-    (sent,) = deliver(store)
+    back("A", store_with_both)
+    (sent,) = deliver(store_with_both)
     assert clocks(sent) == ("08:00", "17:00", "A", "192.0.2.1", 5)
-    assert is_consistent(store)
+    assert is_consistent(store_with_both)
 
 
-def test_both_gone_at_once_are_one_retraction(store: Store) -> None:
-    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
-    at("B", store, "18:00", "19:00")
-    deliver(store)
-    execute(store, "UPDATE raw_punches SET voided_at = now()")
-    process(store, MONDAY)
-    (sent,) = deliver(store)
+def test_both_gone_at_once_are_one_retraction(store_with_both: Store) -> None:
+    execute(store_with_both, "UPDATE raw_punches SET voided_at = now()")
+    process(store_with_both, MONDAY)
+    (sent,) = deliver(store_with_both)
     assert (sent.is_retracted, sent.revision) == (True, 4)
-    assert is_consistent(store)
+    assert is_consistent(store_with_both)
 
 
 def test_what_waits_at_one_site_is_superseded_by_a_change_at_another(store: Store) -> None:
@@ -288,22 +299,19 @@ def test_per_site_each_row_is_a_record_that_names_its_site(store: Store) -> None
     assert is_consistent(store)
 
 
-def test_another_setting_tells_nothing_until_something_changes(store: Store) -> None:
-    ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
-    at("B", store, "18:00", "19:00")
-    deliver(store)
-    process(store, MONDAY, per_site=True)
-    assert deliver(store) == []
-    at("B", store, "20:00", per_site=True)
-    assert [(one.record_per, one.site, *clocks(one)[:2]) for one in deliver(store)] == [
+def test_another_setting_tells_nothing_until_something_changes(store_with_both: Store) -> None:
+    process(store_with_both, MONDAY, per_site=True)
+    assert deliver(store_with_both) == []
+    at("B", store_with_both, "20:00", per_site=True)
+    assert [(one.record_per, one.site, *clocks(one)[:2]) for one in deliver(store_with_both)] == [
         ("site", "A", "08:00", "17:00"), ("site", "B", "18:00", "20:00"),
     ], "a merged record is delivered per site"  # fmt: skip
-    assert states(store) == {"A": "delivered", "B": "delivered"}
-    process(store, MONDAY)
-    assert deliver(store) == []
-    at("A", store, "07:00")
-    assert [(one.record_per, *clocks(one)[:2]) for one in deliver(store)] == [("person", "07:00", "20:00")]
-    assert is_consistent(store)
+    assert states(store_with_both) == {"A": "delivered", "B": "delivered"}
+    process(store_with_both, MONDAY)
+    assert deliver(store_with_both) == []
+    at("A", store_with_both, "07:00")
+    assert [(one.record_per, *clocks(one)[:2]) for one in deliver(store_with_both)] == [("person", "07:00", "20:00")]
+    assert is_consistent(store_with_both)
 
 
 def enrol(store: Store, name: str, person: str) -> None:
@@ -353,19 +361,34 @@ def test_a_restore_keeps_what_was_told_of_a_person(store: Store, tmp_path: Path)
     assert is_consistent(store)
 
 
-def at_version_17(store: Store, path: Path) -> Store:
-    """What an earlier version would have made of the same punches: each row delivered separately, without its site."""
-    made = shutil.copyfile(store.database.path, path.with_name("made.duckdb"))
-    with duckdb.connect(str(made)) as connection:
-        undo_names(connection)
+@pytest.fixture(scope="module")
+def empty_version_17(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("17") / "store.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE schema_migrations (version INTEGER, name VARCHAR, applied_at TIMESTAMPTZ)")
         for number, name in migrations():
             if number <= 17:
                 connection.execute(script(name))
                 connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [number, name])
-        connection.execute(f"ATTACH '{made}' AS made (READ_ONLY)")
         connection.execute("DELETE FROM store_settings")
+    return path
+
+
+AtVersion17: TypeAlias = "Callable[[Store], Store]"
+
+
+@pytest.fixture
+def at_version_17(empty_version_17: Path, tmp_path: Path) -> AtVersion17:
+    """What an earlier version would have made of the same punches: each row delivered separately, without its site."""
+    return lambda store: _at_version_17(store, Path(shutil.copyfile(empty_version_17, tmp_path / "old.duckdb")))
+
+
+def _at_version_17(store: Store, path: Path) -> Store:
+    made = shutil.copyfile(store.database.path, path.with_name("made.duckdb"))
+    with duckdb.connect(str(made)) as connection:
+        undo_names(connection)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"ATTACH '{made}' AS made (READ_ONLY)")
         for table in FORMER_TABLES:
             if table != "schema_migrations":
                 new = "EXCLUDE (record_per, merged)" if table == "crm_deliveries" else ""
@@ -373,17 +396,25 @@ def at_version_17(store: Store, path: Path) -> Store:
     return store_at(path)
 
 
-@pytest.fixture
-def told_apart(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def both_due_per_site(two_sites: Where, tmp_path_factory: pytest.TempPathFactory) -> Where:
+    store = copied(two_sites, tmp_path_factory.mktemp("apart"))
     ingest(store, "A", *on(MONDAY, "08:00", "17:00"))
     at("B", store, "18:00", "19:00", per_site=True)
-    return store
+    return store.database.where
+
+
+@pytest.fixture
+def told_apart(both_due_per_site: Where, tmp_path: Path, clock: StoppedClock) -> Store:
+    return copied(both_due_per_site, tmp_path, clock)
 
 
 @pytest.mark.file_engine
-def test_after_the_upgrade_nothing_delivered_is_told_until_it_changes(told_apart: Store, tmp_path: Path) -> None:
+def test_after_the_upgrade_nothing_delivered_is_told_until_it_changes(
+    told_apart: Store, at_version_17: AtVersion17
+) -> None:
     deliver(told_apart)
-    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    store = at_version_17(told_apart)
     assert stale(store) == []
     process(store, MONDAY)
     assert deliver(store) == []
@@ -399,10 +430,10 @@ def test_after_the_upgrade_nothing_delivered_is_told_until_it_changes(told_apart
 @pytest.mark.file_engine
 @pytest.mark.parametrize("state", ["pending", "retry", "failed"])
 def test_after_the_upgrade_rows_that_were_not_told_yet_are_told_as_one(
-    state: str, told_apart: Store, tmp_path: Path
+    state: str, told_apart: Store, at_version_17: AtVersion17
 ) -> None:
     execute(told_apart, "UPDATE crm_deliveries SET state = CASE WHEN site = 'A' THEN ? ELSE 'delivered' END", [state])
-    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    store = at_version_17(told_apart)
     assert deliver(store) == [], "not alone"
     assert stale(store) == [MONDAY]
     process(store, MONDAY)
@@ -412,20 +443,20 @@ def test_after_the_upgrade_rows_that_were_not_told_yet_are_told_as_one(
 
 @pytest.mark.file_engine
 def test_after_the_upgrade_a_retraction_does_not_take_away_what_another_site_has(
-    told_apart: Store, tmp_path: Path
+    told_apart: Store, at_version_17: AtVersion17
 ) -> None:
     deliver(told_apart)
     gone("A", told_apart, per_site=True)
-    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    store = at_version_17(told_apart)
     assert deliver(store) == []
     process(store, *stale(store))
     assert [clocks(one) for one in deliver(store)] == [("18:00", "19:00", "B", "192.0.2.2", 4)]
 
 
 @pytest.mark.file_engine
-def test_after_the_upgrade_what_was_sent_before_it_goes_first(told_apart: Store, tmp_path: Path) -> None:
+def test_after_the_upgrade_what_was_sent_before_it_goes_first(told_apart: Store, at_version_17: AtVersion17) -> None:
     deliver(told_apart, DeliveryState.RETRY, said="unknown", run="a")
-    store = at_version_17(told_apart, tmp_path / "old.duckdb")
+    store = at_version_17(told_apart)
     process(store, *stale(store))
     sent = [clocks(one) for one in deliver(store, run="b")]
     assert sent[-1] == ("08:00", "19:00", "A", "192.0.2.1", 4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections import deque
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
+from zk_pipeline.store.engine import attached_file as attached_file_module
 from zk_pipeline.store.engine.attached_file import attached_file
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.waiting import child
@@ -86,10 +88,10 @@ def test_large_queries_spill_beside_their_own_store(numbers: Path, tmp_path: Pat
     for path in (numbers, other, numbers):
         assert settings(path)[0] == f"{path}.tmp"
     with attached_file(numbers, read_only=False) as connection:
-        connection.execute("SET memory_limit = '50MB'; SET threads = 1")
+        connection.execute("SET memory_limit = '50MB'")
         spilled = "SELECT count(*) FROM (SELECT i FROM range(6000000) AS r(i) ORDER BY hash(i) LIMIT 5000000)"
         assert connection.execute(spilled).fetchone() == (5_000_000,)
-        connection.execute("RESET memory_limit; RESET threads")
+        connection.execute("RESET memory_limit")
     assert settings(other)[0] == f"{other}.tmp"  # DuckDB cannot move a folder that it has written to
 
 
@@ -101,10 +103,26 @@ def test_after_an_error_a_new_instance_is_used(numbers: Path) -> None:
         connection.execute("SET threads = 3; BEGIN; INSERT INTO numbers (name) VALUES ('lost'); SELECT 'x'::INTEGER")
     with attached_file(numbers, read_only=False) as connection:
         assert connection.execute("FROM names").fetchall() == [("one",)]
+    assert settings(numbers)[1] != 3
+
+
+@pytest.fixture
+def _own_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No instance of another test, and none left to another."""
+    monkeypatch.setattr(attached_file_module, "_idle", {True: deque(), False: deque()})
+
+
+@pytest.mark.usefixtures("_own_instances", "_all_duckdb_threads")
+def test_a_small_file_has_one_thread_and_a_large_one_all(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default = duckdb.connect().execute("SELECT current_setting('threads')").fetchone()
-    assert default == (settings(numbers)[1],)
+    for _ in range(2):
+        monkeypatch.setattr(attached_file_module, "ONE_THREAD_BELOW", numbers.stat().st_size)
+        assert (settings(numbers)[1],) == default
+        monkeypatch.setattr(attached_file_module, "ONE_THREAD_BELOW", numbers.stat().st_size + 1)
+        assert settings(numbers)[1] == 1
 
 
+@pytest.mark.usefixtures("_own_instances")
 def test_settling_deliveries_leaves_the_number_of_threads(store: Store) -> None:
     with attached_file(store.database.path, read_only=False) as connection:
         connection.execute("SET threads = 3")

@@ -275,9 +275,9 @@ def test_a_killed_writer_leaves_whole_transactions_and_a_free_lock(store: Store)
 
 def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Store) -> None:
     execute(store, "INSERT INTO store_settings VALUES ('start', '0')")
-    writers = [Child(COUNTER, argument(store.database.where), str(number)) for number in range(4)]
+    writers = [Child(COUNTER, argument(store.database.where), str(number)) for number in range(3)]
     try:
-        assert [writer.end() for writer in writers] == [0, 0, 0, 0]
+        assert [writer.end() for writer in writers] == [0, 0, 0]
     finally:
         for writer in writers:
             writer.kill()
@@ -289,7 +289,7 @@ def test_several_processes_write_at_once_and_nothing_fails_or_is_lost(store: Sto
         store,
         "SELECT count(DISTINCT name), count(DISTINCT value), max(value::INTEGER) FROM store_settings "
         "WHERE name <> 'last_seq'",
-    ) == [(41, 41, 40)]
+    ) == [(31, 31, 30)]
 
 
 @pytest.mark.file_engine

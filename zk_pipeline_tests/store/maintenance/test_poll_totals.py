@@ -42,7 +42,9 @@ def counters(store: Store) -> list[PollCounters]:
 
 
 @pytest.mark.both_engines
-def test_counters_of_polls_do_not_change_when_retention_deletes_their_rows(polled: Store, clock: StoppedClock) -> None:
+def test_counters_of_polls_do_not_change_when_retention_deletes_their_rows(
+    polled: Store, clock: StoppedClock, engine: str
+) -> None:
     before = counters(polled)
     assert [(one.status, one.polls, one.new_punches) for one in before] == [("failed", 1, 0), ("success", 4, 2)]
     assert polled.retention.clean(retention_days=0, poll_days=102).polls == 1
@@ -50,7 +52,7 @@ def test_counters_of_polls_do_not_change_when_retention_deletes_their_rows(polle
     ingest(polled, "Gate", *on(MONDAY, "18:00"))
     grown = counters(polled)
     assert [(one.polls, one.new_punches) for one in grown] == [(1, 0), (5, 3)]
-    for _ in range(2):
+    for _ in range(2 if engine == "file" else 1):  # a clean-up of a lake takes a second
         clock.go(days=100)
         polled.retention.clean(retention_days=0, poll_days=1)
         assert counters(polled) == grown

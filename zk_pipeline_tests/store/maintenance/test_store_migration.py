@@ -118,8 +118,8 @@ def test_all_of_a_lake_is_moved_to_a_file_and_the_lake_stays_as_it_was(moved: Mo
     assert_goes_on(store_at(target))
 
 
-def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Path, postgres: object, tmp_path: Path) -> None:  # noqa: ARG001
-    target = lakes().fresh(tmp_path / "lake")
+def test_after_kills_in_the_middle_it_goes_on_where_it_was(source: Path, empty_lake: Where, tmp_path: Path) -> None:
+    target = copy_store(empty_lake, tmp_path / "lake")
     for after in (2, 3):
         killed = start(_move_and_die, source, target, after)
         killed.join(60)

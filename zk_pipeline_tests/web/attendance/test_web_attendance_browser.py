@@ -10,7 +10,7 @@ from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline_tests.store.store_fixtures import execute, rows
 from zk_pipeline_tests.waiting import until
 from zk_pipeline_tests.web.attendance.attended import MARCH, NASTY
-from zk_pipeline_tests.web.web_fixtures import Visit, Web, screenshot
+from zk_pipeline_tests.web.web_fixtures import LOOKS, Visit, Web, screenshot
 
 Open = Callable[..., Visit]
 PAGES = {
@@ -31,22 +31,16 @@ UNLABELLED = """
 """
 
 
-@pytest.mark.parametrize(
-    ("width", "dark"),
-    [
-        (390, True),
-        (1440, False),
-        pytest.param(390, False, marks=pytest.mark.stress),
-        pytest.param(1440, True, marks=pytest.mark.stress),
-    ],
-)
-def test_pages_fit_the_screen_and_every_field_has_a_label(open_page: Open, width: int, dark: bool) -> None:
-    visit = open_page("/attendance", width=width, dark=dark)
+@pytest.mark.parametrize("looks", [LOOKS[:2], pytest.param(LOOKS[2:], marks=pytest.mark.stress)], ids=str)
+def test_pages_fit_the_screen_and_every_field_has_a_label(open_page: Open, looks: list[tuple[int, bool]]) -> None:
+    visit = open_page("/attendance")
     for name, path in PAGES.items():
         page = visit.go(path)
-        screenshot(page, f"{name}-{width}-{'dark' if dark else 'light'}")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
-        assert page.evaluate(UNLABELLED) == 0, name
+        for width, dark in looks:
+            visit.look(width=width, dark=dark)
+            screenshot(page, f"{name}-{width}-{'dark' if dark else 'light'}")
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
+            assert page.evaluate(UNLABELLED) == 0, (name, width)
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -75,7 +69,7 @@ def test_a_dead_letter_is_retried_and_delivered_and_then_all_others(
     row.locator(".state").get_by_text("dead letter").wait_for()
     row.get_by_role("button", name="Retry").click()
     page.wait_for_url("**/runs/*")
-    until(lambda: rows(web.store, DEAD) == [(NASTY,)], seconds=110)
+    until(lambda: rows(web.store, DEAD) == [(NASTY,)], seconds=110, every=0.25)
     assert set(receiver.ledger.latest()) == {("1003", MARCH)}
     page.goto(f"{web.url}/attendance/day?site=Head+office&user_id=1003&date=2026-03-02")
     page.locator("dl.facts").get_by_text("delivered").wait_for()
@@ -83,7 +77,7 @@ def test_a_dead_letter_is_retried_and_delivered_and_then_all_others(
     page.goto(f"{web.url}/deliveries")
     page.get_by_role("button", name="Retry all").click()
     page.wait_for_url("**/runs/*")
-    until(lambda: rows(web.store, DEAD) == [], seconds=110)
+    until(lambda: rows(web.store, DEAD) == [], seconds=110, every=0.25)
     assert set(receiver.ledger.latest()) == {("1003", MARCH), (NASTY, MARCH)}
     page.goto(f"{web.url}/deliveries")
     page.get_by_text("No deliveries").wait_for()

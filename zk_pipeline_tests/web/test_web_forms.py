@@ -1,14 +1,17 @@
-"""Terminals in the browser: added, tested, polled, punches shown; and the limits of each scope."""
+"""Forms in the browser: terminals, shifts and holidays; and the limits of each scope."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import date, time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from zk_pipeline.attendance.shifts import Holiday
 from zk_pipeline.devices.models import Device
 from zk_pipeline.simulator.terminal.definition import TerminalDefinition
 from zk_pipeline.simulator.terminal.records import TerminalUser, punches_frame
@@ -21,6 +24,13 @@ if TYPE_CHECKING:
 
 Open = Callable[..., Visit]
 ATTACK = "<img src=x onerror=alert(1)>"
+CALENDAR = """BEGIN:VCALENDAR
+BEGIN:VEVENT
+DTSTART;VALUE=DATE:20260501
+SUMMARY:Labour Day
+END:VEVENT
+END:VCALENDAR
+"""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -177,3 +187,58 @@ def test_a_terminal_that_was_left_locked_is_shown_so_until_a_test_unlocks_it(web
         assert tested.status_code == 200
         assert "It may accept no punches" not in admin.get(f"/devices/{one.id}").text
     web.store.devices.remove(name)
+
+
+def test_a_shift_is_added_assigned_changed_and_removed(web: Web, open_page: Open) -> None:
+    web.store.devices.add(Device(name="Gate", ip_address="192.0.2.1", site="Works / north"))
+    page = open_page("/shifts").page
+    page.get_by_role("link", name="Add a shift").click()
+    page.get_by_label("Name").fill("night & day?")
+    page.get_by_label("Start", exact=True).fill("22:00")
+    page.get_by_label("End").fill("06:00")
+    page.get_by_label("Sunday").uncheck()
+    page.get_by_label("In late by more than").fill("0.5")
+    press(page, "Add")
+    page.get_by_role("status").wait_for()
+    (made,) = web.store.shifts.all()
+    assert (made.name, made.start, made.end, made.late_clock_in_hours) == ("night & day?", time(22), time(6), 0.5)
+    assert made.weekdays == ("mon", "tue", "wed", "thu", "fri", "sat")
+
+    page.get_by_label("Site").select_option("Works / north")
+    page.get_by_label("First work date").fill("2026-01-01")
+    press(page, "Assign")
+    page.get_by_role("status").wait_for()
+    press(page, "Assign")  # once more without a target
+    page.get_by_role("alert").filter(has_text="name one").wait_for()
+    page.get_by_role("button", name="Remove night & day?", exact=True).click()
+    page.get_by_role("alert").filter(has_text="unassign it first").wait_for()
+
+    page.get_by_role("link", name="Edit night & day?").click()
+    assert not page.get_by_label("Sunday").is_checked()
+    page.get_by_label("End").fill("07:00")
+    press(page, "Save")
+    page.get_by_role("status").wait_for()
+    assert web.store.shifts.get("night & day?").end == time(7)
+    page.get_by_role("button", name="Remove night & day? for").click()
+    page.get_by_text("No shift is assigned.").wait_for()
+    page.get_by_role("button", name="Remove night & day?", exact=True).click()
+    page.get_by_text("No shifts: all users").wait_for()
+    assert web.store.shifts.all() == []
+    web.store.devices.remove("Gate")
+
+
+def test_holidays_are_added_imported_from_a_file_and_removed(web: Web, open_page: Open, tmp_path: Path) -> None:
+    page = open_page("/holidays").page
+    page.get_by_label("Date").fill("2026-12-24")
+    page.get_by_label("Name").fill("Half a day")
+    press(page, "Add")
+    page.get_by_role("status").wait_for()
+    file = tmp_path / "public holidays.ics"
+    file.write_text(CALENDAR)
+    page.get_by_label("File").set_input_files(file)
+    press(page, "Import")
+    page.get_by_role("status").filter(has_text="1 added, 0 changed, 0 unchanged").wait_for()
+    page.get_by_role("button", name="Remove 2026-12-24").click()
+    page.get_by_role("status").filter(has_text="Removed.").wait_for()
+    assert web.store.holidays.all() == [Holiday(day=date(2026, 5, 1), name="Labour Day")]
+    web.store.holidays.remove(date(2026, 5, 1))

@@ -1,85 +1,19 @@
-"""Pages of shifts, assignments and holidays: forms and imports."""
+"""Import of holidays from a file, and broken forms."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from datetime import date, time
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from zk_pipeline.attendance.shifts import Holiday
-from zk_pipeline.devices.models import Device
 from zk_pipeline.http.middleware import MAX_BODY_BYTES
-from zk_pipeline_tests.web.test_web_devices import csrf_of, press
-from zk_pipeline_tests.web.web_fixtures import Visit, Web
+from zk_pipeline_tests.web.test_web_forms import CALENDAR, csrf_of
+from zk_pipeline_tests.web.web_fixtures import Web
 
-Open = Callable[..., Visit]
 FIELD = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na\r\n'
 FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\na\r\n'
 NESTED = b"".join(b"--%d\r\nContent-Type: multipart/mixed; boundary=%d\r\n\r\n" % (n, n + 1) for n in range(1000))
-CALENDAR = """BEGIN:VCALENDAR
-BEGIN:VEVENT
-DTSTART;VALUE=DATE:20260501
-SUMMARY:Labour Day
-END:VEVENT
-END:VCALENDAR
-"""
-
-
-def test_a_shift_is_added_assigned_changed_and_removed(web: Web, open_page: Open) -> None:
-    web.store.devices.add(Device(name="Gate", ip_address="192.0.2.1", site="Works / north"))
-    page = open_page("/shifts").page
-    page.get_by_role("link", name="Add a shift").click()
-    page.get_by_label("Name").fill("night & day?")
-    page.get_by_label("Start", exact=True).fill("22:00")
-    page.get_by_label("End").fill("06:00")
-    page.get_by_label("Sunday").uncheck()
-    page.get_by_label("In late by more than").fill("0.5")
-    press(page, "Add")
-    page.get_by_role("status").wait_for()
-    (made,) = web.store.shifts.all()
-    assert (made.name, made.start, made.end, made.late_clock_in_hours) == ("night & day?", time(22), time(6), 0.5)
-    assert made.weekdays == ("mon", "tue", "wed", "thu", "fri", "sat")
-
-    page.get_by_label("Site").select_option("Works / north")
-    page.get_by_label("First work date").fill("2026-01-01")
-    press(page, "Assign")
-    page.get_by_role("status").wait_for()
-    press(page, "Assign")  # once more without a target
-    page.get_by_role("alert").filter(has_text="name one").wait_for()
-    page.get_by_role("button", name="Remove night & day?", exact=True).click()
-    page.get_by_role("alert").filter(has_text="unassign it first").wait_for()
-
-    page.get_by_role("link", name="Edit night & day?").click()
-    assert not page.get_by_label("Sunday").is_checked()
-    page.get_by_label("End").fill("07:00")
-    press(page, "Save")
-    page.get_by_role("status").wait_for()
-    assert web.store.shifts.get("night & day?").end == time(7)
-    page.get_by_role("button", name="Remove night & day? for").click()
-    page.get_by_text("No shift is assigned.").wait_for()
-    page.get_by_role("button", name="Remove night & day?", exact=True).click()
-    page.get_by_text("No shifts: all users").wait_for()
-    assert web.store.shifts.all() == []
-
-
-def test_holidays_are_added_imported_from_a_file_and_removed(web: Web, open_page: Open, tmp_path: Path) -> None:
-    page = open_page("/holidays").page
-    page.get_by_label("Date").fill("2026-12-24")
-    page.get_by_label("Name").fill("Half a day")
-    press(page, "Add")
-    page.get_by_role("status").wait_for()
-    file = tmp_path / "public holidays.ics"
-    file.write_text(CALENDAR)
-    page.get_by_label("File").set_input_files(file)
-    press(page, "Import")
-    page.get_by_role("status").filter(has_text="1 added, 0 changed, 0 unchanged").wait_for()
-    page.get_by_role("button", name="Remove 2026-12-24").click()
-    page.get_by_role("status").filter(has_text="Removed.").wait_for()
-    assert web.store.holidays.all() == [Holiday(day=date(2026, 5, 1), name="Labour Day")]
-    web.store.holidays.remove(date(2026, 5, 1))
 
 
 @pytest.mark.parametrize(
