@@ -38,7 +38,7 @@ from zk_pipeline_tests.waiting import until
 
 SOONER = {"poll_interval_seconds: 30": "poll_interval_seconds: 2"}  # the monitoring looks
 GATES = ("head-office-gate-1", "head-office-gate-2", "warehouse")
-wait = partial(until, seconds=120, every=0.3)
+wait = partial(until, seconds=120, every=1.0)
 
 
 @dataclass
