@@ -36,8 +36,7 @@ def module_of(frame, through):
 
 read = os._Environ.__getitem__
 def watched(self, name):
-    culprit = module_of(sys._getframe(1), lambda module: module in ("os", "collections.abc"))
-    if culprit and name != "OPENBLAS_NUM_THREADS":  # a default for numpy, which reads it at its own import
+    if culprit := module_of(sys._getframe(1), lambda module: module in ("os", "collections.abc")):
         complaints.append(f"{culprit} read {name} from the environment")
     return read(self, name)
 os._Environ.__getitem__ = watched
