@@ -17,9 +17,10 @@ def main() -> None:
         signal.signal(number, _exit_now)
         atexit.register(signal.signal, number, signal.SIG_IGN)  # atexit hooks run in reverse order: these run last
     from zk_pipeline.cli.main import main as run_and_exit  # noqa: PLC0415 (slow; the handlers must be set before it)
-    from zk_pipeline.runtime.interpreter import reduce_startup_cost  # noqa: PLC0415
+    from zk_pipeline.runtime.interpreter import collect_garbage_rarely  # noqa: PLC0415
 
-    reduce_startup_cost()
+    collect_garbage_rarely()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no rule uses linear algebra, for which numpy starts threads
     run_and_exit()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from zk_pipeline.runtime.interpreter import reduce_startup_cost
+from zk_pipeline.runtime.interpreter import collect_garbage_rarely
 
-reduce_startup_cost()
+collect_garbage_rarely()
 
 from zk_pipeline.config.settings import load_settings  # noqa: E402 (slow)
 from zk_pipeline.defs.build import build_definitions  # noqa: E402 (slow)

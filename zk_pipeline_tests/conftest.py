@@ -18,7 +18,7 @@ import pytest
 
 from zk_pipeline.beta_warnings import SUPPRESSED_WARNINGS
 from zk_pipeline.config.settings import VARIABLES, load_settings
-from zk_pipeline.runtime.interpreter import reduce_startup_cost
+from zk_pipeline.runtime.interpreter import collect_garbage_rarely
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.engine.database import Where
@@ -67,7 +67,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
-    reduce_startup_cost()
+    collect_garbage_rarely()
     # Hundreds of processes would otherwise each compile the whole package, and each worker rewrite all assertions.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
