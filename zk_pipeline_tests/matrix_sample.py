@@ -18,10 +18,11 @@ def mark_unsampled(config: pytest.Config, items: Iterable[pytest.Item], folder: 
     """Mark `matrix` the cases below `folder` that the default run and `-m fast` leave out; with any other `-m`, all.
 
     The sample of a test has each value of each of its parameters, at least two cases and at least `share` of them.
+    Cases that are marked already are not sampled.
     """
     cases: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        if folder in item.path.parents:
+        if folder in item.path.parents and not item.get_closest_marker("matrix"):
             cases[item.nodeid.partition("[")[0]].append(item)
     is_sampled = "not matrix" in config.option.markexpr or config.option.markexpr == "fast"
     for name, grid in cases.items():

@@ -13,6 +13,8 @@ import dagster as dg
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.defs.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+WORK_DATES_TAG = "zk_pipeline/work_dates"  # on the runs page, which does not show the range of partitions
+
 _EASTERNMOST = timezone(timedelta(hours=14))
 
 
@@ -40,7 +42,7 @@ class DateRange:
 
     @property
     def tags(self) -> dict[str, str]:
-        return range_tags(self.first.isoformat(), self.last.isoformat())
+        return {**range_tags(self.first.isoformat(), self.last.isoformat()), WORK_DATES_TAG: str(self)}
 
     def __str__(self) -> str:
         return f"{self.first}..{self.last}" if self.first != self.last else str(self.first)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -37,7 +38,8 @@ _NO_RETRIES = {"dagster/max_retries": "0"}  # the daemon cannot retry a run of a
 @dataclass(frozen=True)
 class RunResult:
     """Outcome of a run. `partitions`: metadata of each materialized partition; `observed`: metadata of the run's asset
-    observations; `failure`: error message, None on success; `is_interrupted`: a signal ended the run.
+    observations without a partition; `failure`: error message, None on success; `is_interrupted`: a signal ended the
+    run.
     """
 
     run_id: str
@@ -64,6 +66,10 @@ class Launcher:
     @property
     def names(self) -> Names:
         return Names(self.settings.key_prefix)
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        return build_definitions(self.settings)
 
     def poll(
         self,
@@ -114,7 +120,7 @@ class Launcher:
             raise KeyboardInterrupt
         fail_orphaned_runs(self.instance)
         limit_pools(self.instance, self.names.pools)
-        definition = build_definitions(self.settings).resolve_job_def(job)
+        definition = self.definitions.resolve_job_def(job)
         with _quiet_console():
             result = definition.execute_in_process(
                 instance=self.instance,
@@ -134,7 +140,7 @@ class Launcher:
         """Submit the runs of all queues in parallel to the workers that reach the terminals; wait for all of them."""
         check_run_coordinator(self.instance)
         check_daemon(self.instance, self.names)
-        job = build_definitions(self.settings).resolve_job_def(self.names.poll)
+        job = self.definitions.resolve_job_def(self.names.poll)
         devices = [device for device in Store.at(self.settings.store).devices.all() if device.name in names]
         common = {**self.tags, STARTED_BY_TAG: self.started_by}
         run_ids = [
@@ -172,7 +178,8 @@ class Launcher:
     def _observed(self, run_id: str) -> dict[str, Any]:
         entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
         events = [entry.asset_observation for entry in entries]
-        return {key: value for event in events if event is not None for key, value in _plain(event).items()}
+        found = [event for event in events if event is not None and event.partition is None]
+        return {key: value for event in found for key, value in _plain(event).items()}
 
 
 @contextmanager

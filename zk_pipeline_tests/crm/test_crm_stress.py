@@ -93,7 +93,7 @@ def _has_grown(receiver: CrmReceiver, posts: int) -> bool:
 @pytest.mark.parametrize(
     ("people", "dates", "kills_and_outage"),
     [
-        pytest.param(40, 10, (12, 3), id="scaled"),
+        pytest.param(20, 5, (8, 3), id="scaled"),
         pytest.param(100, 100, (200, 60), id="full", marks=[pytest.mark.stress, pytest.mark.timeout(900)]),
     ],
 )
@@ -170,7 +170,7 @@ def test_whatever_is_killed_refused_or_lost_each_days_latest_revision_arrives_on
 
 @pytest.mark.parametrize(
     ("people", "outage"),
-    [pytest.param(60, 4, id="scaled"), pytest.param(500, 60, id="full", marks=pytest.mark.stress)],
+    [pytest.param(30, 4, id="scaled"), pytest.param(500, 60, id="full", marks=pytest.mark.stress)],
 )
 def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
     tmp_path: Path, record_property: Record, people: int, outage: float
@@ -213,7 +213,7 @@ def test_an_outage_costs_few_requests_and_no_attempt_and_is_made_up_for_soon(
 def test_an_outage_longer_than_the_patience_spends_nothing(tmp_path: Path, record_property: Record) -> None:
     concurrency = 8
     store = Store.at(place(tmp_path / "store.duckdb"))
-    due = make_due(store, people=60, dates=dates_from(10))
+    due = make_due(store, people=20, dates=dates_from(5))
     with receiver_over_tls(tmp_path) as receiver:
         receiver.fault_rule = whenever(lambda _: True, refusal(503))
         without = variables(tmp_path, receiver, concurrency) | {"CRM_OUTAGE_PATIENCE": "0"}

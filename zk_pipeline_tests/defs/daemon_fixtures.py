@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ query Stale($asset: AssetKeyInput!, $keys: [String!]) {
 """
 
 
+_schema = cache(create_schema)
+
+
 @dataclass(frozen=True)
 class Daemons:
     context: WorkspaceProcessContext
@@ -88,7 +92,7 @@ class Daemons:
     def ask(self, query: str, **variables: Any) -> Any:
         """Data of a GraphQL answer of the web server."""
         context = self.context.create_request_context()
-        answer = asyncio.run(create_schema().execute_async(query, context_value=context, variables=variables))
+        answer = asyncio.run(_schema().execute_async(query, context_value=context, variables=variables))
         assert not answer.errors, answer.errors
         return answer.data
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +20,7 @@ from zk_pipeline.defs.partitions import DateRange, contiguous, device_range_tags
 from zk_pipeline.store.schema.catalog import TABLES
 
 CHECKOUT = Path(__file__).parents[2]
-TOOLS = Path(sys.executable).parent
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -165,57 +167,73 @@ def test_devices_become_the_fewest_ranges_of_partitions_that_cover_exactly_them(
     assert device_range_tags(["a"], set()) == []
 
 
-def test_building_opens_no_file_and_no_connection(bare_home: Path) -> None:
-    """Audit hook in a separate process: records every open file, socket and process during the build."""
-    script = """
-import sys
-import dagster, zk_pipeline.defs.build
-from zk_pipeline.config.settings import load_settings
-settings = load_settings()
-noted = []
-watched = ("socket.connect", "socket.bind", "sqlite3.connect", "subprocess.Popen", "os.mkdir")
-home = str(settings.home)
-sys.addaudithook(lambda event, args: noted.append((event, str(args))) if event in watched else None)
-sys.addaudithook(lambda event, args: noted.append(str(args[0])) if event == "open" and home in str(args[0]) else None)
-zk_pipeline.defs.build.build_definitions(settings).get_repository_def()
-print(noted)
-"""
-    environ = os.environ | {"ZK_PIPELINE_DATABASE": "/proc/no/such.duckdb", "CRM_API_URL": "http://127.0.0.1:1/"}
-    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+def _build_watched(pipe: Connection) -> None:
+    """Build the definitions; send each open file, socket and process of that."""
+    settings = load_settings()
+    noted: list[str] = []
+    home, watched = (
+        str(settings.home),
+        ("socket.connect", "socket.bind", "sqlite3.connect", "subprocess.Popen", "os.mkdir"),
+    )
+
+    def note(event: str, given: tuple[object, ...]) -> None:
+        if event in watched or (event == "open" and home in str(given[0])):
+            noted.append(f"{event} {given}")
+
+    sys.addaudithook(note)
+    build_definitions(settings).get_repository_def()
+    pipe.send(noted)
+
+
+def test_building_opens_no_file_and_no_connection(bare_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: an audit hook cannot be removed."""
+    monkeypatch.setenv("ZK_PIPELINE_DATABASE", "/proc/no/such.duckdb")
+    monkeypatch.setenv("CRM_API_URL", "http://127.0.0.1:1/")
+    here, there = FORK.Pipe(duplex=False)
+    child = FORK.Process(target=_build_watched, args=(there,), daemon=True)
+    child.start()
+    there.close()
+    assert here.recv() == []
+    child.join()
     assert {item.name for item in bare_home.iterdir()} == {"dagster.yaml", ".env.example"}
 
 
-def in_checkout(bare_home: Path, *command: str) -> str:
-    """Output of one of Dagster's tools, run in the checkout with a home elsewhere."""
+# All commands in one process: an import of Dagster's tools costs more than each of them.
+COMMANDS = """
+import sys
+from dagster._cli import cli as dagster
+from dagster_dg_cli.cli import cli as dg
+for command in sys.argv[1:]:
+    print("$", command, flush=True)
+    tool, *arguments = command.split()
+    try:
+        {"dagster": dagster, "dg": dg}[tool](arguments, standalone_mode=False)
+    except SystemExit as end:
+        assert not end.code, end.code
+    sys.stdout.flush()
+"""
+
+
+def test_the_tools_of_dagster_validate_check_and_list_the_definitions_from_a_checkout(bare_home: Path) -> None:
+    """With a home elsewhere."""
+    bare_home.mkdir()
     environ = os.environ | {"DAGSTER_HOME": str(bare_home), "DG_CLI_CONFIG": str(bare_home / "dg.toml")}
+    validate, check, lists = "dagster definitions validate --log-level info", "dg check defs", "dg list defs --json"
     done = subprocess.run(
-        [TOOLS / command[0], *command[1:]], cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
+        [sys.executable, "-c", COMMANDS, validate, check, lists],
+        cwd=CHECKOUT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     is_warned = "BetaWarning" in done.stderr or "PreviewWarning" in done.stderr
     assert not is_warned, "a new beta warning: decide, and list it in beta_warnings"
-    return done.stdout
-
-
-@pytest.fixture
-def prepared_home(bare_home: Path) -> Path:
-    bare_home.mkdir()
-    return bare_home
-
-
-def test_dagster_validates_the_definitions_from_a_checkout(prepared_home: Path) -> None:
-    assert "All code locations passed validation" in in_checkout(
-        prepared_home, "dagster", "definitions", "validate", "--log-level", "info"
-    )
-
-
-def test_dg_checks_the_definitions_from_a_checkout(prepared_home: Path) -> None:
-    assert "All definitions loaded successfully" in in_checkout(prepared_home, "dg", "check", "defs")
-
-
-def test_dg_lists_the_definitions_from_a_checkout(prepared_home: Path) -> None:
-    listed = json.loads(in_checkout(prepared_home, "dg", "list", "defs", "--json"))
+    printed = dict(part.split("\n", 1) for part in done.stdout.split("$ ")[1:])
+    assert "All code locations passed validation" in printed[validate]
+    assert "All definitions loaded successfully" in printed[check]
+    listed = json.loads("{" + printed[lists].partition("{")[2])  # log lines may precede it
     assert {asset["asset_key"] for asset in listed["assets"]} == {
         "devices",
         "raw_punches",

@@ -56,7 +56,7 @@ def differing(worked: Worked, other: PlainCompany) -> list[date]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("examples", [2, pytest.param(60, marks=pytest.mark.stress)])
 def test_exactly_the_dates_go_stale_that_any_change_makes_differ(
     examples: int, empty_store_file: Where, record_property: Any
 ) -> None:

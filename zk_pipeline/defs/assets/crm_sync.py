@@ -20,7 +20,7 @@ from zk_pipeline.defs.assets.data_versions import UpstreamEvent, version_tags
 from zk_pipeline.defs.assets.step_output import NOTHING, failures_before, is_backfill, step_output
 from zk_pipeline.defs.checks.quality_checks import backlog_results, run_evaluations
 from zk_pipeline.defs.dagster_internals import AssetMaterializationPlannedData
-from zk_pipeline.defs.failures import MISCONFIGURED_CRM, partial_failure
+from zk_pipeline.defs.failures import MISCONFIGURED_CRM, observe_failures, partial_failure
 from zk_pipeline.defs.metadata import table
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
@@ -58,7 +58,10 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         key=names.asset("crm_sync"),
         group_name="crm",
-        description="Deliveries to the CRM: the latest revision of each attendance day, with a stable idempotency key.",
+        description="Deliveries to the CRM: the latest revision of each attendance day, with a stable idempotency key."
+        " A work date is green when nothing of it is left to deliver; the page of a red one has the error."
+        " *Materialize* sends what is due; `zk-pipeline sync --retry-failed` also sends what the CRM has "
+        "rejected.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[names.asset("daily_attendance")],
@@ -119,6 +122,8 @@ def crm_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         blocked = {day.isoformat(): why for day, why in opened.quality.blocked_dates().items() if day in dates}
         failed = {**unprocessed, **(undelivered if is_backfill(context) else {}), **blocked}
         yield from run_evaluations(context, names, backlog_results(opened), is_failing=is_incomplete or bool(failed))
+        if is_incomplete or failed:
+            observe_failures(context, {**undelivered, **unprocessed, **blocked})
         if is_incomplete:
             raise _failure(summary, unprocessed, is_misconfigured)
         if failed:
@@ -161,13 +166,14 @@ def _materialize(
     (attendance,) = context.assets_def.dependency_keys
     upstream = UpstreamEvent.materialized(context.instance, attendance)
     dates = sorted({*dates, *store.deliveries.dates_of(context.run.run_id)})  # some became due during the run
-    by_date = store.deliveries.states_by_date(dates)
+    by_date, errors = store.deliveries.states_by_date(dates), store.deliveries.errors_by_date(dates)
     undelivered: dict[str, str] = {}
     for day in dates:
         states = by_date.get(day, {})
         delivered = states.get("delivered", 0)
         if waiting := [f"{states[state]} in state {state}" for state in OPEN_STATES if state in states]:
-            undelivered[day.isoformat()] = f"deliveries are left: {', '.join(waiting)}"
+            example = f" ({errors[day]})" if day in errors else ""
+            undelivered[day.isoformat()] = f"deliveries are left: {', '.join(waiting)}{example}"
             continue
         event = dg.AssetMaterialization(
             context.asset_key,
@@ -198,10 +204,11 @@ def _undelivered_count(summary: DeliverySummary) -> int:
 def _failure(summary: DeliverySummary, unprocessed: Mapping[str, str], is_misconfigured: bool) -> dg.Failure:
     errors: list[tuple[object, ...]] = [(one.work_date, one.user_id, one.message) for one in summary.errors]
     errors += [(day, "", why) for day, why in unprocessed.items()]
+    examples = [f"{one.work_date} {one.user_id}: {one.message}" for one in summary.errors[:3]]
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     skipped = f"; {counted(len(unprocessed), 'work date')} not processed" if unprocessed else ""
     return dg.Failure(
-        description=f"{summary.message()}{stopped}{skipped}",
+        description="; ".join([f"{summary.message()}{stopped}{skipped}", *examples]),
         metadata={"errors": table(["work date", "user_id", "error"], errors)}
         | ({MISCONFIGURED_CRM: dg.MetadataValue.bool(True)} if is_misconfigured else {}),
         allow_retries=False,

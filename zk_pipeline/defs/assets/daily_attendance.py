@@ -17,7 +17,7 @@ from zk_pipeline.defs.assets.snapshot import publish_snapshot
 from zk_pipeline.defs.assets.step_output import NOTHING, is_followed_by, step_output
 from zk_pipeline.defs.assets.work_dates import report_partitions
 from zk_pipeline.defs.checks.quality_checks import coverage_results, run_evaluations
-from zk_pipeline.defs.failures import partial_failure
+from zk_pipeline.defs.failures import observe_failures, partial_failure
 from zk_pipeline.defs.instance.backfill_order import wait_in_backfill
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import as_dates, work_date_partitions
@@ -33,7 +33,9 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         key=names.asset("daily_attendance"),
         group_name="attendance",
-        description="One row per site, user and work date: clock-in, clock-out and outliers.",
+        description="One row per site, user and work date: clock-in, clock-out and outliers. A work date is red if its"
+        " latest processing failed (its page has the error), *unsynced* if its punches or rules are newer "
+        "than its rows. *Materialize* processes it again.",
         partitions_def=work_date_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[
@@ -88,6 +90,7 @@ def attendance_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         failed = {day.isoformat(): why for day, why in result.failed.items()}
         for key, why in failed.items():
             context.log.error("%s: %s", key, why)
+        observe_failures(context, failed)
         is_failing = bool(failed) and not (
             len(failed) < len(dates) and is_followed_by(context, names.asset("crm_sync"))
         )

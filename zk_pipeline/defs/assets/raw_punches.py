@@ -2,7 +2,7 @@
 
 # No postponed annotations: Dagster inspects them.
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 
@@ -16,7 +16,7 @@ from zk_pipeline.defs.assets.data_versions import UpstreamEvent, data_version, v
 from zk_pipeline.defs.assets.step_output import NOTHING, step_output
 from zk_pipeline.defs.assets.work_dates import observations
 from zk_pipeline.defs.checks.quality_checks import run_evaluations, terminal_results
-from zk_pipeline.defs.failures import partial_failure
+from zk_pipeline.defs.failures import observe_failures, partial_failure
 from zk_pipeline.defs.metadata import preview
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import last_work_date
@@ -28,6 +28,7 @@ from zk_pipeline.operations.process import stale_dates
 from zk_pipeline.store.store import Store
 
 _NO_PUNCHES = "no punches"  # data version
+MAX_DATES_SHOWN = 10
 
 
 class PollConfig(dg.Config):
@@ -98,6 +99,7 @@ def _raw_punches(
             if not device.enabled:
                 context.log_event(_event_of_disabled(context, device.name, upstream))
     if failures:
+        observe_failures(context, failures)
         raise partial_failure("device", failures, len(chosen))
     yield step_output()
 
@@ -167,11 +169,19 @@ def _poll_metadata(polled: DevicePolled) -> dict[str, dg.MetadataValue]:
             round(100 * reading.record_count_after / max(1, reading.info.record_capacity), 1)
         ),
         "poll": dg.MetadataValue.json(poll),
-        "affected_dates": dg.MetadataValue.json({day.isoformat(): count for day, count in ingested.touched.items()}),
+        "affected_dates": dg.MetadataValue.json(_newest_dates(ingested.touched)),
     }
     if ingested.warnings:
         metadata["warnings"] = dg.MetadataValue.text("\n".join(ingested.warnings))
     return metadata
+
+
+def _newest_dates(touched: Mapping[date, int]) -> dict[str, int]:
+    """Number of new punches by work date; earlier dates in one number, since the UI shows long JSON behind a link."""
+    days = sorted(touched, reverse=True)
+    earlier = sum(touched[day] for day in days[MAX_DATES_SHOWN:])
+    shown = {day.isoformat(): touched[day] for day in days[:MAX_DATES_SHOWN]}
+    return shown | ({"earlier": earlier} if earlier else {})
 
 
 def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -182,14 +192,17 @@ def terminal_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     devices = dg.asset(
         key=names.asset("devices"),
         group_name="terminals",
-        description="Snapshot of the device registry, which `zk-pipeline device` manages.",
+        description="The registered terminals, as of the latest poll; `zk-pipeline device` adds and changes them. "
+        "`last_sync` in the preview is the time of the last successful poll.",
         pool=pool,
         **asset_attributes("devices", settings, _devices),
     )(with_resource_keys(names)(_devices))
     raw_punches = dg.asset(
         key=names.asset("raw_punches"),
         group_name="terminals",
-        description="All punches as read from the terminals, append-only. One partition per device.",
+        description="All punches as read from the terminals, append-only. One partition per terminal, red if its "
+        "latest poll failed: its page has the error. *Materialize* polls it now, with all punches since "
+        "its last successful poll.",
         partitions_def=names.device_partitions,
         # With queues a backfill from the UI is one run per device, each in its own queue with a limit of one run.
         backfill_policy=dg.BackfillPolicy.single_run() if is_one_run else dg.BackfillPolicy.multi_run(1),

@@ -29,7 +29,9 @@ def work_dates_asset(settings: Settings) -> dg.AssetSpec:
     return dg.AssetSpec(
         names.work_dates,
         group_name="attendance",
-        description="Work dates with their newest punch. A date whose attendance days are older is observed here.",
+        description="The store's list of work dates. A date is observed here when it becomes stale: its punches or "
+        "rules are newer than its attendance days, which are *unsynced* until `daily_attendance` is "
+        "materialized.",
         partitions_def=work_date_partitions(settings),
         deps=[dg.AssetDep(names.asset("raw_punches"), partition_mapping=dg.AllPartitionMapping())],
         **asset_attributes("work_dates", settings, mark_stale),
@@ -45,15 +47,26 @@ def observations(
     A run reads punches before it logs its materializations, which name the latest observation at its start. So nothing
     is observed during such a run.
     """
-    versions = {item.work_date.isoformat(): item.version for item in stale if item.processed_at is not None}
-    if not versions or is_processing(instance, names):
+    known = {item.work_date.isoformat(): item for item in stale if item.processed_at is not None}
+    if not known or is_processing(instance, names):
         return {}
     found: dict[str, dg.AssetObservation | None] = {}
-    for day, version in islice(versions.items(), MAX_OBSERVATIONS):
-        is_known = _observed_version(instance, names, day) == version
-        tags = {DATA_VERSION_TAG: version}
-        found[day] = None if is_known else dg.AssetObservation(names.work_dates, partition=day, tags=tags)
+    for day, item in islice(known.items(), MAX_OBSERVATIONS):
+        is_known = _observed_version(instance, names, day) == item.version
+        found[day] = None if is_known else _observation(names, item)
     return found
+
+
+def _observation(names: Names, item: StaleDate) -> dg.AssetObservation:
+    assert item.processed_at is not None
+    is_over = item.latest_punch_seq <= item.processed_seq
+    reason = "processed before the day was over" if is_over else "punches or rules newer than its attendance days"
+    return dg.AssetObservation(
+        names.work_dates,
+        partition=item.work_date.isoformat(),
+        metadata={"stale": reason, "processed_at": dg.MetadataValue.timestamp(item.processed_at)},
+        tags={DATA_VERSION_TAG: item.version},
+    )
 
 
 def _observed_version(instance: dg.DagsterInstance, names: Names, day: str) -> str | None:

@@ -9,6 +9,7 @@ from functools import partial
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.counted import counted
 from zk_pipeline.crm.errors import CrmMisconfigured
 from zk_pipeline.defs.checks.quality_checks import SENSOR_INTERVAL_FACTOR
 from zk_pipeline.defs.instance.instance_health import (
@@ -40,6 +41,7 @@ from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem, read
 from zk_pipeline.store.quality.quality import Freshness
 from zk_pipeline.store.store import Store
 
+MAX_TITLES = 5  # in the skip reason of a tick
 # `daemon` is among them since a tick of this sensor proves that the daemon is alive.
 KINDS = ("device", "lock", "run", "check", "tick", "crm", "daemon")
 
@@ -71,7 +73,8 @@ def alert_sensors(
         name=names.alert_sensor,
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=default_status,
-        description="Sends alerts to ALERT_URLS: new problems, reminders and resolved problems.",
+        description="Sends alerts to ALERT_URLS: new problems, reminders and resolved problems. "
+        "Each tick names the current problems.",
     )
     @with_resource_keys(names)
     def alert_sensor(
@@ -128,7 +131,10 @@ def evaluate_alerts(
         decision = store.alerts.update(decided)
     is_due = inputs.is_message_due or decision.messages
     taken, failures = send_due(store, channels) if channels and is_due else (0, [])
-    parts = [f"{len(look.problems)} problems"]
+    titles = [one.title for one in look.problems]
+    more = [f"{len(titles) - MAX_TITLES} more"] if len(titles) > MAX_TITLES else []
+    named = f" ({', '.join([*titles[:MAX_TITLES], *more])})" if titles else ""
+    parts = [f"{counted(len(titles), 'problem')}{named}"]
     parts += [f"{len(decision.notified)} to notify"] if decision.notified else []
     parts += [f"{taken} channels notified"] if taken else []
     if look.problems and not channels:

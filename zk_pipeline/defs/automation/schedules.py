@@ -10,11 +10,13 @@ from typing import Any
 import dagster as dg
 
 from zk_pipeline.config.settings import Settings
+from zk_pipeline.counted import counted
 from zk_pipeline.defs.automation.jobs import sync_config
 from zk_pipeline.defs.instance.run_coordinator import check_run_coordinator
 from zk_pipeline.defs.instance.runs_in_progress import QUEUE_TAG, polls_in_progress, run_in_progress
 from zk_pipeline.defs.names import Names, schedule_name
 from zk_pipeline.defs.partitions import (
+    WORK_DATES_TAG,
     contiguous,
     device_range_tags,
     last_work_date,
@@ -71,7 +73,7 @@ def schedules(
 
         return add
 
-    @scheduled("poll_devices", "Poll all enabled devices.")
+    @scheduled("poll_devices", "Polls all enabled terminals. Skipped while a poll is in progress.")
     def poll(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         if settings.poll_rules is None:
             yield from unless_in_progress(
@@ -82,24 +84,30 @@ def schedules(
             poll_by_queue = partial(_poll_by_queue, context.instance, store, settings)
             yield from unless_in_progress(context.instance, names, [], poll_by_queue)
 
-    @scheduled("process_attendance", "Process all stale work dates.")
+    @scheduled(
+        "process_attendance",
+        "Processes all stale work dates, also those that failed before. new_punches_sensor requests others sooner.",
+    )
     def process(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         last = last_work_date(settings, context.scheduled_execution_time)
         yield from unless_in_progress(context.instance, names, [names.process], lambda: _process(store, settings, last))
 
-    @scheduled("sync_to_crm", "Send due deliveries to the CRM.")
+    @scheduled("sync_to_crm", "Sends due deliveries to the CRM. Skipped while the CRM has asked for a pause.")
     def deliver(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         yield from unless_in_progress(
             context.instance, names, [names.sync, names.retry], lambda: _sync(store, settings, {})
         )
 
-    @scheduled("retry_failed_syncs", "Retry round for deliveries in state `retry`.")
+    @scheduled("retry_failed_syncs", "Sends deliveries again that failed by an error of the CRM or the network.")
     def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Tick:
         yield from unless_in_progress(
             context.instance, names, [names.sync, names.retry], lambda: _sync(store, settings, {"retry": True}, "retry")
         )
 
-    @scheduled("daily_cleanup", "Retention and space reclaim.")
+    @scheduled(
+        "daily_cleanup",
+        "Deletes data older than the retention settings and reclaims disk space; never attendance days.",
+    )
     def clean_up(context: dg.ScheduleEvaluationContext) -> Tick:
         yield from unless_in_progress(context.instance, names, [names.cleanup], lambda: iter([dg.RunRequest()]))
 
@@ -189,5 +197,6 @@ def _sync(store: StoreResource, settings: Settings, config: Mapping[str, Any], *
         yield dg.SkipReason("no delivery is due")
         return
     part = newest_range(due)
+    tags = {**part.tags, WORK_DATES_TAG: f"{counted(len(due), 'date')} from {min(due)} to {max(due)}"}
     run_config = sync_config(Names(settings.key_prefix), {**config, "all_due": True})
-    yield dg.RunRequest(run_key=str(part), tags=part.tags, run_config=run_config)
+    yield dg.RunRequest(run_key=str(part), tags=tags, run_config=run_config)

@@ -38,11 +38,13 @@ MAX_PROBLEMS_SHOWN = 50  # in the description of one evaluation
 _RUNNING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
-def check_spec(check: Check, names: Names) -> dg.AssetCheckSpec:
+def check_spec(check: Check, settings: Settings) -> dg.AssetCheckSpec:
+    names = Names(settings.key_prefix)
+    runbook = f" [Runbook]({settings.docs_url}/operating.md#checks)" if settings.docs_url else ""
     return dg.AssetCheckSpec(
         check.name,
         asset=names.asset(check.asset),
-        description=f"{check.expectation} Remedy: {check.remedy}",
+        description=f"{check.expectation} Remedy: {check.remedy}{runbook}",
         blocking=check.blocking,
     )
 
@@ -143,7 +145,7 @@ def run_evaluations(
 def quality_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
     """All checks as one step, for evaluation on demand in the UI."""
     names = Names(settings.key_prefix)
-    specs = [check_spec(check, names) for check in CHECKS]
+    specs = [check_spec(check, settings) for check in CHECKS]
 
     @dg.multi_asset_check(specs=specs, name=names.quality_checks, can_subset=True)
     @with_resource_keys(names)
@@ -172,8 +174,8 @@ def quality_sensor(
         name=names.unique("quality_check_sensor"),
         minimum_interval_seconds=SENSOR_INTERVAL_FACTOR * settings.sensor_interval_seconds,
         default_status=default_status,
-        description="Evaluates freshness checks every few minutes and all checks hourly, without a run. Logs changed "
-        "results, and all results every six hours.",
+        description="Evaluates the checks of delays every few minutes and all checks hourly, without a run. Logs "
+        "changed results, and all results every six hours. A skipped tick names the failing ones.",
     )
     @with_resource_keys(names)
     def quality_check_sensor(
@@ -189,7 +191,10 @@ def quality_sensor(
         if is_full:
             context.update_cursor(now.isoformat())
         events = [evaluation(result, names, at=now) for result in results if log.is_news(result, now)]
-        return dg.SensorResult(asset_events=events) if events else dg.SkipReason("no check result changed")
+        if events:
+            return dg.SensorResult(asset_events=events)
+        failing = [result.check.name for result in results if not result.passed]
+        return dg.SkipReason("no check result changed" + (f"; failing: {', '.join(failing)}" if failing else ""))
 
     return quality_check_sensor
 

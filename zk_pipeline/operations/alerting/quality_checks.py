@@ -35,7 +35,8 @@ PROCESSED_IN_TIME = Check(
     asset="daily_attendance",
     severity=ERROR,
     expectation="No work date has waited for processing for more than 2 hours after new punches.",
-    remedy="See the latest run of process_attendance. `zk-pipeline process` processes all stale work dates.",
+    remedy="If its run failed, the page of the partition has the error. If there was no run, start new_punches_sensor, "
+    "or see its ticks. `zk-pipeline process` processes all stale work dates.",
 )
 DELIVERED_IN_TIME = Check(
     name="days_delivered_in_time",
@@ -134,14 +135,15 @@ EVERY_RECORD_ACCOUNTED_FOR = Check(
     asset="raw_punches",
     severity=ERROR,
     expectation="All records of each enabled terminal are stored or in quarantine.",
-    remedy="Read the warnings of its last poll, and poll it with --full.",
+    remedy="Read the warnings of its last poll; `zk-pipeline poll NAME --full` reads its whole log.",
 )
 CLOCK_DRIFT_WITHIN_LIMIT = Check(
     name="clock_drift_within_limit",
     asset="raw_punches",
     severity=WARN,
     expectation="No clock drift of 60 s or more.",
-    remedy="`zk-pipeline device set-clock`.",
+    remedy="`zk-pipeline device set-clock NAME`. Punches recorded while it was wrong: "
+    "`zk-pipeline device correct-clock NAME`.",
 )
 LOG_CAPACITY_AVAILABLE = Check(
     name="log_capacity_available",

@@ -67,7 +67,12 @@ def max_silence(polling_interval_minutes: int) -> timedelta:
 def evaluate_freshness(found: Freshness, now: datetime, *, silence: timedelta) -> list[CheckResult]:
     """Results of the checks for late polls, work dates and deliveries at `now`."""
     quiet = {one.device: now - one.silent_since for one in found.devices}
-    silent = [f"{name}: not read for {format_age(for_)}" for name, for_ in quiet.items() if for_ > silence]
+    errors = {one.device: f": [{one.error_code}] {one.error}" for one in found.devices if one.error is not None}
+    silent = [
+        f"{name}: not read for {format_age(for_)}{errors.get(name, '')}"
+        for name, for_ in quiet.items()
+        if for_ > silence
+    ]
     waiting = {day: now - since for day, since in found.waiting_since.items()}
     late = [f"{day}: has waited for {format_age(for_)}" for day, for_ in waiting.items() if for_ > DATE_WAITS]
     due = found.undelivered
@@ -86,7 +91,7 @@ def evaluate_facts(facts: Facts) -> list[CheckResult]:
     results = []
     for check, (find, measure) in _FACT_CHECKS.items():
         problems = list(find(facts))
-        measured = {"found": len(problems)} if measure is None else measure(facts)
+        measured = {} if measure is None else measure(facts)
         results.append(CheckResult(check, problems, measured))
     return results
 
@@ -187,7 +192,7 @@ def _minutes(spans: Iterable[timedelta]) -> int:
 _Find = Callable[[Facts], Iterable[str]]
 _Measure = Callable[[Facts], Mapping[str, float | int]]
 
-# For each check: its problems, one line each, and its numbers to plot; by default the number of problems.
+# For each check: its problems, one line each, and its numbers to plot beside the number of problems.
 _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     SCHEMA_MATCHES_MIGRATIONS: (lambda facts: [*facts.schema_faults, *facts.duplicate_keys], None),
     PUNCHES_UNIQUE: (
@@ -200,7 +205,7 @@ _FACT_CHECKS: Mapping[Check, tuple[_Find, _Measure | None]] = {
     ),
     ATTENDANCE_ROWS_CONSISTENT: (
         lambda facts: [f"{day}: {why}" for day, why in facts.inconsistent_dates.items()],
-        lambda facts: {"blocked": len(facts.inconsistent_dates)},
+        None,
     ),
     QUARANTINE_NOT_GROWING: (
         lambda facts: [f"{device}: {counted(count, 'record')}" for device, count in facts.quarantined.items()],

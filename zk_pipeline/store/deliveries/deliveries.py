@@ -181,6 +181,19 @@ class DeliveryStore:
             counts.setdefault(day, {})[state] = count
         return counts
 
+    def errors_by_date(self, dates: Sequence[date]) -> dict[date, str]:
+        """User and error of one undelivered delivery of each date that has such an error."""
+        with self.database.read("errors by date") as connection:
+            rows = connection.execute(
+                """
+                SELECT work_date, min(user_id || ': ' || last_error) FROM crm_deliveries
+                WHERE state IN ('retry', 'failed') AND last_error IS NOT NULL AND list_contains(?, work_date)
+                GROUP BY work_date
+                """,
+                [list(dates)],
+            ).fetchall()
+        return dict(rows)
+
     def dates_of(self, run_id: str) -> list[date]:
         """Work dates of the deliveries that this run claimed last."""
         with self.database.read("work dates of a run") as connection:

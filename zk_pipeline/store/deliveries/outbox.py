@@ -83,9 +83,10 @@ class SyncOutbox:
         if self.database.engine.shares_instance:
             yield
             return
+        (before,) = connection.execute("SELECT current_setting('threads')").fetchall()
         connection.execute("SET threads = 1")
         yield
-        connection.execute("RESET threads")  # after an exception the instance is not used again
+        connection.execute("SET threads = ?", before)  # after an exception the instance is not used again
 
     def _account_for_left_behind(self, connection: Connection) -> None:
         """Settle claims of dead runs: deliveries in a request keep the sent body, the others were never sent."""

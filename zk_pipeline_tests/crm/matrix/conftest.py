@@ -76,9 +76,10 @@ class Case:
     def settle(self, allowed: str = ONCE) -> None:
         """The CRM behaves again, the next round has been; then ledger and store must agree."""
         self.receiver.fault_rule = no_fault
-        self.sync(AGAIN)
         before = self.receiver.posts
-        assert self.sync(AGAIN).summary.total == 0
+        if self.sync(AGAIN).summary.total:
+            before = self.receiver.posts
+            assert self.sync(AGAIN).summary.total == 0
         assert self.receiver.posts == before, "a run with nothing due made requests"
         outcome = outcome_of(self.store, self.receiver)
         self.record(CRM_OUTCOME, outcome)

@@ -128,7 +128,7 @@ def test_a_dead_letter_fails_the_run_and_keeps_only_its_own_date_from_being_mate
 ) -> None:
     crm.unknown_users = {"1002"}
     result = deliver(launcher, MONDAY, WEDNESDAY)
-    assert result.failure == "2 delivered, 0 to retry, 1 failed, 0 unsent"
+    assert result.failure == f"2 delivered, 0 to retry, 1 failed, 0 unsent; {MONDAY} 1002: 422: no employee 1002"
     assert result.observed == {"delivered": 2, "retry": 0, "failed": 1, "unsent": 0}
     assert statuses(launcher, "crm_sync", [MONDAY, WEDNESDAY]) == {
         str(MONDAY): "failed",

@@ -10,10 +10,9 @@ import pytest
 from zk_pipeline.defs.instance.instance_health import failed_checks
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.runs.launcher import Launcher
-from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.defs.run_fixtures import metadata_of, poll_all, run_status, statuses, table_of
-from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, WEDNESDAY, gate, present, switch_on
+from zk_pipeline_tests.defs.run_fixtures import metadata_of, run_status, statuses, table_of
+from zk_pipeline_tests.gates import MONDAY, NASTY, TUESDAY, WEDNESDAY, present
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest
 
 THURSDAY = WEDNESDAY + timedelta(days=1)
@@ -23,12 +22,13 @@ COVERED = dg.AssetCheckKey(dg.AssetKey("daily_attendance"), "every_work_date_has
 
 
 @pytest.fixture
-def punched(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
+def punched(home_store: Store) -> None:
     """Monday to Wednesday at one gate; on Tuesday also at another."""
     monday = [*present(MONDAY, "1001"), (NASTY, f"{MONDAY} 12:30:00")]
-    switch_on(fleet, home_store, gate("North", *monday, *present(TUESDAY), *present(WEDNESDAY)))
-    switch_on(fleet, home_store, gate("South", *present(TUESDAY, "1002")), site="Yard")
-    assert poll_all(launcher, home_store).failure is None
+    for name, site in (("North", "Head office"), ("South", "Yard")):
+        home_store.devices.add(device(name, site=site))
+    ingest(home_store, "North", *monday, *present(TUESDAY), *present(WEDNESDAY))
+    ingest(home_store, "South", *present(TUESDAY, "1002"))
 
 
 @pytest.mark.usefixtures("punched")

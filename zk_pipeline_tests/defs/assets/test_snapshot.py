@@ -21,7 +21,7 @@ from zk_pipeline_tests.gates import MONDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, ingest, on, process
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "analysts.md"
-MINUTES = 8  # each with a poll and processing
+MINUTES = 4  # each with a poll and processing
 PAUSE_SECONDS = 0.02  # of who publishes and who reads
 # A separate client: opens the file, runs two queries whose results must agree, closes it; until its input ends.
 ANALYST = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from pathlib import Path
@@ -16,10 +17,12 @@ from zk_pipeline.defs.assets.data_versions import DATA_VERSION_TAG
 from zk_pipeline.defs.names import Names
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.operations.process import Processed, process_dates
-from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
+from zk_pipeline.simulator.terminal.terminal import EmulatedTerminal
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.conftest import CRM_TOKEN, exported
 from zk_pipeline_tests.defs.daemon_fixtures import Daemons, open_daemons
 from zk_pipeline_tests.defs.run_fixtures import deliver, observe_dates, poll_all
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, WEDNESDAY, gate, present, switch_on
@@ -30,6 +33,10 @@ RANGE = DateRange(MONDAY, WEDNESDAY)
 TOUCHED = [("DATA", "work_dates")]
 CHANGED = [("DATA", "daily_attendance")]
 OTHER_CODE = [("CODE", "daily_attendance")]
+
+
+def terminals() -> tuple[EmulatedTerminal, EmulatedTerminal]:
+    return gate("A", *present(MONDAY), *present(TUESDAY)), gate("B", *present(WEDNESDAY))
 
 
 class Pipeline:
@@ -62,32 +69,43 @@ class Pipeline:
         return {asset: causes for asset, causes in found.items() if causes}
 
 
+@pytest.fixture(scope="module")
+def delivered_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose three dates with punches of two terminals are polled, processed and delivered."""
+    home = shutil.copytree(empty_home, tmp_path_factory.mktemp("delivered") / "home")
+    with exported(home) as patch, Fleet() as fleet, CrmReceiver(token=CRM_TOKEN) as crm:
+        patch.setenv("CRM_API_URL", crm.url)
+        patch.setenv("CRM_API_TOKEN", CRM_TOKEN)
+        store = Store.at(home / "data" / "attendance.duckdb")
+        switch_on(fleet, store, *terminals())
+        with open_launcher(load_settings()) as launcher:
+            assert poll_all(launcher, store).failure is None
+            assert launcher.process(RANGE).failure is None
+            assert deliver(launcher, MONDAY, WEDNESDAY).failure is None
+    return home
+
+
 @pytest.fixture
-def pipeline(
+def delivered(
     home: Path,
+    delivered_home: Path,
     home_store: Store,
     fleet: Fleet,
     crm: CrmReceiver,  # noqa: ARG001
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pipeline]:
-    """Two terminals with punches on three dates, polled; the CRM has the attendance days."""
-    monkeypatch.setenv("ZKTECO_TIMEOUT", "1")
-    switch_on(fleet, home_store, gate("A", *present(MONDAY), *present(TUESDAY)), gate("B", *present(WEDNESDAY)))
+    """A copy of `delivered_home` after a tick; the terminals are on, the CRM is another."""
+    shutil.rmtree(home)
+    shutil.copytree(delivered_home, home)
+    for terminal in terminals():
+        home_store.devices.update(terminal.name, port=fleet.add(terminal))
     with open_daemons(home) as daemons:
-        yield Pipeline(daemons, home_store)
-
-
-@pytest.fixture
-def delivered(pipeline: Pipeline) -> Pipeline:
-    pipeline.poll()
-    pipeline.process()
-    pipeline.deliver()
-    assert pipeline.tick() == []
-    assert pipeline.stale() == {}
-    return pipeline
+        pipeline = Pipeline(daemons, home_store)
+        assert pipeline.tick() == []
+        yield pipeline
 
 
 def test_only_dates_with_new_punches_are_stale_and_then_their_deliveries(delivered: Pipeline, fleet: Fleet) -> None:
+    assert delivered.stale() == {}
     delivered.poll()  # nothing new
     assert delivered.tick() == []
     assert delivered.stale() == {}
@@ -158,32 +176,30 @@ def test_what_is_observed_during_a_run_is_not_part_of_it(delivered: Pipeline, mo
     assert delivered.stale() == {"daily_attendance": {KEYS[0]: TOUCHED}}
 
 
-def test_materializations_of_an_earlier_release_are_not_stale_until_they_are(pipeline: Pipeline, fleet: Fleet) -> None:
-    pipeline.poll()
-    pipeline.process()
-    pipeline.deliver()
+def test_materializations_of_an_earlier_release_are_not_stale_until_they_are(delivered: Pipeline, fleet: Fleet) -> None:
     for asset in ("daily_attendance", "crm_sync"):
         for key in KEYS:  # without data versions
-            pipeline.daemons.instance.report_runless_asset_event(
+            delivered.daemons.instance.report_runless_asset_event(
                 dg.AssetMaterialization(Names().asset(asset), partition=key)
             )
-    pipeline.poll()
-    assert pipeline.tick() == []
-    assert pipeline.stale() == {}
+    delivered.poll()
+    assert delivered.tick() == []
+    assert delivered.stale() == {}
     fleet.punch("A", "1001", datetime.combine(MONDAY, time(20)))
-    pipeline.poll()
-    pipeline.process(MONDAY, MONDAY)
-    assert pipeline.stale().keys() == {"crm_sync"}
-    pipeline.deliver()
-    assert pipeline.stale() == {}
+    delivered.poll()
+    delivered.process(MONDAY, MONDAY)
+    assert delivered.stale().keys() == {"crm_sync"}
+    delivered.deliver()
+    assert delivered.stale() == {}
 
 
-def test_another_version_of_the_code_is_a_cause(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_the_code_is_a_cause(delivered: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = delivered.launcher
     with monkeypatch.context() as patch:
         patch.setitem(asset_attributes.CODE, "daily_attendance", ("zk_pipeline.attendance",))
-        pipeline.poll()
-        pipeline.process()
-    pipeline.deliver()
-    assert pipeline.stale() == {"daily_attendance": dict.fromkeys(KEYS, OTHER_CODE)}
-    pipeline.process()
-    assert pipeline.stale() == {}
+        delivered.launcher = Launcher(now.settings, now.instance)
+        delivered.process()
+    assert delivered.stale() == {"daily_attendance": dict.fromkeys(KEYS, OTHER_CODE)}
+    delivered.launcher = now
+    delivered.process()
+    assert delivered.stale() == {}

@@ -20,12 +20,11 @@ from zk_pipeline.runs.launcher import Launcher
 from zk_pipeline.runtime.processes import process_identity
 from zk_pipeline.simulator.crm.faults import first, refusal
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
-from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.defs.run_fixtures import deliver, poll_all
-from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_fixtures import busy, device
+from zk_pipeline_tests.defs.run_fixtures import deliver
+from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, present
+from zk_pipeline_tests.store.store_fixtures import busy, device, ingest
 
 NOW = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -109,23 +108,19 @@ def test_one_run_polls_all_enabled_devices_and_none_that_is_disabled(launcher: L
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
-@pytest.mark.parametrize(
-    ("unfinished", "scheduled"),
-    [
+def test_a_tick_does_not_pile_up_behind_a_run(launcher: Launcher, status: dg.DagsterRunStatus) -> None:
+    for unfinished, scheduled in (
         ("poll_devices", "poll_devices"),
         ("process_attendance", "process_attendance"),
         ("sync_to_crm", "sync_to_crm"),
         ("retry_failed_syncs", "sync_to_crm"),
         ("sync_to_crm", "retry_failed_syncs"),
         ("daily_cleanup", "daily_cleanup"),
-    ],
-)
-def test_a_tick_does_not_pile_up_behind_a_run(
-    launcher: Launcher, unfinished: str, scheduled: str, status: dg.DagsterRunStatus
-) -> None:
-    run = dg.DagsterRun(job_name=unfinished, status=status, tags={PROCESS_TAG: process_identity()})
-    launcher.instance.add_run(run)
-    assert tick(launcher, scheduled) == f"run {run.run_id} of {unfinished} is still {status.value.lower()}"
+    ):
+        run = dg.DagsterRun(job_name=unfinished, status=status, tags={PROCESS_TAG: process_identity()})
+        launcher.instance.add_run(run)
+        assert tick(launcher, scheduled) == f"run {run.run_id} of {unfinished} is still {status.value.lower()}"
+        launcher.instance.delete_run(run.run_id)
 
 
 def test_a_busy_store_is_a_skipped_tick_and_never_an_empty_answer(
@@ -138,13 +133,13 @@ def test_a_busy_store_is_a_skipped_tick_and_never_an_empty_answer(
 
 
 def test_processing_asks_for_the_stale_dates_in_as_few_runs_as_there_are_gaps(
-    launcher: Launcher, fleet: Fleet, home_store: Store
+    launcher: Launcher, home_store: Store
 ) -> None:
     assert tick(launcher, "process_attendance") == "no stale work date: no punches newer than their attendance days"
     dates = [MONDAY, MONDAY + timedelta(days=1), MONDAY + timedelta(days=5)]
     beyond = [date(2099, 1, 1), date(2001, 1, 1)]
-    switch_on(fleet, home_store, gate("Gate", *(punch for day in (*dates, *beyond) for punch in present(day))))
-    poll_all(launcher, home_store)
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *(punch for day in (*dates, *beyond) for punch in present(day)))
     asked = [span(dates[0], dates[1]), span(dates[2], dates[2])]
     assert tick(launcher, "process_attendance") == asked
 
@@ -153,20 +148,20 @@ def test_processing_asks_for_the_stale_dates_in_as_few_runs_as_there_are_gaps(
     assert tick(launcher, "process_attendance") == "no stale work date: no punches newer than their attendance days"
 
 
-def test_a_tick_asks_for_a_bounded_number_of_runs(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
+def test_a_tick_asks_for_a_bounded_number_of_runs(launcher: Launcher, home_store: Store) -> None:
     days = [MONDAY + timedelta(days=2 * number) for number in range(MAX_RUNS + 3)]
-    switch_on(fleet, home_store, gate("Gate", *(punch for day in days for punch in present(day))))
-    poll_all(launcher, home_store)
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *(punch for day in days for punch in present(day)))
     assert tick(launcher, "process_attendance") == [span(day, day) for day in days[:MAX_RUNS]]
 
 
 def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
-    launcher: Launcher, fleet: Fleet, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
+    launcher: Launcher, home_store: Store, crm: CrmReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     why = "no delivery is due"
     assert (tick(launcher, "sync_to_crm"), tick(launcher, "retry_failed_syncs")) == (why, why)
-    switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
-    poll_all(launcher, home_store)
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY), *present(WEDNESDAY))
     launcher.process(DateRange(MONDAY, WEDNESDAY))
     assert tick(launcher, "sync_to_crm") == [span(WEDNESDAY, WEDNESDAY)], "one run for all work dates"
     (request,) = evaluated(launcher, "sync_to_crm").run_requests or ()
@@ -188,9 +183,9 @@ def test_the_sync_asks_for_what_is_due_and_the_retry_for_what_was_given_up(
     assert tick(launcher, "retry_failed_syncs") == [span(WEDNESDAY, WEDNESDAY)]
 
 
-def test_the_retry_schedule_tells_its_runs_to_retry(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
-    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
-    poll_all(launcher, home_store)
+def test_the_retry_schedule_tells_its_runs_to_retry(launcher: Launcher, home_store: Store) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY))
     launcher.process(DateRange(MONDAY, MONDAY))
     (request,) = evaluated(launcher, "retry_failed_syncs").run_requests or ()
     assert request.run_config["ops"]["crm_sync"]["config"] == {"retry": True, "all_due": True}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
@@ -21,9 +21,8 @@ from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.defs.run_fixtures import poll_all
 from zk_pipeline_tests.gates import MONDAY, WEDNESDAY, gate, present, switch_on
-from zk_pipeline_tests.store.store_fixtures import busy, device, execute
+from zk_pipeline_tests.store.store_fixtures import busy, device, execute, ingest, on
 
-MONDAY_NOON = datetime.fromisoformat(f"{MONDAY} 12:00:00")
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -59,35 +58,33 @@ def add_unfinished_run(launcher: Launcher, job: str) -> str:
     return launcher.instance.add_run(run).run_id
 
 
-def test_exactly_the_touched_dates_are_asked_for(launcher: Launcher, fleet: Fleet, home_store: Store) -> None:
+def test_exactly_the_touched_dates_are_asked_for(launcher: Launcher, home_store: Store) -> None:
     assert (
         tick(launcher, "new_punches_sensor").skip_message
         == "no stale work date: no punches newer than their attendance days"
     )
-    switch_on(fleet, home_store, gate("Gate", *present(MONDAY), *present(WEDNESDAY)))
-    poll_all(launcher, home_store)
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY), *present(WEDNESDAY))
     spans = [(first, last) for _, first, last in asked(launcher)]
     assert spans == [(str(MONDAY), str(MONDAY)), (str(WEDNESDAY), str(WEDNESDAY))]
 
     launcher.process(DateRange(MONDAY, WEDNESDAY))
     assert asked(launcher) == []
-    fleet.punch("Gate", "1001", MONDAY_NOON)  # backdated
-    fleet.punch("Gate", "1001", MONDAY_NOON + timedelta(days=30))
-    poll_all(launcher, home_store)
-    assert [first for _, first, _ in asked(launcher)] == [str(MONDAY), str(MONDAY + timedelta(days=30))]
+    later = MONDAY + timedelta(days=30)
+    ingest(home_store, "Gate", *on(MONDAY, "12:00"), *on(later, "12:00"))  # backdated
+    assert [first for _, first, _ in asked(launcher)] == [str(MONDAY), str(later)]
 
 
 def test_a_date_is_asked_for_once_for_the_same_punches_and_again_for_newer_ones(
-    launcher: Launcher, fleet: Fleet, home_store: Store
+    launcher: Launcher, home_store: Store
 ) -> None:
-    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
-    poll_all(launcher, home_store)
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY))
     ((first_key, *_),) = asked(launcher)
-    poll_all(launcher, home_store)  # no new punches
+    ingest(home_store, "Gate", *present(MONDAY))  # no new punches
     assert asked(launcher)[0][0] == first_key
 
-    fleet.punch("Gate", "1001", MONDAY_NOON)
-    poll_all(launcher, home_store)
+    ingest(home_store, "Gate", *on(MONDAY, "12:00"))
     ((second_key, *span),) = asked(launcher)
     assert second_key != first_key
     assert span == [str(MONDAY), str(MONDAY)]
@@ -151,11 +148,9 @@ def test_a_busy_store_skips_the_tick_and_takes_no_partition_away(
     assert not data.dynamic_partitions_requests
 
 
-def test_a_bad_date_is_asked_for_again_only_by_the_schedule(
-    launcher: Launcher, fleet: Fleet, home_store: Store
-) -> None:
-    switch_on(fleet, home_store, gate("Gate", *present(MONDAY)))
-    poll_all(launcher, home_store)
+def test_a_bad_date_is_asked_for_again_only_by_the_schedule(launcher: Launcher, home_store: Store) -> None:
+    home_store.devices.add(device("Gate"))
+    ingest(home_store, "Gate", *present(MONDAY))
     before = asked(launcher)
     execute(home_store, "UPDATE devices SET timezone = 'Mars/Base'")
     assert launcher.process(DateRange(MONDAY, MONDAY)).failure is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -24,12 +26,13 @@ from zk_pipeline.devices.addresses import check_name
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.alerting.quality_checks import CHECKS, FEW_REVISIONS, RUN_CHECKS, Check
 from zk_pipeline.operations.alerting.quality_results import CheckResult
-from zk_pipeline.runs.launcher import Launcher
+from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.simulator.crm.receiver import CrmReceiver
 from zk_pipeline.simulator.terminal.fleet import Fleet
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.queries.terminal_health import terminal_health
 from zk_pipeline.store.store import Store
+from zk_pipeline_tests.conftest import exported
 from zk_pipeline_tests.defs.run_fixtures import deliver, poll_all, quality_tick, statuses
 from zk_pipeline_tests.gates import MONDAY, TUESDAY, gate, present, switch_on
 from zk_pipeline_tests.store.store_fixtures import device, execute, ingest
@@ -38,13 +41,29 @@ NAMES = {check.name for check in CHECKS}
 DOUBLE = "INSERT INTO daily_attendance SELECT * FROM daily_attendance WHERE work_date = ?"
 
 
+@pytest.fixture(scope="module")
+def two_days_home(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home where Monday and Tuesday are processed, not delivered."""
+    home = shutil.copytree(empty_home, tmp_path_factory.mktemp("processed") / "home")
+    store = Store.at(home / "data" / "attendance.duckdb")
+    store.devices.add(device())
+    ingest(store, "Gate", *present(MONDAY), *present(TUESDAY))
+    with exported(home), open_launcher(load_settings()) as launcher:
+        assert launcher.process(DateRange(MONDAY, TUESDAY)).success
+    return home
+
+
 @pytest.fixture
-def two_days(launcher: Launcher, home_store: Store, crm: CrmReceiver) -> Launcher:  # noqa: ARG001 (a CRM is there)
-    """Monday and Tuesday processed, not delivered."""
-    home_store.devices.add(device())
-    ingest(home_store, "Gate", *present(MONDAY), *present(TUESDAY))
-    launcher = Launcher(load_settings(), launcher.instance)
-    assert launcher.process(DateRange(MONDAY, TUESDAY)).success
+def two_days(
+    home: Path,
+    two_days_home: Path,
+    crm: CrmReceiver,  # noqa: ARG001 (a CRM is there)
+    request: pytest.FixtureRequest,
+) -> Launcher:
+    """Launcher on a copy of `two_days_home`."""
+    shutil.rmtree(home)
+    shutil.copytree(two_days_home, home)
+    launcher: Launcher = request.getfixturevalue("launcher")
     return launcher
 
 

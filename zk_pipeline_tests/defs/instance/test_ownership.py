@@ -137,7 +137,7 @@ def test_a_hundred_days_of_clean_up_and_alerts_concern_nothing_of_another_team(
     alerts = resources(settings)["alerts"]
     assert isinstance(alerts, AlertsResource)
     removed: list[str] = []
-    for day in range(0, 101, 4):
+    for day in range(0, 101, 20):
         now = utc_now() + timedelta(days=day)
         store = store_at(settings.store, StoppedClock(now))
         evaluate_alerts(store, settings, instance, set(), alerts, location="zk_pipeline")

@@ -98,7 +98,7 @@ def test_after_an_error_a_new_instance_is_used(numbers: Path) -> None:
         pytest.raises(duckdb.ConversionException),
         attached_file(numbers, read_only=False) as connection,
     ):
-        connection.execute("SET threads = 1; BEGIN; INSERT INTO numbers (name) VALUES ('lost'); SELECT 'x'::INTEGER")
+        connection.execute("SET threads = 3; BEGIN; INSERT INTO numbers (name) VALUES ('lost'); SELECT 'x'::INTEGER")
     with attached_file(numbers, read_only=False) as connection:
         assert connection.execute("FROM names").fetchall() == [("one",)]
     default = duckdb.connect().execute("SELECT current_setting('threads')").fetchone()
@@ -106,10 +106,11 @@ def test_after_an_error_a_new_instance_is_used(numbers: Path) -> None:
 
 
 def test_settling_deliveries_leaves_the_number_of_threads(store: Store) -> None:
-    before = settings(store.database.path)[1]
+    with attached_file(store.database.path, read_only=False) as connection:
+        connection.execute("SET threads = 3")
     with store.deliveries.acquire_sync_lock() as is_sender:
         assert store.deliveries.outbox(SyncScope(), "run", is_sender).settle_and_claim([], 10) == []
-    assert settings(store.database.path)[1] == before
+    assert settings(store.database.path)[1] == 3
 
 
 def test_an_instance_is_kept_for_the_next_use_but_not_for_a_fork(numbers: Path) -> None:
