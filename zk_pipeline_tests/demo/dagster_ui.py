@@ -23,6 +23,20 @@ _RUNS = """
   runId jobName status endTime assetSelection { path } tags { key value }
 } } } }
 """
+_REPOSITORY = """
+{ repositoryOrError(repositorySelector: {repositoryLocationName: "zk_pipeline", repositoryName: "__repository__"}) {
+    ... on Repository { schedules { name scheduleState { id } } sensors { name sensorState { id } } }
+} }
+"""
+_STOP_SCHEDULE = "mutation Stop($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
+_STOP_SENSOR = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
+_START_SCHEDULE = """
+mutation Start($name: String!) {
+  startSchedule(scheduleSelector: {
+    repositoryLocationName: "zk_pipeline", repositoryName: "__repository__", scheduleName: $name
+  }) { __typename }
+}
+"""
 _LAUNCH = """
 mutation Launch($job: String!, $tags: [ExecutionTag!]!) {
   launchRun(executionParams: {
@@ -74,6 +88,20 @@ class Ui:
         given = [{"key": key, "value": value} for key, value in tags.items()]
         launched = self.ask(_LAUNCH, job=job, tags=given)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
+
+    def stop_schedules(self, *, and_sensors: bool = False) -> None:
+        """Stop all schedules: each run that one requests is a process."""
+        found = self.ask(_REPOSITORY)["repositoryOrError"]
+        for schedule in found["schedules"]:
+            stopped = self.ask(_STOP_SCHEDULE, id=schedule["scheduleState"]["id"])["stopRunningSchedule"]
+            assert stopped["__typename"] == "ScheduleStateResult", stopped
+        for sensor in found["sensors"] if and_sensors else ():
+            stopped = self.ask(_STOP_SENSOR, id=sensor["sensorState"]["id"])["stopSensor"]
+            assert stopped["__typename"] == "StopSensorMutationResult", stopped
+
+    def start_schedule(self, name: str) -> None:
+        started = self.ask(_START_SCHEDULE, name=name)["startSchedule"]
+        assert started["__typename"] == "ScheduleStateResult", started
 
 
 def answers(url: str) -> bool:

@@ -38,9 +38,16 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def browser_page() -> Iterator[Page]:
     with chromium_page() as opened:
         yield opened
+
+
+@pytest.fixture
+def page(browser_page: Page) -> Iterator[Page]:
+    """Blank after each test: a page of the UI asks for news, each second, for as long as it is open."""
+    yield browser_page
+    browser_page.goto("about:blank")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +142,7 @@ def test_punches_made_meanwhile_reach_the_crm_by_schedules_and_sensors_alone(ui:
     assert asked_by["poll_devices"]["dagster/schedule_name"] == "poll_devices_schedule"
     assert asked_by["process_attendance"]["dagster/sensor_name"] == "new_punches_sensor"
     assert asked_by["sync_to_crm"]["dagster/schedule_name"] == "sync_to_crm_schedule"
+    ui.stop_schedules(and_sensors=True)
     assert not_evaluated(ui) == [], "although every asset was materialized since they were evaluated"
 
 

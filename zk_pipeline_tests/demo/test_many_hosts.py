@@ -36,9 +36,9 @@ from zk_pipeline_tests.many_hosts import CELERY_YAML, broker_variables, replaced
 from zk_pipeline_tests.postgres import Postgres
 from zk_pipeline_tests.waiting import until
 
-SOONER = {"poll_interval_seconds: 30": "poll_interval_seconds: 2"}  # the monitoring looks
+SOONER = {"poll_interval_seconds: 30": "poll_interval_seconds: 5"}  # the monitoring looks
 GATES = ("head-office-gate-1", "head-office-gate-2", "warehouse")
-wait = partial(until, seconds=120, every=0.3)
+wait = partial(until, seconds=120, every=1.0)
 
 
 @dataclass
@@ -160,7 +160,7 @@ def servers(
 
 @pytest.fixture
 def hosts(bare_home: Path, servers: None, tmp_path: Path) -> Iterator[Hosts]:  # noqa: ARG001 (exported)
-    """Twelve users and three terminals; run monitoring looks every two seconds."""
+    """Twelve users and three terminals; run monitoring looks every five seconds."""
     workforce = generate(devices=3, employees=12, days=7, seed=3, until=utc_now())
     assert tuple(one.name for one in workforce.terminals) == GATES
     with open_hosts(bare_home, tmp_path, workforce, SOONER) as opened:

@@ -69,7 +69,7 @@ def all_green(
                     and all(run.status in OVER for run in runs)
                 )
 
-            until(are_over, seconds=600)
+            until(are_over, seconds=600, every=1.0)
             runs = ui.runs()
         finally:
             stop.touch()

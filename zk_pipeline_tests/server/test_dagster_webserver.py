@@ -51,7 +51,8 @@ def daily(): ...
 @dg.asset
 def plain(): ...
 
-defs = dg.Definitions([daily, plain], jobs=[dg.define_asset_job("plain_job", ["plain"])])
+defs = dg.Definitions([daily, plain], jobs=[dg.define_asset_job("plain_job", ["plain"])],
+                      executor=dg.in_process_executor)
 """
 MUTATION = (
     'mutation { launchRun(executionParams: {selector: {repositoryLocationName: "location.py", '

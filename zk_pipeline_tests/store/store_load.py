@@ -160,7 +160,7 @@ def waits(at: Where, purpose: str) -> Waits:
 
 
 def ask_on(at: Where, acks: Path, stop: Path) -> None:
-    """Ask what a status page and an API ask, four times a second, until the file `stop` is there."""
+    """Ask what a status page and an API ask, once a second, until the file `stop` is there."""
     store = Store.at(at)
     with acks.open("a") as acks_file:
         while not stop.exists():
@@ -168,4 +168,4 @@ def ask_on(at: Where, acks: Path, stop: Path) -> None:
             store.devices.all()
             store.deliveries.stats()
             os.write(acks_file.fileno(), b"read\n")
-            time.sleep(0.25)
+            time.sleep(1.0)

@@ -228,7 +228,7 @@ class EvaluationLog:
             return True
         record = self._latest[result.check.name]
         evaluation = None if record is None else record.evaluation
-        if record is None or not isinstance(evaluation, dg.AssetCheckEvaluation):  # a run is about to evaluate the check
+        if record is None or not isinstance(evaluation, dg.AssetCheckEvaluation):  # a run is about to
             return False
         is_same = _without_ages(evaluation.description) == _without_ages(problem_list(result))
         return not is_same or now - datetime.fromtimestamp(record.create_timestamp, UTC) >= REPEAT_INTERVAL
