@@ -127,7 +127,10 @@ def zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_explanation_has_wall_clocks_without_a_zone_and_instants_with_one(zk: CommandLine) -> None:
     result = zk("explain", "--user-id", "1001", "--date", str(MONDAY))
     assert result.code == 0
-    assert "in, out           2026-03-02 09:00:00, 2026-03-02 17:30:00\n" in result.out
+    assert "in, out               2026-03-02 09:00:00, 2026-03-02 17:30:00\n" in result.out
+    assert "hours                 09:00-18:00 (settings)\n" in result.out
+    assert "left early (minutes)  30\n" in result.out
+    assert "status                present: Came to work on a working day\n" in result.out
     (punch,) = (line for line in result.out.splitlines() if line.startswith("Plant  Gate    2026-03-02 17:30:00 "))
     assert punch.count(" JST") == 1, "only stored_at is an instant"
     (revision,) = (line for line in result.out.splitlines() if line.startswith("Plant  1 "))

@@ -40,6 +40,8 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
 # By user_id and work_date, because revisions are numbered over all sites: a user and date with other revisions or
 # deliveries is taken over in all of these tables together.
 PER_PERSON = ("daily_attendance", "daily_attendance_revisions", "crm_deliveries", "crm_attempts")
+# As in the replaced store: hours of the settings, which no restore changes.
+WHOLE = ("configured_hours",)
 # As in the backup; later clock corrections are kept, but revoked.
 BACK = ("shifts", "shift_assignments", "holidays", "holiday_sources", "clock_corrections")
 
@@ -99,6 +101,9 @@ def carry_over(connection: Connection, now: datetime) -> Carried:
     )
     for table, key in CARRIED.items():
         _take(connection, table, key, _differing(table, key))
+    for table in WHOLE:
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 (constant names)
+        connection.execute(f"INSERT INTO {table} FROM replaced.main.{table}")
     subtract_from_totals(connection, f"({_only_here('device_polls')})")
     connection.execute("UPDATE store_settings SET value = ? WHERE name = 'last_seq'", [str(used)])
     connection.execute(

@@ -23,7 +23,7 @@ from zk_pipeline.store.queries.keyset_pagination import Key, PageRequest
 from zk_pipeline.store.queries.lists import Filter
 from zk_pipeline.store.schema.migrations_runner import migrations, script
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.schema.former_names import FORMER_TABLES, undo_names
+from zk_pipeline_tests.store.schema.former_names import FORMER_TABLES, undo_columns, undo_names
 from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
     MONDAY,
@@ -386,6 +386,7 @@ def at_version_17(empty_version_17: Path, tmp_path: Path) -> AtVersion17:
 def _at_version_17(store: Store, path: Path) -> Store:
     made = shutil.copyfile(store.database.path, path.with_name("made.duckdb"))
     with duckdb.connect(str(made)) as connection:
+        undo_columns(connection)
         undo_names(connection)
     with duckdb.connect(str(path)) as connection:
         connection.execute(f"ATTACH '{made}' AS made (READ_ONLY)")

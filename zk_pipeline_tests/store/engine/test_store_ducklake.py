@@ -239,7 +239,7 @@ def test_a_database_with_a_lake_of_something_else_is_refused(postgres: Postgres,
 def test_a_lake_of_an_earlier_version_is_brought_to_the_newest_by_whoever_comes_first(
     lake: LakeAddress, tmp_path: Path
 ) -> None:
-    with Database(lake).write("as before the last migration") as connection:
+    with Database(lake).write("as before a migration") as connection:
         undo_names(connection)
     for use in (Database(lakes().copy(lake, tmp_path / "read")).read, Database(lake).write):
         with use("test") as connection:

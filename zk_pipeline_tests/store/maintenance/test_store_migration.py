@@ -7,12 +7,13 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.errors import UsageError, ZkPipelineError
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import StoreUnusable
@@ -34,8 +35,8 @@ def _fill(store: Store) -> None:
     ingest(store, "Gate", ("9", "2024-02-03 08:00"), rejected=[b"\x00\xff"], users=[("9", 1, "Ada — ü", 0, 7)])
     store.devices.add(device("Yard", site="Süd"))
     store.api_tokens.create("payroll", "read")
-    night = "'night', TIME '22:00', TIME '06:00', 'mon', NULL, 0.1, NULL, NULL, NULL, now(), now()"
-    execute(store, f"INSERT INTO shifts SELECT {night}")
+    night = Shift(name="night", start=time(22), end=time(6), weekdays=("mon",), early_clock_in_hours=0.1)
+    store.shifts.add(night)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from zk_pipeline.attendance.shifts import Assignment, Holiday, Shift, Target
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.errors import StoreUnusable
-from zk_pipeline.store.maintenance.carry_over import BACK, CARRIED, PER_PERSON
+from zk_pipeline.store.maintenance.carry_over import BACK, CARRIED, PER_PERSON, WHOLE
 from zk_pipeline.store.maintenance.restore import DueDeliveries, due_deliveries
 from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.store import Store
@@ -235,7 +235,7 @@ OWN = ("schema_migrations",)
 
 def test_each_table_of_the_store_is_decided_on() -> None:
     """A new table belongs into one of these: is it a fact that a restore keeps, or a decision that it takes back?"""
-    decided = [*CARRIED, *PER_PERSON, *BACK, *REBUILT, *OWN]
+    decided = [*CARRIED, *WHOLE, *PER_PERSON, *BACK, *REBUILT, *OWN]
     assert sorted(decided) == sorted(TABLES)
 
 

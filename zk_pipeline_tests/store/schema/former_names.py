@@ -26,10 +26,16 @@ def former_column(table: str, column: str) -> str:
     return next((old for name, old, new in _RENAMES if (name, new) == (table, column) and old), column)
 
 
-def undo_names(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give tables, columns, values and alert keys their former names; the next use of the store migrates it again."""
+def undo_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    """Remove what versions above 20 added to a file, before `undo_names`."""
     for table, column in _LATER_COLUMNS:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    connection.execute("DROP TABLE configured_hours")
+    connection.execute("DELETE FROM schema_migrations WHERE version > 20")
+
+
+def undo_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give tables, columns, values and alert keys their former names; the next use of the store migrates it again."""
     for table, column, new, old in _VALUES:
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [old, new])
     for old, new in ALERT_KEYS.items():
@@ -39,6 +45,5 @@ def undo_names(connection: duckdb.DuckDBPyConnection) -> None:
     for table, column, new in _RENAMES:
         if column:
             connection.execute(f"ALTER TABLE {FORMER_TABLE.get(table, table)} RENAME COLUMN {new} TO {column}")
-    for table in LATER_TABLES:
-        connection.execute(f"DROP TABLE {table}")
-    connection.execute("DELETE FROM schema_migrations WHERE version >= 19")
+    connection.execute("DROP TABLE device_poll_totals")
+    connection.execute("DELETE FROM schema_migrations WHERE version IN (19, 20)")

@@ -20,7 +20,7 @@ from zk_pipeline.store.engine.database import Where
 from zk_pipeline.store.quality.alerts import Decision, KnownAlert, Problem
 from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.schema.former_names import ALERT_KEYS, FORMER_TABLE, FORMER_VALUE, undo_names
+from zk_pipeline_tests.store.schema.former_names import ALERT_KEYS, FORMER_TABLE, FORMER_VALUE, undo_columns, undo_names
 from zk_pipeline_tests.store.store_fixtures import (
     LONG_AFTER,
     MONDAY,
@@ -154,6 +154,7 @@ def content(store: Store, *without: str) -> dict[str, list[str]]:
 
 def upgraded(store: Store) -> Store:
     with store.database.write("as before the migration") as connection:
+        undo_columns(connection)
         undo_names(connection)
     return store_at(store.database.where)
 

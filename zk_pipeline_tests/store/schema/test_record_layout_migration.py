@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zk_pipeline.store.store import Store
-from zk_pipeline_tests.store.schema.former_names import undo_names
+from zk_pipeline_tests.store.schema.former_names import undo_columns, undo_names
 from zk_pipeline_tests.store.store_fixtures import rows, stale, store_at
 
 # By device: the layout of its tail, and its polls as (bytes per record, mode).
@@ -20,6 +20,7 @@ POLLED: dict[str, tuple[str | None, list[tuple[int | None, str | None]]]] = {
 def before_the_migration(store: Store) -> None:
     """One punch by each poll, with the first byte 0x29 and the second 4, as earlier versions decoded them."""
     with store.database.write("as before the migration") as connection:
+        undo_columns(connection)
         undo_names(connection)
         connection.execute("ALTER TABLE devices DROP COLUMN log_layout")
         connection.execute("DELETE FROM schema_migrations WHERE name LIKE '%record_layouts%'")
