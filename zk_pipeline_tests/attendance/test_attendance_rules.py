@@ -165,7 +165,9 @@ def test_durations_and_bounds_are_true_time_across_a_clock_change(day: date, min
 
 
 def test_evaluated_days_are_freed_without_a_garbage_collection() -> None:
-    frame = summaries(PlainCompany(), [PlainPunch(PlainGate("Gate", "UTC", "HQ"), "1", datetime(2026, 3, 2, 9))])
+    frame = summaries(
+        PlainCompany(), [PlainPunch(PlainGate("Gate", "UTC", "HQ"), "1", datetime.fromisoformat("2026-03-02 09:00"))]
+    )
     evaluated = evaluate_days(frame, WorkRules(), LONG_AFTER)
     columns = weakref.ref(evaluated.days)
     gc.disable()
