@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from html import escape
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from openpyxl import Workbook
 from openpyxl.cell import Cell, WriteOnlyCell
@@ -35,9 +35,9 @@ dl { display: flex; flex-wrap: wrap; gap: 0 2em }
 dt { font-weight: 600 }
 dd { margin: 0 }
 @media print {
-  body { font-size: 8.5pt; line-height: 1.15; margin: 0 }
+  body { font-size: 7.5pt; line-height: 1.15; margin: 0 }
   h1 { font-size: 12pt; margin: 0 0 4pt }
-  th, td { padding: 0 4px }
+  th, td { padding: 0 3px }
   dl { margin: 6pt 0 0 }
 }
 .signatures { display: flex; gap: 4em; margin-top: 3em }
@@ -104,10 +104,8 @@ def _values(one: SheetDay) -> dict[str, object]:
 def _cell(
     page: WriteOnlyWorksheet, value: object, *, column: str = "", is_bold: bool = False, is_shaded: bool = False
 ) -> Cell:
-    made = excel_cell(page, value)
-    cell = made if isinstance(made, Cell) else WriteOnlyCell(page)
-    if cell is not made:
-        cell.value = made
+    made: Any = excel_cell(page, value)
+    cell = made if isinstance(made, Cell) else WriteOnlyCell(page, made)
     if isinstance(value, timedelta):
         is_clock = column in {"in", "out"}
         cell.number_format = _DURATION if not is_clock else f'hh:mm" {value.days:+}"' if value.days else "hh:mm"
@@ -127,5 +125,5 @@ def _html_row(one: SheetDay, columns: tuple[str, ...]) -> str:
 
 
 def _html_cell(tag: str, column: str, text: str) -> str:
-    kind = ' class="figure"' if column in FIGURES else "" if column == "remark" else ' class="short"'
+    kind = ' class="figure"' if column in FIGURES else "" if column in {"status", "remark"} else ' class="short"'
     return f"<{tag}{kind}>{escape(text)}</{tag}>"

@@ -196,7 +196,7 @@ def test_a_user_at_several_sites_has_one_sheet_with_the_site_in_each_row(worked:
 def test_an_id_of_different_employees_has_a_sheet_at_each_site_only(worked: Store) -> None:
     ingest(worked, "Yard", users=[("1001", 1, "Mehmet Kaya", 0, 0)])
     with pytest.raises(
-        DifferentEmployees, match="different employees .*Depot: Mehmet Kaya.*: choose a site: Depot, Plant"
+        DifferentEmployees, match=r"different employees .*Depot: Mehmet Kaya.*: choose a site: Depot, Plant"
     ):
         sheet(worked, site=None)
     assert [sheet(worked, site=site).name for site in ("Depot", "Plant")] == ["Mehmet Kaya", "<b>Zoë</b> & =1+1"]
