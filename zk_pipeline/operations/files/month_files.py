@@ -22,12 +22,13 @@ _SHADE = PatternFill("solid", fgColor="F2F2F2")
 
 _STYLE = """
 @page { size: A4; margin: 15mm }
-body { font: 10pt/1.35 system-ui, sans-serif; color: #111; max-width: 190mm; margin: 1em auto }
+body { font: 10pt/1.35 system-ui, sans-serif; color: #111; max-width: 270mm; margin: 1em auto }
 h1 { font-size: 14pt }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; border-bottom: 1px solid #bbb; padding: 2px 6px; vertical-align: top }
 .figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .short { white-space: nowrap }
+td:last-child { width: 35% }
 tr.off { background: #f2f2f2; print-color-adjust: exact }
 tr.none td { color: #777 }
 tr { break-inside: avoid }

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import combinations
 
+from zk_pipeline.attendance.names import clearly_differ
 from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.attendance.shifts import DAY_OFF
 from zk_pipeline.errors import UsageError
@@ -173,9 +175,10 @@ def month_sheet(store: PersonMonthStore, user_id: str, month: date, *, site: str
     if not person.names:
         raise UsageError(f"no user {user_id!r}: neither enrolled on a terminal nor with an attendance day")
     sites = _sites_of(person, site)
-    if len(sites) > 1 and person.namesakes:
-        raise DifferentEmployees(user_id, person.namesakes, sites)
-    name = next((person.names[one] for one in person.last_named if one in sites and person.names[one]), "")
+    named = {one: person.names[one].strip() for one in sites if person.names[one].strip()}
+    if any(clearly_differ(one, other, user_id) for one, other in combinations(dict.fromkeys(named.values()), 2)):
+        raise DifferentEmployees(user_id, [f"{one}: {name}" for one, name in named.items()], sites)
+    name = next((named[one] for one in person.last_named if one in named), "")
     dates = [month + timedelta(days=number) for number in range(last.day)]
     rows = tuple(row for one in dates for row in _rows(person, sites, one, is_future=one > today))
     return MonthSheet(user_id, name, sites, month, rows)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.terminals.namesakes import candidates, namesakes
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,12 @@ class EmptyDate:
 class PersonMonth:
     """Days of a user, and all sites with days or an enrolment, each with the name as enrolled last ("" without one).
 
-    `last_named` are the sites, that of the latest name first. `namesakes` has the names, each as `site: name`, if the
-    id belongs to different employees at different sites.
+    `last_named` are the sites, that of the latest name first.
     """
 
     user_id: str
     names: dict[str, str]
     last_named: list[str]
-    namesakes: list[str]
     days: list[PersonDay]
     empty: list[EmptyDate]
 
@@ -94,11 +91,9 @@ class PersonMonthStore:
             empty = connection.execute(
                 _EMPTY, {"user_id": user_id, "first": first, "last": last, "sites": list(names)}
             ).fetchall()
-            named = candidates(connection) if len(names) > 1 else []
         days, without = [PersonDay(*row) for row in rows], [EmptyDate(*row) for row in empty]
         last_named = [site for site, *_ in sorted(sites, key=lambda one: one[2], reverse=True)]
-        apart = dict(namesakes(one for one in named if one[0] == user_id)).get(user_id, [])
-        return PersonMonth(user_id, names, last_named, apart, days, without)
+        return PersonMonth(user_id, names, last_named, days, without)
 
 
 _SITES = """

@@ -18,6 +18,7 @@ from zk_pipeline.http import file_responses
 from zk_pipeline.http.streaming import StreamedResponse
 from zk_pipeline.operations.files.export import export
 from zk_pipeline.store.queries.exports import ExportScope, What
+from zk_pipeline_tests.store.store_fixtures import execute
 from zk_pipeline_tests.waiting import until
 from zk_pipeline_tests.web.attendance.attended import NASTY_SITE
 from zk_pipeline_tests.web.attendance.read_page import drawn
@@ -170,6 +171,16 @@ def test_a_user_with_days_at_several_sites_has_one_sheet(reader: httpx.Client) -
     assert [sheet["C3"].value, sheet["C4"].value] == ["Head office", "Head office"]
     assert "February 2026" in drawn(reader.get("/month?user_id=1002&month=2026-02")).text
     assert reader.get("/month").status_code == 200
+
+
+def test_an_id_of_different_employees_needs_a_site(reader: httpx.Client, web: Web) -> None:
+    rename = "UPDATE device_users SET name = ? WHERE user_id = '1001' AND device = 'Quay gate'"
+    execute(web.store, rename, ["Mehmet Kaya"])
+    page = drawn(reader.get("/month?user_id=1001&month=2026-03"))
+    assert {"Head office", NASTY_SITE} <= page.links.keys()
+    assert f"Mehmet Kaya (1001), {NASTY_SITE}, March 2026" in drawn(reader.get(page.links[NASTY_SITE])).text
+    assert reader.get("/month/file?user_id=1001&month=2026-03").status_code == 400
+    execute(web.store, rename, ["Zoë Yılmaz"])
 
 
 @pytest.mark.parametrize(
