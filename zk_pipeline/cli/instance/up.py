@@ -28,7 +28,7 @@ def up(port: int) -> int:
     home = context.settings.home
     with stop_event() as stopped, single_instance(home):
         check_port_is_free(port)
-        # The first use of the store by a newer version upgrades it: not before it is certain that this is the only `up`.
+        # The first use of the store by a newer version upgrades it: not before this is certain to be the only `up`.
         with context.store.database.read("check the store"):
             pass  # an unusable store fails the command, not the first tick
         if context.settings.crm_api_url is not None:

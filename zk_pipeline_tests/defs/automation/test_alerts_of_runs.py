@@ -153,8 +153,8 @@ def test_a_tick_between_two_readings_of_the_checks_names_their_open_alerts(
     (problem,) = check_problems([FailedCheck("raw_punches", "punches_unique", "ERROR", "one twice")], Links())
     home_store.alerts.update(partial(note, problem=problem))
     reason, _ = tick(launcher, datetime.now(UTC).isoformat())
-    assert reason == f"1 problem ({problem.title})"
-    assert alert_tick(launcher) == "0 problems", "the check does not fail: that is read by this tick"
+    assert reason.startswith(f"1 problem ({problem.title})")
+    assert alert_tick(launcher).startswith("0 problems"), "the check does not fail: that is read by this tick"
 
 
 @pytest.mark.usefixtures("channel")
