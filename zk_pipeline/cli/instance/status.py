@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
 from zk_pipeline.counted import counted
 from zk_pipeline.operations.sync import pause_message, paused_until
 from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
@@ -74,7 +74,7 @@ def _device_row(device: DeviceStatus) -> dict[str, Any]:
     fill = None if device.fill is None else f"{device.fill:.0%}"
     error = device.last_error if device.last_poll_status == "failed" else device.last_warnings
     if device.keypad_locked_at is not None:
-        locked = f"keypad locked since {device.keypad_locked_at:%Y-%m-%d %H:%M:%S} UTC: it may accept no punches"
+        locked = f"keypad locked since {cell(device.keypad_locked_at)}: it may accept no punches"
         error = (
             f"{locked}: `zk-pipeline test-device {shlex.quote(device.name)}` unlocks it{f'; {error}' if error else ''}"
         )

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from zk_pipeline.attendance.shifts import DAY_OFF
 from zk_pipeline.errors import UsageError
 from zk_pipeline.store.queries.month_query import EmptyDate, PersonDay, PersonMonthStore
+from zk_pipeline.time_text import time_of_day
 
 COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
 FIGURES = ("in", "out", "worked", "punches")  # right-aligned columns
@@ -35,7 +36,7 @@ class SheetDay:
     @property
     def came(self) -> str:
         """Wall clock of the clock-in, HH:MM; empty without a row."""
-        return "" if self.day is None else f"{self.day.clock_in_local:%H:%M}"
+        return "" if self.day is None else time_of_day(self.day.clock_in_local)
 
     @property
     def left(self) -> str:
@@ -43,7 +44,7 @@ class SheetDay:
         if self.day is None or self.day.clock_out_local is None:
             return ""
         after = (self.day.clock_out_local.date() - self.work_date).days
-        return f"{self.day.clock_out_local:%H:%M}" + (f" +{after}" if after > 0 else "")
+        return time_of_day(self.day.clock_out_local) + (f" +{after}" if after > 0 else "")
 
     @property
     def worked(self) -> str:

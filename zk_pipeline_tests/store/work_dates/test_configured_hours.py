@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 
 import pytest
 
@@ -125,10 +126,10 @@ def test_the_status_lists_the_dates_that_changed_settings_make_stale_and_changes
         process(store, NINE)
     ingest(store, "Gate", *at(MONDAY, "11:00", user="1002"))
     before = rows(store, STATE)
-    span = {"first": date(2020, 1, 1), "last": date(2030, 1, 1), "now": clock.now}
-    unchanged = store.overview.status(NINE, **span)
+    read = partial(store.overview.status, first=date(2020, 1, 1), last=date(2030, 1, 1), now=clock.now)
+    unchanged = read(NINE)
     assert (unchanged.stale, unchanged.stale_by_settings) == ([MONDAY], [])
-    status = store.overview.status(changed, **span)
+    status = read(changed)
     assert rows(store, STATE) == before
     assert status.stale_by_settings == [day for day in status.stale if day != MONDAY] != []
     assert process(store, changed) == status.stale
