@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zk_pipeline.cli.output import ZONE
 from zk_pipeline.config.home import export_home
 from zk_pipeline.config.settings import Settings, load_settings
 from zk_pipeline.devices.gateway import TerminalGateway
@@ -44,8 +45,12 @@ class CliContext:
 
 
 def open_context() -> CliContext:
-    """Check the settings and export the home to the environment. Raises UsageError."""
+    """Check the settings and export the home to the environment; tables print instants in the zone of the settings.
+
+    Raises UsageError.
+    """
     settings = load_settings()
+    click.get_current_context().meta[ZONE] = settings.timezone
     export_home(settings.home, os.environ)
     return CliContext(settings)
 

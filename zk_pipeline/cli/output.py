@@ -19,9 +19,12 @@ from rich.text import Text
 
 from zk_pipeline.errors import UsageError
 from zk_pipeline.runtime.processes import in_main_thread
+from zk_pipeline.time_text import either
 
 if TYPE_CHECKING:
     from zk_pipeline.runs.launcher import RunResult
+
+ZONE = "zk_pipeline.timezone"  # key of ZK_PIPELINE_TIMEZONE in click's context
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -121,7 +124,7 @@ def _print(table: Table) -> None:
 
 
 def cell(value: object) -> str:
-    """A value as text: instants in the zone of this machine, naive datetimes (wall clock) without a zone."""
+    """A value as text: instants in ZK_PIPELINE_TIMEZONE, wall-clock times without a zone."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -129,8 +132,7 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     if isinstance(value, datetime):
-        zone = "" if value.tzinfo is None else " %Z"
-        return (value.astimezone() if zone else value).strftime(f"%Y-%m-%d %H:%M:%S{zone}")
+        return either(value, click.get_current_context().meta.get(ZONE, "UTC"))
     return str(value)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import dagster as dg
 import pandas as pd
 
 from zk_pipeline.store.schema.catalog import TABLES
 from zk_pipeline.store.schema.migrations_runner import column_types
+from zk_pipeline.time_text import either
 
 
 def preview(frame: pd.DataFrame) -> dg.TableMetadataValue:
@@ -19,8 +21,12 @@ def preview(frame: pd.DataFrame) -> dg.TableMetadataValue:
 
 def table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> dg.TableMetadataValue:
     """Rows as text. The UI shows a table in place, but long Markdown, and any in a run's log, behind a link."""
-    records = [dg.TableRecord(dict(zip(columns, map(str, row), strict=True))) for row in rows]
+    records = [dg.TableRecord(dict(zip(columns, map(_text, row), strict=True))) for row in rows]
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in columns]))
+
+
+def _text(value: object) -> str:
+    return either(value) if isinstance(value, datetime) else str(value)
 
 
 def table_schema(table: str) -> dict[str, dg.TableSchemaMetadataValue]:

@@ -16,6 +16,7 @@ from zk_pipeline.devices.protocol.client import ClockReading, TerminalClient
 from zk_pipeline.devices.protocol.connection import Connector
 from zk_pipeline.devices.protocol.record_layouts import FIRST_YEAR, LAST_YEAR
 from zk_pipeline.devices.protocol.tables import fetch_users
+from zk_pipeline.time_text import in_zone, wall_clock
 
 SET_CLOCK_TOLERANCE_SECONDS = 2.0  # the terminal counts whole seconds
 
@@ -63,15 +64,15 @@ def set_clock(
         verify_serial(client)
         before = client.read_clock()
         arrives_at = clock.now() + timedelta(seconds=before.round_trip_seconds / 2)
-        wall_clock = arrives_at.astimezone(ZoneInfo(device.timezone)).replace(tzinfo=None)
-        if not FIRST_YEAR <= wall_clock.year <= LAST_YEAR:
-            client.transport.fail(ClockInvalid, f"this computer's own clock shows {wall_clock:%Y-%m-%d}")
-        client.write_clock((wall_clock + timedelta(milliseconds=500)).replace(microsecond=0))
+        true_local = in_zone(arrives_at, device.timezone)
+        if not FIRST_YEAR <= true_local.year <= LAST_YEAR:
+            client.transport.fail(ClockInvalid, f"this computer's own clock shows {true_local:%Y-%m-%d}")
+        client.write_clock((true_local + timedelta(milliseconds=500)).replace(microsecond=0))
         after = client.read_clock()
         drift = clock_drift(after, device.timezone)
         if drift is None or abs(drift) > SET_CLOCK_TOLERANCE_SECONDS:
-            shown = after.clock_local or "an impossible date"
-            client.transport.fail(ClockInvalid, f"it shows {shown} after being set to {wall_clock:%Y-%m-%d %H:%M:%S}")
+            shown = "an impossible date" if after.clock_local is None else wall_clock(after.clock_local)
+            client.transport.fail(ClockInvalid, f"it shows {shown} after being set to {wall_clock(true_local)}")
         return ClockChange(
             before=before,
             after=after,

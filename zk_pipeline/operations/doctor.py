@@ -18,6 +18,7 @@ from zk_pipeline.store.errors import StoreBusy, StoreUnreachable
 from zk_pipeline.store.locks.network_mounts import network_file_system
 from zk_pipeline.store.quality.doctor import Doctor, Finding
 from zk_pipeline.store.store import Store
+from zk_pipeline.time_text import instant
 
 _LITTLE, _TOO_LITTLE = 2.0, 0.2  # GB free on a disk
 _MUCH_HISTORY = 2.0  # GB of Dagster's history
@@ -166,7 +167,7 @@ def _pause(store: Store, settings: Settings, now: datetime) -> Iterator[Finding]
     until = paused_until(store, settings)
     if until is not None and until - now > _LONG_PAUSE:
         yield Finding(
-            "warning", "crm-paused", f"no delivery is sent before {until:%Y-%m-%d %H:%M} UTC: the CRM asked for a "
+            "warning", "crm-paused", f"no delivery is sent before {instant(until)}: the CRM asked for a "
             "pause with Retry-After",
             "wait; or, if the CRM has recovered, `zk-pipeline sync --force`, which also sends delivered records again",
         )  # fmt: skip

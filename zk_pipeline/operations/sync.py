@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from zk_pipeline.config.settings import Settings
 from zk_pipeline.crm.client import CrmClient, check_lookup
@@ -20,6 +20,7 @@ from zk_pipeline.crm.probe import CrmProbe, probe
 from zk_pipeline.store.deliveries.due_deliveries import SyncScope
 from zk_pipeline.store.errors import StoreUnusable
 from zk_pipeline.store.store import Store, utc_now
+from zk_pipeline.time_text import instant
 
 PROGRESS_INTERVAL_SECONDS = 5.0  # between two progress messages
 
@@ -142,7 +143,7 @@ def waiting_message(store: Store, settings: Settings, left: int) -> str:
     """Message with the number of due deliveries and the time of the next sync."""
     until = paused_until(store, settings)
     when = f"the next sync sends them (sync_to_crm_schedule: every {settings.crm_sync_interval_minutes} minutes)"
-    not_before = f", not before {_moment(until)}, as the CRM asked" if until else ""
+    not_before = f", not before {instant(until)}, as the CRM asked" if until else ""
     return f"{left} still {'waits' if left == 1 else 'wait'}: {when}{not_before}"
 
 
@@ -163,11 +164,7 @@ def pause_message(store: Store, settings: Settings) -> str | None:
     if until is None:
         return None
     lift = "`sync --force` lifts it, and also sends delivered records again"
-    return f"the CRM asked for a pause until {_moment(until)}; {lift}"
-
-
-def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"the CRM asked for a pause until {instant(until)}; {lift}"
 
 
 def _ignore(_: DeliverySummary) -> None:

@@ -9,6 +9,7 @@ import dagster as dg
 from zk_pipeline.defs.instance.daemon_health import daemon_status
 from zk_pipeline.defs.instance.ownership import own_instigators
 from zk_pipeline.defs.names import Names
+from zk_pipeline.time_text import instant
 
 _MAX_TICK_AGE = timedelta(minutes=10)
 
@@ -26,6 +27,6 @@ def daemon_liveness_problem(instance: dg.DagsterInstance, names: Names, now: dat
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
         last = datetime.fromtimestamp(ticks[0].timestamp, tz=UTC) if ticks else None
         if last is not None and now - last > _MAX_TICK_AGE:
-            return f"The daemon is alive, but {names.alert_sensor} has had no tick since {last:%Y-%m-%d %H:%M} UTC."
+            return f"The daemon is alive, but {names.alert_sensor} has had no tick since {instant(last)}."
         return None
     return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment
 
+from zk_pipeline import time_text
 from zk_pipeline.counted import counted
 
 NOTHING = "–"
@@ -20,7 +20,7 @@ def add_formatting_filters(environment: Environment) -> None:
 
 def instant(value: datetime | None, zone: str = "UTC", nothing: str = NOTHING) -> str:
     """An instant on the wall clock of a zone: `2026-03-02 09:00 Europe/Istanbul`."""
-    return nothing if value is None else f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone}"
+    return nothing if value is None else time_text.instant(value, zone, "minutes")
 
 
 def ago(value: datetime | None, now: datetime, nothing: str = "never") -> str:

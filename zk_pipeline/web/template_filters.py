@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment
 
+from zk_pipeline import time_text
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.web.list_pages import address, day_address
 
@@ -38,19 +38,19 @@ def add_template_filters(environment: Environment) -> None:
 
 def wall_clock(local: datetime | None) -> str:
     """A recorded time, to the second."""
-    return "–" if local is None else f"{local:%Y-%m-%d %H:%M:%S}"
+    return "–" if local is None else time_text.wall_clock(local)
 
 
 def wall_time(local: datetime | None, day: object = None) -> str:
     """HH:MM of a recorded time, preceded by its date if that is not `day`."""
     if local is None:
         return "–"
-    return f"{local:%H:%M}" if local.date() == day else f"{local:%Y-%m-%d %H:%M}"
+    return time_text.time_of_day(local) if local.date() == day else time_text.wall_clock(local, "minutes")
 
 
 def moment(value: datetime | None, zone: str) -> str:
     """An instant to the second on the wall clock of `zone`, which the table header names."""
-    return "–" if value is None else f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"
+    return "–" if value is None else time_text.wall_clock(time_text.in_zone(value, zone))
 
 
 def punch_state(number: int) -> str:

@@ -125,7 +125,7 @@ def test_every_option_is_explained() -> None:
     silent = [
         (*path, option.name)
         for path in LEAVES
-        for option in _command(path).params
+        for option in command_of(path).params
         if isinstance(option, click.Option) and not option.help and option.name not in PLAIN
     ]
     assert silent == []
@@ -134,7 +134,7 @@ def test_every_option_is_explained() -> None:
 PLAIN = {"employees", "devices", "days"}  # counts of what the option is called
 
 
-def _command(path: tuple[str, ...]) -> click.Command:
+def command_of(path: tuple[str, ...]) -> click.Command:
     command: click.Command = cli
     for name in path:
         assert isinstance(command, click.Group)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from zk_pipeline.store.store import Store
@@ -56,6 +58,23 @@ def test_a_dry_run_shows_each_change_and_changes_nothing_and_without_it_all_are_
     assert [row[2:] for row in rows(home_store, JUDGED)] == [(120, BY_SEVEN, 2)] * 3
     assert zk("process", *WEEK, "--rejudge", "--dry-run", "--json").json == {"days": 0, "changes": []}
     assert "--rejudge" not in zk("process", *WEEK).err
+
+
+@pytest.mark.usefixtures("processed")
+def test_the_status_lists_the_dates_that_another_start_of_work_dates_makes_stale(
+    zk: CommandLine, home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (zk("status", "--json").json["stale"], "changed settings" in zk("status").out) == ([], False)
+    monkeypatch.setenv("WORKDAY_STARTS_AT", "10:00")  # punches at nine are those of the date before
+    dates = [str(MONDAY - timedelta(days=1)), str(MONDAY), str(MONDAY + timedelta(days=1)), str(WEDNESDAY)]
+    before = rows(home_store, JUDGED)
+    shown = zk("status", "--json").json
+    assert shown["stale"] == shown["stale_by_settings"] == dates
+    text = zk("status").out
+    assert f"make 4 dates stale, from {dates[0]} to {WEDNESDAY}: the next processing" in text
+    assert rows(home_store, JUDGED) == before
+    assert zk("process", "--json").json["work_dates"][0]["work_date"] == dates[0]
+    assert zk("status", "--json").json["stale_by_settings"] == []
 
 
 @pytest.mark.usefixtures("home")

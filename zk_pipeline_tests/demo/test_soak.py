@@ -19,6 +19,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.cli.main import run as command
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.instance.run_retention import delete_runs, find_old_runs
@@ -138,7 +139,7 @@ class Soak:
     def is_settled(self) -> bool:
         """Everything is read, made and sent."""
         today = utc_now().date()
-        status = self.store.overview.status(first=today - timedelta(days=10), last=today, now=utc_now())
+        status = self.store.overview.status(WorkRules(), first=today - timedelta(days=10), last=today, now=utc_now())
         return (
             status.punches == len(self.day.truth)
             and not status.stale

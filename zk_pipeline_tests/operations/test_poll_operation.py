@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device, LogPosition, Reading
 from zk_pipeline.devices.polling import PollOutcome
@@ -221,7 +222,7 @@ def test_what_went_wrong_without_failing_a_poll_is_told_with_it(fleet: Fleet, st
     ]
     assert warnings[1][1] is None
     assert [(one.warnings or "").startswith(warning) for one in store.punches.polls_of("run")] == [True, False]
-    status = store.overview.status(first=MONDAY, last=MONDAY, now=LONG_AFTER).devices
+    status = store.overview.status(WorkRules(), first=MONDAY, last=MONDAY, now=LONG_AFTER).devices
     assert [(one.last_warnings or "").startswith(warning) for one in status] == [True, False, False]
 
     fleet.inject("gate-16", Faults())

@@ -17,6 +17,7 @@ from threading import Barrier
 
 import pandas as pd
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.devices.models import Reading, punches_frame
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.errors import DeviceExists
@@ -164,7 +165,7 @@ def ask_on(at: Where, acks: Path, stop: Path) -> None:
     store = Store.at(at)
     with acks.open("a") as acks_file:
         while not stop.exists():
-            store.overview.status(first=BEGIN.date(), last=store.clock().date(), now=store.clock())
+            store.overview.status(WorkRules(), first=BEGIN.date(), last=store.clock().date(), now=store.clock())
             store.devices.all()
             store.deliveries.stats()
             os.write(acks_file.fileno(), b"read\n")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -16,14 +17,16 @@ from zk_pipeline.store.queries.explanations import PUNCH_STATES, Explanation, Re
 
 
 class Instant(click.ParamType[datetime]):
-    """An ISO 8601 date or instant; without an offset in the zone of this machine."""
+    """An ISO 8601 date or instant; without an offset in ZK_PIPELINE_TIMEZONE."""
 
     name = "instant"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            return datetime.fromisoformat(str(value).replace("Z", "+00:00")).astimezone()
-        except ValueError:
+            at = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+            zone = at.tzinfo or ZoneInfo(open_context().settings.timezone)
+            return at.replace(tzinfo=zone).astimezone(UTC)
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not an instant such as 2026-11-03T17:00", param, ctx)
 
 
@@ -32,7 +35,9 @@ class Instant(click.ParamType[datetime]):
 @click.option("--date", "day", type=WORK_DATE, required=True, help="The work date.")
 @click.option("--site", help="Only at this site.")
 @click.option(
-    "--as-of", type=Instant(), help="State of the store at an instant such as 2026-11-03T17:00.  [default: now]"
+    "--as-of",
+    type=Instant(),
+    help="State of the store at an instant such as 2026-11-03T17:00, in ZK_PIPELINE_TIMEZONE.  [default: now]",
 )
 @as_json
 def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None, as_json: bool) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import click
 
 from zk_pipeline.cli.context import open_context
-from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
+from zk_pipeline.cli.output import as_json, cell, print_json, print_pairs, print_table
+from zk_pipeline.counted import counted
 from zk_pipeline.operations.sync import pause_message, paused_until
 from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
 from zk_pipeline.store.store import utc_now
@@ -42,11 +44,15 @@ def status(as_json: bool) -> int:
     """
     from zk_pipeline.defs.instance.daemon_health import daemon_status  # noqa: PLC0415 (Dagster, slow to import)
     from zk_pipeline.defs.partitions import last_work_date  # noqa: PLC0415
+    from zk_pipeline.operations.process import work_rules  # noqa: PLC0415 (pandas, slow to import)
 
     context = open_context()
     now = utc_now()
     store = context.store.overview.status(
-        first=context.settings.history_start, last=last_work_date(context.settings, now), now=now
+        work_rules(context.settings),
+        first=context.settings.history_start,
+        last=last_work_date(context.settings, now),
+        now=now,
     )
     paused = paused_until(context.store, context.settings)
     with context.launcher() as launcher:
@@ -68,7 +74,7 @@ def _device_row(device: DeviceStatus) -> dict[str, Any]:
     fill = None if device.fill is None else f"{device.fill:.0%}"
     error = device.last_error if device.last_poll_status == "failed" else device.last_warnings
     if device.keypad_locked_at is not None:
-        locked = f"keypad locked since {device.keypad_locked_at:%Y-%m-%d %H:%M:%S} UTC: it may accept no punches"
+        locked = f"keypad locked since {cell(device.keypad_locked_at)}: it may accept no punches"
         error = (
             f"{locked}: `zk-pipeline test-device {shlex.quote(device.name)}` unlocks it{f'; {error}' if error else ''}"
         )
@@ -82,12 +88,18 @@ def _summary(store: StoreStatus, now: datetime) -> dict[str, object]:
         "punches": store.punches,
         "days": store.days,
         "stale dates": _dates(store.stale),
+        **({"changed settings": _changed(store.stale_by_settings)} if store.stale_by_settings else {}),
         "dates without partition": _dates(store.unpartitioned),
         "quarantined records": store.quarantined,
         "punches with an implausible clock": store.clock_suspects,
         "deliveries": queue + age,
         "dead letters": store.failed,
     }
+
+
+def _changed(dates: Sequence[date]) -> str:
+    span = str(dates[0]) if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
+    return f"make {counted(len(dates), 'date')} stale, {span}: the next processing computes their days again"
 
 
 def _dates(dates: list[Any]) -> str:

@@ -74,5 +74,5 @@ def correct_clock(
                 only_in_doubt=only_in_doubt,
             )
         ]
-    rows = [asdict(one) | {"from_local": str(one.from_local), "to_local": str(one.to_local)} for one in done]
+    rows = [asdict(one) for one in done]
     print_rows(rows, _COLUMNS, as_json=as_json, none="no clock correction")

@@ -10,6 +10,7 @@ from zk_pipeline.counted import counted
 from zk_pipeline.operations.alerting.quality_checks import ONE_SITE_PER_USER_AND_DATE, TERMINALS_READ_RECENTLY
 from zk_pipeline.store.quality.alerts import Problem
 from zk_pipeline.store.quality.quality import DeviceReach, Freshness
+from zk_pipeline.time_text import instant
 
 OWNER_OF_ASSET = {
     "devices": "terminals",
@@ -109,9 +110,10 @@ def lock_problems(found: Freshness, now: datetime, longest: timedelta) -> list[P
             severity="critical",
             owner="terminals",
             title=f"{name} was left locked",
-            body=f"Its keypad was locked at {since:%Y-%m-%d %H:%M} UTC for a reading, or to clear its log, which ended "
-            "without unlocking it: employees may be unable to punch. `zk-pipeline test-device NAME`, like every other "
-            "connection to it, unlocks it; so does restarting the terminal. The alert ends with the next connection.",
+            body=f"Its keypad was locked at {instant(since, precision='minutes')} for a reading, or to clear its log, "
+            "which ended without unlocking it: employees may be unable to punch. `zk-pipeline test-device NAME`, like "
+            "every other connection to it, unlocks it; so does restarting the terminal. The alert ends with the next "
+            "connection.",
         )
         for name, since in found.locked_since.items()
         if now - since > longest
@@ -192,7 +194,7 @@ def daemon_problem(message: str) -> Problem:
 
 def _device_message(one: DeviceReach, now: datetime, silence: timedelta) -> str:
     """Message without a growing duration, so that it is unchanged while the problem is."""
-    read = f"{one.silent_since:%Y-%m-%d %H:%M} UTC"
+    read = instant(one.silent_since, precision="minutes")
     if one.error:
         return f"[{one.error_code}] {one.error} (last successful poll or registration change: {read})"
     if now - one.silent_since > silence:

@@ -34,6 +34,7 @@ from zk_pipeline.operations.alerting.quality_checks import (
 from zk_pipeline.store.deliveries.deliveries import Backlog
 from zk_pipeline.store.quality.quality import Facts, Freshness, Shares
 from zk_pipeline.store.queries.terminal_health import TerminalHealth
+from zk_pipeline.time_text import instant
 
 # Delays from which a device, a work date or a delivery is late. A device's is longer if polls are less frequent.
 DEVICE_SILENT = timedelta(minutes=45)
@@ -117,7 +118,7 @@ def _incomplete(one: TerminalHealth) -> str | None:
         return f"never polled successfully: {one.error}" if one.error else "never polled"
     if one.missing:
         return f"{one.missing} of {one.reported} records are not in the store"
-    return f"no successful poll since {one.read_at:%Y-%m-%d %H:%M %Z}: {one.error}" if one.error else None
+    return f"no successful poll since {instant(one.read_at, 'UTC', 'minutes')}: {one.error}" if one.error else None
 
 
 def _clock_off(one: TerminalHealth) -> str | None:

@@ -23,8 +23,8 @@ from zk_pipeline.store.days.revisions import (
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.quality.integrity import block_inconsistent_dates, repair
 from zk_pipeline.store.terminals.lost_punches import check_lost_punches
-from zk_pipeline.store.work_dates.assignment import is_grouped_by
-from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, is_configured, read_configured_hours
+from zk_pipeline.store.work_dates.configured_hours import ConfiguredHours, read_configured_hours
+from zk_pipeline.store.work_dates.settings_changes import is_applied
 from zk_pipeline.store.work_dates.staleness import StaleDate, dates_outside, stale_dates
 
 
@@ -59,7 +59,7 @@ class DayStore:
     def stale_by(self, rules: WorkRules, *, first: date, last: date) -> list[StaleDate] | None:
         """As `stale`, for the work dates by the hours of `rules`; None if the store has other hours of the settings."""
         with self.database.read("stale dates") as connection:
-            if not (is_grouped_by(connection, rules) and is_configured(connection, rules)):
+            if not is_applied(connection, rules):
                 return None
             return stale_dates(connection, first=first, last=last, now=self.clock())
 

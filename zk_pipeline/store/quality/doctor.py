@@ -22,6 +22,7 @@ from zk_pipeline.store.schema.migrations_runner import tables_as_shipped
 from zk_pipeline.store.terminals.clock_corrections import suggested
 from zk_pipeline.store.terminals.namesakes import Names, candidates, namesakes
 from zk_pipeline.store.work_dates.assignment import assign_work_dates, stored_workday_start
+from zk_pipeline.time_text import wall_clock
 
 _ROWS_AT_ONCE = 200_000  # some 0.3 s
 _MANY_FILES = 2_000  # a query over all rows opens each
@@ -79,7 +80,7 @@ class Doctor:
                 instants = connection.execute(INSTANTS, {"begin": begin, "end": end}).to_arrow_table()
             wrong = wrong_instants(instants.to_pandas())
             misplaced += int(wrong["punches"].sum())
-            examples += [f"{one.device} {one.punched_at_local}" for one in wrong.head(1).itertuples()]
+            examples += [f"{one.device} {wall_clock(one.punched_at_local)}" for one in wrong.head(1).itertuples()]  # type: ignore[arg-type]
         if misplaced:
             yield Finding(
                 "error", "punches-instant",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.work_dates.settings_changes import is_applied, preview_settings
 from zk_pipeline.store.work_dates.staleness import dates_outside, stale_dates
 
 
@@ -33,12 +35,17 @@ class DeviceStatus:
 
 @dataclass(frozen=True)
 class StoreStatus:
-    """The store at one instant. `unpartitioned`: dates with punches outside the partitions' range."""
+    """The store at one instant. `unpartitioned`: dates with punches outside the partitions' range.
+
+    `stale_by_settings`: those of the `stale` dates that only a change of the settings makes stale, which the next
+    processing applies.
+    """
 
     devices: list[DeviceStatus]
     punches: int
     days: int
     stale: list[date]
+    stale_by_settings: list[date]
     unpartitioned: list[date]
     quarantined: int
     clock_suspects: int
@@ -51,8 +58,8 @@ class StoreStatus:
 class Overview:
     database: Database
 
-    def status(self, *, first: date, last: date, now: datetime) -> StoreStatus:
-        """Read the status; `first` and `last` bound the existing work-date partitions."""
+    def status(self, rules: WorkRules, *, first: date, last: date, now: datetime) -> StoreStatus:
+        """Read the status by the current `rules`; `first` and `last` bound the existing work-date partitions."""
         with self.database.read("status") as connection:
             devices = connection.execute(_DEVICES).fetchall()
             counts = connection.execute(
@@ -64,7 +71,11 @@ class Overview:
                        (SELECT min(created_at) FROM crm_deliveries WHERE state IN ('pending', 'sending', 'retry'))
                 """
             ).fetchone()
-            stale = stale_dates(connection, first=first, last=last, now=now)
+            stale = [one.work_date for one in stale_dates(connection, first=first, last=last, now=now)]
+            by_settings: list[date] = []
+            if not is_applied(connection, rules):
+                preview = preview_settings(connection, rules, first=first, last=last, now=now)
+                by_settings = [one.work_date for one in preview if one.work_date not in stale]
             outside = dates_outside(connection, first=first, last=last)
             states = dict(
                 connection.execute("SELECT state, count(*) FROM crm_deliveries GROUP BY 1 ORDER BY 1").fetchall()
@@ -75,7 +86,8 @@ class Overview:
             devices=[DeviceStatus(*row) for row in devices],
             punches=punches,
             days=days,
-            stale=[item.work_date for item in stale],
+            stale=sorted([*stale, *by_settings]),
+            stale_by_settings=by_settings,
             unpartitioned=outside,
             quarantined=quarantined,
             clock_suspects=clock_suspects,

@@ -12,6 +12,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.device_changes import invalidating_affected_dates
+from zk_pipeline.time_text import wall_clock
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class SuggestedCorrection:
     def command(self) -> str:
         """Command that applies the correction."""
         return (
-            f"zk-pipeline device correct-clock {shlex.quote(self.device)} --from '{self.from_local}' "
-            f"--to '{self.to_local}' --add-seconds {self.add_seconds} --only-in-doubt"
+            f"zk-pipeline device correct-clock {shlex.quote(self.device)} --from '{wall_clock(self.from_local)}' "
+            f"--to '{wall_clock(self.to_local)}' --add-seconds {self.add_seconds} --only-in-doubt"
         )
 
 
@@ -81,7 +82,7 @@ class CorrectionStore:
         Raises UsageError for an unknown device, an empty span, and an overlap with an active correction.
         """
         if to_local < from_local:
-            raise UsageError(f"the span ends at {to_local}, before it begins at {from_local}")
+            raise UsageError(f"the span ends at {wall_clock(to_local)}, before it begins at {wall_clock(from_local)}")
         with self.database.write("correct a clock", device) as connection:
             site = _site_of(connection, device)
             for held in _read(connection, "revoked_at IS NULL AND device = ?", [device]):

@@ -24,9 +24,10 @@ from zk_pipeline.store.terminals.poll_results import (
     ingest_live,
     record_failures,
 )
-from zk_pipeline.store.work_dates.assignment import hours_of, is_grouped_by, stored_workday_start
-from zk_pipeline.store.work_dates.configured_hours import apply_configured_hours, is_configured, rejudge
-from zk_pipeline.store.work_dates.staleness import apply_work_hours, apply_workday_start
+from zk_pipeline.store.work_dates.assignment import stored_workday_start
+from zk_pipeline.store.work_dates.configured_hours import rejudge
+from zk_pipeline.store.work_dates.settings_changes import apply_settings, is_applied
+from zk_pipeline.store.work_dates.staleness import apply_workday_start
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,10 @@ class PunchStore:
         dates from the current one on; only a read if they are unchanged.
         """
         with self.database.read("workday start") as connection:
-            if is_grouped_by(connection, rules) and is_configured(connection, rules):
+            if is_applied(connection, rules):
                 return
         with self.database.write("reassign work dates") as connection:
-            apply_workday_start(connection, rules.workday_starts_at)
-            apply_work_hours(connection, hours_of(rules))
-            apply_configured_hours(connection, rules, self.clock())
+            apply_settings(connection, rules, self.clock())
 
     def rejudge(self, rules: WorkRules, first: date, last: date) -> None:
         """Apply the hours of `rules`, those of the settings, to past work dates too, which become stale."""

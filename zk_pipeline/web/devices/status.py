@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from zk_pipeline.http.services import Services
 from zk_pipeline.operations.alerting.quality_results import DEVICE_SILENT
+from zk_pipeline.operations.process import work_rules
 from zk_pipeline.store.queries.overview import DeviceStatus, StoreStatus
 
 # The limits of the checks of `raw_punches`.
@@ -50,7 +51,10 @@ def label_of(status: DeviceStatus, now: datetime, polled_every: timedelta) -> tu
 
 def status_of(services: Services) -> StoreStatus:
     return services.store.overview.status(
-        first=services.settings.history_start, last=services.last_work_date(), now=services.clock()
+        work_rules(services.settings),
+        first=services.settings.history_start,
+        last=services.last_work_date(),
+        now=services.clock(),
     )
 
 

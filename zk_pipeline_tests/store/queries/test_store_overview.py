@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import Any
 
+from zk_pipeline.attendance.rules import WorkRules
 from zk_pipeline.store.queries.overview import DeviceStatus
 from zk_pipeline.store.store import Store
 from zk_pipeline.store.terminals.poll_results import FailedPoll
@@ -19,7 +21,7 @@ from zk_pipeline_tests.store.store_fixtures import (
     process,
 )
 
-PARTITIONS = {"first": date(2020, 1, 1), "last": date(2026, 6, 2)}
+PARTITIONS: dict[str, Any] = {"rules": WorkRules(), "first": date(2020, 1, 1), "last": date(2026, 6, 2)}
 
 
 def test_an_empty_store_has_nothing_to_tell(store: Store, clock: StoppedClock) -> None:

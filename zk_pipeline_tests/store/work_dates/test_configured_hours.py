@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 
 import pytest
 
 from zk_pipeline.attendance.rules import WorkRules
+from zk_pipeline.attendance.shifts import Assignment, Shift, Target
 from zk_pipeline.operations.process import process_dates
 from zk_pipeline.operations.rejudge import preview_rejudge
 from zk_pipeline.store.store import Store
@@ -16,6 +18,11 @@ NINE, EIGHT = WorkRules(), WorkRules(start=time(8), end=time(16))
 MONDAY = date(2026, 3, 2)
 TUESDAY, WEDNESDAY = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)
 JUDGED = "SELECT work_date, late_minutes, judged_by, revision FROM daily_attendance ORDER BY work_date, user_id"
+STATE = """
+    SELECT work_date::VARCHAR, latest_punch_seq::VARCHAR, processed_seq::VARCHAR FROM work_dates
+    UNION ALL SELECT name, value, NULL FROM store_settings
+    UNION ALL SELECT 'hours', valid_from::VARCHAR, start_time::VARCHAR FROM configured_hours ORDER BY ALL
+"""
 BY_NINE, BY_EIGHT = "09:00-18:00 (settings)", "08:00-16:00 (settings)"
 
 
@@ -100,6 +107,32 @@ def test_a_preview_names_what_would_change_and_changes_nothing_and_then_it_is_so
     assert process(store, EIGHT) == [MONDAY]
     assert rows(store, JUDGED) == [(MONDAY, 30, BY_EIGHT, 2), (TUESDAY, 30, BY_EIGHT, 2)]
     assert preview_rejudge(store, EIGHT, MONDAY, TUESDAY) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "has_shifts"),
+    [
+        (EIGHT, False),
+        (WorkRules(workday_starts_at=time(10), workday_is_set=True), False),
+        (WorkRules(start=time(22), end=time(6)), True),
+    ],
+)
+def test_the_status_lists_the_dates_that_changed_settings_make_stale_and_changes_nothing(
+    store: Store, clock: StoppedClock, changed: WorkRules, has_shifts: bool
+) -> None:
+    if has_shifts:
+        store.shifts.add(Shift(name="day", start=time(9), end=time(18)))
+        store.shifts.assign(Assignment(shift="day", target=Target(user_id="1001"), valid_from=TUESDAY))
+        process(store, NINE)
+    ingest(store, "Gate", *at(MONDAY, "11:00", user="1002"))
+    before = rows(store, STATE)
+    read = partial(store.overview.status, first=date(2020, 1, 1), last=date(2030, 1, 1), now=clock.now)
+    unchanged = read(NINE)
+    assert (unchanged.stale, unchanged.stale_by_settings) == ([MONDAY], [])
+    status = read(changed)
+    assert rows(store, STATE) == before
+    assert status.stale_by_settings == [day for day in status.stale if day != MONDAY] != []
+    assert process(store, changed) == status.stale
 
 
 def test_only_the_dates_asked_for_are_judged_by_other_hours(store: Store, clock: StoppedClock) -> None:
