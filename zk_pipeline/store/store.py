@@ -19,6 +19,7 @@ from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
 from zk_pipeline.store.queries.absences import AbsenceStore
 from zk_pipeline.store.queries.audit import Audit
+from zk_pipeline.store.queries.daily_report import DailyReportStore
 from zk_pipeline.store.queries.day_details import DayDetailsStore
 from zk_pipeline.store.queries.delivery_lists import DeliveryLists
 from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
@@ -27,6 +28,7 @@ from zk_pipeline.store.queries.exports import ExportStore
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
 from zk_pipeline.store.queries.month_query import PersonMonthStore
+from zk_pipeline.store.queries.muster import MusterStore
 from zk_pipeline.store.queries.overview import Overview
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore
@@ -86,6 +88,14 @@ class Store:
     @property
     def person_months(self) -> PersonMonthStore:
         return PersonMonthStore(self.database)
+
+    @property
+    def daily_reports(self) -> DailyReportStore:
+        return DailyReportStore(self.database)
+
+    @property
+    def muster(self) -> MusterStore:
+        return MusterStore(self.database)
 
     @property
     def enrolled_users(self) -> EnrolledUserStore:
