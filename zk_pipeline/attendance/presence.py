@@ -20,10 +20,10 @@ def presence(
 ) -> pd.DataFrame:
     """The newest punch of each user whose work date is not over at `now`, with its `direction`, `in` or `out`.
 
-    `punches` (schema `frames.PRESENCE_PUNCHES`) must have all punches of the work dates that are not over. The direction
-    is the punch state where the device's states are trusted; else, and for any other state, the debounced punches of
-    the site and work date alternate, the first one in. A user is at one site only, that of the newest punch; ids in
-    `apart` belong to different employees at each site.
+    `punches` (schema `frames.PRESENCE_PUNCHES`) must have all punches of the work dates that are not over. The
+    direction is the punch state where the device's states are trusted; else, and for any other state, the debounced
+    punches of the site and work date alternate, the first one in. A user is at one site only, that of the newest
+    punch; ids in `apart` belong to different employees at each site.
     """
     rows = PRESENCE_PUNCHES.validate(punches).sort_values(
         ["punched_at", "device", "punched_at_local"], ignore_index=True

@@ -87,19 +87,18 @@ class MusterStore:
             terminals = connection.execute(
                 "SELECT site, name, timezone, last_sync FROM devices WHERE enabled AND removed_at IS NULL ORDER BY name"
             ).fetchall()
-            names = dict(
-                ((place, user), name)
-                for place, user, name in connection.execute(f"SELECT site, user_id, name FROM ({NAMES})").fetchall()  # noqa: S608 (constant SQL)
-            )
+            enrolled = connection.execute(NAMES).fetchall()
             named = candidates(connection)
         sites_of = punches.groupby("user_id")["site"].nunique()
         several = set(sites_of[sites_of > 1].index)
         apart = {user_id for user_id, _ in namesakes(one for one in named if one[0] in several)}
         newest = presence(punches, now, debounce_seconds=debounce_seconds, apart=apart)
+        names = {(place, user): name for place, user, name in enrolled}
         people = [
-            PersonPresence(*key, names.get(key, ""), direction, device, at.to_pydatetime(), local.to_pydatetime())
-            for *key_, direction, device, at, local in newest[_SHOWN].itertuples(index=False)
-            for key in [tuple(key_)]
+            PersonPresence(
+                place, user, names.get((place, user), ""), direction, device, at.to_pydatetime(), local.to_pydatetime()
+            )
+            for place, user, direction, device, at, local in newest[_SHOWN].itertuples(index=False)
         ]
         people.sort(key=lambda one: ((one.name or one.user_id).casefold(), one.user_id))
         readings = [
