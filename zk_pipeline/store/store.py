@@ -28,7 +28,7 @@ from zk_pipeline.store.queries.exports import ExportStore
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
 from zk_pipeline.store.queries.month_query import PersonMonthStore
-from zk_pipeline.store.queries.muster import MusterStore
+from zk_pipeline.store.days.muster import MusterStore
 from zk_pipeline.store.queries.overview import Overview
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore

@@ -16,15 +16,15 @@ TRUSTED = {"Turnstile"}
 
 def rows_of(*punches: tuple[str, str, int], site: str = "Works", next_begins: int = 0) -> pd.DataFrame:
     """Punches of user 1 as (device, `day HH:MM[:SS]` in March 2026, state)."""
-    local = pd.to_datetime([f"2026-03-{at}" for _, at, _ in punches], format="ISO8601").astype("datetime64[us]")
+    local = pd.Series([pd.Timestamp(f"2026-03-{at}") for _, at, _ in punches]).astype("datetime64[us]")
     return pd.DataFrame(
         {
             "site": pd.Series(site, index=range(len(punches)), dtype=object),
             "user_id": pd.Series("1", index=range(len(punches)), dtype=object),
-            "work_date": (local - pd.Timedelta(minutes=next_begins)).normalize().astype("datetime64[us]"),
+            "work_date": (local - pd.Timedelta(minutes=next_begins)).dt.normalize().astype("datetime64[us]"),
             "device": pd.Series([name for name, _, _ in punches], dtype=object),
             "timezone": pd.Series("UTC", index=range(len(punches)), dtype=object),
-            "punched_at": local.tz_localize("UTC"),
+            "punched_at": local.dt.tz_localize("UTC"),
             "punched_at_local": local,
             "punch_state": pd.Series([state for _, _, state in punches], dtype="uint8"),
             "is_trusted": [name in TRUSTED for name, _, _ in punches],

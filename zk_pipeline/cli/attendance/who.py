@@ -9,7 +9,7 @@ from zk_pipeline.cli.output import as_json, print_json, print_table
 from zk_pipeline.counted import counted
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.muster_list import reading_text, unsafe_reasons
-from zk_pipeline.store.queries.muster import Muster
+from zk_pipeline.store.days.muster import Muster
 
 
 @click.command()
@@ -22,7 +22,7 @@ def who(*, site: str | None, as_json: bool) -> None:
     terminals were not read for an hour is marked as not safe. Times are wall clock at the terminal.
 
     \b
-    Example:  zk-pipeline who --site "Main Office"
+    Example:  zk-pipeline who --site "Head office"
     """
     context = open_context()
     store = context.store

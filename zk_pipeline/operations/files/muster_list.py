@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from zk_pipeline.store.queries.muster import SiteMuster, TerminalReading
+from zk_pipeline.store.days.muster import SiteMuster, TerminalReading
 
 
 def reading_text(reading: TerminalReading, now: datetime) -> str:
