@@ -94,3 +94,15 @@ PRESENCE_PUNCHES = pa.DataFrameSchema(
     strict=True,
     name="presence_punches",
 )
+
+
+def validated(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """The frame, checked against its schema. Raises pandera.errors.SchemaError or SchemaErrors.
+
+    Pandera attaches an accessor to the frame: a reference cycle, which would keep the columns in memory until the next
+    garbage collection. It is removed.
+    """
+    checked = schema.validate(frame)
+    for one in (frame, checked):
+        vars(one).pop("pandera", None)
+    return checked

@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from zk_pipeline.attendance.frames import PRESENCE_PUNCHES
+from zk_pipeline.attendance.frames import PRESENCE_PUNCHES, validated
 from zk_pipeline.attendance.zones import to_instants
 
 _DAY = ["site", "user_id", "work_date"]
@@ -25,7 +25,7 @@ def presence(
     punches of the site and work date alternate, the first one in. A user is at one site only, that of the newest
     punch; ids in `apart` belong to different employees at each site.
     """
-    rows = PRESENCE_PUNCHES.validate(punches).sort_values(
+    rows = validated(punches, PRESENCE_PUNCHES).sort_values(
         ["punched_at", "device", "punched_at_local"], ignore_index=True
     )
     pause = rows.groupby(_DAY, sort=False)["punched_at"].diff()

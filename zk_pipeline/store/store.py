@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.days.days import DayStore
+from zk_pipeline.store.days.muster import MusterStore
 from zk_pipeline.store.deliveries.deliveries import DeliveryStore
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.locks.lock_statistics import LockSummary
@@ -28,7 +29,6 @@ from zk_pipeline.store.queries.exports import ExportStore
 from zk_pipeline.store.queries.keyset_pagination import BucketCache
 from zk_pipeline.store.queries.lists import ListStore
 from zk_pipeline.store.queries.month_query import PersonMonthStore
-from zk_pipeline.store.days.muster import MusterStore
 from zk_pipeline.store.queries.overview import Overview
 from zk_pipeline.store.queries.reviews import ReviewStore
 from zk_pipeline.store.shifts.holidays import HolidayStore
