@@ -56,6 +56,8 @@ def compare(worked: Worked, hours: int, split: random.Random, template: Where, c
             made = made_days(store)
             wrong = [pair for pair in zip(made, expected, strict=False) if pair[0] != pair[1]]
             assert (len(made), wrong[:1]) == (len(expected), [])
+        for hour in range(-30, 60, 11):  # at the ends of different work dates
+            now = datetime.combine(worked.middle, datetime.min.time(), UTC) + timedelta(hours=hour)
             muster = store.muster.read(now, debounce_seconds=config.debounce_seconds)
             present = sorted((one.site, one.user_id, one.device, one.direction) for one in muster.people())
             assert present == plain_presence(worked.company, worked.punches, now)
@@ -111,5 +113,6 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
     every()
     assert counted["rows"] >= 3 * examples * people
     assert counted["people"] >= examples * people
+    assert min(counted["in"], counted["out"]) > examples * people / 4
     assert bool(counted["absences"]) is with_shifts
     record_property("compared", ", ".join(f"{count:,} {what}" for what, count in sorted(counted.items())))
