@@ -117,3 +117,14 @@ def test_the_daily_report_has_every_user_of_the_site(store: Store) -> None:
     store.holidays.put([Holiday(day=TUESDAY, name="Feast")])
     off = {one.user_id: (one.status, one.remark) for one in store.daily_reports.read(TUESDAY).lines}
     assert (off["2"], off["8"][0]) == (("holiday", "Feast"), "present")
+
+
+def test_a_night_shift_is_in_until_its_own_work_date_ends(store: Store, clock: StoppedClock) -> None:
+    store.devices.add(device("Gate", timezone="Europe/Istanbul"))
+    store.shifts.add(Shift(name="night", start=time(22), end=time(6)))
+    store.shifts.assign(Assignment(shift="night", target=Target(user_id="1")))
+    ingest(store, "Gate", *on(MONDAY, "21:55", user_id="1"), *on(MONDAY, "21:55", user_id="2"))
+    for at, present in (("20:59", ["1", "2"]), ("21:00", ["1"]), ("10:59", ["1"]), ("11:00", [])):
+        day = MONDAY if at >= "20" else TUESDAY  # work dates end at 24:00 and at 14:00 in Istanbul, three hours ahead
+        clock.now = datetime.combine(day, time.fromisoformat(at), UTC)
+        assert who(store)["Gate"][0] == present, at
