@@ -12,6 +12,7 @@ from zk_pipeline.api import (
     exports,
     health,
     holidays,
+    presence,
     quarantine,
     reviews,
     runs,
@@ -29,6 +30,7 @@ from zk_pipeline.web.routers import ROUTERS
 _API_MODULES = (
     actions,
     attendance,
+    presence,
     reviews,
     explain,
     exports,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from zk_pipeline.store.api_tokens import TokenStore
 from zk_pipeline.store.days.days import DayStore
+from zk_pipeline.store.days.muster import MusterStore
 from zk_pipeline.store.deliveries.deliveries import DeliveryStore
 from zk_pipeline.store.engine.database import Database, Where
 from zk_pipeline.store.locks.lock_statistics import LockSummary
@@ -19,6 +20,7 @@ from zk_pipeline.store.quality.quality import Quality
 from zk_pipeline.store.quality.repairs import Repairs
 from zk_pipeline.store.queries.absences import AbsenceStore
 from zk_pipeline.store.queries.audit import Audit
+from zk_pipeline.store.queries.daily_report import DailyReportStore
 from zk_pipeline.store.queries.day_details import DayDetailsStore
 from zk_pipeline.store.queries.delivery_lists import DeliveryLists
 from zk_pipeline.store.queries.enrolled_users import EnrolledUserStore
@@ -86,6 +88,14 @@ class Store:
     @property
     def person_months(self) -> PersonMonthStore:
         return PersonMonthStore(self.database)
+
+    @property
+    def daily_reports(self) -> DailyReportStore:
+        return DailyReportStore(self.database)
+
+    @property
+    def muster(self) -> MusterStore:
+        return MusterStore(self.database)
 
     @property
     def enrolled_users(self) -> EnrolledUserStore:

@@ -30,6 +30,8 @@ _MAX_FIELDS = 200
 # Links of the header in this order; pages that are not mounted are omitted.
 _NAVIGATION = (
     ("/", "Overview"),
+    ("/presence", "Who is in"),
+    ("/report", "Daily report"),
     ("/attendance", "Attendance"),
     ("/outliers", "To review"),
     ("/deliveries", "Deliveries"),

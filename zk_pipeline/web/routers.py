@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zk_pipeline.web import deliveries, login, overview, runs
-from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, reviews, shifts
+from zk_pipeline.web.attendance import day, exports, holidays, lists, month_sheet, presence, reviews, shifts
 from zk_pipeline.web.devices import forms, pages, quarantine
 
 # `forms` before `pages`: /devices/new is not a device.
@@ -13,6 +13,7 @@ _PAGES = (
     forms,
     pages,
     runs,
+    presence,
     lists,
     reviews,
     day,

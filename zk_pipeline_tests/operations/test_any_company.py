@@ -17,6 +17,7 @@ from zk_pipeline.store.engine.database import Where
 from zk_pipeline_tests.attendance.any_company import Worked, companies
 from zk_pipeline_tests.attendance.plain_absences import plain_absences
 from zk_pipeline_tests.attendance.plain_company import plain_days
+from zk_pipeline_tests.attendance.plain_presence import plain_presence
 from zk_pipeline_tests.operations.company_fixtures import (
     enrol,
     establish,
@@ -55,9 +56,23 @@ def compare(worked: Worked, hours: int, split: random.Random, template: Where, c
             made = made_days(store)
             wrong = [pair for pair in zip(made, expected, strict=False) if pair[0] != pair[1]]
             assert (len(made), wrong[:1]) == (len(expected), [])
+        for hour in range(-30, 60, 11):  # at the ends of different work dates
+            now = datetime.combine(worked.middle, datetime.min.time(), UTC) + timedelta(hours=hour)
+            muster = store.muster.read(now, debounce_seconds=config.debounce_seconds)
+            present = sorted((one.site, one.user_id, one.device, one.direction) for one in muster.people())
+            assert present == plain_presence(worked.company, worked.punches, now)
+            counted.update(direction for *_, direction in present)
         enrolled = {(gate.site, name) for gate, name in worked.enrolled}
         absent = plain_absences(worked.company, expected, enrolled)
         assert rows(store, ABSENCES) == absent
+        report = store.daily_reports.read(worked.middle)
+        assert [line[:2] for line in absent if line[2] == worked.middle] == [
+            (line.site, line.user_id) for line in sorted(report.lines, key=lambda line: (line.site, line.user_id))
+            if line.status == "absent" and line.clock_in_local is None
+        ]  # fmt: skip
+        assert sum(line.clock_in_local is not None for line in report.lines) == sum(
+            day.work_date == worked.middle for day in expected
+        )
         counted["companies"] += 1
         counted["people"] += len({(day.site, day.user) for day in expected})
         counted["rows"] += len(expected)
@@ -98,5 +113,6 @@ def test_every_day_of_any_company_is_that_of_the_plainest_loop(
     every()
     assert counted["rows"] >= 3 * examples * people
     assert counted["people"] >= examples * people
+    assert min(counted["in"], counted["out"]) > examples * people / 4
     assert bool(counted["absences"]) is with_shifts
     record_property("compared", ", ".join(f"{count:,} {what}" for what, count in sorted(counted.items())))

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,17 @@ def ingest(
         finished_at=store.clock(),
         run_id="poll run",
     )
+
+
+def noon_device(name: str, *, site: str = "") -> Device:
+    """A device in a zone where it is about noon now, so that no test meets the end of a work date."""
+    return device(name, timezone=f"Etc/GMT{datetime.now(UTC).hour - 12:+d}", site=site)
+
+
+def minutes_ago(device: Device, *minutes: int, user_id: str = "1001") -> list[Punch]:
+    """Punches before now, on the wall clock of the device."""
+    now = datetime.now(ZoneInfo(device.timezone))
+    return [(user_id, f"{now - timedelta(minutes=one):%Y-%m-%d %H:%M:%S}") for one in minutes]
 
 
 def on(day: date, *times: str, user_id: str = "1001") -> list[Punch]:

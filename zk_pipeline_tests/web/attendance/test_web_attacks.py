@@ -33,6 +33,8 @@ PARAMETERS = {
     "/deliveries": ["state", "user_id", "end_date", "after"],
     "/quarantine": ["name", "released", "after"],
     "/exports/file": ["what", "format", "start_date", "user_id", "site", "device"],
+    "/presence": ["site"],
+    "/report": ["site", "date"],
     "/month": ["user_id", "month", "site"],
     "/attendance/day": ["site", "user_id", "date"],
 }
@@ -77,6 +79,7 @@ def test_what_terminals_and_the_crm_say_is_text_on_every_page(reader: httpx.Clie
         ("/exports", 0),
         (f"/attendance/day?{nasty}&date=2026-03-02", 3),
         (f"/month?{nasty}&month=2026-03", 1),
+        ("/report?date=2026-03-02", 2),
         ("/month?user_id=alert", 1),
         ("/attendance?user_id=alert", 1),
     ):
