@@ -30,6 +30,7 @@ COMMANDS = {
     "device": ("terminals.device", "Register terminals and maintain them."),
     "shift": ("attendance.shift", "Shifts besides the hours of the settings, and their assignments."),
     "holiday": ("attendance.holiday", "Dates on which no attendance is expected."),
+    "punch": ("attendance.punch", "Manual punches: requests for punches that no terminal recorded, and decisions."),
     "explain": ("attendance.explain", "Punches, rules, revisions and deliveries of one attendance day."),
     "repair": ("terminals.repair", "Correct punches that earlier versions stored wrongly."),
     "quarantine": ("terminals.quarantine", "Records that could not be read as punches."),
