@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import shutil
 import signal
@@ -71,6 +72,8 @@ def pytest_collection_finish() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Signals and warnings as a user's own start of the product has them, whatever started pytest and however."""
     collect_garbage_rarely()
+    if importlib.util.find_spec("geopandas") is None:
+        sys.modules["geopandas"] = None  # type: ignore[assignment]  # pandera searches it for each column of a frame
     # Hundreds of processes would otherwise each compile the whole package, and each worker rewrite all assertions.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False

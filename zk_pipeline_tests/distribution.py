@@ -28,7 +28,6 @@ SLOW = {
     "web/test_web_pages.py": WHOLE,
     "web/test_web_forms.py": WHOLE,
     "store/deliveries/test_store_records.py": BY_CASE,
-    "demo/test_many_runs.py": BY_CASE,
     "store/deliveries/test_store_unknown_outcomes.py": WHOLE,
     "store/engine/test_store_together.py": WHOLE,
     "defs/automation/test_alerts_of_runs.py": WHOLE,

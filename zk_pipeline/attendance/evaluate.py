@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from zk_pipeline.attendance.day_bounds import DatedRules, DayBounds, day_bounds
-from zk_pipeline.attendance.frames import EVALUATED_DAYS, SUMMARIES
+from zk_pipeline.attendance.frames import EVALUATED_DAYS, SUMMARIES, validated
 from zk_pipeline.attendance.punctuality import attendance_status, early_leave_minutes, late_minutes
 from zk_pipeline.attendance.reasons import reasons
 from zk_pipeline.attendance.rules import OutlierCode, WorkRules
@@ -49,7 +49,7 @@ def evaluate_days(
     early clock-out is an outlier only after the end of the work date. Durations and bounds are compared as instants.
     Raises pandera.errors.SchemaError or SchemaErrors if a frame does not match its schema.
     """
-    summaries = SUMMARIES.validate(summaries.reset_index(drop=True))
+    summaries = validated(summaries.reset_index(drop=True), SUMMARIES)
     by = day_bounds(summaries, [(date.min, rules)] if isinstance(rules, WorkRules) else rules, shifts or {})
     is_incomplete = (summaries["punch_count"] == 1).to_numpy()
     clock_out = summaries["last_punch"].mask(is_incomplete)
@@ -96,7 +96,7 @@ def evaluate_days(
     # The earliest end of the work date in any time zone; rows of other zones are evaluated again after it.
     recheck = by.over[early].groupby(summaries["work_date"][early].dt.date).min()
     return EvaluatedDays(
-        EVALUATED_DAYS.validate(days), {cast(date, d): moment.to_pydatetime() for d, moment in recheck.items()}
+        validated(days, EVALUATED_DAYS), {cast(date, d): moment.to_pydatetime() for d, moment in recheck.items()}
     )
 
 

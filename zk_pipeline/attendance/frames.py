@@ -75,3 +75,15 @@ EVALUATED_DAYS = DAYS.add_columns(
         "judged_by": pa.Column(object),  # hours and where they come from
     }
 )
+
+
+def validated(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """The frame, checked against its schema. Raises pandera.errors.SchemaError or SchemaErrors.
+
+    Pandera attaches an accessor to the frame: a reference cycle, which would keep the columns in memory until the next
+    garbage collection. It is removed.
+    """
+    checked = schema.validate(frame)
+    for one in (frame, checked):
+        vars(one).pop("pandera", None)
+    return checked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -160,6 +162,20 @@ def test_durations_and_bounds_are_true_time_across_a_clock_change(day: date, min
     punches = [PlainPunch(gate, "1001", datetime.combine(day, time(hour))) for hour in (1, 9)]
     (made,) = as_days(evaluate_days(summaries(company, punches), rules_of(company), LONG_AFTER))
     assert (made.worked_minutes, made.codes) == (minutes, ())
+
+
+def test_evaluated_days_are_freed_without_a_garbage_collection() -> None:
+    frame = summaries(
+        PlainCompany(), [PlainPunch(PlainGate("Gate", "UTC", "HQ"), "1", datetime.fromisoformat("2026-03-02 09:00"))]
+    )
+    evaluated = evaluate_days(frame, WorkRules(), LONG_AFTER)
+    columns = weakref.ref(evaluated.days)
+    gc.disable()
+    try:
+        del evaluated
+        assert columns() is None
+    finally:
+        gc.enable()
 
 
 def test_every_code_of_the_contract_has_words_for_people() -> None:

@@ -194,7 +194,7 @@ def test_backfills_from_the_dialog_and_by_the_api_are_one_run_each_and_tell_the_
         assert run.tags["dagster/asset_partition_range_end"] == third
     assert deliveries() == deliveries_before
 
-    page.goto(f"{ui.url}/assets/daily_attendance?view=partitions&partition={second}")
+    page.goto(f"{ui.url}/assets/daily_attendance?view=partitions&partition={first}")
     for name in ("punches by hour (local time)", "outliers by work date"):
         page.get_by_role("img", name=name).wait_for()
     page.screenshot(path=screenshots / "daily_attendance-partition.png")

@@ -98,13 +98,6 @@ def step_failures() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.timeout(240)
-def test_backfills_a_poll_a_sync_and_readers_at_once_are_all_green(
-    home: Path, home_store: Store, fleet: Fleet, crm: CrmReceiver, tmp_path: Path
-) -> None:
-    all_green(home, home_store, fleet, crm, tmp_path, backfills=2, readers=2)
-
-
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_ten_backfills_a_poll_a_sync_and_readers_at_once_are_all_green(
