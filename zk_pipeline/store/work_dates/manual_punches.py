@@ -153,8 +153,9 @@ def follow_devices(connection: Connection) -> None:
         FROM (
             SELECT manual.id, coalesce(heir.name, device.name) AS device, coalesce(heir.site, device.site) AS site
             FROM manual_punches AS manual JOIN devices AS device ON device.name = manual.device
-            LEFT JOIN (SELECT site, arg_min(name, (removed_at IS NOT NULL, id)) AS name FROM devices GROUP BY site) AS heir
-                ON heir.site = manual.site
+            LEFT JOIN (
+                SELECT site, arg_min(name, (removed_at IS NOT NULL, id)) AS name FROM devices GROUP BY site
+            ) AS heir ON heir.site = manual.site
             WHERE device.site <> manual.site
         ) AS moved
         WHERE moved.id = manual_punches.id

@@ -210,7 +210,7 @@ def test_a_restore_keeps_the_manual_punches_of_since_and_of_the_backup(store: St
     assert rows(store, DAYS) == days
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_days_are_those_of_a_store_in_which_terminals_recorded_all_punches(
     seed: int, store: Store, empty_store_file: Where, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
