@@ -50,7 +50,7 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
     """Registered terminals of the examples' names, a CRM, and files of devices, shifts and holidays."""
     switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
     (tmp_path / "shifts.yaml").write_text('shifts:\n  - {name: night, start: "22:00", end: "06:00"}\n')
-    (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,head office,{MONDAY} 08:30,in,power\n")
+    (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,Head office,{MONDAY} 08:30,in,power\n")
     event = f"BEGIN:VEVENT\nDTSTART;VALUE=DATE:{MONDAY:%Y%m%d}\nSUMMARY:Feast\nEND:VEVENT\n"
     (tmp_path / "holidays.ics").write_text(event)
     (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")

@@ -34,7 +34,7 @@ def request(*, user_id: str, site: str, at: str, state: str, reason: str, as_jso
     """Request a punch that no terminal recorded. It is part of a day after `punch approve`; prints the request's id.
 
     \b
-    Example:  zk-pipeline punch request --user-id 1001 --site "head office" --at "2026-11-02 17:30" --state out
+    Example:  zk-pipeline punch request --user-id 1001 --site "Head office" --at "2026-11-02 17:30" --state out
               --reason "terminal without power"
     """
     wanted = PunchRequest(user_id.strip(), site, wall_clock(at), state, reason.strip())
