@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from zk_pipeline.runtime.interpreter import collect_garbage_rarely
+from zk_pipeline.runtime.interpreter import slow_imports
 
-collect_garbage_rarely()
-
-from zk_pipeline.config.settings import load_settings  # noqa: E402 (slow)
-from zk_pipeline.defs.build import build_definitions  # noqa: E402 (slow)
+with slow_imports():
+    from zk_pipeline.config.settings import load_settings
+    from zk_pipeline.defs.build import build_definitions
 
 
 @dg.configured(
