@@ -36,9 +36,13 @@ ExplainedAnswer = catalog_model(
     "raw_punches",
     {
         "site": "Site of its device",
-        "poll_id": "Poll that stored it first (device_polls.id)",
-        "stored_at": "When it was stored (instant, UTC)",
+        "poll_id": "Poll that stored it first (device_polls.id); null for a manual punch",
+        "stored_at": "When it was stored, or approved (instant, UTC)",
         "read_local": "Recorded time, if a clock correction changed it",
+        "manual_punch_id": "Manual punch (manual_punches.id); null for a punch of a terminal, as the next three",
+        "reason": "Reason of the manual punch",
+        "requested_by": "Operator or API token who requested it",
+        "decided_by": "Operator or API token who approved it",
     },
 )
 

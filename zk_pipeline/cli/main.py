@@ -31,6 +31,7 @@ COMMANDS = {
     "shift": ("attendance.shift", "Shifts besides the hours of the settings, and their assignments."),
     "holiday": ("attendance.holiday", "Dates on which no attendance is expected."),
     "who": ("attendance.who", "List who is in now, by site."),
+    "punch": ("attendance.punch", "Manual punches: requests for punches that no terminal recorded, and decisions."),
     "explain": ("attendance.explain", "Punches, rules, revisions and deliveries of one attendance day."),
     "repair": ("terminals.repair", "Correct punches that earlier versions stored wrongly."),
     "quarantine": ("terminals.quarantine", "Records that could not be read as punches."),

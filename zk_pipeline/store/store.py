@@ -39,6 +39,7 @@ from zk_pipeline.store.terminals.devices import DeviceRegistry
 from zk_pipeline.store.terminals.keypad_locks import KeypadLockStore
 from zk_pipeline.store.terminals.punches import PunchStore
 from zk_pipeline.store.terminals.quarantine import QuarantineStore
+from zk_pipeline.store.work_dates.manual_punches import ManualPunchStore
 
 
 def utc_now() -> datetime:
@@ -128,6 +129,10 @@ class Store:
     @property
     def clock_corrections(self) -> CorrectionStore:
         return CorrectionStore(self.database, self.clock)
+
+    @property
+    def manual_punches(self) -> ManualPunchStore:
+        return ManualPunchStore(self.database, self.clock)
 
     @property
     def quarantine(self) -> QuarantineStore:

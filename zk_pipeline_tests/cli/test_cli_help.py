@@ -32,7 +32,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 EVERY = list(commands())
-GROUPS = {"device", "shift", "holiday", "quarantine", "api-token"}
+GROUPS = {"device", "shift", "holiday", "punch", "quarantine", "api-token"}
 LEAVES = [path for path in EVERY if len(path) > 1 or path[0] not in GROUPS]
 
 
@@ -50,6 +50,7 @@ def main_office(fleet: Fleet, home_store: Store, tmp_path: Path, monkeypatch: py
     """Registered terminals of the examples' names, a CRM, and files of devices, shifts and holidays."""
     switch_on(fleet, home_store, gate("Main Office", *present(MONDAY)), gate("Back Gate"))
     (tmp_path / "shifts.yaml").write_text('shifts:\n  - {name: night, start: "22:00", end: "06:00"}\n')
+    (tmp_path / "punches.csv").write_text(f"user_id,site,at,state,reason\n1001,Head office,{MONDAY} 08:30,in,power\n")
     event = f"BEGIN:VEVENT\nDTSTART;VALUE=DATE:{MONDAY:%Y%m%d}\nSUMMARY:Feast\nEND:VEVENT\n"
     (tmp_path / "holidays.ics").write_text(event)
     (tmp_path / "devices.yaml").write_text("devices:\n  - {name: Main Office, ip: 192.0.2.10}\n")
@@ -72,6 +73,8 @@ def test_the_example_of_a_command_works(zk: CommandLine, home_store: Store, path
             home_store.devices.update("Main Office", site=site)
             assert zk("shift", "assign", "night", "--site", site).code == 0
         assert zk("shift", "assign", "night", "--user", "1001").code == 0
+    if path in {("punch", "approve"), ("punch", "reject")}:
+        assert zk(*example_of(zk, "punch", "request")).code == 0
     if path == ("holiday", "remove"):
         assert zk("holiday", "add", str(MONDAY), "Labour Day").code == 0
     if path == ("api-token", "revoke"):

@@ -60,8 +60,11 @@ def explain(*, user_id: str, day: date, site: str | None, as_of: datetime | None
         print_pairs(_summary(at_site[-1]) if at_site else {"site": name, "attendance day": "not processed yet"})
         click.echo()
     print_table(
-        [asdict(one) | {"state": PUNCH_STATES.get(one.punch_state, one.punch_state)} for one in punches],
-        ["site", "device", "punched_at_local", "state", "poll_id", "stored_at", "read_local"],
+        [
+            asdict(one) | {"state": PUNCH_STATES.get(one.punch_state, one.punch_state), "from": one.origin}
+            for one in punches
+        ],
+        ["site", "device", "punched_at_local", "state", "from", "stored_at", "read_local"],
     )
     click.echo()
     print_table(

@@ -1,8 +1,8 @@
 """Carry-over of a restore: for every table, the rows that the restored store takes from the replaced one.
 
-Facts stay as in the replaced store: records of terminals, registered terminals, processed days and their deliveries,
-active API tokens. Operators' decisions return to the backup: shifts, holidays, clock corrections. Work dates whose
-attendance days would differ become stale.
+Facts stay as in the replaced store: records of terminals, manual punches, registered terminals, processed days and
+their deliveries, active API tokens. Operators' decisions return to the backup: shifts, holidays, clock corrections.
+Work dates whose attendance days would differ become stale.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from zk_pipeline.store.terminals.clock_corrections import correct
 from zk_pipeline.store.terminals.devices import EDITABLE, apply_timezone
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.device_changes import fingerprint
+from zk_pipeline.store.work_dates.manual_punches import follow_devices
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 
 # Rows of the replaced store, by these key columns; keys that it does not have keep the row of the backup.
@@ -26,6 +27,7 @@ CARRIED: Mapping[str, tuple[str, ...]] = {
     "device_polls": ("id",),
     "device_poll_totals": ("device", "status"),
     "raw_punches": ("device", "user_id", "punched_at_local"),
+    "manual_punches": ("id",),
     "quarantined_records": ("device", "raw"),
     "device_users": ("device",),
     "device_slots": ("device",),
@@ -92,6 +94,7 @@ def carry_over(connection: Connection, now: datetime) -> Carried:
         for table in ("store_settings", "replaced.main.store_settings")
     )
     connection.execute(f"CREATE TEMP TABLE own_punches AS {_only_here('raw_punches')}")
+    connection.execute(f"CREATE TEMP TABLE own_manual AS {_only_here('manual_punches')}")
     connection.execute(
         """
         CREATE TEMP TABLE moved_devices AS
@@ -116,7 +119,7 @@ def carry_over(connection: Connection, now: datetime) -> Carried:
     _delete_cleared(connection)
     _rebuild(connection)
     stale = _make_stale(connection)
-    for table in ("own_punches", "moved_devices", "taken_days"):
+    for table in ("own_punches", "own_manual", "moved_devices", "taken_days"):
         connection.execute(f"DROP TABLE {table}")
     return Carried(*taken_days, stale, *devices, *tokens, undone)
 
@@ -181,11 +184,12 @@ def _delete_cleared(connection: Connection) -> None:
         f"""
         CREATE TEMP TABLE cleared AS
         SELECT punch.seq FROM {placing.punches} AS punch {placing.join}
-        WHERE punch.seq IN (SELECT seq FROM own_punches)
+        WHERE punch.seq IN (SELECT seq FROM own_punches UNION ALL SELECT seq FROM own_manual)
           AND {placing.work_date} IN (SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL)
         """  # noqa: S608 (constant SQL)
     )
-    connection.execute("DELETE FROM raw_punches WHERE seq IN (FROM cleared)")
+    for table in ("raw_punches", "manual_punches"):
+        connection.execute(f"DELETE FROM {table} WHERE seq IN (FROM cleared)")  # noqa: S608 (constant names)
     connection.execute("DROP TABLE cleared")
 
 
@@ -193,6 +197,7 @@ def _rebuild(connection: Connection) -> None:
     for (name,) in connection.execute("SELECT name FROM moved_devices ORDER BY 1").fetchall():
         zone = connection.execute("SELECT timezone FROM devices WHERE name = ?", [name]).fetchall()[0][0]
         apply_timezone(connection, name, zone)
+    follow_devices(connection)
     connection.execute("DELETE FROM corrected_punches")
     for (name,) in connection.execute(
         "SELECT DISTINCT device FROM clock_corrections WHERE revoked_at IS NULL ORDER BY 1"

@@ -150,8 +150,16 @@ def _delete(connection: Connection, before: date, now: datetime) -> None:
         """,  # noqa: S608 (constant SQL)
         {"now": now},
     )
-    for table in ("raw_punches", "corrected_punches"):
+    for table in ("raw_punches", "corrected_punches", "manual_punches"):
         connection.execute(f"DELETE FROM {table} WHERE seq IN (FROM expired)")  # noqa: S608 (constant names)
+    # Requests on these dates that were rejected, or can no longer be approved.
+    connection.execute(
+        """
+        DELETE FROM manual_punches WHERE decision IS DISTINCT FROM 'approved'
+            AND punched_at_local::DATE IN (SELECT work_date FROM work_dates WHERE raw_purged_at = $now)
+        """,
+        {"now": now},
+    )
     connection.execute("DROP TABLE expired")
     connection.execute(
         """

@@ -215,7 +215,9 @@ def _spans(connection: Connection, offset: int) -> list[tuple[date, date]]:
         """
         SELECT day, sum(held) FROM (
             SELECT CAST(punched_at_local - to_minutes($offset) AS DATE) AS day, count(*) AS held
-            FROM raw_punches GROUP BY 1
+            FROM (
+                SELECT punched_at_local FROM raw_punches UNION ALL SELECT punched_at_local FROM manual_punches
+            ) GROUP BY 1
             UNION ALL SELECT work_date, count(*) FROM daily_attendance_revisions GROUP BY 1
             UNION ALL SELECT work_date, count(*) FROM crm_deliveries GROUP BY 1
             UNION ALL SELECT work_date, count(*) FROM daily_attendance GROUP BY 1

@@ -19,6 +19,7 @@ _KEYS = {
     "device_polls": ("id",),
     "device_poll_totals": ("(device, status)",),
     "work_dates": ("work_date",),
+    "manual_punches": ("id",),
 }
 PUNCH_KEY = "device, user_id, punched_at_local"
 

@@ -75,8 +75,16 @@ WHOLE = [
          "SELECT count(*), min(idempotency_key) FROM (SELECT idempotency_key FROM crm_deliveries "
          "WHERE state NOT IN ('delivered', 'superseded') GROUP BY 1 HAVING count(DISTINCT work_date) > 1)"),
     Rule("numbers", "error", "punches have numbers above the last one given", REPORT,
-         "SELECT count(*), min(seq)::VARCHAR FROM raw_punches "
+         "SELECT count(*), min(seq)::VARCHAR "
+         "FROM (SELECT seq FROM raw_punches UNION ALL SELECT seq FROM manual_punches) "
          "WHERE seq > (SELECT max(value::BIGINT) FROM store_settings WHERE name = 'last_seq')"),
+    Rule("manual-punches", "error", "manual punches are at a site that is not that of their device", REPORT,
+         "SELECT count(*), min(manual.id)::VARCHAR FROM manual_punches AS manual "
+         "LEFT JOIN devices AS device ON device.name = manual.device WHERE device.site IS DISTINCT FROM manual.site"),
+    Rule("punch-requests", "note", "manual punches wait for a decision, and are part of no day",
+         "`zk-pipeline punch list --open` shows them; `punch approve ID` or `punch reject ID --reason TEXT` decides",
+         "SELECT count(*), min(site || ' ' || user_id || ' ' || punched_at_local) FROM manual_punches "
+         "WHERE decision IS NULL"),
     Rule("dead-letters", "warning", "deliveries have failed permanently",
          "correct the cause, then `zk-pipeline sync --retry-failed`",
          "SELECT count(*), min(work_date || ' ' || user_id) FROM crm_deliveries WHERE state = 'failed'"),

@@ -6,23 +6,38 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from zk_pipeline.store.engine.database import Connection, Database
-from zk_pipeline.store.work_dates.assignment import assign_work_dates
+from zk_pipeline.store.work_dates.assignment import assign_work_dates, valid_punches
 
 PUNCH_STATES = {0: "in", 1: "out", 2: "break out", 3: "break in", 4: "overtime in", 5: "overtime out"}
 
 
 @dataclass(frozen=True)
 class ExplainedPunch:
-    """A punch of the work date; `read_local`: the time as recorded, if it was corrected."""
+    """A punch of the work date; `read_local`: the time as recorded, if it was corrected.
+
+    A manual punch has an id, a reason and its operators instead of a poll; it is stored when it is approved.
+    """
 
     site: str
     device: str
     punched_at_local: datetime
     punched_at: datetime
     punch_state: int
-    poll_id: int
+    poll_id: int | None
     stored_at: datetime
     read_local: datetime | None
+    manual_punch_id: int | None
+    reason: str | None
+    requested_by: str | None
+    decided_by: str | None
+
+    @property
+    def origin(self) -> str:
+        """Where the punch comes from: its poll, or the request with its reason and operators."""
+        if self.manual_punch_id is None:
+            return f"poll {self.poll_id}"
+        operators = f"requested by {self.requested_by}, approved by {self.decided_by}"
+        return f"manual punch {self.manual_punch_id}: {self.reason} ({operators})"
 
 
 @dataclass(frozen=True)
@@ -97,18 +112,20 @@ class Explanations:
 
 
 def _punches(connection: Connection, user_id: str, day: date, as_of: datetime | None) -> list[ExplainedPunch]:
-    pairs = "SELECT DISTINCT device, user_id FROM raw_punches WHERE user_id = $user"
+    pairs = f"SELECT DISTINCT device, user_id FROM {valid_punches(connection)} WHERE user_id = $user"  # noqa: S608
     placing = assign_work_dates(connection, pairs=pairs, values={"user": user_id})
     rows = connection.execute(
         f"""
         SELECT coalesce(device.site, punch.device) AS site, punch.device, punch.punched_at_local, punch.punched_at,
-               punch.punch_state, punch.first_poll_id, stored.created_at,
-               CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local END
+               punch.punch_state, punch.first_poll_id, coalesce(stored.created_at, manual.decided_at) AS stored_at,
+               CASE WHEN stored.punched_at_local <> punch.punched_at_local THEN stored.punched_at_local END,
+               manual.id, manual.reason, manual.requested_by, manual.decided_by
         FROM {placing.punches} AS punch {placing.join}
-        JOIN raw_punches AS stored ON stored.seq = punch.seq
+        LEFT JOIN raw_punches AS stored ON stored.seq = punch.seq
+        LEFT JOIN manual_punches AS manual ON manual.seq = punch.seq
         LEFT JOIN devices AS device ON device.name = punch.device
         WHERE punch.user_id = $user AND punch.punched_at_local >= $first AND punch.punched_at_local < $last
-          AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored.created_at <= $as_of)
+          AND {placing.work_date} = $first::DATE AND ($as_of IS NULL OR stored_at <= $as_of)
         ORDER BY site, punch.punched_at, punch.device
         """,  # noqa: S608 (constant SQL)
         {"user": user_id, "first": day, "last": day + timedelta(days=2), "as_of": as_of},

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from zk_pipeline.store.engine.database import Database
-from zk_pipeline.store.work_dates.assignment import stored_workday_start
+from zk_pipeline.store.work_dates.assignment import stored_workday_start, valid_punches
 
 _LONGEST_TODAY = timedelta(hours=50)  # since today began in the earliest zone
 
@@ -49,7 +49,8 @@ def presence(database: Database, now: datetime) -> list[SitePresence]:
         )
         connection.register("todays", table)
         rows = connection.execute(
-            _PRESENCE, {"since": now - _LONGEST_TODAY, "starts": int(since_midnight.total_seconds() // 60)}
+            _PRESENCE.format(punches=valid_punches(connection)),
+            {"since": now - _LONGEST_TODAY, "starts": int(since_midnight.total_seconds() // 60)},
         ).fetchall()
         connection.unregister("todays")
     return [SitePresence(*row) for row in rows]
@@ -58,9 +59,8 @@ def presence(database: Database, now: datetime) -> list[SitePresence]:
 _PRESENCE = """
 WITH seen AS (
     SELECT todays.site, count(DISTINCT punch.user_id) AS people, max(punch.punched_at) AS last_punch
-    FROM raw_punches AS punch JOIN todays ON todays.device = punch.device
-    WHERE punch.punched_at >= $since AND NOT punch.is_clock_suspect AND punch.voided_at IS NULL
-      AND CAST(punch.punched_at_local - to_minutes($starts) AS DATE) = todays.today
+    FROM {punches} AS punch JOIN todays ON todays.device = punch.device
+    WHERE punch.punched_at >= $since AND CAST(punch.punched_at_local - to_minutes($starts) AS DATE) = todays.today
     GROUP BY todays.site
 ),
 enrolled AS (

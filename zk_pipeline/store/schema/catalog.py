@@ -161,6 +161,27 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "(instant, UTC): stored, but part of no day; null otherwise",
         },
     ),
+    "manual_punches": (
+        "Punches requested by operators, with the decisions; approved ones count as punches of their site and user. "
+        "Append-only: a request is decided once",
+        {
+            "id": "Number of the request",
+            "site": "Site of the punch",
+            "user_id": "User id as enrolled on the terminals",
+            "punched_at": "The instant (UTC), from the wall clock and the zone of `device`",
+            "punched_at_local": "The wall clock at the site",
+            "punch_state": "0 in, 1 out",
+            "reason": "Reason of the request",
+            "requested_by": "Operator (cli:LOGIN) who requested it",
+            "requested_at": "When it was requested (instant, UTC)",
+            "decided_by": "Operator who approved or rejected it; null without a decision",
+            "decided_at": "When it was decided (instant, UTC); null without a decision",
+            "decision": "approved or rejected; null without a decision",
+            "decision_reason": "Reason of a rejection; otherwise null",
+            "device": "Terminal of the site whose zone, shift and trusted states apply: the oldest one",
+            "seq": "Number given at the approval, as raw_punches.seq; null without one",
+        },
+    ),
     "quarantined_records": (
         "Records of a terminal's log that cannot be a punch, with their bytes",
         {
@@ -317,8 +338,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         "Processing state of each work date; a date is stale while latest_punch_seq is above processed_seq",
         {
             "work_date": "The work date, in the device's zone",
-            "latest_punch_seq": "Highest raw_punches.seq among its punches",
-            "processed_seq": "Highest raw_punches.seq at the last processing; 0 before the first one",
+            "latest_punch_seq": "Highest seq among its punches",
+            "processed_seq": "Highest seq at the last processing; 0 before the first one",
             "processed_at": "Last processing (instant, UTC)",
             "reprocess_after": "When the day is over and must be processed again (instant, UTC); null if it was over",
             "raw_purged_at": "When retention purged its punches (instant, UTC); its rows are final from then on",

@@ -21,6 +21,7 @@ from zk_pipeline.store.errors import DeviceExists, ReadingRefused, UnknownDevice
 from zk_pipeline.store.terminals.clock_corrections import correct
 from zk_pipeline.store.terminals.ingest import AHEAD, CLOCK_WAS_RESET_BEFORE
 from zk_pipeline.store.work_dates.device_changes import invalidating_affected_dates
+from zk_pipeline.store.work_dates.manual_punches import follow_devices
 
 EDITABLE = (
     "ip_address",
@@ -342,6 +343,8 @@ def _update(connection: Connection, device: Device, now: datetime) -> None:
     touches = before is not None and before != (device.site, device.timezone, device.trust_punch_states)
     with invalidating_affected_dates(connection, (before[0], device.site) if before and touches else None):
         _change(connection, device, now)
+        if touches:
+            follow_devices(connection)
         if before and before[1] != device.timezone:
             moved = drift_in_zone(0.0, now.replace(tzinfo=None), zone=before[1], other=device.timezone)
             apply_timezone(connection, device.name, device.timezone, moved=moved or 0.0)

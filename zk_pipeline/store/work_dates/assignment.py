@@ -46,6 +46,11 @@ _CORRECTED = f"""
     UNION ALL
     SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, first_poll_id FROM corrected_punches
 """  # noqa: S608 (constant SQL)
+_MANUAL = """
+    UNION ALL
+    SELECT device, user_id, punched_at, punched_at_local, punch_state, seq, NULL::BIGINT AS first_poll_id
+    FROM manual_punches WHERE decision = 'approved'
+"""
 _BEGUN = """
     LEFT JOIN roster AS begun ON begun.device = punch.device AND begun.user_id = punch.user_id
         AND punch.punched_at_local::DATE BETWEEN begun.first AND begun.last
@@ -101,9 +106,13 @@ def assign_date_range(connection: Connection, begin: date, end: date, *, workday
 
 
 def valid_punches(connection: Connection) -> str:
-    """Subquery of valid punches: not voided, with a plausible or corrected clock."""
-    is_corrected = connection.execute("SELECT EXISTS (FROM corrected_punches)").fetchall()[0][0]
-    return f"({_CORRECTED if is_corrected else _VALID})"
+    """Subquery of valid punches: of terminals, not voided and with a plausible or corrected clock; and approved manual
+    ones, which have no poll.
+    """
+    is_corrected, has_manual = connection.execute(
+        "SELECT EXISTS (FROM corrected_punches), EXISTS (FROM manual_punches WHERE decision = 'approved')"
+    ).fetchall()[0]
+    return f"({_CORRECTED if is_corrected else _VALID}{_MANUAL if has_manual else ''})"
 
 
 def stored_workday_start(connection: Connection) -> time:

@@ -49,7 +49,7 @@ def day(request: Request, services: Given, identity: Reader) -> Response:
     found = services.store.explanations.explain(asked.user_id, asked.day).at(asked.site)
     punches, revisions = found.punches, found.revisions
     context = services.store.day_details.read(
-        asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches)
+        asked.site, asked.user_id, asked.day, polls=(one.poll_id for one in punches if one.poll_id is not None)
     )
     if not (punches or revisions or context.earlier or context.later):
         raise HTTPException(404, f"no punches or days of {asked.user_id!r} at {asked.site!r} on {asked.day}")

@@ -29,12 +29,19 @@ from zk_pipeline_tests.store.store_fixtures import (
 )
 from zk_pipeline_tests.waiting import until
 
+_MANUAL = (
+    "INSERT INTO manual_punches (id, site, user_id, punched_at, punched_at_local, punch_state, reason, requested_by, "
+    "requested_at, decision, device) VALUES (1, {}, '1001', now(), TIMESTAMP '2026-03-02 12:00', 0, 'power', 'ada', "
+    "now(), {}, 'Gate')"
+)
 # What breaks a rule, and that rule alone where it can.
 BREAK = {
     "tables": "ALTER TABLE alerts DROP COLUMN body",
     "doubled-keys": "INSERT INTO device_polls FROM device_polls",
     "delivery-keys-unique": "UPDATE crm_deliveries SET idempotency_key = 'same', state = 'pending'",
     "numbers": "UPDATE store_settings SET value = '1' WHERE name = 'last_seq'",
+    "manual-punches": _MANUAL.format("'Elsewhere'", "'rejected'"),
+    "punch-requests": _MANUAL.format("(SELECT site FROM devices)", "NULL"),
     "dead-letters": "UPDATE crm_deliveries SET state = 'failed' WHERE work_date = '2026-03-02'",
     "quarantine": "INSERT INTO quarantined_records (device, raw, reason, first_poll_id, created_at) "
     "VALUES ('Gate', 'x'::BLOB, 'impossible date', 1, now())",

@@ -1,0 +1,128 @@
+"""`zk-pipeline punch …`: manual punches."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from zk_pipeline.cli.context import open_context
+from zk_pipeline.cli.output import as_json, note, print_json, print_rows
+from zk_pipeline.operations.files.punch_file import apply_punch_file, wall_clock
+from zk_pipeline.store.queries.explanations import PUNCH_STATES
+from zk_pipeline.store.work_dates.manual_punches import STATES, ManualPunch, PunchRequest
+
+_HINT = "the next `zk-pipeline process` computes its day again"
+
+
+@click.group()
+def punch() -> None:
+    """Manual punches: requests for punches that no terminal recorded, and decisions."""
+
+
+@punch.command("request")
+@click.option("--user-id", required=True, help="The user.")
+@click.option("--site", required=True, help="The site.")
+@click.option("--at", required=True, metavar='"YYYY-MM-DD HH:MM"', help="Time on the wall clock of the site.")
+@click.option("--state", type=click.Choice(list(STATES)), required=True, help="Clock-in or clock-out.")
+@click.option("--reason", required=True, help="Reason of the request.")
+@as_json
+def request(*, user_id: str, site: str, at: str, state: str, reason: str, as_json: bool) -> None:
+    """Request a punch that no terminal recorded. It is part of a day after `punch approve`; prints the request's id.
+
+    \b
+    Example:  zk-pipeline punch request --user-id 1001 --site "Head office" --at "2026-11-02 17:30" --state out
+              --reason "terminal without power"
+    """
+    wanted = PunchRequest(user_id.strip(), site, wall_clock(at), state, reason.strip())
+    (made,) = open_context().store.manual_punches.request([wanted], _operator())
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(made.id)
+        note(f"it waits for a decision:  zk-pipeline punch approve {made.id}")
+
+
+@punch.command("approve")
+@click.argument("punch_id", metavar="ID", type=int)
+@as_json
+def approve(punch_id: int, as_json: bool) -> None:
+    """Approve the request ID: its punch counts, and its work date becomes stale.
+
+    \b
+    Example:  zk-pipeline punch approve 1
+    """
+    done = open_context().store.manual_punches.decide(punch_id, "approved", _operator())
+    _print_decision(done, as_json=as_json)
+    note(_HINT)
+
+
+@punch.command("reject")
+@click.argument("punch_id", metavar="ID", type=int)
+@click.option("--reason", required=True, help="Reason of the rejection.")
+@as_json
+def reject(punch_id: int, reason: str, as_json: bool) -> None:
+    """Reject the request ID; it stays listed with the reason.
+
+    \b
+    Example:  zk-pipeline punch reject 1 --reason "on leave on that day"
+    """
+    _print_decision(
+        open_context().store.manual_punches.decide(punch_id, "rejected", _operator(), reason=reason), as_json=as_json
+    )
+
+
+@punch.command("list")
+@click.option("--open", "only_open", is_flag=True, help="Only requests that wait for a decision.")
+@as_json
+def list_(only_open: bool, as_json: bool) -> None:
+    """List requests and decisions.
+
+    \b
+    Example:  zk-pipeline punch list --open
+    """
+    found = open_context().store.manual_punches.all()
+    rows = [
+        asdict(one) | {"state": PUNCH_STATES[one.punch_state], "at": f"{one.punched_at_local:%Y-%m-%d %H:%M}"}
+        for one in found
+        if not only_open or one.decision is None
+    ]
+    columns = ["id", "site", "user_id", "at", "state", "reason", "requested_by", "decision", "decided_by"]
+    none = "no requests; make one with `zk-pipeline punch request`"
+    print_rows(rows, [*columns, "decision_reason"], as_json=as_json, none=none)
+
+
+@punch.command("apply")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def apply(file: Path, as_json: bool) -> None:
+    """Add the punches of a table (.csv: user_id,site,at,state,reason), such as after an outage: all or none. They are
+    approved at once.
+
+    \b
+    Example:  zk-pipeline punch apply punches.csv
+    """
+    made = apply_punch_file(open_context().store, file, _operator())
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"approved: {len(made)}")
+        note(_HINT)
+
+
+def _print_decision(one: ManualPunch, *, as_json: bool) -> None:
+    if as_json:
+        print_json(one)
+    else:
+        at = f"{one.user_id} {PUNCH_STATES[one.punch_state]} at {one.punched_at_local:%Y-%m-%d %H:%M}"
+        click.echo(f"{one.decision} {one.id}: {at}, {one.site}")
+
+
+def _operator() -> str:
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (OSError, KeyError):  # a container without an entry for the user
+        return f"cli:{os.getuid()}"

@@ -1,0 +1,64 @@
+"""Manual punches from a table (.csv), such as after an outage: all of them, or none."""
+
+from __future__ import annotations
+
+import csv
+from datetime import datetime
+from pathlib import Path
+
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.store import Store
+from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchRequest, RequestsRefused
+
+COLUMNS = ("user_id", "site", "at", "state", "reason")
+
+
+def wall_clock(text: str) -> datetime:
+    """The wall-clock time of `YYYY-MM-DD HH:MM`. Raises UsageError."""
+    try:
+        return datetime.strptime(text.strip(), "%Y-%m-%d %H:%M")  # noqa: DTZ007 (wall clock)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time such as '2026-11-22 08:30'") from None
+
+
+def apply_punch_file(store: Store, path: Path, operator: str) -> list[ManualPunch]:
+    """Store and approve the manual punches of a file. Raises UsageError naming each bad line, without any change."""
+    requests, problems = _read(path)
+    try:
+        if not problems:
+            return store.manual_punches.request(list(requests.values()), operator, approve=True)
+    except RequestsRefused as error:
+        lines = list(requests)
+        problems = {lines[index]: text for index, text in error.problems.items()}
+    named = "; ".join(f"line {line}: {text}" for line, text in sorted(problems.items()))
+    raise UsageError(f"{path}: no punch was stored: {named}")
+
+
+def _read(path: Path) -> tuple[dict[int, PunchRequest], dict[int, str]]:
+    """Requests and problems, by line."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    table = csv.DictReader(text.splitlines(), strict=True)
+    requests: dict[int, PunchRequest] = {}
+    problems: dict[int, str] = {}
+    try:
+        if sorted(table.fieldnames or ()) != sorted(COLUMNS):
+            raise UsageError(f"{path}: the first line must name the columns {','.join(COLUMNS)}")
+        for row in table:
+            if None in row or None in row.values():
+                problems[table.line_num] = f"it must have {len(COLUMNS)} values"
+                continue
+            try:
+                at = wall_clock(row["at"])
+            except UsageError as error:
+                problems[table.line_num] = str(error)
+                continue
+            values = {name: row[name].strip() for name in ("user_id", "site", "state", "reason")}
+            requests[table.line_num] = PunchRequest(punched_at_local=at, **values)
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {table.line_num}: {error}") from None
+    if not requests and not problems:
+        raise UsageError(f"{path}: the table has no punch")
+    return requests, problems

@@ -1,0 +1,293 @@
+"""Manual punches: requests for punches that no terminal recorded, and the decisions on them.
+
+An approved one counts as a punch of its site and user (`assignment.valid_punches`). It has the zone, the shifts and the
+trust of a terminal of its site: its `device`, at first the site's oldest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from zk_pipeline.attendance.zones import to_instants
+from zk_pipeline.errors import UsageError
+from zk_pipeline.store.engine.database import Connection, Database
+from zk_pipeline.store.work_dates.assignment import assign_work_dates
+from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
+
+STATES = {"in": 0, "out": 1}
+Decision = Literal["approved", "rejected"]
+
+
+@dataclass(frozen=True)
+class PunchRequest:
+    """A punch to be added; `punched_at_local` in the zone of the site's terminal, `state` as in STATES."""
+
+    user_id: str
+    site: str
+    punched_at_local: datetime
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ManualPunch:
+    """A row of `manual_punches`; without a decision it waits for one."""
+
+    id: int
+    site: str
+    user_id: str
+    punched_at: datetime
+    punched_at_local: datetime
+    punch_state: int
+    reason: str
+    requested_by: str
+    requested_at: datetime
+    decided_by: str | None
+    decided_at: datetime | None
+    decision: Decision | None
+    decision_reason: str | None
+
+
+class RequestsRefused(UsageError):
+    """`problems`: what is wrong with each refused request, by its index."""
+
+    def __init__(self, problems: Mapping[int, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class ManualPunchStore:
+    database: Database
+    clock: Callable[[], datetime]
+
+    def all(self) -> list[ManualPunch]:
+        """All requests, decided ones included, in order."""
+        with self.database.read("list manual punches") as connection:
+            return _read(connection, "true", [])
+
+    def request(
+        self, requests: Sequence[PunchRequest], requested_by: str, *, approve: bool = False
+    ) -> list[ManualPunch]:
+        """Store requests, all or none; with `approve` they are approved at once by the same operator.
+
+        Raises RequestsRefused for a site without terminals, a future time, an empty text, a work date that retention
+        has purged, and a request that is already stored and not rejected.
+        """
+        with self.database.write("request manual punches", f"{len(requests)} of them") as connection:
+            first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM manual_punches").fetchall()[0][0]
+            ids = list(range(first, first + len(requests)))
+            now = self.clock()
+            zones = _zones(connection)
+            problems = _problems(connection, requests, zones, now)
+            if not problems and requests:
+                rows = [
+                    {
+                        "id": id_,
+                        "site": one.site,
+                        "user_id": one.user_id,
+                        "punched_at": _instant(one.punched_at_local, zones[one.site][1]),
+                        "punched_at_local": one.punched_at_local,
+                        "punch_state": STATES[one.state],
+                        "reason": one.reason,
+                        "requested_by": requested_by,
+                        "requested_at": now,
+                        "device": zones[one.site][0],
+                    }
+                    for id_, one in zip(ids, requests, strict=True)
+                ]
+                connection.register("requested", pa.Table.from_pylist(rows, _REQUESTED))
+                connection.execute("INSERT INTO manual_punches BY NAME SELECT * FROM requested")
+                connection.unregister("requested")
+                problems = {id_ - first: text for id_, text in _purged(connection, ids).items()}
+            if problems:
+                raise RequestsRefused(dict(sorted(problems.items())))
+            if approve:
+                _approve(connection, ids, requested_by, now)
+            return _read(connection, "list_contains(?, id)", [ids])
+
+    def decide(
+        self, punch_id: int, decision: Decision, decided_by: str, *, reason: str | None = None, may_be_own: bool = True
+    ) -> ManualPunch:
+        """Approve or reject a request; an approval makes its work date stale.
+
+        Raises UsageError for an unknown or decided request, for one by `decided_by` unless `may_be_own`, and for the
+        approval of a punch on a work date that retention has purged.
+        """
+        with self.database.write("decide on a manual punch", str(punch_id)) as connection:
+            found = _read(connection, "id = ?", [punch_id])
+            if not found:
+                raise UsageError(f"there is no manual punch {punch_id}; `zk-pipeline punch list` shows them")
+            if found[0].decision:
+                raise UsageError(f"manual punch {punch_id} was already {found[0].decision} by {found[0].decided_by}")
+            if not may_be_own and found[0].requested_by == decided_by:
+                raise UsageError(f"manual punch {punch_id} was requested by {decided_by}: another must decide on it")
+            if decision == "approved":
+                if problems := _purged(connection, [punch_id]):
+                    raise UsageError(problems[punch_id])
+                _approve(connection, [punch_id], decided_by, self.clock())
+            else:
+                connection.execute(
+                    "UPDATE manual_punches SET decision = 'rejected', decided_by = ?, decided_at = ?, "
+                    "decision_reason = ? WHERE id = ?",
+                    [decided_by, self.clock(), reason, punch_id],
+                )
+            return _read(connection, "id = ?", [punch_id])[0]
+
+
+def follow_devices(connection: Connection) -> None:
+    """Adapt manual punches to changed registrations, in the transaction that changes them.
+
+    A punch whose device has left its site gets the oldest remaining device of the site; the last device of a site takes
+    its manual punches along. Instants follow the zones.
+    """
+    connection.execute(
+        """
+        UPDATE manual_punches SET device = moved.device, site = moved.site
+        FROM (
+            SELECT manual.id, coalesce(heir.name, device.name) AS device, coalesce(heir.site, device.site) AS site
+            FROM manual_punches AS manual JOIN devices AS device ON device.name = manual.device
+            LEFT JOIN (
+                SELECT site, arg_min(name, (removed_at IS NOT NULL, id)) AS name FROM devices GROUP BY site
+            ) AS heir ON heir.site = manual.site
+            WHERE device.site <> manual.site
+        ) AS moved
+        WHERE moved.id = manual_punches.id
+        """
+    )
+    rows = connection.execute(
+        """
+        SELECT manual.id, manual.punched_at_local, manual.punched_at, device.timezone
+        FROM manual_punches AS manual JOIN devices AS device ON device.name = manual.device
+        """
+    ).fetchall()
+    for id_, local, stored, zone in rows:
+        instant = _instant(local, zone)
+        if instant != stored:
+            connection.execute("UPDATE manual_punches SET punched_at = ? WHERE id = ?", [instant, id_])
+
+
+def _instant(local: datetime, zone: str) -> datetime:
+    found: datetime = to_instants(pd.Series([local], dtype="datetime64[us]"), zone).iloc[0].to_pydatetime()
+    return found
+
+
+def _zones(connection: Connection) -> dict[str, tuple[str, str]]:
+    """Oldest device and its zone, by site."""
+    oldest = "(removed_at IS NOT NULL, id)"
+    rows = connection.execute(
+        f"SELECT site, arg_min(name, {oldest}), arg_min(timezone, {oldest}) FROM devices GROUP BY site"  # noqa: S608
+    )
+    return {site: (device, zone) for site, device, zone in rows.fetchall()}
+
+
+def _problems(
+    connection: Connection, requests: Sequence[PunchRequest], zones: Mapping[str, tuple[str, str]], now: datetime
+) -> dict[int, str]:
+    held: dict[tuple[Any, ...], str] = {
+        key: f"is manual punch {id_}"
+        for id_, *key_values in connection.execute(
+            "SELECT id, site, user_id, punched_at_local, punch_state FROM manual_punches "
+            "WHERE decision IS DISTINCT FROM 'rejected'"
+        ).fetchall()
+        for key in [tuple(key_values)]
+    }
+    problems = {}
+    for index, one in enumerate(requests):
+        key = (one.site, one.user_id, one.punched_at_local, STATES.get(one.state))
+        what = f"{one.user_id} {one.state} at {one.punched_at_local:%Y-%m-%d %H:%M}"
+        if empty := [name for name in ("user_id", "reason") if not asdict(one)[name].strip()]:
+            problems[index] = f"the {empty[0]} is empty"
+        elif one.state not in STATES:
+            problems[index] = f"the state {one.state!r} is not in or out"
+        elif one.site not in zones:
+            problems[index] = f"no site {one.site!r}; there are: {', '.join(sorted(zones)) or 'none'}"
+        elif _instant(one.punched_at_local, zones[one.site][1]) > now:
+            problems[index] = f"{what} is in the future"
+        elif key in held:
+            problems[index] = f"{what} {held[key]} already"
+        held.setdefault(key, "is requested")
+    return problems
+
+
+def _approve(connection: Connection, ids: Sequence[int], decided_by: str, now: datetime) -> None:
+    if not ids:
+        return
+    first = next_seq(connection, len(ids))
+    connection.execute(
+        """
+        UPDATE manual_punches SET decision = 'approved', decided_by = $by, decided_at = $now,
+            seq = $first - 1 + list_position($ids, id)
+        WHERE list_contains($ids, id)
+        """,
+        {"by": decided_by, "now": now, "first": first, "ids": list(ids)},
+    )
+    dates = _work_dates(connection, ids)
+    table = pa.table(
+        {
+            "work_date": pa.array([dates[id_] for id_ in ids], pa.date32()),
+            "seq": pa.array(range(first, first + len(ids)), pa.int64()),
+        }
+    )
+    connection.register("approved_dates", table)
+    mark_stale(connection, "approved_dates")
+    connection.unregister("approved_dates")
+
+
+def _work_dates(connection: Connection, ids: Sequence[int]) -> dict[int, date]:
+    """Work date of each manual punch, by the shift of its user."""
+    values = {"ids": list(ids)}
+    pairs = "SELECT DISTINCT device, user_id FROM manual_punches WHERE list_contains($ids, id)"
+    placing = assign_work_dates(connection, pairs=pairs, values=values)
+    return dict(
+        connection.execute(
+            f"SELECT punch.id, {placing.work_date} FROM manual_punches AS punch {placing.join} "  # noqa: S608
+            "WHERE list_contains($ids, punch.id)",
+            values,
+        ).fetchall()
+    )
+
+
+def _purged(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Problems of the manual punches on purged work dates."""
+    rows = connection.execute("SELECT work_date FROM work_dates WHERE raw_purged_at IS NOT NULL").fetchall()
+    purged = {row[0] for row in rows}
+    return {
+        id_: f"the punches of work date {day} are deleted by retention: its rows are final"
+        for id_, day in (_work_dates(connection, ids).items() if purged else ())
+        if day in purged
+    }
+
+
+_REQUESTED = pa.schema(
+    {
+        "id": pa.int64(),
+        "site": pa.string(),
+        "user_id": pa.string(),
+        "punched_at": pa.timestamp("us", "UTC"),
+        "punched_at_local": pa.timestamp("us"),
+        "punch_state": pa.uint8(),
+        "reason": pa.string(),
+        "requested_by": pa.string(),
+        "requested_at": pa.timestamp("us", "UTC"),
+        "device": pa.string(),
+    }
+)
+
+
+def _read(connection: Connection, where: str, values: list[object]) -> list[ManualPunch]:
+    rows = connection.execute(
+        f"""
+        SELECT id, site, user_id, punched_at, punched_at_local, punch_state, reason, requested_by, requested_at,
+               decided_by, decided_at, decision, decision_reason
+        FROM manual_punches WHERE {where} ORDER BY id
+        """,  # noqa: S608 (constant SQL)
+        values,
+    ).fetchall()
+    return [ManualPunch(*row) for row in rows]

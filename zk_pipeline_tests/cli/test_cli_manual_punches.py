@@ -1,0 +1,77 @@
+"""`zk-pipeline punch`: requests, decisions and files of manual punches, in the attendance days that follow."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import pytest
+
+from zk_pipeline.store.store import Store
+from zk_pipeline_tests.cli.command_fixtures import CommandLine
+from zk_pipeline_tests.gates import MONDAY, WEDNESDAY
+from zk_pipeline_tests.store.store_fixtures import rows, stale
+
+HEADER = "user_id,site,at,state,reason\n"
+
+
+@pytest.fixture
+def site(home_store: Store) -> str:
+    return home_store.devices.all()[0].site
+
+
+def request(zk: CommandLine, site: str, at: str = f"{MONDAY} 23:10") -> int:
+    options = ("--user-id", "1001", "--site", site, "--at", at, "--state", "out", "--reason", "no power")
+    made: int = zk("punch", "request", *options, "--json").json["id"]
+    return made
+
+
+@pytest.mark.usefixtures("processed")
+def test_a_request_is_approved_processed_and_explained(zk: CommandLine, home_store: Store, site: str) -> None:
+    assert stale(home_store) == []
+    made = request(zk, site)
+    (listed,) = zk("punch", "list", "--open", "--json").json
+    by = f"cli:{getpass.getuser()}"
+    assert (listed["id"], listed["state"], listed["requested_by"], listed["decision"]) == (made, "out", by, None)
+    assert zk("punch", "approve", str(made)).out == f"approved {made}: 1001 out at {MONDAY} 23:10, {site}\n"
+    assert "no requests" in zk("punch", "list", "--open").out
+    assert stale(home_store) == [MONDAY]
+    assert zk("process").code == 0
+    out = (
+        "SELECT strftime(clock_out_local, '%H:%M'), revision FROM daily_attendance WHERE user_id = ? AND work_date = ?"
+    )
+    assert rows(home_store, out, ["1001", MONDAY]) == [("23:10", 2)]
+    explained = zk("explain", "--user-id", "1001", "--date", str(MONDAY)).out
+    assert f"manual punch {made}: no power (requested by {by}, approved by {by})" in explained
+    refused = zk("punch", "reject", str(made), "--reason", "late")
+    assert (refused.code, refused.err) == (2, f"zk-pipeline: manual punch {made} was already approved by {by}\n")
+
+
+@pytest.mark.usefixtures("processed")
+def test_a_rejected_request_stays_listed_with_its_reason(zk: CommandLine, home_store: Store, site: str) -> None:
+    made = request(zk, site)
+    assert zk("punch", "reject", str(made), "--reason", "on leave").code == 0
+    (listed,) = zk("punch", "list", "--json").json
+    assert (listed["decision"], listed["decision_reason"]) == ("rejected", "on leave")
+    assert stale(home_store) == []
+
+
+@pytest.mark.usefixtures("processed")
+def test_a_file_is_approved_as_a_whole_or_each_bad_line_is_named(
+    zk: CommandLine, home_store: Store, site: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "outage.csv"
+    good = f"1001,{site},{MONDAY} 23:10,out,no power\n1002,{site},{WEDNESDAY} 23:20,out,no power\n"
+    file.write_text(f"{HEADER}{good}1001,Nowhere,{MONDAY} 09:00,in,x\n1001,{site},{MONDAY} 23:10,out,twice\n")
+    refused = zk("punch", "apply", str(file))
+    assert refused.is_refusal()
+    assert "no punch was stored: line 4: no site 'Nowhere'" in refused.err
+    assert "; line 5: 1001 out at" in refused.err
+    assert zk("punch", "list", "--json").json == []
+    file.write_text(f"{HEADER}1001,{site},yesterday,in,x\n1001\n")
+    refused = zk("punch", "apply", str(file))
+    assert "line 2: 'yesterday' is not a time such as '2026-11-22 08:30'; line 3: it must have 5 values" in refused.err
+    file.write_text(HEADER + good)
+    assert zk("punch", "apply", str(file)).out == "approved: 2\n"
+    assert stale(home_store) == [MONDAY, WEDNESDAY]
+    assert zk("punch", "apply", str(file)).is_refusal(), "they are stored already"
