@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from zk_pipeline.devices.gateway import TerminalGateway
 from zk_pipeline.devices.models import Device
+from zk_pipeline.runtime.supervisor import single_instance
 from zk_pipeline.store.store import Store
 from zk_pipeline_tests.cli.command_fixtures import CommandLine
 from zk_pipeline_tests.store.store_fixtures import device
@@ -103,3 +105,14 @@ def test_terminals_that_never_answer_do_not_delay_an_interrupt(
                 testing.kill()
     assert (testing.returncode, out) == (130, "")
     assert err == "\nzk-pipeline: interrupted\n"
+
+
+def test_an_up_that_is_refused_neither_creates_nor_upgrades_the_store(zk: CommandLine, home: Path) -> None:
+    shutil.rmtree(home / "data", ignore_errors=True)
+    with single_instance(home):
+        assert "is in use by process" in zk("up").err
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert "cannot be used" in zk("up", "--port", str(taken.getsockname()[1])).err
+    assert not (home / "data").exists()

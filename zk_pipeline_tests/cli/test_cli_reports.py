@@ -100,11 +100,13 @@ def test_the_month_sheet_is_shown_and_written(zk: CommandLine, tmp_path: Path) -
     asked = ("month", "--user-id", "1001", "--month", "2026-03")
     result = zk(*asked)
     assert result.out.startswith("Zoë (1001), Plant, March 2026\n")
-    assert "2026-03-02  Mon         09:00  17:30  8:30    2" in result.out
-    assert "outliers            0\n" in result.out
+    assert "2026-03-02  Mon         09:00  17:30  8:30    0:00  0:30        2        present" in result.out
+    assert "outliers             0\n" in result.out
     plain = zk(*asked, "--json").json
     assert plain["outliers"] == 0
     assert (plain["present"], plain["worked_minutes"], len(plain["days"])) == (1, 510, 31)
+    assert (plain["site"], plain["sites"], plain["absent"], plain["early_leave_minutes"]) == ("Plant", ["Plant"], 0, 30)
+    assert plain["days"][1]["status"] == "present"
     for kind in ("text", "html", "xlsx"):
         target = tmp_path / f"sheet.{kind}"
         assert zk(*asked, "--format", kind, "-o", str(target)).code == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import click
@@ -13,8 +13,10 @@ from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, print_json, print_pairs, print_table
 from zk_pipeline.errors import UsageError
 from zk_pipeline.operations.files.atomic_file import atomic_output
-from zk_pipeline.operations.files.month_sheet import COLUMNS, MonthSheet, cells, month_sheet
+from zk_pipeline.operations.files.month_sheet import MonthSheet, cells, month_sheet, shown
 from zk_pipeline.store.store import utc_now
+
+_MINUTE = timedelta(minutes=1)
 
 
 class Month(click.ParamType):  # type: ignore[type-arg]
@@ -34,7 +36,7 @@ class Month(click.ParamType):  # type: ignore[type-arg]
 @click.command()
 @click.option("--user-id", required=True, help="User id as enrolled on the terminals.")
 @click.option("--month", "asked", type=Month(), help="Month as YYYY-MM (default: current month).")
-@click.option("--site", help="Site, for a user with days at several.")
+@click.option("--site", help="Only this site (default: all with days of the user).")
 @click.option(
     "--format", "kind", type=click.Choice(["text", "html", "xlsx"]), default="text", help="File format (default: text)."
 )
@@ -45,8 +47,9 @@ class Month(click.ParamType):  # type: ignore[type-arg]
 def month(*, user_id: str, asked: date | None, site: str | None, kind: str, target: str, as_json: bool) -> None:
     """Print the month sheet of one employee.
 
-    Each date with shift, clock-in, clock-out, hours worked and outliers, then totals. Times are wall clock at the
-    site. A date without an attendance day has its reason: holiday, day off, absence or no punches.
+    Each date with shift, clock-in, clock-out, time worked, late arrival, early leave, status and outliers, then totals.
+    Times are wall clock at the site. A user with days at several sites has a row for each of them. A date without an
+    attendance day has its reason: holiday, day off, absence or no punches.
 
     \b
     Example:  zk-pipeline month --user-id 1001 --month 2026-11 --format html -o november.html
@@ -79,21 +82,24 @@ def _print(sheet: MonthSheet, *, as_json: bool) -> None:
         print_json(_plain(sheet))
         return
     click.echo(f"{sheet.title}\n")
-    print_table([dict(zip(COLUMNS, cells(one), strict=True)) for one in sheet.days], COLUMNS)
+    print_table([cells(one) for one in sheet.days], sheet.columns)
     click.echo()
-    print_pairs(sheet.totals)
+    print_pairs({label: shown(value) for label, value in sheet.totals.items()})
 
 
 def _plain(sheet: MonthSheet) -> object:
     return {
         "user_id": sheet.user_id,
         "name": sheet.name,
-        "site": sheet.site,
+        "site": sheet.sites[0] if len(sheet.sites) == 1 else None,
+        "sites": sheet.sites,
         "month": f"{sheet.month:%Y-%m}",
         "days": sheet.days,
-        "present": sheet.present,
+        "dates_with_punches": sheet.dates_with_punches,
         "incomplete": sheet.incomplete,
-        "absent": sheet.absent,
         "outliers": sheet.outliers,
-        "worked_minutes": sheet.worked_minutes,
+        **{str(status): count for status, count in sheet.statuses.items()},
+        "worked_minutes": sheet.durations["worked"] // _MINUTE,
+        "late_minutes": sheet.durations["late"] // _MINUTE,
+        "early_leave_minutes": sheet.durations["left early"] // _MINUTE,
     }

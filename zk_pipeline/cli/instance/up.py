@@ -10,7 +10,7 @@ from zk_pipeline.cli.context import PORT, open_context
 from zk_pipeline.operations.alerting.problems import Links
 from zk_pipeline.operations.sync import check_crm
 from zk_pipeline.runtime.processes import stop_event
-from zk_pipeline.runtime.supervisor import Supervisor, single_instance
+from zk_pipeline.runtime.supervisor import Supervisor, check_port_is_free, single_instance
 
 
 @click.command()
@@ -25,14 +25,17 @@ def up(port: int) -> int:
     Example:  zk-pipeline up --port 3000
     """
     context = open_context()
-    with context.store.database.read("check the store"):
-        pass  # an unusable store fails the command, not the first tick
-    if context.settings.crm_api_url is not None:
-        check_crm(context.settings)  # so does a setting that would fail every sync
     home = context.settings.home
-    with stop_event() as stopped, single_instance(home), Supervisor(home, dict(os.environ), port) as supervisor:
-        click.echo(f"Dagster UI at {supervisor.url} (home {home}); Ctrl-C ends it", err=True)
-        click.echo(f"Lineage: {Links(supervisor.url).lineage()}", err=True)
-        while not stopped.wait(1.0):
-            supervisor.check()
+    with stop_event() as stopped, single_instance(home):
+        check_port_is_free(port)
+        # The first use of the store by a newer version upgrades it: not before this is certain to be the only `up`.
+        with context.store.database.read("check the store"):
+            pass  # an unusable store fails the command, not the first tick
+        if context.settings.crm_api_url is not None:
+            check_crm(context.settings)  # so does a setting that would fail every sync
+        with Supervisor(home, dict(os.environ), port) as supervisor:
+            click.echo(f"Dagster UI at {supervisor.url} (home {home}); Ctrl-C ends it", err=True)
+            click.echo(f"Lineage: {Links(supervisor.url).lineage()}", err=True)
+            while not stopped.wait(1.0):
+                supervisor.check()
     return 0

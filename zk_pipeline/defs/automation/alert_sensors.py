@@ -131,13 +131,15 @@ def evaluate_alerts(
         decision = store.alerts.update(decided)
     is_due = inputs.is_message_due or decision.messages
     taken, failures = send_due(store, channels) if channels and is_due else (0, [])
-    titles = [one.title for one in look.problems]
+    # Alerts of a kind that this tick did not evaluate go on.
+    others = [one.problem for one in inputs.known if one.problem.kind not in kinds and one.resolved_at is None]
+    titles = [one.title for one in (*look.problems, *others)]
     more = [f"{len(titles) - MAX_TITLES} more"] if len(titles) > MAX_TITLES else []
     named = f" ({', '.join([*titles[:MAX_TITLES], *more])})" if titles else ""
     parts = [f"{counted(len(titles), 'problem')}{named}"]
     parts += [f"{len(decision.notified)} to notify"] if decision.notified else []
     parts += [f"{taken} channels notified"] if taken else []
-    if look.problems and not channels:
+    if titles and not channels:
         parts.append("ALERT_URLS is not set: no message was sent")
     return "; ".join([*parts, *failures])
 

@@ -1,104 +1,164 @@
-"""Month sheet of one user at one site, date by date; content only, for all formats and interfaces."""
+"""Month sheet of one user, date by date, at one site or at all; content only, for all formats and interfaces."""
 
 from __future__ import annotations
 
 import calendar
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from itertools import combinations
 
+from zk_pipeline.attendance.names import clearly_differ
+from zk_pipeline.attendance.punctuality import AttendanceStatus
 from zk_pipeline.attendance.shifts import DAY_OFF
 from zk_pipeline.errors import UsageError
-from zk_pipeline.store.queries.month_query import EmptyDate, PersonDay, PersonMonthStore
-from zk_pipeline.time_text import time_of_day
+from zk_pipeline.store.queries.month_query import EmptyDate, PersonDay, PersonMonth, PersonMonthStore
 
-COLUMNS = ("date", "day", "shift", "in", "out", "worked", "punches", "remark")
-FIGURES = ("in", "out", "worked", "punches")  # right-aligned columns
+COLUMNS = ("date", "day", "site", "shift", "in", "out", "worked", "late", "left early", "punches", "status", "remark")
+FIGURES = ("in", "out", "worked", "late", "left early", "punches")  # right-aligned columns
+_OFF = (AttendanceStatus.DAY_OFF, AttendanceStatus.HOLIDAY, AttendanceStatus.WORKED_ON_DAY_OFF)
+# Of a date with rows at several sites, the first of these statuses counts in the totals.
+_TOTALS = {
+    AttendanceStatus.PRESENT: "present",
+    AttendanceStatus.HALF_DAY: "half days",
+    AttendanceStatus.WORKED_ON_DAY_OFF: "worked on a day off",
+    AttendanceStatus.ABSENT: "absent",
+    AttendanceStatus.HOLIDAY: "holidays",
+    AttendanceStatus.DAY_OFF: "days off",
+}
+
+
+class DifferentEmployees(UsageError):
+    """A user id of different employees at several sites, which has no sheet of all of them."""
+
+    def __init__(self, user_id: str, names: list[str], sites: tuple[str, ...]) -> None:
+        super().__init__(
+            f"user id {user_id!r} belongs to different employees ({', '.join(names)}): "
+            f"choose a site: {', '.join(sites)}"
+        )
+        self.sites = sites
 
 
 @dataclass(frozen=True)
 class SheetDay:
-    """One date of the month. `day` is None without a row in the store; `remark` has the reason.
+    """One date of the month at a site. `day` is None without a row in the store; `remark` has the reason.
 
-    `shift` is the name of the assigned shift, or empty; `hours` are the shift's, HH:MM-HH:MM.
+    `status` is None on a date without a row on which no shift is expected, and on one to come. `shift` is the name of
+    the assigned shift, or empty; `hours` are the shift's, HH:MM-HH:MM.
     """
 
     work_date: date
+    site: str
     day: PersonDay | None
+    status: AttendanceStatus | None
     remark: str
     shift: str = ""
     hours: str = ""
-    is_absent: bool = False
 
     @property
     def weekday(self) -> str:
         return calendar.day_abbr[self.work_date.weekday()]
 
     @property
-    def came(self) -> str:
-        """Wall clock of the clock-in, HH:MM; empty without a row."""
-        return "" if self.day is None else time_of_day(self.day.clock_in_local)
+    def is_off(self) -> bool:
+        """Whether the date is a holiday or a day off of the user's shift, worked or not; such dates are shaded."""
+        return self.status in _OFF
 
     @property
-    def left(self) -> str:
-        """Wall clock of the clock-out; with `+1` if on the next calendar day. Empty without one."""
+    def came(self) -> timedelta | None:
+        """Wall clock of the clock-in, since the midnight at which the work date begins, to the minute."""
+        return None if self.day is None else timedelta(minutes=self._minutes(self.day.clock_in_local))
+
+    @property
+    def left(self) -> timedelta | None:
+        """Wall clock of the clock-out, as `came`: 29:00 is 05:00 of the next calendar day."""
         if self.day is None or self.day.clock_out_local is None:
-            return ""
-        after = (self.day.clock_out_local.date() - self.work_date).days
-        return time_of_day(self.day.clock_out_local) + (f" +{after}" if after > 0 else "")
+            return None
+        return timedelta(minutes=self._minutes(self.day.clock_out_local))
 
     @property
-    def worked(self) -> str:
-        return "" if self.day is None else hours(self.day.worked_minutes)
+    def worked(self) -> timedelta | None:
+        return None if self.day is None else _duration(self.day.worked_minutes)
+
+    @property
+    def late(self) -> timedelta | None:
+        return None if self.day is None else _duration(self.day.late_minutes)
+
+    @property
+    def left_early(self) -> timedelta | None:
+        return None if self.day is None else _duration(self.day.early_leave_minutes)
+
+    def _minutes(self, at: datetime) -> int:
+        return (at.date() - self.work_date).days * 1440 + at.hour * 60 + at.minute
 
 
 @dataclass(frozen=True)
 class MonthSheet:
-    """Every date of the month, in order, and the totals."""
+    """Every date of the month, in order, and the totals. A date with rows at several of `sites` is there for each."""
 
     user_id: str
     name: str
-    site: str
+    sites: tuple[str, ...]
     month: date  # its first date
     days: tuple[SheetDay, ...]
 
     @property
     def title(self) -> str:
         user = f"{self.name} ({self.user_id})" if self.name else self.user_id
-        return f"{user}, {self.site}, {calendar.month_name[self.month.month]} {self.month.year}"
+        return f"{user}, {', '.join(self.sites)}, {calendar.month_name[self.month.month]} {self.month.year}"
 
     @property
-    def present(self) -> int:
-        """Dates with a row."""
-        return sum(one.day is not None for one in self.days)
+    def columns(self) -> tuple[str, ...]:
+        """COLUMNS, with the site only if there are several."""
+        return tuple(name for name in COLUMNS if name != "site" or len(self.sites) > 1)
+
+    @property
+    def statuses(self) -> dict[AttendanceStatus, int]:
+        """Dates by status; each date counts once."""
+        order = list(_TOTALS)
+        best: dict[date, AttendanceStatus] = {}
+        for one in self.days:
+            if one.status is not None:
+                best[one.work_date] = min(one.status, best.get(one.work_date, one.status), key=order.index)
+        counts = Counter(best.values())
+        return {status: counts[status] for status in AttendanceStatus}
+
+    @property
+    def dates_with_punches(self) -> int:
+        return len({one.work_date for one in self.days if one.day is not None})
 
     @property
     def incomplete(self) -> int:
-        """Dates with a clock-in and no clock-out: they do not count in `worked_minutes`."""
+        """Rows with a clock-in and no clock-out: they do not count in `worked`."""
         return sum(one.day is not None and one.day.clock_out_local is None for one in self.days)
-
-    @property
-    def absent(self) -> int:
-        """Dates with an expected shift and no punches."""
-        return sum(one.is_absent for one in self.days)
 
     @property
     def outliers(self) -> int:
         return sum(one.day is not None and one.day.is_outlier for one in self.days)
 
     @property
-    def worked_minutes(self) -> int:
-        return sum(one.day.worked_minutes or 0 for one in self.days if one.day is not None)
+    def durations(self) -> dict[str, timedelta]:
+        """Sums of the columns with durations: those of the cells as shown."""
+        return {
+            "worked": sum((one.worked or timedelta() for one in self.days), timedelta()),
+            "late": sum((one.late or timedelta() for one in self.days), timedelta()),
+            "left early": sum((one.left_early or timedelta() for one in self.days), timedelta()),
+        }
 
     @property
-    def totals(self) -> dict[str, str]:
+    def totals(self) -> dict[str, str | int | timedelta]:
         """Labels and values below the sheet, and the hours of the shifts."""
+        durations, statuses = self.durations, self.statuses
         shifts = sorted({f"{one.shift} {one.hours}" for one in self.days if one.shift})
         return {
-            "dates with punches": str(self.present),
-            "hours worked": hours(self.worked_minutes),
-            "without clock-out": str(self.incomplete),
-            "absent": str(self.absent),
-            "outliers": str(self.outliers),
+            "dates with punches": self.dates_with_punches,
+            "hours worked": durations["worked"],
+            "late": durations["late"],
+            "left early": durations["left early"],
+            **{label: statuses[status] for status, label in _TOTALS.items()},
+            "without clock-out": self.incomplete,
+            "outliers": self.outliers,
             **({"shifts": ", ".join(shifts)} if shifts else {}),
         }
 
@@ -106,63 +166,103 @@ class MonthSheet:
 def month_sheet(store: PersonMonthStore, user_id: str, month: date, *, site: str | None, today: date) -> MonthSheet:
     """The sheet of the month that begins on `month`; dates after `today` are in the future.
 
-    Raises UsageError for an unknown user, for a site without days or enrolment of the user, and without `site` for a
-    user with days at several sites in that month.
+    Without `site`, it has all sites with days of the user in that month, or else those that know the user. Raises
+    UsageError for an unknown user, for a site without days or enrolment of the user, and without `site` for an id that
+    belongs to different employees at several of those sites (DifferentEmployees).
     """
     last = month.replace(day=calendar.monthrange(month.year, month.month)[1])
     person = store.read(user_id, month, last)
-    if not person.sites:
+    if not person.names:
         raise UsageError(f"no user {user_id!r}: neither enrolled on a terminal nor with an attendance day")
-    chosen = _site(person.sites, [day.site for day in person.days], user_id, site)
-    days = {day.work_date: day for day in person.days if day.site == chosen}
-    empty = {one.work_date: one for one in person.empty if one.site == chosen}
+    sites = _sites_of(person, site)
+    named = {one: person.names[one].strip() for one in sites if person.names[one].strip()}
+    if any(clearly_differ(one, other, user_id) for one, other in combinations(dict.fromkeys(named.values()), 2)):
+        raise DifferentEmployees(user_id, [f"{one}: {name}" for one, name in named.items()], sites)
+    name = next((named[one] for one in person.last_named if one in named), "")
     dates = [month + timedelta(days=number) for number in range(last.day)]
-    rows = tuple(
-        _present(one, days[one]) if one in days else _empty(one, empty[one], is_future=one > today) for one in dates
-    )
-    return MonthSheet(user_id, person.name, chosen, month, rows)
+    rows = tuple(row for one in dates for row in _rows(person, sites, one, is_future=one > today))
+    return MonthSheet(user_id, name, sites, month, rows)
 
 
-def cells(one: SheetDay) -> tuple[str, ...]:
-    """The cells of a date as text, in the order of COLUMNS."""
-    count = "" if one.day is None else str(one.day.punch_count)
-    return one.work_date.isoformat(), one.weekday, one.shift, one.came, one.left, one.worked, count, one.remark
+def cells(one: SheetDay) -> dict[str, str]:
+    """The cells of a date as text, by the names in COLUMNS."""
+    return {
+        "date": one.work_date.isoformat(),
+        "day": one.weekday,
+        "site": one.site,
+        "shift": one.shift,
+        "in": _clock(one.came),
+        "out": _clock(one.left),
+        "worked": shown(one.worked),
+        "late": shown(one.late),
+        "left early": shown(one.left_early),
+        "punches": "" if one.day is None else str(one.day.punch_count),
+        "status": (one.status or "").replace("_", " "),
+        "remark": one.remark,
+    }
 
 
-def hours(minutes: int | None) -> str:
-    """H:MM; empty for None."""
-    return "" if minutes is None else f"{minutes // 60}:{minutes % 60:02}"
+def shown(value: str | int | timedelta | None) -> str:
+    """A total or a duration as text: durations as H:MM, empty for None."""
+    if isinstance(value, timedelta):
+        minutes = value // timedelta(minutes=1)
+        return f"{minutes // 60}:{minutes % 60:02}"
+    return "" if value is None else str(value)
 
 
-def _site(known: list[str], present: list[str], user_id: str, wanted: str | None) -> str:
-    if wanted is not None:
-        if wanted not in known:
-            raise UsageError(f"user {user_id!r} is unknown at {wanted!r}; known at: {', '.join(known)}")
-        return wanted
-    sites = sorted(set(present)) or known
-    if len(sites) > 1:
-        raise UsageError(
-            f"user {user_id!r} has attendance days at several sites: choose one with --site: {', '.join(sites)}"
-        )
-    return sites[0]
+def _clock(value: timedelta | None) -> str:
+    """HH:MM, with `+1` on the next calendar day."""
+    if value is None:
+        return ""
+    minutes = value.seconds // 60
+    return f"{minutes // 60:02}:{minutes % 60:02}" + (f" {value.days:+}" if value.days else "")
 
 
-def _present(work_date: date, day: PersonDay) -> SheetDay:
+def _duration(minutes: int | None) -> timedelta | None:
+    return None if minutes is None else timedelta(minutes=minutes)
+
+
+def _sites_of(person: PersonMonth, wanted: str | None) -> tuple[str, ...]:
+    """The sites of the sheet. Raises UsageError if the user is unknown at the wanted one."""
+    if wanted is None:
+        return tuple(sorted({day.site for day in person.days})) or tuple(person.names)
+    if wanted not in person.names:
+        raise UsageError(f"user {person.user_id!r} is unknown at {wanted!r}; known at: {', '.join(person.names)}")
+    return (wanted,)
+
+
+def _rows(person: PersonMonth, sites: tuple[str, ...], work_date: date, *, is_future: bool) -> Iterator[SheetDay]:
+    """The rows of a date at the sites; without any, the one that says most: an absence, a day off, a shift."""
+    present = [_present(one) for one in person.days if one.work_date == work_date and one.site in sites]
+    if present:
+        yield from present
+        return
+    empty = [
+        _empty(one, is_future=is_future) for one in person.empty if one.work_date == work_date and one.site in sites
+    ]
+    yield min(empty, key=lambda one: (one.status != AttendanceStatus.ABSENT, one.status is None, not one.shift))
+
+
+def _present(day: PersonDay) -> SheetDay:
     is_open = day.clock_out_local is None and not day.outlier_reason
-    remarks = [day.day_off, "no clock-out yet" if is_open else day.outlier_reason]
-    return SheetDay(work_date, day, "; ".join(one for one in remarks if one), day.shift or "", _hours(day))
+    holiday = None if day.day_off == DAY_OFF else day.day_off
+    remarks = [holiday, "no clock-out yet" if is_open else day.outlier_reason]
+    usual = AttendanceStatus.WORKED_ON_DAY_OFF if day.day_off else AttendanceStatus.PRESENT
+    status = AttendanceStatus[day.attendance_status.upper()] if day.attendance_status else usual
+    remark = "; ".join(one for one in remarks if one)
+    return SheetDay(day.work_date, day.site, day, status, remark, day.shift or "", _hours(day))
 
 
-def _empty(work_date: date, one: EmptyDate, *, is_future: bool) -> SheetDay:
+def _empty(one: EmptyDate, *, is_future: bool) -> SheetDay:
+    status = None
     if one.holiday:
-        remark = one.holiday
+        status = AttendanceStatus.HOLIDAY
     elif one.shift and not one.is_working_day:
-        remark = DAY_OFF
+        status = AttendanceStatus.DAY_OFF
     elif one.is_absent:
-        remark = "absent"
-    else:
-        remark = "" if is_future else "no punches"
-    return SheetDay(work_date, None, remark, one.shift or "", _hours(one), one.is_absent)
+        status = AttendanceStatus.ABSENT
+    remark = one.holiday or ("" if is_future or status else "no punches")
+    return SheetDay(one.work_date, one.site, None, status, remark, one.shift or "", _hours(one))
 
 
 def _hours(one: PersonDay | EmptyDate) -> str:

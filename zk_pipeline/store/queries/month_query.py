@@ -10,7 +10,12 @@ from zk_pipeline.store.engine.database import Database
 
 @dataclass(frozen=True)
 class PersonDay:
-    """A row of `daily_attendance`; wall clocks are those of the site's terminals."""
+    """A row of `daily_attendance`; wall clocks are those of the site's terminals.
+
+    `worked_minutes` are those of the sheet: from the minute of the clock-in to the minute of the clock-out, as both are
+    shown, or the stored ones if they come from punch states. `attendance_status` is None, as `late_minutes` and
+    `early_leave_minutes`, in a row that was processed before the store had these columns.
+    """
 
     site: str
     work_date: date
@@ -27,6 +32,9 @@ class PersonDay:
     shift_start: time | None
     shift_end: time | None
     day_off: str | None
+    late_minutes: int | None
+    early_leave_minutes: int | None
+    attendance_status: str | None
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,14 @@ class EmptyDate:
 
 @dataclass(frozen=True)
 class PersonMonth:
-    """Days of a user: `name` as enrolled last ("" without one), and all sites with days or an enrolment."""
+    """Days of a user, and all sites with days or an enrolment, each with the name as enrolled last ("" without one).
+
+    `last_named` are the sites, that of the latest name first.
+    """
 
     user_id: str
-    name: str
-    sites: list[str]
+    names: dict[str, str]
+    last_named: list[str]
     days: list[PersonDay]
     empty: list[EmptyDate]
 
@@ -64,36 +75,38 @@ class PersonMonthStore:
         A user without enrolment and days has no sites.
         """
         with self.database.read("list a user's days") as connection:
-            name = connection.execute(
-                "SELECT arg_max(name, (updated_at, device)) FROM device_users WHERE user_id = ? AND name <> ''",
-                [user_id],
-            ).fetchone()
-            sites = connection.execute(
-                """
-                SELECT DISTINCT site FROM daily_attendance WHERE user_id = $user_id
-                UNION
-                SELECT DISTINCT coalesce(device.site, enrolled.device)
-                FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
-                WHERE user_id = $user_id
-                ORDER BY site
-                """,
-                {"user_id": user_id},
-            ).fetchall()
+            sites = connection.execute(_SITES, {"user_id": user_id}).fetchall()
             rows = connection.execute(
                 """
-                SELECT site, work_date, device, timezone, clock_in_local, clock_out_local, punch_count, worked_minutes,
-                       is_outlier, outlier_reason, revision, shift, shift_start, shift_end, day_off
+                SELECT site, work_date, device, timezone, clock_in_local, clock_out_local, punch_count,
+                       CASE WHEN worked_minutes_source = 'punch_states' THEN worked_minutes
+                            ELSE epoch_us(clock_out) // 60_000_000 - epoch_us(clock_in) // 60_000_000 END,
+                       is_outlier, outlier_reason, revision, shift, shift_start, shift_end, day_off,
+                       late_minutes, early_leave_minutes, attendance_status
                 FROM daily_attendance WHERE user_id = ? AND work_date BETWEEN ? AND ? ORDER BY site, work_date
                 """,
                 [user_id, first, last],
             ).fetchall()
-            known = [site for (site,) in sites]
+            names = {site: name or "" for site, name, _ in sites}
             empty = connection.execute(
-                _EMPTY, {"user_id": user_id, "first": first, "last": last, "sites": known}
+                _EMPTY, {"user_id": user_id, "first": first, "last": last, "sites": list(names)}
             ).fetchall()
         days, without = [PersonDay(*row) for row in rows], [EmptyDate(*row) for row in empty]
-        return PersonMonth(user_id, (name and name[0]) or "", known, days, without)
+        last_named = [site for site, *_ in sorted(sites, key=lambda one: one[2], reverse=True)]
+        return PersonMonth(user_id, names, last_named, days, without)
 
+
+_SITES = """
+WITH enrolled AS (
+    SELECT coalesce(device.site, enrolled.device) AS site, enrolled.name, enrolled.updated_at, enrolled.device
+    FROM device_users AS enrolled LEFT JOIN devices AS device ON device.name = enrolled.device
+    WHERE user_id = $user_id
+),
+own AS (SELECT site FROM daily_attendance WHERE user_id = $user_id UNION SELECT site FROM enrolled)
+SELECT own.site, arg_max(enrolled.name, (enrolled.updated_at, enrolled.device)) FILTER (enrolled.name <> ''),
+    coalesce(epoch_us(max(enrolled.updated_at) FILTER (enrolled.name <> '')), 0)
+FROM own LEFT JOIN enrolled USING (site) GROUP BY own.site ORDER BY own.site
+"""
 
 # A date without punches has the shift of the device used last before it, as in the view `absences`.
 _EMPTY = """

@@ -16,7 +16,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.http.file_responses import MEDIA_TYPES
 from zk_pipeline.http.pagination import Text
 from zk_pipeline.http.services import Given, Services
-from zk_pipeline.operations.files.month_sheet import COLUMNS, FIGURES, MonthSheet, cells, month_sheet
+from zk_pipeline.operations.files.month_sheet import FIGURES, DifferentEmployees, MonthSheet, cells, month_sheet, shown
 from zk_pipeline.web.list_pages import address, parse_query
 from zk_pipeline.web.rendering import Reader, render
 
@@ -30,7 +30,7 @@ def _month(value: str | None) -> str | None:
 
 
 class MonthQuery(BaseModel):
-    """User, site and month; default: the current month."""
+    """User, site and month; default: all sites, the current month."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,13 +43,14 @@ class MonthQuery(BaseModel):
 def month(request: Request, services: Given, identity: Reader) -> Response:
     typed = dict(request.query_params)
     sheet, problem, first = None, None, _today(services).replace(day=1)
-    choices: list[str] = []
+    choices: tuple[str, ...] = ()
     try:
         asked = parse_query(request, MonthQuery)
         first = _first(services, asked)
         if asked.user_id:
-            choices = _sites_to_choose_from(services, asked, first)
-            sheet = None if choices else _sheet(services, asked)
+            sheet = _sheet(services, asked)
+    except DifferentEmployees as error:
+        choices = error.sites
     except UsageError as error:
         problem = str(error)
     return render(
@@ -62,13 +63,13 @@ def month(request: Request, services: Given, identity: Reader) -> Response:
         sheet=sheet,
         first=first,
         choices=choices,
-        columns=COLUMNS,
         figures=FIGURES,
         cells=cells,
+        shown=shown,
         sites=services.store.enrolled_users.around([]).sites,
         suggested=services.store.enrolled_users.find(typed["user_id"]) if problem and typed.get("user_id") else [],
-        before=_link(sheet, first - timedelta(days=1)),
-        after=_link(sheet, first + timedelta(days=31)),
+        before=_link(sheet, first - timedelta(days=1), typed.get("site")),
+        after=_link(sheet, first + timedelta(days=31), typed.get("site")),
     )
 
 
@@ -95,29 +96,16 @@ def _sheet(services: Services, asked: MonthQuery) -> MonthSheet:
     )
 
 
-def _sites_to_choose_from(services: Services, asked: MonthQuery, first: date) -> list[str]:
-    """Sites of a user with days at several of them in that month, if the query has none."""
-    if asked.site:
-        return []
-    person = services.store.person_months.read(asked.user_id or "", first, _last(first))
-    present = sorted({one.site for one in person.days}) or person.sites
-    return present if len(present) > 1 else []
-
-
 def _first(services: Services, asked: MonthQuery) -> date:
     return date.fromisoformat(f"{asked.month}-01") if asked.month else _today(services).replace(day=1)
-
-
-def _last(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
 def _today(services: Services) -> date:
     return services.clock().astimezone(ZoneInfo(services.settings.timezone)).date()
 
 
-def _link(sheet: MonthSheet | None, day: date) -> str | None:
-    """Address of another month of the same user."""
+def _link(sheet: MonthSheet | None, day: date, site: str | None) -> str | None:
+    """Address of another month of the same user and choice of site."""
     if sheet is None:
         return None
-    return address("/month", user_id=sheet.user_id, month=f"{day:%Y-%m}", site=sheet.site)
+    return address("/month", user_id=sheet.user_id, month=f"{day:%Y-%m}", site=site)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from zk_pipeline.defs.build import build_definitions
 from zk_pipeline.defs.instance.orphaned_runs import PROCESS_TAG
 from zk_pipeline.defs.partitions import DateRange
 from zk_pipeline.defs.resources import resources
+from zk_pipeline.operations.alerting.messages import note
+from zk_pipeline.operations.alerting.problems import FailedCheck, Links, check_problems
 from zk_pipeline.runs.launcher import Launcher, open_launcher
 from zk_pipeline.runtime.processes import process_identity
 from zk_pipeline.simulator.crm.faults import refusal
@@ -141,6 +144,17 @@ def test_what_failed_is_told_with_its_reason_and_its_run_in_one_message(
         assert secret not in json.dumps(channel.alerts)
     assert "to notify" not in alert_tick(launcher)
     assert len(channel.alerts) == 1
+
+
+@pytest.mark.usefixtures("channel")
+def test_a_tick_between_two_readings_of_the_checks_names_their_open_alerts(
+    launcher: Launcher, home_store: Store
+) -> None:
+    (problem,) = check_problems([FailedCheck("raw_punches", "punches_unique", "ERROR", "one twice")], Links())
+    home_store.alerts.update(partial(note, problem=problem))
+    reason, _ = tick(launcher, datetime.now(UTC).isoformat())
+    assert reason.startswith(f"1 problem ({problem.title})")
+    assert alert_tick(launcher).startswith("0 problems"), "the check does not fail: that is read by this tick"
 
 
 @pytest.mark.usefixtures("channel")

@@ -18,6 +18,7 @@ from zk_pipeline.http import file_responses
 from zk_pipeline.http.streaming import StreamedResponse
 from zk_pipeline.operations.files.export import export
 from zk_pipeline.store.queries.exports import ExportScope, What
+from zk_pipeline_tests.store.store_fixtures import execute
 from zk_pipeline_tests.waiting import until
 from zk_pipeline_tests.web.attendance.attended import NASTY_SITE
 from zk_pipeline_tests.web.attendance.read_page import drawn
@@ -149,8 +150,10 @@ def test_the_month_sheet_is_a_page_and_an_excel_file(reader: httpx.Client) -> No
     page = drawn(reader.get("/month?user_id=1001&month=2026-03&site=Head+office"))
     assert "Zoë Yılmaz (1001), Head office, March 2026" in page.text
     assert len(page.cells) == 32
-    assert page.cells[2] == ["2026-03-02", "Mon", "office", "08:55", "18:05", "9:10", "2", ""]
-    assert page.cells[5][7] == "absent"
+    assert page.cells[2] == [
+        "2026-03-02", "Mon", "office", "08:55", "18:05", "9:10", "0:00", "0:00", "2", "present", "",
+    ]  # fmt: skip
+    assert page.cells[5][9] == "absent"
     assert "month=2026-02" in page.links["← Month before"]
     assert "month=2026-04" in page.links["Month after →"]
     answer = reader.get(page.links["Excel file"])
@@ -159,12 +162,25 @@ def test_the_month_sheet_is_a_page_and_an_excel_file(reader: httpx.Client) -> No
     assert sheet["A1"].value == "Zoë Yılmaz (1001), Head office, March 2026"
 
 
-def test_a_user_with_days_at_several_sites_needs_a_site(reader: httpx.Client) -> None:
+def test_a_user_with_days_at_several_sites_has_one_sheet(reader: httpx.Client) -> None:
     page = drawn(reader.get("/month?user_id=1001&month=2026-03"))
-    assert {"Head office", NASTY_SITE} <= page.links.keys()
-    assert "March 2026" in drawn(reader.get(page.links[NASTY_SITE])).text
+    assert f"Zoë Yılmaz (1001), Head office, {NASTY_SITE}, March 2026" in page.text
+    assert [one[2] for one in page.cells if one[0] == "2026-03-02"] == ["Head office", NASTY_SITE]
+    assert "site=" not in page.links["← Month before"]
+    sheet = openpyxl.load_workbook(io.BytesIO(reader.get(page.links["Excel file"]).content)).worksheets[0]
+    assert [sheet["C3"].value, sheet["C4"].value] == ["Head office", "Head office"]
     assert "February 2026" in drawn(reader.get("/month?user_id=1002&month=2026-02")).text
     assert reader.get("/month").status_code == 200
+
+
+def test_an_id_of_different_employees_needs_a_site(reader: httpx.Client, web: Web) -> None:
+    rename = "UPDATE device_users SET name = ? WHERE user_id = '1001' AND device = 'Quay gate'"
+    execute(web.store, rename, ["Mehmet Kaya"])
+    page = drawn(reader.get("/month?user_id=1001&month=2026-03"))
+    assert {"Head office", NASTY_SITE} <= page.links.keys()
+    assert f"Mehmet Kaya (1001), {NASTY_SITE}, March 2026" in drawn(reader.get(page.links[NASTY_SITE])).text
+    assert reader.get("/month/file?user_id=1001&month=2026-03").status_code == 400
+    execute(web.store, rename, ["Zoë Yılmaz"])
 
 
 @pytest.mark.parametrize(
