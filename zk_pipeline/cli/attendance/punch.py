@@ -11,9 +11,10 @@ import click
 
 from zk_pipeline.cli.context import open_context
 from zk_pipeline.cli.output import as_json, note, print_json, print_rows
-from zk_pipeline.operations.files.punch_file import apply_punch_file, wall_clock
+from zk_pipeline.operations.files.punch_file import apply_punch_file, parse_wall_clock
 from zk_pipeline.store.queries.explanations import PUNCH_STATES
 from zk_pipeline.store.work_dates.manual_punches import STATES, ManualPunch, PunchRequest
+from zk_pipeline.time_text import wall_clock
 
 _HINT = "the next `zk-pipeline process` computes its day again"
 
@@ -37,7 +38,7 @@ def request(*, user_id: str, site: str, at: str, state: str, reason: str, as_jso
     Example:  zk-pipeline punch request --user-id 1001 --site "Head office" --at "2026-11-02 17:30" --state out
               --reason "terminal without power"
     """
-    wanted = PunchRequest(user_id.strip(), site, wall_clock(at), state, reason.strip())
+    wanted = PunchRequest(user_id.strip(), site, parse_wall_clock(at), state, reason.strip())
     (made,) = open_context().store.manual_punches.request([wanted], _operator())
     if as_json:
         print_json(made)
@@ -86,7 +87,7 @@ def list_(only_open: bool, as_json: bool) -> None:
     """
     found = open_context().store.manual_punches.all()
     rows = [
-        asdict(one) | {"state": PUNCH_STATES[one.punch_state], "at": f"{one.punched_at_local:%Y-%m-%d %H:%M}"}
+        asdict(one) | {"state": PUNCH_STATES[one.punch_state], "at": wall_clock(one.punched_at_local, "minutes")}
         for one in found
         if not only_open or one.decision is None
     ]
@@ -117,7 +118,7 @@ def _print_decision(one: ManualPunch, *, as_json: bool) -> None:
     if as_json:
         print_json(one)
     else:
-        at = f"{one.user_id} {PUNCH_STATES[one.punch_state]} at {one.punched_at_local:%Y-%m-%d %H:%M}"
+        at = f"{one.user_id} {PUNCH_STATES[one.punch_state]} at {wall_clock(one.punched_at_local, 'minutes')}"
         click.echo(f"{one.decision} {one.id}: {at}, {one.site}")
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from zk_pipeline.store.days.muster import SiteMuster, TerminalReading
+from zk_pipeline.time_text import instant
 
 
 def reading_text(reading: TerminalReading, now: datetime) -> str:
     """When the data of a terminal was last read."""
     if reading.last_read_at is None:
         return f"{reading.device} was never read"
-    at = reading.last_read_at.astimezone(ZoneInfo(reading.timezone))
+    at = instant(reading.last_read_at, reading.timezone, "minutes")
     minutes = int((now - reading.last_read_at).total_seconds() // 60)
     age = f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
-    return f"{reading.device} was last read {age} ago, at {at:%Y-%m-%d %H:%M} {reading.timezone}"
+    return f"{reading.device} was last read {age} ago, at {at}"
 
 
 def unsafe_reasons(site: SiteMuster, now: datetime) -> list[str]:

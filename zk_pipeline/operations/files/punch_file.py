@@ -13,7 +13,7 @@ from zk_pipeline.store.work_dates.manual_punches import ManualPunch, PunchReques
 COLUMNS = ("user_id", "site", "at", "state", "reason")
 
 
-def wall_clock(text: str) -> datetime:
+def parse_wall_clock(text: str) -> datetime:
     """The wall-clock time of `YYYY-MM-DD HH:MM`. Raises UsageError."""
     try:
         return datetime.strptime(text.strip(), "%Y-%m-%d %H:%M")  # noqa: DTZ007 (wall clock)
@@ -51,7 +51,7 @@ def _read(path: Path) -> tuple[dict[int, PunchRequest], dict[int, str]]:
                 problems[table.line_num] = f"it must have {len(COLUMNS)} values"
                 continue
             try:
-                at = wall_clock(row["at"])
+                at = parse_wall_clock(row["at"])
             except UsageError as error:
                 problems[table.line_num] = str(error)
                 continue

@@ -19,6 +19,7 @@ from zk_pipeline.errors import UsageError
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
+from zk_pipeline.time_text import wall_clock
 
 STATES = {"in": 0, "out": 1}
 Decision = Literal["approved", "rejected"]
@@ -201,7 +202,7 @@ def _problems(
     problems = {}
     for index, one in enumerate(requests):
         key = (one.site, one.user_id, one.punched_at_local, STATES.get(one.state))
-        what = f"{one.user_id} {one.state} at {one.punched_at_local:%Y-%m-%d %H:%M}"
+        what = f"{one.user_id} {one.state} at {wall_clock(one.punched_at_local, 'minutes')}"
         if empty := [name for name in ("user_id", "reason") if not asdict(one)[name].strip()]:
             problems[index] = f"the {empty[0]} is empty"
         elif one.state not in STATES:

@@ -155,7 +155,7 @@ def test_other_code_is_another_version(package: str) -> None:
 # Imported by the code of an asset, without deciding its rows: the store's own machinery, and by asset the code of other
 # tables that the same transaction writes, and of retention.
 MACHINERY = (
-    *("config", "counted", "errors", "runtime", "yaml_file"),
+    *("config", "counted", "errors", "runtime", "time_text", "yaml_file"),
     *(
         "store.apply_result",
         "store.engine",
