@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -282,6 +283,7 @@ def test_a_terminal_that_was_left_locked_while_others_waited_for_it_is_unlocked_
             probe = threading.Thread(target=remembering(memory, locks=tmp_path).probe, args=[one])
             probe.start()
             until(hold.is_wanted)
+            time.sleep(0.1)  # it is first in the queue; it must also wait for the lock
             memory.note(one)
             emulated.is_enabled = False
         probe.join()

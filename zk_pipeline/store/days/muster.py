@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 
 from zk_pipeline.attendance.clock_errors import MAX_CLOCK_ERROR_SECONDS
 from zk_pipeline.attendance.presence import presence
@@ -83,12 +84,13 @@ class MusterStore:
     def read(self, now: datetime, *, debounce_seconds: int, site: str | None = None) -> Muster:
         """The presence at `now`, at all sites or one; an unknown site has an empty muster."""
         with self.database.read("list present users") as connection:
-            punches = _read_punches(connection, now)
+            table = _read_punches(connection, now)
             terminals = connection.execute(
                 "SELECT site, name, timezone, last_sync FROM devices WHERE enabled AND removed_at IS NULL ORDER BY name"
             ).fetchall()
             enrolled = connection.execute(NAMES).fetchall()
             named = candidates(connection)
+        punches = _frame(table)
         sites_of = punches.groupby("user_id")["site"].nunique()
         several = set(sites_of[sites_of > 1].index)
         apart = {user_id for user_id, _ in namesakes(one for one in named if one[0] in several)}
@@ -124,13 +126,17 @@ class MusterStore:
 _SHOWN = ["site", "user_id", "direction", "device", "punched_at", "punched_at_local"]
 
 
-def _read_punches(connection: Connection, now: datetime) -> pd.DataFrame:
-    """Punches of the work dates that are not over, in schema `frames.PRESENCE_PUNCHES`; also some of earlier ones."""
+def _read_punches(connection: Connection, now: datetime) -> pa.Table:
+    """Punches of the work dates that are not over, and some of earlier ones."""
     since, until = now - _LONGEST_WORK_DATE, now + _CLOCK_ERROR
     begin, end = (since - timedelta(days=1)).date(), (until + timedelta(days=3)).date()
     placing = assign_date_range(connection, begin, end, workday_starts_at=stored_workday_start(connection))
     values = {"since": since, "until": until, "begin": begin, "end": end}
-    table = connection.execute(_query(placing), values).to_arrow_table()
+    return connection.execute(_query(placing), values).to_arrow_table()
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The punches in schema `frames.PRESENCE_PUNCHES`."""
     frame = table.to_pandas(timestamp_as_object=False, date_as_object=False)
     local = "datetime64[us]"
     return frame.astype({"work_date": local, "punched_at": "datetime64[us, UTC]", "punched_at_local": local})
