@@ -253,7 +253,7 @@ def take_pictures(shown: Shown, month: str, days: dict[str, str]) -> None:
         shown.picture(f"check-{check}", f"/assets/{asset}?view=checks&checkDetail={check}", "Remedy", "Runbook")
     shown.picture("automation", "/automation", "poll_devices_schedule", "alert_sensor", pause=3)
     for job in ("poll_devices", "process_attendance", "sync_to_crm"):
-        shown.picture(f"schedule-{job}", f"/locations/zk_pipeline/schedules/{job}_schedule", "Next tick")
+        shown.picture(f"schedule-{job}", f"/locations/zk_pipeline/schedules/{job}_schedule", "Execution timezone")
     for sensor, reason in (
         ("device_registry_sensor", "the partitions match"),
         ("new_punches_sensor", "requested before"),
