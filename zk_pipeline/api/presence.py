@@ -1,4 +1,4 @@
-"""Who is in now; docs/attendance.md has the rule."""
+"""Presence of users by site; docs/attendance.md has the rule."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PresenceParameters(PageParameters):
 def presence(
     request: Request, services: Given, _: Reader, query: Annotated[PresenceParameters, Query()]
 ) -> dict[str, Any]:
-    """Who is in now: users with a punch on the current work date, by site, those who are in first."""
+    """Present users: those with a punch on the current work date, by site, those who are in first."""
     muster = services.store.muster.read(
         services.clock(), debounce_seconds=services.settings.debounce_seconds, site=query.site
     )

@@ -44,9 +44,10 @@ class DayBounds:
         return bool(self.names)
 
     @property
-    def shift_codes(self) -> Codes:
-        """0 for the hours of the settings, then the shifts `names` in order, per row."""
-        return self.codes % (len(self.names) + 1)
+    def kind_shifts(self) -> list[str | None]:
+        """Shift of each of `kinds`; None for hours of the settings."""
+        named: list[str | None] = [None, *self.names]
+        return named * (len(self.kinds) // len(named))
 
     def per_row(self, what: str) -> npt.NDArray[np.integer] | int:
         """Number of the rules per row; one value for all rows if it is the same in all rules."""

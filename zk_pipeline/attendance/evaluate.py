@@ -91,7 +91,7 @@ def evaluate_days(
     days["late_minutes"] = late_minutes(summaries["first_punch"], by)
     days["early_leave_minutes"] = early_leave_minutes(clock_out, by)
     days["attendance_status"] = attendance_status(days["worked_minutes"], by)
-    days["judged_by"] = _chosen([_hours_of(kind, by, number) for number, kind in enumerate(by.kinds)], by.codes)
+    days["judged_by"] = _chosen([_hours_of(*pair) for pair in zip(by.kinds, by.kind_shifts, strict=True)], by.codes)
     early = ~is_over & (is_incomplete | too_early_out)
     # The earliest end of the work date in any time zone; rows of other zones are evaluated again after it.
     recheck = by.over[early].groupby(summaries["work_date"][early].dt.date).min()
@@ -103,8 +103,8 @@ def evaluate_days(
 def _with_shifts(days: pd.DataFrame, by: DayBounds) -> pd.DataFrame:
     """Add the shift, its hours and the day off of each row, unless all rows have the hours of the settings."""
     if by.has_shifts:
-        kinds = [kind if number % (len(by.names) + 1) else None for number, kind in enumerate(by.kinds)]
-        days["shift"] = _chosen([None, *by.names], by.shift_codes)
+        kinds = [None if shift is None else kind for kind, shift in zip(by.kinds, by.kind_shifts, strict=True)]
+        days["shift"] = _chosen([*by.kind_shifts], by.codes)
         days["shift_start"] = _chosen([kind and kind.start for kind in kinds], by.codes)
         days["shift_end"] = _chosen([kind and kind.end for kind in kinds], by.codes)
     if by.day_off is not None:
@@ -112,9 +112,8 @@ def _with_shifts(days: pd.DataFrame, by: DayBounds) -> pd.DataFrame:
     return days
 
 
-def _hours_of(kind: WorkRules, by: DayBounds, number: int) -> str:
-    shift = number % (len(by.names) + 1)
-    return f"{kind.start:%H:%M}-{kind.end:%H:%M} ({f'shift {by.names[shift - 1]}' if shift else 'settings'})"
+def _hours_of(kind: WorkRules, shift: str | None) -> str:
+    return f"{kind.start:%H:%M}-{kind.end:%H:%M} ({'settings' if shift is None else f'shift {shift}'})"
 
 
 def _with_pairs(days: pd.DataFrame, summaries: pd.DataFrame, is_incomplete: Mask) -> pd.DataFrame:

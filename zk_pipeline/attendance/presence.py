@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from zk_pipeline.attendance.frames import PRESENCE_PUNCHES, validated
+from zk_pipeline.attendance.rules import CLOSING_STATES, OPENING_STATES
 from zk_pipeline.attendance.zones import to_instants
 
 _DAY = ["site", "user_id", "work_date"]
-_IN, _OUT = (0, 3, 4), (1, 2, 5)  # punch states: in, break in, overtime in; out, break out, overtime out
 
 
 def presence(
@@ -33,7 +33,8 @@ def presence(
     number = is_counted.groupby([rows[name] for name in _DAY], sort=False).cumsum()
     is_in = (number % 2 == 1).to_numpy()
     state, is_trusted = rows["punch_state"].to_numpy(), rows["is_trusted"].to_numpy()
-    is_in = np.where(is_trusted & np.isin(state, _IN + _OUT), np.isin(state, _IN), is_in)
+    opens, closes = np.isin(state, OPENING_STATES), np.isin(state, CLOSING_STATES)
+    is_in = np.where(is_trusted & (opens | closes), opens, is_in)
     rows["direction"] = np.where(is_in, "in", "out")
     person = pd.DataFrame(
         {"user_id": rows["user_id"], "site": rows["site"].where(rows["user_id"].isin(list(apart)), "")}

@@ -5,21 +5,18 @@ A status is given to days with punches, and by the view `absences` to dates with
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from zk_pipeline.attendance.day_bounds import DayBounds
+from zk_pipeline.attendance.rules import ExplainedCode
 
 _MINUTE = np.timedelta64(60_000_000, "us")
 
 
-class AttendanceStatus(StrEnum):
-    """Attendance statuses, each with an `explanation` for users."""
-
-    explanation: str
+class AttendanceStatus(ExplainedCode):
+    """Attendance statuses."""
 
     PRESENT = "present", "Came to work on a working day"
     HALF_DAY = "half_day", "Worked less than the shift's minutes of a full day"
@@ -27,12 +24,6 @@ class AttendanceStatus(StrEnum):
     DAY_OFF = "day_off", "The shift does not work on this weekday"
     HOLIDAY = "holiday", "A holiday of the site or of all sites"
     WORKED_ON_DAY_OFF = "worked_on_day_off", "Came to work on a day off or a holiday"
-
-    def __new__(cls, status: str, explanation: str) -> AttendanceStatus:
-        member = str.__new__(cls, status)
-        member._value_ = status
-        member.explanation = explanation
-        return member
 
 
 def late_minutes(clock_in: pd.Series[pd.Timestamp], by: DayBounds) -> npt.NDArray[np.int32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import time, timedelta
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,25 +14,31 @@ import pandas as pd
 from zk_pipeline.attendance.zones import to_instants
 
 Offsets: TypeAlias = "np.timedelta64 | npt.NDArray[np.timedelta64]"
+OPENING_STATES = (0, 3, 4)  # punch states in, break in, overtime in
+CLOSING_STATES = (1, 2, 5)  # out, break out, overtime out
 _NONE, _DAY = np.timedelta64(0, "us"), np.timedelta64(timedelta(days=1), "us")
 
 
-class OutlierCode(StrEnum):
-    """Outlier codes, in the order in which `outlier_codes` lists them, each with an `explanation` for users."""
+class ExplainedCode(StrEnum):
+    """Base of codes that each have an `explanation` for users."""
 
     explanation: str
+
+    def __new__(cls, code: str, explanation: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.explanation = explanation
+        return member
+
+
+class OutlierCode(ExplainedCode):
+    """Outlier codes, in the order in which `outlier_codes` lists them."""
 
     CLOCK_IN_TOO_EARLY = "CLOCK_IN_TOO_EARLY", "The first punch is further before the start of work than allowed"
     CLOCK_IN_TOO_LATE = "CLOCK_IN_TOO_LATE", "The first punch is further after the start of work than allowed"
     CLOCK_OUT_TOO_EARLY = "CLOCK_OUT_TOO_EARLY", "The last punch is further before the end of work than allowed"
     CLOCK_OUT_TOO_LATE = "CLOCK_OUT_TOO_LATE", "The last punch is further after the end of work than allowed"
     MISSING_CLOCK_OUT = "MISSING_CLOCK_OUT", "The work date is over and there is only one punch"
-
-    def __new__(cls, code: str, explanation: str) -> OutlierCode:
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.explanation = explanation
-        return member
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the UI shows an engineer on call: errors on the pages of partitions, reasons of skipped ticks, the runbook."""
+"""Signals in the UI for an engineer on call: errors of partitions, skip reasons of ticks, links to the runbook."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class SheetDay:
 
     @property
     def is_off(self) -> bool:
-        """Whether the date is a holiday or a day off of the user's shift, worked or not; such dates are shaded."""
+        """True on a holiday or a day off of the user's shift, worked or not; such dates are shaded."""
         return self.status in _OFF
 
     @property

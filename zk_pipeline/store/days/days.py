@@ -89,7 +89,7 @@ class DayStore:
         return [day for (day,) in rows]
 
     def judgements(self, dates: Sequence[date]) -> pd.DataFrame:
-        """What the hours made of each day on `dates`: outlier reason, late and early minutes, status and the hours."""
+        """Outlier reason, late and early minutes, attendance status and hours of each day on `dates`."""
         with self.database.read("judgements of days") as connection:
             table = connection.execute(
                 """

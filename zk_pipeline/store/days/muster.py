@@ -59,7 +59,7 @@ class SiteMuster:
 
     @property
     def is_safe(self) -> bool:
-        """Whether every terminal of the site was read in time."""
+        """True if every terminal of the site was read within MAX_READING_AGE."""
         return bool(self.terminals) and not self.outdated
 
 

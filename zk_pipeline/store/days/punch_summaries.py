@@ -8,6 +8,7 @@ from datetime import date, time, timedelta
 
 import pandas as pd
 
+from zk_pipeline.attendance.rules import CLOSING_STATES, OPENING_STATES
 from zk_pipeline.attendance.shifts import Shift
 from zk_pipeline.store.engine.database import Connection, Database
 from zk_pipeline.store.terminals.namesakes import candidates, namesakes
@@ -130,11 +131,11 @@ _KEPT = """,
     list_filter(punches, lambda punch, nth: nth = 1 OR punch.state <> punches[nth - 1].state
         OR punch.moment - punches[nth - 1].moment >= $debounce) AS kept"""
 
-# In, break in and overtime in open; out, break out and overtime out close.
-_PAIRED = """
+_PAIRED = f"""
     len(list_filter(punches, lambda punch: NOT punch.is_trusted)) = 0 AS is_trusted,
     CASE WHEN is_trusted AND len(kept) % 2 = 0 AND len(list_filter(kept, lambda punch, nth:
-            NOT list_contains(CASE WHEN nth % 2 = 1 THEN [0, 3, 4] ELSE [1, 2, 5] END, punch.state::INTEGER))) = 0
+            NOT list_contains(CASE WHEN nth % 2 = 1 THEN {[*OPENING_STATES]} ELSE {[*CLOSING_STATES]} END,
+                              punch.state::INTEGER))) = 0
         THEN list_sum(list_transform(kept, lambda punch, nth:
             CASE WHEN nth % 2 = 1 THEN -punch.moment ELSE punch.moment END))::BIGINT
     END AS paired"""

@@ -282,7 +282,7 @@ def count_changes(connection: Connection, dates: list[date]) -> list[tuple[Any, 
 def stage(connection: Connection) -> None:
     """Create `staged_dates` and `staged`: skip dates that another run processed from newer punches; hash each row.
 
-    Rows that stay the same, but for the hours that they are judged by, get these here.
+    Also updates stored rows of which only the hours differ that they were evaluated by.
     """
     connection.execute(
         """
@@ -325,10 +325,9 @@ def stage(connection: Connection) -> None:
         for table in ("daily_attendance", "daily_attendance_revisions"):
             connection.execute(_JUDGE.format(table=table))
     connection.execute("DROP TABLE rejudged")
-    connection.execute("ALTER TABLE staged DROP COLUMN former_hash")
 
 
-# Rows with the content that they had, by other hours, or stored by a version that did not judge them.
+# Rows with unchanged content: evaluated by other hours, or stored by a version without the columns of these hours.
 _REJUDGED = """
 CREATE TEMP TABLE rejudged AS
 SELECT site, user_id, work_date, day.revision, staged.late_minutes, staged.early_leave_minutes,

@@ -62,7 +62,7 @@ def attached_file(path: Path, *, read_only: bool) -> Iterator[Connection]:
 
 
 def needs_one_thread(*files: Path) -> bool:
-    """Whether the files, of which one may be missing, are so small that a second thread only costs CPU."""
+    """True if the files together are too small for a second thread to save time; a missing file has no size."""
     return sum(file.stat().st_size for file in files if file.exists()) < ONE_THREAD_BELOW
 
 

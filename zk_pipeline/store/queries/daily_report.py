@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from zk_pipeline.store.engine.database import Database
 from zk_pipeline.store.queries.enrolled_users import NAMES
 from zk_pipeline.store.work_dates.assignment import assign_date_range, stored_workday_start
+from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ class DailyReportStore:
                 connection, span["begin"], span["end"], workday_starts_at=stored_workday_start(connection)
             )
             rows = connection.execute(
-                _REPORT.format(punches=placing.punches, join=placing.join, work_date=placing.work_date, names=NAMES),
+                _REPORT.format(
+                    punches=placing.punches,
+                    join=placing.join,
+                    work_date=placing.work_date,
+                    names=NAMES,
+                    level=ASSIGNMENT_LEVEL,
+                ),
                 span | {"date": work_date, "site": site},
             ).fetchall()
             stale = connection.execute(
@@ -114,9 +121,7 @@ people AS (
 ),
 asked AS (SELECT * FROM people WHERE $site IS NULL OR site = $site),
 held AS (
-    SELECT asked.site, asked.user_id, arg_min(held.shift,
-        CASE WHEN held.user_id IS NOT NULL AND held.site IS NOT NULL THEN 1 WHEN held.user_id IS NOT NULL THEN 2
-             WHEN held.device IS NOT NULL THEN 3 ELSE 4 END) AS shift
+    SELECT asked.site, asked.user_id, arg_min(held.shift, {level}) AS shift
     FROM asked
     LEFT JOIN spans USING (site, user_id)
     JOIN shift_assignments AS held

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from zk_pipeline.store.engine.database import Database
+from zk_pipeline.store.work_dates.roster import ASSIGNMENT_LEVEL
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ FROM own LEFT JOIN enrolled USING (site) GROUP BY own.site ORDER BY own.site
 """
 
 # A date without punches has the shift of the device used last before it, as in the view `absences`.
-_EMPTY = """
+_EMPTY = f"""
 WITH dates AS (
     SELECT site, CAST(unnest(generate_series($first::DATE, $last::DATE, INTERVAL 1 DAY)) AS DATE) AS work_date
     FROM (SELECT unnest($sites::VARCHAR[]) AS site)
@@ -121,9 +122,7 @@ empty AS (
     ASOF LEFT JOIN own AS last ON last.site = dates.site AND last.work_date <= dates.work_date
 ),
 held AS (
-    SELECT empty.site, empty.work_date, arg_min(held.shift,
-        CASE WHEN held.user_id IS NOT NULL AND held.site IS NOT NULL THEN 1 WHEN held.user_id IS NOT NULL THEN 2
-             WHEN held.device IS NOT NULL THEN 3 ELSE 4 END) AS shift
+    SELECT empty.site, empty.work_date, arg_min(held.shift, {ASSIGNMENT_LEVEL}) AS shift
     FROM empty JOIN shift_assignments AS held
         ON coalesce(held.user_id, $user_id) = $user_id AND coalesce(held.site, empty.site) = empty.site
         AND (held.device IS NULL OR held.device = empty.device)
@@ -143,4 +142,4 @@ LEFT JOIN holidays AS common ON common.holiday_date = empty.work_date AND common
 LEFT JOIN (SELECT site, work_date FROM absences WHERE user_id = $user_id) AS absent
     ON absent.site = empty.site AND absent.work_date = empty.work_date
 ORDER BY empty.site, empty.work_date
-"""
+"""  # noqa: S608 (constant SQL)

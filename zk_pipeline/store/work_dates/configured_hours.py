@@ -6,7 +6,7 @@ Changed settings apply from the current date on, so that a late punch does not b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -61,7 +61,7 @@ def read_configured_hours(connection: Connection) -> list[ConfiguredHours]:
 
 
 def is_configured(connection: Connection, rules: WorkRules) -> bool:
-    """Whether the newest version has the hours of `rules`."""
+    """True if the newest version has the hours of `rules`."""
     versions = read_configured_hours(connection)
     return bool(versions) and versions[-1] == ConfiguredHours.of(rules, versions[-1].valid_from)
 
@@ -105,11 +105,9 @@ def _replace(connection: Connection, versions: Sequence[ConfiguredHours]) -> Non
     before: ConfiguredHours | None = None
     for one in sorted(versions, key=lambda version: version.valid_from):
         if before is None or replace(one, valid_from=before.valid_from) != before:
-            values = [one.valid_from, one.start, one.end, one.early_clock_in_hours, one.late_clock_in_hours,
-                      one.early_clock_out_hours, one.late_clock_out_hours]  # fmt: skip
             connection.execute(
                 f"INSERT INTO configured_hours (valid_from, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-                values,
+                astuple(one),
             )
             before = one
 

@@ -21,6 +21,7 @@ from zk_pipeline.store.work_dates.assignment import assign_work_dates
 from zk_pipeline.store.work_dates.sequence import mark_stale, next_seq
 from zk_pipeline.time_text import wall_clock
 
+_OLDEST = "(removed_at IS NOT NULL, id)"  # order of devices: registered ones first, by age
 STATES = {"in": 0, "out": 1}
 Decision = Literal["approved", "rejected"]
 
@@ -149,18 +150,18 @@ def follow_devices(connection: Connection) -> None:
     its manual punches along. Instants follow the zones.
     """
     connection.execute(
-        """
+        f"""
         UPDATE manual_punches SET device = moved.device, site = moved.site
         FROM (
-            SELECT manual.id, coalesce(heir.name, device.name) AS device, coalesce(heir.site, device.site) AS site
+            SELECT manual.id, coalesce(oldest.name, device.name) AS device, coalesce(oldest.site, device.site) AS site
             FROM manual_punches AS manual JOIN devices AS device ON device.name = manual.device
             LEFT JOIN (
-                SELECT site, arg_min(name, (removed_at IS NOT NULL, id)) AS name FROM devices GROUP BY site
-            ) AS heir ON heir.site = manual.site
+                SELECT site, arg_min(name, {_OLDEST}) AS name FROM devices GROUP BY site
+            ) AS oldest ON oldest.site = manual.site
             WHERE device.site <> manual.site
         ) AS moved
         WHERE moved.id = manual_punches.id
-        """
+        """  # noqa: S608 (constant SQL)
     )
     rows = connection.execute(
         """
@@ -181,9 +182,8 @@ def _instant(local: datetime, zone: str) -> datetime:
 
 def _zones(connection: Connection) -> dict[str, tuple[str, str]]:
     """Oldest device and its zone, by site."""
-    oldest = "(removed_at IS NOT NULL, id)"
     rows = connection.execute(
-        f"SELECT site, arg_min(name, {oldest}), arg_min(timezone, {oldest}) FROM devices GROUP BY site"  # noqa: S608
+        f"SELECT site, arg_min(name, {_OLDEST}), arg_min(timezone, {_OLDEST}) FROM devices GROUP BY site"  # noqa: S608
     )
     return {site: (device, zone) for site, device, zone in rows.fetchall()}
 

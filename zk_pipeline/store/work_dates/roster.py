@@ -24,6 +24,10 @@ from zk_pipeline.attendance.shifts import (
 )
 from zk_pipeline.store.engine.database import Connection
 
+# Precedence of an assignment `held`, the lowest first: user at a site, user, device, site.
+ASSIGNMENT_LEVEL = """CASE WHEN held.user_id IS NOT NULL AND held.site IS NOT NULL THEN 1
+    WHEN held.user_id IS NOT NULL THEN 2 WHEN held.device IS NOT NULL THEN 3 ELSE 4 END"""
+
 
 def is_needed(connection: Connection) -> bool:
     """Whether work dates start at different times for different users."""

@@ -14,7 +14,7 @@ _CHANGED_TABLES = ("store_settings", "work_dates", "frozen_work_date_starts", "c
 
 
 def is_applied(connection: Connection, rules: WorkRules) -> bool:
-    """Whether the hours of `rules` are those that the store has applied."""
+    """True if the store has applied the hours of `rules`."""
     return is_grouped_by(connection, rules) and is_configured(connection, rules)
 
 

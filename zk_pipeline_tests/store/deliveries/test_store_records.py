@@ -379,7 +379,7 @@ AtVersion17: TypeAlias = "Callable[[Store], Store]"
 
 @pytest.fixture
 def at_version_17(empty_version_17: Path, tmp_path: Path) -> AtVersion17:
-    """What an earlier version would have made of the same punches: each row delivered separately, without its site."""
+    """Deliveries of an earlier version for the same punches: each row delivered separately, without its site."""
     return lambda store: _at_version_17(store, Path(shutil.copyfile(empty_version_17, tmp_path / "old.duckdb")))
 
 
